@@ -1,0 +1,102 @@
+"""The contract every model meets: inputs by modality and their availability in, logits and latent out."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class SegmentationOutput:
+    """What a model returns.
+
+    Attributes:
+        logits: (B, K, H, W), at the size of the inputs.
+        latent: (B, C, h, w), the deepest fused feature before decoding.
+        auxiliary: by stream, logits of shape (B, K, H, W); empty in eval mode unless asked for.
+    """
+
+    logits: Tensor
+    latent: Tensor
+    auxiliary: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Standardization:
+    """Mean and standard deviation, one a band, that a model expects to be taken off its inputs after scaling to 0..1."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def select_available(inputs: dict[str, Tensor], available: Tensor | None) -> dict[str, Tensor]:
+    """The inputs with every missing modality replaced by zeros: the one place where absence happens.
+
+    Args:
+        inputs: by modality, in the order of the columns of `available`; each (B, C, H, W), normalised.
+        available: (B, M) bool, or None when everything is there.
+
+    Returns:
+        New tensors; selection, not multiplication, so that NaN in a missing modality cannot spread.
+
+    Raises:
+        ValueError: when `available` is not of shape (B, M).
+    """
+    if available is None:
+        return inputs
+    batch = next(iter(inputs.values())).shape[0]
+    if available.shape != (batch, len(inputs)):
+        raise ValueError(f"available must have shape ({batch}, {len(inputs)}), got {tuple(available.shape)}")
+    zero = torch.zeros((), device=available.device)
+    return {
+        name: torch.where(available[:, column, None, None, None], x, zero.to(x.dtype))
+        for column, (name, x) in enumerate(inputs.items())
+    }
+
+
+class SegmentationModel(nn.Module, ABC):
+    """Base of all networks.
+
+    In eval mode `model(batch)[i]` equals `model(batch[i:i+1])`, whatever the mix of availability in the batch.
+
+    Attributes:
+        modalities: number of bands by modality, in order.
+        num_classes: K.
+        standardization: by modality, for those whose pretrained kernel expects one.
+    """
+
+    modalities: dict[str, int]
+    num_classes: int
+    standardization: dict[str, Standardization]
+
+    def forward(
+        self, inputs: dict[str, Tensor], available: Tensor | None = None, auxiliary: bool | None = None
+    ) -> SegmentationOutput:
+        """Segment a batch.
+
+        Args:
+            inputs: by modality, (B, C_m, H, W), normalised; any H and W.
+            available: (B, M) bool in the order of `modalities`; None when everything is there.
+            auxiliary: whether to compute auxiliary logits; None: in training mode only.
+
+        Raises:
+            ValueError: when modalities, bands or sizes are not those of the model.
+        """
+        self._check(inputs)
+        ordered = {name: inputs[name] for name in self.modalities}
+        return self.segment(select_available(ordered, available), self.training if auxiliary is None else auxiliary)
+
+    @abstractmethod
+    def segment(self, inputs: dict[str, Tensor], auxiliary: bool) -> SegmentationOutput:
+        """Segment inputs in which missing modalities are already zero."""
+
+    def _check(self, inputs: dict[str, Tensor]) -> None:
+        if inputs.keys() != self.modalities.keys():
+            raise ValueError(f"this model takes the modalities {list(self.modalities)}, got {list(inputs)}")
+        shapes = {name: tuple(x.shape) for name, x in inputs.items()}
+        if len({(shape[0], *shape[2:]) for shape in shapes.values()}) > 1:
+            raise ValueError(f"all modalities must have one batch size, height and width, got {shapes}")
+        for name, bands in self.modalities.items():
+            if shapes[name][1] != bands:
+                raise ValueError(f"modality {name} has {bands} bands in this model, got {shapes[name][1]}")
