@@ -4,11 +4,12 @@ import errno
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_type_hints
 
 from jsonargparse import ArgumentParser
 
 from mobanet.errors import UserError
+from mobanet.parser_errors import plain_parser_message
 
 EXIT_CODE = 2
 
@@ -18,7 +19,7 @@ class SentenceParser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print `message` on one line and exit with code 2."""
-        fail(message)
+        fail(plain_parser_message(message, self))
 
 
 def fail(message: str) -> NoReturn:
@@ -44,6 +45,15 @@ def one_sentence() -> Iterator[None]:
         sys.exit(130)
 
 
+def _explicit_flags(words: Sequence[str], function: Callable[..., Any]) -> list[str]:
+    """Let a bare `--archives` mean `--archives true`."""
+    flags = {f"--{name}" for name, kind in get_type_hints(function).items() if kind is bool}
+    out = []
+    for word, following in zip(words, [*words[1:], "--"], strict=True):
+        out += [word, "true"] if word in flags and following.startswith("--") else [word]
+    return out
+
+
 def run(function: Callable[..., Any], program: str, arguments: Sequence[str] | None = None) -> None:
     """Parse `arguments` (default: the command line) by the signature of `function` and call it.
 
@@ -55,7 +65,8 @@ def run(function: Callable[..., Any], program: str, arguments: Sequence[str] | N
     parser = SentenceParser(prog=program, description=(function.__doc__ or "").split("\n\n")[0])
     parser.add_function_arguments(function, as_group=False)
     parser.add_argument("--config", action="config", help="read options from a YAML file")
-    options = parser.instantiate_classes(parser.parse_args(arguments))
+    words = sys.argv[1:] if arguments is None else arguments
+    options = parser.instantiate(parser.parse_args(_explicit_flags(words, function)))
     options.pop("config", None)
     with one_sentence():
         function(**options)

@@ -24,7 +24,7 @@ class SegmentationOutput:
 
 @dataclass(frozen=True)
 class Standardization:
-    """Mean and standard deviation, one a band, that a model expects to be taken off its inputs after scaling to 0..1."""
+    """Mean and standard deviation, one a band, that a model expects taken off its inputs after scaling to 0..1."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]

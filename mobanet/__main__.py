@@ -1,0 +1,43 @@
+"""The console script `mobanet COMMAND …`, the same as `python -m mobanet.COMMAND …`."""
+
+import difflib
+import importlib
+import sys
+
+from mobanet import __version__
+
+_COMMANDS = {
+    "fit": "train a model: mobanet fit --experiment NAME",
+    "test": "evaluate a checkpoint on the test tiles",
+    "prepare": "turn rasters or archives into the tile store",
+    "check": "list tiles, shapes, values and problems, and draw a contact sheet",
+    "synthesize": "write a synthetic city under a data set's own file names",
+}
+
+
+def main() -> None:
+    """Run the command that the first word names."""
+    words = sys.argv[1:]
+    if not words or words[0] in ("-h", "--help"):
+        listed = "\n".join(f"  {name:<11} {text}" for name, text in _COMMANDS.items())
+        print(f"usage: mobanet COMMAND [options]\n\n{listed}\n\nEach command has its own --help.")
+        return
+    if words[0] == "--version":
+        print(__version__)
+        return
+    if words[0] not in _COMMANDS:
+        near = difflib.get_close_matches(words[0], _COMMANDS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        print(f"error: {words[0]} is not a command{hint} The commands are {', '.join(_COMMANDS)}.", file=sys.stderr)
+        sys.exit(2)
+    # the processes of a distributed run are started with the same words
+    if words[0] in ("fit", "test"):
+        from mobanet.cli import main as run
+
+        run(words[0], words[1:])
+    else:
+        importlib.import_module(f"mobanet.{words[0]}").main(words[1:])
+
+
+if __name__ == "__main__":
+    main()

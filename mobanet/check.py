@@ -1,0 +1,56 @@
+"""`python -m mobanet.check`: look at a data set before preparing it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mobanet.entry import run
+from mobanet.errors import UserError
+
+
+def check(
+    root: str,
+    layout: str = "potsdam",
+    store: str | None = None,
+    modalities: list[str] | None = None,
+    workers: int = 0,
+    folder: str | None = None,
+    allow_missing: bool = False,
+    sheet: str | None = None,
+) -> None:
+    """List the rasters, values and class shares of a data set and all its problems, and draw a contact sheet.
+
+    Args:
+        root: folder with the rasters or zip archives as they were downloaded, or one zip archive.
+        layout: potsdam, vaihingen or folder.
+        store: where the prepared tiles would go; null for mobanet_store inside root.
+        modalities: those to look at, such as [rgb,dsm]; null for the layout's usual ones.
+        workers: processes, a tile each; 0 for one a core but no more than 8.
+        folder: YAML file that describes your own data, for layout folder.
+        allow_missing: accept tiles that lack some of the modalities.
+        sheet: where the contact sheet goes; null for contact_sheet.png in the store.
+    """
+    from mobanet.data.checks import check_files
+    from mobanet.data.layouts import get_layout, load_folder_settings
+    from mobanet.data.sheet import draw_sheet
+    from mobanet.data.store import default_store
+    from mobanet.data.tables import print_findings
+
+    rules = get_layout(layout, load_folder_settings(Path(folder)) if folder else None)
+    place = Path(store) if store else default_store(Path(root))
+    findings = check_files(rules, Path(root), place, modalities, workers, allow_missing)
+    print_findings(findings)
+    path = Path(sheet) if sheet else place / "contact_sheet.png"
+    draw_sheet(findings, path)
+    print(f"contact sheet: {path}")
+    if findings.problems:
+        count = "a problem" if len(findings.problems) == 1 else f"{len(findings.problems)} problems"
+        raise UserError(f"{root} has {count}, listed above: mend the files named there, then prepare the data set.")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    run(check, "python -m mobanet.check", arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Bringing the rasters of a tile to one grid."""
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from mobanet.data.layout import IGNORE_INDEX
+from mobanet.data.rasters import Grid
+from mobanet.errors import UserError
+
+if TYPE_CHECKING:
+    from rasterio.windows import Window
+
+EDGE = 8
+"""Pixels by which a raster may be larger or smaller at the right and bottom. Potsdam's DSM of 3_13 lacks a column."""
+
+Fit = Literal["same", "edge", "warp"]
+
+
+def how_to_fit(own: Grid, target: Grid, regrid: bool) -> Fit:
+    """How a raster on grid `own` gets to `target`.
+
+    Returns:
+        `same`: as it is; `edge`: cut or padded at the right and bottom; `warp`: resampled by georeference.
+
+    Raises:
+        UserError: when it cannot be done, as a sentence that starts without a subject and ends without a remedy.
+    """
+    if regrid and own.transform and target.transform:
+        if (own.crs is None) != (target.crs is None):
+            lacking = "it" if own.crs is None else "the first modality"
+            raise UserError(f"cannot be placed, since {lacking} names no coordinate reference system: give crs")
+        if own.same_as(target):
+            return "same"
+        if _window(own, target) is None:
+            raise UserError(f"does not overlap: it covers {own.extent}, the tile {target.extent}")
+        return "warp"
+    off = max(abs(own.height - target.height), abs(own.width - target.width))
+    if off > EDGE:
+        raise UserError(f"is {own.size} pixels where the tile is {target.size}")
+    return "edge" if off else "same"
+
+
+def source_window(own: Grid, target: Grid) -> "Window":
+    """The part of a raster that resampling to `target` needs."""
+    from rasterio.windows import Window
+
+    window = _window(own, target)
+    return Window(0, 0, own.width, own.height) if window is None else window
+
+
+def window_grid(own: Grid, window: "Window") -> Grid:
+    """The grid of a window of `own`."""
+    a, b, _, d, e, _ = own.transform or (1, 0, 0, 0, 1, 0)
+    x, y, _ = (own.matrix @ (window.col_off, window.row_off, 1)).tolist()
+    return Grid(int(window.height), int(window.width), (a, b, x, d, e, y), own.crs)
+
+
+def align(
+    values: np.ndarray, valid: np.ndarray | None, own: Grid, target: Grid, fit: Fit
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Values and validity on the target grid; what the raster does not cover is invalid.
+
+    Args:
+        values: (bands, H, W) on `own`.
+        valid: (H, W) bool, or None when every pixel is valid.
+        own: grid of `values`.
+        target: wanted grid.
+        fit: from `how_to_fit`. Resampling is bilinear; missing pixels do not bleed into their neighbours.
+    """
+    if fit == "same":
+        return values, valid
+    if fit == "edge":
+        here = np.ones(values.shape[1:], bool) if valid is None else valid
+        here = _edge(here, target, False)
+        return _edge(values, target, 0), None if here.all() else here
+    result = np.zeros((len(values), target.height, target.width), values.dtype)
+    known = np.ones((target.height, target.width), bool)
+    for band, plane in enumerate(values):
+        # NaN marks missing pixels for the warper, which otherwise knows only one number for it
+        filled = plane.astype(np.float32)
+        if valid is not None:
+            filled[~valid] = np.nan
+        warped = _warp(filled, own, target, "bilinear", math.nan)
+        present = np.isfinite(warped)
+        known &= present
+        whole = np.issubdtype(values.dtype, np.integer)
+        result[band][present] = np.rint(warped[present]) if whole else warped[present]
+    return result, None if known.all() else known
+
+
+def align_label(classes: np.ndarray, own: Grid, target: Grid, fit: Fit) -> np.ndarray:
+    """(H, W) class indices on the target grid, by nearest pixel; ignored where the label does not reach."""
+    if fit == "same":
+        return classes
+    if fit == "edge":
+        return _edge(classes, target, IGNORE_INDEX)
+    return _warp(classes, own, target, "nearest", IGNORE_INDEX)
+
+
+def _edge(array: np.ndarray, target: Grid, fill: float) -> np.ndarray:
+    height, width = min(array.shape[-2], target.height), min(array.shape[-1], target.width)
+    result = np.full((*array.shape[:-2], target.height, target.width), fill, array.dtype)
+    result[..., :height, :width] = array[..., :height, :width]
+    return result
+
+
+def _warp(plane: np.ndarray, own: Grid, target: Grid, method: str, missing: float) -> np.ndarray:
+    from affine import Affine
+    from rasterio.enums import Resampling
+    from rasterio.warp import reproject
+
+    result = np.full((target.height, target.width), missing, plane.dtype)
+    # without a system on either side both are in the same plane, for which any projected one stands in
+    reproject(
+        plane,
+        result,
+        src_transform=Affine(*(own.transform or ())),
+        src_crs=own.crs or "EPSG:3857",
+        src_nodata=missing,
+        dst_transform=Affine(*(target.transform or ())),
+        dst_crs=target.crs or "EPSG:3857",
+        dst_nodata=missing,
+        resampling=Resampling[method],
+    )
+    return result
+
+
+def _window(own: Grid, target: Grid) -> "Window | None":
+    """Columns and rows of `own` around `target`, None without overlap."""
+    from rasterio.warp import transform_bounds
+    from rasterio.windows import Window
+
+    bounds = (*target.corners().min(axis=0), *target.corners().max(axis=0))
+    if own.crs and target.crs and own.crs != target.crs:
+        bounds = transform_bounds(target.crs, own.crs, *bounds)
+    left, bottom, right, top = bounds
+    corners = np.array([(left, bottom, 1), (left, top, 1), (right, bottom, 1), (right, top, 1)])
+    pixels = (corners @ np.linalg.inv(own.matrix).T)[:, :2]  # columns and rows of `own`
+    first, last, size = pixels.min(axis=0), pixels.max(axis=0), np.array((own.width, own.height))
+    if (first >= size).any() or (last <= 0).any():
+        return None
+    # room for the kernel of the resampling, which spans several pixels where the target is coarser
+    margin = 4 + 2 * math.ceil(max((last - first).max() / min(target.width, target.height), 1))
+    first = np.maximum(np.floor(first).astype(int) - margin, 0)
+    last = np.minimum(np.ceil(last).astype(int) + margin, size)
+    return Window(*first.tolist(), *(last - first).tolist())

@@ -1,0 +1,195 @@
+"""Reading inside zip archives, and archives inside archives, without ever writing into the source folder."""
+
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import BinaryIO
+
+from filelock import FileLock
+
+from mobanet.data.layout import FileRef
+from mobanet.errors import UserError
+
+SIDECARS = (".tfw", ".tifw", ".jgw", ".jpgw", ".pgw", ".bpw", ".wld", ".aux.xml", ".msk")
+"""Endings of files beside a raster that GDAL reads along with it."""
+
+_CHUNK = 1 << 20
+
+
+class Slice(io.RawIOBase):
+    """A byte range of an open file, seekable: an uncompressed archive inside an archive, read in place."""
+
+    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
+        """Take `size` bytes of `file` from byte `start`; closing the slice closes the file."""
+        self._file, self._start, self._size, self._at = file, start, size, 0
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a byte of the slice."""
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, origin + offset)
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill `buffer` from the current byte on."""
+        count = max(0, min(len(buffer), self._size - self._at))
+        self._file.seek(self._start + self._at)
+        data = self._file.read(count)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        """Close the file underneath."""
+        self._file.close()
+        super().close()
+
+
+@contextmanager
+def open_archive(path: Path, inner: str | None, scratch: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive at `path`, or the archive `inner` inside it.
+
+    Args:
+        path: a zip file.
+        inner: name of a zip file in it. Stored without compression, it is read in place; otherwise it is unpacked
+            into `scratch` by whichever process comes first, and stays there for the others.
+        scratch: a folder for temporary files.
+
+    Raises:
+        UserError: when an archive is damaged, encrypted, or compressed in a way Python cannot undo.
+    """
+    where = FileRef(path, inner)
+    with reported(where):
+        if inner is None:
+            source: BinaryIO = path.open("rb")
+        else:
+            source = _stored_in_place(path, inner) or _unpacked(path, inner, scratch).open("rb")
+    with source:
+        with reported(where):
+            archive = zipfile.ZipFile(source)
+        with archive:
+            # cut short behind an archive it contains, it would pass for that one, which does not start at byte 0
+            if min((info.header_offset for info in archive.infolist()), default=0) > 0:
+                raise damaged(where)
+            yield archive
+
+
+@contextmanager
+def reported(where: FileRef) -> Iterator[None]:
+    """Turn what `zipfile` raises into a sentence about `where`."""
+    try:
+        yield
+    except (zipfile.BadZipFile, EOFError, zipfile.zlib.error) as error:
+        raise damaged(where) from error
+    except (NotImplementedError, RuntimeError) as error:
+        raise UserError(f"{where} is encrypted or packed in a way Python cannot read: unpack it by hand.") from error
+
+
+def damaged(where: FileRef) -> UserError:
+    """The error for an archive or a member of one that cannot be read."""
+    return UserError(f"{where} is damaged or cut short: fetch it again.")
+
+
+@contextmanager
+def local_copy(file: FileRef, scratch: Path) -> Iterator[Path]:
+    """A path that GDAL can open: the file itself, or a copy of the archive member that lives as long as the block.
+
+    World files and other sidecars of the member come along.
+
+    Raises:
+        UserError: when the archive or the member is damaged.
+    """
+    if file.member is None:
+        yield file.path
+        return
+    inner, name = split_member(file.member)
+    scratch.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="raster-", dir=scratch))
+    try:
+        with open_archive(file.path, inner, scratch) as archive, reported(file):
+            names = set(archive.namelist())
+            stem = name.rsplit(".", 1)[0]
+            beside = [stem + end for end in SIDECARS] + [stem + end.upper() for end in SIDECARS] + [name + ".aux.xml"]
+            for member in (name, *(other for other in beside if other in names)):
+                extract(archive, member, folder / PurePosixPath(member).name)
+        yield folder / file.name
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_text(file: FileRef, scratch: Path) -> str:
+    """Content of a small text file."""
+    with local_copy(file, scratch) as path:
+        return path.read_text(encoding="latin-1")
+
+
+def extract(archive: zipfile.ZipFile, member: str, target: Path) -> None:
+    """Write one member to `target`, whole or not at all."""
+    part = target.with_name(target.name + ".part")
+    try:
+        with archive.open(member) as packed, part.open("wb") as copy:
+            shutil.copyfileobj(packed, copy, _CHUNK)
+        os.replace(part, target)
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = str(target)
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def split_member(member: str) -> tuple[str | None, str]:
+    """`inner.zip!folder/name.tif` -> (`inner.zip`, `folder/name.tif`); None for a member of the outer archive."""
+    inner, mark, name = member.partition("!")
+    return (inner, name) if mark else (None, member)
+
+
+def check_name(member: str, where: FileRef) -> None:
+    """Refuse a member whose name leads out of the folder it would be unpacked into.
+
+    Raises:
+        UserError: names the entry and the archive.
+    """
+    parts = PurePosixPath(member.replace("\\", "/")).parts
+    if ".." in parts or parts[:1] == ("/",) or PureWindowsPath(member).drive:
+        raise UserError(f"the entry {member!r} in {where} leads out of its folder: do not use this archive.")
+
+
+def _stored_in_place(path: Path, inner: str) -> BinaryIO | None:
+    """The inner archive as a slice of the outer one, None where it is compressed."""
+    with zipfile.ZipFile(path) as outer:
+        info = outer.getinfo(inner)
+    if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 0x1:
+        return None
+    file = path.open("rb")
+    file.seek(info.header_offset)
+    header = file.read(30)  # local file header: 26 fixed bytes, then the lengths of name and extra field
+    if len(header) < 30 or header[:4] != b"PK\x03\x04":
+        file.close()
+        raise zipfile.BadZipFile
+    length = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    return io.BufferedReader(Slice(file, info.header_offset + 30 + length, info.file_size), _CHUNK // 8)
+
+
+def _unpacked(path: Path, inner: str, scratch: Path) -> Path:
+    scratch.mkdir(parents=True, exist_ok=True)
+    key = hashlib.sha256(f"{path.absolute()}!{inner}".encode()).hexdigest()[:16]
+    target = scratch / f"inner-{key}.zip"
+    with FileLock(f"{target}.lock"):
+        if not target.exists():
+            with zipfile.ZipFile(path) as outer:
+                extract(outer, inner, target)
+    return target

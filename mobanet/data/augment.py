@@ -1,0 +1,141 @@
+"""Random geometry and colour: geometry drawn once for everything in a window, colour on optical bands only."""
+
+import os
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mobanet.data.layout import IGNORE_INDEX, Modality
+from mobanet.data.reading import Sample
+from mobanet.errors import UserError
+
+
+@dataclass
+class AugmentationSettings:
+    """What is drawn at random for a training crop.
+
+    Attributes:
+        flips: horizontal and vertical flips, each with probability one half.
+        turns: quarter turns, so that with the flips all eight orientations are equally likely.
+        rotation: largest rotation in degrees, either way; 0 for none.
+        zoom: largest relative change of scale; 0.25 draws from 0.8 to 1.25; 0 for none.
+        colour: largest relative change of brightness and contrast of the optical modalities; 0 for none.
+    """
+
+    flips: bool = True
+    turns: bool = False
+    rotation: float = 0.0
+    zoom: float = 0.0
+    colour: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse values that make no sense."""
+        for name, low, high in (("rotation", 0, 180), ("zoom", 0, 4), ("colour", 0, 1)):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise UserError(f"--data.augmentation.{name} is {value}; give a number from {low} to {high}.")
+
+
+class Augmentation:
+    """An albumentations pipeline whose every draw comes from a generator given with the sample.
+
+    albumentations 2.0.8 draws the same values in every worker; with the state set for each sample it cannot.
+
+    Args:
+        settings: what to draw.
+        modalities: tells which inputs are optical, and their full range.
+    """
+
+    def __init__(self, settings: AugmentationSettings, modalities: Mapping[str, Modality]) -> None:
+        self.settings = settings
+        self.modalities = dict(modalities)
+        self._pipeline: Any = None  # built in the process that uses it: importing albumentations takes seconds
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_pipeline": None}
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """A new sample; its arrays keep their sizes and dtypes."""
+        if self._pipeline is None:
+            self._pipeline = self._build()
+        if not self._pipeline.transforms:
+            return sample
+        self._pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
+        targets = {self._key(name): self._to_range(name, array) for name, array in sample.inputs.items()}
+        targets |= {f"valid_{name}": array for name, array in sample.valid.items()}
+        if sample.label is not None:
+            targets["label"] = sample.label
+        if "image" not in targets:
+            # albumentations insists on one; it carries nothing but the size
+            targets["image"] = np.zeros((*next(iter(sample.inputs.values())).shape[:2], 1), np.uint8)
+        out = self._pipeline(**targets)
+        return Sample(
+            {name: self._from_range(name, out[self._key(name)], array) for name, array in sample.inputs.items()},
+            {name: out[f"valid_{name}"] for name in sample.valid},
+            None if sample.label is None else out["label"],
+        )
+
+    def _to_range(self, name: str, array: np.ndarray) -> np.ndarray:
+        # colour changes work on 8 bit or on floats in 0..1
+        if self._jittered(name) and array.dtype != np.uint8:
+            return array.astype(np.float32) / np.float32(self.modalities[name].maximum)
+        return array
+
+    def _from_range(self, name: str, array: np.ndarray, original: np.ndarray) -> np.ndarray:
+        array = array.reshape(original.shape)  # a single band may come back without its axis
+        if array.dtype == original.dtype:
+            return array
+        array = array * np.float32(self.modalities[name].maximum)
+        return (np.rint(array) if original.dtype.kind in "iu" else array).astype(original.dtype)
+
+    def _key(self, name: str) -> str:
+        """The pipeline's word for a modality: the first optical one is its `image`."""
+        first = next((m.name for m in self.modalities.values() if m.kind == "optical"), None)
+        return "image" if name == first else f"input_{name}"
+
+    def _jittered(self, name: str) -> bool:
+        return self.settings.colour > 0 and self.modalities[name].kind == "optical"
+
+    def _build(self) -> Any:
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for its newest version otherwise
+        import albumentations
+        import cv2
+
+        s = self.settings
+        steps = []
+        if s.turns and s.flips:
+            steps.append(albumentations.D4(p=1.0))  # one of the eight, in one pass over the pixels
+        elif s.turns:
+            steps.append(albumentations.RandomRotate90(p=1.0))
+        elif s.flips:
+            steps += [albumentations.HorizontalFlip(p=0.5), albumentations.VerticalFlip(p=0.5)]
+        if s.rotation or s.zoom:
+            steps.append(
+                albumentations.Affine(
+                    rotate=(-s.rotation, s.rotation),
+                    scale=(1 / (1 + s.zoom), 1 + s.zoom),
+                    keep_ratio=True,
+                    # what turns in from outside mirrors the inside, so that it is valid and has a label
+                    border_mode=cv2.BORDER_REFLECT_101,
+                    interpolation=cv2.INTER_LINEAR,
+                    mask_interpolation=cv2.INTER_NEAREST,
+                    p=1.0,
+                )
+            )
+        if s.colour:
+            steps.append(albumentations.RandomBrightnessContrast(s.colour, s.colour, p=0.8))
+        targets = {
+            self._key(name): "image" if modality.kind == "optical" else "mask"
+            for name, modality in self.modalities.items()
+            if self._key(name) != "image"
+        }
+        targets |= {f"valid_{name}": "mask" for name in self.modalities} | {"label": "mask"}
+        return albumentations.Compose(steps, additional_targets=targets, is_check_shapes=False)
+
+
+def ignore_label(height: int, width: int) -> np.ndarray:
+    """A label of which nothing counts, (height, width) uint8."""
+    return np.full((height, width), IGNORE_INDEX, np.uint8)

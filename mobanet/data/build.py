@@ -1,0 +1,189 @@
+"""Building tile stores: find the tiles, prepare what is not current, report all problems at once."""
+
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from mobanet.data.catalogue import Listings, check_root, list_files
+from mobanet.data.jobs import Job, Outcome, jobs_for, stored_tile
+from mobanet.data.layouts.base import RasterLayout, Survey
+from mobanet.data.pool import each
+from mobanet.data.progress import Steps
+from mobanet.data.store import LOCK_FILE, STORE_FILE, VERSION, TileStore, default_store, read_json
+from mobanet.data.tiles import build_tile
+from mobanet.data.writing import write_json
+from mobanet.errors import UserError
+
+__all__ = ["build_store", "default_store"]
+
+_LISTINGS = "archives.json"
+_SCRATCH = "scratch"
+
+
+def build_store(
+    layout: RasterLayout,
+    root: Path,
+    store: Path | None = None,
+    modalities: Sequence[str] | None = None,
+    workers: int = 0,
+    allow_missing: bool = False,
+) -> TileStore:
+    """Prepare the tiles below `root`. What is already prepared from unchanged sources is left alone.
+
+    Only sizes and times are looked at where everything is current. Only one process builds a store; others wait for it
+    and then find it done. Stopped half-way, the next call goes on with the tiles that are not finished.
+
+    Args:
+        layout: the data set's conventions.
+        root: folder with rasters or zip archives, or one zip archive.
+        store: where the prepared tiles go; None for `default_store(root)`.
+        modalities: those to prepare; None for the layout's usual ones. Others that the store has are kept.
+        workers: processes, a tile each; 0 for one a core but no more than 8, 1 for none but this.
+        allow_missing: accept tiles that lack some of `modalities`.
+
+    Returns:
+        The finished store.
+
+    Raises:
+        UserError: with every problem of every tile. Tiles without problems are kept, but the store is not finished.
+        OSError: when the disk is full; what was not finished is removed.
+    """
+    root = Path(root)
+    check_root(root)
+    wanted = layout.check_modalities(modalities)
+    folder = Path(store) if store is not None else default_store(root)
+    scratch = folder / _SCRATCH
+    _check_owner(folder, layout)
+    if (folder / STORE_FILE).is_file():
+        catalogue = list_files(root, known=Listings.load(folder / _LISTINGS))
+        survey = layout.survey(catalogue, wanted)
+        if _is_finished(
+            folder, layout, survey, jobs_for(survey, catalogue, layout, wanted, folder, scratch, allow_missing)
+        ):
+            return TileStore(folder)
+    with _only_builder(folder):
+        try:
+            catalogue = list_files(root, scratch, Listings.load(folder / _LISTINGS))
+            survey = layout.survey(catalogue, wanted, scratch)
+            jobs = jobs_for(survey, catalogue, layout, wanted, folder, scratch, allow_missing)
+            if not _is_finished(folder, layout, survey, jobs):
+                if catalogue.listings.members:
+                    catalogue.listings.save(folder / _LISTINGS)
+                _report(root, jobs, _prepare(jobs, survey, workers))
+                write_json(folder / STORE_FILE, _description(folder, layout, wanted, survey))
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return TileStore(folder)
+
+
+def _prepare(jobs: list[Job], survey: Survey, workers: int) -> list[Outcome]:
+    """Prepare the tiles that are not current."""
+    stale = [job for job in jobs if not job.is_current(stored_tile(job.folder))]
+    outcomes = []
+    with Steps("preparing tiles", len(stale)) as steps:
+        for note in survey.notes:
+            steps.say(f"note: {note}")
+        for outcome in each(build_tile, stale, workers):
+            outcomes.append(outcome)
+            for problem in outcome.problems:
+                steps.say(f"problem: {problem}")
+            steps.advance()
+    return outcomes
+
+
+def _report(root: Path, jobs: list[Job], outcomes: list[Outcome]) -> None:
+    """Raise all problems as one sentence; a modality that no tile has is said once."""
+    problems = []
+    absent = Counter(name for job in jobs if not job.allow_missing for name in job.tile.missing)
+    nowhere = [name for name, count in absent.items() if count == len(jobs) > 1]
+    for name in nowhere:
+        problems.append(f"no tile has {name}: there is no file such as {jobs[0].tile.missing[name]}")
+    order = {job.tile.id: number for number, job in enumerate(jobs)}
+    for outcome in sorted(outcomes, key=lambda outcome: order[outcome.tile]):
+        told = tuple(f"tile {outcome.tile} has no {name}:" for name in nowhere)
+        problems.extend(problem for problem in outcome.problems if not (told and problem.startswith(told)))
+    if not problems:
+        return
+    start = f"{root} has " + ("a problem" if len(problems) == 1 else f"{len(problems)} problems")
+    hint = ""
+    if absent:
+        hint = "; add the missing files, leave the modality out of modalities, or set allow_missing to true"
+    raise UserError(f"{start}: {'; '.join(problems)}{hint}.")
+
+
+def _is_finished(folder: Path, layout: RasterLayout, survey: Survey, jobs: list[Job]) -> bool:
+    if not (folder / STORE_FILE).is_file() or not jobs:
+        return False
+    try:
+        content = read_json(folder / STORE_FILE)
+        same = content == _description(folder, layout, jobs[0].wanted, survey)
+    except UserError:
+        return False
+    return same and all(job.is_current(stored_tile(job.folder)) for job in jobs)
+
+
+def _description(folder: Path, layout: RasterLayout, wanted: tuple[str, ...], survey: Survey) -> dict[str, object]:
+    """Content of `store.json` once all tiles are prepared."""
+    names = {*wanted}
+    for tile in survey.tiles:
+        stored = stored_tile(folder / "tiles" / tile.id)
+        names.update(stored.modalities if stored else ())
+    return {
+        "version": VERSION,
+        "layout": layout.name,
+        "modalities": {
+            name: {**asdict(modality), "bands": list(modality.bands)}
+            for name, modality in layout.modalities.items()
+            if name in names
+        },
+        "classes": {
+            "names": list(layout.classes.names),
+            "colours": [list(colour) for colour in layout.classes.colours],
+            "averaged": list(layout.classes.averaged),
+        },
+        "tiles": [tile.id for tile in survey.tiles],
+    }
+
+
+def _check_owner(folder: Path, layout: RasterLayout) -> None:
+    """Refuse to mix data sets in one store, and to overwrite what a newer version made."""
+    if not (folder / STORE_FILE).is_file():
+        return
+    try:
+        content = read_json(folder / STORE_FILE)
+    except UserError:
+        return  # damaged; it is written anew once the tiles are checked
+    if isinstance(content, dict) and isinstance(content.get("version"), int) and content["version"] > VERSION:
+        TileStore(folder)
+    other = content.get("layout") if isinstance(content, dict) else None
+    if other not in (None, layout.name):
+        raise UserError(f"{folder} was prepared with layout {other}, not {layout.name}: give another place as store.")
+
+
+@contextmanager
+def _only_builder(folder: Path) -> Iterator[None]:
+    """Hold the store's lock; wait for another builder. A store in which nothing was finished is removed again."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK_FILE)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"another process is preparing {folder}; waiting for it to finish", file=sys.stderr, flush=True)
+            lock.acquire()
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{folder} cannot be written to ({error.strerror}): give another place as store.") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            (folder / "tiles").rmdir()
+        if {path.name for path in folder.iterdir()} <= {LOCK_FILE, _LISTINGS}:
+            shutil.rmtree(folder, ignore_errors=True)
+        lock.release()

@@ -1,0 +1,202 @@
+"""Looking at a data set without preparing it: what is there, what it looks like, and everything that is wrong.
+
+Rasters are read thinned out, every so many pixels, so that shares and ranges are estimates and a check takes a fraction
+of the time that preparing does.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mobanet.data.alignment import how_to_fit
+from mobanet.data.catalogue import check_root, list_files
+from mobanet.data.jobs import Job, jobs_for
+from mobanet.data.layout import IGNORE_INDEX, FileRef
+from mobanet.data.layouts.base import RasterLayout
+from mobanet.data.pool import each
+from mobanet.data.products import Products, data_bands, fit_notes, label_notes, stored_values
+from mobanet.data.progress import Steps
+from mobanet.data.rasters import Grid, grid_of, opened, read
+from mobanet.data.store import default_store
+from mobanet.errors import UserError
+
+SAMPLE = 512
+"""Pixels along the longer side of a thinned-out raster."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One raster of one tile, thinned out.
+
+    Attributes:
+        product: a modality, `label_full` or `label_eroded`.
+        source: the file, below the root.
+        grid: of the whole raster.
+        bands: names of the bands that are used, or the number of a label's.
+        dtype: in the file.
+        low, high: of the valid pixels, in stored units; None for labels.
+        missing: share of the pixels that are not measured, or of a label's that are ignored.
+        shares: of the classes among a label's pixels that are not ignored; empty for modalities.
+        pixels: (bands, h, w) values, or (1, h, w) class indices.
+        valid: (h, w) bool, or None when every pixel is.
+    """
+
+    product: str
+    source: str
+    grid: Grid
+    bands: int
+    dtype: str
+    low: float | None
+    high: float | None
+    missing: float
+    shares: tuple[float, ...]
+    pixels: np.ndarray
+    valid: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class TileLook:
+    """Everything about one tile: rasters by product, remarks, and complaints."""
+
+    tile: str
+    looks: dict[str, Look]
+    notes: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Of a whole data set.
+
+    Attributes:
+        layout: the data set's conventions.
+        modalities: names of those looked at.
+        tiles: in natural order.
+        notes: remarks about the whole set.
+    """
+
+    layout: RasterLayout
+    modalities: tuple[str, ...]
+    tiles: tuple[TileLook, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def problems(self) -> list[str]:
+        """Of all tiles."""
+        return [problem for tile in self.tiles for problem in tile.problems]
+
+    @property
+    def products(self) -> list[str]:
+        """Modalities, then the kinds of label that any tile has."""
+        kinds = [kind for kind in ("label_full", "label_eroded") if any(kind in tile.looks for tile in self.tiles)]
+        return [*self.modalities, *kinds]
+
+
+def check_files(
+    layout: RasterLayout,
+    root: Path,
+    store: Path | None = None,
+    modalities: Sequence[str] | None = None,
+    workers: int = 0,
+    allow_missing: bool = False,
+) -> Findings:
+    """Look at every tile below `root`; problems of tiles are collected, not raised. Arguments as for `build_store`.
+
+    Raises:
+        UserError: when there is nothing to look at.
+    """
+    root = Path(root)
+    check_root(root)
+    wanted = layout.check_modalities(modalities)
+    folder = Path(store) if store is not None else default_store(root)
+    scratch = _scratch(folder)
+    try:
+        catalogue = list_files(root, scratch)
+        survey = layout.survey(catalogue, wanted, scratch)
+        jobs = jobs_for(survey, catalogue, layout, wanted, folder, scratch, allow_missing)
+        found: dict[str, TileLook] = {}
+        with Steps("checking tiles", len(jobs)) as steps:
+            for look in each(look_at, jobs, workers):
+                found[look.tile] = look
+                steps.advance()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return Findings(layout, wanted, tuple(found[tile.id] for tile in survey.tiles), survey.notes)
+
+
+def look_at(job: Job) -> TileLook:
+    """One tile, thinned out."""
+    problems, notes, looks = job.problems(), [*job.tile.notes], {}
+    with ExitStack() as stack:
+        products = Products(job, stack)
+        grid = None
+        try:
+            grid, _ = products.reference()
+        except UserError as error:
+            problems.append(str(error).rstrip("."))
+        labels = [(f"label_{kind}", file) for kind, file in job.tile.labels.items()]
+        for name, file in [*((name, source.file) for name, source in job.tile.sources.items()), *labels]:
+            try:
+                products.compare_copies(name, file)
+                looks[name], remarks = _look(products, name, file, grid)
+                notes.extend(remarks)
+            except UserError as error:
+                problem = str(error).rstrip(".")
+                if problem not in problems:
+                    problems.append(problem)
+    return TileLook(job.tile.id, looks, tuple(notes), tuple(problems))
+
+
+def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tuple[Look, list[str]]:
+    from rasterio.windows import Window
+
+    job = products.job
+    source = job.tile.sources.get(name)
+    with opened(products.path(file), file) as raster:
+        own = grid_of(raster, job.layout.crs)
+        thinner = max(1, -(-max(raster.shape) // SAMPLE))
+        shape = (-(-raster.height // thinner), -(-raster.width // thinner))
+        raster.read(1, window=Window(0, raster.height - 1, raster.width, 1))  # the end, which a cut file lacks
+        dtype = raster.dtypes[0]
+        if source is None:
+            values, valid = read(raster, range(raster.count), raster.count, shape=shape)
+        else:
+            count = data_bands(raster, source, job.tile.band_counts.get(name), name)
+            values, valid = read(raster, source.bands, count, source.nodata, source.minimum, shape=shape)
+    remarks = []
+    if grid is not None:
+        try:
+            remarks = fit_notes(name, file, own, grid, how_to_fit(own, grid, job.layout.regrid))
+        except UserError as error:
+            raise UserError(f"{file} {error}") from error
+    location = job.entries[file].location
+    if source is None:
+        decoded = products.decode(values, valid, file)
+        remarks += label_notes(name, decoded, thinned=thinner > 1)
+        counts = np.bincount(decoded.classes.ravel(), minlength=256)
+        ignored = counts[IGNORE_INDEX] / counts.sum()
+        known = counts[: len(job.layout.classes)]
+        shares = tuple((known / max(1, known.sum())).tolist())
+        pixels = decoded.classes[None]
+        return Look(name, location, own, len(values), dtype, None, None, ignored, shares, pixels, None), remarks
+    values = stored_values(values, job.layout.modalities[name].kind == "elevation", source.factor)
+    inside = values if valid is None else values[:, valid]
+    if inside.size == 0:
+        raise UserError(f"{file} has no valid pixel: replace or remove it")
+    missing = 0.0 if valid is None else 1 - float(valid.mean())
+    low, high = float(inside.min()), float(inside.max())
+    return Look(name, location, own, len(values), dtype, low, high, missing, (), values, valid), remarks
+
+
+def _scratch(folder: Path) -> Path:
+    """A hidden folder beside the prepared tiles, where there is room; the catalogue passes over hidden folders."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".check-", dir=folder))
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written to ({error.strerror}): give another place as store.") from error

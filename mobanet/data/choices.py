@@ -1,0 +1,117 @@
+"""What a user may choose about the data, checked against the layout."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mobanet.data.layout import LabelKind, Layout, Modality, Split
+from mobanet.data.scaling import Scaling, default_scaling
+from mobanet.errors import UserError
+
+
+@dataclass
+class EvaluationSettings:
+    """How maps are put together in validation and test.
+
+    Attributes:
+        window: height and width of a window in pixels; null for the training crop's.
+        validation_stride: from window to window while training; null for no overlap.
+        test_stride: from window to window in the final test; null for no overlap.
+        batch_size: windows a step; null for the training batch's.
+        labels: `eroded` ignores a margin around every object (ISPRS noBoundary), `full` ignores nothing.
+    """
+
+    window: int | None = None
+    validation_stride: int | None = None
+    test_stride: int | None = None
+    batch_size: int | None = None
+    labels: LabelKind = "eroded"
+
+    def size(self, crop: int) -> int:
+        """Height and width of a window in pixels, where `crop` is the training crop's."""
+        return self.window or crop
+
+    def stride(self, stage: str, crop: int) -> int:
+        """From window to window in pixels, in the stage `validation` or `test`."""
+        return (self.test_stride if stage == "test" else self.validation_stride) or self.size(crop)
+
+    def check(self, crop: int) -> None:
+        """Refuse sizes that make no sense.
+
+        Raises:
+            UserError: naming the option.
+        """
+        window = self.size(crop)
+        check_numbers(**{"evaluation.window": window, "evaluation.batch_size": self.batch_size or 1})
+        for stage in ("validation", "test"):
+            stride = self.stride(stage, crop)
+            check_numbers(**{f"evaluation.{stage}_stride": stride})
+            if stride > window:
+                raise UserError(
+                    f"--data.evaluation.{stage}_stride is {stride}, more than the window of {window} pixels, which "
+                    f"would leave gaps; give at most {window}."
+                )
+
+
+_LEAST = {"crop": 16, "evaluation.window": 16, "num_workers": 0}
+
+
+def check_numbers(**values: int) -> None:
+    """Refuse numbers below the least that makes sense, which is 1 unless it is known to be another.
+
+    Raises:
+        UserError: naming the option.
+    """
+    for option, value in values.items():
+        least = _LEAST.get(option, 1)
+        if value < least:
+            raise UserError(f"--data.{option} is {value}; give a number of at least {least}.")
+
+
+def chosen_modalities(layout: Layout, given: Sequence[str] | str | None) -> dict[str, Modality]:
+    """The modalities to use, in order; the layout's usual ones where none are named.
+
+    Raises:
+        UserError: for one that the layout does not have, or that is named twice.
+    """
+    names = given.replace(" ", "").split(",") if isinstance(given, str) else given
+    names = list(names or layout.default_modalities)
+    for name in names:
+        if name not in layout.modalities:
+            raise UserError(
+                f"--data.modalities names {name}, which the layout {layout.name} does not have; it has "
+                f"{', '.join(layout.modalities)}."
+            )
+    if len(set(names)) < len(names):
+        raise UserError(f"--data.modalities names a modality twice: {', '.join(names)}.")
+    return {name: layout.modalities[name] for name in names}
+
+
+def chosen_split(layout: Layout, name: str | None) -> tuple[str, Split]:
+    """The split of that name, or the layout's first.
+
+    Raises:
+        UserError: for one that the layout does not have.
+    """
+    name = name or next(iter(layout.splits))
+    if name not in layout.splits:
+        raise UserError(
+            f"--data.split {name} is not a split of the layout {layout.name}; choose one of {', '.join(layout.splits)}."
+        )
+    return name, layout.splits[name]
+
+
+def chosen_scaling(
+    layout: Layout, modalities: Mapping[str, Modality], given: Mapping[str, Scaling]
+) -> dict[str, Scaling]:
+    """How each modality is scaled: as given, or as fits its kind.
+
+    Raises:
+        UserError: for a modality that the layout does not have.
+    """
+    for name in given:
+        if name not in layout.modalities:
+            raise UserError(
+                f"--data.scaling names {name}, which the layout {layout.name} does not have; it has "
+                f"{', '.join(layout.modalities)}."
+            )
+    return {name: given.get(name, default_scaling(modality)) for name, modality in modalities.items()}

@@ -1,0 +1,132 @@
+"""Random crops for training and grid windows for evaluation, as data sets of samples."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from mobanet.data.augment import Augmentation, ignore_label
+from mobanet.data.reading import Sample, TileReader, Window, grid
+
+Sampling = Literal["tile", "area"]
+"""How a crop's tile is drawn: every tile alike (as in MoBaNet), or in proportion to its area."""
+
+
+class _Windows(Dataset):
+    """What random crops and grid windows share: from a window's pixels to a sample for the batch."""
+
+    def __init__(self, reader: TileReader, levels: dict[str, np.ndarray]) -> None:
+        self.reader = reader
+        self.levels = levels
+
+    def _pack(self, window: Window, sample: Sample, counted: bool = True) -> dict[str, Any]:
+        available = [
+            name in self.reader.tiles[window.tile].modalities
+            and (name not in sample.valid or bool(sample.valid[name].any()))
+            for name in self.reader.modalities
+        ]
+        label = sample.label
+        if label is None or not counted or not any(available):
+            label = ignore_label(window.height, window.width)
+        return {
+            "inputs": {name: torch.from_numpy(array) for name, array in sample.inputs.items()},
+            "valid": {name: torch.from_numpy(array) for name, array in sample.valid.items()},
+            "levels": {name: torch.from_numpy(table[window.tile]) for name, table in self.levels.items()},
+            "label": torch.from_numpy(label),
+            "available": torch.tensor(available),
+            "extent": torch.tensor([self.reader.tiles[window.tile].height, self.reader.tiles[window.tile].width]),
+            "tile": self.reader.tiles[window.tile].id if counted else "",
+            "window": torch.tensor([window.top, window.left, window.height, window.width]),
+        }
+
+
+class RandomCrops(_Windows):
+    """Training crops; every draw is a function of the seed and the sample's index.
+
+    Args:
+        reader: of the training tiles.
+        levels: by modality, (T, 2, C) offsets and scales (`mobanet.data.scaling`).
+        size: height and width of a crop in pixels.
+        sampling: how the tile is drawn; the position is uniform within it.
+        seed: of the run.
+        augmentation: applied to each crop.
+    """
+
+    def __init__(
+        self,
+        reader: TileReader,
+        levels: dict[str, np.ndarray],
+        size: int,
+        sampling: Sampling,
+        seed: int,
+        augmentation: Augmentation,
+    ) -> None:
+        super().__init__(reader, levels)
+        self.size = size
+        self.seed = seed
+        self.augmentation = augmentation
+        area = np.array([tile.height * tile.width if sampling == "area" else 1 for tile in reader.tiles], np.float64)
+        self.bounds = np.cumsum(area / area.sum())
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """The crop of a sample index (see `mobanet.data.sampler`)."""
+        generator = np.random.Generator(np.random.Philox(key=[self.seed, index]))
+        window = self.window(generator)
+        return self._pack(window, self.augmentation(self.reader.read(window), generator))
+
+    def window(self, generator: np.random.Generator) -> Window:
+        """Draw a tile, then a position uniformly inside it."""
+        place = min(int(np.searchsorted(self.bounds, generator.random(), side="right")), len(self.bounds) - 1)
+        tile = self.reader.tiles[place]
+        top = int(generator.integers(max(tile.height - self.size, 0) + 1))
+        left = int(generator.integers(max(tile.width - self.size, 0) + 1))
+        return Window(place, top, left, self.size, self.size)
+
+
+class GridWindows(_Windows):
+    """Evaluation windows of all tiles, row by row (`mobanet.data.reading.grid`).
+
+    Args:
+        reader: of the tiles to evaluate.
+        levels: by modality, (T, 2, C) offsets and scales.
+        size: height and width of a window in pixels.
+        stride: from one window to the next, in pixels.
+    """
+
+    def __init__(self, reader: TileReader, levels: dict[str, np.ndarray], size: int, stride: int) -> None:
+        super().__init__(reader, levels)
+        self.windows = [
+            Window(index, top, left, size, size)
+            for index, tile in enumerate(reader.tiles)
+            for top, left in grid(tile.height, tile.width, size, stride)
+        ]
+
+    def __len__(self) -> int:
+        """Number of windows."""
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Window `index`; of -1 the first window's pixels, without a tile and without labels, that count nowhere."""
+        window = self.windows[max(index, 0)]
+        return self._pack(window, self.reader.read(window), counted=index >= 0)
+
+    def by_tile(self) -> list[list[int]]:
+        """Indices of the windows of each tile."""
+        out: list[list[int]] = [[] for _ in self.reader.tiles]
+        for index, window in enumerate(self.windows):
+            out[window.tile].append(index)
+        return out
+
+
+def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A batch of samples; inputs as (B, C, H, W) views in channels-last memory, without another copy."""
+    batch = default_collate(list(samples))
+    batch["inputs"] = {name: _channels_first(x) for name, x in batch["inputs"].items()}
+    return batch
+
+
+def _channels_first(x: Tensor) -> Tensor:
+    return x.permute(0, 3, 1, 2)  # (B, H, W, C) -> (B, C, H, W)

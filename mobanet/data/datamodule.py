@@ -1,0 +1,274 @@
+"""The LightningDataModule: prepared tiles in, batches of every modality out."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch.utils.data import DataLoader
+
+from mobanet.data.augment import Augmentation, AugmentationSettings
+from mobanet.data.build import build_store, default_store
+from mobanet.data.choices import EvaluationSettings, check_numbers, chosen_modalities, chosen_scaling, chosen_split
+from mobanet.data.crops import GridWindows, RandomCrops, Sampling, collate
+from mobanet.data.description import DataDescription
+from mobanet.data.layout import LabelKind
+from mobanet.data.layouts import FolderSettings, get_layout
+from mobanet.data.reading import Sample, TileReader, Window
+from mobanet.data.sampler import CropSampler, ShareSampler, balanced_shares
+from mobanet.data.scaling import Scaling, learn, levels
+from mobanet.data.store import StoredTile, TileStore
+from mobanet.errors import UserError
+
+
+class RasterDataModule(LightningDataModule):
+    """Multimodal rasters as batches; see `mobanet.data.crops` for what a batch holds.
+
+    Args:
+        root: folder with the rasters or archives as they were downloaded.
+        layout: how files are named: potsdam, vaihingen or folder.
+        store: where the prepared tiles are kept; null for mobanet_store inside root.
+        folder: description of your own data, for the layout folder.
+        modalities: those to use, in order, as a list or as `rgb,dsm`; null for the layout's usual ones.
+        split: name of the tile lists; null for the layout's first.
+        validation: `holdout` validates on tiles held out of training; `test` on the test tiles, and trains on the
+            held-out tiles as well, as MoBaNet's authors do: a selection leak if checkpoints are chosen by it.
+        train_labels: label rasters to train on.
+        crop: height and width of a training crop in pixels.
+        batch_size: crops a step, on each device.
+        steps_per_epoch: steps an epoch, on each device.
+        sampling: draw a crop's tile uniformly or in proportion to its area.
+        augmentation: random geometry and colour.
+        scaling: by modality, how stored values are scaled; the rest are scaled as fits their kind.
+        evaluation: windows and labels of validation and test.
+        allow_missing: accept tiles that lack a modality, and train on them without it.
+        num_workers: processes that read crops, on each device; null to follow the number of cores.
+        seed: of every draw.
+
+    Raises:
+        UserError: for an unknown layout, split or modality, and sizes that make no sense.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        layout: str = "potsdam",
+        store: str | None = None,
+        folder: FolderSettings | None = None,
+        modalities: list[str] | str | None = None,
+        split: str | None = None,
+        validation: Literal["holdout", "test"] = "holdout",
+        train_labels: LabelKind = "full",
+        crop: int = 256,
+        batch_size: int = 24,
+        steps_per_epoch: int = 1000,
+        sampling: Sampling = "tile",
+        augmentation: AugmentationSettings = AugmentationSettings(),  # noqa: B008 - read, never changed
+        scaling: dict[str, Scaling] | None = None,
+        evaluation: EvaluationSettings = EvaluationSettings(),  # noqa: B008
+        allow_missing: bool = False,
+        num_workers: int | None = None,
+        seed: int = 42,
+    ) -> None:
+        super().__init__()
+        self.root = Path(root)
+        self.layout = get_layout(layout, folder)
+        self.store_path = Path(store) if store else default_store(self.root)
+        self.modalities = chosen_modalities(self.layout, modalities)
+        self.split_name, self.split = chosen_split(self.layout, split)
+        self.validation = validation
+        self.train_labels = train_labels
+        self.crop, self.batch_size, self.steps_per_epoch = crop, batch_size, steps_per_epoch
+        self.sampling: Sampling = sampling
+        self.augmentation = augmentation
+        self.evaluation = evaluation
+        self.scaling = chosen_scaling(self.layout, self.modalities, scaling or {})
+        self.allow_missing = allow_missing
+        self.num_workers = _workers() if num_workers is None else num_workers
+        self.seed = seed
+        check_numbers(crop=crop, batch_size=batch_size, steps_per_epoch=steps_per_epoch, num_workers=self.num_workers)
+        evaluation.check(crop)
+        self._roles: dict[str, list[StoredTile]] = {}
+        self._learnt: dict[str, np.ndarray] = {}
+
+    @property
+    def description(self) -> DataDescription:
+        """What the model has to know."""
+        return DataDescription(
+            self.layout.name, tuple(self.modalities.values()), dict(self.scaling), self.layout.classes
+        )
+
+    def protocol(self, stage: Literal["validation", "test"]) -> dict[str, str]:
+        """How the figures of a stage come about, in words, for every table and file they stand in."""
+        tiles = "test tiles" if stage == "test" or self.validation == "test" else "held-out training tiles"
+        stride = self.evaluation.stride(stage, self.crop)
+        averaged = self.layout.classes.averaged
+        return {
+            "data": f"{self.layout.name}, split {self.split_name}, {len(self._roles.get(stage, ()))} {tiles}",
+            "labels": f"{self.evaluation.labels}; ignored pixels count nowhere",
+            "windows": f"{self.evaluation.size(self.crop)} pixels, stride {stride}, logits summed",
+            "mean F1 and mIoU": f"over {len(averaged)} of {len(self.layout.classes)} classes ({', '.join(averaged)})",
+            "OA and kappa": "over all classes",
+        }
+
+    # Lightning's hooks
+
+    def prepare_data(self) -> None:
+        """Build the tile store where it is absent or a source has changed.
+
+        Raises:
+            UserError: for every problem of the rasters, all at once.
+        """
+        build_store(self.layout, self.root, self.store_path, list(self.modalities), allow_missing=self.allow_missing)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the store and share its tiles out to training, validation and test.
+
+        Raises:
+            UserError: when a part of the split has no tile at all, or none with the label rasters asked for.
+        """
+        store = TileStore(self.store_path)
+        train, validation = self.split.train, self.split.validation
+        if self.validation == "test":
+            train, validation = (*train, *validation), self.split.test
+        roles = {"train": train, "validation": validation, "test": self.split.test}
+        needed = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}
+        for role in needed[stage or "fit"]:
+            if role in self._roles:
+                continue
+            labels = self.train_labels if role == "train" else self.evaluation.labels
+            self._roles[role] = self._present(store, role, roles[role], labels)
+        if "train" in self._roles:
+            self._learn(self._roles["train"])
+        elif not self._learnt:
+            # until a checkpoint brings its own numbers
+            names = (*self.split.train, *self.split.validation)
+            self._learn([store.tiles[name] for name in names if name in store.tiles])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The numbers that inputs are scaled by; Lightning writes them into the checkpoint."""
+        return {"scaling": {name: numbers.tolist() for name, numbers in self._learnt.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Scale as the checkpoint's model was trained, whatever tiles are here now."""
+        self._learnt = {name: np.array(numbers) for name, numbers in state_dict["scaling"].items()}
+
+    def train_dataloader(self) -> DataLoader:
+        """Random crops, for as many steps as `steps_per_epoch` says."""
+        tiles = self._roles["train"]
+        dataset = RandomCrops(
+            self._reader(tiles, self.train_labels, self.crop),
+            self._levels(tiles),
+            self.crop,
+            self.sampling,
+            self.seed,
+            Augmentation(self.augmentation, self.modalities),
+        )
+        rank, world = self._rank()
+        sampler = CropSampler(self.steps_per_epoch, self.batch_size, rank, world, self._position)
+        return self._loader(dataset, sampler, self.batch_size, persistent=True)
+
+    def val_dataloader(self) -> DataLoader:
+        """Grid windows of the validation tiles."""
+        return self._windows("validation")
+
+    def test_dataloader(self) -> DataLoader:
+        """Grid windows of the test tiles."""
+        return self._windows("test")
+
+    def picture(self, tile: str, rows: slice, columns: slice) -> Sample:
+        """Part of a test tile as stored, with its label, for figures."""
+        tiles = [t for t in self._roles["test"] if t.id == tile]
+        reader = self._reader(tiles, self.evaluation.labels, 1)
+        return reader.read(Window(0, rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start))
+
+    # parts
+
+    def _learn(self, training: Sequence[StoredTile]) -> None:
+        self._learnt = {
+            name: learn(modality, self.scaling[name], training)
+            for name, modality in self.modalities.items()
+            if training or self.scaling[name] in ("unit", "minmax")
+        }
+
+    def _windows(self, stage: Literal["validation", "test"]) -> DataLoader:
+        tiles = self._roles[stage]
+        window, stride = self.evaluation.size(self.crop), self.evaluation.stride(stage, self.crop)
+        reader = self._reader(tiles, self.evaluation.labels, window)
+        dataset = GridWindows(reader, self._levels(tiles), window, stride)
+        rank, world = self._rank()
+        by_tile = dataset.by_tile()
+        # whole tiles, so that a tile's overlapping logits meet on one rank
+        shares = balanced_shares([len(indices) for indices in by_tile], world)
+        sampler = ShareSampler([[i for tile in share for i in by_tile[tile]] for share in shares], rank)
+        return self._loader(dataset, sampler, self.evaluation.batch_size or self.batch_size, persistent=False)
+
+    def _loader(self, dataset: Any, sampler: Any, batch_size: int, persistent: bool) -> DataLoader:
+        cuda = bool(self.trainer and getattr(self.trainer.strategy.root_device, "type", "cpu") == "cuda")
+        return DataLoader(
+            dataset,
+            batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            pin_memory=cuda,
+            persistent_workers=persistent and self.num_workers > 0,
+        )
+
+    def _reader(self, tiles: Sequence[StoredTile], labels: LabelKind, size: int) -> TileReader:
+        return TileReader(tiles, {name: len(m.bands) for name, m in self.modalities.items()}, labels, size)
+
+    def _levels(self, tiles: Sequence[StoredTile]) -> dict[str, np.ndarray]:
+        for name in self.modalities:
+            if name not in self._learnt:
+                raise UserError(
+                    f"how to scale {name} ({self.scaling[name]}) is learnt from training tiles, of which {self.root} "
+                    "has none; evaluate with --ckpt_path, whose checkpoint holds the numbers."
+                )
+        return {name: levels(m, self.scaling[name], self._learnt[name], tiles) for name, m in self.modalities.items()}
+
+    def _rank(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _position(self) -> tuple[int, int]:
+        """The epoch, and how many of its batches are done: not 0 where a run is resumed in the middle of one."""
+        if not self.trainer:
+            return 0, 0
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress
+        done = progress.current.completed
+        return self.trainer.current_epoch, 0 if done >= self.steps_per_epoch else done
+
+    def _present(self, store: TileStore, role: str, names: Sequence[str], labels: LabelKind) -> list[StoredTile]:
+        found = [store.tiles[name] for name in names if name in store.tiles]
+        listed = f"{', '.join(names[:4])}{', …' if len(names) > 4 else ''}"
+        if not found:
+            raise UserError(
+                f"none of the {role} tiles of the split {self.split_name} ({listed}) is below {self.root}; "
+                f"it holds {', '.join(store.tiles) or 'no tile'}: add tiles, or choose another --data.split."
+            )
+        if len(found) < len(names):
+            rank_zero_info(f"{role}: {len(found)} of the {len(names)} tiles of the split {self.split_name} are there")
+        labelled = [tile for tile in found if labels in tile.labels]
+        if not labelled:
+            option = "train_labels" if role == "train" else "evaluation.labels"
+            other = "full" if labels == "eroded" else "eroded"
+            raise UserError(
+                f"none of the {role} tiles below {self.root} has {labels} labels; add them, or set "
+                f"--data.{option} {other}."
+            )
+        if len(labelled) < len(found):
+            lacking = ", ".join(tile.id for tile in found if labels not in tile.labels)
+            raise UserError(
+                f"the {role} tiles {lacking} below {self.root} have no {labels} labels; add them or choose a split "
+                "without these tiles."
+            )
+        return labelled
+
+
+def _workers() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(4, cores // local))

@@ -1,0 +1,112 @@
+"""What is to be done for a tile, and whether it has been done: by the stamps of its sources."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobanet.data.catalogue import Catalogue, Entry
+from mobanet.data.layout import FileRef
+from mobanet.data.layouts.base import FoundTile, RasterLayout, Survey
+from mobanet.data.store import VERSION, StoredTile, read_tile
+from mobanet.errors import UserError
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is needed to prepare one tile, in any process.
+
+    Attributes:
+        tile: as the layout found it.
+        layout: reads labels and names modalities.
+        wanted: modalities to prepare, in canonical order.
+        folder: where the tile's arrays go.
+        scratch: folder for unpacked archive members.
+        entries: the catalogue's entries of the tile's files.
+        allow_missing: a tile may lack some of `wanted`.
+    """
+
+    tile: FoundTile
+    layout: RasterLayout
+    wanted: tuple[str, ...]
+    folder: Path
+    scratch: Path
+    entries: dict[FileRef, Entry]
+    allow_missing: bool
+
+    def stamps(self) -> dict[str, str]:
+        """By product, a text that changes with its source and with the way it is read."""
+        tile = self.tile
+        world = None if tile.world is None else self.entries[tile.world].stamp
+        stamps = {}
+        for name, source in tile.sources.items():
+            elevation = self.layout.modalities[name].kind == "elevation"
+            rule = (source.bands, source.nodata, source.minimum, source.factor, elevation, self.layout.crs, world)
+            stamps[name] = self._stamp(source.file, rule)
+        for kind, file in tile.labels.items():
+            stamps[f"label_{kind}"] = self._stamp(file, (self.layout.label_rule(), self.layout.crs))
+        return stamps
+
+    def _stamp(self, file: FileRef, rule: tuple) -> str:
+        entry = self.entries[file]
+        return hashlib.sha256(repr((VERSION, entry.location, entry.stamp, rule)).encode()).hexdigest()[:16]
+
+    def problems(self) -> list[str]:
+        """Complaints about modalities that must be there and are not."""
+        if self.allow_missing:
+            return []
+        return [f"tile {self.tile.id} has no {name}: {file} is missing" for name, file in self.tile.missing.items()]
+
+    def is_current(self, stored: StoredTile | None) -> bool:
+        """Whether `stored` is what preparing this tile would give."""
+        if stored is None or self.problems():
+            return False
+        have = stored_stamps(stored)
+        return {name: have[name] for name in have if name in self.wanted or is_label(name)} == self.stamps()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a tile: the products written, or the problems that prevented it."""
+
+    tile: str
+    problems: tuple[str, ...] = ()
+    built: tuple[str, ...] = ()
+
+
+def jobs_for(
+    survey: Survey,
+    catalogue: Catalogue,
+    layout: RasterLayout,
+    wanted: tuple[str, ...],
+    store: Path,
+    scratch: Path,
+    allow_missing: bool,
+) -> list[Job]:
+    """A job for each tile of a survey."""
+    jobs = []
+    for tile in survey.tiles:
+        files = {source.file for source in tile.sources.values()} | {*tile.labels.values()}
+        files |= {file for copies in tile.copies.values() for file in copies}
+        files |= {tile.world} if tile.world is not None else set()
+        entries = {file: catalogue.by_file[file] for file in files}
+        jobs.append(Job(tile, layout, wanted, store / "tiles" / tile.id, scratch, entries, allow_missing))
+    return jobs
+
+
+def is_label(product: str) -> bool:
+    """Whether a product's name is that of a label raster."""
+    return product in ("label_full", "label_eroded")
+
+
+def stored_stamps(stored: StoredTile) -> dict[str, str]:
+    """By product, the stamp it was made with."""
+    labels = {f"label_{kind}": record.stamp for kind, record in stored.labels.items()}
+    return {name: record.stamp for name, record in stored.modalities.items()} | labels
+
+
+def stored_tile(folder: Path) -> StoredTile | None:
+    """The finished tile in `folder`; None for one that is unfinished or damaged and has to be made again."""
+    try:
+        return read_tile(folder)
+    except UserError:
+        return None

@@ -1,0 +1,42 @@
+"""The data sets mobanet knows, by name."""
+
+from mobanet.data.layouts.base import RasterLayout
+from mobanet.data.layouts.folder import FolderLayout
+from mobanet.data.layouts.folder_settings import FolderModality, FolderSettings, FolderSplit, load_folder_settings
+from mobanet.data.layouts.potsdam import PotsdamLayout
+from mobanet.data.layouts.vaihingen import VaihingenLayout
+from mobanet.data.words import choose_from
+from mobanet.errors import UserError
+
+LAYOUTS = ("potsdam", "vaihingen", "folder")
+"""Names for `get_layout`."""
+
+__all__ = [
+    "LAYOUTS",
+    "FolderModality",
+    "FolderSettings",
+    "FolderSplit",
+    "RasterLayout",
+    "get_layout",
+    "load_folder_settings",
+]
+
+
+def get_layout(name: str, folder: FolderSettings | None = None) -> RasterLayout:
+    """The layout called `name`.
+
+    Args:
+        name: one of `LAYOUTS`.
+        folder: description of one's own data, for `folder` and only for it.
+
+    Raises:
+        UserError: for an unknown name, `folder` settings that are missing or without use, or that make no sense.
+    """
+    choose_from(dict.fromkeys(LAYOUTS), name, "there is no layout")
+    if name == "folder":
+        if folder is None:
+            raise UserError("layout folder needs a description of the data: give its settings under folder.")
+        return FolderLayout(folder)
+    if folder is not None:
+        raise UserError(f"layout {name} takes no folder settings: leave them out, or use layout folder.")
+    return PotsdamLayout() if name == "potsdam" else VaihingenLayout()

@@ -1,0 +1,95 @@
+"""What layouts add to the contract: tiles with the remarks made while finding them, and named splits resolved."""
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mobanet.data.catalogue import Catalogue, list_files
+from mobanet.data.layout import FileRef, Layout, Split, Tile
+from mobanet.data.words import choose_from
+from mobanet.errors import UserError
+
+
+@dataclass(frozen=True)
+class FoundTile(Tile):
+    """A tile together with what its layout knows about the files.
+
+    Attributes:
+        band_counts: number of data bands each modality's raster must have; a further alpha band is a mask.
+        missing: for each modality asked for but not there, the file that was expected.
+        copies: further files that claim to be the same product, by modality or `label_<kind>`.
+        world: a world file that places the tile, for rasters that carry no georeference.
+        notes: remarks for the user, such as a product that was passed over because its file is empty.
+    """
+
+    band_counts: dict[str, int] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    copies: dict[str, tuple[FileRef, ...]] = field(default_factory=dict)
+    world: FileRef | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All tiles of a data set, in natural order of their ids, and remarks about the whole set."""
+
+    tiles: tuple[FoundTile, ...]
+    notes: tuple[str, ...] = ()
+
+
+class RasterLayout(Layout):
+    """A layout whose tiles are raster files, in folders or zip archives.
+
+    Attributes:
+        regrid: rasters of a tile may have different grids and are brought to one by their georeference; where False
+            they share a grid from the top left pixel on.
+    """
+
+    regrid: bool = False
+
+    @abstractmethod
+    def survey(self, catalogue: Catalogue, modalities: Iterable[str], scratch: Path | None = None) -> Survey:
+        """Sort the files of `catalogue` into tiles.
+
+        Args:
+            catalogue: the files.
+            modalities: names of those wanted.
+            scratch: folder for unpacked archive members, where file names alone do not tell what a raster is.
+
+        Raises:
+            UserError: when no file belongs to this layout, or a file could be two things.
+        """
+
+    def find(self, root: Path, modalities: Iterable[str]) -> list[Tile]:
+        """See `Layout.find`."""
+        return list(self.survey(list_files(root), self.check_modalities(modalities)).tiles)
+
+    def check_modalities(self, modalities: Iterable[str] | None) -> tuple[str, ...]:
+        """The named modalities in canonical order; the default ones for None.
+
+        Raises:
+            UserError: for a name this layout does not offer.
+        """
+        wanted = self.default_modalities if modalities is None else tuple(modalities)
+        if not wanted:
+            raise UserError(f"modalities is empty: name at least one of {', '.join(self.modalities)}.")
+        for name in wanted:
+            choose_from(self.modalities, name, f"layout {self.name} has no modality")
+        return tuple(name for name in self.modalities if name in wanted)
+
+    def resolve_split(self, name: str, tiles: Iterable[str]) -> Split:
+        """The split called `name`, as lists of tile ids.
+
+        Args:
+            name: of the split.
+            tiles: ids of the tiles there are, which patterns in a user's own split are matched with.
+
+        Raises:
+            UserError: when there is no such split.
+        """
+        return choose_from(self.splits, name, f"layout {self.name} has no split")
+
+    def label_rule(self) -> str:
+        """A text that changes whenever `decode_label` would give other classes for the same raster."""
+        return repr(self.classes)

@@ -1,0 +1,109 @@
+"""Own data described without writing Python: the settings of layout `folder`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from mobanet.errors import UserError
+
+
+@dataclass
+class FolderModality:
+    """One modality of one's own data.
+
+    Attributes:
+        pattern: path below the root with `{tile}` where the tile's id is, in a folder or in the file name, such as
+            `ortho/{tile}.tif`. `*` stands for anything within a name, `**/` for any folders; an archive counts as a
+            folder called like it, without `.zip`.
+        bands: 0-based numbers of the bands to use, in order; null for a raster with a single band.
+        names: of these bands; null to number them.
+        kind: colour augmentation touches `optical` only.
+        nodata: a value that means missing, beside what the rasters declare.
+        minimum: values below it are missing.
+        maximum: full range of digital numbers, such as 255 for 8 bit and 2047 for 11 bit.
+        unit: of the stored values, such as metre.
+        factor: stored value = raster value times this.
+    """
+
+    pattern: str
+    bands: list[int] | None = None
+    names: list[str] | None = None
+    kind: Literal["optical", "elevation", "other"] = "optical"
+    nodata: float | None = None
+    minimum: float | None = None
+    maximum: float = 255.0
+    unit: str = ""
+    factor: float = 1.0
+
+
+@dataclass
+class FolderSplit:
+    """Tile ids, or patterns of them such as `north_*`, of one's own data.
+
+    Attributes:
+        train: tiles to train on.
+        validation: tiles held out, by which checkpoints are chosen.
+        test: tiles for the final figures.
+    """
+
+    train: list[str] = field(default_factory=list)
+    validation: list[str] = field(default_factory=list)
+    test: list[str] = field(default_factory=list)
+
+
+@dataclass
+class FolderSettings:
+    """Description of one's own data.
+
+    Attributes:
+        modalities: by name; the first one's grid is what the others are brought to.
+        classes: names of the classes, in index order.
+        label: pattern of the label rasters; null for data without labels.
+        eroded_label: pattern of label rasters with a margin ignored around every object.
+        colours: one RGB triple a class; null when `values` is given and any colours will do in pictures.
+        distance: a colour off the palette is taken for the nearest class where no channel differs by more.
+        ignored_colours: colours in the label that mean no class.
+        values: class index by raster value, for labels that hold numbers.
+        ignored: raster values that mean no class.
+        averaged: names of the classes that mean F1 and mIoU are taken over; null for all.
+        splits: which tiles are for training, validation and test.
+        crs: coordinate reference system of rasters that carry none, such as EPSG:32633.
+    """
+
+    modalities: dict[str, FolderModality]
+    classes: list[str]
+    label: str | None = None
+    eroded_label: str | None = None
+    colours: list[tuple[int, int, int]] | None = None
+    distance: int = 0
+    ignored_colours: list[tuple[int, int, int]] = field(default_factory=list)
+    values: dict[int, int] | None = None
+    ignored: list[int] = field(default_factory=list)
+    averaged: list[str] | None = None
+    splits: FolderSplit = field(default_factory=FolderSplit)
+    crs: str | None = None
+
+
+def load_folder_settings(path: Path) -> FolderSettings:
+    """Settings from a YAML file.
+
+    Raises:
+        UserError: when the file is absent, is no YAML, or has an unknown key or a value of the wrong type.
+    """
+    import yaml
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): name the YAML file that describes your data."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no YAML ({' '.join(str(error).split())}): mend it.") from error
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--folder", type=FolderSettings)
+    try:
+        return parser.instantiate_classes(parser.parse_object({"folder": content})).folder
+    except (ArgumentError, TypeError, ValueError, KeyError) as error:
+        raise UserError(f"{path} does not describe a folder layout: {' '.join(str(error).split())}") from error

@@ -1,0 +1,50 @@
+"""The same function on many jobs, in several processes."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from mobanet.errors import UserError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+_MOST = 8
+"""Processes at most where no number is given: each holds a few hundred MB, and disks are slower than cores."""
+
+
+def each(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int = 0) -> Iterator[Result]:
+    """Results as they come, in any order.
+
+    Args:
+        function: of a module, so that another process can find it.
+        jobs: its arguments.
+        workers: processes; 0 for one a core but no more than 8, 1 for none but this.
+
+    Raises:
+        UserError: when a process is killed from outside.
+    """
+    if workers < 0:
+        raise UserError(f"workers is {workers}: give 0 for one process a core, or a number of processes.")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(workers or min(_MOST, cores), len(jobs))
+    if workers <= 1:
+        yield from map(function, jobs)
+        return
+    # spawned, since a fork would copy locks that threads of torch and GDAL may hold
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(function, job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a worker that was reading tiles was killed, most likely for lack of memory: run again with fewer "
+                "workers; finished tiles are kept."
+            ) from error
+        finally:
+            for future in futures:
+                future.cancel()

@@ -1,0 +1,240 @@
+"""Reading and checking the rasters of one tile: every complaint a raster can earn is worded here."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mobanet.data.alignment import Fit, align, align_label, how_to_fit, source_window, window_grid
+from mobanet.data.archives import local_copy, read_text
+from mobanet.data.jobs import Job
+from mobanet.data.labels import strips
+from mobanet.data.layout import IGNORE_INDEX, DecodedLabel, FileRef, Source
+from mobanet.data.rasters import Grid, count_bands, grid_of, opened, read, world_transform
+from mobanet.data.statistics import describe
+from mobanet.data.store import LabelRecord, ModalityRecord
+from mobanet.errors import UserError
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+
+MOSTLY = 0.5
+"""A label in which more than this share of the pixels names no class is taken for a wrong file."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """Arrays to store, by array name, what is to be recorded about them, and remarks for the user."""
+
+    arrays: dict[str, np.ndarray]
+    record: ModalityRecord | LabelRecord
+    notes: tuple[str, ...]
+
+
+class Products:
+    """The rasters of one tile. Archive members stay unpacked until `stack` closes."""
+
+    def __init__(self, job: Job, stack: ExitStack) -> None:
+        self.job = job
+        self._stack = stack
+        self._local: dict[FileRef, Path] = {}
+
+    def path(self, file: FileRef) -> Path:
+        """Where GDAL can open `file`."""
+        if file not in self._local:
+            self._local[file] = self._stack.enter_context(local_copy(file, self.job.scratch))
+        return self._local[file]
+
+    def reference(self) -> tuple[Grid, str]:
+        """The tile's grid, and the modality that sets it: the first one wanted that is there.
+
+        Raises:
+            UserError: when that raster or the tile's world file is unreadable.
+        """
+        job = self.job
+        name = next(name for name in job.wanted if name in job.tile.sources)
+        file = job.tile.sources[name].file
+        with opened(self.path(file), file) as raster:
+            grid = grid_of(raster, job.layout.crs)
+        if grid.transform is None and job.tile.world is not None:
+            try:
+                transform = world_transform(read_text(job.tile.world, job.scratch))
+            except ValueError as error:
+                raise UserError(f"{job.tile.world} is no world file of six numbers: mend or remove it") from error
+            grid = Grid(grid.height, grid.width, transform, job.layout.crs)
+        return grid, name
+
+    def modality(self, name: str, grid: Grid, stamp: str) -> Product:
+        """A modality on the tile's grid.
+
+        Raises:
+            UserError: when the raster is unreadable, does not fit, or has no valid pixel.
+        """
+        job, source = self.job, self.job.tile.sources[name]
+        self.compare_copies(name, source.file)
+        with opened(self.path(source.file), source.file) as raster:
+            count = data_bands(raster, source, job.tile.band_counts.get(name), name)
+            own, fit = self.fit(raster, source.file, grid)
+            window = source_window(own, grid) if fit == "warp" else None
+            values, valid = read(raster, source.bands, count, source.nodata, source.minimum, window)
+        values = stored_values(values, job.layout.modalities[name].kind == "elevation", source.factor)
+        values, valid = align(values, valid, window_grid(own, window) if window else own, grid, fit)
+        if valid is not None and not valid.any():
+            raise UserError(f"{source.file} has no valid pixel: replace or remove it")
+        statistics = tuple(describe(plane, valid) for plane in values)
+        if valid is not None and values.dtype == np.float32:
+            for plane, figures in zip(values, statistics, strict=True):
+                plane[~valid] = figures.p50
+        flat = [figures.minimum for figures in statistics if figures.minimum == figures.maximum]
+        notes = [f"{name}: {source.file.name} is {flat[0]:g} everywhere"] if flat else []
+        arrays = {name: np.ascontiguousarray(values.transpose(1, 2, 0))}  # (H, W, bands)
+        if valid is not None:
+            arrays[f"{name}.valid"] = valid.astype(np.uint8)
+        record = ModalityRecord(
+            bands=len(values),
+            dtype=str(values.dtype),
+            complete=valid is None,
+            valid_share=1.0 if valid is None else float(valid.mean()),
+            statistics=statistics,
+            source=job.entries[source.file].location,
+            stamp=stamp,
+        )
+        return Product(arrays, record, (*fit_notes(name, source.file, own, grid, fit), *notes))
+
+    def label(self, name: str, grid: Grid, stamp: str) -> Product:
+        """A label on the tile's grid.
+
+        Args:
+            name: `label_full` or `label_eroded`.
+            grid: of the tile.
+            stamp: to record.
+
+        Raises:
+            UserError: when the raster is unreadable, does not fit, or is no label of the layout.
+        """
+        job, file = self.job, self.job.tile.labels["full" if name == "label_full" else "eroded"]
+        self.compare_copies(name, file)
+        with opened(self.path(file), file) as raster:
+            own, fit = self.fit(raster, file, grid)
+            window = source_window(own, grid) if fit == "warp" else None
+            values, valid = read(raster, range(raster.count), raster.count, window=window)
+        decoded = self.decode(values, valid, file)
+        notes = [*fit_notes(name, file, own, grid, fit), *label_notes(name, decoded)]
+        classes = align_label(decoded.classes, window_grid(own, window) if window else own, grid, fit)
+        pixels = sum(np.bincount(classes[rows].ravel(), minlength=256) for rows in strips(classes.shape))
+        record = LabelRecord(
+            pixels=tuple(pixels[: len(job.layout.classes)].tolist()),
+            ignored=int(pixels[IGNORE_INDEX]),
+            corrected=decoded.corrected,
+            unknown=decoded.unknown,
+            source=job.entries[file].location,
+            stamp=stamp,
+        )
+        return Product({name: np.ascontiguousarray(classes)}, record, tuple(notes))
+
+    def decode(self, values: np.ndarray, valid: np.ndarray | None, file: FileRef) -> DecodedLabel:
+        """Class indices of a label raster; pixels the raster itself calls missing are ignored.
+
+        Args:
+            values: (bands, H, W).
+            valid: (H, W) bool, or None when every pixel is valid.
+            file: for messages.
+
+        Raises:
+            UserError: when it is no label of the layout.
+        """
+        try:
+            if valid is None:
+                decoded = self.job.layout.decode_label(values)
+            else:
+                inside = self.job.layout.decode_label(values[:, valid][:, :, None])  # (bands, valid pixels, 1)
+                classes = np.full(valid.shape, IGNORE_INDEX, np.uint8)
+                classes[valid] = inside.classes[:, 0]
+                decoded = DecodedLabel(classes, inside.corrected, inside.unknown)
+        except UserError as error:
+            raise UserError(f"{file} {error}") from error
+        share = decoded.unknown / decoded.classes.size
+        if share > MOSTLY:
+            raise UserError(f"{file} names no class in {100 * share:.0f} % of its pixels: put the right label there")
+        return decoded
+
+    def fit(self, raster: "DatasetReader", file: FileRef, grid: Grid) -> tuple[Grid, Fit]:
+        """The grid of an open raster, and how it gets to the tile's.
+
+        Raises:
+            UserError: when it does not; both sizes or extents are in the sentence.
+        """
+        own = grid_of(raster, self.job.layout.crs)
+        try:
+            return own, how_to_fit(own, grid, self.job.layout.regrid)
+        except UserError as error:
+            raise UserError(f"{file} {error}") from error
+
+    def compare_copies(self, name: str, file: FileRef) -> None:
+        """Refuse copies of a product that have different sizes in pixels."""
+        entries = self.job.entries
+        for other in self.job.tile.copies.get(name, ()):
+            if entries[other].size == entries[file].size:
+                continue
+            with opened(self.path(file), file) as one, opened(self.path(other), other) as two:
+                if one.shape != two.shape:
+                    raise UserError(
+                        f"{file} has {one.width} x {one.height} pixels and its copy {other} {two.width} x {two.height}:"
+                        " remove the wrong one"
+                    )
+
+
+def data_bands(raster: "DatasetReader", source: Source, declared: int | None, name: str) -> int:
+    """Number of data bands of an open raster.
+
+    Args:
+        raster: open.
+        source: what is read from it.
+        declared: how many it must have; None for at least those read.
+        name: of the modality, for the message.
+
+    Raises:
+        UserError: when it has another number.
+    """
+    count = count_bands(raster, declared)
+    needed = max(source.bands) + 1 if declared is None else declared
+    if count < needed or declared not in (None, count):
+        bands = "1 band" if count == 1 else f"{count} bands"
+        raise UserError(
+            f"{source.file} has {bands} where {name} needs {needed}: put the right raster there, or for layout folder "
+            "list its bands"
+        )
+    return count
+
+
+def stored_values(values: np.ndarray, elevation: bool, factor: float) -> np.ndarray:
+    """In the stored type: 8 and 16 bit imagery as it is, the rest as float32 times `factor`."""
+    if values.dtype in (np.uint8, np.uint16) and factor == 1.0 and not elevation:
+        return values
+    values = values.astype(np.float32)
+    values *= np.float32(factor)
+    return values
+
+
+def fit_notes(name: str, file: FileRef, own: Grid, grid: Grid, fit: Fit) -> list[str]:
+    """What was done to bring a raster to the tile's grid."""
+    if fit == "edge":
+        return [f"{name}: {file.name} is {own.size} pixels, the tile {grid.size}; padded as missing or cropped"]
+    if fit == "warp":
+        return [f"{name}: {file.name} ({own.size} pixels) was resampled to the tile's {grid.size}"]
+    return []
+
+
+def label_notes(name: str, decoded: DecodedLabel, thinned: bool = False) -> list[str]:
+    """What did not fit the palette: in pixels, or as a share where not all pixels were read."""
+    notes = []
+    for count, what in (
+        (decoded.corrected, "off the palette took the nearest colour's class"),
+        (decoded.unknown, "name no class and are ignored"),
+    ):
+        if count:
+            amount = f"about {100 * count / decoded.classes.size:.2g} % of the" if thinned else f"{count}"
+            notes.append(f"{name}: {amount} pixels {what}")
+    return notes

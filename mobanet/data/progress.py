@@ -1,0 +1,54 @@
+"""How far a long task is: a bar with the time left on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_SECONDS = 10.0
+"""Between plain lines."""
+
+
+class Steps:
+    """Progress over a known number of steps, on standard error. A context manager."""
+
+    def __init__(self, title: str, total: int) -> None:
+        self._title, self._total, self._done = title, total, 0
+        self._console = Console(stderr=True)
+        self._bar: Progress | None = None
+        self._start = self._last = time.monotonic()
+
+    def __enter__(self) -> "Steps":
+        """Show the bar, if there is a terminal."""
+        if self._console.is_terminal and self._total:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=self._console)
+            self._bar.start()
+            self._task = self._bar.add_task(self._title, total=self._total)
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """One line."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def advance(self) -> None:
+        """One more step is done."""
+        self._done += 1
+        if self._bar is not None:
+            self._bar.advance(self._task)
+            return
+        now = time.monotonic()
+        if now - self._last >= _SECONDS or self._done == self._total:
+            self._last = now
+            left = (now - self._start) / self._done * (self._total - self._done)
+            self.say(f"{self._title}: {self._done} of {self._total}, about {left:.0f} s left")

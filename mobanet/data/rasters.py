@@ -1,0 +1,173 @@
+"""Rasters on disk as arrays with validity, and the grids they lie on."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mobanet.data.labels import strips
+from mobanet.data.layout import FileRef
+from mobanet.errors import UserError
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+    from rasterio.windows import Window
+
+ABSURD = 1e30
+"""Float values beyond this are missing: exporters write the largest float where they have nothing to say."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the pixels of a raster are.
+
+    Attributes:
+        height: rows.
+        width: columns.
+        transform: affine pixel-to-map coefficients (a, b, c, d, e, f), None when not georeferenced.
+        crs: coordinate reference system as text, None when unknown.
+    """
+
+    height: int
+    width: int
+    transform: tuple[float, ...] | None = None
+    crs: str | None = None
+
+    @property
+    def size(self) -> str:
+        """`width x height`, for messages."""
+        return f"{self.width} x {self.height}"
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """(3, 3), from (column, row, 1) to (x, y, 1)."""
+        return np.array([*(self.transform or (1, 0, 0, 0, 1, 0)), 0, 0, 1], np.float64).reshape(3, 3)
+
+    def corners(self) -> np.ndarray:
+        """(4, 2), map coordinates of the four corners."""
+        right, bottom = self.width, self.height
+        pixels = np.array([(0, 0, 1), (right, 0, 1), (right, bottom, 1), (0, bottom, 1)])
+        return (pixels @ self.matrix.T)[:, :2]
+
+    @property
+    def extent(self) -> str:
+        """`left to right, bottom to top`, for messages."""
+        (left, bottom), (right, top) = self.corners().min(axis=0), self.corners().max(axis=0)
+        return f"{left:.10g} to {right:.10g}, {bottom:.10g} to {top:.10g}"
+
+    def same_as(self, other: "Grid") -> bool:
+        """Same size, same system, and corners no more than a twentieth of a pixel apart."""
+        if (self.height, self.width, self.crs) != (other.height, other.width, other.crs):
+            return False
+        pixel = np.abs(self.matrix[0, :2]).max()
+        return bool(np.abs(self.corners() - other.corners()).max() <= 0.05 * pixel)
+
+
+@contextmanager
+def opened(path: Path, shown: FileRef) -> Iterator["DatasetReader"]:
+    """A raster, opened for reading.
+
+    Args:
+        path: a file GDAL can open.
+        shown: the file as messages name it.
+
+    Raises:
+        UserError: when opening or, inside the block, reading fails.
+    """
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        try:
+            with rasterio.open(path) as raster:
+                yield raster
+        except RasterioError as error:
+            raise UserError(f"{shown} is unreadable or cut short: fetch it again or remove it.") from error
+
+
+def grid_of(raster: "DatasetReader", crs: str | None = None) -> Grid:
+    """The grid of an open raster; `crs` is assumed where it is georeferenced but names no system."""
+    identity = raster.transform.is_identity
+    own = raster.crs.to_string() if raster.crs else crs
+    transform = None if identity else tuple(float(number) for number in raster.transform[:6])
+    return Grid(raster.height, raster.width, transform, None if identity else own)
+
+
+def world_transform(text: str) -> tuple[float, ...]:
+    """The transform in a world file, whose origin is the centre of the first pixel; ours is its corner.
+
+    Raises:
+        ValueError: when it does not hold six numbers.
+    """
+    a, d, b, e, x, y = (float(word.replace(",", ".")) for word in text.split())
+    return (a, b, x - (a + b) / 2, d, e, y - (d + e) / 2)
+
+
+def count_bands(raster: "DatasetReader", declared: int | None) -> int:
+    """Number of data bands: all, but for an alpha band behind the `declared` ones, or at the end if none are."""
+    from rasterio.enums import ColorInterp
+
+    last = raster.colorinterp[-1] == ColorInterp.alpha
+    if declared is None:
+        return raster.count - 1 if last and raster.count in (2, 4) else raster.count
+    return declared if last and raster.count == declared + 1 else raster.count
+
+
+def read(
+    raster: "DatasetReader",
+    bands: Sequence[int],
+    data_bands: int,
+    nodata: float | None = None,
+    minimum: float | None = None,
+    window: "Window | None" = None,
+    shape: tuple[int, int] | None = None,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Bands of a raster, and which pixels were measured.
+
+    A pixel is missing where all data bands have the value that the raster declares as nodata, where all `bands` read
+    have `nodata`, where a mask or alpha band says so, or where a band read is not finite, absurdly large or below
+    `minimum`. Zero is a value like any other.
+
+    Args:
+        raster: open.
+        bands: 0-based.
+        data_bands: the first so many bands hold data; an alpha band may follow.
+        nodata: a further value that means missing.
+        minimum: values below it are missing.
+        window: the part to read; None for all of it.
+        shape: height and width to thin the pixels out to; None for every pixel.
+
+    Returns:
+        (bands, H, W) in the raster's type, and (H, W) bool, or None when every pixel is valid.
+    """
+    from rasterio.enums import MaskFlags
+
+    values = raster.read([band + 1 for band in bands], window=window, out_shape=shape and (len(bands), *shape))
+    missing = np.zeros(values.shape[1:], bool)
+    declared = raster.nodatavals[:data_bands]
+    if all(value is not None for value in declared):
+        empty = np.ones_like(missing)
+        at = {band: index for index, band in enumerate(bands)}
+        for band, value in enumerate(declared):
+            plane = values[at[band]] if band in at else raster.read(band + 1, window=window, out_shape=shape)
+            empty &= np.isnan(plane) if np.isnan(value) else plane == value
+        missing |= empty
+    if nodata is not None:
+        missing |= (np.isnan(values) if np.isnan(nodata) else values == nodata).all(axis=0)
+    if raster.count > data_bands:
+        missing |= raster.read(data_bands + 1, window=window, out_shape=shape) == 0  # alpha
+    flags = set(raster.mask_flag_enums[0])
+    if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
+        missing |= raster.read_masks(1, window=window, out_shape=shape) == 0
+    for plane in values:
+        for rows in strips(plane.shape):
+            if np.issubdtype(plane.dtype, np.floating):
+                missing[rows] |= ~(np.abs(plane[rows]) < ABSURD)  # NaN compares false
+            if minimum is not None:
+                missing[rows] |= plane[rows] < minimum
+    return values, ~missing if missing.any() else None

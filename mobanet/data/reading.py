@@ -1,0 +1,150 @@
+"""Windows out of a prepared tile store, through memory maps whose resident share stays bounded."""
+
+import mmap
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mobanet.data.layout import IGNORE_INDEX, LabelKind
+from mobanet.data.store import StoredTile
+
+_OPEN_MAPS = 128  # below the common limit of 1024 open files, whatever the number of tiles and workers' other files
+_RESIDENT_BYTES = 128 * 2**20
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of a tile, in pixels; it may reach beyond the tile's right and bottom edges."""
+
+    tile: int
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The pixels of one window.
+
+    Attributes:
+        inputs: by modality, (H, W, C) in the stored dtype; zero where nothing is stored.
+        valid: by modality, (H, W) uint8, 1 where the pixel was measured; only for modalities that are not complete.
+        label: (H, W) uint8, `IGNORE_INDEX` outside the tile; None for an unlabelled tile.
+    """
+
+    inputs: dict[str, np.ndarray]
+    valid: dict[str, np.ndarray]
+    label: np.ndarray | None
+
+
+class _Maps:
+    """The least recently used memory maps are closed; pages are handed back before they add up."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[Path, tuple[mmap.mmap, np.ndarray]] = OrderedDict()
+        self._touched = 0
+
+    def array(self, path: Path, rows: int) -> np.ndarray:
+        entry = self._open.pop(path, None) or _map(path)
+        self._open[path] = entry
+        if len(self._open) > _OPEN_MAPS:
+            self._open.popitem(last=False)
+        # the kernel maps pages around each fault, so that a window costs up to its rows at full width
+        self._touched += rows * entry[1].strides[0]
+        if self._touched > _RESIDENT_BYTES:
+            self._touched = 0
+            for mapped, _ in self._open.values():
+                mapped.madvise(mmap.MADV_DONTNEED)  # out of this process; the page cache keeps them
+        return entry[1]
+
+
+def _map(path: Path) -> tuple[mmap.mmap, np.ndarray]:
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return mapped, np.ndarray(shape, dtype, buffer=mapped, offset=file.tell())
+
+
+class TileReader:
+    """Reads windows of tiles; cheap to pickle, opens its files in the process that reads.
+
+    Args:
+        tiles: of one store.
+        modalities: in the order of the batch.
+        label: which label rasters to read.
+        size: of the largest window, to know whether tiles are smaller than that.
+    """
+
+    def __init__(self, tiles: Sequence[StoredTile], modalities: dict[str, int], label: LabelKind, size: int) -> None:
+        self.tiles = list(tiles)
+        self.modalities = modalities
+        self.label = label
+        self.incomplete = {
+            name
+            for name in modalities
+            for tile in self.tiles
+            if name not in tile.modalities or not tile.modalities[name].complete or min(tile.height, tile.width) < size
+        }
+        self.dtypes = {
+            name: np.dtype(next((t.modalities[name].dtype for t in self.tiles if name in t.modalities), "uint8"))
+            for name in modalities
+        }
+        self._maps: _Maps | None = None
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_maps": None}
+
+    def read(self, window: Window) -> Sample:
+        """The pixels of `window`; what lies outside the tile is zero, invalid and ignored."""
+        tile = self.tiles[window.tile]
+        inputs, valid = {}, {}
+        for name, bands in self.modalities.items():
+            record = tile.modalities.get(name)
+            if record is None:
+                inputs[name] = np.zeros((window.height, window.width, bands), self.dtypes[name])
+            else:
+                inputs[name] = self._cut(tile, name, window, 0)
+            if name in self.incomplete:
+                valid[name] = self._validity(tile, name, window)
+        label = self._cut(tile, f"label_{self.label}", window, IGNORE_INDEX) if self.label in tile.labels else None
+        return Sample(inputs, valid, label)
+
+    def _validity(self, tile: StoredTile, name: str, window: Window) -> np.ndarray:
+        record = tile.modalities.get(name)
+        if record is None:
+            return np.zeros((window.height, window.width), np.uint8)
+        if not record.complete:
+            return self._cut(tile, f"{name}.valid", window, 0)
+        inside = np.zeros((window.height, window.width), np.uint8)
+        inside[: tile.height - window.top, : tile.width - window.left] = 1
+        return inside
+
+    def _cut(self, tile: StoredTile, name: str, window: Window, fill: int) -> np.ndarray:
+        if self._maps is None:
+            self._maps = _Maps()
+        array = self._maps.array(tile.path(name), window.height)
+        part = array[window.top : window.top + window.height, window.left : window.left + window.width]
+        if part.shape[:2] == (window.height, window.width):
+            return part.copy()
+        out = np.full((window.height, window.width, *array.shape[2:]), fill, array.dtype)
+        out[: part.shape[0], : part.shape[1]] = part
+        return out
+
+
+def grid(height: int, width: int, size: int, stride: int) -> list[tuple[int, int]]:
+    """Top-left corners of windows that cover a raster, row by row.
+
+    The last window of a row or column is shifted back to the border (MoBaNet's protocol); a raster smaller than the
+    window has one window, which reaches beyond it.
+    """
+    return [(top, left) for top in _starts(height, size, stride) for left in _starts(width, size, stride)]
+
+
+def _starts(length: int, size: int, stride: int) -> list[int]:
+    last = max(length - size, 0)
+    return [*range(0, last, stride), last]

@@ -1,0 +1,93 @@
+"""From stored values to numbers near one: one offset and one scale for each band of each tile.
+
+The division itself runs on the device, in the training module; here is only which numbers to use.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from mobanet.data.layout import Modality
+from mobanet.data.store import StoredTile
+from mobanet.errors import UserError
+
+Scaling = Literal["unit", "standard", "robust", "minmax"]
+"""How a modality is scaled:
+
+- `unit`: divided by the full range of its digital numbers (255 for 8 bit).
+- `standard`: mean and standard deviation over the training tiles.
+- `robust`: less the tile's own median, divided by half the typical 2 % to 98 % range of the training tiles. A metre
+  means the same on every tile, absolute height does not matter, one outlier changes nothing.
+- `minmax`: the tile's own minimum and maximum to 0..1, as in MoBaNet's code; for reproduction, since one outlier
+  changes the whole tile. A constant tile becomes 0.
+"""
+
+
+def default_scaling(modality: Modality) -> Scaling:
+    """`unit` for optical products, `robust` for elevation, `standard` for the rest."""
+    return {"optical": "unit", "elevation": "robust", "other": "standard"}[modality.kind]
+
+
+def learn(modality: Modality, scaling: Scaling, training: Sequence[StoredTile]) -> np.ndarray:
+    """The dataset-wide part of a scaling, which goes into the checkpoint.
+
+    Args:
+        modality: to scale.
+        scaling: how.
+        training: tiles to learn from.
+
+    Returns:
+        (2, C) float64, an offset and a scale for each band; where a scaling takes the offset from each tile, 0 here.
+
+    Raises:
+        UserError: when no training tile has the modality and `scaling` needs one.
+    """
+    bands = len(modality.bands)
+    if scaling in ("unit", "minmax"):
+        return np.stack([np.zeros(bands), np.full(bands, modality.maximum if scaling == "unit" else 1.0)])
+    learnt = [tile.modalities[modality.name].statistics for tile in training if modality.name in tile.modalities]
+    if not learnt:
+        raise UserError(
+            f"no training tile has the modality {modality.name}, so that --data.scaling.{modality.name} {scaling} has "
+            "nothing to learn from; leave the modality out of --data.modalities or add tiles that have it."
+        )
+    if scaling == "standard":
+        return np.array([_pooled([statistics[band] for statistics in learnt]) for band in range(bands)]).T
+    spread = [np.median([statistics[band].p98 - statistics[band].p2 for statistics in learnt]) for band in range(bands)]
+    return np.stack([np.zeros(bands), np.array(spread) / 2])
+
+
+def levels(modality: Modality, scaling: Scaling, learnt: np.ndarray, tiles: Sequence[StoredTile]) -> np.ndarray:
+    """Offsets and scales of one modality, tile by tile.
+
+    Args:
+        modality: to scale.
+        scaling: how.
+        learnt: (2, C), from `learn`.
+        tiles: T tiles to scale; one that lacks the modality gets the dataset-wide numbers.
+
+    Returns:
+        (T, 2, C) float32: scaled = (stored - offset) / scale.
+    """
+    out = np.repeat(learnt[None], len(tiles), axis=0)
+    for row, tile in enumerate(tiles):
+        if modality.name not in tile.modalities or scaling not in ("robust", "minmax"):
+            continue
+        own = tile.modalities[modality.name].statistics
+        if scaling == "robust":
+            out[row, 0] = [band.p50 for band in own]
+        else:
+            out[row] = [band.minimum for band in own], [band.maximum - band.minimum for band in own]
+    out[:, 1][out[:, 1] <= 0] = 1.0  # a constant band: (x - offset) / 1 is 0
+    return out.astype(np.float32)
+
+
+def _pooled(statistics: Sequence) -> tuple[float, float]:
+    """Mean and standard deviation of the union of several sets of pixels."""
+    count = np.array([s.count for s in statistics], np.float64)
+    mean = np.array([s.mean for s in statistics])
+    std = np.array([s.std for s in statistics])
+    total = max(count.sum(), 1.0)
+    overall = float((count * mean).sum() / total)
+    return overall, float(np.sqrt((count * (std**2 + (mean - overall) ** 2)).sum() / total))

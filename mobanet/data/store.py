@@ -1,0 +1,249 @@
+"""Prepared tiles, reading side: memory-mappable arrays and what is known about them, built by `mobanet.data.build`.
+
+    STORE/store.json                        version, layout, modalities, classes, tiles; written when all tiles are done
+    STORE/tiles/<id>/<modality>.npy         (H, W, C) uint8 or uint16 as in the source, float32 otherwise
+    STORE/tiles/<id>/<modality>.valid.npy   (H, W) uint8, 1 = measured; only there when some pixel is not
+    STORE/tiles/<id>/label_full.npy         (H, W) uint8 class indices, 255 = ignore; label_eroded.npy alike
+    STORE/tiles/<id>/tile.json              written last
+
+Pixels that were not measured hold a harmless finite value: what the source has in integer imagery (0 where padded), the
+band's median in float32. Consumers go by the validity array, never by the value.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobanet.data.layout import Classes, Modality
+from mobanet.errors import UserError
+
+VERSION = 1
+STORE_FILE = "store.json"
+TILE_FILE = "tile.json"
+LOCK_FILE = "store.lock"
+"""Present in every store from its first moment; folders that hold it are never searched for rasters."""
+
+
+@dataclass(frozen=True)
+class BandStatistics:
+    """Figures of one stored band over its valid pixels, in stored units.
+
+    `mean` and `std` are exact (float64 sums). The percentiles are exact for 8 and 16 bit; for float32 they come from a
+    regular subsample of about a million pixels.
+    """
+
+    count: int
+    mean: float
+    std: float
+    minimum: float
+    maximum: float
+    p2: float
+    p50: float
+    p98: float
+
+
+@dataclass(frozen=True)
+class ModalityRecord:
+    """One modality of one stored tile.
+
+    Attributes:
+        bands: number of bands.
+        dtype: of the array: `uint8`, `uint16` or `float32`.
+        complete: no invalid pixel, hence no validity array.
+        valid_share: valid pixels over all pixels.
+        statistics: one a band.
+        source: the raster it was read from, below the root.
+        stamp: changes whenever the source or the way of reading it does.
+    """
+
+    bands: int
+    dtype: str
+    complete: bool
+    valid_share: float
+    statistics: tuple[BandStatistics, ...]
+    source: str
+    stamp: str
+
+
+@dataclass(frozen=True)
+class LabelRecord:
+    """One label raster of one stored tile.
+
+    Attributes:
+        pixels: count per class.
+        ignored: pixels with the ignore index, `unknown` ones and padding among them.
+        corrected: pixels whose colour was off the palette but near enough to name a class.
+        unknown: pixels whose colour or value named nothing.
+        source: the raster it was read from, below the root.
+        stamp: changes whenever the source or the way of reading it does.
+    """
+
+    pixels: tuple[int, ...]
+    ignored: int
+    corrected: int
+    unknown: int
+    source: str
+    stamp: str
+
+
+@dataclass(frozen=True)
+class StoredTile:
+    """One tile of a store.
+
+    Attributes:
+        id: as in the layout's splits.
+        folder: where its arrays are.
+        height: rows.
+        width: columns.
+        reference: the modality whose grid the tile has.
+        modalities: those stored for this tile, by name.
+        labels: by kind, `full` and `eroded`; empty for an unlabelled tile.
+        transform: affine pixel-to-map coefficients (a, b, c, d, e, f), None when not georeferenced.
+        crs: coordinate reference system, None when unknown.
+        notes: what preparing had to mend or leave out.
+    """
+
+    id: str
+    folder: Path
+    height: int
+    width: int
+    reference: str
+    modalities: dict[str, ModalityRecord]
+    labels: dict[str, LabelRecord]
+    transform: tuple[float, float, float, float, float, float] | None
+    crs: str | None
+    notes: tuple[str, ...]
+
+    def path(self, name: str) -> Path:
+        """File of the array `name`: a modality, `<modality>.valid`, `label_full` or `label_eroded`."""
+        return self.folder / f"{name}.npy"
+
+    def arrays(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Shape and dtype of every array this tile has, by name."""
+        plane = (self.height, self.width)
+        found: dict[str, tuple[tuple[int, ...], str]] = {}
+        for name, record in self.modalities.items():
+            found[name] = ((*plane, record.bands), record.dtype)
+            if not record.complete:
+                found[f"{name}.valid"] = (plane, "uint8")
+        return found | {f"label_{kind}": (plane, "uint8") for kind in self.labels}
+
+
+class TileStore:
+    """A finished store, read-only.
+
+    Attributes:
+        path: its folder.
+        layout: name of the layout it was prepared with.
+        modalities: every modality some tile may have, by name, in canonical order.
+        classes: the label classes.
+        tiles: by id, in natural order.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the descriptions in the store at `path`; arrays are left on disk.
+
+        Raises:
+            UserError: when there is no finished store, or it is damaged or made by a newer mobanet.
+        """
+        self.path = Path(path)
+        if not (self.path / STORE_FILE).is_file():
+            raise UserError(f"{self.path} holds no finished tile store: run python -m mobanet.prepare on the data set.")
+        content = read_json(self.path / STORE_FILE)
+        version = content.get("version") if isinstance(content, dict) else None
+        if isinstance(version, int) and version > VERSION:
+            raise UserError(
+                f"{self.path / STORE_FILE} has version {version}, this mobanet reads up to {VERSION}: update mobanet."
+            )
+        try:
+            self.layout: str = content["layout"]
+            self.modalities = {name: _modality(value) for name, value in content["modalities"].items()}
+            self.classes = _classes(content["classes"])
+            names = list(content["tiles"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise damaged(self.path / STORE_FILE) from error
+        self.tiles: dict[str, StoredTile] = {}
+        for name in names:
+            tile = read_tile(self.path / "tiles" / name)
+            if tile is None:
+                raise damaged(self.path / "tiles" / name)
+            self.tiles[name] = tile
+
+
+def default_store(root: Path) -> Path:
+    """Where the store of the data set at `root` goes when no place is given: inside it, or beside it for an archive."""
+    return root.with_name(f"{root.stem}_mobanet_store") if root.is_file() else root / "mobanet_store"
+
+
+def damaged(path: Path) -> UserError:
+    """The error for a store file that cannot be used."""
+    return UserError(f"{path} is damaged: delete it and run python -m mobanet.prepare again to rebuild it.")
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file.
+
+    Raises:
+        UserError: when it is not readable JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise damaged(path) from error
+
+
+def read_tile(folder: Path) -> StoredTile | None:
+    """The tile in `folder`, or None where it has not been finished.
+
+    Raises:
+        UserError: when its description is unreadable or an array is missing or too short.
+    """
+    path = folder / TILE_FILE
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    try:
+        tile = StoredTile(
+            id=content["id"],
+            folder=folder,
+            height=content["height"],
+            width=content["width"],
+            reference=content["reference"],
+            modalities={name: _modality_record(value) for name, value in content["modalities"].items()},
+            labels={
+                kind: LabelRecord(**{**value, "pixels": tuple(value["pixels"])})
+                for kind, value in content["labels"].items()
+            },
+            transform=None if content["transform"] is None else tuple(content["transform"]),
+            crs=content["crs"],
+            notes=tuple(content["notes"]),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise damaged(path) from error
+    for name, (shape, dtype) in tile.arrays().items():
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        file = tile.path(name)
+        if not file.is_file() or file.stat().st_size < size:
+            raise damaged(file)
+    return tile
+
+
+def _modality(value: Mapping[str, Any]) -> Modality:
+    return Modality(**{**value, "bands": tuple(value["bands"])})
+
+
+def _classes(value: Mapping[str, Any]) -> Classes:
+    return Classes(
+        names=tuple(value["names"]),
+        colours=tuple(tuple(colour) for colour in value["colours"]),
+        averaged=tuple(value["averaged"]),
+    )
+
+
+def _modality_record(value: Mapping[str, Any]) -> ModalityRecord:
+    statistics = tuple(BandStatistics(**figures) for figures in value["statistics"])
+    return ModalityRecord(**{**value, "statistics": statistics})

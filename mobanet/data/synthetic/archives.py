@@ -1,0 +1,42 @@
+"""Packs a drawn data set the way the benchmark ships: zip archives inside one zip archive."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
+
+EPOCH = (2026, 1, 1, 0, 0, 0)
+"""Date of every member: the same city gives the same archive."""
+
+
+def pack(archive: Path, members: Iterable[tuple[str, str, Path]], scratch: Path) -> None:
+    """Write `archive`, in one step.
+
+    Args:
+        archive: the outer zip; its members lie in a folder of its stem.
+        members: for every file the stem of its inner zip, its name in there, and where it is now.
+        scratch: existing folder for what is not finished; the finished archive is moved from there.
+    """
+    by_zip: dict[str, list[tuple[str, Path]]] = {}
+    for stem, name, path in members:
+        by_zip.setdefault(stem, []).append((name, path))
+    outer_part = scratch / archive.name
+    with ZipFile(outer_part, "w", ZIP_STORED) as outer:
+        for stem in sorted(by_zip):
+            inner_part = scratch / f"{stem}.zip"
+            with ZipFile(inner_part, "w") as inner:
+                for folder in sorted({name.rpartition("/")[0] for name, _ in by_zip[stem]} - {""}):
+                    inner.writestr(ZipInfo(f"{folder}/", EPOCH), b"")
+                for name, path in sorted(by_zip[stem]):
+                    _add(inner, name, path, ZIP_DEFLATED)
+            _add(outer, f"{archive.stem}/{stem}.zip", inner_part, ZIP_STORED)
+            inner_part.unlink()
+    os.replace(outer_part, archive)
+
+
+def _add(archive: ZipFile, name: str, path: Path, method: int) -> None:
+    entry = ZipInfo(name, EPOCH)
+    entry.compress_type, entry.external_attr, entry.file_size = method, 0o644 << 16, path.stat().st_size
+    with path.open("rb") as source, archive.open(entry, "w") as target:
+        while block := source.read(1 << 22):
+            target.write(block)

@@ -1,0 +1,149 @@
+"""Which files a tile has under each layout's own names, and where they lie in folders and in the official archives."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from mobanet.data.layout import Split
+from mobanet.data.splits import POTSDAM, VAIHINGEN
+from mobanet.errors import UserError
+
+Content = Literal["rgb", "irrg", "rgbir", "dsm", "ndsm", "ndsm_own", "labels", "labels_eroded"]
+
+
+@dataclass(frozen=True)
+class Product:
+    """One kind of file.
+
+    Attributes:
+        content: what is in it, which is also its name in `--products`.
+        pattern: file name, with `{tile}` as in the splits or `{padded}` for two-digit indices.
+        folder: where it lies when unpacked; None for copies that exist in the archives only.
+        archive: stem of the inner zip; None for what the official archives lack.
+        inside: folder inside the inner zip, empty for a flat one.
+        world_archive: stem of the zip that takes the world files, which lie beside the rasters when unpacked; None for
+            a product without world files.
+        world_inside: folder of the world files in that zip.
+        labelled_only: whether only tiles of the official training set have it.
+    """
+
+    content: Content
+    pattern: str
+    folder: str | None
+    archive: str | None
+    inside: str = ""
+    world_archive: str | None = None
+    world_inside: str = ""
+    labelled_only: bool = False
+
+    def file_name(self, tile: str) -> str:
+        """The file's name for a tile."""
+        return self.pattern.format(tile=tile, padded="_".join(part.zfill(2) for part in tile.split("_")))
+
+
+@dataclass(frozen=True)
+class LayoutFiles:
+    """The files of one layout.
+
+    Attributes:
+        archive: the outer archive; its members lie in a folder of its stem.
+        products: every kind of file.
+        splits: tile lists by name.
+        stray: tiles of which the archives hold an eroded label and nothing else.
+        elevation: lowest and highest ground in metres.
+        uneven: relative spread of the tiles' sizes.
+    """
+
+    archive: str
+    products: tuple[Product, ...]
+    splits: dict[str, Split]
+    stray: tuple[str, ...]
+    elevation: tuple[float, float]
+    uneven: float
+
+    @property
+    def contents(self) -> tuple[Content, ...]:
+        """Names for `--products`."""
+        return tuple(dict.fromkeys(product.content for product in self.products))
+
+    def labelled(self) -> frozenset[str]:
+        """Tiles of the official training set."""
+        official = self.splits["official"]
+        return frozenset((*official.train, *official.validation))
+
+
+def _potsdam_products() -> Iterator[Product]:
+    for folder, content in (("2_Ortho_RGB", "rgb"), ("3_Ortho_IRRG", "irrg"), ("4_Ortho_RGBIR", "rgbir")):
+        pattern = f"top_potsdam_{{tile}}_{content.upper()}.tif"
+        yield Product(content, pattern, folder, folder, folder, folder, folder)
+    yield Product("dsm", "dsm_potsdam_{padded}.tif", "1_DSM", "1_DSM", "1_DSM", "1_DSM", "1_DSM")
+    for content, way in (("ndsm", "lastools"), ("ndsm_own", "ownapproach")):
+        folder = "1_DSM_normalisation"
+        yield Product(content, f"dsm_potsdam_{{padded}}_normalized_{way}.jpg", folder, folder, folder)
+    full, eroded = "top_potsdam_{tile}_label.tif", "top_potsdam_{tile}_label_noBoundary.tif"
+    # the two sets of all tiles lie flat in their zips, the sets for participants do not and spell the folder otherwise
+    yield Product("labels", full, "5_Labels_all", "5_Labels_all")
+    yield Product("labels_eroded", eroded, "5_Labels_all_noBoundary", "5_Labels_all_noBoundary")
+    for content, pattern, name in (
+        ("labels", full, "5_Labels_for_participants"),
+        ("labels_eroded", eroded, "5_Labels_for_participants_no_Boundary"),
+    ):
+        yield Product(content, pattern, None, name, name, labelled_only=True)
+
+
+def _vaihingen_products() -> Iterator[Product]:
+    main = "ISPRS_semantic_labeling_Vaihingen"
+    dsm = "dsm_09cm_matching_area{tile}"
+    # images and labels share their file names; the surface model was normalised by others and is in no archive
+    full, eroded = "top_mosaic_09cm_area{tile}.tif", "top_mosaic_09cm_area{tile}_noBoundary.tif"
+    yield Product("irrg", full, "top", main, "top")
+    yield Product("dsm", f"{dsm}.tif", "dsm", main, "dsm", "Vaihingen_dsm_tiles_geoinfo")
+    yield Product("ndsm", f"{dsm}_normalized.jpg", "ndsm", None)
+    yield Product("labels", full, "gts_for_participants", main, "gts_for_participants", labelled_only=True)
+    for content, pattern, name in (
+        ("labels", full, f"{main}_ground_truth_COMPLETE"),
+        ("labels_eroded", eroded, f"{main}_ground_truth_eroded_COMPLETE"),
+    ):
+        yield Product(content, pattern, name, name)
+    # the folder in this zip is misspelt
+    name = f"{main}_ground_truth_eroded_for_participants"
+    yield Product("labels_eroded", eroded, None, name, name.replace("labeling", "labeing"), labelled_only=True)
+
+
+def layout_files(layout: str) -> LayoutFiles:
+    """The files of `potsdam` or `vaihingen`.
+
+    Raises:
+        UserError: for another name.
+    """
+    if layout == "potsdam":
+        return LayoutFiles("Potsdam.zip", tuple(_potsdam_products()), POTSDAM, (), (35, 95), 0.0)
+    if layout == "vaihingen":
+        return LayoutFiles("Vaihingen.zip", tuple(_vaihingen_products()), VAIHINGEN, ("9",), (250, 345), 0.1)
+    raise UserError(f"--layout {layout}: no city can be drawn in this layout; use potsdam or vaihingen.")
+
+
+def tile_names(layout: str, count: int) -> list[str]:
+    """The first `count` tiles of a synthetic data set.
+
+    They come from the split `paper`: one for training, one for validation and one for testing first, then about 60, 15
+    and 25 in a hundred while they last, so that three tiles already make a complete experiment.
+
+    Raises:
+        UserError: for an unknown layout, or a count below 1 or above the number of names.
+    """
+    split = layout_files(layout).splits["paper"]
+    waiting = {0.60: list(split.train), 0.15: list(split.validation), 0.25: list(split.test)}
+    available = sum(len(names) for names in waiting.values())
+    if not 1 <= count <= available:
+        raise UserError(
+            f"--tiles {count}: layout {layout} has names for 1 to {available} tiles; give a number in between."
+        )
+    chosen = [names.pop(0) for names in waiting.values()]
+    taken = dict.fromkeys(waiting, 1)
+    while len(chosen) < count:
+        # whoever is furthest behind its share is next
+        share = max((share for share in waiting if waiting[share]), key=lambda s: s * (len(chosen) + 1) - taken[s])
+        chosen.append(waiting[share].pop(0))
+        taken[share] += 1
+    return chosen[:count]

@@ -1,0 +1,41 @@
+"""Wording shared by messages about data: choices, lists and natural order."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from mobanet.errors import UserError
+
+Value = TypeVar("Value")
+
+
+def choose_from(choices: Mapping[str, Value], name: str, complaint: str) -> Value:
+    """Entry `name` of `choices`.
+
+    Args:
+        choices: what there is.
+        name: the user's word.
+        complaint: start of the sentence when there is none, such as `layout potsdam has no split`.
+
+    Raises:
+        UserError: lists the choices and suggests the nearest.
+    """
+    if name in choices:
+        return choices[name]
+    near = difflib.get_close_matches(name, list(choices), n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise UserError(f"{complaint} {name!r}{hint}: choose from {', '.join(choices)}.")
+
+
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """Sort key that orders `2_10` after `2_9`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def shorten(items: Iterable[str], most: int = 6) -> str:
+    """`a, b and 3 more`."""
+    names = list(items)
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most} more"

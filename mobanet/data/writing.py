@@ -1,0 +1,54 @@
+"""Writing store files so that each is there whole or not at all."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+_PART = ".part"
+_CHUNK = 1 << 24
+
+
+def stage_array(target: Path, array: np.ndarray) -> Path:
+    """Write an array to a temporary file beside `target`, and return that file.
+
+    Raises:
+        OSError: when the disk is full, with the file's name; numpy's own writer would hide both.
+    """
+    with _staged(target) as (part, file):
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        content = memoryview(array).cast("B")
+        for start in range(0, len(content), _CHUNK):
+            file.write(content[start : start + _CHUNK])
+    return part
+
+
+def write_json(target: Path, content: Any) -> None:
+    """Write a JSON file, atomically."""
+    with _staged(target) as (part, file):
+        file.write(json.dumps(content, indent=1).encode())
+    os.replace(part, target)
+
+
+def clear_parts(folder: Path) -> None:
+    """Delete temporary files that an interrupted writer left."""
+    for part in folder.glob(f"*{_PART}"):
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _staged(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """A temporary file beside `target`; gone again if the block fails."""
+    part = target.with_name(f"{target.name}.{os.getpid()}{_PART}")
+    try:
+        with part.open("wb") as file:
+            yield part, file
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(target)) from error
+        raise

@@ -1,0 +1,127 @@
+"""Experiments by name: YAML files in `experiments/`, and the folders that runs of them leave behind."""
+
+import difflib
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobanet.errors import UserError
+
+CONFIG_FILE = "config.yaml"
+RUN_VARIABLE = "MOBANET_RUN_FOLDER"
+"""Tells the processes that a distributed run starts which folder the first one chose."""
+
+
+def experiment_folder() -> Path:
+    """Where the experiments lie: inside an installed package, or at the top of a source tree."""
+    package = Path(__file__).parent
+    inside = package / "experiments"
+    return inside if inside.is_dir() else package.parent / "experiments"
+
+
+def experiment_names() -> list[str]:
+    """Names of the experiments that come with the package."""
+    return sorted(path.stem for path in experiment_folder().glob("*.yaml"))
+
+
+def find_experiment(name: str) -> Path:
+    """The YAML file of an experiment.
+
+    Args:
+        name: of a shipped experiment, or a path to a YAML file.
+
+    Raises:
+        UserError: listing the known experiments and the nearest one.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise UserError(f"--experiment {name} does not exist; give an existing YAML file or an experiment's name.")
+        return path
+    names = experiment_names()
+    if name in names:
+        return experiment_folder() / f"{name}.yaml"
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    raise UserError(
+        f"--experiment {name} is unknown{f'; did you mean {near[0]}' if near else ''}? The known ones are "
+        f"{', '.join(names)}; a path to a YAML file works too."
+    )
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """A command line with its experiment resolved.
+
+    Attributes:
+        experiment: a short name for run folders.
+        words: for the parser, `--experiment NAME` turned into `--config FILE`.
+    """
+
+    experiment: str
+    words: list[str]
+
+
+def resolve(words: Sequence[str]) -> CommandLine:
+    """Turn `--experiment NAME` into `--config FILE`, before everything that may override it.
+
+    Without an experiment and a config, a `--ckpt_path` inside a run folder brings that run's own configuration.
+
+    Raises:
+        UserError: for an unknown experiment, or an option without its value.
+    """
+    name, rest = _take(words, "--experiment")
+    if name is not None:
+        return CommandLine(Path(name).stem, ["--config", str(find_experiment(name)), *rest])
+    if not any(word.split("=")[0] in ("--config", "-c") for word in rest):
+        checkpoint, _ = _take(rest, "--ckpt_path")
+        run = run_folder_of(checkpoint) if checkpoint else None
+        if run is not None:
+            return CommandLine(run.parent.name, ["--config", str(run / CONFIG_FILE), *rest])
+    return CommandLine("custom", list(rest))
+
+
+def _take(words: Sequence[str], option: str) -> tuple[str | None, list[str]]:
+    value, rest, given = None, [], iter(words)
+    for word in given:
+        if word == option:
+            value = next(given, None)
+            if value is None or value.startswith("--"):
+                raise UserError(f"{option} needs a value.")
+        elif word.startswith(f"{option}="):
+            value = word.partition("=")[2]
+        else:
+            rest.append(word)
+    return value, rest
+
+
+def run_folder_of(checkpoint: str) -> Path | None:
+    """The run folder that a checkpoint lies in, or None where it lies elsewhere."""
+    folder = Path(checkpoint).resolve().parent.parent
+    return folder if (folder / CONFIG_FILE).is_file() else None
+
+
+def choose_run_folder(given: str | None, experiment: str, checkpoint: str | None) -> Path:
+    """Where a run writes: as given, or its checkpoint's run, or a new folder named by the time.
+
+    Under distributed training the first process decides and its children follow.
+    """
+    if os.environ.get("LOCAL_RANK", "0") != "0" and RUN_VARIABLE in os.environ:
+        return Path(os.environ[RUN_VARIABLE])
+    resumed = run_folder_of(checkpoint) if checkpoint else None
+    if given:
+        folder = Path(given)
+    elif resumed is not None:
+        folder = resumed
+    else:
+        folder = _unused(Path("runs") / experiment / time.strftime("%Y%m%d-%H%M%S"))
+    os.environ[RUN_VARIABLE] = str(folder)
+    return folder
+
+
+def _unused(folder: Path) -> Path:
+    candidate, number = folder, 2
+    while candidate.exists():
+        candidate, number = folder.with_name(f"{folder.name}-{number}"), number + 1
+    return candidate

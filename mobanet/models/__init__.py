@@ -1,0 +1,1 @@
+"""Networks: inputs and their availability in, logits and latent out; no Lightning here."""

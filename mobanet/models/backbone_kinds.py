@@ -1,0 +1,87 @@
+"""The three families of timm transformers: absolute positions, rotary positions, and SAM's windows."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mobanet.models.backbones import Backbone, BackboneSettings, Geometry
+from mobanet.models.positions import resample_dinov2, resample_sam
+
+
+class PlainBackbone(Backbone):
+    """timm's VisionTransformer: DINOv2 with and without registers, supervised, CLIP and SigLIP weights."""
+
+    def embed(self, patches: Tensor) -> tuple[Tensor, Geometry]:
+        """Add positions and prefix tokens to embedded patches: (B, h, w, C) -> (B, P + N, C)."""
+        grid = (patches.shape[1], patches.shape[2])
+        patches = self.vit.patch_embed.norm(patches)
+        if "dinov2" in self.name and self.vit.reg_token is None:
+            prefix = self.vit.cls_token.expand(len(patches), -1, -1)
+            tokens = torch.cat((prefix, patches.flatten(1, 2)), dim=1)  # (B, h, w, C) -> (B, 1 + N, C)
+            tokens = tokens + resample_dinov2(self.vit.pos_embed, grid)
+        else:
+            tokens = self.vit._pos_embed(patches)  # resamples by size, antialiased, as DINOv2 with registers wants
+        return self.vit.norm_pre(tokens), Geometry(grid)
+
+
+class RotaryBackbone(Backbone):
+    """timm's Eva: DINOv3, EVA-02, Perception Encoder."""
+
+    def embed(self, patches: Tensor) -> tuple[Tensor, Geometry]:
+        """Add positions and prefix tokens to embedded patches: (B, h, w, C) -> (B, P + N, C)."""
+        grid = (patches.shape[1], patches.shape[2])
+        tokens, rope = self.vit._pos_embed(self.vit.patch_embed.norm(patches))
+        return self.vit.norm_pre(tokens), Geometry(grid, rope)
+
+    def block(self, index: int, tokens: Tensor, geometry: Geometry) -> Tensor:
+        """Run one block: (B, P + N, C) -> (B, P + N, C)."""
+        rope = geometry.rope
+        if rope is not None and self.vit.rope_mixed:  # learned frequencies: one embedding a block
+            rope = rope[index]
+        return self.vit.blocks[index](tokens, rope=rope)
+
+
+class WindowedBackbone(Backbone):
+    """timm's VisionTransformerSAM: attention in windows of 14, relative positions, no prefix tokens."""
+
+    def __init__(self, vit: nn.Module, settings: BackboneSettings) -> None:
+        super().__init__(vit, settings)
+        if isinstance(vit.neck, nn.Sequential):
+            self.neck_channels = vit.neck[0].out_channels
+
+    def final_norm(self) -> nn.Module | None:
+        """The norm that stands where a neck would, in the variant without one; SAM's own weights have none."""
+        return self.vit.neck if isinstance(self.vit.neck, nn.LayerNorm) else None
+
+    def normalize(self, tokens: Tensor) -> Tensor:
+        """The final norm on tokens of any depth, (B, N, C); without parameters where the model has no such norm."""
+        norm = self.final_norm()
+        if norm is None:
+            return super().normalize(tokens)
+        # timm's module normalises maps; the tokens' last axis is its channel axis.
+        return F.layer_norm(tokens, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+
+    def embed(self, patches: Tensor) -> tuple[Tensor, Geometry]:
+        """Add positions to embedded patches: (B, h, w, C) -> (B, N, C)."""
+        grid = (patches.shape[1], patches.shape[2])
+        patches = self.vit.patch_embed.norm(patches)
+        if self.vit.pos_embed is not None:
+            patches = patches + resample_sam(self.vit.pos_embed, grid)
+        return self.vit.norm_pre(patches).flatten(1, 2), Geometry(grid)
+
+    def block(self, index: int, tokens: Tensor, geometry: Geometry) -> Tensor:
+        """Run one block, which pads the grid to whole windows itself: (B, N, C) -> (B, N, C)."""
+        return self.vit.blocks[index](tokens.unflatten(1, geometry.grid)).flatten(1, 2)
+
+    def neck(self, tokens: Tensor, geometry: Geometry) -> Tensor:
+        """1x1 convolution, LayerNorm, 3x3 convolution, LayerNorm: (B, N, C) -> (B, neck_channels, h, w)."""
+        if not self.neck_channels:
+            return super().neck(tokens, geometry)
+        return self.vit.neck(tokens.unflatten(1, geometry.grid).permute(0, 3, 1, 2))
+
+
+KINDS: dict[str, type[Backbone]] = {
+    "VisionTransformer": PlainBackbone,
+    "Eva": RotaryBackbone,
+    "VisionTransformerSAM": WindowedBackbone,
+}

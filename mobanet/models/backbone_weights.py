@@ -1,0 +1,215 @@
+"""Making a timm transformer and filling it: names, downloads, local files, and what their licences are."""
+
+import difflib
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mobanet.errors import UserError
+from mobanet.models.backbones import BackboneSettings
+
+# Modules of timm that hold the supported classes; deit builds plain VisionTransformers.
+SUPPORTED_MODULES = ("vision_transformer", "deit", "eva", "vision_transformer_sam")
+SUPPORTED_CLASSES = ("VisionTransformer", "Eva", "VisionTransformerSAM")
+# Set by this package, so that a user's value could only break what follows.
+RESERVED_OPTIONS = ("in_chans", "num_classes", "dynamic_img_size", "patch_drop_rate", "features_only", "norm_layer")
+WEIGHTS_REMEDY = (
+    "give a local file with --model.backbone.checkpoint FILE, or start from random weights with "
+    "--model.backbone.pretrained false"
+)
+LICENCES = {
+    "apache-2.0": "Apache-2.0",
+    "mit": "MIT",
+    "dinov3-license": "DINOv3 License (its own terms: https://ai.meta.com/resources/models-and-libraries/dinov3-license/)",
+}
+
+
+def licence(name: str) -> str:
+    """The licence of a backbone's published weights, as timm's data sheet states it.
+
+    Args:
+        name: timm name, as in `BackboneSettings.name`.
+    """
+    import timm
+
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    stated = config.license if config is not None else None
+    return LICENCES.get(stated, stated) if stated else "not stated by timm: see the page of the weights"
+
+
+def create_vit(settings: BackboneSettings) -> nn.Module:
+    """A timm transformer with random weights that takes any image size and has no classifier.
+
+    Raises:
+        UserError: for an unknown or unsupported name and for options that do not fit it.
+    """
+    import timm
+
+    name, options = settings.name, settings.options
+    module = _find_module(name)
+    reserved = [key for key in options if key in RESERVED_OPTIONS]
+    if reserved:
+        raise UserError(
+            f"--model.backbone.options must not set {', '.join(reserved)}: this package does; leave it out."
+        )
+    # Official SAM normalises with eps 1e-6 where timm leaves torch's 1e-5; the others carry theirs.
+    extra = (
+        {"norm_layer": partial(nn.LayerNorm, eps=1e-6)}
+        if module == "vision_transformer_sam"
+        else {"dynamic_img_size": True}
+    )
+    try:
+        vit = timm.create_model(name, pretrained=False, num_classes=0, **extra, **options)
+    except (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError) as error:
+        raise UserError(f"--model.backbone.options {options} do not fit {name}: {error}; mend or drop them.") from error
+    projection = getattr(vit.patch_embed, "proj", None)
+    if type(vit).__name__ not in SUPPORTED_CLASSES or not _is_patch_projection(projection):
+        raise _unsupported(name)
+    return vit
+
+
+def load_weights(vit: nn.Module, settings: BackboneSettings) -> None:
+    """Fill a transformer in place: from a local file if one is named, else from the published weights if asked for.
+
+    Raises:
+        UserError: when the weights cannot be found, downloaded or read, or belong to another architecture.
+    """
+    if settings.checkpoint is not None:
+        source = f"--model.backbone.checkpoint {settings.checkpoint}"
+        file = Path(settings.checkpoint)
+        if not file.is_file():
+            raise UserError(f"{source} is not a file: give the path of a .safetensors, .pth or .pt file.")
+    elif settings.pretrained:
+        source = f"--model.backbone.name {settings.name}"
+        changed = [key for key in settings.options if key in ("img_size", "patch_size")]
+        if changed:
+            raise UserError(
+                f"--model.backbone.options sets {', '.join(changed)}, which published weights come with: leave it out "
+                "(every image size works without), or set --model.backbone.pretrained false."
+            )
+        file = _download(vit, settings.name)
+    else:
+        return
+    weights = _to_timm(vit, _read(file, source), source)
+    _check_fit(vit.state_dict(), weights, source)
+    vit.load_state_dict(weights, strict=True)
+
+
+def _find_module(name: str) -> str:
+    """Module of timm that builds a name; refuses unknown names with the nearest known one, and other families."""
+    import timm
+
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture) or (tag and name not in timm.list_models(f"{architecture}.*", pretrained=True)):
+        known = [*timm.list_models(module=list(SUPPORTED_MODULES)), *timm.list_models("*.*", pretrained=True)]
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
+        hint = f"did you mean {near[0]}?" if near else "timm.list_models() lists the known ones."
+        raise UserError(f"--model.backbone.name {name} is not a model of timm: {hint}")
+    module = timm.model_entrypoint(architecture).__module__.rpartition(".")[2]
+    if module not in SUPPORTED_MODULES:
+        raise _unsupported(name)
+    return module
+
+
+def _unsupported(name: str) -> UserError:
+    return UserError(
+        f"--model.backbone.name {name} is no plain vision transformer: choose a timm model of class "
+        f"{', '.join(SUPPORTED_CLASSES[:-1])} or {SUPPORTED_CLASSES[-1]}."
+    )
+
+
+def _is_patch_projection(projection: Any) -> bool:
+    """Whether a patch embedding is one convolution over disjoint square patches."""
+    if not isinstance(projection, nn.Conv2d):
+        return False
+    height, width = projection.kernel_size
+    return height == width and projection.stride == projection.kernel_size and projection.padding == (0, 0)
+
+
+def _download(vit: nn.Module, name: str) -> Path:
+    """Path of the published weights in the hub's cache, fetched if they are not there yet."""
+    import huggingface_hub
+
+    config = vit.pretrained_cfg
+    repo, file = config.get("hf_hub_id"), config.get("hf_hub_filename") or "model.safetensors"
+    if not repo:
+        raise UserError(f"--model.backbone.name {name} has no published weights on the hub: {WEIGHTS_REMEDY}.")
+    cached = huggingface_hub.try_to_load_from_cache(repo, file)
+    if isinstance(cached, str):
+        return Path(cached)
+    try:
+        # One request with a short limit first: without a network the hub's client retries for most of a minute.
+        if not huggingface_hub.constants.HF_HUB_OFFLINE:
+            huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=10)
+        return Path(huggingface_hub.hf_hub_download(repo, file))
+    except Exception as error:  # the client's errors share no base class across its versions
+        reason = type(error).__name__
+        raise UserError(
+            f"--model.backbone.name {name}: the weights {repo}/{file} cannot be downloaded ({reason}); "
+            f"{WEIGHTS_REMEDY}."
+        ) from error
+
+
+def _read(file: Path, source: str) -> dict[str, Any]:
+    """Contents of a weights file, on the CPU; never runs pickled code."""
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(file)
+        contents = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # safetensors, zip, pickle and the file system each raise their own
+        raise UserError(
+            f"{source} cannot be read as weights ({type(error).__name__}): give an undamaged .safetensors, .pth or .pt "
+            "file that holds tensors only."
+        ) from error
+    if not isinstance(contents, dict):
+        raise UserError(f"{source} holds no dictionary of weights but a {type(contents).__name__}: give another file.")
+    return contents
+
+
+def _to_timm(vit: nn.Module, contents: dict[str, Any], source: str) -> dict[str, Tensor]:
+    """Names as timm's, by timm's own filters, without classifier, and without timm's silent resizing."""
+    for wrapper in ("model", "state_dict"):
+        if isinstance(contents.get(wrapper), dict):
+            contents = contents[wrapper]
+    kernel = contents.get("patch_embed.proj.weight")
+    positions = contents.get("pos_embed")
+    if kernel is not None and kernel.shape[-2:] != vit.patch_embed.proj.weight.shape[-2:]:
+        raise _misfit(source, "patch_embed.proj.weight", kernel, vit.patch_embed.proj.weight)
+    own = getattr(vit, "pos_embed", None)
+    # Registers move the class token out of the position embedding, one row, which the filter takes care of.
+    if positions is not None and own is not None and abs(positions.shape[1] - own.shape[1]) > 1:
+        raise _misfit(source, "pos_embed", positions, own)
+    contents = sys.modules[type(vit).__module__].checkpoint_filter_fn(dict(contents), vit)
+    classifiers = vit.pretrained_cfg.get("classifier") or ()
+    heads = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
+    return {name: value for name, value in contents.items() if name.rpartition(".")[0] not in heads}
+
+
+def _misfit(source: str, name: str, found: Tensor, wanted: Tensor) -> UserError:
+    return UserError(
+        f"{source} holds another architecture or size: {name} is {tuple(found.shape)} there and {tuple(wanted.shape)} "
+        "in the model; let --model.backbone.name and --model.backbone.options name the model of the file."
+    )
+
+
+def _check_fit(wanted: dict[str, Tensor], found: dict[str, Tensor], source: str) -> None:
+    """Refuse weights that lack a name of the model, bring one it does not know, or have another shape."""
+    problems = []
+    for words, names in (("lacks", wanted.keys() - found.keys()), ("has unknown", found.keys() - wanted.keys())):
+        if names:
+            listed = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            problems.append(f"{words} {listed}")
+    if problems:
+        raise UserError(
+            f"{source} does not hold the weights of this model: it {' and '.join(problems)}; let --model.backbone.name "
+            "and --model.backbone.options name the model of the file."
+        )
+    for name, value in wanted.items():
+        if found[name].shape != value.shape:
+            raise _misfit(source, name, found[name], value)

@@ -1,0 +1,194 @@
+"""Frozen transformers by timm name, cut into four stages that adapters can reach.
+
+What a backbone publishes (patch size, width, prefix tokens, mean and standard deviation) is read from timm's model
+and from the data sheet of its weights; nothing is guessed from a name.
+"""
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mobanet.errors import UserError
+
+NUM_STAGES = 4
+
+
+@dataclass
+class BackboneSettings:
+    """Which pretrained transformer, from where, and whether it trains."""
+
+    name: str = "vit_small_patch14_dinov2.lvd142m"
+    """timm name of a model of class VisionTransformer, Eva (DINOv3) or VisionTransformerSAM."""
+
+    pretrained: bool = True
+    """Start from the published weights, downloaded once; false starts from random ones."""
+
+    checkpoint: str | None = None
+    """Local weights to start from instead of a download: a .safetensors, .pth or .pt file, timm's or DINOv2's."""
+
+    freeze: bool = True
+    """Leave the transformer as it is; false trains all of it."""
+
+    standardize: bool = True
+    """Give optical bands the mean and standard deviation the weights expect; the SAM release of MoBaNet does not."""
+
+    options: dict[str, int | float | bool | str] = field(default_factory=dict)
+    """Passed to timm.create_model, for other sizes than the named one: depth, embed_dim, num_heads, img_size."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What the blocks of one forward pass need besides tokens.
+
+    Attributes:
+        grid: rows and columns of patch tokens.
+        rope: rotary embedding of that grid, for the backbones that have one.
+    """
+
+    grid: tuple[int, int]
+    rope: Tensor | None = None
+
+
+class Backbone(nn.Module, ABC):
+    """A timm transformer, its depth cut in four stages of equal length.
+
+    Tokens are (B, P + N, C): P prefix tokens (class, registers), then N = rows·columns patch tokens. When frozen, no
+    parameter asks for a gradient and `train()` leaves every part in eval mode. Use `build_backbone` to make one.
+
+    Attributes:
+        vit: timm's model.
+        name: its timm name.
+        frozen: whether it stays as it is.
+        patch_size: side of a patch in pixels.
+        width: channels C of a token.
+        depth: number of blocks.
+        num_prefix_tokens: P.
+        mean: of the three channels the weights were trained on, at scale 0..1.
+        std: their standard deviations.
+        neck_channels: of the model's own neck (SAM); 0 where there is none.
+    """
+
+    def __init__(self, vit: nn.Module, settings: BackboneSettings) -> None:
+        super().__init__()
+        projection = vit.patch_embed.proj
+        self.vit: Any = vit
+        self.name = settings.name
+        self.frozen = settings.freeze
+        self.patch_size: int = projection.kernel_size[0]
+        self.width: int = vit.embed_dim
+        self.depth = len(vit.blocks)
+        self.num_prefix_tokens: int = getattr(vit, "num_prefix_tokens", 0)  # SAM has none and does not say so
+        self.mean: tuple[float, ...] = tuple(vit.pretrained_cfg["mean"])
+        self.std: tuple[float, ...] = tuple(vit.pretrained_cfg["std"])
+        self.neck_channels = 0
+        if self.depth % NUM_STAGES:
+            raise UserError(
+                f"--model.backbone.name {self.name} has {self.depth} blocks, which four equal stages cannot share: "
+                "choose another, or set depth in --model.backbone.options to a multiple of 4."
+            )
+        if self.frozen:
+            self.requires_grad_(False)
+            self.eval()
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Switch between training and eval mode; a frozen backbone stays in eval mode."""
+        return super().train(mode and not self.frozen)
+
+    @property
+    def stages(self) -> list[range]:
+        """Indices of the blocks of each stage."""
+        length = self.depth // NUM_STAGES
+        return [range(stage * length, (stage + 1) * length) for stage in range(NUM_STAGES)]
+
+    @property
+    def patch_kernel(self) -> Tensor:
+        """Weight of the patch embedding, (C, 3, p, p)."""
+        return self.vit.patch_embed.proj.weight
+
+    @property
+    def patch_bias(self) -> Tensor | None:
+        """Bias of the patch embedding, (C,); None where the model has none."""
+        return self.vit.patch_embed.proj.bias
+
+    @abstractmethod
+    def embed(self, patches: Tensor) -> tuple[Tensor, Geometry]:
+        """Add positions and prefix tokens to embedded patches: (B, h, w, C) -> (B, P + N, C)."""
+
+    def block(self, index: int, tokens: Tensor, geometry: Geometry) -> Tensor:
+        """Run one block: (B, P + N, C) -> (B, P + N, C)."""
+        return self.vit.blocks[index](tokens)
+
+    def final_norm(self) -> nn.Module | None:
+        """The norm after the last block; None where the model has none."""
+        for name in ("norm", "fc_norm"):
+            norm = getattr(self.vit, name, None)
+            if norm is not None and not isinstance(norm, nn.Identity):
+                return norm
+        return None
+
+    def normalize(self, tokens: Tensor) -> Tensor:
+        """The final norm on tokens of any depth, (B, N, C); without parameters where the model has no such norm."""
+        norm = self.final_norm()
+        if norm is None:
+            return F.layer_norm(tokens, (self.width,), eps=1e-6)
+        return norm(tokens)
+
+    def neck(self, tokens: Tensor, geometry: Geometry) -> Tensor:
+        """The model's own neck on patch tokens: (B, N, C) -> (B, neck_channels, h, w).
+
+        Raises:
+            TypeError: where the model has none.
+        """
+        raise TypeError(f"{self.name} has no neck of its own")
+
+    def release_unused(self, patch_kernel: bool, patch_bias: bool, norm: bool, neck: bool) -> None:
+        """Take gradients off parts that a model never runs, so that plain DDP finds no parameter without one.
+
+        Args:
+            patch_kernel: whether the pretrained patch kernel is used.
+            patch_bias: whether its bias is used.
+            norm: whether `normalize` is used.
+            neck: whether `neck` is used.
+        """
+        optional = [getattr(self.vit, name, None) for name in ("attn_pool", "head", "fc_norm", "norm", "neck")]
+        used = [self.final_norm()] if norm else []
+        used += [self.vit.neck] if neck else []
+        for part in optional:
+            if part is not None and not any(part is other for other in used):
+                part.requires_grad_(False)
+        if not patch_kernel:
+            self.patch_kernel.requires_grad_(False)
+        if not patch_bias and self.patch_bias is not None:
+            self.patch_bias.requires_grad_(False)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over names, shapes and float32 values of all weights, 64 hexadecimal digits.
+
+        Equal weights give equal fingerprints on any device and in any version of this package; it takes about a
+        second for 300 million parameters.
+        """
+        digest = hashlib.sha256()
+        for name, value in sorted(self.vit.state_dict().items()):
+            digest.update(f"{name}{tuple(value.shape)}".encode())
+            digest.update(value.detach().float().cpu().contiguous().numpy().data)
+        return digest.hexdigest()
+
+
+def build_backbone(settings: BackboneSettings) -> Backbone:
+    """Create the transformer, load its weights, freeze it.
+
+    Raises:
+        UserError: for an unknown or unsupported name, options that do not fit it, weights that cannot be found,
+            downloaded or read, and weights of another architecture.
+    """
+    # Imported here: timm takes seconds to import, and --help should not wait for it.
+    from mobanet.models.backbone_kinds import KINDS
+    from mobanet.models.backbone_weights import create_vit, load_weights
+
+    vit = create_vit(settings)
+    load_weights(vit, settings)
+    return KINDS[type(vit).__name__](vit, settings)

@@ -1,0 +1,85 @@
+"""From the images of one stream to its tokens: one patch kernel a modality, one bias a stream."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def initial_kernel(pretrained: Tensor, bands: int, alone: bool) -> Tensor:
+    """What the trainable kernel of a modality starts from.
+
+    One band is stored as three channels that see the same image, which at run time is one kernel, their sum (the
+    authors' parametrisation). Alone in its stream it starts as the pretrained kernel itself; beside others as a third
+    of it, so that its sum is the channel mean and the band enters like one more colour. Several bands repeat the
+    three colours in turn, scaled by 3/N so that N equal bands answer like a grey image (never above 1 beside others).
+
+    Args:
+        pretrained: (C, 3, p, p).
+        bands: of the modality.
+        alone: whether it is the only modality of its stream.
+
+    Returns:
+        (C, max(bands, 3 if bands == 1), p, p): three channels for one band, else one channel a band.
+    """
+    if bands == 1:
+        return pretrained.clone() if alone else pretrained / 3
+    cycled = pretrained[:, [band % 3 for band in range(bands)]]  # (C, 3, p, p) -> (C, bands, p, p)
+    return cycled * (3 / bands if alone else min(1, 3 / bands))
+
+
+class StreamEmbedding(nn.Module):
+    """Sum of the patch embeddings of a stream's modalities, plus one bias.
+
+    For a stream of one modality this is the paper's patch embedding. The modality that keeps the pretrained kernel
+    borrows it, and the bias with it, from the backbone at every call; all other parameters live here and train.
+
+    Args:
+        modalities: number of bands by modality.
+        borrowed: the modality that uses the backbone's kernel; None: every modality has its own, the stream a bias.
+        kernel: pretrained kernel (C, 3, p, p) to start from.
+        bias: pretrained bias (C,) to start from; None: start from zero.
+    """
+
+    def __init__(
+        self, modalities: Mapping[str, int], borrowed: str | None, kernel: Tensor, bias: Tensor | None
+    ) -> None:
+        super().__init__()
+        self.modalities = dict(modalities)
+        self.borrowed = borrowed
+        self.patch_size: int = kernel.shape[-1]
+        for name, bands in self.modalities.items():
+            if name != borrowed:
+                start = initial_kernel(kernel.detach(), bands, alone=len(self.modalities) == 1)
+                self.register_parameter(f"kernel_{name}", nn.Parameter(start))
+        if borrowed is None:
+            start = kernel.new_zeros(len(kernel)) if bias is None else bias.detach().clone()
+            self.register_parameter("bias", nn.Parameter(start))
+
+    def forward(self, inputs: Mapping[str, Tensor], kernel: Tensor, bias: Tensor | None) -> Tensor:
+        """Embed the stream's images.
+
+        Args:
+            inputs: by modality, (B, bands, H, W), H and W multiples of p; others are ignored.
+            kernel: the backbone's, (C, 3, p, p).
+            bias: the backbone's, (C,) or None.
+
+        Returns:
+            (B, H/p, W/p, C).
+        """
+        kernels = [self._kernel(name, kernel) for name in self.modalities]
+        images = torch.cat([inputs[name] for name in self.modalities], dim=1)  # (B, all bands, H, W)
+        # A sum of convolutions is one over stacked channels; over disjoint patches it is a matrix product.
+        weight = torch.cat(kernels, dim=1).flatten(1)  # (C, all bands·p·p)
+        p = self.patch_size
+        patches = images.unflatten(3, (-1, p)).unflatten(2, (-1, p))  # (B, bands, h, p, w, p)
+        patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3)  # (B, h, w, bands·p·p)
+        return F.linear(patches, weight, bias if self.borrowed is not None else self.bias)
+
+    def _kernel(self, name: str, pretrained: Tensor) -> Tensor:
+        if name == self.borrowed:
+            return pretrained
+        kernel = self.get_parameter(f"kernel_{name}")
+        # Three channels that see the same band are one channel: (C, 3, p, p) -> (C, 1, p, p).
+        return kernel.sum(dim=1, keepdim=True) if self.modalities[name] == 1 else kernel

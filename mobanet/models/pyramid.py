@@ -1,0 +1,156 @@
+"""From transformer features to four maps a stream and four fused maps, the decoder's input."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mobanet.models.backbones import NUM_STAGES
+from mobanet.models.dgfm import Fusion, build_fusion
+
+
+@dataclass
+class Stages:
+    """Four feature maps a stream and four of both together, finest first.
+
+    Attributes:
+        fused: four maps (B, D, h_s, w_s).
+        streams: by stream, its own maps of the same shapes; only the first ones where not all were asked for.
+        latent: the deepest fused feature, (B, C, h, w).
+    """
+
+    fused: list[Tensor]
+    streams: dict[str, list[Tensor]]
+    latent: Tensor
+
+
+def to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Tokens as a map, a view in channels-last order: (B, N, C) -> (B, C, h, w)."""
+    return tokens.unflatten(1, grid).permute(0, 3, 1, 2)
+
+
+def to_tokens(maps: Tensor) -> Tensor:
+    """A map as tokens, a view: (B, C, h, w) -> (B, N, C)."""
+    return maps.flatten(2).transpose(1, 2)
+
+
+class PlainPyramid(nn.Module):
+    """Four maps at patch resolution from the taps after each stage (DINOv2 release; mobanet.md, section 2).
+
+    DGFM and the mean fuse at the backbone's width and share one projection a stage with the streams; `se` fuses
+    what is projected, as it does in the release it comes from.
+
+    Args:
+        width: channels C of the taps.
+        channels: D of the maps.
+        fusion: way of fusing.
+        names: of the streams, one or two.
+    """
+
+    def __init__(self, width: int, channels: int, fusion: Fusion, names: list[str]) -> None:
+        super().__init__()
+        self.names = names
+        self.project_first = fusion == "se"
+        fused_width = channels if self.project_first else width
+        self.fusions = nn.ModuleList(build_fusion(fusion, fused_width, len(names)) for _ in range(NUM_STAGES))
+        self.projections = nn.ModuleList(nn.Linear(width, channels, bias=False) for _ in range(NUM_STAGES))
+
+    def forward(self, taps: list[Tensor], grid: tuple[int, int], stream_stages: int) -> Stages:
+        """Fuse and project.
+
+        Args:
+            taps: four of (S·B, N, C), normalised; the samples of the first stream, then those of the second.
+            grid: h and w, N = h·w.
+            stream_stages: of how many stages, from the first, the streams' own maps are wanted.
+        """
+        fused_maps, stream_maps = [], []
+        for stage, (tap, fusion, project) in enumerate(zip(taps, self.fusions, self.projections, strict=True)):
+            wanted = stage < stream_stages
+            projected = project(tap) if wanted or self.project_first else None  # (S·B, N, C) -> (S·B, N, D)
+            latent = fusion(*(projected if self.project_first else tap).chunk(len(self.names)))
+            fused_maps.append(to_map(latent if self.project_first else project(latent), grid))
+            if wanted:
+                stream_maps.append(to_map(projected, grid))
+        return Stages(fused_maps, _by_stream(stream_maps, self.names), to_map(latent, grid))
+
+
+class ChannelLayerNorm(nn.LayerNorm):
+    """LayerNorm over the channels of a map, eps 1e-6: (B, C, h, w) -> (B, C, h, w)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-6)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalise each position."""
+        return super().forward(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Neck(nn.Sequential):
+    """SAM's neck for backbones without one, trainable: 1x1 convolution, norm, 3x3 convolution, norm."""
+
+    def __init__(self, width: int, channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(width, channels, 1, bias=False),
+            ChannelLayerNorm(channels),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            ChannelLayerNorm(channels),
+        )
+
+
+class StreamScales(nn.Module):
+    """Four scales of one map: x4, x2, x1, x1/2.
+
+    Args:
+        channels: D.
+        norm: between the two upsampling steps of x4.
+    """
+
+    def __init__(self, channels: int, norm: nn.Module) -> None:
+        super().__init__()
+        self.up4 = nn.Sequential(
+            nn.ConvTranspose2d(channels, channels, 2, stride=2),
+            norm,
+            nn.GELU(),
+            nn.ConvTranspose2d(channels, channels, 2, stride=2),
+        )
+        self.up2 = nn.ConvTranspose2d(channels, channels, 2, stride=2)
+
+    def forward(self, maps: Tensor) -> list[Tensor]:
+        """(B, D, h, w) -> four of (B, D, ·, ·), finest first; an odd last row or column is kept at x1/2."""
+        return [self.up4(maps), self.up2(maps), maps, F.max_pool2d(maps, 2, ceil_mode=True)]
+
+
+class ScaledPyramid(nn.Module):
+    """Four scales of the neck's output a stream, fused scale by scale (SAM release; mobanet.md, section 3).
+
+    The first stream's scales have a channel LayerNorm, the second's a BatchNorm, as in the release.
+
+    Args:
+        channels: D, of the neck's output and of the maps.
+        fusion: way of fusing.
+        names: of the streams, one or two.
+    """
+
+    def __init__(self, channels: int, fusion: Fusion, names: list[str]) -> None:
+        super().__init__()
+        self.names = names
+        norms = (ChannelLayerNorm(channels), nn.BatchNorm2d(channels))[: len(names)]
+        self.scales = nn.ModuleList(StreamScales(channels, norm) for norm in norms)
+        self.fusions = nn.ModuleList(build_fusion(fusion, channels, len(names)) for _ in range(NUM_STAGES))
+
+    def forward(self, necks: Tensor, stream_stages: int) -> Stages:
+        """Scale and fuse the neck's output, (S·B, D, h, w), first stream first; see `PlainPyramid.forward`."""
+        scaled = [scales(maps) for scales, maps in zip(self.scales, necks.chunk(len(self.names)), strict=True)]
+        fused_maps = []
+        for fusion, maps in zip(self.fusions, zip(*scaled, strict=True), strict=True):
+            size = (maps[0].shape[2], maps[0].shape[3])
+            fused_maps.append(to_map(fusion(*(to_tokens(x) for x in maps)), size))
+        streams = {name: maps[:stream_stages] for name, maps in zip(self.names, scaled, strict=True)}
+        return Stages(fused_maps, streams, fused_maps[-1])
+
+
+def _by_stream(maps: list[Tensor], names: list[str]) -> dict[str, list[Tensor]]:
+    """Split maps of all streams (S·B, D, h, w) into lists by stream."""
+    split = [torch.chunk(x, len(names)) for x in maps]
+    return {name: [stage[index] for stage in split] for index, name in enumerate(names)}

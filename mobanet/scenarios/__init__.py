@@ -1,0 +1,1 @@
+"""Which modalities are there: masking now; scenarios of missing modalities and their sampling."""

@@ -1,0 +1,61 @@
+"""Cross-entropy on the fused prediction, and on what it gets wrong for each stream (MoBaNet, arXiv 2603.17705)."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mobanet.data.layout import IGNORE_INDEX
+
+
+def segmentation_loss(logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy over the pixels that count.
+
+    Args:
+        logits: (B, K, H, W).
+        label: (B, H, W) int64, `IGNORE_INDEX` where a pixel does not count.
+        weight: (K,), one a class; None for all alike.
+
+    Returns:
+        A scalar; exactly 0, and still attached to the logits' graph, where no pixel counts: under DDP every parameter
+        needs its gradient in every step.
+    """
+    total = functional.cross_entropy(logits.float(), label, weight, ignore_index=IGNORE_INDEX, reduction="sum")
+    counts = label != IGNORE_INDEX
+    if weight is None:
+        norm = counts.sum().to(total.dtype)
+    else:
+        norm = weight[torch.where(counts, label, 0)].masked_fill(~counts, 0).sum().to(total.dtype)
+    # the sum over no pixel is 0 and attached; only its division by 0 has to be kept off
+    return total / norm.clamp(min=torch.finfo(total.dtype).tiny) if weight is not None else total / norm.clamp(min=1)
+
+
+def hard_pixels(logits: Tensor, label: Tensor) -> Tensor:
+    """The label with every pixel ignored that the fused prediction already classifies correctly.
+
+    Args:
+        logits: (B, K, H, W) of the fused prediction.
+        label: (B, H, W) int64.
+    """
+    return label.masked_fill(logits.detach().argmax(1) == label, IGNORE_INDEX)
+
+
+def auxiliary_loss(
+    auxiliary: Mapping[str, Tensor], logits: Tensor, label: Tensor, weight: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Cross-entropy of each stream's auxiliary logits on the hard pixels.
+
+    Args:
+        auxiliary: by stream, (B, K, H, W).
+        logits: (B, K, H, W) of the fused prediction.
+        label: (B, H, W) int64.
+        weight: (K,), one a class.
+
+    Returns:
+        One scalar a stream.
+    """
+    if not auxiliary:
+        return {}
+    hard = hard_pixels(logits, label)
+    return {stream: segmentation_loss(own, hard, weight) for stream, own in auxiliary.items()}

@@ -1,0 +1,99 @@
+"""One confusion matrix, from which every figure is derived.
+
+Rows are the truth, columns the prediction. Leaving clutter out of a mean is not ignoring its pixels: they stay in the
+matrix as errors of other classes (torchmetrics' `ignore_index` would delete them).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from mobanet.data.layout import IGNORE_INDEX, Classes
+
+
+class Confusion(Metric):
+    """A confusion matrix, summed over batches and ranks.
+
+    Args:
+        num_classes: K.
+    """
+
+    full_state_update = False
+    matrix: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.add_state("matrix", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, prediction: Tensor, label: Tensor) -> None:
+        """Count pixels.
+
+        Args:
+            prediction: class indices, any shape.
+            label: class indices of the same shape, `IGNORE_INDEX` where a pixel does not count.
+        """
+        counts = label != IGNORE_INDEX
+        pairs = label[counts].long() * self.num_classes + prediction[counts].long()
+        self.matrix += torch.bincount(pairs, minlength=self.num_classes**2).view(self.num_classes, self.num_classes)
+
+    def compute(self) -> Tensor:
+        """The matrix, (K, K) int64."""
+        return self.matrix
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Figures of one confusion matrix.
+
+    A class that occurs neither in the truth nor in the prediction has no IoU and no F1: NaN, left out of the means.
+
+    Attributes:
+        overall_accuracy: share of pixels that are right, over all classes.
+        kappa: Cohen's kappa, over all classes.
+        mean_f1: over the averaged classes.
+        mean_iou: over the averaged classes.
+        iou: one a class.
+        f1: one a class.
+        pixels: of the truth, one a class.
+    """
+
+    overall_accuracy: float
+    kappa: float
+    mean_f1: float
+    mean_iou: float
+    iou: tuple[float, ...]
+    f1: tuple[float, ...]
+    pixels: tuple[int, ...]
+
+
+def scores(matrix: Tensor, classes: Classes) -> Scores:
+    """All figures of a confusion matrix.
+
+    Args:
+        matrix: (K, K) counts, truth in rows.
+        classes: which of the K are averaged.
+    """
+    m = matrix.double().cpu()
+    hit, truth, predicted, total = m.diagonal(), m.sum(1), m.sum(0), m.sum()
+    iou = hit / (truth + predicted - hit)  # 0 / 0 is NaN: the class is absent
+    f1 = 2 * hit / (truth + predicted)
+    chance = (truth * predicted).sum() / total**2
+    averaged = [classes.names.index(name) for name in classes.averaged]
+    return Scores(
+        overall_accuracy=float(hit.sum() / total),
+        kappa=float((hit.sum() / total - chance) / (1 - chance)),
+        mean_f1=_mean(f1[averaged].tolist()),
+        mean_iou=_mean(iou[averaged].tolist()),
+        iou=tuple(iou.tolist()),
+        f1=tuple(f1.tolist()),
+        pixels=tuple(int(x) for x in truth.tolist()),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    present = [value for value in values if value == value]
+    return sum(present) / len(present) if present else float("nan")

@@ -1,0 +1,288 @@
+"""The LightningModule: MoBaNet with its masking, losses, optimiser and evaluation by sliding windows."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from mobanet.data.description import DataDescription
+from mobanet.errors import UserError
+from mobanet.inference.windows import Stitcher, Strip
+from mobanet.models.backbones import BackboneSettings
+from mobanet.models.base import SegmentationOutput
+from mobanet.models.mobanet import MoBaNet, MoBaNetSettings
+from mobanet.scenarios.masking import MaskingSettings, draw_blocks, mask_blocks
+from mobanet.training.checkpoint import adopt_settings, check_architecture
+from mobanet.training.inputs import ModelBatch, model_batch
+from mobanet.training.losses import auxiliary_loss, segmentation_loss
+from mobanet.training.metrics import Confusion, Scores, scores
+from mobanet.training.optim import ScheduleSettings, adamw, parameter_groups, warmup_cosine
+from mobanet.training.streams import streams_of
+
+
+class SegmentationModule(LightningModule):
+    """Trains and evaluates MoBaNet on batches of `mobanet.data.RasterDataModule`.
+
+    Args:
+        data: modalities and classes, from the data module; a plain dict from a checkpoint.
+        backbone: the vision transformer, its weights, and whether it is frozen.
+        streams: the modalities of each of the two streams; null puts optical ones into `optical` and the rest into
+            `elevation`.
+        network: the trainable parts.
+        masking: modality-conditional random masking (MCRM).
+        schedule: of the learning rate.
+        auxiliary_weight: of each stream's cross-entropy on hard pixels; 0 leaves the auxiliary heads out.
+        class_weights: of the cross-entropy, one a class; null for all alike.
+        lr: learning rate of AdamW.
+        backbone_lr: learning rate of a backbone that is not frozen; null for the same.
+        weight_decay: of AdamW, on parameters with more than one dimension.
+        compile: whether to run the network through torch.compile.
+        seed: of masking and dropout.
+        restored: whether weights come from a checkpoint, so that no pretrained ones are looked for.
+
+    Raises:
+        UserError: for settings that do not fit the data or each other.
+    """
+
+    def __init__(
+        self,
+        data: DataDescription | dict[str, Any],
+        backbone: BackboneSettings = BackboneSettings(),  # noqa: B008 - read, never changed
+        streams: dict[str, list[str]] | None = None,
+        network: MoBaNetSettings = MoBaNetSettings(),  # noqa: B008
+        masking: MaskingSettings = MaskingSettings(),  # noqa: B008
+        schedule: ScheduleSettings = ScheduleSettings(),  # noqa: B008
+        auxiliary_weight: float = 0.01,
+        class_weights: list[float] | None = None,
+        lr: float = 2e-4,
+        backbone_lr: float | None = None,
+        weight_decay: float = 0.05,
+        compile: bool = False,
+        seed: int = 42,
+        restored: bool = False,
+    ) -> None:
+        super().__init__()
+        # a checkpoint hands plain dicts back
+        self.data = data if isinstance(data, DataDescription) else DataDescription.from_plain(data)
+        backbone = _revived(BackboneSettings, backbone)
+        network = _revived(MoBaNetSettings, network)
+        self.masking = _revived(MaskingSettings, masking)
+        self.schedule = _revived(ScheduleSettings, schedule)
+        self.streams = streams_of(self.data, streams)
+        self.auxiliary_weight, self.compile_network, self.seed = auxiliary_weight, compile, seed
+        self.lr, self.backbone_lr, self.weight_decay = lr, lr if backbone_lr is None else backbone_lr, weight_decay
+        network = MoBaNetSettings(
+            **{**asdict(network), "auxiliary_heads": network.auxiliary_heads and auxiliary_weight > 0}
+        )
+        self.save_hyperparameters(
+            {
+                "data": self.data.to_plain(),
+                "backbone": asdict(backbone),
+                "streams": {name: list(members) for name, members in self.streams.items()},
+                "network": asdict(network),
+                "masking": asdict(self.masking),
+                "schedule": asdict(self.schedule),
+                "auxiliary_weight": auxiliary_weight,
+                "class_weights": list(class_weights) if class_weights else None,
+                "lr": lr,
+                "backbone_lr": backbone_lr,
+                "weight_decay": weight_decay,
+                "compile": compile,
+                "seed": seed,
+                "restored": True,
+            },
+            logger=False,
+        )
+        bands = {m.name: len(m.bands) for m in self.data.modalities}
+        self.network = MoBaNet(
+            {stream: {name: bands[name] for name in members} for stream, members in self.streams.items()},
+            num_classes=len(self.data.classes),
+            backbone=_without_weights(backbone) if restored else backbone,
+            settings=network,
+            order=tuple(bands),
+        )
+        weights = self._class_weights(class_weights)
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.confusion = Confusion(len(self.data.classes))
+        self.stitcher = Stitcher(len(self.data.classes))
+        self.scores: dict[str, Scores] = {}
+        """Latest figures, by stage: `validation`, `test`."""
+        self.matrices: dict[str, Tensor] = {}
+        """Latest confusion matrices, by stage."""
+
+    def forward(
+        self, inputs: dict[str, Tensor], available: Tensor | None = None, auxiliary: bool | None = None
+    ) -> SegmentationOutput:
+        """See `mobanet.models.base.SegmentationModel.forward`."""
+        return self.network(inputs, available, auxiliary)
+
+    # set-up
+
+    def setup(self, stage: str) -> None:
+        """Compile, if asked for; the state dict's keys stay as they are."""
+        if self.compile_network:
+            self.network.compile()
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, with warm-up and cosine over the trainer's epochs or steps."""
+        groups = parameter_groups(self.network.named_parameters(), self.lr, self.backbone_lr, self.weight_decay)
+        if not groups:
+            raise UserError("nothing in this model can be trained; set --model.backbone.freeze false.")
+        optimizer = adamw(groups)
+        steps = self.trainer.estimated_stepping_batches
+        epochs = self.trainer.max_epochs if (self.trainer.max_epochs or -1) > 0 else None
+        per_epoch = max(steps / epochs, 1.0) if epochs else float(self.trainer.num_training_batches)
+        total = steps if self.schedule.every == "step" else steps / per_epoch
+        warmup = self.schedule.warmup_epochs * (per_epoch if self.schedule.every == "step" else 1.0)
+        # a run shorter than the warm-up still reaches its learning rate, a fifth of the way through
+        warmup = min(warmup, total / 5) if warmup >= total else warmup
+        scheduler = warmup_cosine(optimizer, warmup, total, self.schedule.min_lr)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.schedule.every}}
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Scale and standardise on the device."""
+        return model_batch(batch, self.network.standardization) if isinstance(batch, Mapping) else batch
+
+    # training
+
+    def on_train_batch_start(self, batch: ModelBatch, batch_idx: int) -> None:
+        """Make dropout a function of seed, epoch, batch and rank, so that a resumed run draws what it would have."""
+        torch.manual_seed(self._step_seed(batch_idx))
+
+    def training_step(self, batch: ModelBatch, batch_idx: int) -> Tensor:
+        """Masked inputs, cross-entropy, and the auxiliary losses on hard pixels."""
+        inputs = self._masked(batch, batch_idx)
+        output = self.network(inputs, batch.available)
+        loss = segmentation_loss(output.logits, batch.label, self.class_weights)
+        self.log("train/cross_entropy", loss.detach(), batch_size=len(batch.tiles))
+        for stream, value in auxiliary_loss(output.auxiliary, output.logits, batch.label, self.class_weights).items():
+            self.log(f"train/auxiliary_{stream}", value.detach(), batch_size=len(batch.tiles))
+            loss = loss + self.auxiliary_weight * value
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.tiles))
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Log the epoch's learning rate."""
+        self.log("train/lr", self.optimizers().param_groups[-1]["lr"])
+
+    def _masked(self, batch: ModelBatch, batch_idx: int) -> dict[str, Tensor]:
+        if self.masking.ratio == 0:
+            return batch.inputs
+        generator = torch.Generator().manual_seed(self._step_seed(batch_idx) + 1)
+        height, width = batch.label.shape[1:]
+        blocks = draw_blocks(len(batch.tiles), height, width, list(self.streams), self.masking, generator)
+        return mask_blocks(batch.inputs, blocks, self.streams)
+
+    def _step_seed(self, batch_idx: int) -> int:
+        # distinct products of odd constants: neighbouring epochs, batches and ranks never share a stream
+        epoch, rank = self.current_epoch, self.global_rank
+        mixed = self.seed * 0x9E3779B97F4A7C15 + epoch * 0xC2B2AE3D27D4EB4F + batch_idx * 0x165667B19E3779F9
+        return (mixed + rank * 0x27D4EB2F165667C5) % 2**62
+
+    # evaluation
+
+    def on_validation_epoch_start(self) -> None:
+        """Start an empty confusion matrix on equal weights everywhere."""
+        self._begin()
+
+    def on_test_epoch_start(self) -> None:
+        """Start an empty confusion matrix on equal weights everywhere."""
+        self._begin()
+
+    def validation_step(self, batch: ModelBatch, batch_idx: int) -> list[Strip]:
+        """Sum logits over windows and count finished rows."""
+        return self._evaluate(batch, "val")
+
+    def test_step(self, batch: ModelBatch, batch_idx: int) -> list[Strip]:
+        """Sum logits over windows and count finished rows."""
+        return self._evaluate(batch, "test")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of the validation tiles."""
+        self._conclude("validation", "val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the figures of the test tiles."""
+        self._conclude("test", "test")
+
+    def _begin(self) -> None:
+        self.confusion.reset()
+        self.stitcher.reset()
+        if self.trainer.world_size > 1:
+            for buffer in self.network.buffers():  # running statistics of ranks drift apart within an epoch
+                torch.distributed.broadcast(buffer, 0)
+
+    def _evaluate(self, batch: ModelBatch, prefix: str) -> list[Strip]:
+        logits = self.network(batch.inputs, batch.available, auxiliary=False).logits.float()
+        counted = sum(1 for tile in batch.tiles if tile)
+        if counted:
+            loss = segmentation_loss(logits, batch.label)
+            self.log(f"{prefix}/loss", loss, on_epoch=True, sync_dist=False, batch_size=counted)
+        windows, extents = batch.windows.tolist(), batch.extents.tolist()
+        strips = []
+        for i, tile in enumerate(batch.tiles):
+            if tile:
+                strips += self.stitcher.add(tile, tuple(extents[i]), tuple(windows[i]), logits[i], batch.label[i])
+        self._count(strips)
+        return strips
+
+    def _count(self, strips: list[Strip]) -> None:
+        for strip in strips:
+            self.confusion.update(strip.prediction, strip.label)
+
+    def _conclude(self, stage: str, prefix: str) -> None:
+        self._count(self.stitcher.finish())
+        matrix = self.confusion.compute().cpu()
+        self.confusion.reset()
+        figures = scores(matrix, self.data.classes)
+        self.matrices[stage], self.scores[stage] = matrix, figures
+        self.log(f"{prefix}/miou", figures.mean_iou, prog_bar=True)
+        self.log(f"{prefix}/mean_f1", figures.mean_f1)
+        self.log(f"{prefix}/oa", figures.overall_accuracy)
+        self.log(f"{prefix}/kappa", figures.kappa)
+        for name, iou in zip(self.data.classes.names, figures.iou, strict=True):
+            self.log(f"{prefix}/iou_{name.replace(' ', '_')}", iou)
+
+    # checkpoints
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse another architecture; where only training settings differ, go on with the new ones.
+
+        Raises:
+            UserError: naming the first setting that differs.
+        """
+        self.check_checkpoint(checkpoint)
+        if self._trainer is not None and self.trainer.training:
+            adopt_settings(checkpoint, self)
+
+    def check_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint of another architecture before anything is started.
+
+        Raises:
+            UserError: naming each setting that differs.
+        """
+        check_architecture(checkpoint["hyper_parameters"], self.hparams)
+
+    def _class_weights(self, given: list[float] | None) -> Tensor | None:
+        if given is None:
+            return None
+        classes = self.data.classes
+        if len(given) != len(classes):
+            raise UserError(
+                f"--model.class_weights has {len(given)} numbers for {len(classes)} classes; give one for each of "
+                f"{', '.join(classes.names)}."
+            )
+        return torch.tensor(given, dtype=torch.float32)
+
+
+def _revived(kind: type, value: Any) -> Any:
+    if is_dataclass(value):
+        return value
+    return kind(**{f.name: value[f.name] for f in fields(kind) if f.name in value})
+
+
+def _without_weights(backbone: BackboneSettings) -> BackboneSettings:
+    return BackboneSettings(**{**asdict(backbone), "pretrained": False, "checkpoint": None})

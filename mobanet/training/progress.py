@@ -1,0 +1,71 @@
+"""Progress where there is no terminal: plain lines with rate and time left, now and then."""
+
+import time
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+
+class PlainProgress(ProgressBar):
+    """A line every so many seconds and one at each epoch's end.
+
+    Args:
+        seconds: between lines within an epoch.
+    """
+
+    def __init__(self, seconds: float = 30.0) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self._enabled = True
+        self._last = self._start = 0.0
+
+    def disable(self) -> None:
+        """Say nothing."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Speak again."""
+        self._enabled = True
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock of the epoch."""
+        self._start = self._last = time.monotonic()
+        self._first: int | None = None  # not 0 where a run is resumed in the middle of an epoch
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Say where training stands, if the last line is long enough ago."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = batch_idx
+        if now - self._last < self.seconds:
+            return
+        self._last = now
+        done, total = batch_idx + 1, int(self.total_train_batches)
+        rate = (done - self._first) / (now - self._start)
+        self._say(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: step {done}/{total}, {rate:.2f} steps/s, "
+            f"{(total - done) / rate:.0f} s left, loss {_value(trainer, 'train/loss')}"
+        )
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say how the epoch went."""
+        elapsed = time.monotonic() - self._start
+        left = elapsed * ((trainer.max_epochs or 0) - trainer.current_epoch - 1)
+        self._say(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {elapsed:.0f} s, {max(left, 0):.0f} s left, "
+            f"loss {_value(trainer, 'train/loss')}, val/loss {_value(trainer, 'val/loss')}, "
+            f"val/miou {_value(trainer, 'val/miou')}"
+        )
+
+    def _say(self, line: str) -> None:
+        if self._enabled:
+            rank_zero_info(line)
+
+
+def _value(trainer: Trainer, name: str) -> str:
+    value = trainer.callback_metrics.get(name)
+    return "-" if value is None else f"{float(value):.4f}"

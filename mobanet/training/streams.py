@@ -1,0 +1,35 @@
+"""Which modalities go into which of a model's streams."""
+
+from collections.abc import Mapping
+
+from mobanet.data.description import DataDescription
+from mobanet.errors import UserError
+
+
+def streams_of(data: DataDescription, given: Mapping[str, list[str]] | None) -> dict[str, list[str]]:
+    """The modalities of each stream, checked against the data.
+
+    Args:
+        data: what there is.
+        given: by stream; None sorts modalities by their kind.
+
+    Raises:
+        UserError: when a modality is in no stream, in two, or not in the data.
+    """
+    names = [m.name for m in data.modalities]
+    if given is None:
+        sorted_out = {
+            "optical": [m.name for m in data.modalities if m.kind == "optical"],
+            "elevation": [m.name for m in data.modalities if m.kind != "optical"],
+        }
+        return {stream: members for stream, members in sorted_out.items() if members}
+    placed = [name for members in given.values() for name in members]
+    for name in placed:
+        if name not in names:
+            raise UserError(f"--model.streams names {name}, which is not among --data.modalities ({', '.join(names)}).")
+        if placed.count(name) > 1:
+            raise UserError(f"--model.streams names {name} twice; a modality belongs to one stream.")
+    for name in names:
+        if name not in placed:
+            raise UserError(f"--model.streams puts {name} into no stream; add it, or drop it from --data.modalities.")
+    return {stream: list(members) for stream, members in given.items() if members}

@@ -1,0 +1,27 @@
+"""A few lines at the start of a run: what it trains, on what, with which weights."""
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from mobanet.models.backbone_weights import licence
+
+
+class RunSummary(Callback):
+    """Says which modalities go into which stream, which backbone is used, and how many parameters are trained."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Print, once, before the first step."""
+        if stage not in ("fit", "test"):
+            return
+        backbone = pl_module.hparams["backbone"]
+        published = backbone["pretrained"] and not backbone["checkpoint"]
+        weights = backbone["checkpoint"] or ("published weights" if published else "from random weights")
+        terms = f", licence {licence(backbone['name'])}" if published else ""
+        state = "frozen" if backbone["freeze"] else "trained"
+        parameters = list(pl_module.network.parameters())
+        trained = sum(p.numel() for p in parameters if p.requires_grad)
+        total = sum(p.numel() for p in parameters)
+        streams = "; ".join(f"{stream}: {', '.join(members)}" for stream, members in pl_module.streams.items())
+        rank_zero_info(f"streams     {streams}")
+        rank_zero_info(f"backbone    {backbone['name']}, {state}, {weights}{terms}")
+        rank_zero_info(f"parameters  {trained:,} trained, {total - trained:,} frozen, {total:,} in all")

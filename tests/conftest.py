@@ -1,0 +1,78 @@
+"""A small synthetic city under Potsdam's names, made once, and a small model on it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ["WANDB_MODE"] = "offline"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.pop("WANDB_API_KEY", None)
+
+TINY = {"depth": 4, "embed_dim": 32, "num_heads": 2, "patch_size": 8, "img_size": 64}
+
+
+@pytest.fixture(scope="session")
+def city(tmp_path_factory) -> Path:
+    """Six tiles of 160 x 160 pixels; tests that change files copy it first."""
+    from mobanet.data.synthetic import synthesize
+
+    root = tmp_path_factory.mktemp("city") / "potsdam"
+    synthesize("potsdam", root, tiles=6, size=160, seed=3, workers=1)
+    return root
+
+
+@pytest.fixture
+def make_data(city):
+    """Builds a data module on the city."""
+    from mobanet.data.datamodule import RasterDataModule
+
+    def make(**options):
+        given = {
+            "root": str(city),
+            "modalities": ["rgb", "ir", "dsm"],
+            "crop": 64,
+            "batch_size": 4,
+            "steps_per_epoch": 3,
+            "num_workers": 0,
+        }
+        return RasterDataModule(**{**given, **options})
+
+    return make
+
+
+@pytest.fixture
+def make_module():
+    """Builds a small model for a data module."""
+    from mobanet.models.backbones import BackboneSettings
+    from mobanet.training.module import SegmentationModule
+
+    def make(data, **options):
+        backbone = BackboneSettings("vit_tiny_patch16_224", pretrained=False, freeze=False, options=dict(TINY))
+        return SegmentationModule(data.description, **{"backbone": backbone, **options})
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(tmp_path):
+    """Builds a quiet trainer on one CPU process."""
+    from lightning.pytorch import Trainer
+
+    def make(**options):
+        given = {
+            "accelerator": "cpu",
+            "devices": 1,
+            "max_epochs": 2,
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "use_distributed_sampler": False,
+            "num_sanity_val_steps": 0,
+            "default_root_dir": str(tmp_path),
+        }
+        return Trainer(**{**given, **options})
+
+    return make

@@ -1,0 +1,151 @@
+"""The whole path on the CPU: fit, resume, frozen parts, equal results however windows are shared out."""
+
+import pytest
+import torch
+from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from mobanet.errors import UserError
+from mobanet.models.backbones import BackboneSettings
+from mobanet.scenarios.masking import MaskingSettings
+from mobanet.training.checkpoint import read_checkpoint
+from mobanet.training.module import SegmentationModule
+from tests.conftest import TINY
+
+FROZEN = BackboneSettings("vit_tiny_patch16_224", pretrained=False, freeze=True, options=TINY)
+
+
+def fitted(make_data, make_module, make_trainer, trainer=None, module=None, ckpt_path=None, **data):
+    seed_everything(42)
+    data = make_data(**data)
+    module = make_module(data, **(module or {}))
+    make_trainer(**(trainer or {})).fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+    return module
+
+
+def weights(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    different = [name for name in a if not torch.equal(a[name], b[name])]
+    assert different == []
+
+
+def test_one_seed_gives_the_same_weights_twice_and_with_workers(make_data, make_module, make_trainer):
+    first = weights(fitted(make_data, make_module, make_trainer))
+    assert_same(first, weights(fitted(make_data, make_module, make_trainer)))
+    assert_same(first, weights(fitted(make_data, make_module, make_trainer, num_workers=2)))
+
+
+def test_a_run_resumed_anywhere_ends_with_the_same_weights(make_data, make_module, make_trainer, tmp_path):
+    keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    trainer = {"callbacks": [keep], "enable_checkpointing": True}
+    whole = weights(fitted(make_data, make_module, make_trainer, trainer))
+    paths = sorted(tmp_path.glob("step=*.ckpt"))
+    assert len(paths) == 6
+    for step in (2, 3, 4):  # within the first epoch, at its end, within the second
+        resumed = fitted(make_data, make_module, make_trainer, ckpt_path=str(tmp_path / f"step={step}.ckpt"))
+        assert_same(whole, weights(resumed))
+
+
+def test_resuming_uses_the_new_learning_rate_and_refuses_another_model(make_data, make_module, make_trainer, tmp_path):
+    keep = ModelCheckpoint(tmp_path, filename="last")
+    fitted(make_data, make_module, make_trainer, {"callbacks": [keep], "enable_checkpointing": True, "max_epochs": 1})
+    path = str(tmp_path / "last.ckpt")
+
+    class Rates(Callback):
+        seen: tuple = ()
+
+        def on_train_batch_start(self, trainer, *_):
+            self.seen = (*self.seen, *(g["lr"] for g in trainer.optimizers[0].param_groups))
+
+    rates = Rates()
+    settings = {"lr": 1e-5, "weight_decay": 0.5}
+    module = fitted(make_data, make_module, make_trainer, {"callbacks": [rates]}, settings, path)
+    assert rates.seen
+    assert max(rates.seen) <= 1e-5
+    assert {g["weight_decay"] for g in module.optimizers().param_groups} == {0.0, 0.5}
+    other = BackboneSettings("vit_tiny_patch16_224", pretrained=False, freeze=False, options={**TINY, "depth": 8})
+    with pytest.raises(UserError, match=r"--model.backbone.options.depth is 8 here and 4 in the checkpoint"):
+        fitted(make_data, make_module, make_trainer, None, {"backbone": other}, path)
+
+
+def test_frozen_backbone_keeps_its_weights_and_its_eval_mode(make_data, make_module, make_trainer):
+    class Watch(Callback):
+        modes: set = set()  # noqa: RUF012 - one test, one instance
+
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            self.modes.add((pl_module.network.decoder.training, pl_module.network.backbone.vit.training))
+
+    seed_everything(1)
+    data = make_data()
+    module = make_module(data, backbone=FROZEN)
+    before = weights(module)
+    watch = Watch()
+    make_trainer(callbacks=[watch]).fit(module, datamodule=data)
+    after = weights(module)
+    assert watch.modes == {(True, False)}
+    frozen = [name for name in before if name.startswith("network.backbone.")]
+    assert frozen
+    assert all(torch.equal(before[name], after[name]) for name in frozen)
+    trained = [name for name, p in module.named_parameters() if p.requires_grad]
+    assert [name for name in trained if torch.equal(before[name], after[name])] == []
+
+
+def test_load_from_checkpoint_needs_no_arguments(make_data, make_module, make_trainer, tmp_path):
+    keep = ModelCheckpoint(tmp_path, filename="last")
+    module = fitted(make_data, make_module, make_trainer, {"callbacks": [keep], "enable_checkpointing": True})
+    loaded = SegmentationModule.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
+    assert_same(weights(module), weights(loaded))
+    assert loaded.data == module.data
+    plain = read_checkpoint(tmp_path / "last.ckpt")["hyper_parameters"]
+    leaves, queue = set(), [plain]
+    while queue:
+        item = queue.pop()
+        if isinstance(item, (dict, list)):
+            assert type(item) in (dict, list)
+            queue += item.values() if isinstance(item, dict) else item
+        else:
+            leaves.add(type(item))
+    assert leaves <= {str, int, float, bool, type(None)}
+
+
+def test_evaluation_does_not_depend_on_the_batch_size(make_data, make_module, make_trainer):
+    from mobanet.data.choices import EvaluationSettings
+
+    data = make_data()
+    seed_everything(0)
+    module = make_module(data)
+    matrices = []
+    for size in (1, 5):
+        data = make_data(evaluation=EvaluationSettings(test_stride=32, batch_size=size))
+        make_trainer().test(module, datamodule=data, verbose=False)
+        matrices.append(module.matrices["test"])
+    assert matrices[0].sum() > 10000
+    # sums of float32 logits may round differently; a handful of ties at most
+    assert (matrices[0] - matrices[1]).abs().sum() <= 4
+
+
+def test_gradient_accumulation_masking_and_bf16_run(make_data, make_module, make_trainer):
+    module = fitted(
+        make_data,
+        make_module,
+        make_trainer,
+        {"accumulate_grad_batches": 3, "precision": "bf16-mixed", "max_epochs": 1},
+        {"masking": MaskingSettings(ratio=1.0, blocks=2), "class_weights": [1.0, 1.0, 1.0, 1.0, 2.0, 0.5]},
+    )
+    assert module.trainer.global_step == 1
+    assert {p.dtype for p in module.network.parameters()} == {torch.float32}
+
+
+def test_masking_draws_differ_by_step_and_rank_only(make_data, make_module, make_trainer):
+    data = make_data()
+    module = make_module(data)
+    module.trainer = make_trainer()
+    seeds = {module._step_seed(i) for i in range(50)}
+    assert len(seeds) == 50
+    again = make_module(data)
+    again.trainer = make_trainer()
+    assert {again._step_seed(i) for i in range(50)} == seeds
