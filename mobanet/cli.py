@@ -58,7 +58,11 @@ class MobanetCLI(LightningCLI):
             args=line.words,
             run=False,
             parser_class=Parser,
-            parser_kwargs={"prog": f"python -m mobanet.{command}", "description": _DESCRIPTIONS[command]},
+            parser_kwargs={
+                "prog": f"python -m mobanet.{command}",
+                "usage": f"python -m mobanet.{command} {_USAGE[command]} [--OPTION VALUE ...]",
+                "description": _DESCRIPTIONS[command],
+            },
             trainer_defaults={
                 "max_epochs": 50,
                 "log_every_n_steps": 10,
@@ -245,6 +249,7 @@ _DESCRIPTIONS = {
     "fit": "Train a model on multimodal rasters. Start from --experiment NAME and override any setting.",
     "test": "Evaluate a checkpoint on the test tiles. The model comes from the checkpoint.",
 }
+_USAGE = {"fit": "--experiment NAME", "test": "--ckpt_path FILE"}
 _CKPT_HELP = {
     "fit": "checkpoint to resume from; options given here win over those in it",
     "test": "checkpoint to evaluate",

@@ -49,7 +49,7 @@ def _explicit_flags(words: Sequence[str], function: Callable[..., Any]) -> list[
     """Let a bare `--archives` mean `--archives true`."""
     flags = {f"--{name}" for name, kind in get_type_hints(function).items() if kind is bool}
     out = []
-    for word, following in zip(words, [*words[1:], "--"], strict=True):
+    for word, following in zip(words, [*words, "--"][1:], strict=True):
         out += [word, "true"] if word in flags and following.startswith("--") else [word]
     return out
 

@@ -1,6 +1,7 @@
 """`python -m mobanet.fit --experiment NAME`: train a model."""
 
-from mobanet.cli import main
-
 if __name__ == "__main__":
+    # here, so that processes that prepare tiles and import this file anew do not load all of it
+    from mobanet.cli import main
+
     main("fit")

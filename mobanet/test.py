@@ -1,6 +1,7 @@
 """`python -m mobanet.test --ckpt_path FILE`: evaluate a checkpoint on the test tiles."""
 
-from mobanet.cli import main
-
 if __name__ == "__main__":
+    # here, so that processes that prepare tiles and import this file anew do not load all of it
+    from mobanet.cli import main
+
     main("test")

@@ -17,7 +17,7 @@ from mobanet.data.pool import each
 from mobanet.data.progress import Steps
 from mobanet.data.store import LOCK_FILE, STORE_FILE, VERSION, TileStore, default_store, read_json
 from mobanet.data.tiles import build_tile
-from mobanet.data.writing import write_json
+from mobanet.data.writing import writable, write_json
 from mobanet.errors import UserError
 
 __all__ = ["build_store", "default_store"]
@@ -169,16 +169,13 @@ def _check_owner(folder: Path, layout: RasterLayout) -> None:
 @contextmanager
 def _only_builder(folder: Path) -> Iterator[None]:
     """Hold the store's lock; wait for another builder. A store in which nothing was finished is removed again."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with writable(folder):
         lock = FileLock(folder / LOCK_FILE)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             print(f"another process is preparing {folder}; waiting for it to finish", file=sys.stderr, flush=True)
             lock.acquire()
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"{folder} cannot be written to ({error.strerror}): give another place as store.") from error
     try:
         yield
     finally:

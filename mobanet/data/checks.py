@@ -23,6 +23,7 @@ from mobanet.data.products import Products, data_bands, fit_notes, label_notes, 
 from mobanet.data.progress import Steps
 from mobanet.data.rasters import Grid, grid_of, opened, read
 from mobanet.data.store import default_store
+from mobanet.data.writing import writable
 from mobanet.errors import UserError
 
 SAMPLE = 512
@@ -37,7 +38,7 @@ class Look:
         product: a modality, `label_full` or `label_eroded`.
         source: the file, below the root.
         grid: of the whole raster.
-        bands: names of the bands that are used, or the number of a label's.
+        bands: number of the bands that are used, or of a label's.
         dtype: in the file.
         low, high: of the valid pixels, in stored units; None for labels.
         missing: share of the pixels that are not measured, or of a label's that are ignored.
@@ -195,8 +196,5 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
 
 def _scratch(folder: Path) -> Path:
     """A hidden folder beside the prepared tiles, where there is room; the catalogue passes over hidden folders."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with writable(folder):
         return Path(tempfile.mkdtemp(prefix=".check-", dir=folder))
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written to ({error.strerror}): give another place as store.") from error

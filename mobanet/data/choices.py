@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mobanet.data.layout import LabelKind, Layout, Modality, Split
+from mobanet.data.layout import LabelKind, Layout, Modality
 from mobanet.data.scaling import Scaling, default_scaling
 from mobanet.errors import UserError
 
@@ -86,8 +86,8 @@ def chosen_modalities(layout: Layout, given: Sequence[str] | str | None) -> dict
     return {name: layout.modalities[name] for name in names}
 
 
-def chosen_split(layout: Layout, name: str | None) -> tuple[str, Split]:
-    """The split of that name, or the layout's first.
+def chosen_split(layout: Layout, name: str | None) -> str:
+    """The name of a split, or of the layout's first.
 
     Raises:
         UserError: for one that the layout does not have.
@@ -97,7 +97,7 @@ def chosen_split(layout: Layout, name: str | None) -> tuple[str, Split]:
         raise UserError(
             f"--data.split {name} is not a split of the layout {layout.name}; choose one of {', '.join(layout.splits)}."
         )
-    return name, layout.splits[name]
+    return name
 
 
 def chosen_scaling(

@@ -78,7 +78,7 @@ class RasterDataModule(LightningDataModule):
         self.layout = get_layout(layout, folder)
         self.store_path = Path(store) if store else default_store(self.root)
         self.modalities = chosen_modalities(self.layout, modalities)
-        self.split_name, self.split = chosen_split(self.layout, split)
+        self.split_name = chosen_split(self.layout, split)
         self.validation = validation
         self.train_labels = train_labels
         self.crop, self.batch_size, self.steps_per_epoch = crop, batch_size, steps_per_epoch
@@ -131,10 +131,11 @@ class RasterDataModule(LightningDataModule):
             UserError: when a part of the split has no tile at all, or none with the label rasters asked for.
         """
         store = TileStore(self.store_path)
-        train, validation = self.split.train, self.split.validation
+        split = self.layout.resolve_split(self.split_name, store.tiles)
+        train, validation = split.train, split.validation
         if self.validation == "test":
-            train, validation = (*train, *validation), self.split.test
-        roles = {"train": train, "validation": validation, "test": self.split.test}
+            train, validation = (*train, *validation), split.test
+        roles = {"train": train, "validation": validation, "test": split.test}
         needed = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}
         for role in needed[stage or "fit"]:
             if role in self._roles:
@@ -145,8 +146,7 @@ class RasterDataModule(LightningDataModule):
             self._learn(self._roles["train"])
         elif not self._learnt:
             # until a checkpoint brings its own numbers
-            names = (*self.split.train, *self.split.validation)
-            self._learn([store.tiles[name] for name in names if name in store.tiles])
+            self._learn([store.tiles[name] for name in train if name in store.tiles])
 
     def state_dict(self) -> dict[str, Any]:
         """The numbers that inputs are scaled by; Lightning writes them into the checkpoint."""

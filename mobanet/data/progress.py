@@ -50,5 +50,7 @@ class Steps:
         now = time.monotonic()
         if now - self._last >= _SECONDS or self._done == self._total:
             self._last = now
-            left = (now - self._start) / self._done * (self._total - self._done)
-            self.say(f"{self._title}: {self._done} of {self._total}, about {left:.0f} s left")
+            spent = now - self._start
+            left = spent / self._done * (self._total - self._done)
+            rest = f"about {left:.0f} s left" if left else f"done in {spent:.0f} s"
+            self.say(f"{self._title}: {self._done} of {self._total}, {rest}")

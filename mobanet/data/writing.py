@@ -1,5 +1,6 @@
 """Writing store files so that each is there whole or not at all."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+
+from mobanet.errors import UserError
 
 _PART = ".part"
 _CHUNK = 1 << 24
@@ -32,6 +35,23 @@ def write_json(target: Path, content: Any) -> None:
     with _staged(target) as (part, file):
         file.write(json.dumps(content, indent=1).encode())
     os.replace(part, target)
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Make `folder`, and turn what keeps the block from writing to it into a sentence.
+
+    Raises:
+        UserError: when the place cannot be written to.
+        OSError: when the disk is full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"{folder} cannot be written to ({error.strerror}): give another place as store.") from error
 
 
 def clear_parts(folder: Path) -> None:

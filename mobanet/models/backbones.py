@@ -1,7 +1,7 @@
 """Frozen transformers by timm name, cut into four stages that adapters can reach.
 
 What a backbone publishes (patch size, width, prefix tokens, mean and standard deviation) is read from timm's model
-and from the data sheet of its weights; nothing is guessed from a name.
+and from the data sheet of its weights.
 """
 
 import hashlib

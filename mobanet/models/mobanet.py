@@ -67,11 +67,11 @@ class MoBaNetSettings:
             choices = get_args(hints[name])
             if getattr(self, name) not in choices:
                 raise UserError(
-                    f"--model.settings.{name} is {getattr(self, name)!r}: choose one of {', '.join(choices)}."
+                    f"--model.network.{name} is {getattr(self, name)!r}: choose one of {', '.join(choices)}."
                 )
         for name in ("cpia_ratio", "adapter_ratio"):
             if not 0 < getattr(self, name) <= 1:
-                raise UserError(f"--model.settings.{name} is {getattr(self, name)}: give a share above 0 and up to 1.")
+                raise UserError(f"--model.network.{name} is {getattr(self, name)}: give a share above 0 and up to 1.")
 
 
 class MoBaNet(SegmentationModel):
@@ -238,8 +238,8 @@ class MoBaNet(SegmentationModel):
         neck = self.backbone.neck_channels
         if neck and neck != channels:
             raise UserError(
-                f"--model.settings.projection_channels is {channels}, but the neck of {self.backbone.name} has {neck} "
-                f"channels: set it to {neck}, or --model.settings.pyramid plain."
+                f"--model.network.projection_channels is {channels}, but the neck of {self.backbone.name} has {neck} "
+                f"channels: set it to {neck}, or --model.network.pyramid plain."
             )
 
 

@@ -104,6 +104,6 @@ def load_folder_settings(path: Path) -> FolderSettings:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--folder", type=FolderSettings)
     try:
-        return parser.instantiate_classes(parser.parse_object({"folder": content})).folder
+        return parser.instantiate(parser.parse_object({"folder": content})).folder
     except (ArgumentError, TypeError, ValueError, KeyError) as error:
         raise UserError(f"{path} does not describe a folder layout: {' '.join(str(error).split())}") from error

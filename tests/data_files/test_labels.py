@@ -1,0 +1,95 @@
+import time
+
+import numpy as np
+import pytest
+import rasterio
+
+from mobanet.data.labels import decode_colours, decode_isprs, decode_values
+from mobanet.data.layout import Classes
+from mobanet.data.layouts.isprs import CLASSES
+from mobanet.errors import UserError
+from tests.data_files.fake_files import PALETTE, coloured, indices, write
+
+OWN = Classes(("water", "land"), ((0, 0, 200), (90, 60, 20)), ("water", "land"))
+
+
+def test_palette_and_order():
+    decoded = decode_isprs(PALETTE.T[:, :, None], CLASSES)
+    assert decoded.classes[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert (decoded.corrected, decoded.unknown) == (0, 0)
+
+
+def test_black_is_ignored_and_magenta_is_unknown():
+    decoded = decode_isprs(np.array([[0, 12, 255, 240], [0, 5, 0, 9], [0, 0, 255, 250]], np.uint8)[:, None], CLASSES)
+    assert decoded.classes.tolist() == [[255] * 4]
+    assert (decoded.corrected, decoded.unknown) == (0, 2)
+
+
+def test_published_defects_are_corrected_and_counted():
+    # 4_12: re-encoded with loss; 6_7: cars in (252, 255, 0)
+    colours = np.array([(9, 222, 221), (225, 227, 227), (252, 255, 0), (255, 255, 0)], np.uint8)
+    decoded = decode_isprs(colours.T[:, None], CLASSES)
+    assert decoded.classes.tolist() == [[2, 0, 4, 4]]
+    assert (decoded.corrected, decoded.unknown) == (3, 0)
+
+
+@pytest.mark.parametrize("grey", [88, 127, 128, 167])
+def test_a_colour_between_corners_is_never_class_zero(grey):
+    decoded = decode_isprs(np.full((3, 2, 2), grey, np.uint8), CLASSES)
+    assert (decoded.classes == 255).all()
+    assert decoded.unknown == 4
+
+
+@pytest.mark.parametrize(("channel", "corner"), [(87, 0), (168, 255)])
+def test_the_nearest_colours_that_count(channel, corner):
+    decoded = decode_isprs(np.array([channel, 0, 255], np.uint8).reshape(3, 1, 1), CLASSES)
+    assert (decoded.classes[0, 0], decoded.unknown) == ((1, 0) if corner == 0 else (255, 1))
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_jpeg_copy_of_a_label(tmp_path):
+    classes = indices("lossy", (64, 64))
+    path = write(tmp_path / "label.jpg", coloured(classes), "JPEG", quality=95)
+    with rasterio.open(path) as raster:
+        decoded = decode_isprs(raster.read(), CLASSES)
+    known = decoded.classes != 255
+    assert decoded.corrected > 1000
+    assert decoded.unknown == (~known).sum()
+    assert (decoded.classes == classes)[known].mean() > 0.99
+
+
+def test_index_label_is_refused():
+    with pytest.raises(UserError, match="has one band of uint8 where a label in colours has three"):
+        decode_isprs(np.zeros((1, 4, 4), np.uint8), CLASSES)
+
+
+def test_strips_give_the_same_as_one_piece(monkeypatch):
+    raster = np.random.default_rng(0).integers(0, 256, (3, 50, 40)).astype(np.uint8)
+    whole = decode_isprs(raster, CLASSES)
+    monkeypatch.setattr("mobanet.data.labels._STRIP", 90)
+    parts = decode_isprs(raster, CLASSES)
+    assert np.array_equal(whole.classes, parts.classes)
+    assert (whole.corrected, whole.unknown) == (parts.corrected, parts.unknown)
+
+
+def test_a_full_size_label_is_quick():
+    raster = np.ascontiguousarray(PALETTE[np.zeros((3000, 6000), np.uint8)].transpose(2, 0, 1))
+    start = time.perf_counter()
+    decode_isprs(raster, CLASSES)
+    assert time.perf_counter() - start < 3  # half a tile; measured 0.2 s
+
+
+def test_own_colours_within_and_beyond_the_distance():
+    raster = np.array([(0, 0, 200), (5, 3, 190), (90, 60, 31), (1, 1, 1)], np.uint8).T[:, None]
+    decoded = decode_colours(raster, OWN, [(1, 1, 1)], 10)
+    assert decoded.classes.tolist() == [[0, 0, 255, 255]]
+    assert (decoded.corrected, decoded.unknown) == (1, 1)
+
+
+def test_own_values():
+    raster = np.array([[[10, 20, 0, 7]]], np.uint16)
+    decoded = decode_values(raster, {10: 1, 20: 0}, [0])
+    assert decoded.classes.tolist() == [[1, 0, 255, 255]]
+    assert (decoded.corrected, decoded.unknown) == (0, 1)
+    with pytest.raises(UserError, match="has 3 bands where values are mapped"):
+        decode_values(np.zeros((3, 2, 2), np.uint8), {0: 0}, [])

@@ -1,0 +1,204 @@
+import numpy as np
+import pytest
+
+from mobanet.data.build import build_store
+from mobanet.data.layouts import FolderModality, FolderSettings, FolderSplit, get_layout, load_folder_settings
+from mobanet.errors import UserError
+from tests.data_files.fake_files import coloured, georeferenced, indices, load, noise, surface, write, zipped
+
+COLOURS = [(255, 255, 255), (0, 0, 255), (0, 255, 255), (0, 255, 0), (255, 255, 0), (255, 0, 0)]
+NAMES = list("abcdef")
+
+
+def settings(**changes):
+    given = {
+        "modalities": {
+            "rgb": FolderModality("ortho/{tile}.tif", bands=[0, 1, 2]),
+            "dsm": FolderModality("height/{tile}/dsm.tif", kind="elevation", unit="metre"),
+        },
+        "classes": NAMES,
+        "label": "label/{tile}.tif",
+        "colours": COLOURS,
+    }
+    return FolderSettings(**(given | changes))
+
+
+def fill(root, tiles=("north_1", "north_2", "south_1")):
+    for tile in tiles:
+        write(root / f"ortho/{tile}.tif", noise(tile, 3))
+        write(root / f"height/{tile}/dsm.tif", surface(tile))
+        write(root / f"label/{tile}.tif", coloured(indices(tile)))
+
+
+def build(root, **changes):
+    return build_store(get_layout("folder", settings(**changes)), root, workers=1)
+
+
+def test_own_data(root):
+    fill(root)
+    store = build(root)
+    assert list(store.tiles) == ["north_1", "north_2", "south_1"]
+    assert store.modalities["dsm"].unit == "metre"
+    tile = store.tiles["north_1"]
+    assert np.array_equal(load(tile, "rgb"), noise("north_1", 3).transpose(1, 2, 0))
+    assert np.array_equal(load(tile, "dsm")[:, :, 0], surface("north_1")[0])
+    assert np.array_equal(load(tile, "label_full"), indices("north_1"))
+
+
+def test_label_values(root):
+    fill(root, ["one"])
+    write(root / "label/one.tif", (indices("one") * 10 + 3)[None].astype(np.uint16))
+    values = {3: 1, 13: 0, 23: 2, 33: 3, 43: 4}
+    tile = build(root, colours=None, values=values, ignored=[53]).tiles["one"]
+    wanted = np.array([1, 0, 2, 3, 4, 255], np.uint8)[indices("one")]
+    assert np.array_equal(load(tile, "label_full"), wanted)
+    assert tile.labels["full"].unknown == 0
+    again = build(root, colours=None, values=values | {53: 5}).tiles["one"]  # another rule: read again
+    assert np.array_equal(load(again, "label_full"), np.array([1, 0, 2, 3, 4, 5], np.uint8)[indices("one")])
+
+
+def test_factor_nodata_bands_and_eroded_label(root):
+    write(root / "all/a.tif", noise("a", 5).astype(np.uint16))
+    write(root / "all/a_dsm.tif", noise("d", 1))
+    write(root / "all/a_gt.tif", coloured(indices("a")))
+    write(root / "all/a_gt_eroded.tif", coloured(indices("a")))
+    tile = build(
+        root,
+        modalities={
+            "nir": FolderModality("all/{tile}.tif", bands=[4, 0], names=["nir", "blue"], maximum=2047),
+            "dsm": FolderModality("all/{tile}_dsm.tif", kind="elevation", factor=0.5, nodata=7),
+        },
+        label="all/{tile}_gt.tif",
+        eroded_label="all/{tile}_gt_eroded.tif",
+    ).tiles["a"]
+    assert np.array_equal(load(tile, "nir"), noise("a", 5)[[4, 0]].transpose(1, 2, 0))
+    assert load(tile, "nir").dtype == np.uint16
+    raw = noise("d", 1)[0]
+    assert np.array_equal(load(tile, "dsm.valid") == 0, raw == 7)
+    assert np.array_equal(load(tile, "dsm")[raw != 7, 0], raw[raw != 7] * np.float32(0.5))
+    assert set(tile.labels) == {"full", "eroded"}
+
+
+def test_packed_data(root, tmp_path):
+    fill(tmp_path / "plain", ["one"])
+    zipped(root / "delivery.zip", tmp_path / "plain")
+    assert list(build(root).tiles) == ["one"]
+    zipped(root / "delivery.zip", tmp_path / "plain/ortho")
+    zipped(root / "rest.zip", tmp_path / "plain", prefix="x/")
+    modalities = {"rgb": FolderModality("delivery/{tile}.tif", bands=[0, 1, 2])}
+    assert list(build(root, modalities=modalities, label="**/label/{tile}.tif").tiles) == ["one"]
+
+
+def test_two_grids(root):
+    """Ortho 64 x 60 pixels of 1 m; surface model 40 x 40 of 2 m, larger than the tile; label of half the size."""
+    rows, columns = np.mgrid[0:40, 0:40]
+    plane = (100 + columns * 2 + rows * 4).astype(np.float32)  # metres, linear in both directions
+    plane[0:7] = np.nan
+    write(root / "ortho/a.tif", noise("a", 3), **georeferenced(1000, 2000, 1))
+    write(root / "height/a/dsm.tif", plane[None], **georeferenced(990, 2010, 2))
+    write(root / "label/a.tif", coloured(indices("l", (30, 32))), **georeferenced(1000, 2000, 2))
+    tile = build(root).tiles["a"]
+    assert (tile.height, tile.width, tile.crs) == (60, 64, "EPSG:32633")
+    # the centre of pixel (0, 0) of the tile is at x 1000.5, y 1999.5: 5.25 pixels into the model
+    y, x = np.mgrid[0:60, 0:64]
+    expected = 100 + ((x + 0.5 + 10) / 2 - 0.5) * 2 + ((y + 0.5 + 10) / 2 - 0.5) * 4
+    got, valid = load(tile, "dsm")[:, :, 0], load(tile, "dsm.valid").astype(bool)
+    assert not valid[:3].any()  # the first seven rows of the model end at row 4 of the tile
+    assert valid[4:].all()
+    assert np.abs(got - expected)[5:].max() < 1e-3
+    assert np.isfinite(got).all()
+    assert np.array_equal(load(tile, "label_full"), indices("l", (30, 32)).repeat(2, 0).repeat(2, 1))
+    assert any("(40 x 40 pixels) was resampled to the tile's 64 x 60" in note for note in tile.notes)
+
+
+def test_partial_cover_and_another_crs(root):
+    write(root / "ortho/a.tif", noise("a", 3), **georeferenced(367000, 5810000, 1))
+    write(root / "height/a/dsm.tif", surface("h", (60, 30)), **georeferenced(367000, 5810000, 1))
+    label = coloured(np.full((200, 200), 3, np.uint8))
+    write(root / "label/a.tif", label, **georeferenced(13.0424, 52.425, 1e-5, "EPSG:4326"))
+    tile = build(root).tiles["a"]
+    valid = load(tile, "dsm.valid")
+    assert valid[:, :30].all()
+    assert not valid[:, 31:].any()
+    assert set(np.unique(load(tile, "label_full"))) <= {3, 255}
+    assert (load(tile, "label_full") == 3).mean() > 0.3
+
+
+def test_no_overlap_and_no_georeference(root):
+    write(root / "ortho/a.tif", noise("a", 3), **georeferenced(1000, 2000, 1))
+    write(root / "height/a/dsm.tif", surface("a"), **georeferenced(1000, 2000, 1))
+    write(root / "label/a.tif", coloured(indices("a")), **georeferenced(5000, 2000, 1))
+    with pytest.raises(UserError, match=r"label/a\.tif does not overlap: it covers 5000 to 5064, 1940 to 2000, the t"):
+        build(root)
+    write(root / "label/a.tif", coloured(indices("a", (30, 32))))
+    with pytest.raises(UserError, match=r"label/a\.tif is 32 x 30 pixels where the tile is 64 x 60"):
+        build(root)
+    write(root / "label/a.tif", coloured(indices("a")), transform=georeferenced(1000, 2000, 1)["transform"])
+    with pytest.raises(UserError, match="names no coordinate reference system: give crs"):
+        build(root)
+    assert len(build(root, crs="EPSG:32633").tiles) == 1
+
+
+def test_splits_with_patterns(root):
+    fill(root)
+    layout = get_layout("folder", settings(splits=FolderSplit(["north_*"], [], ["south_1"])))
+    tiles = build_store(layout, root, workers=1).tiles
+    split = layout.resolve_split("folder", tiles)
+    assert (split.train, split.validation, split.test) == (("north_1", "north_2"), (), ("south_1",))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"splits": FolderSplit(["north_*"], ["north_1"], [])}, "tile north_1 is in splits.train and in splits.val"),
+        ({"splits": FolderSplit(["west"], [], [])}, "splits.train names 'west', but no tile is called so"),
+        ({"label": "lable/{tile}.tif"}, "pattern 'lable/{tile}.tif' of label_full matches no file"),
+        ({"label": "label/a.tif"}, "label is 'label/a.tif', without {tile}"),
+        ({"label": "ortho/{tile}.tif"}, "has the pattern of something else"),
+        ({"colours": None}, "label is given without colours or values"),
+        ({"colours": COLOURS[:5]}, "colours has 5 entries for 6 classes"),
+        ({"colours": [*COLOURS[:5], (0, 0, 256)]}, r"colours has \[0, 0, 256\]"),
+        ({"colours": [*COLOURS[:5], (0, 0, 250)], "distance": 4}, "5 apart, too near"),
+        ({"values": {1: 6}}, "values maps to class 6, but classes go from 0 to 5"),
+        ({"values": {1: 0}, "ignored": [1]}, "1 is in values and in ignored"),
+        ({"averaged": ["z"]}, "averaged is"),
+        ({"classes": ["a"]}, "give at least two different names"),
+        ({"modalities": {}}, "modalities is empty"),
+        ({"modalities": {"rgb": FolderModality("x/{tile}.tif", bands=[])}}, r"modalities\.rgb\.bands is \[\]"),
+        ({"modalities": {"rgb": FolderModality("x/{tile}.tif", names=["a", "b"])}}, "2 names for 1 bands"),
+        ({"modalities": {"rgb": FolderModality("x/{tile}.tif")}}, "pattern 'x/{tile}.tif' of rgb matches no file"),
+        ({"modalities": {"rgb": FolderModality("ortho/{tile}.tif")}}, "has 3 bands where rgb needs 1"),
+    ],
+)
+def test_mistakes(root, changes, message):
+    fill(root)
+    with pytest.raises(UserError, match=message):
+        build(root, **changes)
+
+
+def test_settings_from_yaml(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        """
+        modalities:
+          rgb: {pattern: "ortho/{tile}.tif", bands: [0, 1, 2]}
+          dsm: {pattern: "height/{tile}/dsm.tif", kind: elevation, unit: metre}
+        classes: [a, b]
+        label: "label/{tile}.tif"
+        values: {1: 0, 2: 1}
+        ignored: [0]
+        splits: {train: [x*], test: [y]}
+        """
+    )
+    given = load_folder_settings(path)
+    assert list(given.modalities) == ["rgb", "dsm"]
+    assert given.values == {1: 0, 2: 1}
+    assert given.splits.train == ["x*"]
+    path.write_text(path.read_text().replace("ignored", "ingored"))
+    with pytest.raises(UserError, match=r"own\.yaml does not describe a folder layout: .*ingored"):
+        load_folder_settings(path)
+    with pytest.raises(UserError, match="cannot be read"):
+        load_folder_settings(tmp_path / "nowhere.yaml")
+    path.write_text("a: [")
+    with pytest.raises(UserError, match="is no YAML"):
+        load_folder_settings(path)

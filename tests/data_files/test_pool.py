@@ -1,0 +1,35 @@
+import os
+
+import pytest
+
+from mobanet.data.pool import each
+from mobanet.errors import UserError
+
+
+def double(number):
+    return 2 * number
+
+
+def die(number):
+    os._exit(9)
+
+
+def complain(number):
+    raise UserError(f"job {number} is wrong.")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_and_errors(workers):
+    assert sorted(each(double, [1, 2, 3], workers)) == [2, 4, 6]
+    with pytest.raises(UserError, match="job 7 is wrong"):
+        list(each(complain, [7, 7], workers))
+
+
+def test_a_killed_worker_is_explained():
+    with pytest.raises(UserError, match=r"a worker .* was killed, most likely for lack of memory"):
+        list(each(die, [1, 2], 2))
+
+
+def test_negative_number_of_workers():
+    with pytest.raises(UserError, match="workers is -1"):
+        list(each(double, [1], -1))

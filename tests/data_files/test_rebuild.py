@@ -1,0 +1,221 @@
+"""Building again: resuming, adding, changed sources, several builders, full disks."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobanet.data.build import build_store
+from mobanet.data.store import TileStore, default_store
+from mobanet.errors import UserError
+from tests.data_files.fake_files import ages, files, load, potsdam_tile, surface, truncate, vaihingen_area, write
+
+MAIN = Path(__file__).parents[2]
+
+
+def test_adding_a_modality_builds_only_that(potsdam, root):
+    potsdam_tile(root, 2, 10)
+    build_store(potsdam, root, modalities=["rgb", "dsm"], workers=1)
+    store = root / "mobanet_store"
+    before = ages(store)
+    assert list(build_store(potsdam, root, modalities=["dsm", "irrg"], workers=1).modalities) == ["rgb", "irrg", "dsm"]
+    after = ages(store)
+    assert before.items() <= after.items()
+    assert set(after) - set(before) == {"tiles/2_10/irrg.npy"}
+    assert list(TileStore(store).tiles["2_10"].modalities) == ["rgb", "irrg", "dsm"]
+
+
+def test_a_changed_source_is_read_again_and_nothing_else(potsdam, root):
+    potsdam_tile(root, 2, 10)
+    potsdam_tile(root, 2, 11)
+    build_store(potsdam, root, workers=1)
+    store = root / "mobanet_store"
+    before = ages(store)
+    assert ages(build_store(potsdam, root, workers=1).path) == before
+    path = write(root / "1_DSM/dsm_potsdam_02_11.tif", surface("new"))
+    os.utime(path, ns=(1, 1))
+    tile = build_store(potsdam, root, workers=1).tiles["2_11"]
+    assert np.array_equal(load(tile, "dsm")[:, :, 0], surface("new")[0])
+    after = ages(store)
+    assert {name for name in after if after[name] != before[name]} == {"tiles/2_11/dsm.npy"}
+
+
+def test_a_changed_size_renews_the_whole_tile(potsdam, root):
+    potsdam_tile(root, 2, 10)
+    build_store(potsdam, root, modalities=["rgb", "dsm", "irrg"], workers=1)
+    potsdam_tile(root, 2, 10, size=(80, 72))
+    tile = build_store(potsdam, root, modalities=["rgb", "dsm"], workers=1).tiles["2_10"]
+    assert (tile.height, tile.width, list(tile.modalities)) == (80, 72, ["rgb", "dsm"])
+    assert not tile.path("irrg").exists()
+
+
+def test_goes_on_after_a_kill(potsdam, root):
+    for column in (10, 11):
+        potsdam_tile(root, 2, column)
+    build_store(potsdam, root, workers=1)
+    store = root / "mobanet_store"
+    (store / "store.json").unlink()
+    (store / "tiles/2_11/tile.json").unlink()
+    (store / "tiles/2_11/rgb.npy.4242.part").write_bytes(b"x")
+    (store / "scratch").mkdir()
+    (store / "scratch/dsm_potsdam_02_12.tif").write_bytes(b"x")
+    before = ages(store)
+    assert len(build_store(potsdam, root, workers=1).tiles) == 2
+    after = ages(store)
+    assert all((after[name] == before[name]) == name.startswith("tiles/2_10") for name in after)
+    assert not list(store.rglob("*.part"))
+    assert not (store / "scratch").exists()
+
+
+@pytest.mark.parametrize("victim", ["tiles/2_10/rgb.npy", "tiles/2_10/tile.json", "store.json"])
+def test_a_damaged_store_is_refused_and_mended(potsdam, root, victim):
+    potsdam_tile(root, 2, 10)
+    path = build_store(potsdam, root, workers=1).path
+    good = (path / victim).read_bytes()
+    truncate(path / victim)
+    with pytest.raises(UserError, match=rf"{Path(victim).name} is damaged: delete it and run python -m mob"):
+        TileStore(path)
+    build_store(potsdam, root, workers=1)
+    assert (path / victim).read_bytes() == good
+
+
+def test_newer_store_and_other_layout(potsdam, vaihingen, root):
+    potsdam_tile(root, 2, 10)
+    vaihingen_area(root, 1)
+    path = build_store(potsdam, root, workers=1).path
+    with pytest.raises(UserError, match="was prepared with layout potsdam, not vaihingen: give another place"):
+        build_store(vaihingen, root)
+    content = json.loads((path / "store.json").read_text())
+    (path / "store.json").write_text(json.dumps(content | {"version": 99}))
+    for attempt in (lambda: TileStore(path), lambda: build_store(potsdam, root)):
+        with pytest.raises(UserError, match="has version 99, this mobanet reads up to 1: update"):
+            attempt()
+
+
+BUILDER = """
+import sys, time
+from pathlib import Path
+from mobanet.data import build
+from mobanet.data.layouts import get_layout
+real = build.build_tile
+def slow(job):
+    Path(sys.argv[2]).touch()
+    time.sleep(float(sys.argv[3]))
+    return real(job)
+build.build_tile = slow
+build.build_store(get_layout("potsdam"), Path(sys.argv[1]), workers=1)
+"""
+
+
+def builder(root, started, seconds):
+    command = [sys.executable, "-c", BUILDER, str(root), str(started), str(seconds)]
+    return subprocess.Popen(command, cwd=MAIN, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path):
+    for _ in range(400):
+        if path.exists():
+            return
+        time.sleep(0.05)
+    raise TimeoutError(path)
+
+
+def test_a_second_builder_waits(potsdam, root, tmp_path, capfd):
+    potsdam_tile(root, 2, 10)
+    first = builder(root, tmp_path / "started", 1.0)
+    wait_for(tmp_path / "started")
+    store = build_store(potsdam, root, workers=1)
+    assert first.wait(30) == 0
+    assert len(store.tiles) == 1
+    output = capfd.readouterr().err
+    assert "another process is preparing" in output
+    assert "preparing tiles" not in output
+
+
+def test_a_killed_builder_leaves_nothing_that_passes_for_finished(potsdam, root, tmp_path):
+    potsdam_tile(root, 2, 10)
+    process = builder(root, tmp_path / "started", 30)
+    wait_for(tmp_path / "started")
+    process.kill()
+    process.wait()
+    with pytest.raises(UserError, match="holds no finished tile store"):
+        TileStore(root / "mobanet_store")
+    assert len(build_store(potsdam, root, workers=1).tiles) == 1
+
+
+def test_full_disk(potsdam, root, monkeypatch):
+    potsdam_tile(root, 2, 10)
+    potsdam_tile(root, 2, 11)
+    real = Path.open
+
+    class Full:
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+        def write(self, data):
+            if len(data) > 1000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return self.file.write(data)
+
+    def opened(path, mode="r", *args, **kwargs):
+        file = real(path, mode, *args, **kwargs)
+        return Full(file) if "2_11" in str(path) and "w" in mode else file
+
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(OSError, match=r"No space left on device: .*2_11/.*\.npy") as caught:
+        build_store(potsdam, root, workers=1)
+    assert caught.value.errno == errno.ENOSPC
+    monkeypatch.undo()
+    store = root / "mobanet_store"
+    assert not list(store.rglob("*.part"))
+    assert not (store / "tiles/2_11").exists()
+    assert len(build_store(potsdam, root, workers=1).tiles) == 2
+
+
+def test_a_place_that_cannot_be_written(potsdam, root):
+    potsdam_tile(root, 2, 10)
+    (root / "file").write_text("x")
+    with pytest.raises(UserError, match=r"cannot be written to .*: give another place as store"):
+        build_store(potsdam, root, root / "file/store", workers=1)
+
+
+def test_nothing_is_made_for_a_wrong_root(potsdam, tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        build_store(potsdam, tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no file of layout potsdam"):
+        build_store(potsdam, tmp_path / "empty")
+    assert files(tmp_path) == []
+    assert not default_store(tmp_path / "empty").exists()
+
+
+def test_a_finished_store_needs_stat_calls_only(potsdam, root, monkeypatch):
+    for row in (2, 3, 4, 5):
+        for column in range(10, 19):
+            potsdam_tile(root, row, column, size=(8, 8))
+    build_store(potsdam, root, workers=1)
+    monkeypatch.setattr("mobanet.data.build.FileLock", None)
+    monkeypatch.setattr("mobanet.data.rasters.opened", None)
+    start = time.perf_counter()
+    assert len(build_store(potsdam, root).tiles) == 36
+    assert time.perf_counter() - start < 1
+
+
+def test_store_can_be_used_without_its_sources(potsdam, root, tmp_path):
+    potsdam_tile(root, 2, 10)
+    path = build_store(potsdam, root, tmp_path / "store", workers=1).path
+    shutil.rmtree(root)
+    assert load(TileStore(path).tiles["2_10"], "rgb").shape == (60, 64, 3)

@@ -1,0 +1,210 @@
+"""Making, filling and running timm transformers."""
+
+import subprocess
+import sys
+import time
+
+import huggingface_hub
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from mobanet.errors import UserError
+from mobanet.models.backbone_weights import licence
+from mobanet.models.backbones import BackboneSettings, build_backbone
+from mobanet.models.convert import DINOV2_BY_WIDTH, SAM_BY_WIDTH
+from mobanet.models.positions import resample_dinov2, resample_sam
+from tests.models.tiny import NAMES, tiny_backbone
+
+
+@pytest.mark.parametrize("family", NAMES)
+@torch.no_grad()
+def test_blocks_run_as_in_timm(family):
+    torch.manual_seed(0)
+    backbone = build_backbone(tiny_backbone(family))
+    side = 4 * backbone.patch_size  # DINOv2's own resampling does nothing at this size
+    image = torch.randn(2, 3, side, side)
+    patches = F.conv2d(image, backbone.patch_kernel, backbone.patch_bias, stride=backbone.patch_size)
+    tokens, geometry = backbone.embed(patches.permute(0, 2, 3, 1))
+    for stage in backbone.stages:
+        for index in stage:
+            tokens = backbone.block(index, tokens, geometry)
+    if family == "sam":
+        found, expected = backbone.neck(tokens, geometry), backbone.vit.forward_features(image)
+    elif family == "sam_without_neck":
+        expected = backbone.vit.forward_features(image)
+        found = backbone.normalize(tokens).unflatten(1, geometry.grid).permute(0, 3, 1, 2)
+    else:
+        expected = backbone.vit.forward_features(image)
+        if isinstance(backbone.vit.norm, torch.nn.Identity):
+            expected = backbone.vit.fc_norm(expected)
+        found = backbone.normalize(tokens)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_a_backbone_publishes():
+    backbone = build_backbone(tiny_backbone("dinov3"))
+    assert (backbone.patch_size, backbone.width, backbone.depth, backbone.num_prefix_tokens) == (16, 32, 4, 5)
+    assert backbone.stages == [range(0, 1), range(1, 2), range(2, 3), range(3, 4)]
+    options = NAMES["dinov3"][1]
+    satellite = build_backbone(BackboneSettings("vit_large_patch16_dinov3.sat493m", pretrained=False, options=options))
+    assert satellite.mean == (0.43, 0.411, 0.296)
+    assert satellite.std == (0.213, 0.156, 0.143)
+
+
+def test_licences():
+    assert licence("vit_small_patch14_dinov2.lvd142m") == "Apache-2.0"
+    assert licence("samvit_base_patch16.sa1b") == "Apache-2.0"
+    assert licence("vit_small_patch16_dinov3.lvd1689m").startswith("DINOv3 License")
+
+
+def test_fingerprint_tells_weights_apart():
+    torch.manual_seed(0)
+    first = build_backbone(tiny_backbone())
+    torch.manual_seed(0)
+    assert build_backbone(tiny_backbone()).fingerprint() == first.fingerprint()
+    before = first.fingerprint()
+    with torch.no_grad():
+        first.vit.blocks[2].mlp.fc1.bias[0] += 1e-6
+    assert first.fingerprint() != before
+
+
+def test_position_embedding_of_dinov2():
+    embedding = torch.randn(1, 1 + 37 * 37, 8)
+    assert resample_dinov2(embedding, (37, 37)) is embedding
+    found = resample_dinov2(embedding, (18, 25))
+    maps = embedding[:, 1:].reshape(1, 37, 37, 8).permute(0, 3, 1, 2)
+    factors = (18.1 / 37, 25.1 / 37)
+    expected = F.interpolate(maps, scale_factor=factors, mode="bicubic", antialias=False, align_corners=False)
+    torch.testing.assert_close(found[:, 1:], expected.flatten(2).transpose(1, 2))
+    assert torch.equal(found[:, :1], embedding[:, :1])
+    by_size = F.interpolate(maps, size=(18, 25), mode="bicubic").flatten(2).transpose(1, 2)
+    assert (found[:, 1:] - by_size).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (1, 3), (19, 37), (37, 36), (74, 20)])
+def test_position_embeddings_at_any_grid(grid):
+    assert resample_dinov2(torch.randn(1, 1 + 37 * 37, 4), grid).shape == (1, 1 + grid[0] * grid[1], 4)
+    assert resample_sam(torch.randn(1, 16, 16, 4), grid).shape == (1, *grid, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("vit_small_patch14_dinov", "did you mean vit_small_patch14_dinov2"),
+        ("vit_small_patch14_dinov2.lvd", r"did you mean vit_small_patch14_dinov2\.lvd142m"),
+        ("resnet18", "class VisionTransformer, Eva or VisionTransformerSAM"),
+        ("swin_tiny_patch4_window7_224", "class VisionTransformer, Eva or VisionTransformerSAM"),
+        ("deit_tiny_distilled_patch16_224", "class VisionTransformer, Eva or VisionTransformerSAM"),
+    ],
+)
+def test_names_are_checked(name, message):
+    with pytest.raises(UserError, match=message):
+        build_backbone(BackboneSettings(name, pretrained=False))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depth": 6}, "has 6 blocks, which four equal stages cannot share"),
+        ({"deep": 4}, "unexpected keyword argument 'deep'"),
+        ({"embed_dim": 30, "num_heads": 4}, "do not fit"),
+        ({"num_classes": 3}, "must not set num_classes"),
+    ],
+)
+def test_options_are_checked(options, message):
+    settings = BackboneSettings("vit_small_patch14_dinov2", pretrained=False, options=options)
+    with pytest.raises(UserError, match=message):
+        build_backbone(settings)
+
+
+def test_published_weights_keep_their_own_sizes():
+    with pytest.raises(UserError, match="sets img_size, which published weights come with"):
+        build_backbone(BackboneSettings(options={"img_size": 224}))
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_without_network_the_message_names_the_ways_out(offline, monkeypatch, tmp_path):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    if not offline:  # a port where nobody listens
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    started = time.monotonic()
+    with pytest.raises(UserError, match=r"--model\.backbone\.checkpoint FILE.*--model\.backbone\.pretrained false"):
+        build_backbone(BackboneSettings())
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_local_weights_are_read(suffix, tmp_path):
+    source = build_backbone(tiny_backbone())
+    weights = {**source.vit.state_dict(), "head.weight": torch.zeros(3, 32), "head.bias": torch.zeros(3)}
+    file = tmp_path / f"weights{suffix}"
+    if suffix == ".safetensors":
+        save_file(weights, file)
+    else:
+        torch.save({"model": weights}, file)
+    loaded = build_backbone(tiny_backbone(checkpoint=str(file)))
+    assert loaded.fingerprint() == source.fingerprint()
+
+
+def test_published_weights_come_from_the_cache_and_must_fit(tmp_path, monkeypatch):
+    name, options = "vit_small_patch16_dinov3.lvd1689m", NAMES["dinov3"][1]
+    source = build_backbone(BackboneSettings(name, pretrained=False, options=options))
+    save_file(source.vit.state_dict(), tmp_path / "model.safetensors")
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(tmp_path / "model.safetensors"))
+    assert build_backbone(BackboneSettings(name, options=options)).fingerprint() == source.fingerprint()
+    with pytest.raises(UserError, match="does not hold the weights of this model: it has unknown blocks"):
+        build_backbone(BackboneSettings(name, options={**options, "depth": 0}))
+
+
+def test_files_of_dinov2_itself_are_read(tmp_path):
+    source = build_backbone(tiny_backbone("dinov2_registers"))
+    weights = source.vit.state_dict()
+    weights["register_tokens"] = weights.pop("reg_token")
+    prefix = torch.randn(1, 1, 32)  # in the original the class token has a position, which timm adds to it
+    weights["pos_embed"] = torch.cat((prefix, weights["pos_embed"]), dim=1)
+    weights["cls_token"] = weights["cls_token"] - prefix
+    torch.save({**weights, "mask_token": torch.zeros(1, 32)}, tmp_path / "official.pth")
+    loaded = build_backbone(tiny_backbone("dinov2_registers", checkpoint=str(tmp_path / "official.pth")))
+    torch.testing.assert_close(loaded.vit.state_dict(), source.vit.state_dict())
+
+
+def test_files_that_do_not_fit_are_refused(tmp_path):
+    weights = build_backbone(tiny_backbone()).vit.state_dict()
+
+    def refuse(match: str, **changes) -> None:
+        with pytest.raises(UserError, match=match):
+            build_backbone(tiny_backbone(**{"checkpoint": str(tmp_path / "w.pth"), **changes}))
+
+    refuse("is not a file")
+    (tmp_path / "w.pth").write_bytes(b"no weights")
+    refuse("cannot be read as weights")
+    (tmp_path / "w.safetensors").write_bytes(b"no weights")
+    refuse("cannot be read as weights", checkpoint=str(tmp_path / "w.safetensors"))
+    torch.save([1, 2], tmp_path / "w.pth")
+    refuse("holds no dictionary of weights but a list")
+    torch.save({**weights, "model": object}, tmp_path / "w.pth")
+    refuse("cannot be read as weights")
+    torch.save({k: v for k, v in weights.items() if k != "norm.bias"}, tmp_path / "w.pth")
+    refuse(r"lacks norm\.bias")
+    torch.save({**weights, "adapter": torch.zeros(1)}, tmp_path / "w.pth")
+    refuse("has unknown adapter")
+    torch.save({**weights, "norm.bias": torch.zeros(3)}, tmp_path / "w.pth")
+    refuse(r"norm\.bias is \(3,\) there and \(32,\)")
+    torch.save({**weights, "pos_embed": torch.zeros(1, 50, 32)}, tmp_path / "w.pth")
+    refuse(r"pos_embed is \(1, 50, 32\) there and \(1, 17, 32\)")
+    torch.save({**weights, "patch_embed.proj.weight": torch.zeros(32, 3, 16, 16)}, tmp_path / "w.pth")
+    refuse(r"patch_embed\.proj\.weight is \(32, 3, 16, 16\)")
+
+
+def test_importing_the_models_does_not_import_timm():
+    code = "import sys, mobanet.models.mobanet, mobanet.models.convert; sys.exit('timm' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", [*DINOV2_BY_WIDTH.values(), *SAM_BY_WIDTH.values()])
+def test_backbones_of_the_release_are_known_to_timm(name):
+    assert timm.is_model(name)
