@@ -29,11 +29,11 @@ def check(
         allow_missing: accept tiles that lack some of the modalities.
         sheet: where the contact sheet goes; null for contact_sheet.png in the store.
     """
-    from mobanet.data.checks import check_files
     from mobanet.data.layouts import get_layout, load_folder_settings
-    from mobanet.data.sheet import draw_sheet
+    from mobanet.data.preparation.checks import check_files
+    from mobanet.data.preparation.sheet import draw_sheet
+    from mobanet.data.preparation.tables import print_findings
     from mobanet.data.store import default_store
-    from mobanet.data.tables import print_findings
 
     rules = get_layout(layout, load_folder_settings(Path(folder)) if folder else None)
     place = Path(store) if store else default_store(Path(root))

@@ -1,6 +1,6 @@
 """One training step of MoBaNet against the same step in two passes, and against the bare frozen backbone.
 
-    python experiments/benchmarks/training_step.py [--backbone NAME] [--batch 4] [--size 252] [--rounds 10] [--device cpu]
+    python experiments/benchmarks/training_step.py [--backbone NAME] [--batch 4] [--size 252] [--rounds 10]
 
 A step is forward, loss with auxiliary losses, backward, and AdamW. `two passes` runs each stream through the frozen
 blocks by itself, as a loop over the streams does. `bare backbone` is timm's own forward on the same number of images
@@ -111,9 +111,8 @@ def main() -> None:
     with torch.no_grad():
         difference = (one.eval()(inputs).logits - two.eval()(inputs).logits).abs().max().item()
     one.train(), two.train()
-    print(
-        f"{options.backbone}, {options.batch} crops of {options.size}, {options.device}; same logits to {difference:.0e}"
-    )
+    print(f"{options.backbone}, {options.batch} crops of {options.size}, {options.device}")
+    print(f"both variants give the same logits to {difference:.0e}")
     label = torch.randint(0, 6, (options.batch, options.size, options.size), device=options.device)
     images = torch.randn(2 * options.batch, *shape[1:], device=options.device, requires_grad=True)
     steps = {

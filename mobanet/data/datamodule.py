@@ -11,12 +11,12 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
 
 from mobanet.data.augment import Augmentation, AugmentationSettings
-from mobanet.data.build import build_store, default_store
 from mobanet.data.choices import EvaluationSettings, check_numbers, chosen_modalities, chosen_scaling, chosen_split
 from mobanet.data.crops import GridWindows, RandomCrops, Sampling, collate
 from mobanet.data.description import DataDescription
 from mobanet.data.layout import LabelKind
 from mobanet.data.layouts import FolderSettings, get_layout
+from mobanet.data.preparation.build import build_store, default_store
 from mobanet.data.reading import Sample, TileReader, Window
 from mobanet.data.sampler import CropSampler, ShareSampler, balanced_shares
 from mobanet.data.scaling import Scaling, learn, levels

@@ -1,4 +1,6 @@
-"""Prepared tiles, reading side: memory-mappable arrays and what is known about them, built by `mobanet.data.build`.
+"""Prepared tiles, reading side: memory-mappable arrays and what is known about them.
+
+`mobanet.data.preparation.build` makes them:
 
     STORE/store.json                        version, layout, modalities, classes, tiles; written when all tiles are done
     STORE/tiles/<id>/<modality>.npy         (H, W, C) uint8 or uint16 as in the source, float32 otherwise

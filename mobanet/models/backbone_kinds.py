@@ -1,9 +1,10 @@
-"""The three families of timm transformers: absolute positions, rotary positions, and SAM's windows."""
+"""The three families of timm transformers: absolute positions, rotary positions, and SAM's windows; and making one."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mobanet.models.backbone_weights import create_vit, load_weights
 from mobanet.models.backbones import Backbone, BackboneSettings, Geometry
 from mobanet.models.positions import resample_dinov2, resample_sam
 
@@ -85,3 +86,15 @@ KINDS: dict[str, type[Backbone]] = {
     "Eva": RotaryBackbone,
     "VisionTransformerSAM": WindowedBackbone,
 }
+
+
+def build_backbone(settings: BackboneSettings) -> Backbone:
+    """Create the transformer, load its weights, freeze it.
+
+    Raises:
+        UserError: for an unknown or unsupported name, options that do not fit it, weights that cannot be found,
+            downloaded or read, and weights of another architecture.
+    """
+    vit = create_vit(settings)
+    load_weights(vit, settings)
+    return KINDS[type(vit).__name__](vit, settings)

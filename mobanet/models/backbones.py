@@ -57,7 +57,8 @@ class Backbone(nn.Module, ABC):
     """A timm transformer, its depth cut in four stages of equal length.
 
     Tokens are (B, P + N, C): P prefix tokens (class, registers), then N = rows·columns patch tokens. When frozen, no
-    parameter asks for a gradient and `train()` leaves every part in eval mode. Use `build_backbone` to make one.
+    parameter asks for a gradient and `train()` leaves every part in eval mode. Made by
+    `mobanet.models.backbone_kinds.build_backbone`.
 
     Attributes:
         vit: timm's model.
@@ -176,19 +177,3 @@ class Backbone(nn.Module, ABC):
             digest.update(f"{name}{tuple(value.shape)}".encode())
             digest.update(value.detach().float().cpu().contiguous().numpy().data)
         return digest.hexdigest()
-
-
-def build_backbone(settings: BackboneSettings) -> Backbone:
-    """Create the transformer, load its weights, freeze it.
-
-    Raises:
-        UserError: for an unknown or unsupported name, options that do not fit it, weights that cannot be found,
-            downloaded or read, and weights of another architecture.
-    """
-    # Imported here: timm takes seconds to import, and --help should not wait for it.
-    from mobanet.models.backbone_kinds import KINDS
-    from mobanet.models.backbone_weights import create_vit, load_weights
-
-    vit = create_vit(settings)
-    load_weights(vit, settings)
-    return KINDS[type(vit).__name__](vit, settings)

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobanet.errors import UserError
-from mobanet.models.backbones import NUM_STAGES, BackboneSettings, build_backbone
+from mobanet.models.backbone_kinds import build_backbone
+from mobanet.models.backbones import NUM_STAGES, BackboneSettings
 from mobanet.models.base import SegmentationModel, SegmentationOutput, Standardization
 from mobanet.models.cpia import CPIA, AdapterCPIA
 from mobanet.models.dgfm import Fusion

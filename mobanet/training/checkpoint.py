@@ -4,15 +4,12 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.errors import UserError
-
-if TYPE_CHECKING:
-    from mobanet.training.module import SegmentationModule
 
 _ARCHITECTURE = ("data", "streams", "backbone", "network")
 """Hyper-parameters that decide which weights there are and what they mean."""
@@ -65,20 +62,23 @@ def check_architecture(saved: Mapping[str, Any], given: Mapping[str, Any]) -> No
         )
 
 
-def adopt_settings(checkpoint: dict[str, Any], module: "SegmentationModule") -> None:
+def adopt_settings(checkpoint: dict[str, Any], given: Mapping[str, Any], fresh: Mapping[str, Any]) -> None:
     """Let the run's own settings win over those in the checkpoint, and say which.
 
     Lightning would restore the checkpoint's learning rates and weight decay with the optimiser's state.
 
     Args:
         checkpoint: about to be restored; changed in place.
-        module: the run's.
+        given: hyper-parameters of the run.
+        fresh: its `configure_optimizers`, as at the start of training.
+
+    Raises:
+        UserError: when other parts were trained.
     """
-    old, new = _flat(checkpoint["hyper_parameters"]), _flat(module.hparams)
+    old, new = _flat(checkpoint["hyper_parameters"]), _flat(given)
     for key in sorted(new):
         if key.split(".")[0] not in _ARCHITECTURE and key not in _FREE and key in old and old[key] != new[key]:
             rank_zero_info(f"resuming with {_option(key)} {new[key]} (the checkpoint has {old[key]})")
-    fresh = module.configure_optimizers()
     groups = fresh["optimizer"].param_groups
     for state in checkpoint.get("optimizer_states", []):
         if [len(g["params"]) for g in state["param_groups"]] != [len(g["params"]) for g in groups]:

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.data.layout import IGNORE_INDEX, Classes, Modality
+from mobanet.data.pictures import coloured, optical_picture, relief
 from mobanet.inference.windows import Strip
 
 
@@ -28,40 +29,6 @@ class Panel:
     inputs: Mapping[str, np.ndarray]
     truth: np.ndarray
     prediction: np.ndarray
-
-
-def stretched(array: np.ndarray) -> np.ndarray:
-    """A picture of an optical product: its 1 % to 99 % range, (H, W, 3) or (H, W) floats in 0..1."""
-    values = array.astype(np.float32)
-    low, high = np.percentile(values, (1, 99))  # of all bands together, which keeps the colours' balance
-    values = np.clip((values - low) / max(high - low, 1e-6), 0, 1)
-    if values.shape[2] == 1:
-        return values[..., 0]
-    return values[..., :3] if values.shape[2] >= 3 else values[..., 0]
-
-
-def hillshade(height: np.ndarray, pixel: float = 1.0) -> np.ndarray:
-    """A surface model lit from the north-west, tinted by height, (H, W, 3) floats in 0..1.
-
-    Args:
-        height: (H, W) in metres.
-        pixel: size of a pixel in metres.
-    """
-    from matplotlib import colormaps
-
-    low, high = np.percentile(height, (2, 98))
-    tint = colormaps["gist_earth"](np.clip((height - low) / max(high - low, 1e-6), 0, 1) * 0.75 + 0.15)[..., :3]
-    down, right = np.gradient(height.astype(np.float32), pixel)
-    # a light from the north-west, 45 degrees up; rows count southwards
-    shade = (1 + down * 0.5 + right * 0.5) / (np.sqrt(1 + down**2 + right**2) * np.sqrt(1.5))
-    return np.clip(tint * np.clip(shade, 0.15, 1.2)[..., None] * 1.15, 0, 1)
-
-
-def coloured(indices: np.ndarray, classes: Classes) -> np.ndarray:
-    """Class indices in the classes' colours, ignored pixels black, (H, W, 3) uint8."""
-    palette = np.zeros((256, 3), np.uint8)
-    palette[: len(classes)] = classes.colours
-    return palette[indices]
 
 
 def errors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
@@ -95,7 +62,7 @@ def draw(panels: list[Panel], modalities: Mapping[str, Modality], classes: Class
         pictures["prediction"] = coloured(panel.prediction, classes)
         pictures["errors"] = errors(panel.truth, panel.prediction)
         for axis, name in zip(row, columns, strict=True):
-            axis.imshow(pictures[name], cmap="gray", interpolation="nearest" if name in pictures else None)
+            axis.imshow(pictures[name], interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             if axis in grid[0]:
                 axis.set_title(name, fontsize=11)
@@ -165,4 +132,4 @@ def _middle(length: int, side: int) -> slice:
 
 
 def _picture(array: np.ndarray, modality: Modality) -> np.ndarray:
-    return hillshade(array[..., 0]) if modality.kind == "elevation" else stretched(array)
+    return relief(array[..., 0]) if modality.kind == "elevation" else optical_picture(array)

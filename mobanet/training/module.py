@@ -256,7 +256,7 @@ class SegmentationModule(LightningModule):
         """
         self.check_checkpoint(checkpoint)
         if self._trainer is not None and self.trainer.training:
-            adopt_settings(checkpoint, self)
+            adopt_settings(checkpoint, self.hparams, self.configure_optimizers())
 
     def check_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse a checkpoint of another architecture before anything is started.

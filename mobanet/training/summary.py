@@ -4,6 +4,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.models.backbone_weights import licence
+from mobanet.models.summary import count_parameters
 
 
 class RunSummary(Callback):
@@ -18,10 +19,9 @@ class RunSummary(Callback):
         weights = backbone["checkpoint"] or ("published weights" if published else "from random weights")
         terms = f", licence {licence(backbone['name'])}" if published else ""
         state = "frozen" if backbone["freeze"] else "trained"
-        parameters = list(pl_module.network.parameters())
-        trained = sum(p.numel() for p in parameters if p.requires_grad)
-        total = sum(p.numel() for p in parameters)
+        *parts, total = count_parameters(pl_module.network)
+        trained = ", ".join(f"{part.part} {part.trainable:,}" for part in parts if part.trainable)
         streams = "; ".join(f"{stream}: {', '.join(members)}" for stream, members in pl_module.streams.items())
         rank_zero_info(f"streams     {streams}")
         rank_zero_info(f"backbone    {backbone['name']}, {state}, {weights}{terms}")
-        rank_zero_info(f"parameters  {trained:,} trained, {total - trained:,} frozen, {total:,} in all")
+        rank_zero_info(f"parameters  {total.trainable:,} trained ({trained}), {total.frozen:,} frozen")

@@ -4,9 +4,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from mobanet.data.archives import local_copy
-from mobanet.data.build import build_store
-from mobanet.data.catalogue import list_files
+from mobanet.data.preparation.build import build_store
+from mobanet.data.sources.archives import local_copy
+from mobanet.data.sources.catalogue import list_files
 from mobanet.data.store import default_store
 from mobanet.errors import UserError
 from tests.data_files.fake_files import (
@@ -69,7 +69,7 @@ def test_root_is_an_archive(potsdam, tmp_path):
 def test_unchanged_archives_are_not_opened_again(potsdam, tmp_path, monkeypatch):
     _, archive = official_potsdam(tmp_path, zipfile.ZIP_DEFLATED)
     build_store(potsdam, archive.parent, workers=1)
-    monkeypatch.setattr("mobanet.data.catalogue.open_archive", None)
+    monkeypatch.setattr("mobanet.data.sources.catalogue.open_archive", None)
     assert len(build_store(potsdam, archive.parent).tiles) == 2
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mobanet.data.build import build_store
+from mobanet.data.preparation.build import build_store
 from mobanet.data.store import TileStore
 from mobanet.errors import UserError
 from tests.data_files.fake_files import (

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from mobanet import check, prepare
-from mobanet.data.checks import check_files
+from mobanet.data.preparation.checks import check_files
 from mobanet.data.store import TileStore
 from tests.data_files.fake_files import indices, noise, potsdam_tile, surface, truncate, vaihingen_area, write, zipped
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import rasterio
 
-from mobanet.data.labels import decode_colours, decode_isprs, decode_values
 from mobanet.data.layout import Classes
 from mobanet.data.layouts.isprs import CLASSES
+from mobanet.data.sources.labels import decode_colours, decode_isprs, decode_values
 from mobanet.errors import UserError
 from tests.data_files.fake_files import PALETTE, coloured, indices, write
 
@@ -66,7 +66,7 @@ def test_index_label_is_refused():
 def test_strips_give_the_same_as_one_piece(monkeypatch):
     raster = np.random.default_rng(0).integers(0, 256, (3, 50, 40)).astype(np.uint8)
     whole = decode_isprs(raster, CLASSES)
-    monkeypatch.setattr("mobanet.data.labels._STRIP", 90)
+    monkeypatch.setattr("mobanet.data.sources.labels._STRIP", 90)
     parts = decode_isprs(raster, CLASSES)
     assert np.array_equal(whole.classes, parts.classes)
     assert (whole.corrected, whole.unknown) == (parts.corrected, parts.unknown)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mobanet.data.build import build_store
 from mobanet.data.layouts import FolderModality, FolderSettings, FolderSplit, get_layout, load_folder_settings
+from mobanet.data.preparation.build import build_store
 from mobanet.errors import UserError
 from tests.data_files.fake_files import coloured, georeferenced, indices, load, noise, surface, write, zipped
 

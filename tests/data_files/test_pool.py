@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from mobanet.data.pool import each
+from mobanet.data.preparation.pool import each
 from mobanet.errors import UserError
 
 

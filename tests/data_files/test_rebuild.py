@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobanet.data.build import build_store
+from mobanet.data.preparation.build import build_store
 from mobanet.data.store import TileStore, default_store
 from mobanet.errors import UserError
 from tests.data_files.fake_files import ages, files, load, potsdam_tile, surface, truncate, vaihingen_area, write
@@ -102,7 +102,7 @@ def test_newer_store_and_other_layout(potsdam, vaihingen, root):
 BUILDER = """
 import sys, time
 from pathlib import Path
-from mobanet.data import build
+from mobanet.data.preparation import build
 from mobanet.data.layouts import get_layout
 real = build.build_tile
 def slow(job):
@@ -207,8 +207,8 @@ def test_a_finished_store_needs_stat_calls_only(potsdam, root, monkeypatch):
         for column in range(10, 19):
             potsdam_tile(root, row, column, size=(8, 8))
     build_store(potsdam, root, workers=1)
-    monkeypatch.setattr("mobanet.data.build.FileLock", None)
-    monkeypatch.setattr("mobanet.data.rasters.opened", None)
+    monkeypatch.setattr("mobanet.data.preparation.build.FileLock", None)
+    monkeypatch.setattr("mobanet.data.sources.rasters.opened", None)
     start = time.perf_counter()
     assert len(build_store(potsdam, root).tiles) == 36
     assert time.perf_counter() - start < 1

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from mobanet.errors import UserError
+from mobanet.models.backbone_kinds import build_backbone
 from mobanet.models.backbone_weights import licence
-from mobanet.models.backbones import BackboneSettings, build_backbone
+from mobanet.models.backbones import BackboneSettings
 from mobanet.models.convert import DINOV2_BY_WIDTH, SAM_BY_WIDTH
 from mobanet.models.positions import resample_dinov2, resample_sam
 from tests.models.tiny import NAMES, tiny_backbone

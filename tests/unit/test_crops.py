@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from mobanet.data.augment import Augmentation, AugmentationSettings
-from mobanet.data.build import build_store
 from mobanet.data.crops import GridWindows, RandomCrops, collate
 from mobanet.data.layouts import get_layout
+from mobanet.data.preparation.build import build_store
 from mobanet.data.reading import TileReader, Window
 from mobanet.errors import UserError
 

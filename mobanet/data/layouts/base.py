@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mobanet.data.catalogue import Catalogue, list_files
 from mobanet.data.layout import FileRef, Layout, Split, Tile
+from mobanet.data.sources.catalogue import Catalogue, list_files
 from mobanet.data.words import choose_from
 from mobanet.errors import UserError
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mobanet.data.catalogue import Catalogue, Entry
-from mobanet.data.labels import decode_colours, decode_values
 from mobanet.data.layout import Classes, DecodedLabel, FileRef, LabelKind, Modality, Source, Split
 from mobanet.data.layouts.base import FoundTile, RasterLayout, Survey
 from mobanet.data.layouts.folder_settings import FolderModality, FolderSettings
+from mobanet.data.sources.catalogue import Catalogue, Entry
+from mobanet.data.sources.labels import decode_colours, decode_values
 from mobanet.data.words import natural_key, shorten
 from mobanet.errors import UserError
 

@@ -9,10 +9,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from mobanet.data.catalogue import Catalogue, Entry
-from mobanet.data.labels import decode_isprs
 from mobanet.data.layout import Classes, DecodedLabel, FileRef, LabelKind, Modality, Source
 from mobanet.data.layouts.base import FoundTile, RasterLayout, Survey
+from mobanet.data.sources.catalogue import Catalogue, Entry
+from mobanet.data.sources.labels import decode_isprs
 from mobanet.data.words import natural_key, shorten
 from mobanet.errors import UserError
 
@@ -81,7 +81,7 @@ class IsprsLayout(RasterLayout):
         """The official file name of a product."""
 
     def decode_label(self, raster: np.ndarray) -> DecodedLabel:
-        """See `Layout.decode_label` and `mobanet.data.labels`."""
+        """See `Layout.decode_label` and `mobanet.data.sources.labels`."""
         return decode_isprs(raster, self.classes)
 
     def survey(self, catalogue: Catalogue, modalities: Iterable[str], scratch: Path | None = None) -> Survey:

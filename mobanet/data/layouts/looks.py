@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mobanet.data.archives import local_copy
 from mobanet.data.layout import FileRef
-from mobanet.data.rasters import opened
+from mobanet.data.sources.archives import local_copy
+from mobanet.data.sources.rasters import opened
 
 _WINDOW = 64
 _GRID = 4

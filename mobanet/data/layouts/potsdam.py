@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from mobanet.data import splits
-from mobanet.data.catalogue import Catalogue, Entry
 from mobanet.data.layouts.isprs import DECIMETRE, ELEVATION, LOWEST, OPTICAL, RASTERS, IsprsLayout, Recipe
+from mobanet.data.sources.catalogue import Catalogue, Entry
 
 _ID = r"potsdam_0*(?P<row>\d+)_0*(?P<column>\d+)"
 _TOP = re.compile(rf"top_{_ID}_(?P<product>rgbir|irrg|rgb)", re.IGNORECASE)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from mobanet.data import splits
-from mobanet.data.catalogue import Catalogue, Entry
 from mobanet.data.layouts.base import FoundTile
 from mobanet.data.layouts.isprs import DECIMETRE, ELEVATION, LOWEST, OPTICAL, RASTERS, IsprsLayout, Recipe
 from mobanet.data.layouts.looks import looks_like_label
+from mobanet.data.sources.catalogue import Catalogue, Entry
 from mobanet.errors import UserError
 
 _TOP = re.compile(r"top_mosaic_09cm_area0*(?P<area>\d+)(?P<eroded>_no_?boundary)?", re.IGNORECASE)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from mobanet.data.labels import strips
+from mobanet.data.sources.labels import strips
 from mobanet.data.store import BandStatistics
 
 SAMPLE = 1_000_000

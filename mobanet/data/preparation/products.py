@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobanet.data.alignment import Fit, align, align_label, how_to_fit, source_window, window_grid
-from mobanet.data.archives import local_copy, read_text
-from mobanet.data.jobs import Job
-from mobanet.data.labels import strips
 from mobanet.data.layout import IGNORE_INDEX, DecodedLabel, FileRef, Source
-from mobanet.data.rasters import Grid, count_bands, grid_of, opened, read, world_transform
-from mobanet.data.statistics import describe
+from mobanet.data.preparation.jobs import Job
+from mobanet.data.preparation.statistics import describe
+from mobanet.data.sources.alignment import Fit, align, align_label, how_to_fit, source_window, window_grid
+from mobanet.data.sources.archives import local_copy, read_text
+from mobanet.data.sources.labels import strips
+from mobanet.data.sources.rasters import Grid, count_bands, grid_of, opened, read, world_transform
 from mobanet.data.store import LabelRecord, ModalityRecord
 from mobanet.errors import UserError
 

@@ -5,11 +5,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from mobanet.data.jobs import Job, Outcome, is_label, stored_stamps, stored_tile
-from mobanet.data.products import Products
-from mobanet.data.rasters import Grid
+from mobanet.data.preparation.jobs import Job, Outcome, is_label, stored_stamps, stored_tile
+from mobanet.data.preparation.products import Products
+from mobanet.data.preparation.writing import clear_parts, stage_array, write_json
+from mobanet.data.sources.rasters import Grid
 from mobanet.data.store import TILE_FILE, LabelRecord, ModalityRecord, StoredTile
-from mobanet.data.writing import clear_parts, stage_array, write_json
 from mobanet.errors import UserError
 
 

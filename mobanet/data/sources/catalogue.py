@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from mobanet.data.archives import check_name, open_archive, reported
 from mobanet.data.layout import FileRef
+from mobanet.data.sources.archives import check_name, open_archive, reported
 from mobanet.data.store import LOCK_FILE, STORE_FILE
 from mobanet.errors import UserError
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from mobanet.data.catalogue import Listings, check_root, list_files
-from mobanet.data.jobs import Job, Outcome, jobs_for, stored_tile
 from mobanet.data.layouts.base import RasterLayout, Survey
-from mobanet.data.pool import each
-from mobanet.data.progress import Steps
+from mobanet.data.preparation.jobs import Job, Outcome, jobs_for, stored_tile
+from mobanet.data.preparation.pool import each
+from mobanet.data.preparation.progress import Steps
+from mobanet.data.preparation.tiles import build_tile
+from mobanet.data.preparation.writing import writable, write_json
+from mobanet.data.sources.catalogue import Listings, check_root, list_files
 from mobanet.data.store import LOCK_FILE, STORE_FILE, VERSION, TileStore, default_store, read_json
-from mobanet.data.tiles import build_tile
-from mobanet.data.writing import writable, write_json
 from mobanet.errors import UserError
 
 __all__ = ["build_store", "default_store"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mobanet.data.layout import IGNORE_INDEX
-from mobanet.data.rasters import Grid
+from mobanet.data.sources.rasters import Grid
 from mobanet.errors import UserError
 
 if TYPE_CHECKING:

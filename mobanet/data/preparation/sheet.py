@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobanet.data.checks import Findings, Look
-from mobanet.data.layout import IGNORE_INDEX
+from mobanet.data.layout import Classes
+from mobanet.data.pictures import coloured, optical_picture, relief
+from mobanet.data.preparation.checks import Findings, Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,24 +64,17 @@ def picture(look: Look, elevation: bool) -> np.ndarray:
     pixels, valid = _reduce(look.pixels, look.valid)
     if not valid.any():
         return np.full((*valid.shape, 3), _UNMEASURED, np.uint8)
-    stretched = _stretch(pixels[:3], valid)
-    if elevation:
-        image = _shade(stretched[0])
-    elif len(stretched) == 3:
-        image = stretched.transpose(1, 2, 0)
-    else:
-        image = np.repeat(stretched[0][:, :, None], 3, axis=2)
+    planes = pixels.transpose(1, 2, 0)  # (bands, h, w) -> (h, w, bands)
+    image = relief(planes[..., 0], valid) if elevation else optical_picture(planes, valid)
     image = (255 * image).astype(np.uint8)
     image[~valid] = _UNMEASURED
     return image
 
 
-def label_picture(look: Look, colours: tuple[tuple[int, int, int], ...]) -> np.ndarray:
+def label_picture(look: Look, classes: Classes) -> np.ndarray:
     """(h, w, 3) uint8 in the classes' colours, black where ignored."""
     thinner = max(1, -(-max(look.pixels.shape[1:]) // _LONGEST))
-    palette = np.zeros((IGNORE_INDEX + 1, 3), np.uint8)
-    palette[: len(colours)] = colours
-    return palette[look.pixels[0, ::thinner, ::thinner]]
+    return coloured(look.pixels[0, ::thinner, ::thinner], classes)
 
 
 def _reduce(pixels: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -95,25 +89,6 @@ def _reduce(pixels: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, n
     count = total(weight)
     means = total(np.where(weight > 0, pixels, 0).astype(np.float32)) / np.maximum(count, 1)
     return means, count > 0
-
-
-def _stretch(planes: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """To 0 to 1 between the percentiles of all bands together, which keeps hues."""
-    low, high = np.percentile(planes[:, valid], (2, 98))
-    filled = np.where(valid, planes, low)
-    return np.clip((filled - low) / max(float(high - low), 1e-6), 0, 1)
-
-
-def _shade(height: np.ndarray) -> np.ndarray:
-    """Relief of heights from 0 to 1, lit from the north-west."""
-    import matplotlib
-    from matplotlib.colors import LightSource
-
-    if min(height.shape) < 2:
-        return np.repeat(height[:, :, None], 3, axis=2)
-    tint = matplotlib.colormaps["cividis"](0.15 + 0.8 * height)[:, :, :3]
-    relief = LightSource(azdeg=315, altdeg=50).hillshade(height, vert_exag=12)  # (h, w) in 0 to 1
-    return np.clip(tint * (0.55 + 0.75 * relief[:, :, None]), 0, 1)
 
 
 def _heading(findings: Findings, name: str) -> tuple[str, str]:
@@ -136,7 +111,7 @@ def _cell(axes: "Axes", look: Look | None, findings: Findings, absent: str) -> N
         return
     modality = findings.layout.modalities.get(look.product)
     if modality is None:
-        image = label_picture(look, findings.layout.classes.colours)
+        image = label_picture(look, findings.layout.classes)
     else:
         image = picture(look, modality.kind == "elevation")
     axes.imshow(image, interpolation="nearest")

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from mobanet.data.alignment import how_to_fit
-from mobanet.data.catalogue import check_root, list_files
-from mobanet.data.jobs import Job, jobs_for
 from mobanet.data.layout import IGNORE_INDEX, FileRef
 from mobanet.data.layouts.base import RasterLayout
-from mobanet.data.pool import each
-from mobanet.data.products import Products, data_bands, fit_notes, label_notes, stored_values
-from mobanet.data.progress import Steps
-from mobanet.data.rasters import Grid, grid_of, opened, read
+from mobanet.data.preparation.jobs import Job, jobs_for
+from mobanet.data.preparation.pool import each
+from mobanet.data.preparation.products import Products, data_bands, fit_notes, label_notes, stored_values
+from mobanet.data.preparation.progress import Steps
+from mobanet.data.preparation.writing import writable
+from mobanet.data.sources.alignment import how_to_fit
+from mobanet.data.sources.catalogue import check_root, list_files
+from mobanet.data.sources.rasters import Grid, grid_of, opened, read
 from mobanet.data.store import default_store
-from mobanet.data.writing import writable
 from mobanet.errors import UserError
 
 SAMPLE = 512

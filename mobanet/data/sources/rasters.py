@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobanet.data.labels import strips
 from mobanet.data.layout import FileRef
+from mobanet.data.sources.labels import strips
 from mobanet.errors import UserError
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobanet.data.catalogue import Catalogue, Entry
 from mobanet.data.layout import FileRef
 from mobanet.data.layouts.base import FoundTile, RasterLayout, Survey
+from mobanet.data.sources.catalogue import Catalogue, Entry
 from mobanet.data.store import VERSION, StoredTile, read_tile
 from mobanet.errors import UserError
 

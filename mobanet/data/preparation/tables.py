@@ -6,7 +6,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mobanet.data.checks import Findings
+from mobanet.data.preparation.checks import Findings
 from mobanet.data.store import TileStore
 
 
