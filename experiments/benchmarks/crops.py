@@ -105,7 +105,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         tiles = make_tiles(Path(folder), options.tiles, options.size)
-        augmentation = Augmentation(AugmentationSettings(flips=True, turns=True), MODALITIES)
+        augmentation = Augmentation(AugmentationSettings(flips=True), MODALITIES)
         steps = options.batches * (options.rounds + 1)
         levels = {name: np.ones((len(tiles), 2, len(m.bands)), np.float32) for name, m in MODALITIES.items()}
         reader = TileReader(tiles, {"rgb": 3, "dsm": 1}, "full", CROP)

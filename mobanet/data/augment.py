@@ -52,15 +52,24 @@ class Augmentation:
     def __init__(self, settings: AugmentationSettings, modalities: Mapping[str, Modality]) -> None:
         self.settings = settings
         self.modalities = dict(modalities)
-        self._pipeline: Any = None  # built in the process that uses it: importing albumentations takes seconds
+        self._pipeline: Any = None
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_pipeline": None}
 
-    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
-        """A new sample; its arrays keep their sizes and dtypes."""
+    def build(self) -> "Augmentation":
+        """Build the pipeline, which imports albumentations and takes seconds.
+
+        To be called before workers are forked: they share it then, and an import inside a forked worker would run into
+        the import hooks of Weights & Biases, which refuse to work there.
+        """
         if self._pipeline is None:
             self._pipeline = self._build()
+        return self
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """A new sample; its arrays keep their sizes and dtypes."""
+        self.build()
         if not self._pipeline.transforms:
             return sample
         self._pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
@@ -106,11 +115,11 @@ class Augmentation:
 
         s = self.settings
         steps = []
-        if s.turns and s.flips:
-            steps.append(albumentations.D4(p=1.0))  # one of the eight, in one pass over the pixels
-        elif s.turns:
+        if s.turns and not s.flips:
             steps.append(albumentations.RandomRotate90(p=1.0))
-        elif s.flips:
+        elif s.turns:
+            steps.append(_fast_transpose(albumentations)(p=0.5))  # with both flips: all eight, each equally likely
+        if s.flips:
             steps += [albumentations.HorizontalFlip(p=0.5), albumentations.VerticalFlip(p=0.5)]
         if s.rotation or s.zoom:
             steps.append(
@@ -134,6 +143,19 @@ class Augmentation:
         }
         targets |= {f"valid_{name}": "mask" for name in self.modalities} | {"label": "mask"}
         return albumentations.Compose(steps, additional_targets=targets, is_check_shapes=False)
+
+
+def _fast_transpose(albumentations: Any) -> type:
+    """albumentations' Transpose on OpenCV's blocked transposition, ten times as fast as its strided copy."""
+    import cv2
+
+    class FastTranspose(albumentations.Transpose):
+        def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
+            if img.itemsize * (img.shape[2] if img.ndim == 3 else 1) > 32:  # OpenCV's limit on a pixel
+                return super().apply(img, **params)
+            return cv2.transpose(img).reshape(img.shape[1], img.shape[0], *img.shape[2:])
+
+    return FastTranspose
 
 
 def ignore_label(height: int, width: int) -> np.ndarray:

@@ -165,7 +165,7 @@ class RasterDataModule(LightningDataModule):
             self.crop,
             self.sampling,
             self.seed,
-            Augmentation(self.augmentation, self.modalities),
+            Augmentation(self.augmentation, self.modalities).build(),
         )
         rank, world = self._rank()
         sampler = CropSampler(self.steps_per_epoch, self.batch_size, rank, world, self._position)

@@ -12,7 +12,7 @@ from mobanet.data.layout import IGNORE_INDEX, LabelKind
 from mobanet.data.store import StoredTile
 
 _OPEN_MAPS = 128  # below the common limit of 1024 open files, whatever the number of tiles and workers' other files
-_RESIDENT_BYTES = 128 * 2**20
+_RESIDENT_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)

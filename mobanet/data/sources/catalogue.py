@@ -128,9 +128,9 @@ def check_root(root: Path) -> None:
         UserError: in either case.
     """
     if not root.exists():
-        raise UserError(f"{root} does not exist: give the folder or zip archive that holds the data set.")
+        raise UserError(f"{root} does not exist: give as root the folder or zip archive that holds the data set.")
     if root.is_file() and root.suffix.lower() != _ARCHIVE:
-        raise UserError(f"{root} is a file but no zip archive: give the folder that holds the data set.")
+        raise UserError(f"{root} is a file but no zip archive: give as root the folder that holds the data set.")
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, str]]:

@@ -1,0 +1,61 @@
+"""The README's commands: the path on the synthetic city is run as written, every other command is parsed."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+RUN = re.search(r"<!-- the suite runs these commands -->\n```bash\n(.*?)```", README, re.S)[1].splitlines()
+COMMANDS = re.findall(r"^ *(python -m mobanet\.\S+ .*)$", README, re.M)
+
+
+def execute(command, folder):
+    words = shlex.split(command)
+    environment = {**os.environ, "WANDB_MODE": "offline", "NO_ALBUMENTATIONS_UPDATE": "1"}
+    return subprocess.run(
+        [sys.executable, *words[1:]], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
+    )
+
+
+def test_the_synthetic_path_runs_as_written(tmp_path):
+    assert [line.split()[2] for line in RUN] == [
+        f"mobanet.{name}" for name in ("synthesize", "prepare", "check", "fit", "fit", "test")
+    ]
+    outputs = []
+    for command in RUN:
+        done = execute(command, tmp_path)
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout + done.stderr)
+    assert sorted(path.name for path in (tmp_path / "data/toy").iterdir() if path.name[0] != ".") == [
+        "Potsdam.zip",
+        "mobanet_store",
+    ]
+    assert (tmp_path / "data/toy/mobanet_store/contact_sheet.png").is_file()
+    run = tmp_path / "runs/toy"
+    assert {"config.yaml", "metrics.csv", "log.txt", "validation_confusion.csv"} <= {p.name for p in run.iterdir()}
+    epochs = [line.split(",")[1] for line in (run / "metrics.csv").read_text().splitlines()[1:]]
+    assert set(epochs) == {"0", "1", "2"}  # two epochs, and a third after resuming
+    assert "overall accuracy" in outputs[-1]
+    assert (run / "test/predictions.png").is_file()
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in RUN and ".fit " in c])
+def test_other_fit_commands_parse(command, tmp_path):
+    done = execute(command if "--print_config" in command else f"{command} --print_config", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "backbone:" in done.stdout
+
+
+def test_the_readme_names_only_what_exists():
+    root = Path(__file__).parent.parent
+    for path in re.findall(r"\]\(((?:experiments|LICENSE|CITATION)[^)]*)\)", README):
+        assert (root / path).is_file(), path
+    names = set(re.findall(r"--experiment (\w+)", README)) | set(re.findall(r"^\| `(\w+)` \|.*\|.*\|$", README, re.M))
+    known = {path.stem for path in (root / "experiments").glob("*.yaml")}
+    assert known <= names
+    assert {name for name in names if name.endswith("_dsm")} <= known
