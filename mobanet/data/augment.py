@@ -146,7 +146,7 @@ class Augmentation:
 
 
 def _fast_transpose(albumentations: Any) -> type:
-    """albumentations' Transpose on OpenCV's blocked transposition, ten times as fast as its strided copy."""
+    """The Transpose of albumentations on OpenCV's blocked transposition, ten times as fast as its strided copy."""
     import cv2
 
     class FastTranspose(albumentations.Transpose):
