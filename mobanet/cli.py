@@ -1,10 +1,11 @@
 """The command line of fit and test: a LightningCLI with experiments by name, run folders and plain errors."""
 
-import logging
 import os
+import re
+import signal
 import sys
-import warnings
 from collections.abc import Sequence
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -14,17 +15,24 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from mobanet.data.datamodule import RasterDataModule
-from mobanet.entry import fail, one_sentence
+from mobanet.data.sources.catalogue import check_root
+from mobanet.data.store import STORE_FILE, default_store
+from mobanet.entry import one_sentence
 from mobanet.errors import UserError
-from mobanet.experiment import CONFIG_FILE, choose_run_folder, resolve
+from mobanet.experiment import CONFIG_FILE, choose_run_folder, resolve, take
 from mobanet.parser_errors import plain_parser_message
-from mobanet.training.checkpoint import read_checkpoint
+from mobanet.training.checkpoint import WholeFiles, read_checkpoint
 from mobanet.training.csv_log import MetricsCSV
 from mobanet.training.figures import PredictionFigure
+from mobanet.training.messages import collected, quieten, told_once, trainer_error, write_log
 from mobanet.training.module import SegmentationModule
+from mobanet.training.monitor import MonitorCheck
 from mobanet.training.progress import PlainProgress
 from mobanet.training.results import ResultFiles
 from mobanet.training.summary import RunSummary
@@ -35,8 +43,8 @@ class Parser(LightningArgumentParser):
     """Reports a wrong option as one sentence."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print `message` on one line and exit with code 2."""
-        fail(plain_parser_message(message, self))
+        """Raise `message` as one sentence; the process that is to tell it does."""
+        raise UserError(plain_parser_message(message, self)) from ex
 
 
 class MobanetCLI(LightningCLI):
@@ -49,6 +57,12 @@ class MobanetCLI(LightningCLI):
 
     def __init__(self, command: str, words: Sequence[str]) -> None:
         self.command = command
+        self.checkpoint: dict[str, Any] | None = None
+        path, _ = take(words, "--ckpt_path")
+        if path:
+            self.checkpoint = read_checkpoint(path)  # before what the parser has to say about its run's configuration
+        elif command == "test" and not any(word.split("=")[0] in _WITHOUT_CHECKPOINT for word in words):
+            raise UserError(_NO_CHECKPOINT)
         line = resolve(words)
         self.experiment = line.experiment
         self.given_words = list(words)
@@ -90,22 +104,35 @@ class MobanetCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the resolved words; the process's own are only where they came from."""
         self.config = parser.parse_args(args)
+        seed = self.config.seed_everything
+        if not 0 <= int(seed) < 2**32:
+            raise UserError(f"--seed_everything is {seed}; give a number from 0 to {2**32 - 1}.")
 
     def before_instantiate_classes(self) -> None:
-        """Read the checkpoint, if there is one, and settle the run folder."""
-        checkpoint = self.config.ckpt_path
-        self.checkpoint: dict[str, Any] | None = read_checkpoint(checkpoint) if checkpoint else None
+        """Settle the model, if there is a checkpoint, and the run folder."""
+        path = self.config.ckpt_path
+        if path and self.checkpoint is None:  # named in a configuration file
+            self.checkpoint = read_checkpoint(path)
         if self.command == "test":
             if self.checkpoint is None:
-                raise UserError("mobanet.test needs --ckpt_path FILE, such as runs/…/checkpoints/best.ckpt.")
+                raise UserError(_NO_CHECKPOINT)
             self._model_from_checkpoint(self.checkpoint["hyper_parameters"])
         elif self.checkpoint is not None:
             self.config.model.restored = True
-        self.folder = choose_run_folder(self.config.run, self.experiment, checkpoint)
+        self.folder = choose_run_folder(self.config.run, self.experiment, path)
         _check_writable(self.folder)
+        root, store = Path(self.config.data.root), self.config.data.store
+        if not ((Path(store) if store else default_store(root)) / STORE_FILE).is_file():
+            check_root(root)  # before pretrained weights are fetched
 
     def _model_from_checkpoint(self, saved: dict[str, Any]) -> None:
         """A test takes the model as the checkpoint has it; an option that says otherwise is refused."""
+        names, given = [m["name"] for m in saved["data"]["modalities"]], self.config.data.modalities
+        if isinstance(given, str):
+            given = given.replace(" ", "").split(",")
+        if given not in (None, names):
+            raise _conflict("data.modalities", ", ".join(given), ", ".join(names))
+        self.config.data.modalities = names
         given = self.config.model.clone()
         own = {key: value for key, value in saved.items() if key not in ("data", "seed")}
         self.config = self.parser.parse_object({"model": own}, self.config)
@@ -113,7 +140,7 @@ class MobanetCLI(LightningCLI):
         for key in sorted(explicit):
             before, after = given.get(key[len("model.") :]), self.config.get(key)
             if before != after:
-                raise UserError(f"--{key} is {before}, but the checkpoint has {after}; leave the option out.")
+                raise _conflict(key, before, after)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the run folder's loggers and callbacks to those of the configuration."""
@@ -124,23 +151,32 @@ class MobanetCLI(LightningCLI):
         if config.get("logger") in (None, True):
             config["logger"] = False if fast else self._loggers()
         try:
-            return Trainer(**config)
-        except (MisconfigurationException, ValueError) as error:
-            raise UserError(f"the trainer refuses its options: {error}") from error
+            trainer = Trainer(**config)
+        except (MisconfigurationException, ValueError, TypeError) as error:
+            raise trainer_error(error, dict(config.items())) from error
+        strategy = trainer.strategy
+        plain = isinstance(strategy, SingleDeviceStrategy | DDPStrategy)  # others write in ways of their own
+        if plain and type(strategy.checkpoint_io) is TorchCheckpointIO:
+            strategy.checkpoint_io = WholeFiles()
+        return trainer
 
     def _callbacks(self, config: Namespace) -> list[Callback]:
         results = self.folder / "test" if self.command == "test" else self.folder
-        callbacks: list[Callback] = [RunSummary(), ResultFiles(results)]
+        callbacks: list[Callback] = [RunSummary()]
         if config.get("enable_progress_bar") is not False:
             callbacks.append(TQDMProgressBar() if sys.stderr.isatty() else PlainProgress())
+        if config.get("fast_dev_run"):  # leaves nothing behind
+            return callbacks
+        callbacks.append(ResultFiles(results))
         if self.command == "test":
             return [*callbacks, PredictionFigure(results / "predictions.png")]
-        if config.get("enable_checkpointing") is False or config.get("fast_dev_run"):
+        callbacks.append(MonitorCheck(self.config.monitor))
+        if config.get("enable_checkpointing") is False:
             return callbacks
         where = str(self.folder / "checkpoints")
         keep = {"dirpath": where, "auto_insert_metric_name": False, "enable_version_counter": False}
         best = ModelCheckpoint(filename="best", monitor=self.config.monitor, mode=self.config.monitor_mode, **keep)
-        last = ModelCheckpoint(filename="last", **keep)
+        last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)  # validated or not
         return [*callbacks, best, last]
 
     def _loggers(self) -> list[Any]:
@@ -163,15 +199,6 @@ class MobanetCLI(LightningCLI):
             self.parser.save(config, str(part), skip_none=False, overwrite=True, multifile=False)
             os.replace(part, self.folder / CONFIG_FILE)
 
-    def log_to_file(self) -> None:
-        """Keep what is said on the terminal in log.txt as well."""
-        if rank_zero_only.rank == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handler = logging.FileHandler(self.folder / "log.txt")
-            handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-            for name in ("lightning.pytorch", "mobanet"):
-                logging.getLogger(name).addHandler(handler)
-
 
 def main(command: str, words: Sequence[str] | None = None) -> None:
     """Run `fit` or `test`.
@@ -182,38 +209,84 @@ def main(command: str, words: Sequence[str] | None = None) -> None:
     """
     words = sys.argv[1:] if words is None else list(words)
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    _quieten()
-    with one_sentence():
-        cli = MobanetCLI(command, words)
+    quieten()
+    with one_sentence(), collected() as said:
+        with told_once():
+            cli = MobanetCLI(command, words)
+            _prepare(cli)
         try:
-            (_fit if command == "fit" else _test)(cli)
-        except torch.OutOfMemoryError as error:
-            raise UserError(
-                f"the GPU's memory is full ({str(error).split('.')[0]}); lower --data.batch_size and raise "
-                "--trainer.accumulate_grad_batches by the same factor, or set --trainer.precision bf16-mixed."
-            ) from error
+            (_fit if command == "fit" else _test)(cli, said)
+        except BaseException as error:
+            _end_children(cli.trainer)
+            if isinstance(error, torch.OutOfMemoryError):
+                raise UserError(
+                    f"the GPU's memory is full ({str(error).split('.')[0]}); lower --data.batch_size and raise "
+                    "--trainer.accumulate_grad_batches by the same factor, or set --trainer.precision bf16-mixed."
+                ) from error
+            if isinstance(error, MisconfigurationException):
+                raise trainer_error(error, dict(cli.config_init["trainer"].items())) from error
+            if isinstance(error, RuntimeError) and re.match(r"DataLoader worker .* (killed|exited)", str(error)):
+                raise UserError(
+                    "a process that reads crops was killed, most likely for lack of memory or of shared memory; lower "
+                    "--data.num_workers (0 reads in the training process itself)."
+                ) from error
+            raise
 
 
-def _fit(cli: MobanetCLI) -> None:
-    cli.datamodule.prepare_data()  # before any other process is started, so that its problems are told once
-    cli.datamodule.setup("fit")
-    if cli.checkpoint is not None:
+def _prepare(cli: MobanetCLI) -> None:
+    """All that can be known to go wrong, before other processes are started and a run folder is written."""
+    stage = "fit" if cli.command == "fit" else "test"
+    cli.datamodule.prepare_data()
+    cli.datamodule.setup(stage)
+    if stage == "test":
         cli.model.check_checkpoint(cli.checkpoint)
-    if not cli.config.trainer.get("fast_dev_run"):
+        return
+    if cli.checkpoint is not None:
+        cli.model.check_resumable(cli.checkpoint)
+    size, steps = cli.datamodule.batch_size, cli.datamodule.steps_per_epoch
+    if size == 1:
+        raise UserError(
+            "--data.batch_size is 1, and batch normalisation cannot train on a single sample: set it to 2 or more."
+        )
+    trainer = cli.config_init["trainer"]
+    interval = trainer.get("val_check_interval")
+    if isinstance(interval, int) and interval > steps and trainer.get("check_val_every_n_epoch") is not None:
+        raise UserError(
+            f"--trainer.val_check_interval is {interval}, more than the {steps} steps of an epoch; give at most "
+            f"{steps}, or set --trainer.check_val_every_n_epoch null."
+        )
+
+
+def _fit(cli: MobanetCLI, said: MemoryHandler) -> None:
+    leaves = not cli.config_init["trainer"].get("fast_dev_run")
+    path = cli.config.ckpt_path
+    if leaves and rank_zero_only.rank == 0:
         cli.write_config()
-        cli.log_to_file()
-    cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True)
-    if not cli.config.trainer.get("fast_dev_run"):
+        write_log(said, cli.folder)
+    begun = cli.checkpoint.get("global_step") if cli.checkpoint else None
+    cli.checkpoint = None  # Lightning reads it once more
+    cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=path, weights_only=True)
+    if begun is not None and cli.trainer.global_step == begun:
+        rank_zero_info(
+            f"nothing was left to train: {path} has reached --trainer.max_epochs {cli.trainer.max_epochs} or "
+            f"--trainer.max_steps {cli.trainer.max_steps}; raise it to go on"
+        )
+    if leaves:
         rank_zero_info(f"the run is in {cli.folder}")
 
 
-def _test(cli: MobanetCLI) -> None:
-    cli.datamodule.prepare_data()
-    cli.datamodule.setup("test")
-    cli.model.check_checkpoint(cli.checkpoint)
+def _test(cli: MobanetCLI, said: MemoryHandler) -> None:
+    cli.checkpoint = None
     cli.trainer.test(
         cli.model, datamodule=cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True, verbose=False
     )
+
+
+def _end_children(trainer: Trainer) -> None:
+    """The processes of a distributed run would wait for one that failed."""
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, _SubprocessScriptLauncher):
+        launcher.kill(signal.SIGKILL)
 
 
 def _seed(value: bool | int) -> int:
@@ -226,25 +299,12 @@ def _check_writable(folder: Path) -> None:
         raise UserError(f"results cannot be written to {folder}; give a writable folder with --run DIR.")
 
 
-def _quieten() -> None:
-    """Leave out what the libraries say about themselves and what is by design here."""
-    for message in (
-        ".*does not have many workers.*",
-        ".*Checkpoint directory .* exists and is not empty.*",
-        ".*is smaller than the logging interval.*",
-        ".*overridden `on_after_batch_transfer` in `LightningModule`.*",
-        ".*isinstance.treespec.*",
-        ".*treespec, LeafSpec.*",
-        ".*module\\(s\\) in eval mode at the start of training.*",
-        ".*dataloader is not resumable.*",  # ours is: it goes on from the trainer's own count
-        ".*callbacks used to create the checkpoint need to be provided.*",
-    ):
-        warnings.filterwarnings("ignore", message)
-    noise = ("Tip:", "TPU available", "HPU available", "Loading `train_dataloader` to estimate", "Seed set to")
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).addFilter(lambda record: not any(word in record.getMessage() for word in noise))
+def _conflict(option: str, given: Any, saved: Any) -> UserError:
+    return UserError(f"--{option} is {given}, but the checkpoint has {saved}; leave the option out.")
 
 
+_WITHOUT_CHECKPOINT = ("-h", "--help", "--print_config", "--config", "-c")
+_NO_CHECKPOINT = "mobanet.test needs --ckpt_path FILE, such as runs/…/checkpoints/best.ckpt."
 _DESCRIPTIONS = {
     "fit": "Train a model on multimodal rasters. Start from --experiment NAME and override any setting.",
     "test": "Evaluate a checkpoint on the test tiles. The model comes from the checkpoint.",

@@ -1,6 +1,7 @@
 """How every `python -m mobanet.…` starts: typed arguments in, one sentence and exit code 2 on a mistake."""
 
 import errno
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,9 +10,24 @@ from typing import Any, NoReturn, get_type_hints
 from jsonargparse import ArgumentParser
 
 from mobanet.errors import UserError
-from mobanet.parser_errors import plain_parser_message
+from mobanet.parser_errors import check_config_files, plain_parser_message
 
 EXIT_CODE = 2
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_PLACE = (
+    errno.ENOENT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.EIO,
+    errno.ESTALE,
+)
+"""What the system says of a file that is not where or what it should be."""
 
 
 class SentenceParser(ArgumentParser):
@@ -30,19 +46,39 @@ def fail(message: str) -> NoReturn:
 
 @contextmanager
 def one_sentence() -> Iterator[None]:
-    """Turn a `UserError`, a full disk or an interrupt inside the block into one sentence and an exit code."""
+    """Turn what a user can mend into one sentence and an exit code: a `UserError`, a full disk, a file out of place."""
     try:
         yield
     except UserError as error:
-        fail(str(error))
+        fail(_without_worker_trace(str(error)))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        sentence = _file_sentence(error)
+        if sentence is None:
             raise
-        where = f" while writing {error.filename}" if error.filename else ""
-        fail(f"the disk is full{where}; free some space, or put the output on another disk, and run the command again.")
+        fail(sentence)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _without_worker_trace(text: str) -> str:
+    """A `DataLoader` raises a worker's exception again with the worker's traceback in its text."""
+    return text.rpartition("UserError: ")[2] if text.startswith("Caught UserError in ") else text
+
+
+def _file_sentence(error: OSError) -> str | None:
+    """What to do about a file; None for other trouble, of which the traceback is worth seeing."""
+    number, text, name = error.errno, error.strerror, error.filename
+    if number is None and (told := re.search(r"\[Errno (\d+)\] ([^:\n]+)(?:: '(.*)')?", str(error))):
+        number, text, name = int(told[1]), told[2], told[3]  # of a worker, whose exception was put into words
+    if number in _FULL:
+        where = f" while writing {name}" if name else ""
+        return (
+            f"the disk is full{where}; free some space, or put the output on another disk, and run the command again."
+        )
+    if number in _PLACE and name:
+        return f"{name} cannot be used ({text}); check that the path is right and that it may be read and written."
+    return None
 
 
 def _explicit_flags(words: Sequence[str], function: Callable[..., Any]) -> list[str]:
@@ -66,7 +102,8 @@ def run(function: Callable[..., Any], program: str, arguments: Sequence[str] | N
     parser.add_function_arguments(function, as_group=False)
     parser.add_argument("--config", action="config", help="read options from a YAML file")
     words = sys.argv[1:] if arguments is None else arguments
-    options = parser.instantiate(parser.parse_args(_explicit_flags(words, function)))
-    options.pop("config", None)
     with one_sentence():
+        check_config_files(words)
+        options = parser.instantiate(parser.parse_args(_explicit_flags(words, function)))
+        options.pop("config", None)
         function(**options)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobanet.errors import UserError
+from mobanet.parser_errors import check_config_files
 
 CONFIG_FILE = "config.yaml"
 RUN_VARIABLE = "MOBANET_RUN_FOLDER"
@@ -44,9 +45,9 @@ def find_experiment(name: str) -> Path:
     if name in names:
         return experiment_folder() / f"{name}.yaml"
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f" (did you mean {near[0]}?)" if near else ""
     raise UserError(
-        f"--experiment {name} is unknown{f'; did you mean {near[0]}' if near else ''}? The known ones are "
-        f"{', '.join(names)}; a path to a YAML file works too."
+        f"--experiment {name} is unknown{hint}: choose from {', '.join(names)}, or give the path of a YAML file."
     )
 
 
@@ -69,20 +70,27 @@ def resolve(words: Sequence[str]) -> CommandLine:
     Without an experiment and a config, a `--ckpt_path` inside a run folder brings that run's own configuration.
 
     Raises:
-        UserError: for an unknown experiment, or an option without its value.
+        UserError: for an unknown experiment, an option without its value, or a file that does not hold options.
     """
-    name, rest = _take(words, "--experiment")
+    name, rest = take(words, "--experiment")
+    line = CommandLine("custom", rest)
     if name is not None:
-        return CommandLine(Path(name).stem, ["--config", str(find_experiment(name)), *rest])
-    if not any(word.split("=")[0] in ("--config", "-c") for word in rest):
-        checkpoint, _ = _take(rest, "--ckpt_path")
+        line = CommandLine(Path(name).stem, ["--config", str(find_experiment(name)), *rest])
+    elif not any(word.split("=")[0] in ("--config", "-c") for word in rest):
+        checkpoint, _ = take(rest, "--ckpt_path")
         run = run_folder_of(checkpoint) if checkpoint else None
         if run is not None:
-            return CommandLine(run.parent.name, ["--config", str(run / CONFIG_FILE), *rest])
-    return CommandLine("custom", list(rest))
+            line = CommandLine(run.parent.name, ["--config", str(run / CONFIG_FILE), *rest])
+    check_config_files(line.words)
+    return line
 
 
-def _take(words: Sequence[str], option: str) -> tuple[str | None, list[str]]:
+def take(words: Sequence[str], option: str) -> tuple[str | None, list[str]]:
+    """The value of an option, None without it, and the other words.
+
+    Raises:
+        UserError: when the value is not there.
+    """
     value, rest, given = None, [], iter(words)
     for word in given:
         if word == option:

@@ -2,8 +2,13 @@
 
 import difflib
 import re
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
 
 from jsonargparse import ArgumentParser
+
+from mobanet.errors import UserError
 
 _KINDS = {
     "<class 'float'>": "a number",
@@ -13,7 +18,39 @@ _KINDS = {
     "<class 'list'>": "a list such as '[a, b]'",
     "<class 'dict'>": "a mapping such as '{a: b}'",
     "<class 'NoneType'>": "null",
+    "list[float]": "a list of numbers",
+    "list[int]": "a list of whole numbers",
 }
+
+
+def check_config_files(words: Sequence[str]) -> None:
+    """Look at the YAML files that a command line names, since the parser's complaints do not say which file is meant.
+
+    Args:
+        words: the command line; files that do not exist are left to the parser.
+
+    Raises:
+        UserError: for one that cannot be read, is not YAML, or holds something else than options.
+    """
+    import yaml
+
+    for name in _config_files(words):
+        path = Path(name)
+        if not path.is_file():
+            continue
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror}); give another file.") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is no text file; give a YAML file with options.") from error
+        except yaml.YAMLError as error:
+            mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+            where = f" in line {mark.line + 1}" if mark else ""
+            raise UserError(f"{path} is not valid YAML{where}: {problem or 'it cannot be parsed'}; mend it.") from error
+        if not isinstance(content, dict):
+            found = "nothing" if content is None else "no options"
+            raise UserError(f"{path} holds {found}; give lines such as `data: {{root: DIR}}`.")
 
 
 def plain_parser_message(message: str, parser: ArgumentParser) -> str:
@@ -27,21 +64,41 @@ def plain_parser_message(message: str, parser: ArgumentParser) -> str:
     if found := re.match(r"unrecognized arguments?: (\S+)", text):
         word = found[1].split("=")[0]
         return f"{word} is not an option{_nearest(word, parser)}; see --help."
+    if found := re.match(r"the following arguments are required: (.*)", text):
+        return _required([f"--{name}" for name in found[1].split(", ")])
     if found := re.match(r"Group '([^']+)' does not accept option '([^']+)'", text):
         return _unknown_key(f"{found[1]}.{found[2]}", parser)
+    if found := re.match(r"Option '([\w.]+)' is not accepted", text):
+        return _unknown_key(found[1], parser)
     if found := re.search(r"[Kk]ey [\"']([\w.]+)[\"'] is not expected", text):
         return _unknown_key(found[1], parser)
     if found := re.match(r"Parser key \"([\w.]+)\": (.*)", text):
-        return f"--{found[1]} {_wrong_value(found[2])}."
+        return _wrong_value(f"--{found[1]}", found[2])
     if found := re.match(r"argument (--\S+?)(?:, \S+)?: expected one argument", text):
         return f"{found[1]} needs a value."
-    if found := re.match(r"Problems parsing config: (.*)", text):
-        return f"the configuration file is not valid YAML: {found[1]}."
     return text
 
 
+def _config_files(words: Sequence[str]) -> Iterator[str]:
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
+        option, mark, value = word.partition("=")
+        if option in ("--config", "-c"):
+            yield value if mark else following
+
+
+def _required(options: list[str]) -> str:
+    if "--data.root" in options:
+        return (
+            "--data.root is missing; give the folder with the rasters, or start from --experiment NAME, or from the "
+            "--ckpt_path of a checkpoint in its run folder."
+        )
+    *most, last = options
+    return f"{', '.join(most)} and {last} are missing; give them." if most else f"{last} is missing; give it."
+
+
 def _unknown_key(key: str, parser: ArgumentParser) -> str:
-    return f"the configuration sets {key}, which is not an option{_nearest(f'--{key}', parser)}; see --help."
+    hint = _nearest(f"--{key}", parser).replace("--", "")  # a file has no dashes
+    return f"the configuration sets {key}, which is not an option{hint}; see --help."
 
 
 def _nearest(word: str, parser: ArgumentParser) -> str:
@@ -50,16 +107,36 @@ def _nearest(word: str, parser: ArgumentParser) -> str:
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def _wrong_value(text: str) -> str:
-    given = re.search(r"(?:Got value|Given value): (.*)$", text)
-    value = f"cannot be {given[1]}" if given else "has a wrong value"
-    if found := re.search(r"Literal\[(.*?)\]", text):
-        return f"{value}; choose one of {found[1].replace(chr(39), '')}"
-    if found := re.match(r"Expected a (<class '\w+'>)", text):
-        return f"{value}; give {_KINDS.get(found[1], found[1])}"
-    if "Subtypes" in text:
-        kinds = dict.fromkeys(re.findall(r"Expected a (<class '\w+'>)", text))
-        return f"{value}; give {' or '.join(_KINDS.get(kind, kind) for kind in kinds)}" if kinds else value
+def _wrong_value(option: str, text: str) -> str:
+    """A sentence from what stands behind the option in a message whose lines were joined."""
     if found := re.match(r"File does not exist: '?(.*?)'?$", text):
-        return f"names {found[1]}, which does not exist"
-    return f"is wrong: {text.rstrip('.')}"
+        return f"{option} names {found[1]}, which does not exist."
+    if found := re.match(r"Unable to load config '(.*?)'", text):
+        return f"{option} cannot be {found[1]}; give a mapping such as '{{a: b}}', or a YAML file that exists."
+    if found := re.search(r"Expected a path but (\S+\.ya?ml) either not accessible or invalid", text):
+        return f"{option} names {found[1]}, which cannot be read as options; give a YAML file that exists."
+    given = re.search(r"Given value: (.*)$", text) or re.search(r"Got value: (.*)$", text)
+    value = given[1] if given else "that"
+    if found := re.match(r"NestedArg\(key='(\w+)', val='(.*)'\)$", value):
+        option, value = f"{option}.{found[1]}", found[2]
+    if literals := re.findall(r"Literal\[(.*?)\]", text):
+        choices = dict.fromkeys(", ".join(literals).replace("'", "").split(", "))
+        return f"{option} cannot be {value}; choose one of {', '.join(choices)}."
+    if (found := re.search(r"Expected a dot import path string: (\S+)", text)) and found[1] in value:
+        return f"{option} cannot be {value}; {found[1]} would have to be a class path such as package.module.Class."
+    wanted = re.search(r"Subtypes: \[(.*?)\] Errors:", text)
+    kinds = _types(wanted[1]) if wanted else re.findall(r"^Expected a (<class '\w+'>)", text)
+    words = [_KINDS.get(kind) or _KINDS[_outer(kind)] for kind in kinds if kind in _KINDS or _outer(kind) in _KINDS]
+    if words:
+        return f"{option} cannot be {value}; give {' or '.join(dict.fromkeys(words))}."
+    return f"{option} is wrong: {text.rstrip('.')}."
+
+
+def _types(listed: str) -> list[str]:
+    """`dict[str, int], <class 'NoneType'>` -> its two parts."""
+    return re.findall(r"[\w.]+\[.*?\]+(?=,|$)|<class '[^']+'>", listed)
+
+
+def _outer(kind: str) -> str:
+    """`dict[str, int]` -> `<class 'dict'>`."""
+    return f"<class '{kind.partition('[')[0]}'>"

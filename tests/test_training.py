@@ -7,6 +7,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mobanet.errors import UserError
 from mobanet.models.backbones import BackboneSettings
+from mobanet.models.mobanet import MoBaNetSettings
 from mobanet.scenarios.masking import MaskingSettings
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.module import SegmentationModule
@@ -149,3 +150,38 @@ def test_masking_draws_differ_by_step_and_rank_only(make_data, make_module, make
     again = make_module(data)
     again.trainer = make_trainer()
     assert {again._step_seed(i) for i in range(50)} == seeds
+
+
+def test_a_finished_store_serves_without_its_rasters(make_data, make_module, make_trainer, city, tmp_path):
+    import shutil
+
+    make_data(store=str(tmp_path / "store")).prepare_data()
+    data = make_data(root=str(tmp_path / "gone"), store=str(tmp_path / "store"))
+    make_trainer(max_epochs=1).fit(make_module(data), datamodule=data)
+    other = make_data(root=str(tmp_path / "gone"), store=str(tmp_path / "store"), modalities=["rgb", "ndsm"])
+    other.prepare_data()
+    with pytest.raises(UserError, match="was prepared for the layout potsdam with rgb, ir, dsm, not for"):
+        other.setup("fit")
+    shutil.rmtree(tmp_path / "store")
+    with pytest.raises(UserError, match="gone"):
+        data.prepare_data()
+
+
+def test_compiled_network_computes_the_same_and_keeps_its_names(make_data, make_module):
+    data = make_data()
+    seed_everything(0)
+    network = {"network": MoBaNetSettings(decoder_dropout=0.0)}
+    plain, compiled = make_module(data, **network), make_module(data, compile=True, **network)
+    compiled.load_state_dict(plain.state_dict())
+    compiled.setup("fit")
+    assert plain.state_dict().keys() == compiled.state_dict().keys()
+    inputs = {m.name: torch.randn(2, len(m.bands), 64, 64) for m in data.description.modalities}
+    outputs, gradients = [], []
+    for module in (plain, compiled):
+        output = module.train()(inputs, torch.ones(2, 3, dtype=torch.bool))
+        sum(x.square().mean() for x in (output.logits, *output.auxiliary.values())).backward()
+        outputs.append(output.logits)
+        gradients.append(torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None]))
+    assert module.network._compiled_call_impl is not None
+    torch.testing.assert_close(*outputs, atol=1e-4, rtol=1e-3)
+    assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.999

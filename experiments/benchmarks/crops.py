@@ -1,16 +1,21 @@
 """Random training crops from the tile store against whole tiles held as float32 in each process.
 
-Both designs cut the same 256 x 256 crops of image, surface model and label, draw the same flips and quarter turns
-with albumentations, and hand batches of 24 over through one DataLoader worker. Prints milliseconds a crop, their
-ratio, and the worker's resident memory.
+Both designs cut 256 x 256 crops of image, surface model and label, draw the same flips with albumentations, and hand
+batches of 24 over through one DataLoader worker: the tile store through `mobanet.data.crops.crop_loader`, as in
+training, and whole tiles as PyTorch does by itself. The main process reads from every page of what it receives. Prints
+milliseconds a crop, those that the worker computes (which other programs on the computer hardly change), their ratios,
+and the worker's memory.
 
     python experiments/benchmarks/crops.py [--tiles 4] [--size 6000] [--batches 20] [--rounds 5]
 """
 
 import argparse
+import multiprocessing
+import os
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +23,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mobanet.data.augment import Augmentation, AugmentationSettings
-from mobanet.data.crops import RandomCrops, collate
+from mobanet.data.crops import RandomCrops, crop_loader
 from mobanet.data.layout import Modality
 from mobanet.data.reading import Sample, TileReader
 from mobanet.data.sampler import CropSampler
@@ -86,12 +91,25 @@ def make_tiles(folder: Path, count: int, size: int) -> list[StoredTile]:
     return tiles
 
 
-def resident(pid: int) -> float:
-    """Resident memory of a process in MB."""
+def receive(loader: Iterator[dict]) -> None:
+    """Take a batch and read from every page of its pixels."""
+    batch = next(loader)
+    for x in [*batch["inputs"].values(), batch["label"]]:
+        x[..., ::4, 0].sum()  # every fourth row of every channel: less than a page apart, in either layout
+
+
+def peak_memory(pid: int) -> float:
+    """Most memory that a process has had resident, in MB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
+        if line.startswith("VmHWM"):
             return int(line.split()[1]) / 1024
     raise RuntimeError(f"process {pid} does not tell its memory")
+
+
+def processor_time(pid: int) -> float:
+    """Milliseconds that a process has computed, in its own code and in the kernel."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -106,7 +124,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tiles = make_tiles(Path(folder), options.tiles, options.size)
         augmentation = Augmentation(AugmentationSettings(flips=True), MODALITIES)
-        steps = options.batches * (options.rounds + 1)
+        steps = options.batches * (options.rounds + 1) + 1
         levels = {name: np.ones((len(tiles), 2, len(m.bands)), np.float32) for name, m in MODALITIES.items()}
         reader = TileReader(tiles, {"rgb": 3, "dsm": 1}, "full", CROP)
         store = RandomCrops(reader, levels, CROP, "tile", 0, augmentation)
@@ -114,32 +132,36 @@ def main() -> None:
             "whole tiles": DataLoader(
                 WholeTiles(tiles, augmentation), BATCH, sampler=range(steps * BATCH), num_workers=1, prefetch_factor=2
             ),
-            "tile store": DataLoader(
-                store,
-                BATCH,
-                sampler=CropSampler(steps, BATCH, 0, 1, lambda: (0, 0)),
-                num_workers=1,
-                collate_fn=collate,
-                prefetch_factor=2,
-            ),
+            "tile store": crop_loader(store, BATCH, CropSampler(steps, BATCH, 0, 1, lambda: (0, 0)), 1),
         }
-        loaders = {name: iter(loader) for name, loader in designs.items()}
+        loaders, workers = {}, {}
+        for name, loader in designs.items():
+            before = set(multiprocessing.active_children())
+            loaders[name] = iter(loader)
+            receive(loaders[name])
+            (workers[name],) = (worker.pid for worker in set(multiprocessing.active_children()) - before)
         times: dict[str, list[float]] = {name: [] for name in designs}
+        computed = dict.fromkeys(designs, 0.0)
         for turn in range(options.rounds + 1):
             for name, loader in loaders.items():
                 for _ in range(4):
-                    next(loader)  # what was fetched while the other one ran
-                start = time.perf_counter()
+                    receive(loader)  # what was fetched while the other one ran
+                start, computing = time.perf_counter(), processor_time(workers[name])
                 for _ in range(options.batches - 4):
-                    next(loader)
+                    receive(loader)
                 if turn:  # the first round opens files and imports
                     times[name].append((time.perf_counter() - start) * 1000 / ((options.batches - 4) * BATCH))
+                    computed[name] += processor_time(workers[name]) - computing
         print(f"{options.tiles} tiles of {options.size} x {options.size}, crops of {CROP}, one worker")
         for name, values in times.items():
-            memory = resident(loaders[name]._workers[0].pid)
-            print(f"{name:<12} {statistics.median(values):.3f} ms a crop, worker {memory:.0f} MB resident")
+            share = computed[name] / (options.rounds * (options.batches - 4) * BATCH)
+            print(
+                f"{name:<12} {statistics.median(values):.3f} ms a crop, {share:.3f} ms of the worker's processor time, "
+                f"{peak_memory(workers[name]):.0f} MB of its memory at most"
+            )
         ratio = statistics.median(a / b for a, b in zip(times["whole tiles"], times["tile store"], strict=True))
-        print(f"the tile store is {ratio:.1f} times as fast")
+        share = computed["whole tiles"] / computed["tile store"]
+        print(f"the tile store is {ratio:.1f} times as fast, and takes the processor {share:.1f} times less time")
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mobanet.data.augment import Augmentation, ignore_label
+from mobanet.data.handover import Allocate, Handover, HandoverLoader
 from mobanet.data.reading import Sample, TileReader, Window, grid
 
 Sampling = Literal["tile", "area"]
@@ -121,12 +122,50 @@ class GridWindows(_Windows):
         return out
 
 
-def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A batch of samples; inputs as (B, C, H, W) views in channels-last memory, without another copy."""
-    batch = default_collate(list(samples))
-    batch["inputs"] = {name: _channels_first(x) for name, x in batch["inputs"].items()}
+def collate(samples: Sequence[dict[str, Any]], allocate: Allocate = torch.empty) -> dict[str, Any]:
+    """A batch of samples; inputs as (B, C, H, W) views in channels-last memory, without another copy.
+
+    Args:
+        samples: of one data set.
+        allocate: gives the memory for each tensor.
+    """
+    batch = _stack(samples, allocate)
+    batch["inputs"] = {name: x.permute(0, 3, 1, 2) for name, x in batch["inputs"].items()}  # from (B, H, W, C)
     return batch
 
 
-def _channels_first(x: Tensor) -> Tensor:
-    return x.permute(0, 3, 1, 2)  # (B, H, W, C) -> (B, C, H, W)
+def _stack(values: Sequence[Any], allocate: Allocate) -> Any:
+    first = values[0]
+    if isinstance(first, dict):
+        return {name: _stack([value[name] for value in values], allocate) for name in first}
+    if isinstance(first, Tensor):
+        return torch.stack(list(values), out=allocate((len(values), *first.shape), dtype=first.dtype))
+    return list(values)
+
+
+def crop_loader(
+    dataset: Dataset,
+    batch_size: int,
+    sampler: Sampler,
+    num_workers: int,
+    pin_memory: bool = False,
+    persistent: bool = False,
+) -> DataLoader:
+    """Batches of random crops or grid windows.
+
+    Args:
+        dataset: of crops or windows.
+        batch_size: samples a batch.
+        sampler: of their indices.
+        num_workers: processes that read.
+        pin_memory: whether batches are copied to a GPU next.
+        persistent: whether the workers outlive an epoch.
+    """
+    return HandoverLoader(
+        dataset,
+        batch_size,
+        sampler=sampler,
+        num_workers=num_workers,
+        collate_fn=Handover(collate, pin_memory=pin_memory),
+        persistent_workers=persistent and num_workers > 0,
+    )

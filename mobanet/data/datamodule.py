@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from mobanet.data.augment import Augmentation, AugmentationSettings
 from mobanet.data.choices import EvaluationSettings, check_numbers, chosen_modalities, chosen_scaling, chosen_split
-from mobanet.data.crops import GridWindows, RandomCrops, Sampling, collate
+from mobanet.data.crops import GridWindows, RandomCrops, Sampling, crop_loader
 from mobanet.data.description import DataDescription
 from mobanet.data.layout import LabelKind
 from mobanet.data.layouts import FolderSettings, get_layout
@@ -20,7 +20,7 @@ from mobanet.data.preparation.build import build_store, default_store
 from mobanet.data.reading import Sample, TileReader, Window
 from mobanet.data.sampler import CropSampler, ShareSampler, balanced_shares
 from mobanet.data.scaling import Scaling, learn, levels
-from mobanet.data.store import StoredTile, TileStore
+from mobanet.data.store import STORE_FILE, StoredTile, TileStore
 from mobanet.errors import UserError
 
 
@@ -119,9 +119,14 @@ class RasterDataModule(LightningDataModule):
     def prepare_data(self) -> None:
         """Build the tile store where it is absent or a source has changed.
 
+        A finished store is used as it is where the rasters themselves are not at hand.
+
         Raises:
             UserError: for every problem of the rasters, all at once.
         """
+        if not self.root.exists() and (self.store_path / STORE_FILE).is_file():
+            rank_zero_info(f"{self.root} is not there; using the tiles prepared in {self.store_path}")
+            return
         build_store(self.layout, self.root, self.store_path, list(self.modalities), allow_missing=self.allow_missing)
 
     def setup(self, stage: str | None = None) -> None:
@@ -131,6 +136,12 @@ class RasterDataModule(LightningDataModule):
             UserError: when a part of the split has no tile at all, or none with the label rasters asked for.
         """
         store = TileStore(self.store_path)
+        lacking = [name for name in self.modalities if name not in store.modalities]
+        if store.layout != self.layout.name or lacking:
+            raise UserError(
+                f"{self.store_path} was prepared for the layout {store.layout} with {', '.join(store.modalities)}, not "
+                f"for {self.layout.name} with {', '.join(self.modalities)}; give another --data.store."
+            )
         split = self.layout.resolve_split(self.split_name, store.tiles)
         train, validation = split.train, split.validation
         if self.validation == "test":
@@ -208,15 +219,7 @@ class RasterDataModule(LightningDataModule):
 
     def _loader(self, dataset: Any, sampler: Any, batch_size: int, persistent: bool) -> DataLoader:
         cuda = bool(self.trainer and getattr(self.trainer.strategy.root_device, "type", "cpu") == "cuda")
-        return DataLoader(
-            dataset,
-            batch_size,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            collate_fn=collate,
-            pin_memory=cuda,
-            persistent_workers=persistent and self.num_workers > 0,
-        )
+        return crop_loader(dataset, batch_size, sampler, self.num_workers, pin_memory=cuda, persistent=persistent)
 
     def _reader(self, tiles: Sequence[StoredTile], labels: LabelKind, size: int) -> TileReader:
         return TileReader(tiles, {name: len(m.bands) for name, m in self.modalities.items()}, labels, size)
@@ -234,12 +237,18 @@ class RasterDataModule(LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _position(self) -> tuple[int, int]:
-        """The epoch, and how many of its batches are done: not 0 where a run is resumed in the middle of one."""
+        """The epoch, and how many of its batches are done: not 0 where a run is resumed in the middle of one.
+
+        Goes by what is processed: what is completed, Lightning brings up to date some time after restoring it.
+        """
         if not self.trainer:
             return 0, 0
-        progress = self.trainer.fit_loop.epoch_loop.batch_progress
-        done = progress.current.completed
-        return self.trainer.current_epoch, 0 if done >= self.steps_per_epoch else done
+        epochs = self.trainer.fit_loop.epoch_progress.current
+        batches = self.trainer.fit_loop.epoch_loop.batch_progress
+        done = batches.current.processed
+        if batches.is_last_batch or done >= self.steps_per_epoch:
+            return epochs.processed + (epochs.started > epochs.processed), 0
+        return epochs.processed, done
 
     def _present(self, store: TileStore, role: str, names: Sequence[str], labels: LabelKind) -> list[StoredTile]:
         found = [store.tiles[name] for name in names if name in store.tiles]

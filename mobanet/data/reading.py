@@ -12,7 +12,7 @@ from mobanet.data.layout import IGNORE_INDEX, LabelKind
 from mobanet.data.store import StoredTile
 
 _OPEN_MAPS = 128  # below the common limit of 1024 open files, whatever the number of tiles and workers' other files
-_RESIDENT_BYTES = 64 * 2**20
+_RESIDENT_BYTES = 32 * 2**20  # a window's pages are seldom wanted again: half or twice as much takes the same time
 
 
 @dataclass(frozen=True)
@@ -46,19 +46,22 @@ class _Maps:
 
     def __init__(self) -> None:
         self._open: OrderedDict[Path, tuple[mmap.mmap, np.ndarray]] = OrderedDict()
-        self._touched = 0
+        self._touched: set[Path] = set()
+        self._touched_bytes = 0
 
     def array(self, path: Path, rows: int) -> np.ndarray:
         entry = self._open.pop(path, None) or _map(path)
         self._open[path] = entry
         if len(self._open) > _OPEN_MAPS:
             self._open.popitem(last=False)
+        if self._touched_bytes > _RESIDENT_BYTES:
+            for touched in self._touched & self._open.keys():
+                self._open[touched][0].madvise(mmap.MADV_DONTNEED)  # out of this process; the page cache keeps them
+            self._touched.clear()
+            self._touched_bytes = 0
         # the kernel maps pages around each fault, so that a window costs up to its rows at full width
-        self._touched += rows * entry[1].strides[0]
-        if self._touched > _RESIDENT_BYTES:
-            self._touched = 0
-            for mapped, _ in self._open.values():
-                mapped.madvise(mmap.MADV_DONTNEED)  # out of this process; the page cache keeps them
+        self._touched_bytes += rows * entry[1].strides[0]
+        self._touched.add(path)
         return entry[1]
 
 

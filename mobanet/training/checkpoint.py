@@ -1,12 +1,14 @@
-"""Reading checkpoints, and what may differ between one and the run that goes on from it."""
+"""Reading and writing checkpoints, and what may differ between one and the run that goes on from it."""
 
-import pickle
+import io
+import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.errors import UserError
@@ -29,14 +31,48 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise UserError(f"--ckpt_path {path} does not exist; give a file such as runs/…/checkpoints/best.ckpt.")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of a file of any content the unpickler raises anything, a KeyError among them
         raise UserError(
             f"--ckpt_path {path} cannot be read as a checkpoint ({type(error).__name__}); it may be truncated: "
             "take another one of the run."
         ) from error
-    if not isinstance(checkpoint, dict) or not {"state_dict", "hyper_parameters"} <= checkpoint.keys():
+    if not _is_ours(checkpoint):
         raise UserError(f"--ckpt_path {path} is not a checkpoint of a mobanet run; give one that mobanet.fit wrote.")
     return checkpoint
+
+
+def _is_ours(content: Any) -> bool:
+    if not isinstance(content, dict) or "state_dict" not in content:
+        return False
+    settings = content.get("hyper_parameters")
+    return isinstance(settings, dict) and "modalities" in (settings.get("data") or ())
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and then moves it there, so that a full disk or a kill leaves the old one.
+
+    Lightning's own writes to the system's temporary folder first, which may be small, and on another disk: from there a
+    checkpoint is copied over the old one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a file.
+
+        Raises:
+            OSError: when the disk is full; what was written is gone then.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()  # torch would turn the system's complaint into a RuntimeError without its number
+        torch.save(checkpoint, buffer)
+        part = path.with_name(f"{path.name}.part")
+        try:
+            with part.open("wb") as file:
+                file.write(buffer.getbuffer())
+            os.replace(part, path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def check_architecture(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -49,17 +85,40 @@ def check_architecture(saved: Mapping[str, Any], given: Mapping[str, Any]) -> No
     Raises:
         UserError: naming each setting that differs, with both values.
     """
-    old, new = _flat(saved), _flat(given)
-    differences = [
-        f"{_option(key)} is {new.get(key)} here and {old.get(key)} in the checkpoint"
-        for key in sorted(old.keys() | new.keys())
-        if key.split(".")[0] in _ARCHITECTURE and key not in _FREE and old.get(key) != new.get(key)
-    ]
+    differences = []
+    old_names, new_names = (", ".join(m["name"] for m in settings["data"]["modalities"]) for settings in (saved, given))
+    if old_names != new_names:  # all else that differs follows from it
+        differences.append(f"--data.modalities is {new_names} here and {old_names} in the checkpoint")
+    else:
+        old, new = _flat(saved), _flat(given)
+        differences += [
+            f"{_option(key)} is {new.get(key)} here and {old.get(key)} in the checkpoint"
+            for key in sorted(old.keys() | new.keys())
+            if key.split(".")[0] in _ARCHITECTURE and key not in _FREE and old.get(key) != new.get(key)
+        ]
     if differences:
         raise UserError(
             f"the checkpoint belongs to another model: {'; '.join(differences[:4])}"
             f"{f' and {len(differences) - 4} more' if len(differences) > 4 else ''}; use the checkpoint's own settings."
         )
+
+
+def check_trained_parts(checkpoint: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse to resume where other parts were trained.
+
+    Args:
+        checkpoint: to resume from.
+        groups: parameter groups of the run's optimiser.
+
+    Raises:
+        UserError: when the checkpoint's optimiser has other ones.
+    """
+    for state in checkpoint.get("optimizer_states", []):
+        if [len(g["params"]) for g in state["param_groups"]] != [len(g["params"]) for g in groups]:
+            raise UserError(
+                "the checkpoint was trained with other parts frozen; resume with the same --model.backbone.freeze, or "
+                "start a new run."
+            )
 
 
 def adopt_settings(checkpoint: dict[str, Any], given: Mapping[str, Any], fresh: Mapping[str, Any]) -> None:
@@ -80,12 +139,8 @@ def adopt_settings(checkpoint: dict[str, Any], given: Mapping[str, Any], fresh: 
         if key.split(".")[0] not in _ARCHITECTURE and key not in _FREE and key in old and old[key] != new[key]:
             rank_zero_info(f"resuming with {_option(key)} {new[key]} (the checkpoint has {old[key]})")
     groups = fresh["optimizer"].param_groups
+    check_trained_parts(checkpoint, groups)
     for state in checkpoint.get("optimizer_states", []):
-        if [len(g["params"]) for g in state["param_groups"]] != [len(g["params"]) for g in groups]:
-            raise UserError(
-                "the checkpoint was trained with other parts frozen; resume with the same --model.backbone.freeze, or "
-                "start a new run."
-            )
         for old_group, group in zip(state["param_groups"], groups, strict=True):
             old_group["initial_lr"] = group["initial_lr"]
             old_group["weight_decay"] = group["weight_decay"]

@@ -15,7 +15,7 @@ from mobanet.models.backbones import BackboneSettings
 from mobanet.models.base import SegmentationOutput
 from mobanet.models.mobanet import MoBaNet, MoBaNetSettings
 from mobanet.scenarios.masking import MaskingSettings, draw_blocks, mask_blocks
-from mobanet.training.checkpoint import adopt_settings, check_architecture
+from mobanet.training.checkpoint import adopt_settings, check_architecture, check_trained_parts
 from mobanet.training.inputs import ModelBatch, model_batch
 from mobanet.training.losses import auxiliary_loss, segmentation_loss
 from mobanet.training.metrics import Confusion, Scores, scores
@@ -65,6 +65,7 @@ class SegmentationModule(LightningModule):
         restored: bool = False,
     ) -> None:
         super().__init__()
+        _check_rates(lr=lr, backbone_lr=backbone_lr, weight_decay=weight_decay, auxiliary_weight=auxiliary_weight)
         # a checkpoint hands plain dicts back
         self.data = data if isinstance(data, DataDescription) else DataDescription.from_plain(data)
         backbone = _revived(BackboneSettings, backbone)
@@ -128,7 +129,7 @@ class SegmentationModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW, with warm-up and cosine over the trainer's epochs or steps."""
-        groups = parameter_groups(self.network.named_parameters(), self.lr, self.backbone_lr, self.weight_decay)
+        groups = self._parameter_groups()
         if not groups:
             raise UserError("nothing in this model can be trained; set --model.backbone.freeze false.")
         optimizer = adamw(groups)
@@ -141,6 +142,9 @@ class SegmentationModule(LightningModule):
         warmup = min(warmup, total / 5) if warmup >= total else warmup
         scheduler = warmup_cosine(optimizer, warmup, total, self.schedule.min_lr)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.schedule.every}}
+
+    def _parameter_groups(self) -> list[dict]:
+        return parameter_groups(self.network.named_parameters(), self.lr, self.backbone_lr, self.weight_decay)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Scale and standardise on the device."""
@@ -218,9 +222,9 @@ class SegmentationModule(LightningModule):
     def _evaluate(self, batch: ModelBatch, prefix: str) -> list[Strip]:
         logits = self.network(batch.inputs, batch.available, auxiliary=False).logits.float()
         counted = sum(1 for tile in batch.tiles if tile)
-        if counted:
-            loss = segmentation_loss(logits, batch.label)
-            self.log(f"{prefix}/loss", loss, on_epoch=True, sync_dist=False, batch_size=counted)
+        # logged by every rank, also one that has nothing but windows that count nowhere: the mean is over all ranks
+        loss = segmentation_loss(logits, batch.label)
+        self.log(f"{prefix}/loss", loss, on_epoch=True, sync_dist=True, batch_size=counted)
         windows, extents = batch.windows.tolist(), batch.extents.tolist()
         strips = []
         for i, tile in enumerate(batch.tiles):
@@ -266,6 +270,15 @@ class SegmentationModule(LightningModule):
         """
         check_architecture(checkpoint["hyper_parameters"], self.hparams)
 
+    def check_resumable(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse to train on from a checkpoint in which other parts were trained.
+
+        Raises:
+            UserError: when that is so, or the architecture is another.
+        """
+        self.check_checkpoint(checkpoint)
+        check_trained_parts(checkpoint, self._parameter_groups())
+
     def _class_weights(self, given: list[float] | None) -> Tensor | None:
         if given is None:
             return None
@@ -275,7 +288,15 @@ class SegmentationModule(LightningModule):
                 f"--model.class_weights has {len(given)} numbers for {len(classes)} classes; give one for each of "
                 f"{', '.join(classes.names)}."
             )
+        if min(given) < 0 or max(given) <= 0:
+            raise UserError(f"--model.class_weights is {given}; give numbers of at least 0, one of them above it.")
         return torch.tensor(given, dtype=torch.float32)
+
+
+def _check_rates(**values: float | None) -> None:
+    for option, value in values.items():
+        if value is not None and not 0 <= value < float("inf"):
+            raise UserError(f"--model.{option} is {value}; give a number of at least 0.")
 
 
 def _revived(kind: type, value: Any) -> Any:

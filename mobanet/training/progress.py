@@ -20,6 +20,7 @@ class PlainProgress(ProgressBar):
         self.seconds = seconds
         self._enabled = True
         self._last = self._start = 0.0
+        self._first: int | None = None
 
     def disable(self) -> None:
         """Say nothing."""
@@ -29,10 +30,14 @@ class PlainProgress(ProgressBar):
         """Speak again."""
         self._enabled = True
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock: an epoch that a run is resumed in the middle of has no start of its own."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock of the epoch."""
         self._start = self._last = time.monotonic()
-        self._first: int | None = None  # not 0 where a run is resumed in the middle of an epoch
+        self._first = None  # not 0 where a run is resumed in the middle of an epoch
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -52,10 +52,12 @@ def wandb_logger(tracking: Tracking, folder: Path, experiment: str) -> Logger | 
 
     os.environ["WANDB_SILENT"] = "true"
     folder.mkdir(parents=True, exist_ok=True)
-    return WandbLogger(
+    logger = WandbLogger(
         name=f"{experiment}/{folder.name}",
         project=os.environ.get("WANDB_PROJECT", "mobanet"),
         save_dir=str(folder),
         offline=tracking == "offline",
         log_model=False,
     )
+    getattr(logger, "_wandb_init", {}).pop("anonymous", None)  # Lightning hands it on unset; wandb warns that it is old
+    return logger

@@ -45,7 +45,8 @@ def _build(job: Job, stored: StoredTile | None, products: Products) -> Outcome:
         try:
             product = (products.label if is_label(name) else products.modality)(name, grid, stamps[name])
         except UserError as error:
-            problems.append(_clause(error))
+            if _clause(error) not in problems:  # two modalities may share a file
+                problems.append(_clause(error))
             continue
         for array, values in product.arrays.items():
             target = job.folder / f"{array}.npy"

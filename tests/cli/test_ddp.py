@@ -1,0 +1,133 @@
+"""Two processes on the CPU: one run, every pixel counted once, nothing that hangs, nobody left behind."""
+
+import shutil
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobanet.cli import main
+from mobanet.training.checkpoint import read_checkpoint
+from tests.cli.conftest import Ended, leftovers, start, wait
+from tests.cli.test_fit_and_test import rows
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+
+TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
+
+
+def ended_alone(process) -> Ended:
+    """The end of a command, of whose processes none lives on: all of them share its group."""
+    ended = wait(process)
+    deadline = time.monotonic() + 10
+    while living(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)  # Python's own resource tracker ends a moment after its parent
+    assert living(process.pid) == []
+    return ended
+
+
+def living(group):
+    """Ids of the processes of a group that have not ended; one that nobody waits for remains as a zombie."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, member_of = path.read_text().rpartition(")")[2].split()[:3]
+            if int(member_of) == group and state != "Z":
+                found.append(path.parent.name)
+    return found
+
+
+def matrix(path):
+    return np.loadtxt(path, delimiter=",", skiprows=1, usecols=range(1, 7), dtype=int)
+
+
+@pytest.fixture(scope="module")
+def pair(small, tmp_path_factory):
+    """A folder in which two processes have trained around a frozen backbone for an epoch."""
+    folder = tmp_path_factory.mktemp("pair")
+    words = ("--experiment", str(small), *TWO, "--wandb", "off", "--trainer.max_epochs", "1")
+    words += ("--model.backbone.freeze", "true", "--model.network.placement", "block")
+    ended = ended_alone(start("mobanet.fit", *words, folder=folder))
+    assert ended.code == 0, ended.err
+    return folder, ended
+
+
+def run_of(folder):
+    (run,) = (folder / "runs/small").iterdir()
+    return run
+
+
+def test_two_processes_make_one_run(pair):
+    folder, ended = pair
+    run = run_of(folder)
+    names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert {"config.yaml", "log.txt", "metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt"} <= names
+    assert leftovers(folder) == []
+    assert [row["step"] for row in rows(run / "metrics.csv")] == ["0", "1"]
+    lines = ended.err.splitlines()
+    for start_ in ("train: 4 of the 20", "streams ", "parameters ", "epoch 1/1", "the run is in"):
+        assert len([line for line in lines if line.startswith(start_)]) == 1
+    assert "sync_dist" not in ended.err
+    assert "find_unused_parameters" not in ended.err
+    assert "frozen" in ended.err
+    checkpoint = read_checkpoint(run / "checkpoints/last.ckpt")
+    assert checkpoint["hyper_parameters"]["network"]["placement"] == "block"
+    assert checkpoint["global_step"] == 2
+    validated = matrix(run / "validation_confusion.csv")
+    assert 0 < validated.sum() <= 160 * 160  # one tile for two processes, counted once
+    assert 0 < float(rows(run / "metrics.csv")[-1]["val/loss"]) < 10
+
+
+def test_torchrun_resumes_and_two_processes_count_as_one_does(pair, prepared, command, tmp_path):
+    folder = shutil.copytree(pair[0], tmp_path / "folder")
+    last = run_of(folder) / "checkpoints/last.ckpt"
+    # without the dashes torchrun takes --run for one of its own options, cut short
+    words = ("--standalone", "--nproc_per_node", "2", "-m", "--", "mobanet.fit", "--run", str(run_of(folder)))
+    words += ("--ckpt_path", str(last), "--trainer.max_epochs", "2", "--wandb", "off")
+    ended = ended_alone(start("torch.distributed.run", *words, folder=folder))
+    assert ended.code == 0, ended.err
+    assert ended.err.count("the run is in") == 1
+    assert read_checkpoint(last)["global_step"] == 4
+    assert [row["step"] for row in rows(run_of(folder) / "metrics.csv")] == ["0", "1", "2", "3"]
+    assert sorted(path.name for path in folder.iterdir()) == ["runs"]
+
+    # three test tiles for two processes: copies of the city's other tiles under names of the split's test list
+    more = tmp_path / "more"
+    shutil.copytree(prepared, more, ignore=shutil.ignore_patterns("mobanet_store", ".mobanet*"))
+    for old, new in (("2_10", "2_14"), ("3_11", "3_13")):
+        padded = [(f"{name[0]:0>2}_{name[2:]}", name) for name in (old, new)]
+        for path in [path for path in more.rglob("*.*") if old in path.name or padded[0][0] in path.name]:
+            shutil.copy(path, path.with_name(path.name.replace(padded[0][0], padded[1][0]).replace(old, new)))
+    given = ["--ckpt_path", str(last), "--data.root", str(more), "--data.evaluation.test_stride", "32"]
+    ended = ended_alone(start("mobanet.test", *given, "--run", "two", folder=folder))
+    assert ended.code == 0, ended.err
+    assert "split paper, 3 test tiles" in ended.err
+    alone = ["--trainer.devices", "1", "--trainer.strategy", "auto", "--run", str(folder / "one")]
+    assert command(main, "test", [*given, *alone]).code == 0
+    two, one = (matrix(folder / name / "test/test_confusion.csv") for name in ("two", "one"))
+    assert two.sum() == one.sum() > 160 * 160
+    assert (two.sum(1) == one.sum(1)).all()
+    # windows meet in other batches there, whose sums may round differently: a handful of ties at most
+    assert np.abs(two - one).sum() <= 6
+    assert (folder / "two/test/predictions.png").stat().st_size > 10_000
+
+
+def test_a_mistake_in_the_data_is_told_before_the_other_process_is_there(fit, broken, tmp_path):
+    (broken / "1_DSM/dsm_potsdam_03_10.tif").unlink()
+    assert "tile 3_10 has no dsm" in fit(*TWO, "--data.root", str(broken)).sentence()
+    assert not (tmp_path / "run").exists()
+
+
+def test_when_only_the_first_process_fails_the_other_ends_too(small, tmp_path):
+    words = ("--experiment", str(small), *TWO, "--wandb", "off", "--run", "run")
+    (tmp_path / "run/checkpoints/last.ckpt").mkdir(parents=True)  # a folder where the first process writes a file
+    words += ("--trainer.max_epochs", "1", "--model.backbone.freeze", "true")  # stages, in the other tests blocks
+    ended = ended_alone(start("mobanet.fit", *words, folder=tmp_path))
+    assert ended.code == 2, ended.err
+    assert "epoch 1/1" in ended.err
+    assert ended.err.count("error: ") == 1
+    assert "last.ckpt cannot be used" in ended.err
+    assert "Traceback" not in ended.err
