@@ -97,16 +97,16 @@ class MobanetCLI(LightningCLI):
         parser.add_argument("--monitor", type=str, default="val/miou", help="metric by which the best epoch is kept")
         parser.add_argument("--monitor_mode", type=Literal["max", "min"], default="max", help="which way is better")
         parser.add_argument("--experiment", type=str | None, default=None, help="name of an experiment, or a YAML file")
-        parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
-        parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
         parser.link_arguments("data.description", "model.data", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the resolved words; the process's own are only where they came from."""
         self.config = parser.parse_args(args)
         seed = self.config.seed_everything
-        if not 0 <= int(seed) < 2**32:
-            raise UserError(f"--seed_everything is {seed}; give a number from 0 to {2**32 - 1}.")
+        if isinstance(seed, bool) or not 0 <= seed < 2**32:
+            raise UserError(f"--seed_everything is {str(seed).lower()}; give a number from 0 to {2**32 - 1}.")
 
     def before_instantiate_classes(self) -> None:
         """Settle the model, if there is a checkpoint, and the run folder."""
@@ -287,10 +287,6 @@ def _end_children(trainer: Trainer) -> None:
     launcher = trainer.strategy.launcher
     if isinstance(launcher, _SubprocessScriptLauncher):
         launcher.kill(signal.SIGKILL)
-
-
-def _seed(value: bool | int) -> int:
-    return 42 if isinstance(value, bool) else value
 
 
 def _check_writable(folder: Path) -> None:

@@ -209,9 +209,7 @@ def test_a_finished_store_needs_stat_calls_only(potsdam, root, monkeypatch):
     build_store(potsdam, root, workers=1)
     monkeypatch.setattr("mobanet.data.preparation.build.FileLock", None)
     monkeypatch.setattr("mobanet.data.sources.rasters.opened", None)
-    start = time.perf_counter()
     assert len(build_store(potsdam, root).tiles) == 36
-    assert time.perf_counter() - start < 1
 
 
 def test_store_can_be_used_without_its_sources(potsdam, root, tmp_path):

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import huggingface_hub
 import pytest
@@ -132,10 +131,8 @@ def test_without_network_the_message_names_the_ways_out(offline, monkeypatch, tm
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     if not offline:  # a port where nobody listens
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    started = time.monotonic()
     with pytest.raises(UserError, match=r"--model\.backbone\.checkpoint FILE.*--model\.backbone\.pretrained false"):
         build_backbone(BackboneSettings())
-    assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
