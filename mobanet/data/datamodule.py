@@ -103,11 +103,12 @@ class RasterDataModule(LightningDataModule):
 
     def protocol(self, stage: Literal["validation", "test"]) -> dict[str, str]:
         """How the figures of a stage come about, in words, for every table and file they stand in."""
-        tiles = "test tiles" if stage == "test" or self.validation == "test" else "held-out training tiles"
+        kind = "test" if stage == "test" or self.validation == "test" else "held-out training"
+        count = len(self._roles.get(stage, ()))
         stride = self.evaluation.stride(stage, self.crop)
         averaged = self.layout.classes.averaged
         return {
-            "data": f"{self.layout.name}, split {self.split_name}, {len(self._roles.get(stage, ()))} {tiles}",
+            "data": f"{self.layout.name}, split {self.split_name}, {count} {kind} tile{'' if count == 1 else 's'}",
             "labels": f"{self.evaluation.labels}; ignored pixels count nowhere",
             "windows": f"{self.evaluation.size(self.crop)} pixels, stride {stride}, logits summed",
             "mean F1 and mIoU": f"over {len(averaged)} of {len(self.layout.classes)} classes ({', '.join(averaged)})",
