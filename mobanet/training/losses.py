@@ -24,11 +24,11 @@ def segmentation_loss(logits: Tensor, label: Tensor, weight: Tensor | None = Non
     total = functional.cross_entropy(logits.float(), label, weight, ignore_index=IGNORE_INDEX, reduction="sum")
     counts = label != IGNORE_INDEX
     if weight is None:
-        norm = counts.sum().to(total.dtype)
+        norm = counts.sum().to(total.dtype).clamp(min=1)
     else:
-        norm = weight[torch.where(counts, label, 0)].masked_fill(~counts, 0).sum().to(total.dtype)
-    # the sum over no pixel is 0 and attached; only its division by 0 has to be kept off
-    return total / norm.clamp(min=torch.finfo(total.dtype).tiny) if weight is not None else total / norm.clamp(min=1)
+        own = weight[torch.where(counts, label, 0)].masked_fill(~counts, 0)  # (B, H, W), the weight of each pixel
+        norm = own.sum().to(total.dtype).clamp(min=torch.finfo(total.dtype).tiny)
+    return total / norm  # over no pixel: 0 / least, which is 0 and attached
 
 
 def hard_pixels(logits: Tensor, label: Tensor) -> Tensor:
