@@ -233,13 +233,13 @@ def test_a_test_takes_all_from_the_run_folder_and_writes_what_it_found(command, 
     text = "\n".join(said(ended))
     assert f"{100 * found['miou']:.2f}" in text
     for part in (
-        "split paper, 1 test tiles",
+        "split paper, 1 test tile\n",
         "eroded; ignored pixels count nowhere",
         "over 5 of 6 classes",
         "64 pixels",
     ):
         assert part in text
-    assert found["protocol"]["data"] == "potsdam, split paper, 1 test tiles"
+    assert found["protocol"]["data"] == "potsdam, split paper, 1 test tile"
 
     picture = np.asarray(Image.open(run / "test/predictions.png").convert("RGB"))
     assert min(picture.shape[:2]) > 200
