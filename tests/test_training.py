@@ -141,6 +141,16 @@ def test_gradient_accumulation_masking_and_bf16_run(make_data, make_module, make
     assert {p.dtype for p in module.network.parameters()} == {torch.float32}
 
 
+def test_a_warmup_longer_than_the_run_is_shortened_and_said(make_data, make_module, make_trainer, caplog):
+    with caplog.at_level("INFO"):
+        module = fitted(make_data, make_module, make_trainer, {"max_epochs": 2}, {"lr": 1e-3})
+    assert "the warm-up of 5 epochs is no shorter than the run" in caplog.text
+    # 2 epochs, a warm-up of 0.4 of one: the first epoch already has the full rate, the cosine ends at the floor
+    scheduler = module.lr_schedulers()
+    assert scheduler.base_lrs[0] == 1e-3
+    assert [scheduler.lr_lambdas[0](step) for step in (0, 2)] == pytest.approx([1.0, 1e-3])
+
+
 def test_masking_draws_differ_by_step_and_rank_only(make_data, make_module, make_trainer):
     data = make_data()
     module = make_module(data)

@@ -1,11 +1,12 @@
 """The LightningModule: MoBaNet with its masking, losses, optimiser and evaluation by sliding windows."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from mobanet.data.description import DataDescription
@@ -138,8 +139,12 @@ class SegmentationModule(LightningModule):
         per_epoch = max(steps / epochs, 1.0) if epochs else float(self.trainer.num_training_batches)
         total = steps if self.schedule.every == "step" else steps / per_epoch
         warmup = self.schedule.warmup_epochs * (per_epoch if self.schedule.every == "step" else 1.0)
-        # a run shorter than the warm-up still reaches its learning rate, a fifth of the way through
-        warmup = min(warmup, total / 5) if warmup >= total else warmup
+        if warmup >= total:  # the run would end before it has reached its learning rate
+            warmup = total / 5
+            rank_zero_info(
+                f"the warm-up of {self.schedule.warmup_epochs:g} epochs is no shorter than the run; it takes the first "
+                "fifth instead (--model.schedule.warmup_epochs)"
+            )
         scheduler = warmup_cosine(optimizer, warmup, total, self.schedule.min_lr)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.schedule.every}}
 
@@ -302,7 +307,7 @@ def _check_rates(**values: float | None) -> None:
 def _revived(kind: type, value: Any) -> Any:
     if is_dataclass(value):
         return value
-    return kind(**{f.name: value[f.name] for f in fields(kind) if f.name in value})
+    return kind(**value)
 
 
 def _without_weights(backbone: BackboneSettings) -> BackboneSettings:
