@@ -85,6 +85,7 @@ def small_experiment(root):
                 "options": dict(TINY),
             },
             "streams": {"optical": ["rgb", "ir"], "elevation": ["dsm"]},
+            "schedule": {"warmup_epochs": 0.4},  # the default is longer than the run, which would be announced
         },
     }
 
