@@ -8,7 +8,8 @@ from mobanet import __version__
 
 _COMMANDS = {
     "fit": "train a model: mobanet fit --experiment NAME",
-    "test": "evaluate a checkpoint on the test tiles",
+    "test": "evaluate a checkpoint on the test tiles, in every scenario",
+    "scores": "measure how far each scenario moves a checkpoint's latent",
     "prepare": "turn rasters or archives into the tile store",
     "check": "list tiles, shapes, values and problems, and draw a contact sheet",
     "synthesize": "write a synthetic city under a data set's own file names",
@@ -31,8 +32,8 @@ def main() -> None:
         print(f"error: {words[0]} is not a command{hint} The commands are {', '.join(_COMMANDS)}.", file=sys.stderr)
         sys.exit(2)
     # the processes of a distributed run are started with the same words
-    if words[0] in ("fit", "test"):
-        from mobanet.cli import main as run
+    if words[0] in ("fit", "test", "scores"):
+        from mobanet.commands import main as run
 
         run(words[0], words[1:])
     else:

@@ -1,15 +1,11 @@
-"""The command line of fit and test: a LightningCLI with experiments by name, run folders and plain errors."""
+"""The command line of fit, test and scores: a LightningCLI with experiments by name, run folders, plain errors."""
 
 import os
-import re
-import signal
 import sys
 from collections.abc import Sequence
-from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-import torch
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
@@ -17,20 +13,20 @@ from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.sources.catalogue import check_root
 from mobanet.data.store import STORE_FILE, default_store
-from mobanet.entry import one_sentence
 from mobanet.errors import UserError
 from mobanet.experiment import CONFIG_FILE, choose_run_folder, resolve, take
 from mobanet.parser_errors import plain_parser_message
+from mobanet.scenarios.callback import ScenarioSampling
+from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.training.checkpoint import WholeFiles, read_checkpoint
 from mobanet.training.csv_log import MetricsCSV
 from mobanet.training.figures import PredictionFigure
-from mobanet.training.messages import collected, quieten, told_once, trainer_error, write_log
+from mobanet.training.messages import trainer_error
 from mobanet.training.module import SegmentationModule
 from mobanet.training.monitor import MonitorCheck
 from mobanet.training.progress import PlainProgress
@@ -51,18 +47,19 @@ class MobanetCLI(LightningCLI):
     """Parses, instantiates, and knows the run folder.
 
     Args:
-        command: `fit` or `test`.
+        command: `fit`, `test` or `scores`.
         words: the command line behind the program's name.
     """
 
     def __init__(self, command: str, words: Sequence[str]) -> None:
         self.command = command
         self.checkpoint: dict[str, Any] | None = None
+        self.initial: dict[str, Any] | None = None
         path, _ = take(words, "--ckpt_path")
         if path:
             self.checkpoint = read_checkpoint(path)  # before what the parser has to say about its run's configuration
-        elif command == "test" and not any(word.split("=")[0] in _WITHOUT_CHECKPOINT for word in words):
-            raise UserError(_NO_CHECKPOINT)
+        elif command != "fit" and not any(word.split("=")[0] in _WITHOUT_CHECKPOINT for word in words):
+            raise UserError(_NO_CHECKPOINT.format(command))
         line = resolve(words)
         self.experiment = line.experiment
         self.given_words = list(words)
@@ -97,6 +94,10 @@ class MobanetCLI(LightningCLI):
         parser.add_argument("--monitor", type=str, default="val/miou", help="metric by which the best epoch is kept")
         parser.add_argument("--monitor_mode", type=Literal["max", "min"], default="max", help="which way is better")
         parser.add_argument("--experiment", type=str | None, default=None, help="name of an experiment, or a YAML file")
+        parser.add_argument("--init_from", type=str | None, default=None, help=_INIT_HELP)
+        if self.command == "scores":
+            parser.add_argument("--output", type=str | None, default=None, help=_OUTPUT_HELP)
+        parser.add_class_arguments(ScenarioSettings, "scenarios")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
         parser.link_arguments("data.description", "model.data", apply_on="instantiate")
@@ -113,11 +114,16 @@ class MobanetCLI(LightningCLI):
         path = self.config.ckpt_path
         if path and self.checkpoint is None:  # named in a configuration file
             self.checkpoint = read_checkpoint(path)
-        if self.command == "test":
+        if self.command != "fit":
             if self.checkpoint is None:
-                raise UserError(_NO_CHECKPOINT)
+                raise UserError(_NO_CHECKPOINT.format(self.command))
             self._model_from_checkpoint(self.checkpoint["hyper_parameters"])
         elif self.checkpoint is not None:
+            if any(word.split("=")[0] == "--init_from" for word in self.given_words):
+                raise UserError("--ckpt_path goes on with a run and --init_from begins a new one; give one of them.")
+            self.config.model.restored = True
+        elif self.config.init_from:
+            self.initial = read_checkpoint(self.config.init_from, "--init_from")
             self.config.model.restored = True
         self.folder = choose_run_folder(self.config.run, self.experiment, path)
         _check_writable(self.folder)
@@ -126,7 +132,7 @@ class MobanetCLI(LightningCLI):
             check_root(root)  # before pretrained weights are fetched
 
     def _model_from_checkpoint(self, saved: dict[str, Any]) -> None:
-        """A test takes the model as the checkpoint has it; an option that says otherwise is refused."""
+        """Take the model as the checkpoint has it; an option that says otherwise is refused."""
         names, given = [m["name"] for m in saved["data"]["modalities"]], self.config.data.modalities
         if isinstance(given, str):
             given = given.replace(" ", "").split(",")
@@ -145,6 +151,8 @@ class MobanetCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the run folder's loggers and callbacks to those of the configuration."""
         config = self.config_init["trainer"]
+        if self.command == "scores":  # so little to compute that other processes are not worth their start
+            config.devices, config.num_nodes, config.strategy, config.logger = 1, 1, "auto", False
         config["callbacks"] = [*(config.get("callbacks") or []), *self._callbacks(config)]
         config["default_root_dir"] = config.get("default_root_dir") or str(self.folder)
         fast = bool(config.get("fast_dev_run"))
@@ -163,9 +171,13 @@ class MobanetCLI(LightningCLI):
     def _callbacks(self, config: Namespace) -> list[Callback]:
         results = self.folder / "test" if self.command == "test" else self.folder
         callbacks: list[Callback] = [RunSummary()]
+        settings: ScenarioSettings = self.config_init["scenarios"]
         if config.get("enable_progress_bar") is not False:
             callbacks.append(TQDMProgressBar() if sys.stderr.isatty() else PlainProgress())
-        if config.get("fast_dev_run"):  # leaves nothing behind
+        if self.command == "fit":
+            self.sampling = ScenarioSampling(settings, None if config.get("fast_dev_run") else self.folder)
+            callbacks.append(self.sampling)
+        if config.get("fast_dev_run") or self.command == "scores":  # leaves nothing behind
             return callbacks
         callbacks.append(ResultFiles(results))
         if self.command == "test":
@@ -180,7 +192,7 @@ class MobanetCLI(LightningCLI):
         return [*callbacks, best, last]
 
     def _loggers(self) -> list[Any]:
-        if self.command == "test":
+        if self.command != "fit":
             return []
         first_step = self.checkpoint.get("global_step", 0) if self.checkpoint else None
         loggers = [MetricsCSV(self.folder, first_step)]
@@ -200,95 +212,6 @@ class MobanetCLI(LightningCLI):
             os.replace(part, self.folder / CONFIG_FILE)
 
 
-def main(command: str, words: Sequence[str] | None = None) -> None:
-    """Run `fit` or `test`.
-
-    Args:
-        command: which.
-        words: the command line behind the program's name; None for this process's.
-    """
-    words = sys.argv[1:] if words is None else list(words)
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    quieten()
-    with one_sentence(), collected() as said:
-        with told_once():
-            cli = MobanetCLI(command, words)
-            _prepare(cli)
-        try:
-            (_fit if command == "fit" else _test)(cli, said)
-        except BaseException as error:
-            _end_children(cli.trainer)
-            if isinstance(error, torch.OutOfMemoryError):
-                raise UserError(
-                    f"the GPU's memory is full ({str(error).split('.')[0]}); lower --data.batch_size and raise "
-                    "--trainer.accumulate_grad_batches by the same factor, or set --trainer.precision bf16-mixed."
-                ) from error
-            if isinstance(error, MisconfigurationException):
-                raise trainer_error(error, dict(cli.config_init["trainer"].items())) from error
-            if isinstance(error, RuntimeError) and re.match(r"DataLoader worker .* (killed|exited)", str(error)):
-                raise UserError(
-                    "a process that reads crops was killed, most likely for lack of memory or of shared memory; lower "
-                    "--data.num_workers (0 reads in the training process itself)."
-                ) from error
-            raise
-
-
-def _prepare(cli: MobanetCLI) -> None:
-    """All that can be known to go wrong, before other processes are started and a run folder is written."""
-    stage = "fit" if cli.command == "fit" else "test"
-    cli.datamodule.prepare_data()
-    cli.datamodule.setup(stage)
-    if stage == "test":
-        cli.model.check_checkpoint(cli.checkpoint)
-        return
-    if cli.checkpoint is not None:
-        cli.model.check_resumable(cli.checkpoint)
-    size, steps = cli.datamodule.batch_size, cli.datamodule.steps_per_epoch
-    if size == 1:
-        raise UserError(
-            "--data.batch_size is 1, and batch normalisation cannot train on a single sample: set it to 2 or more."
-        )
-    trainer = cli.config_init["trainer"]
-    interval = trainer.get("val_check_interval")
-    if isinstance(interval, int) and interval > steps and trainer.get("check_val_every_n_epoch") is not None:
-        raise UserError(
-            f"--trainer.val_check_interval is {interval}, more than the {steps} steps of an epoch; give at most "
-            f"{steps}, or set --trainer.check_val_every_n_epoch null."
-        )
-
-
-def _fit(cli: MobanetCLI, said: MemoryHandler) -> None:
-    leaves = not cli.config_init["trainer"].get("fast_dev_run")
-    path = cli.config.ckpt_path
-    if leaves and rank_zero_only.rank == 0:
-        cli.write_config()
-        write_log(said, cli.folder)
-    begun = cli.checkpoint.get("global_step") if cli.checkpoint else None
-    cli.checkpoint = None  # Lightning reads it once more
-    cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=path, weights_only=True)
-    if begun is not None and cli.trainer.global_step == begun:
-        rank_zero_info(
-            f"nothing was left to train: {path} has reached --trainer.max_epochs {cli.trainer.max_epochs} or "
-            f"--trainer.max_steps {cli.trainer.max_steps}; raise it to go on"
-        )
-    if leaves:
-        rank_zero_info(f"the run is in {cli.folder}")
-
-
-def _test(cli: MobanetCLI, said: MemoryHandler) -> None:
-    cli.checkpoint = None
-    cli.trainer.test(
-        cli.model, datamodule=cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True, verbose=False
-    )
-
-
-def _end_children(trainer: Trainer) -> None:
-    """The processes of a distributed run would wait for one that failed."""
-    launcher = trainer.strategy.launcher
-    if isinstance(launcher, _SubprocessScriptLauncher):
-        launcher.kill(signal.SIGKILL)
-
-
 def _check_writable(folder: Path) -> None:
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
@@ -300,13 +223,18 @@ def _conflict(option: str, given: Any, saved: Any) -> UserError:
 
 
 _WITHOUT_CHECKPOINT = ("-h", "--help", "--print_config", "--config", "-c")
-_NO_CHECKPOINT = "mobanet.test needs --ckpt_path FILE, such as runs/…/checkpoints/best.ckpt."
+_NO_CHECKPOINT = "mobanet.{} needs --ckpt_path FILE, such as runs/…/checkpoints/best.ckpt."
 _DESCRIPTIONS = {
     "fit": "Train a model on multimodal rasters. Start from --experiment NAME and override any setting.",
-    "test": "Evaluate a checkpoint on the test tiles. The model comes from the checkpoint.",
+    "test": "Evaluate a checkpoint on the test tiles, in every scenario. The model comes from the checkpoint.",
+    "scores": "Measure on training windows how far each scenario moves a checkpoint's latent, and write what latent "
+    "sampling makes of it: probabilities for --scenarios.strategy fixed.",
 }
-_USAGE = {"fit": "--experiment NAME", "test": "--ckpt_path FILE"}
+_USAGE = {"fit": "--experiment NAME", "test": "--ckpt_path FILE", "scores": "--ckpt_path FILE"}
 _CKPT_HELP = {
     "fit": "checkpoint to resume from; options given here win over those in it",
     "test": "checkpoint to evaluate",
+    "scores": "checkpoint to measure",
 }
+_INIT_HELP = "checkpoint whose weights and scaling a new run begins with; everything else starts afresh"
+_OUTPUT_HELP = "JSON file to write; null for scenario_scores.json in the checkpoint's run folder"

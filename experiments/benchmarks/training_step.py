@@ -8,24 +8,24 @@ blocks by itself, as a loop over the streams does. `bare backbone` is timm's own
 the time. The variants take turns within each round, and ratios are medians over rounds.
 """
 
-import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
+from steps import parsed, timed, training
 from torch import Tensor
 
 from mobanet.models.backbones import NUM_STAGES, BackboneSettings
 from mobanet.models.mobanet import MoBaNet
 from mobanet.models.pyramid import Stages
-from mobanet.training.losses import auxiliary_loss, segmentation_loss
 
 
 class TwoPasses(MoBaNet):
     """MoBaNet with a loop over the streams where the package has one batch of both."""
 
-    def encode(self, inputs: dict[str, Tensor], stream_stages: int = NUM_STAGES) -> Stages:
+    def encode(
+        self, inputs: dict[str, Tensor], available: Tensor | None = None, stream_stages: int = NUM_STAGES
+    ) -> Stages:
         """Everything before the decoder, one stream after the other through the blocks."""
         backbone = self.backbone
         embedded = [embed(inputs, backbone.patch_kernel, backbone.patch_bias) for embed in self.embeddings]
@@ -49,24 +49,6 @@ class TwoPasses(MoBaNet):
         return self.pyramid(taps, geometry.grid, stream_stages)
 
 
-def trainer(model: MoBaNet, inputs: dict[str, Tensor], label: Tensor, half: bool) -> Callable[[], None]:
-    """A function that runs one whole training step."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-5)
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(label.device.type, torch.bfloat16, enabled=half):
-            output = model(inputs)
-            loss = segmentation_loss(output.logits, label)
-            for value in auxiliary_loss(output.auxiliary, output.logits, label).values():
-                loss = loss + 0.01 * value
-        loss.backward()
-        optimizer.step()
-
-    return step
-
-
 def bare(model: MoBaNet, images: Tensor, half: bool) -> Callable[[], None]:
     """A function that runs the frozen backbone forward and backward to its inputs."""
 
@@ -79,26 +61,9 @@ def bare(model: MoBaNet, images: Tensor, half: bool) -> Callable[[], None]:
     return step
 
 
-def timed(step: Callable[[], None], device: str) -> float:
-    """Seconds of one call."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    step()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backbone", default="vit_small_patch14_dinov2.lvd142m")
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--size", type=int, default=252)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    options = parser.parse_args()
+    options = parsed(__doc__.splitlines()[0], rounds=10)
     torch.manual_seed(0)
     streams = {"optical": {"rgb": 3}, "elevation": {"dsm": 1}}
     backbone = BackboneSettings(options.backbone, pretrained=False, freeze=True)
@@ -116,10 +81,10 @@ def main() -> None:
     label = torch.randint(0, 6, (options.batch, options.size, options.size), device=options.device)
     images = torch.randn(2 * options.batch, *shape[1:], device=options.device, requires_grad=True)
     steps = {
-        "two passes, fp32": trainer(two, inputs, label, half=False),
-        "mobanet, fp32": trainer(one, inputs, label, half=False),
+        "two passes, fp32": training(two, inputs, label, half=False),
+        "mobanet, fp32": training(one, inputs, label, half=False),
         "bare backbone, fp32": bare(one, images, half=False),
-        "mobanet, bf16": trainer(one, inputs, label, half=True),
+        "mobanet, bf16": training(one, inputs, label, half=True),
         "bare backbone, bf16": bare(one, images, half=True),
     }
     times: dict[str, list[float]] = {name: [] for name in steps}

@@ -17,6 +17,7 @@ from mobanet.data.description import DataDescription
 from mobanet.data.layout import LabelKind
 from mobanet.data.layouts import FolderSettings, get_layout
 from mobanet.data.preparation.build import build_store, default_store
+from mobanet.data.probe import ProbeWindows
 from mobanet.data.reading import Sample, TileReader, Window
 from mobanet.data.sampler import CropSampler, ShareSampler, balanced_shares
 from mobanet.data.scaling import Scaling, learn, levels
@@ -93,6 +94,7 @@ class RasterDataModule(LightningDataModule):
         evaluation.check(crop)
         self._roles: dict[str, list[StoredTile]] = {}
         self._learnt: dict[str, np.ndarray] = {}
+        self._restored = False
 
     @property
     def description(self) -> DataDescription:
@@ -167,6 +169,7 @@ class RasterDataModule(LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Scale as the checkpoint's model was trained, whatever tiles are here now."""
         self._learnt = {name: np.array(numbers) for name, numbers in state_dict["scaling"].items()}
+        self._restored = True
 
     def train_dataloader(self) -> DataLoader:
         """Random crops, for as many steps as `steps_per_epoch` says."""
@@ -185,11 +188,23 @@ class RasterDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """Grid windows of the validation tiles."""
-        return self._windows("validation")
+        return self._window_loader("validation")
 
     def test_dataloader(self) -> DataLoader:
         """Grid windows of the test tiles."""
-        return self._windows("test")
+        return self._window_loader("test")
+
+    def windows(self, stage: Literal["validation", "test"]) -> GridWindows:
+        """The windows that a stage evaluates, all of them, whatever the number of ranks."""
+        tiles, window = self._roles[stage], self.evaluation.size(self.crop)
+        reader = self._reader(tiles, self.evaluation.labels, window)
+        return GridWindows(reader, self._levels(tiles), window, self.evaluation.stride(stage, self.crop))
+
+    def probe_windows(self) -> ProbeWindows:
+        """Windows of the training tiles, of a crop's size and without overlap, in a fixed random order."""
+        tiles = self._roles["train"]
+        reader = self._reader(tiles, self.train_labels, self.crop)
+        return ProbeWindows(GridWindows(reader, self._levels(tiles), self.crop, self.crop), self.seed)
 
     def picture(self, tile: str, rows: slice, columns: slice) -> Sample:
         """Part of a test tile as stored, with its label, for figures."""
@@ -200,17 +215,16 @@ class RasterDataModule(LightningDataModule):
     # parts
 
     def _learn(self, training: Sequence[StoredTile]) -> None:
+        if self._restored:
+            return
         self._learnt = {
             name: learn(modality, self.scaling[name], training)
             for name, modality in self.modalities.items()
             if training or self.scaling[name] in ("unit", "minmax")
         }
 
-    def _windows(self, stage: Literal["validation", "test"]) -> DataLoader:
-        tiles = self._roles[stage]
-        window, stride = self.evaluation.size(self.crop), self.evaluation.stride(stage, self.crop)
-        reader = self._reader(tiles, self.evaluation.labels, window)
-        dataset = GridWindows(reader, self._levels(tiles), window, stride)
+    def _window_loader(self, stage: Literal["validation", "test"]) -> DataLoader:
+        dataset = self.windows(stage)
         rank, world = self._rank()
         by_tile = dataset.by_tile()
         # whole tiles, so that a tile's overlapping logits meet on one rank

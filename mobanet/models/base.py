@@ -1,10 +1,13 @@
 """The contract every model meets: inputs by modality and their availability in, logits and latent out."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+
+from mobanet.models.sharing import each_once
 
 
 @dataclass
@@ -45,14 +48,18 @@ def select_available(inputs: dict[str, Tensor], available: Tensor | None) -> dic
     """
     if available is None:
         return inputs
-    batch = next(iter(inputs.values())).shape[0]
-    if available.shape != (batch, len(inputs)):
-        raise ValueError(f"available must have shape ({batch}, {len(inputs)}), got {tuple(available.shape)}")
+    _check_available(inputs, available)
     zero = torch.zeros((), device=available.device)
     return {
         name: torch.where(available[:, column, None, None, None], x, zero.to(x.dtype))
         for column, (name, x) in enumerate(inputs.items())
     }
+
+
+def _check_available(inputs: dict[str, Tensor], available: Tensor) -> None:
+    batch = next(iter(inputs.values())).shape[0]
+    if available.shape != (batch, len(inputs)):
+        raise ValueError(f"available must have shape ({batch}, {len(inputs)}), got {tuple(available.shape)}")
 
 
 class SegmentationModel(nn.Module, ABC):
@@ -83,15 +90,44 @@ class SegmentationModel(nn.Module, ABC):
         Raises:
             ValueError: when modalities, bands or sizes are not those of the model.
         """
-        self._check(inputs)
-        ordered = {name: inputs[name] for name in self.modalities}
-        return self.segment(select_available(ordered, available), self.training if auxiliary is None else auxiliary)
+        ordered = self._order(inputs)
+        auxiliary = self.training if auxiliary is None else auxiliary
+        return self.segment(select_available(ordered, available), available, auxiliary)
+
+    def forward_each(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[SegmentationOutput]:
+        """What `forward(inputs, pattern, auxiliary=False)` gives for each availability pattern, one after the other.
+
+        Meant for evaluation: work that patterns share is done once, so in training they would share random draws too.
+        Equal patterns give the same object; others may differ from `forward` by rounding.
+
+        Args:
+            inputs: as in `forward`.
+            patterns: (B, M) bool each.
+
+        Raises:
+            ValueError: as `forward`.
+        """
+        ordered = self._order(inputs, patterns)
+        return each_once(
+            patterns, lambda distinct: (self(ordered, available, auxiliary=False) for available in distinct)
+        )
+
+    def latents(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[Tensor]:
+        """The latents alone, (B, C, h, w) each, of what `forward_each` gives; without a decoder where a model can."""
+        return (output.latent for output in self.forward_each(inputs, patterns))
 
     @abstractmethod
-    def segment(self, inputs: dict[str, Tensor], auxiliary: bool) -> SegmentationOutput:
-        """Segment inputs in which missing modalities are already zero."""
+    def segment(self, inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool) -> SegmentationOutput:
+        """Segment inputs in which missing modalities are already zero.
 
-    def _check(self, inputs: dict[str, Tensor]) -> None:
+        Args:
+            inputs: by modality, (B, C_m, H, W), in the order of `modalities`.
+            available: (B, M) bool, for models that do more about absence than see zeros; None: everything is there.
+            auxiliary: whether to compute auxiliary logits.
+        """
+
+    def _order(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor] = ()) -> dict[str, Tensor]:
+        """The inputs in the order of `modalities`, checked, and the shapes of availability patterns with them."""
         if inputs.keys() != self.modalities.keys():
             raise ValueError(f"this model takes the modalities {list(self.modalities)}, got {list(inputs)}")
         shapes = {name: tuple(x.shape) for name, x in inputs.items()}
@@ -100,3 +136,7 @@ class SegmentationModel(nn.Module, ABC):
         for name, bands in self.modalities.items():
             if shapes[name][1] != bands:
                 raise ValueError(f"modality {name} has {bands} bands in this model, got {shapes[name][1]}")
+        ordered = {name: inputs[name] for name in self.modalities}
+        for pattern in patterns:
+            _check_available(ordered, pattern)
+        return ordered

@@ -3,11 +3,13 @@
 Paper: arXiv 2603.17705. Re-implemented from the description in the paper and the authors' public release; what each
 part does is said where it stands (cpia.py, dgfm.py, pyramid.py, upernet.py). What differs from the release: several
 modalities may share a stream, the streams run through the blocks as one batch, one-band kernels are summed at run
-time, any image size is taken, and placement, fusion and pyramid are choices independent of the backbone.
+time, any image size is taken, a missing modality may have a learned token, and placement, fusion and pyramid are
+choices independent of the backbone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal, get_args, get_type_hints
 
 import torch
@@ -17,22 +19,22 @@ from torch import Tensor, nn
 from mobanet.errors import UserError
 from mobanet.models.backbone_kinds import build_backbone
 from mobanet.models.backbones import NUM_STAGES, BackboneSettings
-from mobanet.models.base import SegmentationModel, SegmentationOutput, Standardization
+from mobanet.models.base import SegmentationModel, SegmentationOutput, select_available
 from mobanet.models.cpia import CPIA, AdapterCPIA
 from mobanet.models.dgfm import Fusion
+from mobanet.models.flow import Flow, Placement, Step, join_flows, plan_steps
 from mobanet.models.patches import StreamEmbedding
 from mobanet.models.pyramid import Neck, PlainPyramid, ScaledPyramid, Stages
+from mobanet.models.sharing import Held, each_once, pattern_keys
+from mobanet.models.streams import check_streams, find_pretrained, standardize
 from mobanet.models.upernet import AuxiliaryHead, UPerNet, resize
-
-# Three-band images that the pretrained kernel sees as they are, in order of preference.
-PRETRAINED_MODALITIES = ("rgb", "irrg")
 
 
 @dataclass
 class MoBaNetSettings:
     """The trained parts around the backbone; the defaults are the paper's model."""
 
-    placement: Literal["stage", "block", "none"] = "stage"
+    placement: Placement = "stage"
     """Where the streams interact (CPIA): at the start of each stage, in adapters after each block, or nowhere."""
 
     fusion: Fusion = "dgfm"
@@ -40,6 +42,9 @@ class MoBaNetSettings:
 
     pyramid: Literal["plain", "scaled"] = "plain"
     """Maps for the decoder: a tap a stage at patch resolution, or SAM's neck at x4, x2, x1 and x1/2."""
+
+    missing: Literal["zero", "token"] = "zero"
+    """What stands in for a missing modality: zeros, or a learned token a modality, added to the patches it lacks."""
 
     auxiliary_heads: bool = True
     """Give each stream a classifier of its own, for the hard-pixel loss in training."""
@@ -64,7 +69,7 @@ class MoBaNetSettings:
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
-        for name in ("placement", "fusion", "pyramid"):
+        for name in ("placement", "fusion", "pyramid", "missing"):
             choices = get_args(hints[name])
             if getattr(self, name) not in choices:
                 raise UserError(
@@ -107,7 +112,7 @@ class MoBaNet(SegmentationModel):
     ) -> None:
         super().__init__()
         settings = settings or MoBaNetSettings()
-        self.modalities = _check_streams(streams, order)
+        self.modalities = check_streams(streams, order)
         if num_classes < 1:
             raise UserError(f"--model.num_classes is {num_classes}: give the number of classes, at least 1.")
         self.num_classes = num_classes
@@ -115,18 +120,22 @@ class MoBaNet(SegmentationModel):
         self.streams = {stream: tuple(modalities) for stream, modalities in streams.items()}
         self.backbone = build_backbone(backbone)
         optical = "optical" if "optical" in streams else next(iter(streams))
-        borrowed = _find_pretrained(streams[optical])
-        self.standardization = self._standardize(streams[optical]) if backbone.standardize else {}
+        borrowed = find_pretrained(streams[optical])
+        mean, std = self.backbone.mean, self.backbone.std
+        self.standardization = standardize(streams[optical], mean, std) if backbone.standardize else {}
         self.embeddings = nn.ModuleList(
             StreamEmbedding(
                 modalities,
                 borrowed if stream == optical else None,
                 self.backbone.patch_kernel,
                 self.backbone.patch_bias,
+                missing_tokens=settings.missing == "token",
             )
             for stream, modalities in streams.items()
         )
         self.interactions = self._build_interactions()
+        placement = settings.placement if len(self.interactions) else "none"
+        self._alone, self._together = plan_steps(self.backbone.stages, placement, settings.pyramid == "plain")
         names, channels = list(streams), settings.projection_channels
         self.neck: nn.Module | None = None
         self.pyramid: PlainPyramid | ScaledPyramid
@@ -145,67 +154,111 @@ class MoBaNet(SegmentationModel):
         own_neck = settings.pyramid == "scaled" and self.neck is None
         self.backbone.release_unused(borrowed is not None, borrowed is not None, not own_neck, own_neck)
 
-    def segment(self, inputs: dict[str, Tensor], auxiliary: bool) -> SegmentationOutput:
+    def segment(self, inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool) -> SegmentationOutput:
         """Segment inputs in which missing modalities are already zero."""
-        height, width = next(iter(inputs.values())).shape[-2:]
-        heads = self.heads if auxiliary else ()
-        stages = self.encode(inputs, stream_stages=1 if len(heads) else 0)
-        return SegmentationOutput(
-            logits=self._resize(self.decoder(stages.fused), height, width),
-            latent=stages.latent,
-            auxiliary={
-                stream: self._resize(head(stages.streams[stream][0]), height, width)
-                for stream, head in zip(self.streams, heads, strict=False)
-            },
+        stages = self.encode(inputs, available, stream_stages=1 if auxiliary and len(self.heads) else 0)
+        return self._decode(stages, _size(inputs), auxiliary)
+
+    def forward_each(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[SegmentationOutput]:
+        """As in the base; what a stream computes before the streams first interact is shared."""
+        ordered = self._order(inputs, patterns)
+        return each_once(
+            patterns,
+            lambda distinct: (
+                self._decode(stages, _size(ordered), auxiliary=False) for stages in self._encode_each(ordered, distinct)
+            ),
         )
 
-    def encode(self, inputs: dict[str, Tensor], stream_stages: int = NUM_STAGES) -> Stages:
+    def latents(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[Tensor]:
+        """The latents alone of what `forward_each` gives, (B, C, h, w) each; the decoder does not run."""
+        ordered = self._order(inputs, patterns)
+        return each_once(patterns, lambda distinct: (stages.latent for stages in self._encode_each(ordered, distinct)))
+
+    def encode(
+        self, inputs: dict[str, Tensor], available: Tensor | None = None, stream_stages: int = NUM_STAGES
+    ) -> Stages:
         """Everything before the decoder.
 
         Args:
             inputs: by modality, (B, C_m, H, W), missing ones zero; padded right and bottom here, with zeros, to whole
                 patches.
+            available: (B, M) bool, where tokens stand in for what is missing; None: everything is there.
             stream_stages: of how many stages, from the first, the streams' own maps are wanted.
 
         Returns:
             The maps; the latent is (B, C, h, w) at patch resolution, or the coarsest fused map (B, D, ·, ·) where the
             pyramid is scaled or the fusion `se`.
         """
-        backbone, placement = self.backbone, self.settings.placement
-        tokens, geometry = backbone.embed(self._embed(inputs))  # (S·B, P + N, C)
-        taps = []
-        for stage, blocks in enumerate(backbone.stages):
-            if placement == "stage":
-                tokens = self._interact(stage, tokens)
-            for index in blocks:
-                tokens = backbone.block(index, tokens, geometry)
-                if placement == "block":
-                    tokens = self._interact(index, tokens)
-            taps.append(tokens[:, backbone.num_prefix_tokens :])  # (S·B, N, C)
-        if isinstance(self.pyramid, PlainPyramid):
-            return self.pyramid([backbone.normalize(tap) for tap in taps], geometry.grid, stream_stages)
-        if self.neck is None:
-            return self.pyramid(backbone.neck(taps[-1], geometry), stream_stages)
-        maps = backbone.normalize(taps[-1]).unflatten(1, geometry.grid).permute(0, 3, 1, 2)
-        return self.pyramid(self.neck(maps), stream_stages)
+        return self._finish(self._start(range(len(self.embeddings)), inputs, available), stream_stages)
 
-    def _embed(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Pad to whole patches and embed: both streams as one batch (S·B, h, w, C), the first stream first."""
+    def _encode_each(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[Stages]:
+        """Fused maps of each pattern, (B, M) bool; each stream starts once for each pattern of its own modalities."""
+        order = list(self.modalities)
+        columns = [[order.index(name) for name in members] for members in self.streams.values()]
+        keys = pattern_keys(patterns, columns)
+        started: Held[Flow] = Held(chain.from_iterable(keys))
+        for pattern, wanted in zip(patterns, keys, strict=True):
+            new = [stream for stream, key in enumerate(wanted) if key not in started]
+            if new:
+                flow = self._start(new, select_available(inputs, pattern), pattern)
+                for stream, part in zip(new, flow.split(len(new)), strict=True):
+                    started.put(wanted[stream], part)
+            yield self._finish(join_flows([started.take(key) for key in wanted]), stream_stages=0)
+
+    def _start(self, streams: Sequence[int], inputs: dict[str, Tensor], available: Tensor | None) -> Flow:
+        """Pad to whole patches, embed, and run as far as each stream goes by itself, the given streams as one batch."""
         size, backbone = self.backbone.patch_size, self.backbone
-        height, width = next(iter(inputs.values())).shape[-2:]
+        height, width = _size(inputs)
         if height % size or width % size:
             inputs = {name: F.pad(x, (0, -width % size, 0, -height % size)) for name, x in inputs.items()}
-        return torch.cat([embed(inputs, backbone.patch_kernel, backbone.patch_bias) for embed in self.embeddings])
+        there = None if available is None else dict(zip(self.modalities, available.unbind(1), strict=True))
+        patches = [
+            self.embeddings[stream](inputs, backbone.patch_kernel, backbone.patch_bias, there) for stream in streams
+        ]
+        tokens, geometry = backbone.embed(torch.cat(patches))  # (S·B, h, w, C) -> (S·B, P + N, C)
+        return self._run(self._alone, Flow(tokens, geometry))
+
+    def _finish(self, flow: Flow, stream_stages: int) -> Stages:
+        """From where all streams have come by themselves to the maps."""
+        backbone = self.backbone
+        flow = self._run(self._together, flow)
+        if isinstance(self.pyramid, PlainPyramid):
+            return self.pyramid([backbone.normalize(tap) for tap in flow.taps], flow.geometry.grid, stream_stages)
+        if self.neck is None:
+            return self.pyramid(backbone.neck(flow.taps[-1], flow.geometry), stream_stages)
+        maps = backbone.normalize(flow.taps[-1]).unflatten(1, flow.geometry.grid).permute(0, 3, 1, 2)
+        return self.pyramid(self.neck(maps), stream_stages)
+
+    def _run(self, steps: Sequence[Step], flow: Flow) -> Flow:
+        """Take steps through the transformer."""
+        tokens, taps = flow.tokens, list(flow.taps)
+        for step in steps:
+            if step.kind == "block":
+                tokens = self.backbone.block(step.index, tokens, flow.geometry)
+            elif step.kind == "interact":
+                tokens = self._interact(step.index, tokens)
+            else:
+                taps.append(tokens[:, self.backbone.num_prefix_tokens :])  # (S·B, N, C)
+        return Flow(tokens, flow.geometry, tuple(taps))
 
     def _interact(self, index: int, tokens: Tensor) -> Tensor:
         """Add to each stream's patch tokens what its interaction gives: (2·B, P + N, C) -> the same."""
-        if not self.interactions:
-            return tokens
         prefix = self.backbone.num_prefix_tokens
         first, second = tokens[:, prefix:].unflatten(0, (2, -1)).unbind(0)  # two of (B, N, C)
         added = self.interactions[index](first, second).flatten(0, 1)  # (2, B, N, C) -> (2·B, N, C)
         # Padding the sum rather than cutting the tokens keeps the backward pass free of copies of all tokens.
         return tokens + (F.pad(added, (0, 0, prefix, 0)) if prefix else added)
+
+    def _decode(self, stages: Stages, size: tuple[int, int], auxiliary: bool) -> SegmentationOutput:
+        """From the maps to logits at the size of the inputs."""
+        return SegmentationOutput(
+            logits=self._resize(self.decoder(stages.fused), *size),
+            latent=stages.latent,
+            auxiliary={
+                stream: self._resize(head(stages.streams[stream][0]), *size)
+                for stream, head in zip(self.streams, self.heads if auxiliary else (), strict=False)
+            },
+        )
 
     def _resize(self, logits: Tensor, height: int, width: int) -> Tensor:
         """Logits at the padded size, cropped to the image: (B, K, h, w) -> (B, K, H, W), in float32."""
@@ -224,17 +277,6 @@ class MoBaNet(SegmentationModel):
             for _ in range(self.backbone.depth)
         )
 
-    def _standardize(self, optical: Mapping[str, int]) -> dict[str, Standardization]:
-        """What the pretrained kernel expects of each optical modality: three colours as they are, others the means."""
-        mean, std = self.backbone.mean, self.backbone.std
-        plain = (sum(mean) / len(mean), sum(std) / len(std))
-        return {
-            name: Standardization(mean, std)
-            if name in PRETRAINED_MODALITIES and bands == 3
-            else Standardization((plain[0],) * bands, (plain[1],) * bands)
-            for name, bands in optical.items()
-        }
-
     def _check_neck(self, channels: int) -> None:
         neck = self.backbone.neck_channels
         if neck and neck != channels:
@@ -244,36 +286,7 @@ class MoBaNet(SegmentationModel):
             )
 
 
-def _check_streams(streams: Mapping[str, Mapping[str, int]], order: Sequence[str] | None) -> dict[str, int]:
-    """Number of bands by modality over all streams, in order."""
-    if not 1 <= len(streams) <= 2:
-        raise UserError(
-            f"--model.streams names {len(streams)} streams, and the model has one or two: put modalities that belong "
-            "together into one stream."
-        )
-    modalities: dict[str, int] = {}
-    for stream, members in streams.items():
-        if not members:
-            raise UserError(f"--model.streams.{stream} has no modality: name at least one, or drop the stream.")
-        for name, bands in members.items():
-            if name in modalities:
-                raise UserError(f"--model.streams names the modality {name} twice: keep it in one stream.")
-            if bands < 1 or not name or "." in name:  # the name becomes part of a parameter's
-                raise UserError(
-                    f"--model.streams.{stream}: {name!r} with {bands} bands is no modality: give a name "
-                    "without a dot and at least one band."
-                )
-            modalities[name] = bands
-    if order is None:
-        return modalities
-    if sorted(order) != sorted(modalities):
-        raise UserError(f"--model.order is {list(order)}: name each of {list(modalities)} once.")
-    return {name: modalities[name] for name in order}
-
-
-def _find_pretrained(optical: Mapping[str, int]) -> str | None:
-    """The modality that goes through the pretrained kernel as it is: `rgb`, or `irrg` in first place."""
-    if optical.get("rgb") == 3:
-        return "rgb"
-    first = next(iter(optical))
-    return first if first in PRETRAINED_MODALITIES and optical[first] == 3 else None
+def _size(inputs: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Height and width that all inputs share."""
+    height, width = next(iter(inputs.values())).shape[-2:]
+    return height, width

@@ -40,10 +40,17 @@ class StreamEmbedding(nn.Module):
         borrowed: the modality that uses the backbone's kernel; None: every modality has its own, the stream a bias.
         kernel: pretrained kernel (C, 3, p, p) to start from.
         bias: pretrained bias (C,) to start from; None: start from zero.
+        missing_tokens: learn a vector (C,) a modality that is added to all patches of the samples which lack it. It
+            starts at zero, as if there were none.
     """
 
     def __init__(
-        self, modalities: Mapping[str, int], borrowed: str | None, kernel: Tensor, bias: Tensor | None
+        self,
+        modalities: Mapping[str, int],
+        borrowed: str | None,
+        kernel: Tensor,
+        bias: Tensor | None,
+        missing_tokens: bool = False,
     ) -> None:
         super().__init__()
         self.modalities = dict(modalities)
@@ -56,14 +63,24 @@ class StreamEmbedding(nn.Module):
         if borrowed is None:
             start = kernel.new_zeros(len(kernel)) if bias is None else bias.detach().clone()
             self.register_parameter("bias", nn.Parameter(start))
+        self.has_tokens = missing_tokens
+        for name in self.modalities if missing_tokens else ():
+            self.register_parameter(f"missing_{name}", nn.Parameter(kernel.new_zeros(len(kernel))))
 
-    def forward(self, inputs: Mapping[str, Tensor], kernel: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor],
+        kernel: Tensor,
+        bias: Tensor | None,
+        available: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
         """Embed the stream's images.
 
         Args:
-            inputs: by modality, (B, bands, H, W), H and W multiples of p; others are ignored.
+            inputs: by modality, (B, bands, H, W), H and W multiples of p, zero where missing; others are ignored.
             kernel: the backbone's, (C, 3, p, p).
             bias: the backbone's, (C,) or None.
+            available: by modality, (B,) bool; None: everything is there.
 
         Returns:
             (B, H/p, W/p, C).
@@ -75,7 +92,16 @@ class StreamEmbedding(nn.Module):
         p = self.patch_size
         patches = images.unflatten(3, (-1, p)).unflatten(2, (-1, p))  # (B, bands, h, p, w, p)
         patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3)  # (B, h, w, bands·p·p)
-        return F.linear(patches, weight, bias if self.borrowed is not None else self.bias)
+        embedded = F.linear(patches, weight, bias if self.borrowed is not None else self.bias)
+        return embedded + self._stand_in(available)[:, None, None] if self.has_tokens else embedded
+
+    def _stand_in(self, available: Mapping[str, Tensor] | None) -> Tensor:
+        """Sum of the tokens of what each sample lacks: (B, C), or (1, C) where nothing is missing."""
+        tokens = {name: self.get_parameter(f"missing_{name}") for name in self.modalities}
+        if available is None:
+            # Zeros with a gradient of zero: no parameter may drop out of the graph under DDP.
+            available = {name: token.new_ones(1, dtype=torch.bool) for name, token in tokens.items()}
+        return sum(torch.where(available[name][:, None], 0, token) for name, token in tokens.items())
 
     def _kernel(self, name: str, pretrained: Tensor) -> Tensor:
         if name == self.borrowed:

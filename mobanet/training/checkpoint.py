@@ -20,24 +20,28 @@ _FREE = ("backbone.pretrained", "backbone.checkpoint", "backbone.freeze", "resto
 """Of these, the ones that only say where weights came from or whether they move."""
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, option: str = "--ckpt_path") -> dict[str, Any]:
     """A checkpoint's content, without running any code from it.
+
+    Args:
+        path: of the file.
+        option: what the user typed it behind, for messages.
 
     Raises:
         UserError: when the file is absent, damaged, or not a checkpoint of this package.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"--ckpt_path {path} does not exist; give a file such as runs/…/checkpoints/best.ckpt.")
+        raise UserError(f"{option} {path} does not exist; give a file such as runs/…/checkpoints/best.ckpt.")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # of a file of any content the unpickler raises anything, a KeyError among them
         raise UserError(
-            f"--ckpt_path {path} cannot be read as a checkpoint ({type(error).__name__}); it may be truncated: "
+            f"{option} {path} cannot be read as a checkpoint ({type(error).__name__}); it may be truncated: "
             "take another one of the run."
         ) from error
     if not _is_ours(checkpoint):
-        raise UserError(f"--ckpt_path {path} is not a checkpoint of a mobanet run; give one that mobanet.fit wrote.")
+        raise UserError(f"{option} {path} is not a checkpoint of a mobanet run; give one that mobanet.fit wrote.")
     return checkpoint
 
 

@@ -4,7 +4,7 @@ Rows are the truth, columns the prediction. Leaving clutter out of a mean is not
 matrix as errors of other classes (torchmetrics' `ignore_index` would delete them).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -92,6 +92,29 @@ def scores(matrix: Tensor, classes: Classes) -> Scores:
         f1=tuple(f1.tolist()),
         pixels=tuple(int(x) for x in truth.tolist()),
     )
+
+
+def figures_to_log(by_scenario: Mapping[str, Scores], classes: Classes) -> dict[str, float]:
+    """What goes to the loggers: the figures of the fullest scenario, then what several scenarios add.
+
+    Args:
+        by_scenario: in the usual order.
+        classes: for names.
+    """
+    *_, fullest = by_scenario.values()
+    figures = {
+        "miou": fullest.mean_iou,
+        "mean_f1": fullest.mean_f1,
+        "oa": fullest.overall_accuracy,
+        "kappa": fullest.kappa,
+    }
+    figures |= {f"iou_{name.replace(' ', '_')}": iou for name, iou in zip(classes.names, fullest.iou, strict=True)}
+    if len(by_scenario) > 1:
+        mious = {name: each.mean_iou for name, each in by_scenario.items()}
+        figures |= {f"scenarios/{name}/miou": miou for name, miou in mious.items()}
+        figures["scenarios/mean_miou"] = _mean(list(mious.values()))
+        figures["scenarios/worst_miou"] = min((miou for miou in mious.values() if miou == miou), default=float("nan"))
+    return figures
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -5,26 +5,26 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from mobanet.data.description import DataDescription
 from mobanet.errors import UserError
-from mobanet.inference.windows import Stitcher, Strip
 from mobanet.models.backbones import BackboneSettings
 from mobanet.models.base import SegmentationOutput
 from mobanet.models.mobanet import MoBaNet, MoBaNetSettings
 from mobanet.scenarios.masking import MaskingSettings, draw_blocks, mask_blocks
+from mobanet.scenarios.sampling import draw_availability
+from mobanet.scenarios.scenario import scenario_masks
 from mobanet.training.checkpoint import adopt_settings, check_architecture, check_trained_parts
+from mobanet.training.evaluated import EvaluatedModule
 from mobanet.training.inputs import ModelBatch, model_batch
 from mobanet.training.losses import auxiliary_loss, segmentation_loss
-from mobanet.training.metrics import Confusion, Scores, scores
 from mobanet.training.optim import ScheduleSettings, adamw, parameter_groups, warmup_cosine
 from mobanet.training.streams import streams_of
 
 
-class SegmentationModule(LightningModule):
+class SegmentationModule(EvaluatedModule):
     """Trains and evaluates MoBaNet on batches of `mobanet.data.RasterDataModule`.
 
     Args:
@@ -108,12 +108,10 @@ class SegmentationModule(LightningModule):
         )
         weights = self._class_weights(class_weights)
         self.register_buffer("class_weights", weights, persistent=False)
-        self.confusion = Confusion(len(self.data.classes))
-        self.stitcher = Stitcher(len(self.data.classes))
-        self.scores: dict[str, Scores] = {}
-        """Latest figures, by stage: `validation`, `test`."""
-        self.matrices: dict[str, Tensor] = {}
-        """Latest confusion matrices, by stage."""
+        self.prepare_evaluation(self.data)
+        self.register_buffer("scenario_masks", scenario_masks(self.scenarios), persistent=False)
+        # in every checkpoint, so that a run resumed within an epoch goes on with them; the callback sets them
+        self.register_buffer("scenario_probabilities", torch.tensor([float(s.full) for s in self.scenarios]))
 
     def forward(
         self, inputs: dict[str, Tensor], available: Tensor | None = None, auxiliary: bool | None = None
@@ -162,9 +160,8 @@ class SegmentationModule(LightningModule):
         torch.manual_seed(self._step_seed(batch_idx))
 
     def training_step(self, batch: ModelBatch, batch_idx: int) -> Tensor:
-        """Masked inputs, cross-entropy, and the auxiliary losses on hard pixels."""
-        inputs = self._masked(batch, batch_idx)
-        output = self.network(inputs, batch.available)
+        """Masked inputs in drawn scenarios, cross-entropy, and the auxiliary losses on hard pixels."""
+        output = self.network(self._masked(batch, batch_idx), self._drawn(batch, batch_idx))
         loss = segmentation_loss(output.logits, batch.label, self.class_weights)
         self.log("train/cross_entropy", loss.detach(), batch_size=len(batch.tiles))
         for stream, value in auxiliary_loss(output.auxiliary, output.logits, batch.label, self.class_weights).items():
@@ -185,75 +182,15 @@ class SegmentationModule(LightningModule):
         blocks = draw_blocks(len(batch.tiles), height, width, list(self.streams), self.masking, generator)
         return mask_blocks(batch.inputs, blocks, self.streams)
 
+    def _drawn(self, batch: ModelBatch, batch_idx: int) -> Tensor:
+        generator = torch.Generator().manual_seed(self._step_seed(batch_idx) + 2)
+        return draw_availability(self.scenario_probabilities, self.scenario_masks, batch.available, generator)
+
     def _step_seed(self, batch_idx: int) -> int:
         # distinct products of odd constants: neighbouring epochs, batches and ranks never share a stream
         epoch, rank = self.current_epoch, self.global_rank
         mixed = self.seed * 0x9E3779B97F4A7C15 + epoch * 0xC2B2AE3D27D4EB4F + batch_idx * 0x165667B19E3779F9
         return (mixed + rank * 0x27D4EB2F165667C5) % 2**62
-
-    # evaluation
-
-    def on_validation_epoch_start(self) -> None:
-        """Start an empty confusion matrix on equal weights everywhere."""
-        self._begin()
-
-    def on_test_epoch_start(self) -> None:
-        """Start an empty confusion matrix on equal weights everywhere."""
-        self._begin()
-
-    def validation_step(self, batch: ModelBatch, batch_idx: int) -> list[Strip]:
-        """Sum logits over windows and count finished rows."""
-        return self._evaluate(batch, "val")
-
-    def test_step(self, batch: ModelBatch, batch_idx: int) -> list[Strip]:
-        """Sum logits over windows and count finished rows."""
-        return self._evaluate(batch, "test")
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the figures of the validation tiles."""
-        self._conclude("validation", "val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the figures of the test tiles."""
-        self._conclude("test", "test")
-
-    def _begin(self) -> None:
-        self.confusion.reset()
-        self.stitcher.reset()
-        if self.trainer.world_size > 1:
-            for buffer in self.network.buffers():  # running statistics of ranks drift apart within an epoch
-                torch.distributed.broadcast(buffer, 0)
-
-    def _evaluate(self, batch: ModelBatch, prefix: str) -> list[Strip]:
-        logits = self.network(batch.inputs, batch.available, auxiliary=False).logits.float()
-        counted = sum(1 for tile in batch.tiles if tile)
-        # logged by every rank, also one that has nothing but windows that count nowhere: the mean is over all ranks
-        loss = segmentation_loss(logits, batch.label)
-        self.log(f"{prefix}/loss", loss, on_epoch=True, sync_dist=True, batch_size=counted)
-        windows, extents = batch.windows.tolist(), batch.extents.tolist()
-        strips = []
-        for i, tile in enumerate(batch.tiles):
-            if tile:
-                strips += self.stitcher.add(tile, tuple(extents[i]), tuple(windows[i]), logits[i], batch.label[i])
-        self._count(strips)
-        return strips
-
-    def _count(self, strips: list[Strip]) -> None:
-        for strip in strips:
-            self.confusion.update(strip.prediction, strip.label)
-
-    def _conclude(self, stage: str, prefix: str) -> None:
-        self._count(self.stitcher.finish())
-        matrix = self.confusion.compute().cpu()
-        self.confusion.reset()
-        figures = scores(matrix, self.data.classes)
-        self.matrices[stage], self.scores[stage] = matrix, figures
-        self.log(f"{prefix}/miou", figures.mean_iou, prog_bar=True)
-        self.log(f"{prefix}/mean_f1", figures.mean_f1)
-        self.log(f"{prefix}/oa", figures.overall_accuracy)
-        self.log(f"{prefix}/kappa", figures.kappa)
-        for name, iou in zip(self.data.classes.names, figures.iou, strict=True):
-            self.log(f"{prefix}/iou_{name.replace(' ', '_')}", iou)
 
     # checkpoints
 

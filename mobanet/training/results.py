@@ -3,19 +3,30 @@
 import csv
 import io
 import json
-import math
 import os
-from collections.abc import Mapping
+import re
+import shutil
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 
 from mobanet.data.layout import Classes
 from mobanet.training.metrics import Scores
+from mobanet.training.scenario_figure import draw_scenarios
+from mobanet.training.scenario_table import (
+    ScenarioResults,
+    as_plain,
+    as_text,
+    decimal,
+    percent,
+    scenario_csv,
+    scenario_json,
+    scenario_table,
+)
 
 
 class ResultFiles(Callback):
@@ -30,42 +41,69 @@ class ResultFiles(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the latest validation."""
-        if not trainer.sanity_checking:
-            self._write(trainer, pl_module, "validation")
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            self._write("validation", results_of(trainer, pl_module, "validation"), trainer.current_epoch)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the test and print its table."""
-        self._write(trainer, pl_module, "test")
-        if trainer.is_global_zero:
-            protocol = trainer.datamodule.protocol("test")
-            rank_zero_info(table(pl_module.scores["test"], pl_module.data.classes, protocol))
-            rank_zero_info(f"figures and confusion matrix are in {self.folder}")
-
-    def _write(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Write the test, print its table, and draw its scenarios."""
         if not trainer.is_global_zero:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        classes, figures = module.data.classes, module.scores[stage]
-        protocol = trainer.datamodule.protocol(stage)
-        _replace(self.folder / f"{stage}_confusion.csv", confusion_csv(module.matrices[stage], classes))
-        _replace(self.folder / f"{stage}.csv", scores_csv(figures, classes))
-        content = {"protocol": protocol, "epoch": trainer.current_epoch, **as_plain(figures, classes)}
-        _replace(self.folder / f"{stage}.json", json.dumps(content, indent=2) + "\n")
+        results = results_of(trainer, pl_module, "test")
+        self._write("test", results, trainer.current_epoch)
+        if len(results.scores) > 1:
+            rank_zero_info(scenario_table(results, shutil.get_terminal_size((120, 24)).columns))
+            protocol = " · ".join(f"{name}: {text}" for name, text in results.protocol.items())
+            path = self.folder / "test_scenarios.png"
+            draw_scenarios(results.scores, results.classes, results.scenarios, protocol, path)
+        else:
+            rank_zero_info(class_table(results))
+        rank_zero_info(f"figures and confusion matrices are in {self.folder}")
+
+    def _write(self, stage: str, results: ScenarioResults, epoch: int) -> None:
+        texts = result_files(stage, results, epoch)
+        confusion = self.folder / "confusion"
+        # of an earlier evaluation; first, so that nothing stale lies beside new figures even after an interruption
+        for path in [*self.folder.glob(f"{stage}_scenarios.*"), *confusion.glob(f"{stage}_*.csv")]:
+            if path.relative_to(self.folder).as_posix() not in texts:
+                path.unlink()
+        if confusion.is_dir() and not any(confusion.iterdir()):
+            confusion.rmdir()
+        for name, text in texts.items():
+            _replace(self.folder / name, text)
 
 
-def as_plain(figures: Scores, classes: Classes) -> dict:
-    """For JSON; absent classes are null."""
-    per_class = {
-        name: {"iou": _none(figures.iou[k]), "f1": _none(figures.f1[k]), "pixels": figures.pixels[k]}
-        for k, name in enumerate(classes.names)
+def results_of(trainer: Trainer, module: LightningModule, stage: str) -> ScenarioResults:
+    """What the latest evaluation of a stage, `validation` or `test`, found."""
+    return ScenarioResults(
+        scenarios=module.scenarios,
+        classes=module.data.classes,
+        scores=module.scores[stage],
+        matrices=module.matrices[stage],
+        kept=module.kept[stage],
+        windows=module.windows[stage],
+        protocol=trainer.datamodule.protocol(stage),
+    )
+
+
+def result_files(stage: str, results: ScenarioResults, epoch: int) -> dict[str, str]:
+    """The texts to write, by path within the run folder.
+
+    Figures of the fullest scenario evaluated; of several scenarios, all of them beside each other, too.
+    """
+    classes, fullest = results.classes, results.fullest
+    plain = as_plain(results.scores[fullest], classes)
+    content = {"protocol": dict(results.protocol), "epoch": epoch, "scenario": fullest, **plain}
+    files = {
+        f"{stage}_confusion.csv": confusion_csv(results.matrices[fullest], classes),
+        f"{stage}.csv": scores_csv(results.scores[fullest], classes),
+        f"{stage}.json": _json(content),
     }
-    return {
-        "oa": _none(figures.overall_accuracy),
-        "kappa": _none(figures.kappa),
-        "mean_f1": _none(figures.mean_f1),
-        "miou": _none(figures.mean_iou),
-        "classes": per_class,
-    }
+    if len(results.scores) > 1:
+        files[f"{stage}_scenarios.csv"] = scenario_csv(results)
+        files[f"{stage}_scenarios.json"] = _json(scenario_json(results, epoch))
+        for name, matrix in results.matrices.items():
+            files[f"confusion/{stage}_{name}.csv"] = confusion_csv(matrix, classes)
+    return files
 
 
 def scores_csv(figures: Scores, classes: Classes) -> str:
@@ -74,11 +112,11 @@ def scores_csv(figures: Scores, classes: Classes) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["class", "iou", "f1", "pixels", "averaged"])
     for k, name in enumerate(classes.names):
-        numbers = [_text(figures.iou[k]), _text(figures.f1[k]), figures.pixels[k]]
+        numbers = [decimal(figures.iou[k]), decimal(figures.f1[k]), figures.pixels[k]]
         writer.writerow([name, *numbers, int(name in classes.averaged)])
-    writer.writerow(["mean", _text(figures.mean_iou), _text(figures.mean_f1), sum(figures.pixels), ""])
-    writer.writerow(["overall accuracy", _text(figures.overall_accuracy), "", "", ""])
-    writer.writerow(["kappa", _text(figures.kappa), "", "", ""])
+    writer.writerow(["mean", decimal(figures.mean_iou), decimal(figures.mean_f1), sum(figures.pixels), ""])
+    writer.writerow(["overall accuracy", decimal(figures.overall_accuracy), "", "", ""])
+    writer.writerow(["kappa", decimal(figures.kappa), "", "", ""])
     return out.getvalue()
 
 
@@ -92,44 +130,34 @@ def confusion_csv(matrix: Tensor, classes: Classes) -> str:
     return out.getvalue()
 
 
-def table(figures: Scores, classes: Classes, protocol: Mapping[str, str]) -> str:
-    """The figures and their protocol, for people."""
+def class_table(results: ScenarioResults) -> str:
+    """The classes of the fullest scenario evaluated and the protocol, for people."""
+    figures, classes = results.scores[results.fullest], results.classes
     shown = Table()
-    shown.add_column("class")
+    shown.add_column("class", no_wrap=True)
     for column in ("IoU %", "F1 %", "share %"):
         shown.add_column(column, justify="right")
     total = max(sum(figures.pixels), 1)
     for k, name in enumerate(classes.names):
         mark = "" if name in classes.averaged else " *"
         share = f"{100 * figures.pixels[k] / total:.1f}"
-        shown.add_row(name + mark, _percent(figures.iou[k]), _percent(figures.f1[k]), share)
+        shown.add_row(Text(name + mark), percent(figures.iou[k]), percent(figures.f1[k]), share)
     shown.add_section()
-    shown.add_row("mean", _percent(figures.mean_iou), _percent(figures.mean_f1), "")
-    shown.add_row("overall accuracy", _percent(figures.overall_accuracy), "", "")
-    shown.add_row("kappa", _percent(figures.kappa), "", "")
-    out = io.StringIO()
-    console = Console(file=out, width=100)
-    console.print(shown)
-    if len(classes.averaged) < len(classes):
-        console.print("* counts as an error where it is confused, but is not averaged", highlight=False)
-    for name, text in protocol.items():
-        console.print(f"{name}: {text}", highlight=False)
-    return "\n" + out.getvalue().rstrip()
+    shown.add_row("mean", percent(figures.mean_iou), percent(figures.mean_f1), "")
+    shown.add_row("overall accuracy", percent(figures.overall_accuracy), "", "")
+    shown.add_row("kappa", percent(figures.kappa), "", "")
+    scenario = [] if results.fullest == results.full else [f"scenario: {results.fullest}"]
+    return as_text([shown], [*scenario, *results.notes()])
 
 
-def _percent(value: float) -> str:
-    return "absent" if math.isnan(value) else f"{100 * value:.2f}"
-
-
-def _text(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6f}"
-
-
-def _none(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _json(content: dict) -> str:
+    text = json.dumps(content, indent=2, allow_nan=False)
+    rows = re.compile(r"\[\n[\d,\s]+\]")  # of a confusion matrix: one a line
+    return rows.sub(lambda row: " ".join(row[0].split()).replace("[ ", "[").replace(" ]", "]"), text) + "\n"
 
 
 def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    part.write_text(text)
+    part.write_text(text, encoding="utf-8")
     os.replace(part, path)

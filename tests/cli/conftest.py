@@ -122,7 +122,7 @@ def command(capsys, monkeypatch):
 @pytest.fixture
 def fit(command, small, tmp_path):
     """Runs `mobanet.fit` on the small experiment in this process, into `tmp_path/run` unless told otherwise."""
-    from mobanet.cli import main
+    from mobanet.commands import main
 
     def run(*words, experiment=small) -> Ended:
         given = ["--experiment", str(experiment)] if experiment else []
@@ -134,7 +134,7 @@ def fit(command, small, tmp_path):
 @pytest.fixture
 def test(command):
     """Runs `mobanet.test` in this process."""
-    from mobanet.cli import main
+    from mobanet.commands import main
 
     return lambda *words: command(main, "test", list(words))
 
@@ -142,7 +142,7 @@ def test(command):
 @pytest.fixture(scope="session")
 def finished(small, tmp_path_factory) -> Path:
     """The folder of a run of the small experiment; tests that change it copy it first."""
-    from mobanet.cli import main
+    from mobanet.commands import main
 
     folder = tmp_path_factory.mktemp("finished") / "run"
     main("fit", ["--experiment", str(small), "--run", str(folder), "--wandb", "off"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobanet.cli import main
+from mobanet.commands import main
 from mobanet.training.checkpoint import read_checkpoint
 from tests.cli.conftest import Ended, leftovers, start, wait
 from tests.cli.test_fit_and_test import rows

@@ -18,7 +18,7 @@ import yaml
 from PIL import Image
 
 from mobanet.__main__ import main as console
-from mobanet.cli import main
+from mobanet.commands import main
 from mobanet.data.synthetic import synthesize
 from mobanet.training.checkpoint import read_checkpoint
 from tests.cli.conftest import leftovers, start, wait
@@ -205,7 +205,20 @@ def test_a_test_takes_all_from_the_run_folder_and_writes_what_it_found(command, 
     ended = command(main, "test", ["--ckpt_path", "run/checkpoints/best.ckpt"])
     assert ended.code == 0
     names = {path.name for path in (run / "test").iterdir()}
-    assert names == {"test.csv", "test.json", "test_confusion.csv", "predictions.png"}
+    assert names == {
+        "test.csv",
+        "test.json",
+        "test_confusion.csv",
+        "test_scenarios.csv",
+        "test_scenarios.json",
+        "test_scenarios.png",
+        "confusion",
+        "predictions.png",
+    }
+    scenarios = ("rgb", "ir", "dsm", "rgb+ir", "rgb+dsm", "ir+dsm", "rgb+ir+dsm")
+    assert {path.name for path in (run / "test/confusion").iterdir()} == {f"test_{name}.csv" for name in scenarios}
+    listed = [row["scenario"] for row in rows(run / "test/test_scenarios.csv")]
+    assert listed[:7] == [*scenarios]
     with (run / "test/test_confusion.csv").open() as file:
         head, *body = csv.reader(file)
     classes = head[1:]

@@ -5,38 +5,17 @@ import torch
 
 from mobanet.errors import UserError
 from mobanet.models.mobanet import MoBaNet, MoBaNetSettings
-from tests.models.tiny import NAMES, PAPER_STREAMS, TWO_STREAMS, random_inputs, tiny_backbone, tiny_mobanet
-
-ODD = (70, 45)  # no multiple of any patch size
-ONE_STREAM = {"elevation": {"dsm": 1}}
-
-# Every family in the paper's form and in the SAM release's, and every choice on the default family.
-VARIANTS = {
-    **{family: {"family": family} for family in NAMES},
-    **{
-        f"{family}-block-se-scaled": {"family": family, "placement": "block", "fusion": "se", "pyramid": "scaled"}
-        for family in NAMES
-    },
-    "no-interaction": {"placement": "none"},
-    "mean": {"fusion": "mean"},
-    "se-plain": {"fusion": "se"},
-    "dgfm-scaled": {"pyramid": "scaled"},
-    "no-heads": {"auxiliary_heads": False},
-    "trained": {"freeze": False},
-    "trained-sam": {"family": "sam", "freeze": False, "placement": "block", "fusion": "se", "pyramid": "scaled"},
-    "trained-sam-plain": {"family": "sam", "freeze": False},
-    "trained-dinov3": {"family": "dinov3", "freeze": False},
-    "paper": {"streams": PAPER_STREAMS},
-    "one-stream": {"streams": ONE_STREAM},
-    "one-stream-scaled": {"streams": ONE_STREAM, "pyramid": "scaled", "fusion": "se", "placement": "block"},
-    "one-stream-trained": {"streams": ONE_STREAM, "freeze": False},
-}
-
-
-def every_pattern(model: MoBaNet) -> torch.Tensor:
-    """All availability patterns but the empty one, (2^M - 1, M)."""
-    count = len(model.modalities)
-    return torch.tensor([[bool(pattern >> bit & 1) for bit in range(count)] for pattern in range(1, 2**count)])
+from tests.models.tiny import (
+    ODD,
+    ONE_STREAM,
+    PAPER_STREAMS,
+    TWO_STREAMS,
+    VARIANTS,
+    every_pattern,
+    random_inputs,
+    tiny_backbone,
+    tiny_mobanet,
+)
 
 
 @pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
@@ -204,6 +183,7 @@ def test_bad_arguments_are_refused(changes, message):
         ({"placement": "blocks"}, "placement is 'blocks': choose one of stage, block, none"),
         ({"fusion": "sum"}, "fusion is 'sum': choose one of dgfm, se, mean"),
         ({"pyramid": "fpn"}, "pyramid is 'fpn': choose one of plain, scaled"),
+        ({"missing": "tokens"}, "missing is 'tokens': choose one of zero, token"),
         ({"cpia_ratio": 0.0}, r"cpia_ratio is 0\.0"),
     ],
 )

@@ -20,6 +20,34 @@ NAMES = {
 }
 TWO_STREAMS = {"optical": {"rgb": 3, "ir": 1}, "elevation": {"dsm": 1}}
 PAPER_STREAMS = {"optical": {"rgb": 3}, "elevation": {"dsm": 1}}
+ONE_STREAM = {"elevation": {"dsm": 1}}
+ODD = (70, 45)  # no multiple of any patch size
+
+# Every family in the paper's form and in the SAM release's, and every choice on the default family.
+VARIANTS = {
+    **{family: {"family": family} for family in NAMES},
+    **{
+        f"{family}-block-se-scaled": {"family": family, "placement": "block", "fusion": "se", "pyramid": "scaled"}
+        for family in NAMES
+    },
+    "no-interaction": {"placement": "none"},
+    "no-interaction-sam": {"family": "sam", "placement": "none", "pyramid": "scaled"},
+    "no-interaction-rope": {"family": "rope_mixed", "placement": "none", "fusion": "se", "pyramid": "scaled"},
+    "mean": {"fusion": "mean"},
+    "se-plain": {"fusion": "se"},
+    "dgfm-scaled": {"pyramid": "scaled"},
+    "tokens": {"missing": "token"},
+    "tokens-no-interaction": {"missing": "token", "placement": "none"},
+    "no-heads": {"auxiliary_heads": False},
+    "trained": {"freeze": False},
+    "trained-sam": {"family": "sam", "freeze": False, "placement": "block", "fusion": "se", "pyramid": "scaled"},
+    "trained-sam-plain": {"family": "sam", "freeze": False},
+    "trained-dinov3": {"family": "dinov3", "freeze": False},
+    "paper": {"streams": PAPER_STREAMS},
+    "one-stream": {"streams": ONE_STREAM},
+    "one-stream-scaled": {"streams": ONE_STREAM, "pyramid": "scaled", "fusion": "se", "placement": "block"},
+    "one-stream-trained": {"streams": ONE_STREAM, "freeze": False},
+}
 
 
 def tiny_backbone(family: str = "dinov2", **changes) -> BackboneSettings:
@@ -36,3 +64,19 @@ def tiny_mobanet(family: str = "dinov2", streams=TWO_STREAMS, freeze: bool = Tru
 def random_inputs(model: MoBaNet, batch: int, height: int, width: int) -> dict[str, Tensor]:
     rng = torch.Generator().manual_seed(1)
     return {name: torch.randn(batch, bands, height, width, generator=rng) for name, bands in model.modalities.items()}
+
+
+def awaken(model: MoBaNet) -> MoBaNet:
+    """Give what starts at zero, gates, adapters and tokens, values that do something."""
+    rng = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad and not parameter.any():
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=rng))
+    return model
+
+
+def every_pattern(model: MoBaNet) -> torch.Tensor:
+    """All availability patterns but the empty one, (2^M - 1, M)."""
+    count = len(model.modalities)
+    return torch.tensor([[bool(pattern >> bit & 1) for bit in range(count)] for pattern in range(1, 2**count)])

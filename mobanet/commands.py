@@ -1,0 +1,139 @@
+"""What the commands fit, test and scores do once their command line is read, and how they end when they fail."""
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from logging.handlers import MemoryHandler
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
+
+from mobanet.cli import MobanetCLI
+from mobanet.entry import one_sentence
+from mobanet.errors import UserError
+from mobanet.scenarios.history import write_scores
+from mobanet.scenarios.sampling import ScenarioSettings
+from mobanet.scenarios.scoring import record_table, score_module
+from mobanet.training.messages import collected, quieten, told_once, trainer_error, write_log
+
+
+def main(command: str, words: Sequence[str] | None = None) -> None:
+    """Run a command.
+
+    Args:
+        command: `fit`, `test` or `scores`.
+        words: the command line behind the program's name; None for this process's.
+    """
+    words = sys.argv[1:] if words is None else list(words)
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    quieten()
+    with one_sentence(), collected() as said:
+        with told_once():
+            cli = MobanetCLI(command, words)
+            _prepare(cli)
+        try:
+            {"fit": _fit, "test": _test, "scores": _scores}[command](cli, said)
+        except BaseException as error:
+            _end_children(cli.trainer)
+            if isinstance(error, torch.OutOfMemoryError):
+                raise UserError(
+                    f"the GPU's memory is full ({str(error).split('.')[0]}); lower --data.batch_size and raise "
+                    "--trainer.accumulate_grad_batches by the same factor, or set --trainer.precision bf16-mixed."
+                ) from error
+            if isinstance(error, MisconfigurationException):
+                raise trainer_error(error, dict(cli.config_init["trainer"].items())) from error
+            if isinstance(error, RuntimeError) and re.match(r"DataLoader worker .* (killed|exited)", str(error)):
+                raise UserError(
+                    "a process that reads crops was killed, most likely for lack of memory or of shared memory; lower "
+                    "--data.num_workers (0 reads in the training process itself)."
+                ) from error
+            raise
+
+
+def _prepare(cli: MobanetCLI) -> None:
+    """All that can be known to go wrong, before other processes are started and a run folder is written."""
+    settings: ScenarioSettings = cli.config_init["scenarios"]
+    cli.model.evaluate_on(validation=settings.validate, test=settings.evaluate)
+    if cli.command == "fit":
+        cli.sampling.check(cli.model.scenarios)
+    cli.datamodule.prepare_data()
+    cli.datamodule.setup("test" if cli.command == "test" else "fit")
+    if cli.command != "fit":
+        cli.model.check_checkpoint(cli.checkpoint)
+        return
+    if cli.checkpoint is not None:
+        cli.model.check_resumable(cli.checkpoint)
+    if cli.initial is not None:
+        cli.model.check_checkpoint(cli.initial)
+        take_weights(cli, cli.initial)
+    size, steps = cli.datamodule.batch_size, cli.datamodule.steps_per_epoch
+    if size == 1:
+        raise UserError(
+            "--data.batch_size is 1, and batch normalisation cannot train on a single sample: set it to 2 or more."
+        )
+    trainer = cli.config_init["trainer"]
+    interval = trainer.get("val_check_interval")
+    if isinstance(interval, int) and interval > steps and trainer.get("check_val_every_n_epoch") is not None:
+        raise UserError(
+            f"--trainer.val_check_interval is {interval}, more than the {steps} steps of an epoch; give at most "
+            f"{steps}, or set --trainer.check_val_every_n_epoch null."
+        )
+
+
+def _fit(cli: MobanetCLI, said: MemoryHandler) -> None:
+    leaves = not cli.config_init["trainer"].get("fast_dev_run")
+    path = cli.config.ckpt_path
+    if leaves and rank_zero_only.rank == 0:
+        cli.write_config()
+        write_log(said, cli.folder)
+    begun = cli.checkpoint.get("global_step") if cli.checkpoint else None
+    cli.checkpoint = None  # Lightning reads it once more
+    cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=path, weights_only=True)
+    if begun is not None and cli.trainer.global_step == begun:
+        rank_zero_info(
+            f"nothing was left to train: {path} has reached --trainer.max_epochs {cli.trainer.max_epochs} or "
+            f"--trainer.max_steps {cli.trainer.max_steps}; raise it to go on"
+        )
+    if leaves:
+        rank_zero_info(f"the run is in {cli.folder}")
+
+
+def _test(cli: MobanetCLI, said: MemoryHandler) -> None:
+    cli.checkpoint = None
+    cli.trainer.test(
+        cli.model, datamodule=cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True, verbose=False
+    )
+
+
+def _scores(cli: MobanetCLI, said: MemoryHandler) -> None:
+    settings: ScenarioSettings = cli.config_init["scenarios"]
+    trainer, module = cli.trainer, cli.model
+    take_weights(cli, cli.checkpoint)
+    trainer.datamodule = cli.datamodule
+    trainer.strategy.connect(module)
+    module.to(trainer.strategy.root_device)
+    record, scores = score_module(trainer, module, settings, cli.checkpoint["epoch"])
+    path = Path(cli.config.output or (cli.folder / "scenario_scores.json"))
+    write_scores(path, record, scores, str(cli.config.ckpt_path))
+    rank_zero_info(record_table(record))
+    rank_zero_info(f"distortion, scores and probabilities are in {path}")
+
+
+def take_weights(cli: MobanetCLI, checkpoint: dict[str, Any]) -> None:
+    """Weights and the numbers that inputs are scaled by, and nothing else of a run."""
+    cli.model.load_state_dict(checkpoint["state_dict"])
+    cli.datamodule.load_state_dict(checkpoint[type(cli.datamodule).__qualname__])
+
+
+def _end_children(trainer: Trainer) -> None:
+    """The processes of a distributed run would wait for one that failed."""
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, _SubprocessScriptLauncher):
+        launcher.kill(signal.SIGKILL)

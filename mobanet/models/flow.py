@@ -1,0 +1,84 @@
+"""Streams on their way through the transformer: the steps they take, and how far they have come."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mobanet.models.backbones import Geometry
+
+Placement = Literal["stage", "block", "none"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step through the transformer.
+
+    Attributes:
+        kind: run a block, let the streams interact, or keep the patch tokens for the pyramid.
+        index: of the block, the interaction or the tap.
+    """
+
+    kind: Literal["block", "interact", "tap"]
+    index: int
+
+
+def plan_steps(
+    stages: Sequence[range], placement: Placement, every_tap: bool
+) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    """All steps through the transformer, parted where the streams first interact.
+
+    Args:
+        stages: indices of the blocks of each stage.
+        placement: where the streams interact; `none` too where there is only one.
+        every_tap: keep tokens after each stage rather than after the last only.
+
+    Returns:
+        The steps that each stream takes by itself, and those that they take together.
+    """
+    steps = []
+    for stage, blocks in enumerate(stages):
+        if placement == "stage":
+            steps.append(Step("interact", stage))
+        for index in blocks:
+            steps.append(Step("block", index))
+            if placement == "block":
+                steps.append(Step("interact", index))
+        if every_tap or stage == len(stages) - 1:
+            steps.append(Step("tap", stage))
+    alone = next((place for place, step in enumerate(steps) if step.kind == "interact"), len(steps))
+    return tuple(steps[:alone]), tuple(steps[alone:])
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One or several streams somewhere in the transformer, as one batch, the samples of the first stream first.
+
+    Attributes:
+        tokens: (S·B, P + N, C).
+        geometry: what the blocks need besides.
+        taps: patch tokens kept on the way, (S·B, N, C) each.
+    """
+
+    tokens: Tensor
+    geometry: Geometry
+    taps: tuple[Tensor, ...] = ()
+
+    def split(self, count: int) -> list["Flow"]:
+        """The streams one by one; views.
+
+        Args:
+            count: number of streams S.
+        """
+        tokens, taps = self.tokens.chunk(count), [tap.chunk(count) for tap in self.taps]
+        return [Flow(tokens[i], self.geometry, tuple(tap[i] for tap in taps)) for i in range(count)]
+
+
+def join_flows(flows: Sequence[Flow]) -> Flow:
+    """Streams that have come equally far, as one batch."""
+    if len(flows) == 1:
+        return flows[0]
+    taps = tuple(torch.cat(same) for same in zip(*(flow.taps for flow in flows), strict=True))
+    return Flow(torch.cat([flow.tokens for flow in flows]), flows[0].geometry, taps)

@@ -1,0 +1,71 @@
+"""The modalities of a model's streams: whether they fit, and what the pretrained patch kernel expects of them."""
+
+from collections.abc import Mapping, Sequence
+
+from mobanet.errors import UserError
+from mobanet.models.base import Standardization
+
+# Three-band images that the pretrained kernel sees as they are, in order of preference.
+PRETRAINED_MODALITIES = ("rgb", "irrg")
+
+
+def check_streams(streams: Mapping[str, Mapping[str, int]], order: Sequence[str] | None) -> dict[str, int]:
+    """Number of bands by modality over all streams, in order.
+
+    Args:
+        streams: by stream, number of bands by modality.
+        order: of the modalities; as in `streams` by default.
+
+    Raises:
+        UserError: for streams that a model cannot be built from.
+    """
+    if not 1 <= len(streams) <= 2:
+        raise UserError(
+            f"--model.streams names {len(streams)} streams, and the model has one or two: put modalities that belong "
+            "together into one stream."
+        )
+    modalities: dict[str, int] = {}
+    for stream, members in streams.items():
+        if not members:
+            raise UserError(f"--model.streams.{stream} has no modality: name at least one, or drop the stream.")
+        for name, bands in members.items():
+            if name in modalities:
+                raise UserError(f"--model.streams names the modality {name} twice: keep it in one stream.")
+            if bands < 1 or not name or "." in name:  # the name becomes part of a parameter's
+                raise UserError(
+                    f"--model.streams.{stream}: {name!r} with {bands} bands is no modality: give a name "
+                    "without a dot and at least one band."
+                )
+            modalities[name] = bands
+    if order is None:
+        return modalities
+    if sorted(order) != sorted(modalities):
+        raise UserError(f"--model.order is {list(order)}: name each of {list(modalities)} once.")
+    return {name: modalities[name] for name in order}
+
+
+def find_pretrained(optical: Mapping[str, int]) -> str | None:
+    """The modality that goes through the pretrained kernel as it is: `rgb`, or `irrg` in first place."""
+    if optical.get("rgb") == 3:
+        return "rgb"
+    first = next(iter(optical))
+    return first if first in PRETRAINED_MODALITIES and optical[first] == 3 else None
+
+
+def standardize(
+    optical: Mapping[str, int], mean: tuple[float, ...], std: tuple[float, ...]
+) -> dict[str, Standardization]:
+    """What the pretrained kernel expects of each optical modality: three colours as they are, others the means.
+
+    Args:
+        optical: number of bands by modality of the optical stream.
+        mean: of the three channels the weights were trained on.
+        std: their standard deviations.
+    """
+    plain = (sum(mean) / len(mean), sum(std) / len(std))
+    return {
+        name: Standardization(mean, std)
+        if name in PRETRAINED_MODALITIES and bands == 3
+        else Standardization((plain[0],) * bands, (plain[1],) * bands)
+        for name, bands in optical.items()
+    }

@@ -1,0 +1,106 @@
+"""A finished run opened again, to look at: for notebooks and scripts."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from mobanet.cli import MobanetCLI
+from mobanet.commands import take_weights
+from mobanet.data.crops import collate
+from mobanet.data.datamodule import RasterDataModule
+from mobanet.errors import UserError
+from mobanet.scenarios.callback import HISTORY_FILE
+from mobanet.scenarios.history import ScoreRecord, read_history
+from mobanet.scenarios.scenario import Scenario
+from mobanet.training.messages import quieten
+from mobanet.training.module import SegmentationModule
+
+
+@dataclass(frozen=True)
+class WindowMaps:
+    """One window of a test tile, and what a model makes of it.
+
+    Attributes:
+        tile: its id.
+        inputs: by modality, (H, W, C) as stored.
+        truth: (H, W) class indices.
+        predictions: by scenario, (H, W) class indices.
+    """
+
+    tile: str
+    inputs: dict[str, np.ndarray]
+    truth: np.ndarray
+    predictions: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder with its model.
+
+    Attributes:
+        folder: of the run.
+        module: with the checkpoint's weights, in eval mode on the CPU.
+        data: with its test tiles at hand.
+        history: of the scenario scores, one record a refresh; empty where the strategy was not `latent`.
+        tested: content of `test/test_scenarios.json`; None where the run was not tested in several scenarios.
+    """
+
+    folder: Path
+    module: SegmentationModule
+    data: RasterDataModule
+    history: list[ScoreRecord]
+    tested: dict[str, Any] | None
+
+    @torch.no_grad()
+    def predict(self, window: int, scenarios: Sequence[Scenario] | None = None) -> WindowMaps:
+        """Predict one window of the test tiles in each scenario.
+
+        Args:
+            window: its number, as in `data.windows("test")`.
+            scenarios: all by default.
+        """
+        scenarios = self.module.scenarios if scenarios is None else scenarios
+        raw = collate([self.data.windows("test")[window]])
+        inputs = {name: x[0].permute(1, 2, 0).numpy().copy() for name, x in raw["inputs"].items()}
+        batch = self.module.on_after_batch_transfer(raw, 0)
+        maps = self.module.predict_scenarios(batch, scenarios)
+        predictions = {s.name: x[0].argmax(0).numpy().astype(np.uint8) for s, x in zip(scenarios, maps, strict=True)}
+        return WindowMaps(batch.tiles[0], inputs, batch.label[0].numpy().astype(np.uint8), predictions)
+
+
+def open_run(folder: str | Path, checkpoint: Literal["best", "last"] = "best") -> Run:
+    """Load a run's model and find its test tiles.
+
+    Args:
+        folder: that `mobanet.fit` wrote.
+        checkpoint: which of its two.
+
+    Raises:
+        UserError: when the folder holds no finished run, or its rasters are gone.
+    """
+    folder = Path(folder)
+    path = folder / "checkpoints" / f"{checkpoint}.ckpt"
+    if not path.is_file():
+        raise UserError(
+            f"{folder} holds no run with checkpoints/{checkpoint}.ckpt; give a folder that fit has written."
+        )
+    quieten()
+    words = ["--ckpt_path", str(path), "--trainer.accelerator", "cpu", "--trainer.devices", "1"]
+    cli = MobanetCLI("test", [*words, "--trainer.strategy", "auto"])
+    cli.datamodule.prepare_data()
+    cli.datamodule.setup("test")
+    cli.model.check_checkpoint(cli.checkpoint)
+    take_weights(cli, cli.checkpoint)
+    history, tested = folder / HISTORY_FILE, folder / "test" / "test_scenarios.json"
+    return Run(
+        folder,
+        cli.model.eval(),
+        cli.datamodule,
+        read_history(history) if history.is_file() else [],
+        json.loads(tested.read_text()) if tested.is_file() else None,
+    )

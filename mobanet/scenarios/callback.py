@@ -1,0 +1,106 @@
+"""The callback that decides, epoch by epoch, with which probability a training sample sees each scenario."""
+
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from mobanet.scenarios.history import ScoreRecord, write_record
+from mobanet.scenarios.probabilities import read_probabilities
+from mobanet.scenarios.sampling import ScenarioSettings
+from mobanet.scenarios.scenario import Scenario
+from mobanet.scenarios.scoring import COLUMNS, record_rows, score_module
+
+HISTORY_FILE = "scenario_scores.jsonl"
+
+
+class ScenarioSampling(Callback):
+    """Sets `module.scenario_probabilities`, from which `training_step` draws a scenario for every sample.
+
+    With the strategy `latent` it measures, at the start of an epoch, how far each scenario moves the model's latent,
+    and turns that into probabilities (arXiv 2605.20372). Under DDP each rank measures its share of the windows. The
+    model, its running statistics, all random generators and the data loaders are left as they were.
+
+    Args:
+        settings: the strategy, and what latent distortion is turned into probabilities with.
+        folder: of the run, for the history `scenario_scores.jsonl`; None writes none.
+    """
+
+    def __init__(self, settings: ScenarioSettings, folder: str | Path | None = None) -> None:
+        self.settings = settings
+        self.folder = None if folder is None else Path(folder)
+
+    def check(self, scenarios: tuple[Scenario, ...]) -> None:
+        """Refuse given probabilities that do not fit the data's scenarios.
+
+        Raises:
+            UserError: naming what is wrong with them.
+        """
+        if self.settings.strategy == "fixed":
+            read_probabilities(self.settings.probabilities, scenarios)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Bring the probabilities up to date before an epoch's first step.
+
+        A run resumed within an epoch goes on with those of its checkpoint. Not `on_train_epoch_start`: Lightning
+        leaves that out when it resumes from a checkpoint of an epoch's last step.
+        """
+        if batch_idx > 0:
+            return
+        settings, epoch = self.settings, trainer.current_epoch - self.settings.warmup_epochs
+        scenarios: tuple[Scenario, ...] = pl_module.scenarios
+        if epoch < 0 or settings.strategy == "full":
+            p = np.array([float(scenario.full) for scenario in scenarios])
+        elif settings.strategy == "uniform":
+            p = np.full(len(scenarios), 1 / len(scenarios))
+        elif settings.strategy == "fixed":
+            p = read_probabilities(settings.probabilities, scenarios)
+        elif epoch == 0 or (settings.every_n_epochs and epoch % settings.every_n_epochs == 0):
+            p = self._refresh(trainer, pl_module)
+        else:
+            p = None
+        buffer = pl_module.scenario_probabilities
+        if p is not None:
+            buffer.copy_(torch.as_tensor(p))
+        if settings.strategy != "full":
+            values = {f"scenarios/probability/{s.name}": v for s, v in zip(scenarios, buffer.tolist(), strict=True)}
+            pl_module.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
+
+    def _refresh(self, trainer: Trainer, module: LightningModule) -> np.ndarray:
+        record, scores = score_module(trainer, module, self.settings, trainer.current_epoch)
+        module.log_dict(
+            {f"scenarios/distortion/{name}": d for name, d in zip(record.scenarios, record.distortion, strict=True)},
+            on_step=False,
+            on_epoch=True,
+            batch_size=1,
+        )
+        shown = ", ".join(f"{name} {p:.3f}" for name, p in zip(record.scenarios, record.probabilities, strict=True))
+        rank_zero_info(f"scenarios   {shown}; {record.num_windows} windows, {record.seconds:.1f} s")
+        if trainer.is_global_zero:
+            if self.folder is not None:
+                write_record(self.folder / HISTORY_FILE, record)
+            _log_table(trainer, record)
+        return scores.probabilities
+
+    def state_dict(self) -> dict[str, Any]:
+        """The settings, so that a resumed run can say what has changed."""
+        return asdict(self.settings)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Say which settings are others than those of the checkpoint; the new ones hold from the next epoch's start."""
+        for field in fields(self.settings):
+            old, new = state_dict.get(field.name), getattr(self.settings, field.name)
+            if field.name not in ("evaluate", "validate") and old != new:
+                rank_zero_info(f"resuming with --scenarios.{field.name} {new} (the checkpoint has {old})")
+
+
+def _log_table(trainer: Trainer, record: ScoreRecord) -> None:
+    for logger in trainer.loggers:
+        if hasattr(logger, "log_table"):  # Weights & Biases
+            logger.log_table(
+                "scenarios/table", columns=list(COLUMNS), data=record_rows(record), step=trainer.global_step
+            )

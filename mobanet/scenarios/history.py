@@ -1,0 +1,165 @@
+"""Files of scenario scores: the history of a run, a line an epoch, and the scores of one checkpoint."""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from mobanet.errors import UserError
+from mobanet.scenarios.scores import ScenarioScores, ScoreSettings
+
+_LISTS = ("distortion", "standard_error", "scores", "probabilities")
+
+
+@dataclass(frozen=True)
+class ScoreRecord:
+    """What one computation of the probabilities found, S numbers each.
+
+    Attributes:
+        epoch: at whose start it was made, from 0.
+        scenarios: names, in the usual order.
+        distortion: D.
+        standard_error: of D over windows.
+        scores: r.
+        probabilities: p.
+        num_windows: windows that distortion was measured on.
+        seconds: it took.
+        settings: that led from D to p.
+    """
+
+    epoch: int
+    scenarios: tuple[str, ...]
+    distortion: tuple[float, ...]
+    standard_error: tuple[float, ...]
+    scores: tuple[float, ...]
+    probabilities: tuple[float, ...]
+    num_windows: int
+    seconds: float
+    settings: ScoreSettings
+
+    def __post_init__(self) -> None:
+        """Refuse lists of different lengths, and numbers that JSON has no words for."""
+        for name in _LISTS:
+            numbers = getattr(self, name)
+            if len(numbers) != len(self.scenarios):
+                raise ValueError(f"{name} has {len(numbers)} numbers for {len(self.scenarios)} scenarios")
+            if not all(map(math.isfinite, numbers)):
+                raise ValueError(f"{name} holds numbers that are not finite")
+
+
+def read_history(path: str | Path) -> list[ScoreRecord]:
+    """The records of a run, in the order of the file.
+
+    Args:
+        path: of a `scenario_scores.jsonl`.
+
+    Raises:
+        UserError: if it cannot be read, or for a line that is no record.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); give the scenario_scores.jsonl of a run.") from error
+    return [_record(line, f"{path}, line {k}") for k, line in enumerate(lines, 1) if line.strip()]
+
+
+def write_record(path: str | Path, record: ScoreRecord) -> None:
+    """Add a record to a history; those of its epoch and of later ones go, as a resumed run makes them again.
+
+    The file is replaced as a whole, so that an interruption leaves the old one.
+
+    Args:
+        path: of the history; its folder is made.
+        record: of the latest epoch.
+
+    Raises:
+        UserError: if an existing file holds a line that is no record.
+    """
+    path = Path(path)
+    earlier = [old for old in read_history(path) if old.epoch < record.epoch] if path.exists() else []
+    _replace(path, "".join(json.dumps(_plain(each), allow_nan=False) + "\n" for each in [*earlier, record]))
+
+
+def write_scores(path: str | Path, record: ScoreRecord, details: ScenarioScores, checkpoint: str) -> None:
+    """Write the scores of one checkpoint as JSON that people and `read_probabilities` read.
+
+    Args:
+        path: of the file; its folder is made.
+        record: what was measured and found.
+        details: what lies between.
+        checkpoint: of the model that was measured.
+    """
+    content = {
+        "scenarios": list(record.scenarios),
+        "distortion": _floats(record.distortion),
+        "standard_error": _floats(record.standard_error),
+        "kernel": [_floats(row) for row in details.kernel],
+        "scores": _floats(details.scores),
+        "normalized": _floats(details.normalized),
+        "softmax": _floats(details.softmax),
+        "probabilities": _floats(details.probabilities),
+        "bandwidth": float(details.bandwidth),
+        "num_windows": int(record.num_windows),
+        "epoch": int(record.epoch),
+        "seconds": float(record.seconds),
+        "settings": _settings(record.settings),
+        "checkpoint": checkpoint,
+    }
+    _replace(Path(path), _readable(content))
+
+
+def _record(line: str, where: str) -> ScoreRecord:
+    try:
+        content = json.loads(line)
+        lists = {name: tuple(_floats(content[name])) for name in _LISTS}
+        return ScoreRecord(
+            epoch=int(content["epoch"]),
+            scenarios=tuple(content["scenarios"]),
+            num_windows=int(content["num_windows"]),
+            seconds=float(content["seconds"]),
+            settings=ScoreSettings(**content["settings"]),
+            **lists,
+        )
+    except (ValueError, KeyError, TypeError, UserError) as error:
+        raise UserError(f"{where}: no record of scenario scores ({error!r}); remove the line, or the file.") from error
+
+
+def _plain(record: ScoreRecord) -> dict[str, Any]:
+    return {
+        "epoch": int(record.epoch),
+        "scenarios": list(record.scenarios),
+        **{name: _floats(getattr(record, name)) for name in _LISTS},
+        "num_windows": int(record.num_windows),
+        "seconds": float(record.seconds),
+        "settings": _settings(record.settings),
+    }
+
+
+def _settings(settings: ScoreSettings) -> dict[str, Any]:
+    # named, as a run's settings hold more than these
+    return {field.name: getattr(settings, field.name) for field in fields(ScoreSettings)}
+
+
+def _floats(numbers: Sequence[float]) -> list[float]:
+    return [float(number) for number in numbers]
+
+
+def _readable(content: dict[str, Any]) -> str:
+    # json's own indentation puts every number on a line
+    parts = []
+    for key, value in content.items():
+        text = json.dumps(value, allow_nan=False)
+        if key == "kernel":
+            text = "[\n" + ",\n".join(f"    {json.dumps(row, allow_nan=False)}" for row in value) + "\n  ]"
+        parts.append(f"  {json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)

@@ -1,0 +1,90 @@
+"""Measuring latent distortion with a model as it stands, leaving no trace in it, on any number of ranks."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from mobanet.scenarios.distortion import Distortion, DistortionMeter
+
+_BATCH = 8
+"""Windows a forward pass: few, so that many ranks get a share; no gradients are kept, so memory is no matter."""
+
+_CHUNK = 64
+"""Windows between two looks at the standard error."""
+
+_SETTLED = 0.1
+"""Standard error as a share of the distortion that is good enough."""
+
+
+class Windows(Protocol):
+    """Where windows come from (`mobanet.data.probe.ProbeWindows`)."""
+
+    def __len__(self) -> int:
+        """Number of windows there are."""
+
+    def read(self, first: int, last: int) -> dict[str, Any]:
+        """A batch of the windows `first` to `last` (excluded)."""
+
+
+@contextmanager
+def undisturbed(module: nn.Module) -> Iterator[None]:
+    """Evaluate within, on every rank with the running statistics of rank zero; all is as before afterwards."""
+    modes = {part: part.training for part in module.modules()}
+    buffers = dict(module.named_buffers())
+    kept = {name: buffer.clone() for name, buffer in buffers.items()}
+    module.eval()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        for buffer in buffers.values():  # statistics of ranks drift apart within an epoch
+            torch.distributed.broadcast(buffer, 0)
+    try:
+        yield
+    finally:
+        for name, buffer in buffers.items():
+            buffer.copy_(kept[name])
+        for part, training in modes.items():
+            part.training = training
+
+
+def measure_distortion(
+    encoder: nn.Module,
+    masks: Tensor,
+    windows: Windows,
+    num_windows: int | Literal["auto"],
+    prepare: Callable[[dict[str, Any]], Any],
+    rank: int = 0,
+    world_size: int = 1,
+    reduce: Callable[[Tensor], Tensor] = lambda sums: sums,
+) -> Distortion:
+    """Latent distortion of every scenario; the same for any number of ranks, up to the rounding of sums.
+
+    Batches are made of the same windows however many ranks share them.
+
+    Args:
+        encoder: the network (`mobanet.models.base.SegmentationModel`).
+        masks: (S, M) bool, the scenarios' availability, the last the full one.
+        windows: to measure on, in order.
+        num_windows: how many; `auto` goes on until every standard error is under a tenth of its distortion, or there
+            are no windows left.
+        prepare: brings a batch to the device, normalised; gives an object with `inputs` and `available`.
+        rank: of this process.
+        world_size: number of processes.
+        reduce: sums a tensor over the ranks.
+    """
+    wanted = len(windows) if num_windows == "auto" else min(num_windows, len(windows))
+    chunk = _CHUNK if num_windows == "auto" else wanted
+    meter = DistortionMeter(masks)
+    with undisturbed(encoder), torch.no_grad():
+        for start in range(0, wanted, chunk):
+            stop = min(start + chunk, wanted)
+            for number in range(rank, math.ceil((stop - start) / _BATCH), world_size):
+                first = start + number * _BATCH
+                batch = prepare(windows.read(first, min(first + _BATCH, stop)))
+                meter.add(encoder, batch.inputs, batch.available)
+            distortion = meter.result(reduce(meter.sums.clone()))
+            if num_windows == "auto" and distortion.settled(_SETTLED):
+                break
+    return distortion

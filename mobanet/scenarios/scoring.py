@@ -1,0 +1,95 @@
+"""From a module and its trainer to scenario scores: what the callback and `mobanet.scores` share."""
+
+import io
+import time
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import LightningModule, Trainer
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from mobanet.errors import UserError
+from mobanet.scenarios.distortion import Distortion
+from mobanet.scenarios.history import ScoreRecord
+from mobanet.scenarios.refresh import measure_distortion
+from mobanet.scenarios.sampling import ScenarioSettings
+from mobanet.scenarios.scores import ScenarioScores, ScoreSettings
+
+COLUMNS = ("scenario", "distortion", "standard error", "score", "probability")
+
+
+def score_module(
+    trainer: Trainer, module: LightningModule, settings: ScenarioSettings, epoch: int
+) -> tuple[ScoreRecord, ScenarioScores]:
+    """Measure latent distortion with a module as it is, and score it.
+
+    Args:
+        trainer: whose strategy the module is on, with a data module that has `probe_windows`.
+        module: with `network`, `scenarios`, `scenario_masks` and Lightning's transfer hooks.
+        settings: number of windows, and those of the scores.
+        epoch: that the weights are of.
+
+    Raises:
+        UserError: when the model has diverged; on every rank.
+    """
+    begun = time.monotonic()
+    distortion = _distortion(trainer, module, settings)
+    if not np.isfinite(distortion.mean).all():
+        raise UserError(
+            "the latents of training windows are not finite: training has diverged; lower --model.lr, or go on from an "
+            "earlier checkpoint."
+        )
+    scores = settings.score(distortion.mean)
+    record = ScoreRecord(
+        epoch=epoch,
+        scenarios=tuple(scenario.name for scenario in module.scenarios),
+        distortion=tuple(distortion.mean.tolist()),
+        standard_error=tuple(distortion.standard_error.tolist()),
+        scores=tuple(scores.scores.tolist()),
+        probabilities=tuple(scores.probabilities.tolist()),
+        num_windows=distortion.num_windows,
+        seconds=time.monotonic() - begun,
+        settings=ScoreSettings(**{field.name: getattr(settings, field.name) for field in fields(ScoreSettings)}),
+    )
+    return record, scores
+
+
+def _distortion(trainer: Trainer, module: LightningModule, settings: ScenarioSettings) -> Distortion:
+    def reduce(sums: Tensor) -> Tensor:
+        return trainer.strategy.reduce(sums.to(module.device), reduce_op="sum").cpu()
+
+    with trainer.precision_plugin.val_step_context():
+        return measure_distortion(
+            module.network,
+            module.scenario_masks,
+            trainer.datamodule.probe_windows(),
+            settings.num_windows,
+            trainer.strategy.batch_to_device,
+            trainer.global_rank,
+            trainer.world_size,
+            reduce,
+        )
+
+
+def record_rows(record: ScoreRecord) -> list[list[Any]]:
+    """One row a scenario, in the order of `COLUMNS`."""
+    columns = (record.scenarios, record.distortion, record.standard_error, record.scores, record.probabilities)
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def record_table(record: ScoreRecord) -> str:
+    """The scenarios' distortion, scores and probabilities, for people."""
+    shown = Table()
+    shown.add_column(COLUMNS[0])
+    for column in COLUMNS[1:]:
+        shown.add_column(column, justify="right")
+    for name, *numbers in record_rows(record):
+        shown.add_row(name, *(f"{number:.4g}" for number in numbers))
+    out = io.StringIO()
+    console = Console(file=out, width=100)
+    console.print(shown)
+    console.print(f"{record.num_windows} training windows, {record.seconds:.1f} s", highlight=False)
+    return "\n" + out.getvalue().rstrip()

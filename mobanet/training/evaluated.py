@@ -1,0 +1,135 @@
+"""The evaluation half of the LightningModule: every scenario from the same windows, and all figures of them."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from mobanet.data.description import DataDescription
+from mobanet.inference.windows import Strip
+from mobanet.models.base import SegmentationModel
+from mobanet.scenarios.scenario import Scenario, chosen_scenarios, lowered, scenarios_of
+from mobanet.training.evaluation import ScenarioEvaluation
+from mobanet.training.inputs import ModelBatch
+from mobanet.training.losses import segmentation_loss
+from mobanet.training.metrics import Scores, figures_to_log, scores
+
+_PREFIX = {"validation": "val", "test": "test"}
+"""Of metrics, by stage."""
+
+
+class EvaluatedModule(LightningModule):
+    """Evaluates a network by sliding windows, in as many scenarios as asked for.
+
+    Attributes:
+        network: the model.
+        data: modalities and classes.
+        compile_network: whether the network's forward pass is compiled.
+        scenarios: all of the data's, the last the full one.
+        scores: latest figures, by stage (`validation`, `test`) and scenario.
+        matrices: latest confusion matrices, (K, K), by stage and scenario.
+        windows: number of windows of the latest evaluation, by stage.
+        kept: of these, by stage and scenario, those that have nothing of the scenario and were evaluated with all they
+            have.
+    """
+
+    network: SegmentationModel
+    data: DataDescription
+    compile_network: bool
+    scenarios: tuple[Scenario, ...]
+
+    def prepare_evaluation(self, data: DataDescription) -> None:
+        """Validate on the full scenario and test all, until `evaluate_on` says otherwise."""
+        self.scenarios = scenarios_of([m.name for m in data.modalities])
+        self.evaluations = nn.ModuleDict()
+        self.evaluate_on(validation="full", test="all")
+        self.scores: dict[str, dict[str, Scores]] = {}
+        self.matrices: dict[str, dict[str, Tensor]] = {}
+        self.windows: dict[str, int] = {}
+        self.kept: dict[str, dict[str, int]] = {}
+
+    def evaluate_on(self, **stages: str | Sequence[str]) -> None:
+        """Choose the scenarios that a stage evaluates.
+
+        Args:
+            stages: `validation` and `test`, each `all`, `full`, or scenarios' names.
+
+        Raises:
+            UserError: for a name that is no scenario of the data.
+        """
+        options = {"validation": "--scenarios.validate", "test": "--scenarios.evaluate"}
+        for stage, given in stages.items():
+            chosen = chosen_scenarios(given, [m.name for m in self.data.modalities], options[stage])
+            self.evaluations[stage] = ScenarioEvaluation(chosen, len(self.data.classes))
+
+    def on_validation_epoch_start(self) -> None:
+        """Start empty confusion matrices on equal weights everywhere."""
+        self._begin("validation")
+
+    def on_test_epoch_start(self) -> None:
+        """Start empty confusion matrices on equal weights everywhere."""
+        self._begin("test")
+
+    def validation_step(self, batch: ModelBatch, batch_idx: int) -> list[Strip]:
+        """Sum logits over windows and count finished rows."""
+        return self._evaluate(batch, "validation")
+
+    def test_step(self, batch: ModelBatch, batch_idx: int) -> list[Strip]:
+        """Sum logits over windows and count finished rows."""
+        return self._evaluate(batch, "test")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of the validation tiles."""
+        self._conclude("validation")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the figures of the test tiles."""
+        self._conclude("test")
+
+    def _begin(self, stage: str) -> None:
+        self.evaluations[stage].reset()
+        if self.trainer.world_size > 1:
+            for buffer in self.network.buffers():  # running statistics of ranks drift apart within an epoch
+                torch.distributed.broadcast(buffer, 0)
+
+    def _evaluate(self, batch: ModelBatch, stage: str) -> list[Strip]:
+        """The finished rows of the fullest scenario."""
+        evaluation: ScenarioEvaluation = self.evaluations[stage]
+        evaluation.note(batch)
+        strips: list[Strip] = []
+        for k, logits in enumerate(self.predict_scenarios(batch, evaluation.scenarios)):
+            strips = evaluation.add(k, batch, logits)
+        # logged by every rank, also one that has nothing but windows that count nowhere: the mean is over all ranks
+        loss = segmentation_loss(logits, batch.label)
+        counted = sum(1 for tile in batch.tiles if tile)
+        self.log(f"{_PREFIX[stage]}/loss", loss, on_epoch=True, sync_dist=True, batch_size=counted)
+        return strips
+
+    def predict_scenarios(self, batch: ModelBatch, scenarios: Sequence[Scenario]) -> Iterator[Tensor]:
+        """Logits (B, K, H, W), float32, of a batch in each scenario, one after the other.
+
+        A sample that has nothing of a scenario is predicted with all it has.
+
+        Args:
+            batch: on this module's device.
+            scenarios: of the module's own.
+        """
+        patterns = [lowered(batch.available, batch.available.new_tensor(s.available)) for s in scenarios]
+        if self.compile_network:  # what is compiled is the plain forward pass
+            outputs = (self.network(batch.inputs, pattern, auxiliary=False) for pattern in patterns)
+        else:
+            outputs = self.network.forward_each(batch.inputs, patterns)
+        return (output.logits.float() for output in outputs)
+
+    def _conclude(self, stage: str) -> None:
+        evaluation: ScenarioEvaluation = self.evaluations[stage]
+        matrices = evaluation.finish()
+        counts = torch.tensor([evaluation.windows, *evaluation.kept], device=self.device)
+        self.windows[stage], *kept = self.trainer.strategy.reduce(counts, reduce_op="sum").tolist()
+        self.kept[stage] = dict(zip(matrices, kept, strict=True))
+        self.matrices[stage] = matrices
+        self.scores[stage] = {name: scores(matrix, self.data.classes) for name, matrix in matrices.items()}
+        for name, figure in figures_to_log(self.scores[stage], self.data.classes).items():
+            self.log(f"{_PREFIX[stage]}/{name}", figure, prog_bar=name == "miou")
+        evaluation.reset()

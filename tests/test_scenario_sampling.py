@@ -1,0 +1,240 @@
+"""Scenario sampling within training on the CPU: the contract of the callback, clause by clause, on one process."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from mobanet.models.mobanet import MoBaNetSettings
+from mobanet.scenarios.callback import ScenarioSampling
+from mobanet.scenarios.history import read_history
+from mobanet.scenarios.masking import MaskingSettings
+from mobanet.scenarios.sampling import ScenarioSettings
+from mobanet.scenarios.scores import score_scenarios
+from mobanet.training.checkpoint import read_checkpoint
+
+NAMES = ("rgb", "ir", "dsm", "rgb+ir", "rgb+dsm", "ir+dsm", "rgb+ir+dsm")
+FULL = [0, 0, 0, 0, 0, 0, 1]
+
+
+class Watch(Callback):
+    """Remembers the probabilities of each epoch and what the network was given."""
+
+    def __init__(self):
+        self.probabilities, self.inputs, self.available = [], [], []
+
+    def setup(self, trainer, pl_module, stage):
+        pl_module.network.register_forward_pre_hook(self.hook)
+
+    def hook(self, network, args):
+        if network.training:
+            self.inputs.append({name: x.clone() for name, x in args[0].items()})
+            self.available.append(args[1].clone())
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx == 0:
+            self.probabilities.append(pl_module.scenario_probabilities.tolist())
+
+
+@pytest.fixture
+def fitted(make_data, make_module, make_trainer, tmp_path):
+    """Fits with scenario settings; the module, what was watched, and the folder of the run."""
+
+    def fit(module=None, data=None, ckpt_path=None, callbacks=(), folder="run", epochs=2, **scenarios):
+        seed_everything(42)
+        data = make_data(**(data or {}))
+        module = make_module(data, **(module or {}))
+        watch = Watch()
+        settings = ScenarioSettings(**{"num_windows": 12, **scenarios})
+        sampling = ScenarioSampling(settings, tmp_path / folder)
+        trainer = make_trainer(
+            callbacks=[sampling, watch, *callbacks], max_epochs=epochs, enable_checkpointing=bool(callbacks)
+        )
+        trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+        return module, watch, tmp_path / folder
+
+    return fit
+
+
+def weights(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+
+
+def test_each_strategy_sets_its_probabilities(fitted):
+    assert fitted(strategy="full")[1].probabilities == [FULL, FULL]
+    np.testing.assert_allclose(fitted(strategy="uniform")[1].probabilities, np.full((2, 7), 1 / 7), rtol=1e-6)
+    fixed = fitted(strategy="fixed", probabilities={"dsm+rgb": 0.25, "rgb+ir+dsm": 0.75})[1]
+    np.testing.assert_allclose(fixed.probabilities, [[0, 0, 0, 0, 0.25, 0, 0.75]] * 2)
+    assert set(map(tuple, torch.cat(fixed.available).int().tolist())) <= {(1, 0, 1), (1, 1, 1)}
+    module, latent, folder = fitted(strategy="latent")
+    first, second = latent.probabilities
+    assert first != second
+    assert min(first) >= 0.5 / 7
+    assert sum(first) == pytest.approx(1, abs=1e-6)
+    assert module.scenario_probabilities.tolist() == second
+    assert not (folder / "nothing").exists()
+
+
+def test_history_holds_what_was_measured_and_leads_to_the_probabilities(fitted):
+    _, watch, folder = fitted(strategy="latent", epochs=3)
+    records = read_history(folder / "scenario_scores.jsonl")
+    assert [record.epoch for record in records] == [0, 1, 2]
+    for record, p in zip(records, watch.probabilities, strict=True):
+        assert record.scenarios == NAMES
+        assert record.num_windows == 12
+        assert record.distortion[-1] == record.standard_error[-1] == 0
+        assert min(record.distortion[:-1]) > 0
+        assert all(0 < e < d for d, e in zip(record.distortion[:-1], record.standard_error[:-1], strict=True))
+        expected = score_scenarios(np.array(record.distortion))
+        np.testing.assert_allclose(record.scores, expected.scores, rtol=1e-12)
+        np.testing.assert_allclose(record.probabilities, expected.probabilities, rtol=1e-12)
+        np.testing.assert_allclose(p, record.probabilities, rtol=1e-6)
+        assert record.seconds > 0
+
+
+def test_every_scenario_is_drawn_and_samples_of_a_batch_differ(fitted):
+    _, watch, _ = fitted(strategy="uniform", data={"batch_size": 16, "steps_per_epoch": 8}, epochs=1)
+    available = torch.cat(watch.available)
+    assert len({tuple(row) for row in available.int().tolist()}) == 7
+    assert any(len({tuple(row) for row in batch.int().tolist()}) > 2 for batch in watch.available)
+
+
+def test_draws_do_not_depend_on_what_else_draws(fitted):
+    class Noise(Callback):
+        def on_train_batch_start(self, *_):
+            torch.rand(7)
+
+    _, quiet, _ = fitted(strategy="uniform")
+    _, noisy, _ = fitted(strategy="uniform", callbacks=[Noise()])
+    assert all(torch.equal(a, b) for a, b in zip(quiet.available, noisy.available, strict=True))
+
+
+def test_warm_up_and_the_interval_between_refreshes(fitted):
+    _, watch, folder = fitted(strategy="latent", warmup_epochs=1, every_n_epochs=2, epochs=5)
+    p = watch.probabilities
+    assert p[0] == FULL
+    assert p[1] != FULL
+    assert p[1] == p[2] != p[3]
+    assert p[3] == p[4]
+    assert [r.epoch for r in read_history(folder / "scenario_scores.jsonl")] == [1, 3]
+    _, once, folder = fitted(strategy="latent", every_n_epochs=None, epochs=3, folder="once")
+    assert once.probabilities[0] == once.probabilities[1] == once.probabilities[2] != FULL
+    assert [r.epoch for r in read_history(folder / "scenario_scores.jsonl")] == [0]
+    _, uniform, _ = fitted(strategy="uniform", warmup_epochs=1)
+    assert uniform.probabilities[0] == FULL
+    assert max(uniform.probabilities[1]) < 0.15
+
+
+def test_masking_falls_into_what_is_available(fitted):
+    masking = MaskingSettings(ratio=1.0, min_area=0.2, max_area=0.3)
+    _, masked, _ = fitted({"masking": masking}, strategy="uniform", epochs=1)
+    _, plain, _ = fitted({"masking": MaskingSettings(ratio=0.0)}, strategy="uniform", epochs=1)
+    for a, b in zip(masked.available, plain.available, strict=True):
+        assert torch.equal(a, b)
+    holes = sum(int((a["dsm"] != b["dsm"]).sum()) for a, b in zip(masked.inputs, plain.inputs, strict=True))
+    assert holes > 0
+
+
+def test_the_refresh_leaves_no_trace(fitted, make_data, make_module, make_trainer):
+    class Compare(Callback):
+        """Before and after the refresh; Lightning calls callbacks in order."""
+
+        def __init__(self, store):
+            self.store = store
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if batch_idx > 0:
+                return
+            self.store.append(
+                {
+                    "state": {n: v.clone() for n, v in pl_module.state_dict().items() if "probabilities" not in n},
+                    "modes": [part.training for part in pl_module.modules()],
+                    "random": (torch.get_rng_state(), np.random.get_state()[1].copy()),
+                    "position": trainer.datamodule._position(),
+                    "gradients": [p.requires_grad for p in pl_module.parameters()],
+                }
+            )
+
+    before, after = [], []
+    seed_everything(42)
+    data = make_data()
+    module = make_module(data)
+    sampling = ScenarioSampling(ScenarioSettings(strategy="latent", num_windows=12))
+    make_trainer(callbacks=[Compare(before), sampling, Compare(after)], max_epochs=2).fit(module, datamodule=data)
+    assert len(before) == len(after) == 2
+    for a, b in zip(before, after, strict=True):
+        assert_same(a["state"], b["state"])
+        assert a["modes"] == b["modes"]
+        assert torch.equal(a["random"][0], b["random"][0])
+        assert np.array_equal(a["random"][1], b["random"][1])
+        assert (a["position"], a["gradients"]) == (b["position"], b["gradients"])
+    assert any(name.endswith("running_mean") for name in before[0]["state"])  # there are statistics to disturb
+
+
+def test_a_latent_run_trains_like_a_fixed_one_with_the_same_probabilities(fitted):
+    latent, _, folder = fitted(strategy="latent", every_n_epochs=None)
+    (record,) = read_history(folder / "scenario_scores.jsonl")
+    given = dict(zip(record.scenarios, record.probabilities, strict=True))
+    fixed, _, _ = fitted(strategy="fixed", probabilities=given, folder="fixed")
+    assert_same(weights(latent), weights(fixed))
+
+
+def test_a_run_resumed_anywhere_ends_with_the_same_weights_and_history(fitted, tmp_path):
+    keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    whole, watch, folder = fitted(strategy="latent", callbacks=[keep])
+    history = read_history(folder / "scenario_scores.jsonl")
+    assert len(sorted(tmp_path.glob("step=*.ckpt"))) == 6
+    saved = read_checkpoint(tmp_path / "step=4.ckpt")["state_dict"]["scenario_probabilities"]
+    assert saved.tolist() == watch.probabilities[1]
+    for step in (2, 3, 4):  # within the first epoch, at its end, within the second
+        other = tmp_path / f"from{step}"
+        other.mkdir()
+        lines = (folder / "scenario_scores.jsonl").read_text().splitlines()
+        (other / "scenario_scores.jsonl").write_text("\n".join(lines) + "\n")  # a killed run has written on
+        path = str(tmp_path / f"step={step}.ckpt")
+        resumed, again, _ = fitted(strategy="latent", ckpt_path=path, folder=f"from{step}")
+        assert_same(weights(whole), weights(resumed))
+        records = read_history(other / "scenario_scores.jsonl")
+        assert [r.epoch for r in records] == [0, 1]
+        assert [r.probabilities for r in records] == [r.probabilities for r in history]
+        assert len(again.available) == 6 - step
+
+
+def test_resuming_with_other_settings_uses_and_says_them(fitted, tmp_path, caplog):
+    keep = ModelCheckpoint(tmp_path, filename="last")
+    fitted(strategy="latent", callbacks=[keep], epochs=1)
+    with caplog.at_level("INFO"):
+        _, watch, _ = fitted(strategy="uniform", ckpt_path=str(tmp_path / "last.ckpt"), folder="other")
+    assert "resuming with --scenarios.strategy uniform (the checkpoint has latent)" in caplog.text
+    assert max(watch.probabilities[-1]) < 0.15
+
+
+def test_bandwidth_median_and_auto_are_taken(fitted):
+    _, _, folder = fitted(strategy="latent", bandwidth="median", tau=2.0, num_windows="auto", epochs=1)
+    (record,) = read_history(folder / "scenario_scores.jsonl")
+    expected = score_scenarios(np.array(record.distortion), sigma="median", tau=2.0)
+    np.testing.assert_allclose(record.probabilities, expected.probabilities, rtol=1e-12)
+    line = json.loads((folder / "scenario_scores.jsonl").read_text())
+    assert (line["settings"]["bandwidth"], line["settings"]["tau"]) == ("median", 2.0)
+
+
+def test_a_learned_token_trains_where_something_is_missing(fitted):
+    module, _, _ = fitted({"network": MoBaNetSettings(missing="token")}, strategy="uniform", epochs=1)
+    tokens = {name: p for name, p in module.network.named_parameters() if "missing" in name or "token_" in name}
+    assert len(tokens) == 3
+    assert all(float(p.detach().abs().max()) > 0 for p in tokens.values())
+
+
+def test_one_modality_has_one_scenario(fitted):
+    module, watch, folder = fitted(strategy="latent", data={"modalities": ["rgb"]}, epochs=1)
+    assert watch.probabilities == [[1.0]]
+    assert [s.name for s in module.scenarios] == ["rgb"]
+    assert read_history(folder / "scenario_scores.jsonl")[0].distortion == (0.0,)

@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+import torch
+from matplotlib.collections import LineCollection
+from PIL import Image
+
+from mobanet.data.layout import Classes
+from mobanet.scenarios.scenario import scenarios_of
+from mobanet.training.metrics import scores
+from mobanet.training.scenario_figure import contrasting, draw_scenarios, scenario_figure
+
+CLASSES = Classes(("road", "house", "clutter"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), averaged=("road", "house"))
+MATRICES = {
+    "rgb": [[8, 2, 0], [2, 8, 0], [0, 0, 0]],  # IoU 8/12 twice, no clutter anywhere
+    "dsm": [[5, 5, 0], [5, 5, 0], [0, 0, 0]],  # IoU 5/15 twice
+    "rgb+dsm": [[10, 0, 0], [0, 9, 1], [0, 0, 0]],  # IoU 1, 9/10, and a pixel wrongly called clutter
+}
+DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+
+
+def figures(matrices):
+    return {name: scores(torch.tensor(matrix), CLASSES) for name, matrix in matrices.items()}
+
+
+def drawn(matrices=MATRICES, modalities=("rgb", "dsm")):
+    return scenario_figure(figures(matrices), CLASSES, scenarios_of(modalities), "toy, 1 test tile")
+
+
+def by_row(axes):
+    """Texts, from left to right, by row."""
+    found = {}
+    for text in sorted(axes.texts, key=lambda text: text.get_position()[0]):
+        if text.get_transform() == axes.transData:
+            found.setdefault(text.get_position()[1], []).append(text.get_text())
+    return [found[row] for row in sorted(found)]
+
+
+def bars(axes):
+    """Left end, length and colour of every bar, by row from the top."""
+    return [
+        [
+            (bar.get_x(), bar.get_width(), bar.get_facecolor()[:3])
+            for bar in sorted(axes.patches, key=lambda bar: bar.get_x())
+            if bar.get_y() + bar.get_height() / 2 == pytest.approx(row)
+        ]
+        for row in sorted({round(bar.get_y() + bar.get_height() / 2, 6) for bar in axes.patches})
+    ]
+
+
+def mean_line(axes):
+    (line,) = (c for c in axes.collections if isinstance(c, LineCollection) and c.get_label() == "mean")
+    return line.get_segments()[0][0, 0]
+
+
+def legend(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_bars_are_the_miou_and_what_is_lost_against_the_full_scenario():
+    _, axes, _ = drawn().axes
+    rgb, dsm, full = bars(axes)
+    assert [bar[:2] for bar in rgb] == [pytest.approx((0, 200 / 3)), pytest.approx((200 / 3, 95 - 200 / 3))]
+    assert [bar[:2] for bar in dsm] == [pytest.approx((0, 100 / 3)), pytest.approx((100 / 3, 95 - 100 / 3))]
+    assert [bar[:2] for bar in full] == [pytest.approx((0, 95))]
+    assert len({rgb[0][2], dsm[0][2], full[0][2]}) == 3  # the worst and the full one stand out
+    assert by_row(axes) == [["66.7", "28.3"], ["33.3", "61.7"], ["95.0"]]
+
+
+def test_mean_and_worst_are_marked():
+    _, axes, _ = drawn().axes
+    assert mean_line(axes) == pytest.approx(65)
+    assert legend(axes) == ["mean 65.0", "worst 33.3 (dsm)", "lost against full"]
+
+
+def test_cells_are_the_iou_of_each_class_and_absent_ones_are_hatched():
+    _, _, axes = drawn().axes
+    assert by_row(axes) == [["66.7", "66.7", DASH], ["33.3", "33.3", DASH], ["100.0", "90.0", "0.0"]]
+    hatched = {patch.get_center()[0] for patch in axes.patches if patch.get_hatch()}
+    assert hatched == {2}
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["road", "house", "clutter *"]
+    assert axes.get_xlabel().split("\n") == ["IoU %", "* not averaged", f"{DASH} absent"]
+
+
+def test_filled_dots_are_the_sensors_that_are_there():
+    modalities = ("rgb", "ir", "dsm")
+    names = [scenario.name for scenario in scenarios_of(modalities)]
+    axes = drawn({name: MATRICES["rgb"] for name in names}, modalities).axes[0]
+    filled = {dots.get_label(): dots.get_offsets() for dots in axes.collections if dots.get_label() in names}
+    assert {name: "+".join(modalities[int(x)] for x in dots[:, 0]) for name, dots in filled.items()} == {
+        name: name for name in names
+    }
+    heights = [filled[name][0, 1] for name in names]
+    gaps = np.diff(heights)
+    assert heights == sorted(heights)
+    assert gaps[-1] == max(gaps) > gaps[0]  # the full one is set apart
+
+
+def test_without_the_full_scenario_nothing_is_called_lost():
+    _, axes, _ = drawn({name: MATRICES[name] for name in ("rgb", "dsm")}).axes
+    assert by_row(axes) == [["66.7"], ["33.3"]]
+    assert legend(axes) == ["mean 50.0", "worst 33.3 (dsm)"]
+    assert [len(row) for row in bars(axes)] == [1, 1]
+
+
+def test_better_than_full_is_a_negative_drop_and_no_figure_is_a_dash():
+    _, axes, _ = drawn({"rgb": MATRICES["rgb"], "dsm": [[0] * 3, [0] * 3, [0, 0, 4]], "rgb+dsm": MATRICES["dsm"]}).axes
+    assert by_row(axes) == [["66.7", f"{MINUS}33.3"], [DASH, DASH], ["33.3"]]
+    assert legend(axes)[:2] == ["mean 50.0", "worst 33.3 (rgb+dsm)"]
+
+
+def test_numbers_stand_out_from_every_colour():
+    def luminance(grey):
+        return grey / 12.92 if grey <= 0.04045 else ((grey + 0.055) / 1.055) ** 2.4
+
+    for grey in np.linspace(0, 1, 101):
+        text = luminance({"black": 0.0, "white": 1.0}[contrasting((grey, grey, grey, 1.0))])
+        light, dark = sorted((text, luminance(grey)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) > 3.4
+
+
+def test_png_is_written_whole_and_nothing_reaches_over_its_edge(tmp_path):
+    path = tmp_path / "new" / "test_scenarios.png"
+    draw_scenarios(figures(MATRICES), CLASSES, scenarios_of(("rgb", "dsm")), "a long protocol, " * 20, path)
+    assert [p.name for p in path.parent.iterdir()] == ["test_scenarios.png"]
+    picture = np.asarray(Image.open(path).convert("L"))
+    assert min(picture.shape) > 400
+    edges = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    assert (edges == 255).all()
+    assert (picture < 60).any()
+
+
+def test_evaluation_without_a_counted_pixel_can_be_drawn(tmp_path):
+    nothing = [[0] * 3] * 3
+    path = tmp_path / "test_scenarios.png"
+    draw_scenarios(figures({"rgb": nothing, "rgb+dsm": nothing}), CLASSES, scenarios_of(("rgb", "dsm")), "", path)
+    assert path.stat().st_size > 0

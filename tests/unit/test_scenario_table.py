@@ -1,0 +1,235 @@
+import csv
+import json
+import math
+import re
+
+import pytest
+import torch
+
+from mobanet.data.layout import Classes
+from mobanet.scenarios.scenario import scenarios_of
+from mobanet.training.metrics import scores
+from mobanet.training.scenario_table import (
+    ScenarioResults,
+    percent,
+    scenario_csv,
+    scenario_json,
+    scenario_table,
+    stacked,
+    summarise,
+)
+
+CLASSES = Classes(
+    ("road", "low vegetation", "clutter"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), averaged=("road", "low vegetation")
+)
+MATRICES = {
+    "rgb": [[8, 2, 0], [2, 8, 0], [0, 0, 0]],  # IoU 8/12 twice, no clutter anywhere
+    "dsm": [[5, 5, 0], [5, 5, 0], [0, 0, 0]],  # IoU 5/15 twice
+    "rgb+dsm": [[10, 0, 0], [0, 9, 1], [0, 0, 0]],  # IoU 1, 9/10, and a pixel wrongly called clutter
+}
+NOTHING_AVERAGED = [[0, 0, 0], [0, 0, 0], [0, 0, 4]]
+EMPTY = [[0, 0, 0], [0, 0, 0], [0, 0, 0]]
+
+
+def results(matrices=MATRICES, modalities=("rgb", "dsm"), classes=CLASSES, **kept):
+    matrices = {name: torch.tensor(matrix) for name, matrix in matrices.items()}
+    return ScenarioResults(
+        scenarios=scenarios_of(modalities),
+        classes=classes,
+        scores={name: scores(matrix, classes) for name, matrix in matrices.items()},
+        matrices=matrices,
+        kept={name: kept.get(name, 0) for name in matrices},
+        windows=400,
+        protocol={"data": "toy, 1 test tile", "labels": "full; ignored pixels count nowhere"},
+    )
+
+
+def printed(text):
+    """The cells of each row by its label, of several tables one after the other."""
+    found = {}
+    for line in text.splitlines():
+        label, *cells = re.split(r"\s{2,}", line.strip())
+        if label == "scenario" or all(re.fullmatch(r"-?\d+\.\d\d|absent", cell) for cell in cells):
+            found.setdefault(label, []).extend(cells)
+    return found
+
+
+def rows(text):
+    return {row["scenario"]: row for row in csv.DictReader(text.splitlines())}
+
+
+def test_summary_is_the_mean_the_worst_by_miou_and_the_mean_of_the_incomplete():
+    summary = summarise(results().scores, "rgb+dsm")
+    assert summary.mean.mean_iou == pytest.approx((2 / 3 + 1 / 3 + 0.95) / 3)
+    assert summary.mean.overall_accuracy == pytest.approx((0.8 + 0.5 + 0.95) / 3)
+    assert summary.mean.mean_f1 == pytest.approx((0.8 + 0.5 + (1 + 18 / 19) / 2) / 3)
+    assert summary.mean.iou[:2] == pytest.approx(((2 / 3 + 1 / 3 + 1) / 3, (2 / 3 + 1 / 3 + 0.9) / 3))
+    assert (summary.worst_name, summary.worst.mean_iou) == ("dsm", pytest.approx(1 / 3))
+    assert summary.incomplete.mean_iou == pytest.approx(0.5)
+    assert summary.incomplete.kappa == pytest.approx((0.6 + 0) / 2)
+    assert summary.incomplete.pixels == (10, 10, 0)
+
+
+def test_absent_class_is_left_out_of_the_means_over_scenarios():
+    summary = summarise(results().scores, "rgb+dsm")
+    assert summary.mean.iou[2] == 0.0  # only one scenario calls anything clutter, wrongly
+    assert math.isnan(summary.incomplete.iou[2])
+
+
+def test_scenario_without_figures_is_neither_the_worst_nor_in_the_mean():
+    found = results({"rgb": NOTHING_AVERAGED, "dsm": MATRICES["rgb"], "rgb+dsm": MATRICES["dsm"]})
+    summary = summarise(found.scores, "rgb+dsm")
+    assert summary.worst_name == "rgb+dsm"
+    assert summary.mean.mean_iou == pytest.approx(0.5)
+    assert summary.incomplete.mean_iou == pytest.approx(2 / 3)
+    nothing = summarise(results({"rgb": EMPTY, "rgb+dsm": EMPTY}).scores, "rgb+dsm")
+    assert (nothing.worst, nothing.worst_name) == (None, None)
+    assert math.isnan(nothing.mean.mean_iou)
+
+
+def test_full_scenario_alone_has_no_incomplete_ones():
+    found = results({"rgb+dsm": MATRICES["rgb+dsm"]})
+    assert summarise(found.scores, "rgb+dsm").incomplete is None
+    assert list(rows(scenario_csv(found))) == ["rgb+dsm", "mean", "worst (rgb+dsm)"]
+    assert scenario_json(found, 0)["summary"]["incomplete"] is None
+    assert "mean of incomplete" not in scenario_table(found)
+
+
+def test_table_gives_figures_in_per_cent_and_the_drop_in_points():
+    found = printed(scenario_table(results()))
+    assert found["scenario"] == ["OA", "F1", "mIoU", "drop", "road", "vegetation", "clutter *"]
+    assert found["rgb"] == ["80.00", "80.00", "66.67", "28.33", "66.67", "66.67", "absent"]
+    assert found["dsm"] == ["50.00", "50.00", "33.33", "61.67", "33.33", "33.33", "absent"]
+    assert found["rgb+dsm"] == ["95.00", "97.37", "95.00", "0.00", "100.00", "90.00", "0.00"]
+    assert found["mean"] == ["75.00", "75.79", "65.00", "30.00", "66.67", "63.33", "0.00"]
+    assert found["worst (dsm)"] == found["dsm"]
+    assert found["mean of incomplete"] == ["65.00", "65.00", "50.00", "45.00", "50.00", "50.00", "absent"]
+    assert list(found).index("rgb+dsm") < list(found).index("mean")
+
+
+def test_table_explains_itself_and_names_its_protocol():
+    lines = scenario_table(results()).splitlines()
+    assert "per cent; under a class's name its IoU; drop: points of mIoU below rgb+dsm" in lines
+    assert "* counts as an error where it is confused, but is not averaged" in lines
+    assert lines[-2:] == ["data: toy, 1 test tile", "labels: full; ignored pixels count nowhere"]
+
+
+def test_table_names_scenarios_of_which_windows_have_nothing():
+    text = scenario_table(results(dsm=12))
+    assert text.endswith("\ndsm: 12 of 400 windows have nothing of it and were evaluated with what they have")
+    assert "\nrgb: 1 of 400 windows has nothing of it and was evaluated" in scenario_table(results(rgb=1))
+    assert "windows" not in scenario_table(results())
+
+
+def test_without_the_full_scenario_there_is_no_drop():
+    found = results({name: MATRICES[name] for name in ("rgb", "dsm")})
+    text = scenario_table(found)
+    assert printed(text)["rgb"] == ["80.00", "80.00", "66.67", "66.67", "66.67", "absent"]
+    assert "no drop, as rgb+dsm was not evaluated" in text
+    assert printed(text)["mean"] == printed(text)["mean of incomplete"]
+    assert rows(scenario_csv(found))["dsm"]["drop"] == ""
+    content = scenario_json(found, 0)
+    assert content["scenarios"]["dsm"]["drop"] is None
+    assert content["summary"]["mean"]["drop"] is None
+
+
+def test_better_than_full_is_a_negative_drop():
+    found = results({"rgb": MATRICES["rgb"], "rgb+dsm": MATRICES["dsm"]})
+    assert printed(scenario_table(found))["rgb"][3] == "-33.33"
+    assert rows(scenario_csv(found))["rgb"]["drop"] == "-0.333333"
+
+
+def test_rounding_leaves_no_negative_zero():
+    assert percent(-1e-9) == "0.00"
+    assert percent(-0.0123) == "-1.23"
+
+
+def test_classes_that_do_not_fit_go_below_each_other_and_nothing_is_cut():
+    names = tuple(f"sparsely vegetated surface {k}" for k in range(10))
+    modalities = ("rgb", "nir", "sar", "dsm")
+    classes = Classes(names, tuple((k, k, k) for k in range(10)), averaged=names)
+    found = results({s.name: torch.eye(10).long().tolist() for s in scenarios_of(modalities)}, modalities, classes)
+    once, twice = scenario_table(found, width=400), scenario_table(found, width=100)
+    assert max(map(len, once.splitlines())) > 120
+    assert max(map(len, twice.splitlines())) <= 100
+    assert printed(twice)["rgb+nir+sar"] == printed(once)["rgb+nir+sar"] == ["100.00"] * 3 + ["0.00"] + ["100.00"] * 10
+    assert [twice.count(f"surface {k}") for k in range(10)] == [1] * 10
+    assert printed(twice)["mean of incomplete"] == printed(once)["mean of incomplete"]
+    narrow = scenario_table(found, width=10)  # one class a table at the least
+    assert printed(narrow)["rgb+nir+sar+dsm"] == printed(once)["rgb+nir+sar+dsm"]
+    assert "…" not in once + twice + narrow
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("car", ["car"]),
+        ("impervious surfaces", ["impervious", "surfaces"]),
+        ("low_vegetation", ["low_", "vegetation"]),
+        ("non-residential", ["non-", "residential"]),
+        ("bare or no soil", ["bare or", "no soil"]),
+        ("-other", ["-other"]),
+        ("--", ["--"]),
+    ],
+)
+def test_names_of_classes_break_between_words(name, lines):
+    assert stacked(name).split("\n") == lines
+
+
+def test_brackets_in_a_name_are_no_markup():
+    classes = Classes(("[red]roof", "tree", "car"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), ("[red]roof", "tree", "car"))
+    assert "[red]roof" in scenario_table(results(classes=classes))
+
+
+def test_csv_holds_every_figure_and_the_summary():
+    text = scenario_csv(results(dsm=12))
+    assert text.splitlines()[0] == (
+        "scenario,oa,kappa,mean_f1,miou,drop,iou_road,iou_low_vegetation,iou_clutter,kept_windows"
+    )
+    found = rows(text)
+    assert list(found) == ["rgb", "dsm", "rgb+dsm", "mean", "worst (dsm)", "mean of incomplete"]
+    assert list(found["rgb"].values())[1:] == [
+        "0.800000",
+        "0.600000",
+        "0.800000",
+        "0.666667",
+        "0.283333",
+        "0.666667",
+        "0.666667",
+        "",
+        "0",
+    ]
+    assert found["rgb+dsm"]["kappa"] == f"{0.475 / 0.525:.6f}"
+    assert found["rgb+dsm"]["drop"] == "0.000000"
+    assert found["rgb+dsm"]["iou_clutter"] == "0.000000"
+    assert found["dsm"]["kept_windows"] == found["worst (dsm)"]["kept_windows"] == "12"
+    assert found["mean"]["miou"] == "0.650000"
+    assert found["mean"]["drop"] == "0.300000"
+    assert found["mean of incomplete"]["miou"] == "0.500000"
+    assert found["mean of incomplete"]["iou_clutter"] == found["mean of incomplete"]["kept_windows"] == ""
+
+
+def test_json_holds_everything_and_null_where_absent():
+    content = json.loads(json.dumps(scenario_json(results(dsm=12), epoch=7), allow_nan=False))
+    assert content["protocol"] == {"data": "toy, 1 test tile", "labels": "full; ignored pixels count nowhere"}
+    assert (content["epoch"], content["modalities"], content["windows"]) == (7, ["rgb", "dsm"], 400)
+    assert list(content["scenarios"]) == ["rgb", "dsm", "rgb+dsm"]
+    dsm = content["scenarios"]["dsm"]
+    assert (dsm["oa"], dsm["miou"], dsm["drop"]) == pytest.approx((0.5, 1 / 3, 0.95 - 1 / 3))
+    assert dsm["confusion"] == MATRICES["dsm"]
+    assert dsm["kept_windows"] == 12
+    assert dsm["classes"]["clutter"] == {"iou": None, "f1": None, "pixels": 0}
+    summary = content["summary"]
+    assert summary["mean"]["miou"] == pytest.approx(0.65)
+    assert summary["mean"]["drop"] == pytest.approx(0.3)
+    assert summary["mean"]["classes"]["road"]["iou"] == pytest.approx(2 / 3)
+    assert (summary["worst"]["scenario"], summary["worst"]["miou"]) == ("dsm", pytest.approx(1 / 3))
+    assert summary["incomplete"]["classes"]["clutter"]["iou"] is None
+
+
+def test_evaluation_without_a_counted_pixel_is_absent_everywhere():
+    found = results({"rgb": EMPTY, "rgb+dsm": EMPTY})
+    assert printed(scenario_table(found))["rgb"] == ["absent"] * 7
+    assert "worst (" not in scenario_table(found)
+    assert set(list(rows(scenario_csv(found))["mean"].values())[1:]) == {""}
+    assert json.loads(json.dumps(scenario_json(found, 0), allow_nan=False))["summary"]["worst"] is None
