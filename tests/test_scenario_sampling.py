@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from mobanet.errors import UserError
 from mobanet.models.mobanet import MoBaNetSettings
 from mobanet.scenarios.callback import ScenarioSampling
 from mobanet.scenarios.history import read_history
@@ -157,7 +158,7 @@ def test_the_refresh_leaves_no_trace(fitted, make_data, make_module, make_traine
                 {
                     "state": {n: v.clone() for n, v in pl_module.state_dict().items() if "probabilities" not in n},
                     "modes": [part.training for part in pl_module.modules()],
-                    "random": (torch.get_rng_state(), np.random.get_state()[1].copy()),
+                    "random": (torch.get_rng_state(), np.random.get_state()[1].copy()),  # noqa: NPY002
                     "position": trainer.datamodule._position(),
                     "gradients": [p.requires_grad for p in pl_module.parameters()],
                 }
@@ -215,6 +216,38 @@ def test_resuming_with_other_settings_uses_and_says_them(fitted, tmp_path, caplo
         _, watch, _ = fitted(strategy="uniform", ckpt_path=str(tmp_path / "last.ckpt"), folder="other")
     assert "resuming with --scenarios.strategy uniform (the checkpoint has latent)" in caplog.text
     assert max(watch.probabilities[-1]) < 0.15
+
+
+def test_what_is_computed_once_is_computed_when_a_resumed_run_turns_to_it(fitted, tmp_path):
+    keep = ModelCheckpoint(tmp_path, filename="{epoch}", every_n_epochs=1, save_top_k=-1)
+    once = {"strategy": "latent", "every_n_epochs": None, "epochs": 3}
+    fitted(strategy="full", callbacks=[keep], epochs=1)
+    _, watch, folder = fitted(ckpt_path=str(tmp_path / "epoch=0.ckpt"), callbacks=[keep], folder="once", **once)
+    assert watch.probabilities[0] == watch.probabilities[1] != FULL
+    assert [r.epoch for r in read_history(folder / "scenario_scores.jsonl")] == [1]
+    # and not again when that run is resumed
+    _, again, folder = fitted(ckpt_path=str(tmp_path / "epoch=1.ckpt"), folder="once", **once)
+    assert again.probabilities == watch.probabilities[1:]
+    assert [r.epoch for r in read_history(folder / "scenario_scores.jsonl")] == [1]
+
+
+def test_another_run_into_the_same_folder_leaves_no_history_behind(fitted):
+    _, _, folder = fitted(strategy="latent")
+    assert (folder / "scenario_scores.jsonl").is_file()
+    fitted(strategy="latent", epochs=1)
+    assert [r.epoch for r in read_history(folder / "scenario_scores.jsonl")] == [0]
+    fitted(strategy="uniform")
+    assert not (folder / "scenario_scores.jsonl").exists()
+
+
+def test_a_diverged_model_is_told_of(fitted):
+    class Diverge(Callback):
+        def on_fit_start(self, trainer, pl_module):
+            with torch.no_grad():
+                next(p for n, p in pl_module.network.named_parameters() if "pyramid" in n).fill_(float("nan"))
+
+    with pytest.raises(UserError, match="training has diverged"):
+        fitted(strategy="latent", callbacks=[Diverge()])
 
 
 def test_bandwidth_median_and_auto_are_taken(fitted):

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from mobanet.scenarios.history import ScoreRecord, write_record
+from mobanet.scenarios.history import ScoreRecord, drop_records, write_record
 from mobanet.scenarios.probabilities import read_probabilities
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scenario import Scenario
@@ -32,7 +32,10 @@ class ScenarioSampling(Callback):
 
     def __init__(self, settings: ScenarioSettings, folder: str | Path | None = None) -> None:
         self.settings = settings
-        self.folder = None if folder is None else Path(folder)
+        self.history = None if folder is None else Path(folder) / HISTORY_FILE
+        self._given: np.ndarray | None = None
+        self._due = True
+        """Whether the module's probabilities are not of these settings yet."""
 
     def check(self, scenarios: tuple[Scenario, ...]) -> None:
         """Refuse given probabilities that do not fit the data's scenarios.
@@ -41,7 +44,11 @@ class ScenarioSampling(Callback):
             UserError: naming what is wrong with them.
         """
         if self.settings.strategy == "fixed":
-            read_probabilities(self.settings.probabilities, scenarios)
+            self._given = read_probabilities(self.settings.probabilities, scenarios)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Read given probabilities, once."""
+        self.check(pl_module.scenarios)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Bring the probabilities up to date before an epoch's first step.
@@ -51,6 +58,8 @@ class ScenarioSampling(Callback):
         """
         if batch_idx > 0:
             return
+        if trainer.is_global_zero and self.history is not None:
+            drop_records(self.history, trainer.current_epoch)  # of an earlier run into the same folder
         settings, epoch = self.settings, trainer.current_epoch - self.settings.warmup_epochs
         scenarios: tuple[Scenario, ...] = pl_module.scenarios
         if epoch < 0 or settings.strategy == "full":
@@ -58,9 +67,9 @@ class ScenarioSampling(Callback):
         elif settings.strategy == "uniform":
             p = np.full(len(scenarios), 1 / len(scenarios))
         elif settings.strategy == "fixed":
-            p = read_probabilities(settings.probabilities, scenarios)
-        elif epoch == 0 or (settings.every_n_epochs and epoch % settings.every_n_epochs == 0):
-            p = self._refresh(trainer, pl_module)
+            p = self._given
+        elif epoch == 0 or self._due or (settings.every_n_epochs and epoch % settings.every_n_epochs == 0):
+            p, self._due = self._refresh(trainer, pl_module), False
         else:
             p = None
         buffer = pl_module.scenario_probabilities
@@ -81,8 +90,8 @@ class ScenarioSampling(Callback):
         shown = ", ".join(f"{name} {p:.3f}" for name, p in zip(record.scenarios, record.probabilities, strict=True))
         rank_zero_info(f"scenarios   {shown}; {record.num_windows} windows, {record.seconds:.1f} s")
         if trainer.is_global_zero:
-            if self.folder is not None:
-                write_record(self.folder / HISTORY_FILE, record)
+            if self.history is not None:
+                write_record(self.history, record)
             _log_table(trainer, record)
         return scores.probabilities
 
@@ -92,10 +101,12 @@ class ScenarioSampling(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Say which settings are others than those of the checkpoint; the new ones hold from the next epoch's start."""
+        self._due = False
         for field in fields(self.settings):
             old, new = state_dict.get(field.name), getattr(self.settings, field.name)
             if field.name not in ("evaluate", "validate") and old != new:
                 rank_zero_info(f"resuming with --scenarios.{field.name} {new} (the checkpoint has {old})")
+                self._due = True
 
 
 def _log_table(trainer: Trainer, record: ScoreRecord) -> None:

@@ -59,11 +59,21 @@ def read_history(path: str | Path) -> list[ScoreRecord]:
     Raises:
         UserError: if it cannot be read, or for a line that is no record.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); give the scenario_scores.jsonl of a run.") from error
-    return [_record(line, f"{path}, line {k}") for k, line in enumerate(lines, 1) if line.strip()]
+    lines = _text(path, "scenario_scores.jsonl of a run").splitlines()
+    remedy = "remove the line, or the file"
+    return [_record(line, f"{path}, line {k}", remedy) for k, line in enumerate(lines, 1) if line.strip()]
+
+
+def read_scores(path: str | Path) -> ScoreRecord:
+    """What `write_scores` wrote of one checkpoint.
+
+    Args:
+        path: of a `scenario_scores.json`.
+
+    Raises:
+        UserError: if it cannot be read, or holds no scores.
+    """
+    return _record(_text(path, "JSON file that mobanet.scores wrote"), str(path), "make it anew with mobanet.scores")
 
 
 def write_record(path: str | Path, record: ScoreRecord) -> None:
@@ -81,6 +91,25 @@ def write_record(path: str | Path, record: ScoreRecord) -> None:
     path = Path(path)
     earlier = [old for old in read_history(path) if old.epoch < record.epoch] if path.exists() else []
     _replace(path, "".join(json.dumps(_plain(each), allow_nan=False) + "\n" for each in [*earlier, record]))
+
+
+def drop_records(path: str | Path, epoch: int) -> None:
+    """Drop the records of an epoch and of later ones, which belong to an earlier run; an empty history goes.
+
+    Args:
+        path: of the history; nothing happens where there is none.
+        epoch: the first to go.
+
+    Raises:
+        UserError: if the file holds a line that is no record.
+    """
+    path = Path(path)
+    records = read_history(path) if path.is_file() else []
+    kept = [record for record in records if record.epoch < epoch]
+    if kept and len(kept) < len(records):
+        write_record(path, kept[-1])
+    elif records and not kept:
+        path.unlink()
 
 
 def write_scores(path: str | Path, record: ScoreRecord, details: ScenarioScores, checkpoint: str) -> None:
@@ -111,9 +140,16 @@ def write_scores(path: str | Path, record: ScoreRecord, details: ScenarioScores,
     _replace(Path(path), _readable(content))
 
 
-def _record(line: str, where: str) -> ScoreRecord:
+def _text(path: str | Path, kind: str) -> str:
     try:
-        content = json.loads(line)
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); give the {kind}.") from error
+
+
+def _record(text: str, where: str, remedy: str) -> ScoreRecord:
+    try:
+        content = json.loads(text)
         lists = {name: tuple(_floats(content[name])) for name in _LISTS}
         return ScoreRecord(
             epoch=int(content["epoch"]),
@@ -124,7 +160,7 @@ def _record(line: str, where: str) -> ScoreRecord:
             **lists,
         )
     except (ValueError, KeyError, TypeError, UserError) as error:
-        raise UserError(f"{where}: no record of scenario scores ({error!r}); remove the line, or the file.") from error
+        raise UserError(f"{where}: no record of scenario scores ({error!r}); {remedy}.") from error
 
 
 def _plain(record: ScoreRecord) -> dict[str, Any]:

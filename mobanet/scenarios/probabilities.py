@@ -34,6 +34,8 @@ def read_probabilities(
             not finite, and for a sum that is not 1.
     """
     where = _OPTION
+    if isinstance(given, str) and given.lstrip().startswith("{"):
+        given = _typed(given)
     if isinstance(given, str | Path):
         where, given = f"{_OPTION} ({given})", _load(Path(given))
     rounded = isinstance(given, Mapping) and "final_probs" in given
@@ -51,6 +53,15 @@ def read_probabilities(
     if not rounded and abs(total - 1) > _TOLERANCE:
         raise UserError(f"{where} sums to {total:.8g}; give numbers that sum to 1.")
     return numbers / total
+
+
+def _typed(text: str) -> dict[str, float]:
+    """A mapping typed without the blanks that YAML wants behind its colons: `{rgb:0.5,rgb+dsm:0.5}`."""
+    pairs = [pair.partition(":") for pair in text.strip().strip("{}").split(",")]
+    try:
+        return {name.strip(): float(number) for name, _, number in pairs}
+    except ValueError as error:
+        raise UserError(f"{_OPTION} is {text}; give numbers by scenario, such as {{rgb: 0.5, rgb+dsm: 0.5}}.") from error
 
 
 def _load(path: Path) -> Any:

@@ -16,7 +16,7 @@ from tests.conftest import TINY
 
 PROGRESS = re.compile(
     r"(INFO: )?((preparing|checking) tiles: |problem: |note: |Drawing |GPU available|(train|validation|test): \d|"
-    r"(streams|backbone|parameters|epoch|resuming) |Restor|nothing was left)"
+    r"(streams|backbone|parameters|scenarios|epoch|resuming) |Restor|nothing was left)"
 )
 """What may stand before the error: how far a command came."""
 

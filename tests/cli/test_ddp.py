@@ -1,6 +1,9 @@
 """Two processes on the CPU: one run, every pixel counted once, nothing that hangs, nobody left behind."""
 
+import json
+import os
 import shutil
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -10,12 +13,14 @@ import numpy as np
 import pytest
 
 from mobanet.commands import main
+from mobanet.scenarios.history import read_history
 from mobanet.training.checkpoint import read_checkpoint
 from tests.cli.conftest import Ended, leftovers, start, wait
-from tests.cli.test_fit_and_test import rows
+from tests.cli.test_fit_and_test import differing, rows
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
+LATENT = ("--scenarios.strategy", "latent", "--scenarios.num_windows", "20")
 TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
 
 
@@ -49,7 +54,7 @@ def pair(small, tmp_path_factory):
     """A folder in which two processes have trained around a frozen backbone for an epoch."""
     folder = tmp_path_factory.mktemp("pair")
     words = ("--experiment", str(small), *TWO, "--wandb", "off", "--trainer.max_epochs", "1")
-    words += ("--model.backbone.freeze", "true", "--model.network.placement", "block")
+    words += ("--model.backbone.freeze", "true", "--model.network.placement", "block", *LATENT)
     ended = ended_alone(start("mobanet.fit", *words, folder=folder))
     assert ended.code == 0, ended.err
     return folder, ended
@@ -68,7 +73,7 @@ def test_two_processes_make_one_run(pair):
     assert leftovers(folder) == []
     assert [row["step"] for row in rows(run / "metrics.csv")] == ["0", "1"]
     lines = ended.err.splitlines()
-    for start_ in ("train: 4 of the 20", "streams ", "parameters ", "epoch 1/1", "the run is in"):
+    for start_ in ("train: 4 of the 20", "streams ", "parameters ", "scenarios ", "epoch 1/1", "the run is in"):
         assert len([line for line in lines if line.startswith(start_)]) == 1
     assert "sync_dist" not in ended.err
     assert "find_unused_parameters" not in ended.err
@@ -84,6 +89,9 @@ def test_two_processes_make_one_run(pair):
 def test_torchrun_resumes_and_two_processes_count_as_one_does(pair, prepared, command, tmp_path):
     folder = shutil.copytree(pair[0], tmp_path / "folder")
     last = run_of(folder) / "checkpoints/last.ckpt"
+    alone = ["--trainer.devices", "1", "--trainer.strategy", "auto"]
+    scores = tmp_path / "scores.json"
+    assert command(main, "scores", ["--ckpt_path", str(last), "--output", str(scores), *alone]).code == 0
     # without the dashes torchrun takes --run for one of its own options, cut short
     words = ("--standalone", "--nproc_per_node", "2", "-m", "--", "mobanet.fit", "--run", str(run_of(folder)))
     words += ("--ckpt_path", str(last), "--trainer.max_epochs", "2", "--wandb", "off")
@@ -93,6 +101,13 @@ def test_torchrun_resumes_and_two_processes_count_as_one_does(pair, prepared, co
     assert read_checkpoint(last)["global_step"] == 4
     assert [row["step"] for row in rows(run_of(folder) / "metrics.csv")] == ["0", "1", "2", "3"]
     assert sorted(path.name for path in folder.iterdir()) == ["runs"]
+    # two ranks at the start of the second epoch and one rank by itself have measured the same weights
+    first, second = read_history(run_of(folder) / "scenario_scores.jsonl")
+    measured = json.loads(scores.read_text())
+    assert (first.epoch, second.epoch, second.num_windows, measured["num_windows"]) == (0, 1, 20, 20)
+    assert first.probabilities != second.probabilities
+    np.testing.assert_allclose(second.probabilities, measured["probabilities"], atol=1e-6, rtol=0)
+    np.testing.assert_allclose(second.distortion, measured["distortion"], rtol=1e-6)
 
     # three test tiles for two processes: copies of the city's other tiles under names of the split's test list
     more = tmp_path / "more"
@@ -105,14 +120,40 @@ def test_torchrun_resumes_and_two_processes_count_as_one_does(pair, prepared, co
     ended = ended_alone(start("mobanet.test", *given, "--run", "two", folder=folder))
     assert ended.code == 0, ended.err
     assert "split paper, 3 test tiles" in ended.err
-    alone = ["--trainer.devices", "1", "--trainer.strategy", "auto", "--run", str(folder / "one")]
-    assert command(main, "test", [*given, *alone]).code == 0
-    two, one = (matrix(folder / name / "test/test_confusion.csv") for name in ("two", "one"))
-    assert two.sum() == one.sum() > 160 * 160
-    assert (two.sum(1) == one.sum(1)).all()
-    # windows meet in other batches there, whose sums may round differently: a handful of ties at most
-    assert np.abs(two - one).sum() <= 6
+    assert command(main, "test", [*given, *alone, "--run", str(folder / "one")]).code == 0
+    names = [path.name for path in (folder / "one/test/confusion").iterdir()]
+    assert len(names) == 7
+    for name in names:
+        two, one = (matrix(folder / run / "test/confusion" / name) for run in ("two", "one"))
+        assert two.sum() == one.sum() > 160 * 160
+        assert (two.sum(1) == one.sum(1)).all()
+        # windows meet in other batches there, whose sums may round differently: a handful of ties at most
+        assert np.abs(two - one).sum() <= 6
     assert (folder / "two/test/predictions.png").stat().st_size > 10_000
+
+
+def test_two_processes_killed_and_resumed_end_as_if_nothing_had_been(small, tmp_path):
+    words = ("--experiment", str(small), *TWO, *LATENT, "--wandb", "off", "--trainer.max_epochs", "3")
+    ended = ended_alone(start("mobanet.fit", *words, "--run", "whole", folder=tmp_path))
+    assert ended.code == 0, ended.err
+    process = start("mobanet.fit", *words, "--run", "killed", folder=tmp_path)
+    try:
+        while not (line := process.stderr.readline()).startswith("epoch 1/3"):
+            assert line, "the run ended before it could be killed"
+        while not (tmp_path / "killed/checkpoints/last.ckpt").is_file():
+            time.sleep(0.02)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    last = tmp_path / "killed/checkpoints/last.ckpt"
+    ended = ended_alone(start("mobanet.fit", "--ckpt_path", str(last), "--wandb", "off", folder=tmp_path))
+    assert ended.code == 0, ended.err
+    assert differing(tmp_path / "whole/checkpoints/last.ckpt", last) == []
+    whole, resumed = (read_history(tmp_path / run / "scenario_scores.jsonl") for run in ("whole", "killed"))
+    assert [record.epoch for record in whole] == [0, 1, 2]
+    assert [(r.epoch, r.distortion, r.probabilities) for r in whole] == [
+        (r.epoch, r.distortion, r.probabilities) for r in resumed
+    ]
 
 
 def test_a_mistake_in_the_data_is_told_before_the_other_process_is_there(fit, broken, tmp_path):

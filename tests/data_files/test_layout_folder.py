@@ -164,6 +164,8 @@ def test_splits_with_patterns(root):
         ({"averaged": ["z"]}, "averaged is"),
         ({"classes": ["a"]}, "give at least two different names"),
         ({"modalities": {}}, "modalities is empty"),
+        ({"modalities": {"a+b": FolderModality("x/{tile}.tif")}}, r"modalities names 'a\+b': use letters, digits"),
+        ({"modalities": {"full": FolderModality("x/{tile}.tif")}}, "neither all nor full"),
         ({"modalities": {"rgb": FolderModality("x/{tile}.tif", bands=[])}}, r"modalities\.rgb\.bands is \[\]"),
         ({"modalities": {"rgb": FolderModality("x/{tile}.tif", names=["a", "b"])}}, "2 names for 1 bands"),
         ({"modalities": {"rgb": FolderModality("x/{tile}.tif")}}, "pattern 'x/{tile}.tif' of rgb matches no file"),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mobanet.errors import UserError
-from mobanet.scenarios.history import ScoreRecord, read_history, write_record, write_scores
+from mobanet.scenarios.history import ScoreRecord, read_history, read_scores, write_record, write_scores
 from mobanet.scenarios.probabilities import read_probabilities
 from mobanet.scenarios.scenario import scenarios_of
 from mobanet.scenarios.scores import ScoreSettings
@@ -130,6 +130,25 @@ def test_the_scores_of_a_checkpoint_are_all_in_one_readable_file(tmp_path):
     }
     assert len(path.read_text().splitlines()) == 24  # a key a line, a row of the kernel a line
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_scores_of_a_checkpoint_read_back_as_a_record(tmp_path):
+    path, found = scores_file(tmp_path, THREE)
+    assert read_scores(path) == found
+    assert read_scores(str(path)).settings == found.settings
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"scenarios": ["rgb"]}'])
+def test_a_file_without_scores_is_refused_as_such(tmp_path, text):
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"other\.json: no record.*make it anew with mobanet\.scores"):
+        read_scores(path)
+
+
+def test_a_missing_file_of_scores_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"none\.json cannot be read.*that mobanet\.scores wrote"):
+        read_scores(tmp_path / "none.json")
 
 
 def test_probabilities_come_back_from_the_file_of_a_checkpoint(tmp_path):

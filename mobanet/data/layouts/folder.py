@@ -160,6 +160,14 @@ def check_settings(settings: FolderSettings) -> None:
     if len({*images, *labels}) < len(images) + len(labels):
         raise UserError("label or eroded_label has the pattern of something else: give each its own.")
     for name, given in s.modalities.items():
+        if not re.fullmatch(r"\w[\w-]*", name) or name in (
+            "all",
+            "full",
+        ):  # part of scenarios', files' and options' names
+            raise UserError(
+                f"modalities names {name!r}: use letters, digits, _ and -, and neither all nor full, which stand for "
+                "scenarios."
+            )
         if given.names is not None and len(given.names) != len(given.bands or (0,)):
             raise UserError(
                 f"modalities.{name} has {len(given.names)} names for {len(given.bands or (0,))} bands: give one a band."
