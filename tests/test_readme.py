@@ -37,11 +37,15 @@ def test_the_synthetic_path_runs_as_written(tmp_path):
     ]
     assert (tmp_path / "data/toy/mobanet_store/contact_sheet.png").is_file()
     run = tmp_path / "runs/toy"
-    assert {"config.yaml", "metrics.csv", "log.txt", "validation_confusion.csv"} <= {p.name for p in run.iterdir()}
+    left = {"config.yaml", "metrics.csv", "log.txt", "validation_confusion.csv", "scenario_scores.jsonl"}
+    assert left <= {p.name for p in run.iterdir()}
+    assert len((run / "scenario_scores.jsonl").read_text().splitlines()) == 3
     epochs = [line.split(",")[1] for line in (run / "metrics.csv").read_text().splitlines()[1:]]
     assert set(epochs) == {"0", "1", "2"}  # two epochs, and a third after resuming
-    assert "overall accuracy" in outputs[-1]
+    assert "mean of incomplete" in outputs[-1]
+    assert len((run / "test/test_scenarios.csv").read_text().splitlines()) == 1 + 7 + 3
     assert (run / "test/predictions.png").is_file()
+    assert (run / "test/test_scenarios.png").is_file()
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c not in RUN and ".fit " in c])
@@ -53,7 +57,7 @@ def test_other_fit_commands_parse(command, tmp_path):
 
 def test_the_readme_names_only_what_exists():
     root = Path(__file__).parent.parent
-    for path in re.findall(r"\]\(((?:experiments|LICENSE|CITATION)[^)]*)\)", README):
+    for path in re.findall(r"\]\(((?:experiments|notebooks|LICENSE|CITATION)[^)]*)\)", README):
         assert (root / path).is_file(), path
     names = set(re.findall(r"--experiment (\w+)", README)) | set(re.findall(r"^\| `(\w+)` \|.*\|.*\|$", README, re.M))
     known = {path.stem for path in (root / "experiments").glob("*.yaml")}

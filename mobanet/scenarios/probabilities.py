@@ -61,7 +61,9 @@ def _typed(text: str) -> dict[str, float]:
     try:
         return {name.strip(): float(number) for name, _, number in pairs}
     except ValueError as error:
-        raise UserError(f"{_OPTION} is {text}; give numbers by scenario, such as {{rgb: 0.5, rgb+dsm: 0.5}}.") from error
+        raise UserError(
+            f"{_OPTION} is {text}; give numbers by scenario, such as {{rgb: 0.5, rgb+dsm: 0.5}}."
+        ) from error
 
 
 def _load(path: Path) -> Any:

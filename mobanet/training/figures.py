@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -12,6 +12,12 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from mobanet.data.layout import IGNORE_INDEX, Classes, Modality
 from mobanet.data.pictures import coloured, optical_picture, relief
 from mobanet.inference.windows import Strip
+
+if TYPE_CHECKING:
+    from matplotlib.patches import Patch
+
+RIGHT, WRONG = (225, 225, 225), (200, 30, 45)
+"""Colours of right and wrong pixels, RGB."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +39,26 @@ class Panel:
 
 def errors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Right pixels light grey, wrong ones red, ignored ones black, (H, W, 3) uint8."""
-    out = np.full((*truth.shape, 3), 225, np.uint8)
-    out[truth != prediction] = (200, 30, 45)
+    out = np.full((*truth.shape, 3), RIGHT, np.uint8)
+    out[truth != prediction] = WRONG
     out[truth == IGNORE_INDEX] = 0
     return out
+
+
+def picture(array: np.ndarray, modality: Modality) -> np.ndarray:
+    """An input, (H, W, C) as stored, to look at: (H, W, 3) floats in 0..1."""
+    return relief(array[..., 0]) if modality.kind == "elevation" else optical_picture(array)
+
+
+def legend_patches(classes: Classes) -> "list[Patch]":
+    """A patch a class, and one of ignored pixels, for a legend."""
+    from matplotlib.patches import Patch
+
+    handles = [
+        Patch(facecolor=np.array(colour) / 255, edgecolor="0.4", label=name)
+        for name, colour in zip(classes.names, classes.colours, strict=True)
+    ]
+    return [*handles, Patch(facecolor="black", edgecolor="0.4", label="ignored")]
 
 
 def draw(panels: list[Panel], modalities: Mapping[str, Modality], classes: Classes, path: Path) -> None:
@@ -50,14 +72,13 @@ def draw(panels: list[Panel], modalities: Mapping[str, Modality], classes: Class
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
 
     columns = [*modalities, "truth", "prediction", "errors"]
     figure = Figure(figsize=(2.5 * len(columns), 2.5 * len(panels) + 0.75), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(panels), len(columns), squeeze=False)
     for row, panel in zip(grid, panels, strict=True):
-        pictures = {name: _picture(array, modalities[name]) for name, array in panel.inputs.items()}
+        pictures = {name: picture(array, modalities[name]) for name, array in panel.inputs.items()}
         pictures["truth"] = coloured(panel.truth, classes)
         pictures["prediction"] = coloured(panel.prediction, classes)
         pictures["errors"] = errors(panel.truth, panel.prediction)
@@ -67,11 +88,7 @@ def draw(panels: list[Panel], modalities: Mapping[str, Modality], classes: Class
             if axis in grid[0]:
                 axis.set_title(name, fontsize=11)
         row[0].set_ylabel(f"tile {panel.tile}", fontsize=10)
-    handles = [
-        Patch(facecolor=np.array(colour) / 255, edgecolor="0.4", label=name)
-        for name, colour in zip(classes.names, classes.colours, strict=True)
-    ]
-    handles.append(Patch(facecolor="black", edgecolor="0.4", label="ignored"))
+    handles = legend_patches(classes)
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
@@ -129,7 +146,3 @@ class PredictionFigure(Callback):
 def _middle(length: int, side: int) -> slice:
     first = max(length - side, 0) // 2
     return slice(first, min(first + side, length))
-
-
-def _picture(array: np.ndarray, modality: Modality) -> np.ndarray:
-    return relief(array[..., 0]) if modality.kind == "elevation" else optical_picture(array)
