@@ -88,6 +88,7 @@ def quieten() -> None:
         ".*module\\(s\\) in eval mode at the start of training.*",
         ".*when logging on epoch level in distributed setting.*",  # of figures that are the same on every rank
         ".*dataloader is not resumable.*",  # ours is: it goes on from the trainer's own count
+        ".*Grad strides do not match bucket view strides.*",  # of 1 x 1 kernels, whose strides mean the same
         ".*callbacks used to create the checkpoint need to be provided.*",
     ):
         warnings.filterwarnings("ignore", message)
