@@ -21,7 +21,8 @@ def check(
 
     Args:
         root: folder with the rasters or zip archives as they were downloaded, or one zip archive.
-        layout: potsdam, vaihingen or folder.
+        layout: potsdam, vaihingen, dstl, hunan or folder; dstl_crops and the like take one class of DSTL, hunan_mfnet
+            another label map.
         store: where the prepared tiles would go; null for mobanet_store inside root.
         modalities: those to look at, such as [rgb,dsm]; null for the layout's usual ones.
         workers: processes, a tile each; 0 for one a core but no more than 8.
@@ -36,7 +37,7 @@ def check(
     from mobanet.data.store import default_store
 
     rules = get_layout(layout, load_folder_settings(Path(folder)) if folder else None)
-    place = Path(store) if store else default_store(Path(root))
+    place = Path(store) if store else default_store(Path(root), layout)
     findings = check_files(rules, Path(root), place, modalities, workers, allow_missing)
     print_findings(findings)
     path = Path(sheet) if sheet else place / "contact_sheet.png"

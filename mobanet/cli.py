@@ -94,6 +94,7 @@ class MobanetCLI(LightningCLI):
         parser.add_argument("--monitor", type=str, default="val/miou", help="metric by which the best epoch is kept")
         parser.add_argument("--monitor_mode", type=Literal["max", "min"], default="max", help="which way is better")
         parser.add_argument("--experiment", type=str | None, default=None, help="name of an experiment, or a YAML file")
+        parser.add_argument("--variant", type=str | None, default=None, help=_VARIANT_HELP)
         parser.add_argument("--init_from", type=str | None, default=None, help=_INIT_HELP)
         if self.command == "scores":
             parser.add_argument("--output", type=str | None, default=None, help=_OUTPUT_HELP)
@@ -128,7 +129,7 @@ class MobanetCLI(LightningCLI):
         self.folder = choose_run_folder(self.config.run, self.experiment, path)
         _check_writable(self.folder)
         root, store = Path(self.config.data.root), self.config.data.store
-        if not ((Path(store) if store else default_store(root)) / STORE_FILE).is_file():
+        if not ((Path(store) if store else default_store(root, self.config.data.layout)) / STORE_FILE).is_file():
             check_root(root)  # before pretrained weights are fetched
 
     def _model_from_checkpoint(self, saved: dict[str, Any]) -> None:
@@ -236,5 +237,6 @@ _CKPT_HELP = {
     "test": "checkpoint to evaluate",
     "scores": "checkpoint to measure",
 }
+_VARIANT_HELP = "name of a variant that changes the experiment in one respect, or a YAML file; several by commas"
 _INIT_HELP = "checkpoint whose weights and scaling a new run begins with; everything else starts afresh"
 _OUTPUT_HELP = "JSON file to write; null for scenario_scores.json in the checkpoint's run folder"

@@ -71,7 +71,6 @@ def _prepare(cli: MobanetCLI) -> None:
     if cli.checkpoint is not None:
         cli.model.check_resumable(cli.checkpoint)
     if cli.initial is not None:
-        cli.model.check_checkpoint(cli.initial)
         take_weights(cli, cli.initial)
     size, steps = cli.datamodule.batch_size, cli.datamodule.steps_per_epoch
     if size == 1:
@@ -128,7 +127,7 @@ def _scores(cli: MobanetCLI, said: MemoryHandler) -> None:
 
 def take_weights(cli: MobanetCLI, checkpoint: dict[str, Any]) -> None:
     """Weights and the numbers that inputs are scaled by, and nothing else of a run."""
-    cli.model.load_state_dict(checkpoint["state_dict"])
+    cli.model.begin_from(checkpoint)
     cli.datamodule.load_state_dict(checkpoint[type(cli.datamodule).__qualname__])
 
 

@@ -27,27 +27,36 @@ def experiment_names() -> list[str]:
     return sorted(path.stem for path in experiment_folder().glob("*.yaml"))
 
 
-def find_experiment(name: str) -> Path:
-    """The YAML file of an experiment.
+def variant_names() -> list[str]:
+    """Names of the variants that come with the package; each changes an experiment in one respect."""
+    return sorted(path.stem for path in (experiment_folder() / "variants").glob("*.yaml"))
+
+
+def find_experiment(name: str, option: str = "--experiment") -> Path:
+    """The YAML file of an experiment or a variant.
 
     Args:
-        name: of a shipped experiment, or a path to a YAML file.
+        name: of a shipped one, or a path to a YAML file.
+        option: `--experiment` or `--variant`.
 
     Raises:
-        UserError: listing the known experiments and the nearest one.
+        UserError: listing the known ones and the nearest of them.
     """
     path = Path(name)
+    kind = option.removeprefix("--")
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
-            raise UserError(f"--experiment {name} does not exist; give an existing YAML file or an experiment's name.")
+            raise UserError(f"{option} {name} does not exist; give an existing YAML file or the name of one we know.")
         return path
-    names = experiment_names()
+    folder, names = experiment_folder(), experiment_names()
+    if kind == "variant":
+        folder, names = folder / "variants", variant_names()
     if name in names:
-        return experiment_folder() / f"{name}.yaml"
+        return folder / f"{name}.yaml"
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f" (did you mean {near[0]}?)" if near else ""
     raise UserError(
-        f"--experiment {name} is unknown{hint}: choose from {', '.join(names)}, or give the path of a YAML file."
+        f"{option} {name} is unknown{hint}: choose from {', '.join(names)}, or give the path of a YAML file."
     )
 
 
@@ -67,12 +76,14 @@ class CommandLine:
 def resolve(words: Sequence[str]) -> CommandLine:
     """Turn `--experiment NAME` into `--config FILE`, before everything that may override it.
 
-    Without an experiment and a config, a `--ckpt_path` inside a run folder brings that run's own configuration.
+    `--variant NAME`, or several joined by commas, becomes further configurations behind it. Without an experiment and
+    a config, a `--ckpt_path` inside a run folder brings that run's own configuration.
 
     Raises:
         UserError: for an unknown experiment, an option without its value, or a file that does not hold options.
     """
     name, rest = take(words, "--experiment")
+    variants, rest = take(rest, "--variant")
     line = CommandLine("custom", rest)
     if name is not None:
         line = CommandLine(Path(name).stem, ["--config", str(find_experiment(name)), *rest])
@@ -81,8 +92,18 @@ def resolve(words: Sequence[str]) -> CommandLine:
         run = run_folder_of(checkpoint) if checkpoint else None
         if run is not None:
             line = CommandLine(run.parent.name, ["--config", str(run / CONFIG_FILE), *rest])
+    for variant in variants.split(",") if variants else ():
+        line = _with_variant(line, find_experiment(variant.strip(), "--variant"))
     check_config_files(line.words)
     return line
+
+
+def _with_variant(line: CommandLine, path: Path) -> CommandLine:
+    """A variant's configuration goes behind the others and before the options."""
+    last = max((i for i, word in enumerate(line.words) if word.split("=")[0] in ("--config", "-c")), default=None)
+    behind = 0 if last is None else last + (1 if "=" in line.words[last] else 2)
+    words = [*line.words[:behind], "--config", str(path), *line.words[behind:]]
+    return CommandLine(f"{line.experiment}_{path.stem}", words)
 
 
 def take(words: Sequence[str], option: str) -> tuple[str | None, list[str]]:

@@ -19,7 +19,8 @@ def prepare(
 
     Args:
         root: folder with the rasters or zip archives as they were downloaded, or one zip archive.
-        layout: potsdam, vaihingen or folder.
+        layout: potsdam, vaihingen, dstl, hunan or folder; dstl_crops and the like take one class of DSTL, hunan_mfnet
+            another label map.
         store: where the prepared tiles go; null for mobanet_store inside root.
         modalities: those to prepare, such as [rgb,dsm]; null for the layout's usual ones.
         workers: processes, a tile each; 0 for one a core but no more than 8.

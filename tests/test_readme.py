@@ -63,3 +63,7 @@ def test_the_readme_names_only_what_exists():
     known = {path.stem for path in (root / "experiments").glob("*.yaml")}
     assert known <= names
     assert {name for name in names if name.endswith("_dsm")} <= known
+    variants = {name for listed in re.findall(r"--variant ([a-z_,]+)", README) for name in listed.split(",")}
+    known = {path.stem for path in (root / "experiments/variants").glob("*.yaml")}
+    assert variants <= known
+    assert known <= set(re.findall(r"`([a-z_]+)`", README)) | {"lora_cbc"}

@@ -145,13 +145,17 @@ class Augmentation:
         return albumentations.Compose(steps, additional_targets=targets, is_check_shapes=False)
 
 
+_TRANSPOSED = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+"""Bytes of a pixel that OpenCV transposes; it refuses all others."""
+
+
 def _fast_transpose(albumentations: Any) -> type:
     """The Transpose of albumentations on OpenCV's blocked transposition, ten times as fast as its strided copy."""
     import cv2
 
     class FastTranspose(albumentations.Transpose):
         def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
-            if img.itemsize * (img.shape[2] if img.ndim == 3 else 1) > 32:  # OpenCV's limit on a pixel
+            if img.itemsize * (img.shape[2] if img.ndim == 3 else 1) not in _TRANSPOSED:
                 return super().apply(img, **params)
             return cv2.transpose(img).reshape(img.shape[1], img.shape[0], *img.shape[2:])
 

@@ -103,7 +103,7 @@ def chosen_split(layout: Layout, name: str | None) -> str:
 def chosen_scaling(
     layout: Layout, modalities: Mapping[str, Modality], given: Mapping[str, Scaling]
 ) -> dict[str, Scaling]:
-    """How each modality is scaled: as given, or as fits its kind.
+    """How each modality is scaled: as given, or as the layout says, or as fits its kind.
 
     Raises:
         UserError: for a modality that the layout does not have.
@@ -114,4 +114,5 @@ def chosen_scaling(
                 f"--data.scaling names {name}, which the layout {layout.name} does not have; it has "
                 f"{', '.join(layout.modalities)}."
             )
-    return {name: given.get(name, default_scaling(modality)) for name, modality in modalities.items()}
+    usual = {name: default_scaling(modality) for name, modality in modalities.items()} | {**layout.scalings}
+    return {name: given.get(name, usual[name]) for name in modalities}

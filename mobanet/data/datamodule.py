@@ -16,6 +16,7 @@ from mobanet.data.crops import GridWindows, RandomCrops, Sampling, crop_loader
 from mobanet.data.description import DataDescription
 from mobanet.data.layout import LabelKind
 from mobanet.data.layouts import FolderSettings, get_layout
+from mobanet.data.patches import cut_store
 from mobanet.data.preparation.build import build_store, default_store
 from mobanet.data.probe import ProbeWindows
 from mobanet.data.reading import Sample, TileReader, Window
@@ -30,7 +31,7 @@ class RasterDataModule(LightningDataModule):
 
     Args:
         root: folder with the rasters or archives as they were downloaded.
-        layout: how files are named: potsdam, vaihingen or folder.
+        layout: how files are named: potsdam, vaihingen, dstl, hunan (or a variant of these two) or folder.
         store: where the prepared tiles are kept; null for mobanet_store inside root.
         folder: description of your own data, for the layout folder.
         modalities: those to use, in order, as a list or as `rgb,dsm`; null for the layout's usual ones.
@@ -77,7 +78,7 @@ class RasterDataModule(LightningDataModule):
         super().__init__()
         self.root = Path(root)
         self.layout = get_layout(layout, folder)
-        self.store_path = Path(store) if store else default_store(self.root)
+        self.store_path = Path(store) if store else default_store(self.root, self.layout.name)
         self.modalities = chosen_modalities(self.layout, modalities)
         self.split_name = chosen_split(self.layout, split)
         self.validation = validation
@@ -109,8 +110,11 @@ class RasterDataModule(LightningDataModule):
         count = len(self._roles.get(stage, ()))
         stride = self.evaluation.stride(stage, self.crop)
         averaged = self.layout.classes.averaged
+        split = self.layout.splits[self.split_name]
         return {
-            "data": f"{self.layout.name}, split {self.split_name}, {count} {kind} tile{'' if count == 1 else 's'}",
+            "data": f"{self.layout.name}, split {self.split_name}, {count} {kind} "
+            f"{'patch' if split.patch else 'tile'}{'' if count == 1 else 'es' if split.patch else 's'}"
+            + (f"; {split.leak}" if split.leak else ""),
             "labels": f"{self.evaluation.labels}; ignored pixels count nowhere",
             "windows": f"{self.evaluation.size(self.crop)} pixels, stride {stride}, logits summed",
             "mean F1 and mIoU": f"over {len(averaged)} of {len(self.layout.classes)} classes ({', '.join(averaged)})",
@@ -145,6 +149,11 @@ class RasterDataModule(LightningDataModule):
                 f"{self.store_path} was prepared for the layout {store.layout} with {', '.join(store.modalities)}, not "
                 f"for {self.layout.name} with {', '.join(self.modalities)}; give another --data.store."
             )
+        declared = self.layout.splits[self.split_name]
+        if declared.patch:
+            store = cut_store(store, declared.patch)
+        if declared.leak and not self._roles:
+            rank_zero_info(f"warning: split {self.split_name}: {declared.leak}")
         split = self.layout.resolve_split(self.split_name, store.tiles)
         train, validation = split.train, split.validation
         if self.validation == "test":

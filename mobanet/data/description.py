@@ -24,7 +24,7 @@ class DataDescription:
 
     def to_plain(self) -> dict[str, Any]:
         """Lists, dicts, strings and numbers only, as checkpoints may hold."""
-        return _plain(asdict(self))
+        return to_plain(asdict(self))
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "DataDescription":
@@ -42,9 +42,10 @@ class DataDescription:
         )
 
 
-def _plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
+    """Nested dicts, lists and tuples as dicts and lists, as checkpoints may hold."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [to_plain(item) for item in value]
     return value

@@ -1,9 +1,10 @@
 """What a data set is, declared: modalities, classes, tiles, splits, and the layout that finds them on disk."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -111,11 +112,15 @@ class Split:
         train: tiles to train on, without those of `validation`.
         validation: tiles held out of training, by which checkpoints are chosen.
         test: tiles for the final figures.
+        patch: the lists name square patches of so many pixels instead of whole tiles (`mobanet.data.patches`).
+        leak: what training knows of the test tiles, as a clause for logs and tables; empty where it knows nothing.
     """
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+    patch: int | None = None
+    leak: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,7 @@ class Layout(ABC):
         classes: the label classes.
         splits: by name.
         crs: coordinate reference system to assume where rasters carry none, such as `EPSG:32633`.
+        scalings: by modality, how it is scaled unless the user says, where its kind does not tell.
     """
 
     name: str
@@ -151,6 +157,7 @@ class Layout(ABC):
     classes: Classes
     splits: dict[str, Split]
     crs: str | None = None
+    scalings: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def find(self, root: Path, modalities: Iterable[str]) -> list[Tile]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mobanet.data.layout import IGNORE_INDEX, Classes
+from mobanet.data.layout import IGNORE_INDEX, Classes, Modality
 
 
 def stretched(pixels: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
@@ -23,6 +23,12 @@ def stretched(pixels: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray
     if valid is not None:
         scaled[~valid] = 0
     return scaled
+
+
+def natural_bands(modality: Modality) -> list[int]:
+    """Numbers of the red, green and blue bands of a modality; empty unless it has all three."""
+    wanted = ("red", "green", "blue")
+    return [modality.bands.index(name) for name in wanted] if set(wanted) <= set(modality.bands) else []
 
 
 def optical_picture(pixels: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:

@@ -131,12 +131,19 @@ class TileReader:
         if self._maps is None:
             self._maps = _Maps()
         array = self._maps.array(tile.path(name), window.height)
-        part = array[window.top : window.top + window.height, window.left : window.left + window.width]
+        rows = _within(tile.top, tile.height, window.top, window.height)
+        columns = _within(tile.left, tile.width, window.left, window.width)
+        part = array[rows, columns]
         if part.shape[:2] == (window.height, window.width):
             return part.copy()
         out = np.full((window.height, window.width, *array.shape[2:]), fill, array.dtype)
         out[: part.shape[0], : part.shape[1]] = part
         return out
+
+
+def _within(start: int, size: int, first: int, count: int) -> slice:
+    """`count` rows or columns of an array from the `first` of a tile on, which lies at `start` and has `size`."""
+    return slice(start + first, start + min(first + count, size))
 
 
 def grid(height: int, width: int, size: int, stride: int) -> list[tuple[int, int]]:

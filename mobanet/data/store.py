@@ -107,6 +107,8 @@ class StoredTile:
         transform: affine pixel-to-map coefficients (a, b, c, d, e, f), None when not georeferenced.
         crs: coordinate reference system, None when unknown.
         notes: what preparing had to mend or leave out.
+        top, left: where in the arrays it begins: not 0 for a patch of a tile (`mobanet.data.patches`), whose records,
+            statistics among them, are those of the whole tile.
     """
 
     id: str
@@ -119,6 +121,8 @@ class StoredTile:
     transform: tuple[float, float, float, float, float, float] | None
     crs: str | None
     notes: tuple[str, ...]
+    top: int = 0
+    left: int = 0
 
     def path(self, name: str) -> Path:
         """File of the array `name`: a modality, `<modality>.valid`, `label_full` or `label_eroded`."""
@@ -176,9 +180,13 @@ class TileStore:
             self.tiles[name] = tile
 
 
-def default_store(root: Path) -> Path:
-    """Where the store of the data set at `root` goes when no place is given: inside it, or beside it for an archive."""
-    return root.with_name(f"{root.stem}_mobanet_store") if root.is_file() else root / "mobanet_store"
+def default_store(root: Path, layout: str = "") -> Path:
+    """Where the store of the data set at `root` goes when no place is given: inside it, or beside it for an archive.
+
+    Layouts that read the same files with other labels, such as `dstl` and `dstl_crops`, have a store each.
+    """
+    name = "mobanet_store" + "".join(layout.partition("_")[1:])
+    return root.with_name(f"{root.stem}_{name}") if root.is_file() else root / name
 
 
 def damaged(path: Path) -> UserError:

@@ -94,7 +94,7 @@ def load_weights(vit: nn.Module, settings: BackboneSettings) -> None:
         file = _download(vit, settings.name)
     else:
         return
-    weights = _to_timm(vit, _read(file, source), source)
+    weights = _to_timm(vit, read_weights(file, source), source)
     _check_fit(vit.state_dict(), weights, source)
     vit.load_state_dict(weights, strict=True)
 
@@ -154,7 +154,7 @@ def _download(vit: nn.Module, name: str) -> Path:
         ) from error
 
 
-def _read(file: Path, source: str) -> dict[str, Any]:
+def read_weights(file: Path, source: str) -> dict[str, Any]:
     """Contents of a weights file, on the CPU; never runs pickled code."""
     try:
         if file.suffix == ".safetensors":

@@ -12,12 +12,24 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.errors import UserError
+from mobanet.models.build import SETTINGS_OF
 
-_ARCHITECTURE = ("data", "streams", "backbone", "network")
+_GROUPS = ("data", "architecture", "streams", "backbone", "network", "cmx", "cbc", "lora")
 """Hyper-parameters that decide which weights there are and what they mean."""
 
-_FREE = ("backbone.pretrained", "backbone.checkpoint", "backbone.freeze", "restored")
-"""Of these, the ones that only say where weights came from or whether they move."""
+_FREE = (
+    "backbone.pretrained",
+    "backbone.checkpoint",
+    "backbone.freeze",
+    "cmx.pretrained",
+    "cmx.checkpoint",
+    "cbc.pretrained",
+    "cbc.latent",
+    "cbc.statistics",
+    "lora.freeze_rest",
+    "restored",
+)
+"""Of these, the ones that only say where weights came from, whether they move, or what training does with them."""
 
 
 def read_checkpoint(path: str | Path, option: str = "--ckpt_path") -> dict[str, Any]:
@@ -90,15 +102,19 @@ def check_architecture(saved: Mapping[str, Any], given: Mapping[str, Any]) -> No
         UserError: naming each setting that differs, with both values.
     """
     differences = []
+    kinds = [settings["architecture"] for settings in (given, saved)]
     old_names, new_names = (", ".join(m["name"] for m in settings["data"]["modalities"]) for settings in (saved, given))
     if old_names != new_names:  # all else that differs follows from it
         differences.append(f"--data.modalities is {new_names} here and {old_names} in the checkpoint")
+    elif kinds[0] != kinds[1]:
+        differences.append(f"--model.architecture is {kinds[0]} here and {kinds[1]} in the checkpoint")
     else:
+        groups = ("data", "lora", *SETTINGS_OF[kinds[0]])
         old, new = _flat(saved), _flat(given)
         differences += [
             f"{_option(key)} is {new.get(key)} here and {old.get(key)} in the checkpoint"
             for key in sorted(old.keys() | new.keys())
-            if key.split(".")[0] in _ARCHITECTURE and key not in _FREE and old.get(key) != new.get(key)
+            if key.split(".")[0] in groups and key not in _FREE and old.get(key) != new.get(key)
         ]
     if differences:
         raise UserError(
@@ -140,7 +156,7 @@ def adopt_settings(checkpoint: dict[str, Any], given: Mapping[str, Any], fresh: 
     """
     old, new = _flat(checkpoint["hyper_parameters"]), _flat(given)
     for key in sorted(new):
-        if key.split(".")[0] not in _ARCHITECTURE and key not in _FREE and key in old and old[key] != new[key]:
+        if key.split(".")[0] not in _GROUPS and key not in _FREE and key in old and old[key] != new[key]:
             rank_zero_info(f"resuming with {_option(key)} {new[key]} (the checkpoint has {old[key]})")
     groups = fresh["optimizer"].param_groups
     check_trained_parts(checkpoint, groups)

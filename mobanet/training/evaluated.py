@@ -12,6 +12,7 @@ from mobanet.models.base import SegmentationModel
 from mobanet.scenarios.scenario import Scenario, chosen_scenarios, lowered, scenarios_of
 from mobanet.training.evaluation import ScenarioEvaluation
 from mobanet.training.inputs import ModelBatch
+from mobanet.training.jaccard import SoftScores
 from mobanet.training.losses import segmentation_loss
 from mobanet.training.metrics import Scores, figures_to_log, scores
 
@@ -29,6 +30,7 @@ class EvaluatedModule(LightningModule):
         scenarios: all of the data's, the last the full one.
         scores: latest figures, by stage (`validation`, `test`) and scenario.
         matrices: latest confusion matrices, (K, K), by stage and scenario.
+        soft: latest soft figures of binary targets, by stage and scenario; empty for more classes.
         windows: number of windows of the latest evaluation, by stage.
         kept: of these, by stage and scenario, those that have nothing of the scenario and were evaluated with all they
             have.
@@ -46,6 +48,7 @@ class EvaluatedModule(LightningModule):
         self.evaluate_on(validation="full", test="all")
         self.scores: dict[str, dict[str, Scores]] = {}
         self.matrices: dict[str, dict[str, Tensor]] = {}
+        self.soft: dict[str, dict[str, SoftScores]] = {}
         self.windows: dict[str, int] = {}
         self.kept: dict[str, dict[str, int]] = {}
 
@@ -132,4 +135,7 @@ class EvaluatedModule(LightningModule):
         self.scores[stage] = {name: scores(matrix, self.data.classes) for name, matrix in matrices.items()}
         for name, figure in figures_to_log(self.scores[stage], self.data.classes).items():
             self.log(f"{_PREFIX[stage]}/{name}", figure, prog_bar=name == "miou")
+        self.soft[stage] = evaluation.soft_scores()
+        for figure in list(self.soft[stage].values())[-1:]:  # the fullest scenario's
+            self.log(f"{_PREFIX[stage]}/soft_jaccard", figure.jaccard)
         evaluation.reset()

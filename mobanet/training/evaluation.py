@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from mobanet.inference.windows import Stitcher, Strip
 from mobanet.scenarios.scenario import Scenario
 from mobanet.training.inputs import ModelBatch
+from mobanet.training.jaccard import SoftJaccard, SoftScores
 from mobanet.training.metrics import Confusion
 
 
@@ -23,6 +24,7 @@ class ScenarioEvaluation(nn.Module):
         self.scenarios = tuple(scenarios)
         self.confusions = nn.ModuleList(Confusion(num_classes) for _ in scenarios)
         self.stitchers = [Stitcher(num_classes) for _ in scenarios]
+        self.soft = nn.ModuleList(SoftJaccard() for _ in scenarios) if num_classes == 2 else nn.ModuleList()
         self.reset()
 
     def reset(self) -> None:
@@ -30,6 +32,8 @@ class ScenarioEvaluation(nn.Module):
         for confusion, stitcher in zip(self.confusions, self.stitchers, strict=True):
             confusion.reset()
             stitcher.reset()
+        for soft in self.soft:
+            soft.reset()
         self.windows = 0
         """Windows seen by this rank."""
         self.kept = [0] * len(self.scenarios)
@@ -45,6 +49,9 @@ class ScenarioEvaluation(nn.Module):
 
     def add(self, k: int, batch: ModelBatch, logits: Tensor) -> list[Strip]:
         """Take the logits of scenario `k`, (B, K, H, W); the rows that they finish come back, counted."""
+        if len(self.soft):
+            counted = [bool(tile) for tile in batch.tiles]
+            self.soft[k].update(logits[counted], batch.label[counted])
         windows, extents = batch.windows.tolist(), batch.extents.tolist()
         strips = []
         for i, tile in enumerate(batch.tiles):
@@ -61,6 +68,10 @@ class ScenarioEvaluation(nn.Module):
             self._count(k, self.stitchers[k].finish())
             matrices[scenario.name] = confusion.compute().cpu()
         return matrices
+
+    def soft_scores(self) -> dict[str, SoftScores]:
+        """Of binary targets, the scenario paper's figures of each scenario; empty otherwise."""
+        return {s.name: soft.compute() for s, soft in zip(self.scenarios, self.soft, strict=False)}
 
     def _count(self, k: int, strips: Sequence[Strip]) -> None:
         for strip in strips:

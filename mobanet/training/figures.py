@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.data.layout import IGNORE_INDEX, Classes, Modality
-from mobanet.data.pictures import coloured, optical_picture, relief
+from mobanet.data.pictures import coloured, natural_bands, optical_picture, relief
 from mobanet.inference.windows import Strip
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def errors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
 def picture(array: np.ndarray, modality: Modality) -> np.ndarray:
     """An input, (H, W, C) as stored, to look at: (H, W, 3) floats in 0..1."""
-    return relief(array[..., 0]) if modality.kind == "elevation" else optical_picture(array)
+    if modality.kind == "elevation":
+        return relief(array[..., 0])
+    return optical_picture(array[..., natural_bands(modality) or slice(None)])
 
 
 def legend_patches(classes: Classes) -> "list[Patch]":

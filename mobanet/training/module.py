@@ -1,18 +1,22 @@
-"""The LightningModule: MoBaNet with its masking, losses, optimiser and evaluation by sliding windows."""
+"""The LightningModule: a network with its masking, losses, optimiser and evaluation by sliding windows."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from typing import Any
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
-from mobanet.data.description import DataDescription
+from mobanet.data.description import DataDescription, to_plain
 from mobanet.errors import UserError
 from mobanet.models.backbones import BackboneSettings
 from mobanet.models.base import SegmentationOutput
-from mobanet.models.mobanet import MoBaNet, MoBaNetSettings
+from mobanet.models.build import Architecture, NetworkSettings
+from mobanet.models.cbc import CBCSettings
+from mobanet.models.cmx import CMXSettings
+from mobanet.models.lora import LoRASettings, add_lora, still_frozen_statistics, with_lora_names
+from mobanet.models.mobanet import MoBaNetSettings
 from mobanet.scenarios.masking import MaskingSettings, draw_blocks, mask_blocks
 from mobanet.scenarios.sampling import draw_availability
 from mobanet.scenarios.scenario import scenario_masks
@@ -25,14 +29,18 @@ from mobanet.training.streams import streams_of
 
 
 class SegmentationModule(EvaluatedModule):
-    """Trains and evaluates MoBaNet on batches of `mobanet.data.RasterDataModule`.
+    """Trains and evaluates a network on batches of `mobanet.data.RasterDataModule`.
 
     Args:
         data: modalities and classes, from the data module; a plain dict from a checkpoint.
-        backbone: the vision transformer, its weights, and whether it is frozen.
+        architecture: mobanet, cmx (with --model.cmx), cbc or cbc_slp (with --model.cbc).
+        backbone: MoBaNet's vision transformer, its weights, and whether it is frozen.
         streams: the modalities of each of the two streams; null puts optical ones into `optical` and the rest into
-            `elevation`.
-        network: the trainable parts.
+            `elevation`. MCRM masks by stream, whatever the architecture.
+        network: MoBaNet's trainable parts.
+        cmx: the network CMX.
+        cbc: the networks CBC and CBC-SLP.
+        lora: low-rank additions to frozen layers.
         masking: modality-conditional random masking (MCRM).
         schedule: of the learning rate.
         auxiliary_weight: of each stream's cross-entropy on hard pixels; 0 leaves the auxiliary heads out.
@@ -51,9 +59,13 @@ class SegmentationModule(EvaluatedModule):
     def __init__(
         self,
         data: DataDescription | dict[str, Any],
+        architecture: Architecture = "mobanet",
         backbone: BackboneSettings = BackboneSettings(),  # noqa: B008 - read, never changed
         streams: dict[str, list[str]] | None = None,
         network: MoBaNetSettings = MoBaNetSettings(),  # noqa: B008
+        cmx: CMXSettings = CMXSettings(),  # noqa: B008
+        cbc: CBCSettings = CBCSettings(),  # noqa: B008
+        lora: LoRASettings = LoRASettings(rank=0),  # noqa: B008
         masking: MaskingSettings = MaskingSettings(),  # noqa: B008
         schedule: ScheduleSettings = ScheduleSettings(),  # noqa: B008
         auxiliary_weight: float = 0.01,
@@ -69,22 +81,27 @@ class SegmentationModule(EvaluatedModule):
         _check_rates(lr=lr, backbone_lr=backbone_lr, weight_decay=weight_decay, auxiliary_weight=auxiliary_weight)
         # a checkpoint hands plain dicts back
         self.data = data if isinstance(data, DataDescription) else DataDescription.from_plain(data)
-        backbone = _revived(BackboneSettings, backbone)
         network = _revived(MoBaNetSettings, network)
+        network = replace(network, auxiliary_heads=network.auxiliary_heads and auxiliary_weight > 0)
+        self.settings = NetworkSettings(
+            architecture,
+            _revived(BackboneSettings, backbone),
+            network,
+            _revived(CMXSettings, cmx),
+            _revived(CBCSettings, cbc),
+        )
+        self.lora = _revived(LoRASettings, lora)
         self.masking = _revived(MaskingSettings, masking)
         self.schedule = _revived(ScheduleSettings, schedule)
         self.streams = streams_of(self.data, streams)
         self.auxiliary_weight, self.compile_network, self.seed = auxiliary_weight, compile, seed
         self.lr, self.backbone_lr, self.weight_decay = lr, lr if backbone_lr is None else backbone_lr, weight_decay
-        network = MoBaNetSettings(
-            **{**asdict(network), "auxiliary_heads": network.auxiliary_heads and auxiliary_weight > 0}
-        )
         self.save_hyperparameters(
             {
                 "data": self.data.to_plain(),
-                "backbone": asdict(backbone),
                 "streams": {name: list(members) for name, members in self.streams.items()},
-                "network": asdict(network),
+                **to_plain(asdict(self.settings)),
+                "lora": asdict(self.lora),
                 "masking": asdict(self.masking),
                 "schedule": asdict(self.schedule),
                 "auxiliary_weight": auxiliary_weight,
@@ -99,13 +116,14 @@ class SegmentationModule(EvaluatedModule):
             logger=False,
         )
         bands = {m.name: len(m.bands) for m in self.data.modalities}
-        self.network = MoBaNet(
+        self.network = (self.settings.restored() if restored else self.settings).build(
             {stream: {name: bands[name] for name in members} for stream, members in self.streams.items()},
+            bands,
             num_classes=len(self.data.classes),
-            backbone=_without_weights(backbone) if restored else backbone,
-            settings=network,
-            order=tuple(bands),
         )
+        self.adapted = add_lora(self.network, self.lora) if self.lora.rank else []
+        if self.lora.freeze_rest:
+            still_frozen_statistics(self.network)  # Lightning keeps the modes that parts start in
         weights = self._class_weights(class_weights)
         self.register_buffer("class_weights", weights, persistent=False)
         self.prepare_evaluation(self.data)
@@ -120,6 +138,13 @@ class SegmentationModule(EvaluatedModule):
         return self.network(inputs, available, auxiliary)
 
     # set-up
+
+    def train(self, mode: bool = True) -> "SegmentationModule":
+        """Switch between training and eval mode; statistics of normalisations that LoRA froze stay as they are."""
+        super().train(mode)
+        if self.lora.freeze_rest:
+            still_frozen_statistics(self.network)
+        return self
 
     def setup(self, stage: str) -> None:
         """Compile, if asked for; the state dict's keys stay as they are."""
@@ -221,6 +246,21 @@ class SegmentationModule(EvaluatedModule):
         self.check_checkpoint(checkpoint)
         check_trained_parts(checkpoint, self._parameter_groups())
 
+    def begin_from(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take a checkpoint's weights and nothing else of it; LoRA may be added to a network that had none.
+
+        Raises:
+            UserError: when the architecture is another.
+        """
+        saved, state = dict(checkpoint["hyper_parameters"]), dict(checkpoint["state_dict"])
+        own = {}
+        if self.adapted and not saved["lora"]["rank"]:
+            saved["lora"] = self.hparams["lora"]
+            state = with_lora_names(state, [f"network.{name}" for name in self.adapted])
+            own = {name: value for name, value in self.state_dict().items() if ".lora_" in name}
+        check_architecture(saved, self.hparams)
+        self.load_state_dict({**own, **state})
+
     def _class_weights(self, given: list[float] | None) -> Tensor | None:
         if given is None:
             return None
@@ -245,7 +285,3 @@ def _revived(kind: type, value: Any) -> Any:
     if is_dataclass(value):
         return value
     return kind(**value)
-
-
-def _without_weights(backbone: BackboneSettings) -> BackboneSettings:
-    return BackboneSettings(**{**asdict(backbone), "pretrained": False, "checkpoint": None})

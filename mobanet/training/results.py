@@ -20,13 +20,12 @@ from mobanet.training.scenario_figure import draw_scenarios
 from mobanet.training.scenario_table import (
     ScenarioResults,
     as_plain,
-    as_text,
-    decimal,
-    percent,
     scenario_csv,
     scenario_json,
     scenario_table,
+    soft_as_plain,
 )
+from mobanet.training.text_tables import as_text, decimal, percent
 
 
 class ResultFiles(Callback):
@@ -80,6 +79,7 @@ def results_of(trainer: Trainer, module: LightningModule, stage: str) -> Scenari
         scores=module.scores[stage],
         matrices=module.matrices[stage],
         kept=module.kept[stage],
+        soft=module.soft[stage],
         windows=module.windows[stage],
         protocol=trainer.datamodule.protocol(stage),
     )
@@ -93,6 +93,7 @@ def result_files(stage: str, results: ScenarioResults, epoch: int) -> dict[str, 
     classes, fullest = results.classes, results.fullest
     plain = as_plain(results.scores[fullest], classes)
     content = {"protocol": dict(results.protocol), "epoch": epoch, "scenario": fullest, **plain}
+    content |= soft_as_plain(results, fullest)
     files = {
         f"{stage}_confusion.csv": confusion_csv(results.matrices[fullest], classes),
         f"{stage}.csv": scores_csv(results.scores[fullest], classes),

@@ -3,21 +3,21 @@
 import csv
 import io
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import asdict, dataclass, field
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 from torch import Tensor
 
 from mobanet.data.layout import Classes
 from mobanet.scenarios.scenario import Scenario
+from mobanet.training.jaccard import SoftScores
 from mobanet.training.metrics import Scores
+from mobanet.training.text_tables import as_text, decimal, fitted, none_if_absent, stacked
 
+SOFT = (
+    "soft J: Jaccard of probabilities, mean over windows, of the background where a window has no target (as in "
+    "arXiv 2605.20372; not comparable with IoU)"
+)
 NOT_AVERAGED = "* counts as an error where it is confused, but is not averaged"
 
 
@@ -50,6 +50,7 @@ class ScenarioResults:
         kept: likewise, number of windows that have nothing of the scenario and were evaluated with what they have.
         windows: number of windows of the evaluation.
         protocol: how the figures came about, in words.
+        soft: of binary targets, the scenario paper's figures by name of the scenario; empty otherwise.
     """
 
     scenarios: Sequence[Scenario]
@@ -59,6 +60,7 @@ class ScenarioResults:
     kept: Mapping[str, int]
     windows: int
     protocol: Mapping[str, str]
+    soft: Mapping[str, SoftScores] = field(default_factory=dict)
 
     @property
     def full(self) -> str:
@@ -77,6 +79,7 @@ class ScenarioResults:
     def notes(self) -> list[str]:
         """What has to stand below every table: classes left out, protocol, windows that have nothing of a scenario."""
         lines = [NOT_AVERAGED] if len(self.classes.averaged) < len(self.classes) else []
+        lines += [SOFT] if self.soft else []
         lines += [f"{name}: {text}" for name, text in self.protocol.items()]
         for name in self.scores:
             count, of = self.kept[name], f"of {self.windows} windows"
@@ -116,6 +119,8 @@ def scenario_table(results: ScenarioResults, width: int = 120) -> str:
     shown = [("OA", [row.figures.overall_accuracy for row in rows])]
     shown.append(("mean\nF1", [row.figures.mean_f1 for row in rows]))
     shown.append(("mIoU", [row.figures.mean_iou for row in rows]))
+    if results.soft:
+        shown.append(("soft J", [row.soft for row in rows]))
     drop = f"no drop, as {results.full} was not evaluated"
     if results.full in results.scores:
         shown.append(("drop", [row.drop for row in rows]))
@@ -124,7 +129,7 @@ def scenario_table(results: ScenarioResults, width: int = 120) -> str:
         (stacked(name) + ("" if name in results.classes.averaged else " *"), [row.figures.iou[k] for row in rows])
         for k, name in enumerate(results.classes.names)
     ]
-    tables = _tables([row.label for row in rows], summary, shown, ious, width)
+    tables = fitted([row.label for row in rows], summary, shown, ious, width)
     explained = [
         f"per cent; under a class's name its IoU; {drop}",
         "worst: the scenario with the lowest mIoU; incomplete: every scenario that lacks a modality",
@@ -137,10 +142,11 @@ def scenario_csv(results: ScenarioResults) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     ious = [f"iou_{name.replace(' ', '_')}" for name in results.classes.names]
-    writer.writerow(["scenario", "oa", "kappa", "mean_f1", "miou", "drop", *ious, "kept_windows"])
+    soft = ["soft_jaccard"] if results.soft else []
+    writer.writerow(["scenario", "oa", "kappa", "mean_f1", "miou", "drop", *ious, *soft, "kept_windows"])
     for row in _rows(results):
         f = row.figures
-        numbers = (f.overall_accuracy, f.kappa, f.mean_f1, f.mean_iou, row.drop, *f.iou)
+        numbers = (f.overall_accuracy, f.kappa, f.mean_f1, f.mean_iou, row.drop, *f.iou, *[row.soft] * len(soft))
         writer.writerow([row.label, *map(decimal, numbers), "" if row.kept is None else row.kept])
     return out.getvalue()
 
@@ -165,6 +171,7 @@ def scenario_json(results: ScenarioResults, epoch: int) -> dict:
         "scenarios": {
             name: {
                 **plain(figures),
+                **soft_as_plain(results, name),
                 "kept_windows": results.kept[name],
                 "confusion": results.matrices[name].tolist(),
             }
@@ -193,42 +200,9 @@ def as_plain(figures: Scores, classes: Classes) -> dict:
     }
 
 
-def stacked(name: str) -> str:
-    """A class's name on several lines, broken between words only, so that its column is not much wider than numbers."""
-    words = re.findall(r"[\s_/-]*[^\s_/-]+[\s_/-]*", name) or [name]
-    most = max(8, *(len(word.rstrip()) for word in words))
-    lines = [words[0]]
-    for word in words[1:]:
-        if len((lines[-1] + word).rstrip()) <= most:
-            lines[-1] += word
-        else:
-            lines.append(word)
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def as_text(tables: Sequence[Table], notes: Iterable[str]) -> str:
-    """Tables as wide as they need to be, and lines below them; begins with an empty line."""
-    out = io.StringIO()
-    console = Console(file=out, width=_width(tables), color_system=None)
-    for table in tables:
-        console.print(table)
-        console.print()
-    return "\n" + "\n".join(line.rstrip() for line in [*out.getvalue().rstrip().splitlines(), *notes])
-
-
-def percent(value: float) -> str:
-    """0..1 as `12.34`, or `absent`."""
-    return "absent" if math.isnan(value) else f"{round(100 * value, 2) + 0.0:.2f}"  # + 0.0: no -0.00
-
-
-def decimal(value: float) -> str:
-    """For CSV: six decimals, empty where absent."""
-    return "" if math.isnan(value) else f"{round(value, 6) + 0.0:.6f}"
-
-
-def none_if_absent(value: float) -> float | None:
-    """For JSON."""
-    return None if math.isnan(value) else value
+def soft_as_plain(results: ScenarioResults, scenario: str) -> dict:
+    """The soft figures of one scenario for JSON; nothing where the target is not binary."""
+    return {"soft_per_image": asdict(results.soft[scenario])} if results.soft else {}
 
 
 @dataclass(frozen=True)
@@ -237,67 +211,49 @@ class _Row:
     figures: Scores
     drop: float
     kept: int | None = None
+    soft: float = math.nan
 
 
 def _rows(results: ScenarioResults) -> list[_Row]:
     """One a scenario, then the summary's."""
-    rows = [_Row(name, f, results.drop(f), results.kept[name]) for name, f in results.scores.items()]
+    soft = {name: figures.jaccard for name, figures in results.soft.items()}
+    rows = [
+        _Row(name, f, results.drop(f), results.kept[name], soft.get(name, math.nan))
+        for name, f in results.scores.items()
+    ]
     summary = summarise(results.scores, results.full)
-    rows.append(_Row("mean", summary.mean, results.drop(summary.mean)))
+    rows.append(_Row("mean", summary.mean, results.drop(summary.mean), soft=_mean(list(soft.values()))))
     if summary.worst:
         kept = results.kept[summary.worst_name]
-        rows.append(_Row(f"worst ({summary.worst_name})", summary.worst, results.drop(summary.worst), kept))
+        rows.append(
+            _Row(
+                f"worst ({summary.worst_name})",
+                summary.worst,
+                results.drop(summary.worst),
+                kept,
+                soft.get(summary.worst_name, math.nan),
+            )
+        )
     if summary.incomplete:
-        rows.append(_Row("mean of incomplete", summary.incomplete, results.drop(summary.incomplete)))
+        lacking = [value for name, value in soft.items() if name != results.full]
+        rows.append(
+            _Row("mean of incomplete", summary.incomplete, results.drop(summary.incomplete), soft=_mean(lacking))
+        )
     return rows
 
 
 def _averaged(several: Sequence[Scores]) -> Scores:
-    def mean(values: Iterable[float]) -> float:
-        present = [value for value in values if not math.isnan(value)]
-        return sum(present) / len(present) if present else math.nan
-
     return Scores(
-        overall_accuracy=mean(f.overall_accuracy for f in several),
-        kappa=mean(f.kappa for f in several),
-        mean_f1=mean(f.mean_f1 for f in several),
-        mean_iou=mean(f.mean_iou for f in several),
-        iou=tuple(mean(values) for values in zip(*(f.iou for f in several), strict=True)),
-        f1=tuple(mean(values) for values in zip(*(f.f1 for f in several), strict=True)),
+        overall_accuracy=_mean(f.overall_accuracy for f in several),
+        kappa=_mean(f.kappa for f in several),
+        mean_f1=_mean(f.mean_f1 for f in several),
+        mean_iou=_mean(f.mean_iou for f in several),
+        iou=tuple(_mean(values) for values in zip(*(f.iou for f in several), strict=True)),
+        f1=tuple(_mean(values) for values in zip(*(f.f1 for f in several), strict=True)),
         pixels=several[0].pixels,  # of the truth, which is the same in every scenario
     )
 
 
-_Columns = Sequence[tuple[str, Sequence[float]]]
-"""Heading and one value a row."""
-
-
-def _tables(labels: Sequence[str], summary: int, figures: _Columns, ious: _Columns, width: int) -> list[Table]:
-    """One table where that fits, otherwise one of the figures and as few as possible of the classes."""
-    tables = [_beside("scenario", labels, summary, [*figures, *ious])]
-    parts = 0
-    while _width(tables) > width and parts < len(ious):
-        parts += 1
-        bounds = [len(ious) * i // parts for i in range(parts + 1)]
-        tables = [_beside("scenario", labels, summary, figures)]
-        tables += [_beside("IoU %", labels, summary, ious[first:last]) for first, last in pairwise(bounds)]
-    return tables
-
-
-def _beside(corner: str, labels: Sequence[str], summary: int, columns: _Columns) -> Table:
-    """A table with a line above row `summary`."""
-    table = Table(box=box.HORIZONTALS, pad_edge=False, collapse_padding=True)
-    table.add_column(corner, no_wrap=True, vertical="bottom")
-    for head, _ in columns:
-        table.add_column(Text(head), no_wrap=True, justify="right", vertical="bottom")
-    for i, label in enumerate(labels):
-        if i == summary:
-            table.add_section()
-        table.add_row(Text(label), *(percent(values[i]) for _, values in columns))
-    return table
-
-
-def _width(tables: Sequence[Table]) -> int:
-    """Characters that the widest needs."""
-    console = Console(file=io.StringIO(), width=10_000)
-    return max(console.measure(table).maximum for table in tables)
+def _mean(values: Iterable[float]) -> float:
+    present = [value for value in values if not math.isnan(value)]
+    return sum(present) / len(present) if present else math.nan

@@ -3,7 +3,6 @@
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from mobanet.models.backbone_weights import licence
 from mobanet.models.summary import count_parameters
 
 
@@ -14,14 +13,9 @@ class RunSummary(Callback):
         """Print, once, before the first step."""
         if stage not in ("fit", "test"):
             return
-        backbone = pl_module.hparams["backbone"]
-        published = backbone["pretrained"] and not backbone["checkpoint"]
-        weights = backbone["checkpoint"] or ("published weights" if published else "from random weights")
-        terms = f", licence {licence(backbone['name'])}" if published else ""
-        state = "frozen" if backbone["freeze"] else "trained"
         *parts, total = count_parameters(pl_module.network)
         trained = ", ".join(f"{part.part} {part.trainable:,}" for part in parts if part.trainable)
         streams = "; ".join(f"{stream}: {', '.join(members)}" for stream, members in pl_module.streams.items())
         rank_zero_info(f"streams     {streams}")
-        rank_zero_info(f"backbone    {backbone['name']}, {state}, {weights}{terms}")
+        rank_zero_info(f"backbone    {pl_module.settings.described()}")
         rank_zero_info(f"parameters  {total.trainable:,} trained ({trained}), {total.frozen:,} frozen")

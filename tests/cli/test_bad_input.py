@@ -40,7 +40,7 @@ OPTIONS = {
     "settings file missing": ("--data.folder own.yaml", "--data.folder names own.yaml", "that exists"),
     "configuration missing": ("--config nowhere.yaml", "nowhere.yaml", "does not exist"),
     "unknown callback": ("--trainer.callbacks [{class_path:Foo}]", "--trainer.callbacks", "package.module.Class"),
-    "unknown layout": ("--data.layout potsdm", "layout 'potsdm'", "potsdam, vaihingen, folder"),
+    "unknown layout": ("--data.layout potsdm", "layout 'potsdm'", "potsdam, vaihingen, dstl"),
     "unknown modality": ("--data.modalities [rgb,dms]", "--data.modalities names dms", "dsm, ndsm"),
     "modality twice": ("--data.modalities [rgb,rgb]", "--data.modalities names a modality twice: rgb, rgb"),
     "unknown split": ("--data.split papr", "--data.split papr", "paper, official, ssrs"),
@@ -367,8 +367,8 @@ def test_stores_and_sheets_that_cannot_be_written(prepared, command, tmp_path):
 
 
 SYNTHESIZE = {
-    "unknown layout": ({"layout": "potsdm"}, "--layout potsdm", "use potsdam or vaihingen"),
-    "layout without names": ({"layout": "folder"}, "--layout folder", "use potsdam or vaihingen"),
+    "unknown layout": ({"layout": "potsdm"}, "--layout potsdm", "use potsdam, vaihingen, dstl or hunan"),
+    "layout without names": ({"layout": "folder"}, "--layout folder", "use potsdam, vaihingen, dstl or hunan"),
     "too small": ({"size": "64"}, "--size 64", "give 128 or more"),
     "no size": ({"size": "big"}, "--size cannot be big", "whole number"),
     "no tiles": ({"tiles": "0"}, "--tiles 0", "1 to 37"),

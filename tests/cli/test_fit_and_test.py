@@ -322,7 +322,13 @@ def cities(prepared, tmp_path_factory):
     """Rasters under the names of each layout that can be drawn."""
     root = tmp_path_factory.mktemp("cities") / "vaihingen"
     synthesize("vaihingen", root, tiles=3, size=128, seed=1)
-    return {"potsdam": prepared, "vaihingen": root}
+    found = {"potsdam": prepared, "vaihingen": root}
+    for layout, tiles in (("dstl_crops", 10), ("hunan", 3)):
+        found[layout] = root.with_name(layout)
+        synthesize(
+            layout.removesuffix("_crops"), found[layout], tiles=tiles, size=256 if "d" in layout else 128, seed=1
+        )
+    return found
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
@@ -358,7 +364,7 @@ def test_every_experiment_runs_for_a_step(path, cities, command, tmp_path):
 
 def test_a_wheel_brings_every_experiment():
     built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert built["include"] == ["/mobanet", "/experiments/*.yaml"]
+    assert built["include"] == ["/mobanet", "/experiments/*.yaml", "/experiments/variants/*.yaml"]
     assert built["sources"] == {"experiments": "mobanet/experiments"}
     assert EXPERIMENTS
 

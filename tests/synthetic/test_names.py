@@ -33,5 +33,7 @@ def test_more_tiles_than_names_are_refused_with_the_number():
 
 
 def test_unknown_layout_lists_the_known_ones():
-    with pytest.raises(UserError, match=r"dstl.*potsdam or vaihingen"):
-        tile_names("dstl", 3)
+    with pytest.raises(UserError, match=r"--layout folder: .*potsdam, vaihingen, dstl or hunan"):
+        tile_names("folder", 3)
+    with pytest.raises(UserError, match=r"--layout potsdam_x: "):
+        tile_names("potsdam_x", 3)

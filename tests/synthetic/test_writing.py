@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from mobanet.data.synthetic import dataset, synthesize
+from mobanet.data.synthetic import dataset, isprs, synthesize
 from mobanet.errors import UserError
 from mobanet.synthesize import main
 from tests.synthetic.rasters import files_below
@@ -38,7 +38,7 @@ def test_same_options_again_complete_the_set_and_touch_nothing_else(tmp_path):
 
 @pytest.mark.parametrize("archives", [False, True])
 def test_a_killed_run_leaves_no_half_file_and_can_be_continued(tmp_path, monkeypatch, archives):
-    original, calls = dataset.write_raster, []
+    original, calls = isprs.write_raster, []
 
     def die_at_the_seventh(path, content, tile):
         calls.append(path)
@@ -48,7 +48,7 @@ def test_a_killed_run_leaves_no_half_file_and_can_be_continued(tmp_path, monkeyp
         original(path, content, tile)
 
     options = {"tiles": 2, "size": 128, "products": ["rgb", "dsm", "labels", "labels_eroded"], "archives": archives}
-    monkeypatch.setattr(dataset, "write_raster", die_at_the_seventh)
+    monkeypatch.setattr(isprs, "write_raster", die_at_the_seventh)
     with pytest.raises(KeyboardInterrupt):
         synthesize("potsdam", tmp_path / "killed", **options)
     assert not (tmp_path / "killed/Potsdam.zip").exists()
@@ -78,7 +78,9 @@ def test_other_data_is_never_overwritten(tmp_path):
         ({"size": 127}, "--size 127: .* 128"),
         ({"tiles": 0}, "--tiles 0"),
         ({"tiles": 99}, "--tiles 99: .* 37"),
-        ({"layout": "hunan"}, "--layout hunan: .*potsdam or vaihingen"),
+        ({"layout": "folder"}, "--layout folder: .*potsdam, vaihingen, dstl or hunan"),
+        ({"layout": "hunan", "gsd": 0.3}, "--gsd 0.3: pixels must be between 5 and 60 metres; leave it out for 10"),
+        ({"layout": "dstl", "products": ["dsm"]}, "--products dsm: layout dstl has rgb, pan, ms, swir, labels"),
         ({"seed": -1}, "--seed -1"),
         ({"gsd": 0}, "--gsd 0"),
         ({"workers": -2}, "--workers -2"),

@@ -9,9 +9,10 @@ import torch
 
 from mobanet.data.augment import Augmentation, AugmentationSettings
 from mobanet.data.crops import GridWindows, RandomCrops, collate
+from mobanet.data.layout import Modality
 from mobanet.data.layouts import get_layout
 from mobanet.data.preparation.build import build_store
-from mobanet.data.reading import TileReader, Window
+from mobanet.data.reading import Sample, TileReader, Window
 from mobanet.errors import UserError
 
 BANDS = {"rgb": 3, "ir": 1, "dsm": 1}
@@ -79,6 +80,22 @@ def test_geometry_is_one_draw_for_every_modality_and_the_label(store, settings):
             assert np.percentile(difference, 95) <= 2
         moved += not np.array_equal(out.label, checker)
     assert moved >= 6
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("bands", [1, 2, 3, 4, 5, 7, 8, 13, 20])
+def test_geometry_takes_any_number_of_bands_of_any_type(bands, dtype):
+    modality = Modality("s", tuple(str(band) for band in range(bands)))
+    augmentation = Augmentation(AugmentationSettings(flips=True, turns=True), {"s": modality})
+    pixels = np.arange(24 * 24 * bands).reshape(24, 24, bands).astype(dtype)
+    label = pixels[..., 0].astype(np.uint8)
+    for index in range(8):
+        sample = Sample({"s": pixels.copy()}, {}, label.copy())
+        out = augmentation(sample, np.random.default_rng(index))
+        assert out.inputs["s"].dtype == dtype
+        assert out.inputs["s"].shape == pixels.shape
+        assert np.array_equal(out.inputs["s"][..., 0].astype(np.uint8), out.label)
+        assert np.array_equal(np.sort(out.inputs["s"], axis=None), np.sort(pixels, axis=None))
 
 
 def test_colour_changes_touch_optical_bands_only(store):

@@ -38,6 +38,7 @@ def evaluated(*names, stage="test"):
         matrices={stage: matrices},
         scores={stage: {name: scores(matrix, CLASSES) for name, matrix in matrices.items()}},
         kept={stage: {name: 3 * (name == "dsm") for name in names}},
+        soft={stage: {}},
         windows={stage: 40},
     )
 

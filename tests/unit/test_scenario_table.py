@@ -1,4 +1,5 @@
 import csv
+import io
 import json
 import math
 import re
@@ -8,16 +9,16 @@ import torch
 
 from mobanet.data.layout import Classes
 from mobanet.scenarios.scenario import scenarios_of
+from mobanet.training.jaccard import SoftScores
 from mobanet.training.metrics import scores
 from mobanet.training.scenario_table import (
     ScenarioResults,
-    percent,
     scenario_csv,
     scenario_json,
     scenario_table,
-    stacked,
     summarise,
 )
+from mobanet.training.text_tables import percent, stacked
 
 CLASSES = Classes(
     ("road", "low vegetation", "clutter"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), averaged=("road", "low vegetation")
@@ -233,3 +234,34 @@ def test_evaluation_without_a_counted_pixel_is_absent_everywhere():
     assert "worst (" not in scenario_table(found)
     assert set(list(rows(scenario_csv(found))["mean"].values())[1:]) == {""}
     assert json.loads(json.dumps(scenario_json(found, 0), allow_nan=False))["summary"]["worst"] is None
+
+
+def test_binary_targets_have_the_papers_figure_beside_the_iou():
+    classes = Classes(("other", "crops"), ((1, 1, 1), (2, 2, 2)), averaged=("crops",))
+    names = ("rgb", "dsm", "rgb+dsm")
+    matrices = {name: torch.tensor([[9 - k, k], [k, 9 - k]]) for k, name in enumerate(names)}
+    soft = {name: SoftScores(0.5 + 0.1 * k, 0.1, 0.9, 40) for k, name in enumerate(names)}
+    results = ScenarioResults(
+        scenarios_of(["rgb", "dsm"]),
+        classes,
+        {name: scores(matrix, classes) for name, matrix in matrices.items()},
+        matrices,
+        dict.fromkeys(names, 0),
+        40,
+        {"data": "dstl_crops"},
+        soft,
+    )
+    rows = list(csv.DictReader(io.StringIO(scenario_csv(results))))
+    assert [row["soft_jaccard"] for row in rows] == [
+        "0.500000",
+        "0.600000",
+        "0.700000",
+        "0.600000",
+        "0.700000",  # the worst by IoU is the last here
+        "0.550000",
+    ]
+    table = scenario_table(results)
+    assert "soft J" in table.splitlines()[2] + table.splitlines()[3]
+    assert "not comparable with IoU" in table
+    plain = scenario_json(results, 1)["scenarios"]["dsm"]
+    assert plain["soft_per_image"] == {"jaccard": 0.6, "jaccard_deviation": 0.1, "f1": 0.9, "images": 40}

@@ -1,14 +1,19 @@
 """The data sets mobanet knows, by name."""
 
 from mobanet.data.layouts.base import RasterLayout
+from mobanet.data.layouts.dstl import TARGETS, DstlLayout
 from mobanet.data.layouts.folder import FolderLayout
 from mobanet.data.layouts.folder_settings import FolderModality, FolderSettings, FolderSplit, load_folder_settings
+from mobanet.data.layouts.hunan import LABEL_MAPS, HunanLayout
 from mobanet.data.layouts.potsdam import PotsdamLayout
 from mobanet.data.layouts.vaihingen import VaihingenLayout
 from mobanet.data.words import choose_from
 from mobanet.errors import UserError
 
-LAYOUTS = ("potsdam", "vaihingen", "folder")
+_DSTL = {"dstl": None} | {f"dstl_{target}": target for target in TARGETS}
+_HUNAN = {"_".join(("hunan", *filter(None, (name,)))): name for name in LABEL_MAPS}
+
+LAYOUTS = ("potsdam", "vaihingen", *_DSTL, *_HUNAN, "folder")
 """Names for `get_layout`."""
 
 __all__ = [
@@ -39,4 +44,8 @@ def get_layout(name: str, folder: FolderSettings | None = None) -> RasterLayout:
         return FolderLayout(folder)
     if folder is not None:
         raise UserError(f"layout {name} takes no folder settings: leave them out, or use layout folder.")
+    if name in _DSTL:
+        return DstlLayout(_DSTL[name])
+    if name in _HUNAN:
+        return HunanLayout(_HUNAN[name])
     return PotsdamLayout() if name == "potsdam" else VaihingenLayout()

@@ -1,12 +1,14 @@
 """What layouts add to the contract: tiles with the remarks made while finding them, and named splits resolved."""
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mobanet.data.layout import FileRef, Layout, Split, Tile
+from mobanet.data.layout import DecodedLabel, FileRef, Layout, Split, Tile
+from mobanet.data.sources.alignment import Placing
 from mobanet.data.sources.catalogue import Catalogue, list_files
+from mobanet.data.sources.rasters import Grid
 from mobanet.data.words import choose_from
 from mobanet.errors import UserError
 
@@ -21,6 +23,9 @@ class FoundTile(Tile):
         copies: further files that claim to be the same product, by modality or `label_<kind>`.
         world: a world file that places the tile, for rasters that carry no georeference.
         notes: remarks for the user, such as a product that was passed over because its file is empty.
+        reference: modality and raster that set the tile's grid, whether or not that modality is asked for; None for
+            the first one that is.
+        extras: further files that a label is drawn with.
     """
 
     band_counts: dict[str, int] = field(default_factory=dict)
@@ -28,6 +33,8 @@ class FoundTile(Tile):
     copies: dict[str, tuple[FileRef, ...]] = field(default_factory=dict)
     world: FileRef | None = None
     notes: tuple[str, ...] = ()
+    reference: tuple[str, FileRef] | None = None
+    extras: tuple[FileRef, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,15 +45,29 @@ class Survey:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class DrawnLabel:
+    """A label drawn from outlines onto a tile's grid.
+
+    Attributes:
+        decoded: its class indices.
+        outlines: number of outlines it was drawn from.
+        notes: remarks for the user.
+    """
+
+    decoded: DecodedLabel
+    outlines: int
+    notes: tuple[str, ...] = ()
+
+
 class RasterLayout(Layout):
     """A layout whose tiles are raster files, in folders or zip archives.
 
     Attributes:
-        regrid: rasters of a tile may have different grids and are brought to one by their georeference; where False
-            they share a grid from the top left pixel on.
+        placing: how the rasters of a tile lie on one another.
     """
 
-    regrid: bool = False
+    placing: Placing = "pixels"
 
     @abstractmethod
     def survey(self, catalogue: Catalogue, modalities: Iterable[str], scratch: Path | None = None) -> Survey:
@@ -90,6 +111,19 @@ class RasterLayout(Layout):
         """
         return choose_from(self.splits, name, f"layout {self.name} has no split")
 
+    def draw_label(self, tile: FoundTile, grid: Grid, local: Callable[[FileRef], Path]) -> DrawnLabel | None:
+        """The label of a tile whose label file holds outlines; None where labels are rasters.
+
+        Args:
+            tile: with its label file and extras.
+            grid: to draw on.
+            local: where a file can be read.
+
+        Raises:
+            UserError: when the outlines cannot be read or do not belong to the tile.
+        """
+        return None
+
     def label_rule(self) -> str:
-        """A text that changes whenever `decode_label` would give other classes for the same raster."""
+        """A text that changes whenever `decode_label` or `draw_label` would give other classes for the same raster."""
         return repr(self.classes)

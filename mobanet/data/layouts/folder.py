@@ -26,7 +26,7 @@ class FolderLayout(RasterLayout):
     """See `FolderSettings`. Tiles are whatever `{tile}` stands for; rasters may lie on different grids."""
 
     name = "folder"
-    regrid = True
+    placing = "georeference"
 
     def __init__(self, settings: FolderSettings) -> None:
         """Check the settings.

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from mobanet.data import splits
-from mobanet.data.layouts.isprs import DECIMETRE, ELEVATION, LOWEST, OPTICAL, RASTERS, IsprsLayout, Recipe
+from mobanet.data.layouts.isprs import DECIMETRE, ELEVATION, LOWEST, OPTICAL, RASTERS, IsprsLayout
+from mobanet.data.layouts.recipes import Recipe
 from mobanet.data.sources.catalogue import Catalogue, Entry
 
 _ID = r"potsdam_0*(?P<row>\d+)_0*(?P<column>\d+)"
@@ -48,7 +49,7 @@ class PotsdamLayout(IsprsLayout):
     worlds = ("WORLD_TOP", "WORLD_DSM")
 
     def products(self, catalogue: Catalogue, scratch: Path | None) -> tuple[list[tuple[Entry, str, str]], list[str]]:
-        """See `IsprsLayout.products`; names alone tell what a file is."""
+        """See `RecipeLayout.products`; names alone tell what a file is."""
         found = []
         for entry in catalogue.entries:
             for pattern in (_TOP, _LABEL, _DSM):
@@ -59,7 +60,7 @@ class PotsdamLayout(IsprsLayout):
         return found, []
 
     def expected(self, tile: str, product: str) -> str:
-        """See `IsprsLayout.expected`."""
+        """See `RecipeLayout.expected`."""
         if product in ("RGB", "IRRG", "RGBIR"):
             return f"top_potsdam_{tile}_{product}.tif"
         row, column = (int(number) for number in tile.split("_"))

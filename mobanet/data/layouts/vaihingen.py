@@ -11,8 +11,9 @@ from typing import ClassVar, Literal
 
 from mobanet.data import splits
 from mobanet.data.layouts.base import FoundTile
-from mobanet.data.layouts.isprs import DECIMETRE, ELEVATION, LOWEST, OPTICAL, RASTERS, IsprsLayout, Recipe
+from mobanet.data.layouts.isprs import DECIMETRE, ELEVATION, LOWEST, OPTICAL, RASTERS, IsprsLayout
 from mobanet.data.layouts.looks import looks_like_label
+from mobanet.data.layouts.recipes import Recipe
 from mobanet.data.sources.catalogue import Catalogue, Entry
 from mobanet.errors import UserError
 
@@ -48,7 +49,7 @@ class VaihingenLayout(IsprsLayout):
     worlds = ("WORLD_TOP", "WORLD_DSM")
 
     def products(self, catalogue: Catalogue, scratch: Path | None) -> tuple[list[tuple[Entry, str, str]], list[str]]:
-        """See `IsprsLayout.products`."""
+        """See `RecipeLayout.products`."""
         found = []
         for entry in catalogue.entries:
             match = _TOP.fullmatch(entry.stem) or _DSM.fullmatch(entry.stem)
@@ -58,7 +59,7 @@ class VaihingenLayout(IsprsLayout):
         return found, []
 
     def expected(self, tile: str, product: str) -> str:
-        """See `IsprsLayout.expected`."""
+        """See `RecipeLayout.expected`."""
         if product == "TOP":
             return f"top/top_mosaic_09cm_area{tile}.tif"
         stem = f"dsm_09cm_matching_area{tile}"

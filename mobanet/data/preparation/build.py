@@ -42,7 +42,7 @@ def build_store(
     Args:
         layout: the data set's conventions.
         root: folder with rasters or zip archives, or one zip archive.
-        store: where the prepared tiles go; None for `default_store(root)`.
+        store: where the prepared tiles go; None for `default_store(root, layout.name)`.
         modalities: those to prepare; None for the layout's usual ones. Others that the store has are kept.
         workers: processes, a tile each; 0 for one a core but no more than 8, 1 for none but this.
         allow_missing: accept tiles that lack some of `modalities`.
@@ -57,7 +57,7 @@ def build_store(
     root = Path(root)
     check_root(root)
     wanted = layout.check_modalities(modalities)
-    folder = Path(store) if store is not None else default_store(root)
+    folder = Path(store) if store is not None else default_store(root, layout.name)
     scratch = folder / _SCRATCH
     _check_owner(folder, layout)
     if (folder / STORE_FILE).is_file():

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mobanet.data.layout import IGNORE_INDEX, FileRef
-from mobanet.data.layouts.base import RasterLayout
+from mobanet.data.layouts.base import DrawnLabel, RasterLayout
 from mobanet.data.preparation.jobs import Job, jobs_for
 from mobanet.data.preparation.pool import each
 from mobanet.data.preparation.products import Products, data_bands, fit_notes, label_notes, stored_values
@@ -38,8 +38,8 @@ class Look:
         product: a modality, `label_full` or `label_eroded`.
         source: the file, below the root.
         grid: of the whole raster.
-        bands: number of the bands that are used, or of a label's.
-        dtype: in the file.
+        bands: number of the bands that are used, or of a label's, or of the outlines it is drawn from.
+        dtype: in the file; `outlines` for such a label.
         low, high: of the valid pixels, in stored units; None for labels.
         missing: share of the pixels that are not measured, or of a label's that are ignored.
         shares: of the classes among a label's pixels that are not ignored; empty for modalities.
@@ -114,7 +114,7 @@ def check_files(
     root = Path(root)
     check_root(root)
     wanted = layout.check_modalities(modalities)
-    folder = Path(store) if store is not None else default_store(root)
+    folder = Path(store) if store is not None else default_store(root, layout.name)
     scratch = _scratch(folder)
     try:
         catalogue = list_files(root, scratch)
@@ -143,8 +143,14 @@ def look_at(job: Job) -> TileLook:
         labels = [(f"label_{kind}", file) for kind, file in job.tile.labels.items()]
         for name, file in [*((name, source.file) for name, source in job.tile.sources.items()), *labels]:
             try:
-                products.compare_copies(name, file)
-                looks[name], remarks = _look(products, name, file, grid)
+                drawn = None
+                if grid is not None and name.startswith("label_"):
+                    drawn = job.layout.draw_label(job.tile, grid, products.path)
+                if drawn is not None:
+                    looks[name], remarks = _look_at_outlines(job, name, file, grid, drawn)
+                else:
+                    products.compare_copies(name, file)
+                    looks[name], remarks = _look(products, name, file, grid)
                 notes.extend(remarks)
             except UserError as error:
                 problem = str(error).rstrip(".")
@@ -172,19 +178,14 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
     remarks = []
     if grid is not None:
         try:
-            remarks = fit_notes(name, file, own, grid, how_to_fit(own, grid, job.layout.regrid))
+            remarks = fit_notes(name, file, own, grid, how_to_fit(own, grid, job.layout.placing))
         except UserError as error:
             raise UserError(f"{file} {error}") from error
     location = job.entries[file].location
     if source is None:
         decoded = products.decode(values, valid, file)
         remarks += label_notes(name, decoded, thinned=thinner > 1)
-        counts = np.bincount(decoded.classes.ravel(), minlength=256)
-        ignored = counts[IGNORE_INDEX] / counts.sum()
-        known = counts[: len(job.layout.classes)]
-        shares = tuple((known / max(1, known.sum())).tolist())
-        pixels = decoded.classes[None]
-        return Look(name, location, own, len(values), dtype, None, None, ignored, shares, pixels, None), remarks
+        return _label_look(job, name, location, own, len(values), dtype, decoded.classes), remarks
     values = stored_values(values, job.layout.modalities[name].kind == "elevation", source.factor)
     inside = values if valid is None else values[:, valid]
     if inside.size == 0:
@@ -192,6 +193,21 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
     missing = 0.0 if valid is None else 1 - float(valid.mean())
     low, high = float(inside.min()), float(inside.max())
     return Look(name, location, own, len(values), dtype, low, high, missing, (), values, valid), remarks
+
+
+def _label_look(job: Job, name: str, location: str, own: Grid, bands: int, dtype: str, classes: np.ndarray) -> Look:
+    counts = np.bincount(classes.ravel(), minlength=256)
+    ignored = counts[IGNORE_INDEX] / counts.sum()
+    known = counts[: len(job.layout.classes)]
+    shares = tuple((known / max(1, known.sum())).tolist())
+    return Look(name, location, own, bands, dtype, None, None, ignored, shares, classes[None], None)
+
+
+def _look_at_outlines(job: Job, name: str, file: FileRef, grid: Grid, drawn: DrawnLabel) -> tuple[Look, list[str]]:
+    thinner = max(1, -(-max(grid.height, grid.width) // SAMPLE))
+    classes = drawn.decoded.classes[::thinner, ::thinner]
+    look = _label_look(job, name, job.entries[file].location, grid, drawn.outlines, "outlines", classes)
+    return look, [f"{name}: {note}" for note in drawn.notes]
 
 
 def _scratch(folder: Path) -> Path:

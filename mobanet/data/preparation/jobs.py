@@ -37,13 +37,16 @@ class Job:
         """By product, a text that changes with its source and with the way it is read."""
         tile = self.tile
         world = None if tile.world is None else self.entries[tile.world].stamp
+        # for a tile that has none of these, nothing is added, so that stores made earlier stay current
+        frame = () if tile.reference is None else (self.entries[tile.reference[1]].stamp,)
+        drawing = tuple(self.entries[file].stamp for file in tile.extras)
         stamps = {}
         for name, source in tile.sources.items():
             elevation = self.layout.modalities[name].kind == "elevation"
             rule = (source.bands, source.nodata, source.minimum, source.factor, elevation, self.layout.crs, world)
-            stamps[name] = self._stamp(source.file, rule)
+            stamps[name] = self._stamp(source.file, (*rule, *frame))
         for kind, file in tile.labels.items():
-            stamps[f"label_{kind}"] = self._stamp(file, (self.layout.label_rule(), self.layout.crs))
+            stamps[f"label_{kind}"] = self._stamp(file, (self.layout.label_rule(), self.layout.crs, *frame, *drawing))
         return stamps
 
     def _stamp(self, file: FileRef, rule: tuple) -> str:
@@ -88,6 +91,7 @@ def jobs_for(
         files = {source.file for source in tile.sources.values()} | {*tile.labels.values()}
         files |= {file for copies in tile.copies.values() for file in copies}
         files |= {tile.world} if tile.world is not None else set()
+        files |= {*tile.extras, *((tile.reference[1],) if tile.reference is not None else ())}
         entries = {file: catalogue.by_file[file] for file in files}
         jobs.append(Job(tile, layout, wanted, store / "tiles" / tile.id, scratch, entries, allow_missing))
     return jobs

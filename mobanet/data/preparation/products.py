@@ -48,16 +48,18 @@ class Products:
         return self._local[file]
 
     def reference(self) -> tuple[Grid, str]:
-        """The tile's grid, and the modality that sets it: the first one wanted that is there.
+        """The tile's grid, and the modality that sets it: the layout's choice, or the first one wanted that is there.
 
         Raises:
             UserError: when that raster or the tile's world file is unreadable.
         """
         job = self.job
         name = next(name for name in job.wanted if name in job.tile.sources)
-        file = job.tile.sources[name].file
+        name, file = job.tile.reference or (name, job.tile.sources[name].file)
         with opened(self.path(file), file) as raster:
             grid = grid_of(raster, job.layout.crs)
+        if job.layout.placing == "extent":
+            grid = Grid(grid.height, grid.width)
         if grid.transform is None and job.tile.world is not None:
             try:
                 transform = world_transform(read_text(job.tile.world, job.scratch))
@@ -115,14 +117,11 @@ class Products:
             UserError: when the raster is unreadable, does not fit, or is no label of the layout.
         """
         job, file = self.job, self.job.tile.labels["full" if name == "label_full" else "eroded"]
-        self.compare_copies(name, file)
-        with opened(self.path(file), file) as raster:
-            own, fit = self.fit(raster, file, grid)
-            window = source_window(own, grid) if fit == "warp" else None
-            values, valid = read(raster, range(raster.count), raster.count, window=window)
-        decoded = self.decode(values, valid, file)
-        notes = [*fit_notes(name, file, own, grid, fit), *label_notes(name, decoded)]
-        classes = align_label(decoded.classes, window_grid(own, window) if window else own, grid, fit)
+        drawn = job.layout.draw_label(job.tile, grid, self.path)
+        if drawn is not None:
+            decoded, classes, notes = drawn.decoded, drawn.decoded.classes, [f"{name}: {note}" for note in drawn.notes]
+        else:
+            decoded, classes, notes = self._label_raster(name, file, grid)
         pixels = sum(np.bincount(classes[rows].ravel(), minlength=256) for rows in strips(classes.shape))
         record = LabelRecord(
             pixels=tuple(pixels[: len(job.layout.classes)].tolist()),
@@ -133,6 +132,17 @@ class Products:
             stamp=stamp,
         )
         return Product({name: np.ascontiguousarray(classes)}, record, tuple(notes))
+
+    def _label_raster(self, name: str, file: FileRef, grid: Grid) -> tuple[DecodedLabel, np.ndarray, list[str]]:
+        """A label raster decoded, (H, W) class indices on the tile's grid, and remarks."""
+        self.compare_copies(name, file)
+        with opened(self.path(file), file) as raster:
+            own, fit = self.fit(raster, file, grid)
+            window = source_window(own, grid) if fit == "warp" else None
+            values, valid = read(raster, range(raster.count), raster.count, window=window)
+        decoded = self.decode(values, valid, file)
+        classes = align_label(decoded.classes, window_grid(own, window) if window else own, grid, fit)
+        return decoded, classes, [*fit_notes(name, file, own, grid, fit), *label_notes(name, decoded)]
 
     def decode(self, values: np.ndarray, valid: np.ndarray | None, file: FileRef) -> DecodedLabel:
         """Class indices of a label raster; pixels the raster itself calls missing are ignored.
@@ -168,7 +178,7 @@ class Products:
         """
         own = grid_of(raster, self.job.layout.crs)
         try:
-            return own, how_to_fit(own, grid, self.job.layout.regrid)
+            return own, how_to_fit(own, grid, self.job.layout.placing)
         except UserError as error:
             raise UserError(f"{file} {error}") from error
 

@@ -1,12 +1,13 @@
 """A contact sheet of a data set: a row a tile, a column a raster, with the stretch that makes each of them readable."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mobanet.data.layout import Classes
-from mobanet.data.pictures import coloured, optical_picture, relief
+from mobanet.data.pictures import coloured, natural_bands, optical_picture, relief
 from mobanet.data.preparation.checks import Findings, Look
 
 if TYPE_CHECKING:
@@ -59,9 +60,15 @@ def draw_sheet(findings: Findings, path: Path) -> None:
     figure.savefig(path, dpi=_DPI, format="png")
 
 
-def picture(look: Look, elevation: bool) -> np.ndarray:
-    """(h, w, 3) uint8: stretched between the 2nd and 98th percentiles; elevation coloured and shaded."""
-    pixels, valid = _reduce(look.pixels, look.valid)
+def picture(look: Look, elevation: bool, bands: Sequence[int] = ()) -> np.ndarray:
+    """(h, w, 3) uint8: stretched between the 2nd and 98th percentiles; elevation coloured and shaded.
+
+    Args:
+        look: the raster.
+        elevation: whether it holds heights.
+        bands: those to show; all, of which the first three are seen, unless given.
+    """
+    pixels, valid = _reduce(look.pixels[list(bands)] if bands else look.pixels, look.valid)
     if not valid.any():
         return np.full((*valid.shape, 3), _UNMEASURED, np.uint8)
     planes = pixels.transpose(1, 2, 0)  # (bands, h, w) -> (h, w, bands)
@@ -95,7 +102,8 @@ def _heading(findings: Findings, name: str) -> tuple[str, str]:
     modality = findings.layout.modalities.get(name)
     if modality is None:
         return name.replace("label_", "") + " label", "black: ignored"
-    detail = modality.unit if modality.kind == "elevation" else ", ".join(modality.bands[:4])
+    shown = [modality.bands[band] for band in natural_bands(modality)] or modality.bands[:4]
+    detail = modality.unit if modality.kind == "elevation" else ", ".join(shown)
     return name, detail
 
 
@@ -113,7 +121,7 @@ def _cell(axes: "Axes", look: Look | None, findings: Findings, absent: str) -> N
     if modality is None:
         image = label_picture(look, findings.layout.classes)
     else:
-        image = picture(look, modality.kind == "elevation")
+        image = picture(look, modality.kind == "elevation", natural_bands(modality))
     axes.imshow(image, interpolation="nearest")
     if look.low is not None:
         caption = f"{look.low:.4g} to {look.high:.4g}"

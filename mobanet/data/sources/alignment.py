@@ -15,19 +15,31 @@ if TYPE_CHECKING:
 EDGE = 8
 """Pixels by which a raster may be larger or smaller at the right and bottom. Potsdam's DSM of 3_13 lacks a column."""
 
-Fit = Literal["same", "edge", "warp"]
+Placing = Literal["pixels", "georeference", "extent"]
+"""How rasters of a tile lie on one another: they share pixels from the top left one on, have a georeference each, or
+show the same rectangle of ground with pixels of different sizes."""
+
+Fit = Literal["same", "edge", "warp", "stretch"]
 
 
-def how_to_fit(own: Grid, target: Grid, regrid: bool) -> Fit:
+def how_to_fit(own: Grid, target: Grid, placing: Placing) -> Fit:
     """How a raster on grid `own` gets to `target`.
 
     Returns:
-        `same`: as it is; `edge`: cut or padded at the right and bottom; `warp`: resampled by georeference.
+        `same`: as it is; `edge`: cut or padded at the right and bottom; `warp`: resampled by georeference; `stretch`:
+        resampled so that the outer edges coincide.
 
     Raises:
         UserError: when it cannot be done, as a sentence that starts without a subject and ends without a remedy.
     """
-    if regrid and own.transform and target.transform:
+    if placing == "extent":
+        if (own.height, own.width) == (target.height, target.width):
+            return "same"
+        width = own.height * target.width / target.height  # what it would be with square ground pixels
+        if abs(own.width - width) > max(2, 0.05 * own.width):
+            raise UserError(f"is {own.size} pixels, another shape than the tile's {target.size}")
+        return "stretch"
+    if placing == "georeference" and own.transform and target.transform:
         if (own.crs is None) != (target.crs is None):
             lacking = "it" if own.crs is None else "the first modality"
             raise UserError(f"cannot be placed, since {lacking} names no coordinate reference system: give crs")
@@ -75,6 +87,11 @@ def align(
         here = np.ones(values.shape[1:], bool) if valid is None else valid
         here = _edge(here, target, False)
         return _edge(values, target, 0), None if here.all() else here
+    if fit == "stretch":
+        steps = target.width / own.width, target.height / own.height
+        # the same corner for both, anywhere but at 0, 0: GDAL takes that for no georeference at all
+        own = Grid(own.height, own.width, (steps[0], 0, 1000, 0, -steps[1], 1000))
+        target = Grid(target.height, target.width, (1, 0, 1000, 0, -1, 1000))
     result = np.zeros((len(values), target.height, target.width), values.dtype)
     known = np.ones((target.height, target.width), bool)
     for band, plane in enumerate(values):

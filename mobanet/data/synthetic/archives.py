@@ -1,4 +1,4 @@
-"""Packs a drawn data set the way the benchmark ships: zip archives inside one zip archive."""
+"""Packs a drawn data set the way its benchmark ships: zip archives, or zip archives inside one."""
 
 import os
 from collections.abc import Iterable
@@ -24,14 +24,31 @@ def pack(archive: Path, members: Iterable[tuple[str, str, Path]], scratch: Path)
     with ZipFile(outer_part, "w", ZIP_STORED) as outer:
         for stem in sorted(by_zip):
             inner_part = scratch / f"{stem}.zip"
-            with ZipFile(inner_part, "w") as inner:
-                for folder in sorted({name.rpartition("/")[0] for name, _ in by_zip[stem]} - {""}):
-                    inner.writestr(ZipInfo(f"{folder}/", EPOCH), b"")
-                for name, path in sorted(by_zip[stem]):
-                    _add(inner, name, path, ZIP_DEFLATED)
+            _fill(inner_part, by_zip[stem])
             _add(outer, f"{archive.stem}/{stem}.zip", inner_part, ZIP_STORED)
             inner_part.unlink()
     os.replace(outer_part, archive)
+
+
+def pack_flat(archive: Path, members: Iterable[tuple[str, Path]], scratch: Path) -> None:
+    """Write `archive`, in one step.
+
+    Args:
+        archive: the zip.
+        members: for every file its name in there, and where it is now.
+        scratch: existing folder for what is not finished.
+    """
+    part = scratch / archive.name
+    _fill(part, list(members))
+    os.replace(part, archive)
+
+
+def _fill(part: Path, members: list[tuple[str, Path]]) -> None:
+    with ZipFile(part, "w") as archive:
+        for folder in sorted({name.rpartition("/")[0] for name, _ in members} - {""}):
+            archive.writestr(ZipInfo(f"{folder}/", EPOCH), b"")
+        for name, path in sorted(members):
+            _add(archive, name, path, ZIP_DEFLATED)
 
 
 def _add(archive: ZipFile, name: str, path: Path, method: int) -> None:

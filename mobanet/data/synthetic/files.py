@@ -58,13 +58,18 @@ def write_raster(path: Path, content: Content, tile: SyntheticTile) -> None:
     if path.suffix == ".jpg":
         _, coded = cv2.imencode(".jpg", bands[0], (cv2.IMWRITE_JPEG_QUALITY, 95))
         return write_bytes(path, coded.tobytes())
+    # large fields of one colour; the other products are too noisy to gain
+    options = {"compress": "deflate"} if content.startswith("labels") else {}
+    write_tiff(path, bands, photometric="RGB" if len(bands) >= 3 else "MINISBLACK", **options)
+
+
+def write_tiff(path: Path, bands: np.ndarray, **options: str) -> None:
+    """Write (bands, H, W) as a TIFF without georeference; `options` go to rasterio."""
     profile = {"driver": "GTiff", "count": len(bands), "height": bands.shape[1], "width": bands.shape[2]}
-    if content.startswith("labels"):
-        profile["compress"] = "deflate"  # large fields of one colour; the other products are too noisy to gain
     with warnings.catch_warnings(), MemoryFile() as memory:
         # as in the benchmark the place is in the world file alone
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with memory.open(dtype=bands.dtype, photometric="RGB" if len(bands) >= 3 else "MINISBLACK", **profile) as out:
+        with memory.open(dtype=bands.dtype, **profile, **options) as out:
             out.write(bands)
         write_bytes(path, memory.getbuffer())
 

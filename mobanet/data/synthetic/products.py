@@ -6,7 +6,6 @@ from typing import Literal
 
 from mobanet.data.layout import Split
 from mobanet.data.splits import POTSDAM, VAIHINGEN
-from mobanet.errors import UserError
 
 Content = Literal["rgb", "irrg", "rgbir", "dsm", "ndsm", "ndsm_own", "labels", "labels_eroded"]
 
@@ -111,39 +110,7 @@ def _vaihingen_products() -> Iterator[Product]:
 
 
 def layout_files(layout: str) -> LayoutFiles:
-    """The files of `potsdam` or `vaihingen`.
-
-    Raises:
-        UserError: for another name.
-    """
+    """The files of `potsdam` or `vaihingen`."""
     if layout == "potsdam":
         return LayoutFiles("Potsdam.zip", tuple(_potsdam_products()), POTSDAM, (), (35, 95), 0.0)
-    if layout == "vaihingen":
-        return LayoutFiles("Vaihingen.zip", tuple(_vaihingen_products()), VAIHINGEN, ("9",), (250, 345), 0.1)
-    raise UserError(f"--layout {layout}: no city can be drawn in this layout; use potsdam or vaihingen.")
-
-
-def tile_names(layout: str, count: int) -> list[str]:
-    """The first `count` tiles of a synthetic data set.
-
-    They come from the split `paper`: one for training, one for validation and one for testing first, then about 60, 15
-    and 25 in a hundred while they last, so that three tiles already make a complete experiment.
-
-    Raises:
-        UserError: for an unknown layout, or a count below 1 or above the number of names.
-    """
-    split = layout_files(layout).splits["paper"]
-    waiting = {0.60: list(split.train), 0.15: list(split.validation), 0.25: list(split.test)}
-    available = sum(len(names) for names in waiting.values())
-    if not 1 <= count <= available:
-        raise UserError(
-            f"--tiles {count}: layout {layout} has names for 1 to {available} tiles; give a number in between."
-        )
-    chosen = [names.pop(0) for names in waiting.values()]
-    taken = dict.fromkeys(waiting, 1)
-    while len(chosen) < count:
-        # whoever is furthest behind its share is next
-        share = max((share for share in waiting if waiting[share]), key=lambda s: s * (len(chosen) + 1) - taken[s])
-        chosen.append(waiting[share].pop(0))
-        taken[share] += 1
-    return chosen[:count]
+    return LayoutFiles("Vaihingen.zip", tuple(_vaihingen_products()), VAIHINGEN, ("9",), (250, 345), 0.1)

@@ -1,0 +1,61 @@
+"""ImageNet's ResNet-50 as the start of CBC's encoders."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from mobanet.errors import UserError
+from mobanet.models.cbc_encoder import BAND_TAPS, BandEncoder
+
+REPOSITORY, FILE = "timm/resnet50.tv_in1k", "model.safetensors"  # torchvision's weights, BSD-3-Clause
+DEPTHS, WIDTH = (3, 4, 6, 3), 64
+
+
+def load_resnet50() -> dict[str, Tensor]:
+    """The published weights under timm's names, from the hub's cache, fetched if they are not there yet.
+
+    Raises:
+        UserError: when they cannot be downloaded or read.
+    """
+    import huggingface_hub
+    from safetensors.torch import load_file
+
+    try:
+        file = huggingface_hub.try_to_load_from_cache(REPOSITORY, FILE)
+        if not isinstance(file, str):
+            # One request with a short limit first: without a network the hub's client retries for most of a minute.
+            if not huggingface_hub.constants.HF_HUB_OFFLINE:
+                huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=10)
+            file = huggingface_hub.hf_hub_download(REPOSITORY, FILE)
+        return load_file(Path(file))
+    except Exception as error:  # the client's errors share no base class across its versions
+        raise UserError(
+            f"--model.cbc.pretrained: the weights {REPOSITORY}/{FILE} cannot be had ({type(error).__name__}); start "
+            "from random weights with --model.cbc.pretrained false."
+        ) from error
+
+
+def fill_encoder(encoder: BandEncoder, weights: Mapping[str, Tensor]) -> None:
+    """Put a ResNet-50's weights into an encoder, in place.
+
+    The first kernel becomes its mean over colours, on each band tap a third of it. The first norm stays new: here it
+    follows the ReLU, in a ResNet it precedes it. So do adapters and the sixth level, which a ResNet does not have.
+
+    Args:
+        encoder: of a ResNet-50's width and depths.
+        weights: under timm's names.
+    """
+    state = encoder.state_dict()
+    for name in state:
+        if name.startswith("stages.") and not name.endswith("num_batches_tracked"):  # which not every file has
+            state[name] = weights[_resnet_name(name)]
+    gray = weights["conv1.weight"].mean(1, keepdim=True)  # (64, 3, 7, 7) -> (64, 1, 7, 7)
+    state["stem.weight"] = gray.expand(-1, BAND_TAPS, -1, -1) / BAND_TAPS
+    encoder.load_state_dict(state)
+
+
+def _resnet_name(name: str) -> str:
+    """A parameter of the stages as timm names it: `stages.0.1.norm2.bias` is `layer1.1.bn2.bias`."""
+    _, stage, rest = name.split(".", 2)
+    return f"layer{int(stage) + 1}.{rest.replace('norm', 'bn').replace('shortcut', 'downsample')}"

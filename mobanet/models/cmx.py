@@ -1,0 +1,227 @@
+"""CMX: two encoders that rectify each other at four depths, fused at each, and a decoder of linear layers.
+
+Paper: arXiv 2203.04838, with Mix-Transformer encoders; and its re-creation with plain CNN encoders for three
+modalities in Latent Space Guided Scenario Sampling (arXiv 2605.20372). Re-implemented from a description of both
+public releases. What differs from them: any modalities on two streams, an absent modality is selected away rather
+than multiplied by zero, a missing modality may have learned values, and logits come out in both variants.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mobanet.errors import UserError
+from mobanet.models.base import SegmentationModel, SegmentationOutput, select_available
+from mobanet.models.cmx_encoders import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    MIT_SMALLEST_SIDE,
+    EncoderName,
+    StreamInput,
+    build_encoders,
+    stage_channels,
+)
+from mobanet.models.cmx_parts import CMFRM, FFM, MLPDecoder, initialize
+from mobanet.models.sharing import Held, each_once, pattern_keys
+from mobanet.models.streams import check_streams, standardize
+from mobanet.models.upernet import resize
+
+Missing = Literal["zero", "token"]
+Pair = tuple[Tensor, Tensor]
+REDUCTION = 32  # of the coarsest map, rounded up
+
+
+@dataclass
+class CMXSettings:
+    """Which of the two networks; the defaults are the published CMX."""
+
+    encoder: EncoderName = "mit_b2"
+    """Of both streams: a Mix-Transformer as published, or the small CNN of the three-modality variant."""
+
+    pretrained: bool = True
+    """Start Mix-Transformers from ImageNet weights, downloaded once; cnn has none and always starts random."""
+
+    checkpoint: str | None = None
+    """Local weights of a Mix-Transformer to start from instead of a download: a .safetensors, .pth or .pt file."""
+
+    decoder_channels: int | None = None
+    """Channels inside the decoder; null: 512 for Mix-Transformers, 256 for cnn."""
+
+    heads: list[int] | None = None
+    """Attention heads of the four fusion modules; null: 1, 2, 5, 8 for Mix-Transformers, 8 everywhere for cnn."""
+
+    decoder_dropout: float = 0.1
+    """Dropout of channels before the classifier."""
+
+    missing: Missing = "zero"
+    """What stands in for the pixels of a missing modality: zeros, or a learned value a band."""
+
+    def __post_init__(self) -> None:
+        for name, choices in (("encoder", get_args(EncoderName)), ("missing", get_args(Missing))):
+            if getattr(self, name) not in choices:
+                raise UserError(f"--model.cmx.{name} is {getattr(self, name)!r}: choose one of {', '.join(choices)}.")
+        if self.checkpoint is not None and self.encoder == "cnn":
+            raise UserError(
+                f"--model.cmx.checkpoint is {self.checkpoint}, but --model.cmx.encoder cnn starts from random weights: "
+                "drop the file, or choose a mit encoder."
+            )
+        if self.decoder_channels is not None and self.decoder_channels < 1:
+            raise UserError(f"--model.cmx.decoder_channels is {self.decoder_channels}: give at least 1.")
+        if not 0 <= self.decoder_dropout < 1:
+            raise UserError(f"--model.cmx.decoder_dropout is {self.decoder_dropout}: give 0 or more, and less than 1.")
+        widths = stage_channels(self.encoder)
+        if self.heads is not None and not (
+            len(self.heads) == len(widths)
+            and all(heads > 0 and width % heads == 0 for heads, width in zip(self.heads, widths, strict=True))
+        ):
+            raise UserError(
+                f"--model.cmx.heads is {self.heads}: give four numbers that divide the {', '.join(map(str, widths))} "
+                f"channels of {self.encoder}."
+            )
+
+
+class CMX(SegmentationModel):
+    """Segmentation of two streams of modalities; missing ones are zeros, or learned values, at the input.
+
+    Each stream's modalities become one three-channel image (`StreamInput`). With `encoder="cnn"` and the streams
+    {"rgb": {"rgb": 3}, "x": {"nir": 3, "swir": 3}} this is the network of the scenario paper; with a Mix-Transformer
+    and one modality of one or three bands a stream it is the published one. A latent is the last fusion's output.
+
+    Args:
+        streams: by stream, number of bands by modality; e.g. {"optical": {"rgb": 3, "ir": 1}, "elevation": {"dsm": 1}}.
+        num_classes: K.
+        settings: which network; the published one by default.
+        order: of the modalities; as in `streams` by default.
+
+    Attributes:
+        streams: names of the modalities by stream.
+
+    Raises:
+        UserError: when there are not two streams, and as `build_encoders`.
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[str, Mapping[str, int]],
+        num_classes: int,
+        settings: CMXSettings | None = None,
+        order: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        settings = settings or CMXSettings()
+        self.modalities = check_streams(streams, order)
+        if len(streams) != 2:
+            raise UserError(
+                f"--model.streams names the stream {next(iter(streams))} alone, and CMX needs two: give some "
+                "modalities a second stream, or choose another model."
+            )
+        if num_classes < 1:
+            raise UserError(f"--model.num_classes is {num_classes}: give the number of classes, at least 1.")
+        self.num_classes = num_classes
+        self.settings = settings
+        self.streams = {stream: tuple(modalities) for stream, modalities in streams.items()}
+        is_mit, widths = settings.encoder != "cnn", stage_channels(settings.encoder)
+        optical = "optical" if "optical" in streams else next(iter(streams))
+        # Whether or not weights are to be fetched now: a model restored from a checkpoint fetches none.
+        self.standardization = standardize(streams[optical], IMAGENET_MEAN, IMAGENET_STD) if is_mit else {}
+        self.inputs = nn.ModuleList(
+            StreamInput(modalities, as_colours=is_mit, missing_tokens=settings.missing == "token")
+            for modalities in streams.values()
+        )
+        self.encoders = nn.ModuleList(build_encoders(settings.encoder, settings.pretrained, settings.checkpoint))
+        self.rectifications = nn.ModuleList(map(CMFRM, widths))
+        if is_mit:
+            self.rectifications.apply(initialize)  # the variant leaves them as PyTorch makes them
+        heads = settings.heads or ((1, 2, 5, 8) if is_mit else (8, 8, 8, 8))
+        self.fusions = nn.ModuleList(map(FFM, widths, heads))
+        self.decoder = MLPDecoder(
+            widths,
+            settings.decoder_channels or (512 if is_mit else 256),
+            num_classes,
+            settings.decoder_dropout,
+            eps=1e-3 if is_mit else 1e-5,
+        )
+        self._smallest_side = MIT_SMALLEST_SIDE if is_mit else 1
+
+    def segment(self, inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool) -> SegmentationOutput:
+        """Segment inputs in which missing modalities are already zero; there are no auxiliary logits."""
+        first, second = (self._start(stream, inputs, available) for stream in range(2))
+        return self._decode(self._rectify(first, second), _size(inputs))
+
+    def forward_each(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[SegmentationOutput]:
+        """As in the base; what a stream computes before the first rectification is shared."""
+        ordered = self._order(inputs, patterns)
+        return each_once(
+            patterns, lambda distinct: (self._decode(pairs, _size(ordered)) for pairs in self._each(ordered, distinct))
+        )
+
+    def latents(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[Tensor]:
+        """The latents alone of what `forward_each` gives, (B, C, h, w) each; no decoder and no other fusion runs."""
+        ordered = self._order(inputs, patterns)
+        return each_once(patterns, lambda distinct: map(self._fuse_last, self._each(ordered, distinct)))
+
+    def _each(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[Iterator[Pair]]:
+        """Rectified maps of each pattern, (B, M) bool; a stream starts once for each pattern of its own modalities."""
+        order = list(self.modalities)
+        keys = pattern_keys(patterns, [[order.index(name) for name in members] for members in self.streams.values()])
+        started: Held[Tensor] = Held(chain.from_iterable(keys))
+        for pattern, wanted in zip(patterns, keys, strict=True):
+            new = [stream for stream, key in enumerate(wanted) if key not in started]
+            images = select_available(inputs, pattern) if new else {}
+            for stream in new:
+                started.put(wanted[stream], self._start(stream, images, pattern))
+            yield self._rectify(*(started.take(key) for key in wanted))
+
+    def _start(self, stream: int, inputs: Mapping[str, Tensor], available: Tensor | None) -> Tensor:
+        """One stream's first stage, from inputs in which missing modalities are zero: (B, C_1, h_1, w_1)."""
+        there = None if available is None else dict(zip(self.modalities, available.unbind(1), strict=True))
+        image = self.inputs[stream](inputs, there)  # (B, 3, H, W)
+        height, width = _size(inputs)
+        rows, columns = self._padded((height, width))
+        if self.training and len(image) == 1 and max(rows, columns) <= REDUCTION:
+            raise UserError(
+                "--data.batch_size is 1 and --data.crop so small that the coarsest map is a single position, on which "
+                "batch normalisation cannot train: enlarge either."
+            )
+        if (rows, columns) != (height, width):
+            image = F.pad(image, (0, columns - width, 0, rows - height))
+        return self.encoders[stream].stages[0](image)
+
+    def _rectify(self, first: Tensor, second: Tensor) -> Iterator[Pair]:
+        """From the streams' first stages, (B, C_1, h_1, w_1) each, to the rectified maps of each of the four."""
+        for stage, rectification in enumerate(self.rectifications):
+            if stage:
+                first, second = (
+                    encoder.stages[stage](maps) for encoder, maps in zip(self.encoders, (first, second), strict=True)
+                )
+            first, second = rectification(first, second)
+            yield first, second
+
+    def _fuse_last(self, pairs: Iterator[Pair]) -> Tensor:
+        """The latent, (B, C_4, h_4, w_4)."""
+        for pair in pairs:  # one at a time, so that the earlier ones are freed
+            last = pair
+        return self.fusions[-1](*last)
+
+    def _decode(self, pairs: Iterator[Pair], size: tuple[int, int]) -> SegmentationOutput:
+        """Fuse all rectified maps and decode them to logits at the size of the inputs."""
+        fused = [fusion(*pair) for fusion, pair in zip(self.fusions, pairs, strict=True)]
+        logits = self.decoder(fused)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return SegmentationOutput(resize(logits, self._padded(size))[..., : size[0], : size[1]], fused[-1])
+
+    def _padded(self, size: Sequence[int]) -> tuple[int, int]:
+        """Height and width that the encoders see: those of the image, or the least that a Mix-Transformer can take."""
+        height, width = (max(side, self._smallest_side) for side in size)
+        return height, width
+
+
+def _size(inputs: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Height and width that all inputs share."""
+    height, width = next(iter(inputs.values())).shape[-2:]
+    return height, width

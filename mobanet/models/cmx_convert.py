@@ -1,0 +1,99 @@
+"""Checkpoints of the three-modality CMX of Latent Space Guided Scenario Sampling as models of this package.
+
+Source: names and shapes in the public release of arXiv 2605.20372. Its modalities are `rgb`, `nir` and `swir` of three
+bands each, intensities minus the training mean of each band. The published CMX (arXiv 2203.04838) is not covered.
+"""
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from mobanet.errors import UserError
+from mobanet.models.cmx import CMX, CMXSettings
+
+STREAMS = {"rgb": {"rgb": 3}, "x": {"nir": 3, "swir": 3}}
+CLASSIFIER = "core.decode_head.linear_pred.weight"
+# From our names to the authors': each rule is applied, in turn, to what the rules before have left.
+RULES = (
+    (r"^inputs\.1\.projection\.", "modal_proj."),
+    (r"^encoders\.0\.stages\.0\.0\.", "core.backbone.rgb_stem.block."),
+    (r"^encoders\.1\.stages\.0\.0\.", "core.backbone.mod_stem.block."),
+    (r"^encoders\.(\d)\.stages\.0\.1\.", r"encoders.\1.s1."),
+    (r"^encoders\.(\d)\.stages\.1\.0\.", r"encoders.\1.s2."),
+    (r"^encoders\.(\d)\.stages\.2\.0\.", r"encoders.\1.s3."),
+    (r"^encoders\.(\d)\.stages\.3\.0\.", r"encoders.\1.s4."),
+    (r"^encoders\.0\.(s\d)\.", r"core.backbone.rgb_\1.block."),
+    (r"^encoders\.1\.(s\d)\.", r"core.backbone.mod_\1.block."),
+    (r"^rectifications\.(\d)\.(channel|spatial)\.", r"core.backbone.frm.\1.\2_weights.mlp."),
+    (r"^fusions\.", "core.backbone.ffm."),
+    (r"(ffm\.\d)\.enter\.0\.", r"\1.cross.channel_proj1."),
+    (r"(ffm\.\d)\.enter\.1\.", r"\1.cross.channel_proj2."),
+    (r"(ffm\.\d)\.context\.0\.", r"\1.cross.cross_attn.kv1."),
+    (r"(ffm\.\d)\.context\.1\.", r"\1.cross.cross_attn.kv2."),
+    (r"(ffm\.\d)\.leave\.0\.", r"\1.cross.end_proj1."),
+    (r"(ffm\.\d)\.leave\.1\.", r"\1.cross.end_proj2."),
+    (r"(ffm\.\d)\.norms\.0\.", r"\1.cross.norm1."),
+    (r"(ffm\.\d)\.norms\.1\.", r"\1.cross.norm2."),
+    (r"(ffm\.\d)\.residual\.", r"\1.channel_emb.residual."),
+    (r"(ffm\.\d)\.mix\.", r"\1.channel_emb.channel_embed."),
+    (r"(ffm\.\d)\.norm\.", r"\1.channel_emb.norm."),
+    (r"^decoder\.linears\.0\.", "core.decode_head.linear_c1.proj."),
+    (r"^decoder\.linears\.1\.", "core.decode_head.linear_c2.proj."),
+    (r"^decoder\.linears\.2\.", "core.decode_head.linear_c3.proj."),
+    (r"^decoder\.linears\.3\.", "core.decode_head.linear_c4.proj."),
+    (r"^decoder\.fuse\.", "core.decode_head.linear_fuse.0."),
+    (r"^decoder\.norm\.", "core.decode_head.linear_fuse.1."),
+    (r"^decoder\.classifier\.", "core.decode_head.linear_pred."),
+)
+
+
+def cmx_from_authors(state_dict: Mapping[str, Tensor]) -> CMX:
+    """The authors' three-modality CMX as a model in eval mode; their probabilities are the sigmoid of its logits.
+
+    Args:
+        state_dict: theirs, bare or as `state_dict` or `model_state_dict` inside a checkpoint, with or without the
+            prefix `module.`; tensors are taken over, not copied.
+
+    Raises:
+        UserError: when names or shapes are not those of the release.
+    """
+    state = _unwrap(state_dict)
+    if CLASSIFIER not in state:
+        raise _refusal(f"it lacks {CLASSIFIER}")
+    with torch.device("meta"):
+        model = CMX(STREAMS, len(state[CLASSIFIER]), CMXSettings(encoder="cnn"))
+    wanted = model.state_dict()
+    theirs = {ours: _translate(ours) for ours in wanted}
+    expected = set(theirs.values())
+    for words, names in (("lacks", expected - state.keys()), ("has unknown", state.keys() - expected)):
+        if names:
+            raise _refusal(f"it {words} {', '.join(sorted(names))}")
+    for ours, value in wanted.items():
+        found = state[theirs[ours]].shape
+        if found != value.shape:
+            raise _refusal(f"{theirs[ours]} is {tuple(found)} where {tuple(value.shape)} is expected")
+    model.load_state_dict({ours: state[name] for ours, name in theirs.items()}, strict=True, assign=True)
+    return model.eval()
+
+
+def _unwrap(contents: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dictionary inside a checkpoint, without the prefix that data parallelism leaves."""
+    for wrapper in ("state_dict", "model_state_dict"):
+        if isinstance(contents.get(wrapper), Mapping):
+            contents = contents[wrapper]
+    return {name.removeprefix("module."): value for name, value in contents.items()}
+
+
+def _translate(name: str) -> str:
+    """The authors' name of one of our parameters."""
+    for pattern, replacement in RULES:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _refusal(problem: str) -> UserError:
+    return UserError(
+        f"The state dictionary is not one of the authors' three-modality CMX: {problem}; give an unchanged checkpoint."
+    )

@@ -1,0 +1,120 @@
+"""LoRA: low-rank additions to frozen linear layers and 1 x 1 convolutions, through huggingface `peft`.
+
+Paper: arXiv 2106.09685. The defaults are those of the scenario paper's baseline (arXiv 2605.20372): rank 4 on the
+query, key, value and output projections of attention, additions taken as they are (scale 1), no dropout.
+"""
+
+import re
+from dataclasses import dataclass
+
+from torch import nn
+
+from mobanet.errors import UserError
+
+_KINDS = (nn.Linear, nn.Conv2d, nn.Conv3d)
+
+
+@dataclass
+class LoRASettings:
+    """Low-rank adaptation of a network's frozen layers."""
+
+    rank: int = 4
+    """Rank of the additions; 0 leaves the network as it is."""
+
+    alpha: float | None = None
+    """The additions are scaled by alpha / rank; null for a scale of 1."""
+
+    targets: str = r".*attn\.(qkv|proj)"
+    """Regular expression that whole names of the network's layers are matched with."""
+
+    freeze_rest: bool = False
+    """Train the additions alone, not the parts around a frozen backbone either; for fine-tuning with --init_from."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 0:
+            raise UserError(f"--model.lora.rank is {self.rank}; give a number of at least 1, or 0 for none.")
+        if self.alpha is not None and self.alpha <= 0:
+            raise UserError(f"--model.lora.alpha is {self.alpha}; give a number above 0, or null for a scale of 1.")
+        try:
+            re.compile(self.targets)
+        except re.error as error:
+            raise UserError(f"--model.lora.targets {self.targets} is no regular expression: {error}.") from error
+
+
+def add_lora(network: nn.Module, settings: LoRASettings) -> list[str]:
+    """Add low-rank layers, in place; the network computes the same as before until they are trained.
+
+    The layers that get one are frozen; whatever else trains goes on training, unless `freeze_rest` is set.
+
+    Args:
+        network: any model.
+        settings: which layers, and how.
+
+    Returns:
+        Names of the layers, as they were.
+
+    Raises:
+        UserError: where peft is not installed, no layer matches, or a layer that matches computes past its own forward.
+    """
+    matches = [name for name, part in network.named_modules() if re.fullmatch(settings.targets, name)]
+    layers = [name for name in matches if isinstance(network.get_submodule(name), _KINDS)]
+    if not layers:
+        kinds = f", but {matches[0]} is no linear layer and no convolution" if matches else ""
+        raise UserError(
+            f"--model.lora.targets {settings.targets} matches no layer of this model{kinds}; its attention layers "
+            f"are {_examples(network)}."
+        )
+    for name in layers:
+        owner = network.get_submodule(name.rpartition(".")[0])
+        if name.endswith("qkv") and getattr(owner, "q_bias", None) is not None:
+            raise UserError(
+                f"--model.lora.targets matches {name}, whose weight this backbone uses past the layer, so that nothing "
+                "could be added to it; choose other layers, such as .*attn\\.proj, or another backbone."
+            )
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise UserError(
+            "--model.lora needs the package peft; install it with pip install 'mobanet[lora]', or set rank to 0."
+        ) from error
+    trainable = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.rank if settings.alpha is None else settings.alpha,
+        target_modules=layers,
+        bias="none",
+    )
+    inject_adapter_in_model(config, network)  # freezes everything but the additions
+    if not settings.freeze_rest:
+        for name, parameter in network.named_parameters():
+            inside = ".base_layer." in name
+            parameter.requires_grad_(parameter.requires_grad or (not inside and name in trainable))
+    return layers
+
+
+def still_frozen_statistics(network: nn.Module) -> None:
+    """Put normalisations whose own parameters are frozen into eval mode; their running statistics would move on."""
+    for part in network.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and not any(p.requires_grad for p in part.parameters()):
+            part.eval()
+
+
+def with_lora_names(state: dict, layers: list[str]) -> dict:
+    """A state dict of the network without LoRA under the names that its layers have with it.
+
+    Args:
+        state: by name; names of layers that are not in `layers` stay.
+        layers: from `add_lora`.
+    """
+    renamed = {}
+    for name, value in state.items():
+        layer, _, leaf = name.rpartition(".")
+        renamed[f"{layer}.base_layer.{leaf}" if layer in layers else name] = value
+    return renamed
+
+
+def _examples(network: nn.Module) -> str:
+    linear = [name for name, part in network.named_modules() if isinstance(part, nn.Linear) and "att" in name]
+    if not linear:
+        return "none"
+    return ", ".join(linear[:2]) + (f" and {len(linear) - 2} more" if len(linear) > 2 else "")

@@ -1,0 +1,84 @@
+"""Tables as plain text: numbers, headings on several lines, and columns that wrap into further tables."""
+
+import io
+import math
+import re
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Columns = Sequence[tuple[str, Sequence[float]]]
+"""Heading and one value a row."""
+
+
+def stacked(name: str) -> str:
+    """A class's name on several lines, broken between words only, so that its column is not much wider than numbers."""
+    words = re.findall(r"[\s_/-]*[^\s_/-]+[\s_/-]*", name) or [name]
+    most = max(8, *(len(word.rstrip()) for word in words))
+    lines = [words[0]]
+    for word in words[1:]:
+        if len((lines[-1] + word).rstrip()) <= most:
+            lines[-1] += word
+        else:
+            lines.append(word)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def as_text(tables: Sequence[Table], notes: Iterable[str]) -> str:
+    """Tables as wide as they need to be, and lines below them; begins with an empty line."""
+    out = io.StringIO()
+    console = Console(file=out, width=text_width(tables), color_system=None)
+    for table in tables:
+        console.print(table)
+        console.print()
+    return "\n" + "\n".join(line.rstrip() for line in [*out.getvalue().rstrip().splitlines(), *notes])
+
+
+def percent(value: float) -> str:
+    """0..1 as `12.34`, or `absent`."""
+    return "absent" if math.isnan(value) else f"{round(100 * value, 2) + 0.0:.2f}"  # + 0.0: no -0.00
+
+
+def decimal(value: float) -> str:
+    """For CSV: six decimals, empty where absent."""
+    return "" if math.isnan(value) else f"{round(value, 6) + 0.0:.6f}"
+
+
+def none_if_absent(value: float) -> float | None:
+    """For JSON."""
+    return None if math.isnan(value) else value
+
+
+def fitted(labels: Sequence[str], summary: int, figures: Columns, ious: Columns, width: int) -> list[Table]:
+    """One table where that fits, otherwise one of the figures and as few as possible of the classes."""
+    tables = [beside("scenario", labels, summary, [*figures, *ious])]
+    parts = 0
+    while text_width(tables) > width and parts < len(ious):
+        parts += 1
+        bounds = [len(ious) * i // parts for i in range(parts + 1)]
+        tables = [beside("scenario", labels, summary, figures)]
+        tables += [beside("IoU %", labels, summary, ious[first:last]) for first, last in pairwise(bounds)]
+    return tables
+
+
+def beside(corner: str, labels: Sequence[str], summary: int, columns: Columns) -> Table:
+    """A table with a line above row `summary`."""
+    table = Table(box=box.HORIZONTALS, pad_edge=False, collapse_padding=True)
+    table.add_column(corner, no_wrap=True, vertical="bottom")
+    for head, _ in columns:
+        table.add_column(Text(head), no_wrap=True, justify="right", vertical="bottom")
+    for i, label in enumerate(labels):
+        if i == summary:
+            table.add_section()
+        table.add_row(Text(label), *(percent(values[i]) for _, values in columns))
+    return table
+
+
+def text_width(tables: Sequence[Table]) -> int:
+    """Characters that the widest needs."""
+    console = Console(file=io.StringIO(), width=10_000)
+    return max(console.measure(table).maximum for table in tables)
