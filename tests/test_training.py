@@ -7,8 +7,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mobanet.errors import UserError
 from mobanet.models.backbones import BackboneSettings
+from mobanet.models.cbc import CBCSettings
+from mobanet.models.cmx import CMXSettings
 from mobanet.models.mobanet import MoBaNetSettings
+from mobanet.scenarios.callback import ScenarioSampling
 from mobanet.scenarios.masking import MaskingSettings
+from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.module import SegmentationModule
 from tests.conftest import TINY
@@ -49,6 +53,24 @@ def test_a_run_resumed_anywhere_ends_with_the_same_weights(make_data, make_modul
     for step in (2, 3, 4):  # within the first epoch, at its end, within the second
         resumed = fitted(make_data, make_module, make_trainer, ckpt_path=str(tmp_path / f"step={step}.ckpt"))
         assert_same(whole, weights(resumed))
+
+
+@pytest.mark.parametrize("architecture", ["cmx", "cbc_slp"])
+def test_runs_of_other_networks_resume_to_the_same_weights(
+    architecture, make_data, make_module, make_trainer, tmp_path
+):
+    small = CBCSettings(width=2, token_width=16, grid=2, heads=2, encoder_depths=(1, 1, 1, 1), encoder_width=4)
+    module = {"architecture": architecture, "cbc": small, "cmx": CMXSettings("mit_b0", pretrained=False)}
+    keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+
+    def run(callbacks, ckpt_path=None):
+        sampling = ScenarioSampling(ScenarioSettings(strategy="latent", num_windows=8))
+        trainer = {"callbacks": [sampling, *callbacks], "enable_checkpointing": bool(callbacks)}
+        return weights(fitted(make_data, make_module, make_trainer, trainer, module, ckpt_path))
+
+    whole = run([keep])
+    for step in (2, 3):  # within the first epoch, and at its end
+        assert_same(whole, run([], str(tmp_path / f"step={step}.ckpt")))
 
 
 def test_resuming_uses_the_new_learning_rate_and_refuses_another_model(make_data, make_module, make_trainer, tmp_path):

@@ -4,28 +4,22 @@ Source: names and shapes in the public release of arXiv 2605.20372 (classes MMVi
 RGB, NIR and SWIR of three bands each, and whose one class is told from background.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mobanet.errors import UserError
+from mobanet.models.authors import Release, Rules
 from mobanet.models.cbc import CBC
 
 MODALITIES = {"RGB": "rgb", "NIR": "nir", "SWIR": "swir"}
 BANDS = 3
-WRAPPERS = ("state_dict", "model_state_dict")
-PREFIX = "module."
 CLASSIFIER = "decoder_fuse.final_conv."
 SHARED = "shared_conv.weight"  # only CBC-SLP has it
 # In the authors' files, and never used by their networks.
-IGNORED = re.compile(r"(RGB|NIR|SWIR)_decode_conv\.|fusion5\.conv\.|decoder_fuse\.seg_(d[1-4]|layer)\.")
+IGNORED = r"(RGB|NIR|SWIR)_decode_conv\.|fusion5\.conv\.|decoder_fuse\.seg_(d[1-4]|layer)\."
 
-Rules = tuple[tuple[str, str], ...]
-
-# From our names to the authors': each rule is applied, in turn, to what the rules before have left.
 MODALITY_RULES: Rules = tuple(
     rule
     for index, (theirs, ours) in enumerate(MODALITIES.items())
@@ -71,7 +65,9 @@ OTHER_RULES: Rules = (
     (r"^decoder\.reduce\.", "decoder_fuse.RFM5_reduce."),
     (r"^decoder\.classify\.", CLASSIFIER),
 )
-RULES: Rules = (*MODALITY_RULES, *STAGE_RULES, *ADAPTER_RULES, *LEVEL_RULES, *OTHER_RULES)
+RELEASE = Release(
+    "CBC or CBC-SLP", (*MODALITY_RULES, *STAGE_RULES, *ADAPTER_RULES, *LEVEL_RULES, *OTHER_RULES), IGNORED
+)
 
 
 def cbc_from_authors(state: Mapping[str, Any]) -> CBC:
@@ -87,28 +83,15 @@ def cbc_from_authors(state: Mapping[str, Any]) -> CBC:
     Raises:
         UserError: when names or shapes are not those of the release.
     """
-    found = _unwrap(state)
+    found = _merged(RELEASE.unwrapped(state))
     modalities = dict.fromkeys(MODALITIES.values(), BANDS)
     with torch.device("meta"):
         model = CBC(modalities, num_classes=1, slp=SHARED in found)
     wanted = model.state_dict()
-    theirs = {ours: _translate(ours) for ours in wanted}
-    missing = sorted(set(theirs.values()) - found.keys())
-    unknown = sorted(name for name in found.keys() - set(theirs.values()) if not IGNORED.match(name))
-    if missing or unknown:
-        problems = (("lacks", missing), ("has unknown", unknown))
-        raise _refusal("it " + " and ".join(f"{words} {', '.join(names)}" for words, names in problems if names))
+    theirs = RELEASE.matched(wanted, found)
     converted = {ours: _reshape(theirs[ours], found[theirs[ours]], value) for ours, value in wanted.items()}
     model.load_state_dict(converted, strict=True, assign=True)
     return model.eval()
-
-
-def _unwrap(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The state dictionary itself, without the prefix of a parallel wrapper."""
-    for wrapper in WRAPPERS:
-        if isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
-    return _merged({name.removeprefix(PREFIX): value for name, value in state.items()})
 
 
 def _merged(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -117,7 +100,7 @@ def _merged(state: dict[str, Tensor]) -> dict[str, Tensor]:
     for layer in sorted({name.rpartition(".base.")[0] for name in state if ".base." in name}):
         down, up, base = (out.pop(f"{layer}.{name}.weight", None) for name in ("lora_A", "lora_B", "base"))
         if down is None or up is None or base is None:
-            raise _refusal(f"it lacks lora_A, lora_B or base of {layer}")
+            raise RELEASE.refusal(f"it lacks lora_A, lora_B or base of {layer}")
         # (out, r, …) times (r, in, …), where the other axes of a convolution are of length one
         out[f"{layer}.weight"] = base + (up.flatten(1) @ down.flatten(1)).reshape(base.shape)
         if f"{layer}.base.bias" in out:
@@ -132,22 +115,9 @@ def _reshape(name: str, found: Tensor, wanted: Tensor) -> Tensor:
         found = found[:1].clone()
     same = found.shape == wanted.shape
     if not same and (found.ndim != 5 or _long_axes(found) != _long_axes(wanted)):
-        raise _refusal(f"{name} is {given} where {tuple(wanted.shape)} is expected, but for axes of length one")
+        raise RELEASE.refusal(f"{name} is {given} where {tuple(wanted.shape)} is expected, but for axes of length one")
     return found.reshape(wanted.shape)
 
 
 def _long_axes(tensor: Tensor) -> list[int]:
     return [length for length in tensor.shape if length != 1]
-
-
-def _translate(name: str) -> str:
-    """The authors' name of one of our parameters."""
-    for pattern, replacement in RULES:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
-def _refusal(problem: str) -> UserError:
-    return UserError(
-        f"The state dictionary is not one of the authors' CBC or CBC-SLP: {problem}; give an unchanged checkpoint."
-    )

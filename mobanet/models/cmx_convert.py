@@ -4,18 +4,16 @@ Source: names and shapes in the public release of arXiv 2605.20372. Its modaliti
 bands each, intensities minus the training mean of each band. The published CMX (arXiv 2203.04838) is not covered.
 """
 
-import re
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from mobanet.errors import UserError
+from mobanet.models.authors import Release
 from mobanet.models.cmx import CMX, CMXSettings
 
 STREAMS = {"rgb": {"rgb": 3}, "x": {"nir": 3, "swir": 3}}
 CLASSIFIER = "core.decode_head.linear_pred.weight"
-# From our names to the authors': each rule is applied, in turn, to what the rules before have left.
 RULES = (
     (r"^inputs\.1\.projection\.", "modal_proj."),
     (r"^encoders\.0\.stages\.0\.0\.", "core.backbone.rgb_stem.block."),
@@ -49,6 +47,9 @@ RULES = (
 )
 
 
+RELEASE = Release("three-modality CMX", RULES)
+
+
 def cmx_from_authors(state_dict: Mapping[str, Tensor]) -> CMX:
     """The authors' three-modality CMX as a model in eval mode; their probabilities are the sigmoid of its logits.
 
@@ -59,41 +60,16 @@ def cmx_from_authors(state_dict: Mapping[str, Tensor]) -> CMX:
     Raises:
         UserError: when names or shapes are not those of the release.
     """
-    state = _unwrap(state_dict)
+    state = RELEASE.unwrapped(state_dict)
     if CLASSIFIER not in state:
-        raise _refusal(f"it lacks {CLASSIFIER}")
+        raise RELEASE.refusal(f"it lacks {CLASSIFIER}")
     with torch.device("meta"):
         model = CMX(STREAMS, len(state[CLASSIFIER]), CMXSettings(encoder="cnn"))
     wanted = model.state_dict()
-    theirs = {ours: _translate(ours) for ours in wanted}
-    expected = set(theirs.values())
-    for words, names in (("lacks", expected - state.keys()), ("has unknown", state.keys() - expected)):
-        if names:
-            raise _refusal(f"it {words} {', '.join(sorted(names))}")
+    theirs = RELEASE.matched(wanted, state)
     for ours, value in wanted.items():
         found = state[theirs[ours]].shape
         if found != value.shape:
-            raise _refusal(f"{theirs[ours]} is {tuple(found)} where {tuple(value.shape)} is expected")
+            raise RELEASE.refusal(f"{theirs[ours]} is {tuple(found)} where {tuple(value.shape)} is expected")
     model.load_state_dict({ours: state[name] for ours, name in theirs.items()}, strict=True, assign=True)
     return model.eval()
-
-
-def _unwrap(contents: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dictionary inside a checkpoint, without the prefix that data parallelism leaves."""
-    for wrapper in ("state_dict", "model_state_dict"):
-        if isinstance(contents.get(wrapper), Mapping):
-            contents = contents[wrapper]
-    return {name.removeprefix("module."): value for name, value in contents.items()}
-
-
-def _translate(name: str) -> str:
-    """The authors' name of one of our parameters."""
-    for pattern, replacement in RULES:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
-def _refusal(problem: str) -> UserError:
-    return UserError(
-        f"The state dictionary is not one of the authors' three-modality CMX: {problem}; give an unchanged checkpoint."
-    )
