@@ -60,6 +60,11 @@ class MobanetCLI(LightningCLI):
             self.checkpoint = read_checkpoint(path)  # before what the parser has to say about its run's configuration
         elif command != "fit" and not any(word.split("=")[0] in _WITHOUT_CHECKPOINT for word in words):
             raise UserError(_NO_CHECKPOINT.format(command))
+        for option in ("--variant", "--init_from") if command != "fit" else ():
+            if any(word.split("=")[0] == option for word in words):
+                raise UserError(
+                    f"{option} is for mobanet.fit; mobanet.{command} takes all from --ckpt_path: leave it out."
+                )
         line = resolve(words)
         self.experiment = line.experiment
         self.given_words = list(words)

@@ -118,6 +118,10 @@ def test_unknown_variants_and_other_networks_are_refused(run_variant, command, s
     checkpoint = str(tmp_path / "run/checkpoints/last.ckpt")
     other = run_variant("mobanet", "--init_from", checkpoint, folder="other").sentence()
     assert "--model.architecture is mobanet here and cmx in the checkpoint" in other
+    for name in ("test", "scores"):
+        for option in ("--variant=cbc", f"--init_from={checkpoint}"):
+            ignored = command(main, name, ["--ckpt_path", checkpoint, option]).sentence()
+            assert f"{option.split('=')[0]} is for mobanet.fit; mobanet.{name} takes all from --ckpt_path" in ignored
 
 
 def test_lora_is_added_to_a_trained_network_and_trains_alone(run_variant, command, finished, tmp_path):
