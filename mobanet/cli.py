@@ -26,10 +26,13 @@ from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.training.checkpoint import WholeFiles, read_checkpoint
 from mobanet.training.csv_log import MetricsCSV
 from mobanet.training.figures import PredictionFigure
+from mobanet.training.frozen import BACKBONE_OPTION, check_has_need, left_out
+from mobanet.training.interrupt import Interrupts
 from mobanet.training.messages import trainer_error
 from mobanet.training.module import SegmentationModule
 from mobanet.training.monitor import MonitorCheck
 from mobanet.training.progress import PlainProgress
+from mobanet.training.requeue import going_on
 from mobanet.training.results import ResultFiles
 from mobanet.training.summary import RunSummary
 from mobanet.training.tracking import Tracking, wandb_logger
@@ -53,6 +56,7 @@ class MobanetCLI(LightningCLI):
 
     def __init__(self, command: str, words: Sequence[str]) -> None:
         self.command = command
+        words = going_on(words) if command == "fit" else words
         self.checkpoint: dict[str, Any] | None = None
         self.initial: dict[str, Any] | None = None
         path, _ = take(words, "--ckpt_path")
@@ -98,6 +102,7 @@ class MobanetCLI(LightningCLI):
         parser.add_argument("--wandb", type=Tracking, default="auto", help="auto: online if logged in, offline if not")
         parser.add_argument("--monitor", type=str, default="val/miou", help="metric by which the best epoch is kept")
         parser.add_argument("--monitor_mode", type=Literal["max", "min"], default="max", help="which way is better")
+        parser.add_argument("--checkpoints", type=Literal["light", "full"], default="light", help=_CHECKPOINTS_HELP)
         parser.add_argument("--experiment", type=str | None, default=None, help="name of an experiment, or a YAML file")
         parser.add_argument("--variant", type=str | None, default=None, help=_VARIANT_HELP)
         parser.add_argument("--init_from", type=str | None, default=None, help=_INIT_HELP)
@@ -123,22 +128,33 @@ class MobanetCLI(LightningCLI):
         if self.command != "fit":
             if self.checkpoint is None:
                 raise UserError(_NO_CHECKPOINT.format(self.command))
-            self._model_from_checkpoint(self.checkpoint["hyper_parameters"])
+            self._model_from_checkpoint(self.checkpoint)
         elif self.checkpoint is not None:
             if any(word.split("=")[0] == "--init_from" for word in self.given_words):
                 raise UserError("--ckpt_path goes on with a run and --init_from begins a new one; give one of them.")
-            self.config.model.restored = True
+            self.config.model.restored = self._restored_by(self.checkpoint)
         elif self.config.init_from:
             self.initial = read_checkpoint(self.config.init_from, "--init_from")
-            self.config.model.restored = True
+            self.config.model.restored = self._restored_by(self.initial)
         self.folder = choose_run_folder(self.config.run, self.experiment, path)
         _check_writable(self.folder)
         root, store = Path(self.config.data.root), self.config.data.store
         if not ((Path(store) if store else default_store(root, self.config.data.layout)) / STORE_FILE).is_file():
             check_root(root)  # before pretrained weights are fetched
 
-    def _model_from_checkpoint(self, saved: dict[str, Any]) -> None:
-        """Take the model as the checkpoint has it; an option that says otherwise is refused."""
+    def _restored_by(self, checkpoint: dict[str, Any]) -> bool | Literal["trained"]:
+        """What of the model a checkpoint brings; of another backbone, which is refused later, nothing is fetched."""
+        saved, model = checkpoint["hyper_parameters"], self.config.model
+        own = (model.architecture, model.backbone.name, model.backbone.options)
+        same = own == (saved["architecture"], saved["backbone"]["name"], saved["backbone"]["options"])
+        return "trained" if same and left_out(checkpoint) else True
+
+    def _model_from_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the model as the checkpoint has it; an option that says otherwise is refused.
+
+        Where a backbone is left out, its weights may lie in another file by now.
+        """
+        saved = checkpoint["hyper_parameters"]
         names, given = [m["name"] for m in saved["data"]["modalities"]], self.config.data.modalities
         if isinstance(given, str):
             given = given.replace(" ", "").split(",")
@@ -147,8 +163,12 @@ class MobanetCLI(LightningCLI):
         self.config.data.modalities = names
         given = self.config.model.clone()
         own = {key: value for key, value in saved.items() if key not in ("data", "seed")}
-        self.config = self.parser.parse_object({"model": own}, self.config)
         explicit = {word.split("=")[0][2:] for word in self.given_words if word.startswith("--model.")}
+        if BACKBONE_OPTION[2:] in explicit and given.backbone.checkpoint:
+            file = given.backbone.checkpoint
+            check_has_need(checkpoint, f"--ckpt_path {self.config.ckpt_path}", f"{BACKBONE_OPTION} {file}")
+            own["backbone"] = {**own["backbone"], "checkpoint": file}
+        self.config = self.parser.parse_object({"model": own}, self.config)
         for key in sorted(explicit):
             before, after = given.get(key[len("model.") :]), self.config.get(key)
             if before != after:
@@ -182,7 +202,9 @@ class MobanetCLI(LightningCLI):
             callbacks.append(TQDMProgressBar() if sys.stderr.isatty() else PlainProgress())
         if self.command == "fit":
             self.sampling = ScenarioSampling(settings, None if config.get("fast_dev_run") else self.folder)
-            callbacks.append(self.sampling)
+            keeps = not config.get("fast_dev_run") and config.get("enable_checkpointing") is not False
+            self.interrupts = Interrupts(self.folder / "checkpoints" / "last.ckpt" if keeps else None)
+            callbacks += [self.sampling, self.interrupts]
         if config.get("fast_dev_run") or self.command == "scores":  # leaves nothing behind
             return callbacks
         callbacks.append(ResultFiles(results))
@@ -214,6 +236,7 @@ class MobanetCLI(LightningCLI):
             part = self.folder / f"{CONFIG_FILE}.part"
             config = self.config.clone()
             config.run = config.ckpt_path = config.experiment = None  # of this call, not of the experiment
+            config.model.restored = False
             self.parser.save(config, str(part), skip_none=False, overwrite=True, multifile=False)
             os.replace(part, self.folder / CONFIG_FILE)
 
@@ -244,4 +267,7 @@ _CKPT_HELP = {
 }
 _VARIANT_HELP = "name of a variant that changes the experiment in one respect, or a YAML file; several by commas"
 _INIT_HELP = "checkpoint whose weights and scaling a new run begins with; everything else starts afresh"
+_CHECKPOINTS_HELP = (
+    "light leaves a frozen backbone out of checkpoints, which its file or the hub brings back; full writes all weights"
+)
 _OUTPUT_HELP = "JSON file to write; null for scenario_scores.json in the checkpoint's run folder"

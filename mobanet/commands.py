@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Sequence
 from logging.handlers import MemoryHandler
@@ -21,6 +22,7 @@ from mobanet.errors import UserError
 from mobanet.scenarios.history import write_scores
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scoring import record_table, score_module
+from mobanet.training.interrupt import Interrupted
 from mobanet.training.messages import collected, quieten, told_once, trainer_error, write_log
 
 
@@ -40,6 +42,10 @@ def main(command: str, words: Sequence[str] | None = None) -> None:
             _prepare(cli)
         try:
             {"fit": _fit, "test": _test, "scores": _scores}[command](cli, said)
+        except Interrupted as end:
+            _await_children(cli.trainer)
+            rank_zero_info(end.sentence)
+            raise
         except BaseException as error:
             _end_children(cli.trainer)
             if isinstance(error, torch.OutOfMemoryError):
@@ -61,6 +67,8 @@ def _prepare(cli: MobanetCLI) -> None:
     """All that can be known to go wrong, before other processes are started and a run folder is written."""
     settings: ScenarioSettings = cli.config_init["scenarios"]
     cli.model.evaluate_on(validation=settings.validate, test=settings.evaluate)
+    if cli.config.checkpoints == "full":
+        cli.model.leaves_out = False
     if cli.command == "fit":
         cli.sampling.check(cli.model.scenarios)
     cli.datamodule.prepare_data()
@@ -94,7 +102,8 @@ def _fit(cli: MobanetCLI, said: MemoryHandler) -> None:
         write_log(said, cli.folder)
     begun = cli.checkpoint.get("global_step") if cli.checkpoint else None
     cli.checkpoint = None  # Lightning reads it once more
-    cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=path, weights_only=True)
+    with cli.interrupts.caught():
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=path, weights_only=True)
     if begun is not None and cli.trainer.global_step == begun:
         rank_zero_info(
             f"nothing was left to train: {path} has reached --trainer.max_epochs {cli.trainer.max_epochs} or "
@@ -129,6 +138,17 @@ def take_weights(cli: MobanetCLI, checkpoint: dict[str, Any]) -> None:
     """Weights and the numbers that inputs are scaled by, and nothing else of a run."""
     cli.model.begin_from(checkpoint)
     cli.datamodule.load_state_dict(checkpoint[type(cli.datamodule).__qualname__])
+
+
+def _await_children(trainer: Trainer) -> None:
+    """The processes of a distributed run that was interrupted end by themselves, a little after this one at most."""
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, _SubprocessScriptLauncher):
+        for process in launcher.procs:
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def _end_children(trainer: Trainer) -> None:

@@ -17,6 +17,7 @@ from mobanet.errors import UserError
 from mobanet.scenarios.callback import HISTORY_FILE
 from mobanet.scenarios.history import ScoreRecord, read_history
 from mobanet.scenarios.scenario import Scenario
+from mobanet.training.frozen import BACKBONE_OPTION
 from mobanet.training.messages import quieten
 from mobanet.training.module import SegmentationModule
 
@@ -73,15 +74,18 @@ class Run:
         return WindowMaps(batch.tiles[0], inputs, batch.label[0].numpy().astype(np.uint8), predictions)
 
 
-def open_run(folder: str | Path, checkpoint: Literal["best", "last"] = "best") -> Run:
+def open_run(
+    folder: str | Path, checkpoint: Literal["best", "last"] = "best", backbone: str | Path | None = None
+) -> Run:
     """Load a run's model and find its test tiles.
 
     Args:
         folder: that `mobanet.fit` wrote.
         checkpoint: which of its two.
+        backbone: file with the weights of a frozen backbone that the checkpoint leaves out, where it has moved.
 
     Raises:
-        UserError: when the folder holds no finished run, or its rasters are gone.
+        UserError: when the folder holds no finished run, its rasters are gone, or its backbone's weights cannot be had.
     """
     folder = Path(folder)
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
@@ -91,6 +95,7 @@ def open_run(folder: str | Path, checkpoint: Literal["best", "last"] = "best") -
         )
     quieten()
     words = ["--ckpt_path", str(path), "--trainer.accelerator", "cpu", "--trainer.devices", "1"]
+    words += [BACKBONE_OPTION, str(backbone)] if backbone else []
     cli = MobanetCLI("test", [*words, "--trainer.strategy", "auto"])
     cli.datamodule.prepare_data()
     cli.datamodule.setup("test")

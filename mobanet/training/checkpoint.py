@@ -3,7 +3,7 @@
 import io
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,29 @@ def check_architecture(saved: Mapping[str, Any], given: Mapping[str, Any]) -> No
         raise UserError(
             f"the checkpoint belongs to another model: {'; '.join(differences[:4])}"
             f"{f' and {len(differences) - 4} more' if len(differences) > 4 else ''}; use the checkpoint's own settings."
+        )
+
+
+def check_names(saved: Iterable[str], wanted: Iterable[str]) -> None:
+    """Refuse weights that lack a name of the model or bring one that it does not know.
+
+    Args:
+        saved: names of a checkpoint's weights, with those that it leaves out.
+        wanted: those of the model.
+
+    Raises:
+        UserError: with the first names.
+    """
+    saved, wanted = set(saved), set(wanted)
+    problems = []
+    for words, names in (("lacks", sorted(wanted - saved)), ("has unknown", sorted(saved - wanted))):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            problems.append(f"{words} {', '.join(names[:3])}{more}")
+    if problems:
+        raise UserError(
+            f"the checkpoint does not hold the weights of its model: it {' and '.join(problems)}; take another one of "
+            "the run."
         )
 
 

@@ -1,8 +1,9 @@
 """The LightningModule: a network with its masking, losses, optimiser and evaluation by sliding windows."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, is_dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
@@ -15,20 +16,21 @@ from mobanet.models.base import SegmentationOutput
 from mobanet.models.build import Architecture, NetworkSettings
 from mobanet.models.cbc import CBCSettings
 from mobanet.models.cmx import CMXSettings
-from mobanet.models.lora import LoRASettings, add_lora, still_frozen_statistics, with_lora_names
+from mobanet.models.lora import LoRASettings, add_lora, still_frozen_statistics
 from mobanet.models.mobanet import MoBaNetSettings
 from mobanet.scenarios.masking import MaskingSettings, draw_blocks, mask_blocks
 from mobanet.scenarios.sampling import draw_availability
 from mobanet.scenarios.scenario import scenario_masks
-from mobanet.training.checkpoint import adopt_settings, check_architecture, check_trained_parts
-from mobanet.training.evaluated import EvaluatedModule
+from mobanet.training.checkpoint import check_trained_parts
+from mobanet.training.checkpointed import CheckpointedModule
+from mobanet.training.frozen import fetched_for_checkpoint, has_source
 from mobanet.training.inputs import ModelBatch, model_batch
 from mobanet.training.losses import auxiliary_loss, segmentation_loss
 from mobanet.training.optim import ScheduleSettings, adamw, parameter_groups, warmup_cosine
 from mobanet.training.streams import streams_of
 
 
-class SegmentationModule(EvaluatedModule):
+class SegmentationModule(CheckpointedModule):
     """Trains and evaluates a network on batches of `mobanet.data.RasterDataModule`.
 
     Args:
@@ -50,7 +52,8 @@ class SegmentationModule(EvaluatedModule):
         weight_decay: of AdamW, on parameters with more than one dimension.
         compile: whether to run the network through torch.compile.
         seed: of masking and dropout.
-        restored: whether weights come from a checkpoint, so that no pretrained ones are looked for.
+        restored: whether all weights come from a checkpoint, so that no pretrained ones are looked for; `trained`
+            where they do but for a frozen backbone's.
 
     Raises:
         UserError: for settings that do not fit the data or each other.
@@ -75,7 +78,7 @@ class SegmentationModule(EvaluatedModule):
         weight_decay: float = 0.05,
         compile: bool = False,
         seed: int = 42,
-        restored: bool = False,
+        restored: bool | Literal["trained"] = False,
     ) -> None:
         super().__init__()
         _check_rates(lr=lr, backbone_lr=backbone_lr, weight_decay=weight_decay, auxiliary_weight=auxiliary_weight)
@@ -116,11 +119,15 @@ class SegmentationModule(EvaluatedModule):
             logger=False,
         )
         bands = {m.name: len(m.bands) for m in self.data.modalities}
-        self.network = (self.settings.restored() if restored else self.settings).build(
-            {stream: {name: bands[name] for name in members} for stream, members in self.streams.items()},
-            bands,
-            num_classes=len(self.data.classes),
-        )
+        start = self.settings.restored() if restored is True else self.settings
+        with fetched_for_checkpoint(start.backbone) if restored == "trained" else nullcontext():
+            self.network = start.build(
+                {stream: {name: bands[name] for name in members} for stream, members in self.streams.items()},
+                bands,
+                num_classes=len(self.data.classes),
+            )
+        frozen = architecture == "mobanet" and start.backbone.freeze
+        self.leaves_out = frozen and has_source(start.backbone)
         self.adapted = add_lora(self.network, self.lora) if self.lora.rank else []
         if self.lora.freeze_rest:
             still_frozen_statistics(self.network)  # Lightning keeps the modes that parts start in
@@ -148,6 +155,7 @@ class SegmentationModule(EvaluatedModule):
 
     def setup(self, stage: str) -> None:
         """Compile, if asked for; the state dict's keys stay as they are."""
+        super().setup(stage)
         if self.compile_network:
             self.network.compile()
 
@@ -217,49 +225,16 @@ class SegmentationModule(EvaluatedModule):
         mixed = self.seed * 0x9E3779B97F4A7C15 + epoch * 0xC2B2AE3D27D4EB4F + batch_idx * 0x165667B19E3779F9
         return (mixed + rank * 0x27D4EB2F165667C5) % 2**62
 
-    # checkpoints
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse another architecture; where only training settings differ, go on with the new ones.
-
-        Raises:
-            UserError: naming the first setting that differs.
-        """
-        self.check_checkpoint(checkpoint)
-        if self._trainer is not None and self.trainer.training:
-            adopt_settings(checkpoint, self.hparams, self.configure_optimizers())
-
-    def check_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse a checkpoint of another architecture before anything is started.
-
-        Raises:
-            UserError: naming each setting that differs.
-        """
-        check_architecture(checkpoint["hyper_parameters"], self.hparams)
+    # checkpoints: see the base
 
     def check_resumable(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse to train on from a checkpoint in which other parts were trained.
 
         Raises:
-            UserError: when that is so, or the architecture is another.
+            UserError: when that is so, or the architecture or the backbone is another.
         """
         self.check_checkpoint(checkpoint)
         check_trained_parts(checkpoint, self._parameter_groups())
-
-    def begin_from(self, checkpoint: Mapping[str, Any]) -> None:
-        """Take a checkpoint's weights and nothing else of it; LoRA may be added to a network that had none.
-
-        Raises:
-            UserError: when the architecture is another.
-        """
-        saved, state = dict(checkpoint["hyper_parameters"]), dict(checkpoint["state_dict"])
-        own = {}
-        if self.adapted and not saved["lora"]["rank"]:
-            saved["lora"] = self.hparams["lora"]
-            state = with_lora_names(state, [f"network.{name}" for name in self.adapted])
-            own = {name: value for name, value in self.state_dict().items() if ".lora_" in name}
-        check_architecture(saved, self.hparams)
-        self.load_state_dict({**own, **state})
 
     def _class_weights(self, given: list[float] | None) -> Tensor | None:
         if given is None:

@@ -1,9 +1,7 @@
 """Two processes on the CPU: one run, every pixel counted once, nothing that hangs, nobody left behind."""
 
 import json
-import os
 import shutil
-import signal
 import sys
 import time
 from contextlib import suppress
@@ -16,6 +14,7 @@ from mobanet.commands import main
 from mobanet.scenarios.history import read_history
 from mobanet.training.checkpoint import read_checkpoint
 from tests.cli.conftest import Ended, leftovers, start, wait
+from tests.cli.signals import sending
 from tests.cli.test_fit_and_test import differing, rows
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
@@ -132,25 +131,26 @@ def test_torchrun_resumes_and_two_processes_count_as_one_does(pair, prepared, co
     assert (folder / "two/test/predictions.png").stat().st_size > 10_000
 
 
-def test_two_processes_killed_and_resumed_end_as_if_nothing_had_been(small, tmp_path):
-    words = ("--experiment", str(small), *TWO, *LATENT, "--wandb", "off", "--trainer.max_epochs", "3")
+def test_two_processes_of_which_one_is_interrupted_go_on_as_if_nothing_had_been(small, tmp_path):
+    words = ("--experiment", str(small), *TWO, *LATENT, "--wandb", "off")
+    words += ("--data.steps_per_epoch", "3")
     ended = ended_alone(start("mobanet.fit", *words, "--run", "whole", folder=tmp_path))
     assert ended.code == 0, ended.err
-    process = start("mobanet.fit", *words, "--run", "killed", folder=tmp_path)
-    try:
-        while not (line := process.stderr.readline()).startswith("epoch 1/3"):
-            assert line, "the run ended before it could be killed"
-        while not (tmp_path / "killed/checkpoints/last.ckpt").is_file():
-            time.sleep(0.02)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-    last = tmp_path / "killed/checkpoints/last.ckpt"
-    ended = ended_alone(start("mobanet.fit", "--ckpt_path", str(last), "--wandb", "off", folder=tmp_path))
+    signalled = sending("on_before_optimizer_step", 4, "SIGTERM", rank=1)
+    ended = ended_alone(start("mobanet.fit", *words, signalled, "--run", "stopped", folder=tmp_path))
+    assert ended.code == 143, ended.err
+    last = tmp_path / "stopped/checkpoints/last.ckpt"
+    line = "SIGTERM has stopped the run after step 4; go on with: python -m mobanet.fit --ckpt_path "
+    assert ended.err.count("has stopped the run") == 1
+    assert ended.err.splitlines()[-1] == f"{line}{last.relative_to(tmp_path)}"
+    assert "Traceback" not in ended.err
+    words = ("--ckpt_path", str(last), "--trainer.callbacks", "null", "--wandb", "off")
+    ended = ended_alone(start("mobanet.fit", *words, folder=tmp_path))
     assert ended.code == 0, ended.err
     assert differing(tmp_path / "whole/checkpoints/last.ckpt", last) == []
-    whole, resumed = (read_history(tmp_path / run / "scenario_scores.jsonl") for run in ("whole", "killed"))
-    assert [record.epoch for record in whole] == [0, 1, 2]
+    assert rows(tmp_path / "stopped/metrics.csv") == rows(tmp_path / "whole/metrics.csv")
+    whole, resumed = (read_history(tmp_path / run / "scenario_scores.jsonl") for run in ("whole", "stopped"))
+    assert [record.epoch for record in whole] == [0, 1]
     assert [(r.epoch, r.distortion, r.probabilities) for r in whole] == [
         (r.epoch, r.distortion, r.probabilities) for r in resumed
     ]

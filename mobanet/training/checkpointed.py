@@ -1,0 +1,101 @@
+"""The checkpoint half of the LightningModule: what is written, what is left out, and what may be read again."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from mobanet.models.build import NetworkSettings
+from mobanet.models.lora import LoRASettings, with_lora_names
+from mobanet.training.checkpoint import adopt_settings, check_architecture, check_names
+from mobanet.training.evaluated import EvaluatedModule
+from mobanet.training.frozen import LEFT_OUT, LeftOut, backbone_tensors, check_fingerprint, fingerprint, left_out
+
+
+class CheckpointedModule(EvaluatedModule):
+    """Writes checkpoints without a frozen backbone whose weights can be had again, and reads them with it.
+
+    Attributes:
+        settings: of the network.
+        lora: low-rank additions.
+        adapted: names of the network's layers that have them.
+        leaves_out: whether checkpoints do without the frozen backbone. They can where it is what its file or the hub
+            holds; weights that came out of another checkpoint, or are random, stay in.
+    """
+
+    settings: NetworkSettings
+    lora: LoRASettings
+    adapted: list[str]
+    leaves_out: bool
+    _fingerprint: str | None = None
+
+    def setup(self, stage: str) -> None:
+        """Take the backbone's fingerprint once, before a trainer gives its weights another precision."""
+        if stage == "fit" and self.leaves_out:
+            self.backbone_fingerprint()
+
+    def backbone_fingerprint(self) -> str:
+        """Of the frozen backbone's weights, taken at the first call."""
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint(self.state_dict())
+        return self._fingerprint
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the frozen backbone out, and say which one it is."""
+        state = checkpoint["state_dict"]
+        without = backbone_tensors(state).keys()
+        if not self.leaves_out or not without:  # other strategies than DDP gather no state here
+            return
+        checkpoint["state_dict"] = {name: value for name, value in state.items() if name not in without}
+        checkpoint["hyper_parameters"] = {**checkpoint["hyper_parameters"], "restored": "trained"}
+        checkpoint[LEFT_OUT] = LeftOut(self.settings.backbone.name, self.backbone_fingerprint()).to_plain()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse another architecture; where only training settings differ, go on with the new ones.
+
+        Raises:
+            UserError: naming the first setting that differs.
+        """
+        check_architecture(checkpoint["hyper_parameters"], self.hparams)
+        checkpoint["state_dict"] = self._completed(checkpoint, checkpoint["state_dict"])
+        self._replaced_by(checkpoint)
+        if self._trainer is not None and self.trainer.training:
+            adopt_settings(checkpoint, self.hparams, self.configure_optimizers())
+
+    def check_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint of another architecture or around another backbone before anything is started.
+
+        Raises:
+            UserError: naming each setting that differs.
+        """
+        check_architecture(checkpoint["hyper_parameters"], self.hparams)
+        self._completed(checkpoint, checkpoint["state_dict"])
+
+    def begin_from(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take a checkpoint's weights and nothing else of it; LoRA may be added to a network that had none.
+
+        Raises:
+            UserError: when the architecture or the backbone is another.
+        """
+        saved, state = dict(checkpoint["hyper_parameters"]), dict(checkpoint["state_dict"])
+        if self.adapted and not saved["lora"]["rank"]:
+            saved["lora"] = self.hparams["lora"]
+            own = {name: value for name, value in self.state_dict().items() if ".lora_" in name}
+            state = {**own, **with_lora_names(state, [f"network.{name}" for name in self.adapted])}
+        check_architecture(saved, self.hparams)
+        self.load_state_dict(self._completed(checkpoint, state))
+        self._replaced_by(checkpoint)
+
+    def _completed(self, checkpoint: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A checkpoint's weights with those of the backbone that it leaves out, which are this module's own."""
+        own, without = self.state_dict(), left_out(checkpoint)
+        if without is not None:
+            check_fingerprint(without, self.backbone_fingerprint(), self.settings.backbone)
+            state = {**backbone_tensors(own), **state}
+        check_names(state.keys(), own.keys())
+        return dict(state)
+
+    def _replaced_by(self, checkpoint: Mapping[str, Any]) -> None:
+        """A backbone that came out of a checkpoint is in no other place for certain."""
+        if left_out(checkpoint) is None:
+            self.leaves_out, self._fingerprint = False, None

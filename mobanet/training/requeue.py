@@ -1,0 +1,55 @@
+"""SLURM jobs that are put back into the queue: asking for it, and going on with the run when they start again."""
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.pytorch import Trainer
+
+from mobanet.experiment import take
+
+
+def requeue_signal(trainer: Trainer) -> int | None:
+    """The signal on which a job is to go back into the queue; None where there is no such job."""
+    environment = trainer._accelerator_connector.cluster_environment
+    if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
+        return environment.requeue_signal
+    return None
+
+
+def requeue() -> str:
+    """Put this job back into the queue.
+
+    Returns:
+        What came of it, for a message.
+    """
+    job = os.environ.get("SLURM_JOB_ID", "")
+    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
+        job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    try:
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
+    except OSError as error:
+        return f"job {job} could not be requeued: scontrol: {error.strerror}"
+    if done.returncode:
+        return f"job {job} could not be requeued: {' '.join(done.stderr.split())}"
+    return f"job {job} is back in the queue"
+
+
+def going_on(words: Sequence[str]) -> list[str]:
+    """The command line of a job that SLURM has started again: `--ckpt_path` its run folder's last checkpoint.
+
+    A job keeps its command when it starts again, which would begin the run anew. It takes a folder given with `--run`,
+    since the name of any other one is of the time.
+
+    Args:
+        words: as given.
+    """
+    folder, _ = take(words, "--run")
+    again = os.environ.get("SLURM_RESTART_COUNT", "0")
+    if folder is None or again in ("", "0") or take(words, "--ckpt_path")[0]:
+        return list(words)
+    last = Path(folder) / "checkpoints" / "last.ckpt"
+    _, rest = take(words, "--init_from")
+    return [*rest, "--ckpt_path", str(last)] if last.is_file() else list(words)
