@@ -9,6 +9,7 @@ from mobanet import __version__
 _COMMANDS = {
     "fit": "train a model: mobanet fit --experiment NAME",
     "test": "evaluate a checkpoint on the test tiles, in every scenario",
+    "predict": "maps of rasters of any size: mobanet predict --ckpt_path F --input rgb=a.tif --output map.tif",
     "scores": "measure how far each scenario moves a checkpoint's latent",
     "prepare": "turn rasters or archives into the tile store",
     "check": "list tiles, shapes, values and problems, and draw a contact sheet",

@@ -1,11 +1,12 @@
 """How every `python -m mobanet.…` starts: typed arguments in, one sentence and exit code 2 on a mistake."""
 
 import errno
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser
 
@@ -24,6 +25,7 @@ _PLACE = (
     errno.ENOTDIR,
     errno.EISDIR,
     errno.ENAMETOOLONG,
+    errno.EFBIG,
     errno.EIO,
     errno.ESTALE,
 )
@@ -90,6 +92,31 @@ def _explicit_flags(words: Sequence[str], function: Callable[..., Any]) -> list[
     return out
 
 
+def _gathered(words: Sequence[str], function: Callable[..., Any]) -> list[str]:
+    """Let the words behind an option that takes several stand one by one: `--input rgb=a.tif dsm=b.tif`."""
+    kinds = get_type_hints(function)
+    lists = {
+        f"--{name}"
+        for name, kind in kinds.items()
+        if get_origin(kind) is list or list in map(get_origin, get_args(kind))
+    }
+    out: list[str] = []
+    given = list(words)
+    while given:
+        option, equals, value = given.pop(0).partition("=")
+        out.append(f"{option}{equals}{value}")
+        if option not in lists:
+            continue
+        several = [value] if equals else []
+        out[-1] = option
+        while given and not given[0].startswith("--"):
+            several.append(given.pop(0))
+        # a list in brackets, or rgb,dsm, which the parser has a word to say about
+        single = len(several) == 1 and re.fullmatch(r"\[.*|null|[^=]*,[^=]*", several[0], re.DOTALL)
+        out += several if single or not several else [json.dumps(several)]
+    return out
+
+
 def run(function: Callable[..., Any], program: str, arguments: Sequence[str] | None = None) -> None:
     """Parse `arguments` (default: the command line) by the signature of `function` and call it.
 
@@ -104,6 +131,6 @@ def run(function: Callable[..., Any], program: str, arguments: Sequence[str] | N
     words = sys.argv[1:] if arguments is None else arguments
     with one_sentence():
         check_config_files(words)
-        options = parser.instantiate(parser.parse_args(_explicit_flags(words, function)))
+        options = parser.instantiate(parser.parse_args(_gathered(_explicit_flags(words, function), function)))
         options.pop("config", None)
         function(**options)

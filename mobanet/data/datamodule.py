@@ -172,8 +172,11 @@ class RasterDataModule(LightningDataModule):
             self._learn([store.tiles[name] for name in train if name in store.tiles])
 
     def state_dict(self) -> dict[str, Any]:
-        """The numbers that inputs are scaled by; Lightning writes them into the checkpoint."""
-        return {"scaling": {name: numbers.tolist() for name, numbers in self._learnt.items()}}
+        """The numbers that inputs are scaled by, and the test's windows; Lightning writes them into the checkpoint."""
+        return {
+            "scaling": {name: numbers.tolist() for name, numbers in self._learnt.items()},
+            "windows": {"size": self.evaluation.size(self.crop), "stride": self.evaluation.stride("test", self.crop)},
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Scale as the checkpoint's model was trained, whatever tiles are here now."""
@@ -214,6 +217,10 @@ class RasterDataModule(LightningDataModule):
         tiles = self._roles["train"]
         reader = self._reader(tiles, self.train_labels, self.crop)
         return ProbeWindows(GridWindows(reader, self._levels(tiles), self.crop, self.crop), self.seed)
+
+    def tiles(self, stage: Literal["train", "validation", "test"]) -> list[StoredTile]:
+        """The tiles of a stage; `setup` must have been called for it."""
+        return list(self._roles[stage])
 
     def picture(self, tile: str, rows: slice, columns: slice) -> Sample:
         """Part of a test tile as stored, with its label, for figures."""

@@ -152,9 +152,10 @@ def grid(height: int, width: int, size: int, stride: int) -> list[tuple[int, int
     The last window of a row or column is shifted back to the border (MoBaNet's protocol); a raster smaller than the
     window has one window, which reaches beyond it.
     """
-    return [(top, left) for top in _starts(height, size, stride) for left in _starts(width, size, stride)]
+    return [(top, left) for top in starts(height, size, stride) for left in starts(width, size, stride)]
 
 
-def _starts(length: int, size: int, stride: int) -> list[int]:
+def starts(length: int, size: int, stride: int) -> list[int]:
+    """First pixels, along one side, of windows that cover it; the last is shifted back to the border."""
     last = max(length - size, 0)
     return [*range(0, last, stride), last]

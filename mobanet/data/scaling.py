@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from mobanet.data.layout import Modality
-from mobanet.data.store import StoredTile
+from mobanet.data.store import BandStatistics, StoredTile
 from mobanet.errors import UserError
 
 Scaling = Literal["unit", "standard", "robust", "minmax"]
@@ -70,16 +70,27 @@ def levels(modality: Modality, scaling: Scaling, learnt: np.ndarray, tiles: Sequ
     Returns:
         (T, 2, C) float32: scaled = (stored - offset) / scale.
     """
-    out = np.repeat(learnt[None], len(tiles), axis=0)
-    for row, tile in enumerate(tiles):
-        if modality.name not in tile.modalities or scaling not in ("robust", "minmax"):
-            continue
-        own = tile.modalities[modality.name].statistics
-        if scaling == "robust":
-            out[row, 0] = [band.p50 for band in own]
-        else:
-            out[row] = [band.minimum for band in own], [band.maximum - band.minimum for band in own]
-    out[:, 1][out[:, 1] <= 0] = 1.0  # a constant band: (x - offset) / 1 is 0
+    records = [tile.modalities.get(modality.name) for tile in tiles]
+    return np.stack([tile_levels(scaling, learnt, record and record.statistics) for record in records])
+
+
+def tile_levels(scaling: Scaling, learnt: np.ndarray, statistics: Sequence[BandStatistics] | None) -> np.ndarray:
+    """Offset and scale of each band of one tile.
+
+    Args:
+        scaling: how.
+        learnt: (2, C), from `learn`.
+        statistics: of the tile's bands; None where it lacks the modality, or the scaling does not look at them.
+
+    Returns:
+        (2, C) float32: scaled = (stored - offset) / scale.
+    """
+    out = np.array(learnt, np.float64)
+    if statistics is not None and scaling == "robust":
+        out[0] = [band.p50 for band in statistics]
+    elif statistics is not None and scaling == "minmax":
+        out[:] = [band.minimum for band in statistics], [band.maximum - band.minimum for band in statistics]
+    out[1][out[1] <= 0] = 1.0  # a constant band: (x - offset) / 1 is 0
     return out.astype(np.float32)
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from mobanet.inference.inputs import scaled_inputs
 from mobanet.models.base import Standardization
 
 
@@ -38,19 +38,7 @@ def model_batch(batch: Mapping[str, Any], standardization: Mapping[str, Standard
         batch: of `mobanet.data.crops.collate`, on the device.
         standardization: by modality, what the model's pretrained kernels expect after scaling.
     """
-    inputs = {}
-    for name, x in batch["inputs"].items():
-        offset, scale = batch["levels"][name].unbind(1)  # (B, 2, C) -> two of (B, C)
-        if name in standardization:
-            mean, std = (
-                x.new_tensor(v, dtype=torch.float32) for v in (standardization[name].mean, standardization[name].std)
-            )
-            # ((x - offset) / scale - mean) / std, as one subtraction and one division
-            offset, scale = offset + mean * scale, scale * std
-        y = (x.float() - offset[:, :, None, None]) / scale[:, :, None, None]
-        if name in batch["valid"]:
-            y = torch.where(batch["valid"][name][:, None] != 0, y, torch.zeros((), device=y.device))
-        inputs[name] = y
+    inputs = scaled_inputs(batch, standardization)
     return ModelBatch(
         inputs, batch["available"], batch["label"].long(), batch["tile"], batch["extent"], batch["window"]
     )

@@ -41,11 +41,13 @@ class Steps:
         else:
             print(text, file=sys.stderr, flush=True)
 
-    def advance(self) -> None:
-        """One more step is done."""
-        self._done += 1
+    def advance(self, count: int = 1) -> None:
+        """So many more steps are done."""
+        if not count:
+            return
+        self._done += count
         if self._bar is not None:
-            self._bar.advance(self._task)
+            self._bar.advance(self._task, count)
             return
         now = time.monotonic()
         if now - self._last >= _SECONDS or self._done == self._total:

@@ -1,6 +1,7 @@
 """Figures of stored bands over their valid pixels, without large temporary arrays."""
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -13,6 +14,10 @@ SAMPLE = 1_000_000
 _PERCENTILES = (2.0, 50.0, 98.0)
 
 
+Rows = Callable[[], Iterable[tuple[np.ndarray, np.ndarray | None]]]
+"""Gives a raster from top to bottom, anew at each call: (h, W, C) values and (h, W) bool, None where all count."""
+
+
 def describe(plane: np.ndarray, valid: np.ndarray | None) -> BandStatistics:
     """Statistics of one band.
 
@@ -20,16 +25,42 @@ def describe(plane: np.ndarray, valid: np.ndarray | None) -> BandStatistics:
         plane: (H, W) uint8, uint16 or float32.
         valid: (H, W) bool; None where every pixel counts. At least one pixel must.
     """
-    if plane.dtype in (np.uint8, np.uint16):
-        return _from_histogram(plane, valid)
-    return _from_values(plane, valid)
+
+    def rows() -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        for part in strips(plane.shape):
+            yield plane[part][:, :, None], None if valid is None else valid[part]
+
+    (statistics,) = describe_rows(rows, plane.dtype)
+    return statistics
 
 
-def _from_histogram(plane: np.ndarray, valid: np.ndarray | None) -> BandStatistics:
-    histogram = np.zeros(np.iinfo(plane.dtype).max + 1, np.int64)
-    for rows in strips(plane.shape):
-        values = plane[rows].ravel() if valid is None else plane[rows][valid[rows]]
-        histogram += np.bincount(values, minlength=len(histogram))
+def describe_rows(rows: Rows, dtype: np.dtype) -> tuple[BandStatistics, ...]:
+    """Statistics of each band of a raster that need not fit into memory; they do not depend on how rows are cut.
+
+    (But for the last digits of mean and standard deviation.)
+
+    Args:
+        rows: of the raster, as stored.
+        dtype: uint8, uint16 or float32.
+
+    Returns:
+        One a band; empty where no pixel counts.
+    """
+    return _from_histogram(rows, dtype) if dtype in (np.uint8, np.uint16) else _from_values(rows)
+
+
+def _from_histogram(rows: Rows, dtype: np.dtype) -> tuple[BandStatistics, ...]:
+    histograms: np.ndarray | int = 0  # (C, values)
+    for values, valid in rows():
+        chosen = values.reshape(-1, values.shape[2]) if valid is None else values[valid]  # (pixels, C)
+        size = np.iinfo(dtype).max + 1
+        histograms = histograms + np.stack([np.bincount(band, minlength=size) for band in chosen.T])
+    if not np.any(histograms):
+        return ()
+    return tuple(_of_histogram(histogram) for histogram in histograms)
+
+
+def _of_histogram(histogram: np.ndarray) -> BandStatistics:
     levels = np.flatnonzero(histogram)
     counts = histogram[levels]
     count = int(counts.sum())
@@ -46,25 +77,42 @@ def _from_histogram(plane: np.ndarray, valid: np.ndarray | None) -> BandStatisti
     return BandStatistics(count, mean, std, float(levels[0]), float(levels[-1]), *map(percentile, _PERCENTILES))
 
 
-def _from_values(plane: np.ndarray, valid: np.ndarray | None) -> BandStatistics:
-    count = plane.size if valid is None else int(valid.sum())
-    total, lowest, highest = 0.0, math.inf, -math.inf
-    for rows in strips(plane.shape):
-        values = plane[rows] if valid is None else plane[rows][valid[rows]]
-        if values.size:
-            total += float(values.sum(dtype=np.float64))
-            lowest, highest = min(lowest, float(values.min())), max(highest, float(values.max()))
-    mean = total / count
-    squares = 0.0
-    for rows in strips(plane.shape):
-        values = plane[rows] if valid is None else plane[rows][valid[rows]]
-        squares += float(((values.astype(np.float64) - mean) ** 2).sum())
+def _from_values(rows: Rows) -> tuple[BandStatistics, ...]:
+    count, width = 0, 1
+    totals, lowest, highest = [], [], []  # of each strip, (C,)
+    for values, valid in rows():
+        width = values.shape[1]
+        chosen = values.reshape(-1, values.shape[2]) if valid is None else values[valid]  # (pixels, C)
+        if chosen.size:
+            count += len(chosen)
+            totals.append(chosen.sum(axis=0, dtype=np.float64))
+            lowest.append(chosen.min(axis=0))
+            highest.append(chosen.max(axis=0))
+    if not count:
+        return ()
+    mean = np.sum(totals, axis=0) / count
     step = max(1, count // SAMPLE)
-    if step > 1 and plane.shape[1] % step == 0:
+    if step > 1 and width % step == 0:
         step += 1  # a divisor of the width would sample whole columns
-    sample = plane.ravel()[::step]
-    if valid is not None:
-        chosen = sample[valid.ravel()[::step]]
-        sample = chosen if chosen.size else plane[valid]
-    percentiles = np.percentile(sample, _PERCENTILES).tolist()
-    return BandStatistics(count, mean, math.sqrt(squares / count), lowest, highest, *percentiles)
+    sample, squares = _sampled(rows, step, mean)
+    if not len(sample):  # the few valid pixels lie between the sampled ones
+        sample, _ = _sampled(rows, 1, mean)
+    percentiles = np.percentile(sample, _PERCENTILES, axis=0).T
+    low, high = np.min(lowest, axis=0), np.max(highest, axis=0)
+    return tuple(
+        BandStatistics(count, float(m), math.sqrt(s / count), float(a), float(b), *p.tolist())
+        for m, s, a, b, p in zip(mean, squares, low, high, percentiles, strict=True)
+    )
+
+
+def _sampled(rows: Rows, step: int, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every `step`-th pixel of the raster that counts, (n, C), and the sum of squared distances from the mean, (C,)."""
+    squares, found, passed = np.zeros(len(mean)), [], 0
+    for values, valid in rows():
+        flat = values.reshape(-1, values.shape[2])  # (pixels, C)
+        chosen = flat if valid is None else flat[valid.ravel()]
+        squares += ((chosen.astype(np.float64) - mean) ** 2).sum(axis=0)
+        at = np.arange(-passed % step, len(flat), step)
+        found.append(flat[at] if valid is None else flat[at[valid.ravel()[at]]])
+        passed += len(flat)
+    return np.concatenate(found), squares

@@ -45,7 +45,7 @@ def how_to_fit(own: Grid, target: Grid, placing: Placing) -> Fit:
             raise UserError(f"cannot be placed, since {lacking} names no coordinate reference system: give crs")
         if own.same_as(target):
             return "same"
-        if _window(own, target) is None:
+        if overlap_window(own, target) is None:
             raise UserError(f"does not overlap: it covers {own.extent}, the tile {target.extent}")
         return "warp"
     off = max(abs(own.height - target.height), abs(own.width - target.width))
@@ -58,7 +58,7 @@ def source_window(own: Grid, target: Grid) -> "Window":
     """The part of a raster that resampling to `target` needs."""
     from rasterio.windows import Window
 
-    window = _window(own, target)
+    window = overlap_window(own, target)
     return Window(0, 0, own.width, own.height) if window is None else window
 
 
@@ -129,6 +129,7 @@ def _warp(plane: np.ndarray, own: Grid, target: Grid, method: str, missing: floa
     from rasterio.warp import reproject
 
     result = np.full((target.height, target.width), missing, plane.dtype)
+    scale = 1 / _steps(own, target)
     # without a system on either side both are in the same plane, for which any projected one stands in
     reproject(
         plane,
@@ -140,12 +141,27 @@ def _warp(plane: np.ndarray, own: Grid, target: Grid, method: str, missing: floa
         dst_crs=target.crs or "EPSG:3857",
         dst_nodata=missing,
         resampling=Resampling[method],
+        # GDAL would take them from the shapes of source and target, and blur where a thin target lies across the source
+        XSCALE=float(scale[0]),
+        YSCALE=float(scale[1]),
     )
     return result
 
 
-def _window(own: Grid, target: Grid) -> "Window | None":
-    """Columns and rows of `own` around `target`, None without overlap."""
+def _steps(own: Grid, target: Grid) -> np.ndarray:
+    """Columns and rows of `own` that a pixel in the middle of `target` reaches across, (2,)."""
+    from rasterio.warp import transform
+
+    column, row = target.width / 2, target.height / 2
+    points = np.array([(column, row, 1), (column + 1, row, 1), (column, row + 1, 1)]) @ target.matrix.T
+    if own.crs and target.crs and own.crs != target.crs:
+        points[:, :2] = np.transpose(transform(target.crs, own.crs, points[:, 0], points[:, 1]))
+    pixels = (points @ np.linalg.inv(own.matrix).T)[:, :2]
+    return np.abs(pixels[1:] - pixels[0]).sum(axis=0)
+
+
+def overlap_window(own: Grid, target: Grid) -> "Window | None":
+    """The part of a raster that resampling to `target` needs; None where they do not overlap."""
     from rasterio.warp import transform_bounds
     from rasterio.windows import Window
 
@@ -159,7 +175,7 @@ def _window(own: Grid, target: Grid) -> "Window | None":
     if (first >= size).any() or (last <= 0).any():
         return None
     # room for the kernel of the resampling, which spans several pixels where the target is coarser
-    margin = 4 + 2 * math.ceil(max((last - first).max() / min(target.width, target.height), 1))
+    margin = 4 + 2 * np.ceil(np.maximum(_steps(own, target), 1)).astype(int)
     first = np.maximum(np.floor(first).astype(int) - margin, 0)
     last = np.minimum(np.ceil(last).astype(int) + margin, size)
     return Window(*first.tolist(), *(last - first).tolist())

@@ -1,0 +1,121 @@
+"""From finished parts to files: the class map, and as asked probabilities and scenarios, each whole or not there."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from mobanet.data.layout import Classes
+from mobanet.data.sources.rasters import Grid
+from mobanet.inference.blending import NOTHING, Probabilities
+from mobanet.inference.geotiff import RowWriter, class_kind, probability_kind, scenario_kind
+from mobanet.inference.parts import Part
+from mobanet.inference.workspace import Workspace
+from mobanet.scenarios.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class MapFiles:
+    """What a prediction writes.
+
+    Attributes:
+        classes: the map.
+        probabilities: one band a class; None unless asked for.
+        scenarios: which scenario each pixel was predicted in; None unless asked for.
+    """
+
+    classes: Path
+    probabilities: Path | None
+    scenarios: Path | None
+
+    @classmethod
+    def beside(cls, path: Path, probabilities: Probabilities, scenarios: bool) -> "MapFiles":
+        """Names beside that of the map."""
+        return cls(
+            path,
+            path.with_name(f"{path.stem}_probabilities.tif") if probabilities != "none" else None,
+            path.with_name(f"{path.stem}_scenarios.tif") if scenarios else None,
+        )
+
+    @property
+    def all(self) -> list[Path]:
+        """Those that are to be written."""
+        return [path for path in (self.probabilities, self.scenarios, self.classes) if path is not None]
+
+
+@dataclass(frozen=True)
+class MapCounts:
+    """Pixels of a finished map.
+
+    Attributes:
+        classes: (K,) of each class.
+        scenarios: (S,) predicted in each scenario.
+        nothing: without a value.
+    """
+
+    classes: np.ndarray
+    scenarios: np.ndarray
+    nothing: int
+
+
+def assemble(
+    workspace: Workspace,
+    parts: Sequence[Part],
+    files: MapFiles,
+    grid: Grid,
+    classes: Classes,
+    scenarios: Sequence[Scenario],
+    tags: Mapping[str, str],
+) -> MapCounts:
+    """Write the files of one scene.
+
+    Args:
+        workspace: holds all its parts.
+        parts: of the scene.
+        files: to write; the class map comes last.
+        grid: of the map.
+        classes: of the model.
+        scenarios: all of the model's.
+        tags: of every file.
+
+    Raises:
+        OSError: when the disk is full; nothing is left under the final names that were not there yet.
+    """
+    counted = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    with ExitStack() as stack:
+        # the last entered is the first to get its name: the class map stands for all being there
+        map_writer = stack.enter_context(RowWriter(files.classes, grid, class_kind(classes), tags))
+        more: list[tuple[str, RowWriter]] = []
+        if files.scenarios:
+            writer = RowWriter(files.scenarios, grid, scenario_kind(scenarios), tags)
+            more.append(("scenarios", stack.enter_context(writer)))
+        if files.probabilities:
+            dtype = str(workspace.load(parts[0]).probabilities.dtype)
+            writer = RowWriter(files.probabilities, grid, probability_kind(classes, dtype), tags)
+            more.append(("probabilities", stack.enter_context(writer)))
+        for _, strip in groupby(sorted(parts, key=lambda part: (part.strip, part.panel)), key=lambda part: part.strip):
+            maps = [workspace.load(part) for part in strip]
+            rows = np.concatenate([each.classes for each in maps], axis=1)
+            counted[0][:] += np.bincount(rows.ravel(), minlength=256)
+            map_writer.write(rows[None])
+            numbers = np.concatenate([each.scenarios for each in maps], axis=1)
+            counted[1][:] += np.bincount(numbers.ravel(), minlength=256)
+            for name, writer in more:
+                writer.write(
+                    numbers[None]
+                    if name == "scenarios"
+                    else np.concatenate([each.probabilities for each in maps], axis=2)
+                )
+    return MapCounts(counted[0][: len(classes)], counted[1][: len(scenarios)], int(counted[0][NOTHING]))
+
+
+def map_tags(settings: Mapping[str, object]) -> dict[str, str]:
+    """How a map came about, as texts to store in it."""
+    return {
+        f"mobanet_{name}": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for name, value in settings.items()
+    }

@@ -1,0 +1,74 @@
+"""Which modalities are there, pixel by pixel or window by window, and which scenarios a window is predicted in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Coverage = Literal["pixel", "window"]
+"""How a window that a modality covers in part is predicted:
+
+- `pixel`: in the scenario of each of its parts, and every pixel takes the map of its own.
+- `window`: once, with all modalities that have a pixel in it, as in training and test.
+"""
+
+Gaps = Literal["nodata", "predict"]
+"""What becomes of pixels that the reference raster does not have: nothing, or what the other modalities say."""
+
+SPECK = 0.01
+"""Parts smaller than this share of a window are no scenario of their own: they take the window's largest."""
+
+
+@dataclass(frozen=True)
+class WindowCoverage:
+    """What a window has.
+
+    Attributes:
+        patterns: bits of the modalities, one number a scenario that the window is predicted in; largest part first.
+        pixels: (h, w) int16, the place in `patterns` of each pixel's; None where there is but one.
+        wanted: (h, w) bool, pixels that the map is to have; None for all.
+    """
+
+    patterns: tuple[int, ...]
+    pixels: np.ndarray | None
+    wanted: np.ndarray | None
+
+
+def window_coverage(
+    valid: Sequence[np.ndarray | None], given: int, reference: int, coverage: Coverage, gaps: Gaps
+) -> WindowCoverage | None:
+    """Look at a window's validity.
+
+    Args:
+        valid: one entry a modality of the model: (h, w) bool, None where all is valid; of one not given, anything.
+        given: bits of the modalities that the scene has.
+        reference: place of the reference modality.
+        coverage: see `Coverage`.
+        gaps: see `Gaps`.
+
+    Returns:
+        None where the window has no pixel that the map is to have.
+    """
+    places = [place for place in range(len(valid)) if given >> place & 1]
+    if all(valid[place] is None for place in places):
+        return WindowCoverage((given,), None, None)
+    shape = next(valid[place].shape for place in places if valid[place] is not None)
+    bits = np.zeros(shape, np.int16)
+    for place in places:
+        bits |= np.int16(1 << place) if valid[place] is None else valid[place].astype(np.int16) << place
+    wanted = valid[reference] if gaps == "nodata" else bits > 0
+    if wanted is not None:
+        if not wanted.any():
+            return None
+        wanted = None if wanted.all() else wanted
+    if coverage == "window":
+        return WindowCoverage((int(np.bitwise_or.reduce(bits, axis=None)),), None, wanted)
+    counts = np.bincount(bits[wanted] if wanted is not None else bits.ravel(), minlength=1 << len(valid))
+    order = np.argsort(-counts, kind="stable")
+    patterns = [int(p) for p in order if p and counts[p] >= max(SPECK * bits.size, 1)] or [int(order[0])]
+    if len(patterns) == 1:
+        return WindowCoverage((patterns[0],), None, wanted)
+    lookup = np.zeros(1 << len(valid), np.int16)  # specks: the first
+    lookup[patterns] = np.arange(len(patterns))
+    return WindowCoverage(tuple(patterns), lookup[bits], wanted)

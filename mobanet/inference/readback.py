@@ -1,0 +1,56 @@
+"""Whether a GeoTIFF holds what was written into it.
+
+A write that fails for lack of space may end without an error: GDAL gathers blocks, writes some of them only when it
+closes the file, and rasterio does not hear of it then.
+"""
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+BLOCK = 512
+"""Height and width of the file's blocks in pixels."""
+
+
+def compare(path: Path, shape: tuple[int, int, int], dtype: str, sums: Sequence[int], factors: Sequence[int]) -> None:
+    """Read a whole file back, block by block.
+
+    Args:
+        path: of the file.
+        shape: bands, height, width.
+        dtype: of the pixels.
+        sums: of each row of blocks, the CRC-32 of its pixels, band after band.
+        factors: of the overviews.
+
+    Raises:
+        OSError: when it is not what was handed in, or cannot be read.
+    """
+    import rasterio
+    from rasterio.windows import Window
+
+    bands, height, width = shape
+    with rasterio.open(path) as raster:
+        if (raster.count, *raster.shape) != (bands, height, width):
+            raise OSError(f"{path} has the shape {(raster.count, *raster.shape)}, not {shape}")
+        for top, expected in zip(range(0, height, BLOCK), sums, strict=True):
+            plane = np.empty((min(BLOCK, height - top), width), dtype)
+            checksum = 0
+            for band in raster.indexes:
+                for left in range(0, width, BLOCK):
+                    part = plane[:, left : left + BLOCK]
+                    part[:] = raster.read(band, window=Window(left, top, part.shape[1], part.shape[0]))
+                checksum = zlib.crc32(plane, checksum)
+            if checksum != expected:
+                raise OSError(f"the rows of {path} from {top} on are not as they were handed in")
+        if any(raster.overviews(band) != list(factors) for band in raster.indexes):
+            raise OSError(f"{path} lacks overviews")
+    for level, factor in enumerate(factors):
+        with rasterio.open(path, overview_level=level) as smaller:
+            for band in smaller.indexes:
+                for (row, column), window in smaller.block_windows(band):
+                    # a block that is not in the file reads as nodata, without a word
+                    if smaller.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band) is None:
+                        raise OSError(f"the overview of {path} by {factor} lacks a block")
+                    smaller.read(band, window=window)

@@ -1,0 +1,218 @@
+"""A scene to predict: its rasters, checked against what the model takes, and how each gets to the scene's grid."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mobanet.data.layout import Modality, Source
+from mobanet.data.layouts.isprs import LOWEST
+from mobanet.data.sources.alignment import Fit, how_to_fit
+from mobanet.data.sources.rasters import ABSURD, Grid, count_bands, grid_of, opened
+from mobanet.errors import UserError
+from mobanet.inference.request import GivenRaster, GivenScene
+
+
+@dataclass(frozen=True)
+class PlacedRaster:
+    """One modality of a scene.
+
+    Attributes:
+        modality: what it is to the model.
+        source: where and how it is read.
+        data_bands: the first so many bands of the file hold data.
+        own: its grid.
+        fit: how it gets to the scene's grid.
+        dtype: of its pixels once read, as in a tile store.
+    """
+
+    modality: Modality
+    source: Source
+    data_bands: int
+    own: Grid
+    fit: Fit
+    dtype: np.dtype
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Rasters that show the same ground.
+
+    Attributes:
+        id: names the output.
+        grid: of the map, that of the reference raster.
+        reference: the modality whose grid it is.
+        rasters: by modality, in the model's order; modalities that are missing are not in it.
+        notes: what a user should know of how the rasters were brought together.
+    """
+
+    id: str
+    grid: Grid
+    reference: str
+    rasters: dict[str, PlacedRaster]
+    notes: tuple[str, ...]
+
+
+def place(
+    given: GivenScene, modalities: Mapping[str, Modality], reference: str | None = None, crs: str | None = None
+) -> Scene:
+    """Check a scene's rasters and settle its grid.
+
+    Args:
+        given: the files.
+        modalities: of the model, by name, in its order.
+        reference: the modality whose grid the map gets; None for the first that the scene has.
+        crs: assumed where a raster is georeferenced but names no system.
+
+    Raises:
+        UserError: when a raster is unreadable, has other bands or values than the model takes, or cannot be placed.
+    """
+    names = [name for name in modalities if name in given.rasters]
+    if reference is not None and reference not in names:
+        raise UserError(
+            f"--reference {reference}: --input gives {given.id} {', '.join(names)}, and the model takes "
+            f"{', '.join(modalities)}; name one that is given."
+        )
+    reference = reference or names[0]
+    crs = None if crs is None else _plain_crs(crs)
+    # a band that is asked for is no alpha, whatever GDAL takes the fourth of four for
+    asked = {
+        raster.path: [band for other in given.rasters.values() if other.path == raster.path for band in other.bands]
+        for raster in given.rasters.values()
+    }
+    opened_rasters = {
+        name: _look(raster, modalities[name], crs, asked[raster.path])
+        for name, raster in ((name, given.rasters[name]) for name in names)
+    }
+    grid = opened_rasters[reference].own
+    first = given.rasters[reference].path
+    rasters, notes = {}, []
+    for name, raster in opened_rasters.items():
+        fit = _fit(raster, grid, given.rasters[name], first)
+        rasters[name] = PlacedRaster(modalities[name], raster.source, raster.data_bands, raster.own, fit, raster.dtype)
+        notes += _notes(name, rasters[name], grid, reference)
+    if grid.transform is None:
+        notes.append(f"{first} has no georeference, and the map gets none")
+    return Scene(given.id, grid, reference, rasters, tuple(notes))
+
+
+def _plain_crs(crs: str) -> str:
+    """As rasters name their own, so that the same system in other words is the same."""
+    import rasterio
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError
+
+    try:
+        with rasterio.Env():  # GDAL's complaint goes to the log and not to the terminal
+            return CRS.from_user_input(crs).to_string()
+    except CRSError as error:
+        raise UserError(f"--crs {crs} is no coordinate reference system; give one such as EPSG:25833.") from error
+
+
+@dataclass(frozen=True)
+class _Looked:
+    source: Source
+    data_bands: int
+    own: Grid
+    dtype: np.dtype
+
+
+def _look(given: GivenRaster, modality: Modality, crs: str | None, asked: Sequence[int]) -> _Looked:
+    """What a file is, checked against what the model takes."""
+    elevation = modality.kind == "elevation"
+    with opened(given.path, given.file) as raster:
+        wanted = len(modality.bands)
+        if not given.bands and raster.count < wanted:
+            raise UserError(_wrong_bands(given, modality, raster.count))
+        count = count_bands(raster, None if given.bands else wanted)
+        bands = given.bands or tuple(range(count))
+        if given.bands and max(bands) >= raster.count:
+            raise UserError(
+                f"{given.path} has {_counted(raster.count)}, and band {max(bands) + 1} is asked for: give others "
+                f"behind it, such as {modality.name}={given.path.name}[1]."
+            )
+        if len(bands) != wanted:
+            raise UserError(_wrong_bands(given, modality, count))
+        integer = raster.dtypes[bands[0]] in ("uint8", "uint16") and not elevation and given.factor == 1.0
+        dtype = np.dtype(raster.dtypes[bands[0]] if integer else np.float32)
+        if modality.kind == "optical" and not (dtype == np.uint8 and modality.maximum >= 255):
+            _check_range(raster, given, modality, bands)
+        source = Source(given.file, bands, given.nodata, LOWEST if elevation else None, given.factor)
+        return _Looked(source, max(count, *(band + 1 for band in (*bands, *asked))), grid_of(raster, crs), dtype)
+
+
+def _check_range(raster: "object", given: GivenRaster, modality: Modality, bands: tuple[int, ...]) -> None:
+    """Refuse digital numbers of another range than the model's, going by a few windows."""
+    from rasterio.windows import Window
+
+    side, across = 128, 4
+    for row in range(across):
+        for column in range(across):
+            top = max(raster.height - side, 0) * row // (across - 1)
+            left = max(raster.width - side, 0) * column // (across - 1)
+            window = Window(left, top, min(side, raster.width), min(side, raster.height))
+            values = raster.read([band + 1 for band in bands], window=window)
+            nodata = raster.nodata if given.nodata is None else given.nodata
+            known = (
+                np.isfinite(values) & (np.abs(values) < ABSURD) & (values != (math.nan if nodata is None else nodata))
+            )
+            found = float(values.max(initial=0, where=known)) * given.factor
+            if found > modality.maximum:
+                raise UserError(
+                    f"{given.path} has values up to {found:g} and more, and the model knows {modality.name} from 0 to "
+                    f"{modality.maximum:g}: rescale it to that range."
+                )
+
+
+def _fit(raster: _Looked, grid: Grid, given: GivenRaster, first: object) -> Fit:
+    own = raster.own
+    if own.transform and grid.transform and (own.crs is None) != (grid.crs is None):
+        lacking, other = (given.path, first) if own.crs is None else (first, given.path)
+        raise UserError(
+            f"{lacking} names no coordinate reference system and {other} does ({own.crs or grid.crs}): write it into "
+            "the file, or give the one to assume with --crs."
+        )
+    try:
+        return how_to_fit(own, grid, "georeference")
+    except UserError as error:
+        if "does not overlap" in str(error):
+            systems = f" ({own.crs})" if own.crs else "", f" ({grid.crs})" if grid.crs else ""
+            raise UserError(
+                f"{given.path} and {first} do not overlap: the first covers {own.extent}{systems[0]}, the second "
+                f"{grid.extent}{systems[1]}; give rasters of the same place."
+            ) from error
+        raise UserError(
+            f"{given.path} is {own.size} pixels and {first} {grid.size}, and without a georeference on both they must "
+            "have the same size: georeference them or resample one."
+        ) from error
+
+
+def _notes(name: str, raster: PlacedRaster, grid: Grid, reference: str) -> list[str]:
+    file = raster.source.file.name
+    if raster.fit == "warp":
+        return [f"{name}: {file} ({raster.own.size} pixels) is resampled to {reference}'s grid"]
+    if raster.fit == "edge":
+        return [f"{name}: {file} has {raster.own.size} pixels and not {grid.size}; padded as missing or cut"]
+    if (raster.own.transform is None) != (grid.transform is None):
+        return [f"{name}: {file} or {reference} has no georeference; they are taken to share pixels"]
+    return []
+
+
+def _wrong_bands(given: GivenRaster, modality: Modality, count: int) -> str:
+    wanted = len(modality.bands)
+    if given.bands:
+        return (
+            f"{_counted(len(given.bands))} of {given.path} are asked for where the model's {modality.name} has "
+            f"{wanted} ({', '.join(modality.bands)}): list as many."
+        )
+    choose = ",".join(str(band + 1) for band in range(wanted))
+    remedy = f"choose, such as {modality.name}={given.path.name}[{choose}]" if count > wanted else "give another raster"
+    return (
+        f"{given.path} has {_counted(count)} where the model's {modality.name} has {wanted} "
+        f"({', '.join(modality.bands)}): {remedy}."
+    )
+
+
+def _counted(bands: int) -> str:
+    return "1 band" if bands == 1 else f"{bands} bands"

@@ -1,0 +1,151 @@
+"""Where the finished parts of a map wait until it is whole: beside the map, found again by `--resume`."""
+
+import io
+import json
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobanet.errors import UserError
+from mobanet.inference.parts import Part
+from mobanet.inference.predictor import PartMaps
+
+_TICKET = "settings.json"
+_TROUBLE = "trouble_{}.txt"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder `MAP.parts`.
+
+    Attributes:
+        folder: its path.
+    """
+
+    folder: Path
+
+    @classmethod
+    def of(cls, path: Path) -> "Workspace":
+        """That of a map."""
+        return cls(path.with_name(f"{path.name}.parts"))
+
+    def settings(self) -> dict[str, Any] | None:
+        """What an interrupted prediction was begun with; None where there is none.
+
+        Raises:
+            UserError: when that cannot be read.
+        """
+        path = self.folder / _TICKET
+        if not path.is_file():
+            return None
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(found, dict):
+                raise ValueError(found)
+        except ValueError as error:
+            raise self.damaged() from error
+        return found
+
+    def damaged(self) -> UserError:
+        """The error for settings that cannot be used."""
+        return UserError(f"{self.folder / _TICKET} is damaged: delete {self.folder} and predict without --resume.")
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Start with nothing."""
+        self.remove()
+        self.folder.mkdir(parents=True)
+        _write(self.folder / _TICKET, json.dumps(settings, indent=1).encode())
+
+    def check(self, settings: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+        """Refuse to go on with other settings or rasters than at the beginning.
+
+        Args:
+            settings: now.
+            before: when the folder was begun.
+
+        Raises:
+            UserError: naming the first that differs.
+        """
+        now = json.loads(json.dumps(settings))
+        for key in [*now, *before]:
+            if before.get(key) != now.get(key):
+                raise UserError(
+                    f"--resume: {self.folder} was begun with another {key} ({_short(before.get(key))}, now "
+                    f"{_short(now.get(key))}); give the same, or delete the folder and start anew."
+                )
+
+    def done(self, parts: Sequence[Part]) -> set[Part]:
+        """Those of the parts that are there."""
+        return {part for part in parts if zipfile.is_zipfile(self.folder / part.name)}
+
+    def save(self, part: Part, maps: PartMaps) -> None:
+        """Keep a finished part.
+
+        Raises:
+            OSError: when the disk is full.
+        """
+        path = self.folder / part.name
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+        arrays = {"classes": maps.classes, "scenarios": maps.scenarios}
+        if maps.probabilities is not None:
+            arrays["probabilities"] = maps.probabilities
+        buffer = io.BytesIO()  # the archive's writer would hide the system's complaint among its own
+        np.savez_compressed(buffer, **arrays)
+        try:
+            unfinished.write_bytes(buffer.getbuffer())
+            os.replace(unfinished, path)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(path)) from error
+
+    def load(self, part: Part) -> PartMaps:
+        """A part that is there.
+
+        Raises:
+            UserError: when it is damaged; it is removed, so that a resumed prediction makes it anew.
+        """
+        path = self.folder / part.name
+        try:
+            with np.load(path) as arrays:
+                return PartMaps(arrays["classes"], arrays["scenarios"], arrays.get("probabilities"))
+        except (OSError, EOFError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+            path.unlink(missing_ok=True)
+            raise UserError(f"{path} is damaged and was removed: run the command again with --resume.") from error
+
+    def tell(self, rank: int, trouble: str) -> None:
+        """Leave word of what went wrong in one of several processes."""
+        _write(self.folder / _TROUBLE.format(rank), (trouble or "another process was interrupted.").encode())
+
+    def trouble(self) -> str | None:
+        """What went wrong in another process."""
+        found = sorted(self.folder.glob(_TROUBLE.format("*")))
+        return found[0].read_text(encoding="utf-8") if found else None
+
+    def forget_trouble(self) -> None:
+        """Begin without the word of earlier attempts, and without what they had not finished."""
+        for path in self.folder.iterdir():
+            if path.suffix != ".npz" and path.name != _TICKET:
+                path.unlink()
+
+    def remove(self) -> None:
+        """All of it."""
+        if self.folder.exists():
+            shutil.rmtree(self.folder, ignore_errors=True)  # other processes may be at it, too
+
+
+def _write(path: Path, content: bytes) -> None:
+    unfinished = path.with_name(f"{path.name}.tmp")
+    unfinished.write_bytes(content)
+    os.replace(unfinished, path)
+
+
+def _short(value: object) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) < 160 else f"…{text[-157:]}"

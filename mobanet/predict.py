@@ -1,0 +1,102 @@
+"""`python -m mobanet.predict`: maps of rasters of any size, with whatever sensors are there."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from mobanet.entry import run
+
+
+def predict(
+    ckpt_path: str,
+    input: list[str],
+    output: str,
+    preset: Literal["smooth", "test", "authors"] = "smooth",
+    window: int | None = None,
+    stride: int | None = None,
+    turns: bool = False,
+    coverage: Literal["pixel", "window"] | None = None,
+    gaps: Literal["nodata", "predict"] = "nodata",
+    probabilities: Literal["none", "uint8", "float32"] = "none",
+    scenarios: bool = False,
+    reference: str | None = None,
+    crs: str | None = None,
+    nodata: list[str] | None = None,
+    factor: list[str] | None = None,
+    batch_size: int = 8,
+    accelerator: str = "auto",
+    devices: int = 1,
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
+    backbone: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> list[Any]:
+    """Write a class map of rasters of any size: --input rgb=ortho.tif dsm=surface.tif --output map.tif.
+
+    Args:
+        ckpt_path: checkpoint of the model; it needs nothing else of its run.
+        input: a raster, folder or pattern for each modality that is there, such as rgb=ortho.tif or dsm=tiles/*.tif;
+            bands, counted from 1, may follow in brackets: ir=rgbir.tif[4]. Modalities left out are predicted without.
+        output: GeoTIFF to write; a folder for several scenes.
+        preset: smooth (half-overlapping windows, blended), test (the windows of the run's test, logits summed) or
+            authors (stride 32, logits summed).
+        window: height and width of a window in pixels; null for the run's own.
+        stride: from window to window in pixels; null for the preset's.
+        turns: take the mean over the eight turns and flips of a window (test-time augmentation), eight times the work.
+        coverage: where a modality is there in part, decide pixel by pixel or window by window; null for the preset's.
+        gaps: pixels that the reference raster lacks become nodata, or are predicted from the others.
+        probabilities: write those of the classes, too, in 8 bit or as floats, to OUTPUT_probabilities.tif.
+        scenarios: write which scenario each pixel was predicted in, to OUTPUT_scenarios.tif.
+        reference: modality whose grid the map gets; null for the first one given, in the model's order.
+        crs: coordinate reference system of rasters that name none, such as EPSG:25833.
+        nodata: values that mean missing, beside what the rasters declare, such as dsm=-9999.
+        factor: by modality, what raster values are multiplied by, such as ndsm=0.1 for decimetres.
+        batch_size: windows that go through the network together, on each device.
+        accelerator: cpu, gpu or auto.
+        devices: number of processes, a device each.
+        precision: of the network's arithmetic.
+        backbone: file with the weights of a frozen backbone that the checkpoint leaves out, where they have moved.
+        resume: go on with an interrupted prediction.
+        overwrite: replace a map that is there, and forget an interrupted prediction.
+
+    Returns:
+        A `mobanet.inference.areas.FinishedMap` for each map, in the first process.
+    """
+    from mobanet.inference.plan import MapSettings, output_paths
+    from mobanet.inference.request import find_scenes
+    from mobanet.inference.scene import place
+    from mobanet.prediction import announce, clear_way, describe_model, launched, make_maps
+    from mobanet.training.messages import quieten
+
+    quieten()
+
+    model = describe_model(ckpt_path, backbone)
+    chosen = {
+        "window": window,
+        "stride": stride,
+        "coverage": coverage,
+        "turns": turns,
+        "gaps": gaps,
+        "probabilities": probabilities,
+        "scenarios": scenarios,
+        "precision": precision,
+    }
+    settings = MapSettings.of(preset, model.windows, chosen)
+    given = find_scenes(input, list(model.modalities), nodata or (), factor or ())
+    paths = output_paths(output, [scene.id for scene in given])
+    scenes = [place(scene, model.modalities, reference, crs) for scene in given]
+    scenes, paths = clear_way(scenes, paths, settings, resume, overwrite)
+    announce(model, scenes, settings)
+    fabric = launched(accelerator, devices, precision)
+    maps = make_maps(model, scenes, paths, settings, fabric, batch_size)
+    for finished in maps:
+        print(finished.described())
+    return maps
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    run(predict, "python -m mobanet.predict", arguments)
+
+
+if __name__ == "__main__":
+    main()
