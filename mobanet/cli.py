@@ -35,6 +35,7 @@ from mobanet.training.progress import PlainProgress
 from mobanet.training.requeue import going_on
 from mobanet.training.results import ResultFiles
 from mobanet.training.summary import RunSummary
+from mobanet.training.test_maps import TestMaps
 from mobanet.training.tracking import Tracking, wandb_logger
 
 
@@ -209,7 +210,7 @@ class MobanetCLI(LightningCLI):
             return callbacks
         callbacks.append(ResultFiles(results))
         if self.command == "test":
-            return [*callbacks, PredictionFigure(results / "predictions.png")]
+            return [*callbacks, PredictionFigure(results / "predictions.png"), TestMaps(results / "maps")]
         callbacks.append(MonitorCheck(self.config.monitor))
         if config.get("enable_checkpointing") is False:
             return callbacks
