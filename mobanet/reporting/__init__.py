@@ -1,0 +1,1 @@
+"""A run folder as one HTML page that needs no other file and no network; see `mobanet.report`."""

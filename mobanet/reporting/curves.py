@@ -1,0 +1,139 @@
+"""Which curves of a run are drawn: losses, validation, learning rate, and what latent sampling measured."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mobanet.reporting.charts import Chart, Line, chart_figure
+from mobanet.reporting.logged import Curve, finite, read_curves
+from mobanet.reporting.markup import Markup, element, note
+from mobanet.scenarios.callback import HISTORY_FILE
+from mobanet.scenarios.history import ScoreRecord, read_history
+
+_STEP, _EPOCH = "optimiser step", "epoch"
+_BANDS = 8
+"""With more lines than these, bands around them hide each other."""
+_SCENARIO = "val/scenarios/"
+_FIGURES = {"val/miou": "mIoU", "val/mean_f1": "mean F1", "val/oa": "OA"}
+
+
+def curves_section(run: Path) -> Markup:
+    """The charts of `metrics.csv`.
+
+    Args:
+        run: its folder.
+
+    Raises:
+        UserError: for a damaged file.
+    """
+    logged = {name: curve for name, curve in read_curves(run / "metrics.csv").items() if finite(curve)}
+    charts = metric_charts(logged)
+    if not charts:
+        return note("`metrics.csv` holds no curves: it is written while `mobanet.fit` trains.")
+    return element("div", *map(chart_figure, charts), class_="charts")
+
+
+def sampling_section(run: Path) -> Markup:
+    """The charts of `scenario_scores.jsonl`.
+
+    Args:
+        run: its folder.
+
+    Raises:
+        UserError: for a damaged file.
+    """
+    path = run / HISTORY_FILE
+    records = read_history(path) if path.is_file() else []
+    if not records:
+        return note(
+            "No scenario probabilities were recorded: they are when training with `--scenarios.strategy latent`."
+        )
+    return element("div", *map(chart_figure, history_charts(records)), class_="charts")
+
+
+def metric_charts(logged: Mapping[str, Curve]) -> list[Chart]:
+    """Charts of what was logged; those of which nothing was are left out.
+
+    Args:
+        logged: by name, each with something finite.
+    """
+    losses = [name for name in ("train/loss", "train/cross_entropy", "val/loss") if name in logged]
+    auxiliary = [name for name in logged if name.startswith("train/auxiliary_")]
+    figures = [name for name in _FIGURES if name in logged]
+    classes = [name for name in logged if name.startswith("val/iou_")]
+    scenarios = [name for name in logged if name.startswith(_SCENARIO) and name.endswith("/miou")]
+    charts = [
+        Chart("Loss", _STEP, [_line(logged[name], name) for name in losses], floor=0),
+        Chart(
+            "Auxiliary losses, before their weight",
+            _STEP,
+            [_line(logged[name], name.removeprefix("train/auxiliary_")) for name in auxiliary],
+            floor=0,
+        ),
+        Chart("Validation, %", _STEP, [_line(logged[name], _FIGURES[name], 100) for name in figures], floor=0),
+        Chart(
+            "IoU of each class in validation, %",
+            _STEP,
+            [_line(logged[name], name.removeprefix("val/iou_").replace("_", " "), 100) for name in classes],
+            floor=0,
+        ),
+        Chart(
+            "mIoU of each scenario in validation, %",
+            _STEP,
+            [_line(logged[name], name[len(_SCENARIO) : -len("/miou")], 100) for name in scenarios],
+            floor=0,
+        ),
+    ]
+    if "train/lr" in logged:
+        curve = logged["train/lr"]
+        known = all(curve.epochs)
+        x, label = (curve.epochs, f"{_EPOCH}, at its start") if known else (curve.steps, _STEP)
+        charts.append(Chart("Learning rate", label, [Line("learning rate", x, curve.values)], floor=0))
+    return [chart for chart in charts if chart.lines]
+
+
+def history_charts(records: Sequence[ScoreRecord]) -> list[Chart]:
+    """Probabilities and distortion of each scenario by epoch.
+
+    Args:
+        records: at least one; scenarios that some of them lack have gaps there.
+    """
+    names = list(dict.fromkeys(name for record in records for name in record.scenarios))
+    epochs = [record.epoch + 1 for record in records]
+    full = max(names, key=lambda name: name.count("+"))
+
+    def lines(attribute: str, error: str | None = None) -> list[Line]:
+        return [
+            Line(
+                name,
+                epochs,
+                [_of(record, attribute, name) for record in records],
+                emphasised=name == full,
+                error=[_of(record, error, name) for record in records] if error else (),
+            )
+            for name in names
+        ]
+
+    bands = len(names) <= _BANDS
+    uniform = f"uniform, 1/{len(names)}"
+    at = f"{_EPOCH}, at its start"
+    return [
+        Chart("Scenario probabilities", at, lines("probabilities"), 0, 1 / len(names), uniform),
+        Chart(
+            "Distortion of the latent",
+            at,
+            lines("distortion", "standard_error" if bands else None),
+            floor=0,
+            remark="bands: one standard error over windows" if bands else "",
+        ),
+    ]
+
+
+def _line(curve: Curve, label: str, factor: float = 1) -> Line:
+    return Line(label, curve.steps, [factor * value for value in curve.values])
+
+
+def _of(record: ScoreRecord, attribute: str, name: str) -> float:
+    if name not in record.scenarios:
+        return math.nan
+    return getattr(record, attribute)[record.scenarios.index(name)]

@@ -1,0 +1,118 @@
+"""What a run is made of: its model with the sizes of its parts, its settings, protocol and configuration."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mobanet.reporting.folder import RunFolder
+from mobanet.reporting.markup import Markup, element, joined, pairs, scrolling
+from mobanet.reporting.model import ModelFacts
+
+_SETTINGS = {
+    "layout": "data.layout",
+    "split": "data.split",
+    "validation": "data.validation",
+    "labels in training": "data.train_labels",
+    "crop, pixels": "data.crop",
+    "crops a step": "data.batch_size",
+    "steps an epoch": "data.steps_per_epoch",
+    "epochs": "trainer.max_epochs",
+    "devices": "trainer.devices",
+    "precision": "trainer.precision",
+    "learning rate": "model.lr",
+    "weight decay": "model.weight_decay",
+    "warm-up, epochs": "model.schedule.warmup_epochs",
+    "masking ratio": "model.masking.ratio",
+    "auxiliary weight": "model.auxiliary_weight",
+    "scenario strategy": "scenarios.strategy",
+    "best epoch by": "monitor",
+    "seed": "seed_everything",
+}
+
+
+def model_section(run: RunFolder, model: ModelFacts) -> Markup:
+    """Architecture, pretrained part with its licence, versions, and a table of parameters.
+
+    Args:
+        run: of the model.
+        model: described.
+    """
+    import torch
+
+    from mobanet import __version__
+
+    entries: list[tuple[str, str]] = [
+        ("architecture", model.architecture),
+        ("pretrained part", model.pretrained),
+        ("streams", "; ".join(f"{name}: {', '.join(members)}" for name, members in model.streams.items())),
+        ("modalities", "; ".join(f"{m.name} ({', '.join(m.bands)})" for m in run.data.modalities)),
+        ("checkpoint", f"{run.checkpoint}, after epoch {run.epoch + 1}, step {run.step}"),
+        ("report made with", f"mobanet {__version__}, torch {torch.__version__}"),
+    ]
+    if run.lightning:
+        entries.append(("checkpoint written by", f"Lightning {run.lightning}"))
+    if run.fingerprint:
+        entries.append(("SHA-256 of the backbone", run.fingerprint))
+    if run.commit:
+        entries.append(("git commit of the run", run.commit))
+    return joined(pairs(entries), _parameters(model))
+
+
+def _parameters(model: ModelFacts) -> Markup:
+    head = [element("th", "part", scope="col")]
+    head += [element("th", word, scope="col", class_="number") for word in ("trained", "frozen")]
+    *parts, total = model.parts
+    rows = [
+        element(
+            "tr",
+            element("th", size.part, scope="row"),
+            element("td", f"{size.trainable:,}", class_="number"),
+            element("td", f"{size.frozen:,}", class_="number"),
+        )
+        for size in [*parts, total]
+    ]
+    table = element(
+        "table",
+        element("caption", "Parameters of each part"),
+        element("thead", element("tr", *head)),
+        element("tbody", *rows[:-1]),
+        element("tbody", rows[-1], class_="summary"),
+        class_="figures narrow",
+    )
+    return scrolling(table, "Parameters of each part")
+
+
+def settings_section(run: RunFolder) -> Markup:
+    """The settings that matter most, and the whole configuration behind them.
+
+    Args:
+        run: whose configuration it is.
+    """
+    known = [(word, _setting(run.config, path)) for word, path in _SETTINGS.items()]
+    lines = run.config_text.rstrip().count("\n") + 1
+    return joined(
+        pairs((word, value) for word, value in known if value is not None),
+        element(
+            "details",
+            element("summary", f"config.yaml, every setting as resolved ({lines} lines)"),
+            element("pre", run.config_text.rstrip(), tabindex=0),
+        ),
+    )
+
+
+def protocol_section(protocol: Mapping[str, str]) -> Markup:
+    """How the figures came about.
+
+    Args:
+        protocol: of an evaluation, in words.
+    """
+    return pairs(protocol.items())
+
+
+def _setting(config: Mapping[str, Any], path: str) -> str | None:
+    """A value by its dotted path; None where it is not set."""
+    value: Any = config
+    for key in path.split("."):
+        if not isinstance(value, dict) or value.get(key) is None:
+            return None
+        value = value[key]
+    return str(value)

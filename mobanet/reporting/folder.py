@@ -1,0 +1,114 @@
+"""What a run folder says of its run: configuration, checkpoint, and the commit if it was recorded."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mobanet.data.description import DataDescription
+from mobanet.errors import UserError
+from mobanet.experiment import CONFIG_FILE
+from mobanet.training.checkpoint import read_checkpoint
+from mobanet.training.frozen import left_out
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run folder without its results.
+
+    Attributes:
+        path: of the folder.
+        name: of the folder.
+        config_text: its `config.yaml` as it stands there.
+        config: the same, parsed.
+        checkpoint: file name of the checkpoint that the rest comes from, `best.ckpt` if there is one.
+        epoch: after which it was written, from 0.
+        step: after which it was written.
+        hyper_parameters: of its module.
+        scaling: the state of its data module, by which inputs are scaled.
+        lightning: version that wrote it; empty where unknown.
+        data: its modalities and classes.
+        fingerprint: of the frozen backbone's weights, if the checkpoint leaves them out.
+        commit: of the code, if the run recorded it.
+    """
+
+    path: Path
+    name: str
+    config_text: str
+    config: Mapping[str, Any]
+    checkpoint: str
+    epoch: int
+    step: int
+    hyper_parameters: Mapping[str, Any]
+    scaling: Mapping[str, Any]
+    lightning: str
+    data: DataDescription
+    fingerprint: str | None
+    commit: str | None
+
+
+def read_folder(path: str | Path) -> RunFolder:
+    """Look into a run folder.
+
+    Args:
+        path: of the folder.
+
+    Raises:
+        UserError: when it is no run folder, has no checkpoint, or one of the two files cannot be read.
+    """
+    path = Path(path)
+    if not (path / CONFIG_FILE).is_file():
+        what = f"has no {CONFIG_FILE}" if path.is_dir() else "is not a folder" if path.exists() else "does not exist"
+        raise UserError(f"--run {path} is no run folder, it {what}; give a folder that mobanet.fit has written.")
+    text, config = _config(path / CONFIG_FILE)
+    found = [path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
+    file = next((each for each in found if each.is_file()), None)
+    if file is None:
+        raise UserError(f"--run {path} has no checkpoints/best.ckpt or last.ckpt; train it for at least an epoch.")
+    checkpoint = read_checkpoint(file, "--run")
+    backbone = left_out(checkpoint)
+    return RunFolder(
+        path=path,
+        name=path.resolve().name,
+        config_text=text,
+        config=config,
+        checkpoint=file.name,
+        epoch=int(checkpoint.get("epoch", 0)),
+        step=int(checkpoint.get("global_step", 0)),
+        hyper_parameters=checkpoint["hyper_parameters"],
+        scaling=checkpoint.get("RasterDataModule", {}),
+        lightning=str(checkpoint.get("pytorch-lightning_version", "")),
+        data=DataDescription.from_plain(checkpoint["hyper_parameters"]["data"]),
+        fingerprint=backbone.fingerprint if backbone else None,
+        commit=_commit(path),
+    )
+
+
+def _config(path: Path) -> tuple[str, dict[str, Any]]:
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise _no_configuration(path, type(error).__name__) from error
+    if not isinstance(content, dict) or not isinstance(content.get("data"), dict):
+        raise _no_configuration(path, "it has no data")
+    return text, content
+
+
+def _no_configuration(path: Path, reason: str) -> UserError:
+    return UserError(f"{path} is no configuration of a run ({reason}); give a folder that mobanet.fit has written.")
+
+
+def _commit(folder: Path) -> str | None:
+    """The commit that Weights & Biases wrote down when the run began, of the latest such record."""
+    for path in sorted(folder.glob("wandb/*run-*/files/wandb-metadata.json"), reverse=True):
+        try:
+            commit = json.loads(path.read_text(encoding="utf-8"))["git"]["commit"]
+        except (OSError, ValueError, KeyError, TypeError):  # another tool's file: without the line there is no commit
+            continue
+        if isinstance(commit, str) and commit:
+            return commit
+    return None

@@ -1,0 +1,122 @@
+"""The figures of an evaluation, read back from the files that `mobanet.training.results` writes."""
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from mobanet.data.description import DataDescription
+from mobanet.data.layout import Classes
+from mobanet.errors import UserError
+from mobanet.scenarios.scenario import scenarios_of
+from mobanet.training.jaccard import SoftScores
+from mobanet.training.metrics import Scores
+from mobanet.training.scenario_table import ScenarioResults
+
+Stage = Literal["test", "validation"]
+
+_FOLDER: dict[Stage, str] = {"test": "test", "validation": "."}
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation and when it was.
+
+    Attributes:
+        stage: `test` or `validation`.
+        results: of every scenario that was evaluated.
+        epoch: of the validation, from 0; of a test without meaning.
+    """
+
+    stage: Stage
+    results: ScenarioResults
+    epoch: int
+
+
+def read_evaluation(run: Path, stage: Stage, data: DataDescription) -> Evaluated | None:
+    """The latest evaluation of a stage, of all its scenarios; None where there was none.
+
+    Args:
+        run: its folder.
+        stage: `test` or `validation`.
+        data: modalities and classes of the run.
+
+    Raises:
+        UserError: for a file that is damaged, or of other classes.
+    """
+    folder = run / _FOLDER[stage]
+    several, single = folder / f"{stage}_scenarios.json", folder / f"{stage}.json"
+    path = several if several.is_file() else single
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if path == single:
+            content = _as_several(content, folder / f"{stage}_confusion.csv")
+        return Evaluated(stage, _results(content, data), int(content["epoch"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        remedy = "run mobanet.test again" if stage == "test" else "remove it"
+        raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); {remedy}.") from error
+
+
+def _as_several(content: Mapping[str, Any], confusion: Path) -> dict[str, Any]:
+    """The file of a single scenario in the form of that of several."""
+    with confusion.open(newline="", encoding="utf-8") as file:
+        matrix = [[int(count) for count in row[1:]] for row in list(csv.reader(file))[1:]]
+    # a single scenario's file does not say how many windows lack it
+    return {**content, "windows": 0, "scenarios": {content["scenario"]: {**content, "confusion": matrix}}}
+
+
+def _results(content: Mapping[str, Any], data: DataDescription) -> ScenarioResults:
+    scenarios = scenarios_of([m.name for m in data.modalities])
+    known = [scenario.name for scenario in scenarios]
+    found = content["scenarios"]
+    foreign = [name for name in found if name not in known]
+    if foreign or not found:
+        raise ValueError(f"scenarios {', '.join(foreign) or 'none'} are not the run's")
+    ordered = {name: found[name] for name in known if name in found}
+    soft = {name: each["soft_per_image"] for name, each in ordered.items() if "soft_per_image" in each}
+    return ScenarioResults(
+        scenarios=scenarios,
+        classes=data.classes,
+        scores={name: _scores(each, data.classes) for name, each in ordered.items()},
+        matrices={name: _matrix(each["confusion"], len(data.classes)) for name, each in ordered.items()},
+        kept={name: int(each.get("kept_windows", 0)) for name, each in ordered.items()},
+        windows=int(content["windows"]),
+        protocol={str(name): str(text) for name, text in content["protocol"].items()},
+        soft={name: SoftScores(**each) for name, each in soft.items()},
+    )
+
+
+def _scores(content: Mapping[str, Any], classes: Classes) -> Scores:
+    if list(content["classes"]) != list(classes.names):
+        raise ValueError("its classes are not the run's")
+    each = [content["classes"][name] for name in classes.names]
+    return Scores(
+        overall_accuracy=_share(content["oa"]),
+        kappa=_share(content["kappa"]),
+        mean_f1=_share(content["mean_f1"]),
+        mean_iou=_share(content["miou"]),
+        iou=tuple(_share(figures["iou"]) for figures in each),
+        f1=tuple(_share(figures["f1"]) for figures in each),
+        pixels=tuple(int(figures["pixels"]) for figures in each),
+    )
+
+
+def _share(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _matrix(rows: list[list[int]], count: int) -> Tensor:
+    matrix = torch.tensor(rows, dtype=torch.int64)
+    if matrix.shape != (count, count):
+        raise ValueError(f"a confusion matrix is of shape {tuple(matrix.shape)}, not {(count, count)}")
+    if (matrix < 0).any():
+        raise ValueError("a confusion matrix has negative counts")
+    return matrix

@@ -1,0 +1,80 @@
+"""Pictures of the test tiles, each of which can be enlarged."""
+
+from collections.abc import Sequence
+
+from mobanet.data.layout import Classes
+from mobanet.reporting.markup import Markup, element, joined, swatch
+from mobanet.reporting.pictures import BLACK, UNMEASURED, TilePictures
+from mobanet.training.figures import RIGHT, WRONG
+
+
+def tiles_section(tiles: Sequence[TilePictures], classes: Classes, remarks: Sequence[str]) -> Markup:
+    """The legend and a row of pictures a tile.
+
+    Args:
+        tiles: at least one.
+        classes: for the legend.
+        remarks: sentences about what is not shown.
+    """
+    words = [element("p", sentence, class_="remark") for sentence in remarks]
+    return joined(class_legend(classes), *map(_tile, tiles), *words)
+
+
+def class_legend(classes: Classes) -> Markup:
+    """What the colours of truth, prediction and error mean."""
+    entries = [*zip(classes.colours, classes.names, strict=True), (BLACK, "ignored")]
+    entries += [(RIGHT, "right"), (WRONG, "wrong"), (UNMEASURED, "not measured")]
+    return element(
+        "ul",
+        *(element("li", swatch(colour), name) for colour, name in entries),
+        class_="classes",
+        aria_label="Colours of classes and errors",
+    )
+
+
+def caption(tile: TilePictures) -> str:
+    """What the pictures of a tile show and at what scale."""
+    height, width = tile.shown
+    size = f"whole tile, {tile.width} \N{MULTIPLICATION SIGN} {tile.height} pixels"
+    if tile.metres:
+        size += f" of {tile.metres:.3g} m"
+    if tile.factor == 1:
+        shown = "every pixel shown"
+    else:
+        ordinal = {2: "second", 3: "third"}.get(tile.factor, f"{tile.factor}th")
+        scale = f" of {tile.metres * tile.factor:.3g} m" if tile.metres else ""
+        shown = (
+            f"shown thinned to {width} \N{MULTIPLICATION SIGN} {height}{scale}: means of the inputs, every {ordinal} "
+            "pixel of the class maps"
+        )
+    parts = [size, shown]
+    if tile.scenario:
+        parts.append(f"predicted with {tile.scenario}")
+    if tile.accuracy is not None:
+        parts.append(f"{100 * tile.accuracy:.1f} % of all pixels that count are right")
+    if tile.lacking:
+        parts.append(f"the tile has no {', '.join(tile.lacking)}")
+    return "; ".join(parts)
+
+
+def _tile(tile: TilePictures) -> Markup:
+    pictures = []
+    for picture in tile.pictures:
+        name = f"{picture.label}, tile {tile.tile}"
+        image = element(
+            "img",
+            src=picture.uri,
+            alt=f"Tile {tile.tile}: {picture.described}",
+            width=tile.shown[1],
+            height=tile.shown[0],
+            class_="discrete" if picture.discrete else None,
+        )
+        button = element("button", image, type="button", class_="enlarge", aria_label=f"Enlarge {name}", data_name=name)
+        pictures.append(element("figure", button, element("figcaption", picture.label)))
+    return element(
+        "section",
+        element("h3", f"Tile {tile.tile}"),
+        element("p", f"{caption(tile)}.", class_="remark"),
+        element("div", *pictures, class_="panels", style=f"--n:{len(pictures)}"),
+        class_="tile",
+    )

@@ -1,0 +1,93 @@
+import torch
+
+from mobanet.data.layout import Classes
+from mobanet.reporting.scenario_section import scenario_section
+from mobanet.reporting.summary_section import key_figures, sentence
+from mobanet.reporting.tested import Evaluated
+from mobanet.scenarios.scenario import scenarios_of
+from mobanet.training.jaccard import SoftScores
+from mobanet.training.metrics import scores
+from mobanet.training.scenario_table import ScenarioResults
+from tests.reporting.html_tree import parse
+
+CLASSES = Classes(("road", "house", "mud"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), averaged=("road", "house"))
+SAME, WORSE = [[8, 2, 0], [2, 8, 0], [0, 0, 0]], [[5, 5, 0], [5, 5, 0], [0, 0, 0]]
+BEST = [[10, 0, 0], [0, 9, 1], [0, 0, 0]]
+
+
+def evaluated(matrices, soft=False, kept=0):
+    tensors = {name: torch.tensor(matrix) for name, matrix in matrices.items()}
+    return Evaluated(
+        "test",
+        ScenarioResults(
+            scenarios=scenarios_of(["rgb", "dsm"]),
+            classes=CLASSES,
+            scores={name: scores(matrix, CLASSES) for name, matrix in tensors.items()},
+            matrices=tensors,
+            kept=dict.fromkeys(matrices, kept),
+            windows=5,
+            protocol={"data": "toy", "labels": "full"},
+            soft={name: SoftScores(0.25 * k, 0, 0, 3) for k, name in enumerate(matrices)} if soft else {},
+        ),
+        epoch=0,
+    )
+
+
+def table(*given, **options):
+    return parse(scenario_section(evaluated(*given, **options))).one("table")
+
+
+def marked(cells, name):
+    return [bool(cell.all(name)) for cell in cells]
+
+
+def test_equal_figures_are_marked_alike_and_only_incomplete_ones_underlined():
+    shown = table({"rgb": SAME, "dsm": WORSE, "rgb+dsm": SAME})
+    assert shown.rows()[1] == ["rgb", "80.00", "80.00", "66.67", "0.00", "66.67", "66.67", "absent"]
+    rgb, dsm, full = (row.all("td") for row in shown.all("tr")[1:4])
+    assert marked(rgb, "strong") == marked(full, "strong") == [True, True, True, False, True, True, False]
+    assert marked(rgb, "u") == marked(rgb, "strong")
+    assert marked(full, "u") == marked(dsm, "strong") == marked(dsm, "u") == [False] * 7
+
+
+def test_a_scenario_better_than_the_full_one_has_a_negative_drop():
+    shown = table({"rgb": BEST, "dsm": WORSE, "rgb+dsm": SAME})
+    assert shown.rows()[1][4] == "\N{MINUS SIGN}28.33"
+    assert [row[0] for row in shown.rows()[4:]] == ["mean", "worst (dsm)", "mean of incomplete"]
+
+
+def test_without_the_full_scenario_there_is_no_drop():
+    head, *rows = table({"rgb": SAME, "dsm": WORSE}).rows()
+    assert "drop" not in head
+    assert [row[0] for row in rows] == ["rgb", "dsm", "mean", "worst (dsm)", "mean of incomplete"]
+    assert {len(row) for row in rows} == {len(head)}
+
+
+def test_binary_targets_have_the_soft_jaccard_and_its_means():
+    head, *rows = table({"rgb": SAME, "dsm": WORSE, "rgb+dsm": BEST}, soft=True).rows()
+    column = head.index("soft J")
+    assert [row[column] for row in rows] == ["0.00", "25.00", "50.00", "25.00", "25.00", "12.50"]
+
+
+def test_notes_tell_what_is_not_averaged_and_which_windows_were_kept():
+    notes = [item.text for item in parse(scenario_section(evaluated({"rgb": SAME, "rgb+dsm": BEST}, kept=2))).all("li")]
+    assert notes[0] == "bold: best of all scenarios"
+    assert "* counts as an error where it is confused, but is not averaged" in notes
+    assert "rgb: 2 of 5 windows have nothing of it and were evaluated with what they have" in notes
+    assert not [note for note in notes if note.startswith(("data:", "labels:"))]  # a section of its own
+
+
+def test_the_summary_says_what_there_is_and_no_more():
+    several = evaluated({"rgb": SAME, "dsm": WORSE, "rgb+dsm": BEST})
+    text = sentence(several).replace("\N{NARROW NO-BREAK SPACE}", " ")
+    assert text == (
+        "On the test tiles the model reaches 95.0 % mIoU, 97.4 % mean F1 and 95.0 % overall accuracy with rgb+dsm. "
+        "Over 3 scenarios its mIoU is 65.0 % on average and 33.3 % at worst, with dsm; where a modality is missing it "
+        "is 50.0 % on average. Protocol: data: toy; labels: full."
+    )
+    single = sentence(evaluated({"dsm": WORSE}))
+    assert "Over" not in single
+    assert len(key_figures(evaluated({"dsm": WORSE}))) == 3
+    nothing = evaluated({"rgb": [[0] * 3] * 3})
+    assert "reaches absent mIoU" in sentence(nothing)
+    assert "absent" in parse(scenario_section(nothing)).one("table").rows()[1]

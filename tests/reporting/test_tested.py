@@ -1,0 +1,114 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from mobanet.data.description import DataDescription
+from mobanet.data.layout import Classes, Modality
+from mobanet.errors import UserError
+from mobanet.reporting.tested import read_evaluation
+from mobanet.scenarios.scenario import scenarios_of
+from mobanet.training.jaccard import SoftScores
+from mobanet.training.metrics import scores
+from mobanet.training.results import result_files
+from mobanet.training.scenario_table import ScenarioResults, scenario_csv
+
+CLASSES = Classes(("road", "house", "mud"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), averaged=("road", "house"))
+DATA = DataDescription("toy", (Modality("rgb", ("red",)), Modality("dsm", ("height",))), {}, CLASSES)
+MATRICES = {"rgb": [[8, 2, 0], [2, 8, 0], [0, 0, 0]], "rgb+dsm": [[10, 0, 0], [0, 9, 1], [0, 0, 0]]}
+PROTOCOL = {"data": "toy, 1 test tile", "labels": "full"}
+
+
+def results(names=tuple(MATRICES), soft=False):
+    matrices = {name: torch.tensor(MATRICES[name]) for name in names}
+    return ScenarioResults(
+        scenarios=scenarios_of(["rgb", "dsm"]),
+        classes=CLASSES,
+        scores={name: scores(matrix, CLASSES) for name, matrix in matrices.items()},
+        matrices=matrices,
+        kept=dict.fromkeys(names, 2 if len(names) > 1 else 0),
+        windows=5 if len(names) > 1 else 0,
+        protocol=PROTOCOL,
+        soft={name: SoftScores(0.5, 0.1, 0.6, 3) for name in names} if soft else {},
+    )
+
+
+def written(folder, given, stage="test"):
+    place = folder / ("test" if stage == "test" else ".")
+    for name, text in result_files(stage, given, 4).items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_what_an_evaluation_wrote_comes_back(soft, tmp_path):
+    given = results(soft=soft)
+    found = read_evaluation(written(tmp_path, given), "test", DATA)
+    assert (found.stage, found.epoch) == ("test", 4)
+    assert scenario_csv(found.results) == scenario_csv(given)
+    assert found.results.notes() == given.notes()
+    assert all(torch.equal(found.results.matrices[name], given.matrices[name]) for name in MATRICES)
+
+
+def test_a_single_scenario_and_a_validation_come_back_too(tmp_path):
+    given = results(("rgb+dsm",))
+    found = read_evaluation(written(tmp_path, given, "validation"), "validation", DATA)
+    assert (found.stage, found.epoch) == ("validation", 4)
+    assert scenario_csv(found.results) == scenario_csv(given)
+    assert torch.equal(found.results.matrices["rgb+dsm"], given.matrices["rgb+dsm"])
+    assert read_evaluation(tmp_path, "test", DATA) is None
+
+
+GONE = object()
+
+
+def edited(path, keys, value):
+    """The JSON file with one entry changed, or dropped."""
+    content = json.loads(path.read_text())
+    inner = content
+    for key in keys[:-1]:
+        inner = inner[key]
+    if value is GONE:
+        del inner[keys[-1]]
+    else:
+        inner[keys[-1]] = value
+    path.write_text(json.dumps(content))
+
+
+WRONG = {
+    "protocol gone": (("protocol",), GONE),
+    "accuracy gone": (("scenarios", "rgb", "oa"), GONE),
+    "class gone": (("scenarios", "rgb", "classes", "road"), GONE),
+    "matrix gone": (("scenarios", "rgb", "confusion"), GONE),
+    "no scenario": (("scenarios",), {}),
+    "foreign scenario": (("scenarios", "lidar"), {"oa": 1}),
+    "a word for a number": (("scenarios", "rgb", "miou"), "high"),
+    "a short matrix": (("scenarios", "rgb", "confusion"), [[1, 2], [3, 4]]),
+    "negative counts": (("scenarios", "rgb", "confusion"), [[1, 2, 0], [3, -4, 0], [0, 0, 0]]),
+    "a list": (("protocol",), ["full"]),
+}
+BROKEN = {"cut short": lambda content: content[:100], "no text": lambda content: b"\xff\xfe\x00"}
+
+
+@pytest.mark.parametrize("case", [*WRONG, *BROKEN])
+def test_damaged_results_are_named_in_one_sentence(case, tmp_path):
+    path = written(tmp_path, results()) / "test/test_scenarios.json"
+    if case in WRONG:
+        edited(path, *WRONG[case])
+    else:
+        path.write_bytes(BROKEN[case](path.read_bytes()))
+    with pytest.raises(UserError) as caught:
+        read_evaluation(tmp_path, "test", DATA)
+    assert str(caught.value).startswith(f"{path} is damaged (")
+    assert str(caught.value).endswith("run mobanet.test again.")
+
+
+def test_a_single_scenarios_matrix_that_is_gone_is_named(tmp_path):
+    folder = written(tmp_path, results(("rgb",)))
+    (folder / "test/test_confusion.csv").unlink()
+    with pytest.raises(UserError, match=r"test\.json is damaged .*test_confusion\.csv"):
+        read_evaluation(folder, "test", DATA)
+    shutil.rmtree(folder / "test")
+    assert read_evaluation(folder, "test", DATA) is None
