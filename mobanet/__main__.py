@@ -10,6 +10,8 @@ _COMMANDS = {
     "fit": "train a model: mobanet fit --experiment NAME",
     "test": "evaluate a checkpoint on the test tiles, in every scenario",
     "predict": "maps of rasters of any size: mobanet predict --ckpt_path F --input rgb=a.tif --output map.tif",
+    "report": "a run as one HTML page: mobanet report RUN",
+    "export": "a model as ONNX, torch.export, safetensors or a folder to share",
     "scores": "measure how far each scenario moves a checkpoint's latent",
     "prepare": "turn rasters or archives into the tile store",
     "check": "list tiles, shapes, values and problems, and draw a contact sheet",

@@ -17,7 +17,7 @@ class PlainBackbone(Backbone):
         grid = (patches.shape[1], patches.shape[2])
         patches = self.vit.patch_embed.norm(patches)
         if "dinov2" in self.name and self.vit.reg_token is None:
-            prefix = self.vit.cls_token.expand(len(patches), -1, -1)
+            prefix = self.vit.cls_token.expand(patches.shape[0], -1, -1)
             tokens = torch.cat((prefix, patches.flatten(1, 2)), dim=1)  # (B, h, w, C) -> (B, 1 + N, C)
             tokens = tokens + resample_dinov2(self.vit.pos_embed, grid)
         else:

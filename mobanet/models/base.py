@@ -131,7 +131,8 @@ class SegmentationModel(nn.Module, ABC):
         if inputs.keys() != self.modalities.keys():
             raise ValueError(f"this model takes the modalities {list(self.modalities)}, got {list(inputs)}")
         shapes = {name: tuple(x.shape) for name, x in inputs.items()}
-        if len({(shape[0], *shape[2:]) for shape in shapes.values()}) > 1:
+        extents = [(shape[0], *shape[2:]) for shape in shapes.values()]
+        if any(extent != extents[0] for extent in extents):  # not a set: symbols of an export have no hash
             raise ValueError(f"all modalities must have one batch size, height and width, got {shapes}")
         for name, bands in self.modalities.items():
             if shapes[name][1] != bands:

@@ -160,8 +160,8 @@ class CBC(SegmentationModel):
 
     def _encode(self, inputs: dict[str, Tensor], available: Tensor | None) -> list[list[Tensor]]:
         """The five levels of each modality; in those of a missing one there are zeros or what zeros give."""
-        if self.training and self.settings.statistics == "all":
-            available = None
+        if (self.training and self.settings.statistics == "all") or torch.compiler.is_exporting():
+            available = None  # an exported graph is one for all patterns, and the fusion deselects what is missing
         levels = []
         for column, (encoder, x) in enumerate(zip(self.encoders, inputs.values(), strict=True)):
             chosen = None if available is None else available[:, column].nonzero()[:, 0]

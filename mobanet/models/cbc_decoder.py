@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -52,11 +53,24 @@ def convolve_resized(skip: Tensor, weight: Tensor, size: int) -> Tensor:
         (B, out, n, n, n).
     """
     planes, counts = find_neighbourhoods(skip.shape[2], size)
-    resized = F.interpolate(skip, (skip.shape[2], size, size), mode="nearest")
+    resized = _resize_planes(skip, size)
     stacked = torch.stack([resized[:, :, plane] for plane in planes], 2)  # (B, c, 3·kinds, n, n)
     kinds = F.conv3d(_replicate(stacked, depth=0), weight, stride=(3, 1, 1))  # (B, out, kinds, n, n)
     repeated = [kind[:, :, None].expand(-1, -1, n, -1, -1) for kind, n in zip(kinds.unbind(2), counts, strict=True)]
     return torch.cat(repeated, 2)
+
+
+def _resize_planes(skip: Tensor, size: int) -> Tensor:
+    """Nearest resize of every plane: (B, c, D, h, w) -> (B, c, D, size, size)."""
+    if not torch.compiler.is_exporting():
+        return F.interpolate(skip, (skip.shape[2], size, size), mode="nearest")
+    # ONNX Runtime divides by the scale and is off by a pixel where that rounds down; the same rule as indices.
+    for axis in (3, 4):
+        length = skip.shape[axis]
+        scale = np.float32(length) / np.float32(size)
+        source = [min(int(np.float32(place) * scale), length - 1) for place in range(size)]
+        skip = skip.index_select(axis, torch.tensor(source))
+    return skip
 
 
 def find_neighbourhoods(depth: int, size: int) -> tuple[list[int], list[int]]:

@@ -86,7 +86,7 @@ class BandEncoder(nn.Module):
             Levels 1 to 4, (B, c, D, h, w) each, at 1/4, 1/4, 1/8 and 1/16 of the image; and level 6 as tokens,
             (B, grid³, 8b). Level 5 is only part of level 6.
         """
-        bands = (len(x), x.shape[1])
+        bands = (x.shape[0], x.shape[1])
         padded = F.pad(x, (0, 0, 0, 0, 1, 1))  # a band of zeros on either side
         planes = torch.stack((padded[:, :-2], padded[:, 1:-1], padded[:, 2:]), 2).flatten(0, 1)  # (B·D, 3, H, W)
         features = self.stem_norm(F.relu(self.stem(planes)))  # in this order

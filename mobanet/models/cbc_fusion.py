@@ -168,7 +168,7 @@ class LatentFusion(nn.Module):
         joined.append(self.early_tokenizer(self._fuse_gathered(gathered)))
         attended = self.multimodal(torch.cat(joined, 1), torch.cat(list(self.positions), 1))  # (B, (M + 1)·N, E)
         # As in the release, M + 1 consecutive tokens make a cell, whatever modalities they come from.
-        cells = attended.reshape(len(attended), self.grid**3, -1)  # (B, N, (M + 1)·E)
+        cells = attended.reshape(attended.shape[0], self.grid**3, -1)  # (B, N, (M + 1)·E)
         return Fused(early, self.to_latent(cells), correlated)
 
     def _fuse_gathered(self, gathered: Sequence[Tensor]) -> Tensor:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -68,7 +67,7 @@ class PlainPyramid(nn.Module):
         for stage, (tap, fusion, project) in enumerate(zip(taps, self.fusions, self.projections, strict=True)):
             wanted = stage < stream_stages
             projected = project(tap) if wanted or self.project_first else None  # (S·B, N, C) -> (S·B, N, D)
-            latent = fusion(*(projected if self.project_first else tap).chunk(len(self.names)))
+            latent = fusion(*_split(projected if self.project_first else tap, len(self.names)))
             fused_maps.append(to_map(latent if self.project_first else project(latent), grid))
             if wanted:
                 stream_maps.append(to_map(projected, grid))
@@ -141,7 +140,7 @@ class ScaledPyramid(nn.Module):
 
     def forward(self, necks: Tensor, stream_stages: int) -> Stages:
         """Scale and fuse the neck's output, (S·B, D, h, w), first stream first; see `PlainPyramid.forward`."""
-        scaled = [scales(maps) for scales, maps in zip(self.scales, necks.chunk(len(self.names)), strict=True)]
+        scaled = [scales(maps) for scales, maps in zip(self.scales, _split(necks, len(self.names)), strict=True)]
         fused_maps = []
         for fusion, maps in zip(self.fusions, zip(*scaled, strict=True), strict=True):
             size = (maps[0].shape[2], maps[0].shape[3])
@@ -150,7 +149,12 @@ class ScaledPyramid(nn.Module):
         return Stages(fused_maps, streams, fused_maps[-1])
 
 
+def _split(both: Tensor, count: int) -> tuple[Tensor, ...]:
+    """The streams of (S·B, …), S times (B, …); views. Not `chunk`, whose sizes an export cannot tell of any B."""
+    return both.unflatten(0, (count, -1)).unbind(0)
+
+
 def _by_stream(maps: list[Tensor], names: list[str]) -> dict[str, list[Tensor]]:
     """Split maps of all streams (S·B, D, h, w) into lists by stream."""
-    split = [torch.chunk(x, len(names)) for x in maps]
+    split = [_split(x, len(names)) for x in maps]
     return {name: [stage[index] for stage in split] for index, name in enumerate(names)}

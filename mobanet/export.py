@@ -1,0 +1,60 @@
+"""`python -m mobanet.export`: a trained model for others: ONNX, a torch program, weights, or a folder with a card."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from mobanet.entry import run
+
+Format = Literal["onnx", "torch", "safetensors", "folder"]
+
+
+def export(
+    ckpt_path: str,
+    output: str | None = None,
+    format: Format = "onnx",
+    tile: int | None = None,
+    weights: Literal["light", "full"] = "light",
+    backbone: str | None = None,
+    license: str | None = None,
+    push_to_hub: str | None = None,
+) -> None:
+    """Export a checkpoint and compare what was written with it, in every scenario, before it gets its name.
+
+    Args:
+        ckpt_path: checkpoint of the model; of its run folder, if it lies in one, the model card takes the figures.
+        output: file or folder to write; null for the checkpoint's name with another suffix, beside it.
+        format: onnx (any number of tiles of a fixed size, stored values in, logits out), torch (the same as a .pt2
+            program), safetensors (weights and configuration in one file) or folder (weights, configuration, card).
+        tile: height and width of what onnx and torch take, in pixels; null for the run's windows, as patches allow.
+        weights: of a folder; light leaves out those of a frozen backbone that are published, full writes all.
+        backbone: file with the weights of a frozen backbone that the checkpoint leaves out, where they have moved.
+        license: of the trained model, as the hub abbreviates it (apache-2.0, cc-by-4.0, …), for a folder's card.
+        push_to_hub: upload the folder to this repository of the Hugging Face hub, OWNER/NAME, with your token; a new
+            one is private.
+    """
+    from mobanet.exporting.command import ExportRequest, run_export
+    from mobanet.training.messages import quieten
+
+    quieten()
+    request = ExportRequest(
+        Path(ckpt_path),
+        Path(output) if output else None,
+        format,
+        tile,
+        weights == "full",
+        backbone,
+        license,
+        push_to_hub,
+    )
+    for line in run_export(request):
+        print(line, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    run(export, "python -m mobanet.export", arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Trained models for others: ONNX, exported programs, weights, and folders with a model card."""

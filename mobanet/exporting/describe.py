@@ -1,0 +1,70 @@
+"""What has to be known of an exported file to use it; it travels inside."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+import mobanet
+from mobanet.data.scaling import tile_levels
+from mobanet.exporting.deployed import AVAILABLE, OUTPUT, TILE_WISE, DeployedModel, levels_name
+from mobanet.training.module import SegmentationModule
+
+KEY = "mobanet"
+"""Under which the description lies in the metadata, as JSON."""
+
+
+def description(
+    module: SegmentationModule, learnt: Mapping[str, np.ndarray], tile: int | None = None
+) -> dict[str, Any]:
+    """Modalities with their scaling, classes, and the version of this package; numbers, strings, lists and dicts.
+
+    Args:
+        module: of the model.
+        learnt: by modality, (2, C), the numbers that it scales by.
+        tile: height and width of its inputs in pixels, where they are fixed.
+    """
+    data, classes = module.data, module.data.classes
+    modalities = []
+    for modality in data.modalities:
+        scaling = data.scaling[modality.name]
+        offset, scale = tile_levels(scaling, learnt[modality.name], None).tolist()
+        modalities.append(
+            {
+                "name": modality.name,
+                "bands": list(modality.bands),
+                "kind": modality.kind,
+                "unit": modality.unit,
+                "scaling": scaling,
+                "offset": None if scaling in TILE_WISE else offset,
+                "scale": None if scaling == "minmax" else scale,
+            }
+        )
+    return {
+        "version": mobanet.__version__,
+        "architecture": module.settings.architecture,
+        **({"tile": tile} if tile else {}),
+        "modalities": modalities,
+        "classes": [
+            {"name": name, "colour": list(colour), "averaged": name in classes.averaged}
+            for name, colour in zip(classes.names, classes.colours, strict=True)
+        ],
+        "scenarios": [scenario.name for scenario in module.scenarios],
+    }
+
+
+def signature(model: DeployedModel, tile: int) -> list[str]:
+    """Inputs and output of an exported file, for people.
+
+    Args:
+        model: what is exported.
+        tile: height and width in pixels.
+    """
+    bands = model.modalities
+    named = [f"{name} (B, {count}, {tile}, {tile}) float32" for name, count in bands.items()]
+    named.append(f"{AVAILABLE} (B, {len(bands)}) bool")
+    named += [f"{levels_name(name)} (B, 2, {bands[name]}) float32" for name in model.tile_wise]
+    return [
+        f"inputs   {', '.join(named)}",
+        f"output   {OUTPUT} (B, {model.network.num_classes}, {tile}, {tile}) float32",
+    ]

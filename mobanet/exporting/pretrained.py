@@ -1,0 +1,213 @@
+"""Models as folders: `config.json`, `model.safetensors` and a model card, here or on the hub."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mobanet.data.preparation.statistics import describe
+from mobanet.data.scaling import tile_levels
+from mobanet.errors import UserError
+from mobanet.exporting.card import model_card
+from mobanet.exporting.deployed import AVAILABLE, TILE_WISE, DeployedModel, deployed, levels_name
+from mobanet.exporting.describe import KEY
+from mobanet.exporting.files import move_all, scratch_beside
+from mobanet.exporting.hub import fetch, looks_like_repository
+from mobanet.exporting.weights import Saved, check_config, read_weights, restored, saved, write_weights
+from mobanet.training.module import SegmentationModule
+
+CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
+FILES = [CONFIG_FILE, WEIGHTS_FILE, CARD_FILE]
+"""All that a folder consists of."""
+
+
+@dataclass(frozen=True)
+class PretrainedModel:
+    """A model with what it scales its inputs by.
+
+    Attributes:
+        module: in eval mode, on the CPU.
+        learnt: by modality, (2, C), offset and scale of each band; where a scaling takes them from each tile, less so.
+        windows: `size` and `stride` of its evaluation in pixels; None where that is not known.
+    """
+
+    module: SegmentationModule
+    learnt: dict[str, np.ndarray]
+    windows: dict[str, int] | None = None
+
+    @property
+    def deployed(self) -> DeployedModel:
+        """The network with its scaling, as one module of one dict of tensors."""
+        return deployed(self.module, self.learnt)
+
+    def levels(self, modality: str, pixels: np.ndarray, valid: np.ndarray | None = None) -> Tensor:
+        """What a modality is scaled by in one tile, (2, C): to be measured on all of the raster, not on a window.
+
+        Args:
+            modality: its name.
+            pixels: (H, W, C) or (H, W), as stored.
+            valid: (H, W) bool; None: floats count where they are finite, integers everywhere.
+
+        Raises:
+            UserError: when nothing was measured.
+        """
+        planes = pixels[:, :, None] if pixels.ndim == 2 else pixels
+        scaling, learnt = self.module.data.scaling[modality], self.learnt[modality]
+        if scaling not in TILE_WISE:
+            return torch.from_numpy(tile_levels(scaling, learnt, None))
+        if valid is None and np.issubdtype(planes.dtype, np.floating):
+            valid = np.isfinite(planes).all(axis=2)
+        if valid is not None and not valid.any():
+            raise UserError(f"the raster of {modality} has no valid pixel; predict without {modality}.")
+        bands = [describe(np.ascontiguousarray(planes[:, :, band]), valid) for band in range(planes.shape[2])]
+        return torch.from_numpy(tile_levels(scaling, learnt, bands))
+
+    @torch.inference_mode()
+    def predict(
+        self, inputs: Mapping[str, Tensor], available: Tensor | None = None, levels: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Segment a batch.
+
+        Args:
+            inputs: by modality, (B, C, H, W) as stored, any H and W; NaN where a pixel was not measured. Those left out
+                count as missing.
+            available: (B, M) bool in the order of the modalities; None: what `inputs` has.
+            levels: of `MODALITY` that are scaled tile by tile, (2, C) or (B, 2, C), from `levels`.
+
+        Returns:
+            Logits (B, K, H, W), float32.
+
+        Raises:
+            ValueError: when there is no modality, or the levels of one are not there.
+        """
+        model = self.deployed
+        unknown = inputs.keys() - model.modalities.keys()
+        if unknown or not inputs:
+            raise ValueError(f"this model takes the modalities {list(model.modalities)}, got {list(inputs)}")
+        any_of = next(iter(inputs.values()))
+        batch, size = any_of.shape[0], any_of.shape[2:]
+        has = torch.tensor([name in inputs for name in model.modalities], device=any_of.device)
+        feeds: dict[str, Tensor] = {}
+        for name, bands in model.modalities.items():
+            feeds[name] = inputs[name] if name in inputs else any_of.new_zeros(batch, bands, *size)
+        feeds[AVAILABLE] = has.expand(batch, -1) if available is None else available & has
+        for name in model.tile_wise:
+            if name in inputs and name not in (levels or {}):
+                raise ValueError(f"{name} is scaled tile by tile: give `levels` with what `levels()` measures")
+            given = levels[name] if name in inputs else any_of.new_ones(2, model.modalities[name], dtype=torch.float32)
+            feeds[levels_name(name)] = given.to(any_of.device).expand(batch, 2, -1)
+        return model(feeds)
+
+
+def save_pretrained(
+    module: SegmentationModule,
+    scaling: Mapping[str, np.ndarray],
+    folder: str | Path,
+    card: str | None = None,
+    windows: Mapping[str, int] | None = None,
+    whole: bool = False,
+) -> Path:
+    """Write a model as a folder of three files; files of these names that are there are replaced.
+
+    Args:
+        module: of the model.
+        scaling: by modality, (2, C), the numbers that it scales by, as in a checkpoint.
+        folder: to write.
+        card: text of README.md; None for one that says what the module itself knows.
+        windows: `size` and `stride` of the model's evaluation; None where that is not known.
+        whole: write the weights of a frozen backbone, too, where they are published ones.
+
+    Raises:
+        OSError: when the folder cannot be written.
+    """
+    folder = Path(folder)
+    model = saved(module, scaling, windows, whole)
+    text = model_card(module, scaling, windows=windows) if card is None else card
+    with scratch_beside(folder) as scratch:
+        write_files(model, text, scratch)
+        move_all(scratch, folder, CONFIG_FILE)
+    return folder
+
+
+def write_files(model: Saved, card: str, folder: Path) -> None:
+    """Write the three files of a model into a folder that is there.
+
+    Raises:
+        OSError: when the disk is full.
+    """
+    write_weights(model, folder / WEIGHTS_FILE)
+    (folder / CONFIG_FILE).write_text(f"{json.dumps(model.config, indent=2)}\n", encoding="utf-8")
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+
+
+def from_pretrained(
+    source: str | Path, backbone: str | Path | None = None, revision: str | None = None
+) -> PretrainedModel:
+    """A model that was exported with `--format folder` or `safetensors`; on the CPU it predicts bit for bit the same.
+
+    Args:
+        source: the folder, the file, or OWNER/NAME of a repository on the hub.
+        backbone: file with the weights of a frozen backbone that the model leaves out; None: they come from the hub.
+        revision: branch, tag or commit of the repository.
+
+    Raises:
+        UserError: when there is no such model, it is damaged, or the weights of its backbone cannot be had.
+    """
+    path = Path(source)
+    if path.is_file():
+        return read_model(path, backbone)
+    if not path.is_dir():
+        if not looks_like_repository(str(source)):
+            raise UserError(
+                f"{source} does not exist; give a folder that mobanet.export wrote, or OWNER/NAME on the hub."
+            )
+        path = fetch(str(source), FILES, revision)
+    return read_folder(path, str(source), backbone)
+
+
+def read_folder(folder: Path, source: str, backbone: str | Path | None = None) -> PretrainedModel:
+    """The model of a folder.
+
+    Args:
+        folder: with `config.json` and `model.safetensors`.
+        source: what the user calls it, for messages.
+        backbone: as in `from_pretrained`.
+
+    Raises:
+        UserError: as `from_pretrained`.
+    """
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise UserError(f"{source} has no {name}; give a folder that mobanet.export --format folder wrote.")
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{source}: {CONFIG_FILE} is not valid JSON ({error}); export the model again.") from error
+    state, _ = read_weights(folder / WEIGHTS_FILE)
+    return _model(config, state, source, backbone)
+
+
+def read_model(file: Path, backbone: str | Path | None = None) -> PretrainedModel:
+    """The model of a single safetensors file.
+
+    Raises:
+        UserError: as `from_pretrained`.
+    """
+    state, metadata = read_weights(file)
+    try:
+        config: Any = json.loads(metadata.get(KEY, "null"))
+    except ValueError:
+        config = None
+    return _model(config, state, str(file), backbone)
+
+
+def _model(config: Any, state: Mapping[str, Tensor], source: str, backbone: str | Path | None) -> PretrainedModel:
+    check_config(config, source)
+    module = restored(config, state, source, str(backbone) if backbone else None)
+    learnt = {name: np.array(numbers) for name, numbers in config["scaling"].items()}
+    return PretrainedModel(module, learnt, config.get("windows"))

@@ -1,0 +1,43 @@
+"""An `ExportedProgram` (.pt2): torch runs it without this package."""
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mobanet.exporting.deployed import DeployedModel
+from mobanet.exporting.describe import KEY
+from mobanet.exporting.graph import capture, quiet, refused
+from mobanet.exporting.parity import Runner
+
+DESCRIPTION_FILE = f"{KEY}.json"
+"""Name of the description inside the archive."""
+
+
+def write_program(model: DeployedModel, tile: int, description: Mapping[str, Any], path: Path) -> None:
+    """Trace and write a model.
+
+    Args:
+        model: in eval mode, on the CPU.
+        tile: height and width in pixels.
+        description: to go into the file.
+        path: to write.
+
+    Raises:
+        UserError: when the network cannot be traced.
+        OSError: when the disk is full.
+    """
+    program = capture(model, tile)
+    buffer = io.BytesIO()  # torch would turn the system's complaint into a RuntimeError without its number
+    with quiet(), refused("saved by torch.export"):
+        torch.export.save(program, buffer, extra_files={DESCRIPTION_FILE: json.dumps(description)})
+    path.write_bytes(buffer.getbuffer())
+
+
+def run_program(path: Path) -> Runner:
+    """What runs a saved program."""
+    with quiet(), refused("read by torch.export"):
+        return torch.export.load(path).module()

@@ -1,0 +1,148 @@
+"""Small models of every architecture as checkpoints, and stored values for them."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mobanet.data.description import DataDescription
+from mobanet.data.layout import Classes, Modality
+from mobanet.inference.inputs import scaled_inputs
+from mobanet.models.backbones import BackboneSettings
+from mobanet.models.cbc import CBCSettings
+from mobanet.models.cmx import CMXSettings
+from mobanet.models.lora import LoRASettings
+from mobanet.models.mobanet import MoBaNetSettings
+from mobanet.training.module import SegmentationModule
+from tests.models.tiny import NAMES, awaken
+
+RGB = Modality("rgb", ("red", "green", "blue"))
+IR = Modality("ir", ("infrared",), maximum=2047)
+DSM = Modality("dsm", ("height",), kind="elevation", unit="metre")
+RADAR = Modality("radar", ("vv", "vh"), kind="other", unit="dB")
+SCALINGS = {"rgb": "unit", "ir": "unit", "dsm": "robust", "radar": "standard"}
+LEARNT = {
+    "rgb": [[0.0] * 3, [255.0] * 3],
+    "ir": [[0.0], [2047.0]],
+    "dsm": [[0.0], [7.3]],
+    "radar": [[-11.5, -17.25], [4.1, 5.3]],
+}
+CLASSES = Classes(("road", "roof", "rest"), ((90, 90, 90), (255, 0, 0), (0, 0, 0)), ("road", "roof"))
+
+
+def backbone(family, **changes):
+    name, options = NAMES[family]
+    return BackboneSettings(**{"name": name, "pretrained": False, "options": dict(options), **changes})
+
+
+PARTS = {"decoder_channels": 8, "projection_channels": 16}
+CMX = {"encoder": "mit_b0", "missing": "token"}
+CBC = CBCSettings(width=2, token_width=32, heads=4, grid=2, encoder_depths=(1, 1, 1, 1), encoder_width=4)
+EXPORTED = {
+    "sam": (
+        (IR, DSM),
+        {
+            "backbone": backbone("sam"),
+            "network": MoBaNetSettings(**PARTS, placement="block", fusion="se", pyramid="scaled"),
+            "scalings": {"dsm": "minmax"},
+        },
+        80,
+    ),
+    "cmx": (
+        (IR, DSM),
+        {"architecture": "cmx", "cmx": CMXSettings(pretrained=False, decoder_channels=16, **CMX)},
+        50,
+    ),
+    "cbc_slp": ((IR, DSM), {"architecture": "cbc_slp", "cbc": CBC}, 112),
+}
+"""By name: modalities, the rest of a module, and height and width of a tile."""
+
+TRACED = {
+    "dinov2": (
+        (RGB, IR, DSM),
+        {"backbone": backbone("dinov2"), "network": MoBaNetSettings(**PARTS, missing="token")},
+        70,
+    ),
+    "cbc": ((IR, DSM), {"architecture": "cbc", "cbc": CBC}, 112),
+}
+LORA = (
+    (DSM, RADAR),
+    {"backbone": backbone("dinov3"), "lora": LoRASettings(rank=2), "network": MoBaNetSettings(**PARTS)},
+)
+
+
+def describe(modalities, **scalings):
+    scaling = {modality.name: SCALINGS[modality.name] for modality in modalities}
+    return DataDescription("toy", tuple(modalities), scaling | scalings, CLASSES)
+
+
+def make(modalities=(RGB, DSM), scalings=None, **options):
+    """A module in which every part does something."""
+    torch.manual_seed(0)
+    given = {"backbone": backbone("dinov2"), "network": MoBaNetSettings(**PARTS), **options}
+    module = SegmentationModule(describe(modalities, **(scalings or {})), **given)
+    awaken(module.network)
+    return module.eval()
+
+
+def shortened(module):
+    """Of Mix-Transformers one block in the first stage, which thins out its keys, and one in the last."""
+    for encoder in module.network.encoders if module.settings.architecture == "cmx" else ():
+        for stage, kept in zip(encoder.stages, (1, 0, 0, 1), strict=True):
+            stage[1] = stage[1][:kept]
+    return module
+
+
+def keep(module, path, **changes) -> Path:
+    """Write a module's checkpoint, as a run does."""
+    learnt = {modality.name: LEARNT[modality.name] for modality in module.data.modalities}
+    checkpoint = {
+        "state_dict": module.state_dict(),
+        "hyper_parameters": dict(module.hparams),
+        "epoch": 4,
+        "global_step": 60,
+        "RasterDataModule": {"scaling": learnt},
+    }
+    module.on_save_checkpoint(checkpoint)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(checkpoint | changes, path)
+    return path
+
+
+def numbers(module) -> dict[str, np.ndarray]:
+    """What a module's modalities are scaled by."""
+    return {modality.name: np.array(LEARNT[modality.name]) for modality in module.data.modalities}
+
+
+def stored(module, batch, size, seed=1):
+    """Values as rasters hold them, and the levels of tiles, by modality."""
+    rng = torch.Generator().manual_seed(seed)
+    inputs, levels = {}, {}
+    for modality in module.data.modalities:
+        name, bands = modality.name, len(modality.bands)
+        offset, scale = (torch.tensor(numbers) for numbers in LEARNT[name])
+        levels[name] = torch.stack((offset, scale)).expand(batch, 2, bands).clone()
+        if module.data.scaling[name] in ("robust", "minmax"):
+            levels[name][:, 0] = 50 + 100 * torch.rand(batch, 1, generator=rng)
+        noise = torch.rand(batch, bands, size, size, generator=rng)
+        inputs[name] = levels[name][:, 0, :, None, None] + levels[name][:, 1, :, None, None] * noise
+    return inputs, levels
+
+
+@torch.no_grad()
+def predicted(module, inputs, levels, available):
+    """Logits as the evaluation of a run computes them; pixels that are not finite were not measured."""
+    valid = {name: torch.isfinite(x).all(1).to(torch.uint8) for name, x in inputs.items()}
+    filled = {name: torch.where(torch.isfinite(x), x, 77.0) for name, x in inputs.items()}
+    batch = {"inputs": filled, "levels": levels, "valid": valid}
+    return module.network(scaled_inputs(batch, module.network.standardization), available).logits
+
+
+def feeds(module, inputs, levels, available):
+    """The inputs of an exported graph."""
+    wise = [name for name in levels if module.data.scaling[name] in ("robust", "minmax")]
+    return {**inputs, "available": available, **{f"{name}_levels": levels[name] for name in wise}}
+
+
+def as_arrays(tensors) -> dict[str, np.ndarray]:
+    return {name: x.numpy() for name, x in tensors.items()}

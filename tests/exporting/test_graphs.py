@@ -1,0 +1,102 @@
+"""Exported graphs compute what the checkpoint computes, for every architecture, scenario and mix of them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+import mobanet
+from mobanet.exporting.deployed import deployed
+from mobanet.exporting.describe import KEY, description
+from mobanet.exporting.graph import capture
+from mobanet.exporting.onnx_file import write_onnx
+from mobanet.scenarios.scenario import scenario_masks
+from tests.exporting.small import (
+    EXPORTED,
+    TRACED,
+    as_arrays,
+    feeds,
+    make,
+    numbers,
+    predicted,
+    shortened,
+    stored,
+)
+
+
+def each_mix(module, size) -> Iterator[tuple]:
+    """Batches of one in every scenario, and one of all scenarios together with pixels that were not measured."""
+    masks = scenario_masks(module.scenarios)
+    for available in (*masks[:, None], masks.flip(0)):
+        inputs, levels = stored(module, len(available), size)
+        if len(available) > 1:
+            for x in inputs.values():
+                x[0, 0, :20, 10:] = torch.nan
+                x[1, :, 5] = torch.inf
+        yield feeds(module, inputs, levels, available), predicted(module, inputs, levels, available)
+
+
+def check(found, expected):
+    assert found.shape == expected.shape
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_an_onnx_file_agrees_with_the_network_in_every_scenario(name, tmp_path):
+    modalities, options, tile = EXPORTED[name]
+    module, beside = shortened(make(modalities, **options)), name == "cbc_slp"  # of one, the weights are beside it
+    learnt, file = numbers(module), tmp_path / "made/model.onnx"
+    file.parent.mkdir()
+    about = description(module, learnt, tile)
+    write_onnx(deployed(module, learnt), tile, about, file, external=beside or None)
+    file = file.parent.rename(tmp_path / "moved") / file.name
+    assert {path.name for path in file.parent.iterdir()} == {"model.onnx", *(["model.onnx.data"] if beside else [])}
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    outputs = []
+    for given, expected in each_mix(module, tile):
+        check(torch.from_numpy(session.run(None, as_arrays(given))[0]), expected)
+        outputs.append(expected[0])
+    assert (outputs[0] - outputs[1]).abs().max() > 1e-2 * outputs[0].abs().max()  # scenarios are told apart
+    assert [entry.name for entry in session.get_inputs()] == ["ir", "dsm", "available", "dsm_levels"]
+    assert session.get_inputs()[0].shape == ["batch", 1, tile, tile]
+    assert json.loads(session.get_modelmeta().custom_metadata_map[KEY]) == about
+    content = onnx.load(file, load_external_data=False).SerializeToString()
+    assert str(Path(mobanet.__file__).parent).encode() not in content  # no paths of this machine
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_a_traced_graph_agrees_with_the_network_in_every_scenario(name):
+    modalities, options, tile = TRACED[name]
+    module = make(modalities, **options)
+    program = capture(deployed(module, numbers(module)), tile)
+    assert not any("stack_trace" in node.meta for node in program.graph.nodes)
+    for given, expected in each_mix(module, tile):
+        with torch.no_grad():
+            check(program.module()(given), expected)
+
+
+def test_scaling_inside_the_model_is_that_of_the_evaluation_bit_for_bit():
+    module = make(scalings={"rgb": "unit", "dsm": "minmax"})
+    inputs, levels = stored(module, 3, 28)
+    inputs["dsm"][0, :, 3:9] = torch.nan
+    available = torch.tensor([[True, True], [False, True], [True, False]])
+    model = deployed(module, numbers(module))
+    with torch.no_grad():
+        found = model(feeds(module, inputs, levels, available))
+    assert torch.equal(found, predicted(module, inputs, levels, available))
+
+
+@torch.no_grad()
+def test_a_constant_tile_and_one_without_a_measured_pixel_are_zero_and_missing():
+    module = make(scalings={"dsm": "minmax"})
+    model, (inputs, levels) = deployed(module, numbers(module)), stored(module, 2, 28)
+    levels["dsm"][:, 0], levels["dsm"][:, 1] = 41.5, 0.0
+    inputs["dsm"][0], inputs["dsm"][1] = 41.5, torch.nan
+    scaled, available = model.prepare(feeds(module, inputs, levels, torch.ones(2, 2, dtype=torch.bool)))
+    assert not scaled["dsm"].any()
+    assert available.tolist() == [[True, True], [True, False]]
