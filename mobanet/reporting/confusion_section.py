@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from mobanet.data.layout import Classes
-from mobanet.reporting.markup import Markup, element, scenario_words, scrolling, swatch
+from mobanet.reporting.markup import Markup, element, grouped, scenario_words, scrolling, swatch
 from mobanet.reporting.tested import Evaluated
 
 _STRONG = 0.6
@@ -40,7 +40,7 @@ def _matrix(name: str, matrix: Tensor, classes: Classes) -> Markup:
     for k, counts in enumerate(matrix.tolist()):
         total = sum(counts)
         cells = [_cell(classes, k, j, count, total) for j, count in enumerate(counts)]
-        pixels = element("td", _grouped(total), class_="total")
+        pixels = element("td", grouped(total), class_="total")
         rows.append(element("tr", element("th", _class(classes, k), scope="row"), *cells, pixels))
     caption = element("caption", f"{name}: truth in rows, prediction in columns")
     table = element("table", caption, element("thead", head), element("tbody", *rows), class_="heat")
@@ -54,18 +54,13 @@ def _class(classes: Classes, k: int) -> Markup:
 def _cell(classes: Classes, k: int, j: int, count: int, total: int) -> Markup:
     share = count / total if total else 0.0
     shown = "\N{EN DASH}" if not total else "0" if not count else f"{100 * share:.1f}"
-    words = f"{classes.names[k]} called {classes.names[j]}: {_grouped(count)} of {_grouped(total)} pixels, {shown} %"
+    words = f"{classes.names[k]} called {classes.names[j]}: {grouped(count)} of {grouped(total)} pixels, {shown} %"
     kind = "right" if j == k else "wrong"
     return element(
         "td",
         element("span", shown, class_="share"),
-        element("span", _grouped(count), class_="count"),
+        element("span", grouped(count), class_="count"),
         class_=f"{kind} strong" if share > _STRONG else kind,
         style=f"--v:{share:.3f}",
         title=words,
     )
-
-
-def _grouped(count: int) -> str:
-    """Thousands apart by narrow spaces that do not break."""
-    return f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mobanet.reporting.folder import RunFolder
-from mobanet.reporting.markup import Markup, element, joined, pairs, scrolling
+from mobanet.reporting.markup import Markup, element, grouped, joined, pairs, scrolling
 from mobanet.reporting.model import ModelFacts
 
 _SETTINGS = {
@@ -65,8 +65,8 @@ def _parameters(model: ModelFacts) -> Markup:
         element(
             "tr",
             element("th", size.part, scope="row"),
-            element("td", f"{size.trainable:,}", class_="number"),
-            element("td", f"{size.frozen:,}", class_="number"),
+            element("td", grouped(size.trainable), class_="number"),
+            element("td", grouped(size.frozen), class_="number"),
         )
         for size in [*parts, total]
     ]

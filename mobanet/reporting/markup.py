@@ -71,3 +71,8 @@ def pairs(entries: Iterable[tuple[str, Part]]) -> Markup:
     """Words and what they stand for, beside each other."""
     rows = (element("div", element("dt", word), element("dd", meaning)) for word, meaning in entries)
     return element("dl", *rows, class_="pairs")
+
+
+def grouped(count: int) -> str:
+    """A number with its thousands apart by narrow spaces that do not break."""
+    return f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
