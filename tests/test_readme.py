@@ -24,7 +24,7 @@ def execute(command, folder):
 
 def test_the_synthetic_path_runs_as_written(tmp_path):
     assert [line.split()[2] for line in RUN] == [
-        f"mobanet.{name}" for name in ("synthesize", "prepare", "check", "fit", "fit", "test")
+        f"mobanet.{name}" for name in ("synthesize", "prepare", "check", "fit", "fit", "test", "report")
     ]
     outputs = []
     for command in RUN:
@@ -42,7 +42,8 @@ def test_the_synthetic_path_runs_as_written(tmp_path):
     assert len((run / "scenario_scores.jsonl").read_text().splitlines()) == 3
     epochs = [line.split(",")[1] for line in (run / "metrics.csv").read_text().splitlines()[1:]]
     assert set(epochs) == {"0", "1", "2"}  # two epochs, and a third after resuming
-    assert "mean of incomplete" in outputs[-1]
+    assert "mean of incomplete" in outputs[-2]
+    assert "</html>" in (run / "report.html").read_text()
     assert len((run / "test/test_scenarios.csv").read_text().splitlines()) == 1 + 7 + 3
     assert (run / "test/predictions.png").is_file()
     assert (run / "test/test_scenarios.png").is_file()

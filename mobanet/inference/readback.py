@@ -44,10 +44,13 @@ def compare(path: Path, shape: tuple[int, int, int], dtype: str, sums: Sequence[
                 checksum = zlib.crc32(plane, checksum)
             if checksum != expected:
                 raise OSError(f"the rows of {path} from {top} on are not as they were handed in")
-        if any(raster.overviews(band) != list(factors) for band in raster.indexes):
+        # counted, and their sizes compared below: GDAL words a factor as the ratio of the sizes, 127 for 128
+        if any(len(raster.overviews(band)) != len(factors) for band in raster.indexes):
             raise OSError(f"{path} lacks overviews")
     for level, factor in enumerate(factors):
         with rasterio.open(path, overview_level=level) as smaller:
+            if smaller.shape != (-(-height // factor), -(-width // factor)):
+                raise OSError(f"the overview of {path} by {factor} has the shape {smaller.shape}")
             for band in smaller.indexes:
                 for (row, column), window in smaller.block_windows(band):
                     # a block that is not in the file reads as nodata, without a word

@@ -322,6 +322,15 @@ def test_a_file_that_is_not_what_was_handed_in_gets_no_name(tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
+def test_overviews_whose_factor_is_no_ratio_of_sizes_are_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(geotiff, "SMALLEST_OVERVIEW", 10)  # as with 20000 pixels, of which 157 in 128 are 127.4
+    path = written(tmp_path / "odd.tif", KINDS["classes"], content(KINDS["classes"], 81, 90))
+    with rasterio.open(path) as raster:
+        assert raster.overviews(1) == [2, 4, 8, 15]
+    with rasterio.open(path, overview_level=3) as smaller:
+        assert smaller.shape == (6, 6)
+
+
 def test_an_overview_that_lacks_a_block_is_noticed(tmp_path):
     kind = KINDS["classes"]
     pixels = content(kind, 600, 600)
@@ -348,6 +357,7 @@ def test_an_overview_that_lacks_a_block_is_noticed(tmp_path):
 
 SCRIPT = """
 import os, resource, sys
+from pathlib import Path
 import numpy as np
 from mobanet.data.layout import Classes
 from mobanet.data.sources.rasters import Grid
