@@ -17,14 +17,15 @@ demo: install
 	$(BIN)/python -m mobanet.synthesize --layout potsdam --root demo/city --tiles 12 --size 512 --seed 7
 	$(BIN)/python -m mobanet.fit --experiment synthetic_irrgb_dsm --run demo/run --wandb off
 	$(BIN)/python -m mobanet.test --ckpt_path demo/run/checkpoints/best.ckpt
-	@echo "The picture is demo/run/test/predictions.png, the figures are in demo/run/test/test.csv."
+	$(BIN)/python -m mobanet.report demo/run
+	@echo "The picture is demo/run/test/predictions.png, the figures are in demo/run/test/test.csv, and all of it in demo/run/report.html."
 
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 test: lint
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 clean:
 	rm -rf demo runs .pytest_cache .ruff_cache

@@ -95,7 +95,7 @@ def run_all(project, run, before, after_sliders):
     client = NotebookClient(
         notebook,
         kernel_name="python3",
-        timeout=240,
+        timeout=120,
         coalesce_streams=True,
         resources={"metadata": {"path": str(project / "notebooks")}},
     )

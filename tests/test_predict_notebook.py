@@ -53,7 +53,7 @@ def run_all(project, area, environment):
     client = NotebookClient(
         notebook,
         kernel_name="python3",
-        timeout=240,
+        timeout=120,
         coalesce_streams=True,
         resources={"metadata": {"path": str(project / "notebooks")}},
     )

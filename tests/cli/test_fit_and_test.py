@@ -213,9 +213,11 @@ def test_a_test_takes_all_from_the_run_folder_and_writes_what_it_found(command, 
         "test_scenarios.json",
         "test_scenarios.png",
         "confusion",
+        "maps",
         "predictions.png",
     }
     scenarios = ("rgb", "ir", "dsm", "rgb+ir", "rgb+dsm", "ir+dsm", "rgb+ir+dsm")
+    assert {path.name for path in (run / "test/maps").glob("*.tif")} == {"2_13.tif"}
     assert {path.name for path in (run / "test/confusion").iterdir()} == {f"test_{name}.csv" for name in scenarios}
     listed = [row["scenario"] for row in rows(run / "test/test_scenarios.csv")]
     assert listed[:7] == [*scenarios]
