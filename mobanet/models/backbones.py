@@ -6,6 +6,7 @@ and from the data sheet of its weights.
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -172,8 +173,13 @@ class Backbone(nn.Module, ABC):
         Equal weights give equal fingerprints on any device and in any version of this package; it takes about a
         second for 300 million parameters.
         """
-        digest = hashlib.sha256()
-        for name, value in sorted(self.vit.state_dict().items()):
-            digest.update(f"{name}{tuple(value.shape)}".encode())
-            digest.update(value.detach().float().cpu().contiguous().numpy().data)
-        return digest.hexdigest()
+        return weights_digest(self.vit.state_dict())
+
+
+def weights_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and float32 values, in the order of the names; 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name}{tuple(value.shape)}".encode())
+        digest.update(value.detach().float().cpu().contiguous().numpy().data)
+    return digest.hexdigest()

@@ -1,6 +1,5 @@
 """A frozen backbone that checkpoints leave out: which tensors it is, how it is known again, what to say without it."""
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from mobanet.errors import UserError
 from mobanet.models.backbone_weights import WEIGHTS_REMEDY
-from mobanet.models.backbones import BackboneSettings
+from mobanet.models.backbones import BackboneSettings, weights_digest
 
 LEFT_OUT = "left_out_backbone"
 """Where a checkpoint says which backbone it leaves out."""
@@ -59,15 +58,12 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
     Args:
         state: of a module, or the part of it that `backbone_tensors` gives.
     """
-    digest = hashlib.sha256()
-    named = {
-        name.removeprefix(_PREFIX).replace(".base_layer.", "."): value
-        for name, value in backbone_tensors(state).items()
-    }
-    for name, value in sorted(named.items()):
-        digest.update(f"{name}{tuple(value.shape)}".encode())
-        digest.update(value.detach().float().cpu().contiguous().numpy().data)
-    return digest.hexdigest()
+    return weights_digest(
+        {
+            name.removeprefix(_PREFIX).replace(".base_layer.", "."): value
+            for name, value in backbone_tensors(state).items()
+        }
+    )
 
 
 def has_source(backbone: BackboneSettings) -> bool:
