@@ -2,8 +2,9 @@
 
     python experiments/benchmarks/prediction_memory.py --side 30000
 
-The surface model covers half of the scene, all maps are written, the network is as small as it can be: what is measured
-is the reading, adding up and writing, beside torch itself. A second, small scene shows what does not grow.
+The surface model covers half of the scene, the scenario map is written too, and the network is as small as it can be:
+what is measured is the reading, adding up and writing, beside torch itself. A second, small scene shows what does not
+grow.
 """
 
 import argparse
