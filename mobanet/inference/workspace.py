@@ -7,6 +7,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,9 +136,14 @@ class Workspace:
                 path.unlink()
 
     def remove(self) -> None:
-        """All of it."""
-        if self.folder.exists():
-            shutil.rmtree(self.folder, ignore_errors=True)  # other processes may be at it, too
+        """All of it.
+
+        Raises:
+            OSError: when it cannot be removed.
+        """
+        while self.folder.exists():
+            with suppress(FileNotFoundError):  # another process may be at it, too, and has removed that one
+                shutil.rmtree(self.folder)
 
 
 def _write(path: Path, content: bytes) -> None:

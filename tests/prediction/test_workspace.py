@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 
 import numpy as np
 import pytest
@@ -197,3 +198,27 @@ def test_parts_of_different_panels_and_strips_have_different_files(workspace):
     for number, part in enumerate(parts):
         assert np.array_equal(workspace.load(part).classes, maps_of(part, seed=number).classes)
     assert len(list(workspace.folder.glob("*.npz"))) == len(parts) == 9
+
+
+def test_a_folder_that_cannot_be_removed_is_no_clean_start(workspace, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with pytest.raises(PermissionError):
+        workspace.begin({"--window": 64})
+
+
+def test_files_that_another_process_removes_meanwhile_are_passed_over(workspace, monkeypatch):
+    remove, tried = shutil.rmtree, []
+
+    def late(path):
+        tried.append(path)
+        if len(tried) == 1:
+            raise FileNotFoundError(2, "No such file", str(path))
+        remove(path)
+
+    monkeypatch.setattr(shutil, "rmtree", late)
+    workspace.remove()
+    assert len(tried) == 2
+    assert not workspace.folder.exists()
