@@ -1,3 +1,21 @@
 """Multimodal remote-sensing segmentation on vision foundation models, robust to missing sensors."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mobanet.exporting.pretrained import from_pretrained
+    from mobanet.runs import open_run
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "from_pretrained", "open_run"]
+
+_PLACES = {"from_pretrained": "mobanet.exporting.pretrained", "open_run": "mobanet.runs"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what needs torch when it is asked for, so that importing the package takes no time."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_PLACES[name]), name)

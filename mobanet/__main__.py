@@ -12,6 +12,7 @@ _COMMANDS = {
     "predict": "maps of rasters of any size: mobanet predict --ckpt_path F --input rgb=a.tif --output map.tif",
     "report": "a run as one HTML page: mobanet report RUN",
     "export": "a model as ONNX, torch.export, safetensors or a folder to share",
+    "sweep": "a search over settings by a W&B sweep file: mobanet sweep FILE --local",
     "scores": "measure how far each scenario moves a checkpoint's latent",
     "prepare": "turn rasters or archives into the tile store",
     "check": "list tiles, shapes, values and problems, and draw a contact sheet",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from jsonargparse import Namespace
+from jsonargparse import Namespace, set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
@@ -24,19 +24,24 @@ from mobanet.parser_errors import plain_parser_message
 from mobanet.scenarios.callback import ScenarioSampling
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.training.checkpoint import WholeFiles, read_checkpoint
-from mobanet.training.csv_log import MetricsCSV
+from mobanet.training.csv_log import METRICS_FILE, MetricsCSV, read_rows
 from mobanet.training.figures import PredictionFigure
 from mobanet.training.frozen import BACKBONE_OPTION, check_has_need, left_out
 from mobanet.training.interrupt import Interrupts
 from mobanet.training.messages import trainer_error
 from mobanet.training.module import SegmentationModule
 from mobanet.training.monitor import MonitorCheck
+from mobanet.training.panels import PanelSettings, ScenarioPanels
 from mobanet.training.progress import PlainProgress
+from mobanet.training.record import RunRecord, TestRecord
 from mobanet.training.requeue import going_on
 from mobanet.training.results import ResultFiles
 from mobanet.training.summary import RunSummary
+from mobanet.training.tensorboard import EVENTS
 from mobanet.training.test_maps import TestMaps
-from mobanet.training.tracking import Tracking, wandb_logger
+from mobanet.training.tracking import Follower, Tracking, followers
+from mobanet.training.wandb_run import RUN_FILE
+from mobanet.trials.seeds import OPTIONS as SEED_OPTIONS
 
 
 class Parser(LightningArgumentParser):
@@ -70,6 +75,7 @@ class MobanetCLI(LightningCLI):
                 raise UserError(
                     f"{option} is for mobanet.fit; mobanet.{command} takes all from --ckpt_path: leave it out."
                 )
+        set_parsing_settings(docstring_parse_attribute_docstrings=True)  # where settings are explained
         line = resolve(words)
         self.experiment = line.experiment
         self.given_words = list(words)
@@ -100,6 +106,7 @@ class MobanetCLI(LightningCLI):
         """Add our own options, and feed what the data is to the model."""
         parser.add_argument("--ckpt_path", type=str | None, default=None, help=_CKPT_HELP[self.command])
         parser.add_argument("--run", type=str | None, default=None, help="folder for results; null for runs/NAME/TIME")
+        parser.add_argument("--logger", type=Follower, default="wandb", help=_LOGGER_HELP)
         parser.add_argument("--wandb", type=Tracking, default="auto", help="auto: online if logged in, offline if not")
         parser.add_argument("--monitor", type=str, default="val/miou", help="metric by which the best epoch is kept")
         parser.add_argument("--monitor_mode", type=Literal["max", "min"], default="max", help="which way is better")
@@ -107,9 +114,13 @@ class MobanetCLI(LightningCLI):
         parser.add_argument("--experiment", type=str | None, default=None, help="name of an experiment, or a YAML file")
         parser.add_argument("--variant", type=str | None, default=None, help=_VARIANT_HELP)
         parser.add_argument("--init_from", type=str | None, default=None, help=_INIT_HELP)
+        if self.command == "fit":
+            parser.add_argument("--seeds", type=str | None, default=None, help=_SEEDS_HELP)
+            parser.add_argument("--test", type=bool, default=False, help=_TEST_HELP)
         if self.command == "scores":
             parser.add_argument("--output", type=str | None, default=None, help=_OUTPUT_HELP)
         parser.add_class_arguments(ScenarioSettings, "scenarios")
+        parser.add_class_arguments(PanelSettings, "panels")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
         parser.link_arguments("data.description", "model.data", apply_on="instantiate")
@@ -130,6 +141,8 @@ class MobanetCLI(LightningCLI):
             if self.checkpoint is None:
                 raise UserError(_NO_CHECKPOINT.format(self.command))
             self._model_from_checkpoint(self.checkpoint)
+        elif self.config.seeds or self.config.test:  # on the command line they are seen to before
+            raise UserError("seeds and test are no settings of an experiment; give --seeds or --test as options.")
         elif self.checkpoint is not None:
             if any(word.split("=")[0] == "--init_from" for word in self.given_words):
                 raise UserError("--ckpt_path goes on with a run and --init_from begins a new one; give one of them.")
@@ -210,8 +223,14 @@ class MobanetCLI(LightningCLI):
             return callbacks
         callbacks.append(ResultFiles(results))
         if self.command == "test":
-            return [*callbacks, PredictionFigure(results / "predictions.png"), TestMaps(results / "maps")]
-        callbacks.append(MonitorCheck(self.config.monitor))
+            figure, maps = PredictionFigure(results / "predictions.png"), TestMaps(results / "maps")
+            return [*callbacks, figure, maps, TestRecord(self._followers_of_test)]
+        panels: PanelSettings = self.config_init["panels"]
+        callbacks += [
+            RunRecord(self.folder, self.experiment, self.given_words),
+            ScenarioPanels(panels, self.folder / "panels"),
+            MonitorCheck(self.config.monitor),
+        ]
         if config.get("enable_checkpointing") is False:
             return callbacks
         where = str(self.folder / "checkpoints")
@@ -224,11 +243,21 @@ class MobanetCLI(LightningCLI):
         if self.command != "fit":
             return []
         first_step = self.checkpoint.get("global_step", 0) if self.checkpoint else None
-        loggers = [MetricsCSV(self.folder, first_step)]
-        if rank_zero_only.rank == 0:
-            tracked = wandb_logger(self.config.wandb, self.folder, self.experiment)
-            loggers += [tracked] if tracked else []
-        return loggers
+        log = MetricsCSV(self.folder, first_step)
+        return [log, *self._followers(log.rows if self._goes_on() else None)] if rank_zero_only.rank == 0 else [log]
+
+    def _goes_on(self) -> bool:
+        """Whether the run of this folder goes on; from an earlier checkpoint than its last, another one begins."""
+        path = self.config.ckpt_path
+        return bool(path) and Path(path).resolve() == (self.folder / "checkpoints" / "last.ckpt").resolve()
+
+    def _followers(self, past: list[dict[str, Any]] | None) -> list[Any]:
+        return followers(self.config.logger, self.config.wandb, self.folder, self.experiment, past)
+
+    def _followers_of_test(self) -> list[Any]:
+        """Those that its run has already: a test is a part of what is recorded, and begins no record of its own."""
+        begun = {"wandb": RUN_FILE, "tensorboard": EVENTS, "csv": CONFIG_FILE}[self.config.logger]
+        return self._followers(read_rows(self.folder / METRICS_FILE)) if (self.folder / begun).exists() else []
 
     def write_config(self) -> None:
         """Save the resolved configuration in the run folder."""
@@ -236,7 +265,10 @@ class MobanetCLI(LightningCLI):
             self.folder.mkdir(parents=True, exist_ok=True)
             part = self.folder / f"{CONFIG_FILE}.part"
             config = self.config.clone()
-            config.run = config.ckpt_path = config.experiment = None  # of this call, not of the experiment
+            config.run = config.ckpt_path = None  # of this call, not of the experiment
+            for name in SEED_OPTIONS:
+                config.pop(name[2:], None)
+            config.experiment = self.experiment
             config.model.restored = False
             self.parser.save(config, str(part), skip_none=False, overwrite=True, multifile=False)
             os.replace(part, self.folder / CONFIG_FILE)
@@ -271,4 +303,7 @@ _INIT_HELP = "checkpoint whose weights and scaling a new run begins with; everyt
 _CHECKPOINTS_HELP = (
     "light leaves a frozen backbone out of checkpoints, which its file or the hub brings back; full writes all weights"
 )
+_LOGGER_HELP = "what follows the run beside metrics.csv, which is always written; csv: nothing else"
+_SEEDS_HELP = "several seeds, 0,1,2: a run each, one after the other, then a table of means and deviations"
+_TEST_HELP = "test the best checkpoint when the run has ended; a bare --test is enough"
 _OUTPUT_HELP = "JSON file to write; null for scenario_scores.json in the checkpoint's run folder"

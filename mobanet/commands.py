@@ -24,6 +24,7 @@ from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scoring import record_table, score_module
 from mobanet.training.interrupt import Interrupted
 from mobanet.training.messages import collected, quieten, told_once, trainer_error, write_log
+from mobanet.trials.seeds import asks_for_more, fit_seeds
 
 
 def main(command: str, words: Sequence[str] | None = None) -> None:
@@ -35,6 +36,10 @@ def main(command: str, words: Sequence[str] | None = None) -> None:
     """
     words = sys.argv[1:] if words is None else list(words)
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    if command == "fit" and asks_for_more(words):
+        with one_sentence():
+            fit_seeds(words)
+        return
     quieten()
     with one_sentence(), collected() as said:
         with told_once():
@@ -48,6 +53,8 @@ def main(command: str, words: Sequence[str] | None = None) -> None:
             raise
         except BaseException as error:
             _end_children(cli.trainer)
+            if isinstance(error, SystemExit) and cli.trainer.interrupted:  # Lightning's way to end on Ctrl-C
+                raise KeyboardInterrupt from error
             if isinstance(error, torch.OutOfMemoryError):
                 raise UserError(
                     f"the GPU's memory is full ({str(error).split('.')[0]}); lower --data.batch_size and raise "

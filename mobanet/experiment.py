@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from mobanet.errors import UserError
 from mobanet.parser_errors import check_config_files
 
@@ -91,11 +93,21 @@ def resolve(words: Sequence[str]) -> CommandLine:
         checkpoint, _ = take(rest, "--ckpt_path")
         run = run_folder_of(checkpoint) if checkpoint else None
         if run is not None:
-            line = CommandLine(run.parent.name, ["--config", str(run / CONFIG_FILE), *rest])
+            line = CommandLine(_name_of(run), ["--config", str(run / CONFIG_FILE), *rest])
+    # a sweep's agent words null as Python does
+    line = CommandLine(line.experiment, [f"{word[:-4]}null" if word.endswith("=None") else word for word in line.words])
     for variant in variants.split(",") if variants else ():
         line = _with_variant(line, find_experiment(variant.strip(), "--variant"))
     check_config_files(line.words)
     return line
+
+
+def _name_of(run: Path) -> str:
+    """The experiment that a run was begun with."""
+    path = run / CONFIG_FILE
+    check_config_files(["--config", str(path)])
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return str(content.get("experiment") or run.parent.name)
 
 
 def _with_variant(line: CommandLine, path: Path) -> CommandLine:

@@ -1,17 +1,14 @@
 """A finished run opened again, to look at: for notebooks and scripts."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
-
 from mobanet.cli import MobanetCLI
 from mobanet.commands import take_weights
-from mobanet.data.crops import collate
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.errors import UserError
 from mobanet.scenarios.callback import HISTORY_FILE
@@ -20,23 +17,7 @@ from mobanet.scenarios.scenario import Scenario
 from mobanet.training.frozen import BACKBONE_OPTION
 from mobanet.training.messages import quieten
 from mobanet.training.module import SegmentationModule
-
-
-@dataclass(frozen=True)
-class WindowMaps:
-    """One window of a test tile, and what a model makes of it.
-
-    Attributes:
-        tile: its id.
-        inputs: by modality, (H, W, C) as stored.
-        truth: (H, W) class indices.
-        predictions: by scenario, (H, W) class indices.
-    """
-
-    tile: str
-    inputs: dict[str, np.ndarray]
-    truth: np.ndarray
-    predictions: dict[str, np.ndarray]
+from mobanet.training.window_maps import WindowMaps, predict_window
 
 
 @dataclass(frozen=True)
@@ -57,7 +38,6 @@ class Run:
     history: list[ScoreRecord]
     tested: dict[str, Any] | None
 
-    @torch.no_grad()
     def predict(self, window: int, scenarios: Sequence[Scenario] | None = None) -> WindowMaps:
         """Predict one window of the test tiles in each scenario.
 
@@ -65,13 +45,9 @@ class Run:
             window: its number, as in `data.windows("test")`.
             scenarios: all by default.
         """
+        sample = self.data.windows("test")[window]
         scenarios = self.module.scenarios if scenarios is None else scenarios
-        raw = collate([self.data.windows("test")[window]])
-        inputs = {name: x[0].permute(1, 2, 0).numpy().copy() for name, x in raw["inputs"].items()}
-        batch = self.module.on_after_batch_transfer(raw, 0)
-        maps = self.module.predict_scenarios(batch, scenarios)
-        predictions = {s.name: x[0].argmax(0).numpy().astype(np.uint8) for s, x in zip(scenarios, maps, strict=True)}
-        return WindowMaps(batch.tiles[0], inputs, batch.label[0].numpy().astype(np.uint8), predictions)
+        return predict_window(self.module, sample, scenarios, lambda raw: self.module.on_after_batch_transfer(raw, 0))
 
 
 def open_run(
@@ -96,7 +72,9 @@ def open_run(
     quieten()
     words = ["--ckpt_path", str(path), "--trainer.accelerator", "cpu", "--trainer.devices", "1"]
     words += [BACKBONE_OPTION, str(backbone)] if backbone else []
-    cli = MobanetCLI("test", [*words, "--trainer.strategy", "auto"])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*`srun` command is available.*")  # one process is all that is wanted
+        cli = MobanetCLI("test", [*words, "--trainer.strategy", "auto"])
     cli.datamodule.prepare_data()
     cli.datamodule.setup("test")
     cli.model.check_checkpoint(cli.checkpoint)

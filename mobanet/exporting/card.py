@@ -219,7 +219,7 @@ def _use(module: SegmentationModule, name: str) -> str:
     names = [modality.name for modality in module.data.modalities]
     wise = [m for m in names if module.data.scaling[m] in ("robust", "minmax")]
     inputs = ", ".join(f'"{n}": {_variable(n)}' for n in names)
-    lines = ["from mobanet.exporting.pretrained import from_pretrained", "", f'model = from_pretrained("{name}")']
+    lines = ["from mobanet import from_pretrained", "", f'model = from_pretrained("{name}")']
     levels = ""
     if wise:
         given = ", ".join(f'"{n}": model.levels("{n}", {_variable(n)}_raster)' for n in wise)

@@ -13,7 +13,7 @@ import mobanet
 from mobanet.data.description import to_plain
 from mobanet.errors import UserError
 from mobanet.exporting.describe import KEY
-from mobanet.training.frozen import LEFT_OUT, LeftOut, backbone_tensors
+from mobanet.training.frozen import LEFT_OUT, LeftOut, backbone_tensors, check_has_need
 from mobanet.training.module import SegmentationModule
 
 FORMAT = 1
@@ -98,10 +98,7 @@ def restored(
     check_config(config, source)
     settings = dict(config["hyper_parameters"])
     if backbone is not None:
-        if LEFT_OUT not in config:
-            raise UserError(
-                f"{source} holds all its weights, so that {backbone} would not be read; leave the file out."
-            )
+        check_has_need(config, source, backbone)
         settings["backbone"] = {**settings["backbone"], "checkpoint": backbone}
     try:
         module = SegmentationModule(**settings)

@@ -11,6 +11,7 @@ from mobanet.errors import UserError
 from mobanet.experiment import CONFIG_FILE
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.frozen import left_out
+from mobanet.training.provenance import PROVENANCE_FILE
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,13 @@ def _no_configuration(path: Path, reason: str) -> UserError:
 
 
 def _commit(folder: Path) -> str | None:
-    """The commit that Weights & Biases wrote down when the run began, of the latest such record."""
-    for path in sorted(folder.glob("wandb/*run-*/files/wandb-metadata.json"), reverse=True):
-        try:
-            commit = json.loads(path.read_text(encoding="utf-8"))["git"]["commit"]
-        except (OSError, ValueError, KeyError, TypeError):  # another tool's file: without the line there is no commit
-            continue
-        if isinstance(commit, str) and commit:
-            return commit
-    return None
+    """The commit that the run was last started from."""
+    path = folder / PROVENANCE_FILE
+    if not path.is_file():
+        return None
+    try:
+        made = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])
+        commit, changed = made["commit"], made["changed"]
+    except (ValueError, KeyError, TypeError, IndexError) as error:  # UnicodeDecodeError among them
+        raise UserError(f"{path} is damaged; remove it, and the report goes without the commit.") from error
+    return f"{commit}, with changes" if commit and changed else commit

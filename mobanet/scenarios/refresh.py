@@ -31,22 +31,31 @@ class Windows(Protocol):
 
 
 @contextmanager
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluate within; every part goes back to its own mode afterwards."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
+@contextmanager
 def undisturbed(module: nn.Module) -> Iterator[None]:
     """Evaluate within, on every rank with the running statistics of rank zero; all is as before afterwards."""
-    modes = {part: part.training for part in module.modules()}
     buffers = dict(module.named_buffers())
     kept = {name: buffer.clone() for name, buffer in buffers.items()}
-    module.eval()
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         for buffer in buffers.values():  # statistics of ranks drift apart within an epoch
             torch.distributed.broadcast(buffer, 0)
     try:
-        yield
+        with eval_mode(module):
+            yield
     finally:
         for name, buffer in buffers.items():
             buffer.copy_(kept[name])
-        for part, training in modes.items():
-            part.training = training
 
 
 def measure_distortion(

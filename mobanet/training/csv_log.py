@@ -10,6 +10,38 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from mobanet.errors import UserError
+
+METRICS_FILE = "metrics.csv"
+
+
+def read_rows(path: Path, before: int | None = None) -> list[dict[str, Any]]:
+    """The rows of a `metrics.csv`, without what is empty in them; none without a file.
+
+    Args:
+        path: of the file.
+        before: the step from which on rows are left out; None for all.
+
+    Raises:
+        UserError: when the file is damaged.
+    """
+    if not path.is_file():
+        return []
+    rows = []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file, strict=True):
+                given = {key: value for key, value in row.items() if value}
+                numbers: dict[str, Any] = {key: float(value) for key, value in given.items()}
+                numbers |= {key: int(given[key]) for key in ("step", "epoch") if key in given}
+                if before is None or numbers["step"] < before:
+                    rows.append(numbers)
+    except (ValueError, TypeError, KeyError, csv.Error) as error:
+        raise UserError(
+            f"{path} is damaged and cannot be gone on with; mend it, or move it away and go on without it."
+        ) from error
+    return rows
+
 
 class MetricsCSV(Logger):
     """Writes metrics to `folder/metrics.csv`; a resumed run goes on behind the rows of its past.
@@ -20,18 +52,18 @@ class MetricsCSV(Logger):
         folder: of the run.
         first_step: rows of an earlier file from this step on are dropped, since they will be written again; None to
             start an empty file.
+
+    Raises:
+        UserError: when an earlier file to go on with is damaged.
     """
 
     def __init__(self, folder: str | Path, first_step: int | None = None) -> None:
         super().__init__()
-        self.path = Path(folder) / "metrics.csv"
+        self.path = Path(folder) / METRICS_FILE
         self._rows: list[dict[str, Any]] = []
         self._columns: list[str] = ["step", "epoch"]
-        if first_step is not None and self.path.is_file():
-            with self.path.open(newline="") as file:
-                for row in csv.DictReader(file):
-                    if int(row["step"]) < first_step:
-                        self._add({key: value for key, value in row.items() if value != ""})
+        for row in read_rows(self.path, first_step) if first_step is not None else ():
+            self._add(row)
 
     @property
     def name(self) -> str:
@@ -52,6 +84,11 @@ class MetricsCSV(Logger):
     def save_dir(self) -> str:
         """The run folder."""
         return str(self.path.parent)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """What has been logged so far, by `step` and the metrics' names."""
+        return [dict(row) for row in self._rows]
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:

@@ -93,5 +93,6 @@ def quieten() -> None:
     ):
         warnings.filterwarnings("ignore", message)
     noise = ("Tip:", "TPU available", "HPU available", "Loading `train_dataloader` to estimate", "Seed set to")
+    noise += ("Detected KeyboardInterrupt",)  # we say so ourselves
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).addFilter(lambda record: not any(word in record.getMessage() for word in noise))

@@ -33,23 +33,25 @@ def requeue() -> str:
     except OSError as error:
         return f"job {job} could not be requeued: scontrol: {error.strerror}"
     if done.returncode:
-        return f"job {job} could not be requeued: {' '.join(done.stderr.split())}"
+        why = " ".join(done.stderr.split()) or f"scontrol ended with {done.returncode}"
+        return f"job {job} could not be requeued: {why}"
     return f"job {job} is back in the queue"
 
 
 def going_on(words: Sequence[str]) -> list[str]:
     """The command line of a job that SLURM has started again: `--ckpt_path` its run folder's last checkpoint.
 
-    A job keeps its command when it starts again, which would begin the run anew. It takes a folder given with `--run`,
-    since the name of any other one is of the time.
+    A job keeps its command when it starts again, which would begin the run anew, or from the checkpoint that it has
+    long left behind. It takes a folder given with `--run`, since the name of any other one is of the time.
 
     Args:
         words: as given.
     """
     folder, _ = take(words, "--run")
     again = os.environ.get("SLURM_RESTART_COUNT", "0")
-    if folder is None or again in ("", "0") or take(words, "--ckpt_path")[0]:
+    last = Path(folder or "") / "checkpoints" / "last.ckpt"
+    if folder is None or again in ("", "0") or not last.is_file():
         return list(words)
-    last = Path(folder) / "checkpoints" / "last.ckpt"
     _, rest = take(words, "--init_from")
-    return [*rest, "--ckpt_path", str(last)] if last.is_file() else list(words)
+    _, rest = take(rest, "--ckpt_path")
+    return [*rest, "--ckpt_path", str(last)]

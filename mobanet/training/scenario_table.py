@@ -18,6 +18,7 @@ SOFT = (
     "soft J: Jaccard of probabilities, mean over windows, of the background where a window has no target (as in "
     "arXiv 2605.20372; not comparable with IoU)"
 )
+SCENARIO_COLUMNS = ("scenario", "OA", "mean F1", "mIoU", "drop")
 NOT_AVERAGED = "* counts as an error where it is confused, but is not averaged"
 
 
@@ -149,6 +150,14 @@ def scenario_csv(results: ScenarioResults) -> str:
         numbers = (f.overall_accuracy, f.kappa, f.mean_f1, f.mean_iou, row.drop, *f.iou, *[row.soft] * len(soft))
         writer.writerow([row.label, *map(decimal, numbers), "" if row.kept is None else row.kept])
     return out.getvalue()
+
+
+def scenario_rows(results: ScenarioResults) -> list[list[str | float | None]]:
+    """One row a scenario, then the summary, in the order of `SCENARIO_COLUMNS`; 0..1, None where absent."""
+    return [
+        [row.label, *map(none_if_absent, (f.overall_accuracy, f.mean_f1, f.mean_iou, row.drop))]
+        for row, f in ((row, row.figures) for row in _rows(results))
+    ]
 
 
 def scenario_json(results: ScenarioResults, epoch: int) -> dict:

@@ -1,17 +1,22 @@
-"""Weights & Biases: online when logged in or asked for, offline otherwise, never a prompt."""
+"""What follows a run beside metrics.csv: Weights & Biases (online, offline, never a prompt) or TensorBoard."""
 
 import netrc
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlparse
 
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.errors import UserError
 
+Follower = Literal["wandb", "tensorboard", "csv"]
+"""What is logged to; `csv` is metrics.csv, which every run writes."""
+
 Tracking = Literal["auto", "online", "offline", "off"]
-"""`auto`: online when a key is found, offline otherwise."""
+"""Of Weights & Biases; `auto`: online when a key is found, offline otherwise."""
 
 _HOST = "https://api.wandb.ai"
 
@@ -28,36 +33,61 @@ def logged_in() -> bool:
         return False
 
 
-def wandb_logger(tracking: Tracking, folder: Path, experiment: str) -> Logger | None:
-    """The logger, or None when tracking is off.
+def tracking_mode(tracking: Tracking) -> Literal["online", "offline", "off"]:
+    """What `auto` means here and now; WANDB_MODE decides, then whether a key is found.
 
     Args:
-        tracking: as asked for; WANDB_MODE decides where it is `auto`.
-        folder: of the run; holds the offline record.
-        experiment: names the run.
+        tracking: as asked for.
 
     Raises:
         UserError: when `online` is asked for without a key.
     """
     if tracking == "auto":
-        mode = {"disabled": "off", "dryrun": "offline"}.get(
-            os.environ.get("WANDB_MODE", ""), os.environ.get("WANDB_MODE")
-        )
+        mode = os.environ.get("WANDB_MODE", "")
+        mode = {"disabled": "off", "dryrun": "offline"}.get(mode, mode)
         tracking = mode if mode in ("online", "offline", "off") else "online" if logged_in() else "offline"
-    if tracking == "off":
-        return None
     if tracking == "online" and not logged_in():
         raise UserError("--wandb online needs a key; run `wandb login` or set WANDB_API_KEY, or use --wandb offline.")
-    from lightning.pytorch.loggers import WandbLogger
+    return tracking
 
-    os.environ["WANDB_SILENT"] = "true"
-    folder.mkdir(parents=True, exist_ok=True)
-    logger = WandbLogger(
-        name=f"{experiment}/{folder.name}",
-        project=os.environ.get("WANDB_PROJECT", "mobanet"),
-        save_dir=str(folder),
-        offline=tracking == "offline",
-        log_model=False,
-    )
-    getattr(logger, "_wandb_init", {}).pop("anonymous", None)  # Lightning hands it on unset; wandb warns that it is old
-    return logger
+
+def followers(
+    follower: Follower,
+    tracking: Tracking,
+    folder: Path,
+    experiment: str,
+    past: Sequence[Mapping[str, Any]] | None = None,
+) -> list[Logger]:
+    """The loggers of a run beside `metrics.csv`.
+
+    Args:
+        follower: which one; `csv` is none.
+        tracking: of Weights & Biases.
+        folder: of the run; holds the records.
+        experiment: names the run.
+        past: rows that `metrics.csv` has of the folder's run, which goes on; None where a new one begins.
+
+    Raises:
+        UserError: when `online` is asked for without a key, TensorBoard is not installed, or the file that says which
+            tracked run the folder belongs to is damaged.
+    """
+    if follower == "csv":
+        return []
+    if follower == "tensorboard":
+        from mobanet.training.tensorboard import tensorboard_logger
+
+        return [
+            tensorboard_logger(folder, None if past is None else max((row["step"] for row in past), default=-1) + 1)
+        ]
+    mode = tracking_mode(tracking)
+    if mode == "off":
+        return []
+    from mobanet.training.wandb_run import wandb_logger
+
+    logger = wandb_logger(folder, experiment, offline=mode == "offline", past=past)
+    rank_zero_info(f"tracking    Weights & Biases, {mode}, run {logger.version}")
+    return [logger]
+
+
+def _steps(past: Sequence[Mapping[str, Any]]) -> int:
+    return max((row["step"] for row in past), default=-1) + 1

@@ -80,19 +80,29 @@ def share_right(truth: np.ndarray, prediction: np.ndarray) -> float:
     return float((truth == prediction)[counted].mean()) if counted.any() else float("nan")
 
 
-def most_varied(windows: Sequence[Mapping[str, Any]], most: int = 300) -> int:
-    """Number of the window whose truth holds the most classes; of several, that which the largest fills least.
+def varied_windows(windows: Sequence[Mapping[str, Any]], count: int = 1, most: int = 300) -> list[int]:
+    """Numbers of the windows whose truth holds the most classes; of several, those which the largest fills least.
+
+    Each is of another tile, as long as there are tiles.
 
     Args:
         windows: such as `data.windows("test")`; at least one.
+        count: how many are wanted; fewer where there are no more.
         most: to look at, evenly spread over all, as large tiles have tens of thousands.
     """
-
-    def variety(number: int) -> tuple[int, float]:
-        counts = np.bincount(np.asarray(windows[number]["label"]).ravel(), minlength=IGNORE_INDEX + 1)[:IGNORE_INDEX]
-        return np.count_nonzero(counts), -counts.max() / max(counts.sum(), 1)
-
-    return max(range(0, len(windows), -(-len(windows) // most)), key=variety)
+    found: list[tuple[int, float, int, str]] = []
+    for number in range(0, len(windows), -(-len(windows) // most)):
+        window = windows[number]
+        counts = np.bincount(np.asarray(window["label"]).ravel(), minlength=IGNORE_INDEX + 1)[:IGNORE_INDEX]
+        share = counts.max() / max(counts.sum(), 1)
+        found.append((-np.count_nonzero(counts), share, number, str(window.get("tile", ""))))
+    found.sort()
+    first_of_tile: dict[str, int] = {}
+    for _, _, number, tile in found:
+        first_of_tile.setdefault(tile, number)
+    ranked = list(first_of_tile.values())
+    others = [number for _, _, number, tile in found if number != first_of_tile[tile]]
+    return [*ranked, *others][:count]
 
 
 def _draw(axis: "Axes", image: np.ndarray, title: str = "") -> None:

@@ -52,7 +52,7 @@ def matrix(path):
 def pair(small, tmp_path_factory):
     """A folder in which two processes have trained around a frozen backbone for an epoch."""
     folder = tmp_path_factory.mktemp("pair")
-    words = ("--experiment", str(small), *TWO, "--wandb", "off", "--trainer.max_epochs", "1")
+    words = ("--experiment", str(small), *TWO, "--wandb", "offline", "--trainer.max_epochs", "1")
     words += ("--model.backbone.freeze", "true", "--model.network.placement", "block", *LATENT)
     ended = ended_alone(start("mobanet.fit", *words, folder=folder))
     assert ended.code == 0, ended.err
@@ -70,6 +70,9 @@ def test_two_processes_make_one_run(pair):
     names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert {"config.yaml", "log.txt", "metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt"} <= names
     assert leftovers(folder) == []
+    assert len(list(run.glob("wandb/offline-run-*"))) == 1
+    assert len((run / "provenance.jsonl").read_text().splitlines()) == 1
+    assert len(list((run / "panels").iterdir())) == 2
     assert [row["step"] for row in rows(run / "metrics.csv")] == ["0", "1"]
     lines = ended.err.splitlines()
     for start_ in ("train: 4 of the 20", "streams ", "parameters ", "scenarios ", "epoch 1/1", "the run is in"):

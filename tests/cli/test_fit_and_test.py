@@ -54,6 +54,9 @@ def test_a_run_leaves_its_configuration_log_metrics_and_checkpoints(finished):
         "config.yaml",
         "log.txt",
         "metrics.csv",
+        "panels/epoch_0002_1.png",
+        "panels/epoch_0002_2.png",
+        "provenance.jsonl",
         "validation.csv",
         "validation.json",
         "validation_confusion.csv",
@@ -95,7 +98,8 @@ def test_a_printed_configuration_can_be_fed_back(command, small, tmp_path):
     run = tmp_path / "run"
     main("fit", ["--config", str(file), "--run", str(run), "--wandb", "off", "--trainer.max_epochs", "1"])
     kept = yaml.safe_load((run / "config.yaml").read_text())
-    assert kept == {**config, "wandb": "off", "trainer": {**config["trainer"], "max_epochs": 1}}
+    del config["seeds"], config["test"]  # of a call, not of a run
+    assert kept == {**config, "experiment": "custom", "wandb": "off", "trainer": {**config["trainer"], "max_epochs": 1}}
 
 
 def test_the_same_command_twice_into_one_folder_gives_the_same_run(fit, finished, tmp_path):
@@ -365,7 +369,8 @@ def test_every_experiment_runs_for_a_step(path, cities, command, tmp_path):
 
 def test_a_wheel_brings_every_experiment():
     built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert built["include"] == ["/mobanet", "/experiments/*.yaml", "/experiments/variants/*.yaml"]
+    folders = ("", "variants/", "sweeps/")
+    assert built["include"] == ["/mobanet", *(f"/experiments/{folder}*.yaml" for folder in folders)]
     assert built["sources"] == {"experiments": "mobanet/experiments"}
     assert EXPERIMENTS
 

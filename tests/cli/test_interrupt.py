@@ -152,6 +152,8 @@ def test_a_job_that_cannot_be_requeued_says_why(job, monkeypatch):
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
     job.write_text("#!/bin/sh\necho 'slurm_update error: Access denied' >&2\nexit 1\n")
     assert requeue() == "job 40_2 could not be requeued: slurm_update error: Access denied"
+    job.write_text("#!/bin/sh\nkill -s TERM $$\n")
+    assert requeue() == "job 40_2 could not be requeued: scontrol ended with -15"
     job.unlink()
     monkeypatch.setenv("PATH", str(job.parent))
     assert requeue() == "job 40_2 could not be requeued: scontrol: No such file or directory"
@@ -164,7 +166,18 @@ def test_only_a_job_that_starts_again_goes_on_by_itself(finished, monkeypatch):
     assert going_on(words) == words
     monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
     assert going_on([*words, "--init_from", "a.ckpt"]) == [*words, "--ckpt_path", str(last)]
-    assert going_on([*words, "--ckpt_path", "b.ckpt"]) == [*words, "--ckpt_path", "b.ckpt"]
+    # it began there, and is further by now
+    assert going_on([*words, "--ckpt_path", "b.ckpt"]) == [*words, "--ckpt_path", str(last)]
     assert going_on(["--experiment", "x"]) == ["--experiment", "x"]
-    elsewhere = ["--experiment", "x", f"--run={finished.parent}"]
+    elsewhere = ["--experiment", "x", f"--run={finished.parent}", "--ckpt_path", "b.ckpt"]
     assert going_on(elsewhere) == elsewhere
+
+
+def test_ctrl_c_ends_a_test_with_its_own_code_and_without_a_traceback(finished, tmp_path):
+    checkpoint = str(finished / "checkpoints/best.ckpt")
+    words = ("--ckpt_path", checkpoint, sending("on_test_batch_end", 1, "SIGINT"))
+    ended = wait(start("mobanet.test", *words, folder=tmp_path))
+    assert ended.code == 130
+    assert "Traceback" not in ended.err
+    assert ended.err.splitlines()[-1] == "interrupted"
+    assert leftovers(finished) == []

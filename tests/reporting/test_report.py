@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from mobanet import report
+from mobanet.errors import UserError
 from mobanet.reporting import write
 from mobanet.reporting.folder import read_folder
 from tests.cli.conftest import leftovers
@@ -147,7 +148,7 @@ def test_tiles_curves_model_and_configuration_are_there(made, run):
     assert line.replace(",", "").endswith(f"{plain(total[2])} frozen")
     facts = {d.one("dt").text: d.one("dd").text for d in section(page, "model").all("div") if d.all("dt")}
     assert facts["pretrained part"] == "vit_tiny_patch16_224, trained, from random weights"
-    assert "git commit of the run" not in facts
+    assert facts.get("git commit of the run") == read_folder(run).commit  # of a source tree; none when installed
     assert section(page, "configuration").one("pre").text == (run / "config.yaml").read_text().rstrip()
 
 
@@ -247,15 +248,21 @@ def test_tiles_that_are_not_shown_are_counted_with_the_reason(made, more_tiles, 
     assert "1 of 3 test tiles are shown: the page would grow beyond 0 MB; lower --side" in few.all("p")[-1].text
 
 
-def test_the_commit_is_shown_where_the_run_recorded_it(made, copied):
-    for day, commit in (("20250101_100000", "abc123"), ("20250102_100000", "def456")):
-        path = copied / f"wandb/run-{day}-x/files/wandb-metadata.json"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps({"git": {"commit": commit}}))
+def test_the_commit_that_the_run_was_last_started_from_is_shown(made, copied):
+    path = copied / "provenance.jsonl"
+    lines = [{"commit": "abc123", "changed": True}, {"commit": "def456", "changed": False}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     facts = {d.one("dt").text: d.one("dd").text for d in section(made(copied), "model").all("div") if d.all("dt")}
     assert facts["git commit of the run"] == "def456"
+    path.write_text(json.dumps(lines[0]))
+    assert read_folder(copied).commit == "abc123, with changes"
+    path.write_text(json.dumps({"commit": None, "changed": None}))
+    assert read_folder(copied).commit is None
     path.write_text("{}")
-    assert read_folder(copied).commit == "abc123"
+    with pytest.raises(UserError, match=r"provenance\.jsonl is damaged; remove it"):
+        read_folder(copied)
+    path.unlink()
+    assert read_folder(copied).commit is None
 
 
 def test_the_report_goes_into_the_run_folder_however_the_folder_is_given(command, copied, monkeypatch):

@@ -3,7 +3,7 @@ import pytest
 
 from mobanet.data.layout import IGNORE_INDEX, Classes, Modality
 from mobanet.training.figures import RIGHT, WRONG
-from mobanet.training.window_figure import most_varied, share_right, window_figure
+from mobanet.training.window_figure import share_right, varied_windows, window_figure
 
 CLASSES = Classes(("road", "house"), ((255, 255, 255), (0, 0, 255)), averaged=("road", "house"))
 MODALITIES = {
@@ -91,10 +91,19 @@ def windows(*labels):
 
 def test_the_most_varied_window_has_the_most_classes_and_of_several_the_most_even_ones():
     x = IGNORE_INDEX
-    assert most_varied(windows([0, 0, x, x], [0, 1, 2, x], [0, 1, x, x])) == 1
-    assert most_varied(windows([0, 0, 0, 1], [0, 0, 1, 1], [x, x, x, x])) == 1
-    assert most_varied(windows([x, x], [x, 0])) == 1
-    assert most_varied(windows([x, x])) == 0
+    assert varied_windows(windows([0, 0, x, x], [0, 1, 2, x], [0, 1, x, x])) == [1]
+    assert varied_windows(windows([0, 0, 0, 1], [0, 0, 1, 1], [x, x, x, x])) == [1]
+    assert varied_windows(windows([x, x], [x, 0])) == [1]
+    assert varied_windows(windows([x, x])) == [0]
+
+
+def test_several_windows_are_of_different_tiles_as_long_as_there_are_tiles():
+    given = windows([0, 1, 2], [0, 1, 1], [0, 0, 0], [0, 0, 1])
+    for window, tile in zip(given, "aaab", strict=True):
+        window["tile"] = tile
+    assert varied_windows(given, 2) == [0, 3]
+    assert varied_windows(given, 3) == [0, 3, 1]
+    assert varied_windows(given, 9) == [0, 3, 1, 2]
 
 
 def test_of_many_windows_only_some_are_looked_at():
@@ -107,7 +116,7 @@ def test_of_many_windows_only_some_are_looked_at():
     many = Counting(windows(*([0, 0] for _ in range(101))))
     many[40]["label"][1] = 1
     seen.clear()
-    assert most_varied(many, most=10) == 0  # 40 is not among them
+    assert varied_windows(many, most=10) == [0]  # 40 is not among them
     assert seen == list(range(0, 101, 11))
     many[44]["label"][1] = 1
-    assert most_varied(many, most=10) == 44
+    assert varied_windows(many, most=10) == [44]

@@ -1,0 +1,124 @@
+"""The values of a sweep's trials: the points of a grid, or draws that depend on seed and number of the trial alone.
+
+Definitions are those of Weights & Biases (docs.wandb.ai/models/sweeps/sweep-config-keys).
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mobanet.errors import UserError
+from mobanet.trials.parameters import Parameter
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+
+def grid_size(parameters: Sequence[Parameter], where: str) -> int:
+    """Number of points of a grid.
+
+    Raises:
+        UserError: see `grid`.
+    """
+    return math.prod(len(_enumerated(parameter, where)) for parameter in parameters)
+
+
+def grid(parameters: Sequence[Parameter], where: str) -> Iterator[dict[str, Any]]:
+    """Every combination of values by name; those of the last parameter change fastest.
+
+    Args:
+        parameters: constants, values without probabilities, int_uniform, or q_uniform, whose values begin at min and
+            end before max.
+        where: these stand, for messages.
+
+    Raises:
+        UserError: for a parameter that cannot be enumerated.
+    """
+    names = [parameter.name for parameter in parameters]
+    for point in itertools.product(*(_enumerated(parameter, where) for parameter in parameters)):
+        yield dict(zip(names, point, strict=True))
+
+
+def draw(parameters: Sequence[Parameter], seed: int, number: int) -> dict[str, Any]:
+    """The values of one random trial by name, plain Python's.
+
+    Args:
+        parameters: in the order of the file, on which the draws depend.
+        seed: of the sweep, at least 0.
+        number: of the trial; no other trial has to be drawn before.
+    """
+    import numpy as np
+
+    generator = np.random.default_rng((seed, number))
+    return {parameter.name: _drawn(parameter, generator) for parameter in parameters}
+
+
+def _enumerated(parameter: Parameter, where: str) -> Sequence[Any]:
+    kind = parameter.distribution
+    if kind in ("constant", "categorical") and parameter.probabilities is None:
+        return parameter.values
+    if kind == "int_uniform":
+        return range(int(parameter.low), int(parameter.high) + 1)
+    if kind == "q_uniform":
+        count = math.ceil(round((parameter.high - parameter.low) / parameter.q, 9))  # 0.3 / 0.1 is not quite 3
+        values = [_tidy(parameter.low + i * parameter.q) for i in range(count)]
+        if not values:
+            raise UserError(
+                f"{where}: parameters.{parameter.name} has min equal to max and no value in a grid; mend it."
+            )
+        return values
+    what = "values with probabilities" if kind == "categorical" else f"the distribution {kind}"
+    raise UserError(
+        f"{where}: parameters.{parameter.name} has {what}, which a grid cannot enumerate; give values, "
+        "or --method random."
+    )
+
+
+def _drawn(parameter: Parameter, generator: "Generator") -> Any:
+    kind = parameter.distribution
+    if kind in ("constant", "categorical"):
+        u, bounds = generator.random(), list(itertools.accumulate(_shares(parameter)))
+        return next(v for v, bound in zip(parameter.values, bounds, strict=True) if u < bound / bounds[-1])
+    if kind == "int_uniform":
+        return int(generator.integers(int(parameter.low), int(parameter.high), endpoint=True))
+    value = _continuous(parameter, kind.removeprefix("q_"), generator)
+    if not kind.startswith("q_"):
+        return value
+    steps = round(value / parameter.q)
+    return steps * parameter.q if isinstance(parameter.q, int) else _tidy(steps * parameter.q)
+
+
+def _shares(parameter: Parameter) -> Sequence[float]:
+    return parameter.probabilities or [1.0] * len(parameter.values)
+
+
+def _continuous(parameter: Parameter, kind: str, generator: "Generator") -> float:
+    low, high = parameter.low, parameter.high
+    if kind == "uniform":
+        return float(generator.uniform(low, high))
+    if kind == "log_uniform":
+        return math.exp(generator.uniform(low, high))
+    if kind == "inv_log_uniform":  # log(1 / X) is uniform
+        return math.exp(-generator.uniform(low, high))
+    if kind == "log_uniform_values":
+        return _within(math.exp(generator.uniform(math.log(low), math.log(high))), low, high)
+    if kind == "inv_log_uniform_values":
+        return _within(math.exp(-generator.uniform(-math.log(high), -math.log(low))), low, high)
+    if kind == "normal":
+        return float(generator.normal(parameter.mu, parameter.sigma))
+    if kind == "log_normal":
+        return float(generator.lognormal(parameter.mu, parameter.sigma))
+    if kind == "beta":
+        return float(generator.beta(parameter.a, parameter.b))
+    raise ValueError(f"no distribution {kind}")
+
+
+def _within(value: float, low: float, high: float) -> float:
+    """Against the rounding of logarithms."""
+    return float(min(max(value, low), high))
+
+
+def _tidy(value: float) -> float:
+    """Without the digits of rounding: 3 x 0.1 is 0.3; an int stays one."""
+    return value if isinstance(value, int) else float(f"{value:.12g}")

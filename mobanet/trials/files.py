@@ -1,0 +1,70 @@
+"""Files that are there as a whole or not at all, and folders that one process works in at a time."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mobanet.errors import UserError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in one go; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file in one go."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any] | None:
+    """The content of a JSON file; None where there is no file.
+
+    Args:
+        path: of the file.
+        remedy: what to do about a damaged one.
+
+    Raises:
+        UserError: for one that holds something else.
+    """
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); {remedy}.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged (it holds no mapping); {remedy}.")
+    return content
+
+
+@contextmanager
+def held(path: Path, wait: bool = False) -> Iterator[bool]:
+    """Hold a lock, which the system lets go of when the process ends, however it does.
+
+    Args:
+        path: of the lock file, which stays.
+        wait: for whoever holds it, rather than go without.
+
+    Yields:
+        Whether it is held.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()

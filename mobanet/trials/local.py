@@ -1,0 +1,127 @@
+"""A sweep on this machine: its trials one after the other, shared out among the processes that run the same command."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from mobanet.errors import UserError
+from mobanet.trials.arguments import expand, fit_words
+from mobanet.trials.draws import draw, grid, grid_size
+from mobanet.trials.process import Commands
+from mobanet.trials.sweep_file import Sweep
+from mobanet.trials.sweep_folder import RESULTS_FILE, Plan, begin, rows, trial_folder, write_results
+from mobanet.trials.sweep_table import best_first, plain, sweep_table
+from mobanet.trials.trial import Outcome, Trial, fit_command, only_here, read_record, run_trial
+
+
+def planned(sweep: Sweep, method: str | None, seed: int, count: int | None, words: tuple[str, ...]) -> Plan:
+    """How many trials of which kind.
+
+    Args:
+        sweep: as its file says.
+        method: that takes the place of the file's; None for that.
+        seed: of random draws.
+        count: most trials; None for the file's run_cap.
+        words: further ones for `mobanet.fit`.
+
+    Raises:
+        UserError: where the number of trials is open, or the method is one of the server's.
+    """
+    method, most = method or sweep.method, count or sweep.run_cap
+    if method == "bayes":
+        raise UserError(f"{sweep.path}: the method bayes is the server's; give --method random to run it here.")
+    if method == "grid":
+        size = grid_size(sweep.parameters, str(sweep.path))
+        return Plan(method, seed, min(size, most or size), words)
+    if most is None:
+        raise UserError(f"{sweep.path} names no run_cap, and random draws never end; give --trials N.")
+    return Plan(method, seed, most, words)
+
+
+def trials(sweep: Sweep, plan: Plan, folder: Path) -> Iterator[tuple[int, Trial]]:
+    """Every trial with its number, from 1."""
+    for number, values in enumerate(_values(sweep, plan), start=1):
+        words = fit_words(expand(sweep.command, values, sweep.program), str(sweep.path))
+        yield number, Trial(trial_folder(folder, number), (*words, *plan.words), values)
+
+
+def run_sweep(sweep: Sweep, plan: Plan, folder: Path, again: str) -> None:
+    """Run what is not finished, then show what came of all of it.
+
+    Args:
+        sweep: what to run.
+        plan: how much of it.
+        folder: of the sweep.
+        again: the command that goes on with it.
+
+    Raises:
+        UserError: where the first trial fails, so that all would; or the folder holds another sweep.
+        SystemExit: with the exit code of a trial that was interrupted.
+    """
+    begin(folder, sweep, plan)
+    elsewhere = 0
+    with Commands() as commands:
+        for number, trial in trials(sweep, plan, folder):
+            with only_here(trial.folder) as mine:
+                record = read_record(trial.folder)
+                if mine and not (record and record.outcome.status == "finished"):
+                    print(f"\ntrial {number} of {plan.count}: {_described(trial.parameters)}", flush=True)
+                outcome = run_trial(trial, commands, sweep.metric, _variables(sweep)) if mine else None
+            elsewhere += outcome is None
+            if outcome is not None:
+                write_results(folder, sweep)
+                _judge(number, trial, outcome, folder)
+            if commands.stop:
+                print(f"the sweep has stopped in trial {number}; go on with: {again}", file=sys.stderr, flush=True)
+                sys.exit(commands.stop)
+    conclude(sweep, folder, elsewhere)
+
+
+def conclude(sweep: Sweep, folder: Path, elsewhere: int = 0) -> None:
+    """Print the table, the best trial's command, and where the figures are.
+
+    Args:
+        sweep: that was run.
+        folder: of the sweep.
+        elsewhere: number of trials that other processes are running.
+    """
+    found = write_results(folder, sweep)
+    if found:
+        varied = [parameter.name for parameter in sweep.parameters if parameter.distribution != "constant"]
+        print(sweep_table(found, sweep.metric, varied, shutil.get_terminal_size((120, 24)).columns))
+        best = best_first(found, sweep.metric)[0].record
+        if best.outcome.status == "finished":
+            print(f"\nthe best of them again: {fit_command(best.trial.words)}")
+    states = [row.record.outcome.status for row in found]
+    told = [f"{states.count('finished')} finished", f"{states.count('failed')} failed"]
+    told += [f"{elsewhere} run by other processes"] if elsewhere else []
+    print(f"\n{', '.join(told)}; the figures of all trials are in {folder / RESULTS_FILE}", flush=True)
+
+
+def _values(sweep: Sweep, plan: Plan) -> Iterator[dict[str, Any]]:
+    if plan.method == "grid":
+        return islice(grid(sweep.parameters, str(sweep.path)), plan.count)
+    return (draw(sweep.parameters, plan.seed, number) for number in range(1, plan.count + 1))
+
+
+def _judge(number: int, trial: Trial, outcome: Outcome, folder: Path) -> None:
+    """Where no trial has ever finished, a failure is the command's, and the others would fail as well."""
+    if outcome.status != "failed":
+        return
+    if not any(row.record.outcome.status == "finished" for row in rows(folder)):
+        raise UserError(f"{trial.folder} has failed before any other trial has finished: {outcome.error}.")
+    print(f"trial {number} has failed: {outcome.error}", file=sys.stderr, flush=True)
+
+
+def _variables(sweep: Sweep) -> dict[str, str]:
+    """W&B shows the runs of a group together; what is set already wins."""
+    given = {"WANDB_RUN_GROUP": sweep.name, "WANDB_PROJECT": sweep.project, "WANDB_ENTITY": sweep.entity}
+    return {name: value for name, value in given.items() if value and name not in os.environ}
+
+
+def _described(parameters: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {plain(value)}" for name, value in parameters.items())

@@ -1,0 +1,76 @@
+"""The metric that trials are compared by, and what one trial reached."""
+
+import difflib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mobanet.errors import UserError
+from mobanet.reporting.logged import Curve, read_curves
+
+Goal = Literal["maximize", "minimize"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric by the name under which it is logged, and which way is better."""
+
+    name: str
+    goal: Goal
+
+    def better(self, value: float, other: float) -> bool:
+        """Whether a value is better than another."""
+        return value > other if self.goal == "maximize" else value < other
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What a run reached.
+
+    Attributes:
+        best: value.
+        epoch: in which it was first logged, from 1.
+        step: optimiser steps done by then.
+        last: value that was logged last; None where that is not finite.
+    """
+
+    best: float
+    epoch: int
+    step: int
+    last: float | None
+
+
+def reached(path: Path, metric: Metric) -> Reached:
+    """The best and the last value of a metric.
+
+    Args:
+        path: of a run's `metrics.csv`.
+        metric: to look for.
+
+    Raises:
+        UserError: where it was never logged, or never finite.
+    """
+    curves = read_curves(path)
+    if metric.name not in curves:
+        near = difflib.get_close_matches(metric.name, curves, n=3, cutoff=0.4)
+        known = f"did you mean {' or '.join(near)}" if near else f"logged were {', '.join(curves) or 'none'}"
+        raise UserError(f"{path}: the metric {metric.name} was never logged ({known}); name one that is.")
+    found = best(curves[metric.name], metric)
+    if found is None:
+        raise UserError(
+            f"{path}: the metric {metric.name} was never finite; lower the learning rate, or look at log.txt."
+        )
+    return found
+
+
+def best(curve: Curve, metric: Metric) -> Reached | None:
+    """The first of the best values; None where none is finite."""
+    at = None
+    for i, value in enumerate(curve.values):
+        if math.isfinite(value) and (at is None or metric.better(value, curve.values[at])):
+            at = i
+    if at is None:
+        return None
+    last = curve.values[-1] if math.isfinite(curve.values[-1]) else None
+    return Reached(curve.values[at], curve.epochs[at], curve.steps[at], last)

@@ -1,0 +1,171 @@
+"""The figures of the same run with several seeds, read back from the files of each: validation and test."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mobanet.errors import UserError
+from mobanet.experiment import CONFIG_FILE
+from mobanet.reporting.logged import Curve, read_curves
+from mobanet.trials.files import read_json
+from mobanet.trials.metric import Metric, Reached, best
+from mobanet.trials.sweep_file import read_yaml
+
+SUMMARY = {"mean": "mean", "worst": "worst", "incomplete": "mean of incomplete"}
+"""Rows behind the scenarios, and what they are called."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of several seeds.
+
+    Attributes:
+        values: one a seed; NaN where it is absent.
+    """
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds that have it; NaN without any."""
+        present = self._present()
+        return statistics.fmean(present) if present else math.nan
+
+    @property
+    def deviation(self) -> float:
+        """Sample standard deviation over the seeds that have it; NaN for fewer than two."""
+        present = self._present()
+        return statistics.stdev(present) if len(present) > 1 else math.nan
+
+    def _present(self) -> list[float]:
+        return [value for value in self.values if math.isfinite(value)]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What the validation found at each seed's best epoch.
+
+    Attributes:
+        monitor: metric that the best epoch is chosen by.
+        epochs: the best one of each seed, from 1.
+        figures: by name of the metric, `val/miou`.
+    """
+
+    monitor: Metric
+    epochs: tuple[int, ...]
+    figures: Mapping[str, Figure]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What the test found.
+
+    Attributes:
+        protocol: how the figures came about.
+        classes: their names, in order.
+        scenarios: figures by name of the scenario, 0..1: `oa`, `kappa`, `mean_f1`, `miou`, `iou_CLASS`, `f1_CLASS`.
+        summary: likewise of `mean`, `worst` and `incomplete`; empty where one scenario was tested.
+    """
+
+    protocol: Mapping[str, str]
+    classes: tuple[str, ...]
+    scenarios: Mapping[str, Mapping[str, Figure]]
+    summary: Mapping[str, Mapping[str, Figure]]
+
+
+def read_validation(folders: Mapping[int, Path]) -> Validation:
+    """The figures of the epoch that each run's `best.ckpt` is of.
+
+    Args:
+        folders: of the runs, by seed.
+
+    Raises:
+        UserError: where the monitored metric was never logged, or a file is damaged.
+    """
+    found, epochs = [], []
+    for folder in folders.values():
+        metric = _monitor(folder)
+        curves = read_curves(folder / "metrics.csv")
+        at = best(curves[metric.name], metric) if metric.name in curves else None
+        if at is None:
+            raise UserError(
+                f"{folder / 'metrics.csv'} holds no finite {metric.name}, by which the best epoch is chosen; "
+                "give another --monitor."
+            )
+        epochs.append(at.epoch)
+        found.append({name: _at(curve, at) for name, curve in curves.items() if name.startswith("val/")})
+    return Validation(metric, tuple(epochs), _gathered(found))
+
+
+def read_test(folders: Mapping[int, Path]) -> Tested:
+    """The figures of each run's test.
+
+    Args:
+        folders: of the runs, by seed.
+
+    Raises:
+        UserError: where one has not been tested, or a file is damaged.
+    """
+    contents = [_tested(folder) for folder in folders.values()]
+    try:
+        scenarios = list(dict.fromkeys(name for content in contents for name in content["scenarios"]))
+        summaries = [content.get("summary", {}) for content in contents]
+        rows = [row for row in SUMMARY if any(summary.get(row) for summary in summaries)]
+        return Tested(
+            protocol=contents[0]["protocol"],
+            classes=tuple(next(iter(contents[0]["scenarios"].values()))["classes"]),
+            scenarios={s: _gathered([_flat(each["scenarios"].get(s)) for each in contents]) for s in scenarios},
+            summary={row: _gathered([_flat(summary.get(row)) for summary in summaries]) for row in rows},
+        )
+    except (KeyError, TypeError, AttributeError, ValueError, StopIteration) as error:
+        where = ", ".join(str(results_of(folder)) for folder in folders.values())
+        raise UserError(f"{where}: no results of mobanet.test ({error!r}); run it again.") from error
+
+
+def results_of(folder: Path) -> Path | None:
+    """The file with a run's test, of several scenarios or of one; None without a test."""
+    several, one = folder / "test" / "test_scenarios.json", folder / "test" / "test.json"
+    return several if several.is_file() else one if one.is_file() else None
+
+
+def _monitor(folder: Path) -> Metric:
+    config = read_yaml(folder / CONFIG_FILE)
+    goal = "minimize" if config.get("monitor_mode") == "min" else "maximize"
+    return Metric(str(config.get("monitor")), goal)
+
+
+def _at(curve: Curve, at: Reached) -> float:
+    """The value logged with the best one, or last in its epoch where the best one is none of the validation's."""
+    points = list(zip(curve.steps, curve.epochs, curve.values, strict=True))
+    same = [value for step, _, value in points if step == at.step]
+    epoch = [value for _, epoch, value in points if epoch == at.epoch]
+    return (same or epoch or [math.nan])[-1]
+
+
+def _tested(folder: Path) -> Mapping[str, Any]:
+    path = results_of(folder)
+    content = read_json(path, "run mobanet.test again") if path else None
+    if content is None:
+        raise UserError(f"{folder} has not been tested; run mobanet.test on its best checkpoint.")
+    return content if "scenarios" in content else {**content, "scenarios": {content.get("scenario"): content}}
+
+
+def _flat(content: Mapping[str, Any] | None) -> dict[str, float]:
+    """A scenario's figures by name; absent ones are NaN."""
+    if content is None:
+        return {}
+    figures = {name: content[name] for name in ("oa", "kappa", "mean_f1", "miou", "drop") if name in content}
+    if "soft_per_image" in content:
+        figures["soft_jaccard"] = content["soft_per_image"]["jaccard"]
+    for kind in ("iou", "f1"):
+        figures |= {f"{kind}_{name.replace(' ', '_')}": each[kind] for name, each in content["classes"].items()}
+    return {name: math.nan if value is None else float(value) for name, value in figures.items()}
+
+
+def _gathered(found: Sequence[Mapping[str, float]]) -> dict[str, Figure]:
+    """One figure a name, in the order in which they come first."""
+    names = dict.fromkeys(name for each in found for name in each)
+    return {name: Figure(tuple(each.get(name, math.nan) for each in found)) for name in names}

@@ -1,0 +1,74 @@
+"""Figures of several seeds for people: each seed's of the validation, means and deviations of the test."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from mobanet.training.text_tables import as_text, stacked
+from mobanet.trials.columns import fitted
+from mobanet.trials.seed_figures import SUMMARY, Figure, Tested, Validation
+
+
+def validation_text(seeds: Sequence[int], validation: Validation, width: int = 120) -> str:
+    """One row a metric; each seed's value at its best epoch, their mean and deviation.
+
+    Args:
+        seeds: in the order of the figures.
+        validation: as read.
+        width: characters of a line.
+    """
+    names, figures = list(validation.figures), list(validation.figures.values())
+    each = [
+        (f"seed {seed}\nepoch {epoch}", [_decimal(figure.values[i]) for figure in figures])
+        for i, (seed, epoch) in enumerate(zip(seeds, validation.epochs, strict=True))
+    ]
+    over = [
+        ("mean", [_decimal(figure.mean) for figure in figures]),
+        ("deviation", [_decimal(figure.deviation) for figure in figures]),
+    ]
+    monitor = validation.monitor
+    notes = [
+        f"of each seed the epoch with the {'highest' if monitor.goal == 'maximize' else 'lowest'} {monitor.name}, "
+        "which its best.ckpt is of; shares from 0 to 1",
+        _DEVIATION,
+    ]
+    return as_text(fitted("validation", names, len(names), [], [*each, *over], width), notes)
+
+
+def scenarios_text(seeds: Sequence[int], test: Tested, width: int = 120) -> str:
+    """One row a scenario, then the summary's; mean and deviation over the seeds in per cent.
+
+    Args:
+        seeds: that the figures are of.
+        test: as read.
+        width: characters of a line; classes that do not fit go into further tables below.
+    """
+    rows = {**test.scenarios, **{SUMMARY[name]: figures for name, figures in test.summary.items()}}
+    first = [(head, _column(rows, key)) for head, key in (("OA", "oa"), ("mean\nF1", "mean_f1"), ("mIoU", "miou"))]
+    if any("soft_jaccard" in figures for figures in rows.values()):
+        first.append(("soft J", _column(rows, "soft_jaccard")))
+    ious = [(stacked(name), _column(rows, f"iou_{name.replace(' ', '_')}")) for name in test.classes]
+    tables = fitted("test", list(rows), len(test.scenarios), first, ious, width)
+    notes = [f"per cent, mean ± deviation over the seeds {', '.join(map(str, seeds))}; under a class's name its IoU"]
+    notes += [_DEVIATION]
+    if test.summary:
+        notes += ["worst: of each seed the scenario with the lowest mIoU; incomplete: every one that lacks a modality"]
+    return as_text(tables, [*notes, *(f"{name}: {text}" for name, text in test.protocol.items())])
+
+
+def _column(rows: Mapping[str, Mapping[str, Figure]], key: str) -> list[str]:
+    return [_shown(figures[key]) if key in figures else "absent" for figures in rows.values()]
+
+
+def _shown(figure: Figure) -> str:
+    """Mean and deviation in per cent."""
+    if math.isnan(figure.mean):
+        return "absent"
+    mean = f"{100 * figure.mean:.2f}"
+    return mean if math.isnan(figure.deviation) else f"{mean} ± {100 * figure.deviation:.2f}"
+
+
+def _decimal(value: float) -> str:
+    return "absent" if math.isnan(value) else f"{value:.4f}"
+
+
+_DEVIATION = "deviation: the sample standard deviation; absent figures are left out of means and deviations"

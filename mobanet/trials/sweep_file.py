@@ -1,0 +1,176 @@
+"""Sweep files of Weights & Biases: read, and refused by one sentence where something is wrong."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from mobanet.errors import UserError
+from mobanet.experiment import experiment_folder
+from mobanet.trials.arguments import check_macros, expand, fit_words
+from mobanet.trials.metric import Goal, Metric
+from mobanet.trials.parameters import Parameter, read_parameter
+
+_KEYS = (
+    "program",
+    "command",
+    "method",
+    "metric",
+    "parameters",
+    "name",
+    "description",
+    "project",
+    "entity",
+    "run_cap",
+    "early_terminate",
+)
+_METHODS = ("grid", "random", "bayes")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep file says.
+
+    Attributes:
+        path: of the file.
+        name: as it says, or the file's own.
+        method: grid, random or bayes.
+        metric: that trials are compared by.
+        parameters: in the order of the file.
+        command: words of which some stand for others; runs `mobanet.fit`.
+        program: what `${program}` stands for.
+        run_cap: most trials; None for any number.
+        description: for people.
+        project: of W&B; None for the usual one.
+        entity: of W&B; None for one's own.
+        early_terminate: whether the file asks for trials to be ended early.
+    """
+
+    path: Path
+    name: str
+    method: str
+    metric: Metric
+    parameters: tuple[Parameter, ...]
+    command: tuple[str, ...]
+    program: str | None = None
+    run_cap: int | None = None
+    description: str | None = None
+    project: str | None = None
+    entity: str | None = None
+    early_terminate: bool = False
+
+
+def sweep_names() -> list[str]:
+    """Names of the sweeps that come with the package."""
+    return sorted(path.stem for path in (experiment_folder() / "sweeps").glob("*.yaml"))
+
+
+def find_sweep(name: str) -> Path:
+    """The YAML file of a sweep.
+
+    Args:
+        name: of a shipped one, or a path to a YAML file.
+
+    Raises:
+        UserError: listing the known ones and the nearest of them.
+    """
+    path, names = Path(name), sweep_names()
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise UserError(f"FILE {name} does not exist; give an existing YAML file or one of {', '.join(names)}.")
+        return path
+    if name in names:
+        return experiment_folder() / "sweeps" / f"{name}.yaml"
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise UserError(f"FILE {name} is unknown{hint}: choose from {', '.join(names)}, or give the path of a YAML file.")
+
+
+def read_sweep(path: Path) -> Sweep:
+    """Read a sweep file.
+
+    Raises:
+        UserError: naming the file, the key, and what is wrong with it.
+    """
+    content, where = read_yaml(path), str(path)
+    for key in content:
+        if key not in _KEYS:
+            near = difflib.get_close_matches(str(key), _KEYS, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise UserError(f"{where}: {key} is not a key of a sweep{hint}: give {', '.join(_KEYS)}.")
+    method, cap, given = content.get("method"), content.get("run_cap"), content.get("parameters")
+    if method not in _METHODS:
+        raise UserError(f"{where}: the method is {method}; choose one of {', '.join(_METHODS)}.")
+    if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int) or cap < 1):
+        raise UserError(f"{where}: run_cap is {cap}; give a number of at least 1.")
+    if not isinstance(given, dict) or not given:
+        raise UserError(f"{where} has no parameters; give some, such as model.lr: {{values: [1.0e-4, 2.0e-4]}}.")
+    for key in ("name", "description", "project", "entity", "program"):
+        if content.get(key) is not None and not isinstance(content[key], str):
+            raise UserError(f"{where}: {key} is {content[key]}; give text.")
+    sweep = Sweep(
+        path=path,
+        name=content.get("name") or path.stem,
+        method=method,
+        metric=_metric(content.get("metric"), where),
+        parameters=tuple(read_parameter(name, each, where) for name, each in given.items()),
+        command=_command(content.get("command"), where),
+        program=content.get("program"),
+        run_cap=cap,
+        description=content.get("description"),
+        project=content.get("project"),
+        entity=content.get("entity"),
+        early_terminate=content.get("early_terminate") is not None,
+    )
+    fit_words(expand(sweep.command, {}, sweep.program), where)
+    return sweep
+
+
+def read_yaml(path: Path) -> dict[Any, Any]:
+    """The content of a YAML file.
+
+    Raises:
+        UserError: for one that cannot be read, or is no mapping.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); give another file.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no text file; give a YAML file.") from error
+    except yaml.YAMLError as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path} is not valid YAML{line}: {problem or 'it cannot be parsed'}; mend it.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no sweep; give method, metric, parameters and command.")
+    return content
+
+
+def _metric(content: Any, where: str) -> Metric:
+    if content is None:
+        raise UserError(f"{where} names no metric; give one such as metric: {{name: val/miou, goal: maximize}}.")
+    if not isinstance(content, dict) or not isinstance(content.get("name"), str):
+        raise UserError(f"{where}: the metric is {content}; give {{name: val/miou, goal: maximize}}.")
+    if extra := [str(key) for key in content if key not in ("name", "goal")]:
+        raise UserError(f"{where}: metric.{extra[0]} is not applied here; give name and goal alone.")
+    goal = content.get("goal", "minimize")  # W&B's default
+    if goal not in get_args(Goal):
+        raise UserError(f"{where}: metric.goal is {goal}; choose one of {', '.join(get_args(Goal))}.")
+    return Metric(content["name"], goal)
+
+
+def _command(content: Any, where: str) -> tuple[str, ...]:
+    if not content:
+        raise UserError(
+            f'{where} has no command; give ["${{env}}", "${{interpreter}}", "-m", "mobanet.fit", "--experiment", '
+            '"NAME", "${args}"].'
+        )
+    if not isinstance(content, list) or any(isinstance(word, list | dict) or word is None for word in content):
+        raise UserError(f"{where}: the command is {content}; give a list of words.")
+    check_macros(content, where)
+    if not any(word in ("${args}", "${args_no_boolean_flags}") for word in content):
+        raise UserError(f'{where}: the command holds no "${{args}}", so that all trials would be alike; add it.')
+    return tuple(map(str, content))

@@ -1,0 +1,170 @@
+"""One trial: a run of `mobanet.fit` in a folder that remembers what was run and how it ended."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mobanet.errors import UserError
+from mobanet.experiment import take
+from mobanet.trials.files import held, read_json, write_json
+from mobanet.trials.metric import Metric, reached
+from mobanet.trials.process import Commands
+
+TRIAL_FILE = "trial.json"
+LOCK_FILE = "trial.lock"
+
+Status = Literal["running", "finished", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is to be run.
+
+    Attributes:
+        folder: of the run.
+        words: for `mobanet.fit`, without `--run` and `--ckpt_path`.
+        parameters: value by name, which are among the words.
+    """
+
+    folder: Path
+    words: tuple[str, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How far a trial is.
+
+    Attributes:
+        status: running, or how it ended.
+        best: best value of the metric over the epochs; None without one.
+        epoch: of the best value, from 1.
+        last: value that was logged last.
+        seconds: that it has run, all attempts together.
+        error: of a failed one, a sentence without its full stop.
+        code: exit code of `mobanet.fit`; 2 where it was done but has not logged the metric.
+    """
+
+    status: Status
+    best: float | None = None
+    epoch: int | None = None
+    last: float | None = None
+    seconds: float = 0.0
+    error: str | None = None
+    code: int = 0
+
+
+@dataclass(frozen=True)
+class Record:
+    """A trial as its folder remembers it."""
+
+    trial: Trial
+    outcome: Outcome
+
+
+def only_here(folder: Path) -> AbstractContextManager[bool]:
+    """Hold a trial's folder against other processes; yields False where another holds it."""
+    return held(folder / LOCK_FILE)
+
+
+def read_record(folder: Path) -> Record | None:
+    """What a trial's folder remembers; None where nothing has been run there.
+
+    Raises:
+        UserError: for a damaged file.
+    """
+    path = folder / TRIAL_FILE
+    content = read_json(path, "remove it to run the trial again")
+    if content is None:
+        return None
+    try:
+        words, parameters = tuple(content.pop("words")), content.pop("parameters")
+        return Record(Trial(folder, words, parameters), Outcome(**content))
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); remove it to run the trial again.") from error
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """What a run in this folder would go on from; None where it would begin."""
+    path = folder / "checkpoints" / "last.ckpt"
+    return path if path.is_file() else None
+
+
+def run_trial(
+    trial: Trial,
+    commands: Commands,
+    metric: Metric | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> Outcome:
+    """Run a trial, or go on with it; a finished one is left alone. To be called with its folder held.
+
+    Args:
+        trial: what to run.
+        commands: runs it.
+        metric: that it has to log; None for none.
+        variables: further ones for its environment.
+
+    Raises:
+        UserError: where the folder has trained with other words.
+    """
+    record, last = read_record(trial.folder), last_checkpoint(trial.folder)
+    if record is not None:
+        check_same_words(trial, record)
+        if record.outcome.status == "finished":
+            return record.outcome
+    spent = record.outcome.seconds if record and record.trial.words == trial.words else 0.0
+    _write(trial, Outcome("running", seconds=spent))
+    words = [*trial.words, "--run", str(trial.folder)]
+    if last is not None:
+        words = [*take(words, "--init_from")[1], "--ckpt_path", str(last)]
+    ended = commands.run("mobanet.fit", words, variables)
+    spent = round(spent + ended.seconds, 1)
+    if ended.interrupted:
+        outcome = Outcome("interrupted", seconds=spent, code=ended.code)
+    elif ended.code:
+        outcome = Outcome("failed", seconds=spent, error=ended.told, code=ended.code)
+    else:
+        outcome = _finished(trial, metric, spent)
+    _write(trial, outcome)
+    return outcome
+
+
+def check_same_words(trial: Trial, record: Record) -> None:
+    """Look whether a trial is what its folder has trained; where nothing has been trained, it may be anything.
+
+    Raises:
+        UserError: naming the first word that differs.
+    """
+    now, before = trial.words, record.trial.words
+    if now == before or (record.outcome.status != "finished" and last_checkpoint(trial.folder) is None):
+        return
+    added = [word for word in now if word not in before]
+    dropped = [word for word in before if word not in now]
+    what = [f"{shlex.join(words)} {how}" for words, how in ((added, "is new"), (dropped, "is gone")) if words]
+    raise UserError(
+        f"{trial.folder} has run with other words ({'; '.join(what) or 'their order differs'}); give another --run, or "
+        "the words of then."
+    )
+
+
+def fit_command(words: Sequence[str]) -> str:
+    """A command line to copy."""
+    return shlex.join(["python", "-m", "mobanet.fit", *words])
+
+
+def _finished(trial: Trial, metric: Metric | None, seconds: float) -> Outcome:
+    if metric is None:
+        return Outcome("finished", seconds=seconds)
+    try:
+        found = reached(trial.folder / "metrics.csv", metric)
+    except UserError as error:
+        return Outcome("failed", seconds=seconds, error=str(error).rstrip("."), code=2)
+    return Outcome("finished", found.best, found.epoch, found.last, seconds)
+
+
+def _write(trial: Trial, outcome: Outcome) -> None:
+    content = {"words": list(trial.words), "parameters": dict(trial.parameters), **asdict(outcome)}
+    write_json(trial.folder / TRIAL_FILE, content)
