@@ -42,6 +42,7 @@ from mobanet.training.test_maps import TestMaps
 from mobanet.training.tracking import Follower, Tracking, followers
 from mobanet.training.wandb_run import RUN_FILE
 from mobanet.trials.seeds import OPTIONS as SEED_OPTIONS
+from mobanet.trials.seeds import explicit_test
 
 
 class Parser(LightningArgumentParser):
@@ -62,7 +63,8 @@ class MobanetCLI(LightningCLI):
 
     def __init__(self, command: str, words: Sequence[str]) -> None:
         self.command = command
-        words = going_on(words) if command == "fit" else words
+        if command == "fit":
+            words = explicit_test(going_on(words))
         self.checkpoint: dict[str, Any] | None = None
         self.initial: dict[str, Any] | None = None
         path, _ = take(words, "--ckpt_path")

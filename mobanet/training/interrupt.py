@@ -223,8 +223,10 @@ class Interrupts(Callback):
             sentence = f"{name} has stopped the run after step {step}; no checkpoint was asked for"
         else:
             sentence = f"{name} has stopped the run before its first step"
-        if path is not None and self._agreed == requeue_signal(trainer) and trainer.is_global_zero:
-            sentence += f" ({requeue()})"
+        if path is not None and self._agreed == requeue_signal(trainer):
+            if trainer.is_global_zero:
+                sentence += f" ({requeue()})"
+            trainer.strategy.barrier()  # where the first process that ends has SLURM end the others
         # a process that failed would have Lightning kill the one that started it and is not done yet
         environment = trainer._accelerator_connector.cluster_environment
         child = isinstance(environment, LightningEnvironment) and trainer.local_rank > 0

@@ -51,7 +51,8 @@ def told_once() -> Iterator[None]:
 
     The launcher ends the others when the first has told it. Where that does not come, the mistake is a process's own.
     """
-    rank = int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or 0)
+    found = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    rank = int(next(filter(None, found), 0))
     waits = rank != 0 and RUN_VARIABLE not in os.environ  # Lightning's own start later, and inherit the variable
     try:
         yield
@@ -90,9 +91,14 @@ def quieten() -> None:
         ".*dataloader is not resumable.*",  # ours is: it goes on from the trainer's own count
         ".*Grad strides do not match bucket view strides.*",  # of 1 x 1 kernels, whose strides mean the same
         ".*callbacks used to create the checkpoint need to be provided.*",
+        ".*method of metric .* was called before the ``update`` method.*",  # by a process that no tile fell to
     ):
         warnings.filterwarnings("ignore", message)
     noise = ("Tip:", "TPU available", "HPU available", "Loading `train_dataloader` to estimate", "Seed set to")
-    noise += ("Detected KeyboardInterrupt",)  # we say so ourselves
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+    noise += ("Detected KeyboardInterrupt", "SLURM auto-requeueing")  # we say so ourselves
+    for name in (
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning.pytorch.trainer.connectors.signal_connector",
+        "lightning.fabric.utilities.seed",
+    ):
         logging.getLogger(name).addFilter(lambda record: not any(word in record.getMessage() for word in noise))

@@ -47,6 +47,14 @@ def asks_for_more(words: Sequence[str]) -> bool:
     return bool(given & set(OPTIONS)) and not given & {"-h", "--help", "--print_config"}
 
 
+def explicit_test(words: Sequence[str]) -> list[str]:
+    """Let a bare `--test` mean `--test=true`, for the parser."""
+    behind = [*words, "--"][1:]
+    return [
+        f"{w}=true" if w == "--test" and after.startswith("--") else w for w, after in zip(words, behind, strict=True)
+    ]
+
+
 def fit_seeds(words: Sequence[str]) -> None:
     """Fit, each seed as a process of its own, test what came of it, and show means and deviations.
 
