@@ -37,9 +37,9 @@ def main() -> None:
         sys.exit(2)
     # the processes of a distributed run are started with the same words
     if words[0] in ("fit", "test", "scores"):
-        from mobanet.commands import main as run
+        from mobanet.start import start
 
-        run(words[0], words[1:])
+        start(words[0], words[1:])
     else:
         importlib.import_module(f"mobanet.{words[0]}").main(words[1:])
 

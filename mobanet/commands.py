@@ -1,5 +1,6 @@
 """What the commands fit, test and scores do once their command line is read, and how they end when they fail."""
 
+import gc
 import os
 import re
 import signal
@@ -24,7 +25,6 @@ from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scoring import record_table, score_module
 from mobanet.training.interrupt import Interrupted
 from mobanet.training.messages import collected, quieten, told_once, trainer_error, write_log
-from mobanet.trials.seeds import asks_for_more, fit_seeds
 
 
 def main(command: str, words: Sequence[str] | None = None) -> None:
@@ -36,14 +36,11 @@ def main(command: str, words: Sequence[str] | None = None) -> None:
     """
     words = sys.argv[1:] if words is None else list(words)
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    if command == "fit" and asks_for_more(words):
-        with one_sentence():
-            fit_seeds(words)
-        return
     quieten()
     with one_sentence(), collected() as said:
         with told_once():
             cli = MobanetCLI(command, words)
+            gc.enable()  # off since `mobanet.start`
             _prepare(cli)
         try:
             {"fit": _fit, "test": _test, "scores": _scores}[command](cli, said)

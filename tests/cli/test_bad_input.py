@@ -145,6 +145,13 @@ def test_wrong_experiment_files(case, fit, tmp_path):
     assert_nothing_written(tmp_path)
 
 
+@pytest.mark.parametrize("setting", [{"seeds": "0,1"}, {"test": True}])
+def test_what_makes_several_runs_is_no_setting_of_one(setting, fit, small, tmp_path):
+    file = tmp_path / "several.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(small.read_text()), **setting}))
+    assert_says(fit(experiment=file), "seeds and test are no settings of an experiment", "--seeds or --test")
+
+
 def test_unknown_experiments(fit, tmp_path):
     known = ("potsdam_rgb_dsm", "potsdam_irrgb_dsm", "vaihingen_irrg_dsm")
     assert_says(fit(experiment="potsdam_rgb_dms"), "--experiment potsdam_rgb_dms", "mean potsdam_rgb_dsm?", *known)

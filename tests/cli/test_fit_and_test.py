@@ -102,6 +102,16 @@ def test_a_printed_configuration_can_be_fed_back(command, small, tmp_path):
     assert kept == {**config, "experiment": "custom", "wandb": "off", "trainer": {**config["trainer"], "max_epochs": 1}}
 
 
+@pytest.mark.parametrize("value", ["warn", "true"])
+def test_deterministic_algorithms_can_be_asked_for(value, fit, finished, tmp_path):
+    try:
+        assert fit("--trainer.deterministic", value).code == 0
+        assert torch.is_deterministic_algorithms_warn_only_enabled() == (value == "warn")
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert differing(tmp_path / "run/checkpoints/last.ckpt", finished / "checkpoints/last.ckpt") == []
+
+
 def test_the_same_command_twice_into_one_folder_gives_the_same_run(fit, finished, tmp_path):
     assert fit().code == 0
     first = rows(tmp_path / "run/metrics.csv")

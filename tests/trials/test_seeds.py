@@ -7,25 +7,20 @@ import statistics
 import pytest
 import yaml
 
-from mobanet.entry import one_sentence
+from mobanet.start import start
 from mobanet.trials.files import held
 from mobanet.trials.process import Ended
 from mobanet.trials.seed_figures import Figure, read_validation
-from mobanet.trials.seeds import asks_for_more, fit_seeds, read_request, read_seeds
+from mobanet.trials.seeds import asks_for_more, explicit_test, read_request, read_seeds
 from tests.trials.conftest import log, remembered
 
 
 @pytest.fixture
 def seeds(command, monkeypatch):
-    """Runs `fit_seeds` as `mobanet.fit` does."""
+    """Runs `mobanet.fit`."""
     for name in ("WORLD_SIZE", "SLURM_NTASKS"):
         monkeypatch.delenv(name, raising=False)
-
-    def main(words):
-        with one_sentence():
-            fit_seeds(words)
-
-    return lambda *words: command(main, words)
+    return lambda *words: command(start, "fit", words)
 
 
 def test_seeds_are_read_from_a_list_with_or_without_brackets():
@@ -34,6 +29,10 @@ def test_seeds_are_read_from_a_list_with_or_without_brackets():
     assert asks_for_more(["--seeds=0,1"])
     assert asks_for_more(["--experiment", "x", "--test"])
     assert not asks_for_more(["--experiment", "test", "--seed_everything", "1"])
+    assert not asks_for_more(["--seeds=0,1", "--help"])
+    assert not asks_for_more(["--seeds=0,1", "--print_config=skip_default"])
+    assert explicit_test(["--test", "--run", "x", "--test"]) == ["--test=true", "--run", "x", "--test=true"]
+    assert explicit_test(["--test", "false"]) == ["--test", "false"]
 
 
 @pytest.mark.parametrize(
@@ -49,6 +48,7 @@ def test_seeds_are_read_from_a_list_with_or_without_brackets():
         (["--seeds", "0,1", "--seed_everything=3"], r"^--seed_everything sets the seed and --seeds begins several;"),
         (["--seeds", "0,1", "--ckpt_path", "a.ckpt"], r"^--ckpt_path goes on with one run and --seeds begins several;"),
         (["--test", "--experiment", "no"], r"^--experiment no is unknown"),
+        (["--test", "--trainer.fast_dev_run=true"], r"^--trainer.fast_dev_run leaves no run to test or compare;"),
         (["--test=perhaps"], r"^--test cannot be perhaps; give true or false"),
     ],
 )
