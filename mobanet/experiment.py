@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from mobanet.errors import UserError
 from mobanet.parser_errors import check_config_files
+from mobanet.yaml_files import read_yaml
 
 CONFIG_FILE = "config.yaml"
 RUN_VARIABLE = "MOBANET_RUN_FOLDER"
@@ -104,10 +103,8 @@ def resolve(words: Sequence[str]) -> CommandLine:
 
 def _name_of(run: Path) -> str:
     """The experiment that a run was begun with."""
-    path = run / CONFIG_FILE
-    check_config_files(["--config", str(path)])
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return str(content.get("experiment") or run.parent.name)
+    content = read_yaml(run / CONFIG_FILE, "a YAML file with options")
+    return str((content.get("experiment") if isinstance(content, dict) else None) or run.parent.name)
 
 
 def _with_variant(line: CommandLine, path: Path) -> CommandLine:

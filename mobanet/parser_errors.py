@@ -9,6 +9,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from mobanet.errors import UserError
+from mobanet.yaml_files import read_yaml
 
 _KINDS = {
     "<class 'float'>": "a number",
@@ -32,22 +33,11 @@ def check_config_files(words: Sequence[str]) -> None:
     Raises:
         UserError: for one that cannot be read, is not YAML, or holds something else than options.
     """
-    import yaml
-
     for name in _config_files(words):
         path = Path(name)
         if not path.is_file():
             continue
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UserError(f"{path} cannot be read ({error.strerror}); give another file.") from error
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path} is no text file; give a YAML file with options.") from error
-        except yaml.YAMLError as error:
-            mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-            where = f" in line {mark.line + 1}" if mark else ""
-            raise UserError(f"{path} is not valid YAML{where}: {problem or 'it cannot be parsed'}; mend it.") from error
+        content = read_yaml(path, "a YAML file with options")
         if not isinstance(content, dict):
             found = "nothing" if content is None else "no options"
             raise UserError(f"{path} holds {found}; give lines such as `data: {{root: DIR}}`.")

@@ -12,7 +12,7 @@ from mobanet.data.layout import Classes
 from mobanet.scenarios.scenario import Scenario
 from mobanet.training.jaccard import SoftScores
 from mobanet.training.metrics import Scores
-from mobanet.training.text_tables import as_text, decimal, fitted, none_if_absent, stacked
+from mobanet.training.text_tables import as_text, decimal, fitted, none_if_absent, percent, stacked
 
 SOFT = (
     "soft J: Jaccard of probabilities, mean over windows, of the background where a window has no target (as in "
@@ -130,7 +130,8 @@ def scenario_table(results: ScenarioResults, width: int = 120) -> str:
         (stacked(name) + ("" if name in results.classes.averaged else " *"), [row.figures.iou[k] for row in rows])
         for k, name in enumerate(results.classes.names)
     ]
-    tables = fitted([row.label for row in rows], summary, shown, ious, width)
+    figures, classes = ([(head, [*map(percent, values)]) for head, values in columns] for columns in (shown, ious))
+    tables = fitted("scenario", [row.label for row in rows], summary, figures, classes, width, split="IoU %")
     explained = [
         f"per cent; under a class's name its IoU; {drop}",
         "worst: the scenario with the lowest mIoU; incomplete: every scenario that lacks a modality",

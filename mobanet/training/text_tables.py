@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-Columns = Sequence[tuple[str, Sequence[float]]]
-"""Heading and one value a row."""
+Columns = Sequence[tuple[str, Sequence[str]]]
+"""Heading, on several lines where it is long, and one word a row."""
 
 
 def stacked(name: str) -> str:
@@ -53,20 +53,37 @@ def none_if_absent(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def fitted(labels: Sequence[str], summary: int, figures: Columns, ious: Columns, width: int) -> list[Table]:
-    """One table where that fits, otherwise one of the figures and as few as possible of the classes."""
-    tables = [beside("scenario", labels, summary, [*figures, *ious])]
+def fitted(
+    corner: str,
+    labels: Sequence[str],
+    summary: int,
+    first: Columns,
+    more: Columns,
+    width: int,
+    split: str | None = None,
+) -> list[Table]:
+    """One table where that fits, otherwise one of the first columns and as few as possible of the others.
+
+    Args:
+        corner: heading of the labels.
+        labels: one a row, repeated in every table.
+        summary: row above which there is a line; as many as there are labels for none.
+        first: columns that stay together; may be none.
+        more: columns that may be split.
+        width: characters of a line.
+        split: heading of the labels in tables of the others; None for the same.
+    """
+    tables = [_table(corner, labels, summary, [*first, *more])]
     parts = 0
-    while text_width(tables) > width and parts < len(ious):
+    while text_width(tables) > width and parts < len(more):
         parts += 1
-        bounds = [len(ious) * i // parts for i in range(parts + 1)]
-        tables = [beside("scenario", labels, summary, figures)]
-        tables += [beside("IoU %", labels, summary, ious[first:last]) for first, last in pairwise(bounds)]
+        bounds = [len(more) * i // parts for i in range(parts + 1)]
+        tables = [_table(corner, labels, summary, first)] if first else []
+        tables += [_table(split or corner, labels, summary, more[low:high]) for low, high in pairwise(bounds)]
     return tables
 
 
-def beside(corner: str, labels: Sequence[str], summary: int, columns: Columns) -> Table:
-    """A table with a line above row `summary`."""
+def _table(corner: str, labels: Sequence[str], summary: int, columns: Columns) -> Table:
     table = Table(box=box.HORIZONTALS, pad_edge=False, collapse_padding=True)
     table.add_column(corner, no_wrap=True, vertical="bottom")
     for head, _ in columns:
@@ -74,7 +91,7 @@ def beside(corner: str, labels: Sequence[str], summary: int, columns: Columns) -
     for i, label in enumerate(labels):
         if i == summary:
             table.add_section()
-        table.add_row(Text(label), *(percent(values[i]) for _, values in columns))
+        table.add_row(Text(label), *(Text(words[i]) for _, words in columns))
     return table
 
 

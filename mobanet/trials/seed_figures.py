@@ -12,7 +12,7 @@ from mobanet.experiment import CONFIG_FILE
 from mobanet.reporting.logged import Curve, read_curves
 from mobanet.trials.files import read_json
 from mobanet.trials.metric import Metric, Reached, best
-from mobanet.trials.sweep_file import read_yaml
+from mobanet.yaml_files import read_yaml
 
 SUMMARY = {"mean": "mean", "worst": "worst", "incomplete": "mean of incomplete"}
 """Rows behind the scenarios, and what they are called."""
@@ -132,7 +132,7 @@ def results_of(folder: Path) -> Path | None:
 
 
 def _monitor(folder: Path) -> Metric:
-    config = read_yaml(folder / CONFIG_FILE)
+    config = read_yaml(folder / CONFIG_FILE, "a run that mobanet.fit has written")
     goal = "minimize" if config.get("monitor_mode") == "min" else "maximize"
     return Metric(str(config.get("monitor")), goal)
 

@@ -10,6 +10,7 @@ from mobanet.experiment import experiment_folder
 from mobanet.trials.arguments import check_macros, expand, fit_words
 from mobanet.trials.metric import Goal, Metric
 from mobanet.trials.parameters import Parameter, read_parameter
+from mobanet.yaml_files import read_yaml
 
 _KEYS = (
     "program",
@@ -92,7 +93,7 @@ def read_sweep(path: Path) -> Sweep:
     Raises:
         UserError: naming the file, the key, and what is wrong with it.
     """
-    content, where = read_yaml(path), str(path)
+    content, where = read_content(path), str(path)
     for key in content:
         if key not in _KEYS:
             near = difflib.get_close_matches(str(key), _KEYS, n=1)
@@ -126,24 +127,13 @@ def read_sweep(path: Path) -> Sweep:
     return sweep
 
 
-def read_yaml(path: Path) -> dict[Any, Any]:
-    """The content of a YAML file.
+def read_content(path: Path) -> dict[Any, Any]:
+    """What a sweep file holds.
 
     Raises:
         UserError: for one that cannot be read, or is no mapping.
     """
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); give another file.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no text file; give a YAML file.") from error
-    except yaml.YAMLError as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        line = f" in line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path} is not valid YAML{line}: {problem or 'it cannot be parsed'}; mend it.") from error
+    content = read_yaml(path, "a YAML file")
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no sweep; give method, metric, parameters and command.")
     return content

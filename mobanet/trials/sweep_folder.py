@@ -8,7 +8,7 @@ from typing import Any
 
 from mobanet.errors import UserError
 from mobanet.trials.files import held, read_json, write_json, write_text
-from mobanet.trials.sweep_file import Sweep, read_yaml
+from mobanet.trials.sweep_file import Sweep, read_content
 from mobanet.trials.sweep_table import Row, results_csv
 from mobanet.trials.trial import last_checkpoint, read_record
 
@@ -56,7 +56,7 @@ def begin(folder: Path, sweep: Sweep, plan: Plan) -> None:
         before = read_json(folder / PLAN_FILE, "give another --run")
         if before is not None and _has_trained(folder):
             differing = [key for key in given if given[key] != before.get(key)]
-            differing += _differing_keys(read_yaml(folder / SWEEP_FILE), read_yaml(sweep.path))
+            differing += _differing_keys(read_content(folder / SWEEP_FILE), read_content(sweep.path))
             if differing:
                 raise UserError(
                     f"{folder} was begun with another {' and '.join(differing)}; give what it was begun "

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mobanet.training.text_tables import as_text
-from mobanet.trials.columns import fitted
+from mobanet.training.text_tables import as_text, fitted
 from mobanet.trials.metric import Metric
 from mobanet.trials.trial import Record
 
