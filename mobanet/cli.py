@@ -20,6 +20,7 @@ from mobanet.data.sources.catalogue import check_root
 from mobanet.data.store import STORE_FILE, default_store
 from mobanet.errors import UserError
 from mobanet.experiment import CONFIG_FILE, choose_run_folder, resolve, take
+from mobanet.options import DESCRIPTIONS, USAGE, add_options
 from mobanet.parser_errors import plain_parser_message
 from mobanet.scenarios.callback import ScenarioSampling
 from mobanet.scenarios.sampling import ScenarioSettings
@@ -39,7 +40,7 @@ from mobanet.training.results import ResultFiles
 from mobanet.training.summary import RunSummary
 from mobanet.training.tensorboard import EVENTS
 from mobanet.training.test_maps import TestMaps
-from mobanet.training.tracking import Follower, Tracking, followers
+from mobanet.training.tracking import followers
 from mobanet.training.wandb_run import RUN_FILE
 from mobanet.trials.seeds import OPTIONS as SEED_OPTIONS
 from mobanet.trials.seeds import explicit_test
@@ -89,8 +90,8 @@ class MobanetCLI(LightningCLI):
             parser_class=Parser,
             parser_kwargs={
                 "prog": f"python -m mobanet.{command}",
-                "usage": f"python -m mobanet.{command} {_USAGE[command]} [--OPTION VALUE ...]",
-                "description": _DESCRIPTIONS[command],
+                "usage": f"python -m mobanet.{command} {USAGE[command]} [--OPTION VALUE ...]",
+                "description": DESCRIPTIONS[command],
             },
             trainer_defaults={
                 "max_epochs": 50,
@@ -106,23 +107,7 @@ class MobanetCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add our own options, and feed what the data is to the model."""
-        parser.add_argument("--ckpt_path", type=str | None, default=None, help=_CKPT_HELP[self.command])
-        parser.add_argument("--run", type=str | None, default=None, help="folder for results; null for runs/NAME/TIME")
-        parser.add_argument("--logger", type=Follower, default="wandb", help=_LOGGER_HELP)
-        parser.add_argument("--wandb", type=Tracking, default="auto", help="auto: online if logged in, offline if not")
-        parser.add_argument("--monitor", type=str, default="val/miou", help="metric by which the best epoch is kept")
-        parser.add_argument("--monitor_mode", type=Literal["max", "min"], default="max", help="which way is better")
-        parser.add_argument("--checkpoints", type=Literal["light", "full"], default="light", help=_CHECKPOINTS_HELP)
-        parser.add_argument("--experiment", type=str | None, default=None, help="name of an experiment, or a YAML file")
-        parser.add_argument("--variant", type=str | None, default=None, help=_VARIANT_HELP)
-        parser.add_argument("--init_from", type=str | None, default=None, help=_INIT_HELP)
-        if self.command == "fit":
-            parser.add_argument("--seeds", type=str | None, default=None, help=_SEEDS_HELP)
-            parser.add_argument("--test", type=bool, default=False, help=_TEST_HELP)
-        if self.command == "scores":
-            parser.add_argument("--output", type=str | None, default=None, help=_OUTPUT_HELP)
-        parser.add_class_arguments(ScenarioSettings, "scenarios")
-        parser.add_class_arguments(PanelSettings, "panels")
+        add_options(parser, self.command)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
         parser.link_arguments("data.description", "model.data", apply_on="instantiate")
@@ -198,8 +183,9 @@ class MobanetCLI(LightningCLI):
         config["callbacks"] = [*(config.get("callbacks") or []), *self._callbacks(config)]
         config["default_root_dir"] = config.get("default_root_dir") or str(self.folder)
         fast = bool(config.get("fast_dev_run"))
+        ours = config.get("logger") in (None, True) and not fast
         if config.get("logger") in (None, True):
-            config["logger"] = False if fast else self._loggers()
+            config["logger"] = self._logs() if ours else False
         try:
             trainer = Trainer(**config)
         except (MisconfigurationException, ValueError, TypeError) as error:
@@ -208,6 +194,9 @@ class MobanetCLI(LightningCLI):
         plain = isinstance(strategy, SingleDeviceStrategy | DDPStrategy)  # others write in ways of their own
         if plain and type(strategy.checkpoint_io) is TorchCheckpointIO:
             strategy.checkpoint_io = WholeFiles()
+        if ours and self.command == "fit" and trainer.is_global_zero:  # of all nodes, which the trainer knows
+            (log,) = trainer.loggers
+            trainer.loggers = [log, *self._followers(log.rows if self._goes_on() else None)]
         return trainer
 
     def _callbacks(self, config: Namespace) -> list[Callback]:
@@ -241,12 +230,11 @@ class MobanetCLI(LightningCLI):
         last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)  # validated or not
         return [*callbacks, best, last]
 
-    def _loggers(self) -> list[Any]:
+    def _logs(self) -> list[MetricsCSV]:
         if self.command != "fit":
             return []
         first_step = self.checkpoint.get("global_step", 0) if self.checkpoint else None
-        log = MetricsCSV(self.folder, first_step)
-        return [log, *self._followers(log.rows if self._goes_on() else None)] if rank_zero_only.rank == 0 else [log]
+        return [MetricsCSV(self.folder, first_step)]
 
     def _goes_on(self) -> bool:
         """Whether the run of this folder goes on; from an earlier checkpoint than its last, another one begins."""
@@ -288,24 +276,3 @@ def _conflict(option: str, given: Any, saved: Any) -> UserError:
 
 _WITHOUT_CHECKPOINT = ("-h", "--help", "--print_config", "--config", "-c")
 _NO_CHECKPOINT = "mobanet.{} needs --ckpt_path FILE, such as runs/…/checkpoints/best.ckpt."
-_DESCRIPTIONS = {
-    "fit": "Train a model on multimodal rasters. Start from --experiment NAME and override any setting.",
-    "test": "Evaluate a checkpoint on the test tiles, in every scenario. The model comes from the checkpoint.",
-    "scores": "Measure on training windows how far each scenario moves a checkpoint's latent, and write what latent "
-    "sampling makes of it: probabilities for --scenarios.strategy fixed.",
-}
-_USAGE = {"fit": "--experiment NAME", "test": "--ckpt_path FILE", "scores": "--ckpt_path FILE"}
-_CKPT_HELP = {
-    "fit": "checkpoint to resume from; options given here win over those in it",
-    "test": "checkpoint to evaluate",
-    "scores": "checkpoint to measure",
-}
-_VARIANT_HELP = "name of a variant that changes the experiment in one respect, or a YAML file; several by commas"
-_INIT_HELP = "checkpoint whose weights and scaling a new run begins with; everything else starts afresh"
-_CHECKPOINTS_HELP = (
-    "light leaves a frozen backbone out of checkpoints, which its file or the hub brings back; full writes all weights"
-)
-_LOGGER_HELP = "what follows the run beside metrics.csv, which is always written; csv: nothing else"
-_SEEDS_HELP = "several seeds, 0,1,2: a run each, one after the other, then a table of means and deviations"
-_TEST_HELP = "test the best checkpoint when the run has ended; a bare --test is enough"
-_OUTPUT_HELP = "JSON file to write; null for scenario_scores.json in the checkpoint's run folder"

@@ -1,17 +1,22 @@
 """The README's commands: the path on the synthetic city is run as written, every other command is parsed."""
 
+import importlib
 import os
 import re
 import shlex
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+import yaml
+
+from mobanet.commands import main
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 RUN = re.search(r"<!-- the suite runs these commands -->\n```bash\n(.*?)```", README, re.S)[1].splitlines()
-COMMANDS = re.findall(r"^ *(python -m mobanet\.\S+ .*)$", README, re.M)
+COMMANDS = re.findall(r"^ *(?:[A-Z_]+=\S+ )?(python -m mobanet\.\S+ .*)$", README, re.M)
 
 
 def execute(command, folder):
@@ -49,11 +54,27 @@ def test_the_synthetic_path_runs_as_written(tmp_path):
     assert (run / "test/test_scenarios.png").is_file()
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in RUN and ".fit " in c])
-def test_other_fit_commands_parse(command, tmp_path):
-    done = execute(command if "--print_config" in command else f"{command} --print_config", tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "backbone:" in done.stdout
+def parsed(command, capsys):
+    """What a command would be run with."""
+    module, *words = shlex.split(command)[2:]
+    behind = words.index("--") if "--" in words else len(words)
+    words = [*words[:behind], *([] if "--print_config" in words else ["--print_config"]), *words[behind:]]
+    name = module.removeprefix("mobanet.")
+    run = partial(main, name) if name in ("fit", "test", "scores") else importlib.import_module(module).main
+    with pytest.raises(SystemExit) as ended:
+        run(words)
+    out, err = capsys.readouterr()
+    assert ended.value.code in (None, 0), err
+    return yaml.safe_load(out)
+
+
+# test and scores begin with a look at their checkpoint
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in RUN and not re.search(r"\.(test|scores) ", c)])
+def test_other_commands_parse(command, capsys):
+    config = parsed(command, capsys)
+    given = re.findall(r" --([a-z][a-z_]*)[ =]", command)
+    assert given
+    assert {name for name in given if name not in ("print_config", "variant", "seeds", "test")} <= config.keys()
 
 
 def test_the_readme_names_only_what_exists():

@@ -87,6 +87,7 @@ def small_experiment(root):
             "streams": {"optical": ["rgb", "ir"], "elevation": ["dsm"]},
             "schedule": {"warmup_epochs": 0.4},  # the default is longer than the run, which would be announced
         },
+        "panels": {"every_n_epochs": None},  # as long to draw as an epoch takes; tests that want them ask for them
     }
 
 

@@ -53,6 +53,7 @@ def pair(small, tmp_path_factory):
     """A folder in which two processes have trained around a frozen backbone for an epoch."""
     folder = tmp_path_factory.mktemp("pair")
     words = ("--experiment", str(small), *TWO, "--wandb", "offline", "--trainer.max_epochs", "1")
+    words += ("--panels.every_n_epochs", "10")
     words += ("--model.backbone.freeze", "true", "--model.network.placement", "block", *LATENT)
     ended = ended_alone(start("mobanet.fit", *words, folder=folder))
     assert ended.code == 0, ended.err

@@ -54,8 +54,6 @@ def test_a_run_leaves_its_configuration_log_metrics_and_checkpoints(finished):
         "config.yaml",
         "log.txt",
         "metrics.csv",
-        "panels/epoch_0002_1.png",
-        "panels/epoch_0002_2.png",
         "provenance.jsonl",
         "validation.csv",
         "validation.json",

@@ -20,7 +20,16 @@ def followed(small, tmp_path_factory):
     from mobanet.commands import main
 
     run = tmp_path_factory.mktemp("followed") / "run"
-    words = ["--scenarios.strategy", "latent", "--scenarios.num_windows", "8", "--scenarios.validate", "all"]
+    words = [
+        "--panels.every_n_epochs",
+        "10",
+        "--scenarios.strategy",
+        "latent",
+        "--scenarios.num_windows",
+        "8",
+        "--scenarios.validate",
+        "all",
+    ]
     main("fit", ["--experiment", str(small), "--run", str(run), "--logger", "tensorboard", *words])
     main("fit", ["--ckpt_path", str(run / "checkpoints/last.ckpt"), "--trainer.max_epochs", "3"])
     main("test", ["--ckpt_path", str(run / "checkpoints/best.ckpt")])

@@ -1,0 +1,60 @@
+"""The options of fit, test and scores that are neither the trainer's, nor the model's, nor the data's."""
+
+from typing import Literal
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+from mobanet.scenarios.sampling import ScenarioSettings
+from mobanet.training.panels import PanelSettings
+from mobanet.training.tracking import Follower, Tracking
+
+DESCRIPTIONS = {
+    "fit": "Train a model on multimodal rasters. Start from --experiment NAME and override any setting.",
+    "test": "Evaluate a checkpoint on the test tiles, in every scenario. The model comes from the checkpoint.",
+    "scores": "Measure on training windows how far each scenario moves a checkpoint's latent, and write what latent "
+    "sampling makes of it: probabilities for --scenarios.strategy fixed.",
+}
+USAGE = {"fit": "--experiment NAME", "test": "--ckpt_path FILE", "scores": "--ckpt_path FILE"}
+
+_CKPT = {
+    "fit": "checkpoint to resume from; options given here win over those in it",
+    "test": "checkpoint to evaluate",
+    "scores": "checkpoint to measure",
+}
+_LOGGER = "what follows the run beside metrics.csv, which is always written; csv: nothing else"
+_WANDB = "Weights & Biases; auto: online if logged in, offline if not"
+_CHECKPOINTS = (
+    "light leaves a frozen backbone out of checkpoints, which its file or the hub brings back; full writes all weights"
+)
+_VARIANT = "name of a variant that changes the experiment in one respect, or a YAML file; several by commas"
+_INIT = "checkpoint whose weights and scaling a new run begins with; everything else starts afresh"
+_SEEDS = "several seeds, 0,1,2: a run each, one after the other, then a table of means and deviations"
+_TEST = "test the best checkpoint when the run has ended; a bare --test is enough"
+_OUTPUT = "JSON file to write; null for scenario_scores.json in the checkpoint's run folder"
+
+
+def add_options(parser: LightningArgumentParser, command: str) -> None:
+    """Add them.
+
+    Args:
+        parser: of the command line.
+        command: `fit`, `test` or `scores`; a run's configuration is read by all of them.
+    """
+    text = str | None
+    parser.add_argument("--ckpt_path", type=text, default=None, help=_CKPT[command])
+    parser.add_argument("--run", type=text, default=None, help="folder for results; null for runs/NAME/TIME")
+    parser.add_argument("--logger", type=Follower, default="wandb", help=_LOGGER)
+    parser.add_argument("--wandb", type=Tracking, default="auto", help=_WANDB)
+    parser.add_argument("--monitor", type=str, default="val/miou", help="metric by which the best epoch is kept")
+    parser.add_argument("--monitor_mode", type=Literal["max", "min"], default="max", help="which way is better")
+    parser.add_argument("--checkpoints", type=Literal["light", "full"], default="light", help=_CHECKPOINTS)
+    parser.add_argument("--experiment", type=text, default=None, help="name of an experiment, or a YAML file")
+    parser.add_argument("--variant", type=text, default=None, help=_VARIANT)
+    parser.add_argument("--init_from", type=text, default=None, help=_INIT)
+    if command == "fit":
+        parser.add_argument("--seeds", type=text, default=None, help=_SEEDS)
+        parser.add_argument("--test", type=bool, default=False, help=_TEST)
+    if command == "scores":
+        parser.add_argument("--output", type=text, default=None, help=_OUTPUT)
+    parser.add_class_arguments(ScenarioSettings, "scenarios")
+    parser.add_class_arguments(PanelSettings, "panels")
