@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.errors import UserError
 from mobanet.scenarios.refresh import eval_mode
@@ -53,10 +55,15 @@ class ScenarioPanels(Callback):
         self.folder = Path(folder)
         self._windows: list[int] = []
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say so where no process has all weights, so that the first one cannot draw alone."""
+        if self.settings.every_n_epochs is not None and not _whole(trainer):
+            rank_zero_info(f"panels are not drawn with {type(trainer.strategy).__name__}, which shares out the weights")
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw, if it is time."""
         every, epoch = self.settings.every_n_epochs, trainer.current_epoch + 1
-        if not trainer.is_global_zero or every is None:
+        if not trainer.is_global_zero or every is None or not _whole(trainer):
             return
         last = trainer.should_stop or epoch == trainer.max_epochs or trainer.global_step == trainer.max_steps
         if epoch % every and not last:
@@ -86,3 +93,9 @@ class ScenarioPanels(Callback):
         figure.savefig(self.folder / f"epoch_{epoch:04d}_{number + 1}.png", dpi=80)
         figure.canvas.draw()
         return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy(), maps.tile
+
+
+def _whole(trainer: Trainer) -> bool:
+    """Whether each process has all weights."""
+    strategy = trainer.strategy
+    return isinstance(strategy, SingleDeviceStrategy | DDPStrategy) and not isinstance(strategy, DeepSpeedStrategy)

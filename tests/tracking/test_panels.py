@@ -1,12 +1,15 @@
 """Pictures of validation windows while a model trains."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from lightning.pytorch.strategies import FSDPStrategy
 from PIL import Image
 
 from mobanet.errors import UserError
 from mobanet.training.checkpoint import read_checkpoint
-from mobanet.training.panels import PanelSettings
+from mobanet.training.panels import PanelSettings, ScenarioPanels
 
 
 def test_they_come_every_n_epochs_and_at_the_end_and_leave_the_training_alone(fit, tmp_path):
@@ -31,3 +34,15 @@ def test_a_number_must_be_one(name):
     for value in (0, -1, True):
         with pytest.raises(UserError, match=f"--panels.{name} is .*; give a number of at least 1"):
             PanelSettings(**{name: value})
+
+
+def test_where_no_process_has_all_weights_none_are_drawn_and_it_is_said(tmp_path, caplog):
+    caplog.set_level("INFO", "lightning.pytorch.utilities.rank_zero")
+    trainer = SimpleNamespace(strategy=FSDPStrategy(), is_global_zero=True, current_epoch=0, max_epochs=1)
+    panels = ScenarioPanels(PanelSettings(), tmp_path)
+    panels.on_fit_start(trainer, None)
+    assert [record.getMessage() for record in caplog.records] == [
+        "panels are not drawn with FSDPStrategy, which shares out the weights"
+    ]
+    panels.on_train_epoch_end(trainer, None)
+    assert list(tmp_path.iterdir()) == []
