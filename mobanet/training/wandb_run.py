@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from mobanet.errors import UserError
@@ -74,6 +75,24 @@ class WandbRun(WandbLogger):
         super().__init__(**arguments)
         self._past = list(past)
 
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The run of Weights & Biases, begun when it is first asked for.
+
+        Raises:
+            UserError: when its server does not let it begin.
+        """
+        from wandb.errors import Error
+
+        try:
+            return WandbLogger.experiment.fget(self)
+        except Error as error:
+            reason = " ".join(str(error).split())[:300].rstrip(".")
+            raise UserError(
+                f"Weights & Biases cannot begin a run ({reason}); mend that, or use --wandb offline."
+            ) from error
+
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Add values to the row of a step."""
@@ -124,6 +143,8 @@ def wandb_logger(folder: Path, experiment: str, offline: bool, past: Sequence[Ma
         run = TrackedRun(given or secrets.token_hex(4), project, entity or None)
     write_tracked(folder, run)
     os.environ["WANDB_SILENT"] = "true"
+    if not os.environ.get("WANDB_MODE"):
+        os.environ.pop("WANDB_MODE", None)  # an empty one is refused
     logger = WandbRun(
         past or (),
         name=f"{experiment}/{folder.name}",
