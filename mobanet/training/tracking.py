@@ -124,7 +124,3 @@ def followers(
     logger = wandb_logger(folder, experiment, offline=mode == "offline", past=past)
     rank_zero_info(f"tracking    Weights & Biases, {mode}, run {logger.version}")
     return [logger]
-
-
-def _steps(past: Sequence[Mapping[str, Any]]) -> int:
-    return max((row["step"] for row in past), default=-1) + 1
