@@ -47,7 +47,7 @@ class ScenarioPanels(Callback):
 
     Args:
         settings: how often, and how many windows.
-        folder: for `epoch_0010_TILE.png`.
+        folder: for `epoch_0010_1.png`, epoch and number of the window, from 1.
     """
 
     def __init__(self, settings: PanelSettings, folder: str | Path) -> None:
