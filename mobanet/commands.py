@@ -3,7 +3,6 @@
 import gc
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,12 +13,12 @@ from typing import Any
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from mobanet.cli import MobanetCLI
 from mobanet.entry import one_sentence
 from mobanet.errors import UserError
+from mobanet.lightning_internals import child_processes, end_child_processes
 from mobanet.scenarios.history import write_scores
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scoring import record_table, score_module
@@ -49,7 +48,7 @@ def main(command: str, words: Sequence[str] | None = None) -> None:
             rank_zero_info(end.sentence)
             raise
         except BaseException as error:
-            _end_children(cli.trainer)
+            end_child_processes(cli.trainer)  # which would wait for the one that failed
             if isinstance(error, SystemExit) and cli.trainer.interrupted:  # Lightning's way to end on Ctrl-C
                 raise KeyboardInterrupt from error
             if isinstance(error, torch.OutOfMemoryError):
@@ -146,17 +145,8 @@ def take_weights(cli: MobanetCLI, checkpoint: dict[str, Any]) -> None:
 
 def _await_children(trainer: Trainer) -> None:
     """The processes of a distributed run that was interrupted end by themselves, a little after this one at most."""
-    launcher = trainer.strategy.launcher
-    if isinstance(launcher, _SubprocessScriptLauncher):
-        for process in launcher.procs:
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def _end_children(trainer: Trainer) -> None:
-    """The processes of a distributed run would wait for one that failed."""
-    launcher = trainer.strategy.launcher
-    if isinstance(launcher, _SubprocessScriptLauncher):
-        launcher.kill(signal.SIGKILL)
+    for process in child_processes(trainer):
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()

@@ -24,6 +24,7 @@ from mobanet.data.sampler import CropSampler, ShareSampler, balanced_shares
 from mobanet.data.scaling import Scaling, learn, levels
 from mobanet.data.store import STORE_FILE, StoredTile, TileStore
 from mobanet.errors import UserError
+from mobanet.lightning_internals import batches_done, epochs_done
 
 
 class RasterDataModule(LightningDataModule):
@@ -274,12 +275,11 @@ class RasterDataModule(LightningDataModule):
         """
         if not self.trainer:
             return 0, 0
-        epochs = self.trainer.fit_loop.epoch_progress.current
-        batches = self.trainer.fit_loop.epoch_loop.batch_progress
-        done = batches.current.processed
-        if batches.is_last_batch or done >= self.steps_per_epoch:
-            return epochs.processed + (epochs.started > epochs.processed), 0
-        return epochs.processed, done
+        begun, epochs = epochs_done(self.trainer)
+        done, last = batches_done(self.trainer)
+        if last or done >= self.steps_per_epoch:
+            return epochs + (begun > epochs), 0
+        return epochs, done
 
     def _present(self, store: TileStore, role: str, names: Sequence[str], labels: LabelKind) -> list[StoredTile]:
         found = [store.tiles[name] for name in names if name in store.tiles]

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,6 +17,16 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import CombinedLoader
 
+from mobanet.lightning_internals import (
+    accumulates,
+    batches_done,
+    cluster_environment,
+    count_validation_anew,
+    end_child_processes,
+    forget_sigterm,
+    logged_so_far,
+    put_before_validation,
+)
 from mobanet.training.requeue import requeue, requeue_signal
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
@@ -89,14 +100,14 @@ class Interrupts(Callback):
                 os.write(2, b"\nstopping after this step; Ctrl-C again ends at once, without saving\n")
         elif number == signal.SIGINT and time.monotonic() - self._at > _ECHO:
             if self._end_children is not None:
-                self._end_children(signal.SIGKILL)
+                self._end_children()
             os._exit(128 + number)
 
     # Lightning's hooks
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Know whom to end at once, and SLURM's own signal."""
-        self._end_children = getattr(trainer.strategy.launcher, "kill", None)
+        self._end_children = partial(end_child_processes, trainer)
         number = requeue_signal(trainer)
         if number is not None and self._former:
             self._catch(number)
@@ -109,7 +120,7 @@ class Interrupts(Callback):
         """Put Lightning's handlers aside, and let the processes that read crops outlive a signal to all processes."""
         self._take_over(trainer)
         self._begun = trainer.global_step
-        _keep_workers(trainer.fit_loop._combined_loader)
+        _keep_workers(trainer.train_dataloader)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop between epochs, with the checkpoint that each epoch ends with."""
@@ -126,9 +137,10 @@ class Interrupts(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save where a signal has come; what is left of an epoch after its last step comes before that."""
-        if trainer.fit_loop._should_accumulate() or not self._agree(trainer):  # gradients are in no checkpoint
+        if accumulates(trainer) or not self._agree(trainer):  # gradients are in no checkpoint
             return
-        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        _, last = batches_done(trainer)
+        if not last:
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -139,13 +151,11 @@ class Interrupts(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop before a validation."""
-        loop = trainer.fit_loop.epoch_loop.val_loop
-        _keep_workers(loop._combined_loader)
+        _keep_workers(trainer.val_dataloaders)
         if trainer.sanity_checking:
             return
-        total = loop.batch_progress.total  # of a validation that was begun anew, one batch too many is under way
-        total.ready = total.started = total.processed = total.completed
-        if self._agreed and not trainer.fit_loop._should_accumulate():
+        count_validation_anew(trainer)
+        if self._agreed and not accumulates(trainer):
             self._leave_validation(trainer)
 
     def on_validation_batch_end(
@@ -156,17 +166,13 @@ class Interrupts(Callback):
             return
         if trainer.sanity_checking:
             self._leave(trainer, None)
-        if not trainer.fit_loop._should_accumulate():
+        if not accumulates(trainer):
             self._leave_validation(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Put a checkpoint's progress to where the validation is about to begin."""
         if self._validating:
-            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
-            done = progress["total"]["completed"] - progress["current"]["completed"]
-            progress["total"] = {"ready": done + 1, "started": done + 1, "processed": done, "completed": done}
-            progress["current"] = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
-            progress["is_last_batch"] = False
+            put_before_validation(checkpoint)
 
     def state_dict(self) -> dict[str, Any]:
         """What has been logged for the whole epoch, in the checkpoint of an interruption."""
@@ -181,7 +187,7 @@ class Interrupts(Callback):
     def _take_over(self, trainer: Trainer) -> None:
         for number in self._former:
             signal.signal(number, self._note)
-        trainer._signal_connector.received_sigterm = False  # noted here as well, had one come in between
+        forget_sigterm(trainer)  # noted here as well, had one come in between
 
     def _agree(self, trainer: Trainer) -> int:
         """The signal to stop for, the same on all ranks; 0 for none."""
@@ -197,8 +203,7 @@ class Interrupts(Callback):
         self._saved = True
         if self.path is None:
             return
-        logged = trainer.fit_loop.epoch_loop._results.metrics(on_step=False)["log"]
-        self._logged = {**self._logged, **{name: float(value) for name, value in logged.items()}}
+        self._logged = {**self._logged, **logged_so_far(trainer)}
         self._saving = True
         trainer.save_checkpoint(self.path, weights_only=False)
         self._saving = False
@@ -228,13 +233,12 @@ class Interrupts(Callback):
                 sentence += f" ({requeue()})"
             trainer.strategy.barrier()  # where the first process that ends has SLURM end the others
         # a process that failed would have Lightning kill the one that started it and is not done yet
-        environment = trainer._accelerator_connector.cluster_environment
-        child = isinstance(environment, LightningEnvironment) and trainer.local_rank > 0
+        child = isinstance(cluster_environment(trainer), LightningEnvironment) and trainer.local_rank > 0
         raise Interrupted(sentence, 0 if child else 128 + self._agreed)
 
 
-def _keep_workers(loader: CombinedLoader | None) -> None:
-    for part in loader.flattened if loader is not None else ():
+def _keep_workers(loaders: Any) -> None:
+    for part in CombinedLoader(loaders).flattened if loaders is not None else ():
         part.worker_init_fn = _ignore_signals
 
 

@@ -9,11 +9,12 @@ from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Trainer
 
 from mobanet.experiment import take
+from mobanet.lightning_internals import cluster_environment
 
 
 def requeue_signal(trainer: Trainer) -> int | None:
     """The signal on which a job is to go back into the queue; None where there is no such job."""
-    environment = trainer._accelerator_connector.cluster_environment
+    environment = cluster_environment(trainer)
     if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
         return environment.requeue_signal
     return None

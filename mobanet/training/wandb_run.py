@@ -13,6 +13,7 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from mobanet.errors import UserError
+from mobanet.lightning_internals import without_anonymous
 
 RUN_FILE = "wandb_run.json"
 """In a run folder: which tracked run it belongs to."""
@@ -155,5 +156,5 @@ def wandb_logger(folder: Path, experiment: str, offline: bool, past: Sequence[Ma
         offline=offline,
         log_model=False,
     )
-    getattr(logger, "_wandb_init", {}).pop("anonymous", None)  # Lightning hands it on unset; wandb warns that it is old
+    without_anonymous(logger)
     return logger

@@ -1,0 +1,84 @@
+"""Every place where Lightning is asked for what it does not offer: a new release of it is checked against this file.
+
+Its loops, connectors and launchers are private as a whole ("protected" in its words), so what is reached through
+`trainer.fit_loop` is here too, whatever its name begins with.
+"""
+
+import signal
+import subprocess
+from typing import Any
+
+from lightning.fabric.plugins.environments import ClusterEnvironment
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loops.progress import _Progress
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+
+_VALIDATION = "epoch_loop.val_loop.batch_progress"
+"""In a checkpoint's `fit_loop`: how far the validation of the epoch has come."""
+
+
+def cluster_environment(trainer: Trainer) -> ClusterEnvironment | None:
+    """What started the run's processes; a strategy tells it only where there are several."""
+    return trainer._accelerator_connector.cluster_environment
+
+
+def child_processes(trainer: Trainer) -> list[subprocess.Popen]:
+    """The other ranks of this node, where this process has started them; no strategy names them."""
+    launcher = trainer.strategy.launcher
+    return launcher.procs if isinstance(launcher, _SubprocessScriptLauncher) else []
+
+
+def end_child_processes(trainer: Trainer) -> None:
+    """Kill the other ranks of this node, if this process has started them; no strategy offers it."""
+    launcher = trainer.strategy.launcher
+    if launcher is not None:
+        launcher.kill(signal.SIGKILL)
+
+
+def forget_sigterm(trainer: Trainer) -> None:
+    """Go on after a SIGTERM that Lightning's handler has noted; `received_sigterm` can only be read in public."""
+    trainer._signal_connector.received_sigterm = False
+
+
+def accumulates(trainer: Trainer) -> bool:
+    """Whether gradients are there that no step has used yet; it depends on the strategy and on the epoch's end, too."""
+    return trainer.fit_loop._should_accumulate()
+
+
+def logged_so_far(trainer: Trainer) -> dict[str, float]:
+    """What has been logged for the whole epoch until now; in public it is to be had only when the epoch is over."""
+    logged = trainer.fit_loop.epoch_loop._results.metrics(on_step=False)["log"]
+    return {name: float(value) for name, value in logged.items()}
+
+
+def epochs_done(trainer: Trainer) -> tuple[int, int]:
+    """How many epochs were begun and how many are through; `current_epoch` lags while a run is being resumed."""
+    epochs = trainer.fit_loop.epoch_progress.current
+    return epochs.started, epochs.processed
+
+
+def batches_done(trainer: Trainer) -> tuple[int, bool]:
+    """How many batches of the epoch are through, and whether that was all of them; no hook tells it before a batch."""
+    batches = trainer.fit_loop.epoch_loop.batch_progress
+    return batches.current.processed, batches.is_last_batch
+
+
+def count_validation_anew(trainer: Trainer) -> None:
+    """Take back the one batch too many that counts as under way where a validation was cut short and begins anew."""
+    total: _Progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress.total
+    total.ready = total.started = total.processed = total.completed
+
+
+def put_before_validation(checkpoint: dict[str, Any]) -> None:
+    """Put a checkpoint's progress to where the epoch's validation is about to begin; loops save it as it stands."""
+    progress = checkpoint["loops"]["fit_loop"][_VALIDATION]
+    done = progress["total"]["completed"] - progress["current"]["completed"]
+    progress["total"] = {"ready": done + 1, "started": done + 1, "processed": done, "completed": done}
+    progress["current"] = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+    progress["is_last_batch"] = False
+
+
+def without_anonymous(logger: WandbLogger) -> None:
+    """Have no `anonymous` handed on to wandb, which warns that it is old: Lightning does so even where it is unset."""
+    logger._wandb_init.pop("anonymous", None)
