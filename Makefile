@@ -19,6 +19,7 @@ demo: install
 	$(BIN)/python -m mobanet.test --ckpt_path demo/run/checkpoints/best.ckpt
 	$(BIN)/python -m mobanet.report demo/run
 	@echo "The picture is demo/run/test/predictions.png, the figures are in demo/run/test/test.csv, and all of it in demo/run/report.html."
+	@echo "To go on: source .venv/bin/activate, then python -m mobanet lists what there is."
 
 lint: install
 	$(BIN)/ruff check .

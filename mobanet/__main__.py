@@ -5,8 +5,9 @@ import importlib
 import sys
 
 from mobanet import __version__
+from mobanet.pipes import unread_output_ends_quietly
 
-_COMMANDS = {
+COMMANDS = {
     "fit": "train a model: mobanet fit --experiment NAME",
     "test": "evaluate a checkpoint on the test tiles, in every scenario",
     "predict": "maps of rasters of any size: mobanet predict --ckpt_path F --input rgb=a.tif --output map.tif",
@@ -21,19 +22,24 @@ _COMMANDS = {
 
 
 def main() -> None:
-    """Run the command that the first word names."""
-    words = sys.argv[1:]
+    """Run the command that the first word names; without one, list what there is."""
+    with unread_output_ends_quietly():
+        _main(sys.argv[1:])
+
+
+def _main(words: list[str]) -> None:
     if not words or words[0] in ("-h", "--help"):
-        listed = "\n".join(f"  {name:<11} {text}" for name, text in _COMMANDS.items())
-        print(f"usage: mobanet COMMAND [options]\n\n{listed}\n\nEach command has its own --help.")
+        from mobanet.overview import overview
+
+        print(overview(COMMANDS))
         return
     if words[0] == "--version":
         print(__version__)
         return
-    if words[0] not in _COMMANDS:
-        near = difflib.get_close_matches(words[0], _COMMANDS, n=1)
+    if words[0] not in COMMANDS:
+        near = difflib.get_close_matches(words[0], COMMANDS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        print(f"error: {words[0]} is not a command{hint} The commands are {', '.join(_COMMANDS)}.", file=sys.stderr)
+        print(f"error: {words[0]} is not a command{hint} The commands are {', '.join(COMMANDS)}.", file=sys.stderr)
         sys.exit(2)
     # the processes of a distributed run are started with the same words
     if words[0] in ("fit", "test", "scores"):

@@ -22,6 +22,7 @@ from mobanet.errors import UserError
 from mobanet.experiment import CONFIG_FILE, choose_run_folder, resolve, take
 from mobanet.options import DESCRIPTIONS, USAGE, add_options
 from mobanet.parser_errors import plain_parser_message
+from mobanet.parser_help import HelpFormatter, PrintedHelp, tidied
 from mobanet.scenarios.callback import ScenarioSampling
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.training.checkpoint import WholeFiles, read_checkpoint
@@ -46,8 +47,13 @@ from mobanet.trials.seeds import OPTIONS as SEED_OPTIONS
 from mobanet.trials.seeds import explicit_test
 
 
-class Parser(LightningArgumentParser):
+class Parser(PrintedHelp, LightningArgumentParser):
     """Reports a wrong option as one sentence."""
+
+    def format_help(self, *given: Any) -> str:
+        """The text of `--help_all`."""
+        with tidied(self, self.prog.rpartition(".")[2]):
+            return super().format_help(*given)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise `message` as one sentence; the process that is to tell it does."""
@@ -92,6 +98,7 @@ class MobanetCLI(LightningCLI):
                 "prog": f"python -m mobanet.{command}",
                 "usage": f"python -m mobanet.{command} {USAGE[command]} [--OPTION VALUE ...]",
                 "description": DESCRIPTIONS[command],
+                "formatter_class": HelpFormatter,
             },
             trainer_defaults={
                 "max_epochs": 50,
@@ -141,7 +148,7 @@ class MobanetCLI(LightningCLI):
         _check_writable(self.folder)
         root, store = Path(self.config.data.root), self.config.data.store
         if not ((Path(store) if store else default_store(root, self.config.data.layout)) / STORE_FILE).is_file():
-            check_root(root)  # before pretrained weights are fetched
+            check_root(root, self.config.data.layout)  # before pretrained weights are fetched
 
     def _restored_by(self, checkpoint: dict[str, Any]) -> bool | Literal["trained"]:
         """What of the model a checkpoint brings; of another backbone, which is refused later, nothing is fetched."""
@@ -274,5 +281,5 @@ def _conflict(option: str, given: Any, saved: Any) -> UserError:
     return UserError(f"--{option} is {given}, but the checkpoint has {saved}; leave the option out.")
 
 
-_WITHOUT_CHECKPOINT = ("-h", "--help", "--print_config", "--config", "-c")
+_WITHOUT_CHECKPOINT = ("-h", "--help", "--help_all", "--print_config", "--config", "-c")
 _NO_CHECKPOINT = "mobanet.{} needs --ckpt_path FILE, such as runs/…/checkpoints/best.ckpt."

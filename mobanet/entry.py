@@ -11,7 +11,10 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 from jsonargparse import ArgumentParser
 
 from mobanet.errors import UserError
+from mobanet.help_screens import asked_for, screen
 from mobanet.parser_errors import check_config_files, plain_parser_message
+from mobanet.parser_help import PrintedHelp
+from mobanet.pipes import unread_output_ends_quietly
 
 EXIT_CODE = 2
 
@@ -32,7 +35,7 @@ _PLACE = (
 """What the system says of a file that is not where or what it should be."""
 
 
-class SentenceParser(ArgumentParser):
+class SentenceParser(PrintedHelp, ArgumentParser):
     """A parser that reports a wrong option as one sentence, without the usage text."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -49,6 +52,12 @@ def fail(message: str) -> NoReturn:
 @contextmanager
 def one_sentence() -> Iterator[None]:
     """Turn what a user can mend into one sentence and an exit code: a `UserError`, a full disk, a file out of place."""
+    with unread_output_ends_quietly(), _one_sentence():
+        yield
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
     try:
         yield
     except UserError as error:
@@ -129,7 +138,13 @@ def run(function: Callable[..., Any], program: str, arguments: Sequence[str] | N
     parser.add_function_arguments(function, as_group=False)
     parser.add_argument("--config", action="config", help="read options from a YAML file")
     words = sys.argv[1:] if arguments is None else arguments
+    short = screen(program.rpartition(".")[2])
+    if short:
+        parser.add_argument("--help_all", action="help", help="show all options and exit")
     with one_sentence():
+        if short and asked_for(words):
+            print(short, end="")
+            return
         check_config_files(words)
         options = parser.instantiate(parser.parse_args(_gathered(_explicit_flags(words, function), function)))
         options.pop("config", None)

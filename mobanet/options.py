@@ -41,6 +41,7 @@ def add_options(parser: LightningArgumentParser, command: str) -> None:
         command: `fit`, `test` or `scores`; a run's configuration is read by all of them.
     """
     text = str | None
+    parser.add_argument("--help_all", action="help", help="show all options and exit")
     parser.add_argument("--ckpt_path", type=text, default=None, help=_CKPT[command])
     parser.add_argument("--run", type=text, default=None, help="folder for results; null for runs/NAME/TIME")
     parser.add_argument("--logger", type=Follower, default="wandb", help=_LOGGER)

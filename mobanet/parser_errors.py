@@ -53,7 +53,7 @@ def plain_parser_message(message: str, parser: ArgumentParser) -> str:
     text = " ".join(message.split())
     if found := re.match(r"unrecognized arguments?: (\S+)", text):
         word = found[1].split("=")[0]
-        return f"{word} is not an option{_nearest(word, parser)}; see --help."
+        return f"{word} is not an option{_nearest(word, parser)}; see {_help_option(parser)}."
     if found := re.match(r"the following arguments are required: (.*)", text):
         return _required([f"--{name}" for name in found[1].split(", ")])
     if found := re.match(r"Group '([^']+)' does not accept option '([^']+)'", text):
@@ -88,7 +88,12 @@ def _required(options: list[str]) -> str:
 
 def _unknown_key(key: str, parser: ArgumentParser) -> str:
     hint = _nearest(f"--{key}", parser).replace("--", "")  # a file has no dashes
-    return f"the configuration sets {key}, which is not an option{hint}; see --help."
+    return f"the configuration sets {key}, which is not an option{hint}; see {_help_option(parser)}."
+
+
+def _help_option(parser: ArgumentParser) -> str:
+    """Where all options are explained; `--help` has the most used ones alone, where there are many."""
+    return "--help_all" if "--help_all" in parser._option_string_actions else "--help"
 
 
 def _nearest(word: str, parser: ArgumentParser) -> str:

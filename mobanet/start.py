@@ -4,6 +4,9 @@ import gc
 import sys
 from collections.abc import Sequence
 
+from mobanet.help_screens import asked_for, screen
+from mobanet.pipes import unread_output_ends_quietly
+
 
 def start(command: str, words: Sequence[str] | None = None) -> None:
     """Run a command.
@@ -13,6 +16,10 @@ def start(command: str, words: Sequence[str] | None = None) -> None:
         words: the command line behind the program's name; None for this process's.
     """
     words = sys.argv[1:] if words is None else list(words)
+    if asked_for(words):
+        with unread_output_ends_quietly():
+            print(screen(command), end="")
+        return
     if command == "fit":
         from mobanet.trials.seeds import asks_for_more
 

@@ -12,7 +12,9 @@ import time
 COMMANDS = {
     "import mobanet": ["-c", "import mobanet"],
     "import lightning.pytorch": ["-c", "import lightning.pytorch"],
+    "mobanet": ["-m", "mobanet"],
     "mobanet.fit --help": ["-m", "mobanet.fit", "--help"],
+    "mobanet.fit --help_all": ["-m", "mobanet.fit", "--help_all"],
     "mobanet.prepare --help": ["-m", "mobanet.prepare", "--help"],
 }
 
@@ -37,8 +39,8 @@ def main() -> None:
                 times[name].append(value)
     for name, values in times.items():
         print(f"{name:<26} {statistics.median(values):.2f} s")
-    pairs = zip(times["mobanet.fit --help"], times["import lightning.pytorch"], strict=True)
-    print(f"mobanet.fit --help over importing Lightning: {statistics.median(a / b for a, b in pairs):.2f}")
+    pairs = zip(times["mobanet.fit --help_all"], times["import lightning.pytorch"], strict=True)
+    print(f"mobanet.fit --help_all over importing Lightning: {statistics.median(a / b for a, b in pairs):.2f}")
 
 
 if __name__ == "__main__":

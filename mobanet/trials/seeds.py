@@ -44,7 +44,7 @@ class Request:
 def asks_for_more(words: Sequence[str]) -> bool:
     """Whether a command line of `mobanet.fit` is for `fit_seeds`."""
     given = {word.split("=")[0] for word in words}
-    return bool(given & set(OPTIONS)) and not given & {"-h", "--help", "--print_config"}
+    return bool(given & set(OPTIONS)) and not given & {"-h", "--help", "--help_all", "--print_config"}
 
 
 def explicit_test(words: Sequence[str]) -> list[str]:

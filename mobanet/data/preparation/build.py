@@ -55,7 +55,7 @@ def build_store(
         OSError: when the disk is full; what was not finished is removed.
     """
     root = Path(root)
-    check_root(root)
+    check_root(root, layout.name)
     wanted = layout.check_modalities(modalities)
     folder = Path(store) if store is not None else default_store(root, layout.name)
     scratch = folder / _SCRATCH

@@ -112,7 +112,7 @@ def check_files(
         UserError: when there is nothing to look at.
     """
     root = Path(root)
-    check_root(root)
+    check_root(root, layout.name)
     wanted = layout.check_modalities(modalities)
     folder = Path(store) if store is not None else default_store(root, layout.name)
     scratch = _scratch(folder)

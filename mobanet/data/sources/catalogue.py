@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from mobanet.data.layout import FileRef
+from mobanet.data.origins import how_to_get
 from mobanet.data.sources.archives import check_name, open_archive, reported
 from mobanet.data.store import LOCK_FILE, STORE_FILE
 from mobanet.errors import UserError
@@ -121,14 +122,18 @@ def list_files(root: Path, scratch: Path | None = None, known: Listings | None =
     return Catalogue(root, tuple(sorted(entries, key=lambda entry: entry.location)), fresh)
 
 
-def check_root(root: Path) -> None:
+def check_root(root: Path, layout: str = "") -> None:
     """Refuse a root that is not there, or is a file but no zip archive.
+
+    Args:
+        root: of a data set.
+        layout: its name, for how to come by it.
 
     Raises:
         UserError: in either case.
     """
     if not root.exists():
-        raise UserError(f"{root} does not exist: give as root the folder or zip archive that holds the data set.")
+        raise UserError(f"{root} does not exist: {how_to_get(layout, root)}")
     if root.is_file() and root.suffix.lower() != _ARCHIVE:
         raise UserError(f"{root} is a file but no zip archive: give as root the folder that holds the data set.")
 
