@@ -1,13 +1,14 @@
 """Encoders of CMX: from the modalities of a stream to three channels, and from these to four feature maps.
 
 Two kinds: Mix-Transformers, as published (CMX, arXiv 2203.04838; SegFormer, arXiv 2105.15203), built by
-segmentation-models-pytorch, and the plain CNN of the three-modality variant (arXiv 2605.20372).
+segmentation-models-pytorch (the extra `cmx`), and the plain CNN of the three-modality variant (arXiv 2605.20372).
 """
 
 import copy
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -138,7 +139,8 @@ def build_encoders(name: EncoderName, pretrained: bool, checkpoint: str | None) 
         checkpoint: local file of MiT weights, rather than a download.
 
     Raises:
-        UserError: when weights cannot be found, downloaded or read, or belong to another encoder.
+        UserError: when weights cannot be found, downloaded or read, or belong to another encoder, and where the extra
+            `cmx` is not installed, for a Mix-Transformer.
     """
     if name == "cnn":
         return [_build_cnn(stage_channels(name)) for _ in range(2)]
@@ -163,9 +165,23 @@ def _build_cnn(channels: tuple[int, ...]) -> Encoder:
 
 def _create_mit(name: str) -> Any:
     """A Mix-Transformer with random weights, and stochastic depth that grows from 0 to 0.1 over its blocks."""
-    from segmentation_models_pytorch.encoders import get_encoder
+    return _package(name).get_encoder(name, in_channels=3, depth=5, weights=None)
 
-    return get_encoder(name, in_channels=3, depth=5, weights=None)
+
+def _package(name: str) -> ModuleType:
+    """What builds Mix-Transformers: an extra, since its wheel holds NVIDIA's code, which is not for commercial use.
+
+    Raises:
+        UserError: where it is not installed.
+    """
+    try:
+        from segmentation_models_pytorch import encoders
+    except ImportError as error:
+        raise UserError(
+            f"--model.cmx.encoder {name} needs the package segmentation-models-pytorch, parts of which are for "
+            "non-commercial use only; install it with pip install 'mobanet[cmx]'."
+        ) from error
+    return encoders
 
 
 def _cut_stages(mit: Any) -> Encoder:
@@ -176,9 +192,8 @@ def _cut_stages(mit: Any) -> Encoder:
 def _download(name: str) -> Path:
     """Path of the ImageNet weights in the hub's cache, fetched if they are not there yet."""
     import huggingface_hub
-    from segmentation_models_pytorch.encoders import encoders
 
-    published = encoders[name]["pretrained_settings"]["imagenet"]
+    published = _package(name).encoders[name]["pretrained_settings"]["imagenet"]
     repo, file, revision = published["repo_id"], "model.safetensors", published["revision"]
     cached = huggingface_hub.try_to_load_from_cache(repo, file, revision=revision)
     if isinstance(cached, str):

@@ -1,6 +1,7 @@
 """Variants compose with experiments: every one runs for a step, and every network fits, resumes and is tested."""
 
 import json
+import sys
 
 import pytest
 import yaml
@@ -122,6 +123,11 @@ def test_unknown_variants_and_other_networks_are_refused(run_variant, command, s
         for option in ("--variant=cbc", f"--init_from={checkpoint}"):
             ignored = command(main, name, ["--ckpt_path", checkpoint, option]).sentence()
             assert f"{option.split('=')[0]} is for mobanet.fit; mobanet.{name} takes all from --ckpt_path" in ignored
+
+
+def test_without_the_extra_the_published_cmx_ends_in_one_sentence(run_variant, monkeypatch):
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
+    assert run_variant("cmx").sentence().endswith("install it with pip install 'mobanet[cmx]'.")
 
 
 def test_lora_is_added_to_a_trained_network_and_trains_alone(run_variant, command, finished, tmp_path):

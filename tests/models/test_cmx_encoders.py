@@ -1,15 +1,18 @@
 """Encoders of CMX: what goes in, their published sizes, and the weights they start from."""
 
+import sys
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 
 from mobanet.errors import UserError
+from mobanet.models.cbc import CBC, CBCSettings
 from mobanet.models.cmx import CMX, CMXSettings
 from mobanet.models.cmx_convert import STREAMS
 from mobanet.models.cmx_encoders import StreamInput, licence
-from tests.models.tiny import TWO_STREAMS
+from tests.models.tiny import TWO_STREAMS, tiny_mobanet
 
 PUBLISHED_STREAMS = {"rgb": {"rgb": 3}, "x": {"depth": 3}}
 
@@ -134,6 +137,29 @@ def test_other_files_are_refused(weights, tmp_path):
     torch.save({"patch_embed1.proj.weight": torch.zeros(1)}, tmp_path / "small.pth")
     with pytest.raises(UserError, match=r"it lacks block1\.0\.attn\.kv\.bias, .* more and has patch_embed1"):
         CMX(TWO_STREAMS, 4, CMXSettings("mit_b0", checkpoint=str(tmp_path / "small.pth")))
+
+
+@pytest.fixture
+def without_extra(monkeypatch):
+    """As if segmentation-models-pytorch were not installed."""
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
+
+
+def test_mix_transformers_need_the_extra(without_extra, weights):
+    sentence = (
+        r"--model\.cmx\.encoder mit_b0 needs the package segmentation-models-pytorch, .* non-commercial use only; "
+        r"install it with pip install 'mobanet\[cmx\]'\."
+    )
+    for start in ({"pretrained": False}, {"pretrained": True}, {"checkpoint": str(weights)}):
+        with pytest.raises(UserError, match=sentence):
+            CMX(TWO_STREAMS, 4, CMXSettings("mit_b0", **start))
+
+
+def test_no_other_network_needs_the_extra(without_extra):
+    small = CBCSettings(width=2, token_width=16, grid=2, heads=2, encoder_depths=(1, 1, 1, 1), encoder_width=4)
+    assert count(tiny_mobanet())
+    assert count(CMX(TWO_STREAMS, 4, CMXSettings("cnn", decoder_channels=8)))
+    assert all(count(CBC({"rgb": 3, "ir": 1}, 4, small, slp=slp)) for slp in (False, True))
 
 
 def test_weights_that_cannot_be_had_are_never_left_out_in_silence(monkeypatch, tmp_path):
