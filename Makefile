@@ -1,16 +1,27 @@
 # make demo: from nothing to a first map of a synthetic city.   make test: everything that CI checks.
+# LOCKED=1 installs the very files that requirements.lock names by hash, rather than the newest that fit.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+LOCKED ?=
+INSTALLED := .venv/installed$(if $(LOCKED),-locked)
+UV := .venv-uv/bin/uv
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: demo test lint install clean
+.PHONY: demo test test-lowest lint lock install clean
 
-install: .venv/installed
+install: $(INSTALLED)
 
-.venv/installed: pyproject.toml
+$(INSTALLED): pyproject.toml $(if $(LOCKED),requirements.lock)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; name one with make PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+ifeq ($(LOCKED),)
+	$(PIP) --editable '.[dev]'
+else
+	$(PIP) --require-hashes --requirement requirements.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
+endif
 	@touch $@
 
 demo: install
@@ -26,7 +37,26 @@ lint: install
 	$(BIN)/ruff format --check .
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+# Whether the lower bounds in pyproject.toml hold: the suite with the lowest versions that they allow.
+test-lowest: BIN := .venv-lowest/bin
+test-lowest: .venv-lowest/installed
+	$(PYTEST)
+
+.venv-lowest/installed: pyproject.toml | $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) .venv-lowest
+	$(UV) pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[dev]'
+	@touch $@
+
+# Writes requirements.lock anew, for every system and Python from 3.11 on. UV_CONSTRAINT=FILE holds versions back.
+lock: $(UV)
+	printf 'hatchling>=1.25\neditables\n' | $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 \
+	  --generate-hashes --no-annotate --no-header --extra dev --output-file requirements.lock pyproject.toml -
+
+$(UV):
+	$(PYTHON) -m venv .venv-uv
+	.venv-uv/bin/pip install --quiet --disable-pip-version-check uv
 
 clean:
 	rm -rf demo runs .pytest_cache .ruff_cache
