@@ -27,7 +27,8 @@ OTHERS = {
     "inference/geotiff.py": {"rasterio._err"},  # GDAL's errors as rasterio lets them through
     "models/backbone_kinds.py": {"_pos_embed"},  # timm's own resampling of positions
     "models/lora.py": {"_BatchNorm"},  # every batch normalisation of torch
-    "parser_errors.py": {"_actions"},  # what options a parser of the standard library knows
+    "parser_errors.py": {"_actions", "_option_string_actions"},  # what options a parser of the standard library knows
+    "parser_help.py": {"_actions", "_action_groups", "_group_actions"},  # and in which groups
 }
 """Private names of other libraries than Lightning, by file."""
 
