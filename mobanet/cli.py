@@ -84,7 +84,8 @@ class MobanetCLI(LightningCLI):
                 raise UserError(
                     f"{option} is for mobanet.fit; mobanet.{command} takes all from --ckpt_path: leave it out."
                 )
-        set_parsing_settings(docstring_parse_attribute_docstrings=True)  # where settings are explained
+        # settings are explained there; to read them takes as long as all else that the parser does
+        set_parsing_settings(docstring_parse_attribute_docstrings=_asks_for_help(words))
         line = resolve(words)
         self.experiment = line.experiment
         self.given_words = list(words)
@@ -269,6 +270,11 @@ class MobanetCLI(LightningCLI):
             config.model.restored = False
             self.parser.save(config, str(part), skip_none=False, overwrite=True, multifile=False)
             os.replace(part, self.folder / CONFIG_FILE)
+
+
+def _asks_for_help(words: Sequence[str]) -> bool:
+    options = [word.split("=")[0] for word in words if word.startswith("-")]
+    return any(option == "-h" or "help" in option or option == "--print_config" for option in options)
 
 
 def _check_writable(folder: Path) -> None:
