@@ -1,4 +1,5 @@
 import os
+import time
 
 import pytest
 
@@ -20,14 +21,26 @@ def complain(number):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_results_and_errors(workers):
-    assert sorted(each(double, [1, 2, 3], workers)) == [2, 4, 6]
+    assert sorted(each(double, [1, 2, 3], workers, alone=0)) == [2, 4, 6]
     with pytest.raises(UserError, match="job 7 is wrong"):
-        list(each(complain, [7, 7], workers))
+        list(each(complain, [7, 7], workers, alone=0))
+
+
+def linger(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def test_other_processes_are_started_when_there_is_work_for_longer():
+    assert set(each(linger, [0, 0, 0], 2)) == {os.getpid()}
+    here, *elsewhere = each(linger, [0.1, 0, 0], 2, alone=0.05)
+    assert here == os.getpid()
+    assert here not in elsewhere
 
 
 def test_a_killed_worker_is_explained():
     with pytest.raises(UserError, match=r"a worker .* was killed, most likely for lack of memory"):
-        list(each(die, [1, 2], 2))
+        list(each(die, [1, 2], 2, alone=0))
 
 
 def test_negative_number_of_workers():

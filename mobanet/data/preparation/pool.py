@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -15,14 +16,20 @@ Result = TypeVar("Result")
 _MOST = 8
 """Processes at most where no number is given: each holds a few hundred MB, and disks are slower than cores."""
 
+_ALONE = 2.0
+"""Seconds that this process works alone, about what others take to start; small data sets are done by then."""
 
-def each(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int = 0) -> Iterator[Result]:
+
+def each(
+    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int = 0, alone: float = _ALONE
+) -> Iterator[Result]:
     """Results as they come, in any order.
 
     Args:
         function: of a module, so that another process can find it.
         jobs: its arguments.
         workers: processes; 0 for one a core but no more than 8, 1 for none but this.
+        alone: seconds after which what is left goes to other processes, where there are to be any.
 
     Raises:
         UserError: when a process is killed from outside.
@@ -31,8 +38,12 @@ def each(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int = 
         raise UserError(f"workers is {workers}: give 0 for one process a core, or a number of processes.")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(workers or min(_MOST, cores), len(jobs))
-    if workers <= 1:
-        yield from map(function, jobs)
+    begun, done = time.monotonic(), 0
+    while done < len(jobs) and (workers <= 1 or time.monotonic() - begun < alone):
+        yield function(jobs[done])
+        done += 1
+    jobs = jobs[done:]
+    if not jobs:
         return
     # spawned, since a fork would copy locks that threads of torch and GDAL may hold
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
