@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 LOCKED ?=
 INSTALLED := .venv/installed$(if $(LOCKED),-locked)
 UV := .venv-uv/bin/uv
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .PHONY: demo test test-lowest lint lock install clean

@@ -19,7 +19,7 @@ def city(tmp_path_factory) -> Path:
     from mobanet.data.synthetic import synthesize
 
     root = tmp_path_factory.mktemp("city") / "potsdam"
-    synthesize("potsdam", root, tiles=6, size=160, seed=3, workers=1)
+    synthesize("potsdam", root, tiles=6, size=160, seed=3, workers=0)
     return root
 
 

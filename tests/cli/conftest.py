@@ -1,5 +1,6 @@
 """Commands in this process and in others, on the city with its tiles prepared."""
 
+import functools
 import logging
 import os
 import re
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from tests.conftest import TINY
+from tests.forkserver import ROOT, ForkServer
 
 PROGRESS = re.compile(
     r"(INFO: )?((preparing|checking) tiles: |problem: |note: |Drawing |GPU available|(train|validation|test): \d|"
@@ -150,13 +152,22 @@ def finished(small, tmp_path_factory) -> Path:
     return folder
 
 
-def start(module, *words, folder, **environment) -> subprocess.Popen:
-    """`python -m MODULE WORDS` in `folder`, with a closed standard input."""
+@functools.cache
+def fork_server() -> ForkServer:
+    """The one of this process; it ends with it."""
+    return ForkServer()
+
+
+def start(module, *words, folder, fresh=False, **environment) -> subprocess.Popen:
+    """`python -m MODULE WORDS` in `folder`, with a closed standard input.
+
+    It is forked from a process that has imported everything; `fresh` takes a real Python, for tests of the start.
+    """
     clean = {key: value for key, value in os.environ.items() if key not in ("LOCAL_RANK", "MOBANET_RUN_FOLDER")}
     return subprocess.Popen(
-        [sys.executable, "-m", module, *words],
+        [sys.executable if fresh else fork_server().python, "-m", module, *words],
         cwd=folder,
-        env={**clean, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+        env={**clean, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

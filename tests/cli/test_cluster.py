@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mobanet.training.checkpoint import read_checkpoint
-from tests.cli.conftest import start, wait
+from tests.cli.conftest import fork_server, start, wait
 from tests.cli.signals import sending
 from tests.cli.test_ddp import ended_alone
 from tests.cli.test_fit_and_test import differing, rows
@@ -26,7 +26,7 @@ def bash(script, *words, folder, **environment) -> subprocess.Popen:
     """`bash SCRIPT WORDS` in `folder`, with nothing in the environment that a launcher has left there."""
     launchers = ("SLURM_", "MASTER_", "NNODES", "NODE_RANK", "NPROC", "LOCAL_RANK", "GPUS", "MOBANET_RUN_FOLDER")
     clean = {key: value for key, value in os.environ.items() if not key.startswith(launchers)}
-    given = {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    given = {"PYTHON": str(fork_server().python), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
     return subprocess.Popen(
         ["bash", str(script), *words],
         cwd=folder,
@@ -136,7 +136,7 @@ def test_a_job_starts_a_task_a_gpu_on_all_its_nodes(given, nodes, tasks, threads
     ended, called = job("--experiment", "x y", "--model.lr", "1e-4", **slurm)
     assert ended.code == 0, ended.err
     words = f"{threads}|--nodes|{nodes}|--ntasks-per-node|{tasks}|--cpus-per-task|{threads}|--kill-on-bad-exit=1|"
-    words += f"{sys.executable}|-m|mobanet.fit|--run|runs/city-42|--trainer.accelerator|{accelerator}|"
+    words += f"{fork_server().python}|-m|mobanet.fit|--run|runs/city-42|--trainer.accelerator|{accelerator}|"
     words += f"--trainer.devices|{tasks}|--trainer.num_nodes|{nodes}|--trainer.strategy|ddp|"
     words += "--experiment|x y|--model.lr|1e-4"
     assert "|".join(called) == words

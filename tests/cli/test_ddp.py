@@ -13,7 +13,7 @@ import pytest
 from mobanet.commands import main
 from mobanet.scenarios.history import read_history
 from mobanet.training.checkpoint import read_checkpoint
-from tests.cli.conftest import Ended, leftovers, start, wait
+from tests.cli.conftest import Ended, fork_server, leftovers, start, wait
 from tests.cli.signals import sending
 from tests.cli.test_fit_and_test import differing, rows
 
@@ -24,7 +24,7 @@ TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.stra
 
 
 def ended_alone(process) -> Ended:
-    """The end of a command, of whose processes none lives on: all of them share its group."""
+    """The end of a command, of whose processes none lives on; they share its group or have sessions of the server."""
     ended = wait(process)
     deadline = time.monotonic() + 10
     while living(process.pid) and time.monotonic() < deadline:
@@ -34,12 +34,12 @@ def ended_alone(process) -> Ended:
 
 
 def living(group):
-    """Ids of the processes of a group that have not ended; one that nobody waits for remains as a zombie."""
-    found = []
+    """Ids of the processes that have not ended; one that nobody waits for remains as a zombie."""
+    found, sessions = [], fork_server().sessions()
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            state, _, member_of = path.read_text().rpartition(")")[2].split()[:3]
-            if int(member_of) == group and state != "Z":
+            state, _, member_of, session = path.read_text().rpartition(")")[2].split()[:4]
+            if (int(member_of) == group or int(session) in sessions) and state != "Z":
                 found.append(path.parent.name)
     return found
 

@@ -34,7 +34,7 @@ class Kept(Callback):
 def odd(tmp_path_factory):
     """Potsdam's tiles, of a size that no window, stride or block divides."""
     root = tmp_path_factory.mktemp("odd") / "potsdam"
-    synthesize("potsdam", root, tiles=8, size=173, seed=5, workers=1)
+    synthesize("potsdam", root, tiles=8, size=173, seed=5, workers=0)
     return root
 
 
