@@ -24,6 +24,7 @@ from mobanet.scenarios.scenario import scenario_masks
 from mobanet.training.checkpoint import check_trained_parts
 from mobanet.training.checkpointed import CheckpointedModule
 from mobanet.training.frozen import fetched_for_checkpoint, has_source
+from mobanet.training.groups import check_backbone_lr, learning_rates, undecayed_parameters
 from mobanet.training.inputs import ModelBatch, model_batch
 from mobanet.training.losses import auxiliary_loss, segmentation_loss
 from mobanet.training.optim import ScheduleSettings, adamw, parameter_groups, warmup_cosine
@@ -48,7 +49,7 @@ class SegmentationModule(CheckpointedModule):
         auxiliary_weight: of each stream's cross-entropy on hard pixels; 0 leaves the auxiliary heads out.
         class_weights: of the cross-entropy, one a class; null for all alike.
         lr: learning rate of AdamW.
-        backbone_lr: learning rate of a backbone that is not frozen; null for the same.
+        backbone_lr: learning rate of a backbone, or of the encoders of CMX and CBC, that is trained; null for the same.
         weight_decay: of AdamW, on parameters with more than one dimension.
         compile: whether to run the network through torch.compile.
         seed: of masking and dropout.
@@ -161,9 +162,7 @@ class SegmentationModule(CheckpointedModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW, with warm-up and cosine over the trainer's epochs or steps."""
-        groups = self._parameter_groups()
-        if not groups:
-            raise UserError("nothing in this model can be trained; set --model.backbone.freeze false.")
+        groups = self.check_trainable()
         optimizer = adamw(groups)
         steps = self.trainer.estimated_stepping_batches
         epochs = self.trainer.max_epochs if (self.trainer.max_epochs or -1) > 0 else None
@@ -180,7 +179,22 @@ class SegmentationModule(CheckpointedModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.schedule.every}}
 
     def _parameter_groups(self) -> list[dict]:
-        return parameter_groups(self.network.named_parameters(), self.lr, self.backbone_lr, self.weight_decay)
+        undecayed = undecayed_parameters(self.network)
+        return parameter_groups(
+            self.network.named_parameters(), self.lr, self.backbone_lr, self.weight_decay, undecayed
+        )
+
+    def check_trainable(self) -> list[dict]:
+        """The groups of parameters to train.
+
+        Raises:
+            UserError: when there is none, or a setting of the optimiser would change nothing.
+        """
+        groups = self._parameter_groups()
+        if not groups:
+            raise UserError("nothing in this model can be trained; set --model.backbone.freeze false.")
+        check_backbone_lr(self.hparams["backbone_lr"], groups)
+        return groups
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Scale and standardise on the device."""
@@ -204,8 +218,8 @@ class SegmentationModule(CheckpointedModule):
         return loss
 
     def on_train_epoch_start(self) -> None:
-        """Log the epoch's learning rate."""
-        self.log("train/lr", self.optimizers().param_groups[-1]["lr"])
+        """Log the epoch's learning rates."""
+        self.log_dict({f"train/{name}": rate for name, rate in learning_rates(self.optimizers().param_groups).items()})
 
     def _masked(self, batch: ModelBatch, batch_idx: int) -> dict[str, Tensor]:
         if self.masking.ratio == 0:

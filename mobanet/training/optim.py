@@ -1,7 +1,7 @@
 """AdamW in two groups, and warm-up followed by a cosine (MoBaNet's recipe)."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +10,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from mobanet.errors import UserError
+from mobanet.training.groups import BACKBONE_GROUP, BACKBONES, HEAD_GROUP, UNDECAYED
 
 
 @dataclass
@@ -33,23 +34,33 @@ class ScheduleSettings:
 
 
 def parameter_groups(
-    parameters: Iterable[tuple[str, nn.Parameter]], lr: float, backbone_lr: float, weight_decay: float
+    parameters: Iterable[tuple[str, nn.Parameter]],
+    lr: float,
+    backbone_lr: float,
+    weight_decay: float,
+    undecayed: Collection[str] = (),
 ) -> list[dict]:
     """Trainable parameters by learning rate and weight decay; biases and other 1-D parameters do not decay.
 
     Args:
-        parameters: names and parameters; those of the backbone are named `backbone.…`.
+        parameters: names and parameters; those of the backbone are named `backbone.…` or `encoders.…`.
         lr: of what is not the backbone.
         backbone_lr: of the backbone.
         weight_decay: of parameters with more than one dimension.
+        undecayed: names of those that do not decay all the same.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in parameters:
         if parameter.requires_grad:
-            decays = parameter.ndim > 1 and not name.endswith(".bias")
-            groups.setdefault(("backbone" in name.split("."), decays), []).append(parameter)
+            decays = parameter.ndim > 1 and not name.endswith(".bias") and name not in undecayed
+            groups.setdefault((name.split(".")[0] in BACKBONES, decays), []).append(parameter)
     return [
-        {"params": members, "lr": backbone_lr if backbone else lr, "weight_decay": weight_decay if decays else 0.0}
+        {
+            "params": members,
+            "lr": backbone_lr if backbone else lr,
+            "weight_decay": weight_decay if decays else 0.0,
+            "name": f"{BACKBONE_GROUP if backbone else HEAD_GROUP}{'' if decays else UNDECAYED}",
+        }
         for (backbone, decays), members in sorted(groups.items())
     ]
 

@@ -5,6 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from mobanet.errors import UserError
+from mobanet.models.backbone_kinds import build_backbone
+from mobanet.models.backbones import BackboneSettings
+from mobanet.training.groups import check_backbone_lr, learning_rates, undecayed_parameters
 from mobanet.training.optim import adamw, parameter_groups, warmup_cosine
 
 
@@ -37,3 +41,41 @@ def test_biases_and_one_dimensional_parameters_do_not_decay():
     groups = parameter_groups(module.named_parameters(), 1e-3, 1e-4, 0.05)
     found = {(g["lr"], g["weight_decay"]): sum(p.numel() for p in g["params"]) for g in groups}
     assert found == {(1e-3, 0.05): 4, (1e-3, 0.0): 6, (1e-4, 0.05): 12}
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_tiny_patch16_dinov3_qkvb"])
+def test_positions_and_prefix_tokens_of_a_trained_backbone_do_not_decay(name):
+    size = {"depth": 4, "embed_dim": 24, "num_heads": 2}
+    network = nn.ModuleDict({"backbone": build_backbone(BackboneSettings(name, False, None, False, options=size))})
+    groups = parameter_groups(network.named_parameters(), 1.0, 1.0, 0.05, undecayed_parameters(network))
+    still = {id(parameter) for group in groups if not group["weight_decay"] for parameter in group["params"]}
+    names = {name for name, parameter in network.named_parameters() if id(parameter) in still}
+    tokens = {name for name, _ in network.named_parameters() if name.endswith(("cls_token", "reg_token", "pos_embed"))}
+    assert tokens
+    assert tokens <= names
+    assert not [name for name in names - tokens if dict(network.named_parameters())[name].ndim > 1]
+
+
+def test_each_group_logs_its_rate_under_a_name_that_stays():
+    module = nn.ModuleDict({"encoders": nn.Linear(3, 4), "decoder": nn.Linear(3, 4)})
+    optimizer = adamw(parameter_groups(module.named_parameters(), 1e-3, 1e-4, 0.05))
+    assert [group["name"] for group in optimizer.param_groups] == [
+        "head_no_decay",
+        "head",
+        "backbone_no_decay",
+        "backbone",
+    ]
+    assert learning_rates(optimizer.param_groups) == {"lr": 1e-3, "lr_backbone": 1e-4}
+    only = parameter_groups(module["encoders"].named_parameters("encoders"), 1e-3, 1e-4, 0.05)
+    assert [group["name"] for group in only] == ["backbone_no_decay", "backbone"]
+    assert learning_rates(only) == {"lr": 1e-4, "lr_backbone": 1e-4}
+    foreign = torch.optim.SGD([{"params": [p], "lr": k} for k, p in enumerate(module.parameters(), 1)])
+    assert learning_rates(foreign.param_groups) == {"lr_0": 1, "lr_1": 2, "lr_2": 3, "lr_3": 4, "lr": 4}
+
+
+def test_a_rate_of_a_backbone_that_is_not_trained_is_refused():
+    module = nn.ModuleDict({"backbone": nn.Linear(3, 4).requires_grad_(False), "decoder": nn.Linear(3, 4)})
+    groups = parameter_groups(module.named_parameters(), 1e-3, 1e-4, 0.05)
+    check_backbone_lr(None, groups)
+    with pytest.raises(UserError, match=r"--model.backbone_lr is 0.0001, .* --model.backbone.freeze false"):
+        check_backbone_lr(1e-4, groups)

@@ -1,0 +1,57 @@
+"""Parameter groups: which parameters never decay, what groups are called, and the learning rate of each."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from mobanet.errors import UserError
+
+BACKBONES = ("backbone", "encoders")
+"""What a network calls its pretrained part: MoBaNet's transformer, the encoders of CMX and CBC."""
+
+BACKBONE_GROUP, HEAD_GROUP, UNDECAYED = "backbone", "head", "_no_decay"
+
+
+def undecayed_parameters(network: nn.Module) -> set[str]:
+    """Names of the parameters that the parts of a network want no weight decay on.
+
+    timm's models, and others written like them, say so in `no_weight_decay()`: positions, class and register tokens.
+    """
+    names = set()
+    for prefix, part in network.named_modules():
+        wanted = getattr(part, "no_weight_decay", None)
+        names |= {f"{prefix}.{name}" if prefix else name for name in (wanted() if callable(wanted) else ())}
+    return names
+
+
+def check_backbone_lr(given: float | None, groups: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a learning rate of the backbone where nothing of it is trained.
+
+    Args:
+        given: `--model.backbone_lr`.
+        groups: of `mobanet.training.optim.parameter_groups`.
+
+    Raises:
+        UserError: when it would change nothing.
+    """
+    if given is not None and not any(group["name"].startswith(BACKBONE_GROUP) for group in groups):
+        raise UserError(
+            f"--model.backbone_lr is {given}, which changes nothing while the backbone is frozen; leave it out, or set "
+            "--model.backbone.freeze false."
+        )
+
+
+def learning_rates(groups: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The learning rate of each group of an optimiser, by the name it is logged under.
+
+    `lr` is that of the parts around the backbone, and `lr_backbone` the backbone's; where nothing but the backbone is
+    trained, both are. Groups of another optimiser go by their own names, or by their numbers; `lr` is the last one's.
+
+    Args:
+        groups: `optimizer.param_groups`.
+    """
+    names = [str(group.get("name", number)).removesuffix(UNDECAYED) for number, group in enumerate(groups)]
+    rates = {name: group["lr"] for name, group in zip(names, groups, strict=True)}
+    main = rates.pop(HEAD_GROUP, groups[-1]["lr"])
+    return {**({f"lr_{name}": rate for name, rate in rates.items()} if len(groups) > 1 else {}), "lr": main}
