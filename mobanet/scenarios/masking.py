@@ -1,5 +1,6 @@
 """MCRM, modality-conditional random masking (MoBaNet, arXiv 2603.17705): training loses a block of one stream."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from torch import Tensor
 from mobanet.errors import UserError
 
 _TRIES = 10
+_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass
@@ -17,7 +19,8 @@ class MaskingSettings:
     """Modality-conditional random masking.
 
     Attributes:
-        ratio: share of a batch that loses a block; 0 switches masking off.
+        ratio: share of the samples that lose a block, among those that have more than one stream in their scenario; 0
+            switches masking off.
         min_area: smallest block, as a share of the crop.
         max_area: largest block, as a share of the crop.
         min_aspect: smallest width divided by height.
@@ -49,47 +52,123 @@ class MaskingSettings:
 
 
 @dataclass(frozen=True)
-class Block:
-    """A rectangle that one stream of one sample loses, in pixels."""
+class Shares:
+    """Which samples lose blocks.
 
-    sample: int
-    stream: str
-    top: int
-    left: int
-    height: int
-    width: int
+    Attributes:
+        lost: (B, S) bool, whether a sample loses blocks in a stream; in one at most.
+        number: (B,) int, the sample's place among those that lose blocks; of no meaning for the others.
+        most: how many they are at most, known without waiting for the device.
+    """
+
+    lost: Tensor
+    number: Tensor
+    most: int
 
 
-def draw_blocks(
-    batch: int, height: int, width: int, streams: Sequence[str], settings: MaskingSettings, generator: torch.Generator
-) -> list[Block]:
-    """Which blocks a batch loses.
+def rounding(seed: int, step: int) -> float:
+    """Where the rounding of shares to whole samples falls, from 0 to below 1.
 
-    int(batch * ratio) distinct samples are drawn; the first half of them lose blocks in the first stream, the rest in
-    the second; never both in one sample. With a single stream all of them lose blocks there.
+    Each value alone is uniform. Those of following steps are spread by the golden ratio, so that over n steps a stream
+    loses its share of samples to within a few, where independent values would be off by the root of n. All are
+    multiples of 2^-24: added to whole numbers they stay what they are.
 
     Args:
-        batch: number of samples.
+        seed: of an epoch and a rank.
+        step: within the epoch.
+    """
+    start = torch.rand((), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return math.floor((float(start) + step * _GOLDEN) % 1.0 * 2**24) / 2**24
+
+
+def spare_pixels(
+    available: Tensor, valid: Mapping[str, Tensor], streams: Mapping[str, Sequence[str]], order: Sequence[str]
+) -> Tensor:
+    """Pixels that a stream has and that another stream has, too, so that they may be taken from it.
+
+    Args:
+        available: (B, M) bool, what is there in each sample's scenario.
+        valid: by modality, (B, H, W), not 0 where a pixel was measured; a modality that is not in it has all pixels.
+        streams: the modalities of each stream.
+        order: of the modalities, as in the columns of `available`.
+
+    Returns:
+        (B, S, H, W) bool, or (B, S, 1, 1) where every modality has all pixels.
+    """
+    columns = {name: available[:, place, None, None] for place, name in enumerate(order)}
+    has = {name: there & (valid[name] != 0) if name in valid else there for name, there in columns.items()}
+    covered = [functools.reduce(torch.logical_or, [has[name] for name in members]) for members in streams.values()]
+    stacked = torch.stack(torch.broadcast_tensors(*covered), dim=1)
+    return stacked & (stacked.sum(1, keepdim=True) > 1)
+
+
+def draw_masks(
+    spare: Tensor, height: int, width: int, settings: MaskingSettings, generator: torch.Generator, at: float
+) -> Tensor:
+    """The pixels that a batch loses.
+
+    Of the samples in which more than one stream can be taken from, the share `settings.ratio` is drawn, as many for
+    each stream, and never two streams of one sample. Where that is no whole number, `at` decides which way it is
+    rounded, so that on average the shares are exact at any batch size. With two streams and 24 complete samples 3 lose
+    blocks in the first and 3 in the second, as in the authors' code.
+
+    No draw waits for the device that `spare` is on.
+
+    Args:
+        spare: (B, S, H, W) or (B, S, 1, 1) bool, of `spare_pixels`; no other pixel is lost.
         height: of the crops, in pixels.
         width: of the crops, in pixels.
-        streams: names, one or two.
         settings: sizes and shares.
-        generator: on the CPU; all draws come from it.
+        generator: on the CPU; which samples and which blocks come from it.
+        at: of `rounding`.
+
+    Returns:
+        (B, S, H, W) bool.
     """
-    chosen = torch.randperm(batch, generator=generator)[: int(batch * settings.ratio)].tolist()
-    blocks = []
-    for place, sample in enumerate(chosen):
-        stream = streams[0] if place < len(chosen) // 2 else streams[-1]
-        for _ in range(settings.blocks):
-            rectangle = _rectangle(height, width, settings, generator)
-            if rectangle is not None:
-                blocks.append(Block(sample, stream, *rectangle))
-    return blocks
+    batch, streams = spare.shape[:2]
+    order = torch.randperm(batch, generator=generator)
+    shares = share_out(spare.flatten(2).any(2), order, settings.ratio, at)
+    if not shares.most:
+        return spare.new_zeros(batch, streams, height, width)
+    drawn = [
+        [_rectangle(height, width, settings, generator) for _ in range(settings.blocks)] for _ in range(shares.most)
+    ]
+    blocks = torch.tensor(drawn).to(spare.device)[shares.number.clamp(max=shares.most - 1)]  # (B, N, 4)
+    return shares.lost[:, :, None, None] & _inside(blocks, height, width)[:, None] & spare
+
+
+def share_out(able: Tensor, order: Tensor, ratio: float, at: float) -> Shares:
+    """Deal samples out to streams, separately for each set of streams that a sample can lose.
+
+    Args:
+        able: (B, S) bool, the streams that each sample can lose.
+        order: (B,) int, a permutation of the samples, on the CPU; the first of each set lose blocks.
+        ratio: share of the samples that do.
+        at: of `rounding`.
+    """
+    streams, device = torch.arange(able.shape[1], device=able.device), able.device
+    kinds = torch.arange(2 ** len(streams), device=device)
+    members = (kinds[:, None] >> streams & 1).bool()  # (2^S, S)
+    kind = (able << streams).sum(1)  # (B,)
+    sizes = (kind[:, None] == kinds).sum(0)
+    # all samples on a line, by kind and then, in equal parts of the kind's samples, by stream; a sample is `unit` long
+    unit = math.lcm(*range(1, len(streams) + 1))
+    cells = torch.where(members, (sizes * unit // members.sum(1).clamp(min=1))[:, None], 0)
+    ends = cells.flatten().cumsum(0).view_as(cells)
+    # how many lose blocks up to a place of the line: a table, since a device may round sums of floats the other way
+    places = torch.arange(len(able) * unit + 1, dtype=torch.float64)
+    table = torch.floor((places * ratio / unit).round(decimals=9) + at).long()
+    first, last = (table.to(device)[edge][kind] for edge in (ends - cells, ends))  # (B, S)
+    rank = order.argsort().to(device)
+    place = ((kind[:, None] == kind) & (rank[:, None] > rank)).sum(1)  # among its kind, in the drawn order
+    number = first[:, 0] + place
+    return Shares((first <= number[:, None]) & (number[:, None] < last), number, int(table[-1]))
 
 
 def _rectangle(
     height: int, width: int, settings: MaskingSettings, generator: torch.Generator
-) -> tuple[int, int, int, int] | None:
+) -> tuple[int, int, int, int]:
+    """Top, left, bottom and right of a block; all 0 where none was found that fits."""
     for _ in range(_TRIES):
         u, v = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
         area = (settings.min_area + u * (settings.max_area - settings.min_area)) * height * width
@@ -98,27 +177,27 @@ def _rectangle(
         if 0 < h <= height and 0 < w <= width:
             top = int(torch.randint(height - h + 1, (), generator=generator))
             left = int(torch.randint(width - w + 1, (), generator=generator))
-            return top, left, h, w
-    return None
+            return top, left, top + h, left + w
+    return 0, 0, 0, 0
 
 
-def mask_blocks(
-    inputs: Mapping[str, Tensor], blocks: Sequence[Block], streams: Mapping[str, Sequence[str]]
+def _inside(blocks: Tensor, height: int, width: int) -> Tensor:
+    """(B, H, W) bool of blocks (B, N, 4)."""
+    top, left, bottom, right = (edge[:, :, None] for edge in blocks.unbind(2))
+    y, x = (torch.arange(size, device=blocks.device) for size in (height, width))
+    rows, columns = (top <= y) & (y < bottom), (left <= x) & (x < right)  # (B, N, H), (B, N, W)
+    return (rows[:, :, :, None] & columns[:, :, None]).any(1)
+
+
+def mask_streams(
+    inputs: Mapping[str, Tensor], masks: Tensor, streams: Mapping[str, Sequence[str]]
 ) -> dict[str, Tensor]:
-    """New inputs with the blocks set to zero in every modality of their stream.
+    """New inputs with what is masked set to zero in every modality of its stream.
 
     Args:
         inputs: by modality, (B, C, H, W), normalised; left as they are.
-        blocks: from `draw_blocks`.
+        masks: (B, S, H, W) bool, of `draw_masks`.
         streams: the modalities of each stream.
     """
-    out = dict(inputs)
-    for stream in {block.stream for block in blocks}:
-        for name in streams[stream]:
-            out[name] = out[name].clone()
-    for block in blocks:
-        rows = slice(block.top, block.top + block.height)
-        columns = slice(block.left, block.left + block.width)
-        for name in streams[block.stream]:
-            out[name][block.sample, :, rows, columns] = 0
-    return out
+    lost = {name: masks[:, place, None] for place, members in enumerate(streams.values()) for name in members}
+    return {name: x.masked_fill(lost[name], 0) for name, x in inputs.items()}

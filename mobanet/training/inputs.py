@@ -1,7 +1,7 @@
 """From a batch as the workers hand it over to what a model takes; runs on the device."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -21,6 +21,7 @@ class ModelBatch:
         tiles: ids; empty for a window that counts nowhere.
         extents: (B, 2) height and width of each window's tile.
         windows: (B, 4) top, left, height, width in pixels.
+        valid: by modality, (B, H, W) uint8, 1 where a pixel was measured; only for modalities that are not complete.
     """
 
     inputs: dict[str, Tensor]
@@ -29,6 +30,7 @@ class ModelBatch:
     tiles: list[str]
     extents: Tensor
     windows: Tensor
+    valid: dict[str, Tensor] = field(default_factory=dict)
 
 
 def model_batch(batch: Mapping[str, Any], standardization: Mapping[str, Standardization]) -> ModelBatch:
@@ -40,5 +42,11 @@ def model_batch(batch: Mapping[str, Any], standardization: Mapping[str, Standard
     """
     inputs = scaled_inputs(batch, standardization)
     return ModelBatch(
-        inputs, batch["available"], batch["label"].long(), batch["tile"], batch["extent"], batch["window"]
+        inputs,
+        batch["available"],
+        batch["label"].long(),
+        batch["tile"],
+        batch["extent"],
+        batch["window"],
+        batch["valid"],
     )

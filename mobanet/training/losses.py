@@ -42,20 +42,29 @@ def hard_pixels(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def auxiliary_loss(
-    auxiliary: Mapping[str, Tensor], logits: Tensor, label: Tensor, weight: Tensor | None = None
+    auxiliary: Mapping[str, Tensor],
+    logits: Tensor,
+    label: Tensor,
+    weight: Tensor | None = None,
+    present: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Cross-entropy of each stream's auxiliary logits on the hard pixels.
+    """Cross-entropy of each stream's auxiliary logits on the hard pixels of the samples that have the stream.
 
     Args:
         auxiliary: by stream, (B, K, H, W).
         logits: (B, K, H, W) of the fused prediction.
         label: (B, H, W) int64.
         weight: (K,), one a class.
+        present: by stream, (B,) bool, the samples that have it; None where all have all.
 
     Returns:
-        One scalar a stream.
+        One scalar a stream; 0, and attached, for one that no sample has.
     """
     if not auxiliary:
         return {}
     hard = hard_pixels(logits, label)
-    return {stream: segmentation_loss(own, hard, weight) for stream, own in auxiliary.items()}
+    own = {
+        stream: hard if present is None else hard.masked_fill(~present[stream][:, None, None], IGNORE_INDEX)
+        for stream in auxiliary
+    }
+    return {stream: segmentation_loss(auxiliary[stream], own[stream], weight) for stream in auxiliary}

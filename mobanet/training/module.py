@@ -18,7 +18,7 @@ from mobanet.models.cbc import CBCSettings
 from mobanet.models.cmx import CMXSettings
 from mobanet.models.lora import LoRASettings, add_lora, still_frozen_statistics
 from mobanet.models.mobanet import MoBaNetSettings
-from mobanet.scenarios.masking import MaskingSettings, draw_blocks, mask_blocks
+from mobanet.scenarios.masking import MaskingSettings, draw_masks, mask_streams, rounding, spare_pixels
 from mobanet.scenarios.sampling import draw_availability
 from mobanet.scenarios.scenario import scenario_masks
 from mobanet.training.checkpoint import check_trained_parts
@@ -207,11 +207,14 @@ class SegmentationModule(CheckpointedModule):
         torch.manual_seed(self._step_seed(batch_idx))
 
     def training_step(self, batch: ModelBatch, batch_idx: int) -> Tensor:
-        """Masked inputs in drawn scenarios, cross-entropy, and the auxiliary losses on hard pixels."""
-        output = self.network(self._masked(batch, batch_idx), self._drawn(batch, batch_idx))
+        """Drawn scenarios, masked inputs in them, cross-entropy, and the auxiliary losses on hard pixels."""
+        available = self._drawn(batch, batch_idx)
+        output = self.network(self._masked(batch, available, batch_idx), available)
         loss = segmentation_loss(output.logits, batch.label, self.class_weights)
         self.log("train/cross_entropy", loss.detach(), batch_size=len(batch.tiles))
-        for stream, value in auxiliary_loss(output.auxiliary, output.logits, batch.label, self.class_weights).items():
+        present = self._present(available)
+        auxiliary = auxiliary_loss(output.auxiliary, output.logits, batch.label, self.class_weights, present)
+        for stream, value in auxiliary.items():
             self.log(f"train/auxiliary_{stream}", value.detach(), batch_size=len(batch.tiles))
             loss = loss + self.auxiliary_weight * value
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.tiles))
@@ -221,13 +224,21 @@ class SegmentationModule(CheckpointedModule):
         """Log the epoch's learning rates."""
         self.log_dict({f"train/{name}": rate for name, rate in learning_rates(self.optimizers().param_groups).items()})
 
-    def _masked(self, batch: ModelBatch, batch_idx: int) -> dict[str, Tensor]:
-        if self.masking.ratio == 0:
+    def _masked(self, batch: ModelBatch, available: Tensor, batch_idx: int) -> dict[str, Tensor]:
+        """The inputs without the blocks that MCRM takes, which are of what is available."""
+        if self.masking.ratio == 0 or len(self.streams) < 2:
             return batch.inputs
         generator = torch.Generator().manual_seed(self._step_seed(batch_idx) + 1)
         height, width = batch.label.shape[1:]
-        blocks = draw_blocks(len(batch.tiles), height, width, list(self.streams), self.masking, generator)
-        return mask_blocks(batch.inputs, blocks, self.streams)
+        spare = spare_pixels(available, batch.valid, self.streams, list(batch.inputs))
+        at = rounding(self._step_seed(0) + 3, batch_idx)
+        return mask_streams(batch.inputs, draw_masks(spare, height, width, self.masking, generator, at), self.streams)
+
+    def _present(self, available: Tensor) -> dict[str, Tensor]:
+        """By stream, (B,) bool: the samples that have anything of it."""
+        names = [m.name for m in self.data.modalities]
+        columns = {stream: [names.index(name) for name in members] for stream, members in self.streams.items()}
+        return {stream: available[:, own].any(1) for stream, own in columns.items()}
 
     def _drawn(self, batch: ModelBatch, batch_idx: int) -> Tensor:
         generator = torch.Generator().manual_seed(self._step_seed(batch_idx) + 2)

@@ -17,5 +17,7 @@ class RunSummary(Callback):
         trained = ", ".join(f"{part.part} {part.trainable:,}" for part in parts if part.trainable)
         streams = "; ".join(f"{stream}: {', '.join(members)}" for stream, members in pl_module.streams.items())
         rank_zero_info(f"streams     {streams}")
+        if stage == "fit" and pl_module.masking.ratio and len(pl_module.streams) == 1:
+            rank_zero_info("masking     none: a block of the only stream is all that its pixels have")
         rank_zero_info(f"backbone    {pl_module.settings.described()}")
         rank_zero_info(f"parameters  {total.trainable:,} trained ({trained}), {total.frozen:,} frozen")

@@ -56,3 +56,18 @@ def test_auxiliary_loss_of_a_perfect_fused_prediction_is_zero_and_attached():
     loss.backward()
     assert loss.item() == 0.0
     assert own.grad is not None
+
+
+def test_auxiliary_loss_leaves_out_samples_without_the_stream():
+    logits, label = example()
+    own, _ = example(1)
+    present = {"optical": torch.tensor([False, True]), "elevation": torch.tensor([False, False])}
+    losses = auxiliary_loss({"optical": own, "elevation": own}, logits, label, present=present)
+    expected = functional.cross_entropy(own[1:], hard_pixels(logits, label)[1:], ignore_index=255)
+    torch.testing.assert_close(losses["optical"], expected)
+    losses["elevation"].backward()
+    assert losses["elevation"].item() == 0.0
+    assert torch.equal(own.grad, torch.zeros_like(own))
+    everything = {"optical": torch.ones(2, dtype=torch.bool)}
+    one, two = (auxiliary_loss({"optical": own}, logits, label, present=p)["optical"] for p in (None, everything))
+    assert torch.equal(one, two)
