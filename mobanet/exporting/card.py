@@ -140,6 +140,7 @@ def _training(module: SegmentationModule, facts: RunFacts | None) -> str:
         rows += [(label, value) for label, value in _run_rows(facts) if value is not None]
     rows += [
         ("masking of one stream (MCRM)", f"ratio {module.masking.ratio:g}"),
+        ("loss, optimiser", f"{module.hparams['loss']}, {module.hparams['optimizer']}"),
         ("learning rate, weight decay", f"{module.lr:g}, {module.weight_decay:g}"),
     ]
     return f"## Training\n\n{table(('what', 'value'), rows)}"

@@ -167,7 +167,7 @@ def check_trained_parts(checkpoint: Mapping[str, Any], groups: Sequence[Mapping[
 def adopt_settings(checkpoint: dict[str, Any], given: Mapping[str, Any], fresh: Mapping[str, Any]) -> None:
     """Let the run's own settings win over those in the checkpoint, and say which.
 
-    Lightning would restore the checkpoint's learning rates and weight decay with the optimiser's state.
+    Lightning would restore the checkpoint's learning rates, weight decay and so on with the optimiser's state.
 
     Args:
         checkpoint: about to be restored; changed in place.
@@ -185,8 +185,7 @@ def adopt_settings(checkpoint: dict[str, Any], given: Mapping[str, Any], fresh: 
     check_trained_parts(checkpoint, groups)
     for state in checkpoint.get("optimizer_states", []):
         for old_group, group in zip(state["param_groups"], groups, strict=True):
-            old_group["initial_lr"] = group["initial_lr"]
-            old_group["weight_decay"] = group["weight_decay"]
+            old_group |= {key: value for key, value in group.items() if key not in ("params", "lr")}
     for state in checkpoint.get("lr_schedulers", []):
         scheduler = fresh["lr_scheduler"]["scheduler"]
         state["base_lrs"] = list(scheduler.base_lrs)

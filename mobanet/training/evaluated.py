@@ -13,7 +13,7 @@ from mobanet.scenarios.scenario import Scenario, chosen_scenarios, lowered, scen
 from mobanet.training.evaluation import ScenarioEvaluation
 from mobanet.training.inputs import ModelBatch
 from mobanet.training.jaccard import SoftScores
-from mobanet.training.losses import segmentation_loss
+from mobanet.training.losses import PixelLoss
 from mobanet.training.metrics import Scores, figures_to_log, scores
 
 _PREFIX = {"validation": "val", "test": "test"}
@@ -27,6 +27,7 @@ class EvaluatedModule(LightningModule):
         network: the model.
         data: modalities and classes.
         compile_network: whether the network's forward pass is compiled.
+        pixel_loss: that is trained with.
         scenarios: all of the data's, the last the full one.
         scores: latest figures, by stage (`validation`, `test`) and scenario.
         matrices: latest confusion matrices, (K, K), by stage and scenario.
@@ -40,6 +41,7 @@ class EvaluatedModule(LightningModule):
     data: DataDescription
     compile_network: bool
     scenarios: tuple[Scenario, ...]
+    pixel_loss: PixelLoss
 
     def prepare_evaluation(self, data: DataDescription) -> None:
         """Validate on the full scenario and test all, until `evaluate_on` says otherwise."""
@@ -104,7 +106,7 @@ class EvaluatedModule(LightningModule):
         for k, logits in enumerate(self.predict_scenarios(batch, evaluation.scenarios)):
             strips = evaluation.add(k, batch, logits)
         # logged by every rank, also one that has nothing but windows that count nowhere: the mean is over all ranks
-        loss = segmentation_loss(logits, batch.label)
+        loss = self.pixel_loss(logits, batch.label, None)
         counted = sum(1 for tile in batch.tiles if tile)
         self.log(f"{_PREFIX[stage]}/loss", loss, on_epoch=True, sync_dist=True, batch_size=counted)
         return strips

@@ -1,12 +1,19 @@
 """Cross-entropy on the fused prediction, and on what it gets wrong for each stream (MoBaNet, arXiv 2603.17705)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from mobanet.data.layout import IGNORE_INDEX
+from mobanet.training.binary_loss import binary_loss
+
+LossKind = Literal["cross_entropy", "bce", "bce_on_probabilities"]
+PixelLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""Of logits (B, K, H, W), label (B, H, W) and class weights (K,), a scalar."""
 
 
 def segmentation_loss(logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -47,8 +54,9 @@ def auxiliary_loss(
     label: Tensor,
     weight: Tensor | None = None,
     present: Mapping[str, Tensor] | None = None,
+    loss: PixelLoss = segmentation_loss,
 ) -> dict[str, Tensor]:
-    """Cross-entropy of each stream's auxiliary logits on the hard pixels of the samples that have the stream.
+    """Loss of each stream's auxiliary logits on the hard pixels of the samples that have the stream.
 
     Args:
         auxiliary: by stream, (B, K, H, W).
@@ -56,6 +64,7 @@ def auxiliary_loss(
         label: (B, H, W) int64.
         weight: (K,), one a class.
         present: by stream, (B,) bool, the samples that have it; None where all have all.
+        loss: of the logits.
 
     Returns:
         One scalar a stream; 0, and attached, for one that no sample has.
@@ -67,4 +76,11 @@ def auxiliary_loss(
         stream: hard if present is None else hard.masked_fill(~present[stream][:, None, None], IGNORE_INDEX)
         for stream in auxiliary
     }
-    return {stream: segmentation_loss(auxiliary[stream], own[stream], weight) for stream in auxiliary}
+    return {stream: loss(auxiliary[stream], own[stream], weight) for stream in auxiliary}
+
+
+LOSSES: dict[LossKind, PixelLoss] = {
+    "cross_entropy": segmentation_loss,
+    "bce": binary_loss,
+    "bce_on_probabilities": partial(binary_loss, twice=True),
+}

@@ -1,6 +1,6 @@
 """The LightningModule: a network with its masking, losses, optimiser and evaluation by sliding windows."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, is_dataclass, replace
 from typing import Any, Literal
@@ -26,8 +26,8 @@ from mobanet.training.checkpointed import CheckpointedModule
 from mobanet.training.frozen import fetched_for_checkpoint, has_source
 from mobanet.training.groups import check_backbone_lr, learning_rates, undecayed_parameters
 from mobanet.training.inputs import ModelBatch, model_batch
-from mobanet.training.losses import auxiliary_loss, segmentation_loss
-from mobanet.training.optim import ScheduleSettings, adamw, parameter_groups, warmup_cosine
+from mobanet.training.losses import LOSSES, LossKind, auxiliary_loss
+from mobanet.training.optim import OPTIMIZERS, OptimizerKind, ScheduleSettings, parameter_groups, scheduled
 from mobanet.training.streams import streams_of
 
 
@@ -48,9 +48,12 @@ class SegmentationModule(CheckpointedModule):
         schedule: of the learning rate.
         auxiliary_weight: of each stream's cross-entropy on hard pixels; 0 leaves the auxiliary heads out.
         class_weights: of the cross-entropy, one a class; null for all alike.
-        lr: learning rate of AdamW.
+        loss: of every pixel: cross_entropy; bce, of each class against the rest (of two classes, the second's
+            probability alone, as in the scenario paper); or bce_on_probabilities, with that paper's second sigmoid.
+        optimizer: adamw, or adam, whose weight decay is part of the gradient.
+        lr: learning rate of the optimiser.
         backbone_lr: learning rate of a backbone, or of the encoders of CMX and CBC, that is trained; null for the same.
-        weight_decay: of AdamW, on parameters with more than one dimension.
+        weight_decay: on parameters with more than one dimension.
         compile: whether to run the network through torch.compile.
         seed: of masking and dropout.
         restored: whether all weights come from a checkpoint, so that no pretrained ones are looked for; `trained`
@@ -74,6 +77,8 @@ class SegmentationModule(CheckpointedModule):
         schedule: ScheduleSettings = ScheduleSettings(),  # noqa: B008
         auxiliary_weight: float = 0.01,
         class_weights: list[float] | None = None,
+        loss: LossKind = "cross_entropy",
+        optimizer: OptimizerKind = "adamw",
         lr: float = 2e-4,
         backbone_lr: float | None = None,
         weight_decay: float = 0.05,
@@ -83,6 +88,9 @@ class SegmentationModule(CheckpointedModule):
     ) -> None:
         super().__init__()
         _check_rates(lr=lr, backbone_lr=backbone_lr, weight_decay=weight_decay, auxiliary_weight=auxiliary_weight)
+        _check_choice(LOSSES, loss=loss)
+        _check_choice(OPTIMIZERS, optimizer=optimizer)
+        self.pixel_loss, self.new_optimizer = LOSSES[loss], OPTIMIZERS[optimizer]
         # a checkpoint hands plain dicts back
         self.data = data if isinstance(data, DataDescription) else DataDescription.from_plain(data)
         network = _revived(MoBaNetSettings, network)
@@ -110,6 +118,8 @@ class SegmentationModule(CheckpointedModule):
                 "schedule": asdict(self.schedule),
                 "auxiliary_weight": auxiliary_weight,
                 "class_weights": list(class_weights) if class_weights else None,
+                "loss": loss,
+                "optimizer": optimizer,
                 "lr": lr,
                 "backbone_lr": backbone_lr,
                 "weight_decay": weight_decay,
@@ -161,21 +171,22 @@ class SegmentationModule(CheckpointedModule):
             self.network.compile()
 
     def configure_optimizers(self) -> Any:
-        """AdamW, with warm-up and cosine over the trainer's epochs or steps."""
+        """The optimiser, with warm-up and what follows it over the trainer's epochs or steps."""
         groups = self.check_trainable()
-        optimizer = adamw(groups)
+        optimizer = self.new_optimizer(groups)
         steps = self.trainer.estimated_stepping_batches
         epochs = self.trainer.max_epochs if (self.trainer.max_epochs or -1) > 0 else None
         per_epoch = max(steps / epochs, 1.0) if epochs else float(self.trainer.num_training_batches)
         total = steps if self.schedule.every == "step" else steps / per_epoch
-        warmup = self.schedule.warmup_epochs * (per_epoch if self.schedule.every == "step" else 1.0)
+        epoch = per_epoch if self.schedule.every == "step" else 1.0  # in steps of the schedule
+        warmup = self.schedule.warmup_epochs * epoch
         if warmup >= total:  # the run would end before it has reached its learning rate
             warmup = total / 5
             rank_zero_info(
                 f"the warm-up of {self.schedule.warmup_epochs:g} epochs is no shorter than the run; it takes the first "
                 "fifth instead (--model.schedule.warmup_epochs)"
             )
-        scheduler = warmup_cosine(optimizer, warmup, total, self.schedule.min_lr)
+        scheduler = scheduled(optimizer, self.schedule, warmup, total, epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.schedule.every}}
 
     def _parameter_groups(self) -> list[dict]:
@@ -210,10 +221,12 @@ class SegmentationModule(CheckpointedModule):
         """Drawn scenarios, masked inputs in them, cross-entropy, and the auxiliary losses on hard pixels."""
         available = self._drawn(batch, batch_idx)
         output = self.network(self._masked(batch, available, batch_idx), available)
-        loss = segmentation_loss(output.logits, batch.label, self.class_weights)
+        loss = self.pixel_loss(output.logits, batch.label, self.class_weights)
         self.log("train/cross_entropy", loss.detach(), batch_size=len(batch.tiles))
         present = self._present(available)
-        auxiliary = auxiliary_loss(output.auxiliary, output.logits, batch.label, self.class_weights, present)
+        auxiliary = auxiliary_loss(
+            output.auxiliary, output.logits, batch.label, self.class_weights, present, self.pixel_loss
+        )
         for stream, value in auxiliary.items():
             self.log(f"train/auxiliary_{stream}", value.detach(), batch_size=len(batch.tiles))
             loss = loss + self.auxiliary_weight * value
@@ -279,6 +292,12 @@ def _check_rates(**values: float | None) -> None:
     for option, value in values.items():
         if value is not None and not 0 <= value < float("inf"):
             raise UserError(f"--model.{option} is {value}; give a number of at least 0.")
+
+
+def _check_choice(known: Collection[str], **values: str) -> None:
+    for option, value in values.items():
+        if value not in known:
+            raise UserError(f"--model.{option} is {value}; choose one of {', '.join(known)}.")
 
 
 def _revived(kind: type, value: Any) -> Any:

@@ -1,16 +1,18 @@
-"""AdamW in two groups, and warm-up followed by a cosine (MoBaNet's recipe)."""
+"""AdamW or Adam in two groups; warm-up, then a cosine (MoBaNet's recipe) or steps (the scenario paper's)."""
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
-from torch.optim import AdamW
+from torch.optim import Adam, AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from mobanet.errors import UserError
 from mobanet.training.groups import BACKBONE_GROUP, BACKBONES, HEAD_GROUP, UNDECAYED
+
+OptimizerKind = Literal["adamw", "adam"]
 
 
 @dataclass
@@ -18,19 +20,32 @@ class ScheduleSettings:
     """How the learning rate moves.
 
     Attributes:
+        shape: what follows the warm-up: a `cosine` over the rest of the run, or `steps`, each a `factor` lower.
         warmup_epochs: epochs of linear rise.
         min_lr: what the cosine ends at.
-        every: step the schedule after each `epoch`, as MoBaNet's authors do, or after each `step`.
+        step_epochs: epochs from one of the steps to the next.
+        factor: of the learning rate at each of the steps.
+        every: move along the schedule after each `epoch`, as MoBaNet's authors do, or after each `step`.
     """
+
+    shape: Literal["cosine", "steps"] = "cosine"
 
     warmup_epochs: float = 5.0
     min_lr: float = 1e-6
+    step_epochs: float = 5.0
+    factor: float = 0.9
     every: Literal["epoch", "step"] = "epoch"
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""
+        if self.shape not in ("cosine", "steps"):
+            raise UserError(f"--model.schedule.shape is {self.shape}; choose one of cosine, steps.")
         if self.warmup_epochs < 0:
             raise UserError(f"--model.schedule.warmup_epochs is {self.warmup_epochs}; give 0 or more.")
+        if not 0 < self.step_epochs < float("inf"):
+            raise UserError(f"--model.schedule.step_epochs is {self.step_epochs}; give a number above 0.")
+        if not 0 < self.factor <= 1:
+            raise UserError(f"--model.schedule.factor is {self.factor}; give a number above 0 and up to 1.")
 
 
 def parameter_groups(
@@ -70,7 +85,30 @@ def adamw(groups: list[dict]) -> AdamW:
     return AdamW(groups, betas=(0.9, 0.999))
 
 
-def warmup_cosine(optimizer: AdamW, warmup: float, total: float, min_lr: float) -> LambdaLR:
+def adam(groups: list[dict]) -> Adam:
+    """Adam with the usual betas; weight decay is part of the gradient."""
+    return Adam(groups, betas=(0.9, 0.999))
+
+
+OPTIMIZERS: dict[OptimizerKind, Callable[..., Adam]] = {"adamw": adamw, "adam": adam}
+
+
+def scheduled(optimizer: Adam, settings: ScheduleSettings, warmup: float, total: float, epoch: float) -> LambdaLR:
+    """The schedule of an optimiser.
+
+    Args:
+        optimizer: to schedule.
+        settings: its shape.
+        warmup: length of the rise, in units of the schedule's steps.
+        total: length of the whole.
+        epoch: length of an epoch.
+    """
+    if settings.shape == "cosine":
+        return warmup_cosine(optimizer, warmup, total, settings.min_lr)
+    return warmup_steps(optimizer, warmup, settings.step_epochs * epoch, settings.factor)
+
+
+def warmup_cosine(optimizer: Adam, warmup: float, total: float, min_lr: float) -> LambdaLR:
     """Linear warm-up, then a cosine down to `min_lr`.
 
     Args:
@@ -89,3 +127,21 @@ def warmup_cosine(optimizer: AdamW, warmup: float, total: float, min_lr: float) 
 
     bases = [group["lr"] for group in optimizer.param_groups]
     return LambdaLR(optimizer, [lambda step, base=base: factor(base, step) for base in bases])
+
+
+def warmup_steps(optimizer: Adam, warmup: float, length: float, share: float) -> LambdaLR:
+    """Linear warm-up, then the whole learning rate, `share` of it after `length`, `share` squared after twice that.
+
+    Args:
+        optimizer: to schedule.
+        warmup: length of the rise, in units of the schedule's steps; its first step is already above 0.
+        length: of each level.
+        share: of a level in the one before it.
+    """
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return min((step + 1) / warmup, 1.0)
+        return share ** math.floor((step - warmup) / length + 1e-9)  # whole epochs may be sums of thirds of a step
+
+    return LambdaLR(optimizer, factor)

@@ -9,7 +9,7 @@ from mobanet.errors import UserError
 from mobanet.models.backbone_kinds import build_backbone
 from mobanet.models.backbones import BackboneSettings
 from mobanet.training.groups import check_backbone_lr, learning_rates, undecayed_parameters
-from mobanet.training.optim import adamw, parameter_groups, warmup_cosine
+from mobanet.training.optim import ScheduleSettings, adam, adamw, parameter_groups, scheduled, warmup_cosine
 
 
 def rates(warmup, total, min_lr=1e-6, lr=2e-4, steps=50):
@@ -79,3 +79,52 @@ def test_a_rate_of_a_backbone_that_is_not_trained_is_refused():
     check_backbone_lr(None, groups)
     with pytest.raises(UserError, match=r"--model.backbone_lr is 0.0001, .* --model.backbone.freeze false"):
         check_backbone_lr(1e-4, groups)
+
+
+def moved(optimizer, scheduler, steps):
+    out = []
+    for _ in range(steps):
+        out.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return out
+
+
+def test_steps_are_those_of_torch_and_of_the_scenario_paper():
+    group = {"params": [nn.Parameter(torch.zeros(1))], "lr": 1e-4, "weight_decay": 0.0}
+    ours, theirs = adam([dict(group)]), torch.optim.Adam([dict(group)])
+    settings = ScheduleSettings("steps", warmup_epochs=0)
+    rates = moved(ours, scheduled(ours, settings, 0, 70, 1.0), 70)
+    assert rates == pytest.approx(moved(theirs, torch.optim.lr_scheduler.StepLR(theirs, 5, 0.9), 70), rel=1e-12)
+    assert rates[:11] == pytest.approx([1e-4] * 5 + [0.9e-4] * 5 + [0.81e-4])
+    assert rates[-1] == pytest.approx(1e-4 * 0.9**13)
+
+
+@pytest.mark.parametrize("per_epoch", [1.0, 3.0, 10 / 3])
+def test_steps_begin_behind_the_warmup_wherever_the_schedule_moves(per_epoch):
+    optimizer = adam([{"params": [nn.Parameter(torch.zeros(1))], "lr": 1.0}])
+    scheduler = scheduled(optimizer, ScheduleSettings("steps", factor=0.5), 2 * per_epoch, 0, per_epoch)
+    rates = moved(optimizer, scheduler, 41)
+    assert rates[0] == pytest.approx(1 / (2 * per_epoch))
+    for epoch, rate in ((2, 1.0), (6.9, 1.0), (7, 0.5), (11.9, 0.5), (12, 0.25)):
+        step = math.ceil(epoch * per_epoch - 1e-9) if epoch % 1 == 0 else math.floor(epoch * per_epoch)
+        assert rates[step] == pytest.approx(rate), epoch
+
+
+def test_adam_makes_the_first_steps_that_its_formula_says():
+    parameter = nn.Parameter(torch.tensor([2.0]))
+    optimizer = adam([{"params": [parameter], "lr": 0.1, "weight_decay": 0.5}])
+    x, m, v = 2.0, 0.0, 0.0
+    for t in (1, 2, 3):
+        parameter.grad = torch.tensor([0.3 * t])
+        optimizer.step()
+        g = 0.3 * t + 0.5 * x  # decay is part of the gradient
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        x -= 0.1 * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        assert parameter.item() == pytest.approx(x, rel=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [{"shape": "linear"}, {"step_epochs": 0}, {"factor": 0}, {"factor": 1.5}])
+def test_schedules_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(UserError, match=rf"--model.schedule.{next(iter(wrong))} is {next(iter(wrong.values()))}; "):
+        ScheduleSettings(**wrong)
