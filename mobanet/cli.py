@@ -30,6 +30,7 @@ from mobanet.training.csv_log import METRICS_FILE, MetricsCSV, read_rows
 from mobanet.training.figures import PredictionFigure
 from mobanet.training.frozen import BACKBONE_OPTION, check_has_need, left_out
 from mobanet.training.interrupt import Interrupts
+from mobanet.training.last_validation import LastValidation
 from mobanet.training.messages import trainer_error
 from mobanet.training.module import SegmentationModule
 from mobanet.training.monitor import MonitorCheck
@@ -198,6 +199,8 @@ class MobanetCLI(LightningCLI):
             trainer = Trainer(**config)
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise trainer_error(error, dict(config.items())) from error
+        if self.command == "fit":
+            trainer.callbacks.append(LastValidation())
         strategy = trainer.strategy
         plain = isinstance(strategy, SingleDeviceStrategy | DDPStrategy)  # others write in ways of their own
         if plain and type(strategy.checkpoint_io) is TorchCheckpointIO:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from mobanet.data.layout import LabelKind, Layout, Modality
 from mobanet.data.scaling import Scaling, default_scaling
@@ -41,6 +42,7 @@ class EvaluationSettings:
             UserError: naming the option.
         """
         window = self.size(crop)
+        check_labels(**{"evaluation.labels": self.labels})
         check_numbers(**{"evaluation.window": window, "evaluation.batch_size": self.batch_size or 1})
         for stage in ("validation", "test"):
             stride = self.stride(stage, crop)
@@ -65,6 +67,17 @@ def check_numbers(**values: int) -> None:
         least = _LEAST.get(option, 1)
         if value < least:
             raise UserError(f"--data.{option} is {value}; give a number of at least {least}.")
+
+
+def check_labels(**values: str) -> None:
+    """Refuse label rasters of a kind that there is not.
+
+    Raises:
+        UserError: naming the option.
+    """
+    for option, value in values.items():
+        if value not in get_args(LabelKind):
+            raise UserError(f"--data.{option} is {value}; choose one of {', '.join(get_args(LabelKind))}.")
 
 
 def chosen_modalities(layout: Layout, given: Sequence[str] | str | None) -> dict[str, Modality]:

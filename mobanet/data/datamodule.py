@@ -11,7 +11,14 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
 
 from mobanet.data.augment import Augmentation, AugmentationSettings
-from mobanet.data.choices import EvaluationSettings, check_numbers, chosen_modalities, chosen_scaling, chosen_split
+from mobanet.data.choices import (
+    EvaluationSettings,
+    check_labels,
+    check_numbers,
+    chosen_modalities,
+    chosen_scaling,
+    chosen_split,
+)
 from mobanet.data.crops import GridWindows, RandomCrops, Sampling, crop_loader
 from mobanet.data.description import DataDescription
 from mobanet.data.layout import LabelKind
@@ -39,7 +46,8 @@ class RasterDataModule(LightningDataModule):
         split: name of the tile lists; null for the layout's first.
         validation: `holdout` validates on tiles held out of training; `test` on the test tiles, and trains on the
             held-out tiles as well, as MoBaNet's authors do: a selection leak if checkpoints are chosen by it.
-        train_labels: label rasters to train on.
+        train_labels: label rasters to train on: `full`, or `eroded`, whose margin around every object is not learnt, as
+            MoBaNet's authors do.
         crop: height and width of a training crop in pixels.
         batch_size: crops a step, on each device.
         steps_per_epoch: steps an epoch, on each device.
@@ -92,6 +100,7 @@ class RasterDataModule(LightningDataModule):
         self.allow_missing = allow_missing
         self.num_workers = _workers() if num_workers is None else num_workers
         self.seed = seed
+        check_labels(train_labels=train_labels)
         check_numbers(crop=crop, batch_size=batch_size, steps_per_epoch=steps_per_epoch, num_workers=self.num_workers)
         evaluation.check(crop)
         self._roles: dict[str, list[StoredTile]] = {}

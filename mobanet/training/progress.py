@@ -21,6 +21,7 @@ class PlainProgress(ProgressBar):
         self._enabled = True
         self._last = self._start = 0.0
         self._first: int | None = None
+        self._validated = False
 
     def disable(self) -> None:
         """Say nothing."""
@@ -56,14 +57,19 @@ class PlainProgress(ProgressBar):
             f"{(total - done) / rate:.0f} s left, loss {_value(trainer, 'train/loss')}"
         )
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Know that the epoch has figures of its own; those of an earlier one are not its."""
+        self._validated = not trainer.sanity_checking
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say how the epoch went."""
+        names = ("train/loss", "val/loss", "val/miou") if self._validated else ("train/loss",)
+        self._validated = False
         elapsed = time.monotonic() - self._start
         left = elapsed * ((trainer.max_epochs or 0) - trainer.current_epoch - 1)
         self._say(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {elapsed:.0f} s, {max(left, 0):.0f} s left, "
-            f"loss {_value(trainer, 'train/loss')}, val/loss {_value(trainer, 'val/loss')}, "
-            f"val/miou {_value(trainer, 'val/miou')}"
+            + ", ".join(f"{name.removeprefix('train/')} {_value(trainer, name)}" for name in names)
         )
 
     def _say(self, line: str) -> None:
