@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mobanet.errors import UserError
+from mobanet.scenarios.draws import sent
 
 _TRIES = 10
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -130,10 +131,9 @@ def draw_masks(
     shares = share_out(spare.flatten(2).any(2), order, settings.ratio, at)
     if not shares.most:
         return spare.new_zeros(batch, streams, height, width)
-    drawn = [
-        [_rectangle(height, width, settings, generator) for _ in range(settings.blocks)] for _ in range(shares.most)
-    ]
-    blocks = torch.tensor(drawn).to(spare.device)[shares.number.clamp(max=shares.most - 1)]  # (B, N, 4)
+    drawn = [_rectangle(height, width, settings, generator) for _ in range(shares.most * settings.blocks)]
+    blocks = sent(torch.tensor(drawn).unflatten(0, (shares.most, -1)), spare.device)  # (most, N, 4)
+    blocks = blocks[shares.number.clamp(max=shares.most - 1)]  # (B, N, 4)
     return shares.lost[:, :, None, None] & _inside(blocks, height, width)[:, None] & spare
 
 
@@ -149,7 +149,7 @@ def share_out(able: Tensor, order: Tensor, ratio: float, at: float) -> Shares:
     streams, device = torch.arange(able.shape[1], device=able.device), able.device
     kinds = torch.arange(2 ** len(streams), device=device)
     members = (kinds[:, None] >> streams & 1).bool()  # (2^S, S)
-    kind = (able << streams).sum(1)  # (B,)
+    kind = (able.long() << streams).sum(1)  # (B,)
     sizes = (kind[:, None] == kinds).sum(0)
     # all samples on a line, by kind and then, in equal parts of the kind's samples, by stream; a sample is `unit` long
     unit = math.lcm(*range(1, len(streams) + 1))
@@ -158,11 +158,12 @@ def share_out(able: Tensor, order: Tensor, ratio: float, at: float) -> Shares:
     # how many lose blocks up to a place of the line: a table, since a device may round sums of floats the other way
     places = torch.arange(len(able) * unit + 1, dtype=torch.float64)
     table = torch.floor((places * ratio / unit).round(decimals=9) + at).long()
-    first, last = (table.to(device)[edge][kind] for edge in (ends - cells, ends))  # (B, S)
-    rank = order.argsort().to(device)
+    most, table = int(table[-1]), sent(table, device)
+    first, last = (table[edge][kind] for edge in (ends - cells, ends))  # (B, S)
+    rank = sent(order.argsort(), device)
     place = ((kind[:, None] == kind) & (rank[:, None] > rank)).sum(1)  # among its kind, in the drawn order
     number = first[:, 0] + place
-    return Shares((first <= number[:, None]) & (number[:, None] < last), number, int(table[-1]))
+    return Shares((first <= number[:, None]) & (number[:, None] < last), number, most)
 
 
 def _rectangle(

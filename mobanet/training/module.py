@@ -249,9 +249,8 @@ class SegmentationModule(CheckpointedModule):
 
     def _present(self, available: Tensor) -> dict[str, Tensor]:
         """By stream, (B,) bool: the samples that have anything of it."""
-        names = [m.name for m in self.data.modalities]
-        columns = {stream: [names.index(name) for name in members] for stream, members in self.streams.items()}
-        return {stream: available[:, own].any(1) for stream, own in columns.items()}
+        there = dict(zip((m.name for m in self.data.modalities), available.unbind(1), strict=True))
+        return {stream: torch.stack([there[name] for name in own]).any(0) for stream, own in self.streams.items()}
 
     def _drawn(self, batch: ModelBatch, batch_idx: int) -> Tensor:
         generator = torch.Generator().manual_seed(self._step_seed(batch_idx) + 2)

@@ -15,6 +15,8 @@ from mobanet.scenarios.masking import (
     share_out,
     spare_pixels,
 )
+from mobanet.scenarios.sampling import draw_availability
+from mobanet.scenarios.scenario import scenario_masks, scenarios_of
 
 STREAMS = {"optical": ["rgb", "ir"], "elevation": ["dsm"]}
 ORDER = ["rgb", "ir", "dsm"]
@@ -175,6 +177,19 @@ def test_a_batch_without_a_spare_pixel_loses_nothing():
     spare = torch.zeros(4, 2, 1, 1, dtype=torch.bool)
     assert not masks(batch=4, spare=spare, ratio=1.0).any()
     assert masks(batch=4, spare=spare, ratio=1.0).shape == (4, 2, 100, 120)
+
+
+def test_no_draw_asks_the_device_for_a_value():
+    """A meta tensor has none: what would wait for a GPU fails on it."""
+    available = torch.ones(24, 3, dtype=torch.bool, device="meta")
+    probabilities = torch.ones(7, device="meta")
+    generator = torch.Generator().manual_seed(0)
+    left = draw_availability(probabilities, scenario_masks(scenarios_of(ORDER)).to("meta"), available, generator)
+    valid = {"dsm": torch.ones(24, 100, 120, dtype=torch.uint8, device="meta")}
+    drawn = masks(spare=spare_pixels(left, valid, STREAMS, ORDER))
+    masked = mask_streams({name: torch.ones(24, 1, 100, 120, device="meta") for name in ORDER}, drawn, STREAMS)
+    assert masked["dsm"].shape == (24, 1, 100, 120)
+    assert masked["dsm"].is_meta
 
 
 @pytest.mark.parametrize(
