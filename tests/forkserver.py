@@ -36,9 +36,9 @@ IMPORTED = (
     "mobanet.synthesize",
     "torch._dynamo",  # imported by the first optimiser
     "torch.distributed.run",
-    "wandb",
 )
-"""What a command finds imported; nothing of it starts threads, which a fork would lose."""
+"""What a command finds imported: nothing that starts threads, which a fork would lose, or makes temporary folders, as
+wandb does, which the first command to end would remove."""
 
 PROGRAM = """#!{python} -IS
 import array, json, os, signal, socket, sys
@@ -200,6 +200,7 @@ if __name__ == "__main__":
     for _name in IMPORTED:
         importlib.import_module(_name)
     assert len(os.listdir("/proc/self/task")) == 1
+    assert "wandb" not in sys.modules
     gc.collect()
     gc.freeze()  # pages that the collector does not touch stay shared
     _folder = Path(sys.argv[1])

@@ -20,6 +20,7 @@ from PIL import Image
 
 from mobanet.scenarios.history import read_history, read_scores
 from tests.cli.conftest import small_experiment
+from tests.notebooks import kernel_manager
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks/scenario_scores.ipynb"
 RUN = "runs/small"
@@ -94,7 +95,7 @@ def run_all(project, run, before, after_sliders):
     own |= {"MOBANET_RUN": run} if run else {}
     client = NotebookClient(
         notebook,
-        kernel_name="python3",
+        km=kernel_manager(project),
         timeout=120,
         coalesce_streams=True,
         resources={"metadata": {"path": str(project / "notebooks")}},

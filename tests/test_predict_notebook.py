@@ -22,6 +22,7 @@ from rasterio.transform import from_origin
 from mobanet.predict import main
 from tests.cli.conftest import command, prepared  # noqa: F401 - fixtures
 from tests.cli.test_predict import copy_with, files_of, model, read  # noqa: F401
+from tests.notebooks import kernel_manager
 from tests.test_notebook import Executed
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks/predict_your_own.ipynb"
@@ -52,7 +53,7 @@ def run_all(project, area, environment):
     own |= {"OMP_NUM_THREADS": "1", "IPYTHONDIR": str(project / "ipython"), **environment}
     client = NotebookClient(
         notebook,
-        kernel_name="python3",
+        km=kernel_manager(project),
         timeout=120,
         coalesce_streams=True,
         resources={"metadata": {"path": str(project / "notebooks")}},

@@ -1,11 +1,8 @@
 """The README's commands: the path on the synthetic city is run as written, every other command is parsed."""
 
 import importlib
-import os
 import re
 import shlex
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import pytest
 import yaml
 
 from mobanet.commands import main
+from tests.cli.conftest import start, wait
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 RUN = re.search(r"<!-- the suite runs these commands -->\n```bash\n(.*?)```", README, re.S)[1].splitlines()
@@ -20,11 +18,9 @@ COMMANDS = re.findall(r"^ *(?:[A-Z_]+=\S+ )?(python -m mobanet\.\S+ .*)$", READM
 
 
 def execute(command, folder):
-    words = shlex.split(command)
-    environment = {**os.environ, "WANDB_MODE": "offline", "NO_ALBUMENTATIONS_UPDATE": "1"}
-    return subprocess.run(
-        [sys.executable, *words[1:]], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
-    )
+    python, option, module, *words = shlex.split(command)
+    assert (python, option) == ("python", "-m")
+    return wait(start(module, *words, folder=folder), timeout=600)
 
 
 def test_the_synthetic_path_runs_as_written(tmp_path):
@@ -34,8 +30,8 @@ def test_the_synthetic_path_runs_as_written(tmp_path):
     outputs = []
     for command in RUN:
         done = execute(command, tmp_path)
-        assert done.returncode == 0, done.stderr
-        outputs.append(done.stdout + done.stderr)
+        assert done.code == 0, done.err
+        outputs.append(done.out + done.err)
     assert sorted(path.name for path in (tmp_path / "data/toy").iterdir() if path.name[0] != ".") == [
         "Potsdam.zip",
         "mobanet_store",

@@ -76,10 +76,24 @@ def compare(model: DeployedModel, exported: Runner, tile: int, what: str, tolera
     # a maximum of tensors keeps NaN, Python's own does not
     largest = (torch.stack(differences).max() / torch.stack(sizes).max().clamp(min=1e-30)).item()
     if not largest <= tolerance and tolerance:
-        tolerance = max(tolerance, min(ROUNDING * _own_rounding(model, tile), MOST))
+        tolerance = allowed(model, tile, tolerance)
     if not largest <= tolerance:
         raise _differs(what, f"differs by {largest:.1e} of the largest logit, where {tolerance:.0e} is allowed")
     return Parity(largest, tolerance, 2 ** len(model.modalities) - 1)
+
+
+@torch.inference_mode()
+def allowed(model: DeployedModel, tile: int, tolerance: float = TOLERANCE) -> float:
+    """The largest difference that is rounding, as a share of the largest logit, on this processor.
+
+    Processors sum in different orders and widths, so how much a network magnifies that is measured where it runs.
+
+    Args:
+        model: of the checkpoint.
+        tile: height and width in pixels.
+        tolerance: what is allowed at least.
+    """
+    return max(tolerance, min(ROUNDING * _own_rounding(model, tile), MOST))
 
 
 def random_feeds(model: DeployedModel, tile: int) -> Iterator[Feeds]:

@@ -488,7 +488,7 @@ def test_as_users_meet_it(prepared, tmp_path):
     experiment["data"]["root"] = str(tmp_path / "nowhere")
     (tmp_path / "lost.yaml").write_text(yaml.safe_dump(experiment))
     processes = {
-        start("mobanet.fit", "--experiment", "lost.yaml", folder=tmp_path): "nowhere does not exist",
+        start("mobanet.fit", "--experiment", "lost.yaml", folder=tmp_path, fresh=True): "nowhere does not exist",
         start("mobanet", "test", "--ckpt_path", "no.ckpt", folder=tmp_path): "no.ckpt does not exist",
         start("mobanet.prepare", "--root", "nowhere", folder=tmp_path): "nowhere does not exist",
         start("mobanet.synthesize", "--layout", "x", folder=tmp_path): "--root, --tiles and --size",

@@ -63,6 +63,7 @@ def test_a_network_that_magnifies_rounding_is_allowed_ten_times_its_own(model, m
         compare(model, off, TILE, "it")
     monkeypatch.setattr(parity, "_own_rounding", lambda *_: 1e-4)
     assert compare(model, off, TILE, "it").tolerance == pytest.approx(1e-3)
+    assert parity.allowed(model, TILE) == pytest.approx(1e-3)
     monkeypatch.setattr(parity, "_own_rounding", lambda *_: 1.0)
     assert compare(model, off, TILE, "it").tolerance == parity.MOST
 
