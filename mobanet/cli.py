@@ -15,6 +15,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from mobanet.crop_sizes import follow_crop
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.sources.catalogue import check_root
 from mobanet.data.store import STORE_FILE, default_store
@@ -140,12 +141,16 @@ class MobanetCLI(LightningCLI):
         elif self.config.seeds or self.config.test:  # on the command line they are seen to before
             raise UserError("seeds and test are no settings of an experiment; give --seeds or --test as options.")
         elif self.checkpoint is not None:
+            follow_crop(self.config, self.checkpoint)
             if any(word.split("=")[0] == "--init_from" for word in self.given_words):
                 raise UserError("--ckpt_path goes on with a run and --init_from begins a new one; give one of them.")
             self.config.model.restored = self._restored_by(self.checkpoint)
         elif self.config.init_from:
             self.initial = read_checkpoint(self.config.init_from, "--init_from")
+            follow_crop(self.config, self.initial)
             self.config.model.restored = self._restored_by(self.initial)
+        else:
+            follow_crop(self.config)
         self.folder = choose_run_folder(self.config.run, self.experiment, path)
         _check_writable(self.folder)
         root, store = Path(self.config.data.root), self.config.data.store

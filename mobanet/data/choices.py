@@ -11,12 +11,12 @@ from mobanet.errors import UserError
 
 @dataclass
 class EvaluationSettings:
-    """How maps are put together in validation and test.
+    """How maps are put together in validation and test; what is null follows from the training crop.
 
     Attributes:
         window: height and width of a window in pixels; null for the training crop's.
-        validation_stride: from window to window while training; null for no overlap.
-        test_stride: from window to window in the final test; null for no overlap.
+        validation_stride: from window to window while training; null for a window, so that none overlap.
+        test_stride: from window to window in the final test; null for half a window.
         batch_size: windows a step; null for the training batch's.
         labels: `eroded` ignores a margin around every object (ISPRS noBoundary), `full` ignores nothing.
     """
@@ -29,11 +29,14 @@ class EvaluationSettings:
 
     def size(self, crop: int) -> int:
         """Height and width of a window in pixels, where `crop` is the training crop's."""
-        return self.window or crop
+        return crop if self.window is None else self.window
 
     def stride(self, stage: str, crop: int) -> int:
         """From window to window in pixels, in the stage `validation` or `test`."""
-        return (self.test_stride if stage == "test" else self.validation_stride) or self.size(crop)
+        window = self.size(crop)
+        if stage == "test":
+            return window // 2 if self.test_stride is None else self.test_stride
+        return window if self.validation_stride is None else self.validation_stride
 
     def check(self, crop: int) -> None:
         """Refuse sizes that make no sense.
@@ -43,7 +46,8 @@ class EvaluationSettings:
         """
         window = self.size(crop)
         check_labels(**{"evaluation.labels": self.labels})
-        check_numbers(**{"evaluation.window": window, "evaluation.batch_size": self.batch_size or 1})
+        batch = 1 if self.batch_size is None else self.batch_size
+        check_numbers(**{"evaluation.window": window, "evaluation.batch_size": batch})
         for stage in ("validation", "test"):
             stride = self.stride(stage, crop)
             check_numbers(**{f"evaluation.{stage}_stride": stride})

@@ -77,7 +77,7 @@ def small_experiment(root):
             "batch_size": 4,
             "steps_per_epoch": 2,
             "num_workers": 0,
-            "evaluation": {"window": 64, "labels": "eroded"},
+            "evaluation": {"window": 64, "test_stride": 64, "labels": "eroded"},
         },
         "model": {
             "backbone": {

@@ -97,6 +97,8 @@ def test_a_printed_configuration_can_be_fed_back(command, small, tmp_path):
     main("fit", ["--config", str(file), "--run", str(run), "--wandb", "off", "--trainer.max_epochs", "1"])
     kept = yaml.safe_load((run / "config.yaml").read_text())
     del config["seeds"], config["test"]  # of a call, not of a run
+    assert config["data"]["evaluation"]["validation_stride"] is None  # what follows from others is settled in a run
+    config["data"]["evaluation"]["validation_stride"] = 64
     assert kept == {**config, "experiment": "custom", "wandb": "off", "trainer": {**config["trainer"], "max_epochs": 1}}
 
 
@@ -305,8 +307,7 @@ def test_the_usual_overrides_take_effect_together(command, prepared, vit_tiny, t
         "model.backbone.checkpoint": str(vit_tiny),
         "model.backbone.freeze": False,
     }
-    quick = "--data.crop 64 --data.steps_per_epoch 2 --data.evaluation.window 64 --data.evaluation.test_stride 64"
-    quick += " --data.evaluation.validation_stride 64 --data.num_workers 0 --trainer.accelerator cpu --wandb off"
+    quick = "--data.crop 64 --data.steps_per_epoch 2 --data.num_workers 0 --trainer.accelerator cpu --wandb off"
     words = [
         word
         for name, value in given.items()
@@ -321,6 +322,8 @@ def test_the_usual_overrides_take_effect_together(command, prepared, vit_tiny, t
             node = node[key]
         assert node == value
     assert config["data"]["sampling"] == "area"  # the experiment's own, which nothing overrides
+    sizes = [config["data"]["evaluation"][name] for name in ("window", "validation_stride", "test_stride")]
+    assert sizes == [64, 64, 32]  # as the crop has it
     assert [row["step"] for row in rows(run / "metrics.csv")] == ["1", "3"]  # one an epoch, the next after ten steps
     checkpoint = read_checkpoint(run / "checkpoints/last.ckpt")
     assert checkpoint["global_step"] == 4
@@ -359,7 +362,6 @@ def test_every_experiment_runs_for_a_step(path, cities, command, tmp_path):
     words += (
         f" --data.num_workers 0 --data.crop 64 --data.batch_size 2 --data.steps_per_epoch 1 --run {tmp_path / 'run'}"
     )
-    words += " --data.evaluation.window 64 --data.evaluation.validation_stride 64 --data.evaluation.test_stride 64"
     words = [*words.split(), "--wandb", "off"]
     if "name" in settings["model"].get("backbone", {}):
         backbone = {"name": "vit_tiny_patch16_224", "pretrained": False, "options": TINY}

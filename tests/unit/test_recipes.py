@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from mobanet.data.choices import EvaluationSettings
 from mobanet.data.layouts import get_layout
 from mobanet.data.reading import grid
 from mobanet.experiment import experiment_folder, variant_names
@@ -46,7 +47,8 @@ def test_mobanets_recipe_is_the_papers(name):
     assert (data["crop"], data["batch_size"], data["steps_per_epoch"], data["sampling"]) == (256, 24, 1000, "tile")
     assert data["augmentation"] == {"flips": True}
     assert data["scaling"]["dsm"] == "minmax"
-    assert (data["evaluation"]["window"], data["evaluation"]["test_stride"]) == (256, 32)
+    evaluation = EvaluationSettings(**data["evaluation"])
+    assert (evaluation.size(256), evaluation.stride("test", 256)) == (256, 32)
     assert (model["lr"], model["weight_decay"], model["auxiliary_weight"]) == (2e-4, 0.05, 0.01)
     assert model["schedule"] == {"warmup_epochs": 5, "min_lr": 1e-6, "every": "epoch"}
     assert model["masking"] == {"ratio": 0.25}
@@ -58,7 +60,8 @@ def test_windows_are_as_many_as_the_comment_says(name):
     data = settings(name)["data"]
     split = get_layout(data["layout"]).splits["paper"]
     text = (experiment_folder() / f"{name}.yaml").read_text()
-    own, theirs = data["evaluation"]["validation_stride"], AUTHORS_STRIDE[data["layout"]]
+    own = EvaluationSettings(**data["evaluation"]).stride("validation", data["crop"])
+    theirs = AUTHORS_STRIDE[data["layout"]]
     assert f"--data.validation test --data.evaluation.validation_stride {theirs}`" in text
     counts = [
         windows(data["layout"], tiles, stride)
