@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -50,14 +51,18 @@ def fail(message: str) -> NoReturn:
 
 
 @contextmanager
-def one_sentence() -> Iterator[None]:
-    """Turn what a user can mend into one sentence and an exit code: a `UserError`, a full disk, a file out of place."""
-    with unread_output_ends_quietly(), _one_sentence():
+def one_sentence(way_on: Callable[[KeyboardInterrupt], str] | None = None) -> Iterator[None]:
+    """Turn what a user can mend into one sentence and an exit code: a `UserError`, a full disk, a file out of place.
+
+    Args:
+        way_on: what to say on Ctrl-C.
+    """
+    with unread_output_ends_quietly(), _one_sentence(way_on):
         yield
 
 
 @contextmanager
-def _one_sentence() -> Iterator[None]:
+def _one_sentence(way_on: Callable[[KeyboardInterrupt], str] | None) -> Iterator[None]:
     try:
         yield
     except UserError as error:
@@ -67,8 +72,10 @@ def _one_sentence() -> Iterator[None]:
         if sentence is None:
             raise
         fail(sentence)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        if int(os.environ.get("LOCAL_RANK") or 0):  # the first process says it, and would be killed by one that fails
+            sys.exit(0)
+        print(way_on(interrupt) if way_on else "interrupted", file=sys.stderr)
         sys.exit(130)
 
 
@@ -126,13 +133,19 @@ def _gathered(words: Sequence[str], function: Callable[..., Any]) -> list[str]:
     return out
 
 
-def run(function: Callable[..., Any], program: str, arguments: Sequence[str] | None = None) -> None:
+def run(
+    function: Callable[..., Any],
+    program: str,
+    arguments: Sequence[str] | None = None,
+    way_on: Callable[[KeyboardInterrupt], str] | None = None,
+) -> None:
     """Parse `arguments` (default: the command line) by the signature of `function` and call it.
 
     Args:
         function: its docstring is the help text, its annotations the option types.
         program: the name shown in the help, such as `python -m mobanet.prepare`.
         arguments: the words after the program's name.
+        way_on: what to say on Ctrl-C.
     """
     parser = SentenceParser(prog=program, description=(function.__doc__ or "").split("\n\n")[0])
     parser.add_function_arguments(function, as_group=False)
@@ -141,7 +154,7 @@ def run(function: Callable[..., Any], program: str, arguments: Sequence[str] | N
     short = screen(program.rpartition(".")[2])
     if short:
         parser.add_argument("--help_all", action="help", help="show all options and exit")
-    with one_sentence():
+    with one_sentence(way_on):
         if short and asked_for(words):
             print(short, end="")
             return

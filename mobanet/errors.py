@@ -1,4 +1,4 @@
-"""The one exception for mistakes a user can mend."""
+"""The exception for mistakes a user can mend, and the one for work that was interrupted."""
 
 
 class UserError(Exception):
@@ -6,4 +6,11 @@ class UserError(Exception):
 
     The message is one sentence: it names the file or option, says what is wrong, and says what to do. Entry points
     print it and exit with code 2 (see `mobanet.entry`).
+    """
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C, in work that can be gone on with.
+
+    The message says how far it came; entry points add the command to go on with (see `mobanet.entry`).
     """

@@ -1,9 +1,15 @@
 """`python -m mobanet.predict`: maps of rasters of any size, with whatever sensors are there."""
 
+import shlex
+import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 from mobanet.entry import run
+from mobanet.errors import Stopped
+
+_COMMAND = ("python", "-m", "mobanet.predict")
 
 
 def predict(
@@ -95,7 +101,28 @@ def predict(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
-    run(predict, "python -m mobanet.predict", arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    run(predict, "python -m mobanet.predict", words, partial(_way_on, words))
+
+
+def _way_on(words: Sequence[str], interrupt: KeyboardInterrupt) -> str:
+    """What to say on Ctrl-C."""
+    rest = _without(words, "--overwrite", "--resume")
+    if not isinstance(interrupt, Stopped) and _without(words, "--overwrite") != list(words):
+        rest.append("--overwrite")  # of several maps, some may still be those that are to be replaced
+    else:
+        rest.append("--resume")
+    return f"{str(interrupt) or 'interrupted'}; go on with: {shlex.join([*_COMMAND, *rest])}"
+
+
+def _without(words: Sequence[str], *flags: str) -> list[str]:
+    """The words less options that may stand bare, or with true or false behind them."""
+    out: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        value = before in flags and word.lower() in ("true", "false")
+        if not value and word.partition("=")[0] not in flags:
+            out.append(word)
+    return out
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import mobanet
 from mobanet.data.description import DataDescription
 from mobanet.data.layout import Modality
 from mobanet.data.preparation.progress import Steps
-from mobanet.errors import UserError
+from mobanet.errors import Stopped, UserError
 from mobanet.inference.areas import FinishedMap
 from mobanet.inference.assemble import MapFiles, assemble, map_tags
 from mobanet.inference.levels import scene_levels
@@ -213,6 +213,8 @@ def make_maps(
     try:
         return _work(model, network, plans, jobs, settings, fabric, batch_size)
     except BaseException as error:
+        if fabric.global_rank == 0 and isinstance(error, KeyboardInterrupt):
+            raise Stopped(_how_far(plans)) from error
         for plan in plans:
             if plan.workspace.folder.is_dir():
                 plan.workspace.tell(fabric.global_rank, str(error))
@@ -289,6 +291,14 @@ def _work(
         else:
             time.sleep(_LOOK)
     return finished
+
+
+def _how_far(plans: Sequence[ScenePlan]) -> str:
+    """Parts of finished scenes have gone into their maps."""
+    total = sum(len(plan.parts) for plan in plans)
+    waiting = [plan for plan in plans if plan.workspace.folder.is_dir()]
+    left = sum(len(plan.parts) - len(plan.workspace.done(plan.parts)) for plan in waiting)
+    return f"SIGINT has stopped the prediction after {total - left} of {total} parts"
 
 
 def _complete(plan: ScenePlan) -> bool:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from mobanet.entry import run
 
+_INTERRUPTED = "interrupted; tiles that are finished stay, and the same command goes on"
+
 
 def prepare(
     root: str,
@@ -38,7 +40,7 @@ def prepare(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
-    run(prepare, "python -m mobanet.prepare", arguments)
+    run(prepare, "python -m mobanet.prepare", arguments, lambda _: _INTERRUPTED)
 
 
 if __name__ == "__main__":
