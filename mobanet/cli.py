@@ -9,7 +9,7 @@ from typing import Any, Literal, NoReturn
 from jsonargparse import Namespace, set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
@@ -36,7 +36,7 @@ from mobanet.training.messages import trainer_error
 from mobanet.training.module import SegmentationModule
 from mobanet.training.monitor import MonitorCheck
 from mobanet.training.panels import PanelSettings, ScenarioPanels
-from mobanet.training.progress import PlainProgress
+from mobanet.training.progress import BarProgress, PlainProgress
 from mobanet.training.record import RunRecord, TestRecord
 from mobanet.training.requeue import going_on
 from mobanet.training.results import ResultFiles
@@ -220,7 +220,8 @@ class MobanetCLI(LightningCLI):
         callbacks: list[Callback] = [RunSummary()]
         settings: ScenarioSettings = self.config_init["scenarios"]
         if config.get("enable_progress_bar") is not False:
-            callbacks.append(TQDMProgressBar() if sys.stderr.isatty() else PlainProgress())
+            terminal = sys.stdout.isatty() and sys.stderr.isatty()
+            callbacks.append(BarProgress() if terminal else PlainProgress())
         if self.command == "fit":
             self.sampling = ScenarioSampling(settings, None if config.get("fast_dev_run") else self.folder)
             keeps = not config.get("fast_dev_run") and config.get("enable_checkpointing") is not False

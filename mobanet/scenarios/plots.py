@@ -41,7 +41,7 @@ def plot_history(records: Sequence[ScoreRecord], path: str | Path | None = None)
     """
     if len({record.scenarios for record in records}) != 1:
         raise ValueError("records must be of one or more epochs with the same scenarios")
-    names, epochs = records[0].scenarios, [record.epoch for record in records]
+    names, epochs = records[0].scenarios, [record.epoch + 1 for record in records]  # counted from 1, as everywhere
     figure = _figure(10.5, max(3.2, 0.18 * len(names) + 0.8))
     panels = figure.subplots(1, 3, sharex=True)
     for axis, title, field in zip(

@@ -76,7 +76,7 @@ def test_two_processes_make_one_run(pair):
     assert len(list((run / "panels").iterdir())) == 2
     assert [row["step"] for row in rows(run / "metrics.csv")] == ["0", "1"]
     lines = ended.err.splitlines()
-    for start_ in ("train: 4 of the 20", "streams ", "parameters ", "scenarios ", "epoch 1/1", "the run is in"):
+    for start_ in ("train: 4 of the 20", "streams ", "parameters ", "scenarios ", "epoch 1 of 1", "the run is in"):
         assert len([line for line in lines if line.startswith(start_)]) == 1
     assert "sync_dist" not in ended.err
     assert "find_unused_parameters" not in ended.err
@@ -172,7 +172,7 @@ def test_when_only_the_first_process_fails_the_other_ends_too(small, tmp_path):
     words += ("--trainer.max_epochs", "1", "--model.backbone.freeze", "true")  # stages, in the other tests blocks
     ended = ended_alone(start("mobanet.fit", *words, folder=tmp_path))
     assert ended.code == 2, ended.err
-    assert "epoch 1/1" in ended.err
+    assert "epoch 1 of 1" in ended.err
     assert ended.err.count("error: ") == 1
     assert "last.ckpt cannot be used" in ended.err
     assert "Traceback" not in ended.err

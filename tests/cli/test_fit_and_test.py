@@ -73,7 +73,7 @@ def test_a_run_leaves_its_configuration_log_metrics_and_checkpoints(finished):
     for part in (
         "train: 4 of the 20 tiles",
         "streams     optical: rgb, ir; elevation: dsm",
-        "epoch 2/2",
+        "epoch 2 of 2",
         "the run is in",
     ):
         assert part in log
@@ -403,7 +403,7 @@ def test_tracking_is_offline_unless_asked_for_and_output_is_plain(small, tmp_pat
     assert "Traceback" not in text
     assert "warn" not in text.lower()
     lines = ended.err.splitlines()
-    assert any(line.startswith("epoch 1/2: ") and "s left" in line and "val/miou 0." in line for line in lines)
+    assert any(line.startswith("epoch 1 of 2: ") and "s left" in line and "val/miou 0." in line for line in lines)
     assert lines[-1] == f"the run is in {run}"
 
 

@@ -47,7 +47,7 @@ def test_a_history_shows_distortion_scores_and_probabilities_of_every_epoch(moda
     assert len(figure.axes) == 3
     for axis, field in zip(figure.axes, ("distortion", "scores", "probabilities"), strict=True):
         for k, line in enumerate(scenario_lines(axis, wanted)):
-            assert line.get_xdata().tolist() == list(range(epochs))
+            assert line.get_xdata().tolist() == list(range(1, epochs + 1))
             assert line.get_ydata().tolist() == [getattr(record, field)[k] for record in records]
     assert [axis.get_ylabel().split()[0] for axis in figure.axes] == ["distortion", "scores", "probabilities"]
     uniform = figure.axes[2].lines[-1]

@@ -5,17 +5,35 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, Task, TextColumn
+from rich.text import Text
+
+from mobanet.progress_words import counted, duration, pace
 
 _SECONDS = 10.0
 """Between plain lines."""
 
 
+class _Pace(TextColumn):
+    def __init__(self, units: str) -> None:
+        super().__init__("")
+        self._units = units
+
+    def render(self, task: Task) -> Text:
+        return Text(pace(task.speed, self._units, task.remaining or 0) if task.speed else "")
+
+
 class Steps:
-    """Progress over a known number of steps, on standard error. A context manager."""
+    """Progress over a known number of steps, on standard error. A context manager.
+
+    Args:
+        title: what is done with which units, such as `preparing tiles`.
+        total: number of units.
+    """
 
     def __init__(self, title: str, total: int) -> None:
         self._title, self._total, self._done = title, total, 0
+        self._units = title.split()[-1]
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
         self._start = self._last = time.monotonic()
@@ -23,7 +41,8 @@ class Steps:
     def __enter__(self) -> "Steps":
         """Show the bar, if there is a terminal."""
         if self._console.is_terminal and self._total:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            count = TextColumn("{task.description}: {task.completed:.0f} of {task.total:.0f}")
+            columns = (count, BarColumn(), _Pace(self._units))
             self._bar = Progress(*columns, console=self._console)
             self._bar.start()
             self._task = self._bar.add_task(self._title, total=self._total)
@@ -52,7 +71,6 @@ class Steps:
         now = time.monotonic()
         if now - self._last >= _SECONDS or self._done == self._total:
             self._last = now
-            spent = now - self._start
-            left = spent / self._done * (self._total - self._done)
-            rest = f"about {left:.0f} s left" if left else f"done in {spent:.0f} s"
-            self.say(f"{self._title}: {self._done} of {self._total}, {rest}")
+            spent, left = now - self._start, self._total - self._done
+            rest = pace(self._done / spent, self._units, left) if left and spent else f"done in {duration(spent)}"
+            self.say(f"{counted(f'{self._title}:', self._done, self._total)}, {rest}")

@@ -9,9 +9,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
-from rich.console import Console
-from rich.progress import track
 
+from mobanet.data.preparation.progress import Steps
 from mobanet.data.synthetic.deliveries import delivery_of
 from mobanet.data.synthetic.delivery import Delivery, Plan
 from mobanet.data.synthetic.files import write_bytes
@@ -140,10 +139,15 @@ def _draw(plan: Plan, folder: Path, names: Sequence[str], workers: int) -> None:
     """Write the tiles that are not there yet."""
     delivery = delivery_of(plan.layout)
     todo = [tile for tile in names if not delivery.drawn(plan, folder, tile)]
-    console = Console(stderr=True)
+    with Steps("drawing tiles", len(todo)) as steps:
+        _draw_all(plan, folder, todo, workers, steps)
+
+
+def _draw_all(plan: Plan, folder: Path, todo: Sequence[str], workers: int, steps: Steps) -> None:
     if workers == 0 or len(todo) < 2:
-        for tile in track(todo, f"Drawing {plan.layout}", console=console):
+        for tile in todo:
             _draw_tile(plan, folder, tile)
+            steps.advance()
         return
     # spawned, not forked: the caller may have threads (torch, OpenCV) that a fork would lose
     with ProcessPoolExecutor(
@@ -151,8 +155,9 @@ def _draw(plan: Plan, folder: Path, names: Sequence[str], workers: int) -> None:
     ) as pool:
         jobs = [pool.submit(_draw_tile, plan, folder, tile) for tile in todo]
         try:
-            for job in track(as_completed(jobs), f"Drawing {plan.layout}", len(jobs), console=console):
+            for job in as_completed(jobs):
                 job.result()
+                steps.advance()
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
