@@ -11,7 +11,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser
 
-from mobanet.errors import UserError
+from mobanet.errors import Stopped, UserError
 from mobanet.help_screens import asked_for, screen
 from mobanet.parser_errors import check_config_files, plain_parser_message
 from mobanet.parser_help import PrintedHelp
@@ -73,8 +73,9 @@ def _one_sentence(way_on: Callable[[KeyboardInterrupt], str] | None) -> Iterator
             raise
         fail(sentence)
     except KeyboardInterrupt as interrupt:
-        if int(os.environ.get("LOCAL_RANK") or 0):  # the first process says it, and would be killed by one that fails
-            sys.exit(0)
+        if int(os.environ.get("LOCAL_RANK") or 0):
+            # the first process says it; it would be killed by one that fails, and wait for one that does not come
+            sys.exit(0 if isinstance(interrupt, Stopped) else 130)
         print(way_on(interrupt) if way_on else "interrupted", file=sys.stderr)
         sys.exit(130)
 

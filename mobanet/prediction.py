@@ -213,11 +213,11 @@ def make_maps(
     try:
         return _work(model, network, plans, jobs, settings, fabric, batch_size)
     except BaseException as error:
-        if fabric.global_rank == 0 and isinstance(error, KeyboardInterrupt):
-            raise Stopped(_how_far(plans)) from error
         for plan in plans:
             if plan.workspace.folder.is_dir():
                 plan.workspace.tell(fabric.global_rank, str(error))
+        if isinstance(error, KeyboardInterrupt):
+            raise Stopped(_how_far(plans)) from error
         if fabric.global_rank > 0 and isinstance(error, UserError | OSError):
             return []  # the first process says it
         raise
