@@ -21,6 +21,7 @@ from mobanet.data.sources.catalogue import check_root
 from mobanet.data.store import STORE_FILE, default_store
 from mobanet.errors import UserError
 from mobanet.experiment import CONFIG_FILE, choose_run_folder, resolve, take
+from mobanet.files import write_text
 from mobanet.options import DESCRIPTIONS, USAGE, add_options
 from mobanet.parser_errors import plain_parser_message
 from mobanet.parser_help import HelpFormatter, PrintedHelp, tidied
@@ -269,16 +270,13 @@ class MobanetCLI(LightningCLI):
     def write_config(self) -> None:
         """Save the resolved configuration in the run folder."""
         if rank_zero_only.rank == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part = self.folder / f"{CONFIG_FILE}.part"
             config = self.config.clone()
             config.run = config.ckpt_path = None  # of this call, not of the experiment
             for name in SEED_OPTIONS:
                 config.pop(name[2:], None)
             config.experiment = self.experiment
             config.model.restored = False
-            self.parser.save(config, str(part), skip_none=False, overwrite=True, multifile=False)
-            os.replace(part, self.folder / CONFIG_FILE)
+            write_text(self.folder / CONFIG_FILE, self.parser.dump(config, skip_none=False))
 
 
 def _asks_for_help(words: Sequence[str]) -> bool:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from mobanet.bounds import check_digits, check_values
 from mobanet.errors import UserError
-from mobanet.yaml_files import read_yaml
+from mobanet.yaml_files import bound_parsers, read_yaml
 
 _KINDS = {
     "<class 'float'>": "a number",
@@ -25,14 +26,20 @@ _KINDS = {
 
 
 def check_config_files(words: Sequence[str]) -> None:
-    """Look at the YAML files that a command line names, since the parser's complaints do not say which file is meant.
+    """Look at the words of a command line, and at the YAML files that it names.
+
+    The parser's complaints do not say which file is meant, and values that no setting can have end it otherwise. From
+    here on it reads YAML within bounds wherever it does.
 
     Args:
         words: the command line; files that do not exist are left to the parser.
 
     Raises:
-        UserError: for one that cannot be read, is not YAML, or holds something else than options.
+        UserError: for a file that cannot be read, is not YAML, or holds something else than options, and for a word
+            that no file name, number or text can be.
     """
+    bound_parsers()
+    check_words(words)
     for name in _config_files(words):
         path = Path(name)
         if not path.is_file():
@@ -41,6 +48,22 @@ def check_config_files(words: Sequence[str]) -> None:
         if not isinstance(content, dict):
             found = "nothing" if content is None else "no options"
             raise UserError(f"{path} holds {found}; give lines such as `data: {{root: DIR}}`.")
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse words that no setting can have, whatever it is.
+
+    Raises:
+        UserError: for a control character, bytes that are no UTF-8, and a whole number of more than 64 bits.
+    """
+    for before, word in zip(["", *words], words, strict=False):
+        name, _, value = word.partition("=") if word.startswith("--") else (before, "", word)
+        try:
+            check_values(word)
+            check_digits(value)
+        except ValueError as error:
+            option = name if name.startswith("--") else "the command line"
+            raise UserError(f"{option} {error}; give another value.") from error
 
 
 def plain_parser_message(message: str, parser: ArgumentParser) -> str:

@@ -1,6 +1,5 @@
 """A finished run opened again, to look at: for notebooks and scripts."""
 
-import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from mobanet.cli import MobanetCLI
 from mobanet.commands import take_weights
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.errors import UserError
+from mobanet.json_files import read_json
 from mobanet.scenarios.callback import HISTORY_FILE
 from mobanet.scenarios.history import ScoreRecord, read_history
 from mobanet.scenarios.scenario import Scenario
@@ -85,5 +85,12 @@ def open_run(
         cli.model.eval(),
         cli.datamodule,
         read_history(history) if history.is_file() else [],
-        json.loads(tested.read_text()) if tested.is_file() else None,
+        _content(tested) if tested.is_file() else None,
     )
+
+
+def _content(tested: Path) -> dict[str, Any]:
+    try:
+        return read_json(tested)
+    except ValueError as error:
+        raise UserError(f"{tested} is damaged ({error}); run mobanet.test again.") from error

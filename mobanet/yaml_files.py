@@ -1,9 +1,24 @@
-"""YAML files that people write: read, with one sentence that says which of them is wrong, and where."""
+"""YAML files that people write: read within bounds, with one sentence that says which of them is wrong, and where."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mobanet.bounds import DEEPEST, check_values, read_bounded, shown
 from mobanet.errors import UserError
+
+if TYPE_CHECKING:
+    import yaml
+
+MOST_BYTES = 1 << 20
+"""Of a file; ours have a few thousand."""
+
+MOST_VALUES = 100_000
+"""In a file, counting what an alias stands for as often as it does: ten lines of aliases can stand for billions."""
+
+
+_ODD_VALUES = (ValueError, ArithmeticError, LookupError, AttributeError)
+"""What is raised while values are made of a well-formed text: of the date 2020-13-45, of `!!bool x`, of 5000 digits."""
 
 
 def read_yaml(path: Path, hint: str) -> Any:
@@ -14,17 +29,116 @@ def read_yaml(path: Path, hint: str) -> Any:
         hint: what to give in place of one that is no text.
 
     Raises:
-        UserError: for a file that cannot be read, is no text, or is not YAML.
+        UserError: for a file that cannot be read, is no text, is not YAML, or goes beyond bounds.
     """
     import yaml
 
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return parse_yaml(read_bounded(path, MOST_BYTES))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); give another file.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no text file; give {hint}.") from error
     except yaml.YAMLError as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path} is not valid YAML{where}: {problem or 'it cannot be parsed'}; mend it.") from error
+        raise UserError(f"{path} is not valid YAML{in_words(error)}; mend it.") from error
+    except ValueError as error:
+        if "is not in UTF-8" in str(error):
+            raise UserError(f"{path} is no text file; give {hint}.") from error
+        raise UserError(f"{path} {error}; mend it.") from error
+
+
+def parse_yaml(text: str) -> Any:
+    """The content of a text.
+
+    Raises:
+        yaml.YAMLError: when it is no YAML.
+        ValueError: when it goes beyond bounds, with a clause that has no subject.
+    """
+    import yaml
+
+    check_events(text)
+    try:
+        content = yaml.load(text, Loader=_fastest())  # a safe one
+    except _ODD_VALUES as error:
+        raise ValueError(f"holds a value that is none ({' '.join(str(error).split())[:80]})") from error
+    check_values(content)
+    return content
+
+
+def check_events(text: str) -> None:
+    """Count levels and values before anything is built of them.
+
+    Raises:
+        yaml.YAMLError: when the text is no YAML.
+        ValueError: for more than `DEEPEST` levels, more than `MOST_VALUES` values, and an alias of what it is part of.
+    """
+    import yaml
+
+    open_nodes: list[tuple[str | None, int]] = []  # anchor, and number of values before it
+    sizes: dict[str, int] = {}
+    count = 0
+    for event in yaml.parse(text, Loader=_fastest()):
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor in (anchor for anchor, _ in open_nodes):
+                raise ValueError(f"refers to {shown(event.anchor)} inside of itself")
+            count += sizes.get(event.anchor, 1)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            if anchor is not None:
+                sizes[anchor] = count - before
+        elif isinstance(event, yaml.NodeEvent):
+            count += 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                open_nodes.append((event.anchor, count - 1))
+            elif event.anchor is not None:
+                sizes[event.anchor] = 1
+        if len(open_nodes) > DEEPEST:
+            raise ValueError(f"has more than {DEEPEST} levels of brackets or mappings in one another")
+        if count > MOST_VALUES:
+            raise ValueError(f"has more than {MOST_VALUES} values, those counted that its aliases stand for")
+
+
+def in_words(error: "yaml.YAMLError") -> str:
+    """` in line 3: what is wrong`."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    where = f" in line {mark.line + 1}" if mark else ""
+    return f"{where}: {problem or 'it cannot be parsed'}"
+
+
+def bound_parsers() -> None:
+    """Let every parser of command lines read YAML within the same bounds, in files that it opens itself and in words.
+
+    Values raise `UserError`, naming the file where there is one.
+    """
+    import yaml
+    from jsonargparse import get_loader, set_loader
+
+    loader = get_loader("yaml")
+    if getattr(loader, "bounded", False):
+        return
+    set_loader("yaml", _bounded(loader), exceptions=(yaml.YAMLError,))
+
+
+def _bounded(loader: Callable[[str], Any]) -> Callable[..., Any]:
+    def load(text: str, path: Any = None) -> Any:
+        import yaml
+
+        where = str(path) if path else f"the value {shown(text)}"
+        try:
+            if len(text) > MOST_BYTES:
+                raise ValueError(f"has more than {MOST_BYTES} characters")
+            check_events(text)
+            content = loader(text)
+            check_values(content)
+        except yaml.YAMLError:
+            raise  # which the parser takes for plain text
+        except _ODD_VALUES as error:
+            raise UserError(f"{where} {' '.join(str(error).split())}; mend it.") from error
+        return content
+
+    load.bounded = True  # type: ignore[attr-defined]
+    return load
+
+
+def _fastest() -> Any:
+    import yaml
+
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)

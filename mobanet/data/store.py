@@ -12,7 +12,6 @@ Pixels that were not measured hold a harmless finite value: what the source has 
 band's median in float32. Consumers go by the validity array, never by the value.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from mobanet import json_files
 from mobanet.data.layout import Classes, Modality
 from mobanet.errors import UserError
 
@@ -201,7 +201,7 @@ def read_json(path: Path) -> Any:
         UserError: when it is not readable JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json_files.read_json(path)
     except (OSError, ValueError) as error:
         raise damaged(path) from error
 

@@ -1,12 +1,12 @@
 """Nothing half-written under a final name: a folder beside the place, from which finished files are moved."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mobanet.errors import UserError
+from mobanet.files import put_in_place
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def move_all(scratch: Path, folder: Path, last: str) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     for file in sorted(scratch.iterdir(), key=lambda file: (file.name == last, file.name)):
-        os.replace(file, folder / file.name)
+        put_in_place(file, folder / file.name)
 
 
 def check_place(output: Path, folder: bool) -> None:

@@ -1,6 +1,5 @@
 """What a run folder says of a checkpoint in it: how it was trained, and the figures of its test."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,8 @@ from typing import Any
 
 from mobanet.errors import UserError
 from mobanet.experiment import CONFIG_FILE
+from mobanet.json_files import read_json
+from mobanet.yaml_files import read_yaml
 
 _SCENARIOS, _SINGLE = "test/test_scenarios.json", "test/test.json"
 
@@ -84,12 +85,7 @@ def run_facts(path: Path, checkpoint: Mapping[str, Any]) -> RunFacts:
 
 
 def _settings(config: Path) -> Mapping[str, Any]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{config} is not valid YAML; mend it, or move the checkpoint out of the run.") from error
+    content = read_yaml(config, "a configuration of a run")
     return content if isinstance(content, Mapping) else {}
 
 
@@ -99,7 +95,7 @@ def _figures(folder: Path, path: Path) -> Figures | None:
         if not file.is_file():
             continue
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = read_json(file)
             several = content["scenarios"] if name == _SCENARIOS else {content["scenario"]: content}
             scenarios = {
                 scenario: {key: figures[key] for key in ("oa", "mean_f1", "miou", "classes")}

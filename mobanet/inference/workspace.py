@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import shutil
 import zipfile
 import zlib
@@ -15,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from mobanet.errors import UserError
+from mobanet.files import write_bytes
 from mobanet.inference.parts import Part
 from mobanet.inference.predictor import PartMaps
+from mobanet.json_files import read_json
 
 _TICKET = "settings.json"
 _TROUBLE = "trouble_{}.txt"
@@ -47,7 +48,7 @@ class Workspace:
         if not path.is_file():
             return None
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = read_json(path)
             if not isinstance(found, dict):
                 raise ValueError(found)
         except ValueError as error:
@@ -62,7 +63,7 @@ class Workspace:
         """Start with nothing."""
         self.remove()
         self.folder.mkdir(parents=True)
-        _write(self.folder / _TICKET, json.dumps(settings, indent=1).encode())
+        write_bytes(self.folder / _TICKET, json.dumps(settings, indent=1).encode())
 
     def check(self, settings: Mapping[str, Any], before: Mapping[str, Any]) -> None:
         """Refuse to go on with other settings or rasters than at the beginning.
@@ -93,18 +94,12 @@ class Workspace:
             OSError: when the disk is full.
         """
         path = self.folder / part.name
-        unfinished = path.with_name(f"{path.name}.{os.getpid()}")
         arrays = {"classes": maps.classes, "scenarios": maps.scenarios}
         if maps.probabilities is not None:
             arrays["probabilities"] = maps.probabilities
         buffer = io.BytesIO()  # the archive's writer would hide the system's complaint among its own
         np.savez_compressed(buffer, **arrays)
-        try:
-            unfinished.write_bytes(buffer.getbuffer())
-            os.replace(unfinished, path)
-        except OSError as error:
-            unfinished.unlink(missing_ok=True)
-            raise OSError(error.errno, error.strerror, str(path)) from error
+        write_bytes(path, buffer.getbuffer(), own=True)
 
     def load(self, part: Part) -> PartMaps:
         """A part that is there.
@@ -122,7 +117,7 @@ class Workspace:
 
     def tell(self, rank: int, trouble: str) -> None:
         """Leave word of what went wrong in one of several processes."""
-        _write(self.folder / _TROUBLE.format(rank), (trouble or "another process was interrupted.").encode())
+        write_bytes(self.folder / _TROUBLE.format(rank), (trouble or "another process was interrupted.").encode())
 
     def trouble(self) -> str | None:
         """What went wrong in another process."""
@@ -144,12 +139,6 @@ class Workspace:
         while self.folder.exists():
             with suppress(FileNotFoundError):  # another process may be at it, too, and has removed that one
                 shutil.rmtree(self.folder)
-
-
-def _write(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(f"{path.name}.tmp")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
 
 
 def _short(value: object) -> str:

@@ -1,14 +1,16 @@
 """What a run folder says of its run: configuration, checkpoint, and the commit if it was recorded."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mobanet import yaml_files
+from mobanet.bounds import read_bounded
 from mobanet.data.description import DataDescription
 from mobanet.errors import UserError
 from mobanet.experiment import CONFIG_FILE
+from mobanet.json_files import MOST_BYTES, parse_json
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.frozen import left_out
 from mobanet.training.provenance import PROVENANCE_FILE
@@ -90,10 +92,11 @@ def _config(path: Path) -> tuple[str, dict[str, Any]]:
     import yaml
 
     try:
-        text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise _no_configuration(path, type(error).__name__) from error
+        text = read_bounded(path, yaml_files.MOST_BYTES)
+        content = yaml_files.parse_yaml(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())[:200] if type(error) is ValueError else type(error).__name__
+        raise _no_configuration(path, reason) from error
     if not isinstance(content, dict) or not isinstance(content.get("data"), dict):
         raise _no_configuration(path, "it has no data")
     return text, content
@@ -109,7 +112,7 @@ def _commit(folder: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        made = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])
+        made = parse_json(read_bounded(path, MOST_BYTES).splitlines()[-1])
         commit, changed = made["commit"], made["changed"]
     except (ValueError, KeyError, TypeError, IndexError) as error:  # UnicodeDecodeError among them
         raise UserError(f"{path} is damaged; remove it, and the report goes without the commit.") from error

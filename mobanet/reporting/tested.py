@@ -1,7 +1,6 @@
 """The figures of an evaluation, read back from the files that `mobanet.training.results` writes."""
 
 import csv
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor
 from mobanet.data.description import DataDescription
 from mobanet.data.layout import Classes
 from mobanet.errors import UserError
+from mobanet.json_files import read_json
 from mobanet.scenarios.scenario import scenarios_of
 from mobanet.training.jaccard import SoftScores
 from mobanet.training.metrics import Scores
@@ -56,7 +56,7 @@ def read_evaluation(run: Path, stage: Stage, data: DataDescription) -> Evaluated
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if path == single:
             content = _as_several(content, folder / f"{stage}_confusion.csv")
         return Evaluated(stage, _results(content, data), int(content["epoch"]))

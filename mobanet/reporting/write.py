@@ -1,12 +1,12 @@
 """From a run folder to its report."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.store import StoredTile
 from mobanet.errors import UserError
+from mobanet.files import write_text
 from mobanet.reporting.confusion_section import confusion_section
 from mobanet.reporting.curves import curves_section, sampling_section
 from mobanet.reporting.data import open_data
@@ -73,14 +73,9 @@ def write_report(folder: str | Path, output: str | Path, tiles: int, side: int) 
     """
     output = Path(output)
     text = report_text(folder, tiles, side)
-    part = output.with_name(f"{output.name}.part")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, output)
+        write_text(output, text)
     except OSError as error:
-        if not part.is_dir() and part.parent.is_dir():
-            part.unlink(missing_ok=True)
         reason = error.strerror or type(error).__name__
         raise UserError(f"--output {output} cannot be written ({reason}); give another file.") from error
     return output

@@ -2,13 +2,14 @@
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from mobanet.errors import UserError
+from mobanet.files import write_text
+from mobanet.json_files import parse_json
 from mobanet.scenarios.scores import ScenarioScores, ScoreSettings
 
 _LISTS = ("distortion", "standard_error", "scores", "probabilities")
@@ -90,7 +91,7 @@ def write_record(path: str | Path, record: ScoreRecord) -> None:
     """
     path = Path(path)
     earlier = [old for old in read_history(path) if old.epoch < record.epoch] if path.exists() else []
-    _replace(path, "".join(json.dumps(_plain(each), allow_nan=False) + "\n" for each in [*earlier, record]))
+    write_text(path, "".join(json.dumps(_plain(each), allow_nan=False) + "\n" for each in [*earlier, record]))
 
 
 def drop_records(path: str | Path, epoch: int) -> None:
@@ -137,7 +138,7 @@ def write_scores(path: str | Path, record: ScoreRecord, details: ScenarioScores,
         "settings": _settings(record.settings),
         "checkpoint": checkpoint,
     }
-    _replace(Path(path), _readable(content))
+    write_text(Path(path), _readable(content))
 
 
 def _text(path: str | Path, kind: str) -> str:
@@ -149,7 +150,7 @@ def _text(path: str | Path, kind: str) -> str:
 
 def _record(text: str, where: str, remedy: str) -> ScoreRecord:
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         lists = {name: tuple(_floats(content[name])) for name in _LISTS}
         return ScoreRecord(
             epoch=int(content["epoch"]),
@@ -192,10 +193,3 @@ def _readable(content: dict[str, Any]) -> str:
             text = "[\n" + ",\n".join(f"    {json.dumps(row, allow_nan=False)}" for row in value) + "\n  ]"
         parts.append(f"  {json.dumps(key)}: {text}")
     return "{\n" + ",\n".join(parts) + "\n}\n"
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from mobanet.files import whole_file
 from mobanet.scenarios.history import ScoreRecord
 from mobanet.scenarios.scores import ScenarioScores, ScoreSettings, median_bandwidth
 
@@ -64,8 +65,8 @@ def plot_history(records: Sequence[ScoreRecord], path: str | Path | None = None)
     _uniform(panels[2], len(names))
     _legend(figure, panels[2])
     if path is not None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
+        with whole_file(Path(path)) as file:
+            figure.savefig(file, format=Path(path).suffix[1:] or None, dpi=150)
     return figure
 
 

@@ -1,6 +1,5 @@
 """Probabilities of scenarios as a user gives them: numbers, or a JSON file of ours or of the paper's scripts."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mobanet.errors import UserError
+from mobanet.json_files import read_json
 from mobanet.scenarios.scenario import Scenario
 
 _OPTION = "--scenarios.probabilities"
@@ -69,7 +69,7 @@ def _typed(text: str) -> dict[str, float]:
 def _load(path: Path) -> Any:
     remedy = "give a JSON file that mobanet.scores wrote, or numbers by scenario"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except OSError as error:
         raise UserError(f"{_OPTION} names {path}, which cannot be read ({error.strerror}); {remedy}.") from error
     except ValueError as error:

@@ -1,7 +1,6 @@
 """Reading and writing checkpoints, and what may differ between one and the run that goes on from it."""
 
 import io
-import os
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.errors import UserError
+from mobanet.files import write_bytes
 from mobanet.models.build import SETTINGS_OF
 
 _GROUPS = ("data", "architecture", "streams", "backbone", "network", "cmx", "cbc", "lora")
@@ -77,18 +77,9 @@ class WholeFiles(TorchCheckpointIO):
         Raises:
             OSError: when the disk is full; what was written is gone then.
         """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()  # torch would turn the system's complaint into a RuntimeError without its number
         torch.save(checkpoint, buffer)
-        part = path.with_name(f"{path.name}.part")
-        try:
-            with part.open("wb") as file:
-                file.write(buffer.getbuffer())
-            os.replace(part, path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise OSError(error.errno, error.strerror, str(path)) from error
+        write_bytes(Path(path), buffer.getbuffer())
 
 
 def check_architecture(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:

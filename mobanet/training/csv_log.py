@@ -1,7 +1,7 @@
 """metrics.csv: one row a logged step, kept across resumes."""
 
 import csv
-import os
+import io
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +11,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from mobanet.errors import UserError
+from mobanet.files import write_text
 
 METRICS_FILE = "metrics.csv"
 
@@ -108,13 +109,11 @@ class MetricsCSV(Logger):
         """Write what is new; a new column rewrites the file."""
         if not self._rows:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".csv.part")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self._columns)
-            writer.writeheader()
-            writer.writerows(self._rows)
-        os.replace(temporary, self.path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self._columns)
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_text(self.path, text.getvalue())
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.data.layout import IGNORE_INDEX, Classes, Modality
 from mobanet.data.pictures import coloured, natural_bands, optical_picture, relief
+from mobanet.files import whole_file
 from mobanet.inference.windows import Strip
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ def draw(panels: list[Panel], modalities: Mapping[str, Modality], classes: Class
         row[0].set_ylabel(f"tile {panel.tile}", fontsize=10)
     handles = legend_patches(classes)
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    with whole_file(path) as file:
+        figure.savefig(file, format="png", dpi=130)
 
 
 class PredictionFigure(Callback):

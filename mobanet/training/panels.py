@@ -10,6 +10,7 @@ from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, SingleD
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.errors import UserError
+from mobanet.files import whole_file
 from mobanet.scenarios.refresh import eval_mode
 from mobanet.training.window_figure import varied_windows, window_figure
 from mobanet.training.window_maps import predict_window
@@ -89,8 +90,8 @@ class ScenarioPanels(Callback):
         title = f"epoch {epoch}, tile {maps.tile}"
         figure = window_figure(maps.inputs, maps.truth, maps.predictions, data.modalities, module.data.classes, title)
         figure.set_dpi(80)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(self.folder / f"epoch_{epoch:04d}_{number + 1}.png", dpi=80)
+        with whole_file(self.folder / f"epoch_{epoch:04d}_{number + 1}.png") as file:
+            figure.savefig(file, format="png", dpi=80)
         figure.canvas.draw()
         return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy(), maps.tile
 

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
@@ -15,6 +14,7 @@ from mobanet.models.summary import count_parameters
 from mobanet.training.provenance import PROVENANCE_FILE, provenance
 from mobanet.training.results import results_of
 from mobanet.training.scenario_table import SCENARIO_COLUMNS, scenario_rows
+from mobanet.yaml_files import read_yaml
 
 
 class RunRecord(Callback):
@@ -40,7 +40,7 @@ class RunRecord(Callback):
             file.write(json.dumps(made) + "\n")
         *parts, total = count_parameters(pl_module.network)
         settings = {
-            **flat(yaml.safe_load((self.folder / CONFIG_FILE).read_text(encoding="utf-8"))),
+            **flat(read_yaml(self.folder / CONFIG_FILE, "the configuration of the run")),
             "experiment": self.experiment,
             **flat({"protocol": trainer.datamodule.protocol("validation")}),
             **flat({"provenance": made}),

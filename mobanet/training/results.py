@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.text import Text
 from torch import Tensor
 
 from mobanet.data.layout import Classes
+from mobanet.files import write_text
 from mobanet.training.metrics import Scores
 from mobanet.training.scenario_figure import draw_scenarios
 from mobanet.training.scenario_table import (
@@ -68,7 +68,7 @@ class ResultFiles(Callback):
         if confusion.is_dir() and not any(confusion.iterdir()):
             confusion.rmdir()
         for name, text in texts.items():
-            _replace(self.folder / name, text)
+            write_text(self.folder / name, text)
 
 
 def results_of(trainer: Trainer, module: LightningModule, stage: str) -> ScenarioResults:
@@ -155,10 +155,3 @@ def _json(content: dict) -> str:
     text = json.dumps(content, indent=2, allow_nan=False)
     rows = re.compile(r"\[\n[\d,\s]+\]")  # of a confusion matrix: one a line
     return rows.sub(lambda row: " ".join(row[0].split()).replace("[ ", "[").replace(" ]", "]"), text) + "\n"
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

@@ -1,13 +1,13 @@
 """A figure of all scenarios: which sensors are there, the mIoU that is left, and the IoU of each class."""
 
 import math
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobanet.data.layout import Classes
+from mobanet.files import whole_file
 from mobanet.scenarios.scenario import Scenario
 from mobanet.training.metrics import Scores
 from mobanet.training.scenario_table import ScenarioSummary, summarise
@@ -37,10 +37,8 @@ def draw_scenarios(
         path: of the PNG.
     """
     figure = scenario_figure(scores, classes, scenarios, protocol_line)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png", dpi=200)
-    os.replace(part, path)
+    with whole_file(path) as file:
+        figure.savefig(file, format="png", dpi=200)
 
 
 def scenario_figure(

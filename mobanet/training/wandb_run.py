@@ -13,6 +13,8 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from mobanet.errors import UserError
+from mobanet.files import write_text
+from mobanet.json_files import read_json
 from mobanet.lightning_internals import without_anonymous
 
 RUN_FILE = "wandb_run.json"
@@ -48,17 +50,14 @@ def read_tracked(folder: Path) -> TrackedRun | None:
     if not path.is_file():
         return None
     try:
-        return TrackedRun(**json.loads(path.read_text(encoding="utf-8")))
+        return TrackedRun(**read_json(path))
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} does not name a tracked run; remove it to begin a new one.") from error
 
 
 def write_tracked(folder: Path, run: TrackedRun) -> None:
     """Keep which tracked run a folder belongs to."""
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{RUN_FILE}.part"
-    part.write_text(json.dumps(asdict(run)) + "\n", encoding="utf-8")
-    os.replace(part, folder / RUN_FILE)
+    write_text(folder / RUN_FILE, json.dumps(asdict(run)) + "\n")
 
 
 class WandbRun(WandbLogger):

@@ -1,21 +1,18 @@
 """Files that are there as a whole or not at all, and folders that one process works in at a time."""
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mobanet import files, json_files
 from mobanet.errors import UserError
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file in one go; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    files.write_text(path, text)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -36,7 +33,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json_files.read_json(path)
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}); {remedy}.") from error
     if not isinstance(content, dict):

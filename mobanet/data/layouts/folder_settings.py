@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from mobanet.bounds import shorten_text
 from mobanet.errors import UserError
+from mobanet.yaml_files import bound_parsers, read_yaml
 
 
 @dataclass
@@ -90,20 +92,14 @@ def load_folder_settings(path: Path) -> FolderSettings:
     Raises:
         UserError: when the file is absent, is no YAML, or has an unknown key or a value of the wrong type.
     """
-    import yaml
     from jsonargparse import ArgumentError, ArgumentParser
 
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read ({error.strerror}): name the YAML file that describes your data."
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no YAML ({' '.join(str(error).split())}): mend it.") from error
+    content = read_yaml(Path(path), "the YAML file that describes your data")
+    bound_parsers()
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--folder", type=FolderSettings)
     try:
         return parser.instantiate(parser.parse_object({"folder": content})).folder
-    except (ArgumentError, TypeError, ValueError, KeyError) as error:
-        raise UserError(f"{path} does not describe a folder layout: {' '.join(str(error).split())}") from error
+    except (ArgumentError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        reason = shorten_text(" ".join(str(error).split()))
+        raise UserError(f"{path} does not describe a folder layout: {reason}") from error

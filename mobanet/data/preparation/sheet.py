@@ -9,6 +9,7 @@ import numpy as np
 from mobanet.data.layout import Classes
 from mobanet.data.pictures import coloured, natural_bands, optical_picture, relief
 from mobanet.data.preparation.checks import Findings, Look
+from mobanet.files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,8 +57,8 @@ def draw_sheet(findings: Findings, path: Path) -> None:
             look = tile.looks.get(name)
             _cell(place(row, column), look, findings, "" if look else ("problem" if tile.problems else "none"))
     _legend(figure, findings, width, height)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=_DPI, format="png")
+    with whole_file(path) as file:
+        figure.savefig(file, dpi=_DPI, format="png")
 
 
 def picture(look: Look, elevation: bool, bands: Sequence[int] = ()) -> np.ndarray:

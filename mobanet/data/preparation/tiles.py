@@ -1,6 +1,5 @@
 """Preparing one tile: every raster is read, checked and staged first, then all of them take their place together."""
 
-import os
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from mobanet.data.preparation.writing import clear_parts, stage_array, write_jso
 from mobanet.data.sources.rasters import Grid
 from mobanet.data.store import TILE_FILE, LabelRecord, ModalityRecord, StoredTile
 from mobanet.errors import UserError
+from mobanet.files import put_in_place
 
 
 def build_tile(job: Job) -> Outcome:
@@ -98,7 +98,7 @@ def _publish(
     """Put staged arrays in place. Until `tile.json` is there again, the tile counts as unfinished."""
     (folder / TILE_FILE).unlink(missing_ok=True)
     for target, part in staged.items():
-        os.replace(part, target)
+        put_in_place(part, target)
     names = {*modalities, *(f"label_{kind}" for kind in labels)}
     names |= {f"{name}.valid" for name, record in modalities.items() if not record.complete}
     for old in folder.glob("*.npy"):

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mobanet.errors import UserError
+from mobanet.files import put_in_place
 
 _PART = ".part"
 _CHUNK = 1 << 24
@@ -34,7 +35,7 @@ def write_json(target: Path, content: Any) -> None:
     """Write a JSON file, atomically."""
     with _staged(target) as (part, file):
         file.write(json.dumps(content, indent=1).encode())
-    os.replace(part, target)
+    put_in_place(part, target)
 
 
 @contextmanager

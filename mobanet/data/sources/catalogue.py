@@ -13,6 +13,8 @@ from mobanet.data.origins import how_to_get
 from mobanet.data.sources.archives import check_name, open_archive, reported
 from mobanet.data.store import LOCK_FILE, STORE_FILE
 from mobanet.errors import UserError
+from mobanet.files import write_text
+from mobanet.json_files import read_json
 
 _ARCHIVE = ".zip"
 
@@ -83,16 +85,14 @@ class Listings:
     def load(cls, path: Path) -> "Listings":
         """What `save` wrote; empty where there is nothing usable, since it can be made again."""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             return cls({key: [(name, size, crc) for name, size, crc in rows] for key, rows in content.items()})
         except (OSError, ValueError, AttributeError, TypeError):
             return cls()
 
     def save(self, path: Path) -> None:
         """Write to `path`, atomically."""
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(self.members), encoding="utf-8")
-        os.replace(part, path)
+        write_text(path, json.dumps(self.members))
 
 
 def list_files(root: Path, scratch: Path | None = None, known: Listings | None = None) -> Catalogue:

@@ -1,9 +1,10 @@
 """Packs a drawn data set the way its benchmark ships: zip archives, or zip archives inside one."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
+
+from mobanet.files import put_in_place
 
 EPOCH = (2026, 1, 1, 0, 0, 0)
 """Date of every member: the same city gives the same archive."""
@@ -27,7 +28,7 @@ def pack(archive: Path, members: Iterable[tuple[str, str, Path]], scratch: Path)
             _fill(inner_part, by_zip[stem])
             _add(outer, f"{archive.stem}/{stem}.zip", inner_part, ZIP_STORED)
             inner_part.unlink()
-    os.replace(outer_part, archive)
+    put_in_place(outer_part, archive)
 
 
 def pack_flat(archive: Path, members: Iterable[tuple[str, Path]], scratch: Path) -> None:
@@ -40,7 +41,7 @@ def pack_flat(archive: Path, members: Iterable[tuple[str, Path]], scratch: Path)
     """
     part = scratch / archive.name
     _fill(part, list(members))
-    os.replace(part, archive)
+    put_in_place(part, archive)
 
 
 def _fill(part: Path, members: list[tuple[str, Path]]) -> None:

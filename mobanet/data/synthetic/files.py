@@ -1,6 +1,5 @@
 """Writes one tile's rasters, each whole or not at all."""
 
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from rasterio.io import MemoryFile
 from mobanet.data.layouts.isprs import CLASSES
 from mobanet.data.synthetic.products import Content
 from mobanet.data.synthetic.scene import SyntheticTile
+from mobanet.files import named, put_in_place
 
 PALETTE = np.array((*CLASSES.colours, (0, 0, 0)), np.uint8)
 """ISPRS colours of the classes in index order, and black for the margin of eroded labels."""
@@ -47,9 +47,10 @@ def erode(classes: np.ndarray, margin: int = MARGIN) -> np.ndarray:
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Put a file in place in one step: a kill leaves the old state or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    part = path.with_name(f".{path.name}.part")  # hidden, so that no catalogue of the data set lists it
+    with named(path):
+        part.write_bytes(content)
+    put_in_place(part, path)
 
 
 def write_raster(path: Path, content: Content, tile: SyntheticTile) -> None:

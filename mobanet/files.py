@@ -1,0 +1,110 @@
+"""Files that are there as a whole or not at all, whatever ends the process, and also when the machine goes down.
+
+A file grows under another name beside its place, is brought to the disk, and then gets its name; the folder is brought
+to the disk, too, since a name is part of it. Every complaint of the system names the file that was to be written.
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+PART = ".part"
+"""Ending of a file that is not finished."""
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Let an `OSError` of the block name a file: writing, flushing and syncing know of no name, a move of two.
+
+    Raises:
+        OSError: of the block, with the path.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or not (error.filename is None or str(error.filename).endswith(PART)):
+            raise
+        raise OSError(error.errno, error.strerror or os.strerror(error.errno), str(path)) from error
+
+
+@contextmanager
+def whole_file(path: Path, own: bool = False) -> Iterator[BinaryIO]:
+    """A file to write into, which gets its name, in place of an older one, when the block ends without an error.
+
+    Args:
+        path: of the file; its folder is made.
+        own: use a name of this process until then, for files that several processes may write.
+
+    Raises:
+        OSError: with the path, when the disk is full or the file cannot be written; nothing new is left then.
+    """
+    part = part_of(path, own)
+    try:
+        with named(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                yield file
+            put_in_place(part, path)
+    except BaseException:
+        with suppress(OSError):  # what went wrong before says more
+            part.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, content: bytes | memoryview, own: bool = False) -> None:
+    """Write a file in one go; arguments and errors as for `whole_file`."""
+    with whole_file(path, own) as file:
+        file.write(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in UTF-8 in one go; errors as for `whole_file`."""
+    write_bytes(path, text.encode())
+
+
+def put_in_place(part: Path, path: Path) -> None:
+    """Give a finished file, which may be another library's, its name.
+
+    Args:
+        part: what was written, in the same folder or on the same disk.
+        path: its place; an older file there is replaced.
+
+    Raises:
+        OSError: with the path, when the disk did not take all of it.
+    """
+    with named(path):
+        sync(part)
+        os.replace(part, path)
+        sync_folder(path.parent)
+
+
+def part_of(path: Path, own: bool = False) -> Path:
+    """Where a file grows; `own`: a name that no other process uses."""
+    return path.with_name(f"{path.name}.{os.getpid()}{PART}" if own else f"{path.name}{PART}")
+
+
+def sync(path: Path) -> None:
+    """Bring a file's content to the disk.
+
+    Raises:
+        OSError: when the disk did not take it.
+    """
+    with open(path, "rb") as file:
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of file systems that know no such thing
+                raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where the system can."""
+    with suppress(OSError):  # not every file system can, nor can Windows open a folder; the files themselves are there
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
