@@ -17,6 +17,8 @@ MOST_VALUES = 100_000
 """In a file, counting what an alias stands for as often as it does: ten lines of aliases can stand for billions."""
 
 
+_LONG = 1 << 16
+
 _ODD_VALUES = (ValueError, ArithmeticError, LookupError, AttributeError)
 """What is raised while values are made of a well-formed text: of the date 2020-13-45, of `!!bool x`, of 5000 digits."""
 
@@ -56,7 +58,7 @@ def parse_yaml(text: str) -> Any:
 
     check_events(text)
     try:
-        content = yaml.load(text, Loader=_fastest())  # a safe one
+        content = yaml.load(text, Loader=_loader(text))
     except _ODD_VALUES as error:
         raise ValueError(f"holds a value that is none ({' '.join(str(error).split())[:80]})") from error
     check_values(content)
@@ -75,7 +77,7 @@ def check_events(text: str) -> None:
     open_nodes: list[tuple[str | None, int]] = []  # anchor, and number of values before it
     sizes: dict[str, int] = {}
     count = 0
-    for event in yaml.parse(text, Loader=_fastest()):
+    for event in yaml.parse(text, Loader=_loader(text)):
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in (anchor for anchor, _ in open_nodes):
                 raise ValueError(f"refers to {shown(event.anchor)} inside of itself")
@@ -138,7 +140,8 @@ def _bounded(loader: Callable[[str], Any]) -> Callable[..., Any]:
     return load
 
 
-def _fastest() -> Any:
+def _loader(text: str) -> Any:
+    """The one that says best what is wrong; for long texts the fast one. Both are safe, and neither calls anything."""
     import yaml
 
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.SafeLoader if len(text) < _LONG else getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -5,11 +5,12 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
 from mobanet.data.layout import IGNORE_INDEX, LabelKind
-from mobanet.data.store import StoredTile
+from mobanet.data.store import StoredTile, damaged
 
 _OPEN_MAPS = 128  # below the common limit of 1024 open files, whatever the number of tiles and workers' other files
 _RESIDENT_BYTES = 32 * 2**20  # a window's pages are seldom wanted again: half or twice as much takes the same time
@@ -49,8 +50,9 @@ class _Maps:
         self._touched: set[Path] = set()
         self._touched_bytes = 0
 
-    def array(self, path: Path, rows: int) -> np.ndarray:
-        entry = self._open.pop(path, None) or _map(path)
+    def array(self, tile: StoredTile, name: str, rows: int) -> np.ndarray:
+        path = tile.path(name)
+        entry = self._open.pop(path, None) or _map(path, tile, name)
         self._open[path] = entry
         if len(self._open) > _OPEN_MAPS:
             self._open.popitem(last=False)
@@ -65,12 +67,24 @@ class _Maps:
         return entry[1]
 
 
-def _map(path: Path) -> tuple[mmap.mmap, np.ndarray]:
-    with path.open("rb") as file:
-        np.lib.format.read_magic(file)
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return mapped, np.ndarray(shape, dtype, buffer=mapped, offset=file.tell())
+def _map(path: Path, tile: StoredTile, name: str) -> tuple[mmap.mmap, np.ndarray]:
+    """An array as the tile describes it; the file itself is no more trusted than that.
+
+    Raises:
+        UserError: when it holds another.
+    """
+    shape, dtype = tile.arrays()[name]
+    try:
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            stored, by_columns, kind = np.lib.format.read_array_header_1_0(file)
+            least = (tile.top + tile.height, tile.left + tile.width, *shape[2:])  # of which a patch is a part
+            if by_columns or kind != dtype or len(stored) != len(least) or any(map(int.__lt__, stored, least)):
+                raise ValueError(f"{stored} {kind}")
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return mapped, np.ndarray(stored, kind, buffer=mapped, offset=file.tell())
+    except (ValueError, TypeError, SyntaxError, TokenError, OverflowError) as error:
+        raise damaged(path) from error
 
 
 class TileReader:
@@ -130,7 +144,7 @@ class TileReader:
     def _cut(self, tile: StoredTile, name: str, window: Window, fill: int) -> np.ndarray:
         if self._maps is None:
             self._maps = _Maps()
-        array = self._maps.array(tile.path(name), window.height)
+        array = self._maps.array(tile, name, window.height)
         rows = _within(tile.top, tile.height, window.top, window.height)
         columns = _within(tile.left, tile.width, window.left, window.width)
         part = array[rows, columns]

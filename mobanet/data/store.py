@@ -12,7 +12,6 @@ Pixels that were not measured hold a harmless finite value: what the source has 
 band's median in float32. Consumers go by the validity array, never by the value.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,11 @@ from typing import Any
 import numpy as np
 
 from mobanet import json_files
+from mobanet.bounds import odd_character
 from mobanet.data.layout import Classes, Modality
+from mobanet.data.sources.georeference import what_is_wrong
 from mobanet.errors import UserError
+from mobanet.typed import build, checked
 
 VERSION = 1
 STORE_FILE = "store.json"
@@ -166,11 +168,13 @@ class TileStore:
                 f"{self.path / STORE_FILE} has version {version}, this mobanet reads up to {VERSION}: update mobanet."
             )
         try:
-            self.layout: str = content["layout"]
-            self.modalities = {name: _modality(value) for name, value in content["modalities"].items()}
-            self.classes = _classes(content["classes"])
-            names = list(content["tiles"])
-        except (KeyError, TypeError, AttributeError) as error:
+            self.layout: str = checked(str, content["layout"], "layout")
+            self.modalities = checked(dict[str, Modality], content["modalities"], "modalities")
+            self.classes = checked(Classes, content["classes"], "classes")
+            names = checked(tuple[str, ...], content["tiles"], "tiles")
+            for name in (*names, *self.modalities):
+                check_plain(name)
+        except (KeyError, TypeError, ValueError) as error:
             raise damaged(self.path / STORE_FILE) from error
         self.tiles: dict[str, StoredTile] = {}
         for name in names:
@@ -217,22 +221,9 @@ def read_tile(folder: Path) -> StoredTile | None:
         return None
     content = read_json(path)
     try:
-        tile = StoredTile(
-            id=content["id"],
-            folder=folder,
-            height=content["height"],
-            width=content["width"],
-            reference=content["reference"],
-            modalities={name: _modality_record(value) for name, value in content["modalities"].items()},
-            labels={
-                kind: LabelRecord(**{**value, "pixels": tuple(value["pixels"])})
-                for kind, value in content["labels"].items()
-            },
-            transform=None if content["transform"] is None else tuple(content["transform"]),
-            crs=content["crs"],
-            notes=tuple(content["notes"]),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
+        tile = build(StoredTile, content, folder=folder)
+        _check(tile)
+    except (TypeError, ValueError) as error:
         raise damaged(path) from error
     for name, (shape, dtype) in tile.arrays().items():
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
@@ -242,18 +233,31 @@ def read_tile(folder: Path) -> StoredTile | None:
     return tile
 
 
-def _modality(value: Mapping[str, Any]) -> Modality:
-    return Modality(**{**value, "bands": tuple(value["bands"])})
+def check_plain(name: str) -> None:
+    """Refuse a name out of a file that would lead out of the folder it belongs into.
+
+    Raises:
+        ValueError: for such a name.
+    """
+    if not name or name in (".", "..") or "/" in name or "\\" in name or odd_character(name):
+        raise ValueError(f"{name!r} is no name of a file")
 
 
-def _classes(value: Mapping[str, Any]) -> Classes:
-    return Classes(
-        names=tuple(value["names"]),
-        colours=tuple(tuple(colour) for colour in value["colours"]),
-        averaged=tuple(value["averaged"]),
-    )
+def _check(tile: StoredTile) -> None:
+    """Refuse what a tile cannot be, though every type is right.
 
-
-def _modality_record(value: Mapping[str, Any]) -> ModalityRecord:
-    statistics = tuple(BandStatistics(**figures) for figures in value["statistics"])
-    return ModalityRecord(**{**value, "statistics": statistics})
+    Raises:
+        ValueError: naming it.
+    """
+    if min(tile.height, tile.width) < 1 or tile.top or tile.left:
+        raise ValueError(f"a tile of {tile.height} x {tile.width} pixels")
+    if unknown := tile.labels.keys() - {"full", "eroded"}:
+        raise ValueError(f"labels of the kinds {unknown}")
+    for name, record in tile.modalities.items():
+        check_plain(name)
+        if record.dtype not in ("uint8", "uint16", "float32") or record.bands < 1:
+            raise ValueError(f"{record.bands} bands of {record.dtype}")
+        if len(record.statistics) != record.bands or any(figures.count < 1 for figures in record.statistics):
+            raise ValueError(f"{len(record.statistics)} statistics of {record.bands} bands")
+    if tile.transform is not None and (wrong := what_is_wrong(tile.transform, tile.height, tile.width)):
+        raise ValueError(f"a georeference {wrong}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobanet.data.sources.rasters import Grid
+from mobanet.data.sources.rasters import Grid, gdal_error
 from mobanet.errors import UserError
 from mobanet.inference.categories import RasterKind, class_kind, probability_kind, scenario_kind, sidecar
 from mobanet.inference.readback import BLOCK, compare
@@ -228,7 +228,7 @@ class RowWriter:
 
         dataset, self._dataset, self._buffer = self._dataset, None, None
         if dataset is not None:
-            with suppress(RasterioError, _gdal_error()), self._gdal():
+            with suppress(RasterioError, gdal_error()), self._gdal():
                 dataset.close()
 
     def _put_in_place(self) -> None:
@@ -263,7 +263,7 @@ class RowWriter:
         except BaseException as error:
             number = None
             self._close()  # before more is appended, which GDAL would take for its own
-            if isinstance(error, OSError | RasterioError | _gdal_error()):
+            if isinstance(error, OSError | RasterioError | gdal_error()):
                 number = (error.errno if isinstance(error, OSError) else None) or _refusal(self._part)
             self.abandon()
             if number is None:
@@ -302,13 +302,6 @@ def _parsed(crs: str | None) -> "CRS | None":
         return None if crs is None else CRS.from_user_input(crs)
     except CRSError as error:
         raise UserError(f"{crs} is no coordinate reference system; give one such as EPSG:32633.") from error
-
-
-def _gdal_error() -> type[Exception]:
-    """What rasterio lets through of GDAL's errors; only its own internals name it."""
-    from rasterio._err import CPLE_BaseError
-
-    return CPLE_BaseError
 
 
 def _refusal(part: Path) -> int:

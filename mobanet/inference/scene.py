@@ -139,7 +139,9 @@ def _look(given: GivenRaster, modality: Modality, crs: str | None, asked: Sequen
         if modality.kind == "optical" and not (dtype == np.uint8 and modality.maximum >= 255):
             _check_range(raster, given, modality, bands)
         source = Source(given.file, bands, given.nodata, LOWEST if elevation else None, given.factor)
-        return _Looked(source, max(count, *(band + 1 for band in (*bands, *asked))), grid_of(raster, crs), dtype)
+        return _Looked(
+            source, max(count, *(band + 1 for band in (*bands, *asked))), grid_of(raster, crs, given.file), dtype
+        )
 
 
 def _check_range(raster: "object", given: GivenRaster, modality: Modality, bands: tuple[int, ...]) -> None:

@@ -202,5 +202,5 @@ def test_settings_from_yaml(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         load_folder_settings(tmp_path / "nowhere.yaml")
     path.write_text("a: [")
-    with pytest.raises(UserError, match="is no YAML"):
+    with pytest.raises(UserError, match="is not valid YAML"):
         load_folder_settings(path)

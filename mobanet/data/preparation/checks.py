@@ -165,7 +165,7 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
     job = products.job
     source = job.tile.sources.get(name)
     with opened(products.path(file), file) as raster:
-        own = grid_of(raster, job.layout.crs)
+        own = grid_of(raster, job.layout.crs, file)
         thinner = max(1, -(-max(raster.shape) // SAMPLE))
         shape = (-(-raster.height // thinner), -(-raster.width // thinner))
         raster.read(1, window=Window(0, raster.height - 1, raster.width, 1))  # the end, which a cut file lacks

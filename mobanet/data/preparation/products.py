@@ -12,8 +12,9 @@ from mobanet.data.preparation.jobs import Job
 from mobanet.data.preparation.statistics import describe
 from mobanet.data.sources.alignment import Fit, align, align_label, how_to_fit, source_window, window_grid
 from mobanet.data.sources.archives import local_copy, read_text
+from mobanet.data.sources.georeference import read_world
 from mobanet.data.sources.labels import strips
-from mobanet.data.sources.rasters import Grid, count_bands, grid_of, opened, read, world_transform
+from mobanet.data.sources.rasters import Grid, count_bands, grid_of, opened, read
 from mobanet.data.store import LabelRecord, ModalityRecord
 from mobanet.errors import UserError
 
@@ -57,14 +58,12 @@ class Products:
         name = next(name for name in job.wanted if name in job.tile.sources)
         name, file = job.tile.reference or (name, job.tile.sources[name].file)
         with opened(self.path(file), file) as raster:
-            grid = grid_of(raster, job.layout.crs)
+            grid = grid_of(raster, job.layout.crs, file)
         if job.layout.placing == "extent":
             grid = Grid(grid.height, grid.width)
         if grid.transform is None and job.tile.world is not None:
-            try:
-                transform = world_transform(read_text(job.tile.world, job.scratch))
-            except ValueError as error:
-                raise UserError(f"{job.tile.world} is no world file of six numbers: mend or remove it") from error
+            text = read_text(job.tile.world, job.scratch)
+            transform = read_world(text, grid.height, grid.width, job.tile.world)
             grid = Grid(grid.height, grid.width, transform, job.layout.crs)
         return grid, name
 
@@ -176,7 +175,7 @@ class Products:
         Raises:
             UserError: when it does not; both sizes or extents are in the sentence.
         """
-        own = grid_of(raster, self.job.layout.crs)
+        own = grid_of(raster, self.job.layout.crs, file)
         try:
             return own, how_to_fit(own, grid, self.job.layout.placing)
         except UserError as error:

@@ -1,9 +1,12 @@
 """Reading inside zip archives, and archives inside archives, without ever writing into the source folder."""
 
+import errno
 import hashlib
 import io
+import lzma
 import os
 import shutil
+import struct
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -15,11 +18,15 @@ from filelock import FileLock
 
 from mobanet.data.layout import FileRef
 from mobanet.errors import UserError
+from mobanet.files import named, part_of
 
 SIDECARS = (".tfw", ".tifw", ".jgw", ".jpgw", ".pgw", ".bpw", ".wld", ".aux.xml", ".msk")
 """Endings of files beside a raster that GDAL reads along with it."""
 
 _CHUNK = 1 << 20
+
+_ODD = (ValueError, LookupError, OverflowError, MemoryError, struct.error)
+"""Of names in no encoding, members that are not there, sizes and places beyond all bounds."""
 
 
 class Slice(io.RawIOBase):
@@ -82,20 +89,28 @@ def open_archive(path: Path, inner: str | None, scratch: Path) -> Iterator[zipfi
             archive = zipfile.ZipFile(source)
         with archive:
             # cut short behind an archive it contains, it would pass for that one, which does not start at byte 0
-            if min((info.header_offset for info in archive.infolist()), default=0) > 0:
+            if min((info.header_offset for info in archive.infolist()), default=0) != 0:
                 raise damaged(where)
+            _check_twins(archive, where)
             yield archive
 
 
 @contextmanager
 def reported(where: FileRef) -> Iterator[None]:
-    """Turn what `zipfile` raises into a sentence about `where`."""
+    """Turn what `zipfile` and its decompressors raise of any bytes into a sentence about `where`.
+
+    An `OSError` of the system, such as a file that may not be read, passes.
+    """
     try:
         yield
-    except (zipfile.BadZipFile, EOFError, zipfile.zlib.error) as error:
-        raise damaged(where) from error
     except (NotImplementedError, RuntimeError) as error:
         raise UserError(f"{where} is encrypted or packed in a way Python cannot read: unpack it by hand.") from error
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # of bzip2, and of places before a file's beginning
+            raise
+        raise damaged(where) from error
+    except (zipfile.BadZipFile, EOFError, zipfile.zlib.error, lzma.LZMAError, *_ODD) as error:
+        raise damaged(where) from error
 
 
 def damaged(where: FileRef) -> UserError:
@@ -119,36 +134,73 @@ def local_copy(file: FileRef, scratch: Path) -> Iterator[Path]:
     scratch.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="raster-", dir=scratch))
     try:
-        with open_archive(file.path, inner, scratch) as archive, reported(file):
+        with open_archive(file.path, inner, scratch) as archive:
             names = set(archive.namelist())
             stem = name.rsplit(".", 1)[0]
             beside = [stem + end for end in SIDECARS] + [stem + end.upper() for end in SIDECARS] + [name + ".aux.xml"]
             for member in (name, *(other for other in beside if other in names)):
-                extract(archive, member, folder / PurePosixPath(member).name)
+                extract(archive, member, folder / PurePosixPath(member).name, file)
         yield folder / file.name
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_text(file: FileRef, scratch: Path) -> str:
-    """Content of a small text file."""
-    with local_copy(file, scratch) as path:
-        return path.read_text(encoding="latin-1")
+    """Content of a small text file; of a large one the beginning."""
+    with local_copy(file, scratch) as path, path.open("rb") as text:
+        return text.read(_CHUNK).decode("latin-1")
 
 
-def extract(archive: zipfile.ZipFile, member: str, target: Path) -> None:
-    """Write one member to `target`, whole or not at all."""
-    part = target.with_name(target.name + ".part")
+def extract(archive: zipfile.ZipFile, member: str, target: Path, where: FileRef) -> None:
+    """Write one member to `target`, whole or not at all.
+
+    Args:
+        archive: open.
+        member: its name in there.
+        target: in a folder that is there.
+        where: the member, or the raster that it belongs to, as messages name it.
+
+    Raises:
+        UserError: when the member is damaged, or larger, unpacked, than what is free on the disk.
+        OSError: when it cannot be written.
+    """
+    part = part_of(target)
     try:
-        with archive.open(member) as packed, part.open("wb") as copy:
-            shutil.copyfileobj(packed, copy, _CHUNK)
+        with reported(where):
+            size = archive.getinfo(member).file_size
+        _check_room(size, target.parent, where)
+        with part.open("wb") as copy:
+            for block in _blocks(archive, member, where):
+                with named(target):
+                    copy.write(block)
+                    copy.flush()
         os.replace(part, target)
-    except OSError as error:
-        if error.errno is not None:
-            error.filename = str(target)
-        raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def _blocks(archive: zipfile.ZipFile, member: str, where: FileRef) -> Iterator[bytes]:
+    with reported(where), archive.open(member) as packed:
+        while block := packed.read(_CHUNK):
+            yield block
+
+
+def _check_room(size: int, folder: Path, where: FileRef) -> None:
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise UserError(
+            f"{where} has {size / 1e9:.3g} GB unpacked and {folder} is on a disk with {free / 1e9:.3g} GB free: fetch "
+            "it again if it is not so large, or free some space."
+        )
+
+
+def _check_twins(archive: zipfile.ZipFile, where: FileRef) -> None:
+    """Refuse an archive that holds two different files of one name, of which Python would read the last."""
+    seen: dict[str, tuple[int, int]] = {}
+    for info in archive.infolist():
+        content = (info.file_size, info.CRC)
+        if seen.setdefault(info.filename, content) != content:
+            raise UserError(f"{where} holds two different files {info.filename!r}: unpack it by hand and remove one.")
 
 
 def split_member(member: str) -> tuple[str | None, str]:
@@ -191,5 +243,5 @@ def _unpacked(path: Path, inner: str, scratch: Path) -> Path:
     with FileLock(f"{target}.lock"):
         if not target.exists():
             with zipfile.ZipFile(path) as outer:
-                extract(outer, inner, target)
+                extract(outer, inner, target, FileRef(path, inner))
     return target

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobanet.data.layout import FileRef
+from mobanet.data.sources.georeference import transform_of
 from mobanet.data.sources.labels import strips
 from mobanet.errors import UserError
 
@@ -85,27 +86,34 @@ def opened(path: Path, shown: FileRef) -> Iterator["DatasetReader"]:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
             with rasterio.open(path) as raster:
+                if not raster.count:
+                    raise UserError(f"{shown} holds no raster of its own: give the file that does.")
                 yield raster
-        except RasterioError as error:
+        except (RasterioError, gdal_error()) as error:
             raise UserError(f"{shown} is unreadable or cut short: fetch it again or remove it.") from error
 
 
-def grid_of(raster: "DatasetReader", crs: str | None = None) -> Grid:
-    """The grid of an open raster; `crs` is assumed where it is georeferenced but names no system."""
-    identity = raster.transform.is_identity
-    own = raster.crs.to_string() if raster.crs else crs
-    transform = None if identity else tuple(float(number) for number in raster.transform[:6])
-    return Grid(raster.height, raster.width, transform, None if identity else own)
+def gdal_error() -> type[Exception]:
+    """What rasterio lets through of GDAL's errors; only its own internals name it."""
+    from rasterio._err import CPLE_BaseError
+
+    return CPLE_BaseError
 
 
-def world_transform(text: str) -> tuple[float, ...]:
-    """The transform in a world file, whose origin is the centre of the first pixel; ours is its corner.
+def grid_of(raster: "DatasetReader", crs: str | None = None, shown: FileRef | None = None) -> Grid:
+    """The grid of an open raster.
+
+    Args:
+        raster: open.
+        crs: assumed where it is georeferenced but names no system.
+        shown: the file as messages name it.
 
     Raises:
-        ValueError: when it does not hold six numbers.
+        UserError: for a georeference that places no pixel anywhere.
     """
-    a, d, b, e, x, y = (float(word.replace(",", ".")) for word in text.split())
-    return (a, b, x - (a + b) / 2, d, e, y - (d + e) / 2)
+    transform = transform_of(raster, shown or FileRef(Path(raster.name)))
+    own = raster.crs.to_string() if raster.crs else crs
+    return Grid(raster.height, raster.width, transform, None if transform is None else own)
 
 
 def count_bands(raster: "DatasetReader", declared: int | None) -> int:
