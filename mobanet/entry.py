@@ -46,7 +46,9 @@ class SentenceParser(PrintedHelp, ArgumentParser):
 
 def fail(message: str) -> NoReturn:
     """Print one sentence to standard error and exit with code 2."""
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+    text = " ".join(str(message).split())
+    plain = text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    print(f"error: {plain}", file=sys.stderr, flush=True)
     sys.exit(EXIT_CODE)
 
 

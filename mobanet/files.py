@@ -25,9 +25,13 @@ def named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is None or not (error.filename is None or str(error.filename).endswith(PART)):
+        if error.errno is None or not (error.filename is None or _unfinished(error.filename)):
             raise
         raise OSError(error.errno, error.strerror or os.strerror(error.errno), str(path)) from error
+
+
+def _unfinished(name: str | bytes | Path) -> bool:
+    return any(part.endswith(PART) for part in Path(os.fsdecode(name)).parts)
 
 
 @contextmanager

@@ -227,10 +227,13 @@ def _plans(model: Model, scenes: Sequence[Scene], paths: Sequence[Path], setting
     def measure(scene: Scene) -> dict[str, np.ndarray]:
         return scene_levels(scene, model.modalities, model.data.scaling, model.learnt)
 
+    pairs = list(zip(scenes, paths, strict=True))
+    # all before the folder of any is begun, so that a raster without a valid pixel leaves nothing behind
+    levels = {path: measure(scene) for scene, path in pairs if Workspace.of(path).settings() is None}
     classes = len(model.data.classes)
     return [
-        plan_scene(k, scene, path, settings, classes, model.fingerprint, measure)
-        for k, (scene, path) in enumerate(zip(scenes, paths, strict=True))
+        plan_scene(k, scene, path, settings, classes, model.fingerprint, lambda _, path=path: levels[path])
+        for k, (scene, path) in enumerate(pairs)
     ]
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mobanet.errors import UserError
-from mobanet.files import put_in_place
+from mobanet.files import named, put_in_place
 
 
 @contextmanager
@@ -17,14 +17,15 @@ def scratch_beside(path: Path) -> Iterator[Path]:
         path: of what is to be written.
 
     Raises:
-        OSError: when nothing can be written there.
+        OSError: with the path, when nothing can be written there.
     """
     made = [folder for folder in path.absolute().parents if not folder.exists()]
     scratch = path.with_name(f"{path.name}.part")
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        scratch.mkdir(parents=True)
-        yield scratch
+        with named(path):
+            scratch.mkdir(parents=True)
+            yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         for folder in made:

@@ -10,7 +10,7 @@ from mobanet.data.scaling import tile_levels
 from mobanet.data.store import BandStatistics
 from mobanet.errors import UserError
 from mobanet.inference.rows import RasterRows
-from mobanet.inference.scene import Scene
+from mobanet.inference.scene import PlacedRaster, Scene
 
 _FROM_TILE = ("robust", "minmax")
 """Scalings that look at the tile."""
@@ -22,7 +22,7 @@ def scene_levels(
     """The numbers that each modality of the model is scaled by in a scene.
 
     Args:
-        scene: to predict; read once or twice where a scaling asks for its statistics.
+        scene: to predict; read once or twice where a scaling asks for its statistics, else to the first valid pixel.
         modalities: of the model.
         scaling: by modality.
         learnt: by modality, (2, C), from the checkpoint.
@@ -36,14 +36,22 @@ def scene_levels(
     found = {}
     for name in modalities:
         raster = scene.rasters.get(name)
-        statistics: tuple[BandStatistics, ...] | None = None
-        if raster is not None and scaling[name] in _FROM_TILE:
-            with RasterRows(raster, scene.grid) as rows:
-                statistics = describe_rows(rows.chunks, raster.dtype)
-            if not statistics:
-                raise UserError(
-                    f"{raster.source.file} has no valid pixel on the map of {scene.id}: leave {name} out to predict "
-                    "without it."
-                )
+        statistics = _statistics(raster, scene, scaling[name] in _FROM_TILE) if raster is not None else None
         found[name] = tile_levels(scaling[name], learnt[name], statistics)
     return found
+
+
+def _statistics(raster: PlacedRaster, scene: Scene, wanted: bool) -> tuple[BandStatistics, ...] | None:
+    """Of a raster's bands, where they are wanted.
+
+    Raises:
+        UserError: when it has no valid pixel, whatever it is needed for.
+    """
+    with RasterRows(raster, scene.grid) as rows:
+        statistics = describe_rows(rows.chunks, raster.dtype) if wanted else None
+        there = statistics if wanted else any(valid is None or valid.any() for _, valid in rows.chunks())
+    if there:
+        return statistics
+    name = raster.modality.name
+    remedy = f"leave {name} out to predict without it" if len(scene.rasters) > 1 else "give another raster"
+    raise UserError(f"{raster.source.file} has no valid pixel on the map of {scene.id}: {remedy}.")

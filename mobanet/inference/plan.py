@@ -1,5 +1,6 @@
 """What is to be predicted: settings, scenes with their files and parts, and what an interrupted attempt has left."""
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -161,7 +162,8 @@ def ticket(scene: Scene, settings: MapSettings, checkpoint: str) -> dict[str, An
         bands = ",".join(str(band + 1) for band in source.bands)
         of = f"{datetime.fromtimestamp(status.st_mtime).isoformat()}, {status.st_size} bytes"
         inputs[f"--input {name}"] = f"{source.file.path.absolute()}[{bands}] of {of}"
-        inputs[f"--nodata {name}"] = source.nodata
+        nodata = source.nodata
+        inputs[f"--nodata {name}"] = "nan" if nodata is not None and math.isnan(nodata) else nodata  # JSON has no NaN
         inputs[f"--factor {name}"] = source.factor
     options = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
     return {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
 
+from mobanet.bounds import shown
 from mobanet.data.layout import FileRef
 from mobanet.errors import UserError
 
@@ -84,7 +85,7 @@ def find_scenes(
     for name in (name for name in modalities if name in paths):
         text, bands = _bands(paths[name])
         files = _files(text, name)
-        found[name] = [GivenRaster(f, bands, missing.get(name), factors.get(name, 1.0)) for f in files]
+        found[name] = [GivenRaster(_plain_name(f), bands, missing.get(name), factors.get(name, 1.0)) for f in files]
     several = {name: files for name, files in found.items() if len(files) > 1}
     if not several:
         first = next(iter(found.values()))[0]
@@ -169,6 +170,13 @@ def _files(text: str, modality: str) -> list[Path]:
             raise UserError(f"--input {modality}={text} matches no file; check the folder and the pattern.")
         return files
     raise UserError(f"--input {modality}={text} does not exist; give a raster, a folder or a pattern.")
+
+
+def _plain_name(path: Path) -> Path:
+    """A file whose name can stand in the map's tags, in tables and in the names of other files."""
+    if not path.name.isprintable():
+        raise UserError(f"--input finds the file {shown(path.name)}, whose name cannot be printed; rename it.")
+    return path
 
 
 def _bands(text: str) -> tuple[str, tuple[int, ...]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mobanet.errors import UserError
 from mobanet.json_files import read_json
-from mobanet.scenarios.scenario import Scenario
+from mobanet.scenarios.scenario import Scenario, modalities_in
 
 _OPTION = "--scenarios.probabilities"
 _TOLERANCE = 1e-6  # of the sum, for numbers that were typed or rounded
@@ -107,8 +107,8 @@ def _complete(names: list[str], numbers: Any, scenarios: Sequence[Scenario], whe
     # what was measured must be all of it: elsewhere a missing scenario would silently never be drawn
     _check_length(numbers, len(names), where)
     out = _by_name(names, numbers, scenarios, where)
-    there = {frozenset(name.split("+")) for name in names}
-    missing = [scenario.name for scenario in scenarios if frozenset(scenario.name.split("+")) not in there]
+    there = {modalities_in(name) for name in names}
+    missing = [scenario.name for scenario in scenarios if modalities_in(scenario.name) not in there]
     if missing:
         raise UserError(
             f"{where} lacks {', '.join(missing)}; give probabilities that were computed with the modalities "
@@ -118,10 +118,10 @@ def _complete(names: list[str], numbers: Any, scenarios: Sequence[Scenario], whe
 
 
 def _by_name(names: Sequence[str], numbers: Sequence[float], scenarios: Sequence[Scenario], where: str) -> np.ndarray:
-    places = {frozenset(scenario.name.split("+")): k for k, scenario in enumerate(scenarios)}
+    places = {modalities_in(scenario.name): k for k, scenario in enumerate(scenarios)}
     out, named = np.zeros(len(scenarios)), set()
     for name, number in zip(names, numbers, strict=True):
-        key = frozenset(str(name).replace(" ", "").split("+"))
+        key = modalities_in(str(name))
         if key not in places:
             raise UserError(
                 f"{where} names {name}, which is no scenario of {', '.join(_modalities(scenarios))}; name modalities "

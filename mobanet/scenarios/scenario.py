@@ -42,6 +42,12 @@ def scenarios_of(modalities: Sequence[str]) -> tuple[Scenario, ...]:
     )
 
 
+def modalities_in(name: str) -> frozenset[str]:
+    """The modalities of a scenario's name, in any order; none, which is no scenario, where one is named twice."""
+    parts = name.replace(" ", "").split("+")
+    return frozenset(parts) if len(set(parts)) == len(parts) else frozenset()
+
+
 def chosen_scenarios(given: str | Sequence[str], modalities: Sequence[str], option: str) -> tuple[Scenario, ...]:
     """The scenarios that a user names, in the usual order.
 
@@ -53,7 +59,7 @@ def chosen_scenarios(given: str | Sequence[str], modalities: Sequence[str], opti
     Raises:
         UserError: for a name that is no scenario of these modalities, or none at all.
     """
-    known = {frozenset(scenario.name.split("+")): scenario for scenario in scenarios_of(modalities)}
+    known = {modalities_in(scenario.name): scenario for scenario in scenarios_of(modalities)}
     full = known[frozenset(modalities)]
     wanted = set()
     names = given.split(",") if isinstance(given, str) else given
@@ -62,8 +68,8 @@ def chosen_scenarios(given: str | Sequence[str], modalities: Sequence[str], opti
             wanted |= set(known.values())
         elif name == "full":
             wanted.add(full)
-        elif frozenset(name.split("+")) in known:
-            wanted.add(known[frozenset(name.split("+"))])
+        elif modalities_in(name) in known:
+            wanted.add(known[modalities_in(name)])
         else:
             near = difflib.get_close_matches(name, [s.name for s in known.values()], n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
 from mobanet.experiment import CONFIG_FILE
+from mobanet.files import named
 from mobanet.models.summary import count_parameters
 from mobanet.training.provenance import PROVENANCE_FILE, provenance
 from mobanet.training.results import results_of
@@ -36,7 +37,8 @@ class RunRecord(Callback):
         if not trainer.is_global_zero:
             return
         made = asdict(provenance(trainer, self.words))
-        with (self.folder / PROVENANCE_FILE).open("a", encoding="utf-8") as file:
+        path = self.folder / PROVENANCE_FILE
+        with named(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(made) + "\n")
         *parts, total = count_parameters(pl_module.network)
         settings = {

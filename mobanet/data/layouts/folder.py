@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mobanet.bounds import shown
 from mobanet.data.layout import Classes, DecodedLabel, FileRef, LabelKind, Modality, Source, Split
 from mobanet.data.layouts.base import FoundTile, RasterLayout, Survey
 from mobanet.data.layouts.folder_settings import FolderModality, FolderSettings
@@ -174,6 +175,9 @@ def check_settings(settings: FolderSettings) -> None:
             )
         if given.bands is not None and (not given.bands or min(given.bands) < 0):
             raise UserError(f"modalities.{name}.bands is {given.bands}: list band numbers from 0 on.")
+    odd = [name for name in (*s.modalities, *s.classes) if not name.isprintable() or not 0 < len(name) <= 60]
+    if odd:  # they stand in tables, pages and file names
+        raise UserError(f"a modality or class is named {shown(odd[0])}: use 1 to 60 letters that can be printed.")
     if count < 2 or len(set(s.classes)) < count:
         raise UserError(f"classes is {s.classes}: give at least two different names.")
     if s.averaged is not None and (not s.averaged or not set(s.averaged) <= set(s.classes)):

@@ -4,11 +4,15 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobanet.bounds import odd_character, shown
 from mobanet.data.layout import FileRef
 from mobanet.data.layouts.base import FoundTile, RasterLayout, Survey
 from mobanet.data.sources.catalogue import Catalogue, Entry
-from mobanet.data.store import VERSION, StoredTile, read_tile
+from mobanet.data.store import VERSION, StoredTile, check_plain, read_tile
 from mobanet.errors import UserError
+
+LONGEST = 200
+"""Bytes of a tile's name; file systems take 255, of which endings need some."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +92,34 @@ def jobs_for(
     """A job for each tile of a survey."""
     jobs = []
     for tile in survey.tiles:
+        _check_name(tile.id)
         files = {source.file for source in tile.sources.values()} | {*tile.labels.values()}
         files |= {file for copies in tile.copies.values() for file in copies}
         files |= {tile.world} if tile.world is not None else set()
         files |= {*tile.extras, *((tile.reference[1],) if tile.reference is not None else ())}
         entries = {file: catalogue.by_file[file] for file in files}
+        for entry in entries.values():
+            if odd := odd_character(entry.location.replace("\n", "\0")):
+                raise UserError(f"the file {entry.location!r} has the character {odd!r} in its name: rename it.")
         jobs.append(Job(tile, layout, wanted, store / "tiles" / tile.id, scratch, entries, allow_missing))
     return jobs
+
+
+def _check_name(tile: str) -> None:
+    """Refuse a tile of whose name no folder can be made, nor a row of a table.
+
+    Raises:
+        UserError: with the name.
+    """
+    try:
+        check_plain(tile)
+        if not tile.isprintable() or len(tile.encode()) > LONGEST:
+            raise ValueError(tile)
+    except ValueError as error:
+        raise UserError(
+            f"the tile {shown(tile)} cannot be a folder of a store: rename its files, with at most {LONGEST} letters, "
+            "and none that cannot be printed."
+        ) from error
 
 
 def is_label(product: str) -> bool:

@@ -9,6 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from mobanet.errors import UserError
+from mobanet.processes import end_with_parent
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -46,7 +47,7 @@ def each(
     if not jobs:
         return
     # spawned, since a fork would copy locks that threads of torch and GDAL may hold
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent) as pool:
         futures = [pool.submit(function, job) for job in jobs]
         try:
             for future in as_completed(futures):

@@ -15,6 +15,7 @@ from mobanet.data.synthetic.deliveries import delivery_of
 from mobanet.data.synthetic.delivery import Delivery, Plan
 from mobanet.data.synthetic.files import write_bytes
 from mobanet.errors import UserError
+from mobanet.processes import end_with_parent
 
 MARKER = ".mobanet_synthetic.json"
 """Names the parameters of the data set in a folder, and that it is ours to complete."""
@@ -150,9 +151,7 @@ def _draw_all(plan: Plan, folder: Path, todo: Sequence[str], workers: int, steps
             steps.advance()
         return
     # spawned, not forked: the caller may have threads (torch, OpenCV) that a fork would lose
-    with ProcessPoolExecutor(
-        min(workers, len(todo)), get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
+    with ProcessPoolExecutor(min(workers, len(todo)), get_context("spawn"), _begin) as pool:
         jobs = [pool.submit(_draw_tile, plan, folder, tile) for tile in todo]
         try:
             for job in as_completed(jobs):
@@ -161,6 +160,11 @@ def _draw_all(plan: Plan, folder: Path, todo: Sequence[str], workers: int, steps
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def _begin() -> None:
+    end_with_parent()
+    cv2.setNumThreads(1)
 
 
 def _draw_tile(plan: Plan, folder: Path, tile: str) -> None:

@@ -1,0 +1,22 @@
+"""Processes that do not outlive the one they work for."""
+
+import multiprocessing
+import os
+import threading
+from multiprocessing.connection import wait
+
+
+def end_with_parent() -> None:
+    """In a process of `multiprocessing`: end as soon as the one that started it has ended, however it did.
+
+    A parent that is killed outright tells nobody. Its workers would go on to the end of their job and then wait for
+    the next one for ever, since each of them holds the queue open for the others.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end, args=(parent.sentinel,), name="end-with-parent", daemon=True).start()
+
+
+def _end(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)  # what was being written is a file without a name, which the next attempt clears away
