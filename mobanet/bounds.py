@@ -74,6 +74,16 @@ def check_digits(text: str) -> None:
         raise ValueError(f"holds a whole number of {len(digits)} digits; {LARGEST} is the largest")
 
 
+def whole_number(text: str) -> int:
+    """A number out of a table.
+
+    Raises:
+        ValueError: for another text, and for a number beyond `LARGEST`.
+    """
+    check_digits(text)
+    return int(text)
+
+
 def odd_character(text: str) -> str | None:
     """The first control character but tab and line feeds, or half a character of UTF-16; None for plain text."""
     return None if text.isprintable() else next(filter(_odd, text), None)
@@ -94,7 +104,8 @@ def shorten_text(text: str, most: int = 400) -> str:
 
 
 def _digits(number: int) -> int:
-    return int(abs(number).bit_length() * math.log10(2)) + 1  # as text it may be too long for Python
+    bits = abs(number).bit_length()
+    return len(str(abs(number))) if bits < 10_000 else int(bits * math.log10(2)) + 1  # too long a text for Python
 
 
 def _walk(content: Any) -> Iterator[tuple[Any, int]]:

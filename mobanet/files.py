@@ -35,17 +35,17 @@ def _unfinished(name: str | bytes | Path) -> bool:
 
 
 @contextmanager
-def whole_file(path: Path, own: bool = False) -> Iterator[BinaryIO]:
+def whole_file(path: Path, part: Path | None = None) -> Iterator[BinaryIO]:
     """A file to write into, which gets its name, in place of an older one, when the block ends without an error.
 
     Args:
         path: of the file; its folder is made.
-        own: use a name of this process until then, for files that several processes may write.
+        part: its name until then, in the same folder; None for the usual one.
 
     Raises:
         OSError: with the path, when the disk is full or the file cannot be written; nothing new is left then.
     """
-    part = part_of(path, own)
+    part = part or part_of(path)
     try:
         with named(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,8 +59,14 @@ def whole_file(path: Path, own: bool = False) -> Iterator[BinaryIO]:
 
 
 def write_bytes(path: Path, content: bytes | memoryview, own: bool = False) -> None:
-    """Write a file in one go; arguments and errors as for `whole_file`."""
-    with whole_file(path, own) as file:
+    """Write a file in one go; errors as for `whole_file`.
+
+    Args:
+        path: of the file; its folder is made.
+        content: of it.
+        own: use a name of this process until then, for files that several processes may write.
+    """
+    with whole_file(path, part_of(path, own)) as file:
         file.write(content)
 
 

@@ -1,6 +1,6 @@
 """YAML files that people write: read within bounds, with one sentence that says which of them is wrong, and where."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +77,7 @@ def check_events(text: str) -> None:
     open_nodes: list[tuple[str | None, int]] = []  # anchor, and number of values before it
     sizes: dict[str, int] = {}
     count = 0
-    for event in yaml.parse(text, Loader=_loader(text)):
+    for event in _events(text):
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in (anchor for anchor, _ in open_nodes):
                 raise ValueError(f"refers to {shown(event.anchor)} inside of itself")
@@ -93,9 +93,20 @@ def check_events(text: str) -> None:
             elif event.anchor is not None:
                 sizes[event.anchor] = 1
         if len(open_nodes) > DEEPEST:
-            raise ValueError(f"has more than {DEEPEST} levels of brackets or mappings in one another")
+            raise _too_deep()
         if count > MOST_VALUES:
             raise ValueError(f"has more than {MOST_VALUES} values, those counted that its aliases stand for")
+
+
+def _events(text: str) -> Iterator[Any]:
+    import yaml
+
+    try:
+        yield from yaml.parse(text, Loader=_loader(text))
+    except yaml.YAMLError as error:
+        if "maximum nesting" in str(getattr(error, "problem", "")):  # of the fast loader, before it comes to say more
+            raise _too_deep() from error
+        raise
 
 
 def in_words(error: "yaml.YAMLError") -> str:
@@ -138,6 +149,10 @@ def _bounded(loader: Callable[[str], Any]) -> Callable[..., Any]:
 
     load.bounded = True  # type: ignore[attr-defined]
     return load
+
+
+def _too_deep() -> ValueError:
+    return ValueError(f"has more than {DEEPEST} levels of brackets or mappings in one another")
 
 
 def _loader(text: str) -> Any:

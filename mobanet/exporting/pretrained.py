@@ -19,6 +19,7 @@ from mobanet.exporting.describe import KEY
 from mobanet.exporting.files import move_all, scratch_beside
 from mobanet.exporting.hub import fetch, looks_like_repository
 from mobanet.exporting.weights import Saved, check_config, read_weights, restored, saved, write_weights
+from mobanet.json_files import parse_json, read_json
 from mobanet.training.module import SegmentationModule
 
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
@@ -185,7 +186,7 @@ def read_folder(folder: Path, source: str, backbone: str | Path | None = None) -
         if not (folder / name).is_file():
             raise UserError(f"{source} has no {name}; give a folder that mobanet.export --format folder wrote.")
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        config = read_json(folder / CONFIG_FILE)
     except ValueError as error:
         raise UserError(f"{source}: {CONFIG_FILE} is not valid JSON ({error}); export the model again.") from error
     state, _ = read_weights(folder / WEIGHTS_FILE)
@@ -200,7 +201,7 @@ def read_model(file: Path, backbone: str | Path | None = None) -> PretrainedMode
     """
     state, metadata = read_weights(file)
     try:
-        config: Any = json.loads(metadata.get(KEY, "null"))
+        config: Any = parse_json(metadata.get(KEY, "null"))
     except ValueError:
         config = None
     return _model(config, state, str(file), backbone)

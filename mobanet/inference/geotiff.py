@@ -14,6 +14,7 @@ import numpy as np
 
 from mobanet.data.sources.rasters import Grid, gdal_error
 from mobanet.errors import UserError
+from mobanet.files import put_in_place, write_bytes
 from mobanet.inference.categories import RasterKind, class_kind, probability_kind, scenario_kind, sidecar
 from mobanet.inference.readback import BLOCK, compare
 
@@ -236,20 +237,13 @@ class RowWriter:
         existing = told.read_bytes() if told.exists() else None
         names = self._beside(".aux.xml")
         content = sidecar(self.kind.categories, self.kind.colours, existing) if self.kind.categories else existing
-        with self._part.open("rb+") as file:
-            os.fsync(file.fileno())
         if content is None:
             names.unlink(missing_ok=True)
         else:
-            staged = self._beside(".aux.xml.part")
-            with staged.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(staged, names)
+            write_bytes(names, content)
         for ending in (".ovr", ".msk"):  # an older map's, which GDAL would take for this one's
             self._beside(ending).unlink(missing_ok=True)
-        os.replace(self._part, self.path)
+        put_in_place(self._part, self.path)
         told.unlink(missing_ok=True)
 
     @contextmanager

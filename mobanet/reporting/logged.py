@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobanet.bounds import whole_number
 from mobanet.errors import UserError
 
 
@@ -45,7 +46,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
                 line = reader.line_num
                 if None in row or None in row.values():
                     raise ValueError("the number of columns differs from the first line's")
-                step, epoch = int(row["step"]) + 1, int(row.get("epoch") or -1) + 1
+                step, epoch = whole_number(row["step"]) + 1, whole_number(row.get("epoch") or "-1") + 1
                 for name, text in row.items():
                     if text and name not in ("step", "epoch"):
                         found.setdefault(name, []).append((step, epoch, float(text)))

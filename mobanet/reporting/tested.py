@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from mobanet.bounds import whole_number
 from mobanet.data.description import DataDescription
 from mobanet.data.layout import Classes
 from mobanet.errors import UserError
@@ -68,7 +69,7 @@ def read_evaluation(run: Path, stage: Stage, data: DataDescription) -> Evaluated
 def _as_several(content: Mapping[str, Any], confusion: Path) -> dict[str, Any]:
     """The file of a single scenario in the form of that of several."""
     with confusion.open(newline="", encoding="utf-8") as file:
-        matrix = [[int(count) for count in row[1:]] for row in list(csv.reader(file))[1:]]
+        matrix = [[whole_number(count) for count in row[1:]] for row in list(csv.reader(file))[1:]]
     # a single scenario's file does not say how many windows lack it
     return {**content, "windows": 0, "scenarios": {content["scenario"]: {**content, "confusion": matrix}}}
 

@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from mobanet.bounds import whole_number
 from mobanet.errors import UserError
 from mobanet.files import write_text
 
@@ -34,7 +35,7 @@ def read_rows(path: Path, before: int | None = None) -> list[dict[str, Any]]:
             for row in csv.DictReader(file, strict=True):
                 given = {key: value for key, value in row.items() if value}
                 numbers: dict[str, Any] = {key: float(value) for key, value in given.items()}
-                numbers |= {key: int(given[key]) for key in ("step", "epoch") if key in given}
+                numbers |= {key: whole_number(given[key]) for key in ("step", "epoch") if key in given}
                 if before is None or numbers["step"] < before:
                     rows.append(numbers)
     except (ValueError, TypeError, KeyError, csv.Error) as error:

@@ -1,5 +1,8 @@
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -46,3 +49,36 @@ def test_a_killed_worker_is_explained():
 def test_negative_number_of_workers():
     with pytest.raises(UserError, match="workers is -1"):
         list(each(double, [1], -1))
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, time\n"
+        "from mobanet.data.preparation.pool import each\n"
+        "def work(number):\n"
+        "    os.write(1, f'{os.getpid()}\\n'.encode())\n"
+        "    time.sleep(60)\n"
+        "if __name__ == '__main__':\n"
+        "    list(each(work, [1, 2, 3], 2, alone=0))\n"
+    )
+    source = str(Path(__file__).parents[2])
+    parent = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": source}, text=True
+    )
+    with parent:
+        workers = [int(parent.stdout.readline()) for _ in range(2)]
+        assert all(alive(worker) for worker in workers)
+        parent.kill()
+    ends = time.monotonic() + 20
+    while any(alive(worker) for worker in workers) and time.monotonic() < ends:
+        time.sleep(0.02)
+    assert not any(alive(worker) for worker in workers)
+
+
+def alive(process):
+    """Whether there is such a process, and more than what nobody has collected of it."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -24,21 +24,21 @@ class Verdict:
     text: str = ""
 
 
-def verdicts(cases: Sequence[Callable[[], None]], seconds: float) -> Iterator[Verdict]:
+def verdicts(cases: Sequence[Callable[[], None]], seconds: float, memory: int = MEMORY) -> Iterator[Verdict]:
     """How each case ends; one that takes longer than `seconds` is a hang, and the next ones go on in another child."""
     first = 0
     while first < len(cases):
-        for verdict in _in_child(cases[first:], seconds):
+        for verdict in _in_child(cases[first:], seconds, memory):
             first += 1
             yield verdict
 
 
-def _in_child(cases: Sequence[Callable[[], None]], seconds: float) -> Iterator[Verdict]:
+def _in_child(cases: Sequence[Callable[[], None]], seconds: float, memory: int) -> Iterator[Verdict]:
     receiver, sender = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(receiver)
-        _work(cases, sender)
+        _work(cases, sender, memory)
     os.close(sender)
     try:
         with os.fdopen(receiver, "rb") as pipe:
@@ -72,12 +72,12 @@ def _told(pipe, seconds: float) -> Iterator[Verdict]:
             deadline = time.monotonic() + seconds
 
 
-def _work(cases: Sequence[Callable[[], None]], sender: int) -> None:
+def _work(cases: Sequence[Callable[[], None]], sender: int, memory: int) -> None:
     """In the child: never returns."""
     try:
         silence()
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
         for case in cases:
             verdict = judged(case)
             os.write(

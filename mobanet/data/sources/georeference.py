@@ -41,7 +41,7 @@ def transform_of(raster: "DatasetReader", shown: FileRef) -> tuple[float, ...] |
     for path in _world_files(Path(raster.name)):
         world = _beside(shown, path.suffix)
         transform = read_world(_text(path, world), raster.height, raster.width, world)
-        return None if transform == (1, 0, -0.5, 0, 1, -0.5) else transform  # which is none at all
+        return None if transform == (1, 0, 0, 0, 1, 0) else transform  # the pixels themselves
     return None
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
+from mobanet import files
 from mobanet.data.layouts.isprs import CLASSES
 from mobanet.data.synthetic.products import Content
 from mobanet.data.synthetic.scene import SyntheticTile
-from mobanet.files import named, put_in_place
 
 PALETTE = np.array((*CLASSES.colours, (0, 0, 0)), np.uint8)
 """ISPRS colours of the classes in index order, and black for the margin of eroded labels."""
@@ -46,11 +46,9 @@ def erode(classes: np.ndarray, margin: int = MARGIN) -> np.ndarray:
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Put a file in place in one step: a kill leaves the old state or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")  # hidden, so that no catalogue of the data set lists it
-    with named(path):
-        part.write_bytes(content)
-    put_in_place(part, path)
+    # hidden until it is whole, so that no catalogue of the data set lists it
+    with files.whole_file(path, path.with_name(f".{path.name}.part")) as file:
+        file.write(content)
 
 
 def write_raster(path: Path, content: Content, tile: SyntheticTile) -> None:

@@ -1,0 +1,126 @@
+"""A place that is none is refused wherever a raster comes in; unusual ones that place every pixel are not."""
+
+import math
+
+import pytest
+import rasterio
+from rasterio.transform import Affine
+
+from mobanet.data.preparation.build import build_store
+from mobanet.data.preparation.checks import check_files
+from mobanet.data.sources.rasters import grid_of
+from mobanet.errors import UserError
+from mobanet.inference.categories import class_kind
+from mobanet.inference.geotiff import RowWriter
+from tests.data_files.fake_files import WORLD, noise, potsdam_tile, vaihingen_area, write
+from tests.hostile.kinds import OWN, SIZE, check_store, raster_files
+from tests.prediction.conftest import placed
+
+TURNED = Affine.translation(1000, 2000) * Affine.rotation(30) * Affine.shear(10) * Affine.scale(0.5, -0.5)
+
+NONE = {
+    "NaN": "nan\n0\n0\n-1\n3\n4\n",
+    "NaN as the origin": "1\n0\n0\n-1\nnan\n4\n",
+    "infinity": "inf\n0\n0\n-1\n3\n4\n",
+    "beyond floats": "1e400\n0\n0\n-1\n3\n4\n",
+    "corners beyond floats": "1e308\n0\n0\n-1e308\n1e308\n4\n",
+    "pixels without height": "1\n0\n0\n0\n3\n4\n",
+    "rows on columns": "1\n1\n1\n1\n3\n4\n",
+    "pixels lost beside the origin": "1\n0\n0\n-1\n1e18\n4\n",
+}
+"""World files that GDAL takes, or at which it gives no place at all."""
+
+PASSED_OVER = {
+    "words": "one\ntwo\nthree\nfour\nfive\nsix\n",
+    "zeros": "0\n0\n0\n0\n0\n0\n",
+    "five numbers": "1\n0\n0\n-1\n3\n",
+    "nothing": "",
+    "a picture": "\x89PNG\r\n" * 2000,
+}
+"""World files that GDAL passes over in silence."""
+
+
+@pytest.fixture
+def rasters(tmp_path):
+    """Three rasters of a tile without a place."""
+    files = {name: tmp_path / "data" / name / "a.tif" for name in ("rgb", "dsm", "label")}
+    import random
+
+    raster_files(random.Random(5), tmp_path / "data")
+    for name, path in files.items():
+        with rasterio.open(path) as raster:
+            content = raster.read()
+        write(path, content)
+        for beside in path.parent.glob("a.tf*"):
+            beside.unlink()
+        assert path.exists(), name
+    return files
+
+
+@pytest.mark.parametrize("case", [*NONE, *PASSED_OVER])
+@pytest.mark.parametrize("name", ["a.tfw", "a.TFW", "a.wld"])
+def test_a_world_file_that_places_nothing(rasters, tmp_path, case, name):
+    path = rasters["rgb"].with_name(name)
+    path.write_text((NONE | PASSED_OVER)[case], encoding="latin-1")
+    with pytest.raises(UserError, match=r"rgb/a\.\w+ (has a georeference|is no world file)") as predicting:
+        placed(rgb=rasters["rgb"])
+    assert "\n" not in str(predicting.value)
+    with pytest.raises(UserError) as preparing:
+        build_store(OWN, tmp_path / "data", tmp_path / "store", workers=1)
+    assert str(predicting.value).rstrip(".") in str(preparing.value)
+    assert not (tmp_path / "store/store.json").exists()
+    problems = check_files(OWN, tmp_path / "data", tmp_path / "store", workers=1).problems
+    assert any(str(predicting.value).rstrip(".") in problem for problem in problems)
+
+
+@pytest.mark.parametrize("name", ["dsm", "label"])
+def test_whichever_raster_it_is(rasters, tmp_path, name):
+    rasters[name].with_suffix(".tfw").write_text(NONE["NaN"])
+    with pytest.raises(UserError, match=rf"{name}/a\.tif has a georeference that is not finite"):
+        build_store(OWN, tmp_path / "data", tmp_path / "store", workers=1)
+
+
+@pytest.mark.parametrize("bad", [(math.nan, 0, 0, 0, -1, 0), (1, 0, 0, 0, 0, 0), (1, 2, 0, 2, 4, 0)])
+def test_a_place_in_the_raster_itself(tmp_path, bad):
+    path = write(tmp_path / "a.tif", noise("a", 3, SIZE), transform=Affine(*bad), crs="EPSG:32633")
+    with pytest.raises(UserError, match=r"a\.tif has a georeference"):
+        placed(rgb=path)
+
+
+def test_the_world_file_of_another_product(tmp_path, potsdam, vaihingen):
+    """Of Potsdam and Vaihingen the tile takes its place from a file that need not lie beside its raster."""
+    potsdam_tile(tmp_path / "p", 2, 10)
+    (tmp_path / "p/4_Ortho_RGBIR/top_potsdam_2_10_RGBIR.tfw").write_text(NONE["NaN"])
+    with pytest.raises(UserError, match=r"top_potsdam_2_10_RGBIR\.t\w+ has a georeference that is not finite"):
+        build_store(potsdam, tmp_path / "p", workers=1)
+    vaihingen_area(tmp_path / "v", 1)
+    (tmp_path / "v/dsm/dsm_09cm_matching_area1.tfw").write_text(PASSED_OVER["words"])
+    with pytest.raises(UserError, match=r"dsm_09cm_matching_area1\.tfw is no world file of six numbers"):
+        build_store(vaihingen, tmp_path / "v", workers=1)
+
+
+def test_unusual_places_stay_what_they_are(rasters, tmp_path):
+    for name, path in rasters.items():
+        with rasterio.open(path) as raster:
+            content = raster.read()
+        write(path, content, transform=TURNED, crs="EPSG:32633")
+        assert name
+    build_store(OWN, tmp_path / "data", tmp_path / "store", workers=1)
+    check_store(tmp_path / "store")
+    scene = placed(rgb=rasters["rgb"], dsm=rasters["dsm"])
+    with RowWriter(tmp_path / "map.tif", scene.grid, class_kind(OWN.classes)) as writer:
+        writer.write(noise("m", 1, SIZE))
+    with rasterio.open(tmp_path / "map.tif") as raster:
+        assert raster.transform.almost_equals(TURNED)
+
+
+def test_world_files_are_read_as_gdal_does_and_as_it_does_not(tmp_path):
+    path = write(tmp_path / "a.tif", noise("a", 3, SIZE))
+    expected = (0.05, 0, 366976.5, 0, -0.05, 5809761.0)
+    for text in (WORLD, WORLD.replace("\n", " "), WORLD.replace(".", ",")):
+        path.with_suffix(".tfw").write_text(text)
+        with rasterio.open(path) as raster:
+            assert grid_of(raster).transform == pytest.approx(expected)
+    path.with_suffix(".tfw").write_text("1\n0\n0\n1\n0.5\n0.5\n")  # pixels themselves, as for rasters without a place
+    with rasterio.open(path) as raster:
+        assert grid_of(raster).transform is None
