@@ -4,7 +4,6 @@ import io
 import json
 import shutil
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -110,10 +109,17 @@ class Workspace:
         path = self.folder / part.name
         try:
             with np.load(path) as arrays:
-                return PartMaps(arrays["classes"], arrays["scenarios"], arrays.get("probabilities"))
-        except (OSError, EOFError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+                maps = PartMaps(arrays["classes"], arrays["scenarios"], arrays.get("probabilities"))
+            shape = (part.bottom - part.top, part.right - part.left)
+            for plane in (maps.classes, maps.scenarios):
+                if plane.shape != shape or plane.dtype != np.uint8:
+                    raise ValueError(f"{plane.dtype} of {plane.shape}")
+            if maps.probabilities is not None and maps.probabilities.shape[1:] != shape:
+                raise ValueError(f"probabilities of {maps.probabilities.shape}")
+        except Exception as error:  # of any bytes the readers of archives and arrays raise anything
             path.unlink(missing_ok=True)
             raise UserError(f"{path} is damaged and was removed: run the command again with --resume.") from error
+        return maps
 
     def tell(self, rank: int, trouble: str) -> None:
         """Leave word of what went wrong in one of several processes."""

@@ -124,3 +124,12 @@ def test_world_files_are_read_as_gdal_does_and_as_it_does_not(tmp_path):
     path.with_suffix(".tfw").write_text("1\n0\n0\n1\n0.5\n0.5\n")  # pixels themselves, as for rasters without a place
     with rasterio.open(path) as raster:
         assert grid_of(raster).transform is None
+
+
+def test_more_pixels_than_memory_holds(rasters, tmp_path):
+    """By three lines of text that GDAL takes for a raster of 12 TB."""
+    band = '<VRTRasterBand dataType="Byte" band="{}"/>'
+    size = 'rasterXSize="2000000" rasterYSize="2000000"'
+    rasters["rgb"].write_text(f"<VRTDataset {size}>{''.join(band.format(n) for n in (1, 2, 3))}</VRTDataset>")
+    with pytest.raises(UserError, match=r"rgb/a\.tif says that it has more pixels than memory holds"):
+        build_store(OWN, tmp_path / "data", tmp_path / "store", workers=1)

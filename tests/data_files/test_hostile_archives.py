@@ -1,5 +1,6 @@
 """Archives that no packer would make: a sentence with the archive's name and the member's, without much memory."""
 
+import os
 import struct
 import zipfile
 
@@ -141,3 +142,9 @@ def test_an_archive_in_an_archive_in_an_archive_is_left_alone(tmp_path, potsdam)
     assert list_files(tmp_path / "data").entries == ()
     with pytest.raises(UserError, match="holds no"):
         build_store(potsdam, tmp_path / "data", workers=1)
+
+
+def test_a_pipe_in_a_data_set_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.tif")
+    with pytest.raises(UserError, match=r"a\.tif is no file but a pipe, a socket or a device: remove it"):
+        list_files(tmp_path)

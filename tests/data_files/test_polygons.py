@@ -8,6 +8,7 @@ import shapely
 
 from mobanet.data.sources.polygons import Extent, fill, labelled_images, read_extent, read_outlines
 from mobanet.errors import UserError
+from tests.hostile.children import verdicts
 
 HEIGHT, WIDTH = 8, 10
 # under the rule one unit is one pixel: W' / Xmax = 1 and H' / Ymin = -1
@@ -201,3 +202,12 @@ def test_extents(tmp_path):
     for image in "bc":
         with pytest.raises(UserError, match=f"gives {image} Xmax .* where a positive and a negative number belong"):
             read_extent(path, image)
+
+
+def test_collections_in_collections_never_reach_the_parser(tmp_path):
+    """GEOS overflows its stack at them, which ends the process."""
+    path = tmp_path / "train_wkt_v4.csv"
+    path.write_text(f"ImageId,ClassType,MultipolygonWKT\nx,1,{'GEOMETRYCOLLECTION(' * 200_000}\n")
+    (verdict,) = verdicts([lambda: read_outlines(path, "x")], 20)
+    assert verdict.end == "sentence"
+    assert verdict.text.startswith("has no readable polygons for class 1 of x (GEOMETRYCOLLECTION(")

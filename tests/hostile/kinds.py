@@ -393,6 +393,8 @@ def labels(rng: random.Random, folder: Path) -> None:
     kinds = ("uint8", "uint16", "int16", "int32", "float32", "float64", "complex64")
     array = np.frombuffer(rng.randbytes(8 * 4 * 33 * 40 * 2), rng.choice(kinds))[: rng.choice((1, 2, 3, 4)) * 1320]
     files = raster_files(rng, folder / "data")
+    if rng.random() < 0.5:  # numbers of classes, some of which there are not
+        array = (array[:1320].view(np.uint8)[:1320] % rng.choice((2, 5, 7))).astype(rng.choice(kinds[:6]))
     write(files["label"], array.reshape(-1, 33, 40))
     if rng.random() < 0.5:
         write(files["dsm"], array.reshape(-1, 33, 40)[:1])
@@ -401,9 +403,10 @@ def labels(rng: random.Random, folder: Path) -> None:
     check_store(store)
 
 
+_NUMBERS = {0: 0, 1: 1, 2: 3, 255: 5}
 _VALUES = get_layout(
     "folder",
-    FolderSettings(OWN.settings.modalities, list(NAMES), "label/{tile}.tif", values={0: 0, 1: 1, 255: 5}, ignored=[3]),
+    FolderSettings(OWN.settings.modalities, list(NAMES), "label/{tile}.tif", values=_NUMBERS, ignored=[3]),
 )
 
 

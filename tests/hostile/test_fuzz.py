@@ -6,7 +6,7 @@ import signal
 from tests.hostile.children import verdicts
 from tests.hostile.fuzz import found, wrong
 
-COUNT, FIRST = (int(os.environ.get(name, usual)) for name, usual in (("MOBANET_FUZZ", 256), ("MOBANET_FUZZ_FIRST", 0)))
+COUNT, FIRST = (int(os.environ.get(name, usual)) for name, usual in (("MOBANET_FUZZ", 192), ("MOBANET_FUZZ_FIRST", 0)))
 
 
 def test_damaged_inputs_end_by_success_or_by_one_sentence(tmp_path):

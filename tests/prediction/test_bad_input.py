@@ -33,6 +33,12 @@ def own_folder(tmp_path, monkeypatch):
     write(folder / "tiles/t_1.tif", noise("t_1", 3, (40, 40)), **HERE)
     write(folder / "tiles/t_2.tif", noise("t_2", 3, (40, 40)), **HERE)
     write(folder / "void.tif", np.full((1, 90, 70), -9999, np.float32), nodata=-9999, **HERE)
+    write(folder / "some/s_1.tif", noise("s_1", 3, (40, 40)), **HERE)
+    write(folder / "some/s_2.tif", np.zeros((3, 40, 40), np.uint8), nodata=0, **HERE)
+    write(folder / "placeless.tif", noise("placeless", 3, (40, 40)))
+    (folder / "placeless.tfw").write_text("nan\n0\n0\n-1\n3\n4\n")
+    (folder / "odd").mkdir()
+    shutil.copy(folder / "ortho.tif", folder / "odd/a\x1b[31m.tif")
     (folder / "none").mkdir()
     (folder / "file").write_text("x")
     (folder / "text.tif").write_text("no raster")
@@ -83,6 +89,14 @@ WRONG = {
     "unknown system of the only one": ("--input dsm=nameless.tif --crs EPSG:999999", "EPSG:999999", "--crs"),
     "system in words": ("--input dsm=nameless.tif --crs somewhere", "somewhere", "--crs"),
     "nothing valid": ("--input rgb=ortho.tif dsm=void.tif", "void.tif has no valid pixel", "leave dsm out"),
+    "nothing valid in the first one": (
+        "--input dsm=void.tif --gaps predict",
+        "void.tif has no valid pixel",
+        "give another raster",
+    ),
+    "nothing valid in one of several": ("--input rgb=some --output maps", "some/s_2.tif has no valid pixel"),
+    "no place": ("--input rgb=placeless.tif", "placeless.tif has a georeference that is not finite", "mend it"),
+    "a name that cannot be printed": ("--input rgb=odd", "'a\\x1b[31m.tif'", "rename it"),
     "nodata in words": ("--input rgb=ortho.tif --nodata rgb=black", "--nodata rgb=black is no number"),
     "nodata of what is not given": ("--input rgb=ortho.tif --nodata dsm=-9999", "--nodata dsm=-9999", "leave it out"),
     "factor in words": ("--input rgb=ortho.tif --factor rgb=x", "--factor rgb=x is no number"),

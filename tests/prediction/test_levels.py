@@ -66,18 +66,28 @@ def test_levels_are_those_of_what_lies_on_the_map(tmp_path, ortho):
 
 
 @pytest.mark.parametrize("scaling", SCALINGS)
-def test_a_raster_without_valid_pixels_is_refused_where_its_figures_are_needed(scaling, tmp_path, ortho):
-    empty = write(
-        tmp_path / "empty.tif", np.full((1, 90, 70), -9999, np.float32), nodata=-9999, **georeferenced(1000, 2000, 1)
-    )
-    scene = placed(rgb=ortho, dsm=empty)
+@pytest.mark.parametrize("name", ["rgb", "dsm"])
+def test_a_raster_without_a_valid_pixel_is_refused_whichever_it_is(scaling, name, tmp_path, ortho, surface):
+    """The first one sets the grid; whether a scaling asks for its figures makes no difference either."""
+    bands, here = len(MODALITIES[name].bands), georeferenced(1000, 2000, 1)
+    empty = write(tmp_path / "empty.tif", np.full((bands, 90, 70), np.nan, np.float32), **here)
     learnt = {name: np.stack([np.zeros(len(m.bands)), np.ones(len(m.bands))]) for name, m in MODALITIES.items()}
-    arguments = scene, MODALITIES, {"rgb": "unit", "ir": "unit", "dsm": scaling}, learnt
-    if scaling in ("standard", "unit"):
-        assert scene_levels(*arguments)["dsm"].tolist() == [[0], [1]]
-    else:
-        with pytest.raises(UserError, match=r"empty\.tif has no valid pixel on the map of here: leave dsm out"):
-            scene_levels(*arguments)
+    rasters = {"rgb": ortho, "dsm": surface} | {name: empty}
+    for given, remedy in ((rasters, f"leave {name} out to predict without it"), ({name: empty}, "give another raster")):
+        with pytest.raises(UserError, match=rf"empty\.tif has no valid pixel on the map of here: {remedy}\."):
+            scene_levels(placed(**given), MODALITIES, dict.fromkeys(MODALITIES, scaling), learnt)
+
+
+def test_a_raster_with_one_valid_pixel_is_enough(tmp_path, ortho):
+    values = np.full((1, 600, 70), np.nan, np.float32)
+    values[0, 599, 3] = 7
+    here = georeferenced(1000, 2000, 1)
+    dsm = write(tmp_path / "dsm.tif", values, **here)
+    learnt = {name: np.stack([np.zeros(len(m.bands)), np.ones(len(m.bands))]) for name, m in MODALITIES.items()}
+    tall = write(tmp_path / "tall.tif", noise("tall", 3, (600, 70)), **here)
+    scene = placed(rgb=tall, dsm=dsm)
+    assert scene_levels(scene, MODALITIES, dict.fromkeys(MODALITIES, "unit"), learnt)["dsm"].tolist() == [[0], [1]]
+    assert scene_levels(scene, MODALITIES, dict.fromkeys(MODALITIES, "robust"), learnt)["dsm"][0].tolist() == [7]
 
 
 def test_a_constant_raster_becomes_zero():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -165,6 +166,8 @@ def _plain(path: Path, location: str) -> Entry:
         status = path.stat()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): mend or remove it.") from error
+    if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
+        raise UserError(f"{path} is no file but a pipe, a socket or a device: remove it.")
     return Entry(FileRef(path), location, status.st_size, f"{status.st_size}:{status.st_mtime_ns}")
 
 

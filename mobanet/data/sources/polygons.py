@@ -7,6 +7,7 @@ are sentences without a subject, which is the file.
 """
 
 import csv
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _LONGEST = 1 << 30
 """Characters of a cell at most; a scene's trees take millions, and Python's own limit is 131072."""
+
+
+_POLYGONS = re.compile(r"\s*(MULTI)?POLYGON\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ def read_outlines(path: Path, image: str) -> "dict[int, MultiPolygon]":
                 continue
             if not number.strip().isdigit():
                 raise UserError(f"names {number[:20]!r} as a class of {image}, which is no number: fetch it again")
+            if not _POLYGONS.match(text):  # of other kinds, collections may lie in one another without end
+                raise _unreadable(image, number, text)
             try:
                 with np.errstate(invalid="ignore"):
                     shape = shapely.from_wkt(text)

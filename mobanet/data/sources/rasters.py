@@ -1,5 +1,6 @@
 """Rasters on disk as arrays with validity, and the grids they lie on."""
 
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -91,6 +92,8 @@ def opened(path: Path, shown: FileRef) -> Iterator["DatasetReader"]:
                 yield raster
         except (RasterioError, gdal_error()) as error:
             raise UserError(f"{shown} is unreadable or cut short: fetch it again or remove it.") from error
+        except MemoryError as error:
+            raise UserError(f"{shown} says that it has more pixels than memory holds: cut it into tiles.") from error
 
 
 def gdal_error() -> type[Exception]:
@@ -126,6 +129,17 @@ def count_bands(raster: "DatasetReader", declared: int | None) -> int:
     return declared if last and raster.count == declared + 1 else raster.count
 
 
+def _check_memory(pixels: int, bands: int, size: int) -> None:
+    """A few bytes of a damaged header ask for any number of pixels, and a system may promise more than it has.
+
+    Raises:
+        MemoryError: for more than the machine's memory.
+    """
+    known = {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= getattr(os, "sysconf_names", {}).keys()
+    if known and pixels * (bands * size + 1) > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        raise MemoryError
+
+
 def read(
     raster: "DatasetReader",
     bands: Sequence[int],
@@ -155,6 +169,8 @@ def read(
     """
     from rasterio.enums import MaskFlags
 
+    height, width = shape or ((raster.height, raster.width) if window is None else (window.height, window.width))
+    _check_memory(height * width, len(bands), np.dtype(raster.dtypes[0]).itemsize)
     values = raster.read([band + 1 for band in bands], window=window, out_shape=shape and (len(bands), *shape))
     missing = np.zeros(values.shape[1:], bool)
     declared = raster.nodatavals[:data_bands]
