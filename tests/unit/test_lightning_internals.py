@@ -24,7 +24,7 @@ QUIET = {
 }
 
 OTHERS = {
-    "inference/geotiff.py": {"rasterio._err"},  # GDAL's errors as rasterio lets them through
+    "data/sources/rasters.py": {"rasterio._err"},  # GDAL's errors as rasterio lets them through
     "models/backbone_kinds.py": {"_pos_embed"},  # timm's own resampling of positions
     "models/lora.py": {"_BatchNorm"},  # every batch normalisation of torch
     "parser_errors.py": {"_actions", "_option_string_actions"},  # what options a parser of the standard library knows

@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -15,7 +16,9 @@ from mobanet.data.synthetic.deliveries import delivery_of
 from mobanet.data.synthetic.delivery import Delivery, Plan
 from mobanet.data.synthetic.files import write_bytes
 from mobanet.errors import UserError
+from mobanet.json_files import read_json
 from mobanet.processes import end_with_parent
+from mobanet.typed import checked
 
 MARKER = ".mobanet_synthetic.json"
 """Names the parameters of the data set in a folder, and that it is ours to complete."""
@@ -121,8 +124,8 @@ def _claim(root: Path, plan: Plan) -> None:
         raise UserError(f"--root {root} is a file: give a folder.")
     if marker.exists():
         try:
-            theirs = json.loads(marker.read_text())
-        except ValueError:
+            theirs = checked(dict[str, Any], read_json(marker), MARKER)
+        except (ValueError, TypeError):
             raise UserError(f"{marker} cannot be read: remove {root} and run the command again.") from None
         if theirs != mine:
             differing = ", ".join(key for key in mine if theirs.get(key) != mine[key])
