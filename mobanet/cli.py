@@ -27,6 +27,7 @@ from mobanet.parser_errors import plain_parser_message
 from mobanet.parser_help import HelpFormatter, PrintedHelp, tidied
 from mobanet.scenarios.callback import ScenarioSampling
 from mobanet.scenarios.sampling import ScenarioSettings
+from mobanet.training.best import BestCheckpoint
 from mobanet.training.checkpoint import WholeFiles, read_checkpoint
 from mobanet.training.csv_log import METRICS_FILE, MetricsCSV, read_rows
 from mobanet.training.figures import PredictionFigure
@@ -244,7 +245,7 @@ class MobanetCLI(LightningCLI):
             return callbacks
         where = str(self.folder / "checkpoints")
         keep = {"dirpath": where, "auto_insert_metric_name": False, "enable_version_counter": False}
-        best = ModelCheckpoint(filename="best", monitor=self.config.monitor, mode=self.config.monitor_mode, **keep)
+        best = BestCheckpoint(filename="best", monitor=self.config.monitor, mode=self.config.monitor_mode, **keep)
         last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)  # validated or not
         return [*callbacks, best, last]
 

@@ -69,7 +69,7 @@ def read_folder(path: str | Path) -> RunFolder:
     file = next((each for each in found if each.is_file()), None)
     if file is None:
         raise UserError(f"--run {path} has no checkpoints/best.ckpt or last.ckpt; train it for at least an epoch.")
-    checkpoint = read_checkpoint(file, "--run")
+    checkpoint = read_checkpoint(file, "--run", finite=False)
     backbone = left_out(checkpoint)
     return RunFolder(
         path=path,

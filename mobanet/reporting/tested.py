@@ -91,7 +91,7 @@ def _results(content: Mapping[str, Any], data: DataDescription) -> ScenarioResul
         kept={name: int(each.get("kept_windows", 0)) for name, each in ordered.items()},
         windows=int(content["windows"]),
         protocol={str(name): str(text) for name, text in content["protocol"].items()},
-        soft={name: SoftScores(**each) for name, each in soft.items()},
+        soft={name: SoftScores(**{key: _share(x) for key, x in each.items()}) for name, each in soft.items()},
     )
 
 

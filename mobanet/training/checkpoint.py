@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from mobanet.errors import UserError
 from mobanet.files import write_bytes
 from mobanet.models.build import SETTINGS_OF
+from mobanet.training.finite import check_finite_weights
 
 _GROUPS = ("data", "architecture", "streams", "backbone", "network", "cmx", "cbc", "lora")
 """Hyper-parameters that decide which weights there are and what they mean."""
@@ -32,15 +33,16 @@ _FREE = (
 """Of these, the ones that only say where weights came from, whether they move, or what training does with them."""
 
 
-def read_checkpoint(path: str | Path, option: str = "--ckpt_path") -> dict[str, Any]:
+def read_checkpoint(path: str | Path, option: str = "--ckpt_path", finite: bool = True) -> dict[str, Any]:
     """A checkpoint's content, without running any code from it.
 
     Args:
         path: of the file.
         option: what the user typed it behind, for messages.
+        finite: refuse weights that are NaN or infinite; to look at what a run has left, they are as good as any.
 
     Raises:
-        UserError: when the file is absent, damaged, or not a checkpoint of this package.
+        UserError: when the file is absent, damaged, or not a checkpoint of this package, or its weights are no numbers.
     """
     path = Path(path)
     if not path.is_file():
@@ -54,6 +56,8 @@ def read_checkpoint(path: str | Path, option: str = "--ckpt_path") -> dict[str, 
         ) from error
     if not _is_ours(checkpoint):
         raise UserError(f"{option} {path} is not a checkpoint of a mobanet run; give one that mobanet.fit wrote.")
+    if finite:
+        check_finite_weights(checkpoint["state_dict"], f"{option} {path}")
     return checkpoint
 
 

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lightning.pytorch import Callback
 from torch import Tensor
 
 from mobanet.models.build import NetworkSettings
 from mobanet.models.lora import LoRASettings, with_lora_names
 from mobanet.training.checkpoint import adopt_settings, check_architecture, check_names
+from mobanet.training.divergence import DivergenceStop, check_trained
 from mobanet.training.evaluated import EvaluatedModule
+from mobanet.training.finite import check_finite_weights
 from mobanet.training.frozen import LEFT_OUT, LeftOut, backbone_tensors, check_fingerprint, fingerprint, left_out
 
 
@@ -29,6 +32,11 @@ class CheckpointedModule(EvaluatedModule):
     leaves_out: bool
     _fingerprint: str | None = None
 
+    def configure_callbacks(self) -> list[Callback]:
+        """What no training goes without, whoever makes the trainer."""
+        there = any(isinstance(callback, DivergenceStop) for callback in self.trainer.callbacks)  # of an earlier call
+        return [] if there else [DivergenceStop()]
+
     def setup(self, stage: str) -> None:
         """Take the backbone's fingerprint once, before a trainer gives its weights another precision."""
         if stage == "fit" and self.leaves_out:
@@ -41,8 +49,13 @@ class CheckpointedModule(EvaluatedModule):
         return self._fingerprint
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the frozen backbone out, and say which one it is."""
+        """Leave the frozen backbone out, and say which one it is.
+
+        Raises:
+            Diverged: by all ranks, where weights are NaN or infinite; what was written before stays as it is then.
+        """
         state = checkpoint["state_dict"]
+        self._check_finite(state)
         without = backbone_tensors(state).keys()
         if not self.leaves_out or not without:  # other strategies than DDP gather no state here
             return
@@ -54,9 +67,10 @@ class CheckpointedModule(EvaluatedModule):
         """Refuse another architecture; where only training settings differ, go on with the new ones.
 
         Raises:
-            UserError: naming the first setting that differs.
+            UserError: naming the first setting that differs, or a weight that is NaN or infinite.
         """
         check_architecture(checkpoint["hyper_parameters"], self.hparams)
+        check_finite_weights(checkpoint["state_dict"], "the checkpoint")
         checkpoint["state_dict"] = self._completed(checkpoint, checkpoint["state_dict"])
         self._replaced_by(checkpoint)
         if self._trainer is not None and self.trainer.training:
@@ -75,7 +89,7 @@ class CheckpointedModule(EvaluatedModule):
         """Take a checkpoint's weights and nothing else of it; LoRA may be added to a network that had none.
 
         Raises:
-            UserError: when the architecture or the backbone is another.
+            UserError: when the architecture or the backbone is another, or a weight is NaN or infinite.
         """
         saved, state = dict(checkpoint["hyper_parameters"]), dict(checkpoint["state_dict"])
         if self.adapted and not saved["lora"]["rank"]:
@@ -83,8 +97,17 @@ class CheckpointedModule(EvaluatedModule):
             own = {name: value for name, value in self.state_dict().items() if ".lora_" in name}
             state = {**own, **with_lora_names(state, [f"network.{name}" for name in self.adapted])}
         check_architecture(saved, self.hparams)
+        check_finite_weights(state, "the checkpoint")
         self.load_state_dict(self._completed(checkpoint, state))
         self._replaced_by(checkpoint)
+
+    def _check_finite(self, state: Mapping[str, Any]) -> None:
+        without = backbone_tensors(state).keys() if self.leaves_out else ()
+        written = {name: value for name, value in state.items() if name not in without}
+        if self._trainer is None:
+            check_finite_weights(written, "this model")
+        else:
+            check_trained(self.trainer, written)
 
     def _completed(self, checkpoint: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A checkpoint's weights with those of the backbone that it leaves out, which are this module's own."""

@@ -1,16 +1,20 @@
 """The evaluation half of the LightningModule: every scenario from the same windows, and all figures of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
 
 from mobanet.data.description import DataDescription
+from mobanet.data.layout import IGNORE_INDEX
+from mobanet.errors import UserError
 from mobanet.inference.windows import Strip
 from mobanet.models.base import SegmentationModel
 from mobanet.scenarios.scenario import Scenario, chosen_scenarios, lowered, scenarios_of
-from mobanet.training.evaluation import ScenarioEvaluation
+from mobanet.training.evaluation import ScenarioEvaluation, overflow_words, unlabelled_words
 from mobanet.training.inputs import ModelBatch
 from mobanet.training.jaccard import SoftScores
 from mobanet.training.losses import PixelLoss
@@ -53,6 +57,7 @@ class EvaluatedModule(LightningModule):
         self.soft: dict[str, dict[str, SoftScores]] = {}
         self.windows: dict[str, int] = {}
         self.kept: dict[str, dict[str, int]] = {}
+        self._said_unlabelled: set[str] = set()
 
     def evaluate_on(self, **stages: str | Sequence[str]) -> None:
         """Choose the scenarios that a stage evaluates.
@@ -107,7 +112,7 @@ class EvaluatedModule(LightningModule):
             strips = evaluation.add(k, batch, logits)
         # logged by every rank, also one that has nothing but windows that count nowhere: the mean is over all ranks
         loss = self.pixel_loss(logits, batch.label, None)
-        counted = sum(1 for tile in batch.tiles if tile)
+        counted = int((batch.label != IGNORE_INDEX).flatten(1).any(1).sum())  # others have no loss, which is not 0
         self.log(f"{_PREFIX[stage]}/loss", loss, on_epoch=True, sync_dist=True, batch_size=counted)
         return strips
 
@@ -130,14 +135,38 @@ class EvaluatedModule(LightningModule):
     def _conclude(self, stage: str) -> None:
         evaluation: ScenarioEvaluation = self.evaluations[stage]
         matrices = evaluation.finish()
-        counts = torch.tensor([evaluation.windows, *evaluation.kept], device=self.device)
-        self.windows[stage], *kept = self.trainer.strategy.reduce(counts, reduce_op="sum").tolist()
+        own = [evaluation.windows, *evaluation.kept, *map(int, evaluation.overflown)]
+        counts = self.trainer.strategy.reduce(torch.tensor(own, device=self.device), reduce_op="sum").tolist()
+        self.windows[stage], kept, overflown = counts[0], counts[1 : 1 + len(matrices)], counts[1 + len(matrices) :]
         self.kept[stage] = dict(zip(matrices, kept, strict=True))
+        unusable = [name for name, count in zip(matrices, overflown, strict=True) if count]
+        self._say_unusable(stage, matrices, unusable, max(overflown))
+        matrices = {name: torch.zeros_like(m) if name in unusable else m for name, m in matrices.items()}
         self.matrices[stage] = matrices
         self.scores[stage] = {name: scores(matrix, self.data.classes) for name, matrix in matrices.items()}
         for name, figure in figures_to_log(self.scores[stage], self.data.classes).items():
             self.log(f"{_PREFIX[stage]}/{name}", figure, prog_bar=name == "miou")
-        self.soft[stage] = evaluation.soft_scores()
+        soft = evaluation.soft_scores()
+        self.soft[stage] = {name: SoftScores.absent() if name in unusable else x for name, x in soft.items()}
         for figure in list(self.soft[stage].values())[-1:]:  # the fullest scenario's
             self.log(f"{_PREFIX[stage]}/soft_jaccard", figure.jaccard)
         evaluation.reset()
+
+    def _say_unusable(self, stage: str, matrices: Mapping[str, Tensor], unusable: Sequence[str], windows: int) -> None:
+        """Say which figures there are not, and why; a run goes on without them.
+
+        Raises:
+            UserError: where a checkpoint is evaluated, whose figures they would be.
+        """
+        if self.trainer.sanity_checking:  # a few windows, and no figures
+            return
+        if unusable:
+            what = overflow_words(stage, unusable, windows, self.windows[stage])
+            if self.trainer.state.fn != TrainerFn.FITTING:
+                half = str(self.trainer.precision).startswith("16")
+                remedy = "set --trainer.precision bf16-mixed or 32-true" if half else "take another checkpoint"
+                raise UserError(f"{what}; {remedy}.")
+            rank_zero_info(f"warning: {what}")
+        elif not any(int(matrix.sum()) for matrix in matrices.values()) and stage not in self._said_unlabelled:
+            self._said_unlabelled.add(stage)
+            rank_zero_info(f"warning: {unlabelled_words(stage, self.windows[stage])}")

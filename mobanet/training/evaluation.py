@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from mobanet.inference.windows import Stitcher, Strip
@@ -38,6 +39,8 @@ class ScenarioEvaluation(nn.Module):
         """Windows seen by this rank."""
         self.kept = [0] * len(self.scenarios)
         """By scenario, those that have nothing of it and were evaluated with all they have."""
+        self.overflown: list[int | Tensor] = [0] * len(self.scenarios)
+        """By scenario, those whose logits are NaN or infinite; stays on the device until it is asked for."""
 
     def note(self, batch: ModelBatch) -> None:
         """Count windows, and those that have nothing of a scenario."""
@@ -52,6 +55,8 @@ class ScenarioEvaluation(nn.Module):
         if len(self.soft):
             counted = [bool(tile) for tile in batch.tiles]
             self.soft[k].update(logits[counted], batch.label[counted])
+        counted = torch.tensor([bool(tile) for tile in batch.tiles], device=logits.device)
+        self.overflown[k] += (counted & ~torch.isfinite(logits).flatten(1).all(1)).sum()
         windows, extents = batch.windows.tolist(), batch.extents.tolist()
         strips = []
         for i, tile in enumerate(batch.tiles):
@@ -76,3 +81,33 @@ class ScenarioEvaluation(nn.Module):
     def _count(self, k: int, strips: Sequence[Strip]) -> None:
         for strip in strips:
             self.confusions[k].update(strip.prediction, strip.label)
+
+
+def overflow_words(stage: str, scenarios: Sequence[str], windows: int, total: int) -> str:
+    """That there are no figures, as the logits are not finite.
+
+    Args:
+        stage: `validation` or `test`.
+        scenarios: names of those concerned.
+        windows: number of windows with such logits.
+        total: number of windows.
+    """
+    shown = f"{', '.join(scenarios[:3])}{', …' if len(scenarios) > 3 else ''}"
+    return (
+        f"the logits of {windows} of the {total} {stage} windows are NaN or infinite in {shown}, so that there are no "
+        "figures of that"
+    )
+
+
+def unlabelled_words(stage: str, total: int) -> str:
+    """That there are no figures, as none of the windows has a labelled pixel.
+
+    Args:
+        stage: `validation` or `test`.
+        total: number of windows.
+    """
+    kept = " and no best.ckpt" if stage == "validation" else ""
+    return (
+        f"none of the {total} {stage} windows has a labelled pixel, so that there are no figures{kept}; look at the "
+        "labels of these tiles, or choose others with --data.split"
+    )

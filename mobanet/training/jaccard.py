@@ -5,6 +5,7 @@ an image has no target at all (arXiv 2605.20372, DSTL). It is offered to compare
 confusion matrix is the honest one.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,7 @@ _EPS = 1e-8
 
 @dataclass
 class SoftScores:
-    """Means and population deviations over images.
+    """Means and population deviations over images; NaN where there was none that counts.
 
     Attributes:
         jaccard: mean.
@@ -31,6 +32,11 @@ class SoftScores:
     jaccard_deviation: float
     f1: float
     images: int
+
+    @classmethod
+    def absent(cls) -> "SoftScores":
+        """Of no image."""
+        return cls(math.nan, math.nan, math.nan, 0)
 
 
 def soft_scores(probability: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,7 +84,8 @@ class SoftJaccard(Metric):
 
     def compute(self) -> SoftScores:
         """Means over images."""
-        jaccard, squares, f1, count = self.sums.tolist()
-        images = max(count, 1)
+        jaccard, squares, f1, images = self.sums.tolist()
+        if not images:
+            return SoftScores.absent()
         mean = jaccard / images
-        return SoftScores(mean, max(squares / images - mean**2, 0) ** 0.5, f1 / images, int(count))
+        return SoftScores(mean, max(squares / images - mean**2, 0) ** 0.5, f1 / images, int(images))

@@ -212,7 +212,9 @@ def as_plain(figures: Scores, classes: Classes) -> dict:
 
 def soft_as_plain(results: ScenarioResults, scenario: str) -> dict:
     """The soft figures of one scenario for JSON; nothing where the target is not binary."""
-    return {"soft_per_image": asdict(results.soft[scenario])} if results.soft else {}
+    if not results.soft:
+        return {}
+    return {"soft_per_image": {name: none_if_absent(value) for name, value in asdict(results.soft[scenario]).items()}}
 
 
 @dataclass(frozen=True)
