@@ -17,13 +17,13 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from mobanet.cli import MobanetCLI
 from mobanet.entry import one_sentence
-from mobanet.errors import UserError
+from mobanet.errors import AgreedError, UserError
 from mobanet.lightning_internals import child_processes, end_child_processes
 from mobanet.scenarios.history import write_scores
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scoring import record_table, score_module
 from mobanet.training.interrupt import Interrupted
-from mobanet.training.messages import collected, quieten, told_once, trainer_error, write_log
+from mobanet.training.messages import collected, leave_to_first, quieten, told_once, trainer_error, write_log
 
 
 def main(command: str, words: Sequence[str] | None = None) -> None:
@@ -48,6 +48,8 @@ def main(command: str, words: Sequence[str] | None = None) -> None:
             rank_zero_info(end.sentence)
             raise
         except BaseException as error:
+            if isinstance(error, AgreedError):
+                leave_to_first(cli.trainer.global_rank)
             end_child_processes(cli.trainer)  # which would wait for the one that failed
             if isinstance(error, SystemExit) and cli.trainer.interrupted:  # Lightning's way to end on Ctrl-C
                 raise KeyboardInterrupt from error

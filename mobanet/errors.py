@@ -14,3 +14,7 @@ class Stopped(KeyboardInterrupt):
 
     The message says how far it came; entry points add the command to go on with (see `mobanet.entry`).
     """
+
+
+class AgreedError(UserError):
+    """A mistake that all processes of a run find at the same place; the first of them tells it."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning.fabric.plugins.environments import ClusterEnvironment
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loops.progress import _Progress
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
@@ -77,6 +78,11 @@ def put_before_validation(checkpoint: dict[str, Any]) -> None:
     progress["total"] = {"ready": done + 1, "started": done + 1, "processed": done, "completed": done}
     progress["current"] = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
     progress["is_last_batch"] = False
+
+
+def last_saved(callback: Checkpoint) -> str:
+    """The file that a callback has written last; `best_model_path` is changed before the file is written."""
+    return getattr(callback, "_last_checkpoint_saved", "")
 
 
 def without_anonymous(logger: WandbLogger) -> None:

@@ -10,7 +10,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from mobanet.errors import UserError
+from mobanet.errors import AgreedError
+from mobanet.lightning_internals import accumulates, last_saved
 from mobanet.training.deferred import DeferredNumber
 from mobanet.training.finite import named, not_finite
 from mobanet.training.frozen import backbone_tensors
@@ -22,7 +23,7 @@ _SKIPPED = 5
 """Steps in a row that may overflow in 16-mixed: its scaler leaves them out, and the weights stay as they are."""
 
 
-class Diverged(UserError):
+class Diverged(AgreedError):
     """The loss or the weights are NaN or infinite; raised by all ranks in the same step."""
 
 
@@ -70,7 +71,7 @@ class DivergenceStop(Callback):
         if isinstance(loss, Tensor):
             bad = (~torch.isfinite(loss.detach())).any().to(torch.int32)
             self._bad = bad if self._bad is None else torch.maximum(self._bad, bad)
-        if trainer.fit_loop._should_accumulate():
+        if accumulates(trainer):
             return
         self._settle(trainer)
         bad = torch.zeros((), dtype=torch.int32, device=pl_module.device) if self._bad is None else self._bad
@@ -137,7 +138,6 @@ def sentence(trainer: Trainer, what: str) -> str:
 
 def last_good(trainer: Trainer) -> Path | None:
     """The newest checkpoint of the run, or the one it went on from; each was looked at before it was written."""
-    names = ("_last_checkpoint_saved", "best_model_path", "last_model_path")
-    told = [getattr(callback, name, "") for callback in trainer.checkpoint_callbacks for name in names]
-    there = [Path(path) for path in (*told, trainer.ckpt_path or "") if path and Path(path).is_file()]
+    told = [*map(last_saved, trainer.checkpoint_callbacks), trainer.ckpt_path or ""]
+    there = [Path(path) for path in told if path and Path(path).is_file()]
     return max(there, key=lambda path: path.stat().st_mtime, default=None)

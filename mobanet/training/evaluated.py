@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mobanet.data.description import DataDescription
 from mobanet.data.layout import IGNORE_INDEX
-from mobanet.errors import UserError
+from mobanet.errors import AgreedError
 from mobanet.inference.windows import Strip
 from mobanet.models.base import SegmentationModel
 from mobanet.scenarios.scenario import Scenario, chosen_scenarios, lowered, scenarios_of
@@ -156,7 +156,7 @@ class EvaluatedModule(LightningModule):
         """Say which figures there are not, and why; a run goes on without them.
 
         Raises:
-            UserError: where a checkpoint is evaluated, whose figures they would be.
+            AgreedError: where a checkpoint is evaluated, whose figures they would be.
         """
         if self.trainer.sanity_checking:  # a few windows, and no figures
             return
@@ -165,7 +165,7 @@ class EvaluatedModule(LightningModule):
             if self.trainer.state.fn != TrainerFn.FITTING:
                 half = str(self.trainer.precision).startswith("16")
                 remedy = "set --trainer.precision bf16-mixed or 32-true" if half else "take another checkpoint"
-                raise UserError(f"{what}; {remedy}.")
+                raise AgreedError(f"{what}; {remedy}.")
             rank_zero_info(f"warning: {what}")
         elif not any(int(matrix.sum()) for matrix in matrices.values()) and stage not in self._said_unlabelled:
             self._said_unlabelled.add(stage)

@@ -62,6 +62,16 @@ def told_once() -> Iterator[None]:
         raise
 
 
+def leave_to_first(rank: int) -> None:
+    """Leave a mistake that all processes of a run have found to the first one, which ends the others or has them ended.
+
+    Args:
+        rank: of this process; the first returns at once.
+    """
+    if rank:
+        time.sleep(_PATIENCE)
+
+
 def trainer_error(error: Exception, config: Mapping[str, Any]) -> UserError:
     """Lightning's complaint about an option, which it names in the words of Python, if at all."""
     text = " ".join(str(error).split()).rstrip(".")

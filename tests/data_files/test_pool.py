@@ -53,14 +53,11 @@ def test_negative_number_of_workers():
 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     script = tmp_path / "script.py"
+    (tmp_path / "work.py").write_text(  # what a script itself defines stays in its process
+        "import os, time\ndef work(number):\n    os.write(1, f'{os.getpid()}\\n'.encode())\n    time.sleep(60)\n"
+    )
     script.write_text(
-        "import os, time\n"
-        "from mobanet.data.preparation.pool import each\n"
-        "def work(number):\n"
-        "    os.write(1, f'{os.getpid()}\\n'.encode())\n"
-        "    time.sleep(60)\n"
-        "if __name__ == '__main__':\n"
-        "    list(each(work, [1, 2, 3], 2, alone=0))\n"
+        "from mobanet.data.preparation.pool import each\nfrom work import work\nlist(each(work, [1, 2, 3], 2, alone=0))\n"
     )
     source = str(Path(__file__).parents[2])
     parent = subprocess.Popen(
@@ -82,3 +79,43 @@ def alive(process):
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+SCRIPT = """
+from mobanet.data.preparation.pool import each
+print("begun", flush=True)
+print(sorted(each(abs, [-1, -2, -3], 2, alone=0)))
+"""
+OWN = """
+def double(number):
+    return 2 * number
+"""
+
+
+def told(arguments, text, folder):
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(
+        [sys.executable, *arguments],
+        input=text,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout, ended.stderr
+
+
+@pytest.mark.parametrize("way", ["file", "standard input", "command"])
+def test_a_script_that_guards_nothing_prepares_in_several_processes(way, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    arguments = {"file": ["script.py"], "standard input": ["-"], "command": ["-c", SCRIPT]}[way]
+    assert told(arguments, SCRIPT, tmp_path) == ("begun\n[1, 2, 3]\n", "")
+
+
+def test_what_only_a_script_defines_stays_in_its_process(tmp_path):
+    (tmp_path / "script.py").write_text(OWN + SCRIPT.replace("abs", "double"))
+    out, err = told(["script.py"], "", tmp_path)
+    assert out == "begun\n[-6, -4, -2]\n"
+    assert err == "preparing in this process alone: others would not find what this script defines\n"

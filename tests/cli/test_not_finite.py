@@ -1,0 +1,59 @@
+"""Checkpoints whose weights are no numbers are refused by every command, and by Lightning, before anything is done."""
+
+import pytest
+import torch
+
+from mobanet.commands import main
+from mobanet.errors import UserError
+from mobanet.export import main as export
+from mobanet.exporting.pretrained import from_pretrained
+from mobanet.exporting.weights import saved, write_weights
+from mobanet.predict import main as predict
+from mobanet.training.loading import load_module
+
+
+@pytest.fixture(scope="module")
+def spoilt(finished, tmp_path_factory):
+    """A checkpoint in which a running statistic and a weight are no numbers."""
+    path = tmp_path_factory.mktemp("spoilt") / "spoilt.ckpt"
+    checkpoint = torch.load(finished / "checkpoints/last.ckpt", weights_only=True)
+    weights = [value for value in checkpoint["state_dict"].values() if value.is_floating_point()]
+    weights[3].view(-1)[-1], weights[-1].view(-1)[0] = float("nan"), float("inf")
+    torch.save(checkpoint, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        (lambda words: main("fit", ["--wandb", "off", *words]), ["--ckpt_path"]),
+        (lambda words: main("fit", ["--wandb", "off", *words]), ["--experiment", "SMALL", "--init_from"]),
+        (lambda words: main("test", words), ["--ckpt_path"]),
+        (lambda words: main("scores", words), ["--ckpt_path"]),
+        (predict, ["--input", "rgb=a.tif", "--output", "b.tif", "--ckpt_path"]),
+        (export, ["--ckpt_path"]),
+    ],
+    ids=["resume", "begin", "test", "scores", "predict", "export"],
+)
+def test_no_command_takes_them(run, words, spoilt, small, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = [str(small) if word == "SMALL" else word for word in words]
+    told = command(run, [*words, str(spoilt)]).sentence()
+    assert told.startswith(f"{words[-1]} {spoilt} holds weights that are NaN or infinite (")
+    assert "and 1 more), as training leaves them when it diverges; take a checkpoint from before" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nor_does_lightning(finished, spoilt, make_data, make_trainer):
+    data, module = make_data(), load_module(finished / "checkpoints/last.ckpt").module
+    with pytest.raises(UserError, match="the checkpoint holds weights that are NaN or infinite"):
+        make_trainer().test(module, datamodule=data, ckpt_path=str(spoilt), weights_only=True, verbose=False)
+
+
+def test_nor_are_they_loaded_from_an_export(finished, tmp_path):
+    module = load_module(finished / "checkpoints/last.ckpt").module
+    with torch.no_grad():
+        next(module.parameters()).view(-1)[0] = float("nan")
+    write_weights(saved(module, {}), tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"model.safetensors: .* holds weights that are NaN or infinite"):
+        from_pretrained(tmp_path / "model.safetensors")

@@ -1,0 +1,97 @@
+"""Figures that there are not: of an evaluation without labelled pixels, and of logits that are no numbers."""
+
+import csv
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mobanet.data.choices import EvaluationSettings
+from mobanet.data.layout import IGNORE_INDEX
+from mobanet.errors import AgreedError
+from mobanet.models.backbones import BackboneSettings
+from mobanet.models.mobanet import MoBaNetSettings
+from mobanet.training.best import BestCheckpoint
+from mobanet.training.checkpoint import read_checkpoint
+from mobanet.training.csv_log import MetricsCSV
+from mobanet.training.module import SegmentationModule
+from mobanet.training.results import ResultFiles
+from tests.conftest import TINY
+
+
+class Small(SegmentationModule):
+    """Evaluates without labels as long as `unlabelled` says so, and spoils the logits of a scenario."""
+
+    unlabelled = spoilt = ()
+
+    def _evaluate(self, batch, stage):
+        if (stage, self.current_epoch) in self.unlabelled:
+            batch = replace(batch, label=torch.full_like(batch.label, IGNORE_INDEX))
+        return super()._evaluate(batch, stage)
+
+    def predict_scenarios(self, batch, scenarios):
+        for scenario, logits in zip(scenarios, super().predict_scenarios(batch, scenarios), strict=True):
+            if scenario.name in self.spoilt and batch.tiles[0]:
+                logits[0, 1, 3, 3] = math.inf
+            yield logits
+
+
+@pytest.fixture
+def data(make_data):
+    return make_data(crop=32, batch_size=2, steps_per_epoch=1, evaluation=EvaluationSettings(window=96))
+
+
+@pytest.fixture
+def module(data):
+    backbone = BackboneSettings("vit_tiny_patch16_224", False, freeze=False, options=dict(TINY))
+    return Small(
+        data.description, backbone=backbone, network=MoBaNetSettings(decoder_channels=8, projection_channels=16)
+    )
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_an_evaluation_without_a_labelled_pixel_has_no_figures(data, module, make_trainer, tmp_path, caplog):
+    module.unlabelled = {("validation", 0), ("validation", 1), ("test", 3)}
+    best = BestCheckpoint(tmp_path, "best", monitor="val/miou", mode="max", enable_version_counter=False)
+    log = MetricsCSV(tmp_path)
+    callbacks = [best, ResultFiles(tmp_path)]
+    trainer = make_trainer(max_epochs=3, callbacks=callbacks, logger=log, enable_checkpointing=True)
+    with caplog.at_level("INFO"):
+        trainer.fit(module, datamodule=data)
+    assert caplog.text.count("none of the 4 validation windows has a labelled pixel, so that there are no figures") == 1
+    measured = [row for row in rows(tmp_path / "metrics.csv") if row["val/miou"]]
+    for name in ("val/loss", "val/miou", "val/mean_f1", "val/oa", "val/kappa", "val/iou_car"):
+        assert [math.isnan(float(row[name])) for row in measured[:2]] == [True, True], name
+    assert 0 < float(measured[2]["val/loss"]) < 10
+    assert read_checkpoint(tmp_path / "best.ckpt")["epoch"] == 2
+    with caplog.at_level("INFO"):
+        trainer.test(module, datamodule=data, verbose=False)
+    assert "none of the 4 test windows has a labelled pixel" in caplog.text
+    table = [line for line in caplog.text.splitlines() if line.startswith(("rgb", "dsm", "mean"))]
+    assert table
+    assert all("absent" in line and "0.00" not in line for line in table)
+    scenarios = json.loads((tmp_path / "test_scenarios.json").read_text())["scenarios"]
+    assert {content["miou"] for content in scenarios.values()} == {None}
+    assert {row["miou"] for row in rows(tmp_path / "test_scenarios.csv")} == {""}
+
+
+def test_logits_that_are_no_numbers_have_no_figures(data, module, make_trainer, caplog):
+    module.spoilt = {"rgb", "rgb+ir+dsm"}
+    module.evaluate_on(validation="all")
+    trainer = make_trainer(max_epochs=1)
+    with caplog.at_level("INFO"):
+        trainer.fit(module, datamodule=data)
+    told = "the logits of 2 of the 4 validation windows are NaN or infinite in rgb, rgb+ir+dsm, so that there are no"
+    assert told in caplog.text
+    absent = {name for name, figures in module.scores["validation"].items() if math.isnan(figures.mean_iou)}
+    assert absent == {"rgb", "rgb+ir+dsm"}
+    assert math.isnan(trainer.callback_metrics["val/miou"])
+    assert trainer.callback_metrics["val/scenarios/mean_miou"] >= 0
+    with pytest.raises(AgreedError, match=r"2 of the 4 test windows are NaN or infinite .*; take another checkpoint"):
+        trainer.test(module, datamodule=data, verbose=False)
