@@ -3,13 +3,20 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mobanet.data.datamodule import RasterDataModule
     from mobanet.exporting.pretrained import from_pretrained
     from mobanet.runs import open_run
+    from mobanet.training.module import SegmentationModule
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "from_pretrained", "open_run"]
+__all__ = ["RasterDataModule", "SegmentationModule", "__version__", "from_pretrained", "open_run"]
 
-_PLACES = {"from_pretrained": "mobanet.exporting.pretrained", "open_run": "mobanet.runs"}
+_PLACES = {
+    "RasterDataModule": "mobanet.data.datamodule",
+    "SegmentationModule": "mobanet.training.module",
+    "from_pretrained": "mobanet.exporting.pretrained",
+    "open_run": "mobanet.runs",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -199,9 +199,10 @@ class MobanetCLI(LightningCLI):
         config["callbacks"] = [*(config.get("callbacks") or []), *self._callbacks(config)]
         config["default_root_dir"] = config.get("default_root_dir") or str(self.folder)
         fast = bool(config.get("fast_dev_run"))
-        ours = config.get("logger") in (None, True) and not fast
-        if config.get("logger") in (None, True):
-            config["logger"] = self._logs() if ours else False
+        given = config.get("logger")
+        ours = given in (None, True) and not fast
+        own = [] if given in (None, True, False) else [*given] if isinstance(given, Iterable) else [given]
+        config["logger"] = False if fast else [*self._logs(), *own]
         try:
             trainer = Trainer(**config)
         except (MisconfigurationException, ValueError, TypeError) as error:

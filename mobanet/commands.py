@@ -22,6 +22,7 @@ from mobanet.lightning_internals import child_processes, end_child_processes
 from mobanet.scenarios.history import write_scores
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scoring import record_table, score_module
+from mobanet.training.data_state import DATA_STATE
 from mobanet.training.interrupt import Interrupted
 from mobanet.training.messages import collected, leave_to_first, quieten, told_once, trainer_error, write_log
 
@@ -142,7 +143,7 @@ def _scores(cli: MobanetCLI, said: MemoryHandler) -> None:
 def take_weights(cli: MobanetCLI, checkpoint: dict[str, Any]) -> None:
     """Weights and the numbers that inputs are scaled by, and nothing else of a run."""
     cli.model.begin_from(checkpoint)
-    cli.datamodule.load_state_dict(checkpoint[type(cli.datamodule).__qualname__])
+    cli.datamodule.load_state_dict(checkpoint[DATA_STATE])
 
 
 def _await_children(trainer: Trainer) -> None:

@@ -31,6 +31,7 @@ from mobanet.inference.workspace import Workspace
 from mobanet.models.base import SegmentationModel
 from mobanet.scenarios.scenario import Scenario, scenarios_of
 from mobanet.training.checkpoint import read_checkpoint
+from mobanet.training.data_state import DATA_STATE
 from mobanet.training.loading import load_module
 
 _LOOK = 0.2
@@ -79,7 +80,7 @@ def describe_model(path: str | Path, backbone: str | None = None) -> Model:
         UserError: when it cannot be read, or does not say how inputs are scaled.
     """
     checkpoint = read_checkpoint(path)
-    state = checkpoint.get("RasterDataModule")
+    state = checkpoint.get(DATA_STATE)
     if not isinstance(state, Mapping) or "scaling" not in state:
         raise UserError(f"--ckpt_path {path} does not say how its inputs are scaled; give one that mobanet.fit wrote.")
     data = DataDescription.from_plain(checkpoint["hyper_parameters"]["data"])

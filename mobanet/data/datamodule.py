@@ -169,8 +169,8 @@ class RasterDataModule(LightningDataModule):
         if self.validation == "test":
             train, validation = (*train, *validation), split.test
         roles = {"train": train, "validation": validation, "test": split.test}
-        needed = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}
-        for role in needed[stage or "fit"]:
+        needed = {"fit": ("train", "validation"), "validate": ("validation",)}
+        for role in needed.get(stage or "fit", ("test",)):  # to test, and to predict
             if role in self._roles:
                 continue
             labels = self.train_labels if role == "train" else self.evaluation.labels
@@ -213,6 +213,10 @@ class RasterDataModule(LightningDataModule):
         return self._window_loader("validation")
 
     def test_dataloader(self) -> DataLoader:
+        """Grid windows of the test tiles."""
+        return self._window_loader("test")
+
+    def predict_dataloader(self) -> DataLoader:
         """Grid windows of the test tiles."""
         return self._window_loader("test")
 

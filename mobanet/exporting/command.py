@@ -20,6 +20,7 @@ from mobanet.exporting.run_facts import RunFacts, run_facts
 from mobanet.exporting.tiles import chosen_tile
 from mobanet.exporting.torch_file import run_program, write_program
 from mobanet.exporting.weights import saved, write_weights
+from mobanet.training.data_state import DATA_STATE
 from mobanet.training.frozen import LEFT_OUT
 from mobanet.training.loading import load_module
 from mobanet.training.module import SegmentationModule
@@ -150,7 +151,7 @@ def open_checkpoint(path: Path, backbone: str | None = None) -> Source:
         UserError: when it cannot be read, or does not say how inputs are scaled.
     """
     loaded = load_module(path, backbone)
-    state: Any = loaded.checkpoint.get("RasterDataModule")
+    state: Any = loaded.checkpoint.get(DATA_STATE)
     if not isinstance(state, dict) or "scaling" not in state:
         raise UserError(f"--ckpt_path {path} does not say how its inputs are scaled; give one that mobanet.fit wrote.")
     learnt = {name: np.array(numbers) for name, numbers in state["scaling"].items()}

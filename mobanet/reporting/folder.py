@@ -12,6 +12,7 @@ from mobanet.errors import UserError
 from mobanet.experiment import CONFIG_FILE
 from mobanet.json_files import MOST_BYTES, parse_json
 from mobanet.training.checkpoint import read_checkpoint
+from mobanet.training.data_state import DATA_STATE
 from mobanet.training.frozen import left_out
 from mobanet.training.provenance import PROVENANCE_FILE
 
@@ -80,7 +81,7 @@ def read_folder(path: str | Path) -> RunFolder:
         epoch=int(checkpoint.get("epoch", 0)),
         step=int(checkpoint.get("global_step", 0)),
         hyper_parameters=checkpoint["hyper_parameters"],
-        scaling=checkpoint.get("RasterDataModule", {}),
+        scaling=checkpoint.get(DATA_STATE, {}),
         lightning=str(checkpoint.get("pytorch-lightning_version", "")),
         data=DataDescription.from_plain(checkpoint["hyper_parameters"]["data"]),
         fingerprint=backbone.fingerprint if backbone else None,

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch import Callback
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from mobanet.models.build import NetworkSettings
 from mobanet.models.lora import LoRASettings, with_lora_names
 from mobanet.training.checkpoint import adopt_settings, check_architecture, check_names
+from mobanet.training.data_state import hand_over_data_state, keep_data_state
 from mobanet.training.divergence import DivergenceStop, check_trained
 from mobanet.training.evaluated import EvaluatedModule
 from mobanet.training.finite import check_finite_weights
@@ -24,12 +26,14 @@ class CheckpointedModule(EvaluatedModule):
         adapted: names of the network's layers that have them.
         leaves_out: whether checkpoints do without the frozen backbone. They can where it is what its file or the hub
             holds; weights that came out of another checkpoint, or are random, stay in.
+        has_own_optimizers: whether a subclass configures them, of whose settings nothing is known here.
     """
 
     settings: NetworkSettings
     lora: LoRASettings
     adapted: list[str]
     leaves_out: bool
+    has_own_optimizers: bool
     _fingerprint: str | None = None
 
     def configure_callbacks(self) -> list[Callback]:
@@ -56,6 +60,8 @@ class CheckpointedModule(EvaluatedModule):
         """
         state = checkpoint["state_dict"]
         self._check_finite(state)
+        if self._trainer is not None:
+            keep_data_state(checkpoint, self.trainer.datamodule)
         without = backbone_tensors(state).keys()
         if not self.leaves_out or not without:  # other strategies than DDP gather no state here
             return
@@ -73,7 +79,14 @@ class CheckpointedModule(EvaluatedModule):
         check_finite_weights(checkpoint["state_dict"], "the checkpoint")
         checkpoint["state_dict"] = self._completed(checkpoint, checkpoint["state_dict"])
         self._replaced_by(checkpoint)
-        if self._trainer is not None and self.trainer.training:
+        if self._trainer is None:
+            return
+        hand_over_data_state(checkpoint, self.trainer.datamodule)
+        if self.trainer.training and self.has_own_optimizers:
+            rank_zero_info(
+                f"the optimiser and its schedule go on as the checkpoint has them: {type(self).__name__}'s own"
+            )
+        elif self.trainer.training:
             adopt_settings(checkpoint, self.hparams, self.configure_optimizers())
 
     def check_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The evaluation half of the LightningModule: every scenario from the same windows, and all figures of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -88,6 +89,17 @@ class EvaluatedModule(LightningModule):
     def test_step(self, batch: ModelBatch, batch_idx: int) -> list[Strip]:
         """Sum logits over windows and count finished rows."""
         return self._evaluate(batch, "test")
+
+    def predict_step(self, batch: ModelBatch, batch_idx: int) -> dict[str, Any]:
+        """Logits of the test tiles' windows, for `Trainer.predict`; whole maps are `mobanet.predict`'s.
+
+        Returns:
+            `tile`: ids; `window`: (B, 4) top, left, height, width in pixels; `logits`: (B, K, H, W) float32, each
+            sample with all it has. Lightning keeps all of it in memory unless told `return_predictions=False`.
+        """
+        (logits,) = self.predict_scenarios(batch, self.scenarios[-1:])
+        there = [bool(tile) for tile in batch.tiles]  # windows that make the ranks' shares equally long are not
+        return {"tile": [*filter(None, batch.tiles)], "window": batch.windows[there], "logits": logits[there]}
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of the validation tiles."""

@@ -189,6 +189,11 @@ class SegmentationModule(CheckpointedModule):
         scheduler = scheduled(optimizer, self.schedule, warmup, total, epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.schedule.every}}
 
+    @property
+    def has_own_optimizers(self) -> bool:
+        """Whether a subclass, or this object, has a `configure_optimizers` of its own."""
+        return getattr(self.configure_optimizers, "__func__", None) is not SegmentationModule.configure_optimizers
+
     def _parameter_groups(self) -> list[dict]:
         undecayed = undecayed_parameters(self.network)
         return parameter_groups(
@@ -271,7 +276,8 @@ class SegmentationModule(CheckpointedModule):
             UserError: when that is so, or the architecture or the backbone is another.
         """
         self.check_checkpoint(checkpoint)
-        check_trained_parts(checkpoint, self._parameter_groups())
+        if not self.has_own_optimizers:
+            check_trained_parts(checkpoint, self._parameter_groups())
 
     def _class_weights(self, given: list[float] | None) -> Tensor | None:
         if given is None:
