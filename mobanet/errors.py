@@ -18,3 +18,7 @@ class Stopped(KeyboardInterrupt):
 
 class AgreedError(UserError):
     """A mistake that all processes of a run find at the same place; the first of them tells it."""
+
+
+DIVERGED = "training has diverged"
+"""How the sentence of a run begins whose loss or weights are no numbers."""

@@ -3,6 +3,7 @@
 import importlib
 import re
 import shlex
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import pytest
 import yaml
 
 from mobanet.commands import main
+from mobanet.predict import predict
+from mobanet.training.checkpoint import read_checkpoint
 from tests.cli.conftest import start, wait
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 RUN = re.search(r"<!-- the suite runs these commands -->\n```bash\n(.*?)```", README, re.S)[1].splitlines()
+SCRIPT = re.search(r"<!-- the suite runs this script -->\n```python\n(.*?)```", README, re.S)[1]
 COMMANDS = re.findall(r"^ *(?:[A-Z_]+=\S+ )?(python -m mobanet\.\S+ .*)$", README, re.M)
 
 
@@ -48,6 +52,20 @@ def test_the_synthetic_path_runs_as_written(tmp_path):
     assert len((run / "test/test_scenarios.csv").read_text().splitlines()) == 1 + 7 + 3
     assert (run / "test/predictions.png").is_file()
     assert (run / "test/test_scenarios.png").is_file()
+
+
+def test_the_script_runs_as_written_and_its_checkpoint_predicts(city, tmp_path):
+    ignore = shutil.ignore_patterns("mobanet_store", ".mobanet*")  # it has the tiles to prepare, and guards nothing
+    shutil.copytree(city, tmp_path / "data/toy", ignore=ignore)
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = execute("python -m script", tmp_path)
+    assert done.code == 0, done.err
+    (path,) = (tmp_path / "runs/python").glob("*.ckpt")
+    assert read_checkpoint(path)["epoch"] in (0, 1, 2)
+    raster = next(city.glob("2_Ortho_RGB/*_2_10_RGB.tif"))
+    (made,) = predict(str(path), [f"rgb={raster}"], str(tmp_path / "map.tif"))
+    assert [share.name for share in made.scenarios] == ["rgb"]
+    assert (tmp_path / "map.tif").is_file()
 
 
 def parsed(command, capsys):

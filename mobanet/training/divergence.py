@@ -10,14 +10,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from mobanet.errors import AgreedError
+from mobanet.errors import DIVERGED, AgreedError
 from mobanet.lightning_internals import accumulates, last_saved
 from mobanet.training.deferred import DeferredNumber
 from mobanet.training.finite import named, not_finite
 from mobanet.training.frozen import backbone_tensors
-
-PHRASE = "training has diverged"
-"""What the sentence of a run that was stopped begins with."""
 
 _SKIPPED = 5
 """Steps in a row that may overflow in 16-mixed: its scaler leaves them out, and the weights stay as they are."""
@@ -132,8 +129,8 @@ def sentence(trainer: Trainer, what: str) -> str:
     remedy += ", or --trainer.precision bf16-mixed or 32-true" if str(trainer.precision).startswith("16") else ""
     good = last_good(trainer)
     if good is None:
-        return f"{PHRASE}: {what}; no checkpoint was written before: begin again with {remedy}."
-    return f"{PHRASE}: {what}; {good} is the last checkpoint from before: go on from it with {remedy}."
+        return f"{DIVERGED}: {what}; no checkpoint was written before: begin again with {remedy}."
+    return f"{DIVERGED}: {what}; {good} is the last checkpoint from before: go on from it with {remedy}."
 
 
 def last_good(trainer: Trainer) -> Path | None:

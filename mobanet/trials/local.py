@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mobanet.errors import UserError
+from mobanet.errors import DIVERGED, UserError
 from mobanet.trials.arguments import expand, fit_words
 from mobanet.trials.draws import draw, grid, grid_size
 from mobanet.trials.process import Commands
@@ -109,10 +109,15 @@ def _values(sweep: Sweep, plan: Plan) -> Iterator[dict[str, Any]]:
 
 
 def _judge(number: int, trial: Trial, outcome: Outcome, folder: Path) -> None:
-    """Where no trial has ever finished, a failure is the command's, and the others would fail as well."""
+    """Where no trial has ever finished, a failure is the command's, and the others would fail as well.
+
+    Unless it is that of its own settings, such as a learning rate that training diverges at.
+    """
     if outcome.status != "failed":
         return
-    if not any(row.record.outcome.status == "finished" for row in rows(folder)):
+    if not (outcome.error or "").startswith(DIVERGED) and not any(
+        row.record.outcome.status == "finished" for row in rows(folder)
+    ):
         raise UserError(f"{trial.folder} has failed before any other trial has finished: {outcome.error}.")
     print(f"trial {number} has failed: {outcome.error}", file=sys.stderr, flush=True)
 

@@ -44,6 +44,20 @@ def test_no_command_takes_them(run, words, spoilt, small, command, tmp_path, mon
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_that_diverges_ends_with_a_sentence_beside_what_loggers_have_of_it(fit, tmp_path):
+    own = ("--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", str(tmp_path / "own"))
+    told = fit("--model.lr", "1e30", "--model.schedule.every", "step", *own).sentence()
+    assert told.startswith("training has diverged: ")
+    assert "(epoch 1)" in told
+    assert "no checkpoint was written before" in told
+    assert not list((tmp_path / "run").rglob("*.ckpt"))
+    rows = (tmp_path / "run/metrics.csv").read_text().splitlines()
+    assert "train/loss" in rows[0].split(",")
+    assert len(rows) > 1
+    (theirs,) = (tmp_path / "own").rglob("metrics.csv")
+    assert "train/loss" in theirs.read_text()
+
+
 def test_nor_does_lightning(finished, spoilt, make_data, make_trainer):
     data, module = make_data(), load_module(finished / "checkpoints/last.ckpt").module
     with pytest.raises(UserError, match="the checkpoint holds weights that are NaN or infinite"):

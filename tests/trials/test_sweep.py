@@ -64,6 +64,13 @@ def test_a_later_failure_is_recorded_and_put_last(sweep, sweep_file, fake, tmp_p
     assert order == ["1", "3", "2"]
 
 
+def test_a_first_trial_that_diverges_says_nothing_of_the_others(sweep, sweep_file, fake, tmp_path):
+    diverged = Ended(2, 0, "training has diverged: the loss is NaN or infinite in step 3 (epoch 1).", 5.0)
+    fake.does = staticmethod(lambda words: diverged if given(words) == 0.1 else [given(words)])
+    assert sweep(sweep_file(metric={"name": "val/miou", "goal": "minimize"})).code == 0
+    assert [row["status"] for row in table(tmp_path / "out/results.csv")] == ["failed", "finished", "finished"]
+
+
 def test_a_failure_before_anything_has_finished_ends_the_sweep(sweep, sweep_file, fake, tmp_path):
     fake.calls.clear()
     fake.does = staticmethod(lambda words: Ended(2, 0, "--data.root is missing.", 5.0))
