@@ -163,7 +163,7 @@ def crop_loader(
     """
     return HandoverLoader(
         dataset,
-        batch_size,
+        batch_size=batch_size,  # by name, as Lightning makes a loader anew to predict, and gives it another one
         sampler=sampler,
         num_workers=num_workers,
         collate_fn=Handover(collate, pin_memory=pin_memory),
