@@ -57,7 +57,9 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
         "import os, time\ndef work(number):\n    os.write(1, f'{os.getpid()}\\n'.encode())\n    time.sleep(60)\n"
     )
     script.write_text(
-        "from mobanet.data.preparation.pool import each\nfrom work import work\nlist(each(work, [1, 2, 3], 2, alone=0))\n"
+        "from mobanet.data.preparation.pool import each\n"
+        "from work import work\n"
+        "list(each(work, [1, 2, 3], 2, alone=0))\n"
     )
     source = str(Path(__file__).parents[2])
     parent = subprocess.Popen(
