@@ -81,6 +81,8 @@ class MobanetCLI(LightningCLI):
         path, _ = take(words, "--ckpt_path")
         if path:
             self.checkpoint = read_checkpoint(path)  # before what the parser has to say about its run's configuration
+        elif command == "fit" and (start := take(words, "--init_from")[0]):
+            self.initial = read_checkpoint(start, "--init_from")
         elif command != "fit" and not any(word.split("=")[0] in _WITHOUT_CHECKPOINT for word in words):
             raise UserError(_NO_CHECKPOINT.format(command))
         for option in ("--variant", "--init_from") if command != "fit" else ():
@@ -90,7 +92,7 @@ class MobanetCLI(LightningCLI):
                 )
         # settings are explained there; to read them takes as long as all else that the parser does
         set_parsing_settings(docstring_parse_attribute_docstrings=_asks_for_help(words))
-        line = resolve(words)
+        line = resolve(words, command)
         self.experiment = line.experiment
         self.given_words = list(words)
         super().__init__(
@@ -148,7 +150,8 @@ class MobanetCLI(LightningCLI):
                 raise UserError("--ckpt_path goes on with a run and --init_from begins a new one; give one of them.")
             self.config.model.restored = self._restored_by(self.checkpoint)
         elif self.config.init_from:
-            self.initial = read_checkpoint(self.config.init_from, "--init_from")
+            if self.initial is None:  # named in a configuration file
+                self.initial = read_checkpoint(self.config.init_from, "--init_from")
             follow_crop(self.config, self.initial)
             self.config.model.restored = self._restored_by(self.initial)
         else:

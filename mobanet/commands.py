@@ -25,6 +25,7 @@ from mobanet.scenarios.scoring import record_table, score_module
 from mobanet.training.data_state import DATA_STATE
 from mobanet.training.interrupt import Interrupted
 from mobanet.training.messages import collected, leave_to_first, quieten, told_once, trainer_error, write_log
+from mobanet.training.resumable import check_progress
 
 
 def main(command: str, words: Sequence[str] | None = None) -> None:
@@ -83,6 +84,7 @@ def _prepare(cli: MobanetCLI) -> None:
         cli.model.check_checkpoint(cli.checkpoint)
         return
     if cli.checkpoint is not None:
+        check_progress(cli.checkpoint, cli.trainer)
         cli.model.check_resumable(cli.checkpoint)
     if cli.initial is not None:
         take_weights(cli, cli.initial)
@@ -143,7 +145,10 @@ def _scores(cli: MobanetCLI, said: MemoryHandler) -> None:
 def take_weights(cli: MobanetCLI, checkpoint: dict[str, Any]) -> None:
     """Weights and the numbers that inputs are scaled by, and nothing else of a run."""
     cli.model.begin_from(checkpoint)
-    cli.datamodule.load_state_dict(checkpoint[DATA_STATE])
+    state = checkpoint.get(DATA_STATE)
+    if not isinstance(state, dict):
+        raise UserError("the checkpoint does not say how its inputs are scaled; give one that mobanet.fit wrote.")
+    cli.datamodule.load_state_dict(state)
 
 
 def _await_children(trainer: Trainer) -> None:

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,37 +75,48 @@ class CommandLine:
     words: list[str]
 
 
-def resolve(words: Sequence[str]) -> CommandLine:
+def resolve(words: Sequence[str], command: str = "fit") -> CommandLine:
     """Turn `--experiment NAME` into `--config FILE`, before everything that may override it.
 
     `--variant NAME`, or several joined by commas, becomes further configurations behind it. Without an experiment and
-    a config, a `--ckpt_path` inside a run folder brings that run's own configuration.
+    a config, a `--ckpt_path` inside a run folder brings that run's own configuration, of which commands other than fit
+    take what `mobanet.found` leaves.
+
+    Args:
+        words: the command line.
+        command: that it is for.
 
     Raises:
         UserError: for an unknown experiment, an option without its value, or a file that does not hold options.
     """
     name, rest = take(words, "--experiment")
     variants, rest = take(rest, "--variant")
-    line = CommandLine("custom", rest)
+    line, found = CommandLine("custom", rest), None
     if name is not None:
         line = CommandLine(Path(name).stem, ["--config", str(find_experiment(name)), *rest])
     elif not any(word.split("=")[0] in ("--config", "-c") for word in rest):
         checkpoint, _ = take(rest, "--ckpt_path")
         run = run_folder_of(checkpoint) if checkpoint else None
         if run is not None:
-            line = CommandLine(_name_of(run), ["--config", str(run / CONFIG_FILE), *rest])
+            found = run / CONFIG_FILE
+            line = CommandLine(_name_of(run), ["--config", str(found), *rest])
     # a sweep's agent words null as Python does
     line = CommandLine(line.experiment, [f"{word[:-4]}null" if word.endswith("=None") else word for word in line.words])
     for variant in variants.split(",") if variants else ():
         line = _with_variant(line, find_experiment(variant.strip(), "--variant"))
     check_config_files(line.words)
+    if found is not None:
+        from mobanet.found import found_configuration  # Lightning with it, which not every command needs
+
+        line.words[1] = found_configuration(found, command)
     return line
 
 
 def _name_of(run: Path) -> str:
     """The experiment that a run was begun with."""
     content = read_yaml(run / CONFIG_FILE, "a YAML file with options")
-    return str((content.get("experiment") if isinstance(content, dict) else None) or run.parent.name)
+    name = content.get("experiment") if isinstance(content, dict) else None
+    return name if isinstance(name, str) and re.fullmatch(r"[\w.+-]+", name) else run.parent.name
 
 
 def _with_variant(line: CommandLine, path: Path) -> CommandLine:

@@ -1,9 +1,18 @@
 """What a model has to know of the data it was made for; it travels in the checkpoint."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
-from mobanet.data.layout import Classes, Modality
+from mobanet.data.layout import IGNORE_INDEX, Classes, Modality
+from mobanet.data.scaling import Scaling
+from mobanet.schema import MismatchError, check_value, to_plain
+
+MOST_MODALITIES, MOST_BANDS = 12, 1024
+"""Of one model; there are 2^M - 1 scenarios of M modalities."""
+
+_NAME = re.compile(r"\w[\w-]*")
 
 
 @dataclass(frozen=True)
@@ -42,10 +51,37 @@ class DataDescription:
         )
 
 
-def to_plain(value: Any) -> Any:
-    """Nested dicts, lists and tuples as dicts and lists, as checkpoints may hold."""
-    if isinstance(value, dict):
-        return {key: to_plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_plain(item) for item in value]
-    return value
+def check_description(plain: Any) -> None:
+    """Refuse a plain description, of a file, that describes no data.
+
+    Raises:
+        MismatchError: naming the entry.
+    """
+    check_value(plain, DataDescription, "data")
+    modalities, classes = plain["modalities"], plain["classes"]
+    names = [modality["name"] for modality in modalities]
+    if not 0 < len(set(names)) == len(names) <= MOST_MODALITIES:
+        raise MismatchError("data.modalities", f"holds {len(names)}, not 1 to {MOST_MODALITIES} of different names")
+    for number, modality in enumerate(modalities):
+        where = f"data.modalities[{number}]"
+        if not _NAME.fullmatch(modality["name"]):
+            raise MismatchError(f"{where}.name", f"is {modality['name']!r}, no word")
+        if not 0 < len(modality["bands"]) <= MOST_BANDS or modality.get("maximum", 1) <= 0:
+            raise MismatchError(where, f"has {len(modality['bands'])} bands and the maximum {modality.get('maximum')}")
+    _check_scalings(plain["scaling"], names)
+    _check_classes(classes)
+
+
+def _check_scalings(scaling: Mapping[str, str], names: list[str]) -> None:
+    if set(scaling) != set(names) or not set(scaling.values()) <= set(get_args(Scaling)):
+        raise MismatchError("data.scaling", f"is not one of {', '.join(get_args(Scaling))} for each modality")
+
+
+def _check_classes(classes: Mapping[str, Any]) -> None:
+    names, colours = classes["names"], classes["colours"]
+    if not 0 < len(set(names)) == len(names) <= IGNORE_INDEX:
+        raise MismatchError("data.classes", f"holds {len(names)}, not 1 to {IGNORE_INDEX} of different names")
+    if len(colours) != len(names) or not all(0 <= channel <= 255 for colour in colours for channel in colour):
+        raise MismatchError("data.classes.colours", "are not one of 0 to 255 for each class")
+    if not classes["averaged"] or not set(classes["averaged"]) <= set(names):
+        raise MismatchError("data.classes.averaged", "names no class, or one that is not there")

@@ -18,7 +18,7 @@ from mobanet.exporting.deployed import AVAILABLE, TILE_WISE, DeployedModel, depl
 from mobanet.exporting.describe import KEY
 from mobanet.exporting.files import move_all, scratch_beside
 from mobanet.exporting.hub import fetch, looks_like_repository
-from mobanet.exporting.weights import Saved, check_config, read_weights, restored, saved, write_weights
+from mobanet.exporting.weights import Saved, check_config, check_same, read_weights, restored, saved, write_weights
 from mobanet.json_files import parse_json, read_json
 from mobanet.training.module import SegmentationModule
 
@@ -189,8 +189,10 @@ def read_folder(folder: Path, source: str, backbone: str | Path | None = None) -
         config = read_json(folder / CONFIG_FILE)
     except ValueError as error:
         raise UserError(f"{source}: {CONFIG_FILE} is not valid JSON ({error}); export the model again.") from error
-    state, _ = read_weights(folder / WEIGHTS_FILE)
-    return _model(config, state, source, backbone)
+    state, metadata = read_weights(folder / WEIGHTS_FILE)
+    model = _model(config, state, source, backbone)
+    check_same(config, metadata, source)
+    return model
 
 
 def read_model(file: Path, backbone: str | Path | None = None) -> PretrainedModel:

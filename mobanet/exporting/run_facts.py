@@ -8,6 +8,7 @@ from typing import Any
 from mobanet.errors import UserError
 from mobanet.experiment import CONFIG_FILE
 from mobanet.json_files import read_json
+from mobanet.training.content import LARGEST_WINDOW
 from mobanet.yaml_files import read_yaml
 
 _SCENARIOS, _SINGLE = "test/test_scenarios.json", "test/test.json"
@@ -61,7 +62,7 @@ class RunFacts:
     def trained_tile(self) -> int | None:
         """Height and width of the evaluation's windows, else of the training crops; None where neither is known."""
         size = self.get("data", "evaluation", "window") or self.get("data", "crop")
-        return size if isinstance(size, int) else None
+        return size if type(size) is int and 0 < size <= LARGEST_WINDOW else None
 
 
 def run_facts(path: Path, checkpoint: Mapping[str, Any]) -> RunFacts:

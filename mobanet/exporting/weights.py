@@ -1,5 +1,6 @@
 """Weights and configuration without pickle: safetensors, and what is needed to build the network again."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,17 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 import mobanet
-from mobanet.data.description import to_plain
 from mobanet.errors import UserError
 from mobanet.exporting.describe import KEY
+from mobanet.json_files import parse_json
+from mobanet.schema import to_plain
+from mobanet.training.content import VERSION, check_content, describes_model
 from mobanet.training.frozen import LEFT_OUT, LeftOut, backbone_tensors, check_has_need
 from mobanet.training.module import SegmentationModule
 
 FORMAT = 1
 _NETWORK = "network."
+_CHECKSUM = "mobanet_sha256"
+_MODEL = ("hyper_parameters", "scaling", "windows", LEFT_OUT)
+"""Keys of a configuration that say what the model is."""
+
 _LOCAL = ("backbone", "cmx")
 """Groups of hyper-parameters with a `checkpoint`, a path on the machine that trained."""
 
@@ -96,27 +104,26 @@ def restored(
             had or are others.
     """
     check_config(config, source)
-    settings = dict(config["hyper_parameters"])
+    checkpoint = {
+        "hyper_parameters": config["hyper_parameters"],
+        "state_dict": {f"{_NETWORK}{name}": value for name, value in state.items()},
+        "config": {"scaling": config["scaling"], "windows": config.get("windows")},
+        VERSION: config.get("version"),
+        **({LEFT_OUT: config[LEFT_OUT]} if LEFT_OUT in config else {}),
+    }
+    check_content(checkpoint, source, "export the checkpoint again", _NETWORK)
+    settings = checkpoint["hyper_parameters"]
+    for group in _LOCAL:  # of the machine that trained
+        settings[group] = {**settings[group], "checkpoint": None}
     if backbone is not None:
         check_has_need(config, source, backbone)
-        settings["backbone"] = {**settings["backbone"], "checkpoint": backbone}
+        settings["backbone"]["checkpoint"] = backbone
     try:
         module = SegmentationModule(**settings)
         own = {name: value for name, value in module.state_dict().items() if not name.startswith(_NETWORK)}
-        checkpoint = {
-            "hyper_parameters": settings,
-            "state_dict": own | {f"{_NETWORK}{name}": value for name, value in state.items()},
-            **({LEFT_OUT: config[LEFT_OUT]} if LEFT_OUT in config else {}),
-        }
-        module.begin_from(checkpoint)
+        module.begin_from({**checkpoint, "state_dict": own | checkpoint["state_dict"]})
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
-    except (TypeError, KeyError, AttributeError, ValueError, RuntimeError) as error:
-        words = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{source} cannot be built by mobanet {mobanet.__version__} ({words}); it was written by "
-            f"{config.get('version')}: install that version, or export the checkpoint again."
-        ) from error
     return module.eval()
 
 
@@ -127,11 +134,13 @@ def check_config(config: Any, source: str) -> None:
         UserError: naming the source.
     """
     needed = ("format", "hyper_parameters", "scaling")
-    if not isinstance(config, Mapping) or not all(key in config for key in needed):
+    ours = isinstance(config, Mapping) and all(key in config for key in needed)
+    if not ours or not describes_model(config["hyper_parameters"]):
         raise UserError(f"{source} is not a model that mobanet.export wrote; give another one.")
     if config["format"] != FORMAT:
+        version, form = (str(config.get(key))[:40] for key in ("version", "format"))
         raise UserError(
-            f"{source} was written by mobanet {config.get('version')} in format {config['format']}, and this version "
+            f"{source} was written by mobanet {version} in format {form}, and this version "
             f"reads format {FORMAT}: install that version."
         )
 
@@ -149,21 +158,59 @@ def write_weights(model: Saved, path: Path, metadata: Mapping[str, str] | None =
     """
     from safetensors.torch import save
 
-    path.write_bytes(save(model.state, {"format": "pt", KEY: json.dumps(model.config), **(metadata or {})}))
+    config = json.dumps(model.config)
+    about = {"format": "pt", KEY: config, _CHECKSUM: _checksum(config, model.state), **(metadata or {})}
+    path.write_bytes(save(model.state, about))
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Weights and metadata of a safetensors file.
 
     Raises:
-        UserError: when it cannot be read.
+        UserError: when it cannot be read, or is not as it was written.
     """
     from safetensors import safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = dict(file.metadata() or {})
     except Exception as error:  # safetensors has its own, of no common base
+        raise _unreadable(path, type(error).__name__) from error
+    if _CHECKSUM in metadata and metadata[_CHECKSUM] != _checksum(metadata.get(KEY, ""), state):
+        raise _unreadable(path, "it has another checksum than was written")
+    return state, metadata
+
+
+def check_same(config: Mapping[str, Any], metadata: Mapping[str, str], source: str) -> None:
+    """Refuse a configuration that is not the one that its weights were written with.
+
+    Args:
+        config: that lies beside the weights.
+        metadata: of the weights; a file that others have saved anew has none of ours.
+        source: where from, for messages.
+
+    Raises:
+        UserError: when the two differ in what the model is.
+    """
+    try:
+        written = parse_json(metadata.get(KEY, "null"))
+    except ValueError:
+        written = None
+    if isinstance(written, Mapping) and any(written.get(key) != config.get(key) for key in _MODEL):
         raise UserError(
-            f"{path} cannot be read as safetensors ({type(error).__name__}); it may be truncated: export it again."
-        ) from error
+            f"{source}: the configuration is not the one that its weights were written with; export the model again."
+        )
+
+
+def _checksum(config: str, state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over a configuration as text, and names, types, shapes and bytes of weights."""
+    digest = hashlib.sha256(config.encode())
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _unreadable(path: Path, reason: str) -> UserError:
+    return UserError(f"{path} cannot be read as safetensors ({reason}); it may be truncated: export it again.")

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from mobanet.errors import UserError
+from mobanet.models.backbone_options import check_options
 from mobanet.models.backbones import BackboneSettings
 
 # Modules of timm that hold the supported classes; deit builds plain VisionTransformers.
 SUPPORTED_MODULES = ("vision_transformer", "deit", "eva", "vision_transformer_sam")
 SUPPORTED_CLASSES = ("VisionTransformer", "Eva", "VisionTransformerSAM")
-# Set by this package, so that a user's value could only break what follows.
-RESERVED_OPTIONS = ("in_chans", "num_classes", "dynamic_img_size", "patch_drop_rate", "features_only", "norm_layer")
 WEIGHTS_REMEDY = (
     "give a local file with --model.backbone.checkpoint FILE, or start from random weights with "
     "--model.backbone.pretrained false"
@@ -51,11 +50,7 @@ def create_vit(settings: BackboneSettings) -> nn.Module:
 
     name, options = settings.name, settings.options
     module = _find_module(name)
-    reserved = [key for key in options if key in RESERVED_OPTIONS]
-    if reserved:
-        raise UserError(
-            f"--model.backbone.options must not set {', '.join(reserved)}: this package does; leave it out."
-        )
+    check_options(options)  # a dict that may have changed since it was looked at first
     # Official SAM normalises with eps 1e-6 where timm leaves torch's 1e-5; the others carry theirs.
     extra = (
         {"norm_layer": partial(nn.LayerNorm, eps=1e-6)}

@@ -14,8 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobanet.errors import UserError
+from mobanet.models.backbone_options import check_options
 
 NUM_STAGES = 4
+MOST_CHANNELS = 16384
+"""Of a map or a token in any network here: more than any published one, and few enough to count."""
 
 
 @dataclass
@@ -39,6 +42,9 @@ class BackboneSettings:
 
     options: dict[str, int | float | bool | str] = field(default_factory=dict)
     """Passed to timm.create_model, for other sizes than the named one: depth, embed_dim, num_heads, img_size."""
+
+    def __post_init__(self) -> None:
+        check_options(self.options)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mobanet.errors import UserError
+from mobanet.models.backbones import MOST_CHANNELS
 from mobanet.models.base import SegmentationModel, SegmentationOutput, select_available
 from mobanet.models.cbc_decoder import VolumeDecoder
 from mobanet.models.cbc_encoder import STRIDE, BandEncoder
@@ -22,6 +23,8 @@ from mobanet.models.cbc_fusion import Fused, LatentFusion
 from mobanet.models.cbc_pretrained import DEPTHS, WIDTH, fill_encoder, load_resnet50
 from mobanet.models.cbc_volumes import Cellwise, gate, initialize, to_volume
 from mobanet.models.sharing import each_once
+
+_MOST_CELLS, _MOST_BLOCKS = 64, 64
 
 
 @dataclass
@@ -66,8 +69,11 @@ class CBCSettings:
             if getattr(self, name) not in choices:
                 raise UserError(f"--model.cbc.{name} is {getattr(self, name)!r}: choose one of {', '.join(choices)}.")
         for name in ("width", "token_width", "grid", "heads", "encoder_width"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--model.cbc.{name} is {getattr(self, name)}: give a whole number, at least 1.")
+            most = _MOST_CELLS if name == "grid" else MOST_CHANNELS
+            if not 0 < getattr(self, name) <= most:
+                raise UserError(
+                    f"--model.cbc.{name} is {getattr(self, name)}: give a whole number, at least 1, at most {most}."
+                )
         if self.token_width % self.heads:
             raise UserError(
                 f"--model.cbc.heads is {self.heads}, which does not divide --model.cbc.token_width "
@@ -75,9 +81,10 @@ class CBCSettings:
             )
         if not 0 <= self.dropout < 1:
             raise UserError(f"--model.cbc.dropout is {self.dropout}: give a share from 0 to below 1.")
-        if len(self.encoder_depths) != len(DEPTHS) or min(self.encoder_depths) < 1:
+        if len(self.encoder_depths) != len(DEPTHS) or not all(0 < d <= _MOST_BLOCKS for d in self.encoder_depths):
             raise UserError(
-                f"--model.cbc.encoder_depths is {list(self.encoder_depths)}: give four whole numbers, at least 1 each."
+                f"--model.cbc.encoder_depths is {list(self.encoder_depths)}: give four whole numbers, at least 1 and "
+                f"at most {_MOST_BLOCKS} each."
             )
         if self.pretrained and (self.encoder_depths, self.encoder_width) != (DEPTHS, WIDTH):
             raise UserError(

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobanet.errors import UserError
+from mobanet.models.backbones import MOST_CHANNELS
 from mobanet.models.base import SegmentationModel, SegmentationOutput, select_available
 from mobanet.models.cmx_encoders import (
     IMAGENET_MEAN,
@@ -70,8 +71,10 @@ class CMXSettings:
                 f"--model.cmx.checkpoint is {self.checkpoint}, but --model.cmx.encoder cnn starts from random weights: "
                 "drop the file, or choose a mit encoder."
             )
-        if self.decoder_channels is not None and self.decoder_channels < 1:
-            raise UserError(f"--model.cmx.decoder_channels is {self.decoder_channels}: give at least 1.")
+        if self.decoder_channels is not None and not 0 < self.decoder_channels <= MOST_CHANNELS:
+            raise UserError(
+                f"--model.cmx.decoder_channels is {self.decoder_channels}: give at least 1, at most {MOST_CHANNELS}."
+            )
         if not 0 <= self.decoder_dropout < 1:
             raise UserError(f"--model.cmx.decoder_dropout is {self.decoder_dropout}: give 0 or more, and less than 1.")
         widths = stage_channels(self.encoder)

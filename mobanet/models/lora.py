@@ -12,6 +12,10 @@ from torch import nn
 from mobanet.errors import UserError
 
 _KINDS = (nn.Linear, nn.Conv2d, nn.Conv3d)
+_MOST_RANK, _MOST_REPEATS, _MOST_CHOICES = 4096, 3, 8
+_REPEAT = re.compile(r"(?<![\\(])[*+?{]")
+_SLOW = re.compile(r"(?<!\\)\)[*+?{]|\\[1-9]|\(\?P=")
+"""Of expressions, which travel in checkpoints, too: those that could take for ever to match."""
 
 
 @dataclass
@@ -31,14 +35,22 @@ class LoRASettings:
     """Train the additions alone, not the parts around a frozen backbone either; for fine-tuning with --init_from."""
 
     def __post_init__(self) -> None:
-        if self.rank < 0:
-            raise UserError(f"--model.lora.rank is {self.rank}; give a number of at least 1, or 0 for none.")
+        if not 0 <= self.rank <= _MOST_RANK:
+            raise UserError(
+                f"--model.lora.rank is {self.rank}; give a number of at least 1, at most {_MOST_RANK}, or 0 for none."
+            )
         if self.alpha is not None and self.alpha <= 0:
             raise UserError(f"--model.lora.alpha is {self.alpha}; give a number above 0, or null for a scale of 1.")
         try:
             re.compile(self.targets)
         except re.error as error:
             raise UserError(f"--model.lora.targets {self.targets} is no regular expression: {error}.") from error
+        repeats, choices = len(_REPEAT.findall(self.targets)), self.targets.count("|")
+        if _SLOW.search(self.targets) or repeats > _MOST_REPEATS or choices > _MOST_CHOICES:
+            raise UserError(
+                f"--model.lora.targets {self.targets} could take for ever to match; repeat no group, no more than "
+                f"{_MOST_REPEATS} characters, and give no more than {_MOST_CHOICES + 1} choices."
+            )
 
 
 def add_lora(network: nn.Module, settings: LoRASettings) -> list[str]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mobanet.errors import UserError
 from mobanet.models.backbone_kinds import build_backbone
-from mobanet.models.backbones import NUM_STAGES, BackboneSettings
+from mobanet.models.backbones import MOST_CHANNELS, NUM_STAGES, BackboneSettings
 from mobanet.models.base import SegmentationModel, SegmentationOutput, select_available
 from mobanet.models.cpia import CPIA, AdapterCPIA
 from mobanet.models.dgfm import Fusion
@@ -78,6 +78,14 @@ class MoBaNetSettings:
         for name in ("cpia_ratio", "adapter_ratio"):
             if not 0 < getattr(self, name) <= 1:
                 raise UserError(f"--model.network.{name} is {getattr(self, name)}: give a share above 0 and up to 1.")
+        for name in ("decoder_channels", "projection_channels"):
+            if not 0 < getattr(self, name) <= MOST_CHANNELS:
+                raise UserError(
+                    f"--model.network.{name} is {getattr(self, name)}: give a number from 1 to {MOST_CHANNELS}."
+                )
+        for name in ("adapter_dropout", "decoder_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"--model.network.{name} is {getattr(self, name)}: give a share from 0 to below 1.")
 
 
 class MoBaNet(SegmentationModel):

@@ -3,6 +3,7 @@
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.errors import UserError
 from mobanet.experiment import CONFIG_FILE
+from mobanet.found import plain_data
 from mobanet.reporting.folder import RunFolder
 
 
@@ -19,7 +20,10 @@ def open_data(run: RunFolder) -> RasterDataModule:
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(RasterDataModule, "data")
-    settings = {**run.config["data"], "modalities": [modality.name for modality in run.data.modalities]}
+    settings = {
+        **plain_data(run.config["data"], run.path / CONFIG_FILE),
+        "modalities": [modality.name for modality in run.data.modalities],
+    }
     try:
         data: RasterDataModule = parser.instantiate(parser.parse_object({"data": settings})).data
     except (ArgumentError, TypeError, ValueError) as error:

@@ -1,7 +1,6 @@
 """Reading and writing checkpoints, and what may differ between one and the run that goes on from it."""
 
 import io
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,11 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from mobanet.errors import UserError
 from mobanet.files import write_bytes
 from mobanet.models.build import SETTINGS_OF
+from mobanet.training.checkpoint_file import load_file
 from mobanet.training.finite import check_finite_weights
+
+VERSION = "mobanet_version"
+"""Where a checkpoint says which version of this package wrote it."""
 
 _GROUPS = ("data", "architecture", "streams", "backbone", "network", "cmx", "cbc", "lora")
 """Hyper-parameters that decide which weights there are and what they mean."""
@@ -34,7 +37,7 @@ _FREE = (
 
 
 def read_checkpoint(path: str | Path, option: str = "--ckpt_path", finite: bool = True) -> dict[str, Any]:
-    """A checkpoint's content, without running any code from it.
+    """A checkpoint's content, whole and fit to be used, without running any code from it: the way of every command.
 
     Args:
         path: of the file.
@@ -42,30 +45,15 @@ def read_checkpoint(path: str | Path, option: str = "--ckpt_path", finite: bool 
         finite: refuse weights that are NaN or infinite; to look at what a run has left, they are as good as any.
 
     Raises:
-        UserError: when the file is absent, damaged, or not a checkpoint of this package, or its weights are no numbers.
+        UserError: when the file is absent or damaged, or not a checkpoint that this version of the package can use,
+            or its weights are no numbers.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{option} {path} does not exist; give a file such as runs/…/checkpoints/best.ckpt.")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # of a file of any content the unpickler raises anything, a KeyError among them
-        raise UserError(
-            f"{option} {path} cannot be read as a checkpoint ({type(error).__name__}); it may be truncated: "
-            "take another one of the run."
-        ) from error
-    if not _is_ours(checkpoint):
-        raise UserError(f"{option} {path} is not a checkpoint of a mobanet run; give one that mobanet.fit wrote.")
+    from mobanet.training.content import check_content  # which follows the module's settings, and the module this file
+
+    checkpoint = check_content(load_file(path, option), f"{option} {path}")
     if finite:
         check_finite_weights(checkpoint["state_dict"], f"{option} {path}")
     return checkpoint
-
-
-def _is_ours(content: Any) -> bool:
-    if not isinstance(content, dict) or "state_dict" not in content:
-        return False
-    settings = content.get("hyper_parameters")
-    return isinstance(settings, dict) and "modalities" in (settings.get("data") or ())
 
 
 class WholeFiles(TorchCheckpointIO):

@@ -7,9 +7,10 @@ from lightning.pytorch import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
+import mobanet
 from mobanet.models.build import NetworkSettings
 from mobanet.models.lora import LoRASettings, with_lora_names
-from mobanet.training.checkpoint import adopt_settings, check_architecture, check_names
+from mobanet.training.checkpoint import VERSION, adopt_settings, check_architecture, check_names
 from mobanet.training.data_state import hand_over_data_state, keep_data_state
 from mobanet.training.divergence import DivergenceStop, check_trained
 from mobanet.training.evaluated import EvaluatedModule
@@ -58,6 +59,7 @@ class CheckpointedModule(EvaluatedModule):
         Raises:
             Diverged: by all ranks, where weights are NaN or infinite; what was written before stays as it is then.
         """
+        checkpoint[VERSION] = mobanet.__version__
         state = checkpoint["state_dict"]
         self._check_finite(state)
         if self._trainer is not None:

@@ -1,5 +1,6 @@
 """The LightningModule: a network with its masking, losses, optimiser and evaluation by sliding windows."""
 
+import os
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, is_dataclass, replace
@@ -21,13 +22,14 @@ from mobanet.models.mobanet import MoBaNetSettings
 from mobanet.scenarios.masking import MaskingSettings, draw_masks, mask_streams, rounding, spare_pixels
 from mobanet.scenarios.sampling import draw_availability
 from mobanet.scenarios.scenario import scenario_masks
-from mobanet.training.checkpoint import check_trained_parts
+from mobanet.training.checkpoint import check_trained_parts, read_checkpoint
 from mobanet.training.checkpointed import CheckpointedModule
 from mobanet.training.frozen import fetched_for_checkpoint, has_source
 from mobanet.training.groups import check_backbone_lr, learning_rates, undecayed_parameters
 from mobanet.training.inputs import ModelBatch, model_batch
 from mobanet.training.losses import LOSSES, LossKind, auxiliary_loss
 from mobanet.training.optim import OPTIMIZERS, OptimizerKind, ScheduleSettings, parameter_groups, scheduled
+from mobanet.training.resumable import check_optimizers
 from mobanet.training.streams import streams_of
 
 
@@ -269,6 +271,17 @@ class SegmentationModule(CheckpointedModule):
 
     # checkpoints: see the base
 
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> Any:
+        """As Lightning's, through the door that all commands take; what a subclass adds to the settings is its own.
+
+        Raises:
+            UserError: as `read_checkpoint`.
+        """
+        if cls is SegmentationModule and isinstance(checkpoint_path, str | os.PathLike):
+            read_checkpoint(os.fspath(checkpoint_path), "checkpoint")
+        return super().load_from_checkpoint(checkpoint_path, *args, **options)
+
     def check_resumable(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse to train on from a checkpoint in which other parts were trained.
 
@@ -277,7 +290,9 @@ class SegmentationModule(CheckpointedModule):
         """
         self.check_checkpoint(checkpoint)
         if not self.has_own_optimizers:
-            check_trained_parts(checkpoint, self._parameter_groups())
+            groups = self._parameter_groups()
+            check_optimizers(checkpoint, groups)
+            check_trained_parts(checkpoint, groups)
 
     def _class_weights(self, given: list[float] | None) -> Tensor | None:
         if given is None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,11 +17,15 @@ from mobanet.errors import UserError
 from mobanet.files import write_text
 from mobanet.json_files import read_json
 from mobanet.lightning_internals import without_anonymous
+from mobanet.schema import check_value
 
 RUN_FILE = "wandb_run.json"
 """In a run folder: which tracked run it belongs to."""
 
 TEST_TABLE = "test/scenarios/table"
+
+_WORD = re.compile(r"\w[\w. -]{0,200}")
+"""Of what names a run: it goes into the name of a folder and of an address."""
 
 _STEP = "trainer/global_step"
 
@@ -50,8 +55,12 @@ def read_tracked(folder: Path) -> TrackedRun | None:
     if not path.is_file():
         return None
     try:
-        return TrackedRun(**read_json(path))
-    except (ValueError, TypeError) as error:
+        content = read_json(path)
+        check_value(content, TrackedRun, RUN_FILE)
+        if not all(_WORD.fullmatch(value) for value in content.values() if value is not None):
+            raise ValueError("a name that is no word")
+        return TrackedRun(**content)
+    except ValueError as error:
         raise UserError(f"{path} does not name a tracked run; remove it to begin a new one.") from error
 
 

@@ -209,9 +209,9 @@ def damage(folder, how):
         ("foreign config", "is not a model that mobanet.export wrote"),
         ("truncated weights", "model.safetensors cannot be read as safetensors"),
         ("later format", "written by mobanet 9.1 in format 2"),
-        ("unknown setting", "cannot be built by mobanet .*depth"),
+        ("unknown setting", "has the setting depth, which mobanet .* does not know; .*export the checkpoint again"),
         ("lacking weight", "does not hold the weights of its model: it lacks network"),
-        ("another shape", "cannot be built by mobanet .*size mismatch"),
+        ("another shape", "cannot be used: the weight network.* is .* is expected; export the checkpoint again"),
     ],
 )
 def test_a_damaged_folder_is_refused_in_a_sentence(how, sentence, tmp_path):

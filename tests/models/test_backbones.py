@@ -1,5 +1,7 @@
 """Making, filling and running timm transformers."""
 
+import inspect
+import socket
 import subprocess
 import sys
 
@@ -109,15 +111,50 @@ def test_names_are_checked(name, message):
     ("options", "message"),
     [
         ({"depth": 6}, "has 6 blocks, which four equal stages cannot share"),
-        ({"deep": 4}, "unexpected keyword argument 'deep'"),
+        ({"reg_token": 4}, r"must not set 'reg_token' \(did you mean reg_tokens\?\): it may set .*depth"),
+        ({"num_reg_tokens": 4}, "unexpected keyword argument 'num_reg_tokens'"),
+        ({"depth": 100000}, "depth is '100000': give a whole number from 1 to 128"),
+        ({"depth": True}, "depth is 'True': give a whole number"),
+        ({"mlp_ratio": float("nan")}, "mlp_ratio is 'nan': give a number from 0.01 to 64"),
+        ({"qkv_bias": 1}, "qkv_bias is '1': give true or false"),
+        ({"pos_embed": "x.pth"}, "pos_embed is 'x.pth': give one of 'learn'"),
         ({"embed_dim": 30, "num_heads": 4}, "do not fit"),
-        ({"num_classes": 3}, "must not set num_classes"),
+        ({"num_classes": 3}, "must not set 'num_classes'"),
     ],
 )
 def test_options_are_checked(options, message):
-    settings = BackboneSettings("vit_small_patch14_dinov2", pretrained=False, options=options)
     with pytest.raises(UserError, match=message):
+        build_backbone(BackboneSettings("vit_small_patch14_dinov2", pretrained=False, options=options))
+
+
+TIMM_S_OWN = (
+    *list(inspect.signature(timm.create_model).parameters)[1:-1],
+    *("features_only", "pruned", "pretrained_strict", "pretrained_filter_fn", "kwargs_filter", "model_cfg"),
+    *("feature_cfg", "feature_cls", "out_indices", "use_naflex", "norm_layer", "act_layer", "embed_layer"),
+    *("block_fn", "mlp_layer", "attn_layer", "embed_norm_layer", "device", "dtype", "weight_init", "distilled"),
+)
+
+
+@pytest.mark.parametrize("name", TIMM_S_OWN)
+def test_options_open_no_file_and_choose_no_class(name, tmp_path):
+    with pytest.raises(UserError, match=f"must not set '{name}'"):
+        BackboneSettings("vit_small_patch14_dinov2", pretrained=False, options={name: str(tmp_path / "w.pth")})
+    settings = tiny_backbone()
+    settings.options = {**settings.options, name: "x"}  # behind the settings' own look at them
+    with pytest.raises(UserError, match=f"must not set '{name}'"):
         build_backbone(settings)
+
+
+@pytest.mark.parametrize("scheme", ["hf-hub:", "hf_hub:", "local-dir:", "timm/", "./", "C:"])
+def test_names_fetch_and_open_nothing(scheme, tmp_path, monkeypatch):
+    for module in (socket, huggingface_hub):
+        for name in ("create_connection", "hf_hub_download", "snapshot_download"):
+            monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("asked the network"), raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.json").write_text('{"architecture": "vit_tiny_patch16_224"}')
+    for place in ("vit_tiny_patch16_224", str(tmp_path), "vit_tiny_patch16_224.augreg_in21k@main"):
+        with pytest.raises(UserError, match="is not a model of timm"):
+            build_backbone(BackboneSettings(f"{scheme}{place}", pretrained=False))
 
 
 def test_published_weights_keep_their_own_sizes():

@@ -81,7 +81,16 @@ def test_targets_that_cannot_be_adapted_are_refused(family, settings, words):
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [({"rank": -1}, "rank is -1"), ({"alpha": 0.0}, "alpha is 0.0"), ({"targets": "("}, "no regular expression")],
+    [
+        ({"rank": -1}, "rank is -1"),
+        ({"alpha": 0.0}, "alpha is 0.0"),
+        ({"targets": "("}, "no regular expression"),
+        ({"rank": 10**6}, "rank is 1000000; give a number of"),
+    ]
+    + [
+        ({"targets": slow}, "could take for ever")
+        for slow in ("(a+)+b", "(a|a)*b", ".*.*.*.*b", "a?" * 30 + "a" * 30, r"(a)\\1")
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, words):
     with pytest.raises(UserError, match=words):
