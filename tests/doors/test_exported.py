@@ -18,7 +18,6 @@ SETTINGS = (
     "unknown architecture",
     "group as a list",
     "word for a switch",
-    "NUL",
     "streams of others",
     "endless decoder",
     "endless expression",
