@@ -50,6 +50,10 @@ class Words(Callback):
         bar = trainer.progress_bar_callback.train_progress_bar
         self.said.append(f"{bar.desc} {bar.n} of {bar.total}{bar.unit}")
 
+    def on_validation_batch_end(self, trainer, *_):
+        bar = trainer.progress_bar_callback.val_progress_bar
+        self.said.append(f"{bar.desc} {bar.n} of {bar.total}{bar.unit}")
+
 
 def test_epochs_count_from_one_and_on_after_a_resume(
     make_data, make_module, make_trainer, capsys, tmp_path, monkeypatch
@@ -58,7 +62,7 @@ def test_epochs_count_from_one_and_on_after_a_resume(
         words = Words() if isinstance(bar, BarProgress) else Callback()
         data = make_data(steps_per_epoch=2)
         trainer = make_trainer(
-            max_epochs=epochs, callbacks=[bar, words], enable_progress_bar=True, limit_val_batches=0, **options
+            max_epochs=epochs, callbacks=[bar, words], enable_progress_bar=True, limit_val_batches=1, **options
         )
         data.prepare_data()
         data.setup("fit")
@@ -70,4 +74,8 @@ def test_epochs_count_from_one_and_on_after_a_resume(
     trainer.save_checkpoint(checkpoint)
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     _, words = fit(3, BarProgress(), checkpoint)
-    assert words.said == [f"epoch {epoch} of 3: step {step} of 2 steps" for epoch in (2, 3) for step in (1, 2)]
+    expected = []
+    for epoch in (2, 3):
+        expected += [f"epoch {epoch} of 3: step {step} of 2 steps" for step in (1, 2)]
+        expected.append("validation: step 1 of 1 steps")
+    assert words.said == expected
