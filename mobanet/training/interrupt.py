@@ -12,7 +12,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import CombinedLoader
@@ -27,6 +26,7 @@ from mobanet.lightning_internals import (
     logged_so_far,
     put_before_validation,
 )
+from mobanet.training.agreement import Agreement
 from mobanet.training.requeue import requeue, requeue_signal
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
@@ -55,7 +55,9 @@ class Interrupts(Callback):
     In training that is the end of the optimiser's step. A validation is cut short: its checkpoint is one of the step
     before, from which the resumed run validates anew. A second Ctrl-C ends the process at once.
 
-    A signal may reach all ranks or one of them. They agree at every step, so that all of them stop at the same one.
+    A signal may reach all ranks or one of them. They ask each other as a step begins and read the answer at its end, so
+    that none waits, and all of them stop at the same one: where there are several, the step after the one in which a
+    signal has come. Between epochs and before a validation they wait for each other.
     Lightning's own handlers are put aside: on SIGTERM they stop without a checkpoint, and on SLURM's signal they write
     one from within a step.
 
@@ -69,6 +71,7 @@ class Interrupts(Callback):
         self._former: dict[int, Any] = {}
         self._caught, self._at = 0, 0.0
         self._agreed = 0  # the signal that all ranks stop for
+        self._agreement: Agreement | None = None  # of several ranks
         self._begun = 0
         self._saved = self._saving = self._validating = False
         self._logged: dict[str, float] = {}
@@ -108,6 +111,8 @@ class Interrupts(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Know whom to end at once, and SLURM's own signal."""
         self._end_children = partial(end_child_processes, trainer)
+        if trainer.world_size > 1:
+            self._agreement = Agreement(trainer.strategy.root_device)
         number = requeue_signal(trainer)
         if number is not None and self._former:
             self._catch(number)
@@ -124,7 +129,7 @@ class Interrupts(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop between epochs, with the checkpoint that each epoch ends with."""
-        if self._agree(trainer):
+        if self._agree():
             moved = trainer.global_step > self._begun
             self._leave(trainer, self.path if moved else trainer.ckpt_path)
 
@@ -132,12 +137,13 @@ class Interrupts(Callback):
         """Stop behind the step that was saved, whose metrics have been logged by now."""
         if self._saved:
             self._leave(trainer, self.path)
+        self._ask()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save where a signal has come; what is left of an epoch after its last step comes before that."""
-        if accumulates(trainer) or not self._agree(trainer):  # gradients are in no checkpoint
+        if accumulates(trainer) or not self._read():  # gradients are in no checkpoint
             return
         _, last = batches_done(trainer)
         if not last:
@@ -155,19 +161,30 @@ class Interrupts(Callback):
         if trainer.sanity_checking:
             return
         count_validation_anew(trainer)
-        if self._agreed and not accumulates(trainer):
+        if self._agree() and not accumulates(trainer):
             self._leave_validation(trainer)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Ask the other ranks."""
+        self._ask()
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Stop within a validation."""
-        if not self._agree(trainer):
+        if not self._read():
             return
         if trainer.sanity_checking:
             self._leave(trainer, None)
         if not accumulates(trainer):
             self._leave_validation(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave no question open: an epoch that was cut short may end within a step."""
+        if self._agreement is not None:
+            self._agreement.read()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Put a checkpoint's progress to where the validation is about to begin."""
@@ -189,15 +206,21 @@ class Interrupts(Callback):
             signal.signal(number, self._note)
         forget_sigterm(trainer)  # noted here as well, had one come in between
 
-    def _agree(self, trainer: Trainer) -> int:
-        """The signal to stop for, the same on all ranks; 0 for none."""
+    def _ask(self) -> None:
+        if self._agreement is not None and not self._agreed:
+            self._agreement.ask(self._caught)
+
+    def _read(self) -> int:
+        """The signal to stop for, the same on all ranks, as it was asked for last; 0 for none."""
         if not self._agreed:
-            self._agreed = self._caught
-            if trainer.world_size > 1:
-                number = torch.tensor(self._caught, device=trainer.strategy.root_device)
-                torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX)
-                self._agreed = int(number)
+            self._agreed = self._caught if self._agreement is None else self._agreement.read()
         return self._agreed
+
+    def _agree(self) -> int:
+        """The signal to stop for, the same on all ranks, as it is now; 0 for none."""
+        if not self._agreed and self._agreement is not None:
+            self._agreed = self._agreement.now(self._caught)
+        return self._read()
 
     def _save(self, trainer: Trainer) -> None:
         self._saved = True

@@ -144,7 +144,7 @@ def test_two_processes_of_which_one_is_interrupted_go_on_as_if_nothing_had_been(
     ended = ended_alone(start("mobanet.fit", *words, signalled, "--run", "stopped", folder=tmp_path))
     assert ended.code == 143, ended.err
     last = tmp_path / "stopped/checkpoints/last.ckpt"
-    line = "SIGTERM has stopped the run after step 4; go on with: python -m mobanet.fit --ckpt_path "
+    line = "SIGTERM has stopped the run after step 5; go on with: python -m mobanet.fit --ckpt_path "
     assert ended.err.count("has stopped the run") == 1
     assert ended.err.splitlines()[-1] == f"{line}{last.relative_to(tmp_path)}"
     assert "Traceback" not in ended.err
