@@ -8,7 +8,7 @@ from typing import Any, Literal, NoReturn
 
 from jsonargparse import Namespace, set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -38,6 +38,7 @@ from mobanet.training.messages import trainer_error
 from mobanet.training.module import SegmentationModule
 from mobanet.training.monitor import MonitorCheck
 from mobanet.training.panels import PanelSettings, ScenarioPanels
+from mobanet.training.precision import AUTO
 from mobanet.training.progress import BarProgress, PlainProgress
 from mobanet.training.record import RunRecord, TestRecord
 from mobanet.training.requeue import going_on
@@ -46,6 +47,7 @@ from mobanet.training.summary import RunSummary
 from mobanet.training.tensorboard import EVENTS
 from mobanet.training.test_maps import TestMaps
 from mobanet.training.tracking import followers
+from mobanet.training.trainer import Trainer
 from mobanet.training.wandb_run import RUN_FILE
 from mobanet.trials.seeds import OPTIONS as SEED_OPTIONS
 from mobanet.trials.seeds import explicit_test
@@ -98,6 +100,7 @@ class MobanetCLI(LightningCLI):
         super().__init__(
             SegmentationModule,
             RasterDataModule,
+            trainer_class=Trainer,
             args=line.words,
             run=False,
             parser_class=Parser,
@@ -112,6 +115,7 @@ class MobanetCLI(LightningCLI):
                 "log_every_n_steps": 10,
                 "use_distributed_sampler": False,
                 "enable_model_summary": False,
+                **({"precision": AUTO} if command == "fit" else {}),
             },
             save_config_callback=None,
             seed_everything_default=42,

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from mobanet.scenarios.scoring import record_table, score_module
 from mobanet.training.data_state import DATA_STATE
 from mobanet.training.interrupt import Interrupted
 from mobanet.training.messages import collected, leave_to_first, quieten, told_once, trainer_error, write_log
+from mobanet.training.precision import matmul_precision
 from mobanet.training.resumable import check_progress
 
 
@@ -38,11 +40,12 @@ def main(command: str, words: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if words is None else list(words)
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     quieten()
-    with one_sentence(), collected() as said:
+    with one_sentence(), collected() as said, ExitStack() as settings:
         with told_once():
             cli = MobanetCLI(command, words)
             gc.enable()  # off since `mobanet.start`
             _prepare(cli)
+        settings.enter_context(matmul_precision(cli.config.float32_matmul_precision))
         try:
             {"fit": _fit, "test": _test, "scores": _scores}[command](cli, said)
         except Interrupted as end:
@@ -134,6 +137,7 @@ def _scores(cli: MobanetCLI, said: MemoryHandler) -> None:
     take_weights(cli, cli.checkpoint)
     trainer.datamodule = cli.datamodule
     trainer.strategy.connect(module)
+    trainer.precision_plugin.convert_module(module)
     module.to(trainer.strategy.root_device)
     record, scores = score_module(trainer, module, settings, cli.checkpoint["epoch"])
     path = Path(cli.config.output or (cli.folder / "scenario_scores.json"))

@@ -6,6 +6,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.training.panels import PanelSettings
+from mobanet.training.precision import Matmul
 from mobanet.training.tracking import Follower, Tracking
 
 DESCRIPTIONS = {
@@ -26,6 +27,7 @@ _WANDB = "Weights & Biases; auto: online if logged in, offline if not"
 _CHECKPOINTS = (
     "light leaves a frozen backbone out of checkpoints, which its file or the hub brings back; full writes all weights"
 )
+_MATMUL = "how float32 matrices are multiplied: high is TF32 on GPUs that have it, faster; null is torch's own way"
 _VARIANT = "name of a variant that changes the experiment in one respect, or a YAML file; several by commas"
 _INIT = "checkpoint whose weights and scaling a new run begins with; everything else starts afresh"
 _SEEDS = "several seeds, 0,1,2: a run each, one after the other, then a table of means and deviations"
@@ -49,6 +51,7 @@ def add_options(parser: LightningArgumentParser, command: str) -> None:
     parser.add_argument("--monitor", type=str, default="val/miou", help="metric by which the best epoch is kept")
     parser.add_argument("--monitor_mode", type=Literal["max", "min"], default="max", help="which way is better")
     parser.add_argument("--checkpoints", type=Literal["light", "full"], default="light", help=_CHECKPOINTS)
+    parser.add_argument("--float32_matmul_precision", type=Matmul | None, default=None, help=_MATMUL)
     parser.add_argument("--experiment", type=text, default=None, help="name of an experiment, or a YAML file")
     parser.add_argument("--variant", type=text, default=None, help=_VARIANT)
     parser.add_argument("--init_from", type=text, default=None, help=_INIT)

@@ -31,7 +31,8 @@ def predict(
     batch_size: int = 8,
     accelerator: str = "auto",
     devices: int = 1,
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"] = "32-true",
+    float32_matmul_precision: Literal["highest", "high", "medium"] | None = None,
     backbone: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -59,7 +60,10 @@ def predict(
         batch_size: windows that go through the network together, on each device.
         accelerator: cpu, gpu or auto.
         devices: number of processes, a device each.
-        precision: of the network's arithmetic.
+        precision: of the network's arithmetic; auto is bf16-mixed where the hardware computes in it, else 16-mixed on
+            CUDA GPUs and 32-true elsewhere.
+        float32_matmul_precision: how float32 matrices are multiplied; high is TF32 on GPUs that have it, null torch's
+            own way.
         backbone: file with the weights of a frozen backbone that the checkpoint leaves out, where they have moved.
         resume: go on with an interrupted prediction.
         overwrite: replace a map that is there, and forget an interrupted prediction.
@@ -72,6 +76,7 @@ def predict(
     from mobanet.inference.scene import place
     from mobanet.prediction import announce, clear_way, describe_model, launched, make_maps
     from mobanet.training.messages import quieten
+    from mobanet.training.precision import matmul_precision, resolved
 
     quieten()
 
@@ -84,7 +89,8 @@ def predict(
         "gaps": gaps,
         "probabilities": probabilities,
         "scenarios": scenarios,
-        "precision": precision,
+        "precision": resolved(precision, accelerator, devices),
+        "float32_matmul_precision": float32_matmul_precision,
     }
     settings = MapSettings.of(preset, model.windows, chosen)
     given = find_scenes(input, list(model.modalities), nodata or (), factor or ())
@@ -92,8 +98,9 @@ def predict(
     scenes = [place(scene, model.modalities, reference, crs) for scene in given]
     scenes, paths = clear_way(scenes, paths, settings, resume, overwrite)
     announce(model, scenes, settings)
-    fabric = launched(accelerator, devices, precision)
-    maps = make_maps(model, scenes, paths, settings, fabric, batch_size)
+    fabric = launched(accelerator, devices, settings.precision)
+    with matmul_precision(float32_matmul_precision):
+        maps = make_maps(model, scenes, paths, settings, fabric, batch_size)
     for finished in maps:
         print(finished.described())
     return maps

@@ -33,6 +33,7 @@ from mobanet.scenarios.scenario import Scenario, scenarios_of
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.data_state import DATA_STATE
 from mobanet.training.loading import load_module
+from mobanet.training.precision import remark, weight_dtype
 
 _LOOK = 0.2
 """Seconds between looks at what other processes have finished."""
@@ -145,7 +146,8 @@ def announce(model: Model, scenes: Sequence[Scene], settings: MapSettings) -> No
         for note in scene.notes:
             rank_zero_info(f"{scene.id}: {note}")
     turns = ", mean over eight turns" if settings.turns else ""
-    rank_zero_info(f"windows of {settings.window} pixels, stride {settings.stride}, {settings.blend}{turns}")
+    half = "" if settings.precision == "32-true" else f", in {settings.precision}"
+    rank_zero_info(f"windows of {settings.window} pixels, stride {settings.stride}, {settings.blend}{turns}{half}")
 
 
 def launched(accelerator: str, devices: int, precision: str) -> Fabric:
@@ -157,6 +159,8 @@ def launched(accelerator: str, devices: int, precision: str) -> Fabric:
     try:
         fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)
         fabric.launch()
+        if precision.startswith("bf16") and (note := remark(precision, fabric.device.type, "--precision")):
+            rank_zero_info(note)
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise UserError(
             f"--accelerator {accelerator} --devices {devices}: {' '.join(str(error).split()).rstrip('.')}."
@@ -248,7 +252,7 @@ def _work(
     batch_size: int,
 ) -> list[FinishedMap]:
     predictor = MapPredictor(
-        network.to(fabric.device),
+        network.to(fabric.device, weight_dtype(settings.precision)),
         model.scenarios,
         settings.window,
         settings.blend,

@@ -93,6 +93,13 @@ def test_it_comes_back_whole_without_arguments(saved):
     assert not load_module(path).module.training
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_the_backbone_is_known_by_the_weights_it_had_before_they_were_converted(dtype, file, make_data, make_module):
+    module = make_module(make_data(), backbone=frozen(file)).to(dtype)
+    assert module.backbone_fingerprint() == build_backbone(frozen(file)).fingerprint()
+    assert module.scenario_probabilities.dtype == torch.float32
+
+
 def test_a_run_resumed_without_its_backbone_ends_with_the_same_weights(train, file, tmp_path):
     whole = train(frozen(file), epochs=2)
     for step in (2, 3):  # within the first epoch, and at its end

@@ -1,14 +1,15 @@
 """Random crops for training and grid windows for evaluation, as data sets of samples."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from mobanet.data.augment import Augmentation, ignore_label
+from mobanet.data.batch import StoredBatch
 from mobanet.data.handover import Allocate, Handover, HandoverLoader
 from mobanet.data.reading import Sample, TileReader, Window, grid
 
@@ -143,6 +144,14 @@ def _stack(values: Sequence[Any], allocate: Allocate) -> Any:
     return list(values)
 
 
+class CropLoader(HandoverLoader):
+    """Hands out batches of stored values."""
+
+    def __iter__(self) -> Iterator[StoredBatch]:
+        """The batches of an epoch, from the moment the first is asked for."""
+        yield from map(StoredBatch, super().__iter__())
+
+
 def crop_loader(
     dataset: Dataset,
     batch_size: int,
@@ -150,7 +159,7 @@ def crop_loader(
     num_workers: int,
     pin_memory: bool = False,
     persistent: bool = False,
-) -> DataLoader:
+) -> CropLoader:
     """Batches of random crops or grid windows.
 
     Args:
@@ -161,7 +170,7 @@ def crop_loader(
         pin_memory: whether batches are copied to a GPU next.
         persistent: whether the workers outlive an epoch.
     """
-    return HandoverLoader(
+    return CropLoader(
         dataset,
         batch_size=batch_size,  # by name, as Lightning makes a loader anew to predict, and gives it another one
         sampler=sampler,

@@ -155,7 +155,7 @@ def _run_rows(facts: RunFacts) -> Iterator[tuple[str, Any]]:
     yield "labels in training", facts.get("data", "train_labels")
     yield "crop, crops a step on a device", _both(facts.get("data", "crop"), facts.get("data", "batch_size"))
     yield "epochs planned", facts.get("trainer", "max_epochs")
-    yield "precision", facts.get("trainer", "precision")
+    yield "precision", facts.precision or facts.get("trainer", "precision")
     yield "scenarios in training", facts.get("scenarios", "strategy")
     yield "seed", facts.get("seed_everything")
 

@@ -9,6 +9,7 @@ from mobanet.errors import UserError
 from mobanet.experiment import CONFIG_FILE
 from mobanet.json_files import read_json
 from mobanet.training.content import LARGEST_WINDOW
+from mobanet.training.precision import trained_precision
 from mobanet.yaml_files import read_yaml
 
 _SCENARIOS, _SINGLE = "test/test_scenarios.json", "test/test.json"
@@ -43,6 +44,7 @@ class RunFacts:
         steps: of the optimiser by then.
         settings: the run's `config.yaml`; empty where the checkpoint lies in no run folder.
         figures: of the run's test; None where there was none.
+        precision: that it was trained in; None where it does not say.
     """
 
     checkpoint: str
@@ -50,6 +52,7 @@ class RunFacts:
     steps: int
     settings: Mapping[str, Any]
     figures: Figures | None
+    precision: str | None = None
 
     def get(self, *keys: str) -> Any:
         """A setting of the run; None where it is not there."""
@@ -80,9 +83,8 @@ def run_facts(path: Path, checkpoint: Mapping[str, Any]) -> RunFacts:
     inside = path.absolute().parent.name == "checkpoints" and config.is_file()
     settings = _settings(config) if inside else {}
     figures = _figures(folder, path) if inside else None
-    return RunFacts(
-        path.name, int(checkpoint.get("epoch", 0)) + 1, int(checkpoint.get("global_step", 0)), settings, figures
-    )
+    epochs, steps = int(checkpoint.get("epoch", 0)) + 1, int(checkpoint.get("global_step", 0))
+    return RunFacts(path.name, epochs, steps, settings, figures, trained_precision(checkpoint))
 
 
 def _settings(config: Path) -> Mapping[str, Any]:

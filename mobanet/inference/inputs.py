@@ -6,10 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mobanet.data.batch import StoredBatch
 from mobanet.models.base import Standardization
 
 
-def scaled_inputs(batch: Mapping[str, Any], standardization: Mapping[str, Standardization]) -> dict[str, Tensor]:
+def scaled_inputs(
+    batch: Mapping[str, Any] | StoredBatch, standardization: Mapping[str, Standardization]
+) -> dict[str, Tensor]:
     """Scale and standardise the inputs of a batch; 0 where a pixel was not measured.
 
     Args:
@@ -31,6 +34,6 @@ def scaled_inputs(batch: Mapping[str, Any], standardization: Mapping[str, Standa
             offset, scale = offset + mean * scale, scale * std
         y = (x.float() - offset[:, :, None, None]) / scale[:, :, None, None]
         if name in batch["valid"]:
-            y = torch.where(batch["valid"][name][:, None] != 0, y, torch.zeros((), device=y.device))
+            y = torch.where(batch["valid"][name][:, None] != 0, y, y.new_zeros(()))
         inputs[name] = y
     return inputs

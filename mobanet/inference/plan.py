@@ -50,6 +50,7 @@ class MapSettings:
         probabilities: whether they are written, and in which type.
         scenarios: whether a map of scenarios is written.
         precision: of the network's arithmetic.
+        float32_matmul_precision: of torch; None for its own.
     """
 
     window: int
@@ -61,6 +62,7 @@ class MapSettings:
     probabilities: Probabilities = "none"
     scenarios: bool = False
     precision: str = "32-true"
+    float32_matmul_precision: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse sizes that make no sense.

@@ -83,7 +83,7 @@ class SegmentationModel(nn.Module, ABC):
         """Segment a batch.
 
         Args:
-            inputs: by modality, (B, C_m, H, W), normalised; any H and W.
+            inputs: by modality, (B, C_m, H, W), normalised, of any floating-point type; any H and W.
             available: (B, M) bool in the order of `modalities`; None when everything is there.
             auxiliary: whether to compute auxiliary logits; None: in training mode only.
 
@@ -127,7 +127,7 @@ class SegmentationModel(nn.Module, ABC):
         """
 
     def _order(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor] = ()) -> dict[str, Tensor]:
-        """The inputs in the order of `modalities`, checked, and the shapes of availability patterns with them."""
+        """The inputs in the order of `modalities` and the type of the weights, with all shapes checked."""
         if inputs.keys() != self.modalities.keys():
             raise ValueError(f"this model takes the modalities {list(self.modalities)}, got {list(inputs)}")
         shapes = {name: tuple(x.shape) for name, x in inputs.items()}
@@ -137,7 +137,12 @@ class SegmentationModel(nn.Module, ABC):
         for name, bands in self.modalities.items():
             if shapes[name][1] != bands:
                 raise ValueError(f"modality {name} has {bands} bands in this model, got {shapes[name][1]}")
-        ordered = {name: inputs[name] for name in self.modalities}
+        ordered = {name: self._as_weights(inputs[name]) for name in self.modalities}
         for pattern in patterns:
             _check_available(ordered, pattern)
         return ordered
+
+    def _as_weights(self, x: Tensor) -> Tensor:
+        """Inputs are scaled in float32; the weights are of another type in Lightning's true precisions."""
+        dtype = next(self.parameters()).dtype
+        return x if x.dtype == dtype else x.to(dtype)

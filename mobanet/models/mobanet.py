@@ -272,7 +272,8 @@ class MoBaNet(SegmentationModel):
         """Logits at the padded size, cropped to the image: (B, K, h, w) -> (B, K, H, W), in float32."""
         size = self.backbone.patch_size
         padded = (height + -height % size, width + -width % size)
-        return resize(logits.float(), padded)[..., :height, :width]
+        exact = torch.promote_types(logits.dtype, torch.float32)
+        return resize(logits.to(exact), padded)[..., :height, :width]
 
     def _build_interactions(self) -> nn.ModuleList:
         settings, width = self.settings, self.backbone.width

@@ -6,6 +6,7 @@ from typing import Any
 from mobanet.reporting.folder import RunFolder
 from mobanet.reporting.markup import Markup, element, grouped, joined, pairs, scrolling
 from mobanet.reporting.model import ModelFacts
+from mobanet.training.precision import AUTO
 
 _SETTINGS = {
     "layout": "data.layout",
@@ -90,10 +91,12 @@ def settings_section(run: RunFolder) -> Markup:
     Args:
         run: whose configuration it is.
     """
-    known = [(word, _setting(run.config, path)) for word, path in _SETTINGS.items()]
+    known = {word: _setting(run.config, path) for word, path in _SETTINGS.items()}
+    if known["precision"] == AUTO and run.precision:
+        known["precision"] = f"{run.precision} ({AUTO})"
     lines = run.config_text.rstrip().count("\n") + 1
     return joined(
-        pairs((word, value) for word, value in known if value is not None),
+        pairs((word, value) for word, value in known.items() if value is not None),
         element(
             "details",
             element("summary", f"config.yaml, every setting as resolved ({lines} lines)"),

@@ -14,6 +14,7 @@ from mobanet.json_files import MOST_BYTES, parse_json
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.data_state import DATA_STATE
 from mobanet.training.frozen import left_out
+from mobanet.training.precision import trained_precision
 from mobanet.training.provenance import PROVENANCE_FILE
 
 
@@ -35,6 +36,7 @@ class RunFolder:
         data: its modalities and classes.
         fingerprint: of the frozen backbone's weights, if the checkpoint leaves them out.
         commit: of the code, if the run recorded it.
+        precision: that it was trained in, if the checkpoint says so.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class RunFolder:
     data: DataDescription
     fingerprint: str | None
     commit: str | None
+    precision: str | None
 
 
 def read_folder(path: str | Path) -> RunFolder:
@@ -86,6 +89,7 @@ def read_folder(path: str | Path) -> RunFolder:
         data=DataDescription.from_plain(checkpoint["hyper_parameters"]["data"]),
         fingerprint=backbone.fingerprint if backbone else None,
         commit=_commit(path),
+        precision=trained_precision(checkpoint),
     )
 
 

@@ -62,8 +62,8 @@ class DistortionMeter:
         """
         masks = self.masks.to(available.device)
         latents = iter(encoder.latents(inputs, [available, *(lowered(available, mask) for mask in masks[:-1])]))
-        full = next(latents).float()
-        distortions = [(latent.float() - full).square().flatten(1).mean(1) for latent in latents]
+        full = _exact(next(latents))
+        distortions = [(_exact(latent) - full).square().flatten(1).mean(1) for latent in latents]
         distortions.append(torch.zeros_like(full[:, 0, 0, 0]))
         d = torch.stack(distortions, 1).cpu().double()  # (B, S)
         counts = (available[:, None] & masks).any(2).cpu()  # (B, S)
@@ -81,3 +81,8 @@ class DistortionMeter:
         variance = np.maximum(squares - count * mean**2, 0) / np.maximum(count - 1, 1)
         error = np.where(count == 1, mean, np.sqrt(variance / np.maximum(count, 1)))
         return Distortion(mean, error, int(count[-1]))
+
+
+def _exact(x: Tensor) -> Tensor:
+    """In float32 at least: squares of small differences are nothing in half precision."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -70,7 +70,7 @@ def draw_availability(probabilities: Tensor, masks: Tensor, available: Tensor, g
     Returns:
         (B, M) bool; a sample whose scenario leaves it nothing keeps all that its data has.
     """
-    u = sent(torch.rand(len(available), generator=generator), probabilities.device)
+    u = sent(torch.rand(len(available), generator=generator, dtype=torch.float32), probabilities.device)
     bounds = probabilities.float().cumsum(0)
     # u < 1, and the last bound is exactly 1: a scenario of probability 0 is never drawn
     drawn = torch.searchsorted(bounds / bounds[-1], u, right=True)  # (B,)

@@ -1,8 +1,9 @@
 """The checkpoint half of the LightningModule: what is written, what is left out, and what may be read again."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
@@ -14,6 +15,7 @@ from mobanet.training.checkpoint import VERSION, adopt_settings, check_architect
 from mobanet.training.data_state import hand_over_data_state, keep_data_state
 from mobanet.training.divergence import DivergenceStop, check_trained
 from mobanet.training.evaluated import EvaluatedModule
+from mobanet.training.exact import moving
 from mobanet.training.finite import check_finite_weights
 from mobanet.training.frozen import LEFT_OUT, LeftOut, backbone_tensors, check_fingerprint, fingerprint, left_out
 
@@ -42,8 +44,20 @@ class CheckpointedModule(EvaluatedModule):
         there = any(isinstance(callback, DivergenceStop) for callback in self.trainer.callbacks)  # of an earlier call
         return [] if there else [DivergenceStop()]
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "CheckpointedModule":
+        """Move or convert the weights; scenario probabilities and class weights move, and stay in float32.
+
+        The backbone's fingerprint is taken before its weights become others.
+        """
+        if self.leaves_out and fn(torch.empty(0)).dtype != torch.float32:
+            self.backbone_fingerprint()
+        exact = {name: moving(fn)(buffer) for name, buffer in self._buffers.items() if buffer is not None}
+        super()._apply(fn, recurse)
+        self._buffers.update(exact)
+        return self
+
     def setup(self, stage: str) -> None:
-        """Take the backbone's fingerprint once, before a trainer gives its weights another precision."""
+        """Take the backbone's fingerprint once."""
         if stage == "fit" and self.leaves_out:
             self.backbone_fingerprint()
 

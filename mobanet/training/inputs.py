@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mobanet.data.batch import StoredBatch
 from mobanet.inference.inputs import scaled_inputs
 from mobanet.models.base import Standardization
 
@@ -33,7 +34,7 @@ class ModelBatch:
     valid: dict[str, Tensor] = field(default_factory=dict)
 
 
-def model_batch(batch: Mapping[str, Any], standardization: Mapping[str, Standardization]) -> ModelBatch:
+def model_batch(batch: Mapping[str, Any] | StoredBatch, standardization: Mapping[str, Standardization]) -> ModelBatch:
     """Scale, standardise and blank the inputs of a batch.
 
     Args:

@@ -6,6 +6,7 @@ confusion matrix is the honest one.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from mobanet.data.layout import IGNORE_INDEX
+from mobanet.training.exact import moving
 
 _EPS = 1e-8
 
@@ -67,6 +69,10 @@ class SoftJaccard(Metric):
     def __init__(self) -> None:
         super().__init__()
         self.add_state("sums", torch.zeros(4, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> "SoftJaccard":
+        """Move; sums stay in float64 whatever a trainer makes of the weights."""
+        return super()._apply(moving(fn), exclude_state)
 
     def update(self, logits: Tensor, label: Tensor) -> None:
         """Count images.

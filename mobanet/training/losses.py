@@ -28,7 +28,9 @@ def segmentation_loss(logits: Tensor, label: Tensor, weight: Tensor | None = Non
         A scalar; exactly 0, and still attached to the logits' graph, where no pixel counts: under DDP every parameter
         needs its gradient in every step.
     """
-    total = functional.cross_entropy(logits.float(), label, weight, ignore_index=IGNORE_INDEX, reduction="sum")
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    weight = None if weight is None else weight.to(logits.dtype)
+    total = functional.cross_entropy(logits, label, weight, ignore_index=IGNORE_INDEX, reduction="sum")
     counts = label != IGNORE_INDEX
     if weight is None:
         norm = counts.sum().to(total.dtype).clamp(min=1)

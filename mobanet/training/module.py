@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
+from mobanet.data.batch import StoredBatch
 from mobanet.data.description import DataDescription, to_plain
 from mobanet.errors import UserError
 from mobanet.models.backbones import BackboneSettings
@@ -29,6 +30,7 @@ from mobanet.training.groups import check_backbone_lr, learning_rates, undecayed
 from mobanet.training.inputs import ModelBatch, model_batch
 from mobanet.training.losses import LOSSES, LossKind, auxiliary_loss
 from mobanet.training.optim import OPTIMIZERS, OptimizerKind, ScheduleSettings, parameter_groups, scheduled
+from mobanet.training.precision import weight_dtype
 from mobanet.training.resumable import check_optimizers
 from mobanet.training.streams import streams_of
 
@@ -175,7 +177,7 @@ class SegmentationModule(CheckpointedModule):
     def configure_optimizers(self) -> Any:
         """The optimiser, with warm-up and what follows it over the trainer's epochs or steps."""
         groups = self.check_trainable()
-        optimizer = self.new_optimizer(groups)
+        optimizer = self.new_optimizer(groups, weight_dtype(self.trainer.precision))
         steps = self.trainer.estimated_stepping_batches
         epochs = self.trainer.max_epochs if (self.trainer.max_epochs or -1) > 0 else None
         per_epoch = max(steps / epochs, 1.0) if epochs else float(self.trainer.num_training_batches)
@@ -216,7 +218,7 @@ class SegmentationModule(CheckpointedModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Scale and standardise on the device."""
-        return model_batch(batch, self.network.standardization) if isinstance(batch, Mapping) else batch
+        return model_batch(batch, self.network.standardization) if isinstance(batch, Mapping | StoredBatch) else batch
 
     # training
 

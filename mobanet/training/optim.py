@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import nn
 from torch.optim import Adam, AdamW
 from torch.optim.lr_scheduler import LambdaLR
@@ -80,14 +81,29 @@ def parameter_groups(
     ]
 
 
-def adamw(groups: list[dict]) -> AdamW:
-    """AdamW with the recipe's betas."""
-    return AdamW(groups, betas=(0.9, 0.999))
+def adamw(groups: list[dict], dtype: torch.dtype = torch.float32) -> AdamW:
+    """AdamW with the recipe's betas.
+
+    Args:
+        groups: of parameters.
+        dtype: that they are trained in.
+    """
+    return AdamW(groups, betas=(0.9, 0.999), eps=_eps(dtype))
 
 
-def adam(groups: list[dict]) -> Adam:
-    """Adam with the usual betas; weight decay is part of the gradient."""
-    return Adam(groups, betas=(0.9, 0.999))
+def adam(groups: list[dict], dtype: torch.dtype = torch.float32) -> Adam:
+    """Adam with the usual betas; weight decay is part of the gradient.
+
+    Args:
+        groups: of parameters.
+        dtype: that they are trained in.
+    """
+    return Adam(groups, betas=(0.9, 0.999), eps=_eps(dtype))
+
+
+def _eps(dtype: torch.dtype) -> float:
+    # in float16 1e-8 is 0, as is the square of most gradients, and steps would be 0 / 0; there it is what it resolves
+    return torch.finfo(dtype).eps if dtype == torch.float16 else 1e-8
 
 
 OPTIMIZERS: dict[OptimizerKind, Callable[..., Adam]] = {"adamw": adamw, "adam": adam}

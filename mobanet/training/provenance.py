@@ -37,6 +37,8 @@ class Provenance:
         device: of each process.
         processes: their number.
         threads: of each process on the CPU.
+        precision: of the arithmetic, as it was computed in.
+        float32_matmul_precision: torch's setting.
     """
 
     started: str
@@ -53,6 +55,8 @@ class Provenance:
     device: str
     processes: int
     threads: int
+    precision: str
+    float32_matmul_precision: str
 
 
 def provenance(trainer: Trainer, words: list[str]) -> Provenance:
@@ -80,6 +84,8 @@ def provenance(trainer: Trainer, words: list[str]) -> Provenance:
         device=name,
         processes=trainer.world_size,
         threads=torch.get_num_threads(),
+        precision=str(trainer.precision),
+        float32_matmul_precision=torch.get_float32_matmul_precision(),
     )
 
 

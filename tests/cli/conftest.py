@@ -18,7 +18,7 @@ from tests.forkserver import ROOT, ForkServer
 
 PROGRESS = re.compile(
     r"(INFO: )?((preparing|checking|drawing) tiles: |problem: |note: |GPU available|(train|validation|test): \d|"
-    r"(streams|masking|backbone|validation|parameters|scenarios|epoch|resuming) |Restor|nothing was left)"
+    r"(streams|masking|backbone|validation|parameters|precision|scenarios|epoch|resuming) |Restor|nothing was left)"
 )
 """What may stand before the error: how far a command came."""
 
@@ -68,6 +68,7 @@ def small_experiment(root):
             "max_epochs": 2,
             "num_sanity_val_steps": 0,
             "log_every_n_steps": 1,
+            "precision": "32-true",  # and not what the machine is best at: figures are compared
         },
         "data": {
             "layout": "potsdam",

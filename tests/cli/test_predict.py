@@ -135,6 +135,19 @@ def test_stride_32_summed_is_the_authors_preset(model, prepared, tmp_path):
     assert np.array_equal(read(tmp_path / "map.tif"), evaluated(model, prepared, test_stride=32))
 
 
+def test_every_precision_makes_the_same_map_but_for_its_rounding(model, prepared, tmp_path):
+    maps, before = {}, torch.get_float32_matmul_precision()
+    for precision in ("32-true", "64-true", "bf16-true", "16-true"):
+        path = tmp_path / f"{precision}.tif"
+        options = {"preset": "test", "stride": WINDOW, "precision": precision, "float32_matmul_precision": "high"}
+        predict(str(model), files_of(prepared), str(path), **options)
+        maps[precision] = read(path)
+    assert torch.get_float32_matmul_precision() == before
+    same = {precision: float((found == maps["32-true"]).mean()) for precision, found in maps.items()}
+    assert same["64-true"] > 0.999
+    assert 0.9 < same["bf16-true"] < same["16-true"] < 1
+
+
 @pytest.mark.parametrize("scenario", ["rgb", "ir+dsm"])
 def test_a_modality_left_out_is_a_scenario(scenario, model, prepared, tmp_path):
     files = {name: path for name, path in files_of(prepared).items() if name in scenario.split("+")}

@@ -27,6 +27,7 @@ OTHERS = {
     "data/sources/rasters.py": {"rasterio._err"},  # GDAL's errors as rasterio lets them through
     "models/backbone_kinds.py": {"_pos_embed"},  # timm's own resampling of positions
     "models/lora.py": {"_BatchNorm"},  # every batch normalisation of torch
+    "training/precision.py": {"_is_mkldnn_bf16_supported"},  # whether oneDNN takes bfloat16 on this CPU
     "parser_errors.py": {"_actions", "_option_string_actions"},  # what options a parser of the standard library knows
     "parser_help.py": {"_actions", "_action_groups", "_group_actions"},  # and in which groups
 }
