@@ -20,10 +20,11 @@ def open_data(run: RunFolder) -> RasterDataModule:
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(RasterDataModule, "data")
-    settings = {
-        **plain_data(run.config["data"], run.path / CONFIG_FILE),
-        "modalities": [modality.name for modality in run.data.modalities],
-    }
+    try:
+        settings = plain_data(run.config["data"], run.path / CONFIG_FILE)
+    except UserError as error:
+        raise UserError(f"{run.path / CONFIG_FILE} does not describe a data set: {error}") from error
+    settings["modalities"] = [modality.name for modality in run.data.modalities]
     try:
         data: RasterDataModule = parser.instantiate(parser.parse_object({"data": settings})).data
     except (ArgumentError, TypeError, ValueError) as error:
