@@ -76,6 +76,7 @@ def execute(project, run=None, before="", after_sliders=""):
     try:
         notebook = run_all(project, run, before, after_sliders)
     except CellTimeoutError:  # once in many runs the client misses a reply of the idle kernel, and waits for ever
+        shutil.rmtree(project / "runs/tiny", ignore_errors=True)  # which the first try may have made
         notebook = run_all(project, run, before, after_sliders)
     done = Executed(notebook)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
@@ -96,10 +97,11 @@ def run_all(project, run, before, after_sliders):
     client = NotebookClient(
         notebook,
         km=kernel_manager(project),
-        timeout=120,
+        timeout=300,  # of a cell; one trains
         coalesce_streams=True,
         resources={"metadata": {"path": str(project / "notebooks")}},
     )
+    client.owns_km = True  # so that it ends the kernel
     client.execute(env=own)
     return notebook
 

@@ -54,10 +54,11 @@ def run_all(project, area, environment):
     client = NotebookClient(
         notebook,
         km=kernel_manager(project),
-        timeout=120,
+        timeout=300,  # of a cell; one trains
         coalesce_streams=True,
         resources={"metadata": {"path": str(project / "notebooks")}},
     )
+    client.owns_km = True  # so that it ends the kernel
     with suppress(CellExecutionError):
         client.execute(env=own)
     return notebook
