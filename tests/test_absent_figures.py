@@ -41,7 +41,8 @@ class Small(SegmentationModule):
 
 @pytest.fixture
 def data(make_data):
-    return make_data(crop=32, batch_size=2, steps_per_epoch=1, evaluation=EvaluationSettings(window=96))
+    evaluation = EvaluationSettings(window=96, test_stride=96)  # four windows each, in validation and test
+    return make_data(crop=32, batch_size=2, steps_per_epoch=1, evaluation=evaluation)
 
 
 @pytest.fixture
