@@ -23,7 +23,8 @@ def main() -> None:
         results = []
         for seed in options.seeds:
             folder = options.out / f"{strategy}-{seed}"
-            words = ["--scenarios.strategy", strategy, *extra]
+            # no epoch is chosen, so that validating every scenario would be for nothing
+            words = ["--scenarios.strategy", strategy, "--scenarios.validate", "full", *extra]
             results.append(finished(folder, options.experiment, seed, words, "last", "test_scenarios.json"))
         scenarios = {name: shown([r["scenarios"][name]["miou"] for r in results]) for name in results[0]["scenarios"]}
         summary = {

@@ -9,7 +9,6 @@ from typing import Any, Literal, NoReturn
 from jsonargparse import Namespace, set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
@@ -20,19 +19,20 @@ from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.sources.catalogue import check_root
 from mobanet.data.store import STORE_FILE, default_store
 from mobanet.errors import UserError
-from mobanet.experiment import CONFIG_FILE, choose_run_folder, resolve, take
+from mobanet.experiment import CONFIG_FILE, choose_run_folder, resolve, run_folder_of, take
 from mobanet.files import write_text
 from mobanet.options import DESCRIPTIONS, USAGE, add_options
 from mobanet.parser_errors import plain_parser_message
 from mobanet.parser_help import HelpFormatter, PrintedHelp, tidied
 from mobanet.scenarios.callback import ScenarioSampling
 from mobanet.scenarios.sampling import ScenarioSettings
-from mobanet.training.best import BestCheckpoint
+from mobanet.scenarios.words import named
 from mobanet.training.checkpoint import WholeFiles, read_checkpoint
 from mobanet.training.csv_log import METRICS_FILE, MetricsCSV, read_rows
 from mobanet.training.figures import PredictionFigure
 from mobanet.training.frozen import BACKBONE_OPTION, check_has_need, left_out
 from mobanet.training.interrupt import Interrupts
+from mobanet.training.kept import run_checkpoints
 from mobanet.training.last_validation import LastValidation
 from mobanet.training.messages import trainer_error
 from mobanet.training.module import SegmentationModule
@@ -43,11 +43,13 @@ from mobanet.training.progress import BarProgress, PlainProgress
 from mobanet.training.record import RunRecord, TestRecord
 from mobanet.training.requeue import going_on
 from mobanet.training.results import ResultFiles
+from mobanet.training.saved_config import announce_changes, check_saved, register_types
 from mobanet.training.summary import RunSummary
 from mobanet.training.tensorboard import EVENTS
 from mobanet.training.test_maps import TestMaps
 from mobanet.training.tracking import followers
 from mobanet.training.trainer import Trainer
+from mobanet.training.trainer_checks import as_list, check_overfit, check_strategy, shows_progress
 from mobanet.training.wandb_run import RUN_FILE
 from mobanet.trials.seeds import OPTIONS as SEED_OPTIONS
 from mobanet.trials.seeds import explicit_test
@@ -94,6 +96,7 @@ class MobanetCLI(LightningCLI):
                 )
         # settings are explained there; to read them takes as long as all else that the parser does
         set_parsing_settings(docstring_parse_attribute_docstrings=_asks_for_help(words))
+        register_types()
         line = resolve(words, command)
         self.experiment = line.experiment
         self.given_words = list(words)
@@ -203,7 +206,15 @@ class MobanetCLI(LightningCLI):
         config = self.config_init["trainer"]
         if self.command == "scores":  # so little to compute that other processes are not worth their start
             config.devices, config.num_nodes, config.strategy, config.logger = 1, 1, "auto", False
-        config["callbacks"] = [*(config.get("callbacks") or []), *self._callbacks(config)]
+        settings: ScenarioSettings = self.config_init["scenarios"]
+        self.model.evaluate_on(validation=settings.validated, test=settings.evaluate)
+        if self.command == "fit":
+            check_overfit(config.get("overfit_batches"))
+            check_strategy(config.get("strategy"), settings)
+            validated = self.model.evaluations["validation"].scenarios
+            self.config.monitor = self.config.monitor or settings.monitor(len(validated))
+        config["callbacks"] = as_list(config.get("callbacks"))
+        config["callbacks"] += self._callbacks(config)
         config["default_root_dir"] = config.get("default_root_dir") or str(self.folder)
         fast = bool(config.get("fast_dev_run"))
         given = config.get("logger")
@@ -229,7 +240,7 @@ class MobanetCLI(LightningCLI):
         results = self.folder / "test" if self.command == "test" else self.folder
         callbacks: list[Callback] = [RunSummary()]
         settings: ScenarioSettings = self.config_init["scenarios"]
-        if config.get("enable_progress_bar") is not False:
+        if config.get("enable_progress_bar") is not False and not shows_progress(config["callbacks"]):
             terminal = sys.stdout.isatty() and sys.stderr.isatty()
             callbacks.append(BarProgress() if terminal else PlainProgress())
         if self.command == "fit":
@@ -251,11 +262,9 @@ class MobanetCLI(LightningCLI):
         ]
         if config.get("enable_checkpointing") is False:
             return callbacks
-        where = str(self.folder / "checkpoints")
-        keep = {"dirpath": where, "auto_insert_metric_name": False, "enable_version_counter": False}
-        best = BestCheckpoint(filename="best", monitor=self.config.monitor, mode=self.config.monitor_mode, **keep)
-        last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)  # validated or not
-        return [*callbacks, best, last]
+        monitor, mode = self.config.monitor, self.config.monitor_mode
+        unknown = config.get("limit_val_batches") == 0 and monitor.startswith("val/")
+        return [*callbacks, *run_checkpoints(self.folder / "checkpoints", None if unknown else monitor, mode)]
 
     def _logs(self) -> list[MetricsCSV]:
         if self.command != "fit":
@@ -285,7 +294,14 @@ class MobanetCLI(LightningCLI):
                 config.pop(name[2:], None)
             config.experiment = self.experiment
             config.model.restored = False
-            write_text(self.folder / CONFIG_FILE, self.parser.dump(config, skip_none=False))
+            # in words that mean the same when the run goes on with another strategy
+            config.scenarios.validate = named(self.model.evaluations["validation"].scenarios)
+            text = self.parser.dump(config, skip_none=False)
+            check_saved(text)
+            earlier = run_folder_of(self.config.ckpt_path) if self.config.ckpt_path else None
+            if earlier is not None:
+                announce_changes(earlier / CONFIG_FILE, text)
+            write_text(self.folder / CONFIG_FILE, text)
 
 
 def _asks_for_help(words: Sequence[str]) -> bool:

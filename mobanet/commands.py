@@ -23,11 +23,14 @@ from mobanet.lightning_internals import child_processes, end_child_processes
 from mobanet.scenarios.history import write_scores
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scoring import record_table, score_module
+from mobanet.scenarios.words import about_scenarios
 from mobanet.training.data_state import DATA_STATE
 from mobanet.training.interrupt import Interrupted
 from mobanet.training.messages import collected, leave_to_first, quieten, told_once, trainer_error, write_log
+from mobanet.training.monitor import check_monitors
 from mobanet.training.precision import matmul_precision
 from mobanet.training.resumable import check_progress
+from mobanet.training.trainer_checks import check_test_follows, check_trains
 
 
 def main(command: str, words: Sequence[str] | None = None) -> None:
@@ -76,11 +79,17 @@ def main(command: str, words: Sequence[str] | None = None) -> None:
 def _prepare(cli: MobanetCLI) -> None:
     """All that can be known to go wrong, before other processes are started and a run folder is written."""
     settings: ScenarioSettings = cli.config_init["scenarios"]
-    cli.model.evaluate_on(validation=settings.validate, test=settings.evaluate)
     if cli.config.checkpoints == "full":
         cli.model.leaves_out = False
     if cli.command == "fit":
         cli.sampling.check(cli.model.scenarios)
+        cli.model.check_trainable()
+        check_trains(cli.trainer, cli.datamodule.steps_per_epoch)
+        keeps = cli.config_init["trainer"].get("enable_checkpointing") is not False
+        check_test_follows(cli.trainer, keeps, cli.config.monitor)
+        check_monitors(cli.trainer, cli.model, settings, cli.config.monitor if keeps else None)
+    for line in about_scenarios(cli.model, settings, cli.command, cli.config.monitor):
+        rank_zero_info(line)
     cli.datamodule.prepare_data()
     cli.datamodule.setup("test" if cli.command == "test" else "fit")
     if cli.command != "fit":

@@ -15,6 +15,8 @@ from mobanet.yaml_files import read_yaml
 CONFIG_FILE = "config.yaml"
 RUN_VARIABLE = "MOBANET_RUN_FOLDER"
 """Tells the processes that a distributed run starts which folder the first one chose."""
+TEST_VARIABLE = "MOBANET_TEST_FOLLOWS"
+"""Tells a run that its best checkpoint is to be tested when it has ended."""
 
 
 def experiment_folder() -> Path:

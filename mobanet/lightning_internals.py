@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning.fabric.plugins.environments import ClusterEnvironment
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, StochasticWeightAveraging
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loops.progress import _Progress
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
@@ -45,6 +45,11 @@ def forget_sigterm(trainer: Trainer) -> None:
 def accumulates(trainer: Trainer) -> bool:
     """Whether gradients are there that no step has used yet; it depends on the strategy and on the epoch's end, too."""
     return trainer.fit_loop._should_accumulate()
+
+
+def has_resumed_schedule(callback: StochasticWeightAveraging) -> bool:
+    """Whether SWA has read from a checkpoint where its schedule was; it tells it to nobody."""
+    return callback._scheduler_state is not None
 
 
 def logged_so_far(trainer: Trainer) -> dict[str, float]:

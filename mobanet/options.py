@@ -30,6 +30,10 @@ _CHECKPOINTS = (
 _MATMUL = "how float32 matrices are multiplied: high is TF32 on GPUs that have it, faster; null is torch's own way"
 _VARIANT = "name of a variant that changes the experiment in one respect, or a YAML file; several by commas"
 _INIT = "checkpoint whose weights and scaling a new run begins with; everything else starts afresh"
+_MONITOR = (
+    "metric by which the best epoch is kept; null for val/miou, and with a strategy that samples scenarios for "
+    "val/scenarios/mean_miou"
+)
 _SEEDS = "several seeds, 0,1,2: a run each, one after the other, then a table of means and deviations"
 _TEST = "test the best checkpoint when the run has ended; a bare --test is enough"
 _OUTPUT = "JSON file to write; null for scenario_scores.json in the checkpoint's run folder"
@@ -48,7 +52,7 @@ def add_options(parser: LightningArgumentParser, command: str) -> None:
     parser.add_argument("--run", type=text, default=None, help="folder for results; null for runs/NAME/TIME")
     parser.add_argument("--logger", type=Follower, default="wandb", help=_LOGGER)
     parser.add_argument("--wandb", type=Tracking, default="auto", help=_WANDB)
-    parser.add_argument("--monitor", type=str, default="val/miou", help="metric by which the best epoch is kept")
+    parser.add_argument("--monitor", type=text, default=None, help=_MONITOR)
     parser.add_argument("--monitor_mode", type=Literal["max", "min"], default="max", help="which way is better")
     parser.add_argument("--checkpoints", type=Literal["light", "full"], default="light", help=_CHECKPOINTS)
     parser.add_argument("--float32_matmul_precision", type=Matmul | None, default=None, help=_MATMUL)

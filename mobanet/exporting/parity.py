@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mobanet.errors import UserError
 from mobanet.exporting.deployed import AVAILABLE, DeployedModel, levels_name
-from mobanet.scenarios.scenario import scenario_masks, scenarios_of
+from mobanet.scenarios.scenario import scenario_masks, usual_scenarios
 
 TOLERANCE = 1e-4
 """Largest difference allowed, as a share of the largest logit.
@@ -79,7 +79,7 @@ def compare(model: DeployedModel, exported: Runner, tile: int, what: str, tolera
         tolerance = allowed(model, tile, tolerance)
     if not largest <= tolerance:
         raise _differs(what, f"differs by {largest:.1e} of the largest logit, where {tolerance:.0e} is allowed")
-    return Parity(largest, tolerance, 2 ** len(model.modalities) - 1)
+    return Parity(largest, tolerance, len(usual_scenarios(list(model.modalities))))
 
 
 @torch.inference_mode()
@@ -106,7 +106,7 @@ def random_feeds(model: DeployedModel, tile: int) -> Iterator[Feeds]:
         tile: height and width in pixels.
     """
     generator = torch.Generator().manual_seed(0)
-    patterns = scenario_masks(scenarios_of(list(model.modalities)))
+    patterns = scenario_masks(usual_scenarios(list(model.modalities)))
     for batch in BATCHES:
         for first in range(len(patterns)):
             available = patterns[(first + torch.arange(batch)) % len(patterns)]  # (B, M)

@@ -93,7 +93,7 @@ class Backbone(nn.Module, ABC):
         self.mean: tuple[float, ...] = tuple(vit.pretrained_cfg["mean"])
         self.std: tuple[float, ...] = tuple(vit.pretrained_cfg["std"])
         self.neck_channels = 0
-        if self.depth % NUM_STAGES:
+        if self.depth % NUM_STAGES or not self.depth:
             raise UserError(
                 f"--model.backbone.name {self.name} has {self.depth} blocks, which four equal stages cannot share: "
                 "choose another, or set depth in --model.backbone.options to a multiple of 4."

@@ -15,7 +15,7 @@ from mobanet.data.description import DataDescription
 from mobanet.data.layout import Classes
 from mobanet.errors import UserError
 from mobanet.json_files import read_json
-from mobanet.scenarios.scenario import scenarios_of
+from mobanet.scenarios.scenario import scenarios_with
 from mobanet.training.jaccard import SoftScores
 from mobanet.training.metrics import Scores
 from mobanet.training.scenario_table import ScenarioResults
@@ -75,9 +75,9 @@ def _as_several(content: Mapping[str, Any], confusion: Path) -> dict[str, Any]:
 
 
 def _results(content: Mapping[str, Any], data: DataDescription) -> ScenarioResults:
-    scenarios = scenarios_of([m.name for m in data.modalities])
-    known = [scenario.name for scenario in scenarios]
     found = content["scenarios"]
+    scenarios = scenarios_with(found, [m.name for m in data.modalities])
+    known = [scenario.name for scenario in scenarios]
     foreign = [name for name in found if name not in known]
     if foreign or not found:
         raise ValueError(f"scenarios {', '.join(foreign) or 'none'} are not the run's")

@@ -74,7 +74,7 @@ class ScenarioSampling(Callback):
             p = None
         buffer = pl_module.scenario_probabilities
         if p is not None:
-            buffer.copy_(torch.as_tensor(p))
+            buffer.copy_(torch.as_tensor(p, dtype=buffer.dtype))
         if settings.strategy != "full":
             values = {f"scenarios/probability/{s.name}": v for s, v in zip(scenarios, buffer.tolist(), strict=True)}
             pl_module.log_dict(values, on_step=False, on_epoch=True, batch_size=1)

@@ -124,8 +124,8 @@ def _by_name(names: Sequence[str], numbers: Sequence[float], scenarios: Sequence
         key = modalities_in(str(name))
         if key not in places:
             raise UserError(
-                f"{where} names {name}, which is no scenario of {', '.join(_modalities(scenarios))}; name modalities "
-                f"joined by a plus, such as {scenarios[-1].name}."
+                f"{where} names {name}, which is no scenario of {', '.join(_modalities(scenarios))}"
+                f"{_limit(scenarios)}; name modalities joined by a plus, such as {scenarios[-1].name}."
             )
         if key in named:
             raise UserError(f"{where} names {name} twice; name each scenario once.")
@@ -154,3 +154,8 @@ def _number(value: Any, name: str, where: str) -> float:
 
 def _modalities(scenarios: Sequence[Scenario]) -> list[str]:
     return scenarios[-1].name.split("+")
+
+
+def _limit(scenarios: Sequence[Scenario]) -> str:
+    several = len(scenarios) < 2 ** len(_modalities(scenarios)) - 1
+    return " that is trained on, where single ones, all but one, and all are" if several else ""

@@ -33,11 +33,13 @@ class ScenarioSettings(ScoreSettings):
     num_windows: int | Literal["auto"] = 192
     """Training windows that distortion is measured on; auto: until its standard error is under a tenth of it."""
 
-    evaluate: str | list[str] = "all"
-    """Scenarios that a test reports: all, full, or names such as rgb,rgb+dsm."""
+    evaluate: str | list[str] = "auto"
+    """Scenarios that a test reports: all, full, or names such as rgb,rgb+dsm; auto: all of up to five modalities, of
+    more the single ones, all but one, and all."""
 
-    validate: str | list[str] = "full"
-    """Scenarios that are evaluated after each epoch, as with evaluate; each costs a validation."""
+    validate: str | list[str] = "auto"
+    """Scenarios that are evaluated after each epoch, as with evaluate; auto: full where strategy is, otherwise those of
+    a test, which costs as many validations as there are."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,6 +58,19 @@ class ScenarioSettings(ScoreSettings):
             )
         if self.num_windows != "auto" and (isinstance(self.num_windows, str) or self.num_windows < 2):
             raise UserError(f"--scenarios.num_windows is {self.num_windows}; give a number of at least 2, or auto.")
+
+    @property
+    def validated(self) -> str | list[str]:
+        """What `validate` comes to."""
+        return "full" if self.validate == "auto" and self.strategy == "full" else self.validate
+
+    def monitor(self, scenarios: int) -> str:
+        """The figure that the best epoch is kept by unless another is asked for: of what training samples.
+
+        Args:
+            scenarios: number of those that are validated.
+        """
+        return "val/miou" if self.strategy == "full" or scenarios == 1 else "val/scenarios/mean_miou"
 
 
 def draw_availability(probabilities: Tensor, masks: Tensor, available: Tensor, generator: torch.Generator) -> Tensor:

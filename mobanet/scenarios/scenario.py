@@ -1,7 +1,7 @@
 """Scenarios: which subsets of the modalities can be there (arXiv 2605.20372)."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 from mobanet.errors import UserError
+
+MOST = 31
+"""Scenarios that are all taken without being asked for: those of five modalities."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,34 @@ def scenarios_of(modalities: Sequence[str]) -> tuple[Scenario, ...]:
     Args:
         modalities: names, in the order of the data.
     """
+    return _of_sizes(modalities, range(1, len(modalities) + 1))
+
+
+def usual_scenarios(modalities: Sequence[str]) -> tuple[Scenario, ...]:
+    """What is sampled, measured and tested unless more is asked for, in the order of `scenarios_of`.
+
+    All scenarios of up to five modalities, of which there are at most `MOST`; of more, whose number doubles with each
+    modality, the single modalities, all but one, and the full one.
+
+    Args:
+        modalities: names, in the order of the data.
+    """
+    sizes = range(1, len(modalities) + 1)
+    if 2 ** len(modalities) - 1 > MOST:
+        sizes = (1, len(modalities) - 1, len(modalities))
+    return _of_sizes(modalities, sizes)
+
+
+def scenarios_with(names: Iterable[str], modalities: Sequence[str]) -> tuple[Scenario, ...]:
+    """The usual scenarios, or all of them where one of `names` is another."""
+    usual = usual_scenarios(modalities)
+    return usual if {scenario.name for scenario in usual}.issuperset(names) else scenarios_of(modalities)
+
+
+def _of_sizes(modalities: Sequence[str], sizes: Iterable[int]) -> tuple[Scenario, ...]:
     return tuple(
         Scenario("+".join(subset), tuple(name in subset for name in modalities))
-        for size in range(1, len(modalities) + 1)
+        for size in sizes
         for subset in combinations(modalities, size)
     )
 
@@ -52,34 +80,41 @@ def chosen_scenarios(given: str | Sequence[str], modalities: Sequence[str], opti
     """The scenarios that a user names, in the usual order.
 
     Args:
-        given: `all`, `full`, or names, as a list or joined by commas; the modalities in a name may come in any order.
+        given: `auto` (the usual ones), `all`, `full`, or names, as a list or joined by commas; the modalities in a name
+            may come in any order.
         modalities: of the data, in order.
         option: what the user typed them behind, for messages.
 
     Raises:
         UserError: for a name that is no scenario of these modalities, or none at all.
     """
-    known = {modalities_in(scenario.name): scenario for scenario in scenarios_of(modalities)}
-    full = known[frozenset(modalities)]
-    wanted = set()
+    usual = usual_scenarios(modalities)
+    wanted: set[Scenario] = set()
     names = given.split(",") if isinstance(given, str) else given
     for name in (name.replace(" ", "") for name in names):
-        if name == "all":
-            wanted |= set(known.values())
+        there = modalities_in(name)
+        if name in ("auto", "all"):
+            wanted.update(usual if name == "auto" else scenarios_of(modalities))
         elif name == "full":
-            wanted.add(full)
-        elif modalities_in(name) in known:
-            wanted.add(known[modalities_in(name)])
+            wanted.add(usual[-1])
+        elif there and there.issubset(modalities):
+            available = tuple(modality in there for modality in modalities)
+            wanted.add(Scenario("+".join(modality for modality in modalities if modality in there), available))
         else:
-            near = difflib.get_close_matches(name, [s.name for s in known.values()], n=1)
+            near = difflib.get_close_matches(name, [s.name for s in usual], n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise UserError(
                 f"{option} names {name or 'nothing'}, which is no scenario of {', '.join(modalities)}{hint}; write "
-                f"all, full, or modalities joined by a plus, such as {full.name}."
+                f"auto, all, full, or modalities joined by a plus, such as {usual[-1].name}."
             )
     if not wanted:
-        raise UserError(f"{option} names no scenario; write all, full, or modalities joined by a plus.")
-    return tuple(scenario for scenario in known.values() if scenario in wanted)
+        raise UserError(f"{option} names no scenario; write auto, all, full, or modalities joined by a plus.")
+    return tuple(sorted(wanted, key=_order))
+
+
+def _order(scenario: Scenario) -> tuple[int, list[int]]:
+    places = [place for place, there in enumerate(scenario.available) if there]
+    return len(places), places
 
 
 def scenario_masks(scenarios: Sequence[Scenario]) -> Tensor:

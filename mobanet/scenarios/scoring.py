@@ -59,6 +59,8 @@ def score_module(
 
 def _distortion(trainer: Trainer, module: LightningModule, settings: ScenarioSettings) -> Distortion:
     def reduce(sums: Tensor) -> Tensor:
+        if trainer.world_size == 1:  # the device need not have float64
+            return sums
         return trainer.strategy.reduce(sums.to(module.device), reduce_op="sum").cpu()
 
     with trainer.precision_plugin.val_step_context():

@@ -170,6 +170,8 @@ def adopt_settings(checkpoint: dict[str, Any], given: Mapping[str, Any], fresh: 
         for old_group, group in zip(state["param_groups"], groups, strict=True):
             old_group |= {key: value for key, value in group.items() if key not in ("params", "lr")}
     for state in checkpoint.get("lr_schedulers", []):
+        if "lr_lambdas" not in state:  # of another schedule, which a callback has put in the place of ours (SWA)
+            continue
         scheduler = fresh["lr_scheduler"]["scheduler"]
         state["base_lrs"] = list(scheduler.base_lrs)
         step = state["last_epoch"]

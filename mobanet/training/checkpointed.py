@@ -11,6 +11,7 @@ from torch import Tensor
 import mobanet
 from mobanet.models.build import NetworkSettings
 from mobanet.models.lora import LoRASettings, with_lora_names
+from mobanet.training.averaging import change_copies, go_on_averaging
 from mobanet.training.checkpoint import VERSION, adopt_settings, check_architecture, check_names
 from mobanet.training.data_state import hand_over_data_state, keep_data_state
 from mobanet.training.divergence import DivergenceStop, check_trained
@@ -61,6 +62,10 @@ class CheckpointedModule(EvaluatedModule):
         if stage == "fit" and self.leaves_out:
             self.backbone_fingerprint()
 
+    def on_train_start(self) -> None:
+        """Let averages of the weights go on where they were."""
+        go_on_averaging(self.trainer, self)
+
     def backbone_fingerprint(self) -> str:
         """Of the frozen backbone's weights, taken at the first call."""
         if self._fingerprint is None:
@@ -81,7 +86,12 @@ class CheckpointedModule(EvaluatedModule):
         without = backbone_tensors(state).keys()
         if not self.leaves_out or not without:  # other strategies than DDP gather no state here
             return
-        checkpoint["state_dict"] = {name: value for name, value in state.items() if name not in without}
+
+        def light(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: value for name, value in state.items() if name not in without}
+
+        checkpoint["state_dict"] = light(state)
+        change_copies(checkpoint, light)
         checkpoint["hyper_parameters"] = {**checkpoint["hyper_parameters"], "restored": "trained"}
         checkpoint[LEFT_OUT] = LeftOut(self.settings.backbone.name, self.backbone_fingerprint()).to_plain()
 
@@ -94,6 +104,7 @@ class CheckpointedModule(EvaluatedModule):
         check_architecture(checkpoint["hyper_parameters"], self.hparams)
         check_finite_weights(checkpoint["state_dict"], "the checkpoint")
         checkpoint["state_dict"] = self._completed(checkpoint, checkpoint["state_dict"])
+        change_copies(checkpoint, lambda state: self._completed(checkpoint, state))
         self._replaced_by(checkpoint)
         if self._trainer is None:
             return

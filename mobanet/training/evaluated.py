@@ -14,7 +14,7 @@ from mobanet.data.layout import IGNORE_INDEX
 from mobanet.errors import AgreedError
 from mobanet.inference.windows import Strip
 from mobanet.models.base import SegmentationModel
-from mobanet.scenarios.scenario import Scenario, chosen_scenarios, lowered, scenarios_of
+from mobanet.scenarios.scenario import Scenario, chosen_scenarios, lowered, usual_scenarios
 from mobanet.training.evaluation import ScenarioEvaluation, overflow_words, unlabelled_words
 from mobanet.training.inputs import ModelBatch
 from mobanet.training.jaccard import SoftScores
@@ -33,7 +33,7 @@ class EvaluatedModule(LightningModule):
         data: modalities and classes.
         compile_network: whether the network's forward pass is compiled.
         pixel_loss: that is trained with.
-        scenarios: all of the data's, the last the full one.
+        scenarios: those of the data that are sampled, the last the full one (`usual_scenarios`).
         scores: latest figures, by stage (`validation`, `test`) and scenario.
         matrices: latest confusion matrices, (K, K), by stage and scenario.
         soft: latest soft figures of binary targets, by stage and scenario; empty for more classes.
@@ -49,10 +49,10 @@ class EvaluatedModule(LightningModule):
     pixel_loss: PixelLoss
 
     def prepare_evaluation(self, data: DataDescription) -> None:
-        """Validate on the full scenario and test all, until `evaluate_on` says otherwise."""
-        self.scenarios = scenarios_of([m.name for m in data.modalities])
+        """Validate on the full scenario and test the usual ones, until `evaluate_on` says otherwise."""
+        self.scenarios = usual_scenarios([m.name for m in data.modalities])
         self.evaluations = nn.ModuleDict()
-        self.evaluate_on(validation="full", test="all")
+        self.evaluate_on(validation="full", test="auto")
         self.scores: dict[str, dict[str, Scores]] = {}
         self.matrices: dict[str, dict[str, Tensor]] = {}
         self.soft: dict[str, dict[str, SoftScores]] = {}
@@ -64,7 +64,7 @@ class EvaluatedModule(LightningModule):
         """Choose the scenarios that a stage evaluates.
 
         Args:
-            stages: `validation` and `test`, each `all`, `full`, or scenarios' names.
+            stages: `validation` and `test`, each `auto`, `all`, `full`, or scenarios' names.
 
         Raises:
             UserError: for a name that is no scenario of the data.

@@ -27,6 +27,7 @@ from mobanet.lightning_internals import (
     put_before_validation,
 )
 from mobanet.training.agreement import Agreement
+from mobanet.training.averaging import leave_averages
 from mobanet.training.requeue import requeue, requeue_signal
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
@@ -179,6 +180,7 @@ class Interrupts(Callback):
         if trainer.sanity_checking:
             self._leave(trainer, None)
         if not accumulates(trainer):
+            leave_averages(trainer)
             self._leave_validation(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

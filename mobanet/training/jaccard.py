@@ -17,6 +17,8 @@ from mobanet.data.layout import IGNORE_INDEX
 from mobanet.training.exact import moving
 
 _EPS = 1e-8
+_ONE = 2**40
+"""What 1 is summed as: whole numbers add up to the same in any order, and exist on every device, unlike float64."""
 
 
 @dataclass
@@ -51,13 +53,18 @@ def soft_scores(probability: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Two scalars, float64.
     """
-    p, y = probability.double(), target.double()
+    p, y = _widened(probability), _widened(target)
     if y.sum() == 0:
         p, y = 1 - p, 1 - y
     hit, missed, wrong = (p * y).sum(), ((1 - p) * y).sum(), (p * (1 - y)).sum()
     jaccard = (hit + _EPS) / (hit + missed + wrong + _EPS)
     recall, precision = hit / (hit + missed + _EPS), hit / (hit + wrong + _EPS)
     return jaccard, 2 * recall * precision / (recall + precision + _EPS)
+
+
+def _widened(x: Tensor) -> Tensor:
+    """In float64; Apple's GPUs have none, and the CPU stands in."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 class SoftJaccard(Metric):
@@ -68,7 +75,7 @@ class SoftJaccard(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("sums", torch.zeros(4, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("sums", torch.zeros(4, dtype=torch.int64), dist_reduce_fx="sum")
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> "SoftJaccard":
         """Move; sums stay in float64 whatever a trainer makes of the weights."""
@@ -86,11 +93,12 @@ class SoftJaccard(Metric):
             counts = y != IGNORE_INDEX
             if counts.any():
                 jaccard, f1 = soft_scores(p[counts], y[counts])
-                self.sums += torch.stack([jaccard, jaccard**2, f1, torch.ones_like(f1)])
+                figures = torch.stack([jaccard, jaccard**2, f1, torch.ones_like(f1)])
+                self.sums += (figures * _ONE).round().long().to(self.sums.device)
 
     def compute(self) -> SoftScores:
         """Means over images."""
-        jaccard, squares, f1, images = self.sums.tolist()
+        jaccard, squares, f1, images = (total / _ONE for total in self.sums.tolist())
         if not images:
             return SoftScores.absent()
         mean = jaccard / images

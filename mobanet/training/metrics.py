@@ -77,7 +77,7 @@ def scores(matrix: Tensor, classes: Classes) -> Scores:
         matrix: (K, K) counts, truth in rows.
         classes: which of the K are averaged.
     """
-    m = matrix.double().cpu()
+    m = matrix.cpu().double()  # in this order: not every device has float64
     hit, truth, predicted, total = m.diagonal(), m.sum(1), m.sum(0), m.sum()
     iou = hit / (truth + predicted - hit)  # 0 / 0 is NaN: the class is absent
     f1 = 2 * hit / (truth + predicted)

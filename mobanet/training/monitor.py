@@ -1,10 +1,22 @@
-"""Whether the metric by which the best epoch is kept exists, said before training and not after the first epoch."""
+"""Whether the metrics that a run is steered by exist, said before training and not after the first epoch."""
 
 import difflib
+from collections.abc import Sequence
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.errors import UserError
+from mobanet.scenarios.sampling import ScenarioSettings
+from mobanet.training.groups import learning_rates
+from mobanet.training.metrics import figures_to_log, scores
+from mobanet.training.module import SegmentationModule
+from mobanet.training.trainer_checks import why_unvalidated
+
+_KNOWN_CODE = ("lightning.", "mobanet.")
+"""Packages whose callbacks log nothing of their own, but for the rates of Lightning's monitor."""
 
 
 class MonitorCheck(Callback):
@@ -24,8 +36,71 @@ class MonitorCheck(Callback):
             UserError: when the metric is not logged.
         """
         known = [name for name in trainer.callback_metrics if name.startswith("val/")]
-        if self.monitor in known or self.monitor.startswith("train/") or not known:
-            return
-        near = difflib.get_close_matches(self.monitor, known, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise UserError(f"--monitor {self.monitor} is not logged{hint}: choose from {', '.join(known)}.")
+        if known and not self.monitor.startswith("train/"):
+            _check(f"--monitor {self.monitor}", self.monitor, known)
+
+
+def check_monitors(
+    trainer: Trainer, module: SegmentationModule, sampling: ScenarioSettings, monitor: str | None
+) -> None:
+    """Look for what callbacks stop, save or slow down by among what the run will log.
+
+    Nothing is certain of a callback from elsewhere, which may log metrics of its own; then nothing is looked at.
+
+    Args:
+        trainer: with all callbacks.
+        module: that will be trained.
+        sampling: how training samples scenarios.
+        monitor: that of the command line; None where no best epoch is kept.
+
+    Raises:
+        UserError: with the names that there are.
+    """
+    callbacks: Sequence[Callback] = trainer.callbacks
+    if not all(type(callback).__module__.startswith(_KNOWN_CODE) for callback in callbacks):
+        return
+    unvalidated = why_unvalidated(trainer)
+    known = training_names(module, sampling) + ([] if unvalidated else validation_names(module))
+    if monitor is not None and unvalidated and monitor.startswith("val/"):
+        rank_zero_info(
+            f"checkpoints {unvalidated} leaves out {monitor}, by which best.ckpt is kept: there is last.ckpt alone"
+        )
+    elif monitor is not None:
+        _check(f"--monitor {monitor}", monitor, known)
+    rates = any(isinstance(callback, LearningRateMonitor) for callback in callbacks)
+    for callback in callbacks:
+        name = getattr(callback, "monitor", None)
+        if not isinstance(name, str) or name == monitor or (rates and name.startswith("lr-")):
+            continue
+        what = f"--trainer.callbacks has {type(callback).__name__} watch {name}, which"
+        if unvalidated and name.startswith("val/"):
+            raise UserError(f"{what} {unvalidated} leaves out; drop one of them.")
+        _check(what, name, known)
+
+
+def validation_names(module: SegmentationModule) -> list[str]:
+    """What each validation logs."""
+    evaluation, classes = module.evaluations["validation"], module.data.classes
+    empty = scores(torch.zeros(len(classes), len(classes)), classes)
+    figures = figures_to_log({scenario.name: empty for scenario in evaluation.scenarios}, classes)
+    soft = ["soft_jaccard"] if len(evaluation.soft) else []
+    return [f"val/{name}" for name in ("loss", *figures, *soft)]
+
+
+def training_names(module: SegmentationModule, sampling: ScenarioSettings) -> list[str]:
+    """What each epoch of training logs."""
+    auxiliary = [f"auxiliary_{stream}" for stream in module.streams] if getattr(module.network, "heads", None) else []
+    rates = learning_rates(module.check_trainable())
+    kinds = {"full": (), "latent": ("probability", "distortion")}.get(sampling.strategy, ("probability",))
+    return [
+        *(f"train/{name}" for name in ("loss", "cross_entropy", *auxiliary, *rates)),
+        *(f"scenarios/{kind}/{scenario.name}" for kind in kinds for scenario in module.scenarios),
+    ]
+
+
+def _check(what: str, name: str, known: Sequence[str]) -> None:
+    if name in known:
+        return
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise UserError(f"{what} is not logged{hint}: choose from {', '.join(known)}.")

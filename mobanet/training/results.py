@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mobanet.data.layout import Classes
 from mobanet.files import write_text
+from mobanet.scenarios.scenario import scenarios_with
 from mobanet.training.metrics import Scores
 from mobanet.training.scenario_figure import draw_scenarios
 from mobanet.training.scenario_table import (
@@ -74,7 +75,7 @@ class ResultFiles(Callback):
 def results_of(trainer: Trainer, module: LightningModule, stage: str) -> ScenarioResults:
     """What the latest evaluation of a stage, `validation` or `test`, found."""
     return ScenarioResults(
-        scenarios=module.scenarios,
+        scenarios=scenarios_with(module.scores[stage], module.scenarios[-1].name.split("+")),
         classes=module.data.classes,
         scores=module.scores[stage],
         matrices=module.matrices[stage],

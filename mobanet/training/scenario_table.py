@@ -44,7 +44,7 @@ class ScenarioResults:
     """What one evaluation found.
 
     Attributes:
-        scenarios: all of the data, the last the full one.
+        scenarios: of the data, the last the full one.
         classes: of the confusion matrices.
         scores: by name of the evaluated scenarios, at least one, in the usual order.
         matrices: likewise, (K, K) counts, truth in rows.

@@ -23,6 +23,7 @@ _FORMER = "https://api.wandb.ai"
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _PATIENCE = 5.0
 """Seconds for the server to answer; its own client would try for a minute and a half."""
+_YES = ("true", "yes", "on", "1")
 
 
 def logged_in() -> bool:
@@ -62,7 +63,9 @@ def unreachable() -> str | None:
 
 
 def tracking_mode(tracking: Tracking) -> Literal["online", "offline", "off"]:
-    """What `auto` means here and now; WANDB_MODE decides, then whether a key is found and the server answers.
+    """What `auto` means here and now.
+
+    WANDB_DISABLED and WANDB_MODE decide, then whether a key is found and the server answers.
 
     Args:
         tracking: as asked for.
@@ -74,6 +77,8 @@ def tracking_mode(tracking: Tracking) -> Literal["online", "offline", "off"]:
     if tracking == "auto":
         mode = os.environ.get("WANDB_MODE", "")
         mode = {"disabled": "off", "dryrun": "offline"}.get(mode, mode)
+        if os.environ.get("WANDB_DISABLED", "").lower() in _YES:  # of earlier versions
+            mode = "off"
         tracking = mode if mode in ("online", "offline", "off") else "online" if logged_in() else "offline"
     if tracking != "online":
         return tracking

@@ -152,8 +152,9 @@ def wandb_logger(folder: Path, experiment: str, offline: bool, past: Sequence[Ma
         run = TrackedRun(given or secrets.token_hex(4), project, entity or None)
     write_tracked(folder, run)
     os.environ["WANDB_SILENT"] = "true"
-    if not os.environ.get("WANDB_MODE"):
-        os.environ.pop("WANDB_MODE", None)  # an empty one is refused
+    os.environ.pop("WANDB_DISABLED", None)  # whether there is a record has been decided, and the option wins
+    if os.environ.get("WANDB_MODE") != ("offline" if offline else "online"):
+        os.environ.pop("WANDB_MODE", None)  # an empty one is refused besides
     logger = WandbRun(
         past or (),
         name=f"{experiment}/{folder.name}",

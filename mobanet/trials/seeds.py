@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mobanet.errors import UserError
-from mobanet.experiment import choose_run_folder, resolve, take
+from mobanet.experiment import TEST_VARIABLE, choose_run_folder, resolve, take
 from mobanet.trials.files import write_json, write_text
 from mobanet.trials.process import Commands, Ended
 from mobanet.trials.seed_figures import read_test, read_validation, results_of
@@ -165,7 +165,7 @@ def _trial(request: Request, seed: int | None) -> Trial:
 
 def _run(request: Request, trial: Trial, commands: Commands) -> None:
     """Fit and test, as far as that is not done."""
-    variables = {}
+    variables = {TEST_VARIABLE: "1"} if request.test else {}
     if request.seeds is not None:
         print(f"\nseed {trial.parameters['seed_everything']}: {trial.folder}", flush=True)
         if "WANDB_RUN_GROUP" not in os.environ:

@@ -84,6 +84,21 @@ OPTIONS = {
     "unknown precision": ("--trainer.precision 17", "--trainer.precision cannot be 17", "bf16-mixed"),
     "time in words": ("--trainer.max_time soon", "--trainer", "DD:HH:MM:SS"),
     "validation never": ("--trainer.val_check_interval 50", "--trainer.val_check_interval is 50", "at most 2"),
+    "nothing to train": ("--trainer.max_epochs 0", "--trainer.max_epochs is 0", "give more"),
+    "the same batches": ("--trainer.overfit_batches 1", "--trainer.overfit_batches is 1", "leave it out"),
+    "a rate of what is frozen": (
+        "--model.backbone.freeze true --model.backbone_lr 1e-5",
+        "--model.backbone_lr is 1e-05",
+        "--model.backbone.freeze false",
+    ),
+    "stopping by nothing": (
+        "--trainer.callbacks.class_path lightning.pytorch.callbacks.EarlyStopping "
+        "--trainer.callbacks.init_args.monitor val/mious",
+        "EarlyStopping watch val/mious",
+        "did you mean val/miou?",
+    ),
+    "sharded": ("--trainer.strategy fsdp --scenarios.strategy latent", "--trainer.strategy fsdp", "ddp"),
+    "no block": ("--model.backbone.options.depth 0", "0 blocks", "a multiple of 4"),
     "resume from nothing": ("--ckpt_path no.ckpt", "--ckpt_path no.ckpt does not exist", "best.ckpt"),
 }
 

@@ -13,7 +13,16 @@ from mobanet.training.wandb_run import wandb_logger
 @pytest.fixture
 def server(monkeypatch):
     """A port that something listens on, as the server of somebody who is logged in."""
-    for name in ("WANDB_MODE", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+    for name in (
+        "WANDB_MODE",
+        "WANDB_DISABLED",
+        "HTTPS_PROXY",
+        "https_proxy",
+        "HTTP_PROXY",
+        "http_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -27,6 +36,10 @@ def test_somebody_who_is_logged_in_is_online_where_the_server_answers(server, mo
     for name, mode in (("disabled", "off"), ("dryrun", "offline"), ("offline", "offline"), ("", "online")):
         monkeypatch.setenv("WANDB_MODE", name)
         assert tracking_mode("auto") == mode
+    for word, mode in (("true", "off"), ("1", "off"), ("false", "online"), ("", "online")):
+        monkeypatch.setenv("WANDB_DISABLED", word)
+        assert tracking_mode("auto") == mode
+        assert tracking_mode("offline") == "offline"
     monkeypatch.delenv("WANDB_API_KEY")
     monkeypatch.setenv("NETRC", "nowhere")
     assert tracking_mode("auto") == "offline"

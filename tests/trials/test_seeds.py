@@ -7,6 +7,7 @@ import statistics
 import pytest
 import yaml
 
+from mobanet.experiment import TEST_VARIABLE
 from mobanet.start import start
 from mobanet.trials.files import held
 from mobanet.trials.process import Ended
@@ -110,6 +111,7 @@ def test_each_seed_is_fitted_then_tested_and_nothing_twice(seeds, pretended):
         ("mobanet.fit", ["--data.crop", "8", "--seed_everything", "0", "--run", "out/seed_0"]),
         ("mobanet.test", ["--ckpt_path", "out/seed_0/checkpoints/best.ckpt"]),
     ]
+    assert all(variables[TEST_VARIABLE] == "1" for module, _, variables in pretended.calls if module == "mobanet.fit")
     ended = seeds("--seeds", "3,0", "--test", "--run", "out", "--data.crop", "8")
     assert len(pretended.calls) == 4
     lines = [line.split() for line in ended.out.splitlines()]

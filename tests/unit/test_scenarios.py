@@ -4,8 +4,18 @@ import pytest
 import torch
 
 from mobanet.errors import UserError
+from mobanet.scenarios.probabilities import read_probabilities
 from mobanet.scenarios.sampling import ScenarioSettings, draw_availability
-from mobanet.scenarios.scenario import chosen_scenarios, lowered, scenario_masks, scenarios_of
+from mobanet.scenarios.scenario import (
+    MOST,
+    chosen_scenarios,
+    lowered,
+    scenario_masks,
+    scenarios_of,
+    scenarios_with,
+    usual_scenarios,
+)
+from mobanet.scenarios.words import named
 
 NAMES = ("rgb", "ir", "dsm")
 ALL = ["rgb", "ir", "dsm", "rgb+ir", "rgb+dsm", "ir+dsm", "rgb+ir+dsm"]
@@ -30,6 +40,53 @@ def test_scenarios_are_chosen_by_name_in_any_order():
     assert names(chosen_scenarios("full", NAMES, "--x")) == ["rgb+ir+dsm"]
     assert names(chosen_scenarios("dsm + rgb, rgb", NAMES, "--x")) == ["rgb", "rgb+dsm"]
     assert names(chosen_scenarios(["full", "dsm", "dsm"], NAMES, "--x")) == ["dsm", "rgb+ir+dsm"]
+
+
+@pytest.mark.parametrize("count", range(1, 10))
+def test_of_too_many_scenarios_the_usual_ones_are_taken(count):
+    modalities = "abcdefghi"[:count]
+    everything, usual = scenarios_of(modalities), usual_scenarios(modalities)
+    assert chosen_scenarios("auto", modalities, "--x") == usual
+    assert chosen_scenarios("all", modalities, "--x") == everything
+    if 2**count - 1 <= MOST:
+        assert usual == everything
+        return
+    assert usual == tuple(s for s in everything if sum(s.available) in (1, count - 1, count))
+    assert len(usual) == 2 * count + 1
+    other = everything[count + 1].name  # of two modalities
+    assert scenarios_with([usual[0].name], modalities) == usual
+    assert scenarios_with([usual[0].name, other], modalities) == everything
+    assert names(chosen_scenarios(f"full,{other},auto", modalities, "--x")) == names(
+        s for s in everything if s in usual or s.name == other
+    )
+    with pytest.raises(UserError, match=r"no scenario of a, b, .* that is trained on, where single ones"):
+        read_probabilities({other: 1.0}, usual)
+
+
+def test_scenarios_are_named_so_that_the_same_ones_are_chosen_again():
+    for modalities in (("rgb",), NAMES, "abcdefgh"):
+        for given in ("auto", "all", "full", modalities[0]):
+            chosen = chosen_scenarios(given, modalities, "--x")
+            assert chosen_scenarios(named(chosen), modalities, "--x") == chosen
+    assert named(scenarios_of(NAMES)) == "all"
+    assert named(scenarios_of(NAMES)[-1:]) == "full"
+
+
+@pytest.mark.parametrize(
+    ("options", "validated", "monitor"),
+    [
+        ({}, "full", "val/miou"),
+        ({"validate": "all"}, "all", "val/miou"),
+        ({"strategy": "uniform"}, "auto", "val/scenarios/mean_miou"),
+        ({"strategy": "uniform", "validate": "full"}, "full", "val/miou"),
+        ({"strategy": "latent", "validate": "rgb,full"}, "rgb,full", "val/scenarios/mean_miou"),
+        ({"strategy": "fixed", "probabilities": {"rgb": 1.0}}, "auto", "val/scenarios/mean_miou"),
+    ],
+)
+def test_what_training_samples_is_what_the_best_epoch_is_kept_by(options, validated, monitor):
+    settings = ScenarioSettings(**options)
+    assert settings.validated == validated
+    assert settings.monitor(len(chosen_scenarios(settings.validated, NAMES, "--x"))) == monitor
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,96 @@
+"""Apple's GPUs have no float64: nothing goes there in it, and nothing becomes it there."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from mobanet.data.layout import Classes
+from mobanet.scenarios.distortion import DistortionMeter
+from mobanet.scenarios.sampling import ScenarioSettings
+from mobanet.scenarios.scenario import scenario_masks, scenarios_of
+from mobanet.scenarios.scoring import score_module
+from mobanet.training.jaccard import SoftJaccard
+from mobanet.training.metrics import Confusion, scores
+
+
+class OnMPS(Tensor):
+    """A tensor that says it is on an Apple GPU, and refuses float64 as one there does, until it is brought back."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        if function == Tensor.device.__get__:
+            return torch.device("mps")
+        if function is Tensor.to and any(isinstance(given, torch.device) for given in args):
+            return args[0]  # it is there
+        found = super().__torch_function__(function, types, args, kwargs or {})
+        if function is Tensor.cpu:
+            return found.as_subclass(Tensor)
+        if isinstance(found, OnMPS) and found.dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return found
+
+
+def test_metrics_do_without_float64_on_the_device():
+    generator = torch.Generator().manual_seed(0)
+    logits, label = torch.randn(3, 2, 8, 8, generator=generator), torch.randint(2, (3, 8, 8), generator=generator)
+    figures = []
+    for kind in (Tensor, OnMPS):
+        soft, confusion = SoftJaccard(), Confusion(2)
+        soft.update(logits.as_subclass(kind), label.as_subclass(kind))
+        matrix = logits.argmax(1).as_subclass(kind)
+        confusion.update(matrix, label.as_subclass(kind))
+        counted = confusion.compute().as_subclass(kind)
+        figures.append((soft.compute(), scores(counted, Classes(("a", "b"), ((0, 0, 0), (1, 1, 1)), ("a", "b")))))
+    assert figures[0] == figures[1]
+
+
+def test_distortion_does_without_float64_on_the_device():
+    class Encoder:
+        def latents(self, inputs, patterns):
+            return (inputs["a"] * pattern.float().sum() for pattern in patterns)
+
+    results = []
+    for kind in (Tensor, OnMPS):
+        meter = DistortionMeter(scenario_masks(scenarios_of("ab")).as_subclass(kind))
+        x = torch.linspace(0, 1, 32).reshape(2, 1, 4, 4)
+        meter.add(Encoder(), {"a": x.as_subclass(kind)}, torch.ones(2, 2, dtype=torch.bool).as_subclass(kind))
+        results.append(meter.result().mean.tolist())
+    assert results[0] == results[1]
+    assert results[0][0] > 0
+
+
+def test_nothing_that_a_trainer_moves_to_the_device_is_float64(make_data, make_module):
+    data = make_data()
+    data.prepare_data()
+    data.setup("fit")
+    module = make_module(data)
+    module.prepare_evaluation(_binary(data.description))
+    seen = []
+    module._apply(lambda tensor: seen.append(tensor.dtype) or tensor)  # what `.to(device)` goes through
+    batch = next(iter(data.train_dataloader()))
+    moved = [batch["label"], batch["available"], *batch["inputs"].values(), *batch["levels"].values()]
+    assert torch.int64 in seen  # of the metrics
+    assert torch.float64 not in {*seen, *(tensor.dtype for tensor in moved)}
+
+
+def test_scores_of_one_process_stay_where_float64_is(make_data, make_module, make_trainer, monkeypatch):
+    data = make_data()
+    data.prepare_data()
+    data.setup("fit")
+    module, trainer = make_module(data), make_trainer()
+    trainer.datamodule = data
+    trainer.strategy.connect(module)
+    plain = Tensor.to
+
+    def to(tensor, *args, **kwargs):
+        assert tensor.dtype != torch.float64, "float64 on its way to a device"
+        return plain(tensor, *args, **kwargs)
+
+    monkeypatch.setattr(Tensor, "to", to)
+    record, _ = score_module(trainer, module, ScenarioSettings(strategy="latent", num_windows=2), epoch=0)
+    assert record.num_windows == 2
+
+
+def _binary(description):
+    return replace(description, classes=Classes(("a", "b"), ((0, 0, 0), (1, 1, 1)), ("a", "b")))
