@@ -6,7 +6,6 @@ confusion matrix is the honest one.
 """
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,11 +13,11 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from mobanet.data.layout import IGNORE_INDEX
-from mobanet.training.exact import moving
 
 _EPS = 1e-8
 _ONE = 2**40
-"""What 1 is summed as: whole numbers add up to the same in any order, and exist on every device, unlike float64."""
+"""What 1 is summed as: whole numbers add up to the same in any order, exist on every device, unlike float64, and stay
+whole whatever precision a trainer gives the weights."""
 
 
 @dataclass
@@ -76,10 +75,6 @@ class SoftJaccard(Metric):
     def __init__(self) -> None:
         super().__init__()
         self.add_state("sums", torch.zeros(4, dtype=torch.int64), dist_reduce_fx="sum")
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> "SoftJaccard":
-        """Move; sums stay in float64 whatever a trainer makes of the weights."""
-        return super()._apply(moving(fn), exclude_state)
 
     def update(self, logits: Tensor, label: Tensor) -> None:
         """Count images.

@@ -156,7 +156,8 @@ def test_a_conversion_moves_what_is_exact_and_takes_no_digits():
     assert (moved.device.type, moved.dtype) == ("meta", torch.float32)
     scores = SoftJaccard().to(torch.bfloat16)
     scores.update(torch.tensor([[[[0.3]], [[0.1]]]]), torch.tensor([[[1]]]))
-    assert scores.sums.dtype == torch.float64
+    assert scores.sums.dtype == torch.int64
+    assert scores.compute().images == 1
 
 
 def test_draws_and_losses_are_the_same_in_any_precision():
