@@ -98,7 +98,8 @@ OPTIONS = {
         "did you mean val/miou?",
     ),
     "sharded": ("--trainer.strategy fsdp --scenarios.strategy latent", "--trainer.strategy fsdp", "ddp"),
-    "no block": ("--model.backbone.options.depth 0", "0 blocks", "a multiple of 4"),
+    "no block": ("--model.backbone.options.depth 0", "options.depth is '0'", "a whole number from 1 to 128"),
+    "uneven stages": ("--model.backbone.options.depth 6", "6 blocks", "a multiple of 4"),
     "resume from nothing": ("--ckpt_path no.ckpt", "--ckpt_path no.ckpt does not exist", "best.ckpt"),
 }
 

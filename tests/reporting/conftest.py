@@ -21,7 +21,7 @@ def run(small, tmp_path_factory) -> Path:  # noqa: F811
     from mobanet.commands import main
 
     folder = tmp_path_factory.mktemp("reported") / "run"
-    latent = ("--scenarios.strategy", "latent", "--scenarios.num_windows", "4")
+    latent = ("--scenarios.strategy", "latent", "--scenarios.num_windows", "4", "--scenarios.validate", "full")
     main("fit", ["--experiment", str(small), "--run", str(folder), "--wandb", "off", *latent])
     main("test", ["--ckpt_path", str(folder / "checkpoints/best.ckpt")])
     shutil.rmtree(folder / "test/maps", ignore_errors=True)
