@@ -10,6 +10,10 @@ os.environ["WANDB_MODE"] = "offline"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("WANDB_API_KEY", None)
 
+os.fsync = lambda handle: None
+"""Tests need not outlive a crash of the machine, and disks may take a second for a checkpoint; those of the call itself
+put their own in its place."""
+
 TINY = {"depth": 4, "embed_dim": 32, "num_heads": 2, "patch_size": 8, "img_size": 64}
 
 
