@@ -99,6 +99,8 @@ def test_a_printed_configuration_can_be_fed_back(command, small, tmp_path):
     del config["seeds"], config["test"]  # of a call, not of a run
     assert config["data"]["evaluation"]["validation_stride"] is None  # what follows from others is settled in a run
     config["data"]["evaluation"]["validation_stride"] = 64
+    assert (config["monitor"], config["scenarios"]["validate"]) == (None, "auto")
+    config["monitor"], config["scenarios"]["validate"] = "val/miou", "full"
     assert kept == {**config, "experiment": "custom", "wandb": "off", "trainer": {**config["trainer"], "max_epochs": 1}}
 
 
