@@ -20,7 +20,6 @@ from PIL import Image
 
 from mobanet.scenarios.history import read_history, read_scores
 from tests.cli.conftest import small_experiment
-from tests.notebooks import kernel_manager
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks/scenario_scores.ipynb"
 RUN = "runs/small"
@@ -96,12 +95,11 @@ def run_all(project, run, before, after_sliders):
     own |= {"MOBANET_RUN": run} if run else {}
     client = NotebookClient(
         notebook,
-        km=kernel_manager(project),
-        timeout=300,  # of a cell; one trains
+        kernel_name="python3",
+        timeout=120,
         coalesce_streams=True,
         resources={"metadata": {"path": str(project / "notebooks")}},
     )
-    client.owns_km = True  # so that it ends the kernel
     client.execute(env=own)
     return notebook
 

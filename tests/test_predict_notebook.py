@@ -22,7 +22,6 @@ from rasterio.transform import from_origin
 from mobanet.predict import main
 from tests.cli.conftest import command, prepared  # noqa: F401 - fixtures
 from tests.cli.test_predict import copy_with, files_of, model, read  # noqa: F401
-from tests.notebooks import kernel_manager
 from tests.test_notebook import Executed
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks/predict_your_own.ipynb"
@@ -53,12 +52,11 @@ def run_all(project, area, environment):
     own |= {"OMP_NUM_THREADS": "1", "IPYTHONDIR": str(project / "ipython"), **environment}
     client = NotebookClient(
         notebook,
-        km=kernel_manager(project),
-        timeout=300,  # of a cell; one trains
+        kernel_name="python3",
+        timeout=120,
         coalesce_streams=True,
         resources={"metadata": {"path": str(project / "notebooks")}},
     )
-    client.owns_km = True  # so that it ends the kernel
     with suppress(CellExecutionError):
         client.execute(env=own)
     return notebook
