@@ -37,7 +37,7 @@ options:
   --scenarios.strategy latent    sensors that are missing in training: full, uniform, latent or fixed
   --trainer.max_epochs N         how long
   --trainer.devices N            with --trainer.strategy ddp on several; --trainer.accelerator cpu or gpu
-  --trainer.precision 32-true    or bf16-mixed, 16-mixed
+  --trainer.precision auto       what the hardware computes in; or 32-true, bf16-mixed, 16-mixed
 """
 
 _OF_A_RUN = """\
@@ -46,7 +46,7 @@ _OF_A_RUN = """\
   --data.root DIR                where the data lies now, if it has moved
   --data.batch_size N            windows a step
   --trainer.accelerator cpu      or gpu; --trainer.devices N for several
-  --trainer.precision 32-true    or bf16-mixed, 16-mixed
+  --trainer.precision auto       what the hardware computes in; or 32-true, bf16-mixed, 16-mixed
 """
 
 _MORE = """
@@ -123,7 +123,7 @@ options:
   --factor NAME=X                what raster values are multiplied by
   --batch_size N                 windows that go through the network together
   --accelerator cpu              or gpu; --devices N for several
-  --precision 32-true            or bf16-mixed, 16-mixed
+  --precision 32-true            or auto, bf16-mixed, 16-mixed
   --resume                       go on with an interrupted prediction
   --overwrite                    replace a map that is there
 
