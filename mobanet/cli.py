@@ -85,7 +85,7 @@ class MobanetCLI(LightningCLI):
         path, _ = take(words, "--ckpt_path")
         if path:
             self.checkpoint = read_checkpoint(path)  # before what the parser has to say about its run's configuration
-        elif command == "fit" and (start := take(words, "--init_from")[0]):
+        elif command == "fit" and not _asks_for_help(words) and (start := take(words, "--init_from")[0]):
             self.initial = read_checkpoint(start, "--init_from")
         elif command != "fit" and not any(word.split("=")[0] in _WITHOUT_CHECKPOINT for word in words):
             raise UserError(_NO_CHECKPOINT.format(command))

@@ -166,6 +166,9 @@ class _Server:
         os.setsid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        )  # ignored where a shell runs the suite in its background
         self.selector.close()
         for inherited in (connection, self.listener, *self.running.values()):
             inherited.close()
