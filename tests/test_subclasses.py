@@ -68,7 +68,7 @@ def fit(city, make_trainer):
             batch_size=2,
             steps_per_epoch=2,
             num_workers=0,
-            evaluation=EvaluationSettings(window=96),
+            evaluation=EvaluationSettings(window=96, test_stride=96),
         )
         backbone = BackboneSettings("vit_tiny_patch16_224", False, freeze=False, options=dict(TINY))
         network = MoBaNetSettings(decoder_channels=8, projection_channels=16)
