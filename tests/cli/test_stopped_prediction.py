@@ -48,7 +48,7 @@ def test_one_process(model, large, command, tmp_path, monkeypatch):
 
 def test_two_processes_say_it_once(model, large, command, tmp_path):
     words = words_of(model, large, tmp_path / "map.tif", "--batch_size", "1", "--devices", "2", "--accelerator", "cpu")
-    process = start("mobanet.predict", *words, folder=tmp_path)
+    process = start("mobanet.predict", *words, folder=tmp_path, fresh=True)  # all in one group
     parts, deadline = tmp_path / "map.tif.parts", time.monotonic() + 400
     while not list(parts.glob("*.npz")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)

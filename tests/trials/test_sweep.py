@@ -167,7 +167,7 @@ def test_a_sweep_is_stopped_goes_on_and_survives_a_trial_that_fails(sweep_file, 
     command = ["${interpreter}", "-m", "mobanet.fit", "--experiment", str(small), "--wandb", "off", "${args}"]
     file = sweep_file(command=command, parameters={"trainer.max_epochs": {"values": [1, 2, -5]}})
     words = (str(file), "--local", "--run", "out", "--", sending_to_parent(call=3))  # in the second trial alone
-    ended = wait(start("mobanet.sweep", *words, folder=tmp_path, COLUMNS="200"))
+    ended = wait(start("mobanet.sweep", *words, folder=tmp_path, COLUMNS="200", fresh=True))
     assert ended.code == 128 + signal.SIGTERM, ended.err
     out = tmp_path / "out"
     assert [remembered(out / f"trial_00{i}")["status"] for i in (1, 2)] == ["finished", "interrupted"]
@@ -179,7 +179,7 @@ def test_a_sweep_is_stopped_goes_on_and_survives_a_trial_that_fails(sweep_file, 
 
     again = shlex.split(last.partition("go on with: ")[2])[3:]
     assert again == list(words)
-    ended = wait(start("mobanet.sweep", *again, folder=tmp_path, COLUMNS="200"))
+    ended = wait(start("mobanet.sweep", *again, folder=tmp_path, COLUMNS="200", fresh=True))
     assert ended.code == 0, ended.err
     assert (out / "trial_001/checkpoints/last.ckpt").stat().st_mtime_ns == first
     rows = table(out / "results.csv")
