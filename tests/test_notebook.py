@@ -14,12 +14,12 @@ import nbformat
 import numpy as np
 import pytest
 import yaml
-from nbclient import NotebookClient
 from nbclient.exceptions import CellTimeoutError
 from PIL import Image
 
 from mobanet.scenarios.history import read_history, read_scores
 from tests.cli.conftest import small_experiment
+from tests.notebooks import Client
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks/scenario_scores.ipynb"
 RUN = "runs/small"
@@ -93,7 +93,7 @@ def run_all(project, run, before, after_sliders):
     own = {key: value for key, value in os.environ.items() if key != "MOBANET_RUN"}
     own |= {"OMP_NUM_THREADS": "1", "IPYTHONDIR": str(project / "ipython")}
     own |= {"MOBANET_RUN": run} if run else {}
-    client = NotebookClient(
+    client = Client(
         notebook,
         kernel_name="python3",
         timeout=120,

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from PIL import Image
 from rasterio.transform import from_origin
@@ -22,6 +21,7 @@ from rasterio.transform import from_origin
 from mobanet.predict import main
 from tests.cli.conftest import command, prepared  # noqa: F401 - fixtures
 from tests.cli.test_predict import copy_with, files_of, model, read  # noqa: F401
+from tests.notebooks import Client
 from tests.test_notebook import Executed
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks/predict_your_own.ipynb"
@@ -50,7 +50,7 @@ def run_all(project, area, environment):
     cell.source = cell.source.replace("AREA = None", f"AREA = {area}")
     own = {key: value for key, value in os.environ.items() if not key.startswith("MOBANET_")}
     own |= {"OMP_NUM_THREADS": "1", "IPYTHONDIR": str(project / "ipython"), **environment}
-    client = NotebookClient(
+    client = Client(
         notebook,
         kernel_name="python3",
         timeout=120,
