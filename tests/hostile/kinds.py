@@ -3,6 +3,7 @@
 Each ends by itself, by a `UserError`, or in what the fuzzer exists to find. What is left is checked here.
 """
 
+import io
 import random
 import shutil
 import zipfile
@@ -11,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from mobanet.data.layouts import FolderModality, FolderSettings, get_layout, load_folder_settings
 from mobanet.data.preparation.build import build_store
@@ -30,18 +32,21 @@ from mobanet.inference.rows import RasterRows
 from mobanet.inference.scene import place
 from mobanet.inference.workspace import Workspace
 from mobanet.parser_errors import check_config_files
+from mobanet.prediction import describe_model
 from mobanet.reporting.logged import read_curves
 from mobanet.reporting.tested import read_evaluation
 from mobanet.scenarios.history import read_history, read_scores, write_record
 from mobanet.scenarios.probabilities import read_probabilities
 from mobanet.training.csv_log import read_rows
+from mobanet.training.loading import load_module
 from mobanet.training.wandb_run import read_tracked
 from mobanet.trials.files import read_json as read_trial
 from mobanet.trials.sweep_file import read_sweep
 from tests.cli.conftest import leftovers
 from tests.data_files.fake_files import WORLD, coloured, georeferenced, indices, noise, surface, write, zipped
 from tests.data_files.fake_satellites import SCENES, dstl
-from tests.hostile.mutate import bytes_of, json_of, text_of
+from tests.exporting.small import DSM, RGB, keep, make
+from tests.hostile.mutate import bytes_of, json_of, text_of, tree_of
 from tests.prediction.conftest import MODALITIES
 from tests.reporting.test_tested import DATA, results, written
 from tests.unit.test_score_files import THREE, TWO, record, scores_file
@@ -436,6 +441,50 @@ def workspaces(rng: random.Random, folder: Path) -> None:
         assert workspace.load(part).classes.shape == (20, 30)
 
 
+@cache
+def checkpoint() -> bytes:
+    """Of a small model."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as name:
+        return keep(make((RGB, DSM)), Path(name) / "a.ckpt").read_bytes()
+
+
+def odd_tensor(rng: random.Random, tensor: torch.Tensor) -> object:
+    """A weight as no network of ours has it."""
+    return rng.choice(
+        (
+            lambda: tensor[None],
+            lambda: tensor.to(torch.complex64),
+            lambda: torch.zeros(3, 3).to_sparse(),
+            lambda: tensor.to("meta"),
+            lambda: tensor.tolist() if tensor.numel() < 100 else [],
+            lambda: torch.full_like(tensor, float("nan"), dtype=torch.float32),
+            lambda: tensor.to(torch.int64),
+            lambda: None,
+            lambda: torch.zeros(1).expand(1 << 40),
+        )
+    )()
+
+
+def checkpoints(rng: random.Random, folder: Path) -> None:
+    """A checkpoint of damaged bytes, or of odd content that loads."""
+    path = folder / "a.ckpt"
+    if rng.random() < 0.4:
+        put(path, bytes_of(rng, checkpoint()))
+    else:
+        content = torch.load(io.BytesIO(checkpoint()), weights_only=True)
+        weights = content.pop("state_dict")
+        if rng.random() < 0.3:
+            name = rng.choice(list(weights))
+            weights[name] = odd_tensor(rng, weights[name])
+        else:
+            content = tree_of(rng, content)
+        torch.save({**content, "state_dict": weights} if isinstance(content, dict) else content, path)
+    describe_model(path)
+    load_module(path)
+
+
 def clean(folder: Path) -> None:
     """Nothing of a case before."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -459,4 +508,5 @@ KINDS = (
     polygons,
     labels,
     workspaces,
+    checkpoints,
 )
