@@ -117,9 +117,10 @@ class FolderLayout(RasterLayout):
                 missing[name] = patterns[name].replace("{tile}", tile)
                 continue
             given = self.settings.modalities[name]
-            sources[name] = Source(
-                entries[0].file, tuple(given.bands or (0,)), given.nodata, given.minimum, given.factor
-            )
+            same = [other for other in self.settings.modalities.values() if other.pattern == given.pattern]
+            others = sorted({band for other in same for band in other.bands or (0,)})
+            bands = tuple(given.bands or (0,))
+            sources[name] = Source(entries[0].file, bands, given.nodata, given.minimum, given.factor, tuple(others))
             copies[name] = tuple(entry.file for entry in entries[1:])
         # a raster with further bands has to say which of them are meant
         counts = {name: 1 for name in sources if self.settings.modalities[name].bands is None}

@@ -17,12 +17,14 @@ from mobanet.data.layout import IGNORE_INDEX, FileRef
 from mobanet.data.layouts.base import DrawnLabel, RasterLayout
 from mobanet.data.preparation.jobs import Job, jobs_for
 from mobanet.data.preparation.pool import each
-from mobanet.data.preparation.products import Products, data_bands, fit_notes, label_notes, stored_values
+from mobanet.data.preparation.products import Products, fit_notes, label_notes, settled
 from mobanet.data.preparation.progress import Steps
 from mobanet.data.preparation.writing import writable
 from mobanet.data.sources.alignment import how_to_fit
 from mobanet.data.sources.catalogue import check_root, list_files
-from mobanet.data.sources.rasters import Grid, grid_of, opened, read
+from mobanet.data.sources.declared import check_values
+from mobanet.data.sources.rasters import Grid, grid_of, opened, read_label
+from mobanet.data.sources.values import Described
 from mobanet.data.store import default_store
 from mobanet.errors import UserError
 
@@ -171,10 +173,10 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
         raster.read(1, window=Window(0, raster.height - 1, raster.width, 1))  # the end, which a cut file lacks
         dtype = raster.dtypes[0]
         if source is None:
-            values, valid = read(raster, range(raster.count), raster.count, shape=shape)
+            label = read_label(raster, shape=shape)
         else:
-            count = data_bands(raster, source, job.tile.band_counts.get(name), name)
-            values, valid = read(raster, source.bands, count, source.nodata, source.minimum, shape=shape)
+            reading = settled(raster, source, job.tile.band_counts.get(name), *products.known(name))
+            values, valid = reading.read(raster, shape=shape)
     remarks = []
     if grid is not None:
         try:
@@ -183,15 +185,16 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
             raise UserError(f"{file} {error}") from error
     location = job.entries[file].location
     if source is None:
-        decoded = products.decode(values, valid, file)
-        remarks += label_notes(name, decoded, thinned=thinner > 1)
-        return _label_look(job, name, location, own, len(values), dtype, decoded.classes), remarks
-    values = stored_values(values, job.layout.modalities[name].kind == "elevation", source.factor)
+        decoded, more = products.decode(*label, file)
+        remarks += [*label_notes(name, decoded, thinned=thinner > 1), *(f"{name}: {note}" for note in more)]
+        return _label_look(job, name, location, own, len(label[0]), dtype, decoded.classes), remarks
     inside = values if valid is None else values[:, valid]
     if inside.size == 0:
         raise UserError(f"{file} has no valid pixel: replace or remove it")
     missing = 0.0 if valid is None else 1 - float(valid.mean())
     low, high = float(inside.min()), float(inside.max())
+    check_values(reading, low, high, Described(), products.known(name)[1])
+    remarks += reading.remarks()
     return Look(name, location, own, len(values), dtype, low, high, missing, (), values, valid), remarks
 
 
