@@ -4,6 +4,7 @@ The division itself runs on the device, in the training module; here is only whi
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -87,6 +88,24 @@ def range_of(name: str, tiles: Sequence[StoredTile]) -> float:
     figures = [band for record in records for band in record.statistics]
     dtype = np.result_type(*(record.dtype for record in records))
     return fitting_maximum(dtype, max(band.maximum for band in figures), max(band.p98 for band in figures))
+
+
+def ranged(modality: Modality, scaling: str, learnt: np.ndarray | None, tiles: Sequence[StoredTile]) -> Modality:
+    """A modality with its full range: declared, or what it is divided by, or else what the tiles have."""
+    if modality.maximum is not None or not any(modality.name in tile.modalities for tile in tiles):
+        return modality
+    divided = scaling == "unit" and learnt is not None
+    return replace(modality, maximum=float(np.max(learnt[1])) if divided else range_of(modality.name, tiles))
+
+
+def range_note(modality: Modality, maximum: float) -> str:
+    """A remark on imagery whose range nobody declares; empty for bytes, whose range is clear."""
+    if maximum == 255:
+        return ""
+    return (
+        f"{modality.name}: no maximum is given, and by its type and values it goes from 0 to {maximum:g}, by "
+        f"which it is divided; set maximum under modalities.{modality.name} of layout folder if that is wrong"
+    )
 
 
 def levels(modality: Modality, scaling: Scaling, learnt: np.ndarray, tiles: Sequence[StoredTile]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -116,6 +116,7 @@ class FolderLayout(RasterLayout):
             if not entries:
                 missing[name] = patterns[name].replace("{tile}", tile)
                 continue
+            _check_alone(patterns[name], name, tile, entries)
             given = self.settings.modalities[name]
             same = [other for other in self.settings.modalities.values() if other.pattern == given.pattern]
             others = sorted({band for other in same for band in other.bands or (0,)})
@@ -129,6 +130,7 @@ class FolderLayout(RasterLayout):
         for kind in kinds:
             entries = found[patterns[f"label_{kind}"]].get(tile) if f"label_{kind}" in patterns else None
             if entries:
+                _check_alone(patterns[f"label_{kind}"], f"label_{kind}", tile, entries)
                 labels[kind] = entries[0].file
                 copies[f"label_{kind}"] = tuple(entry.file for entry in entries[1:])
         return FoundTile(tile, sources, labels, counts, missing, copies)
@@ -212,6 +214,23 @@ def _check_palette(s: FolderSettings) -> None:
                     f"colours {list(one)} and {list(other)} are {apart} apart, too near to be told apart with distance "
                     f"{s.distance}: lower it below {max(1, (apart + 1) // 2)} or change a colour."
                 )
+
+
+def _check_alone(pattern: str, use: str, tile: str, entries: Sequence[Entry]) -> None:
+    """Refuse two files for one tile; the same file once packed and once unpacked is one.
+
+    Raises:
+        UserError: naming both.
+    """
+    first = entries[0]
+    for other in entries[1:]:
+        if (other.name, other.size) != (first.name, first.size) or (other.file.member is None) == (
+            first.file.member is None
+        ):
+            raise UserError(
+                f"the pattern {pattern!r} of {use} matches two files of the tile {tile}, {first.location} and "
+                f"{other.location}: make it tell them apart, or remove one."
+            )
 
 
 def _modality(name: str, given: FolderModality) -> Modality:

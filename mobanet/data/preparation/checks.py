@@ -20,12 +20,14 @@ from mobanet.data.preparation.pool import each
 from mobanet.data.preparation.products import Products, fit_notes, label_notes, settled
 from mobanet.data.preparation.progress import Steps
 from mobanet.data.preparation.writing import writable
+from mobanet.data.scaling import range_note, usual_scaling
 from mobanet.data.sources.alignment import how_to_fit
 from mobanet.data.sources.catalogue import check_root, list_files
 from mobanet.data.sources.declared import check_values
 from mobanet.data.sources.rasters import Grid, grid_of, opened, read_label
-from mobanet.data.sources.values import Described
+from mobanet.data.sources.values import Described, fitting_maximum
 from mobanet.data.store import default_store
+from mobanet.data.words import absent_note
 from mobanet.errors import UserError
 
 SAMPLE = 512
@@ -129,7 +131,35 @@ def check_files(
                 steps.advance()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return Findings(layout, wanted, tuple(found[tile.id] for tile in survey.tiles), survey.notes)
+    tiles = tuple(found[tile.id] for tile in survey.tiles)
+    return Findings(layout, wanted, tiles, (*survey.notes, *_overall(layout, wanted, tiles)))
+
+
+def _overall(layout: RasterLayout, wanted: Sequence[str], tiles: Sequence[TileLook]) -> list[str]:
+    """Remarks about all tiles together: ranges that nobody declares, and classes that training would not see."""
+    notes = []
+    for modality in (layout.modalities[name] for name in wanted):
+        looks = [tile.looks[modality.name] for tile in tiles if modality.name in tile.looks]
+        if modality.maximum is None and usual_scaling(layout, modality) == "unit" and looks:
+            dtype = np.result_type(*(look.pixels.dtype for look in looks))
+            inside = [look.pixels if look.valid is None else look.pixels[:, look.valid] for look in looks]
+            typical = max(float(np.percentile(values, 98)) for values in inside)
+            notes.append(range_note(modality, fitting_maximum(dtype, max(look.high or 0 for look in looks), typical)))
+    training = _training(layout, [tile.tile for tile in tiles])
+    chosen = [tile for tile in tiles if tile.tile in training] or list(tiles)
+    for kind in ("label_full", "label_eroded"):
+        shares = [tile.looks[kind].shares for tile in chosen if kind in tile.looks]
+        if shares:
+            notes.append(absent_note(np.sum(shares, axis=0), layout.classes.names, "training tile"))
+    return [note for note in dict.fromkeys(notes) if note]
+
+
+def _training(layout: RasterLayout, tiles: Sequence[str]) -> tuple[str, ...]:
+    """Tiles to train on in the layout's first split; none where it makes no sense, which fitting says."""
+    try:
+        return layout.resolve_split(next(iter(layout.splits)), tiles).train
+    except UserError:
+        return ()
 
 
 def look_at(job: Job) -> TileLook:

@@ -16,6 +16,7 @@ from mobanet.data.layout import Modality, Source
 from mobanet.data.sources.labels import strips
 from mobanet.data.sources.rasters import ABSURD, check_memory, masked
 from mobanet.data.sources.values import (
+    DEEP,
     HIGHEST,
     LOWEST,
     SENTINELS,
@@ -194,7 +195,7 @@ class Reading:
         if self.source.minimum is not None:
             missing |= raw < self.source.minimum
         if self.modality.kind == "elevation":
-            odd = (stored < _in_unit(LOWEST, self.modality) / 10) | (stored > _in_unit(HIGHEST, self.modality))
+            odd = (stored < _in_unit(DEEP, self.modality)) | (stored > _in_unit(HIGHEST, self.modality))
         else:
             odd = raw <= -9999
         odd &= ~missing

@@ -11,6 +11,9 @@ from mobanet.errors import UserError
 LOWEST, HIGHEST = -1000.0, 9000.0
 """Metres; nothing on land lies below or above."""
 
+DEEP = -90.0
+"""Metres; a number such as -9999 that comes out lower than this is taken for none, as is one above `HIGHEST`."""
+
 SENTINELS = (-99999.0, -32768.0, -32767.0, -9999.0, -999.0, 9999.0, 32767.0, 65535.0, 99999.0)
 """Numbers that exporters write where they have nothing to say."""
 
