@@ -185,6 +185,8 @@ def _fit(raster: _Looked, grid: Grid, given: GivenRaster, first: object) -> Fit:
                 f"{given.path} and {first} do not overlap: the first covers {own.extent}{systems[0]}, the second "
                 f"{grid.extent}{systems[1]}; give rasters of the same place."
             ) from error
+        if "cannot be placed" in str(error):
+            raise UserError(f"{given.path} {error}.") from error
         raise UserError(
             f"{given.path} is {own.size} pixels and {first} {grid.size}, and without a georeference on both they must "
             "have the same size: georeference them or resample one."

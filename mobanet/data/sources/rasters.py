@@ -13,6 +13,7 @@ import numpy as np
 from mobanet.data.layout import FileRef
 from mobanet.data.sources.georeference import transform_of
 from mobanet.data.sources.labels import strips
+from mobanet.data.sources.systems import same_plane
 from mobanet.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,9 +62,15 @@ class Grid:
         (left, bottom), (right, top) = self.corners().min(axis=0), self.corners().max(axis=0)
         return f"{left:.10g} to {right:.10g}, {bottom:.10g} to {top:.10g}"
 
+    def needs_transform(self, other: "Grid") -> bool:
+        """Whether coordinates have to be brought from one system to the other: not within one plane, named or not."""
+        if self.crs is None or other.crs is None:
+            return self.crs != other.crs
+        return not same_plane(self.crs, other.crs)
+
     def same_as(self, other: "Grid") -> bool:
         """Same size, same system, and corners no more than a twentieth of a pixel apart."""
-        if (self.height, self.width, self.crs) != (other.height, other.width, other.crs):
+        if (self.height, self.width) != (other.height, other.width) or self.needs_transform(other):
             return False
         pixel = np.abs(self.matrix[0, :2]).max()
         return bool(np.abs(self.corners() - other.corners()).max() <= 0.05 * pixel)
