@@ -119,6 +119,17 @@ def test_it_is_none_either_where_only_another_modality_is_prepared(root):
     assert tile.modalities["rgb"].complete
 
 
+def test_three_bands_and_the_flagged_one_may_be_given_as_one_file_each(root):
+    pixels = noise("rgbir", 4)
+    path = raster(root, "ortho", pixels, RGBA)
+    rgb, ir = FolderModality("ortho/{tile}.tif", bands=[0, 1, 2]), FolderModality("ortho/{tile}.tif", bands=[3])
+    found, notes = predicted(root, {"rgb": GivenRaster(path), "ir": GivenRaster(path, (3,))}, rgb=rgb, ir=ir)
+    assert np.array_equal(found["rgb"][0], pixels[:3].transpose(1, 2, 0))
+    assert found["rgb"][1].all()
+    assert found["ir"][1].all()
+    assert notes == ()
+
+
 @pytest.mark.parametrize("kind", ["bytes", "deep"])
 def test_a_flagged_band_with_values_like_data_is_said_and_not_taken_for_a_mask(root, kind):
     pixels = noise("rgbir", 4).astype({"bytes": np.uint8, "deep": np.uint16}[kind])

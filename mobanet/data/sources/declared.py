@@ -228,11 +228,13 @@ def find_mask(raster: "DatasetReader", asked: Iterable[int], declared: int | Non
     from rasterio.enums import ColorInterp
 
     everything = tuple(range(raster.count))
-    flagged = [band for band in everything if raster.colorinterp[band] == ColorInterp.alpha and band not in set(asked)]
+    flagged = [band for band in everything if raster.colorinterp[band] == ColorInterp.alpha]
     if not flagged or raster.count in (1, declared):
         return Mask(None, everything)
     band = flagged[-1]
     data = tuple(other for other in everything if other != band)
+    if band in set(asked):
+        return Mask(None, data if declared == len(data) else everything)
     values = sample(raster, [band])[0]
     top = _top(np.dtype(raster.dtypes[band]), values)
     if np.isin(values, (0, top)).mean() >= _ONLY_ENDS:
