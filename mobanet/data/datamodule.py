@@ -256,7 +256,7 @@ class RasterDataModule(LightningDataModule):
         for name, numbers in self._learnt.items():
             taken = self.scaling[name] == "unit" and self.modalities[name].maximum is None
             if taken and (note := range_note(self.modalities[name], float(numbers[1].max()))):
-                rank_zero_info(note)
+                rank_zero_info(f"note: {note}")
 
     def _ranged(self, tiles: Sequence[StoredTile]) -> dict[str, Modality]:
         """The modalities, each with its full range."""
@@ -330,7 +330,7 @@ class RasterDataModule(LightningDataModule):
         if role == "train":
             counts = np.sum([tile.labels[labels].pixels for tile in labelled], axis=0)
             if note := absent_note(counts, self.layout.classes.names, "training tile"):
-                rank_zero_info(f"warning: {note}")
+                rank_zero_info(f"note: {note}")
         return labelled
 
 
