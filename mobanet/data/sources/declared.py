@@ -178,10 +178,11 @@ class Reading:
         if values.dtype == self.dtype and set(self.scale) == {1.0} and set(self.offset) == {0.0}:
             return values
         stored = values.astype(np.float32)
-        for plane, scale, offset in zip(stored, self.scale, self.offset, strict=True):
-            plane *= np.float32(scale)
-            if offset:
-                plane += np.float32(offset)
+        with np.errstate(all="ignore"):  # what is too large for a float is missing
+            for plane, scale, offset in zip(stored, self.scale, self.offset, strict=True):
+                plane *= np.float32(scale)
+                if offset:
+                    plane += np.float32(offset)
         return stored
 
     def _unmeasured(self, stored: np.ndarray, raw: np.ndarray | None, missing: np.ndarray) -> None:
@@ -196,6 +197,8 @@ class Reading:
             missing |= raw < self.source.minimum
         if self.modality.kind == "elevation":
             odd = (stored < _in_unit(DEEP, self.modality)) | (stored > _in_unit(HIGHEST, self.modality))
+        elif np.issubdtype(raw.dtype, np.unsignedinteger):
+            return
         else:
             odd = raw <= -9999
         odd &= ~missing
@@ -371,13 +374,17 @@ def colour_table(raster: "DatasetReader", source: Source, modality: Modality) ->
     """
     from rasterio.enums import ColorInterp
 
-    if modality.kind != "optical" or raster.colorinterp[0] != ColorInterp.palette:
+    whole = raster.dtypes[0] in ("uint8", "uint16")
+    if modality.kind != "optical" or raster.colorinterp[0] != ColorInterp.palette or not whole:
         return None
-    entries = raster.colormap(1)
-    dtype = np.uint8 if max(entries, default=0) < 256 else np.uint16
-    table = np.zeros((3, np.iinfo(dtype).max + 1), np.uint8)
+    try:
+        entries = raster.colormap(1)
+    except ValueError:  # called a palette without having one
+        return None
+    table = np.zeros((3, np.iinfo(raster.dtypes[0]).max + 1), np.uint8)
     for value, colour in entries.items():
-        table[:, value] = colour[:3]
+        if value < table.shape[1]:
+            table[:, value] = colour[:3]
     wanted = len(modality.bands)
     if wanted == len(source.bands) == 3 and set(source.bands) <= {0, 1, 2}:
         return table[list(source.bands)]
