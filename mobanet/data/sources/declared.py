@@ -320,7 +320,7 @@ def check_values(reading: Reading, low: float, high: float, remedies: Remedies, 
     if modality.kind == "elevation":
         check_heights(file, modality.name, high, _in_unit(HIGHEST, modality), remedies)
     elif known is not None:
-        check_imagery(file, modality.name, low, high, known, remedies, reading.dtype)
+        check_imagery(file, modality.name, low, high, known, remedies, reading.dtype, reading.scale[0])
 
 
 def _judged(raster: "DatasetReader", reading: Reading, remedies: Remedies, known: Range | None) -> list[str]:

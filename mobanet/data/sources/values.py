@@ -127,7 +127,7 @@ def fitting_maximum(dtype: np.dtype | str, high: float, typical: float) -> float
 
 
 def check_imagery(
-    file: FileRef, name: str, low: float, high: float, known: Range, remedies: Remedies, dtype: np.dtype
+    file: FileRef, name: str, low: float, high: float, known: Range, remedies: Remedies, dtype: np.dtype, factor: float
 ) -> None:
     """Refuse imagery of other values than are known.
 
@@ -139,16 +139,17 @@ def check_imagery(
         known: the values there may be.
         remedies: how the user sets them.
         dtype: as stored.
+        factor: by which raster values were multiplied.
 
     Raises:
         UserError: for values above or below, and for floats that are all but black.
     """
     span = remedies.known(name, known.maximum)
-    fits = fitting_maximum(dtype, high, high)
     if high > known.limit:
+        fits = fitting_maximum(dtype, high, high)
         raise UserError(
             f"{file} has values up to {high:g} and more, {span}: rescale it to that range, or give "
-            f"{remedies.maximum(name, fits)}{remedies.factor(name, known.maximum / fits)}."
+            f"{remedies.maximum(name, fits)}{remedies.factor(name, factor * known.maximum / fits)}."
         )
     if low < -_BELOW * known.maximum:
         raise UserError(
@@ -157,8 +158,8 @@ def check_imagery(
         )
     if np.issubdtype(dtype, np.floating) and 0 < high <= _DARK * known.maximum:
         raise UserError(
-            f"{file} has values up to {high:g} only, {span}: rescale it to that range, or give "
-            f"{remedies.maximum(name, fits)}{remedies.factor(name, known.maximum / fits)}."
+            f"{file} has values up to {high:g} only, {span}: rescale it to that range, or give, for reflectances, "
+            f"{remedies.maximum(name, 1)}{remedies.factor(name, factor * known.maximum)}."
         )
 
 
