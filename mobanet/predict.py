@@ -56,7 +56,8 @@ def predict(
         reference: modality whose grid the map gets; null for the first one given, in the model's order.
         crs: coordinate reference system of rasters that name none, such as EPSG:25833.
         nodata: values that mean missing, beside what the rasters declare, such as dsm=-9999.
-        factor: by modality, what raster values are multiplied by, such as ndsm=0.1 for decimetres.
+        factor: by modality, what raster values are multiplied by, such as ndsm=0.1 for decimetres, instead of what the
+            rasters say by scale, offset and unit.
         batch_size: windows that go through the network together, on each device.
         accelerator: cpu, gpu or auto.
         devices: number of processes, a device each.
@@ -95,7 +96,7 @@ def predict(
     settings = MapSettings.of(preset, model.windows, chosen)
     given = find_scenes(input, list(model.modalities), nodata or (), factor or ())
     paths = output_paths(output, [scene.id for scene in given])
-    scenes = [place(scene, model.modalities, reference, crs) for scene in given]
+    scenes = [place(scene, model.modalities, reference, crs, model.ranges) for scene in given]
     scenes, paths = clear_way(scenes, paths, settings, resume, overwrite)
     announce(model, scenes, settings)
     fabric = launched(accelerator, devices, settings.precision)

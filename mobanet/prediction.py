@@ -18,6 +18,8 @@ import mobanet
 from mobanet.data.description import DataDescription
 from mobanet.data.layout import Modality
 from mobanet.data.preparation.progress import Steps
+from mobanet.data.scaling import known_range
+from mobanet.data.sources.values import Range
 from mobanet.errors import Stopped, UserError
 from mobanet.inference.areas import FinishedMap
 from mobanet.inference.assemble import MapFiles, assemble, map_tags
@@ -63,6 +65,11 @@ class Model:
     def modalities(self) -> dict[str, Modality]:
         """By name."""
         return {modality.name: modality for modality in self.data.modalities}
+
+    @property
+    def ranges(self) -> dict[str, Range | None]:
+        """By modality, the values that it was trained on, None for any."""
+        return {name: known_range(m, self.data.scaling[name], self.learnt[name]) for name, m in self.modalities.items()}
 
     @property
     def scenarios(self) -> tuple[Scenario, ...]:

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
@@ -79,7 +80,9 @@ def check_value(value: Any, kind: Any, where: str) -> None:
         check_keys(value, get_type_hints(kind), _required(kind), where)
     elif origin in (dict, Mapping):
         for key, item in value.items():
-            check_value(key, inner[0], f"a key of {where}")
+            # YAML of jsonargparse has numbers that are keys as text, and reads them as numbers again
+            number = inner[0] is int and isinstance(key, str) and re.fullmatch(r"-?\d{1,18}", key, re.ASCII)
+            check_value(int(key) if number else key, inner[0], f"a key of {where}")
             check_value(item, inner[1], f"{where}.{key}")
     elif origin in (list, tuple):
         _check_items(value, inner, where)

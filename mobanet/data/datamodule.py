@@ -21,15 +21,16 @@ from mobanet.data.choices import (
 )
 from mobanet.data.crops import GridWindows, RandomCrops, Sampling, crop_loader
 from mobanet.data.description import DataDescription
-from mobanet.data.layout import LabelKind
+from mobanet.data.layout import LabelKind, Modality
 from mobanet.data.layouts import FolderSettings, get_layout
 from mobanet.data.patches import cut_store
 from mobanet.data.preparation.build import build_store, default_store
 from mobanet.data.probe import ProbeWindows
 from mobanet.data.reading import Sample, TileReader, Window
 from mobanet.data.sampler import CropSampler, ShareSampler, balanced_shares
-from mobanet.data.scaling import Scaling, learn, levels
+from mobanet.data.scaling import Scaling, learn, levels, range_note, ranged
 from mobanet.data.store import STORE_FILE, StoredTile, TileStore
+from mobanet.data.words import absent_note
 from mobanet.errors import UserError
 from mobanet.lightning_internals import batches_done, epochs_done
 
@@ -202,7 +203,7 @@ class RasterDataModule(LightningDataModule):
             self.crop,
             self.sampling,
             self.seed,
-            Augmentation(self.augmentation, self.modalities).build(),
+            Augmentation(self.augmentation, self._ranged(tiles)).build(),
         )
         rank, world = self._rank()
         sampler = CropSampler(self.steps_per_epoch, self.batch_size, rank, world, self._position)
@@ -250,8 +251,16 @@ class RasterDataModule(LightningDataModule):
         self._learnt = {
             name: learn(modality, self.scaling[name], training)
             for name, modality in self.modalities.items()
-            if training or self.scaling[name] in ("unit", "minmax")
+            if training or self.scaling[name] == "minmax" or (self.scaling[name] == "unit" and modality.maximum)
         }
+        for name, numbers in self._learnt.items():
+            taken = self.scaling[name] == "unit" and self.modalities[name].maximum is None
+            if taken and (note := range_note(self.modalities[name], float(numbers[1].max()))):
+                rank_zero_info(f"note: {note}")
+
+    def _ranged(self, tiles: Sequence[StoredTile]) -> dict[str, Modality]:
+        """The modalities, each with its full range."""
+        return {n: ranged(m, self.scaling[n], self._learnt.get(n), tiles) for n, m in self.modalities.items()}
 
     def _window_loader(self, stage: Literal["validation", "test"]) -> DataLoader:
         dataset = self.windows(stage)
@@ -318,6 +327,10 @@ class RasterDataModule(LightningDataModule):
                 f"the {role} tiles {lacking} below {self.root} have no {labels} labels; add them or choose a split "
                 "without these tiles."
             )
+        if role == "train":
+            counts = np.sum([tile.labels[labels].pixels for tile in labelled], axis=0)
+            if note := absent_note(counts, self.layout.classes.names, "training tile"):
+                rank_zero_info(f"note: {note}")
         return labelled
 
 

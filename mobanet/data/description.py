@@ -66,7 +66,8 @@ def check_description(plain: Any) -> None:
         where = f"data.modalities[{number}]"
         if not _NAME.fullmatch(modality["name"]):
             raise MismatchError(f"{where}.name", f"is {modality['name']!r}, no word")
-        if not 0 < len(modality["bands"]) <= MOST_BANDS or modality.get("maximum", 1) <= 0:
+        maximum = modality.get("maximum")
+        if not 0 < len(modality["bands"]) <= MOST_BANDS or (maximum is not None and maximum <= 0):
             raise MismatchError(where, f"has {len(modality['bands'])} bands and the maximum {modality.get('maximum')}")
     _check_scalings(plain["scaling"], names)
     _check_classes(classes)

@@ -25,14 +25,15 @@ class Modality:
         bands: the names of its bands, in the order in which they are stored.
         kind: colour augmentation touches `optical` only.
         unit: of the stored values, such as `metre`; empty for digital numbers.
-        maximum: the full range of digital numbers, by which they are divided (255 for 8 bit, 2047 for 11 bit).
+        maximum: the full range of digital numbers, by which they are divided (255 for 8 bit, 2047 for 11 bit); None to
+            take it from the type and the values of the training tiles.
     """
 
     name: str
     bands: tuple[str, ...]
     kind: Literal["optical", "elevation", "other"] = "optical"
     unit: str = ""
-    maximum: float = 255.0
+    maximum: float | None = 255.0
 
 
 @dataclass(frozen=True)
@@ -84,15 +85,18 @@ class Source:
         file: the raster.
         bands: 0-based band numbers, in the order of `Modality.bands`.
         nodata: a value that means missing, beside what the raster itself declares.
-        minimum: values below it are missing (elevation: -1000 m); None for no such bound.
-        factor: stored value = raster value times this (an nDSM in decimetres has 0.1).
+        minimum: raster values below it are missing; None for heights below -1000 m, and for no other bound.
+        factor: stored value = raster value times this (an nDSM in decimetres has 0.1); None for what the raster itself
+            says by scale, offset and unit.
+        others: further bands of the file that modalities are read from, so that none of them is a mask.
     """
 
     file: FileRef
     bands: tuple[int, ...]
     nodata: float | None = None
     minimum: float | None = None
-    factor: float = 1.0
+    factor: float | None = None
+    others: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ The division itself runs on the device, in the training module; here is only whi
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
-from mobanet.data.layout import Modality
+from mobanet.data.layout import Layout, Modality
+from mobanet.data.sources.values import Range, fitting_maximum
 from mobanet.data.store import BandStatistics, StoredTile
 from mobanet.errors import UserError
 
@@ -29,6 +31,26 @@ def default_scaling(modality: Modality) -> Scaling:
     return {"optical": "unit", "elevation": "robust", "other": "standard"}[modality.kind]
 
 
+def usual_scaling(layout: Layout, modality: Modality) -> str:
+    """How a layout's modality is scaled unless the user says otherwise."""
+    return layout.scalings.get(modality.name, default_scaling(modality))
+
+
+def known_range(modality: Modality, scaling: str, learnt: np.ndarray | None = None) -> Range | None:
+    """The values of imagery that is divided by its range; None for any, as where the scaling does not look at it.
+
+    Args:
+        modality: to be scaled.
+        scaling: how.
+        learnt: (2, C), from `learn`; None where there is no model yet.
+    """
+    if scaling != "unit" or modality.kind != "optical":
+        return None
+    if learnt is not None:
+        return Range(float(np.max(learnt[1])), modality.maximum is not None)
+    return None if modality.maximum is None else Range(modality.maximum)
+
+
 def learn(modality: Modality, scaling: Scaling, training: Sequence[StoredTile]) -> np.ndarray:
     """The dataset-wide part of a scaling, which goes into the checkpoint.
 
@@ -44,7 +66,7 @@ def learn(modality: Modality, scaling: Scaling, training: Sequence[StoredTile]) 
         UserError: when no training tile has the modality and `scaling` needs one.
     """
     bands = len(modality.bands)
-    if scaling in ("unit", "minmax"):
+    if scaling == "minmax" or (scaling == "unit" and modality.maximum is not None):
         return np.stack([np.zeros(bands), np.full(bands, modality.maximum if scaling == "unit" else 1.0)])
     learnt = [tile.modalities[modality.name].statistics for tile in training if modality.name in tile.modalities]
     if not learnt:
@@ -52,10 +74,38 @@ def learn(modality: Modality, scaling: Scaling, training: Sequence[StoredTile]) 
             f"no training tile has the modality {modality.name}, so that --data.scaling.{modality.name} {scaling} has "
             "nothing to learn from; leave the modality out of --data.modalities or add tiles that have it."
         )
+    if scaling == "unit":
+        return np.stack([np.zeros(bands), np.full(bands, range_of(modality.name, training))])
     if scaling == "standard":
         return np.array([_pooled([statistics[band] for statistics in learnt]) for band in range(bands)]).T
     spread = [np.median([statistics[band].p98 - statistics[band].p2 for statistics in learnt]) for band in range(bands)]
     return np.stack([np.zeros(bands), np.array(spread) / 2])
+
+
+def range_of(name: str, tiles: Sequence[StoredTile]) -> float:
+    """The full range that the values of a modality seem to have, by the widest type and the highest values of tiles."""
+    records = [tile.modalities[name] for tile in tiles if name in tile.modalities]
+    figures = [band for record in records for band in record.statistics]
+    dtype = np.result_type(*(record.dtype for record in records))
+    return fitting_maximum(dtype, max(band.maximum for band in figures), max(band.p98 for band in figures))
+
+
+def ranged(modality: Modality, scaling: str, learnt: np.ndarray | None, tiles: Sequence[StoredTile]) -> Modality:
+    """A modality with its full range: declared, or what it is divided by, or else what the tiles have."""
+    if modality.maximum is not None or not any(modality.name in tile.modalities for tile in tiles):
+        return modality
+    divided = scaling == "unit" and learnt is not None
+    return replace(modality, maximum=float(np.max(learnt[1])) if divided else range_of(modality.name, tiles))
+
+
+def range_note(modality: Modality, maximum: float) -> str:
+    """A remark on imagery whose range nobody declares; empty for bytes, whose range is clear."""
+    if maximum == 255:
+        return ""
+    return (
+        f"{modality.name}: no maximum is given, and by its type and values it goes from 0 to {maximum:g}, by "
+        f"which it is divided; set maximum under modalities.{modality.name} of layout folder if that is wrong"
+    )
 
 
 def levels(modality: Modality, scaling: Scaling, learnt: np.ndarray, tiles: Sequence[StoredTile]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from mobanet.errors import UserError
@@ -31,6 +31,24 @@ def choose_from(choices: Mapping[str, Value], name: str, complaint: str) -> Valu
 def natural_key(name: str) -> list[tuple[int, str]]:
     """Sort key that orders `2_10` after `2_9`."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def absent_note(counts: Sequence[float], names: Sequence[str], where: str) -> str:
+    """A remark on classes that occur nowhere, as where ids are off by one; empty where all occur, or none.
+
+    Args:
+        counts: pixels or shares by class.
+        names: of the classes.
+        where: what was looked at, such as `training tile`.
+    """
+    absent = [name for name, count in zip(names, counts, strict=True) if not count]
+    if not absent or len(absent) == len(names):
+        return ""
+    classes = f"the class {absent[0]}" if len(absent) == 1 else f"the classes {', '.join(absent)}"
+    return (
+        f"no {where} has a pixel of {classes}, which cannot be learnt so: look whether the label's colours or numbers "
+        "are those that the classes are given"
+    )
 
 
 def shorten(items: Iterable[str], most: int = 6) -> str:

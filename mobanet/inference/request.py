@@ -26,13 +26,13 @@ class GivenRaster:
         path: of the file.
         bands: 0-based band numbers; empty for all of them.
         nodata: a value that means missing, beside what the file declares.
-        factor: value for the model = raster value times this.
+        factor: value for the model = raster value times this; None for what the file says by scale, offset and unit.
     """
 
     path: Path
     bands: tuple[int, ...] = ()
     nodata: float | None = None
-    factor: float = 1.0
+    factor: float | None = None
 
     @property
     def file(self) -> FileRef:
@@ -85,7 +85,7 @@ def find_scenes(
     for name in (name for name in modalities if name in paths):
         text, bands = _bands(paths[name])
         files = _files(text, name)
-        found[name] = [GivenRaster(_plain_name(f), bands, missing.get(name), factors.get(name, 1.0)) for f in files]
+        found[name] = [GivenRaster(_plain_name(f), bands, missing.get(name), factors.get(name)) for f in files]
     several = {name: files for name, files in found.items() if len(files) > 1}
     if not several:
         first = next(iter(found.values()))[0]

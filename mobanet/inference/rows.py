@@ -11,9 +11,8 @@ from types import TracebackType
 
 import numpy as np
 
-from mobanet.data.preparation.products import stored_values
 from mobanet.data.sources.alignment import align, overlap_window, window_grid
-from mobanet.data.sources.rasters import Grid, opened, read
+from mobanet.data.sources.rasters import Grid, opened
 from mobanet.errors import UserError
 from mobanet.inference.scene import PlacedRaster
 
@@ -165,14 +164,10 @@ class RasterRows:
         """Values as stored, (C, h, w), and validity, of a window of the file."""
         from rasterio.errors import RasterioError
 
-        source = self.raster.source
         try:
-            values, valid = read(
-                self._open, source.bands, self.raster.data_bands, source.nodata, source.minimum, window
-            )
+            return self.raster.reading.read(self._open, window)
         except RasterioError as error:
             raise UserError(
-                f"{source.file} cannot be read from row {window.row_off} on; it is damaged or cut short: fetch it "
-                "again, then start anew with --overwrite."
+                f"{self.raster.source.file} cannot be read from row {window.row_off} on; it is damaged or cut short: "
+                "fetch it again, then start anew with --overwrite."
             ) from error
-        return stored_values(values, self.raster.modality.kind == "elevation", source.factor), valid

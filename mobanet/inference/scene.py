@@ -1,17 +1,22 @@
 """A scene to predict: its rasters, checked against what the model takes, and how each gets to the scene's grid."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mobanet.data.layout import Modality, Source
-from mobanet.data.layouts.isprs import LOWEST
+from mobanet.data.scaling import default_scaling, known_range
 from mobanet.data.sources.alignment import Fit, how_to_fit
-from mobanet.data.sources.rasters import ABSURD, Grid, count_bands, grid_of, opened
+from mobanet.data.sources.declared import Mask, Reading, colour_table, find_mask, order_by_meaning, settle
+from mobanet.data.sources.rasters import Grid, grid_of, opened
+from mobanet.data.sources.values import Commanded, Range
 from mobanet.errors import UserError
 from mobanet.inference.request import GivenRaster, GivenScene
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
 
 
 @dataclass(frozen=True)
@@ -19,20 +24,29 @@ class PlacedRaster:
     """One modality of a scene.
 
     Attributes:
-        modality: what it is to the model.
-        source: where and how it is read.
-        data_bands: the first so many bands of the file hold data.
+        reading: how it is read, as into a tile store.
         own: its grid.
         fit: how it gets to the scene's grid.
-        dtype: of its pixels once read, as in a tile store.
     """
 
-    modality: Modality
-    source: Source
-    data_bands: int
+    reading: Reading
     own: Grid
     fit: Fit
-    dtype: np.dtype
+
+    @property
+    def modality(self) -> Modality:
+        """What it is to the model."""
+        return self.reading.modality
+
+    @property
+    def source(self) -> Source:
+        """Where it is read from, and what the user says of it."""
+        return self.reading.source
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of its pixels once read, as in a tile store."""
+        return self.reading.dtype
 
 
 @dataclass(frozen=True)
@@ -55,7 +69,11 @@ class Scene:
 
 
 def place(
-    given: GivenScene, modalities: Mapping[str, Modality], reference: str | None = None, crs: str | None = None
+    given: GivenScene,
+    modalities: Mapping[str, Modality],
+    reference: str | None = None,
+    crs: str | None = None,
+    ranges: Mapping[str, Range | None] | None = None,
 ) -> Scene:
     """Check a scene's rasters and settle its grid.
 
@@ -64,6 +82,7 @@ def place(
         modalities: of the model, by name, in its order.
         reference: the modality whose grid the map gets; None for the first that the scene has.
         crs: assumed where a raster is georeferenced but names no system.
+        ranges: by modality, the values that the model knows, None for any; without them those of the usual scaling.
 
     Raises:
         UserError: when a raster is unreadable, has other bands or values than the model takes, or cannot be placed.
@@ -76,13 +95,14 @@ def place(
         )
     reference = reference or names[0]
     crs = None if crs is None else _plain_crs(crs)
+    ranges = ranges or {name: known_range(m, default_scaling(m)) for name, m in modalities.items()}
     # a band that is asked for is no alpha, whatever GDAL takes the fourth of four for
     asked = {
         raster.path: [band for other in given.rasters.values() if other.path == raster.path for band in other.bands]
         for raster in given.rasters.values()
     }
     opened_rasters = {
-        name: _look(raster, modalities[name], crs, asked[raster.path])
+        name: _look(raster, modalities[name], crs, asked[raster.path], ranges[name])
         for name, raster in ((name, given.rasters[name]) for name in names)
     }
     grid = opened_rasters[reference].own
@@ -90,8 +110,8 @@ def place(
     rasters, notes = {}, []
     for name, raster in opened_rasters.items():
         fit = _fit(raster, grid, given.rasters[name], first)
-        rasters[name] = PlacedRaster(modalities[name], raster.source, raster.data_bands, raster.own, fit, raster.dtype)
-        notes += _notes(name, rasters[name], grid, reference)
+        rasters[name] = PlacedRaster(raster.reading, raster.own, fit)
+        notes += [*_notes(name, rasters[name], grid, reference), *raster.reading.remarks()]
     if grid.transform is None:
         notes.append(f"{first} has no georeference, and the map gets none")
     return Scene(given.id, grid, reference, rasters, tuple(notes))
@@ -112,59 +132,40 @@ def _plain_crs(crs: str) -> str:
 
 @dataclass(frozen=True)
 class _Looked:
-    source: Source
-    data_bands: int
+    reading: Reading
     own: Grid
-    dtype: np.dtype
 
 
-def _look(given: GivenRaster, modality: Modality, crs: str | None, asked: Sequence[int]) -> _Looked:
+def _look(
+    given: GivenRaster, modality: Modality, crs: str | None, asked: Sequence[int], known: Range | None
+) -> _Looked:
     """What a file is, checked against what the model takes."""
-    elevation = modality.kind == "elevation"
     with opened(given.path, given.file) as raster:
-        wanted = len(modality.bands)
-        if not given.bands and raster.count < wanted:
-            raise UserError(_wrong_bands(given, modality, raster.count))
-        count = count_bands(raster, None if given.bands else wanted)
-        bands = given.bands or tuple(range(count))
-        if given.bands and max(bands) >= raster.count:
-            raise UserError(
-                f"{given.path} has {_counted(raster.count)}, and band {max(bands) + 1} is asked for: give others "
-                f"behind it, such as {modality.name}={given.path.name}[1]."
-            )
-        if len(bands) != wanted:
-            raise UserError(_wrong_bands(given, modality, count))
-        integer = raster.dtypes[bands[0]] in ("uint8", "uint16") and not elevation and given.factor == 1.0
-        dtype = np.dtype(raster.dtypes[bands[0]] if integer else np.float32)
-        if modality.kind == "optical" and not (dtype == np.uint8 and modality.maximum >= 255):
-            _check_range(raster, given, modality, bands)
-        source = Source(given.file, bands, given.nodata, LOWEST if elevation else None, given.factor)
-        return _Looked(
-            source, max(count, *(band + 1 for band in (*bands, *asked))), grid_of(raster, crs, given.file), dtype
+        mask = find_mask(raster, asked, None if given.bands else len(modality.bands))
+        bands = _bands(raster, given, modality, mask)
+        source = Source(given.file, bands, given.nodata, None, given.factor)
+        return _Looked(settle(raster, source, modality, mask, Commanded(), known), grid_of(raster, crs, given.file))
+
+
+def _bands(raster: "DatasetReader", given: GivenRaster, modality: Modality, mask: Mask) -> tuple[int, ...]:
+    """0-based bands to read, as asked for, or else all that hold data, by what the file says they are.
+
+    Raises:
+        UserError: for bands that there are not, and for another number of them than the model's.
+    """
+    wanted = len(modality.bands)
+    table = colour_table(raster, Source(given.file, given.bands or tuple(range(wanted))), modality)
+    count = len(mask.data) if table is None else len(table)
+    if given.bands and table is None and max(given.bands) >= raster.count:
+        raise UserError(
+            f"{given.path} has {_counted(raster.count)}, and band {max(given.bands) + 1} is asked for: give others "
+            f"behind it, such as {modality.name}={given.path.name}[1]."
         )
-
-
-def _check_range(raster: "object", given: GivenRaster, modality: Modality, bands: tuple[int, ...]) -> None:
-    """Refuse digital numbers of another range than the model's, going by a few windows."""
-    from rasterio.windows import Window
-
-    side, across = 128, 4
-    for row in range(across):
-        for column in range(across):
-            top = max(raster.height - side, 0) * row // (across - 1)
-            left = max(raster.width - side, 0) * column // (across - 1)
-            window = Window(left, top, min(side, raster.width), min(side, raster.height))
-            values = raster.read([band + 1 for band in bands], window=window)
-            nodata = raster.nodata if given.nodata is None else given.nodata
-            known = (
-                np.isfinite(values) & (np.abs(values) < ABSURD) & (values != (math.nan if nodata is None else nodata))
-            )
-            found = float(values.max(initial=0, where=known)) * given.factor
-            if found > modality.maximum:
-                raise UserError(
-                    f"{given.path} has values up to {found:g} and more, and the model knows {modality.name} from 0 to "
-                    f"{modality.maximum:g}: rescale it to that range."
-                )
+    if wanted != (len(given.bands) or count):
+        raise UserError(_wrong_bands(given, modality, count))
+    if given.bands or table is not None:
+        return given.bands or tuple(range(wanted))
+    return order_by_meaning(raster, mask.data, modality) or mask.data
 
 
 def _fit(raster: _Looked, grid: Grid, given: GivenRaster, first: object) -> Fit:
@@ -184,6 +185,8 @@ def _fit(raster: _Looked, grid: Grid, given: GivenRaster, first: object) -> Fit:
                 f"{given.path} and {first} do not overlap: the first covers {own.extent}{systems[0]}, the second "
                 f"{grid.extent}{systems[1]}; give rasters of the same place."
             ) from error
+        if "cannot be placed" in str(error):
+            raise UserError(f"{given.path} {error}.") from error
         raise UserError(
             f"{given.path} is {own.size} pixels and {first} {grid.size}, and without a georeference on both they must "
             "have the same size: georeference them or resample one."

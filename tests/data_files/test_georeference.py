@@ -80,7 +80,9 @@ def test_whichever_raster_it_is(rasters, tmp_path, name):
         build_store(OWN, tmp_path / "data", tmp_path / "store", workers=1)
 
 
-@pytest.mark.parametrize("bad", [(math.nan, 0, 0, 0, -1, 0), (1, 0, 0, 0, 0, 0), (1, 2, 0, 2, 4, 0)])
+@pytest.mark.parametrize(
+    "bad", [(math.nan, 0, 0, 0, -1, 0), (1, 0, 0, 0, 0, 0), (1, 2, 0, 2, 4, 0), (0.05, 0, 0, 366976, -0.05, 0)]
+)
 def test_a_place_in_the_raster_itself(tmp_path, bad):
     path = write(tmp_path / "a.tif", noise("a", 3, SIZE), transform=Affine(*bad), crs="EPSG:32633")
     with pytest.raises(UserError, match=r"a\.tif has a georeference"):

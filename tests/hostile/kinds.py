@@ -101,7 +101,11 @@ def damage_one(rng: random.Random, files: dict[str, Path]) -> None:
 _SIDECAR = b"""<PAMDataset>
 <SRS>EPSG:32633</SRS>
 <GeoTransform> 1.0e+03, 1.0, 0.0, 2.0e+03, 0.0, -1.0 </GeoTransform>
-<PAMRasterBand band="1"> <NoDataValue>3</NoDataValue> <Scale>2</Scale> </PAMRasterBand>
+<PAMRasterBand band="1"> <NoDataValue>3</NoDataValue> <Offset>1</Offset> <Scale>2</Scale> <UnitType>ft</UnitType>
+<Description>blue</Description> <ColorInterp>Palette</ColorInterp>
+<ColorTable> <Entry c1="9" c2="0" c3="0" c4="255"/> <Entry c1="0" c2="9" c3="0" c4="255"/> </ColorTable>
+</PAMRasterBand>
+<PAMRasterBand band="3"> <ColorInterp>Alpha</ColorInterp> </PAMRasterBand>
 </PAMDataset>
 """
 

@@ -134,7 +134,7 @@ def test_a_ticket_tells_what_a_map_depends_on(ortho, tmp_path):
         of(raster=other),
         of(raster=GivenRaster(ortho, (2, 1, 0))),
         of(raster=GivenRaster(ortho, (), 3.0)),
-        of(raster=GivenRaster(ortho, (), None, 2.0 / 255)),
+        of(raster=GivenRaster(ortho, (), None, 0.5)),
         *(
             of(given=settings(**given))
             for given in ({"window": 32}, {"stride": 8}, {"turns": True}, {"gaps": "predict"})

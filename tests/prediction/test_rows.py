@@ -5,9 +5,8 @@ from rasterio.enums import ColorInterp
 
 from mobanet.data.layouts import FolderModality, FolderSettings, get_layout
 from mobanet.data.preparation.build import build_store
-from mobanet.data.preparation.products import stored_values
 from mobanet.data.sources.alignment import align, overlap_window
-from mobanet.data.sources.rasters import Grid, opened, read
+from mobanet.data.sources.rasters import Grid, opened
 from mobanet.errors import UserError
 from mobanet.inference.request import GivenRaster
 from mobanet.inference.rows import CHUNK, RasterRows
@@ -20,10 +19,8 @@ HERE = georeferenced(500_000, 5_800_000, 0.5)
 
 def whole(raster, grid):
     """(H, W, C) values and (H, W) bool of a raster, read and brought to the grid at once, as preparation does."""
-    source = raster.source
-    with opened(source.file.path, source.file) as file:
-        values, valid = read(file, source.bands, raster.data_bands, source.nodata, source.minimum)
-    values = stored_values(values, raster.modality.kind == "elevation", source.factor)
+    with opened(raster.source.file.path, raster.source.file) as file:
+        values, valid = raster.reading.read(file)
     values, valid = align(values, valid, raster.own, grid, raster.fit)
     return values.transpose(1, 2, 0), np.ones(values.shape[1:], bool) if valid is None else valid
 

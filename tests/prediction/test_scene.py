@@ -40,7 +40,7 @@ def test_rasters_on_one_grid_are_taken_as_they_are(ortho, surface):
     assert scene.grid.transform == (1, 0, 1000, 0, -1, 2000)
     assert {name: r.fit for name, r in scene.rasters.items()} == {"rgb": "same", "dsm": "same"}
     assert {name: str(r.dtype) for name, r in scene.rasters.items()} == {"rgb": "uint8", "dsm": "float32"}
-    assert [scene.rasters[name].source.minimum for name in ("rgb", "dsm")] == [None, -1000]
+    assert [scene.rasters[name].reading.lowest for name in ("rgb", "dsm")] == [None, -1000]
 
 
 def test_the_first_modality_of_the_model_is_the_reference_unless_another_is_named(ortho, raster):
@@ -146,7 +146,7 @@ def test_bands(raster, tmp_path):
     refused("five.tif has 5 bands where the model's rgb has 3", "choose, such as rgb=five.tif[1,2,3]", rgb=five)
     refused("five.tif has 5 bands where the model's ir has 1", "choose, such as ir=five.tif[1]", ir=five)
     scene = placed(rgb=GivenRaster(five, (4, 0, 2)), ir=GivenRaster(five, (1,)))
-    assert (scene.rasters["rgb"].source.bands, scene.rasters["rgb"].data_bands) == ((4, 0, 2), 5)
+    assert (scene.rasters["rgb"].source.bands, scene.rasters["rgb"].reading.data) == ((4, 0, 2), (0, 1, 2, 3, 4))
     refused("five.tif has 5 bands, and band 6 is asked for", "rgb=five.tif[1]", rgb=GivenRaster(five, (0, 1, 5)))
     refused("2 bands of", "are asked for where the model's rgb has 3", rgb=GivenRaster(five, (0, 1)))
     refused("1 band of", "are asked for where the model's rgb has 3", rgb=GivenRaster(five, (0,)))
@@ -162,25 +162,28 @@ RED_GREEN_BLUE = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
 
 def test_an_alpha_band_is_no_data(raster):
-    rgba = with_meaning(raster("rgba", bands=4, photometric="RGB"), *RED_GREEN_BLUE, ColorInterp.alpha)
+    pixels = noise("rgba", 4, (90, 70))
+    pixels[3] = np.where(pixels[3] > 100, 255, 0)
+    rgba = with_meaning(raster("rgba", pixels, photometric="RGB"), *RED_GREEN_BLUE, ColorInterp.alpha)
     other = with_meaning(raster("other", bands=4, photometric="RGB"), *RED_GREEN_BLUE, ColorInterp.undefined)
-    assert (placed(rgb=rgba).rasters["rgb"].source.bands, placed(rgb=rgba).rasters["rgb"].data_bands) == ((0, 1, 2), 3)
+    reading = placed(rgb=rgba).rasters["rgb"].reading
+    assert (reading.source.bands, reading.data, reading.mask) == ((0, 1, 2), (0, 1, 2), 3)
     refused("other.tif has 4 bands where", "rgb=other.tif[1,2,3]", rgb=other)
     chosen = placed(rgb=GivenRaster(other, (0, 1, 2)), ir=GivenRaster(other, (3,))).rasters
-    assert [chosen[name].data_bands for name in ("rgb", "ir")] == [4, 4]
+    assert [chosen[name].reading.mask for name in ("rgb", "ir")] == [None, None]
 
 
 def test_a_fourth_band_that_is_asked_for_is_nobodys_alpha(raster):
     # what GDAL takes for alpha in four bands of bytes is the infrared of many an ortho
     rgbir = with_meaning(raster("rgbir", bands=4, photometric="RGB"), *RED_GREEN_BLUE, ColorInterp.alpha)
     rasters = placed(rgb=GivenRaster(rgbir, (0, 1, 2)), ir=GivenRaster(rgbir, (3,))).rasters
-    assert [rasters[name].data_bands for name in ("rgb", "ir")] == [4, 4]
+    assert [rasters[name].reading.mask for name in ("rgb", "ir")] == [None, None]
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "int32", "float32"])
 def test_another_range_than_the_models_is_refused(dtype, raster):
     values = noise("deep", 3, (90, 70)).astype(dtype)
-    assert placed(rgb=raster("shallow", values)).rasters["rgb"].source.factor == 1
+    assert placed(rgb=raster("shallow", values)).rasters["rgb"].reading.scale == (1, 1, 1)
     deep = raster("deep", values * 40)
     refused("deep.tif has values up to", "the model knows rgb from 0 to 255", "rescale it", rgb=deep)
     assert placed(rgb=GivenRaster(deep, (), None, 1 / 40)).rasters["rgb"].dtype == np.float32

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -116,10 +116,12 @@ class FolderLayout(RasterLayout):
             if not entries:
                 missing[name] = patterns[name].replace("{tile}", tile)
                 continue
+            _check_alone(patterns[name], name, tile, entries)
             given = self.settings.modalities[name]
-            sources[name] = Source(
-                entries[0].file, tuple(given.bands or (0,)), given.nodata, given.minimum, given.factor
-            )
+            same = [other for other in self.settings.modalities.values() if other.pattern == given.pattern]
+            others = sorted({band for other in same for band in other.bands or (0,)})
+            bands = tuple(given.bands or (0,))
+            sources[name] = Source(entries[0].file, bands, given.nodata, given.minimum, given.factor, tuple(others))
             copies[name] = tuple(entry.file for entry in entries[1:])
         # a raster with further bands has to say which of them are meant
         counts = {name: 1 for name in sources if self.settings.modalities[name].bands is None}
@@ -128,6 +130,7 @@ class FolderLayout(RasterLayout):
         for kind in kinds:
             entries = found[patterns[f"label_{kind}"]].get(tile) if f"label_{kind}" in patterns else None
             if entries:
+                _check_alone(patterns[f"label_{kind}"], f"label_{kind}", tile, entries)
                 labels[kind] = entries[0].file
                 copies[f"label_{kind}"] = tuple(entry.file for entry in entries[1:])
         return FoundTile(tile, sources, labels, counts, missing, copies)
@@ -211,6 +214,23 @@ def _check_palette(s: FolderSettings) -> None:
                     f"colours {list(one)} and {list(other)} are {apart} apart, too near to be told apart with distance "
                     f"{s.distance}: lower it below {max(1, (apart + 1) // 2)} or change a colour."
                 )
+
+
+def _check_alone(pattern: str, use: str, tile: str, entries: Sequence[Entry]) -> None:
+    """Refuse two files for one tile; the same file once packed and once unpacked is one.
+
+    Raises:
+        UserError: naming both.
+    """
+    first = entries[0]
+    for other in entries[1:]:
+        if (other.name, other.size) != (first.name, first.size) or (other.file.member is None) == (
+            first.file.member is None
+        ):
+            raise UserError(
+                f"the pattern {pattern!r} of {use} matches two files of the tile {tile}, {first.location} and "
+                f"{other.location}: make it tell them apart, or remove one."
+            )
 
 
 def _modality(name: str, given: FolderModality) -> Modality:

@@ -21,10 +21,11 @@ class FolderModality:
         names: of these bands; null to number them.
         kind: colour augmentation touches `optical` only.
         nodata: a value that means missing, beside what the rasters declare.
-        minimum: values below it are missing.
-        maximum: full range of digital numbers, such as 255 for 8 bit and 2047 for 11 bit.
+        minimum: values below it are missing; null for heights below -1000 m.
+        maximum: full range of digital numbers, such as 255 for 8 bit and 2047 for 11 bit; null to take it from the type
+            and the values of the training tiles.
         unit: of the stored values, such as metre.
-        factor: stored value = raster value times this.
+        factor: stored value = raster value times this; null for what the rasters say by scale, offset and unit.
     """
 
     pattern: str
@@ -33,9 +34,9 @@ class FolderModality:
     kind: Literal["optical", "elevation", "other"] = "optical"
     nodata: float | None = None
     minimum: float | None = None
-    maximum: float = 255.0
+    maximum: float | None = None
     unit: str = ""
-    factor: float = 1.0
+    factor: float | None = None
 
 
 @dataclass

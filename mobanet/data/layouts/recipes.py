@@ -22,7 +22,7 @@ class Recipe:
     bands: tuple[int, ...]
     count: int | None
     minimum: float | None = None
-    factor: float = 1.0
+    factor: float | None = None
 
 
 class RecipeLayout(RasterLayout):

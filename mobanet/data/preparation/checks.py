@@ -17,13 +17,17 @@ from mobanet.data.layout import IGNORE_INDEX, FileRef
 from mobanet.data.layouts.base import DrawnLabel, RasterLayout
 from mobanet.data.preparation.jobs import Job, jobs_for
 from mobanet.data.preparation.pool import each
-from mobanet.data.preparation.products import Products, data_bands, fit_notes, label_notes, stored_values
+from mobanet.data.preparation.products import Products, fit_notes, label_notes, settled
 from mobanet.data.preparation.progress import Steps
 from mobanet.data.preparation.writing import writable
+from mobanet.data.scaling import range_note, usual_scaling
 from mobanet.data.sources.alignment import how_to_fit
 from mobanet.data.sources.catalogue import check_root, list_files
-from mobanet.data.sources.rasters import Grid, grid_of, opened, read
+from mobanet.data.sources.declared import check_values
+from mobanet.data.sources.rasters import Grid, grid_of, opened, read_label
+from mobanet.data.sources.values import Described, fitting_maximum
 from mobanet.data.store import default_store
+from mobanet.data.words import absent_note
 from mobanet.errors import UserError
 
 SAMPLE = 512
@@ -127,7 +131,35 @@ def check_files(
                 steps.advance()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return Findings(layout, wanted, tuple(found[tile.id] for tile in survey.tiles), survey.notes)
+    tiles = tuple(found[tile.id] for tile in survey.tiles)
+    return Findings(layout, wanted, tiles, (*survey.notes, *_overall(layout, wanted, tiles)))
+
+
+def _overall(layout: RasterLayout, wanted: Sequence[str], tiles: Sequence[TileLook]) -> list[str]:
+    """Remarks about all tiles together: ranges that nobody declares, and classes that training would not see."""
+    notes = []
+    for modality in (layout.modalities[name] for name in wanted):
+        looks = [tile.looks[modality.name] for tile in tiles if modality.name in tile.looks]
+        if modality.maximum is None and usual_scaling(layout, modality) == "unit" and looks:
+            dtype = np.result_type(*(look.pixels.dtype for look in looks))
+            inside = [look.pixels if look.valid is None else look.pixels[:, look.valid] for look in looks]
+            typical = max(float(np.percentile(values, 98)) for values in inside)
+            notes.append(range_note(modality, fitting_maximum(dtype, max(look.high or 0 for look in looks), typical)))
+    training = _training(layout, [tile.tile for tile in tiles])
+    chosen = [tile for tile in tiles if tile.tile in training] or list(tiles)
+    for kind in ("label_full", "label_eroded"):
+        shares = [tile.looks[kind].shares for tile in chosen if kind in tile.looks]
+        if shares:
+            notes.append(absent_note(np.sum(shares, axis=0), layout.classes.names, "training tile"))
+    return [note for note in dict.fromkeys(notes) if note]
+
+
+def _training(layout: RasterLayout, tiles: Sequence[str]) -> tuple[str, ...]:
+    """Tiles to train on in the layout's first split; none where it makes no sense, which fitting says."""
+    try:
+        return layout.resolve_split(next(iter(layout.splits)), tiles).train
+    except UserError:
+        return ()
 
 
 def look_at(job: Job) -> TileLook:
@@ -171,10 +203,10 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
         raster.read(1, window=Window(0, raster.height - 1, raster.width, 1))  # the end, which a cut file lacks
         dtype = raster.dtypes[0]
         if source is None:
-            values, valid = read(raster, range(raster.count), raster.count, shape=shape)
+            label = read_label(raster, shape=shape)
         else:
-            count = data_bands(raster, source, job.tile.band_counts.get(name), name)
-            values, valid = read(raster, source.bands, count, source.nodata, source.minimum, shape=shape)
+            reading = settled(raster, source, job.tile.band_counts.get(name), *products.known(name))
+            values, valid = reading.read(raster, shape=shape)
     remarks = []
     if grid is not None:
         try:
@@ -183,15 +215,16 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
             raise UserError(f"{file} {error}") from error
     location = job.entries[file].location
     if source is None:
-        decoded = products.decode(values, valid, file)
-        remarks += label_notes(name, decoded, thinned=thinner > 1)
-        return _label_look(job, name, location, own, len(values), dtype, decoded.classes), remarks
-    values = stored_values(values, job.layout.modalities[name].kind == "elevation", source.factor)
+        decoded, more = products.decode(*label, file)
+        remarks += [*label_notes(name, decoded, thinned=thinner > 1), *(f"{name}: {note}" for note in more)]
+        return _label_look(job, name, location, own, len(label[0]), dtype, decoded.classes), remarks
     inside = values if valid is None else values[:, valid]
     if inside.size == 0:
         raise UserError(f"{file} has no valid pixel: replace or remove it")
     missing = 0.0 if valid is None else 1 - float(valid.mean())
     low, high = float(inside.min()), float(inside.max())
+    check_values(reading, low, high, Described(), products.known(name)[1])
+    remarks += reading.remarks()
     return Look(name, location, own, len(values), dtype, low, high, missing, (), values, valid), remarks
 
 

@@ -11,6 +11,9 @@ from mobanet.data.sources.catalogue import Catalogue, Entry
 from mobanet.data.store import VERSION, StoredTile, check_plain, read_tile
 from mobanet.errors import UserError
 
+READING = 2
+"""Goes up when the same rasters are read to other values, so that stores are made anew."""
+
 LONGEST = 200
 """Bytes of a tile's name; file systems take 255, of which endings need some."""
 
@@ -46,11 +49,15 @@ class Job:
         drawing = tuple(self.entries[file].stamp for file in tile.extras)
         stamps = {}
         for name, source in tile.sources.items():
-            elevation = self.layout.modalities[name].kind == "elevation"
-            rule = (source.bands, source.nodata, source.minimum, source.factor, elevation, self.layout.crs, world)
+            modality = self.layout.modalities[name]
+            rule = (
+                *(READING, source.bands, source.others, source.nodata, source.minimum, source.factor),
+                *(modality.kind, modality.unit, modality.maximum, self.layout.crs, world),
+            )
             stamps[name] = self._stamp(source.file, (*rule, *frame))
         for kind, file in tile.labels.items():
-            stamps[f"label_{kind}"] = self._stamp(file, (self.layout.label_rule(), self.layout.crs, *frame, *drawing))
+            rule = (READING, self.layout.label_rule(), self.layout.crs)
+            stamps[f"label_{kind}"] = self._stamp(file, (*rule, *frame, *drawing))
         return stamps
 
     def _stamp(self, file: FileRef, rule: tuple) -> str:

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobanet.data.layout import IGNORE_INDEX, DecodedLabel, FileRef, Source
+from mobanet.data.layout import IGNORE_INDEX, DecodedLabel, FileRef, Modality, Source
 from mobanet.data.preparation.jobs import Job
 from mobanet.data.preparation.statistics import describe
+from mobanet.data.scaling import known_range, usual_scaling
 from mobanet.data.sources.alignment import Fit, align, align_label, how_to_fit, source_window, window_grid
 from mobanet.data.sources.archives import local_copy, read_text
+from mobanet.data.sources.declared import Reading, check_values, colour_table, find_mask, settle
 from mobanet.data.sources.georeference import read_world
 from mobanet.data.sources.labels import strips
-from mobanet.data.sources.rasters import Grid, count_bands, grid_of, opened, read
+from mobanet.data.sources.rasters import Grid, grid_of, opened, read_label
+from mobanet.data.sources.values import Described, Range
 from mobanet.data.store import LabelRecord, ModalityRecord
 from mobanet.errors import UserError
 
@@ -76,15 +79,16 @@ class Products:
         job, source = self.job, self.job.tile.sources[name]
         self.compare_copies(name, source.file)
         with opened(self.path(source.file), source.file) as raster:
-            count = data_bands(raster, source, job.tile.band_counts.get(name), name)
+            reading = settled(raster, source, job.tile.band_counts.get(name), *self.known(name))
             own, fit = self.fit(raster, source.file, grid)
             window = source_window(own, grid) if fit == "warp" else None
-            values, valid = read(raster, source.bands, count, source.nodata, source.minimum, window)
-        values = stored_values(values, job.layout.modalities[name].kind == "elevation", source.factor)
+            values, valid = reading.read(raster, window)
         values, valid = align(values, valid, window_grid(own, window) if window else own, grid, fit)
         if valid is not None and not valid.any():
             raise UserError(f"{source.file} has no valid pixel: replace or remove it")
         statistics = tuple(describe(plane, valid) for plane in values)
+        low, high = min(figures.minimum for figures in statistics), max(figures.maximum for figures in statistics)
+        check_values(reading, low, high, Described(), self.known(name)[1])
         if valid is not None and values.dtype == np.float32:
             for plane, figures in zip(values, statistics, strict=True):
                 plane[~valid] = figures.p50
@@ -102,7 +106,13 @@ class Products:
             source=job.entries[source.file].location,
             stamp=stamp,
         )
-        return Product(arrays, record, (*fit_notes(name, source.file, own, grid, fit), *notes))
+        return Product(arrays, record, (*fit_notes(name, source.file, own, grid, fit), *reading.remarks(), *notes))
+
+    def known(self, name: str) -> tuple[Modality, Range | None]:
+        """A modality, and the values that it may have where the layout's own scaling takes them for granted."""
+        layout = self.job.layout
+        modality = layout.modalities[name]
+        return modality, known_range(modality, usual_scaling(layout, modality))
 
     def label(self, name: str, grid: Grid, stamp: str) -> Product:
         """A label on the tile's grid.
@@ -138,23 +148,42 @@ class Products:
         with opened(self.path(file), file) as raster:
             own, fit = self.fit(raster, file, grid)
             window = source_window(own, grid) if fit == "warp" else None
-            values, valid = read(raster, range(raster.count), raster.count, window=window)
-        decoded = self.decode(values, valid, file)
+            label = read_label(raster, window)
+        decoded, more = self.decode(*label, file)
         classes = align_label(decoded.classes, window_grid(own, window) if window else own, grid, fit)
-        return decoded, classes, [*fit_notes(name, file, own, grid, fit), *label_notes(name, decoded)]
+        notes = [*fit_notes(name, file, own, grid, fit), *label_notes(name, decoded)]
+        return decoded, classes, [*notes, *(f"{name}: {note}" for note in more)]
 
-    def decode(self, values: np.ndarray, valid: np.ndarray | None, file: FileRef) -> DecodedLabel:
-        """Class indices of a label raster; pixels the raster itself calls missing are ignored.
+    def decode(
+        self, values: np.ndarray, missing: np.ndarray, empty: np.ndarray | None, file: FileRef
+    ) -> tuple[DecodedLabel, list[str]]:
+        """Class indices of a label raster, and remarks; what the raster itself calls missing is ignored.
+
+        Its nodata value is not, where the layout names a class by it: that comes from the user, and nodata often from
+        whichever program wrote the file.
 
         Args:
             values: (bands, H, W).
-            valid: (H, W) bool, or None when every pixel is valid.
+            missing: (H, W) bool, pixels without a label.
+            empty: (H, W) bool, pixels with the nodata value; None where none is declared.
             file: for messages.
 
         Raises:
             UserError: when it is no label of the layout.
         """
+        notes: list[str] = []
         try:
+            if empty is not None and empty.any():
+                at = tuple(np.argwhere(empty)[0])
+                alone = values[(slice(None), *at)][:, None, None]  # (bands, 1, 1)
+                index = int(self.job.layout.decode_label(alone).classes[0, 0])
+                if index == IGNORE_INDEX:
+                    missing = missing | empty
+                else:
+                    value = ", ".join(f"{number:g}" for number in alone.ravel().tolist())
+                    name = self.job.layout.classes.names[index]
+                    notes.append(f"{file.name} declares {value} as nodata, which is the class {name} and counts as it")
+            valid = ~missing if missing.any() else None
             if valid is None:
                 decoded = self.job.layout.decode_label(values)
             else:
@@ -167,7 +196,7 @@ class Products:
         share = decoded.unknown / decoded.classes.size
         if share > MOSTLY:
             raise UserError(f"{file} names no class in {100 * share:.0f} % of its pixels: put the right label there")
-        return decoded
+        return decoded, notes
 
     def fit(self, raster: "DatasetReader", file: FileRef, grid: Grid) -> tuple[Grid, Fit]:
         """The grid of an open raster, and how it gets to the tile's.
@@ -195,36 +224,32 @@ class Products:
                     )
 
 
-def data_bands(raster: "DatasetReader", source: Source, declared: int | None, name: str) -> int:
-    """Number of data bands of an open raster.
+def settled(
+    raster: "DatasetReader", source: Source, declared: int | None, modality: Modality, known: Range | None
+) -> Reading:
+    """How a modality is read from an open raster.
 
     Args:
         raster: open.
         source: what is read from it.
-        declared: how many it must have; None for at least those read.
-        name: of the modality, for the message.
+        declared: how many data bands it must have; None for at least those read.
+        modality: what it is read for.
+        known: the values that imagery may have; None for any.
 
     Raises:
-        UserError: when it has another number.
+        UserError: when it has another number of bands, or other types or values than declared.
     """
-    count = count_bands(raster, declared)
+    mask = find_mask(raster, (*source.bands, *source.others), declared)
+    table = colour_table(raster, source, modality)
+    count = len(mask.data) if table is None else len(table)
     needed = max(source.bands) + 1 if declared is None else declared
     if count < needed or declared not in (None, count):
         bands = "1 band" if count == 1 else f"{count} bands"
         raise UserError(
-            f"{source.file} has {bands} where {name} needs {needed}: put the right raster there, or for layout folder "
-            "list its bands"
+            f"{source.file} has {bands} where {modality.name} needs {needed}: put the right raster there, or for layout"
+            " folder list its bands"
         )
-    return count
-
-
-def stored_values(values: np.ndarray, elevation: bool, factor: float) -> np.ndarray:
-    """In the stored type: 8 and 16 bit imagery as it is, the rest as float32 times `factor`."""
-    if values.dtype in (np.uint8, np.uint16) and factor == 1.0 and not elevation:
-        return values
-    values = values.astype(np.float32)
-    values *= np.float32(factor)
-    return values
+    return settle(raster, source, modality, mask, Described(), known)
 
 
 def fit_notes(name: str, file: FileRef, own: Grid, grid: Grid, fit: Fit) -> list[str]:

@@ -7,7 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mobanet.data.preparation.checks import Findings
+from mobanet.data.scaling import range_note, range_of
 from mobanet.data.store import TileStore
+from mobanet.data.words import absent_note
 
 
 def print_store(store: TileStore) -> None:
@@ -23,7 +25,22 @@ def print_store(store: TileStore) -> None:
         table.add_row(tile.id, f"{tile.width} x {tile.height}", *cells, ", ".join(tile.labels) or "-")
     console.print(table)
     _notes(console, "note", (f"tile {tile.id}: {note}" for tile in store.tiles.values() for note in tile.notes))
+    _notes(console, "note", _overall(store))
     console.print(f"{len(store.tiles)} tiles of layout {store.layout} in {store.path}", markup=False, soft_wrap=True)
+
+
+def _overall(store: TileStore) -> list[str]:
+    """Remarks about all tiles together: ranges that nobody declares, and classes that no label has."""
+    tiles = list(store.tiles.values())
+    open_ones = [m for m in store.modalities.values() if m.kind == "optical" and m.maximum is None]
+    notes = [
+        range_note(m, range_of(m.name, tiles)) for m in open_ones if any(m.name in tile.modalities for tile in tiles)
+    ]
+    for kind in ("full", "eroded"):
+        counts = [tile.labels[kind].pixels for tile in tiles if kind in tile.labels]
+        if counts:
+            notes.append(absent_note(np.sum(counts, axis=0).tolist(), store.classes.names, "tile"))
+    return [note for note in dict.fromkeys(notes) if note]
 
 
 def print_findings(findings: Findings) -> None:

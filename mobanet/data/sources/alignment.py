@@ -7,6 +7,7 @@ import numpy as np
 
 from mobanet.data.layout import IGNORE_INDEX
 from mobanet.data.sources.rasters import Grid
+from mobanet.data.sources.systems import check_tied, is_local
 from mobanet.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def how_to_fit(own: Grid, target: Grid, placing: Placing) -> Fit:
             raise UserError(f"cannot be placed, since {lacking} names no coordinate reference system: give crs")
         if own.same_as(target):
             return "same"
+        if own.crs and target.crs:
+            check_tied(own.crs, target.crs)
         if overlap_window(own, target) is None:
             raise UserError(f"does not overlap: it covers {own.extent}, the tile {target.extent}")
         return "warp"
@@ -130,15 +133,17 @@ def _warp(plane: np.ndarray, own: Grid, target: Grid, method: str, missing: floa
 
     result = np.full((target.height, target.width), missing, plane.dtype)
     scale = 1 / _steps(own, target)
-    # without a system on either side both are in the same plane, for which any projected one stands in
+    src_crs, dst_crs = own.crs, target.crs
+    if not own.needs_transform(target) and (src_crs is None or src_crs != dst_crs or is_local(src_crs)):
+        src_crs = dst_crs = "EPSG:3857"  # of the same plane, for which any projected system stands in
     reproject(
         plane,
         result,
         src_transform=Affine(*(own.transform or ())),
-        src_crs=own.crs or "EPSG:3857",
+        src_crs=src_crs,
         src_nodata=missing,
         dst_transform=Affine(*(target.transform or ())),
-        dst_crs=target.crs or "EPSG:3857",
+        dst_crs=dst_crs,
         dst_nodata=missing,
         resampling=Resampling[method],
         # GDAL would take them from the shapes of source and target, and blur where a thin target lies across the source
@@ -154,7 +159,7 @@ def _steps(own: Grid, target: Grid) -> np.ndarray:
 
     column, row = target.width / 2, target.height / 2
     points = np.array([(column, row, 1), (column + 1, row, 1), (column, row + 1, 1)]) @ target.matrix.T
-    if own.crs and target.crs and own.crs != target.crs:
+    if own.crs and target.crs and own.needs_transform(target):
         points[:, :2] = np.transpose(transform(target.crs, own.crs, points[:, 0], points[:, 1]))
     pixels = (points @ np.linalg.inv(own.matrix).T)[:, :2]
     return np.abs(pixels[1:] - pixels[0]).sum(axis=0)
@@ -166,7 +171,7 @@ def overlap_window(own: Grid, target: Grid) -> "Window | None":
     from rasterio.windows import Window
 
     bounds = (*target.corners().min(axis=0), *target.corners().max(axis=0))
-    if own.crs and target.crs and own.crs != target.crs:
+    if own.crs and target.crs and own.needs_transform(target):
         bounds = transform_bounds(target.crs, own.crs, *bounds)
     left, bottom, right, top = bounds
     corners = np.array([(left, bottom, 1), (left, top, 1), (right, bottom, 1), (right, top, 1)])

@@ -90,7 +90,8 @@ def what_is_wrong(transform: Sequence[float], height: int, width: int) -> str | 
     if not all(map(math.isfinite, transform)):
         return "that is not finite"
     across, down = math.hypot(a, d), math.hypot(b, e)
-    if not abs(a * e - b * d) > _FLATTEST * across * down or not across or not down:
+    side = max(across, down)
+    if not across or not down or not abs((a / side) * (e / side) - (b / side) * (d / side)) > _FLATTEST:
         return "by which pixels have no size"
     farthest = max(abs(n) for n in (c, f, c + a * width, f + d * width, c + b * height, f + e * height))
     with np.errstate(all="ignore"):

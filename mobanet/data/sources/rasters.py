@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from mobanet.data.layout import FileRef
 from mobanet.data.sources.georeference import transform_of
 from mobanet.data.sources.labels import strips
+from mobanet.data.sources.systems import same_plane
 from mobanet.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,9 +62,15 @@ class Grid:
         (left, bottom), (right, top) = self.corners().min(axis=0), self.corners().max(axis=0)
         return f"{left:.10g} to {right:.10g}, {bottom:.10g} to {top:.10g}"
 
+    def needs_transform(self, other: "Grid") -> bool:
+        """Whether coordinates have to be brought from one system to the other: not within one plane, named or not."""
+        if self.crs is None or other.crs is None:
+            return self.crs != other.crs
+        return not same_plane(self.crs, other.crs)
+
     def same_as(self, other: "Grid") -> bool:
         """Same size, same system, and corners no more than a twentieth of a pixel apart."""
-        if (self.height, self.width, self.crs) != (other.height, other.width, other.crs):
+        if (self.height, self.width) != (other.height, other.width) or self.needs_transform(other):
             return False
         pixel = np.abs(self.matrix[0, :2]).max()
         return bool(np.abs(self.corners() - other.corners()).max() <= 0.05 * pixel)
@@ -119,17 +126,7 @@ def grid_of(raster: "DatasetReader", crs: str | None = None, shown: FileRef | No
     return Grid(raster.height, raster.width, transform, None if transform is None else own)
 
 
-def count_bands(raster: "DatasetReader", declared: int | None) -> int:
-    """Number of data bands: all, but for an alpha band behind the `declared` ones, or at the end if none are."""
-    from rasterio.enums import ColorInterp
-
-    last = raster.colorinterp[-1] == ColorInterp.alpha
-    if declared is None:
-        return raster.count - 1 if last and raster.count in (2, 4) else raster.count
-    return declared if last and raster.count == declared + 1 else raster.count
-
-
-def _check_memory(pixels: int, bands: int, size: int) -> None:
+def check_memory(pixels: int, bands: int, size: int) -> None:
     """A few bytes of a damaged header ask for any number of pixels, and a system may promise more than it has.
 
     Raises:
@@ -140,58 +137,53 @@ def _check_memory(pixels: int, bands: int, size: int) -> None:
         raise MemoryError
 
 
-def read(
-    raster: "DatasetReader",
-    bands: Sequence[int],
-    data_bands: int,
-    nodata: float | None = None,
-    minimum: float | None = None,
-    window: "Window | None" = None,
-    shape: tuple[int, int] | None = None,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Bands of a raster, and which pixels were measured.
-
-    A pixel is missing where all data bands have the value that the raster declares as nodata, where all `bands` read
-    have `nodata`, where a mask or alpha band says so, or where a band read is not finite, absurdly large or below
-    `minimum`. Zero is a value like any other.
+def masked(
+    raster: "DatasetReader", alpha: int | None, window: "Window | None", shape: tuple[int, int] | None
+) -> np.ndarray:
+    """Where a raster's mask or alpha band says that nothing was measured, (H, W) bool.
 
     Args:
         raster: open.
-        bands: 0-based.
-        data_bands: the first so many bands hold data; an alpha band may follow.
-        nodata: a further value that means missing.
-        minimum: values below it are missing.
+        alpha: 0-based band that is a mask; None for none.
         window: the part to read; None for all of it.
         shape: height and width to thin the pixels out to; None for every pixel.
-
-    Returns:
-        (bands, H, W) in the raster's type, and (H, W) bool, or None when every pixel is valid.
     """
     from rasterio.enums import MaskFlags
 
     height, width = shape or ((raster.height, raster.width) if window is None else (window.height, window.width))
-    _check_memory(height * width, len(bands), np.dtype(raster.dtypes[0]).itemsize)
-    values = raster.read([band + 1 for band in bands], window=window, out_shape=shape and (len(bands), *shape))
-    missing = np.zeros(values.shape[1:], bool)
-    declared = raster.nodatavals[:data_bands]
-    if all(value is not None for value in declared):
-        empty = np.ones_like(missing)
-        at = {band: index for index, band in enumerate(bands)}
-        for band, value in enumerate(declared):
-            plane = values[at[band]] if band in at else raster.read(band + 1, window=window, out_shape=shape)
-            empty &= np.isnan(plane) if np.isnan(value) else plane == value
-        missing |= empty
-    if nodata is not None:
-        missing |= (np.isnan(values) if np.isnan(nodata) else values == nodata).all(axis=0)
-    if raster.count > data_bands:
-        missing |= raster.read(data_bands + 1, window=window, out_shape=shape) == 0  # alpha
+    missing = np.zeros((height, width), bool)
+    if alpha is not None:
+        missing |= raster.read(alpha + 1, window=window, out_shape=shape) == 0
     flags = set(raster.mask_flag_enums[0])
     if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
         missing |= raster.read_masks(1, window=window, out_shape=shape) == 0
+    return missing
+
+
+def read_label(
+    raster: "DatasetReader", window: "Window | None" = None, shape: tuple[int, int] | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """All bands of a label raster.
+
+    Args:
+        raster: open.
+        window: the part to read; None for all of it.
+        shape: height and width to thin the pixels out to; None for every pixel.
+
+    Returns:
+        (bands, H, W) in the raster's type; (H, W) bool, where a mask says that there is nothing; and (H, W) bool, where
+        all bands have the value that the raster declares as nodata, None where it declares none.
+    """
+    height, width = shape or ((raster.height, raster.width) if window is None else (window.height, window.width))
+    check_memory(height * width, raster.count, np.dtype(raster.dtypes[0]).itemsize)
+    values = raster.read(window=window, out_shape=shape and (raster.count, *shape))
+    missing = masked(raster, None, window, shape)
     for plane in values:
         for rows in strips(plane.shape):
             if np.issubdtype(plane.dtype, np.floating):
                 missing[rows] |= ~(np.abs(plane[rows]) < ABSURD)  # NaN compares false
-            if minimum is not None:
-                missing[rows] |= plane[rows] < minimum
-    return values, ~missing if missing.any() else None
+    if any(value is None for value in raster.nodatavals):
+        return values, missing, None
+    planes = zip(values, raster.nodatavals, strict=True)
+    empty = np.all([np.isnan(plane) if np.isnan(value) else plane == value for plane, value in planes], axis=0)
+    return values, missing, empty
