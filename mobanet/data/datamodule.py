@@ -21,6 +21,7 @@ from mobanet.data.choices import (
 )
 from mobanet.data.crops import GridWindows, RandomCrops, Sampling, crop_loader
 from mobanet.data.description import DataDescription
+from mobanet.data.grids import grid_words
 from mobanet.data.layout import LabelKind
 from mobanet.data.layouts import FolderSettings, get_layout
 from mobanet.data.patches import cut_store
@@ -125,6 +126,7 @@ class RasterDataModule(LightningDataModule):
             "data": f"{self.layout.name}, split {self.split_name}, {count} {kind} "
             f"{'patch' if split.patch else 'tile'}{'' if count == 1 else 'es' if split.patch else 's'}"
             + (f"; {split.leak}" if split.leak else ""),
+            "grid": grid_words(self._roles.get(stage, ())),
             "labels": f"{self.evaluation.labels}; ignored pixels count nowhere",
             "windows": f"{self.evaluation.size(self.crop)} pixels, stride {stride}, logits summed",
             "mean F1 and mIoU": f"over {len(averaged)} of {len(self.layout.classes)} classes ({', '.join(averaged)})",
@@ -175,6 +177,8 @@ class RasterDataModule(LightningDataModule):
                 continue
             labels = self.train_labels if role == "train" else self.evaluation.labels
             self._roles[role] = self._present(store, role, roles[role], labels)
+        if stage == "fit":
+            rank_zero_info(f"grid: {grid_words(self._roles['train'])}")
         if "train" in self._roles:
             self._learn(self._roles["train"])
         elif not self._learnt:

@@ -1,6 +1,10 @@
+import logging
+
 import numpy as np
 import pytest
 
+from mobanet.data.choices import EvaluationSettings
+from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.layouts import FolderModality, FolderSettings, FolderSplit, get_layout, load_folder_settings
 from mobanet.data.preparation.build import build_store
 from mobanet.errors import UserError
@@ -222,3 +226,85 @@ def test_a_tile_whose_name_no_folder_can_have(root, tile):
 def test_classes_whose_names_no_table_can_hold(name):
     with pytest.raises(UserError, match="a modality or class is named"):
         get_layout("folder", settings(classes=[name, *NAMES[1:]]))
+
+
+def two_pixel_sizes(root, tiles=("a",), ortho=None):
+    """Orthophotos of 1 m and surface models of 2 m, with labels like the orthophotos."""
+    for number, tile in enumerate(tiles):
+        left = 1000 + 100 * number
+        if ortho is None or tile in ortho:
+            write(root / f"ortho/{tile}.tif", noise(tile, 3), **georeferenced(left, 2000, 1))
+        write(root / f"height/{tile}/dsm.tif", surface(tile, (30, 32)), **georeferenced(left, 2000, 2))
+        write(root / f"label/{tile}.tif", coloured(indices(tile)), **georeferenced(left, 2000, 1))
+
+
+def build_for(root, *modalities, **changes):
+    allow_missing = changes.pop("allow_missing", False)
+    layout = get_layout("folder", settings(**changes))
+    return build_store(layout, root, modalities=list(modalities), workers=1, allow_missing=allow_missing)
+
+
+def sizes(store):
+    return {tile.id: (tile.reference, tile.height, tile.width) for tile in store.tiles.values()}
+
+
+def test_the_first_modality_described_sets_the_grid_whichever_are_asked_for(root):
+    two_pixel_sizes(root)
+    for modalities in (["dsm"], ["dsm", "rgb"], ["rgb"], ["dsm"]):
+        assert sizes(build_for(root, *modalities)) == {"a": ("rgb", 60, 64)}
+    reversed_order = dict(reversed(settings().modalities.items()))
+    for modalities in (["rgb"], ["rgb", "dsm"]):
+        assert sizes(build_for(root, *modalities, modalities=reversed_order)) == {"a": ("dsm", 30, 32)}
+
+
+def test_a_modality_can_be_named_for_the_grid_and_another_name_renews_the_store(root):
+    two_pixel_sizes(root)
+    assert sizes(build_for(root, "rgb", "dsm")) == {"a": ("rgb", 60, 64)}
+    store = build_for(root, "rgb", grid="dsm")
+    assert sizes(store) == {"a": ("dsm", 30, 32)}
+    assert load(store.tiles["a"], "rgb").shape == (30, 32, 3)
+    with pytest.raises(UserError, match="grid is 'dms', which is none of the modalities rgb, dsm"):
+        build_for(root, "rgb", grid="dms")
+
+
+def test_a_changed_raster_of_the_grid_renews_what_lies_on_it(root):
+    two_pixel_sizes(root)
+    build_for(root, "rgb", "dsm")
+    write(root / "ortho/a.tif", noise("a", 3, (30, 32)), **georeferenced(1000, 2000, 2))
+    store = build_for(root, "dsm")
+    assert sizes(store) == {"a": ("rgb", 30, 32)}
+    assert load(store.tiles["a"], "dsm").shape == (30, 32, 1)
+
+
+def test_a_tile_that_lacks_the_modality_of_the_grid_has_pixels_of_its_size_all_the_same(root):
+    two_pixel_sizes(root, ("a", "b"), ortho=("a",))
+    store = build_for(root, "rgb", "dsm", allow_missing=True)
+    assert sizes(store) == {"a": ("rgb", 60, 64), "b": ("dsm", 60, 64)}
+    assert store.tiles["b"].transform == (1, 0, 1100, 0, -1, 2000)
+    assert np.array_equal(load(store.tiles["b"], "label_full"), indices("b"))
+    assert sizes(build_for(root, "dsm")) == sizes(store)
+    for path in root.glob("ortho/*"):
+        path.unlink()
+    assert {size[1:] for size in sizes(build_for(root, "dsm")).values()} == {(30, 32)}
+
+
+def test_protocol_and_log_name_the_grid(root, tmp_path, caplog):
+    two_pixel_sizes(root, ("a", "b", "c"))
+    for tile, left in (("a", 367000), ("b", 367100), ("c", 367200)):
+        write(root / f"ortho/{tile}.tif", noise(tile, 3), **georeferenced(left, 5810000, 0.25))
+        write(root / f"height/{tile}/dsm.tif", surface(tile, (30, 32)), **georeferenced(left, 5810000, 0.5))
+        write(root / f"label/{tile}.tif", coloured(indices(tile)), **georeferenced(left, 5810000, 0.25))
+    for grid, words in ((None, "that of rgb, pixels of 0.25 m"), ("dsm", "that of dsm, pixels of 0.5 m")):
+        data = RasterDataModule(
+            str(root),
+            layout="folder",
+            folder=settings(splits=FolderSplit(["a"], ["b"], ["c"]), grid=grid),
+            modalities=["dsm"],
+            evaluation=EvaluationSettings(labels="full"),
+        )
+        data.prepare_data()
+        with caplog.at_level(logging.INFO):
+            data.setup("fit")
+            data.setup("test")
+        assert f"grid: {words}" in caplog.messages
+        assert data.protocol("test")["grid"] == data.protocol("validation")["grid"] == words

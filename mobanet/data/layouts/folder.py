@@ -130,7 +130,19 @@ class FolderLayout(RasterLayout):
             if entries:
                 labels[kind] = entries[0].file
                 copies[f"label_{kind}"] = tuple(entry.file for entry in entries[1:])
-        return FoundTile(tile, sources, labels, counts, missing, copies)
+        reference, measure = self._reference(tile, patterns, found)
+        return FoundTile(tile, sources, labels, counts, missing, copies, reference=reference, measure=measure)
+
+    def _reference(
+        self, tile: str, patterns: dict[str, str], found: dict[str, dict[str, list[Entry]]]
+    ) -> tuple[tuple[str, FileRef], FileRef | None]:
+        """What sets a tile's grid (see `FoundTile`): it does not depend on the modalities that are asked for."""
+        first = self.settings.grid or next(iter(self.modalities))
+        others = (name for name in self.modalities if name != first)
+        name = next(name for name in (first, *others) if found[patterns[name]].get(tile))
+        whole = found[patterns[first]]
+        measure = whole[min(whole, key=natural_key)][0].file if name != first and whole else None
+        return (name, found[patterns[name]][tile][0].file), measure
 
 
 def spread_colours(count: int) -> list[tuple[int, int, int]]:
@@ -180,6 +192,8 @@ def check_settings(settings: FolderSettings) -> None:
         raise UserError(f"a modality or class is named {shown(odd[0])}: use 1 to 60 letters that can be printed.")
     if count < 2 or len(set(s.classes)) < count:
         raise UserError(f"classes is {s.classes}: give at least two different names.")
+    if s.grid is not None and s.grid not in s.modalities:
+        raise UserError(f"grid is {s.grid!r}, which is none of the modalities {', '.join(s.modalities)}: name one.")
     if s.averaged is not None and (not s.averaged or not set(s.averaged) <= set(s.classes)):
         raise UserError(f"averaged is {s.averaged}: list some of the classes {', '.join(s.classes)}.")
     if s.colours is not None and len(s.colours) != count:

@@ -58,7 +58,7 @@ class FolderSettings:
     """Description of one's own data.
 
     Attributes:
-        modalities: by name; the first one's grid is what the others are brought to.
+        modalities: by name; the first one's grid is what the others are brought to, whichever are in use.
         classes: names of the classes, in index order.
         label: pattern of the label rasters; null for data without labels.
         eroded_label: pattern of label rasters with a margin ignored around every object.
@@ -70,6 +70,7 @@ class FolderSettings:
         averaged: names of the classes that mean F1 and mIoU are taken over; null for all.
         splits: which tiles are for training, validation and test.
         crs: coordinate reference system of rasters that carry none, such as EPSG:32633.
+        grid: name of the modality whose grid the others are brought to; null for the first one.
     """
 
     modalities: dict[str, FolderModality]
@@ -84,6 +85,7 @@ class FolderSettings:
     averaged: list[str] | None = None
     splits: FolderSplit = field(default_factory=FolderSplit)
     crs: str | None = None
+    grid: str | None = None
 
 
 def load_folder_settings(path: Path) -> FolderSettings:

@@ -59,6 +59,8 @@ class Products:
         name, file = job.tile.reference or (name, job.tile.sources[name].file)
         with opened(self.path(file), file) as raster:
             grid = grid_of(raster, job.layout.crs, file)
+            if job.tile.measure is not None:
+                grid = self._measured(grid, file)
         if job.layout.placing == "extent":
             grid = Grid(grid.height, grid.width)
         if grid.transform is None and job.tile.world is not None:
@@ -66,6 +68,20 @@ class Products:
             transform = read_world(text, grid.height, grid.width, job.tile.world)
             grid = Grid(grid.height, grid.width, transform, job.layout.crs)
         return grid, name
+
+    def _measured(self, grid: Grid, file: FileRef) -> Grid:
+        """The same place with pixels of the size that those of another tile have."""
+        measure = self.job.tile.measure
+        with opened(self.path(measure), measure) as raster:
+            other = grid_of(raster, self.job.layout.crs, measure)
+        if grid.transform is None or other.transform is None:
+            return grid  # rasters without a georeference share their pixels
+        if grid.crs != other.crs:
+            raise UserError(
+                f"{file} lies in {grid.crs} and {measure}, whose pixels set the size of all tiles', in {other.crs}: "
+                "add the raster that the tile lacks, or name another modality as grid"
+            )
+        return grid.with_pixels_of(other)
 
     def modality(self, name: str, grid: Grid, stamp: str) -> Product:
         """A modality on the tile's grid.

@@ -61,6 +61,19 @@ class Grid:
         (left, bottom), (right, top) = self.corners().min(axis=0), self.corners().max(axis=0)
         return f"{left:.10g} to {right:.10g}, {bottom:.10g} to {top:.10g}"
 
+    @property
+    def steps(self) -> tuple[float, float]:
+        """Length of a pixel along the rows and along the columns, in units of the reference system."""
+        across, down = np.hypot(self.matrix[0, :2], self.matrix[1, :2]).tolist()
+        return across, down
+
+    def with_pixels_of(self, other: "Grid") -> "Grid":
+        """The same place from the same corner on, in pixels as large as another grid's."""
+        (across, down), (a, b, x, d, e, y) = self.steps, self.transform or (1, 0, 0, 0, 1, 0)
+        wide, high = other.steps[0] / across, other.steps[1] / down
+        size = (max(1, round(self.height / high)), max(1, round(self.width / wide)))
+        return Grid(*size, (a * wide, b * high, x, d * wide, e * high, y), self.crs)
+
     def same_as(self, other: "Grid") -> bool:
         """Same size, same system, and corners no more than a twentieth of a pixel apart."""
         if (self.height, self.width, self.crs) != (other.height, other.width, other.crs):
