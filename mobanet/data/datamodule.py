@@ -146,7 +146,14 @@ class RasterDataModule(LightningDataModule):
         if not self.root.exists() and (self.store_path / STORE_FILE).is_file():
             rank_zero_info(f"{self.root} is not there; using the tiles prepared in {self.store_path}")
             return
-        build_store(self.layout, self.root, self.store_path, list(self.modalities), allow_missing=self.allow_missing)
+        build_store(
+            self.layout,
+            self.root,
+            self.store_path,
+            list(self.modalities),
+            allow_missing=self.allow_missing,
+            options="--data.",
+        )
 
     def setup(self, stage: str | None = None) -> None:
         """Open the store and share its tiles out to training, validation and test.

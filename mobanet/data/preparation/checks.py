@@ -4,8 +4,6 @@ Rasters are read thinned out, every so many pixels, so that shares and ranges ar
 of the time that preparing does.
 """
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from mobanet.data.preparation.jobs import Job, jobs_for
 from mobanet.data.preparation.pool import each
 from mobanet.data.preparation.products import Products, data_bands, fit_notes, label_notes, stored_values
 from mobanet.data.preparation.progress import Steps
-from mobanet.data.preparation.writing import writable
+from mobanet.data.preparation.scratch import scratch_folder
 from mobanet.data.sources.alignment import how_to_fit
 from mobanet.data.sources.catalogue import check_root, list_files
 from mobanet.data.sources.rasters import Grid, grid_of, opened, read
@@ -115,8 +113,7 @@ def check_files(
     check_root(root, layout.name)
     wanted = layout.check_modalities(modalities)
     folder = Path(store) if store is not None else default_store(root, layout.name)
-    scratch = _scratch(folder)
-    try:
+    with scratch_folder(folder) as scratch:
         catalogue = list_files(root, scratch)
         survey = layout.survey(catalogue, wanted, scratch)
         jobs = jobs_for(survey, catalogue, layout, wanted, folder, scratch, allow_missing)
@@ -125,8 +122,6 @@ def check_files(
             for look in each(look_at, jobs, workers):
                 found[look.tile] = look
                 steps.advance()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return Findings(layout, wanted, tuple(found[tile.id] for tile in survey.tiles), survey.notes)
 
 
@@ -208,9 +203,3 @@ def _look_at_outlines(job: Job, name: str, file: FileRef, grid: Grid, drawn: Dra
     classes = drawn.decoded.classes[::thinner, ::thinner]
     look = _label_look(job, name, job.entries[file].location, grid, drawn.outlines, "outlines", classes)
     return look, [f"{name}: {note}" for note in drawn.notes]
-
-
-def _scratch(folder: Path) -> Path:
-    """A hidden folder beside the prepared tiles, where there is room; the catalogue passes over hidden folders."""
-    with writable(folder):
-        return Path(tempfile.mkdtemp(prefix=".check-", dir=folder))

@@ -39,8 +39,12 @@ def write_json(target: Path, content: Any) -> None:
 
 
 @contextmanager
-def writable(folder: Path) -> Iterator[None]:
+def writable(folder: Path, remedy: str) -> Iterator[None]:
     """Make `folder`, and turn what keeps the block from writing to it into a sentence.
+
+    Args:
+        folder: to write to.
+        remedy: the end of the sentence.
 
     Raises:
         UserError: when the place cannot be written to.
@@ -52,7 +56,7 @@ def writable(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise UserError(f"{folder} cannot be written to ({error.strerror}): give another place as store.") from error
+        raise UserError(f"{folder} cannot be written to ({error.strerror}): {remedy}.") from error
 
 
 def clear_parts(folder: Path) -> None:
