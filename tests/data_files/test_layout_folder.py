@@ -2,12 +2,16 @@ import logging
 
 import numpy as np
 import pytest
+from jsonargparse import ArgumentParser
 
 from mobanet.data.choices import EvaluationSettings
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.layouts import FolderModality, FolderSettings, FolderSplit, get_layout, load_folder_settings
 from mobanet.data.preparation.build import build_store
+from mobanet.data.preparation.checks import check_files
+from mobanet.data.preparation.tables import print_findings
 from mobanet.errors import UserError
+from mobanet.yaml_files import bound_parsers
 from tests.data_files.fake_files import coloured, georeferenced, indices, load, noise, surface, write, zipped
 
 COLOURS = [(255, 255, 255), (0, 0, 255), (0, 255, 255), (0, 255, 0), (255, 255, 0), (255, 0, 0)]
@@ -308,3 +312,78 @@ def test_protocol_and_log_name_the_grid(root, tmp_path, caplog):
             data.setup("test")
         assert f"grid: {words}" in caplog.messages
         assert data.protocol("test")["grid"] == data.protocol("validation")["grid"] == words
+
+
+ODD_IDS = "[3_10, 010, 1e3, 0x1f, 2:30, 2024-01-01, no, ~, 7, '8', north_*]"
+WRITTEN = ["3_10", "010", "1e3", "0x1f", "2:30", "2024-01-01", "no", "~", "7", "8", "north_*"]
+
+
+@pytest.mark.parametrize(
+    "way", ["splits: {{validation: {0}}}", "splits:\n  validation: {0}", '"splits": {{validation: {0}}}']
+)
+def test_tiles_are_called_what_the_file_says(tmp_path, way):
+    path = tmp_path / "own.yaml"
+    path.write_text("modalities: {rgb: {pattern: 'a/{tile}.tif'}}\nclasses: [a, b]\n" + way.format(ODD_IDS))
+    given = load_folder_settings(path)
+    assert given.splits.validation == WRITTEN
+    config = tmp_path / "config.yaml"
+    lines = "".join(f"    {line}\n" for line in path.read_text().splitlines())
+    config.write_text(f"data:\n  root: .\n  layout: folder\n  crop: 1_28\n  folder:\n{lines}")
+    bound_parsers()
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_class_arguments(RasterDataModule, "data")
+    parsed = parser.parse_args(["--config", str(config)])
+    assert list(parsed.data.folder.splits.validation) == WRITTEN
+    assert parsed.data.crop == 128
+    again = tmp_path / "again.yaml"  # as a run keeps it
+    again.write_text(parser.dump(parsed))
+    assert list(parser.parse_args(["--config", str(again)]).data.folder.splits.validation) == WRITTEN
+
+
+def test_tiles_in_no_split_are_mentioned(root, capfd):
+    fill(root, ["a1", "a2", "b1", "b2", "c1"])
+    findings = check_files(get_layout("folder", settings(splits=FolderSplit(["a*"], ["b2"], []))), root, workers=1)
+    assert findings.notes == ("in no list of splits, and so not used: b1, c1",)
+    assert check_files(get_layout("folder", settings()), root, workers=1).notes == ()  # there are no splits yet
+    build(root, splits=FolderSplit(["a*"], ["b*"], ["c?"]))
+    assert "no list" not in capfd.readouterr().err
+
+
+def test_tiles_with_none_of_the_modalities_asked_for_are_mentioned(root):
+    fill(root, ["a", "b"])
+    (root / "height/b/dsm.tif").unlink()
+    findings = check_files(get_layout("folder", settings()), root, modalities=["dsm"], workers=1)
+    assert findings.notes == ("left out, since there is nothing of dsm for them: b",)
+
+
+def test_check_says_how_much_of_a_tile_a_label_covers(root):
+    write(root / "ortho/a.tif", noise("a", 3, (600, 1000)), **georeferenced(1000, 2000, 1))
+    write(root / "height/a/dsm.tif", surface("h", (300, 250)), **georeferenced(1000, 2000, 2))
+    label = coloured(np.full((600, 1000), 3, np.uint8))
+    label[:, :, :20] = 0
+    write(root / "label/a.tif", label, **georeferenced(1500, 2000, 1))
+    (tile,) = check_files(get_layout("folder", settings(distance=0)), root, workers=1).tiles
+    store = build(root)
+    record = store.tiles["a"]
+    for name, expected in (("label_full", record.labels["full"].ignored / 600_000), ("dsm", 0.5)):
+        assert tile.looks[name].missing == pytest.approx(expected, abs=0.01)
+    assert tile.looks["label_full"].missing == pytest.approx(0.52, abs=0.01)
+    assert tile.looks["label_full"].shares[3] == 1
+
+
+def test_check_shows_systems_and_pixel_sizes_and_can_be_read_for_many_tiles(root, capsys):
+    for number in range(38):
+        left = 367000 + 100 * number
+        write(root / f"ortho/t{number}.tif", noise("a", 3), **georeferenced(left, 5810000, 0.25))
+        write(root / f"height/t{number}/dsm.tif", surface("h", (30, 32)), **georeferenced(left, 5810000, 0.5))
+        write(root / f"label/t{number}.tif", coloured(indices("l")), **georeferenced(left, 5810000, 0.25))
+    write(root / "ortho/t7.tif", noise("a", 3).astype(np.uint16), **georeferenced(367700, 5810000, 0.25))
+    print_findings(check_files(get_layout("folder", settings()), root, workers=1))
+    output = capsys.readouterr().out
+    rows = [line.split() for line in output.splitlines()]
+    assert ["rgb", "38", "64", "x", "60", "3", "uint8,", "uint16", "EPSG:32633", "0.25", "m", "0", "to", "254"] in rows
+    assert ["dsm", "38", "32", "x", "30", "1", "float32", "EPSG:32633", "0.5", "m", "30", "to", "55.4"] in rows
+    assert sum(row[0].startswith("t") and row[0][1:].isdigit() for row in rows if row) == 38  # one a tile
+    assert "note: 38 tiles (t0, t1, t2, t3, t4, t5 and 32 more): dsm: dsm.tif (32 x 30 pixels) was resampled" in output
+    assert len(rows) < 60

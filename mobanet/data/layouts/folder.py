@@ -75,10 +75,18 @@ class FolderLayout(RasterLayout):
                 raise UserError(f"the pattern {pattern!r} of {use} matches no file below {catalogue.root}: correct it.")
         ids = sorted({tile for name in wanted for tile in found[patterns[name]]}, key=natural_key)
         labelled = {tile for use, pattern in patterns.items() if use not in s.modalities for tile in found[pattern]}
-        bare = sorted(labelled - set(ids), key=natural_key)
         tiles = tuple(self._tile(tile, wanted, patterns, found) for tile in ids)
-        self.resolve_split(SPLIT, ids)
-        return Survey(tiles, (f"left out, since they have labels only: {shorten(bare)}",) if bare else ())
+        known = sorted({tile for name in s.modalities for tile in found[patterns[name]]}, key=natural_key)
+        notes = []
+        if bare := sorted(labelled - set(known), key=natural_key):
+            notes.append(f"left out, since they have labels only: {shorten(bare)}")
+        if others := [tile for tile in known if tile not in ids]:
+            notes.append(f"left out, since there is nothing of {', '.join(wanted)} for them: {shorten(others)}")
+        split = self.resolve_split(SPLIT, known)
+        listed = {*split.train, *split.validation, *split.test}
+        if listed and (unused := [tile for tile in ids if tile not in listed]):
+            notes.append(f"in no list of splits, and so not used: {shorten(unused)}")
+        return Survey(tiles, tuple(notes))
 
     def resolve_split(self, name: str, tiles: Iterable[str]) -> Split:
         """See `RasterLayout.resolve_split`; patterns become ids.

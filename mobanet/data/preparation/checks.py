@@ -18,7 +18,7 @@ from mobanet.data.preparation.pool import each
 from mobanet.data.preparation.products import Products, data_bands, fit_notes, label_notes, stored_values
 from mobanet.data.preparation.progress import Steps
 from mobanet.data.preparation.scratch import scratch_folder
-from mobanet.data.sources.alignment import how_to_fit
+from mobanet.data.sources.alignment import align_label, how_to_fit
 from mobanet.data.sources.catalogue import check_root, list_files
 from mobanet.data.sources.rasters import Grid, grid_of, opened, read
 from mobanet.data.store import default_store
@@ -39,7 +39,8 @@ class Look:
         bands: number of the bands that are used, or of a label's, or of the outlines it is drawn from.
         dtype: in the file; `outlines` for such a label.
         low, high: of the valid pixels, in stored units; None for labels.
-        missing: share of the pixels that are not measured, or of a label's that are ignored.
+        missing: share of the tile's pixels that are not measured, or for a label are ignored: by the raster itself, or
+            since it does not reach there.
         shares: of the classes among a label's pixels that are not ignored; empty for modalities.
         pixels: (bands, h, w) values, or (1, h, w) class indices.
         valid: (h, w) bool, or None when every pixel is.
@@ -161,8 +162,8 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
     source = job.tile.sources.get(name)
     with opened(products.path(file), file) as raster:
         own = grid_of(raster, job.layout.crs, file)
-        thinner = max(1, -(-max(raster.shape) // SAMPLE))
-        shape = (-(-raster.height // thinner), -(-raster.width // thinner))
+        small = _thinned(own)
+        shape = (small.height, small.width)
         raster.read(1, window=Window(0, raster.height - 1, raster.width, 1))  # the end, which a cut file lacks
         dtype = raster.dtypes[0]
         if source is None:
@@ -170,24 +171,41 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
         else:
             count = data_bands(raster, source, job.tile.band_counts.get(name), name)
             values, valid = read(raster, source.bands, count, source.nodata, source.minimum, shape=shape)
-    remarks = []
+    remarks, fit = [], "same"
     if grid is not None:
         try:
-            remarks = fit_notes(name, file, own, grid, how_to_fit(own, grid, job.layout.placing))
+            fit = how_to_fit(own, grid, job.layout.placing)
         except UserError as error:
             raise UserError(f"{file} {error}") from error
+        remarks = fit_notes(name, file, own, grid, fit)
+
+    def placed(plane: np.ndarray) -> np.ndarray:
+        """A thinned-out plane as the tile will have it; `IGNORE_INDEX` where the raster does not reach."""
+        return align_label(plane, _thinned(own), _thinned(grid), fit) if grid is not None and fit == "warp" else plane
+
     location = job.entries[file].location
     if source is None:
         decoded = products.decode(values, valid, file)
-        remarks += label_notes(name, decoded, thinned=thinner > 1)
-        return _label_look(job, name, location, own, len(values), dtype, decoded.classes), remarks
+        remarks += label_notes(name, decoded, thinned=shape != (own.height, own.width))
+        return _label_look(job, name, location, own, len(values), dtype, placed(decoded.classes)), remarks
     values = stored_values(values, job.layout.modalities[name].kind == "elevation", source.factor)
     inside = values if valid is None else values[:, valid]
     if inside.size == 0:
         raise UserError(f"{file} has no valid pixel: replace or remove it")
-    missing = 0.0 if valid is None else 1 - float(valid.mean())
+    measured = placed(np.ones(shape, np.uint8) if valid is None else valid.astype(np.uint8)) == 1
+    missing = 1 - float(measured.mean())
     low, high = float(inside.min()), float(inside.max())
     return Look(name, location, own, len(values), dtype, low, high, missing, (), values, valid), remarks
+
+
+def _thinned(grid: Grid) -> Grid:
+    """The same place in pixels as large as a look takes."""
+    thinner = max(1, -(-max(grid.height, grid.width) // SAMPLE))
+    height, width = -(-grid.height // thinner), -(-grid.width // thinner)
+    if grid.transform is None:
+        return Grid(height, width)
+    (a, b, x, d, e, y), wide, high = grid.transform, grid.width / width, grid.height / height
+    return Grid(height, width, (a * wide, b * high, x, d * wide, e * high, y), grid.crs)
 
 
 def _label_look(job: Job, name: str, location: str, own: Grid, bands: int, dtype: str, classes: np.ndarray) -> Look:
