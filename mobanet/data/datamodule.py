@@ -99,10 +99,10 @@ class RasterDataModule(LightningDataModule):
         self.evaluation = evaluation
         self.scaling = chosen_scaling(self.layout, self.modalities, scaling or {})
         self.allow_missing = allow_missing
-        self.num_workers = _workers() if num_workers is None else num_workers
+        self.num_workers = num_workers
         self.seed = seed
         check_labels(train_labels=train_labels)
-        check_numbers(crop=crop, batch_size=batch_size, steps_per_epoch=steps_per_epoch, num_workers=self.num_workers)
+        check_numbers(crop=crop, batch_size=batch_size, steps_per_epoch=steps_per_epoch, num_workers=num_workers or 0)
         evaluation.check(crop)
         self._roles: dict[str, list[StoredTile]] = {}
         self._learnt: dict[str, np.ndarray] = {}
@@ -275,7 +275,9 @@ class RasterDataModule(LightningDataModule):
 
     def _loader(self, dataset: Any, sampler: Any, batch_size: int, persistent: bool) -> DataLoader:
         cuda = bool(self.trainer and getattr(self.trainer.strategy.root_device, "type", "cpu") == "cuda")
-        return crop_loader(dataset, batch_size, sampler, self.num_workers, pin_memory=cuda, persistent=persistent)
+        workers = _workers(self.trainer.num_devices if self.trainer else 1)
+        workers = workers if self.num_workers is None else self.num_workers
+        return crop_loader(dataset, batch_size, sampler, workers, pin_memory=cuda, persistent=persistent)
 
     def _reader(self, tiles: Sequence[StoredTile], labels: LabelKind, size: int) -> TileReader:
         return TileReader(tiles, {name: len(m.bands) for name, m in self.modalities.items()}, labels, size)
@@ -332,7 +334,8 @@ class RasterDataModule(LightningDataModule):
         return labelled
 
 
-def _workers() -> int:
+def _workers(devices: int) -> int:
+    """Processes that read for one of so many devices of this machine, which share its cores; torchrun says how many."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    local = max(devices, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     return max(1, min(4, cores // local))
