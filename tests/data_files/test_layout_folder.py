@@ -205,7 +205,9 @@ def test_settings_from_yaml(tmp_path):
     assert given.values == {1: 0, 2: 1}
     assert given.splits.train == ["x*"]
     path.write_text(path.read_text().replace("ignored", "ingored"))
-    with pytest.raises(UserError, match=r"own\.yaml does not describe a folder layout: .*ingored"):
+    with pytest.raises(
+        UserError, match=r"own\.yaml: ingored is not a key of a description of data \(did you mean ignored"
+    ):
         load_folder_settings(path)
     with pytest.raises(UserError, match="cannot be read"):
         load_folder_settings(tmp_path / "nowhere.yaml")

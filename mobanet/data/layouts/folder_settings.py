@@ -1,11 +1,13 @@
 """Own data described without writing Python: the settings of layout `folder`."""
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mobanet.bounds import shorten_text
 from mobanet.errors import UserError
+from mobanet.folder_words import PARSER_ERRORS, check_folder_keys
 from mobanet.yaml_files import bound_parsers, read_yaml
 
 
@@ -94,14 +96,21 @@ def load_folder_settings(path: Path) -> FolderSettings:
     Raises:
         UserError: when the file is absent, is no YAML, or has an unknown key or a value of the wrong type.
     """
-    from jsonargparse import ArgumentError, ArgumentParser
-
     content = read_yaml(Path(path), "the YAML file that describes your data")
+    try:
+        return parsed_settings(content)
+    except PARSER_ERRORS as error:
+        if isinstance(content, dict):
+            check_folder_keys(content, str(path))  # which names the key
+        reason = shorten_text(" ".join(str(error).split()))
+        raise UserError(f"{path} does not describe a folder layout: {reason}") from error
+
+
+def parsed_settings(content: Any) -> FolderSettings:
+    """Settings from plain content; of content that is none, the parser's errors pass (`PARSER_ERRORS`)."""
+    from jsonargparse import ArgumentParser
+
     bound_parsers()
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--folder", type=FolderSettings)
-    try:
-        return parser.instantiate(parser.parse_object({"folder": content})).folder
-    except (ArgumentError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-        reason = shorten_text(" ".join(str(error).split()))
-        raise UserError(f"{path} does not describe a folder layout: {reason}") from error
+    return parser.instantiate(parser.parse_object({"folder": deepcopy(content)})).folder
