@@ -310,6 +310,11 @@ class RasterDataModule(LightningDataModule):
     def _present(self, store: TileStore, role: str, names: Sequence[str], labels: LabelKind) -> list[StoredTile]:
         found = [store.tiles[name] for name in names if name in store.tiles]
         listed = f"{', '.join(names[:4])}{', …' if len(names) > 4 else ''}"
+        if not names:
+            where = f"--data.folder.splits.{role}" if self.layout.name == "folder" else "another --data.split"
+            way = "name some under" if self.layout.name == "folder" else "choose"
+            other = ", or validate on the test tiles with --data.validation test" if role == "validation" else ""
+            raise UserError(f"the split {self.split_name} has no {role} tiles: {way} {where}{other}.")
         if not found:
             raise UserError(
                 f"none of the {role} tiles of the split {self.split_name} ({listed}) is below {self.root}; "
@@ -321,10 +326,9 @@ class RasterDataModule(LightningDataModule):
         if not labelled:
             option = "train_labels" if role == "train" else "evaluation.labels"
             other = "full" if labels == "eroded" else "eroded"
-            raise UserError(
-                f"none of the {role} tiles below {self.root} has {labels} labels; add them, or set "
-                f"--data.{option} {other}."
-            )
+            remedy = f", or set --data.{option} {other}" if any(other in tile.labels for tile in found) else ""
+            kind = f"{labels} labels" if remedy else "labels"
+            raise UserError(f"none of the {role} tiles ({listed}) below {self.root} has {kind}; add them{remedy}.")
         if len(labelled) < len(found):
             lacking = ", ".join(tile.id for tile in found if labels not in tile.labels)
             raise UserError(

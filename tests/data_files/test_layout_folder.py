@@ -2,6 +2,7 @@ import logging
 
 import numpy as np
 import pytest
+import rasterio
 from jsonargparse import ArgumentParser
 
 from mobanet.data.choices import EvaluationSettings
@@ -142,7 +143,7 @@ def test_no_overlap_and_no_georeference(root):
     with pytest.raises(UserError, match=r"label/a\.tif is 32 x 30 pixels where the tile is 64 x 60"):
         build(root)
     write(root / "label/a.tif", coloured(indices("a")), transform=georeferenced(1000, 2000, 1)["transform"])
-    with pytest.raises(UserError, match="names no coordinate reference system: give crs"):
+    with pytest.raises(UserError, match="names no coordinate reference system: give the key crs"):
         build(root)
     assert len(build(root, crs="EPSG:32633").tiles) == 1
 
@@ -389,3 +390,122 @@ def test_check_shows_systems_and_pixel_sizes_and_can_be_read_for_many_tiles(root
     assert sum(row[0].startswith("t") and row[0][1:].isdigit() for row in rows if row) == 38  # one a tile
     assert "note: 38 tiles (t0, t1, t2, t3, t4, t5 and 32 more): dsm: dsm.tif (32 x 30 pixels) was resampled" in output
     assert len(rows) < 60
+
+
+def test_a_label_with_a_colour_table_has_colours(root):
+    fill(root, ["a"])
+    path = write(root / "label/a.tif", indices("a")[None] + np.uint8(7), photometric="palette")
+    with rasterio.open(path, "r+") as raster:
+        raster.write_colormap(1, {number + 7: (*colour, 255) for number, colour in enumerate(COLOURS)})
+    assert np.array_equal(load(build(root).tiles["a"], "label_full"), indices("a"))
+    (tile,) = check_files(get_layout("folder", settings()), root, workers=1).tiles
+    assert tile.problems == ()
+    by_number = {number + 7: number for number in range(6)}  # an explicit setting counts
+    assert np.array_equal(load(build(root, values=by_number).tiles["a"], "label_full"), indices("a"))
+
+
+def test_label_of_numbers_under_colours(root):
+    fill(root, ["a"])
+    write(root / "label/a.tif", indices("a")[None])
+    words = (
+        r"a\.tif has one band of uint8 where .* three .*: save it in colours, or say under values which of its numbers"
+    )
+    with pytest.raises(UserError, match=words):
+        build(root)
+
+
+def test_a_label_of_other_colours_names_one_and_the_distance(root):
+    fill(root, ["a"])
+    label = coloured(indices("a"))
+    label[:, label[0] == 255] -= 9
+    label = np.where(label == 0, 9, label).astype(np.uint8)
+    label[:, :20] = 0
+    write(root / "label/a.tif", label)
+    words = (
+        r"names no class in \d+ % of its pixels, such as .*(246|9).*: put .* or raise distance \(now 0\) for colours"
+    )
+    with pytest.raises(UserError, match=words) as caught:
+        build(root, ignored_colours=[(0, 0, 0)])
+    assert "such as 0, 0, 0" not in str(caught.value)
+    assert build(root, ignored_colours=[(0, 0, 0)], distance=9).tiles["a"].labels["full"].unknown == 0
+    write(root / "label/a.tif", np.full((1, 60, 64), 9, np.uint8))
+    with pytest.raises(
+        UserError, match=r"in 100 % of its pixels, such as 9: put .*, or list its numbers under values or"
+    ):
+        build(root, values={1: 1})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        (
+            "ORTHO/{tile}.tif",
+            r"of rgb matches no file below .*, where upper and lower case differ \(ortho/north_1\.tif\)",
+        ),
+        (
+            "ortho/[ns]*_{tile}.tif",
+            r"of rgb matches no file below .*: \[ and \] in it stand for themselves, only \*, \*\*/",
+        ),
+        ("rgb/{tile}.tif", r"of rgb matches no file below .*, which holds height/north_1/dsm\.tif, .* and 6 more"),
+    ],
+)
+def test_a_pattern_that_matches_nothing_says_why(root, pattern, words):
+    fill(root)
+    with pytest.raises(UserError, match=words):
+        build(root, modalities={"rgb": FolderModality(pattern, bands=[0, 1, 2])})
+
+
+def test_a_virtual_raster_whose_source_is_gone_names_it(root):
+    fill(root, ["a"])
+    source = write(root / "sources/one.tif", surface("a"))
+    virtual = root / "height/a/dsm.vrt"
+    virtual.write_text(
+        '<VRTDataset rasterXSize="64" rasterYSize="60"><VRTRasterBand dataType="Float32" band="1"><SimpleSource>'
+        '<SourceFilename relativeToVRT="1">../../sources/one.tif</SourceFilename><SourceBand>1</SourceBand>'
+        "</SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    modalities = {
+        "rgb": FolderModality("ortho/{tile}.tif", bands=[0, 1, 2]),
+        "dsm": FolderModality("height/{tile}/dsm.vrt", kind="elevation"),
+    }
+    assert np.array_equal(load(build(root, modalities=modalities).tiles["a"], "dsm")[:, :, 0], surface("a")[0])
+    source.unlink()
+    virtual.touch()
+    with pytest.raises(
+        UserError, match=r"dsm\.vrt shows the pixels of .*sources/one\.tif, which is not there: put that"
+    ):
+        build(root, modalities=modalities)
+
+
+def roles(root, stage="fit", evaluation="full", **splits):
+    data = RasterDataModule(
+        str(root),
+        layout="folder",
+        folder=settings(splits=FolderSplit(**splits)),
+        evaluation=EvaluationSettings(labels=evaluation),
+    )
+    data.prepare_data()
+    data.setup(stage)
+
+
+def test_a_split_without_tiles_and_tiles_without_labels_say_so(root):
+    fill(root)
+    with pytest.raises(
+        UserError, match=r"the split folder has no validation tiles: name some under --data\.folder\.splits\."
+    ):
+        roles(root, train=["north_*"], test=["south_1"])
+    words = r"validation tiles \(south_1\) below .* has eroded labels; add them, or set --data\.evaluation\.labels full"
+    with pytest.raises(UserError, match=words):
+        roles(root, evaluation="eroded", train=["north_*"], validation=["south_1"])
+    (root / "label/south_1.tif").unlink()
+    with pytest.raises(UserError, match=r"none of the validation tiles \(south_1\) below .* has labels; add them\.$"):
+        roles(root, train=["north_*"], validation=["south_1"])
+
+
+def test_a_raster_without_a_system_names_the_key(root):
+    fill(root, ["a"])
+    write(root / "ortho/a.tif", noise("a", 3), **georeferenced(1000, 2000, 1))
+    write(root / "height/a/dsm.tif", surface("a"), transform=georeferenced(1000, 2000, 1)["transform"])
+    words = r"dsm\.tif cannot be placed, since it names .*: give the key crs in the description .*\(crs: EPSG:32633 if"
+    with pytest.raises(UserError, match=words):
+        build(root)

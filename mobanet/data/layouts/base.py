@@ -68,9 +68,13 @@ class RasterLayout(Layout):
 
     Attributes:
         placing: how the rasters of a tile lie on one another.
+        coloured_labels: label rasters tell classes by colours, not by numbers.
+        label_remedy: what to do about a label whose pixels name no class, for messages.
     """
 
     placing: Placing = "pixels"
+    coloured_labels: bool = True
+    label_remedy: str = "put the right label there"
 
     @abstractmethod
     def survey(self, catalogue: Catalogue, modalities: Iterable[str], scratch: Path | None = None) -> Survey:

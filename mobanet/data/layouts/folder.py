@@ -45,6 +45,13 @@ class FolderLayout(RasterLayout):
             colours=tuple(tuple(c) for c in settings.colours or spread_colours(len(settings.classes))),
             averaged=tuple(settings.averaged if settings.averaged is not None else settings.classes),
         )
+        self.coloured_labels = settings.values is None
+        self.label_remedy = (
+            f"put the right label there, list its colours under colours or ignored_colours, or raise distance (now "
+            f"{settings.distance}) for colours that are a little off"
+            if self.coloured_labels
+            else "put the right label there, or list its numbers under values or ignored"
+        )
         given = settings.splits
         self.splits = {SPLIT: Split(tuple(given.train), tuple(given.validation), tuple(given.test))}
 
@@ -72,7 +79,10 @@ class FolderLayout(RasterLayout):
         found = _sort(catalogue, set(patterns.values()))
         for use, pattern in patterns.items():
             if not found[pattern] and (use in wanted or use.startswith("label_")):
-                raise UserError(f"the pattern {pattern!r} of {use} matches no file below {catalogue.root}: correct it.")
+                raise UserError(
+                    f"the pattern {pattern!r} of {use} matches no file below {catalogue.root}"
+                    f"{_why(pattern, catalogue)}: correct it."
+                )
         ids = sorted({tile for name in wanted for tile in found[patterns[name]]}, key=natural_key)
         labelled = {tile for use, pattern in patterns.items() if use not in s.modalities for tile in found[pattern]}
         tiles = tuple(self._tile(tile, wanted, patterns, found) for tile in ids)
@@ -255,6 +265,18 @@ def _sort(catalogue: Catalogue, patterns: set[str]) -> dict[str, dict[str, list[
                 found[pattern][match["tile"]].append(entry)
                 break
     return found
+
+
+def _why(pattern: str, catalogue: Catalogue) -> str:
+    """A clause on why a pattern may match nothing."""
+    anyhow = re.compile(_expression(pattern).pattern, re.IGNORECASE)
+    near = next((entry.location for entry in catalogue.entries if anyhow.fullmatch(entry.location)), None)
+    if near:
+        return f", where upper and lower case differ ({near})"
+    if odd := re.findall(r"[\[\]?{}]", pattern.replace("{tile}", "")):
+        return f": {' and '.join(dict.fromkeys(odd))} in it stand for themselves, only *, **/ and {{tile}} for more"
+    shown = shorten((entry.location for entry in catalogue.entries), 3)
+    return f", which holds {shown}" if shown else ", which holds none"
 
 
 def _expression(pattern: str) -> re.Pattern[str]:

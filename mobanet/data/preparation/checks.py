@@ -20,6 +20,7 @@ from mobanet.data.preparation.progress import Steps
 from mobanet.data.preparation.scratch import scratch_folder
 from mobanet.data.sources.alignment import align_label, how_to_fit
 from mobanet.data.sources.catalogue import check_root, list_files
+from mobanet.data.sources.palettes import label_colours
 from mobanet.data.sources.rasters import Grid, grid_of, opened, read
 from mobanet.data.store import default_store
 from mobanet.errors import UserError
@@ -168,6 +169,7 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
         dtype = raster.dtypes[0]
         if source is None:
             values, valid = read(raster, range(raster.count), raster.count, shape=shape)
+            values = label_colours(raster, values) if job.layout.coloured_labels else values
         else:
             count = data_bands(raster, source, job.tile.band_counts.get(name), name)
             values, valid = read(raster, source.bands, count, source.nodata, source.minimum, shape=shape)

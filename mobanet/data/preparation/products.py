@@ -14,12 +14,16 @@ from mobanet.data.sources.alignment import Fit, align, align_label, how_to_fit, 
 from mobanet.data.sources.archives import local_copy, read_text
 from mobanet.data.sources.georeference import read_world
 from mobanet.data.sources.labels import strips
+from mobanet.data.sources.palettes import label_colours
 from mobanet.data.sources.rasters import Grid, count_bands, grid_of, opened, read
 from mobanet.data.store import LabelRecord, ModalityRecord
 from mobanet.errors import UserError
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
+
+_SOME = 100_000
+"""Pixels of a label that are looked at for an example of what is wrong with it."""
 
 MOSTLY = 0.5
 """A label in which more than this share of the pixels names no class is taken for a wrong file."""
@@ -155,6 +159,7 @@ class Products:
             own, fit = self.fit(raster, file, grid)
             window = source_window(own, grid) if fit == "warp" else None
             values, valid = read(raster, range(raster.count), raster.count, window=window)
+            values = label_colours(raster, values) if self.job.layout.coloured_labels else values
         decoded = self.decode(values, valid, file)
         classes = align_label(decoded.classes, window_grid(own, window) if window else own, grid, fit)
         return decoded, classes, [*fit_notes(name, file, own, grid, fit), *label_notes(name, decoded)]
@@ -182,8 +187,20 @@ class Products:
             raise UserError(f"{file} {error}") from error
         share = decoded.unknown / decoded.classes.size
         if share > MOSTLY:
-            raise UserError(f"{file} names no class in {100 * share:.0f} % of its pixels: put the right label there")
+            example = self._unknown(values[:, decoded.classes == IGNORE_INDEX])
+            raise UserError(
+                f"{file} names no class in {100 * share:.0f} % of its pixels, such as {example}: "
+                f"{self.job.layout.label_remedy}"
+            )
         return decoded
+
+    def _unknown(self, pixels: np.ndarray) -> str:
+        """The most frequent value or colour that names no class, among pixels without one, (bands, n)."""
+        found, counts = np.unique(pixels[:, :: max(1, pixels.shape[1] // _SOME)], axis=1, return_counts=True)
+        for number in np.argsort(-counts, kind="stable"):
+            if self.job.layout.decode_label(found[:, number, None, None]).unknown:  # not one that is to be ignored
+                break
+        return ", ".join(f"{value:g}" for value in found[:, number].tolist())
 
     def fit(self, raster: "DatasetReader", file: FileRef, grid: Grid) -> tuple[Grid, Fit]:
         """The grid of an open raster, and how it gets to the tile's.

@@ -13,6 +13,7 @@ import numpy as np
 from mobanet.data.layout import FileRef
 from mobanet.data.sources.georeference import transform_of
 from mobanet.data.sources.labels import strips
+from mobanet.data.sources.virtual import absent_source
 from mobanet.errors import UserError
 
 if TYPE_CHECKING:
@@ -104,6 +105,11 @@ def opened(path: Path, shown: FileRef) -> Iterator["DatasetReader"]:
                     raise UserError(f"{shown} holds no raster of its own: give the file that does.")
                 yield raster
         except (RasterioError, gdal_error()) as error:
+            if absent := absent_source(path):
+                raise UserError(
+                    f"{shown} shows the pixels of {absent}, which is not there: put that raster back, or mend the path "
+                    "that leads to it."
+                ) from error
             raise UserError(f"{shown} is unreadable or cut short: fetch it again or remove it.") from error
         except MemoryError as error:
             raise UserError(f"{shown} says that it has more pixels than memory holds: cut it into tiles.") from error
