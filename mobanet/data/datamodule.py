@@ -184,8 +184,6 @@ class RasterDataModule(LightningDataModule):
                 continue
             labels = self.train_labels if role == "train" else self.evaluation.labels
             self._roles[role] = self._present(store, role, roles[role], labels)
-        if stage == "fit":
-            rank_zero_info(f"grid: {grid_words(self._roles['train'])}")
         if "train" in self._roles:
             self._learn(self._roles["train"])
         elif not self._learnt:
@@ -328,7 +326,7 @@ class RasterDataModule(LightningDataModule):
             other = "full" if labels == "eroded" else "eroded"
             remedy = f", or set --data.{option} {other}" if any(other in tile.labels for tile in found) else ""
             kind = f"{labels} labels" if remedy else "labels"
-            raise UserError(f"none of the {role} tiles ({listed}) below {self.root} has {kind}; add them{remedy}.")
+            raise UserError(f"none of the {role} tiles below {self.root} has {kind}; add them{remedy}.")
         if len(labelled) < len(found):
             lacking = ", ".join(tile.id for tile in found if labels not in tile.labels)
             raise UserError(

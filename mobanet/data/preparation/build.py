@@ -115,7 +115,7 @@ def _report(root: Path, jobs: list[Job], outcomes: list[Outcome], options: str) 
     start = f"{root} has " + ("a problem" if len(problems) == 1 else f"{len(problems)} problems")
     hint = ""
     if absent:
-        hint = f"; add the files, leave the modality out of {options}modalities, or set {options}allow_missing true"
+        hint = f"; add the missing files, leave it out of {options}modalities, or set {options}allow_missing true"
     raise UserError(f"{start}: {'; '.join(problems)}{hint}.")
 
 

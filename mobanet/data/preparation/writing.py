@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,8 +51,31 @@ def writable(folder: Path, remedy: str) -> Iterator[None]:
         UserError: when the place cannot be written to.
         OSError: when the disk is full.
     """
-    try:
+    with _in_words(folder, remedy):
         folder.mkdir(parents=True, exist_ok=True)
+        yield
+
+
+def check_writable(folder: Path, remedy: str) -> None:
+    """Find out whether a folder could be made and written to, and leave nothing.
+
+    Args:
+        folder: to write to.
+        remedy: the end of the sentence.
+
+    Raises:
+        UserError: when it cannot.
+        OSError: when the disk is full.
+    """
+    with _in_words(folder, remedy):
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        with tempfile.TemporaryFile(dir=there):
+            pass
+
+
+@contextmanager
+def _in_words(folder: Path, remedy: str) -> Iterator[None]:
+    try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
