@@ -34,13 +34,16 @@ def check(
     from mobanet.data.preparation.checks import check_files
     from mobanet.data.preparation.sheet import draw_sheet
     from mobanet.data.preparation.tables import print_findings
+    from mobanet.data.preparation.writing import check_writable
     from mobanet.data.store import default_store
 
     rules = get_layout(layout, load_folder_settings(Path(folder)) if folder else None)
     place = Path(store) if store else default_store(Path(root), layout)
+    path = Path(sheet) if sheet else place / "contact_sheet.png"
+    # before everything is read
+    check_writable(path.parent, "give the contact sheet another place with --sheet, or the store one with --store")
     findings = check_files(rules, Path(root), place, modalities, workers, allow_missing)
     print_findings(findings)
-    path = Path(sheet) if sheet else place / "contact_sheet.png"
     draw_sheet(findings, path)
     print(f"contact sheet: {path}")
     if findings.problems:

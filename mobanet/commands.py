@@ -70,8 +70,9 @@ def main(command: str, words: Sequence[str] | None = None) -> None:
                 raise trainer_error(error, dict(cli.config_init["trainer"].items())) from error
             if isinstance(error, RuntimeError) and re.match(r"DataLoader worker .* (killed|exited)", str(error)):
                 raise UserError(
-                    "a process that reads crops was killed, most likely for lack of memory or of shared memory; lower "
-                    "--data.num_workers (0 reads in the training process itself)."
+                    "a process that reads crops was killed, most likely for lack of memory, or of shared memory, of "
+                    "which a container has more with --shm-size 2g; lower --data.num_workers (0 reads in the training "
+                    "process itself)."
                 ) from error
             raise
 

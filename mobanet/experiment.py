@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobanet.errors import UserError
+from mobanet.folder_words import with_quoted_ids
 from mobanet.parser_errors import check_config_files
 from mobanet.yaml_files import read_yaml
 
@@ -103,7 +104,8 @@ def resolve(words: Sequence[str], command: str = "fit") -> CommandLine:
             found = run / CONFIG_FILE
             line = CommandLine(_name_of(run), ["--config", str(found), *rest])
     # a sweep's agent words null as Python does
-    line = CommandLine(line.experiment, [f"{word[:-4]}null" if word.endswith("=None") else word for word in line.words])
+    given = [f"{word[:-4]}null" if word.endswith("=None") else word for word in line.words]
+    line = CommandLine(line.experiment, with_quoted_ids(given))
     for variant in variants.split(",") if variants else ():
         line = _with_variant(line, find_experiment(variant.strip(), "--variant"))
     check_config_files(line.words)

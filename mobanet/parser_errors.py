@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser
 
 from mobanet.bounds import check_digits, check_values
 from mobanet.errors import UserError
+from mobanet.folder_words import OPTION, check_part, wrong_folder_value
 from mobanet.yaml_files import bound_parsers, read_yaml
 
 _KINDS = {
@@ -48,6 +49,9 @@ def check_config_files(words: Sequence[str]) -> None:
         if not isinstance(content, dict):
             found = "nothing" if content is None else "no options"
             raise UserError(f"{path} holds {found}; give lines such as `data: {{root: DIR}}`.")
+        data = content.get("data")
+        if isinstance(data, dict) and isinstance(data.get("folder"), dict):
+            check_part(data["folder"], str(path))
 
 
 def check_words(words: Sequence[str]) -> None:
@@ -135,8 +139,13 @@ def _wrong_value(option: str, text: str) -> str:
         return f"{option} names {found[1]}, which cannot be read as options; give a YAML file that exists."
     given = re.search(r"Given value: (.*)$", text) or re.search(r"Got value: (.*)$", text)
     value = given[1] if given else "that"
-    if found := re.match(r"NestedArg\(key='(\w+)', val='(.*)'\)$", value):
+    if found := re.match(r"NestedArg\(key='([\w.]+)', val='?(.*?)'?\)$", value):
         option, value = f"{option}.{found[1]}", found[2]
+    if option.startswith(OPTION):
+        if found := re.search(r"- (--[\w, -]+?) (?:is|are) missing; give", text):  # of a parser within
+            return f"{option} lacks {found[1].replace('--', '')}, which a description of data needs; give it."
+        if wrong := wrong_folder_value(option, value):
+            return wrong
     if literals := re.findall(r"Literal\[(.*?)\]", text):
         choices = dict.fromkeys(", ".join(literals).replace("'", "").split(", "))
         return f"{option} cannot be {value}; choose one of {', '.join(choices)}."

@@ -60,7 +60,7 @@ def parse_yaml(text: str) -> Any:
 
     check_events(text)
     try:
-        content = yaml.load(text, Loader=_loader(text))
+        content = with_ids_as_written(yaml.load(text, Loader=_loader(text)), text)
     except _ODD_VALUES as error:
         raise ValueError(f"holds a value that is none ({' '.join(str(error).split())[:80]})") from error
     check_values(content)
@@ -111,6 +111,42 @@ def _events(text: str) -> Iterator[Any]:
         raise
 
 
+def with_ids_as_written(content: Any, text: str) -> Any:
+    """What a parser made of a text, but for the tiles under `splits`, which are names whatever they look like.
+
+    YAML takes 3_10 for 310, 010 for 8, 1e3 and 2:30 for numbers and no for false.
+
+    Args:
+        content: of the text; changed in place.
+        text: YAML.
+    """
+    import yaml
+
+    if "splits" in text and isinstance(content, dict):
+        _restore_ids(content, yaml.compose(text, Loader=_loader(text)))
+    return content
+
+
+def _restore_ids(content: Any, node: Any) -> None:
+    import yaml
+
+    if isinstance(content, list) and isinstance(node, yaml.SequenceNode):
+        for value, inner in zip(content, node.value, strict=True):
+            _restore_ids(value, inner)
+    if not (isinstance(content, dict) and isinstance(node, yaml.MappingNode)):
+        return
+    for key, inner in node.value:
+        name = key.value if isinstance(key, yaml.ScalarNode) else None
+        value = content.get(name)
+        if name == "splits" and isinstance(value, dict) and isinstance(inner, yaml.MappingNode):
+            lists = {key.value: ids for key, ids in inner.value if isinstance(ids, yaml.SequenceNode)}
+            for part in value.keys() & lists.keys():
+                scalars = [id.value if isinstance(id, yaml.ScalarNode) else None for id in lists[part].value]
+                value[part] = [old if new is None else new for old, new in zip(value[part], scalars, strict=True)]
+        else:
+            _restore_ids(value, inner)
+
+
 def in_words(error: "yaml.YAMLError") -> str:
     """` in line 3: what is wrong`."""
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
@@ -142,7 +178,7 @@ def _bounded(loader: Callable[[str], Any]) -> Callable[..., Any]:
                 raise ValueError(f"has more than {MOST_BYTES} characters")
             if not _WORD.fullmatch(text):  # most of what a parser reads are single words
                 check_events(text)
-            content = loader(text)
+            content = with_ids_as_written(loader(text), text)
             check_values(content)
         except yaml.YAMLError:
             raise  # which the parser takes for plain text

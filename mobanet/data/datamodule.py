@@ -21,6 +21,7 @@ from mobanet.data.choices import (
 )
 from mobanet.data.crops import GridWindows, RandomCrops, Sampling, crop_loader
 from mobanet.data.description import DataDescription
+from mobanet.data.grids import grid_words
 from mobanet.data.layout import LabelKind, Modality
 from mobanet.data.layouts import FolderSettings, get_layout
 from mobanet.data.patches import cut_store
@@ -99,10 +100,10 @@ class RasterDataModule(LightningDataModule):
         self.evaluation = evaluation
         self.scaling = chosen_scaling(self.layout, self.modalities, scaling or {})
         self.allow_missing = allow_missing
-        self.num_workers = _workers() if num_workers is None else num_workers
+        self.num_workers = num_workers
         self.seed = seed
         check_labels(train_labels=train_labels)
-        check_numbers(crop=crop, batch_size=batch_size, steps_per_epoch=steps_per_epoch, num_workers=self.num_workers)
+        check_numbers(crop=crop, batch_size=batch_size, steps_per_epoch=steps_per_epoch, num_workers=num_workers or 0)
         evaluation.check(crop)
         self._roles: dict[str, list[StoredTile]] = {}
         self._learnt: dict[str, np.ndarray] = {}
@@ -126,6 +127,7 @@ class RasterDataModule(LightningDataModule):
             "data": f"{self.layout.name}, split {self.split_name}, {count} {kind} "
             f"{'patch' if split.patch else 'tile'}{'' if count == 1 else 'es' if split.patch else 's'}"
             + (f"; {split.leak}" if split.leak else ""),
+            "grid": grid_words(self._roles.get(stage, ())),
             "labels": f"{self.evaluation.labels}; ignored pixels count nowhere",
             "windows": f"{self.evaluation.size(self.crop)} pixels, stride {stride}, logits summed",
             "mean F1 and mIoU": f"over {len(averaged)} of {len(self.layout.classes)} classes ({', '.join(averaged)})",
@@ -145,7 +147,14 @@ class RasterDataModule(LightningDataModule):
         if not self.root.exists() and (self.store_path / STORE_FILE).is_file():
             rank_zero_info(f"{self.root} is not there; using the tiles prepared in {self.store_path}")
             return
-        build_store(self.layout, self.root, self.store_path, list(self.modalities), allow_missing=self.allow_missing)
+        build_store(
+            self.layout,
+            self.root,
+            self.store_path,
+            list(self.modalities),
+            allow_missing=self.allow_missing,
+            options="--data.",
+        )
 
     def setup(self, stage: str | None = None) -> None:
         """Open the store and share its tiles out to training, validation and test.
@@ -273,7 +282,9 @@ class RasterDataModule(LightningDataModule):
 
     def _loader(self, dataset: Any, sampler: Any, batch_size: int, persistent: bool) -> DataLoader:
         cuda = bool(self.trainer and getattr(self.trainer.strategy.root_device, "type", "cpu") == "cuda")
-        return crop_loader(dataset, batch_size, sampler, self.num_workers, pin_memory=cuda, persistent=persistent)
+        workers = _workers(self.trainer.num_devices if self.trainer else 1)
+        workers = workers if self.num_workers is None else self.num_workers
+        return crop_loader(dataset, batch_size, sampler, workers, pin_memory=cuda, persistent=persistent)
 
     def _reader(self, tiles: Sequence[StoredTile], labels: LabelKind, size: int) -> TileReader:
         return TileReader(tiles, {name: len(m.bands) for name, m in self.modalities.items()}, labels, size)
@@ -306,6 +317,11 @@ class RasterDataModule(LightningDataModule):
     def _present(self, store: TileStore, role: str, names: Sequence[str], labels: LabelKind) -> list[StoredTile]:
         found = [store.tiles[name] for name in names if name in store.tiles]
         listed = f"{', '.join(names[:4])}{', …' if len(names) > 4 else ''}"
+        if not names:
+            where = f"--data.folder.splits.{role}" if self.layout.name == "folder" else "another --data.split"
+            way = "name some under" if self.layout.name == "folder" else "choose"
+            other = ", or validate on the test tiles with --data.validation test" if role == "validation" else ""
+            raise UserError(f"the split {self.split_name} has no {role} tiles: {way} {where}{other}.")
         if not found:
             raise UserError(
                 f"none of the {role} tiles of the split {self.split_name} ({listed}) is below {self.root}; "
@@ -317,10 +333,9 @@ class RasterDataModule(LightningDataModule):
         if not labelled:
             option = "train_labels" if role == "train" else "evaluation.labels"
             other = "full" if labels == "eroded" else "eroded"
-            raise UserError(
-                f"none of the {role} tiles below {self.root} has {labels} labels; add them, or set "
-                f"--data.{option} {other}."
-            )
+            remedy = f", or set --data.{option} {other}" if any(other in tile.labels for tile in found) else ""
+            kind = f"{labels} labels" if remedy else "labels"
+            raise UserError(f"none of the {role} tiles below {self.root} has {kind}; add them{remedy}.")
         if len(labelled) < len(found):
             lacking = ", ".join(tile.id for tile in found if labels not in tile.labels)
             raise UserError(
@@ -334,7 +349,8 @@ class RasterDataModule(LightningDataModule):
         return labelled
 
 
-def _workers() -> int:
+def _workers(devices: int) -> int:
+    """Processes that read for one of so many devices of this machine, which share its cores; torchrun says how many."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    local = max(devices, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     return max(1, min(4, cores // local))

@@ -2,13 +2,16 @@
 
 PyTorch gives every tensor of every batch shared memory of its own. Mapping its pages costs a worker more than reading
 and augmenting the crops in it, and passing it on takes several exchanges between the processes. Here each worker has
-one piece of shared memory, and what goes through the queue is a note of what lies where in it.
+one piece of shared memory, and what goes through the queue is a note of what lies where in it. Where a system has too
+little of it (64 MB in a container, unless asked for more), batches go through the queue as they are, and it is said.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader, get_worker_info
 
@@ -27,6 +30,26 @@ class _Place(NamedTuple):
     stride: tuple[int, ...]
 
 
+class _Copy(NamedTuple):
+    """A tensor that goes through the queue's pipe, byte by byte; PyTorch would take shared memory for it."""
+
+    memory: np.ndarray
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    @classmethod
+    def of(cls, leaf: Tensor) -> "_Copy":
+        """Of a tensor, in the order in which it lies in memory."""
+        span = 1 + sum((size - 1) * step for size, step in zip(leaf.shape, leaf.stride(), strict=True))
+        if span != leaf.numel():  # it has gaps
+            leaf, span = leaf.contiguous(), leaf.numel()
+        return cls(leaf.as_strided((span,), (1,)).numpy(), tuple(leaf.shape), leaf.stride())
+
+    def tensor(self) -> Tensor:
+        """The tensor, in memory of its own."""
+        return torch.from_numpy(self.memory).as_strided(self.shape, self.stride)
+
+
 class _Parcel(NamedTuple):
     """What goes through the queue.
 
@@ -34,13 +57,15 @@ class _Parcel(NamedTuple):
         worker: that sent it.
         number: counts the worker's batches, from 1.
         ring: the worker's shared memory, until the receiver is known to have it.
-        contents: the batch, with a `_Place` for each tensor that lies in the ring.
+        contents: the batch, with a `_Place` for each tensor that lies in the ring, and a `_Copy` for any other.
+        lacking: bytes of the ring that there was no room for; 0 where there is one.
     """
 
     worker: int
     number: int
     ring: Tensor | None
     contents: Any
+    lacking: int = 0
 
     def pin_memory(self) -> "_Parcel":
         """Itself: a `DataLoader` with `pin_memory` would put copies in place of the tensors, the ring among them."""
@@ -68,6 +93,8 @@ class Handover:
         self.collate = collate
         self.pin_memory = pin_memory
         self._ring: Tensor | None = None
+        self._lacking = 0
+        self._told = False
         self._holds = [0] * slots  # the number of the batch in each slot
         self._number = 0
 
@@ -77,14 +104,25 @@ class Handover:
         if worker is None:
             return self.collate(samples, torch.empty)
         self._number += 1
-        if self._ring is None:  # the first batch tells the size
-            contents = self.collate(samples, torch.empty)
-            self._ring = torch.zeros(_ALIGNMENT + len(self._holds) * _size(contents), dtype=torch.uint8).share_memory_()
-            return _Parcel(worker.id, self._number, self._ring, contents)
+        if self._ring is None and not self._lacking:
+            self._make_ring(_size(self.collate(samples, torch.empty)))  # the first batch tells the size
+        if self._ring is None:
+            contents = _each(self.collate(samples, torch.empty), _copied)
+            return _Parcel(worker.id, self._number, None, contents, self._lacking)
         copied = int(_last_copied(self._ring))
         slot = next((slot for slot, number in enumerate(self._holds) if number <= copied), None)
-        contents = self.collate(samples, torch.empty) if slot is None else self._lay(samples, slot)
+        contents = _each(self.collate(samples, torch.empty), _copied) if slot is None else self._lay(samples, slot)
         return _Parcel(worker.id, self._number, None if copied else self._ring, contents)
+
+    def _make_ring(self, slot: int) -> None:
+        """Take shared memory for batches of `slot` bytes, or note how much there was no room for."""
+        size = _ALIGNMENT + len(self._holds) * slot
+        try:
+            self._ring = torch.zeros(size, dtype=torch.uint8).share_memory_()
+        except RuntimeError as error:
+            if "shared memory" not in str(error):
+                raise
+            self._lacking = size
 
     def _lay(self, samples: Sequence[Any], slot: int) -> Any:
         self._holds[slot] = self._number
@@ -103,7 +141,7 @@ class Handover:
 
         def note(leaf: Any) -> Any:
             if not isinstance(leaf, Tensor) or leaf.untyped_storage().data_ptr() != ring.untyped_storage().data_ptr():
-                return leaf
+                return _copied(leaf)
             return _Place(leaf.storage_offset() * leaf.element_size(), leaf.dtype, tuple(leaf.shape), leaf.stride())
 
         return _each(self.collate(samples, allocate), note)
@@ -117,17 +155,29 @@ class Handover:
         """
         if not isinstance(batch, _Parcel):
             return _each(batch, self._own)
+        if batch.lacking:
+            self._tell(batch.lacking)
+            return _each(batch.contents, lambda leaf: self._own(leaf.tensor() if isinstance(leaf, _Copy) else leaf))
         ring = rings.setdefault(batch.worker, batch.ring)
 
         def unpack(leaf: Any) -> Any:
             if not isinstance(leaf, _Place):
-                return self._own(leaf)
+                return self._own(leaf.tensor() if isinstance(leaf, _Copy) else leaf)
             lying = ring[leaf.offset :].view(leaf.dtype).as_strided(leaf.shape, leaf.stride)
             return torch.empty_like(lying, pin_memory=self.pin_memory).copy_(lying)
 
         contents = _each(batch.contents, unpack)
         _last_copied(ring).fill_(batch.number)
         return contents
+
+    def _tell(self, size: int) -> None:
+        if not self._told:
+            rank_zero_info(
+                f"warning: there is no room for the {size / 1e6:.3g} MB of shared memory in which each worker hands "
+                "over its batches, so that they take a slower way; start the container with --shm-size 2g (or --ipc "
+                "host), or lower --data.num_workers."
+            )
+        self._told = True
 
     def _own(self, leaf: Any) -> Any:
         return leaf.pin_memory() if self.pin_memory and isinstance(leaf, Tensor) else leaf
@@ -150,6 +200,10 @@ class HandoverLoader(DataLoader):
 
 def _last_copied(ring: Tensor) -> Tensor:
     return ring[:8].view(torch.int64)
+
+
+def _copied(leaf: Any) -> Any:
+    return _Copy.of(leaf) if isinstance(leaf, Tensor) else leaf
 
 
 def _size(batch: Any) -> int:

@@ -32,7 +32,8 @@ class Sample:
     """The pixels of one window.
 
     Attributes:
-        inputs: by modality, (H, W, C) in the stored dtype; zero where nothing is stored.
+        inputs: by modality, (H, W, C) in the stored dtype, the widest of tiles that differ; zero where nothing is
+            stored.
         valid: by modality, (H, W) uint8, 1 where the pixel was measured; only for modalities that are not complete.
         label: (H, W) uint8, `IGNORE_INDEX` outside the tile; None for an unlabelled tile.
     """
@@ -107,8 +108,9 @@ class TileReader:
             for tile in self.tiles
             if name not in tile.modalities or not tile.modalities[name].complete or min(tile.height, tile.width) < size
         }
+        # one type a modality, so that tiles of 8 and of 16 bit meet in a batch; the wider one holds the values of both
         self.dtypes = {
-            name: np.dtype(next((t.modalities[name].dtype for t in self.tiles if name in t.modalities), "uint8"))
+            name: np.result_type(*{t.modalities[name].dtype for t in self.tiles if name in t.modalities} or {"uint8"})
             for name in modalities
         }
         self._maps: _Maps | None = None
@@ -125,7 +127,7 @@ class TileReader:
             if record is None:
                 inputs[name] = np.zeros((window.height, window.width, bands), self.dtypes[name])
             else:
-                inputs[name] = self._cut(tile, name, window, 0)
+                inputs[name] = self._cut(tile, name, window, 0).astype(self.dtypes[name], copy=False)
             if name in self.incomplete:
                 valid[name] = self._validity(tile, name, window)
         label = self._cut(tile, f"label_{self.label}", window, IGNORE_INDEX) if self.label in tile.labels else None

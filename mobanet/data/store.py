@@ -21,6 +21,7 @@ import numpy as np
 from mobanet import json_files
 from mobanet.bounds import odd_character
 from mobanet.data.layout import Classes, Modality
+from mobanet.data.locking import no_builder
 from mobanet.data.sources.georeference import what_is_wrong
 from mobanet.errors import UserError
 from mobanet.typed import build, checked
@@ -28,8 +29,6 @@ from mobanet.typed import build, checked
 VERSION = 1
 STORE_FILE = "store.json"
 TILE_FILE = "tile.json"
-LOCK_FILE = "store.lock"
-"""Present in every store from its first moment; folders that hold it are never searched for rasters."""
 
 
 @dataclass(frozen=True)
@@ -155,10 +154,21 @@ class TileStore:
     def __init__(self, path: Path) -> None:
         """Read the descriptions in the store at `path`; arrays are left on disk.
 
+        While a store is rebuilt, some of its descriptions are away: a reader that misses one waits for the builder.
+
         Raises:
             UserError: when there is no finished store, or it is damaged or made by a newer mobanet.
         """
         self.path = Path(path)
+        try:
+            self._read()
+        except UserError:
+            with no_builder(self.path) as settled:
+                if not settled:
+                    raise
+                self._read()
+
+    def _read(self) -> None:
         if not (self.path / STORE_FILE).is_file():
             raise UserError(f"{self.path} holds no finished tile store: run python -m mobanet.prepare on the data set.")
         content = read_json(self.path / STORE_FILE)

@@ -2,8 +2,13 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from mobanet.data.sources.pixels import pixel_area
 from mobanet.data.sources.rasters import Grid
 from mobanet.inference.assemble import MapCounts, MapFiles
+
+__all__ = ["FinishedMap", "Share", "pixel_area"]
 
 _HECTARE = 10_000.0
 
@@ -16,7 +21,7 @@ class Share:
         name: of it.
         pixels: so many.
         share: of the pixels that have a value, 0..1.
-        area: in square metres; None where the map's grid is not in a projected system.
+        area: in square metres on the ground; None where the map has no place on the earth.
     """
 
     name: str
@@ -65,13 +70,15 @@ class FinishedMap:
             classes: names.
             scenarios: names.
         """
-        area, total = pixel_area(grid), max(int(counts.classes.sum()), 1)
+        total = max(int(counts.classes.sum()), 1)
 
-        def share(name: str, pixels: int) -> Share:
-            return Share(name, pixels, pixels / total, None if area is None else pixels * area)
+        def shares(names: tuple[str, ...], pixels: np.ndarray, areas: np.ndarray | None) -> tuple[Share, ...]:
+            measured = [None] * len(names) if areas is None else areas.tolist()
+            found = zip(names, pixels.tolist(), measured, strict=True)
+            return tuple(Share(name, count, count / total, area) for name, count, area in found)
 
-        by_class = tuple(share(*pair) for pair in zip(classes, counts.classes.tolist(), strict=True))
-        by_scenario = tuple(share(*pair) for pair in zip(scenarios, counts.scenarios.tolist(), strict=True) if pair[1])
+        by_class = shares(classes, counts.classes, counts.class_areas)
+        by_scenario = tuple(one for one in shares(scenarios, counts.scenarios, counts.scenario_areas) if one.pixels)
         return cls(scene, files, grid, by_class, by_scenario, counts.nothing)
 
     def described(self) -> str:
@@ -87,20 +94,3 @@ class FinishedMap:
             lines.append(f"  {each.name:<{wide}}  {100 * each.share:5.1f} %{area}")
         lines += [f"  {name:<{wide}}  {100 * each.share:5.1f} %" for name, each in scenarios]
         return "\n".join(lines)
-
-
-def pixel_area(grid: Grid) -> float | None:
-    """Of a pixel, in square metres; None where the grid is not in a projected system.
-
-    Args:
-        grid: of the map.
-    """
-    if grid.transform is None or grid.crs is None:
-        return None
-    from rasterio.crs import CRS
-
-    crs = CRS.from_user_input(grid.crs)
-    if not crs.is_projected:
-        return None
-    a, b, _, d, e, _ = grid.transform
-    return abs(a * e - b * d) * crs.linear_units_factor[1] ** 2

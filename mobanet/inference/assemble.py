@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from mobanet.data.layout import Classes
+from mobanet.data.sources.alignment import window_grid
+from mobanet.data.sources.pixels import pixel_area
 from mobanet.data.sources.rasters import Grid
 from mobanet.inference.blending import NOTHING, Probabilities
 from mobanet.inference.geotiff import RowWriter, class_kind, probability_kind, scenario_kind
@@ -55,11 +57,15 @@ class MapCounts:
         classes: (K,) of each class.
         scenarios: (S,) predicted in each scenario.
         nothing: without a value.
+        class_areas: (K,) square metres on the ground; None where the map has no place on the earth.
+        scenario_areas: (S,), likewise.
     """
 
     classes: np.ndarray
     scenarios: np.ndarray
     nothing: int
+    class_areas: np.ndarray | None = None
+    scenario_areas: np.ndarray | None = None
 
 
 def assemble(
@@ -85,7 +91,8 @@ def assemble(
     Raises:
         OSError: when the disk is full; nothing is left under the final names that were not there yet.
     """
-    counted = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    counted = np.zeros((2, 256), np.int64)  # of the classes, and of the scenarios
+    areas = np.zeros((2, 256))  # square metres; NaN where they are not known
     with ExitStack() as stack:
         # the last entered is the first to get its name: the class map stands for all being there
         map_writer = stack.enter_context(RowWriter(files.classes, grid, class_kind(classes), tags))
@@ -98,19 +105,38 @@ def assemble(
             writer = RowWriter(files.probabilities, grid, probability_kind(classes, dtype), tags)
             more.append(("probabilities", stack.enter_context(writer)))
         for _, strip in groupby(sorted(parts, key=lambda part: (part.strip, part.panel)), key=lambda part: part.strip):
-            maps = [workspace.load(part) for part in strip]
-            rows = np.concatenate([each.classes for each in maps], axis=1)
-            counted[0][:] += np.bincount(rows.ravel(), minlength=256)
-            map_writer.write(rows[None])
+            maps = []
+            for part in strip:
+                maps.append(workspace.load(part))
+                pixels = np.stack(
+                    [np.bincount(x.ravel(), minlength=256) for x in (maps[-1].classes, maps[-1].scenarios)]
+                )
+                # pixels of one size on the map are not of one size on the ground, but nearly so within a part
+                area = pixel_area(_grid_of(part, grid))
+                counted += pixels
+                areas += pixels * (np.nan if area is None else area)
+            map_writer.write(np.concatenate([each.classes for each in maps], axis=1)[None])
             numbers = np.concatenate([each.scenarios for each in maps], axis=1)
-            counted[1][:] += np.bincount(numbers.ravel(), minlength=256)
             for name, writer in more:
                 writer.write(
                     numbers[None]
                     if name == "scenarios"
                     else np.concatenate([each.probabilities for each in maps], axis=2)
                 )
-    return MapCounts(counted[0][: len(classes)], counted[1][: len(scenarios)], int(counted[0][NOTHING]))
+    known = bool(np.isfinite(areas).all())
+    return MapCounts(
+        counted[0, : len(classes)],
+        counted[1, : len(scenarios)],
+        int(counted[0, NOTHING]),
+        areas[0, : len(classes)] if known else None,
+        areas[1, : len(scenarios)] if known else None,
+    )
+
+
+def _grid_of(part: Part, grid: Grid) -> Grid:
+    from rasterio.windows import Window
+
+    return window_grid(grid, Window(part.left, part.top, part.right - part.left, part.bottom - part.top))
 
 
 def map_tags(settings: Mapping[str, object]) -> dict[str, str]:

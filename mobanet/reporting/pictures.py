@@ -9,6 +9,8 @@ import numpy as np
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.layout import IGNORE_INDEX, Classes, Modality
 from mobanet.data.pictures import natural_bands, optical_picture, relief
+from mobanet.data.sources.pixels import pixel_side
+from mobanet.data.sources.rasters import Grid
 from mobanet.data.store import StoredTile
 from mobanet.errors import UserError
 from mobanet.reporting.images import jpeg_uri, png_uri
@@ -47,7 +49,7 @@ class TilePictures:
         width: likewise.
         shown: rows and columns of each picture.
         factor: pixels of the tile to one of a picture.
-        metres: side of a pixel of the tile on the ground; None where the raster does not say.
+        metres: side of a pixel of the tile on the ground; None where it is not known, or pixels are no squares there.
         accuracy: share of the tile's pixels that count which are right; None where none counts.
         pictures: in order.
         lacking: modalities that the tile does not have.
@@ -99,7 +101,7 @@ def tile_pictures(data: RasterDataModule, tile: StoredTile, path: Path, classes:
         width=tile.width,
         shown=predicted.shape,
         factor=thinned.factor,
-        metres=_metres(tile),
+        metres=pixel_side(Grid(tile.height, tile.width, tile.transform, tile.crs)),
         accuracy=thinned.right / thinned.counted if thinned.counted else None,
         pictures=tuple(pictures),
         lacking=tuple(name for name in thinned.inputs if not thinned.measured[name].any()),
@@ -182,19 +184,3 @@ def _errors(truth: np.ndarray, prediction: np.ndarray) -> Picture:
     counted = np.count_nonzero(numbers < 2)
     words = f": {100 * np.count_nonzero(numbers == 1) / counted:.0f} % of the pixels that count" if counted else ""
     return Picture("error", f"wrong pixels in red{words}", png_uri(numbers, [RIGHT, WRONG, BLACK]), True)
-
-
-def _metres(tile: StoredTile) -> float | None:
-    """Side of a pixel where the reference system is in metres and pixels are square."""
-    from rasterio.crs import CRS
-    from rasterio.errors import CRSError
-
-    if tile.transform is None or tile.crs is None:
-        return None
-    a, b, _, d, e, _ = tile.transform
-    try:
-        system = CRS.from_user_input(tile.crs)
-    except CRSError:  # a name that this version of PROJ does not know
-        return None
-    square = b == d == 0 and abs(a) == abs(e)
-    return abs(a) if square and system.is_projected and system.linear_units in ("metre", "meter") else None

@@ -12,7 +12,7 @@ from mobanet.training.precision import CHECKPOINT_KEY, explained, remark, traine
 class RunSummary(Callback):
     """Says which modalities go into which stream, which backbone is used, and how many parameters are trained.
 
-    Also in which precision, which checkpoints keep; a run that goes on in another one says so.
+    Also whose grid tiles have, and in which precision, which checkpoints keep: a run that goes on in another says so.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -23,6 +23,8 @@ class RunSummary(Callback):
         trained = ", ".join(f"{part.part} {part.trainable:,}" for part in parts if part.trainable)
         streams = "; ".join(f"{stream}: {', '.join(members)}" for stream, members in pl_module.streams.items())
         kind, precision = trainer.strategy.root_device.type, str(trainer.precision)
+        if protocol := getattr(trainer.datamodule, "protocol", None):  # data of another kind has none
+            rank_zero_info(f"grid        {protocol('validation' if stage == 'fit' else 'test').get('grid')}")
         rank_zero_info(f"streams     {streams}")
         if stage == "fit" and pl_module.masking.ratio and len(pl_module.streams) == 1:
             rank_zero_info("masking     none: a block of the only stream is all that its pixels have")

@@ -18,7 +18,7 @@ from tests.forkserver import ROOT, ForkServer
 
 PROGRESS = re.compile(
     r"(INFO: )?((preparing|checking|drawing) tiles: |problem: |note: |GPU available|(train|validation|test): \d|"
-    r"(streams|masking|backbone|validation|parameters|precision|scenarios|checkpoints|epoch|resuming) |Restor|"
+    r"(grid|streams|masking|backbone|validation|parameters|precision|scenarios|checkpoints|epoch|resuming) |Restor|"
     r"nothing was left)"
 )
 """What may stand before the error: how far a command came."""

@@ -386,7 +386,7 @@ def test_stores_and_sheets_that_cannot_be_written(prepared, command, tmp_path):
     ended = command(prepare.main, ["--root", str(prepared), "--store", str(file)])
     assert_says(ended, str(file), "cannot be written to", "another place")
     ended = command(check.main, ["--root", str(prepared), "--workers", "1", "--sheet", str(file / "sheet.png")])
-    assert_says(ended, str(file), "check that the path is right")
+    assert_says(ended, str(file), "cannot be written to", "another place with --sheet")
 
 
 SYNTHESIZE = {

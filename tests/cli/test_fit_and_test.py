@@ -72,6 +72,7 @@ def test_a_run_leaves_its_configuration_log_metrics_and_checkpoints(finished):
     log = (finished / "log.txt").read_text()
     for part in (
         "train: 4 of the 20 tiles",
+        "grid        that of rgb, pixels of 0.4 m",
         "streams     optical: rgb, ir; elevation: dsm",
         "epoch 2 of 2",
         "the run is in",

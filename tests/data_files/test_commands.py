@@ -1,8 +1,14 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from mobanet import check, prepare
+from mobanet.data.preparation.build import build_store
 from mobanet.data.preparation.checks import check_files
 from mobanet.data.store import TileStore
 from tests.data_files.fake_files import indices, noise, potsdam_tile, surface, truncate, vaihingen_area, write, zipped
@@ -80,3 +86,47 @@ def test_check_of_archives_leaves_nothing_behind(vaihingen, root, tmp_path):
     assert findings.tiles[0].looks["irrg"].source == "all/top/top_mosaic_09cm_area1.tif"
     assert list((tmp_path / "store").iterdir()) == []
     assert [path.name for path in root.iterdir()] == ["all.zip"]
+
+
+def test_check_of_data_that_cannot_be_written_to_draws_elsewhere(root, tmp_path, capsys):
+    potsdam_tile(root, 2, 10)
+    (root / "mobanet_store").write_text("x")  # no folder can be made here, whoever asks for it
+    sheet = tmp_path / "sheet.png"
+    check.main(["--root", str(root), "--workers", "1", "--sheet", str(sheet)])
+    assert sheet.exists()
+    with pytest.raises(SystemExit):
+        check.main(["--root", str(root), "--workers", "1"])
+    captured = capsys.readouterr()
+    assert captured.err.splitlines()[-1].startswith(f"error: {root}/mobanet_store cannot be written to (")
+    assert "give the contact sheet another place with --sheet, or the store one with --store" in captured.err
+    with pytest.raises(SystemExit):
+        prepare.main(["--root", str(root), "--workers", "1"])
+    assert "cannot be written to (File exists): give another place with --store" in capsys.readouterr().err
+
+
+def test_what_a_killed_check_left_is_cleared_away_by_the_next_one(root, tmp_path, potsdam):
+    potsdam_tile(root, 2, 10)
+    started = tmp_path / "started"
+    program = (
+        "import sys, time\nfrom pathlib import Path\nfrom mobanet.data.layouts import get_layout\n"
+        "from mobanet.data.preparation import checks\n"
+        "def wait(job):\n    Path(sys.argv[2]).touch()\n    time.sleep(60)\n"
+        "checks.look_at = wait\nchecks.check_files(get_layout('potsdam'), Path(sys.argv[1]), workers=1)\n"
+    )
+    store = root / "mobanet_store"
+    running = [
+        subprocess.Popen([sys.executable, "-c", program, root, f"{started}{number}"], cwd=Path(__file__).parents[2])
+        for number in range(2)
+    ]
+    while not all(Path(f"{started}{number}").exists() for number in range(2)):
+        time.sleep(0.05)
+    left = set(store.glob(".check-*"))
+    assert len(left) == 2
+    running[0].kill()
+    running[0].wait()
+    check_files(potsdam, root, workers=1)
+    assert len(set(store.glob(".check-*"))) == 1  # that of the one that is still at work
+    running[1].kill()
+    running[1].wait()
+    build_store(potsdam, root, workers=1)
+    assert not set(store.glob(".check-*"))

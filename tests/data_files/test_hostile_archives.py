@@ -6,8 +6,9 @@ import zipfile
 
 import pytest
 
+from mobanet.data.layout import FileRef
 from mobanet.data.preparation.build import build_store
-from mobanet.data.sources.archives import local_copy
+from mobanet.data.sources.archives import extract, local_copy
 from mobanet.data.sources.catalogue import list_files
 from mobanet.errors import UserError
 from tests.hostile.children import verdicts
@@ -148,3 +149,20 @@ def test_a_pipe_in_a_data_set_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.tif")
     with pytest.raises(UserError, match=r"a\.tif is no file but a pipe, a socket or a device: remove it"):
         list_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "packed", "words"),
+    [
+        ("b.tif", 5 << 30, 1 << 20, r"all\.zip!b\.tif has 5\.37 GB unpacked and 0\.00105 GB packed, .* by hand"),
+        ("b.TFW", 1 << 27, 1 << 26, r"b\.TFW beside .*!b\.tif has 0\.134 GB unpacked, where 64 MB are the most"),
+    ],
+)
+def test_members_have_a_size_that_files_of_their_kind_have(tmp_path, name, size, packed, words):
+    path = archive(tmp_path / "data/all.zip", members=(name,))
+    with zipfile.ZipFile(path) as opened:
+        info = opened.getinfo(name)
+        info.file_size, info.compress_size = size, packed
+        with pytest.raises(UserError, match=words):
+            extract(opened, name, tmp_path / "copy", FileRef(path, "b.tif"))
+    assert not (tmp_path / "copy").exists()

@@ -1,9 +1,16 @@
 import numpy as np
 import pytest
+import rasterio
+from jsonargparse import ArgumentParser
 
+from mobanet.data.choices import EvaluationSettings
+from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.layouts import FolderModality, FolderSettings, FolderSplit, get_layout, load_folder_settings
 from mobanet.data.preparation.build import build_store
+from mobanet.data.preparation.checks import check_files
+from mobanet.data.preparation.tables import print_findings
 from mobanet.errors import UserError
+from mobanet.yaml_files import bound_parsers
 from tests.data_files.fake_files import coloured, georeferenced, indices, load, noise, surface, write, zipped
 
 COLOURS = [(255, 255, 255), (0, 0, 255), (0, 255, 255), (0, 255, 0), (255, 255, 0), (255, 0, 0)]
@@ -134,7 +141,7 @@ def test_no_overlap_and_no_georeference(root):
     with pytest.raises(UserError, match=r"label/a\.tif is 32 x 30 pixels where the tile is 64 x 60"):
         build(root)
     write(root / "label/a.tif", coloured(indices("a")), transform=georeferenced(1000, 2000, 1)["transform"])
-    with pytest.raises(UserError, match="names no coordinate reference system: give crs"):
+    with pytest.raises(UserError, match="names no coordinate reference system: give the key crs"):
         build(root)
     assert len(build(root, crs="EPSG:32633").tiles) == 1
 
@@ -197,7 +204,9 @@ def test_settings_from_yaml(tmp_path):
     assert given.values == {1: 0, 2: 1}
     assert given.splits.train == ["x*"]
     path.write_text(path.read_text().replace("ignored", "ingored"))
-    with pytest.raises(UserError, match=r"own\.yaml does not describe a folder layout: .*ingored"):
+    with pytest.raises(
+        UserError, match=r"own\.yaml: ingored is not a key of a description of data \(did you mean ignored"
+    ):
         load_folder_settings(path)
     with pytest.raises(UserError, match="cannot be read"):
         load_folder_settings(tmp_path / "nowhere.yaml")
@@ -222,3 +231,277 @@ def test_a_tile_whose_name_no_folder_can_have(root, tile):
 def test_classes_whose_names_no_table_can_hold(name):
     with pytest.raises(UserError, match="a modality or class is named"):
         get_layout("folder", settings(classes=[name, *NAMES[1:]]))
+
+
+def two_pixel_sizes(root, tiles=("a",), ortho=None):
+    """Orthophotos of 1 m and surface models of 2 m, with labels like the orthophotos."""
+    for number, tile in enumerate(tiles):
+        left = 1000 + 100 * number
+        if ortho is None or tile in ortho:
+            write(root / f"ortho/{tile}.tif", noise(tile, 3), **georeferenced(left, 2000, 1))
+        write(root / f"height/{tile}/dsm.tif", surface(tile, (30, 32)), **georeferenced(left, 2000, 2))
+        write(root / f"label/{tile}.tif", coloured(indices(tile)), **georeferenced(left, 2000, 1))
+
+
+def build_for(root, *modalities, **changes):
+    allow_missing = changes.pop("allow_missing", False)
+    layout = get_layout("folder", settings(**changes))
+    return build_store(layout, root, modalities=list(modalities), workers=1, allow_missing=allow_missing)
+
+
+def sizes(store):
+    return {tile.id: (tile.reference, tile.height, tile.width) for tile in store.tiles.values()}
+
+
+def test_the_first_modality_described_sets_the_grid_whichever_are_asked_for(root):
+    two_pixel_sizes(root)
+    for modalities in (["dsm"], ["dsm", "rgb"], ["rgb"], ["dsm"]):
+        assert sizes(build_for(root, *modalities)) == {"a": ("rgb", 60, 64)}
+    reversed_order = dict(reversed(settings().modalities.items()))
+    for modalities in (["rgb"], ["rgb", "dsm"]):
+        assert sizes(build_for(root, *modalities, modalities=reversed_order)) == {"a": ("dsm", 30, 32)}
+
+
+def test_a_modality_can_be_named_for_the_grid_and_another_name_renews_the_store(root):
+    two_pixel_sizes(root)
+    assert sizes(build_for(root, "rgb", "dsm")) == {"a": ("rgb", 60, 64)}
+    store = build_for(root, "rgb", grid="dsm")
+    assert sizes(store) == {"a": ("dsm", 30, 32)}
+    assert load(store.tiles["a"], "rgb").shape == (30, 32, 3)
+    with pytest.raises(UserError, match="grid is 'dms', which is none of the modalities rgb, dsm"):
+        build_for(root, "rgb", grid="dms")
+
+
+def test_a_changed_raster_of_the_grid_renews_what_lies_on_it(root):
+    two_pixel_sizes(root)
+    build_for(root, "rgb", "dsm")
+    write(root / "ortho/a.tif", noise("a", 3, (30, 32)), **georeferenced(1000, 2000, 2))
+    store = build_for(root, "dsm")
+    assert sizes(store) == {"a": ("rgb", 30, 32)}
+    assert load(store.tiles["a"], "dsm").shape == (30, 32, 1)
+
+
+def test_a_tile_that_lacks_the_modality_of_the_grid_has_pixels_of_its_size_all_the_same(root):
+    two_pixel_sizes(root, ("a", "b"), ortho=("a",))
+    store = build_for(root, "rgb", "dsm", allow_missing=True)
+    assert sizes(store) == {"a": ("rgb", 60, 64), "b": ("dsm", 60, 64)}
+    assert store.tiles["b"].transform == (1, 0, 1100, 0, -1, 2000)
+    assert np.array_equal(load(store.tiles["b"], "label_full"), indices("b"))
+    assert sizes(build_for(root, "dsm")) == sizes(store)
+    for path in root.glob("ortho/*"):
+        path.unlink()
+    assert {size[1:] for size in sizes(build_for(root, "dsm")).values()} == {(30, 32)}
+
+
+def test_the_protocol_names_the_grid(root):
+    two_pixel_sizes(root, ("a", "b", "c"))
+    for tile, left in (("a", 367000), ("b", 367100), ("c", 367200)):
+        write(root / f"ortho/{tile}.tif", noise(tile, 3), **georeferenced(left, 5810000, 0.25))
+        write(root / f"height/{tile}/dsm.tif", surface(tile, (30, 32)), **georeferenced(left, 5810000, 0.5))
+        write(root / f"label/{tile}.tif", coloured(indices(tile)), **georeferenced(left, 5810000, 0.25))
+    for grid, words in ((None, "that of rgb, pixels of 0.25 m"), ("dsm", "that of dsm, pixels of 0.5 m")):
+        data = RasterDataModule(
+            str(root),
+            layout="folder",
+            folder=settings(splits=FolderSplit(["a"], ["b"], ["c"]), grid=grid),
+            modalities=["dsm"],
+            evaluation=EvaluationSettings(labels="full"),
+        )
+        data.prepare_data()
+        data.setup("fit")
+        data.setup("test")
+        assert data.protocol("test")["grid"] == data.protocol("validation")["grid"] == words
+
+
+ODD_IDS = "[3_10, 010, 1e3, 0x1f, 2:30, 2024-01-01, no, ~, 7, '8', north_*]"
+WRITTEN = ["3_10", "010", "1e3", "0x1f", "2:30", "2024-01-01", "no", "~", "7", "8", "north_*"]
+
+
+@pytest.mark.parametrize(
+    "way", ["splits: {{validation: {0}}}", "splits:\n  validation: {0}", '"splits": {{validation: {0}}}']
+)
+def test_tiles_are_called_what_the_file_says(tmp_path, way):
+    path = tmp_path / "own.yaml"
+    path.write_text("modalities: {rgb: {pattern: 'a/{tile}.tif'}}\nclasses: [a, b]\n" + way.format(ODD_IDS))
+    given = load_folder_settings(path)
+    assert given.splits.validation == WRITTEN
+    config = tmp_path / "config.yaml"
+    lines = "".join(f"    {line}\n" for line in path.read_text().splitlines())
+    config.write_text(f"data:\n  root: .\n  layout: folder\n  crop: 1_28\n  folder:\n{lines}")
+    bound_parsers()
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_class_arguments(RasterDataModule, "data")
+    parsed = parser.parse_args(["--config", str(config)])
+    assert list(parsed.data.folder.splits.validation) == WRITTEN
+    assert parsed.data.crop == 128
+    again = tmp_path / "again.yaml"  # as a run keeps it
+    again.write_text(parser.dump(parsed))
+    assert list(parser.parse_args(["--config", str(again)]).data.folder.splits.validation) == WRITTEN
+
+
+def test_tiles_in_no_split_are_mentioned(root, capfd):
+    fill(root, ["a1", "a2", "b1", "b2", "c1"])
+    findings = check_files(get_layout("folder", settings(splits=FolderSplit(["a*"], ["b2"], []))), root, workers=1)
+    assert findings.notes == ("in no list of splits, and so not used: b1, c1",)
+    assert check_files(get_layout("folder", settings()), root, workers=1).notes == ()  # there are no splits yet
+    build(root, splits=FolderSplit(["a*"], ["b*"], ["c?"]))
+    assert "no list" not in capfd.readouterr().err
+
+
+def test_tiles_with_none_of_the_modalities_asked_for_are_mentioned(root):
+    fill(root, ["a", "b"])
+    (root / "height/b/dsm.tif").unlink()
+    findings = check_files(get_layout("folder", settings()), root, modalities=["dsm"], workers=1)
+    assert findings.notes == ("left out, since there is nothing of dsm for them: b",)
+
+
+def test_check_says_how_much_of_a_tile_a_label_covers(root):
+    write(root / "ortho/a.tif", noise("a", 3, (600, 1000)), **georeferenced(1000, 2000, 1))
+    write(root / "height/a/dsm.tif", surface("h", (300, 250)), **georeferenced(1000, 2000, 2))
+    label = coloured(np.full((600, 1000), 3, np.uint8))
+    label[:, :, :20] = 0
+    write(root / "label/a.tif", label, **georeferenced(1500, 2000, 1))
+    (tile,) = check_files(get_layout("folder", settings(distance=0)), root, workers=1).tiles
+    store = build(root)
+    record = store.tiles["a"]
+    for name, expected in (("label_full", record.labels["full"].ignored / 600_000), ("dsm", 0.5)):
+        assert tile.looks[name].missing == pytest.approx(expected, abs=0.01)
+    assert tile.looks["label_full"].missing == pytest.approx(0.52, abs=0.01)
+    assert tile.looks["label_full"].shares[3] == 1
+
+
+def test_check_shows_systems_and_pixel_sizes_and_can_be_read_for_many_tiles(root, capsys):
+    for number in range(38):
+        left = 367000 + 100 * number
+        write(root / f"ortho/t{number}.tif", noise("a", 3), **georeferenced(left, 5810000, 0.25))
+        write(root / f"height/t{number}/dsm.tif", surface("h", (30, 32)), **georeferenced(left, 5810000, 0.5))
+        write(root / f"label/t{number}.tif", coloured(indices("l")), **georeferenced(left, 5810000, 0.25))
+    write(root / "ortho/t7.tif", noise("a", 3).astype(np.uint16), **georeferenced(367700, 5810000, 0.25))
+    print_findings(check_files(get_layout("folder", settings()), root, workers=1))
+    output = capsys.readouterr().out
+    rows = [line.split() for line in output.splitlines()]
+    assert ["rgb", "38", "64", "x", "60", "3", "uint8,", "uint16", "EPSG:32633", "0.25", "m", "0", "to", "254"] in rows
+    assert ["dsm", "38", "32", "x", "30", "1", "float32", "EPSG:32633", "0.5", "m", "30", "to", "55.4"] in rows
+    assert sum(row[0].startswith("t") and row[0][1:].isdigit() for row in rows if row) == 38  # one a tile
+    assert "note: 38 tiles (t0, t1, t2, t3, t4, t5 and 32 more): dsm: dsm.tif (32 x 30 pixels) was resampled" in output
+    assert len(rows) < 60
+
+
+def test_a_label_with_a_colour_table_has_colours(root):
+    fill(root, ["a"])
+    path = write(root / "label/a.tif", indices("a")[None] + np.uint8(7), photometric="palette")
+    with rasterio.open(path, "r+") as raster:
+        raster.write_colormap(1, {number + 7: (*colour, 255) for number, colour in enumerate(COLOURS)})
+    assert np.array_equal(load(build(root).tiles["a"], "label_full"), indices("a"))
+    (tile,) = check_files(get_layout("folder", settings()), root, workers=1).tiles
+    assert tile.problems == ()
+    by_number = {number + 7: number for number in range(6)}  # an explicit setting counts
+    assert np.array_equal(load(build(root, values=by_number).tiles["a"], "label_full"), indices("a"))
+
+
+def test_label_of_numbers_under_colours(root):
+    fill(root, ["a"])
+    write(root / "label/a.tif", indices("a")[None])
+    words = (
+        r"a\.tif has one band of uint8 where .* three .*: save it in colours, or say under values which of its numbers"
+    )
+    with pytest.raises(UserError, match=words):
+        build(root)
+
+
+def test_a_label_of_other_colours_names_one_and_the_distance(root):
+    fill(root, ["a"])
+    label = coloured(indices("a"))
+    label[:, label[0] == 255] -= 9
+    label = np.where(label == 0, 9, label).astype(np.uint8)
+    label[:, :20] = 0
+    write(root / "label/a.tif", label)
+    words = (
+        r"names no class in \d+ % of its pixels, such as .*(246|9).*: put .* or raise distance \(now 0\) for colours"
+    )
+    with pytest.raises(UserError, match=words) as caught:
+        build(root, ignored_colours=[(0, 0, 0)])
+    assert "such as 0, 0, 0" not in str(caught.value)
+    assert build(root, ignored_colours=[(0, 0, 0)], distance=9).tiles["a"].labels["full"].unknown == 0
+    write(root / "label/a.tif", np.full((1, 60, 64), 9, np.uint8))
+    with pytest.raises(
+        UserError, match=r"in 100 % of its pixels, such as 9: put .*, or list its numbers under values or"
+    ):
+        build(root, values={1: 1})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        (
+            "ORTHO/{tile}.tif",
+            r"of rgb matches no file below .*, where upper and lower case differ \(ortho/north_1\.tif\)",
+        ),
+        (
+            "ortho/[ns]*_{tile}.tif",
+            r"of rgb matches no file below .*: \[ and \] in it stand for themselves, only \*, \*\*/",
+        ),
+        ("rgb/{tile}.tif", r"of rgb matches no file below .*, which holds height/north_1/dsm\.tif, .* and 6 more"),
+    ],
+)
+def test_a_pattern_that_matches_nothing_says_why(root, pattern, words):
+    fill(root)
+    with pytest.raises(UserError, match=words):
+        build(root, modalities={"rgb": FolderModality(pattern, bands=[0, 1, 2])})
+
+
+def test_a_virtual_raster_whose_source_is_gone_names_it(root):
+    fill(root, ["a"])
+    source = write(root / "sources/one.tif", surface("a"))
+    virtual = root / "height/a/dsm.vrt"
+    virtual.write_text(
+        '<VRTDataset rasterXSize="64" rasterYSize="60"><VRTRasterBand dataType="Float32" band="1"><SimpleSource>'
+        '<SourceFilename relativeToVRT="1">../../sources/one.tif</SourceFilename><SourceBand>1</SourceBand>'
+        "</SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    modalities = {
+        "rgb": FolderModality("ortho/{tile}.tif", bands=[0, 1, 2]),
+        "dsm": FolderModality("height/{tile}/dsm.vrt", kind="elevation"),
+    }
+    assert np.array_equal(load(build(root, modalities=modalities).tiles["a"], "dsm")[:, :, 0], surface("a")[0])
+    source.unlink()
+    virtual.touch()
+    with pytest.raises(
+        UserError, match=r"dsm\.vrt shows the pixels of .*sources/one\.tif, which is not there: put that"
+    ):
+        build(root, modalities=modalities)
+
+
+def roles(root, stage="fit", evaluation="full", **splits):
+    data = RasterDataModule(
+        str(root),
+        layout="folder",
+        folder=settings(splits=FolderSplit(**splits)),
+        evaluation=EvaluationSettings(labels=evaluation),
+    )
+    data.prepare_data()
+    data.setup(stage)
+
+
+def test_a_split_without_tiles_and_tiles_without_labels_say_so(root):
+    fill(root)
+    with pytest.raises(
+        UserError, match=r"the split folder has no validation tiles: name some under --data\.folder\.splits\."
+    ):
+        roles(root, train=["north_*"], test=["south_1"])
+    words = r"validation tiles below .* has eroded labels; add them, or set --data\.evaluation\.labels full"
+    with pytest.raises(UserError, match=words):
+        roles(root, evaluation="eroded", train=["north_*"], validation=["south_1"])
+    (root / "label/south_1.tif").unlink()
+    with pytest.raises(UserError, match=r"none of the validation tiles below .* has labels; add them\.$"):
+        roles(root, train=["north_*"], validation=["south_1"])
+
+
+def test_a_raster_without_a_system_names_the_key(root):
+    fill(root, ["a"])
+    write(root / "ortho/a.tif", noise("a", 3), **georeferenced(1000, 2000, 1))
+    write(root / "height/a/dsm.tif", surface("a"), transform=georeferenced(1000, 2000, 1)["transform"])
+    words = r"dsm\.tif cannot be placed, since it names .*: give the key crs in the description .*\(crs: EPSG:32633 if"
+    with pytest.raises(UserError, match=words):
+        build(root)

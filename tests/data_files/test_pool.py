@@ -8,6 +8,7 @@ import pytest
 
 from mobanet.data.preparation.pool import each
 from mobanet.errors import UserError
+from tests.data_files.fake_files import potsdam_tile
 
 
 def double(number):
@@ -121,3 +122,16 @@ def test_what_only_a_script_defines_stays_in_its_process(tmp_path):
     out, err = told(["script.py"], "", tmp_path)
     assert out == "begun\n[-6, -4, -2]\n"
     assert err == "preparing in this process alone: others would not find what this script defines\n"
+
+
+def test_a_module_of_a_script_that_guards_nothing_prepares_in_several_processes(tmp_path):
+    for row in (2, 3):
+        potsdam_tile(tmp_path / "data", row, 10)
+    (tmp_path / "script.py").write_text(
+        "from mobanet.data.datamodule import RasterDataModule\nfrom mobanet.data.preparation import pool\n"
+        "print('begun', flush=True)\npool.each.__defaults__ = (0, 0.0)\n"
+        "RasterDataModule('data').prepare_data()\nprint('done')\n"
+    )
+    out, _ = told(["script.py"], "", tmp_path)
+    assert out == "begun\ndone\n"
+    assert (tmp_path / "data/mobanet_store/store.json").is_file()

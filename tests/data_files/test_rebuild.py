@@ -188,7 +188,7 @@ def test_full_disk(potsdam, root, monkeypatch):
 def test_a_place_that_cannot_be_written(potsdam, root):
     potsdam_tile(root, 2, 10)
     (root / "file").write_text("x")
-    with pytest.raises(UserError, match=r"cannot be written to .*: give another place as store"):
+    with pytest.raises(UserError, match=r"cannot be written to .*: give another place with --store"):
         build_store(potsdam, root, root / "file/store", workers=1)
 
 
@@ -207,7 +207,7 @@ def test_a_finished_store_needs_stat_calls_only(potsdam, root, monkeypatch):
         for column in range(10, 19):
             potsdam_tile(root, row, column, size=(8, 8))
     build_store(potsdam, root, workers=1)
-    monkeypatch.setattr("mobanet.data.preparation.build.FileLock", None)
+    monkeypatch.setattr("mobanet.data.preparation.build.only_builder", None)
     monkeypatch.setattr("mobanet.data.sources.rasters.opened", None)
     assert len(build_store(potsdam, root).tiles) == 36
 
@@ -217,3 +217,59 @@ def test_store_can_be_used_without_its_sources(potsdam, root, tmp_path):
     path = build_store(potsdam, root, tmp_path / "store", workers=1).path
     shutil.rmtree(root)
     assert load(TileStore(path).tiles["2_10"], "rgb").shape == (60, 64, 3)
+
+
+REBUILDER = """
+import sys, time
+from pathlib import Path
+from mobanet.data.layouts import get_layout
+from mobanet.data.preparation import build, tiles
+real = tiles.write_json
+def slow(target, content):
+    Path(sys.argv[2]).touch()
+    time.sleep(1)
+    real(target, content)
+tiles.write_json = slow
+build.build_store(get_layout("potsdam"), Path(sys.argv[1]), workers=1)
+"""
+
+
+def rebuilder(root, started):
+    command = [sys.executable, "-c", REBUILDER, str(root), str(started)]
+    return subprocess.Popen(command, cwd=MAIN, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_reader_waits_for_a_store_that_is_being_rebuilt(potsdam, root, tmp_path, capfd):
+    potsdam_tile(root, 2, 10)
+    path = build_store(potsdam, root, workers=1).path
+    os.utime(write(root / "1_DSM/dsm_potsdam_02_10.tif", surface("new")), ns=(1, 1))
+    capfd.readouterr()
+    first = rebuilder(root, tmp_path / "started")
+    wait_for(tmp_path / "started")  # tile.json is away now
+    tile = TileStore(path).tiles["2_10"]
+    assert first.wait(30) == 0
+    assert np.array_equal(load(tile, "dsm")[:, :, 0], surface("new")[0])
+    assert capfd.readouterr().err == f"another process is preparing {path}; waiting for it to finish\n"
+
+
+def test_a_reader_of_a_damaged_store_that_cannot_be_locked_says_what_is_damaged(potsdam, root):
+    potsdam_tile(root, 2, 10)
+    path = build_store(potsdam, root, workers=1).path
+    (path / "tiles/2_10/tile.json").unlink()
+    (path / "store.lock").unlink()
+    with pytest.raises(UserError, match=r"tiles/2_10 is damaged: delete it and run python -m mobanet\.prepare"):
+        TileStore(path)
+    assert not (path / "store.lock").exists()
+
+
+def test_a_builder_that_has_waited_for_one_that_failed_says_what_is_wrong(potsdam, root, tmp_path):
+    potsdam_tile(root, 2, 10)
+    write(root / "1_DSM/dsm_potsdam_02_10.tif", surface("x", (30, 32)))
+    first = builder(root, tmp_path / "started", 1.0)
+    wait_for(tmp_path / "started")
+    waiting = [builder(root, tmp_path / f"started_{number}", 0.2) for number in range(2)]
+    with pytest.raises(UserError, match=r"has a problem: .*is 32 x 30 pixels where the tile is 64 x 60"):
+        build_store(potsdam, root, workers=1)
+    for other in (first, *waiting):
+        assert "is 32 x 30 pixels where the tile is 64 x 60" in other.communicate(timeout=60)[1].splitlines()[-1]
+    assert not (root / "mobanet_store").exists()

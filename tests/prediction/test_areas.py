@@ -4,22 +4,40 @@ import numpy as np
 import pytest
 from rasterio.crs import CRS
 
+from mobanet.data.layout import Classes
+from mobanet.data.sources.pixels import pixel_side, pixel_words
 from mobanet.data.sources.rasters import Grid
 from mobanet.inference.areas import FinishedMap, pixel_area
-from mobanet.inference.assemble import MapCounts, MapFiles
+from mobanet.inference.assemble import MapCounts, MapFiles, assemble
+from mobanet.inference.parts import Part
+from mobanet.inference.predictor import PartMaps
+from mobanet.inference.workspace import Workspace
+from mobanet.scenarios.scenario import scenarios_of
 
 FOOT = 1200 / 3937
 """Metres: of the US survey."""
+
+MERCATOR = 6378137
+"""Metres: the radius of its sphere."""
+
+
+def cos(degrees):
+    return np.cos(np.radians(degrees))
 
 
 @pytest.mark.parametrize(
     ("crs", "transform", "area"),
     [
-        ("EPSG:25833", (0.5, 0, 1000, 0, -0.25, 2000), 0.125),
-        ("EPSG:25833", (0.3, 0.4, 0, 0.4, -0.3, 0), 0.25),  # turned
-        ("EPSG:2263", (2, 0, 0, 0, -2, 0), 4 * FOOT**2),  # New York, in feet
-        (CRS.from_epsg(25833).to_wkt(), (2, 0, 0, 0, -2, 0), 4),
-        ("EPSG:4326", (1e-5, 0, 13, 0, -1e-5, 52), None),
+        ("EPSG:25833", (0.5, 0, 367000, 0, -0.25, 5810000), 0.125),
+        ("EPSG:25833", (0.3, 0.4, 367000, 0.4, -0.3, 5810000), 0.25),  # turned
+        ("EPSG:2263", (2, 0, 984250, 0, -2, 200000), 4 * FOOT**2),  # New York, in feet
+        (CRS.from_epsg(25833).to_wkt(), (2, 0, 367000, 0, -2, 5810000), 4),
+        ("EPSG:3035", (10, 0, 4500000, 0, -10, 3200000), 100),  # equal-area
+        ("EPSG:3857", (0.5, 0, 1.45e6, 0, -0.5, 6.8e6), 0.25 * cos(52.0095) ** 2),
+        ("EPSG:3857", (5, 0, 1.45e6, 0, -5, 0), 25),
+        ("EPSG:4326", (1e-5, 0, 13, 0, -1e-5, 52), (1e-5 * 111_195) ** 2 * cos(52)),
+        ("EPSG:4326", (1, 0, 367000, 0, -1, 5810000), None),  # degrees that there are not
+        ('LOCAL_CS["yard",UNIT["metre",1]]', (1, 0, 0, 0, -1, 0), None),
         (None, (1, 0, 0, 0, -1, 0), None),
         ("EPSG:25833", None, None),
         (None, None, None),
@@ -27,14 +45,55 @@ FOOT = 1200 / 3937
 )
 def test_area_of_a_pixel(crs, transform, area):
     found = pixel_area(Grid(10, 20, transform, crs))
-    assert found == (None if area is None else pytest.approx(area, rel=1e-9))
+    # a sphere for the ellipsoid, and a map's own scale, differ by a few thousandths
+    assert found == (None if area is None else pytest.approx(area, rel=7e-3))
+
+
+def test_pixels_are_measured_on_the_ground():
+    def words(crs, *sides):
+        across, down, x, y = sides
+        grid = Grid(10, 20, (across, 0, x, 0, -down, y), crs)
+        return pixel_words(grid), pixel_side(grid)
+
+    assert words("EPSG:25833", 0.25, 0.25, 367000, 5810000) == ("0.25 m", pytest.approx(0.25, rel=1e-3))
+    assert words("EPSG:3857", 0.5, 0.5, 1.45e6, 6.8e6) == ("0.308 m", pytest.approx(0.308, rel=2e-3))
+    assert words("EPSG:25833", 0.5, 0.25, 367000, 5810000) == ("0.5 x 0.25 m", None)
+    assert words(None, 0.5, 0.25, 0, 0) == ("", None)
+
+
+def test_areas_of_a_map_are_true_from_its_north_to_its_south(tmp_path):
+    """One class in the north, the other in the south of a map of 10 pixels across, from 50 to 70 degrees."""
+    north, south = (MERCATOR * np.log(np.tan(np.pi / 4 + np.radians(latitude) / 2)) for latitude in (70, 50))
+    pixel = (north - south) / 400
+    grid = Grid(400, 10, (pixel, 0, 1.45e6, 0, -pixel, north), "EPSG:3857")
+    parts = [Part(0, 0, number, top, top + 20, 0, 10) for number, top in enumerate(range(0, 400, 20))]
+    workspace = Workspace(tmp_path / "town.tif.parts")
+    workspace.folder.mkdir()
+    for part in parts:
+        rows = np.full((20, 10), int(part.top >= 200), np.uint8)
+        workspace.save(part, PartMaps(rows, np.zeros_like(rows), None))
+    classes = Classes(("north", "south"), ((0, 0, 0), (255, 255, 255)), ("north", "south"))
+    files = MapFiles(tmp_path / "town.tif", None, None)
+    counts = assemble(workspace, parts, files, grid, classes, scenarios_of(("rgb",)), {})
+    middle = 2 * np.arctan(np.exp((north + south) / 2 / MERCATOR)) - np.pi / 2
+    zones = np.sin(np.radians(70)) - np.sin(middle), np.sin(middle) - np.sin(np.radians(50))
+    expected = [10 * pixel / MERCATOR * zone * 6_371_007**2 for zone in zones]  # on a sphere of the earth's area
+    assert counts.class_areas == pytest.approx(expected, rel=7e-3)
+    assert counts.scenario_areas == pytest.approx([sum(expected)], rel=7e-3)
+    assert counts.class_areas[1] > 1.8 * counts.class_areas[0]  # of as many pixels
 
 
 def finished(classes, scenarios, counts, numbers, nothing=0, grid=None, name="town"):
     files = MapFiles(Path("maps/town.tif"), None, None)
+    areas = [100 * np.array(pixels) for pixels in (counts, numbers)] if grid is None else [None, None]
     grid = grid or Grid(10, 20, (10, 0, 0, 0, -10, 0), "EPSG:25833")
     return FinishedMap.of(
-        name, files, grid, MapCounts(np.array(counts), np.array(numbers), nothing), classes, scenarios
+        name,
+        files,
+        grid,
+        MapCounts(np.array(counts), np.array(numbers), nothing, *areas),
+        classes,
+        scenarios,
     )
 
 

@@ -1,6 +1,7 @@
 """Crops and windows on stored tiles: the right pixels, one geometry for all, draws that depend on the index alone."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ import torch
 from mobanet.data.augment import Augmentation, AugmentationSettings
 from mobanet.data.crops import GridWindows, RandomCrops, collate
 from mobanet.data.layout import Modality
-from mobanet.data.layouts import get_layout
+from mobanet.data.layouts import FolderModality, FolderSettings, get_layout
 from mobanet.data.preparation.build import build_store
 from mobanet.data.reading import Sample, TileReader, Window
 from mobanet.errors import UserError
+from tests.data_files.fake_files import noise, write
 
 BANDS = {"rgb": 3, "ir": 1, "dsm": 1}
 
@@ -195,3 +197,32 @@ def test_augmentation_settings_that_make_no_sense_are_refused():
     for wrong in ({"rotation": 200}, {"zoom": -1}, {"colour": 3}):
         with pytest.raises(UserError, match=r"--data\.augmentation"):
             AugmentationSettings(**wrong)
+
+
+@pytest.mark.parametrize("types", [("uint8", "uint16"), ("uint16", "uint8"), ("uint8", "float32")])
+def test_tiles_of_several_types_are_read_in_one_that_holds_them_all(tmp_path, types):
+    """8-bit imagery from one flight, 16-bit from the next: a batch of both has the wider type, and the same values."""
+    for number, kind in enumerate(types):
+        for folder, bands in (("ortho", 3), ("label", 1)):
+            array = noise(f"{folder}{number}", bands, (40, 40), 4 if folder == "label" else 255)
+            write(tmp_path / f"{folder}/t{number}.tif", array.astype(kind if folder == "ortho" else "uint8"))
+    settings = FolderSettings(
+        {"rgb": FolderModality("ortho/{tile}.tif", bands=[0, 1, 2])},
+        list("abcd"),
+        "label/{tile}.tif",
+        values={number: number for number in range(4)},
+    )
+    store = build_store(get_layout("folder", settings), tmp_path, workers=1)
+    tiles = list(store.tiles.values())
+    assert [tile.modalities["rgb"].dtype for tile in tiles] == list(types)
+    reader = TileReader(tiles, {"rgb": 3}, "full", 32)
+    levels = {"rgb": np.zeros((2, 2, 3), np.float32)}
+    samples = [GridWindows(reader, levels, 32, 32)[index] for index in (0, 4)]
+    wide = np.result_type(*types)
+    batch = collate(samples)["inputs"]["rgb"]
+    assert batch.numpy().dtype == wide
+    for number in range(2):
+        expected = noise(f"ortho{number}", 3, (40, 40))[:, :32, :32]
+        assert np.array_equal(batch[number].numpy(), expected.astype(wide))
+    absent = TileReader([replace(tiles[0], modalities={}), *tiles], {"rgb": 3}, "full", 32)
+    assert absent.read(Window(0, 0, 0, 32, 32)).inputs["rgb"].dtype == wide

@@ -1,5 +1,6 @@
 """Apple's GPUs have no float64: nothing goes there in it, and nothing becomes it there."""
 
+import os
 from dataclasses import replace
 
 import torch
@@ -90,6 +91,22 @@ def test_scores_of_one_process_stay_where_float64_is(make_data, make_module, mak
     monkeypatch.setattr(Tensor, "to", to)
     record, _ = score_module(trainer, module, ScenarioSettings(strategy="latent", num_windows=2), epoch=0)
     assert record.num_windows == 2
+
+
+def test_workers_of_all_devices_share_the_cores(make_data, make_trainer, monkeypatch):
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    data = make_data(num_workers=None)
+    data.prepare_data()
+    data.setup("fit")
+    cores = len(os.sched_getaffinity(0))
+    numbers = {}
+    for devices in (1, 2, 8):
+        data.trainer = make_trainer(devices=devices, strategy="ddp" if devices > 1 else "auto")
+        numbers[devices] = data.train_dataloader().num_workers
+        assert numbers[devices] == data.val_dataloader().num_workers
+    assert numbers == {devices: max(1, min(4, cores // devices)) for devices in (1, 2, 8)}
+    data.num_workers = 3
+    assert data.train_dataloader().num_workers == 3
 
 
 def _binary(description):

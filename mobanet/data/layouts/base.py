@@ -25,6 +25,8 @@ class FoundTile(Tile):
         notes: remarks for the user, such as a product that was passed over because its file is empty.
         reference: modality and raster that set the tile's grid, whether or not that modality is asked for; None for
             the first one that is.
+        measure: a raster of another tile whose pixels have the size that this tile's are to have, for a tile that lacks
+            the modality that sets the grid; None where the reference's own will do.
         extras: further files that a label is drawn with.
     """
 
@@ -34,6 +36,7 @@ class FoundTile(Tile):
     world: FileRef | None = None
     notes: tuple[str, ...] = ()
     reference: tuple[str, FileRef] | None = None
+    measure: FileRef | None = None
     extras: tuple[FileRef, ...] = ()
 
 
@@ -65,9 +68,13 @@ class RasterLayout(Layout):
 
     Attributes:
         placing: how the rasters of a tile lie on one another.
+        coloured_labels: label rasters tell classes by colours, not by numbers.
+        label_remedy: what to do about a label whose pixels name no class, for messages.
     """
 
     placing: Placing = "pixels"
+    coloured_labels: bool = True
+    label_remedy: str = "put the right label there"
 
     @abstractmethod
     def survey(self, catalogue: Catalogue, modalities: Iterable[str], scratch: Path | None = None) -> Survey:

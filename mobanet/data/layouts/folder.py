@@ -45,6 +45,13 @@ class FolderLayout(RasterLayout):
             colours=tuple(tuple(c) for c in settings.colours or spread_colours(len(settings.classes))),
             averaged=tuple(settings.averaged if settings.averaged is not None else settings.classes),
         )
+        self.coloured_labels = settings.values is None
+        self.label_remedy = (
+            f"put the right label there, list its colours under colours or ignored_colours, or raise distance (now "
+            f"{settings.distance}) for colours that are a little off"
+            if self.coloured_labels
+            else "put the right label there, or list its numbers under values or ignored"
+        )
         given = settings.splits
         self.splits = {SPLIT: Split(tuple(given.train), tuple(given.validation), tuple(given.test))}
 
@@ -72,13 +79,24 @@ class FolderLayout(RasterLayout):
         found = _sort(catalogue, set(patterns.values()))
         for use, pattern in patterns.items():
             if not found[pattern] and (use in wanted or use.startswith("label_")):
-                raise UserError(f"the pattern {pattern!r} of {use} matches no file below {catalogue.root}: correct it.")
+                raise UserError(
+                    f"the pattern {pattern!r} of {use} matches no file below {catalogue.root}"
+                    f"{_why(pattern, catalogue)}: correct it."
+                )
         ids = sorted({tile for name in wanted for tile in found[patterns[name]]}, key=natural_key)
         labelled = {tile for use, pattern in patterns.items() if use not in s.modalities for tile in found[pattern]}
-        bare = sorted(labelled - set(ids), key=natural_key)
         tiles = tuple(self._tile(tile, wanted, patterns, found) for tile in ids)
-        self.resolve_split(SPLIT, ids)
-        return Survey(tiles, (f"left out, since they have labels only: {shorten(bare)}",) if bare else ())
+        known = sorted({tile for name in s.modalities for tile in found[patterns[name]]}, key=natural_key)
+        notes = []
+        if bare := sorted(labelled - set(known), key=natural_key):
+            notes.append(f"left out, since they have labels only: {shorten(bare)}")
+        if others := [tile for tile in known if tile not in ids]:
+            notes.append(f"left out, since there is nothing of {', '.join(wanted)} for them: {shorten(others)}")
+        split = self.resolve_split(SPLIT, known)
+        listed = {*split.train, *split.validation, *split.test}
+        if listed and (unused := [tile for tile in ids if tile not in listed]):
+            notes.append(f"in no list of splits, and so not used: {shorten(unused)}")
+        return Survey(tiles, tuple(notes))
 
     def resolve_split(self, name: str, tiles: Iterable[str]) -> Split:
         """See `RasterLayout.resolve_split`; patterns become ids.
@@ -133,7 +151,19 @@ class FolderLayout(RasterLayout):
                 _check_alone(patterns[f"label_{kind}"], f"label_{kind}", tile, entries)
                 labels[kind] = entries[0].file
                 copies[f"label_{kind}"] = tuple(entry.file for entry in entries[1:])
-        return FoundTile(tile, sources, labels, counts, missing, copies)
+        reference, measure = self._reference(tile, patterns, found)
+        return FoundTile(tile, sources, labels, counts, missing, copies, reference=reference, measure=measure)
+
+    def _reference(
+        self, tile: str, patterns: dict[str, str], found: dict[str, dict[str, list[Entry]]]
+    ) -> tuple[tuple[str, FileRef], FileRef | None]:
+        """What sets a tile's grid (see `FoundTile`): it does not depend on the modalities that are asked for."""
+        first = self.settings.grid or next(iter(self.modalities))
+        others = (name for name in self.modalities if name != first)
+        name = next(name for name in (first, *others) if found[patterns[name]].get(tile))
+        whole = found[patterns[first]]
+        measure = whole[min(whole, key=natural_key)][0].file if name != first and whole else None
+        return (name, found[patterns[name]][tile][0].file), measure
 
 
 def spread_colours(count: int) -> list[tuple[int, int, int]]:
@@ -183,6 +213,8 @@ def check_settings(settings: FolderSettings) -> None:
         raise UserError(f"a modality or class is named {shown(odd[0])}: use 1 to 60 letters that can be printed.")
     if count < 2 or len(set(s.classes)) < count:
         raise UserError(f"classes is {s.classes}: give at least two different names.")
+    if s.grid is not None and s.grid not in s.modalities:
+        raise UserError(f"grid is {s.grid!r}, which is none of the modalities {', '.join(s.modalities)}: name one.")
     if s.averaged is not None and (not s.averaged or not set(s.averaged) <= set(s.classes)):
         raise UserError(f"averaged is {s.averaged}: list some of the classes {', '.join(s.classes)}.")
     if s.colours is not None and len(s.colours) != count:
@@ -253,6 +285,18 @@ def _sort(catalogue: Catalogue, patterns: set[str]) -> dict[str, dict[str, list[
                 found[pattern][match["tile"]].append(entry)
                 break
     return found
+
+
+def _why(pattern: str, catalogue: Catalogue) -> str:
+    """A clause on why a pattern may match nothing."""
+    anyhow = re.compile(_expression(pattern).pattern, re.IGNORECASE)
+    near = next((entry.location for entry in catalogue.entries if anyhow.fullmatch(entry.location)), None)
+    if near:
+        return f", where upper and lower case differ ({near})"
+    if odd := re.findall(r"[\[\]?{}]", pattern.replace("{tile}", "")):
+        return f": {' and '.join(dict.fromkeys(odd))} in it stand for themselves, only *, **/ and {{tile}} for more"
+    shown = shorten((entry.location for entry in catalogue.entries), 3)
+    return f", which holds {shown}" if shown else ", which holds none"
 
 
 def _expression(pattern: str) -> re.Pattern[str]:

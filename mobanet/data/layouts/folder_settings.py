@@ -1,11 +1,13 @@
 """Own data described without writing Python: the settings of layout `folder`."""
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mobanet.bounds import shorten_text
 from mobanet.errors import UserError
+from mobanet.folder_words import PARSER_ERRORS, check_folder_keys
 from mobanet.yaml_files import bound_parsers, read_yaml
 
 
@@ -59,7 +61,7 @@ class FolderSettings:
     """Description of one's own data.
 
     Attributes:
-        modalities: by name; the first one's grid is what the others are brought to.
+        modalities: by name; the first one's grid is what the others are brought to, whichever are in use.
         classes: names of the classes, in index order.
         label: pattern of the label rasters; null for data without labels.
         eroded_label: pattern of label rasters with a margin ignored around every object.
@@ -71,6 +73,7 @@ class FolderSettings:
         averaged: names of the classes that mean F1 and mIoU are taken over; null for all.
         splits: which tiles are for training, validation and test.
         crs: coordinate reference system of rasters that carry none, such as EPSG:32633.
+        grid: name of the modality whose grid the others are brought to; null for the first one.
     """
 
     modalities: dict[str, FolderModality]
@@ -85,6 +88,7 @@ class FolderSettings:
     averaged: list[str] | None = None
     splits: FolderSplit = field(default_factory=FolderSplit)
     crs: str | None = None
+    grid: str | None = None
 
 
 def load_folder_settings(path: Path) -> FolderSettings:
@@ -93,14 +97,21 @@ def load_folder_settings(path: Path) -> FolderSettings:
     Raises:
         UserError: when the file is absent, is no YAML, or has an unknown key or a value of the wrong type.
     """
-    from jsonargparse import ArgumentError, ArgumentParser
-
     content = read_yaml(Path(path), "the YAML file that describes your data")
+    try:
+        return parsed_settings(content)
+    except PARSER_ERRORS as error:
+        if isinstance(content, dict):
+            check_folder_keys(content, str(path))  # which names the key
+        reason = shorten_text(" ".join(str(error).split()))
+        raise UserError(f"{path} does not describe a folder layout: {reason}") from error
+
+
+def parsed_settings(content: Any) -> FolderSettings:
+    """Settings from plain content; of content that is none, the parser's errors pass (`PARSER_ERRORS`)."""
+    from jsonargparse import ArgumentParser
+
     bound_parsers()
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--folder", type=FolderSettings)
-    try:
-        return parser.instantiate(parser.parse_object({"folder": content})).folder
-    except (ArgumentError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-        reason = shorten_text(" ".join(str(error).split()))
-        raise UserError(f"{path} does not describe a folder layout: {reason}") from error
+    return parser.instantiate(parser.parse_object({"folder": deepcopy(content)})).folder

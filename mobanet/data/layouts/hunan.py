@@ -92,6 +92,7 @@ class HunanLayout(RecipeLayout):
     # reflectances have no known range, and absolute height matters to what grows
     scalings: ClassVar = {"s2": "standard", "rgb": "minmax", "topo": "standard", "dem": "standard"}
     default_modalities = ("s2", "s1", "topo")
+    coloured_labels = False
     recipes: ClassVar = {
         "s2": (Recipe("S2", tuple(range(13)), 13),),
         "rgb": (Recipe("S2", (3, 2, 1), 13),),

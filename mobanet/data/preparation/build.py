@@ -1,23 +1,22 @@
 """Building tile stores: find the tiles, prepare what is not current, report all problems at once."""
 
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from mobanet.data.layouts.base import RasterLayout, Survey
+from mobanet.data.locking import LOCK_FILE, only_builder
 from mobanet.data.preparation.jobs import Job, Outcome, jobs_for, stored_tile
 from mobanet.data.preparation.pool import each
 from mobanet.data.preparation.progress import Steps
+from mobanet.data.preparation.scratch import clear_left
 from mobanet.data.preparation.tiles import build_tile
 from mobanet.data.preparation.writing import writable, write_json
 from mobanet.data.sources.catalogue import Listings, check_root, list_files
-from mobanet.data.store import LOCK_FILE, STORE_FILE, VERSION, TileStore, default_store, read_json
+from mobanet.data.store import STORE_FILE, VERSION, TileStore, default_store, read_json
 from mobanet.errors import UserError
 
 __all__ = ["build_store", "default_store"]
@@ -33,6 +32,7 @@ def build_store(
     modalities: Sequence[str] | None = None,
     workers: int = 0,
     allow_missing: bool = False,
+    options: str = "--",
 ) -> TileStore:
     """Prepare the tiles below `root`. What is already prepared from unchanged sources is left alone.
 
@@ -46,6 +46,7 @@ def build_store(
         modalities: those to prepare; None for the layout's usual ones. Others that the store has are kept.
         workers: processes, a tile each; 0 for one a core but no more than 8, 1 for none but this.
         allow_missing: accept tiles that lack some of `modalities`.
+        options: what stands before `store` where the user gives it, for messages.
 
     Returns:
         The finished store.
@@ -59,7 +60,7 @@ def build_store(
     wanted = layout.check_modalities(modalities)
     folder = Path(store) if store is not None else default_store(root, layout.name)
     scratch = folder / _SCRATCH
-    _check_owner(folder, layout)
+    _check_owner(folder, layout, options)
     if (folder / STORE_FILE).is_file():
         catalogue = list_files(root, known=Listings.load(folder / _LISTINGS))
         survey = layout.survey(catalogue, wanted)
@@ -67,7 +68,8 @@ def build_store(
             folder, layout, survey, jobs_for(survey, catalogue, layout, wanted, folder, scratch, allow_missing)
         ):
             return TileStore(folder)
-    with _only_builder(folder):
+    with _only_builder(folder, options):
+        clear_left(folder)
         try:
             catalogue = list_files(root, scratch, Listings.load(folder / _LISTINGS))
             survey = layout.survey(catalogue, wanted, scratch)
@@ -75,7 +77,7 @@ def build_store(
             if not _is_finished(folder, layout, survey, jobs):
                 if catalogue.listings.members:
                     catalogue.listings.save(folder / _LISTINGS)
-                _report(root, jobs, _prepare(jobs, survey, workers))
+                _report(root, jobs, _prepare(jobs, survey, workers), options)
                 write_json(folder / STORE_FILE, _description(folder, layout, wanted, survey))
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -97,7 +99,7 @@ def _prepare(jobs: list[Job], survey: Survey, workers: int) -> list[Outcome]:
     return outcomes
 
 
-def _report(root: Path, jobs: list[Job], outcomes: list[Outcome]) -> None:
+def _report(root: Path, jobs: list[Job], outcomes: list[Outcome], options: str) -> None:
     """Raise all problems as one sentence; a modality that no tile has is said once."""
     problems = []
     absent = Counter(name for job in jobs if not job.allow_missing for name in job.tile.missing)
@@ -113,7 +115,7 @@ def _report(root: Path, jobs: list[Job], outcomes: list[Outcome]) -> None:
     start = f"{root} has " + ("a problem" if len(problems) == 1 else f"{len(problems)} problems")
     hint = ""
     if absent:
-        hint = "; add the missing files, leave the modality out of modalities, or set allow_missing to true"
+        hint = f"; add the missing files, leave it out of {options}modalities, or set {options}allow_missing true"
     raise UserError(f"{start}: {'; '.join(problems)}{hint}.")
 
 
@@ -151,7 +153,7 @@ def _description(folder: Path, layout: RasterLayout, wanted: tuple[str, ...], su
     }
 
 
-def _check_owner(folder: Path, layout: RasterLayout) -> None:
+def _check_owner(folder: Path, layout: RasterLayout, options: str) -> None:
     """Refuse to mix data sets in one store, and to overwrite what a newer version made."""
     if not (folder / STORE_FILE).is_file():
         return
@@ -163,24 +165,21 @@ def _check_owner(folder: Path, layout: RasterLayout) -> None:
         TileStore(folder)
     other = content.get("layout") if isinstance(content, dict) else None
     if other not in (None, layout.name):
-        raise UserError(f"{folder} was prepared with layout {other}, not {layout.name}: give another place as store.")
+        raise UserError(
+            f"{folder} was prepared with layout {other}, not {layout.name}: give another place with {options}store."
+        )
 
 
 @contextmanager
-def _only_builder(folder: Path) -> Iterator[None]:
+def _only_builder(folder: Path, options: str) -> Iterator[None]:
     """Hold the store's lock; wait for another builder. A store in which nothing was finished is removed again."""
-    with writable(folder):
-        lock = FileLock(folder / LOCK_FILE)
+    with ExitStack() as stack:
+        with writable(folder, f"give another place with {options}store"):
+            stack.enter_context(only_builder(folder))
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            print(f"another process is preparing {folder}; waiting for it to finish", file=sys.stderr, flush=True)
-            lock.acquire()
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            (folder / "tiles").rmdir()
-        if {path.name for path in folder.iterdir()} <= {LOCK_FILE, _LISTINGS}:
-            shutil.rmtree(folder, ignore_errors=True)
-        lock.release()
+            yield
+        finally:
+            with suppress(OSError):
+                (folder / "tiles").rmdir()
+            if {path.name for path in folder.iterdir()} <= {LOCK_FILE, _LISTINGS}:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -4,8 +4,6 @@ Rasters are read thinned out, every so many pixels, so that shares and ranges ar
 of the time that preparing does.
 """
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,11 +17,12 @@ from mobanet.data.preparation.jobs import Job, jobs_for
 from mobanet.data.preparation.pool import each
 from mobanet.data.preparation.products import Products, fit_notes, label_notes, settled
 from mobanet.data.preparation.progress import Steps
-from mobanet.data.preparation.writing import writable
+from mobanet.data.preparation.scratch import scratch_folder
 from mobanet.data.scaling import range_note, usual_scaling
-from mobanet.data.sources.alignment import how_to_fit
+from mobanet.data.sources.alignment import align_label, how_to_fit
 from mobanet.data.sources.catalogue import check_root, list_files
 from mobanet.data.sources.declared import check_values
+from mobanet.data.sources.palettes import label_colours
 from mobanet.data.sources.rasters import Grid, grid_of, opened, read_label
 from mobanet.data.sources.values import Described, fitting_maximum
 from mobanet.data.store import default_store
@@ -45,7 +44,8 @@ class Look:
         bands: number of the bands that are used, or of a label's, or of the outlines it is drawn from.
         dtype: in the file; `outlines` for such a label.
         low, high: of the valid pixels, in stored units; None for labels.
-        missing: share of the pixels that are not measured, or of a label's that are ignored.
+        missing: share of the tile's pixels that are not measured, or for a label are ignored: by the raster itself, or
+            since it does not reach there.
         shares: of the classes among a label's pixels that are not ignored; empty for modalities.
         pixels: (bands, h, w) values, or (1, h, w) class indices.
         valid: (h, w) bool, or None when every pixel is.
@@ -119,8 +119,7 @@ def check_files(
     check_root(root, layout.name)
     wanted = layout.check_modalities(modalities)
     folder = Path(store) if store is not None else default_store(root, layout.name)
-    scratch = _scratch(folder)
-    try:
+    with scratch_folder(folder) as scratch:
         catalogue = list_files(root, scratch)
         survey = layout.survey(catalogue, wanted, scratch)
         jobs = jobs_for(survey, catalogue, layout, wanted, folder, scratch, allow_missing)
@@ -129,8 +128,6 @@ def check_files(
             for look in each(look_at, jobs, workers):
                 found[look.tile] = look
                 steps.advance()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     tiles = tuple(found[tile.id] for tile in survey.tiles)
     return Findings(layout, wanted, tiles, (*survey.notes, *_overall(layout, wanted, tiles)))
 
@@ -198,34 +195,54 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
     source = job.tile.sources.get(name)
     with opened(products.path(file), file) as raster:
         own = grid_of(raster, job.layout.crs, file)
-        thinner = max(1, -(-max(raster.shape) // SAMPLE))
-        shape = (-(-raster.height // thinner), -(-raster.width // thinner))
+        small = _thinned(own)
+        shape = (small.height, small.width)
         raster.read(1, window=Window(0, raster.height - 1, raster.width, 1))  # the end, which a cut file lacks
         dtype = raster.dtypes[0]
         if source is None:
             label = read_label(raster, shape=shape)
+            if job.layout.coloured_labels:
+                label = (label_colours(raster, label[0]), *label[1:])
         else:
             reading = settled(raster, source, job.tile.band_counts.get(name), *products.known(name))
             values, valid = reading.read(raster, shape=shape)
-    remarks = []
+    remarks, fit = [], "same"
     if grid is not None:
         try:
-            remarks = fit_notes(name, file, own, grid, how_to_fit(own, grid, job.layout.placing))
+            fit = how_to_fit(own, grid, job.layout.placing)
         except UserError as error:
             raise UserError(f"{file} {error}") from error
+        remarks = fit_notes(name, file, own, grid, fit)
+
+    def placed(plane: np.ndarray) -> np.ndarray:
+        """A thinned-out plane as the tile will have it; `IGNORE_INDEX` where the raster does not reach."""
+        return align_label(plane, _thinned(own), _thinned(grid), fit) if grid is not None and fit == "warp" else plane
+
     location = job.entries[file].location
     if source is None:
         decoded, more = products.decode(*label, file)
-        remarks += [*label_notes(name, decoded, thinned=thinner > 1), *(f"{name}: {note}" for note in more)]
-        return _label_look(job, name, location, own, len(label[0]), dtype, decoded.classes), remarks
+        thinned = shape != (own.height, own.width)
+        remarks += [*label_notes(name, decoded, thinned=thinned), *(f"{name}: {note}" for note in more)]
+        return _label_look(job, name, location, own, len(label[0]), dtype, placed(decoded.classes)), remarks
     inside = values if valid is None else values[:, valid]
     if inside.size == 0:
         raise UserError(f"{file} has no valid pixel: replace or remove it")
-    missing = 0.0 if valid is None else 1 - float(valid.mean())
+    measured = placed(np.ones(shape, np.uint8) if valid is None else valid.astype(np.uint8)) == 1
+    missing = 1 - float(measured.mean())
     low, high = float(inside.min()), float(inside.max())
     check_values(reading, low, high, Described(), products.known(name)[1])
     remarks += reading.remarks()
     return Look(name, location, own, len(values), dtype, low, high, missing, (), values, valid), remarks
+
+
+def _thinned(grid: Grid) -> Grid:
+    """The same place in pixels as large as a look takes."""
+    thinner = max(1, -(-max(grid.height, grid.width) // SAMPLE))
+    height, width = -(-grid.height // thinner), -(-grid.width // thinner)
+    if grid.transform is None:
+        return Grid(height, width)
+    (a, b, x, d, e, y), wide, high = grid.transform, grid.width / width, grid.height / height
+    return Grid(height, width, (a * wide, b * high, x, d * wide, e * high, y), grid.crs)
 
 
 def _label_look(job: Job, name: str, location: str, own: Grid, bands: int, dtype: str, classes: np.ndarray) -> Look:
@@ -241,9 +258,3 @@ def _look_at_outlines(job: Job, name: str, file: FileRef, grid: Grid, drawn: Dra
     classes = drawn.decoded.classes[::thinner, ::thinner]
     look = _label_look(job, name, job.entries[file].location, grid, drawn.outlines, "outlines", classes)
     return look, [f"{name}: {note}" for note in drawn.notes]
-
-
-def _scratch(folder: Path) -> Path:
-    """A hidden folder beside the prepared tiles, where there is room; the catalogue passes over hidden folders."""
-    with writable(folder):
-        return Path(tempfile.mkdtemp(prefix=".check-", dir=folder))

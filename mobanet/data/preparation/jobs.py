@@ -46,6 +46,7 @@ class Job:
         world = None if tile.world is None else self.entries[tile.world].stamp
         # for a tile that has none of these, nothing is added, so that stores made earlier stay current
         frame = () if tile.reference is None else (self.entries[tile.reference[1]].stamp,)
+        frame += () if tile.measure is None else (self.entries[tile.measure].stamp,)
         drawing = tuple(self.entries[file].stamp for file in tile.extras)
         stamps = {}
         for name, source in tile.sources.items():
@@ -73,6 +74,8 @@ class Job:
     def is_current(self, stored: StoredTile | None) -> bool:
         """Whether `stored` is what preparing this tile would give."""
         if stored is None or self.problems():
+            return False
+        if self.tile.reference is not None and self.tile.reference[0] != stored.reference:
             return False
         have = stored_stamps(stored)
         return {name: have[name] for name in have if name in self.wanted or is_label(name)} == self.stamps()
@@ -104,6 +107,7 @@ def jobs_for(
         files |= {file for copies in tile.copies.values() for file in copies}
         files |= {tile.world} if tile.world is not None else set()
         files |= {*tile.extras, *((tile.reference[1],) if tile.reference is not None else ())}
+        files |= {tile.measure} if tile.measure is not None else set()
         entries = {file: catalogue.by_file[file] for file in files}
         for entry in entries.values():
             if odd := odd_character(entry.location.replace("\n", "\0")):

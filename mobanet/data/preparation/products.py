@@ -16,6 +16,7 @@ from mobanet.data.sources.archives import local_copy, read_text
 from mobanet.data.sources.declared import Reading, check_values, colour_table, find_mask, settle
 from mobanet.data.sources.georeference import read_world
 from mobanet.data.sources.labels import strips
+from mobanet.data.sources.palettes import label_colours
 from mobanet.data.sources.rasters import Grid, grid_of, opened, read_label
 from mobanet.data.sources.values import Described, Range
 from mobanet.data.store import LabelRecord, ModalityRecord
@@ -23,6 +24,9 @@ from mobanet.errors import UserError
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
+
+_SOME = 100_000
+"""Pixels of a label that are looked at for an example of what is wrong with it."""
 
 MOSTLY = 0.5
 """A label in which more than this share of the pixels names no class is taken for a wrong file."""
@@ -62,6 +66,8 @@ class Products:
         name, file = job.tile.reference or (name, job.tile.sources[name].file)
         with opened(self.path(file), file) as raster:
             grid = grid_of(raster, job.layout.crs, file)
+            if job.tile.measure is not None:
+                grid = self._measured(grid, file)
         if job.layout.placing == "extent":
             grid = Grid(grid.height, grid.width)
         if grid.transform is None and job.tile.world is not None:
@@ -69,6 +75,20 @@ class Products:
             transform = read_world(text, grid.height, grid.width, job.tile.world)
             grid = Grid(grid.height, grid.width, transform, job.layout.crs)
         return grid, name
+
+    def _measured(self, grid: Grid, file: FileRef) -> Grid:
+        """The same place with pixels of the size that those of another tile have."""
+        measure = self.job.tile.measure
+        with opened(self.path(measure), measure) as raster:
+            other = grid_of(raster, self.job.layout.crs, measure)
+        if grid.transform is None or other.transform is None:
+            return grid  # rasters without a georeference share their pixels
+        if grid.crs != other.crs:
+            raise UserError(
+                f"{file} lies in {grid.crs} and {measure}, whose pixels set the size of all tiles', in {other.crs}: "
+                "add the raster that the tile lacks, or name another modality as grid"
+            )
+        return grid.with_pixels_of(other)
 
     def modality(self, name: str, grid: Grid, stamp: str) -> Product:
         """A modality on the tile's grid.
@@ -149,6 +169,8 @@ class Products:
             own, fit = self.fit(raster, file, grid)
             window = source_window(own, grid) if fit == "warp" else None
             label = read_label(raster, window)
+            if self.job.layout.coloured_labels:
+                label = (label_colours(raster, label[0]), *label[1:])
         decoded, more = self.decode(*label, file)
         classes = align_label(decoded.classes, window_grid(own, window) if window else own, grid, fit)
         notes = [*fit_notes(name, file, own, grid, fit), *label_notes(name, decoded)]
@@ -195,8 +217,20 @@ class Products:
             raise UserError(f"{file} {error}") from error
         share = decoded.unknown / decoded.classes.size
         if share > MOSTLY:
-            raise UserError(f"{file} names no class in {100 * share:.0f} % of its pixels: put the right label there")
+            example = self._unknown(values[:, decoded.classes == IGNORE_INDEX])
+            raise UserError(
+                f"{file} names no class in {100 * share:.0f} % of its pixels, such as {example}: "
+                f"{self.job.layout.label_remedy}"
+            )
         return decoded, notes
+
+    def _unknown(self, pixels: np.ndarray) -> str:
+        """The most frequent value or colour that names no class, among pixels without one, (bands, n)."""
+        found, counts = np.unique(pixels[:, :: max(1, pixels.shape[1] // _SOME)], axis=1, return_counts=True)
+        for number in np.argsort(-counts, kind="stable"):
+            if self.job.layout.decode_label(found[:, number, None, None]).unknown:  # not one that is to be ignored
+                break
+        return ", ".join(f"{value:g}" for value in found[:, number].tolist())
 
     def fit(self, raster: "DatasetReader", file: FileRef, grid: Grid) -> tuple[Grid, Fit]:
         """The grid of an open raster, and how it gets to the tile's.

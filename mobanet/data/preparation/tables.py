@@ -1,6 +1,8 @@
 """What preparing and checking have to say, as tables on standard output."""
 
-from collections.abc import Iterable
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from rich.console import Console
@@ -8,8 +10,13 @@ from rich.table import Table
 
 from mobanet.data.preparation.checks import Findings
 from mobanet.data.scaling import range_note, range_of
+from mobanet.data.sources.pixels import pixel_words
+from mobanet.data.sources.rasters import Grid
 from mobanet.data.store import TileStore
-from mobanet.data.words import absent_note
+from mobanet.data.words import absent_note, natural_key, shorten
+
+_FEW = 8
+"""Tiles whose rasters have a row each; of more, each tile has one."""
 
 
 def print_store(store: TileStore) -> None:
@@ -44,8 +51,82 @@ def _overall(store: TileStore) -> list[str]:
 
 
 def print_findings(findings: Findings) -> None:
-    """A row a raster, class shares by kind of label, notes and problems."""
+    """A row a modality, then every tile, class shares by kind of label, notes and problems."""
     console = _console()
+    console.print(_summary(findings))
+    console.print(_rasters(findings) if len(findings.tiles) <= _FEW else _tiles(findings))
+    _print_classes(console, findings)
+    _notes(console, "note", findings.notes)
+    _notes(console, "note", _together(findings))
+    _notes(console, "problem", findings.problems)
+
+
+def _summary(findings: Findings) -> Table:
+    """A row a modality or kind of label: what all tiles' rasters of it are."""
+    table = _table("raster", "tiles", "pixels", "bands", "system", "pixel size", "values", "missing")
+    for name in findings.products:
+        looks = [tile.looks[name] for tile in findings.tiles if name in tile.looks]
+        if not looks:
+            continue
+        sizes = sorted({(look.grid.height * look.grid.width, look.grid.size) for look in looks})
+        bands = sorted({look.bands for look in looks})
+        kinds = f"{' or '.join(map(str, bands))} {', '.join(sorted({look.dtype for look in looks}, key=natural_key))}"
+        systems = [_system(look.grid) for look in looks]
+        lows, highs = zip(*((look.low, look.high) for look in looks), strict=True)
+        missing = [look.missing for look in looks]
+        table.add_row(
+            name,
+            str(len(looks)),
+            sizes[0][1] if len(sizes) == 1 else f"{sizes[0][1]} to {sizes[-1][1]}",
+            kinds,
+            shorten(dict.fromkeys(systems), 2),
+            shorten(dict.fromkeys(pixel_words(look.grid) or "unknown" for look in looks), 2),
+            "" if lows[0] is None else f"{min(lows):.5g} to {max(highs):.5g}",
+            f"{100 * sum(missing) / len(missing):.2f} %, at most {100 * max(missing):.2f} %" if max(missing) else "",
+        )
+    return table
+
+
+def _system(grid: Grid) -> str:
+    """Short where a system has a name in a register; those written out in full are long."""
+    if grid.transform is None:
+        return "no georeference"
+    return "unknown" if grid.crs is None else grid.crs if len(grid.crs) < 20 else f"{grid.crs[:16]}…"
+
+
+def _tiles(findings: Findings) -> Table:
+    """A row a tile."""
+    table = _table("tile", "pixels", *findings.products)
+    for tile in findings.tiles:
+        cells = []
+        for name in findings.products:
+            look = tile.looks.get(name)
+            values = "" if look is None or look.low is None else f"{look.low:.4g} to {look.high:.4g}"
+            missing = f"{100 * look.missing:.2f} % missing" if look is not None and look.missing else ""
+            cells.append("-" if look is None else ", ".join(filter(None, (values, missing))) or "all")
+        sizes = [look.grid.size for look in tile.looks.values()]
+        table.add_row(tile.tile, sizes[0] if sizes else "", *cells)
+    return table
+
+
+def _together(findings: Findings) -> Iterator[str]:
+    """The notes of tiles, each once for all tiles that it is true of."""
+    tiles: dict[str, list[str]] = defaultdict(list)
+    for tile in findings.tiles:
+        for note in tile.notes:
+            named = re.sub(
+                rf"(?<!\d){re.escape(tile.tile)}(?!\d)", "{tile}", note
+            )  # file names have the tile's in them
+            tiles[named].append(tile.tile)
+    for note, names in tiles.items():
+        if len(names) == 1:
+            yield f"tile {names[0]}: {note.replace('{tile}', names[0])}"
+        else:
+            yield f"{len(names)} tiles ({shorten(names)}): {note}"
+
+
+def _rasters(findings: Findings) -> Table:
+    """A row a raster."""
     table = _table("tile", "raster", "file", "pixels", "bands", "values", "missing")
     for tile in findings.tiles:
         for number, name in enumerate(name for name in findings.products if name in tile.looks):
@@ -60,7 +141,10 @@ def print_findings(findings: Findings) -> None:
                 values,
                 f"{100 * look.missing:.2f} %" if look.missing else "",
             )
-    console.print(table)
+    return table
+
+
+def _print_classes(console: Console, findings: Findings) -> None:
     kinds = [name for name in findings.products if name.startswith("label_")]
     if kinds:
         shares = _table("class", *(f"share, {kind.removeprefix('label_')} labels" for kind in kinds))
@@ -70,9 +154,6 @@ def print_findings(findings: Findings) -> None:
         counted = (str(sum(kind in tile.looks for tile in findings.tiles)) for kind in kinds)
         shares.add_row("tiles", *counted, style="dim")
         console.print(shares)
-    _notes(console, "note", findings.notes)
-    _notes(console, "note", (f"tile {tile.tile}: {note}" for tile in findings.tiles for note in tile.notes))
-    _notes(console, "problem", findings.problems)
 
 
 def _mean_shares(findings: Findings, kind: str) -> np.ndarray:

@@ -82,7 +82,7 @@ def _grid(job: Job, stored: StoredTile | None, products: Products) -> tuple[Grid
     kept = {name for name, stamp in stored_stamps(stored).items() if wanted.get(name) == stamp}
     kept |= {name for name in stored.modalities if name not in job.wanted and name in job.layout.modalities}
     before = Grid(stored.height, stored.width, stored.transform, stored.crs)
-    if stored.reference in kept:
+    if stored.reference in kept and job.tile.reference is None:
         return before, stored.reference, kept
     grid, reference = products.reference()
     return grid, reference, kept if grid == before else set()

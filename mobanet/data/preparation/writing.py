@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,20 +40,47 @@ def write_json(target: Path, content: Any) -> None:
 
 
 @contextmanager
-def writable(folder: Path) -> Iterator[None]:
+def writable(folder: Path, remedy: str) -> Iterator[None]:
     """Make `folder`, and turn what keeps the block from writing to it into a sentence.
+
+    Args:
+        folder: to write to.
+        remedy: the end of the sentence.
 
     Raises:
         UserError: when the place cannot be written to.
         OSError: when the disk is full.
     """
-    try:
+    with _in_words(folder, remedy):
         folder.mkdir(parents=True, exist_ok=True)
+        yield
+
+
+def check_writable(folder: Path, remedy: str) -> None:
+    """Find out whether a folder could be made and written to, and leave nothing.
+
+    Args:
+        folder: to write to.
+        remedy: the end of the sentence.
+
+    Raises:
+        UserError: when it cannot.
+        OSError: when the disk is full.
+    """
+    with _in_words(folder, remedy):
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        with tempfile.TemporaryFile(dir=there):
+            pass
+
+
+@contextmanager
+def _in_words(folder: Path, remedy: str) -> Iterator[None]:
+    try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise UserError(f"{folder} cannot be written to ({error.strerror}): give another place as store.") from error
+        raise UserError(f"{folder} cannot be written to ({error.strerror}): {remedy}.") from error
 
 
 def clear_parts(folder: Path) -> None:

@@ -42,8 +42,12 @@ def how_to_fit(own: Grid, target: Grid, placing: Placing) -> Fit:
         return "stretch"
     if placing == "georeference" and own.transform and target.transform:
         if (own.crs is None) != (target.crs is None):
-            lacking = "it" if own.crs is None else "the first modality"
-            raise UserError(f"cannot be placed, since {lacking} names no coordinate reference system: give crs")
+            lacking = "it" if own.crs is None else "the raster that sets the grid"
+            known = own.crs or target.crs
+            raise UserError(
+                f"cannot be placed, since {lacking} names no coordinate reference system: give the key crs in the "
+                f"description of the data (crs: {known} if it lies in that of the other)"
+            )
         if own.same_as(target):
             return "same"
         if own.crs and target.crs:

@@ -25,6 +25,13 @@ SIDECARS = (".tfw", ".tifw", ".jgw", ".jpgw", ".pgw", ".bpw", ".wld", ".aux.xml"
 
 _CHUNK = 1 << 20
 
+MOST_BESIDE = 1 << 26
+"""Bytes of a text beside a raster: a world file has a hundred, statistics of many bands a few million."""
+
+LARGE, DENSEST = 1 << 32, 200
+"""Bytes from which on the packing of a member is looked at, and how many times smaller it may be: rasters of one value
+everywhere come to that and more, but not in such sizes."""
+
 _ODD = (ValueError, LookupError, OverflowError, MemoryError, struct.error)
 """Of names in no encoding, members that are not there, sizes and places beyond all bounds."""
 
@@ -161,14 +168,15 @@ def extract(archive: zipfile.ZipFile, member: str, target: Path, where: FileRef)
         where: the member, or the raster that it belongs to, as messages name it.
 
     Raises:
-        UserError: when the member is damaged, or larger, unpacked, than what is free on the disk.
+        UserError: when the member is damaged, or larger, unpacked, than such a file or what is free on the disk.
         OSError: when it cannot be written.
     """
     part = part_of(target)
     try:
         with reported(where):
-            size = archive.getinfo(member).file_size
-        _check_room(size, target.parent, where)
+            info = archive.getinfo(member)
+        _check_room(info.file_size, target.parent, where)
+        _check_size(info, where)
         with part.open("wb") as copy:
             for block in _blocks(archive, member, where):
                 with named(target):
@@ -183,6 +191,25 @@ def _blocks(archive: zipfile.ZipFile, member: str, where: FileRef) -> Iterator[b
     with reported(where), archive.open(member) as packed:
         while block := packed.read(_CHUNK):
             yield block
+
+
+def _check_size(info: zipfile.ZipInfo, where: FileRef) -> None:
+    """Refuse what only an archive made to fill disks would hold.
+
+    Raises:
+        UserError: for a text beside a raster, and for a member, that is too large to be one.
+    """
+    size, packed = info.file_size, max(info.compress_size, 1)
+    if size > MOST_BESIDE and info.filename.lower().endswith(tuple(set(SIDECARS) - {".msk"})):
+        raise UserError(
+            f"{info.filename} beside {where} has {size / 1e9:.3g} GB unpacked, where {MOST_BESIDE >> 20} MB are the "
+            "most: fetch the archive again, or remove it."
+        )
+    if size > LARGE and size > DENSEST * packed:
+        raise UserError(
+            f"{where} has {size / 1e9:.3g} GB unpacked and {packed / 1e9:.3g} GB packed, which hardly any raster comes "
+            "to: unpack it by hand if it is one, and give the folder it is in."
+        )
 
 
 def _check_room(size: int, folder: Path, where: FileRef) -> None:

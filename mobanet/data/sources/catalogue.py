@@ -10,9 +10,10 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from mobanet.data.layout import FileRef
+from mobanet.data.locking import LOCK_FILE
 from mobanet.data.origins import how_to_get
 from mobanet.data.sources.archives import check_name, open_archive, reported
-from mobanet.data.store import LOCK_FILE, STORE_FILE
+from mobanet.data.store import STORE_FILE
 from mobanet.errors import UserError
 from mobanet.files import write_text
 from mobanet.json_files import read_json

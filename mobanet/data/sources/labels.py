@@ -34,7 +34,8 @@ def decode_isprs(raster: np.ndarray, classes: Classes) -> DecodedLabel:
     Raises:
         UserError: when the raster is not a colour picture of 8 bit. The sentence starts without a subject.
     """
-    check_colour(raster, "0,0,255 for building")
+    remedy = "use the label raster as published, or describe your own under layout folder"
+    check_colour(raster, "0,0,255 for building", remedy)
     value = np.arange(256)
     near = (value <= 127 - MARGIN) | (value > 127 + MARGIN)
     flags = (value > 127) | np.where(near, 0, _FAR) | np.where(np.isin(value, (0, 255)), 0, _INEXACT)
@@ -71,7 +72,8 @@ def decode_colours(
     Raises:
         UserError: when the raster is not a colour picture of 8 bit. The sentence starts without a subject.
     """
-    check_colour(raster, "those under colours")
+    remedy = "save it in colours, or say under values which of its numbers is which class"
+    check_colour(raster, "those under colours", remedy)
     palette = np.array([*classes.colours, *ignored], np.int16)
     indices = np.array([*range(len(classes)), *([IGNORE_INDEX] * len(ignored))], np.uint8)
     seen = np.zeros(1 << 24, bool)
@@ -129,8 +131,13 @@ def decode_values(raster: np.ndarray, values: Mapping[int, int], ignored: Sequen
     return DecodedLabel(decoded, 0, unknown)
 
 
-def check_colour(raster: np.ndarray, expected: str) -> None:
+def check_colour(raster: np.ndarray, expected: str, remedy: str) -> None:
     """Refuse what is not an 8-bit colour picture.
+
+    Args:
+        raster: (bands, H, W).
+        expected: an example of a colour.
+        remedy: the end of the sentence.
 
     Raises:
         UserError: with a sentence that starts without a subject.
@@ -139,8 +146,7 @@ def check_colour(raster: np.ndarray, expected: str) -> None:
         return
     bands = "one band" if raster.shape[0] == 1 else f"{raster.shape[0]} bands"
     raise UserError(
-        f"has {bands} of {raster.dtype} where a label in colours has three of uint8 ({expected}): use the label raster "
-        "as published, or describe your own under layout folder."
+        f"has {bands} of {raster.dtype} where a label in colours has three of uint8 ({expected}): {remedy}."
     )
 
 

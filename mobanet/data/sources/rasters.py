@@ -14,6 +14,7 @@ from mobanet.data.layout import FileRef
 from mobanet.data.sources.georeference import transform_of
 from mobanet.data.sources.labels import strips
 from mobanet.data.sources.systems import same_plane
+from mobanet.data.sources.virtual import absent_source
 from mobanet.errors import UserError
 
 if TYPE_CHECKING:
@@ -62,6 +63,19 @@ class Grid:
         (left, bottom), (right, top) = self.corners().min(axis=0), self.corners().max(axis=0)
         return f"{left:.10g} to {right:.10g}, {bottom:.10g} to {top:.10g}"
 
+    @property
+    def steps(self) -> tuple[float, float]:
+        """Length of a pixel along the rows and along the columns, in units of the reference system."""
+        across, down = np.hypot(self.matrix[0, :2], self.matrix[1, :2]).tolist()
+        return across, down
+
+    def with_pixels_of(self, other: "Grid") -> "Grid":
+        """The same place from the same corner on, in pixels as large as another grid's."""
+        (across, down), (a, b, x, d, e, y) = self.steps, self.transform or (1, 0, 0, 0, 1, 0)
+        wide, high = other.steps[0] / across, other.steps[1] / down
+        size = (max(1, round(self.height / high)), max(1, round(self.width / wide)))
+        return Grid(*size, (a * wide, b * high, x, d * wide, e * high, y), self.crs)
+
     def needs_transform(self, other: "Grid") -> bool:
         """Whether coordinates have to be brought from one system to the other: not within one plane, named or not."""
         if self.crs is None or other.crs is None:
@@ -98,6 +112,11 @@ def opened(path: Path, shown: FileRef) -> Iterator["DatasetReader"]:
                     raise UserError(f"{shown} holds no raster of its own: give the file that does.")
                 yield raster
         except (RasterioError, gdal_error()) as error:
+            if absent := absent_source(path):
+                raise UserError(
+                    f"{shown} shows the pixels of {absent}, which is not there: put that raster back, or mend the path "
+                    "that leads to it."
+                ) from error
             raise UserError(f"{shown} is unreadable or cut short: fetch it again or remove it.") from error
         except MemoryError as error:
             raise UserError(f"{shown} says that it has more pixels than memory holds: cut it into tiles.") from error
