@@ -4,9 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mobanet.data.blocks import origin_of, summarise
+from mobanet.data.ground import Ground
 from mobanet.data.layout import Modality
 from mobanet.data.preparation.statistics import describe_rows
-from mobanet.data.scaling import tile_levels
+from mobanet.data.scaling import learnt_radius, tile_levels
 from mobanet.data.store import BandStatistics
 from mobanet.errors import UserError
 from mobanet.inference.rows import RasterRows
@@ -25,10 +27,11 @@ def scene_levels(
         scene: to predict; read once or twice where a scaling asks for its statistics, else to the first valid pixel.
         modalities: of the model.
         scaling: by modality.
-        learnt: by modality, (2, C), from the checkpoint.
+        learnt: by modality, from the checkpoint.
 
     Returns:
-        By modality, (2, C) float32: scaled = (stored - offset) / scale.
+        By modality, (2, C) float32: scaled = (stored - offset) / scale, of heights above the ground instead of stored
+        values where they are taken above it.
 
     Raises:
         UserError: when a raster has no valid pixel.
@@ -38,6 +41,28 @@ def scene_levels(
         raster = scene.rasters.get(name)
         statistics = _statistics(raster, scene, scaling[name] in _FROM_TILE) if raster is not None else None
         found[name] = tile_levels(scaling[name], learnt[name], statistics)
+    return found
+
+
+def scene_grounds(
+    scene: Scene, modalities: Mapping[str, Modality], scaling: Mapping[str, str], learnt: Mapping[str, np.ndarray]
+) -> dict[str, Ground]:
+    """The ground under the elevation rasters of a scene, of those whose heights the model takes above it.
+
+    Args:
+        scene: to predict; each such raster is read once.
+        modalities: of the model.
+        scaling: by modality.
+        learnt: by modality, from the checkpoint.
+    """
+    found = {}
+    for name in modalities:
+        radius = learnt_radius(scaling[name], learnt[name])
+        if radius is None or name not in scene.rasters:
+            continue
+        origin, size = origin_of(scene.grid.transform), (scene.grid.height, scene.grid.width)
+        with RasterRows(scene.rasters[name], scene.grid) as rows:
+            found[name] = Ground.fitted(summarise(rows.chunks, *size, origin), size, origin, radius)
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mobanet.data.ground import Ground
 from mobanet.data.sources.rasters import Grid
 from mobanet.errors import UserError
 from mobanet.inference.assemble import MapFiles
@@ -105,6 +106,10 @@ class MapSettings:
         return max(min(columns // 512 * 512, PANEL), 2 * self.window, 512)
 
 
+Measured = tuple[dict[str, np.ndarray], dict[str, Ground]]
+"""By modality, what a scene is scaled by, (2, C), and the ground that its heights are taken above."""
+
+
 @dataclass(frozen=True)
 class ScenePlan:
     """A scene and what becomes of it.
@@ -112,6 +117,7 @@ class ScenePlan:
     Attributes:
         scene: its rasters.
         levels: by modality, (2, C), what they are scaled by.
+        grounds: by modality, where heights are taken above the ground.
         parts: of its map.
         files: to write.
         workspace: where finished parts wait.
@@ -119,6 +125,7 @@ class ScenePlan:
 
     scene: Scene
     levels: dict[str, np.ndarray]
+    grounds: dict[str, Ground]
     parts: list[Part]
     files: MapFiles
     workspace: Workspace
@@ -185,7 +192,7 @@ def plan_scene(
     settings: MapSettings,
     num_classes: int,
     checkpoint: str,
-    measure: Callable[[Scene], dict[str, np.ndarray]],
+    measure: Callable[[Scene], Measured],
 ) -> ScenePlan:
     """Settle a scene's parts, and begin or find again the folder that they are saved in.
 
@@ -196,7 +203,7 @@ def plan_scene(
         settings: how it is made.
         num_classes: K.
         checkpoint: its fingerprint.
-        measure: gives the scene's levels.
+        measure: gives the scene's levels, and the ground under it.
 
     Raises:
         UserError: when an interrupted attempt was begun otherwise.
@@ -205,15 +212,23 @@ def plan_scene(
     now = ticket(scene, settings, checkpoint)
     before = workspace.settings()
     if before is not None:
-        saved = before.pop("levels", None)
+        saved, fitted = before.pop("levels", None), before.pop("grounds", {})
         if saved is None:
             raise workspace.damaged()
         workspace.check(now, before)
         levels = {name: np.array(numbers, np.float32) for name, numbers in saved.items()}
+        try:
+            grounds = {name: Ground.from_plain(plain) for name, plain in fitted.items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise workspace.damaged() from error
     else:
-        levels = measure(scene)
-        workspace.begin({**now, "levels": {name: numbers.tolist() for name, numbers in levels.items()}})
+        levels, grounds = measure(scene)
+        plain = {
+            "levels": {name: numbers.tolist() for name, numbers in levels.items()},
+            "grounds": {name: ground.to_plain() for name, ground in grounds.items()},
+        }
+        workspace.begin({**now, **plain})
     height, width = scene.grid.height, scene.grid.width
     parts = parts_of(number, height, width, STRIP, settings.panel(num_classes))
     files = MapFiles.beside(path, settings.probabilities, settings.scenarios)
-    return ScenePlan(scene, levels, parts, files, workspace)
+    return ScenePlan(scene, levels, grounds, parts, files, workspace)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from mobanet.data.crops import collate
+from mobanet.data.ground import Ground
 from mobanet.data.layout import Modality
 from mobanet.inference.coverage import Coverage, Gaps, WindowCoverage, window_coverage
 from mobanet.inference.parts import Job
@@ -74,6 +75,7 @@ def read_windows(
     jobs: Sequence[Job],
     scenes: Sequence[Scene],
     levels: Sequence[Mapping[str, np.ndarray]],
+    grounds: Sequence[Mapping[str, Ground]],
     modalities: Mapping[str, Modality],
     rules: WindowRules,
 ) -> Iterator[WindowSample]:
@@ -83,6 +85,7 @@ def read_windows(
         jobs: in order.
         scenes: by number.
         levels: by number of the scene and modality, (2, C).
+        grounds: alike, of modalities whose heights are taken above the ground.
         modalities: of the model.
         rules: of windows.
 
@@ -108,6 +111,9 @@ def read_windows(
                 valid = [cut[name][1] if name in cut else None for name in modalities]
                 covered = window_coverage(valid, given, reference, rules.coverage, rules.gaps)
                 if covered is not None:
+                    for name in grounds[index].keys() & cut.keys():
+                        values, known = cut[name]
+                        cut[name] = grounds[index][name].heights(values, known, top, column), known
                     raw = _raw(cut, levels[index], modalities, rules.size)
                     yield WindowSample(passed, number, top, column, covered, raw)
                 passed += 1

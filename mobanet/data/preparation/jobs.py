@@ -48,7 +48,8 @@ class Job:
         for name, source in tile.sources.items():
             elevation = self.layout.modalities[name].kind == "elevation"
             rule = (source.bands, source.nodata, source.minimum, source.factor, elevation, self.layout.crs, world)
-            stamps[name] = self._stamp(source.file, (*rule, *frame))
+            blocks = ("blocks",) if elevation else ()  # stores made before there were any get them
+            stamps[name] = self._stamp(source.file, (*rule, *frame, *blocks))
         for kind, file in tile.labels.items():
             stamps[f"label_{kind}"] = self._stamp(file, (self.layout.label_rule(), self.layout.crs, *frame, *drawing))
         return stamps

@@ -1,5 +1,6 @@
 """Reading and checking the rasters of one tile: every complaint a raster can earn is worded here."""
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mobanet.data.blocks import origin_of, summarise
 from mobanet.data.layout import IGNORE_INDEX, DecodedLabel, FileRef, Source
 from mobanet.data.preparation.jobs import Job
 from mobanet.data.preparation.statistics import describe
@@ -80,7 +82,8 @@ class Products:
             own, fit = self.fit(raster, source.file, grid)
             window = source_window(own, grid) if fit == "warp" else None
             values, valid = read(raster, source.bands, count, source.nodata, source.minimum, window)
-        values = stored_values(values, job.layout.modalities[name].kind == "elevation", source.factor)
+        elevation = job.layout.modalities[name].kind == "elevation"
+        values = stored_values(values, elevation, source.factor)
         values, valid = align(values, valid, window_grid(own, window) if window else own, grid, fit)
         if valid is not None and not valid.any():
             raise UserError(f"{source.file} has no valid pixel: replace or remove it")
@@ -93,6 +96,8 @@ class Products:
         arrays = {name: np.ascontiguousarray(values.transpose(1, 2, 0))}  # (H, W, bands)
         if valid is not None:
             arrays[f"{name}.valid"] = valid.astype(np.uint8)
+        if elevation:
+            arrays[f"{name}.blocks"] = _blocks(arrays[name], valid, grid)
         record = ModalityRecord(
             bands=len(values),
             dtype=str(values.dtype),
@@ -101,6 +106,7 @@ class Products:
             statistics=statistics,
             source=job.entries[source.file].location,
             stamp=stamp,
+            blocks=elevation,
         )
         return Product(arrays, record, (*fit_notes(name, source.file, own, grid, fit), *notes))
 
@@ -193,6 +199,16 @@ class Products:
                         f"{file} has {one.width} x {one.height} pixels and its copy {other} {two.width} x {two.height}:"
                         " remove the wrong one"
                     )
+
+
+def _blocks(values: np.ndarray, valid: np.ndarray | None, grid: Grid) -> np.ndarray:
+    """An elevation raster, (H, W, C), in blocks."""
+
+    def rows() -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        for part in strips(values.shape[:2]):
+            yield values[part], None if valid is None else valid[part]
+
+    return summarise(rows, *values.shape[:2], origin_of(grid.transform))
 
 
 def data_bands(raster: "DatasetReader", source: Source, declared: int | None, name: str) -> int:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _MOST_BYTES = 4096
 """Of a world file; its six numbers take a hundred."""
 
+_EARTH = 6_371_008.8
+"""Metres, its mean radius; by which a degree may be off by half a hundredth."""
+
 _FLATTEST = 1e-9
 """Of the area of the parallelogram that a pixel is, by the square of its longer side."""
 
@@ -96,6 +99,38 @@ def what_is_wrong(transform: Sequence[float], height: int, width: int) -> str | 
     with np.errstate(all="ignore"):
         lost = not math.isfinite(farthest) or min(across, down) < 16 * np.spacing(farthest) or max(across, down) > 1e150
     return "by which its pixels cannot be told apart" if lost else None
+
+
+def metres_a_pixel(transform: Sequence[float] | None, crs: str | None) -> float | None:
+    """The side of a raster's first pixel on the ground, whatever its system counts in.
+
+    Args:
+        transform: (a, b, c, d, e, f); None where it is not georeferenced.
+        crs: coordinate reference system; None where it is not known.
+
+    Returns:
+        The mean of both sides in metres; None where the system is not known, or not one of the earth.
+    """
+    if transform is None or crs is None:
+        return None
+    import rasterio
+    from rasterio.crs import CRS
+    from rasterio.errors import RasterioError
+    from rasterio.warp import transform as project
+
+    from mobanet.data.sources.rasters import gdal_error
+
+    a, b, c, d, e, f = transform
+    try:
+        with rasterio.Env():  # GDAL's complaints go to the log
+            east, north = project(CRS.from_user_input(crs), CRS.from_epsg(4326), [c, c + a, c + b], [f, f + d, f + e])
+    except (RasterioError, ValueError, gdal_error()):
+        return None
+    if not np.isfinite([*east, *north]).all():
+        return None
+    x, y = np.radians(east) * math.cos(math.radians(north[0])), np.radians(north)
+    sides = [math.hypot(x[k] - x[0], y[k] - y[0]) * _EARTH for k in (1, 2)]
+    return math.sqrt(sides[0] * sides[1]) or None
 
 
 def _world_files(path: Path) -> Iterator[Path]:
