@@ -1,5 +1,7 @@
 """The whole path on the CPU: fit, resume, frozen parts, equal results however windows are shared out."""
 
+from functools import partial
+
 import pytest
 import torch
 from lightning.pytorch import Callback, seed_everything
@@ -201,12 +203,14 @@ def test_a_finished_store_serves_without_its_rasters(make_data, make_module, mak
         data.prepare_data()
 
 
-def test_compiled_network_computes_the_same_and_keeps_its_names(make_data, make_module):
+def test_compiled_network_computes_the_same_and_keeps_its_names(make_data, make_module, monkeypatch):
     data = make_data()
     seed_everything(0)
     network = {"network": MoBaNetSettings(decoder_dropout=0.0)}
     plain, compiled = make_module(data, **network), make_module(data, compile=True, **network)
     compiled.load_state_dict(plain.state_dict())
+    # the graphs are ours to get right, and captured in full; to make C++ of them is PyTorch's work of minutes
+    monkeypatch.setattr(compiled.network, "compile", partial(compiled.network.compile, backend="aot_eager"))
     compiled.setup("fit")
     assert plain.state_dict().keys() == compiled.state_dict().keys()
     inputs = {m.name: torch.randn(2, len(m.bands), 64, 64) for m in data.description.modalities}

@@ -144,5 +144,5 @@ class SegmentationModel(nn.Module, ABC):
 
     def _as_weights(self, x: Tensor) -> Tensor:
         """Inputs are scaled in float32; the weights are of another type in Lightning's true precisions."""
-        dtype = next(self.parameters()).dtype
+        dtype = next((weight.dtype for weight in self.parameters() if weight.is_floating_point()), x.dtype)
         return x if x.dtype == dtype else x.to(dtype)

@@ -19,7 +19,7 @@ MODALITIES = {"rgb": OPTICAL["rgb"], "ir": OPTICAL["ir"], "dsm": ELEVATION["dsm"
 
 ANNOUNCED = re.compile(
     r"(INFO: )?(\S+: \d+ x \d+ pixels of |\S+: .* (is resampled to|padded as missing)|windows of \d+ pixels, stride |"
-    r"Using bfloat16 |going on with \d+ of \d+ parts|predicting windows: )"
+    r"Using bfloat16 |the CPU has no units for bfloat16 |going on with \d+ of \d+ parts|predicting windows: )"
 )
 """What may stand before the error: what is predicted, and how far it came."""
 
