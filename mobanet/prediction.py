@@ -21,9 +21,9 @@ from mobanet.data.preparation.progress import Steps
 from mobanet.errors import Stopped, UserError
 from mobanet.inference.areas import FinishedMap
 from mobanet.inference.assemble import MapFiles, assemble, map_tags
-from mobanet.inference.levels import scene_grounds, scene_levels
+from mobanet.inference.levels import SceneScaling
 from mobanet.inference.parts import Job, jobs_of
-from mobanet.inference.plan import MapSettings, Measured, ScenePlan, plan_scene
+from mobanet.inference.plan import MapSettings, ScenePlan, plan_scene
 from mobanet.inference.predictor import MapPredictor
 from mobanet.inference.samples import WindowRules, ahead, batches_of, read_windows
 from mobanet.inference.scene import Scene
@@ -229,9 +229,8 @@ def make_maps(
 
 
 def _plans(model: Model, scenes: Sequence[Scene], paths: Sequence[Path], settings: MapSettings) -> list[ScenePlan]:
-    def measure(scene: Scene) -> Measured:
-        how = model.modalities, model.data.scaling, model.learnt
-        return scene_levels(scene, *how), scene_grounds(scene, *how)
+    def measure(scene: Scene) -> SceneScaling:
+        return SceneScaling.measured(scene, model.modalities, model.data.scaling, model.learnt)
 
     pairs = list(zip(scenes, paths, strict=True))
     # all before the folder of any is begun, so that a raster without a valid pixel leaves nothing behind
@@ -270,9 +269,8 @@ def _work(
     first = fabric.global_rank == 0
     with ExitStack() as stack:
         steps = stack.enter_context(Steps("predicting windows", total if first else 0))
-        given, levels = [plan.scene for plan in plans], [plan.levels for plan in plans]
-        grounds = [plan.grounds for plan in plans]
-        samples = read_windows(jobs, given, levels, grounds, model.modalities, rules)
+        given, scalings = [plan.scene for plan in plans], [plan.scaling for plan in plans]
+        samples = read_windows(jobs, given, scalings, model.modalities, rules)
         # closed here, and its thread with it, also where an error keeps hold of what is going on
         batches = stack.enter_context(closing(ahead(batches_of(samples, batch_size))))
         passed = 0

@@ -40,7 +40,7 @@ _QUANTILE = 0.1  # of the surface that lies below the plane; fewer pixels than t
 _LEAST = 0.05  # distance from a plane, as a share of the mean one, below which a point does not count for more
 _NOTHING = 1e-6  # no difference of elevations, in any unit
 _ITERATIONS = 16  # of least squares
-_RIDGE = 1e-4  # against slopes of planes through a handful of blocks, as a share of a radius squared
+_RIDGE = 3e-4  # against slopes of planes through a handful of blocks, as a share of a radius squared
 
 
 def radius_of(gsd: float | None) -> int:

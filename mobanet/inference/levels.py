@@ -1,6 +1,8 @@
 """Offsets and scales of a scene, as of a tile of a store: from the checkpoint and, where it asks, the scene itself."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,48 @@ from mobanet.inference.scene import PlacedRaster, Scene
 
 _FROM_TILE = ("robust", "minmax")
 """Scalings that look at the tile."""
+
+
+@dataclass(frozen=True)
+class SceneScaling:
+    """What a scene is scaled by.
+
+    Attributes:
+        levels: by modality, (2, C) float32, offset and scale of each band.
+        grounds: by modality, the ground that its heights are taken above before they are scaled, where they are.
+    """
+
+    levels: dict[str, np.ndarray]
+    grounds: dict[str, Ground] = field(default_factory=dict)
+
+    @classmethod
+    def measured(
+        cls,
+        scene: Scene,
+        modalities: Mapping[str, Modality],
+        scaling: Mapping[str, str],
+        learnt: Mapping[str, np.ndarray],
+    ) -> "SceneScaling":
+        """That of a scene; arguments and errors are those of `scene_levels`."""
+        how = modalities, scaling, learnt
+        return cls(scene_levels(scene, *how), scene_grounds(scene, *how))
+
+    def to_plain(self) -> dict[str, Any]:
+        """Lists, dicts and numbers only."""
+        return {
+            "levels": {name: numbers.tolist() for name, numbers in self.levels.items()},
+            "grounds": {name: ground.to_plain() for name, ground in self.grounds.items()},
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "SceneScaling":
+        """The inverse of `to_plain`.
+
+        Raises:
+            AttributeError, KeyError, TypeError, ValueError: where that is none.
+        """
+        levels = {name: np.array(numbers, np.float32) for name, numbers in plain["levels"].items()}
+        return cls(levels, {name: Ground.from_plain(ground) for name, ground in plain["grounds"].items()})
 
 
 def scene_levels(

@@ -8,14 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from mobanet.data.ground import Ground
 from mobanet.data.sources.rasters import Grid
 from mobanet.errors import UserError
 from mobanet.inference.assemble import MapFiles
 from mobanet.inference.blending import Blend, Probabilities
 from mobanet.inference.coverage import Coverage, Gaps
+from mobanet.inference.levels import SceneScaling
 from mobanet.inference.parts import PANEL, Part, parts_of
 from mobanet.inference.scene import Scene
 from mobanet.inference.workspace import Workspace
@@ -106,26 +104,20 @@ class MapSettings:
         return max(min(columns // 512 * 512, PANEL), 2 * self.window, 512)
 
 
-Measured = tuple[dict[str, np.ndarray], dict[str, Ground]]
-"""By modality, what a scene is scaled by, (2, C), and the ground that its heights are taken above."""
-
-
 @dataclass(frozen=True)
 class ScenePlan:
     """A scene and what becomes of it.
 
     Attributes:
         scene: its rasters.
-        levels: by modality, (2, C), what they are scaled by.
-        grounds: by modality, where heights are taken above the ground.
+        scaling: what they are scaled by.
         parts: of its map.
         files: to write.
         workspace: where finished parts wait.
     """
 
     scene: Scene
-    levels: dict[str, np.ndarray]
-    grounds: dict[str, Ground]
+    scaling: SceneScaling
     parts: list[Part]
     files: MapFiles
     workspace: Workspace
@@ -192,7 +184,7 @@ def plan_scene(
     settings: MapSettings,
     num_classes: int,
     checkpoint: str,
-    measure: Callable[[Scene], Measured],
+    measure: Callable[[Scene], SceneScaling],
 ) -> ScenePlan:
     """Settle a scene's parts, and begin or find again the folder that they are saved in.
 
@@ -203,7 +195,7 @@ def plan_scene(
         settings: how it is made.
         num_classes: K.
         checkpoint: its fingerprint.
-        measure: gives the scene's levels, and the ground under it.
+        measure: gives what the scene is scaled by.
 
     Raises:
         UserError: when an interrupted attempt was begun otherwise.
@@ -212,23 +204,16 @@ def plan_scene(
     now = ticket(scene, settings, checkpoint)
     before = workspace.settings()
     if before is not None:
-        saved, fitted = before.pop("levels", None), before.pop("grounds", {})
-        if saved is None:
-            raise workspace.damaged()
-        workspace.check(now, before)
-        levels = {name: np.array(numbers, np.float32) for name, numbers in saved.items()}
+        saved = before.pop("scaling", None)
         try:
-            grounds = {name: Ground.from_plain(plain) for name, plain in fitted.items()}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            scaling = SceneScaling.from_plain(saved)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise workspace.damaged() from error
+        workspace.check(now, before)
     else:
-        levels, grounds = measure(scene)
-        plain = {
-            "levels": {name: numbers.tolist() for name, numbers in levels.items()},
-            "grounds": {name: ground.to_plain() for name, ground in grounds.items()},
-        }
-        workspace.begin({**now, **plain})
+        scaling = measure(scene)
+        workspace.begin({**now, "scaling": scaling.to_plain()})
     height, width = scene.grid.height, scene.grid.width
     parts = parts_of(number, height, width, STRIP, settings.panel(num_classes))
     files = MapFiles.beside(path, settings.probabilities, settings.scenarios)
-    return ScenePlan(scene, levels, grounds, parts, files, workspace)
+    return ScenePlan(scene, scaling, parts, files, workspace)

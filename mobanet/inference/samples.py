@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from mobanet.data.crops import collate
-from mobanet.data.ground import Ground
 from mobanet.data.layout import Modality
 from mobanet.inference.coverage import Coverage, Gaps, WindowCoverage, window_coverage
+from mobanet.inference.levels import SceneScaling
 from mobanet.inference.parts import Job
 from mobanet.inference.rows import RasterRows
 from mobanet.inference.scene import Scene
@@ -74,8 +74,7 @@ class WindowBatch:
 def read_windows(
     jobs: Sequence[Job],
     scenes: Sequence[Scene],
-    levels: Sequence[Mapping[str, np.ndarray]],
-    grounds: Sequence[Mapping[str, Ground]],
+    scalings: Sequence[SceneScaling],
     modalities: Mapping[str, Modality],
     rules: WindowRules,
 ) -> Iterator[WindowSample]:
@@ -84,8 +83,7 @@ def read_windows(
     Args:
         jobs: in order.
         scenes: by number.
-        levels: by number of the scene and modality, (2, C).
-        grounds: alike, of modalities whose heights are taken above the ground.
+        scalings: by number of the scene.
         modalities: of the model.
         rules: of windows.
 
@@ -111,10 +109,10 @@ def read_windows(
                 valid = [cut[name][1] if name in cut else None for name in modalities]
                 covered = window_coverage(valid, given, reference, rules.coverage, rules.gaps)
                 if covered is not None:
-                    for name in grounds[index].keys() & cut.keys():
+                    for name, ground in scalings[index].grounds.items():
                         values, known = cut[name]
-                        cut[name] = grounds[index][name].heights(values, known, top, column), known
-                    raw = _raw(cut, levels[index], modalities, rules.size)
+                        cut[name] = ground.heights(values, known, top, column), known
+                    raw = _raw(cut, scalings[index].levels, modalities, rules.size)
                     yield WindowSample(passed, number, top, column, covered, raw)
                 passed += 1
 

@@ -70,7 +70,7 @@ def test_heights_are_the_same_on_any_plane(plane, surface):
     added = (plane[0] + plane[1] * rows + plane[2] * columns)[:, :, None].astype(np.float32)
     off = np.abs(heights(surface + added) - heights(surface))
     assert off.max() < 0.2
-    assert off[STEP:-STEP, STEP:-STEP].max() < 0.01  # metres, of up to 38 that the slope rises
+    assert off[STEP:-STEP, STEP:-STEP].max() < 0.03  # metres, of up to 38 that the slope rises
 
 
 @pytest.mark.parametrize("window", [(0, 0, 700, 760), (40, 17, 700, 740)])
