@@ -40,7 +40,7 @@ def main() -> None:
     tiles = [store.tiles[name] for name in options.tiles]
     truth = np.load(tiles[0].path("label_eroded"))
     radii = [learnt_radius(how, model.learnt[name]) or 0 for name, how in model.data.scaling.items()]
-    rim = max(radii) * 5 // 4  # a pixel lies between nodes that see as far as the radius
+    rim = max(radii) * 3 // 2  # a pixel lies between nodes that see as far as the radius
     alone: np.ndarray | None = None
     print("| scene | mean IoU | pixels as in the tile alone | away from the cut's rim |\n| --- | --- | --- | --- |")
     for name, cuts in _scenes(model, tiles):
@@ -126,7 +126,7 @@ def _mapped(
         words.append(f"{modality}={folder / modality}.tif")
     output = folder / "map.tif"
     command = ["-m", "mobanet.predict", "--ckpt_path", options.ckpt_path, "--preset", "test", "--output", str(output)]
-    subprocess.run([sys.executable, *command, "--overwrite", "--input", *words], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run([sys.executable, *command, "--overwrite", "--input", *words], check=True, capture_output=True)
     with rasterio.open(output) as file:
         return file.read(1)
 

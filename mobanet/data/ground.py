@@ -35,11 +35,11 @@ METRES = 64.0
 """Radius where pixels have a known size: further than from the middle of most roofs to the next street."""
 
 _ACROSS = 16  # blocks in a radius, where fine blocks are put together so that there are no more
-_NODES = 4  # in a radius
+_NODES = 2  # in a radius
 _QUANTILE = 0.1  # of the surface that lies below the plane; fewer pixels than that may be pits
 _LEAST = 0.05  # distance from a plane, as a share of the mean one, below which a point does not count for more
 _NOTHING = 1e-6  # no difference of elevations, in any unit
-_ITERATIONS = 16  # of least squares
+_ITERATIONS = 10  # of least squares
 _RIDGE = 3e-4  # against slopes of planes through a handful of blocks, as a share of a radius squared
 
 
