@@ -23,7 +23,7 @@ from mobanet.data.sources.values import Range
 from mobanet.errors import Stopped, UserError
 from mobanet.inference.areas import FinishedMap
 from mobanet.inference.assemble import MapFiles, assemble, map_tags
-from mobanet.inference.levels import scene_levels
+from mobanet.inference.levels import SceneScaling
 from mobanet.inference.parts import Job, jobs_of
 from mobanet.inference.plan import MapSettings, ScenePlan, plan_scene
 from mobanet.inference.predictor import MapPredictor
@@ -48,7 +48,7 @@ class Model:
     Attributes:
         path: of the checkpoint.
         data: modalities and classes.
-        learnt: by modality, (2, C), what inputs are scaled by.
+        learnt: by modality, (2, C), (3, C) where heights are taken above ground, what inputs are scaled by.
         windows: `size` and `stride` of the run's own test; None where it does not say.
         fingerprint: of the file.
         backbone: file with the weights of a frozen backbone, where they are not where the run had them.
@@ -236,15 +236,15 @@ def make_maps(
 
 
 def _plans(model: Model, scenes: Sequence[Scene], paths: Sequence[Path], settings: MapSettings) -> list[ScenePlan]:
-    def measure(scene: Scene) -> dict[str, np.ndarray]:
-        return scene_levels(scene, model.modalities, model.data.scaling, model.learnt)
+    def measure(scene: Scene) -> SceneScaling:
+        return SceneScaling.measured(scene, model.modalities, model.data.scaling, model.learnt)
 
     pairs = list(zip(scenes, paths, strict=True))
     # all before the folder of any is begun, so that a raster without a valid pixel leaves nothing behind
-    levels = {path: measure(scene) for scene, path in pairs if Workspace.of(path).settings() is None}
+    measured = {path: measure(scene) for scene, path in pairs if Workspace.of(path).settings() is None}
     classes = len(model.data.classes)
     return [
-        plan_scene(k, scene, path, settings, classes, model.fingerprint, lambda _, path=path: levels[path])
+        plan_scene(k, scene, path, settings, classes, model.fingerprint, lambda _, path=path: measured[path])
         for k, (scene, path) in enumerate(pairs)
     ]
 
@@ -276,8 +276,8 @@ def _work(
     first = fabric.global_rank == 0
     with ExitStack() as stack:
         steps = stack.enter_context(Steps("predicting windows", total if first else 0))
-        given, levels = [plan.scene for plan in plans], [plan.levels for plan in plans]
-        samples = read_windows(jobs, given, levels, model.modalities, rules)
+        given, scalings = [plan.scene for plan in plans], [plan.scaling for plan in plans]
+        samples = read_windows(jobs, given, scalings, model.modalities, rules)
         # closed here, and its thread with it, also where an error keeps hold of what is going on
         batches = stack.enter_context(closing(ahead(batches_of(samples, batch_size))))
         passed = 0

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from mobanet.data.ground import MOST, STEP
 from mobanet.data.layout import LabelKind, Layout, Modality
 from mobanet.data.scaling import Scaling, default_scaling
 from mobanet.errors import UserError
@@ -82,6 +83,22 @@ def check_labels(**values: str) -> None:
     for option, value in values.items():
         if value not in get_args(LabelKind):
             raise UserError(f"--data.{option} is {value}; choose one of {', '.join(get_args(LabelKind))}.")
+
+
+def check_ground(modalities: Mapping[str, Modality], scaling: Mapping[str, str], radius: int | None) -> None:
+    """Refuse to take heights above the ground of what has none, and a radius that fits no lattice.
+
+    Raises:
+        UserError: naming the option.
+    """
+    for name, modality in modalities.items():
+        if scaling[name] == "ground" and modality.kind != "elevation":
+            raise UserError(
+                f"--data.scaling.{name} is ground, which is for elevation, and {name} is of the kind {modality.kind}; "
+                "choose standard."
+            )
+    if radius is not None and radius not in range(STEP, MOST + 1, STEP):
+        raise UserError(f"--data.ground_radius is {radius}; give a multiple of {STEP} pixels, at most {MOST}.")
 
 
 def chosen_modalities(layout: Layout, given: Sequence[str] | str | None) -> dict[str, Modality]:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from mobanet.data.augment import Augmentation, AugmentationSettings
 from mobanet.data.choices import (
     EvaluationSettings,
+    check_ground,
     check_labels,
     check_numbers,
     chosen_modalities,
@@ -21,7 +22,8 @@ from mobanet.data.choices import (
 )
 from mobanet.data.crops import GridWindows, RandomCrops, Sampling, crop_loader
 from mobanet.data.description import DataDescription
-from mobanet.data.grids import grid_words
+from mobanet.data.grids import grid_of_tile, grid_words
+from mobanet.data.ground import Ground, ground_of, radius_of
 from mobanet.data.layout import LabelKind, Modality
 from mobanet.data.layouts import FolderSettings, get_layout
 from mobanet.data.patches import cut_store
@@ -29,7 +31,8 @@ from mobanet.data.preparation.build import build_store, default_store
 from mobanet.data.probe import ProbeWindows
 from mobanet.data.reading import Sample, TileReader, Window
 from mobanet.data.sampler import CropSampler, ShareSampler, balanced_shares
-from mobanet.data.scaling import Scaling, learn, levels, range_note, ranged
+from mobanet.data.scaling import Scaling, learn, learnt_radius, levels, range_note, ranged
+from mobanet.data.sources.pixels import pixel_area
 from mobanet.data.store import STORE_FILE, StoredTile, TileStore
 from mobanet.data.words import absent_note
 from mobanet.errors import UserError
@@ -56,6 +59,8 @@ class RasterDataModule(LightningDataModule):
         sampling: draw a crop's tile uniformly or in proportion to its area.
         augmentation: random geometry and colour.
         scaling: by modality, how stored values are scaled; the rest are scaled as fits their kind.
+        ground_radius: pixels within which the ground under an elevation model is looked for (scaling `ground`), a
+            multiple of 256; null for the one nearest to 64 m, and 256 where the pixels' size is not known.
         evaluation: windows and labels of validation and test.
         allow_missing: accept tiles that lack a modality, and train on them without it.
         num_workers: processes that read crops, on each device; null to follow the number of cores.
@@ -81,6 +86,7 @@ class RasterDataModule(LightningDataModule):
         sampling: Sampling = "tile",
         augmentation: AugmentationSettings = AugmentationSettings(),  # noqa: B008 - read, never changed
         scaling: dict[str, Scaling] | None = None,
+        ground_radius: int | None = None,
         evaluation: EvaluationSettings = EvaluationSettings(),  # noqa: B008
         allow_missing: bool = False,
         num_workers: int | None = None,
@@ -99,14 +105,17 @@ class RasterDataModule(LightningDataModule):
         self.augmentation = augmentation
         self.evaluation = evaluation
         self.scaling = chosen_scaling(self.layout, self.modalities, scaling or {})
+        self.ground_radius = ground_radius
         self.allow_missing = allow_missing
         self.num_workers = num_workers
         self.seed = seed
         check_labels(train_labels=train_labels)
         check_numbers(crop=crop, batch_size=batch_size, steps_per_epoch=steps_per_epoch, num_workers=num_workers or 0)
+        check_ground(self.modalities, self.scaling, ground_radius)
         evaluation.check(crop)
         self._roles: dict[str, list[StoredTile]] = {}
         self._learnt: dict[str, np.ndarray] = {}
+        self._fitted: dict[tuple[Path, int], Ground] = {}
         self._restored = False
 
     @property
@@ -249,7 +258,8 @@ class RasterDataModule(LightningDataModule):
     def picture(self, tile: str, rows: slice, columns: slice) -> Sample:
         """Part of a test tile as stored, with its label, for figures."""
         tiles = [t for t in self._roles["test"] if t.id == tile]
-        reader = self._reader(tiles, self.evaluation.labels, 1)
+        bands = {name: len(modality.bands) for name, modality in self.modalities.items()}
+        reader = TileReader(tiles, bands, self.evaluation.labels, 1)
         return reader.read(Window(0, rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start))
 
     # parts
@@ -257,19 +267,33 @@ class RasterDataModule(LightningDataModule):
     def _learn(self, training: Sequence[StoredTile]) -> None:
         if self._restored:
             return
-        self._learnt = {
-            name: learn(modality, self.scaling[name], training)
-            for name, modality in self.modalities.items()
-            if training or self.scaling[name] == "minmax" or (self.scaling[name] == "unit" and modality.maximum)
-        }
-        for name, numbers in self._learnt.items():
-            taken = self.scaling[name] == "unit" and self.modalities[name].maximum is None
-            if taken and (note := range_note(self.modalities[name], float(numbers[1].max()))):
-                rank_zero_info(f"note: {note}")
+        for name, modality in self.modalities.items():
+            scaling = self.scaling[name]
+            if scaling == "ground" and training:
+                radius = self.ground_radius or radius_of(_gsd(training))
+                self._learnt[name] = learn(modality, scaling, training, radius, self._grounds(name, training, radius))
+            elif training or scaling == "minmax" or (scaling == "unit" and modality.maximum):
+                self._learnt[name] = learn(modality, scaling, training)
+                taken = scaling == "unit" and modality.maximum is None
+                if taken and (note := range_note(modality, float(self._learnt[name][1].max()))):
+                    rank_zero_info(f"note: {note}")
 
     def _ranged(self, tiles: Sequence[StoredTile]) -> dict[str, Modality]:
         """The modalities, each with its full range."""
         return {n: ranged(m, self.scaling[n], self._learnt.get(n), tiles) for n, m in self.modalities.items()}
+
+    def _grounds(self, name: str, tiles: Sequence[StoredTile], radius: int) -> list[Ground | None]:
+        """The ground under each tile's elevation; patches of a tile, and the stages of a run, share one fit."""
+        found: list[Ground | None] = []
+        for tile in tiles:
+            if name not in tile.modalities:
+                found.append(None)
+                continue
+            key = (tile.path(name), radius)
+            if key not in self._fitted:
+                self._fitted[key] = ground_of(tile, name, radius)
+            found.append(self._fitted[key])
+        return found
 
     def _window_loader(self, stage: Literal["validation", "test"]) -> DataLoader:
         dataset = self.windows(stage)
@@ -287,7 +311,9 @@ class RasterDataModule(LightningDataModule):
         return crop_loader(dataset, batch_size, sampler, workers, pin_memory=cuda, persistent=persistent)
 
     def _reader(self, tiles: Sequence[StoredTile], labels: LabelKind, size: int) -> TileReader:
-        return TileReader(tiles, {name: len(m.bands) for name, m in self.modalities.items()}, labels, size)
+        radii = {name: learnt_radius(self.scaling[name], numbers) for name, numbers in self._learnt.items()}
+        grounds = {name: self._grounds(name, tiles, radius) for name, radius in radii.items() if radius}
+        return TileReader(tiles, {name: len(m.bands) for name, m in self.modalities.items()}, labels, size, grounds)
 
     def _levels(self, tiles: Sequence[StoredTile]) -> dict[str, np.ndarray]:
         for name in self.modalities:
@@ -347,6 +373,12 @@ class RasterDataModule(LightningDataModule):
             if note := absent_note(counts, self.layout.classes.names, "training tile"):
                 rank_zero_info(f"note: {note}")
         return labelled
+
+
+def _gsd(tiles: Sequence[StoredTile]) -> float | None:
+    """Metres a pixel of most tiles; None where they do not say so."""
+    known = [area for tile in tiles if (area := pixel_area(grid_of_tile(tile))) is not None]
+    return float(np.sqrt(np.median(known))) if known else None
 
 
 def _workers(devices: int) -> int:

@@ -2,13 +2,15 @@
 
 import mmap
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
+from types import MappingProxyType
 
 import numpy as np
 
+from mobanet.data.ground import Ground
 from mobanet.data.layout import IGNORE_INDEX, LabelKind
 from mobanet.data.store import StoredTile, damaged
 
@@ -33,7 +35,7 @@ class Sample:
 
     Attributes:
         inputs: by modality, (H, W, C) in the stored dtype, the widest of tiles that differ; zero where nothing is
-            stored.
+            stored. Heights above the ground are float32, and zero where they were not measured, too.
         valid: by modality, (H, W) uint8, 1 where the pixel was measured; only for modalities that are not complete.
         label: (H, W) uint8, `IGNORE_INDEX` outside the tile; None for an unlabelled tile.
     """
@@ -96,10 +98,20 @@ class TileReader:
         modalities: in the order of the batch.
         label: which label rasters to read.
         size: of the largest window, to know whether tiles are smaller than that.
+        grounds: by modality, of each tile, the ground that its values are read as heights above; None where the tile
+            lacks the modality. Modalities that are not named are read as stored.
     """
 
-    def __init__(self, tiles: Sequence[StoredTile], modalities: dict[str, int], label: LabelKind, size: int) -> None:
+    def __init__(
+        self,
+        tiles: Sequence[StoredTile],
+        modalities: dict[str, int],
+        label: LabelKind,
+        size: int,
+        grounds: Mapping[str, Sequence[Ground | None]] = MappingProxyType({}),
+    ) -> None:
         self.tiles = list(tiles)
+        self.grounds = {name: list(of) for name, of in grounds.items()}
         self.modalities = modalities
         self.label = label
         self.incomplete = {
@@ -130,6 +142,10 @@ class TileReader:
                 inputs[name] = self._cut(tile, name, window, 0).astype(self.dtypes[name], copy=False)
             if name in self.incomplete:
                 valid[name] = self._validity(tile, name, window)
+            ground = self.grounds[name][window.tile] if name in self.grounds else None
+            if ground is not None:
+                place = (tile.top + window.top, tile.left + window.left)
+                inputs[name] = ground.heights(inputs[name], valid.get(name), *place)
         label = self._cut(tile, f"label_{self.label}", window, IGNORE_INDEX) if self.label in tile.labels else None
         return Sample(inputs, valid, label)
 

@@ -9,26 +9,31 @@ from typing import Literal
 
 import numpy as np
 
+from mobanet.data.ground import Ground, block_heights, read_blocks
 from mobanet.data.layout import Layout, Modality
 from mobanet.data.sources.values import Range, fitting_maximum
 from mobanet.data.store import BandStatistics, StoredTile
 from mobanet.errors import UserError
 
-Scaling = Literal["unit", "standard", "robust", "minmax"]
+Scaling = Literal["unit", "standard", "ground", "robust", "minmax"]
 """How a modality is scaled:
 
 - `unit`: divided by the full range of its digital numbers (255 for 8 bit).
 - `standard`: mean and standard deviation over the training tiles.
+- `ground`: less the ground around the pixel (`mobanet.data.ground`), divided by half the typical 2 % to 98 % range of
+  the heights above it in the training tiles. A metre means the same everywhere, on slopes, at any altitude and however
+  a raster is cut. The subtraction is done where pixels are read; what is here only divides.
 - `robust`: less the tile's own median, divided by half the typical 2 % to 98 % range of the training tiles. A metre
-  means the same on every tile, absolute height does not matter, one outlier changes nothing.
+  means the same on every tile and one outlier changes nothing, but where land rises by as much as houses do, the median
+  depends on how the tile is cut.
 - `minmax`: the tile's own minimum and maximum to 0..1, as in MoBaNet's code; for reproduction, since one outlier
   changes the whole tile. A constant tile becomes 0.
 """
 
 
 def default_scaling(modality: Modality) -> Scaling:
-    """`unit` for optical products, `robust` for elevation, `standard` for the rest."""
-    return {"optical": "unit", "elevation": "robust", "other": "standard"}[modality.kind]
+    """`unit` for optical products, `ground` for elevation, `standard` for the rest."""
+    return {"optical": "unit", "elevation": "ground", "other": "standard"}[modality.kind]
 
 
 def usual_scaling(layout: Layout, modality: Modality) -> str:
@@ -51,16 +56,25 @@ def known_range(modality: Modality, scaling: str, learnt: np.ndarray | None = No
     return None if modality.maximum is None else Range(modality.maximum)
 
 
-def learn(modality: Modality, scaling: Scaling, training: Sequence[StoredTile]) -> np.ndarray:
+def learn(
+    modality: Modality,
+    scaling: Scaling,
+    training: Sequence[StoredTile],
+    radius: int | None = None,
+    grounds: Sequence[Ground | None] = (),
+) -> np.ndarray:
     """The dataset-wide part of a scaling, which goes into the checkpoint.
 
     Args:
         modality: to scale.
         scaling: how.
         training: tiles to learn from.
+        radius: of the ground in pixels, where `scaling` is `ground`.
+        grounds: of each of `training`, where `scaling` is `ground`; None where it lacks the modality.
 
     Returns:
-        (2, C) float64, an offset and a scale for each band; where a scaling takes the offset from each tile, 0 here.
+        (2, C) float64, an offset and a scale for each band; where a scaling takes the offset from each tile or pixel, 0
+        here. For `ground` (3, C), the radius in the third row.
 
     Raises:
         UserError: when no training tile has the modality and `scaling` needs one.
@@ -78,8 +92,24 @@ def learn(modality: Modality, scaling: Scaling, training: Sequence[StoredTile]) 
         return np.stack([np.zeros(bands), np.full(bands, range_of(modality.name, training))])
     if scaling == "standard":
         return np.array([_pooled([statistics[band] for statistics in learnt]) for band in range(bands)]).T
-    spread = [np.median([statistics[band].p98 - statistics[band].p2 for statistics in learnt]) for band in range(bands)]
-    return np.stack([np.zeros(bands), np.array(spread) / 2])
+    if scaling == "ground":
+        # of patches one for each tile: the ground under them is the tile's
+        pairs = [(tile, ground) for tile, ground in zip(training, grounds, strict=True) if ground is not None]
+        whole = {tile.path(modality.name): (tile, ground) for tile, ground in pairs}
+        spreads = [_height_range(tile, modality.name, ground) for tile, ground in whole.values()]
+        return np.stack([np.zeros(bands), np.median(spreads, axis=0) / 2, np.full(bands, radius)])
+    spreads = [[band.p98 - band.p2 for band in statistics] for statistics in learnt]
+    return np.stack([np.zeros(bands), np.median(spreads, axis=0) / 2])
+
+
+def learnt_radius(scaling: str, learnt: np.ndarray) -> int | None:
+    """The radius in pixels of the ground that heights are taken above; None where they are not.
+
+    Args:
+        scaling: how.
+        learnt: from `learn`.
+    """
+    return int(learnt[2, 0]) if scaling == "ground" else None
 
 
 def range_of(name: str, tiles: Sequence[StoredTile]) -> float:
@@ -114,7 +144,7 @@ def levels(modality: Modality, scaling: Scaling, learnt: np.ndarray, tiles: Sequ
     Args:
         modality: to scale.
         scaling: how.
-        learnt: (2, C), from `learn`.
+        learnt: from `learn`.
         tiles: T tiles to scale; one that lacks the modality gets the dataset-wide numbers.
 
     Returns:
@@ -129,19 +159,25 @@ def tile_levels(scaling: Scaling, learnt: np.ndarray, statistics: Sequence[BandS
 
     Args:
         scaling: how.
-        learnt: (2, C), from `learn`.
+        learnt: from `learn`.
         statistics: of the tile's bands; None where it lacks the modality, or the scaling does not look at them.
 
     Returns:
         (2, C) float32: scaled = (stored - offset) / scale.
     """
-    out = np.array(learnt, np.float64)
+    out = np.array(learnt[:2], np.float64)
     if statistics is not None and scaling == "robust":
         out[0] = [band.p50 for band in statistics]
     elif statistics is not None and scaling == "minmax":
         out[:] = [band.minimum for band in statistics], [band.maximum - band.minimum for band in statistics]
     out[1][out[1] <= 0] = 1.0  # a constant band: (x - offset) / 1 is 0
     return out.astype(np.float32)
+
+
+def _height_range(tile: StoredTile, name: str, ground: Ground) -> np.ndarray:
+    """From the 2nd to the 98th percentile of a tile's blocks above the ground, (C,)."""
+    low, high = np.percentile(block_heights(read_blocks(tile, name), tile.origin, ground), (2, 98), axis=0)
+    return high - low
 
 
 def _pooled(statistics: Sequence) -> tuple[float, float]:

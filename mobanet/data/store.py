@@ -5,6 +5,7 @@
     STORE/store.json                        version, layout, modalities, classes, tiles; written when all tiles are done
     STORE/tiles/<id>/<modality>.npy         (H, W, C) uint8 or uint16 as in the source, float32 otherwise
     STORE/tiles/<id>/<modality>.valid.npy   (H, W) uint8, 1 = measured; only there when some pixel is not
+    STORE/tiles/<id>/<modality>.blocks.npy  (h, w, 3 + C) float32, of elevation (`mobanet.data.ground.summarise`)
     STORE/tiles/<id>/label_full.npy         (H, W) uint8 class indices, 255 = ignore; label_eroded.npy alike
     STORE/tiles/<id>/tile.json              written last
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from mobanet import json_files
 from mobanet.bounds import odd_character
+from mobanet.data.blocks import block_shape, origin_of
 from mobanet.data.layout import Classes, Modality
 from mobanet.data.locking import no_builder
 from mobanet.data.sources.georeference import what_is_wrong
@@ -61,6 +63,7 @@ class ModalityRecord:
         statistics: one a band.
         source: the raster it was read from, below the root.
         stamp: changes whenever the source or the way of reading it does.
+        blocks: whether a summary of it in blocks is stored, from which the ground is fitted.
     """
 
     bands: int
@@ -70,6 +73,7 @@ class ModalityRecord:
     statistics: tuple[BandStatistics, ...]
     source: str
     stamp: str
+    blocks: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,14 @@ class StoredTile:
     top: int = 0
     left: int = 0
 
+    @property
+    def origin(self) -> tuple[int, int]:
+        """Row and column of the arrays' first pixel, counted from the origin of the coordinates."""
+        row, column = origin_of(self.transform)
+        return row - self.top, column - self.left
+
     def path(self, name: str) -> Path:
-        """File of the array `name`: a modality, `<modality>.valid`, `label_full` or `label_eroded`."""
+        """File of the array `name`: a modality, `<modality>.valid` or `.blocks`, `label_full` or `label_eroded`."""
         return self.folder / f"{name}.npy"
 
     def arrays(self) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -137,6 +147,8 @@ class StoredTile:
             found[name] = ((*plane, record.bands), record.dtype)
             if not record.complete:
                 found[f"{name}.valid"] = (plane, "uint8")
+            if record.blocks:
+                found[f"{name}.blocks"] = ((*block_shape(plane, self.origin), 3 + record.bands), "float32")
         return found | {f"label_{kind}": (plane, "uint8") for kind in self.labels}
 
 

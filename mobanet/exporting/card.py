@@ -7,7 +7,7 @@ import numpy as np
 
 import mobanet
 from mobanet.data.layout import Modality
-from mobanet.data.scaling import tile_levels
+from mobanet.data.scaling import learnt_radius, tile_levels
 from mobanet.exporting.card_figures import figure_section
 from mobanet.exporting.citation import CBC_NUMBERS, papers_of
 from mobanet.exporting.markdown import table
@@ -104,6 +104,9 @@ def _inputs(module: SegmentationModule, learnt: Mapping[str, np.ndarray], window
         for modality in module.data.modalities
     ]
     text = "Values as stored in the rasters; a pixel that was not measured is NaN, and 0 after scaling."
+    for name, how in module.data.scaling.items():
+        if radius := learnt_radius(how, learnt[name]):
+            text += f" Of {name} heights above the ground within {radius} pixels, as `model.heights` takes them."
     if windows:
         text += f" Evaluated in windows of {windows['size']} pixels at stride {windows['stride']}."
     return f"## Inputs\n\n{table(('modality', 'kind', 'bands', 'unit', 'scaling'), rows)}\n\n{text}"
@@ -114,6 +117,7 @@ def _scaling(modality: Modality, scaling: str, learnt: np.ndarray) -> str:
     return {
         "unit": f"divided by {_numbers(scale)}",
         "standard": f"less {_numbers(offset)}, divided by {_numbers(scale)}: mean and deviation of the training tiles",
+        "ground": f"height above the ground around the pixel, divided by {_numbers(scale)}",
         "robust": f"less the median of the whole tile, divided by {_numbers(scale)}",
         "minmax": "the whole tile's minimum and maximum to 0 and 1",
     }[scaling]
@@ -221,13 +225,16 @@ def _use(module: SegmentationModule, name: str) -> str:
     wise = [m for m in names if module.data.scaling[m] in ("robust", "minmax")]
     inputs = ", ".join(f'"{n}": {_variable(n)}' for n in names)
     lines = ["from mobanet import from_pretrained", "", f'model = from_pretrained("{name}")']
+    raised = [m for m in names if module.data.scaling[m] == "ground"]
+    for m in raised:
+        lines.append(f'heights = model.heights("{m}", {_variable(m)}_raster)  # to cut {_variable(m)} from')
     levels = ""
     if wise:
         given = ", ".join(f'"{n}": model.levels("{n}", {_variable(n)}_raster)' for n in wise)
         levels = f", levels={{{given}}}"
     lines.append(f"logits = model.predict({{{inputs}}}{levels})  # (B, {module.network.num_classes}, H, W)")
     tensors = "Tensors are (B, bands, H, W) with stored values; leave a modality out where it is missing."
-    if wise:
+    if wise or raised:
         tensors += " `…_raster` is the whole raster, an array (H, W, bands)."
     return "## Use\n\n```python\n" + "\n".join(lines) + f"\n```\n\n{tensors}"
 

@@ -23,7 +23,8 @@ class DeployedModel(nn.Module):
     """Scales and standardises stored values, and segments.
 
     One dict holds all inputs: by modality the stored values (B, C, H, W) float32, where a pixel with a value that is
-    not finite in any band counts as not measured; `available` (B, M) bool, in the order of the modalities; and
+    not finite in any band counts as not measured, and heights above the ground in place of elevations that are scaled
+    by them (`mobanet.data.ground`); `available` (B, M) bool, in the order of the modalities; and
     `MODALITY_levels` (B, 2, C) float32, offset and scale of each band, of the modalities that are scaled tile by tile.
     A modality of which nothing was measured counts as missing.
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 import mobanet
-from mobanet.data.scaling import tile_levels
+from mobanet.data.scaling import learnt_radius, tile_levels
 from mobanet.exporting.deployed import AVAILABLE, OUTPUT, TILE_WISE, DeployedModel, levels_name
 from mobanet.training.module import SegmentationModule
 
@@ -38,6 +38,7 @@ def description(
                 "scaling": scaling,
                 "offset": None if scaling in TILE_WISE else offset,
                 "scale": None if scaling == "minmax" else scale,
+                **({"ground_radius": radius} if (radius := learnt_radius(scaling, learnt[modality.name])) else {}),
             }
         )
     return {

@@ -1,7 +1,7 @@
 """Models as folders: `config.json`, `model.safetensors` and a model card, here or on the hub."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mobanet.data.blocks import origin_of, summarise
+from mobanet.data.ground import Ground
 from mobanet.data.preparation.statistics import describe
-from mobanet.data.scaling import tile_levels
+from mobanet.data.scaling import learnt_radius, tile_levels
 from mobanet.errors import UserError
 from mobanet.exporting.card import model_card
 from mobanet.exporting.deployed import AVAILABLE, TILE_WISE, DeployedModel, deployed, levels_name
@@ -33,7 +35,8 @@ class PretrainedModel:
 
     Attributes:
         module: in eval mode, on the CPU.
-        learnt: by modality, (2, C), offset and scale of each band; where a scaling takes them from each tile, less so.
+        learnt: by modality, (2, C), offset and scale of each band, as far as they are not taken from each tile; (3, C)
+            where heights are taken above the ground, its radius in pixels in the third row.
         windows: `size` and `stride` of its evaluation in pixels; None where that is not known.
     """
 
@@ -68,6 +71,42 @@ class PretrainedModel:
         bands = [describe(np.ascontiguousarray(planes[:, :, band]), valid) for band in range(planes.shape[2])]
         return torch.from_numpy(tile_levels(scaling, learnt, bands))
 
+    def heights(
+        self,
+        modality: str,
+        pixels: np.ndarray,
+        valid: np.ndarray | None = None,
+        transform: Sequence[float] | None = None,
+    ) -> np.ndarray:
+        """Heights above the ground of an elevation raster, which the model takes in its place (scaling `ground`).
+
+        To be taken of all of the raster, not of a window: the ground is looked for around each pixel.
+
+        Args:
+            modality: its name.
+            pixels: (H, W, C) or (H, W), as stored.
+            valid: (H, W) bool; None: where `pixels` is finite.
+            transform: affine pixel-to-map coefficients (a, b, c, d, e, f) of the raster, by which two cuts of it are
+                treated alike to the last digit; None where they are not known.
+
+        Returns:
+            Float32 of the same shape; NaN where nothing was measured.
+
+        Raises:
+            ValueError: when the model does not scale the modality so.
+        """
+        radius = learnt_radius(self.module.data.scaling[modality], self.learnt[modality])
+        if radius is None:
+            raise ValueError(f"{modality} is scaled by {self.module.data.scaling[modality]}, from values as stored")
+        planes = (pixels[:, :, None] if pixels.ndim == 2 else pixels).astype(np.float32)
+        valid = np.isfinite(planes).all(axis=2) if valid is None else np.asarray(valid, bool)
+        planes[~valid] = 0
+        origin, size = origin_of(transform), (planes.shape[0], planes.shape[1])
+        ground = Ground.fitted(summarise(lambda: [(planes, valid)], *size, origin), size, origin, radius)
+        heights = ground.heights(planes, valid, 0, 0)
+        heights[~valid] = np.nan
+        return heights.reshape(pixels.shape)
+
     @torch.inference_mode()
     def predict(
         self, inputs: Mapping[str, Tensor], available: Tensor | None = None, levels: Mapping[str, Tensor] | None = None
@@ -76,7 +115,7 @@ class PretrainedModel:
 
         Args:
             inputs: by modality, (B, C, H, W) as stored, any H and W; NaN where a pixel was not measured. Those left out
-                count as missing.
+                count as missing. Of modalities that are scaled above the ground, cuts of what `heights` gives.
             available: (B, M) bool in the order of the modalities; None: what `inputs` has.
             levels: of `MODALITY` that are scaled tile by tile, (2, C) or (B, 2, C), from `levels`.
 

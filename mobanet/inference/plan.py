@@ -8,13 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from mobanet.data.sources.rasters import Grid
 from mobanet.errors import UserError
 from mobanet.inference.assemble import MapFiles
 from mobanet.inference.blending import Blend, Probabilities
 from mobanet.inference.coverage import Coverage, Gaps
+from mobanet.inference.levels import SceneScaling
 from mobanet.inference.parts import PANEL, Part, parts_of
 from mobanet.inference.scene import Scene
 from mobanet.inference.workspace import Workspace
@@ -111,14 +110,14 @@ class ScenePlan:
 
     Attributes:
         scene: its rasters.
-        levels: by modality, (2, C), what they are scaled by.
+        scaling: what they are scaled by.
         parts: of its map.
         files: to write.
         workspace: where finished parts wait.
     """
 
     scene: Scene
-    levels: dict[str, np.ndarray]
+    scaling: SceneScaling
     parts: list[Part]
     files: MapFiles
     workspace: Workspace
@@ -185,7 +184,7 @@ def plan_scene(
     settings: MapSettings,
     num_classes: int,
     checkpoint: str,
-    measure: Callable[[Scene], dict[str, np.ndarray]],
+    measure: Callable[[Scene], SceneScaling],
 ) -> ScenePlan:
     """Settle a scene's parts, and begin or find again the folder that they are saved in.
 
@@ -196,7 +195,7 @@ def plan_scene(
         settings: how it is made.
         num_classes: K.
         checkpoint: its fingerprint.
-        measure: gives the scene's levels.
+        measure: gives what the scene is scaled by.
 
     Raises:
         UserError: when an interrupted attempt was begun otherwise.
@@ -205,15 +204,16 @@ def plan_scene(
     now = ticket(scene, settings, checkpoint)
     before = workspace.settings()
     if before is not None:
-        saved = before.pop("levels", None)
-        if saved is None:
-            raise workspace.damaged()
+        saved = before.pop("scaling", None)
+        try:
+            scaling = SceneScaling.from_plain(saved)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise workspace.damaged() from error
         workspace.check(now, before)
-        levels = {name: np.array(numbers, np.float32) for name, numbers in saved.items()}
     else:
-        levels = measure(scene)
-        workspace.begin({**now, "levels": {name: numbers.tolist() for name, numbers in levels.items()}})
+        scaling = measure(scene)
+        workspace.begin({**now, "scaling": scaling.to_plain()})
     height, width = scene.grid.height, scene.grid.width
     parts = parts_of(number, height, width, STRIP, settings.panel(num_classes))
     files = MapFiles.beside(path, settings.probabilities, settings.scenarios)
-    return ScenePlan(scene, levels, parts, files, workspace)
+    return ScenePlan(scene, scaling, parts, files, workspace)

@@ -14,6 +14,7 @@ import torch
 from mobanet.data.crops import collate
 from mobanet.data.layout import Modality
 from mobanet.inference.coverage import Coverage, Gaps, WindowCoverage, window_coverage
+from mobanet.inference.levels import SceneScaling
 from mobanet.inference.parts import Job
 from mobanet.inference.rows import RasterRows
 from mobanet.inference.scene import Scene
@@ -73,7 +74,7 @@ class WindowBatch:
 def read_windows(
     jobs: Sequence[Job],
     scenes: Sequence[Scene],
-    levels: Sequence[Mapping[str, np.ndarray]],
+    scalings: Sequence[SceneScaling],
     modalities: Mapping[str, Modality],
     rules: WindowRules,
 ) -> Iterator[WindowSample]:
@@ -82,7 +83,7 @@ def read_windows(
     Args:
         jobs: in order.
         scenes: by number.
-        levels: by number of the scene and modality, (2, C).
+        scalings: by number of the scene.
         modalities: of the model.
         rules: of windows.
 
@@ -108,7 +109,10 @@ def read_windows(
                 valid = [cut[name][1] if name in cut else None for name in modalities]
                 covered = window_coverage(valid, given, reference, rules.coverage, rules.gaps)
                 if covered is not None:
-                    raw = _raw(cut, levels[index], modalities, rules.size)
+                    for name, ground in scalings[index].grounds.items():
+                        values, known = cut[name]
+                        cut[name] = ground.heights(values, known, top, column), known
+                    raw = _raw(cut, scalings[index].levels, modalities, rules.size)
                     yield WindowSample(passed, number, top, column, covered, raw)
                 passed += 1
 

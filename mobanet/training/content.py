@@ -13,6 +13,7 @@ from packaging.version import InvalidVersion, Version
 
 import mobanet
 from mobanet.data.description import DataDescription, check_description
+from mobanet.data.ground import MOST, STEP
 from mobanet.errors import UserError
 from mobanet.schema import LARGEST, MismatchError, UnknownKeyError, check_keys, check_value, completed, shown
 from mobanet.training.checkpoint import VERSION
@@ -94,7 +95,8 @@ def check_scaling(state: Mapping[str, Any], data: Mapping[str, Any], where: str)
     """Refuse numbers to scale by that do not fit the data.
 
     Args:
-        state: of a data module: `scaling`, by modality (2, C), and perhaps the `windows` of its test.
+        state: of a data module: `scaling`, by modality (2, C), (3, C) where heights are taken above the ground, and
+            perhaps the `windows` of its test.
         data: the data's description, plain.
         where: key of the state, for messages.
 
@@ -105,8 +107,11 @@ def check_scaling(state: Mapping[str, Any], data: Mapping[str, Any], where: str)
     check_value(state["scaling"], dict[str, list[list[float]]], f"{where}.scaling")
     for name, count in bands.items():
         numbers = state["scaling"].get(name, [])
-        if [len(row) for row in numbers] != [count, count]:
-            raise MismatchError(f"{where}.scaling.{name}", f"does not hold two numbers for each of {count} bands")
+        rows = 3 if data["scaling"][name] == "ground" else 2
+        if [len(row) for row in numbers] != [count] * rows:
+            raise MismatchError(f"{where}.scaling.{name}", f"does not hold {rows} numbers for each of {count} bands")
+        if rows == 3 and not all(radius in range(STEP, MOST + 1, STEP) for radius in numbers[2]):
+            raise MismatchError(f"{where}.scaling.{name}", f"has a radius that is no multiple of {STEP} pixels")
     windows = state.get("windows")
     if windows is None:
         return

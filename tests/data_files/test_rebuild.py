@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mobanet.data.ground import read_blocks
 from mobanet.data.preparation.build import build_store
 from mobanet.data.store import TileStore, default_store
 from mobanet.errors import UserError
@@ -44,7 +45,38 @@ def test_a_changed_source_is_read_again_and_nothing_else(potsdam, root):
     tile = build_store(potsdam, root, workers=1).tiles["2_11"]
     assert np.array_equal(load(tile, "dsm")[:, :, 0], surface("new")[0])
     after = ages(store)
-    assert {name for name in after if after[name] != before[name]} == {"tiles/2_11/dsm.npy"}
+    assert {name for name in after if after[name] != before[name]} == {
+        "tiles/2_11/dsm.npy",
+        "tiles/2_11/dsm.blocks.npy",
+    }
+
+
+def test_a_store_made_before_elevations_had_blocks_gets_them(potsdam, root):
+    potsdam_tile(root, 2, 10)
+    folder = build_store(potsdam, root, workers=1).tiles["2_10"].folder
+    description = json.loads((folder / "tile.json").read_text())
+    before = (folder / "dsm.blocks.npy").read_bytes(), ages(folder)
+    description["modalities"]["dsm"].pop("blocks")
+    description["modalities"]["dsm"]["stamp"] = "0" * 16
+    (folder / "tile.json").write_text(json.dumps(description))
+    (folder / "dsm.blocks.npy").unlink()
+    assert build_store(potsdam, root, workers=1).tiles["2_10"].modalities["dsm"].blocks
+    assert (folder / "dsm.blocks.npy").read_bytes() == before[0]
+    assert ages(folder)["rgb.npy"] == before[1]["rgb.npy"]
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", "short", "other", "nan"])
+def test_damaged_blocks_are_said_to_be(content, potsdam, root):
+    potsdam_tile(root, 2, 10)
+    tile = build_store(potsdam, root, workers=1).tiles["2_10"]
+    path, blocks = tile.path("dsm.blocks"), read_blocks(tile, "dsm")
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        changed = {"short": blocks[:1], "other": blocks.astype(np.float64), "nan": blocks * np.float32(np.nan)}
+        np.save(path, changed[content])
+    with pytest.raises(UserError, match=r"dsm\.blocks\.npy is damaged: delete it"):
+        read_blocks(tile, "dsm")
 
 
 def test_a_changed_size_renews_the_whole_tile(potsdam, root):

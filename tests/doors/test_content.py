@@ -166,7 +166,7 @@ CASES = {
     "fingerprint as a number": (entry("left_out_backbone", {"name": "vit", "fingerprint": 3}), "fingerprint is 3"),
     "no fingerprint": (entry("left_out_backbone", {"name": "vit"}), "left_out_backbone.fingerprint is missing"),
     "scaling as a word": (entry("RasterDataModule", {"scaling": "unit"}), "RasterDataModule.scaling is 'unit'"),
-    "scaling of too few": (entry("RasterDataModule", {"scaling": {}}), "scaling.rgb does not hold two numbers"),
+    "scaling of too few": (entry("RasterDataModule", {"scaling": {}}), "scaling.rgb does not hold 2 numbers"),
     "scaling by nothing": (
         entry("RasterDataModule", {"scaling": {"rgb": [[0.0] * 3, [1.0] * 3], "dsm": [[0.0], [float("nan")]]}}),
         r"scaling.dsm\[1\]\[0\] is nan",

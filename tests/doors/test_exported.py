@@ -66,7 +66,7 @@ def test_odd_settings(case, refusal):
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("scaling", {}, "config.scaling.rgb does not hold two numbers"),
+        ("scaling", {}, "config.scaling.rgb does not hold 2 numbers"),
         ("scaling", [1], "config.scaling is a list"),
         ("windows", {"size": 0, "stride": 0}, "config.windows has size 0"),
         ("version", ["9"], "mobanet_version is a list"),

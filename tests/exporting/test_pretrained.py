@@ -9,6 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from mobanet.data.blocks import summarise
+from mobanet.data.ground import Ground
 from mobanet.data.scaling import tile_levels
 from mobanet.data.store import BandStatistics
 from mobanet.errors import UserError
@@ -149,6 +151,32 @@ def test_levels_of_a_tile_are_those_of_the_tile_store():
     assert np.array_equal(model.levels("radar", radar, valid).numpy(), expected)
     with pytest.raises(UserError, match="the raster of dsm has no valid pixel"):
         model.levels("dsm", np.full((5, 5), np.nan, np.float32))
+
+
+def test_heights_above_the_ground_are_taken_as_in_prediction(tmp_path):
+    module = make((RGB, DSM), scalings={"dsm": "ground"})
+    learnt = {**numbers(module), "dsm": np.array([[0.0], [7.3], [256.0]])}
+    model = from_pretrained(save_pretrained(module, learnt, tmp_path / "folder"))
+    rng = np.random.default_rng(0)
+    raster = (np.linspace(100, 130, 300) + rng.exponential(4, (280, 300))).astype(np.float32)
+    raster[:4] = np.nan
+    found = model.heights("dsm", raster, transform=(0.5, 0, 366_000, 0, -0.5, 5_808_000))
+    origin, there = (-5_808_000 * 2, 366_000 * 2), np.isfinite(raster)
+    blocks = summarise(lambda: [(np.nan_to_num(raster)[:, :, None], there)], 280, 300, origin)
+    expected = raster - Ground.fitted(blocks, (280, 300), origin, 256).window(0, 0, 280, 300)[:, :, 0]
+    assert np.array_equal(np.isnan(found), ~there)
+    assert np.abs(found - expected)[there].max() < 1e-4
+    assert np.abs(found[there]).max() < 60
+    as_planes = model.heights("dsm", np.nan_to_num(raster)[:, :, None], there)
+    assert as_planes.shape == (280, 300, 1)
+    assert np.array_equal(np.isnan(as_planes[:, :, 0]), ~there)
+    card = (tmp_path / "folder/README.md").read_text()
+    assert 'model.heights("dsm", dsm_raster)' in card
+    assert "heights above the ground within 256 pixels" in card
+    logits = [model.predict({"dsm": torch.from_numpy(x[None, None, 4:60, :56])}) for x in (found, found + 7.3)]
+    assert not torch.equal(*logits)
+    with pytest.raises(ValueError, match="rgb is scaled by unit, from values as stored"):
+        model.heights("rgb", np.zeros((5, 5, 3), np.uint8))
 
 
 def saved_and_read(module):

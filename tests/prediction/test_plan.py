@@ -1,16 +1,20 @@
 import inspect
+import json
 import os
 
 import numpy as np
 import pytest
 
+from mobanet.data.blocks import summarise
+from mobanet.data.ground import Ground
 from mobanet.errors import UserError
+from mobanet.inference.levels import SceneScaling
 from mobanet.inference.parts import PANEL
 from mobanet.inference.plan import MapSettings, output_paths, plan_scene, ticket
 from mobanet.inference.request import GivenRaster
 from mobanet.predict import predict
 from tests.data_files.fake_files import georeferenced, noise, write
-from tests.prediction.conftest import placed
+from tests.prediction.conftest import placed, slope
 
 RUN = {"size": 64, "stride": 48}
 
@@ -153,7 +157,11 @@ def test_a_ticket_tells_what_a_map_depends_on(ortho, tmp_path):
 LEVELS = {"rgb": np.array([[0.1] * 3, [1 / 3] * 3], np.float32)}
 
 
-def plan(scene, path, given=None, measure=lambda _: LEVELS):
+BLOCKS = summarise(lambda: [(slope(90, 70)[0, :, :, None], None)], 90, 70, (0, 0))
+SCALING = SceneScaling(LEVELS, {"dsm": Ground.fitted(BLOCKS, (90, 70), (0, 0), 256)})
+
+
+def plan(scene, path, given=None, measure=lambda _: SCALING):
     return plan_scene(0, scene, path, given or settings(), 6, "abc", measure)
 
 
@@ -168,17 +176,25 @@ def test_an_interrupted_attempt_is_found_again(ortho, tmp_path):
     assert first.grid == scene.grid
     again = plan(scene, path, measure=never)
     assert again.parts == first.parts
-    assert again.levels["rgb"].dtype == np.float32
-    assert np.array_equal(again.levels["rgb"], LEVELS["rgb"])  # to the last digit
+    levels, ground = again.scaling.levels["rgb"], again.scaling.grounds["dsm"]
+    assert levels.dtype == np.float32
+    assert np.array_equal(levels, LEVELS["rgb"])  # to the last digit
+    assert np.array_equal(ground.window(0, 0, 90, 70), SCALING.grounds["dsm"].window(0, 0, 90, 70))
     with pytest.raises(UserError, match=r"another --window \(64, now 32\)"):
         plan(scene, path, settings(window=32))
 
 
-def test_settings_without_levels_are_damaged(ortho, tmp_path):
+NODES = {"nodes": [[[1.0]]], "first": [0, 0], "spacing": 64}
+
+
+@pytest.mark.parametrize(
+    "content", [{}, {"scaling": 3}, {"scaling": {"levels": {}}}, {"scaling": {"levels": {}, "grounds": {"dsm": NODES}}}]
+)
+def test_settings_without_what_a_scene_is_scaled_by_are_damaged(content, ortho, tmp_path):
     scene, path = placed(rgb=ortho), tmp_path / "map.tif"
     plan(scene, path)
     ticket_file = path.with_name("map.tif.parts") / "settings.json"
-    ticket_file.write_text("{}")
+    ticket_file.write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"settings\.json is damaged"):
         plan(scene, path)
 

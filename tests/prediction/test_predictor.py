@@ -6,6 +6,7 @@ import torch
 from mobanet.data.reading import grid
 from mobanet.inference.blending import NOTHING
 from mobanet.inference.inputs import scaled_inputs
+from mobanet.inference.levels import SceneScaling
 from mobanet.inference.parts import Job, jobs_of, parts_of
 from mobanet.inference.predictor import MapPredictor, PartMaps
 from mobanet.inference.samples import WindowRules, batches_of, read_windows
@@ -56,7 +57,7 @@ def predict(
 ):
     predictor = MapPredictor(network, SCENARIOS, SIZE, blend, turns, shares, torch.device("cpu"))
     rules = WindowRules(SIZE, STRIDE, coverage, gaps)
-    samples = read_windows(jobs, scenes, [LEVELS] * len(scenes), MODALITIES, rules)
+    samples = read_windows(jobs, scenes, [SceneScaling(LEVELS)] * len(scenes), MODALITIES, rules)
     return dict(predictor.predict(batches_of(samples, batch), jobs))
 
 
@@ -191,7 +192,9 @@ def test_parts_come_as_soon_as_they_are_finished(network, rasters):
             seen.append(batch.samples[-1].top)
             yield batch
 
-    samples = read_windows(jobs, [scene], [LEVELS], MODALITIES, WindowRules(SIZE, STRIDE, "pixel", "nodata"))
+    samples = read_windows(
+        jobs, [scene], [SceneScaling(LEVELS)], MODALITIES, WindowRules(SIZE, STRIDE, "pixel", "nodata")
+    )
     predictor = MapPredictor(network, SCENARIOS, SIZE, "sum", False, "none", torch.device("cpu"))
     for part, maps in predictor.predict(told(batches_of(samples, 1)), jobs):
         assert maps.probabilities is None
@@ -266,7 +269,9 @@ def test_missing_pixels_are_zero_whatever_the_file_holds(network, rasters):
     """Scaled inputs of a window with NaN in it."""
     scene = placed(dsm=rasters["dsm"])
     jobs = jobs_of(parts_of(0, HEIGHT, WIDTH, HEIGHT), (), 0, 1)
-    samples = read_windows(jobs, [scene], [LEVELS], MODALITIES, WindowRules(SIZE, STRIDE, "pixel", "nodata"))
+    samples = read_windows(
+        jobs, [scene], [SceneScaling(LEVELS)], MODALITIES, WindowRules(SIZE, STRIDE, "pixel", "nodata")
+    )
     for batch in batches_of(samples, 5):
         for x in scaled_inputs(batch.raw, {}).values():
             assert x.isfinite().all()

@@ -9,6 +9,7 @@ import torch
 
 from mobanet.data.reading import grid
 from mobanet.errors import UserError
+from mobanet.inference.levels import SceneScaling
 from mobanet.inference.parts import Job, jobs_of, parts_of
 from mobanet.inference.request import GivenRaster
 from mobanet.inference.samples import WindowRules, ahead, batches_of, read_windows
@@ -25,7 +26,7 @@ def whole_job(scene, number=0, strip=1000, panel=1000):
 
 
 def samples_of(scene, rules=RULES, **options):
-    return list(read_windows(whole_job(scene, **options), [scene], [LEVELS], MODALITIES, rules))
+    return list(read_windows(whole_job(scene, **options), [scene], [SceneScaling(LEVELS)], MODALITIES, rules))
 
 
 def test_windows_of_a_scene_hold_its_pixels_and_nothing_beyond(ortho, surface):
@@ -75,7 +76,7 @@ def test_jobs_and_panels_give_the_same_pixels_as_the_whole(ortho, surface):
     whole = {(s.top, s.left): s for s in samples_of(scene)}
     seen = set()
     for job in whole_job(scene, strip=30, panel=25):
-        for sample in read_windows([job], [scene], [LEVELS], MODALITIES, RULES):
+        for sample in read_windows([job], [scene], [SceneScaling(LEVELS)], MODALITIES, RULES):
             same = whole[sample.top, sample.left]
             for kind in ("inputs", "valid"):
                 assert all(torch.equal(sample.raw[kind][name], same.raw[kind][name]) for name in MODALITIES)
@@ -93,7 +94,7 @@ def test_batches_go_across_jobs_and_scenes_of_different_types(tmp_path, ortho):
     parts = [part for k, scene in enumerate(scenes) for part in parts_of(k, scene.grid.height, scene.grid.width, 25)]
     jobs = jobs_of(parts, {parts[1]}, 0, 1)
     assert len(jobs) == 4
-    single = list(read_windows(jobs, scenes, [LEVELS] * 3, MODALITIES, RULES))
+    single = list(read_windows(jobs, scenes, [SceneScaling(LEVELS)] * 3, MODALITIES, RULES))
     assert len({sample.job for sample in single}) == 4
     for size in (1, 5, 1000):
         batches = list(batches_of(iter(single), size))
@@ -176,7 +177,7 @@ def test_a_consumer_that_leaves_early_stops_the_thread_and_closes_what_it_reads(
     def items():
         where.append(threading.current_thread().name)
         try:
-            yield from read_windows(whole_job(scene), [scene], [LEVELS], MODALITIES, RULES)
+            yield from read_windows(whole_job(scene), [scene], [SceneScaling(LEVELS)], MODALITIES, RULES)
         finally:
             where.append(threading.current_thread().name)
             closed.set()
@@ -192,7 +193,7 @@ def test_a_consumer_that_leaves_early_stops_the_thread_and_closes_what_it_reads(
 
 def test_batches_close_the_windows_where_they_were_read(ortho, surface):
     scene = placed(rgb=ortho, dsm=surface)
-    samples = read_windows(whole_job(scene), [scene], [LEVELS], MODALITIES, RULES)
+    samples = read_windows(whole_job(scene), [scene], [SceneScaling(LEVELS)], MODALITIES, RULES)
     given = ahead(batches_of(samples, 2), depth=1)
     next(given)
     given.close()
@@ -216,7 +217,7 @@ def test_a_raster_cut_short_is_told_by_the_reader(tmp_path):
     truncate(path, 0.6)
     seen = []
     with pytest.raises(UserError, match=r"short\.tif cannot be read from row 512 on"):
-        iter_into(seen, ahead(read_windows(whole_job(scene), [scene], [LEVELS], MODALITIES, RULES)))
+        iter_into(seen, ahead(read_windows(whole_job(scene), [scene], [SceneScaling(LEVELS)], MODALITIES, RULES)))
     assert max(sample.top for sample in seen) + RULES.size <= 512
     assert max(sample.top for sample in seen) >= 460  # all windows above
     assert not readers()

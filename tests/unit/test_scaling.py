@@ -52,7 +52,7 @@ def test_standard_pools_pixels_of_all_tiles():
 
 def test_unit_divides_by_the_full_range():
     assert levels(RGB, "unit", learn(RGB, "unit", []), [tile([1.0])])[0].tolist() == [[0, 0, 0], [255, 255, 255]]
-    assert [default_scaling(m) for m in (RGB, DSM)] == ["unit", "robust"]
+    assert [default_scaling(m) for m in (RGB, DSM)] == ["unit", "ground"]
 
 
 def test_nothing_to_learn_from_is_said():

@@ -1,5 +1,6 @@
 """Reading and checking the rasters of one tile: every complaint a raster can earn is worded here."""
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mobanet.data.blocks import origin_of, summarise
 from mobanet.data.layout import IGNORE_INDEX, DecodedLabel, FileRef, Modality, Source
 from mobanet.data.preparation.jobs import Job
 from mobanet.data.preparation.statistics import describe
@@ -103,6 +105,7 @@ class Products:
             own, fit = self.fit(raster, source.file, grid)
             window = source_window(own, grid) if fit == "warp" else None
             values, valid = reading.read(raster, window)
+        elevation = job.layout.modalities[name].kind == "elevation"
         values, valid = align(values, valid, window_grid(own, window) if window else own, grid, fit)
         if valid is not None and not valid.any():
             raise UserError(f"{source.file} has no valid pixel: replace or remove it")
@@ -117,6 +120,8 @@ class Products:
         arrays = {name: np.ascontiguousarray(values.transpose(1, 2, 0))}  # (H, W, bands)
         if valid is not None:
             arrays[f"{name}.valid"] = valid.astype(np.uint8)
+        if elevation:
+            arrays[f"{name}.blocks"] = _blocks(arrays[name], valid, grid)
         record = ModalityRecord(
             bands=len(values),
             dtype=str(values.dtype),
@@ -125,6 +130,7 @@ class Products:
             statistics=statistics,
             source=job.entries[source.file].location,
             stamp=stamp,
+            blocks=elevation,
         )
         return Product(arrays, record, (*fit_notes(name, source.file, own, grid, fit), *reading.remarks(), *notes))
 
@@ -256,6 +262,16 @@ class Products:
                         f"{file} has {one.width} x {one.height} pixels and its copy {other} {two.width} x {two.height}:"
                         " remove the wrong one"
                     )
+
+
+def _blocks(values: np.ndarray, valid: np.ndarray | None, grid: Grid) -> np.ndarray:
+    """An elevation raster, (H, W, C), in blocks."""
+
+    def rows() -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        for part in strips(values.shape[:2]):
+            yield values[part], None if valid is None else valid[part]
+
+    return summarise(rows, *values.shape[:2], origin_of(grid.transform))
 
 
 def settled(

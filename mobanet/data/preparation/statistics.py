@@ -1,10 +1,11 @@
 """Figures of stored bands over their valid pixels, without large temporary arrays."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
+from mobanet.data.blocks import Rows
 from mobanet.data.sources.labels import strips
 from mobanet.data.store import BandStatistics
 
@@ -12,10 +13,6 @@ SAMPLE = 1_000_000
 """About so many pixels of a float band are sorted for its percentiles."""
 
 _PERCENTILES = (2.0, 50.0, 98.0)
-
-
-Rows = Callable[[], Iterable[tuple[np.ndarray, np.ndarray | None]]]
-"""Gives a raster from top to bottom, anew at each call: (h, W, C) values and (h, W) bool, None where all count."""
 
 
 def describe(plane: np.ndarray, valid: np.ndarray | None) -> BandStatistics:

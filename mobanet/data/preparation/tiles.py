@@ -101,6 +101,7 @@ def _publish(
         put_in_place(part, target)
     names = {*modalities, *(f"label_{kind}" for kind in labels)}
     names |= {f"{name}.valid" for name, record in modalities.items() if not record.complete}
+    names |= {f"{name}.blocks" for name, record in modalities.items() if record.blocks}
     for old in folder.glob("*.npy"):
         if old.name.removesuffix(".npy") not in names:
             old.unlink()
