@@ -119,6 +119,7 @@ options:
   --scenarios                    write which scenario each pixel was predicted in
   --reference NAME               modality whose grid the map gets
   --crs EPSG:25833               of rasters that name none
+  --resolution METRES            of the map's pixels, or training: as the model was trained on
   --nodata NAME=VALUE            means missing, beside what the rasters declare
   --factor NAME=X                what raster values are multiplied by
   --batch_size N                 windows that go through the network together

@@ -26,6 +26,7 @@ def predict(
     scenarios: bool = False,
     reference: str | None = None,
     crs: str | None = None,
+    resolution: str | None = None,
     nodata: list[str] | None = None,
     factor: list[str] | None = None,
     batch_size: int = 8,
@@ -55,9 +56,12 @@ def predict(
         scenarios: write which scenario each pixel was predicted in, to OUTPUT_scenarios.tif.
         reference: modality whose grid the map gets; null for the first one given, in the model's order.
         crs: coordinate reference system of rasters that name none, such as EPSG:25833.
-        nodata: values that mean missing, beside what the rasters declare, such as dsm=-9999.
+        resolution: side of the map's pixels on the ground in metres, or training for that of the rasters that the model
+            was trained on, to which all rasters are resampled; null for that of the reference.
+        nodata: values that mean missing, beside what the rasters declare, such as dsm=-9999; those not given are the
+            training's.
         factor: by modality, what raster values are multiplied by, such as ndsm=0.1 for decimetres, instead of what the
-            rasters say by scale, offset and unit.
+            rasters say by scale, offset and unit, or else of the training's factor.
         batch_size: windows that go through the network together, on each device.
         accelerator: cpu, gpu or auto.
         devices: number of processes, a device each.
@@ -96,7 +100,8 @@ def predict(
     settings = MapSettings.of(preset, model.windows, chosen)
     given = find_scenes(input, list(model.modalities), nodata or (), factor or ())
     paths = output_paths(output, [scene.id for scene in given])
-    scenes = [place(scene, model.modalities, reference, crs, model.ranges) for scene in given]
+    known = model.ranges, model.rasters
+    scenes = [place(scene, model.modalities, reference, crs, *known, resolution) for scene in given]
     scenes, paths = clear_way(scenes, paths, settings, resume, overwrite)
     announce(model, scenes, settings)
     fabric = launched(accelerator, devices, settings.precision)

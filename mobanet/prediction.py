@@ -20,6 +20,7 @@ from mobanet.data.layout import Modality
 from mobanet.data.preparation.progress import Steps
 from mobanet.data.scaling import known_range
 from mobanet.data.sources.values import Range
+from mobanet.data.training_rasters import TrainingRasters
 from mobanet.errors import Stopped, UserError
 from mobanet.inference.areas import FinishedMap
 from mobanet.inference.assemble import MapFiles, assemble, map_tags
@@ -51,6 +52,7 @@ class Model:
         learnt: by modality, (2, C), (3, C) where heights are taken above ground, what inputs are scaled by.
         windows: `size` and `stride` of the run's own test; None where it does not say.
         fingerprint: of the file.
+        rasters: what it was trained on.
         backbone: file with the weights of a frozen backbone, where they are not where the run had them.
     """
 
@@ -59,6 +61,7 @@ class Model:
     learnt: dict[str, np.ndarray]
     windows: Mapping[str, int] | None
     fingerprint: str
+    rasters: TrainingRasters
     backbone: str | None = None
 
     @property
@@ -93,7 +96,8 @@ def describe_model(path: str | Path, backbone: str | None = None) -> Model:
         raise UserError(f"--ckpt_path {path} does not say how its inputs are scaled; give one that mobanet.fit wrote.")
     data = DataDescription.from_plain(checkpoint["hyper_parameters"]["data"])
     learnt = {name: np.array(numbers) for name, numbers in state["scaling"].items()}
-    return Model(Path(path), data, learnt, state.get("windows"), _fingerprint(Path(path)), backbone)
+    rasters = TrainingRasters.from_plain(state.get("rasters"))
+    return Model(Path(path), data, learnt, state.get("windows"), _fingerprint(Path(path)), rasters, backbone)
 
 
 def clear_way(

@@ -22,7 +22,7 @@ from mobanet.data.choices import (
 )
 from mobanet.data.crops import GridWindows, RandomCrops, Sampling, crop_loader
 from mobanet.data.description import DataDescription
-from mobanet.data.grids import grid_of_tile, grid_words
+from mobanet.data.grids import grid_words
 from mobanet.data.ground import Ground, ground_of, radius_of
 from mobanet.data.layout import LabelKind, Modality
 from mobanet.data.layouts import FolderSettings, get_layout
@@ -32,8 +32,8 @@ from mobanet.data.probe import ProbeWindows
 from mobanet.data.reading import Sample, TileReader, Window
 from mobanet.data.sampler import CropSampler, ShareSampler, balanced_shares
 from mobanet.data.scaling import Scaling, learn, learnt_radius, levels, range_note, ranged
-from mobanet.data.sources.pixels import pixel_area
 from mobanet.data.store import STORE_FILE, StoredTile, TileStore
+from mobanet.data.training_rasters import TrainingRasters
 from mobanet.data.words import absent_note
 from mobanet.errors import UserError
 from mobanet.lightning_internals import batches_done, epochs_done
@@ -115,6 +115,7 @@ class RasterDataModule(LightningDataModule):
         evaluation.check(crop)
         self._roles: dict[str, list[StoredTile]] = {}
         self._learnt: dict[str, np.ndarray] = {}
+        self._rasters = TrainingRasters()
         self._fitted: dict[tuple[Path, int], Ground] = {}
         self._restored = False
 
@@ -201,15 +202,20 @@ class RasterDataModule(LightningDataModule):
             self._learn([store.tiles[name] for name in train if name in store.tiles])
 
     def state_dict(self) -> dict[str, Any]:
-        """The numbers that inputs are scaled by, and the test's windows; Lightning writes them into the checkpoint."""
+        """What is known of the training's rasters, the numbers that inputs are scaled by, and the test's windows.
+
+        Lightning writes them into the checkpoint.
+        """
         return {
             "scaling": {name: numbers.tolist() for name, numbers in self._learnt.items()},
             "windows": {"size": self.evaluation.size(self.crop), "stride": self.evaluation.stride("test", self.crop)},
+            "rasters": self._rasters.to_plain(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Scale as the checkpoint's model was trained, whatever tiles are here now."""
         self._learnt = {name: np.array(numbers) for name, numbers in state_dict["scaling"].items()}
+        self._rasters = TrainingRasters.from_plain(state_dict.get("rasters"))
         self._restored = True
 
     def train_dataloader(self) -> DataLoader:
@@ -267,10 +273,11 @@ class RasterDataModule(LightningDataModule):
     def _learn(self, training: Sequence[StoredTile]) -> None:
         if self._restored:
             return
+        self._rasters = TrainingRasters.of(training, list(self.modalities))
         for name, modality in self.modalities.items():
             scaling = self.scaling[name]
             if scaling == "ground" and training:
-                radius = self.ground_radius or radius_of(_gsd(training))
+                radius = self.ground_radius or radius_of(self._rasters.side)
                 self._learnt[name] = learn(modality, scaling, training, radius, self._grounds(name, training, radius))
             elif training or scaling == "minmax" or (scaling == "unit" and modality.maximum):
                 self._learnt[name] = learn(modality, scaling, training)
@@ -373,12 +380,6 @@ class RasterDataModule(LightningDataModule):
             if note := absent_note(counts, self.layout.classes.names, "training tile"):
                 rank_zero_info(f"note: {note}")
         return labelled
-
-
-def _gsd(tiles: Sequence[StoredTile]) -> float | None:
-    """Metres a pixel of most tiles; None where they do not say so."""
-    known = [area for tile in tiles if (area := pixel_area(grid_of_tile(tile))) is not None]
-    return float(np.sqrt(np.median(known))) if known else None
 
 
 def _workers(devices: int) -> int:

@@ -52,6 +52,23 @@ class BandStatistics:
 
 
 @dataclass(frozen=True)
+class ReadingRule:
+    """How a raster was read.
+
+    Attributes:
+        dtype: of the raster's pixels, before it was read.
+        bands: 0-based, of the raster.
+        factor: what its values were multiplied by; 1 where an offset was added, too.
+        nodata: a value that meant missing beside what the raster declares; None for none.
+    """
+
+    dtype: str
+    bands: tuple[int, ...]
+    factor: float = 1.0
+    nodata: float | None = None
+
+
+@dataclass(frozen=True)
 class ModalityRecord:
     """One modality of one stored tile.
 
@@ -64,6 +81,7 @@ class ModalityRecord:
         source: the raster it was read from, below the root.
         stamp: changes whenever the source or the way of reading it does.
         blocks: whether a summary of it in blocks is stored, from which the ground is fitted.
+        rule: how the source was read.
     """
 
     bands: int
@@ -74,6 +92,7 @@ class ModalityRecord:
     source: str
     stamp: str
     blocks: bool = False
+    rule: ReadingRule | None = None
 
 
 @dataclass(frozen=True)

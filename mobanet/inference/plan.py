@@ -172,6 +172,7 @@ def ticket(scene: Scene, settings: MapSettings, checkpoint: str) -> dict[str, An
         **inputs,
         "--reference": scene.reference,
         "--crs": scene.grid.crs,
+        "--resolution": None if scene.grid.transform is None else list(scene.grid.transform),
         "--preset": options.pop("blend"),  # what says how windows are added up
         **{f"--{name}": value for name, value in options.items()},
     }

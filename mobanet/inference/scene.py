@@ -12,11 +12,16 @@ from mobanet.data.sources.alignment import Fit, how_to_fit
 from mobanet.data.sources.declared import Mask, Reading, colour_table, find_mask, order_by_meaning, settle
 from mobanet.data.sources.rasters import Grid, grid_of, opened
 from mobanet.data.sources.values import Commanded, Range
+from mobanet.data.training_rasters import TrainingRasters
 from mobanet.errors import UserError
+from mobanet.inference.as_trained import map_grid, read_as_trained
 from mobanet.inference.request import GivenRaster, GivenScene
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
+
+
+_UNKNOWN = TrainingRasters()
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,8 @@ def place(
     reference: str | None = None,
     crs: str | None = None,
     ranges: Mapping[str, Range | None] | None = None,
+    trained: TrainingRasters = _UNKNOWN,
+    resolution: str | float | None = None,
 ) -> Scene:
     """Check a scene's rasters and settle its grid.
 
@@ -83,6 +90,8 @@ def place(
         reference: the modality whose grid the map gets; None for the first that the scene has.
         crs: assumed where a raster is georeferenced but names no system.
         ranges: by modality, the values that the model knows, None for any; without them those of the usual scaling.
+        trained: what the rasters were that the model was trained on.
+        resolution: side of the map's pixels on the ground in metres, or `training`; None for the reference's own.
 
     Raises:
         UserError: when a raster is unreadable, has other bands or values than the model takes, or cannot be placed.
@@ -95,6 +104,7 @@ def place(
         )
     reference = reference or names[0]
     crs = None if crs is None else _plain_crs(crs)
+    given, filled_in = read_as_trained(given, modalities, trained.rules)
     ranges = ranges or {name: known_range(m, default_scaling(m)) for name, m in modalities.items()}
     # a band that is asked for is no alpha, whatever GDAL takes the fourth of four for
     asked = {
@@ -105,13 +115,14 @@ def place(
         name: _look(raster, modalities[name], crs, asked[raster.path], ranges[name])
         for name, raster in ((name, given.rasters[name]) for name in names)
     }
-    grid = opened_rasters[reference].own
     first = given.rasters[reference].path
-    rasters, notes = {}, []
+    grid, notes = map_grid(opened_rasters[reference].own, trained, resolution)
+    rasters = {}
     for name, raster in opened_rasters.items():
         fit = _fit(raster, grid, given.rasters[name], first)
         rasters[name] = PlacedRaster(raster.reading, raster.own, fit)
-        notes += [*_notes(name, rasters[name], grid, reference), *raster.reading.remarks()]
+        placed = [] if resolution is not None and name == reference else _notes(name, rasters[name], grid, reference)
+        notes += [*filled_in.get(name, ()), *placed, *raster.reading.remarks()]
     if grid.transform is None:
         notes.append(f"{first} has no georeference, and the map gets none")
     return Scene(given.id, grid, reference, rasters, tuple(notes))

@@ -14,6 +14,7 @@ from packaging.version import InvalidVersion, Version
 import mobanet
 from mobanet.data.description import DataDescription, check_description
 from mobanet.data.ground import MOST, STEP
+from mobanet.data.training_rasters import check_rasters
 from mobanet.errors import UserError
 from mobanet.schema import LARGEST, MismatchError, UnknownKeyError, check_keys, check_value, completed, shown
 from mobanet.training.checkpoint import VERSION
@@ -96,7 +97,7 @@ def check_scaling(state: Mapping[str, Any], data: Mapping[str, Any], where: str)
 
     Args:
         state: of a data module: `scaling`, by modality (2, C), (3, C) where heights are taken above the ground, and
-            perhaps the `windows` of its test.
+            perhaps the `windows` of its test and what the training's `rasters` were.
         data: the data's description, plain.
         where: key of the state, for messages.
 
@@ -112,6 +113,8 @@ def check_scaling(state: Mapping[str, Any], data: Mapping[str, Any], where: str)
             raise MismatchError(f"{where}.scaling.{name}", f"does not hold {rows} numbers for each of {count} bands")
         if rows == 3 and not all(radius in range(STEP, MOST + 1, STEP) for radius in numbers[2]):
             raise MismatchError(f"{where}.scaling.{name}", f"has a radius that is no multiple of {STEP} pixels")
+    if state.get("rasters") is not None:
+        check_rasters(state["rasters"], f"{where}.rasters")
     windows = state.get("windows")
     if windows is None:
         return

@@ -26,6 +26,7 @@ from mobanet.data.sources.values import (
     check_imagery,
     void_note,
 )
+from mobanet.data.store import ReadingRule
 from mobanet.errors import UserError
 
 if TYPE_CHECKING:
@@ -129,6 +130,15 @@ class Reading:
             for rows in strips(plane.shape):
                 self._unmeasured(plane[rows], None if raw is None else raw[rows], missing[rows])
         return stored, ~missing if missing.any() else None
+
+    def rule(self, dtype: str) -> ReadingRule:
+        """What is remembered of it.
+
+        Args:
+            dtype: of the raster.
+        """
+        same = len(set(self.scale)) == 1 and not any(self.offset)
+        return ReadingRule(dtype, self.source.bands, self.scale[0] if same else 1.0, self.source.nodata)
 
     def remarks(self) -> list[str]:
         """For the user: what was settled, and which numbers were met that say nothing though nobody declares them."""
@@ -301,6 +311,12 @@ def settle(
         notes=tuple(told),
     )
     return replace(reading, notes=(*reading.notes, *_judged(raster, reading, remedies, known)))
+
+
+def declares(raster: "DatasetReader", band: int, modality: Modality) -> bool:
+    """Whether a raster itself says how a band's values become those of a modality: by scale, offset or unit."""
+    known = modality.kind == "elevation" and _metres(raster.units[band]) is not None
+    return (raster.scales[band], raster.offsets[band]) != (1.0, 0.0) or known
 
 
 def check_values(reading: Reading, low: float, high: float, remedies: Remedies, known: Range | None) -> None:

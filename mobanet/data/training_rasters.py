@@ -1,0 +1,94 @@
+"""What the rasters were that a model was trained on, and how they were read; it travels in the checkpoint.
+
+A model takes decimetres for metres if its training's files were read so, and knows roofs as so many pixels wide.
+Without word of that, the same files would be mapped ten times too high, and others at a third of the size, in silence.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mobanet.data.grids import grid_of_tile
+from mobanet.data.sources.pixels import pixel_area
+from mobanet.data.store import ReadingRule, StoredTile
+from mobanet.schema import MismatchError, check_value
+
+FAR = 1.5
+"""Times as large or as small as in training; beyond it pixels are said to be others than the model knows."""
+
+_SYSTEMS = 3  # so many reference systems are kept
+
+
+@dataclass(frozen=True)
+class TrainingRasters:
+    """Of the tiles that a model was trained on.
+
+    Attributes:
+        rules: by modality, how most of its rasters were read.
+        side: of a pixel on the ground, in metres; None where that is not known.
+        systems: coordinate reference systems, the most frequent first.
+    """
+
+    rules: dict[str, ReadingRule] = field(default_factory=dict)
+    side: float | None = None
+    systems: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, tiles: Sequence[StoredTile], modalities: Sequence[str]) -> "TrainingRasters":
+        """From tiles of a store.
+
+        Args:
+            tiles: to train on.
+            modalities: in use.
+        """
+        rules = {}
+        for name in modalities:
+            found = [tile.modalities[name].rule for tile in tiles if name in tile.modalities]
+            known = Counter(rule for rule in found if rule is not None)
+            if known:
+                rules[name] = known.most_common(1)[0][0]
+        systems = Counter(tile.crs for tile in tiles if tile.crs is not None)
+        return cls(rules, ground_side(tiles), tuple(name for name, _ in systems.most_common(_SYSTEMS)))
+
+    def to_plain(self) -> dict[str, Any]:
+        """Lists, dicts, strings and numbers only."""
+        rules = {name: {**asdict(rule), "bands": list(rule.bands)} for name, rule in self.rules.items()}
+        return {"rules": rules, "side": self.side, "systems": list(self.systems)}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any] | None) -> "TrainingRasters":
+        """The inverse of `to_plain`; nothing is known of what checkpoints made before do not say."""
+        if plain is None:
+            return cls()
+        rules = {name: ReadingRule(**{**rule, "bands": tuple(rule["bands"])}) for name, rule in plain["rules"].items()}
+        return cls(rules, plain["side"], tuple(plain["systems"]))
+
+    def times_as_large(self, side: float | None) -> float | None:
+        """Pixels of a size beside those of the training: 2 for such as are twice as large; None where not known."""
+        return None if side is None or self.side is None else side / self.side
+
+
+def ground_side(tiles: Sequence[StoredTile]) -> float | None:
+    """Side on the ground of most tiles' pixels in metres; None where they do not say so."""
+    known = [area for tile in tiles if (area := pixel_area(grid_of_tile(tile))) is not None]
+    return float(np.sqrt(np.median(known))) if known else None
+
+
+def check_rasters(plain: Any, where: str) -> None:
+    """Refuse a plain description, of a file, that describes no training rasters.
+
+    Raises:
+        MismatchError: naming the entry.
+    """
+    check_value(plain, TrainingRasters, where)
+    side = plain.get("side")
+    if side is not None and not 0 < side < 1e6:
+        raise MismatchError(f"{where}.side", f"is {side}, no size of a pixel in metres")
+    for name, rule in plain.get("rules", {}).items():
+        factor, bands = rule["factor"], rule["bands"]
+        if not factor or not math.isfinite(factor) or not bands or not all(0 <= band < 2**16 for band in bands):
+            raise MismatchError(f"{where}.rules.{name}", f"has the factor {factor} and the bands {bands}")
