@@ -35,7 +35,7 @@ OPTIONS = {
     "list for a mapping": ("--model.streams [rgb,ir]", "--model.streams cannot be ['rgb', 'ir']", "a mapping"),
     "texts for numbers": ("--model.class_weights [a,b]", "--model.class_weights cannot be", "a list of numbers"),
     "unknown choice": ("--model.network.fusion sum", "--model.network.fusion cannot be sum", "dgfm, se, mean"),
-    "unknown scaling": ("--data.scaling.dsm foo", "--data.scaling", "unit, standard, robust, minmax"),
+    "unknown scaling": ("--data.scaling.dsm foo", "--data.scaling", "unit, standard, ground, robust, minmax"),
     "unknown tracking": ("--wandb maybe", "--wandb cannot be maybe", "auto, online, offline, off"),
     "settings file missing": ("--data.folder own.yaml", "--data.folder names own.yaml", "that exists"),
     "configuration missing": ("--config nowhere.yaml", "nowhere.yaml", "does not exist"),
