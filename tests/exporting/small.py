@@ -48,11 +48,6 @@ EXPORTED = {
         },
         80,
     ),
-    "cmx": (
-        (IR, DSM),
-        {"architecture": "cmx", "cmx": CMXSettings(pretrained=False, decoder_channels=16, **CMX)},
-        50,
-    ),
     "cbc_slp": ((IR, DSM), {"architecture": "cbc_slp", "cbc": CBC}, 112),
 }
 """By name: modalities, the rest of a module, and height and width of a tile."""
@@ -62,6 +57,11 @@ TRACED = {
         (RGB, IR, DSM),
         {"backbone": backbone("dinov2"), "network": MoBaNetSettings(**PARTS, missing="token")},
         70,
+    ),
+    "cmx": (
+        (IR, DSM),
+        {"architecture": "cmx", "cmx": CMXSettings(pretrained=False, decoder_channels=16, **CMX)},
+        50,
     ),
     "cbc": ((IR, DSM), {"architecture": "cbc", "cbc": CBC}, 112),
 }

@@ -50,7 +50,7 @@ def check(found, expected, tolerance):
 @pytest.mark.parametrize("name", EXPORTED)
 def test_an_onnx_file_agrees_with_the_network_in_every_scenario(name, tmp_path):
     modalities, options, tile = EXPORTED[name]
-    module, beside = shortened(make(modalities, **options)), name == "cbc_slp"  # of one, the weights are beside it
+    module, beside = make(modalities, **options), name == "cbc_slp"  # of one, the weights are beside it
     learnt, file = numbers(module), tmp_path / "made/model.onnx"
     file.parent.mkdir()
     about = description(module, learnt, tile)
@@ -74,7 +74,7 @@ def test_an_onnx_file_agrees_with_the_network_in_every_scenario(name, tmp_path):
 @pytest.mark.parametrize("name", TRACED)
 def test_a_traced_graph_agrees_with_the_network_in_every_scenario(name):
     modalities, options, tile = TRACED[name]
-    module = make(modalities, **options)
+    module = shortened(make(modalities, **options))
     model = deployed(module, numbers(module))
     program, tolerance = capture(model, tile), allowed(model, tile)
     assert not any("stack_trace" in node.meta for node in program.graph.nodes)

@@ -3,6 +3,7 @@
 import csv
 import json
 import statistics
+import sys
 
 import pytest
 import yaml
@@ -13,6 +14,7 @@ from mobanet.trials.files import held
 from mobanet.trials.process import Ended
 from mobanet.trials.seed_figures import Figure, read_validation
 from mobanet.trials.seeds import asks_for_more, explicit_test, read_request, read_seeds
+from tests.cli.conftest import fork_server
 from tests.trials.conftest import log, remembered
 
 
@@ -184,6 +186,7 @@ def test_two_seeds_are_trained_tested_and_compared(seeds, small, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "executable", str(fork_server().python))  # four processes, which need not all import torch
     words = ("--experiment", str(small), "--wandb", "off", "--trainer.max_epochs", "1", "--run", "out")
     ended = seeds("--seeds", "0,1", "--test", *words)
     assert ended.code == 0, ended.err
