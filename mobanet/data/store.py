@@ -58,12 +58,14 @@ class ReadingRule:
     Attributes:
         dtype: of the raster's pixels, before it was read.
         bands: 0-based, of the raster.
+        count: of all bands that the raster has.
         factor: what its values were multiplied by; 1 where an offset was added, too.
         nodata: a value that meant missing beside what the raster declares; None for none.
     """
 
     dtype: str
     bands: tuple[int, ...]
+    count: int
     factor: float = 1.0
     nodata: float | None = None
 

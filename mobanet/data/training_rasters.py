@@ -89,6 +89,6 @@ def check_rasters(plain: Any, where: str) -> None:
     if side is not None and not 0 < side < 1e6:
         raise MismatchError(f"{where}.side", f"is {side}, no size of a pixel in metres")
     for name, rule in plain.get("rules", {}).items():
-        factor, bands = rule["factor"], rule["bands"]
-        if not factor or not math.isfinite(factor) or not bands or not all(0 <= band < 2**16 for band in bands):
+        factor, bands = rule.get("factor", 1.0), rule["bands"]
+        if not factor or not math.isfinite(factor) or not bands or not all(0 <= band < rule["count"] for band in bands):
             raise MismatchError(f"{where}.rules.{name}", f"has the factor {factor} and the bands {bands}")

@@ -29,8 +29,8 @@ def read_as_trained(
 ) -> tuple[GivenScene, dict[str, list[str]]]:
     """A scene's files with what the user leaves open filled in from the training, where it fits them.
 
-    Bands are the training's where the file has others than the model takes; a factor is for files of the training's
-    data type that declare none themselves; a nodata value holds as it did.
+    Bands are the training's where the file has as many as those had, and others than the model takes; a factor is for
+    files of the training's data type that declare none themselves; a nodata value holds as it did.
 
     Args:
         given: as the user names it.
@@ -57,7 +57,7 @@ def _filled_in(
     name, shown, notes = modality.name, given.path.name, []
     wanted = len(modality.bands)
     others = not given.bands and len(find_mask(file, (), wanted).data) != wanted
-    if others and len(rule.bands) == wanted and max(rule.bands) < file.count:
+    if others and file.count == rule.count and len(rule.bands) == wanted:
         given = replace(given, bands=rule.bands)
         numbers = ", ".join(str(band + 1) for band in rule.bands)
         told = f"band {numbers} of {shown} is read" if wanted == 1 else f"bands {numbers} of {shown} are read"

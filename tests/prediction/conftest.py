@@ -18,8 +18,9 @@ __all__ = ["command", "finished", "prepared", "small"]
 MODALITIES = {"rgb": OPTICAL["rgb"], "ir": OPTICAL["ir"], "dsm": ELEVATION["dsm"]}
 
 ANNOUNCED = re.compile(
-    r"(INFO: )?(\S+: \d+ x \d+ pixels of |\S+: .* (is resampled to|padded as missing)|windows of \d+ pixels, stride |"
-    r"Using bfloat16 |the CPU has no units for bfloat16 |going on with \d+ of \d+ parts|predicting windows: )"
+    r"(INFO: )?(\S+: \d+ x \d+ pixels of |\S+: .* (is resampled to|padded as missing|that the model was trained on)|"
+    r"windows of \d+ pixels, stride |Using bfloat16 |the CPU has no units for bfloat16 |going on with \d+ of \d+ parts|"
+    r"predicting windows: )"
 )
 """What may stand before the error: what is predicted, and how far it came."""
 

@@ -20,9 +20,9 @@ from tests.prediction.conftest import MODALITIES, given, slope
 
 HERE = {**georeferenced(366_000, 5_808_000, 0.25), "crs": "EPSG:32633"}
 RULES = {
-    "rgb": ReadingRule("uint8", (0, 1, 2)),
-    "ir": ReadingRule("uint8", (3,)),
-    "dsm": ReadingRule("uint8", (0,), 0.1, 255.0),
+    "rgb": ReadingRule("uint8", (0, 1, 2), 4),
+    "ir": ReadingRule("uint8", (3,), 4),
+    "dsm": ReadingRule("uint8", (0,), 1, 0.1, 255.0),
 }
 TRAINED = TrainingRasters(RULES, 0.25, ("EPSG:32633",))
 
@@ -94,6 +94,9 @@ def test_bands_are_the_trainings_where_a_file_has_others(tmp_path):
     assert "ir: band 4 of rgbir.tif is read, as in training" in scene.notes
     other = placed(rgb=GivenRaster(path, (2, 1, 0)), ir=GivenRaster(path, (0,)))
     assert np.array_equal(values_of(other, "ir")[0][:, :, 0], values[0])
+    five = write(tmp_path / "five.tif", noise("five", 5, (60, 50)), **HERE)
+    with pytest.raises(UserError, match="has 5 bands where the model's rgb has 3"):
+        placed(rgb=five)  # which of them are red, green and blue, files of four bands do not tell
     with pytest.raises(UserError, match="bands where the model's ir has 1"):
         placed(TrainingRasters(), ir=path)
 
@@ -174,7 +177,7 @@ def test_a_checkpoint_says_how_its_rasters_were_read(make_data, city, tmp_path):
     plain = json.loads(json.dumps(data.state_dict()["rasters"]))  # as plain as a checkpoint asks for
     check_rasters(plain, "rasters")
     found = TrainingRasters.from_plain(plain)
-    assert found.rules["ndsm"] == ReadingRule("uint8", (0,), 0.1, None)
+    assert found.rules["ndsm"] == ReadingRule("uint8", (0,), 1, 0.1, None)
     assert found.rules["ir"].bands == (3,)
     assert found.side == pytest.approx(0.4, rel=2e-3)  # 64 m on 160 pixels
     assert found.systems == ("EPSG:32633",)
@@ -200,10 +203,12 @@ def test_checkpoints_made_before_say_nothing(make_data, prepared):
         {"side": -1.0},
         {"side": "wide"},
         {"systems": 3},
-        {"rules": {"dsm": {"dtype": "uint8", "bands": [0], "factor": 0.0}}},
-        {"rules": {"dsm": {"dtype": "uint8", "bands": [-1], "factor": 1.0}}},
-        {"rules": {"dsm": {"dtype": "uint8", "bands": [], "factor": 1.0}}},
-        {"rules": {"dsm": {"dtype": "uint8", "bands": [0], "factor": 1.0, "path": "/etc/passwd"}}},
+        {"rules": {"dsm": {"dtype": "uint8", "bands": [0], "count": 1, "factor": 0.0}}},
+        {"rules": {"dsm": {"dtype": "uint8", "bands": [-1], "count": 1, "factor": 1.0}}},
+        {"rules": {"dsm": {"dtype": "uint8", "bands": [], "count": 1, "factor": 1.0}}},
+        {"rules": {"dsm": {"dtype": "uint8", "bands": [0], "count": 1, "factor": 1.0, "path": "/etc/passwd"}}},
+        {"rules": {"dsm": {"dtype": "uint8", "bands": [1], "count": 1}}},
+        {"rules": {"dsm": {"dtype": "uint8", "bands": [0]}}},
         {"more": 1},
     ],
 )

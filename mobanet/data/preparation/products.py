@@ -105,7 +105,7 @@ class Products:
             own, fit = self.fit(raster, source.file, grid)
             window = source_window(own, grid) if fit == "warp" else None
             values, valid = reading.read(raster, window)
-            raw = raster.dtypes[reading.bands[0]]
+            raw = raster.dtypes[reading.bands[0]], raster.count
         elevation = job.layout.modalities[name].kind == "elevation"
         values, valid = align(values, valid, window_grid(own, window) if window else own, grid, fit)
         if valid is not None and not valid.any():
@@ -132,7 +132,7 @@ class Products:
             source=job.entries[source.file].location,
             stamp=stamp,
             blocks=elevation,
-            rule=reading.rule(raw),
+            rule=reading.rule(*raw),
         )
         return Product(arrays, record, (*fit_notes(name, source.file, own, grid, fit), *reading.remarks(), *notes))
 

@@ -131,14 +131,15 @@ class Reading:
                 self._unmeasured(plane[rows], None if raw is None else raw[rows], missing[rows])
         return stored, ~missing if missing.any() else None
 
-    def rule(self, dtype: str) -> ReadingRule:
+    def rule(self, dtype: str, count: int) -> ReadingRule:
         """What is remembered of it.
 
         Args:
             dtype: of the raster.
+            count: of its bands.
         """
         same = len(set(self.scale)) == 1 and not any(self.offset)
-        return ReadingRule(dtype, self.source.bands, self.scale[0] if same else 1.0, self.source.nodata)
+        return ReadingRule(dtype, self.source.bands, count, self.scale[0] if same else 1.0, self.source.nodata)
 
     def remarks(self) -> list[str]:
         """For the user: what was settled, and which numbers were met that say nothing though nobody declares them."""
