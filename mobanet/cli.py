@@ -149,17 +149,20 @@ class MobanetCLI(LightningCLI):
             if self.checkpoint is None:
                 raise UserError(_NO_CHECKPOINT.format(self.command))
             self._model_from_checkpoint(self.checkpoint)
+            self._scale_as(self.checkpoint)
         elif self.config.seeds or self.config.test:  # on the command line they are seen to before
             raise UserError("seeds and test are no settings of an experiment; give --seeds or --test as options.")
         elif self.checkpoint is not None:
             follow_crop(self.config, self.checkpoint)
             if any(word.split("=")[0] == "--init_from" for word in self.given_words):
                 raise UserError("--ckpt_path goes on with a run and --init_from begins a new one; give one of them.")
+            self._scale_as(self.checkpoint)
             self.config.model.restored = self._restored_by(self.checkpoint)
         elif self.config.init_from:
             if self.initial is None:  # named in a configuration file
                 self.initial = read_checkpoint(self.config.init_from, "--init_from")
             follow_crop(self.config, self.initial)
+            self._scale_as(self.initial)
             self.config.model.restored = self._restored_by(self.initial)
         else:
             follow_crop(self.config)
@@ -168,6 +171,12 @@ class MobanetCLI(LightningCLI):
         root, store = Path(self.config.data.root), self.config.data.store
         if not ((Path(store) if store else default_store(root, self.config.data.layout)) / STORE_FILE).is_file():
             check_root(root, self.config.data.layout)  # before pretrained weights are fetched
+
+    def _scale_as(self, checkpoint: dict[str, Any]) -> None:
+        """Scale what nobody chooses a scaling for as the checkpoint's model was trained: defaults have changed."""
+        chosen = self.config.data.scaling or {}
+        kept = checkpoint["hyper_parameters"]["data"]["scaling"]
+        self.config.data.scaling = {**kept, **chosen}
 
     def _restored_by(self, checkpoint: dict[str, Any]) -> bool | Literal["trained"]:
         """What of the model a checkpoint brings; of another backbone, which is refused later, nothing is fetched."""

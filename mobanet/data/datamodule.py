@@ -213,7 +213,19 @@ class RasterDataModule(LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Scale as the checkpoint's model was trained, whatever tiles are here now."""
+        """Scale as the checkpoint's model was trained, whatever tiles are here now.
+
+        Raises:
+            UserError: where its numbers are those of another scaling.
+        """
+        for name, numbers in state_dict["scaling"].items():
+            above = self.scaling.get(name) == "ground"
+            if name in self.scaling and above != (len(numbers) == 3):
+                how = "another scaling than" if above else "the scaling"
+                raise UserError(
+                    f"--data.scaling.{name} is {self.scaling[name]}, and the checkpoint's model was trained with {how} "
+                    "ground; give the one that it was trained with, or leave it out."
+                )
         self._learnt = {name: np.array(numbers) for name, numbers in state_dict["scaling"].items()}
         self._rasters = TrainingRasters.from_plain(state_dict.get("rasters"))
         self._restored = True

@@ -25,6 +25,7 @@ def open_data(run: RunFolder) -> RasterDataModule:
     except UserError as error:
         raise UserError(f"{run.path / CONFIG_FILE} does not describe a data set: {error}") from error
     settings["modalities"] = [modality.name for modality in run.data.modalities]
+    settings["scaling"] = dict(run.data.scaling)
     try:
         data: RasterDataModule = parser.instantiate(parser.parse_object({"data": settings})).data
     except (ArgumentError, TypeError, ValueError) as error:

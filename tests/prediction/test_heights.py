@@ -121,6 +121,13 @@ def test_a_checkpoints_radius_is_the_one_that_is_kept(make_data, prepared):
     assert np.array_equal(one.numpy(), two.numpy())
 
 
+@pytest.mark.parametrize(("scaling", "rows"), [("ground", 2), ("robust", 3)])
+def test_numbers_of_another_scaling_are_refused(scaling, rows, make_data):
+    data = make_data(modalities=["dsm"], scaling={"dsm": scaling})
+    with pytest.raises(UserError, match=rf"--data\.scaling\.dsm is {scaling}, and the checkpoint's model was trained"):
+        data.load_state_dict({"scaling": {"dsm": [[0.0], [5.0], [256.0]][:rows]}})
+
+
 @pytest.mark.parametrize("radius", [0, -256, 100, 2**40])
 def test_a_radius_that_fits_no_lattice_is_refused(radius, make_data):
     with pytest.raises(UserError, match=rf"--data\.ground_radius is {radius}; give a multiple of 256 pixels, at most"):
