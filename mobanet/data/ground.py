@@ -24,6 +24,7 @@ import numpy as np
 
 from mobanet.data.blocks import BLOCK, block_shape
 from mobanet.data.store import StoredTile, damaged
+from mobanet.errors import UserError
 
 STEP = 256
 """Pixels; a radius is a multiple of it, so that radius, nodes and blocks share one lattice."""
@@ -102,10 +103,18 @@ class Ground:
         """
         rows, down = self._between(np.arange(top, top + height) + 0.5, 0)
         columns, across = self._between(np.arange(left, left + width) + 0.5, 1)
-        nodes = self.nodes[:, columns[0] : columns[-1] + 2]
+        first, last = int(columns[0]), int(columns[-1])
+        nodes = self.nodes[:, first : last + 2]
         lines = nodes[rows] * (1 - down)[:, None, None] + nodes[rows + 1] * down[:, None, None]
-        columns = columns - columns[0]
-        return lines[:, columns] * (1 - across)[:, None] + lines[:, columns + 1] * across[:, None]
+        steps = np.diff(lines, axis=1)
+        ground = np.empty((height, width, nodes.shape[2]))
+        # few spans, each many columns wide: faster than to look the nodes of every pixel up
+        for number in range(first, last + 1):
+            begin, end = np.searchsorted(columns, (number, number + 1))
+            part, node = ground[:, begin:end], number - first
+            np.multiply(steps[:, node, None], across[begin:end, None], out=part)
+            part += lines[:, node, None]
+        return ground
 
     def heights(self, values: np.ndarray, valid: np.ndarray | None, top: int, left: int) -> np.ndarray:
         """Heights above the ground, (H, W, C) float32; 0 where nothing was measured.
@@ -116,7 +125,8 @@ class Ground:
             top: of the window in the raster.
             left: alike.
         """
-        heights = (values - self.window(top, left, *values.shape[:2])).astype(np.float32)
+        heights = np.empty(values.shape, np.float32)
+        np.subtract(values, self.window(top, left, *values.shape[:2]), out=heights, casting="same_kind")  # in float64
         if valid is not None:
             heights[valid == 0] = 0
         return heights
@@ -200,8 +210,13 @@ def ground_of(tile: StoredTile, name: str, radius: int) -> Ground:
         radius: in pixels.
 
     Raises:
-        UserError: when the blocks cannot be read.
+        UserError: when there are no blocks, as in a store made before there were any, or they cannot be read.
     """
+    if not tile.modalities[name].blocks:
+        raise UserError(
+            f"{tile.folder.parent.parent} was prepared by an earlier mobanet, without what heights above the ground are"
+            f" taken from: run python -m mobanet.prepare on the rasters again, or give --data.scaling.{name} robust."
+        )
     blocks = read_blocks(tile, name)
     origin = tile.origin
     size = (blocks.shape[0] * BLOCK - origin[0] % BLOCK, blocks.shape[1] * BLOCK - origin[1] % BLOCK)

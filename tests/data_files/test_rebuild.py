@@ -7,12 +7,13 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mobanet.data.ground import read_blocks
+from mobanet.data.ground import ground_of, read_blocks
 from mobanet.data.preparation.build import build_store
 from mobanet.data.store import TileStore, default_store
 from mobanet.errors import UserError
@@ -63,6 +64,14 @@ def test_a_store_made_before_elevations_had_blocks_gets_them(potsdam, root):
     assert build_store(potsdam, root, workers=1).tiles["2_10"].modalities["dsm"].blocks
     assert (folder / "dsm.blocks.npy").read_bytes() == before[0]
     assert ages(folder)["rgb.npy"] == before[1]["rgb.npy"]
+
+
+def test_a_store_made_before_whose_rasters_are_gone_says_what_it_lacks(potsdam, root):
+    potsdam_tile(root, 2, 10)
+    tile = build_store(potsdam, root, workers=1).tiles["2_10"]
+    older = replace(tile, modalities={**tile.modalities, "dsm": replace(tile.modalities["dsm"], blocks=False)})
+    with pytest.raises(UserError, match=r"store was prepared by an earlier mobanet.*--data\.scaling\.dsm robust"):
+        ground_of(older, "dsm", 256)
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", "short", "other", "nan"])
