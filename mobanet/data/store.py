@@ -5,7 +5,7 @@
     STORE/store.json                        version, layout, modalities, classes, tiles; written when all tiles are done
     STORE/tiles/<id>/<modality>.npy         (H, W, C) uint8 or uint16 as in the source, float32 otherwise
     STORE/tiles/<id>/<modality>.valid.npy   (H, W) uint8, 1 = measured; only there when some pixel is not
-    STORE/tiles/<id>/<modality>.blocks.npy  (h, w, 3 + C) float32, of elevation (`mobanet.data.ground.summarise`)
+    STORE/tiles/<id>/<modality>.blocks.npy  (h, w, 3 + C) float32, of elevation (`mobanet.data.blocks.summarise`)
     STORE/tiles/<id>/label_full.npy         (H, W) uint8 class indices, 255 = ignore; label_eroded.npy alike
     STORE/tiles/<id>/tile.json              written last
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mobanet.data.layout import Modality
-from mobanet.data.sources.declared import declares, find_mask
+from mobanet.data.sources.bands import find_mask
+from mobanet.data.sources.declared import declares
 from mobanet.data.sources.pixels import pixel_area
 from mobanet.data.sources.rasters import Grid, opened
 from mobanet.data.store import ReadingRule

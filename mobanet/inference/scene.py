@@ -9,7 +9,8 @@ import numpy as np
 from mobanet.data.layout import Modality, Source
 from mobanet.data.scaling import default_scaling, known_range
 from mobanet.data.sources.alignment import Fit, how_to_fit
-from mobanet.data.sources.declared import Mask, Reading, colour_table, find_mask, order_by_meaning, settle
+from mobanet.data.sources.bands import Mask, colour_table, find_mask, order_by_meaning
+from mobanet.data.sources.declared import Reading, settle
 from mobanet.data.sources.rasters import Grid, grid_of, opened
 from mobanet.data.sources.values import Commanded, Range
 from mobanet.data.training_rasters import TrainingRasters

@@ -15,7 +15,8 @@ from mobanet.data.preparation.statistics import describe
 from mobanet.data.scaling import known_range, usual_scaling
 from mobanet.data.sources.alignment import Fit, align, align_label, how_to_fit, source_window, window_grid
 from mobanet.data.sources.archives import local_copy, read_text
-from mobanet.data.sources.declared import Reading, check_values, colour_table, find_mask, settle
+from mobanet.data.sources.bands import colour_table, find_mask
+from mobanet.data.sources.declared import Reading, check_values, settle
 from mobanet.data.sources.georeference import read_world
 from mobanet.data.sources.labels import strips
 from mobanet.data.sources.palettes import label_colours
