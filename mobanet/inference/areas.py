@@ -4,11 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mobanet.data.sources.pixels import pixel_area
 from mobanet.data.sources.rasters import Grid
 from mobanet.inference.assemble import MapCounts, MapFiles
-
-__all__ = ["FinishedMap", "Share", "pixel_area"]
 
 _HECTARE = 10_000.0
 

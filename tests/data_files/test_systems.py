@@ -9,9 +9,9 @@ from rasterio.transform import from_origin
 from mobanet.data.layouts import FolderModality, FolderSettings, get_layout
 from mobanet.data.preparation.build import build_store
 from mobanet.data.preparation.checks import check_files
+from mobanet.data.sources.pixels import pixel_area
 from mobanet.data.sources.systems import same_plane
 from mobanet.errors import UserError
-from mobanet.inference.areas import pixel_area
 from mobanet.inference.request import GivenRaster, GivenScene
 from mobanet.inference.rows import RasterRows
 from mobanet.inference.scene import place

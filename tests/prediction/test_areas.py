@@ -5,9 +5,9 @@ import pytest
 from rasterio.crs import CRS
 
 from mobanet.data.layout import Classes
-from mobanet.data.sources.pixels import pixel_side, pixel_words
+from mobanet.data.sources.pixels import pixel_area, pixel_side, pixel_words
 from mobanet.data.sources.rasters import Grid
-from mobanet.inference.areas import FinishedMap, pixel_area
+from mobanet.inference.areas import FinishedMap
 from mobanet.inference.assemble import MapCounts, MapFiles, assemble
 from mobanet.inference.parts import Part
 from mobanet.inference.predictor import PartMaps
