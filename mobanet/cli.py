@@ -174,9 +174,12 @@ class MobanetCLI(LightningCLI):
 
     def _scale_as(self, checkpoint: dict[str, Any]) -> None:
         """Scale what nobody chooses a scaling for as the checkpoint's model was trained: defaults have changed."""
-        chosen = self.config.data.scaling or {}
-        kept = checkpoint["hyper_parameters"]["data"]["scaling"]
-        self.config.data.scaling = {**kept, **chosen}
+        data, saved = self.config.data, checkpoint["hyper_parameters"]["data"]
+        names = data.modalities.replace(" ", "").split(",") if isinstance(data.modalities, str) else data.modalities
+        if names is None:  # the layout's own
+            names = saved["scaling"] if data.layout == saved["layout"] else ()
+        kept = {name: how for name, how in saved["scaling"].items() if name in names}
+        data.scaling = {**kept, **(data.scaling or {})}
 
     def _restored_by(self, checkpoint: dict[str, Any]) -> bool | Literal["trained"]:
         """What of the model a checkpoint brings; of another backbone, which is refused later, nothing is fetched."""
