@@ -1,4 +1,5 @@
-# make demo: from nothing to a first map of a synthetic city.   make test: everything that CI checks.
+# make demo: from nothing to a first map of a synthetic city.   make test: what every change must pass, in minutes.
+# make test-long: what takes longer and covers the same kinds end to end.
 # LOCKED=1 installs the very files that requirements.lock names by hash, rather than the newest that fit.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -9,7 +10,7 @@ UV := .venv-uv/bin/uv
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: demo test test-lowest lint lock install clean
+.PHONY: demo test test-long test-lowest lint lock install clean
 
 install: $(INSTALLED)
 
@@ -37,7 +38,10 @@ lint: install
 	$(BIN)/ruff format --check .
 
 test: lint
-	$(PYTEST)
+	$(PYTEST) -m 'not long'
+
+test-long: install
+	$(PYTEST) -m long
 
 # Whether the lower bounds in pyproject.toml hold: the suite with the lowest versions that they allow.
 test-lowest: BIN := .venv-lowest/bin

@@ -152,6 +152,7 @@ def test_a_run_is_tested_and_shown_with_its_history(project, tmp_path):
     assert list(table)[len(tested)] == "mean"
 
 
+@pytest.mark.long
 def test_a_run_without_a_history_is_measured(project, tmp_path):
     shutil.copytree(project, tmp_path, dirs_exist_ok=True)
     (tmp_path / RUN / "scenario_scores.jsonl").unlink()
@@ -167,6 +168,7 @@ def test_a_run_without_a_history_is_measured(project, tmp_path):
     assert "Tested in one scenario;" in done.said("test-table")
 
 
+@pytest.mark.long
 def test_without_a_run_a_tiny_one_is_made_and_without_ipywidgets_there_are_no_sliders(tmp_path):
     done = execute(tmp_path, before='import sys\n\nsys.modules["ipywidgets"] = None')
     said = done.said("make")

@@ -27,6 +27,7 @@ def execute(command, folder):
     return wait(start(module, *words, folder=folder), timeout=600)
 
 
+@pytest.mark.long
 def test_the_synthetic_path_runs_as_written(tmp_path):
     assert [line.split()[2] for line in RUN] == [
         f"mobanet.{name}" for name in ("synthesize", "prepare", "check", "fit", "fit", "test", "report")

@@ -57,7 +57,7 @@ def test_a_run_resumed_anywhere_ends_with_the_same_weights(make_data, make_modul
         assert_same(whole, weights(resumed))
 
 
-@pytest.mark.parametrize("architecture", ["cmx", "cbc_slp"])
+@pytest.mark.parametrize("architecture", [pytest.param("cmx", marks=pytest.mark.long), "cbc_slp"])
 def test_runs_of_other_networks_resume_to_the_same_weights(
     architecture, make_data, make_module, make_trainer, tmp_path
 ):

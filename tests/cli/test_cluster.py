@@ -50,6 +50,7 @@ def test_the_scripts_are_bash(script):
     subprocess.run(["bash", "-n", str(script)], check=True)
 
 
+@pytest.mark.long
 def test_two_nodes_of_one_process_make_the_run_that_two_processes_of_one_node_make(small, tmp_path):
     words = ("--experiment", str(small), *CPU)
     ended = ended_alone(bash(TORCHRUN, *words, "--run", "one", folder=tmp_path, NPROC="2"))

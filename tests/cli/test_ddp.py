@@ -135,6 +135,7 @@ def test_torchrun_resumes_and_two_processes_count_as_one_does(pair, prepared, co
     assert (folder / "two/test/predictions.png").stat().st_size > 10_000
 
 
+@pytest.mark.long
 def test_two_processes_of_which_one_is_interrupted_go_on_as_if_nothing_had_been(small, tmp_path):
     words = ("--experiment", str(small), *TWO, *LATENT, "--wandb", "off")
     words += ("--data.steps_per_epoch", "3")

@@ -46,6 +46,7 @@ def test_one_process(model, large, command, tmp_path, monkeypatch):
     assert target.read_bytes() == (tmp_path / "whole.tif").read_bytes()
 
 
+@pytest.mark.long
 def test_two_processes_say_it_once(model, large, command, tmp_path):
     words = words_of(model, large, tmp_path / "map.tif", "--batch_size", "1", "--devices", "2", "--accelerator", "cpu")
     process = start("mobanet.predict", *words, folder=tmp_path, fresh=True)  # all in one group

@@ -73,11 +73,11 @@ def satellites(tmp_path_factory) -> dict[str, tuple[str, ...]]:
 
 PAIRS = [
     ("mobanet", "dstl", "latent"),
-    ("mobanet", "hunan", "uniform"),
+    pytest.param("mobanet", "hunan", "uniform", marks=pytest.mark.long),
     ("cmx", "potsdam", "latent"),
-    ("cmx", "dstl", "full"),
+    pytest.param("cmx", "dstl", "full", marks=pytest.mark.long),
     ("cbc", "hunan", "latent"),
-    ("cbc_slp", "potsdam", "uniform"),
+    pytest.param("cbc_slp", "potsdam", "uniform", marks=pytest.mark.long),
 ]
 """Every network and every data set, and every strategy with networks of either kind."""
 

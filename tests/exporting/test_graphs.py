@@ -47,6 +47,7 @@ def check(found, expected, tolerance):
     assert (found - expected).abs().max() <= tolerance * expected.abs().max()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", EXPORTED)
 def test_an_onnx_file_agrees_with_the_network_in_every_scenario(name, tmp_path):
     modalities, options, tile = EXPORTED[name]

@@ -162,6 +162,7 @@ def test_the_words_of_a_command_line_are_sorted_out():
     assert with_file(["--help"]) == ["--help"]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_a_sweep_is_stopped_goes_on_and_survives_a_trial_that_fails(sweep_file, small, tmp_path):
     command = ["${interpreter}", "-m", "mobanet.fit", "--experiment", str(small), "--wandb", "off", "${args}"]

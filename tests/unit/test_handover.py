@@ -191,7 +191,14 @@ def in_little_shared_memory(size, program):
     return subprocess.run([*command, words], capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[2])
 
 
-@pytest.mark.parametrize(("size", "full"), [("128k", True), ("320k", True), ("8m", False)])
+@pytest.mark.parametrize(
+    ("size", "full"),
+    [
+        pytest.param("128k", True, marks=pytest.mark.long),
+        ("320k", True),
+        pytest.param("8m", False, marks=pytest.mark.long),
+    ],
+)
 def test_little_shared_memory_is_slower_and_said_and_that_is_all(size, full):
     """A ring takes 170 kB: there is room for none, for one of the four, and for all."""
     ended = in_little_shared_memory(size, LITTLE)
