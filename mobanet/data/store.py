@@ -1,4 +1,4 @@
-"""Prepared tiles, reading side: memory-mappable arrays and what is known about them.
+"""Prepared tiles, reading side: arrays and what is known about them.
 
 `mobanet.data.preparation.build` makes them:
 
@@ -9,10 +9,13 @@
     STORE/tiles/<id>/label_full.npy         (H, W) uint8 class indices, 255 = ignore; label_eroded.npy alike
     STORE/tiles/<id>/tile.json              written last
 
+Arrays of pixels lie in chunks: `mobanet.data.chunks` says how, and `mobanet.data.arrays` reads them.
+
 Pixels that were not measured hold a harmless finite value: what the source has in integer imagery (0 where padded), the
 band's median in float32. Consumers go by the validity array, never by the value.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +25,14 @@ import numpy as np
 from mobanet import json_files
 from mobanet.bounds import odd_character
 from mobanet.data.blocks import block_shape, origin_of
+from mobanet.data.chunks import chunked_size, is_chunked
 from mobanet.data.layout import Classes, Modality
 from mobanet.data.locking import no_builder
 from mobanet.data.sources.georeference import what_is_wrong
 from mobanet.errors import UserError
 from mobanet.typed import build, checked
 
-VERSION = 1
+VERSION = 2
 STORE_FILE = "store.json"
 TILE_FILE = "tile.json"
 
@@ -269,7 +273,7 @@ def read_tile(folder: Path) -> StoredTile | None:
     except (TypeError, ValueError) as error:
         raise damaged(path) from error
     for name, (shape, dtype) in tile.arrays().items():
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        size = chunked_size(shape, dtype) if is_chunked(name) else math.prod(shape) * np.dtype(dtype).itemsize
         file = tile.path(name)
         if not file.is_file() or file.stat().st_size < size:
             raise damaged(file)

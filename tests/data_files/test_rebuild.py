@@ -136,7 +136,7 @@ def test_newer_store_and_other_layout(potsdam, vaihingen, root):
     content = json.loads((path / "store.json").read_text())
     (path / "store.json").write_text(json.dumps(content | {"version": 99}))
     for attempt in (lambda: TileStore(path), lambda: build_store(potsdam, root)):
-        with pytest.raises(UserError, match="has version 99, this mobanet reads up to 1: update"):
+        with pytest.raises(UserError, match="has version 99, this mobanet reads up to 2: update"):
             attempt()
 
 

@@ -43,7 +43,7 @@ from mobanet.training.wandb_run import read_tracked
 from mobanet.trials.files import read_json as read_trial
 from mobanet.trials.sweep_file import read_sweep
 from tests.cli.conftest import leftovers
-from tests.data_files.fake_files import WORLD, coloured, georeferenced, indices, noise, surface, write, zipped
+from tests.data_files.fake_files import WORLD, coloured, georeferenced, indices, load, noise, surface, write, zipped
 from tests.data_files.fake_satellites import SCENES, dstl
 from tests.exporting.small import DSM, RGB, keep, make
 from tests.hostile.mutate import bytes_of, json_of, text_of, tree_of
@@ -132,7 +132,7 @@ def check_store(path: Path) -> None:
     for tile in TileStore(path).tiles.values():
         assert tile.transform is None or np.isfinite(tile.transform).all(), tile.transform
         for name, (shape, dtype) in tile.arrays().items():
-            array = np.load(tile.path(name))
+            array = load(tile, name)
             assert (array.shape, str(array.dtype)) == (shape, dtype)
         for each in tile.modalities.values():
             assert all(np.isfinite(list(asdict(figures).values())).all() for figures in each.statistics)

@@ -11,16 +11,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from mobanet.data.chunks import CHUNK, chunked_shape, is_chunked, make_header, to_chunks
 from mobanet.errors import UserError
 from mobanet.files import PART, part_of, put_in_place
 
-_CHUNK = 1 << 24
+_AT_ONCE = 1 << 24  # bytes
 
 
 class ArrayWriter:
     """Writes an array, from its first row to its last, to a temporary file beside its place.
 
-    A context manager: with its end the array must be whole. If the block fails, the file is gone.
+    A context manager: with its end the array must be whole. If the block fails, the file is gone. It holds the rows of
+    one row of chunks (`mobanet.data.chunks`) in memory.
 
     Args:
         target: where the array is to be.
@@ -35,6 +37,7 @@ class ArrayWriter:
         self.target, self.shape, self.dtype = target, tuple(map(int, shape)), np.dtype(dtype)
         self.part = part_of(target, own=True)
         self._rows = 0
+        self._chunks: np.ndarray | None = None  # (w, CHUNK, CHUNK, ...), the row of them that is being filled
         self._stack = ExitStack()
 
     def __enter__(self) -> "ArrayWriter":
@@ -45,8 +48,12 @@ class ArrayWriter:
         """
         with ExitStack() as stack:
             self._file = stack.enter_context(_staged(self.target))[1]
-            header = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": self.shape}
-            np.lib.format.write_array_header_1_0(self._file, header)
+            if is_chunked(self.target.stem):
+                self._chunks = np.zeros(chunked_shape(self.shape)[1:], self.dtype)
+                self._file.write(make_header(self.shape, self.dtype))
+            else:
+                content = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False}
+                np.lib.format.write_array_header_1_0(self._file, {**content, "shape": self.shape})
             self._stack = stack.pop_all()
         return self
 
@@ -60,12 +67,25 @@ class ArrayWriter:
             OSError: when the disk is full, once the block has ended, with the target's name.
             ValueError: for rows that are not the array's, or more than it has.
         """
+        before = self._rows
         self._rows += len(values)
         if values.shape[1:] != self.shape[1:] or values.dtype != self.dtype or self._rows > self.shape[0]:
             raise ValueError(f"{self.target} is {self.dtype} of {self.shape}: {values.dtype} of {values.shape} is none")
+        if self._chunks is None:
+            self._put(values)
+            return
+        while len(values):
+            first = before % CHUNK
+            rows, values = values[: CHUNK - first], values[CHUNK - first :]
+            to_chunks(rows, self._chunks, first)
+            before += len(rows)
+            if before % CHUNK == 0:
+                self._put(self._chunks)
+
+    def _put(self, values: np.ndarray) -> None:
         content = memoryview(np.ascontiguousarray(values)).cast("B") if values.size else b""
-        for start in range(0, len(content), _CHUNK):
-            self._file.write(content[start : start + _CHUNK])
+        for start in range(0, len(content), _AT_ONCE):
+            self._file.write(content[start : start + _AT_ONCE])
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Finish the file, or remove it.
@@ -79,6 +99,9 @@ class ArrayWriter:
                 raise error
             if self._rows < self.shape[0]:
                 raise ValueError(f"{self.target} has {self.shape[0]} rows, of which {self._rows} were written")
+            if self._chunks is not None and (rest := self._rows % CHUNK):
+                self._chunks[:, rest:] = 0
+                self._put(self._chunks)
 
 
 def stage_array(target: Path, array: np.ndarray) -> Path:
