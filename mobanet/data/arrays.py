@@ -11,7 +11,6 @@ import numpy as np
 
 from mobanet.data.chunks import CHUNK, HEADER, chunked_shape, from_chunks, read_header
 from mobanet.data.store import StoredTile, damaged
-from mobanet.files import named
 
 _OPEN_FILES = 128  # below the common limit of 1024, whatever the number of tiles and workers' other files
 _WHOLE = slice(None)
@@ -125,23 +124,25 @@ class _ArrayFile:
         out = np.empty((height, width, *self.shape[4:]), self.dtype)
         if not out.size:
             return out
-        start, end = left // CHUNK, -(-(left + width) // CHUNK)
-        chunks = buffer.array((end - start, *self.shape[2:]), self.dtype)
-        row = top
-        while row < top + height:
-            line, within = divmod(row, CHUNK)
-            self._read(chunks, line * self.shape[1] + start)
-            from_chunks(chunks, out[row - top : row - top + CHUNK - within], within, left % CHUNK)
-            row += CHUNK - within
+        first, column = divmod(left, CHUNK)
+        chunks = buffer.array((-(-(left + width) // CHUNK) - first, *self.shape[2:]), self.dtype)
+        done = 0
+        while done < height:
+            line, row = divmod(top + done, CHUNK)
+            self._read(chunks, line * self.shape[1] + first)
+            from_chunks(chunks, out[done : done + CHUNK - row], row, column)
+            done += CHUNK - row
         return out
 
     def _read(self, chunks: np.ndarray, first: int) -> None:
         """Fill `chunks` with those that lie side by side from number `first` on."""
-        room = memoryview(chunks).cast("B")
-        place = HEADER + first * self._chunk
-        with named(self.path):
-            while room:
-                count = os.preadv(self._handle, [room], place)
-                if not count:
-                    raise damaged(self.path)  # cut short while it was open
-                room, place = room[count:], place + count
+        place, count = HEADER + first * self._chunk, 0
+        try:
+            got = os.preadv(self._handle, [chunks], place)
+            while got and count + got < chunks.nbytes:  # as it may be of a file far away
+                count += got
+                got = os.preadv(self._handle, [memoryview(chunks).cast("B")[count:]], place + count)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+        if not got:
+            raise damaged(self.path)  # cut short while it was open

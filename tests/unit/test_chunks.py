@@ -1,5 +1,6 @@
 """Arrays in chunks: whatever part is read has the right pixels, and few bytes beside them are."""
 
+import errno
 import os
 import pickle
 from dataclasses import replace
@@ -204,6 +205,26 @@ def test_a_file_that_is_cut_while_it_is_open_is_damaged(tmp_path):
     os.truncate(tile.path("rgb"), HEADER + 10)
     with pytest.raises(UserError, match="is damaged"):
         arrays.cut(tile, "rgb", 0, 0, 9, 9)
+
+
+def test_what_comes_in_pieces_is_put_together(tmp_path, monkeypatch):
+    values = noise((200, 200), 3, "uint8")
+    tile = stored(tmp_path, values)
+    preadv = os.preadv
+    monkeypatch.setattr(
+        os, "preadv", lambda handle, rooms, at: preadv(handle, [memoryview(rooms[0]).cast("B")[:999]], at)
+    )
+    assert np.array_equal(read_array(tile, "rgb"), values)
+
+
+def test_a_disk_that_fails_is_said_of_the_file(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    tile = stored(tmp_path, noise((100, 90), 3, "uint8"))
+    monkeypatch.setattr(os, "preadv", fail)
+    with pytest.raises(OSError, match=r"Input/output error: .*rgb\.npy"):
+        read_array(tile, "rgb")
 
 
 def test_an_array_larger_than_a_tile_serves_a_part_of_it(tmp_path):
