@@ -1,13 +1,18 @@
 """Arrays of a store are written strip by strip, and are there whole or not at all."""
 
 import errno
+import os
 import resource
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mobanet.data.layouts import get_layout
+from mobanet.data.preparation.build import build_store
 from mobanet.data.preparation.writing import ArrayWriter, stage_array
+from tests.data_files.fake_files import potsdam_tile
 from tests.hostile.children import verdicts
 
 CUTS = [[200], [64, 64, 64, 8], [1] * 200, [70, 1, 129], [0, 100, 0, 100]]
@@ -88,3 +93,42 @@ def test_little_is_held_in_memory(tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 * strip.nbytes
+
+
+def test_a_tiles_arrays_are_on_the_disk_before_it_counts_as_finished(tmp_path, synced):
+    potsdam_tile(tmp_path, 2, 10)
+    build_store(get_layout("potsdam"), tmp_path, workers=1)
+    name = synced.index("name tile.json")
+    arrays = [call for call in synced if call.startswith("file") and ".npy" in call]
+    assert len(arrays) == 6
+    assert all(synced.index(call) < name for call in arrays)
+    assert synced[name - 1] == "folder 2_10"
+    assert synced[-5:] == [
+        "name tiles.jsonl",
+        "folder mobanet_store",
+        synced[-3],
+        "name store.json",
+        "folder mobanet_store",
+    ]
+    assert "store.json" in synced[-3]
+    assert len([call for call in synced[: name + 1] if not call.startswith("name")]) == 7
+
+
+@pytest.fixture
+def synced(monkeypatch):
+    """What is brought to the disk or gets a name, in order."""
+    calls = []
+    fsync, replace = os.fsync, os.replace
+
+    def kept(handle):
+        path = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        calls.append(f"{'folder' if path.is_dir() else 'file'} {path.name}")
+        fsync(handle)
+
+    def named(part, path):
+        calls.append(f"name {Path(path).name}")
+        replace(part, path)
+
+    monkeypatch.setattr(os, "fsync", kept)
+    monkeypatch.setattr(os, "replace", named)
+    return calls

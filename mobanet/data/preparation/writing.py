@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,7 @@ import numpy as np
 
 from mobanet.data.chunks import CHUNK, chunked_shape, is_chunked, make_header, to_chunks
 from mobanet.errors import UserError
-from mobanet.files import PART, part_of, put_in_place
+from mobanet.files import PART, named, part_of, put_in_place
 
 _AT_ONCE = 1 << 24  # bytes
 
@@ -115,11 +116,21 @@ def stage_array(target: Path, array: np.ndarray) -> Path:
     return writer.part
 
 
-def write_json(target: Path, content: Any) -> None:
-    """Write a JSON file, atomically."""
+def write_json(target: Path, content: Any, synced: bool = True) -> None:
+    """Write a JSON file, atomically.
+
+    Args:
+        target: the file.
+        content: of it.
+        synced: through to the disk. Without, it may be empty or gone when the machine goes down soon after.
+    """
     with _staged(target) as (part, file):
         file.write(json.dumps(content, indent=1).encode())
-    put_in_place(part, target)
+    if synced:
+        put_in_place(part, target)
+    else:
+        with named(target):
+            os.replace(part, target)
 
 
 @contextmanager
