@@ -11,6 +11,8 @@ from typing import Any
 DEEPEST = 64
 """Brackets in brackets, mappings in mappings."""
 
+_AT_ONCE = 1 << 20  # bytes
+
 LARGEST = 2**63 - 1
 """Of whole numbers, without their sign; beyond, neither arrays nor tensors can hold them."""
 
@@ -26,8 +28,10 @@ def read_bounded(path: Path, most: int) -> str:
         OSError: when it cannot be read.
         ValueError: when it is larger, or not in UTF-8.
     """
+    content = bytearray()
     with path.open("rb") as file:
-        content = file.read(most + 1)
+        while len(content) <= most and (part := file.read(_AT_ONCE)):  # room for all that there may be would be much
+            content += part
     if len(content) > most:
         raise ValueError(f"has more than {size_in_words(most)}")
     try:
