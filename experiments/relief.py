@@ -18,6 +18,7 @@ import numpy as np
 import rasterio
 from rasterio.transform import Affine
 
+from mobanet.data.arrays import read_array
 from mobanet.data.layout import IGNORE_INDEX
 from mobanet.data.scaling import learnt_radius
 from mobanet.data.store import StoredTile, TileStore
@@ -38,7 +39,7 @@ def main() -> None:
     model = describe_model(options.ckpt_path)
     store = TileStore(options.store)
     tiles = [store.tiles[name] for name in options.tiles]
-    truth = np.load(tiles[0].path("label_eroded"))
+    truth = read_array(tiles[0], "label_eroded")
     radii = [learnt_radius(how, model.learnt[name]) or 0 for name, how in model.data.scaling.items()]
     rim = max(radii) * 3 // 2  # a pixel lies between nodes that see as far as the radius
     alone: np.ndarray | None = None
@@ -68,7 +69,7 @@ def main() -> None:
 
 def _scenes(model: Model, tiles: Sequence[StoredTile]) -> Iterator[tuple[str, list[tuple[Planes, int, int]]]]:
     """Names, and the rasters of each with the row and column of the first tile that they begin at."""
-    planes = {name: np.load(tiles[0].path(name)).transpose(2, 0, 1) for name in model.modalities}
+    planes = {name: read_array(tiles[0], name).transpose(2, 0, 1) for name in model.modalities}
     height, width = tiles[0].height, tiles[0].width
     yield "the tile alone", [(planes, 0, 0)]
     yield f"in a mosaic of {len(tiles)}", [_mosaic(model, tiles)]
@@ -101,7 +102,7 @@ def _mosaic(model: Model, tiles: Sequence[StoredTile]) -> tuple[Planes, int, int
     planes = {}
     for name, modality in model.modalities.items():
         empty = np.nan if modality.kind == "elevation" else 0
-        arrays = [np.load(tile.path(name)).transpose(2, 0, 1) for tile in tiles]
+        arrays = [read_array(tile, name).transpose(2, 0, 1) for tile in tiles]
         planes[name] = np.full((len(modality.bands), *(last - first)), empty, arrays[0].dtype)
         for array, place in zip(arrays, places, strict=True):
             row, column = place - first

@@ -4,12 +4,14 @@ What goes beyond is a `ValueError`, whose text is a clause without a subject.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 DEEPEST = 64
 """Brackets in brackets, mappings in mappings."""
+
+_AT_ONCE = 1 << 20  # bytes
 
 LARGEST = 2**63 - 1
 """Of whole numbers, without their sign; beyond, neither arrays nor tensors can hold them."""
@@ -26,8 +28,10 @@ def read_bounded(path: Path, most: int) -> str:
         OSError: when it cannot be read.
         ValueError: when it is larger, or not in UTF-8.
     """
+    content = bytearray()
     with path.open("rb") as file:
-        content = file.read(most + 1)
+        while len(content) <= most and (part := file.read(_AT_ONCE)):  # room for all that there may be would be much
+            content += part
     if len(content) > most:
         raise ValueError(f"has more than {size_in_words(most)}")
     try:
@@ -52,15 +56,25 @@ def check_values(content: Any, finite: bool = False) -> None:
         ValueError: for more than `DEEPEST` levels, a whole number beyond `LARGEST`, and a text with a NUL, a control
             character or half of a character in it, which neither files nor tables nor log lines can take.
     """
-    for value, depth in _walk(content):
+    waiting = [(content, 0)]
+    while waiting:
+        value, depth = waiting.pop()
         if depth > DEEPEST:
             raise ValueError(f"has more than {DEEPEST} levels of brackets or mappings in one another")
-        if isinstance(value, int) and abs(value) > LARGEST:
-            raise ValueError(f"holds a whole number of {_digits(value)} digits; {LARGEST} is the largest")
-        if isinstance(value, str) and (odd := odd_character(value)):
-            raise ValueError(f"holds the text {shown(value)} with the character {odd!r}")
-        if finite and isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"holds the number {value}")
+        kind = type(value)  # a store's descriptions are millions of plain values
+        if kind is str or isinstance(value, str):
+            if odd := odd_character(value):
+                raise ValueError(f"holds the text {shown(value)} with the character {odd!r}")
+        elif kind is float or isinstance(value, float):
+            if finite and not math.isfinite(value):
+                raise ValueError(f"holds the number {value}")
+        elif kind is int or isinstance(value, int):
+            if not -LARGEST <= value <= LARGEST:
+                raise ValueError(f"holds a whole number of {_digits(value)} digits; {LARGEST} is the largest")
+        elif kind is dict or isinstance(value, Mapping):
+            waiting += [(each, depth + 1) for pair in value.items() for each in pair]
+        elif isinstance(value, list | tuple | set):
+            waiting += [(each, depth + 1) for each in value]
 
 
 def check_digits(text: str) -> None:
@@ -106,16 +120,3 @@ def shorten_text(text: str, most: int = 400) -> str:
 def _digits(number: int) -> int:
     bits = abs(number).bit_length()
     return len(str(abs(number))) if bits < 10_000 else int(bits * math.log10(2)) + 1  # too long a text for Python
-
-
-def _walk(content: Any) -> Iterator[tuple[Any, int]]:
-    waiting = [(content, 0)]
-    while waiting:
-        value, depth = waiting.pop()
-        yield value, depth
-        if depth > DEEPEST:
-            continue
-        if isinstance(value, Mapping):
-            waiting += [(each, depth + 1) for pair in value.items() for each in pair]
-        elif isinstance(value, list | tuple | set):
-            waiting += [(each, depth + 1) for each in value]

@@ -6,7 +6,7 @@ to the disk, too, since a name is part of it. Every complaint of the system name
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -85,10 +85,26 @@ def put_in_place(part: Path, path: Path) -> None:
     Raises:
         OSError: with the path, when the disk did not take all of it.
     """
-    with named(path):
-        sync(part)
-        os.replace(part, path)
-        sync_folder(path.parent)
+    put_all_in_place({path: part})
+
+
+def put_all_in_place(parts: Mapping[Path, Path]) -> None:
+    """Give finished files of one folder their names; to sync is what takes time, and the folder is synced once.
+
+    Args:
+        parts: by place what was written; older files there are replaced.
+
+    Raises:
+        OSError: with the path, when the disk did not take all of one.
+    """
+    for path, part in parts.items():
+        with named(path):
+            sync(part)
+    for path, part in parts.items():
+        with named(path):
+            os.replace(part, path)
+    for folder in {path.parent for path in parts}:
+        sync_folder(folder)
 
 
 def part_of(path: Path, own: bool = False) -> Path:

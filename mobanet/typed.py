@@ -2,11 +2,12 @@
 
 import dataclasses
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Record = TypeVar("Record")
+Check = Callable[[Any, str], Any]
 
 
 def build(kind: type[Record], content: Any, **given: Any) -> Record:
@@ -22,10 +23,12 @@ def build(kind: type[Record], content: Any, **given: Any) -> Record:
     """
     if not isinstance(content, Mapping):
         raise TypeError(f"a {kind.__name__} is {_short(content)}, which is no mapping")
-    hints, fields = _hints(kind), {field.name: field for field in dataclasses.fields(kind)}
-    if unknown := [key for key in content if key not in fields or key in given]:
-        raise TypeError(f"a {kind.__name__} has the field {_short(unknown[0])}, which there is not")
-    values = {name: checked(hints[name], value, name) for name, value in content.items()}
+    checks, values = _field_checks(kind), {}
+    for name, value in content.items():
+        check = checks.get(name) if name not in given else None
+        if check is None:
+            raise TypeError(f"a {kind.__name__} has the field {_short(name)}, which there is not")
+        values[name] = check(value, name)
     return kind(**values, **given)
 
 
@@ -40,37 +43,71 @@ def checked(wanted: Any, value: Any, name: str) -> Any:
     Raises:
         TypeError: for a value of another type.
     """
-    origin, arguments = get_origin(wanted), get_args(wanted)
-    if wanted is Any:
-        return value
-    if dataclasses.is_dataclass(wanted):
-        return build(wanted, value)
-    if origin in (Union, types.UnionType):
-        return None if value is None and type(None) in arguments else checked(arguments[0], value, name)
-    if origin is Literal and isinstance(value, str) and value in arguments:
-        return value
-    if origin is tuple and isinstance(value, list | tuple):
-        return _tuple(arguments, value, name)
-    if origin is dict and isinstance(value, Mapping):
-        return {checked(arguments[0], key, name): checked(arguments[1], each, name) for key, each in value.items()}
-    if wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if wanted in (int, str, bool) and type(value) is wanted:
-        return value
-    raise TypeError(f"{name} is {_short(value)}, where {getattr(wanted, '__name__', wanted)} belongs")
-
-
-def _tuple(arguments: tuple[Any, ...], value: list | tuple, name: str) -> tuple[Any, ...]:
-    if arguments[-1] is ...:
-        return tuple(checked(arguments[0], each, name) for each in value)
-    if len(value) != len(arguments):
-        raise TypeError(f"{name} has {len(value)} values, where {len(arguments)} belong")
-    return tuple(checked(kind, each, name) for kind, each in zip(arguments, value, strict=True))
+    return _check(wanted)(value, name)
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
+def _field_checks(kind: type) -> dict[str, Check]:
+    hints = get_type_hints(kind)
+    return {field.name: _check(hints[field.name]) for field in dataclasses.fields(kind)}
+
+
+@cache  # a store has thousands of records of a few types
+def _check(wanted: Any) -> Check:
+    """What makes sure that a value, which has a name for messages, is of a type."""
+    origin, arguments = get_origin(wanted), get_args(wanted)
+    if wanted is Any:
+        return lambda value, name: value
+    if dataclasses.is_dataclass(wanted):
+        return lambda value, name: build(wanted, value)
+    if origin in (Union, types.UnionType):
+        inner, optional = _check(arguments[0]), type(None) in arguments
+        return lambda value, name: None if value is None and optional else inner(value, name)
+
+    def refuse(value: Any, name: str) -> NoReturn:
+        raise TypeError(f"{name} is {_short(value)}, where {getattr(wanted, '__name__', wanted)} belongs")
+
+    if origin is Literal:
+        return lambda value, name: value if isinstance(value, str) and value in arguments else refuse(value, name)
+    if origin is tuple:
+        inside = _tuple(arguments)
+        return lambda value, name: inside(value, name) if isinstance(value, list | tuple) else refuse(value, name)
+    if origin is dict:
+        key, each = map(_check, arguments)
+
+        def mapping(value: Any, name: str) -> dict:
+            if not isinstance(value, Mapping):
+                refuse(value, name)
+            return {key(one, name): each(other, name) for one, other in value.items()}
+
+        return mapping
+    if wanted is float:
+
+        def number(value: Any, name: str) -> float:
+            if type(value) is float:
+                return value
+            return (
+                float(value) if isinstance(value, int | float) and not isinstance(value, bool) else refuse(value, name)
+            )
+
+        return number
+    if wanted in (int, str, bool):
+        return lambda value, name: value if type(value) is wanted else refuse(value, name)
+    return refuse
+
+
+def _tuple(arguments: tuple[Any, ...]) -> Check:
+    if arguments[-1] is ...:
+        each = _check(arguments[0])
+        return lambda value, name: tuple([each(one, name) for one in value])
+    checks = [_check(kind) for kind in arguments]
+
+    def fixed(value: list | tuple, name: str) -> tuple[Any, ...]:
+        if len(value) != len(checks):
+            raise TypeError(f"{name} has {len(value)} values, where {len(checks)} belong")
+        return tuple([check(one, name) for check, one in zip(checks, value, strict=True)])
+
+    return fixed
 
 
 def _short(value: Any) -> str:

@@ -1,15 +1,24 @@
-"""Random training crops from the tile store against whole tiles held as float32 in each process.
+"""Random training crops from the tile store: what reading in chunks and what handing over contribute.
 
-Both designs cut 256 x 256 crops of image, surface model and label, draw the same flips with albumentations, and hand
-batches of 24 over through one DataLoader worker: the tile store through `mobanet.data.crops.crop_loader`, as in
-training, and whole tiles as PyTorch does by itself. The main process reads from every page of what it receives. Prints
-milliseconds a crop, those that the worker computes (which other programs on the computer hardly change), their ratios,
-and the worker's memory.
+All designs cut 256 x 256 crops of image, surface model and label. First windows are read in this process alone, from
+the store's chunks (`TileReader`) and from the same pixels in rows, memory-mapped, as stores had them once: cold, in
+bytes that the kernel says it fetched from the disk for this process (`read_bytes` of /proc/self/io, after it was told
+to forget the files), and warm, in milliseconds. Then crops are flipped with albumentations and handed over in batches
+of 24 by one DataLoader worker:
+
+    whole tiles   held as float32 by the worker, and handed over as PyTorch does by itself
+    rows          memory-mapped, handed over by `mobanet.data.handover`
+    by PyTorch    the store, handed over as PyTorch does by itself
+    tile store    the store, handed over by `mobanet.data.handover`: as in training
+
+The main process reads from every page of what it receives. Prints milliseconds a crop, those that the worker computes
+(which other programs on the computer hardly change), their ratios, and the worker's memory.
 
     python experiments/benchmarks/crops.py [--tiles 4] [--size 6000] [--batches 20] [--rounds 5]
 """
 
 import argparse
+import mmap
 import multiprocessing
 import os
 import statistics
@@ -22,15 +31,19 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from mobanet.data.arrays import read_array
 from mobanet.data.augment import Augmentation, AugmentationSettings
-from mobanet.data.crops import RandomCrops, crop_loader
+from mobanet.data.crops import RandomCrops, collate, crop_loader
 from mobanet.data.layout import Modality
-from mobanet.data.reading import Sample, TileReader
+from mobanet.data.preparation.writing import stage_array
+from mobanet.data.reading import Sample, TileReader, Window
 from mobanet.data.sampler import CropSampler
 from mobanet.data.store import BandStatistics, LabelRecord, ModalityRecord, StoredTile
+from mobanet.files import put_in_place, sync
 
 MODALITIES = {"rgb": Modality("rgb", ("r", "g", "b")), "dsm": Modality("dsm", ("height",), "elevation", "metre")}
 CROP, BATCH = 256, 24
+RESIDENT = 32 * 2**20  # bytes
 
 
 class WholeTiles(Dataset):
@@ -46,9 +59,9 @@ class WholeTiles(Dataset):
         if self.arrays is None:
             self.arrays = [
                 {
-                    "rgb": np.load(tile.path("rgb")).astype(np.float32) / 255,
-                    "dsm": np.load(tile.path("dsm")),
-                    "label": np.load(tile.path("label_full")),
+                    "rgb": read_array(tile, "rgb").astype(np.float32) / 255,
+                    "dsm": read_array(tile, "dsm"),
+                    "label": read_array(tile, "label_full"),
                 }
                 for tile in self.tiles
             ]
@@ -60,6 +73,29 @@ class WholeTiles(Dataset):
         sample = self.augmentation(Sample({"rgb": cut["rgb"], "dsm": cut["dsm"]}, {}, cut["label"]), generator)
         inputs = {name: torch.from_numpy(x.transpose(2, 0, 1).copy()) for name, x in sample.inputs.items()}
         return {"inputs": inputs, "label": torch.from_numpy(sample.label.astype(np.int64))}
+
+
+class RowReader(TileReader):
+    """Windows of the same pixels in rows, memory-mapped; pages are given back before they add up."""
+
+    def _cut(self, tile: StoredTile, name: str, window: Window, fill: int) -> np.ndarray:
+        if self._arrays is None:
+            self._arrays, self._touched = {}, 0
+        array = self._arrays.get((tile.id, name))
+        if array is None:
+            array = self._arrays[tile.id, name] = np.load(in_rows(tile, name), mmap_mode="r")
+        if self._touched > RESIDENT:
+            self._touched = 0
+            for mapped in self._arrays.values():
+                mapped.base.madvise(mmap.MADV_DONTNEED)
+        self._touched += window.height * array.strides[0]
+        rows = slice(window.top, window.top + window.height)
+        return array[rows, window.left : window.left + window.width].copy()
+
+
+def in_rows(tile: StoredTile, name: str) -> Path:
+    """Where an array of a tile is in rows."""
+    return tile.folder / f"{name}.rows.npy"
 
 
 def make_tiles(folder: Path, count: int, size: int) -> list[StoredTile]:
@@ -84,11 +120,77 @@ def make_tiles(folder: Path, count: int, size: int) -> list[StoredTile]:
             notes=(),
         )
         tile.folder.mkdir(parents=True)
-        np.save(tile.path("rgb"), generator.integers(0, 256, (size, size, 3), np.uint8))
-        np.save(tile.path("dsm"), generator.random((size, size, 1), np.float32))
-        np.save(tile.path("label_full"), generator.integers(0, 6, (size, size), np.uint8))
+        for name, (shape, dtype) in tile.arrays().items():
+            pixels = (
+                generator.random(shape, np.float32) if dtype == "float32" else generator.integers(0, 6, shape, dtype)
+            )
+            put_in_place(stage_array(tile.path(name), pixels), tile.path(name))
+            np.save(in_rows(tile, name), pixels)
+            sync(in_rows(tile, name))
         tiles.append(tile)
     return tiles
+
+
+def draw(tiles: list[StoredTile], count: int) -> list[Window]:
+    """Windows at random places."""
+    generator, (height, width) = np.random.default_rng(1), (tiles[0].height, tiles[0].width)
+    tops, lefts = generator.integers(height - CROP + 1, size=count), generator.integers(width - CROP + 1, size=count)
+    numbers = generator.integers(len(tiles), size=count)
+    return [Window(int(n), int(top), int(left), CROP, CROP) for n, top, left in zip(numbers, tops, lefts, strict=True)]
+
+
+def forget(tiles: list[StoredTile]) -> None:
+    """Have the kernel drop what it holds of the tiles' files."""
+    for path in (path for tile in tiles for path in tile.folder.iterdir()):
+        handle = os.open(path, os.O_RDONLY)
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(handle)
+
+
+def fetched() -> int:
+    """Bytes that were fetched from disks for this process."""
+    (line,) = (line for line in Path("/proc/self/io").read_text().splitlines() if line.startswith("read_bytes"))
+    return int(line.split()[1])
+
+
+def cold(readers: dict[str, TileReader], count: int) -> None:
+    """Print how much is fetched, of files that no process has open, for a byte of a crop."""
+    shares = {}
+    for name, reader in readers.items():
+        forget(reader.tiles)
+        before = fetched()
+        samples = [reader.read(window) for window in draw(reader.tiles, count)]
+        wanted = sum(sum(x.nbytes for x in sample.inputs.values()) + sample.label.nbytes for sample in samples)
+        shares[name] = (fetched() - before) / wanted
+        reader._arrays = None  # closed: what a process has mapped is not dropped
+    if not all(shares.values()):
+        print("cold: nothing is fetched from a disk here; set TMPDIR to a folder on one")
+        return
+    told = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+    ratio = shares["rows"] / shares["chunks"]
+    print(f"cold, bytes fetched from the disk for a byte of a crop: {told} (ratio {ratio:.1f})")
+
+
+def warm(readers: dict[str, TileReader], count: int, rounds: int) -> None:
+    """Print how long reading alone takes."""
+    for path in (path for tile in readers["rows"].tiles for path in tile.folder.iterdir()):
+        with path.open("rb") as file:
+            while file.read(1 << 24):
+                pass
+    times: dict[str, list[float]] = {name: [] for name in readers}
+    for turn in range(rounds + 1):
+        for name, reader in readers.items():
+            windows = draw(reader.tiles, count)
+            start = time.process_time()
+            for window in windows:
+                reader.read(window)
+            if turn:
+                times[name].append((time.process_time() - start) * 1000 / count)
+    told = ", ".join(f"{name} {statistics.median(values):.3f}" for name, values in times.items())
+    ratio = statistics.median(a / b for a, b in zip(times["rows"], times["chunks"], strict=True))
+    print(f"warm, ms of processor time to read a crop: {told} (ratio {ratio:.2f})")
+    for reader in readers.values():
+        reader._arrays = None
 
 
 def receive(loader: Iterator[dict]) -> None:
@@ -126,13 +228,28 @@ def main() -> None:
         augmentation = Augmentation(AugmentationSettings(flips=True), MODALITIES)
         steps = options.batches * (options.rounds + 1) + 1
         levels = {name: np.ones((len(tiles), 2, len(m.bands)), np.float32) for name, m in MODALITIES.items()}
-        reader = TileReader(tiles, {"rgb": 3, "dsm": 1}, "full", CROP)
-        store = RandomCrops(reader, levels, CROP, "tile", 0, augmentation)
+        bands = {name: len(m.bands) for name, m in MODALITIES.items()}
+        readers = {"rows": RowReader(tiles, bands, "full", CROP), "chunks": TileReader(tiles, bands, "full", CROP)}
+        print(f"{options.tiles} tiles of {options.size} x {options.size}, crops of {CROP}")
+        cold(readers, 20)
+        warm(readers, 500, options.rounds)
+        rows, store = (
+            RandomCrops(reader, levels, CROP, "tile", 0, augmentation)
+            for reader in (readers["rows"], readers["chunks"])
+        )
+
+        def sampler() -> CropSampler:
+            return CropSampler(steps, BATCH, 0, 1, lambda: (0, 0))
+
         designs = {
             "whole tiles": DataLoader(
                 WholeTiles(tiles, augmentation), BATCH, sampler=range(steps * BATCH), num_workers=1, prefetch_factor=2
             ),
-            "tile store": crop_loader(store, BATCH, CropSampler(steps, BATCH, 0, 1, lambda: (0, 0)), 1),
+            "rows": crop_loader(rows, BATCH, sampler(), 1),
+            "by PyTorch": DataLoader(
+                store, BATCH, sampler=sampler(), num_workers=1, prefetch_factor=2, collate_fn=collate
+            ),
+            "tile store": crop_loader(store, BATCH, sampler(), 1),
         }
         loaders, workers = {}, {}
         for name, loader in designs.items():
@@ -152,16 +269,17 @@ def main() -> None:
                 if turn:  # the first round opens files and imports
                     times[name].append((time.perf_counter() - start) * 1000 / ((options.batches - 4) * BATCH))
                     computed[name] += processor_time(workers[name]) - computing
-        print(f"{options.tiles} tiles of {options.size} x {options.size}, crops of {CROP}, one worker")
+        shares = {name: value / (options.rounds * (options.batches - 4) * BATCH) for name, value in computed.items()}
+        print("handed over by one worker:")
         for name, values in times.items():
-            share = computed[name] / (options.rounds * (options.batches - 4) * BATCH)
             print(
-                f"{name:<12} {statistics.median(values):.3f} ms a crop, {share:.3f} ms of the worker's processor time, "
-                f"{peak_memory(workers[name]):.0f} MB of its memory at most"
+                f"{name:<12} {statistics.median(values):.3f} ms a crop, {shares[name]:.3f} ms of the worker's "
+                f"processor time, {peak_memory(workers[name]):.0f} MB of its memory at most"
             )
-        ratio = statistics.median(a / b for a, b in zip(times["whole tiles"], times["tile store"], strict=True))
-        share = computed["whole tiles"] / computed["tile store"]
-        print(f"the tile store is {ratio:.1f} times as fast, and takes the processor {share:.1f} times less time")
+        for other, part in (("whole tiles", "all"), ("rows", "chunks"), ("by PyTorch", "handover")):
+            ratio = statistics.median(a / b for a, b in zip(times[other], times["tile store"], strict=True))
+            share = shares[other] / shares["tile store"]
+            print(f"{part}: {ratio:.2f} times as fast as {other}, {share:.2f} times less of the worker's time")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,15 @@
-"""Windows out of a prepared tile store, through memory maps whose resident share stays bounded."""
+"""Windows out of a prepared tile store."""
 
-import mmap
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tokenize import TokenError
 from types import MappingProxyType
 
 import numpy as np
 
+from mobanet.data.arrays import OpenArrays
 from mobanet.data.ground import Ground
 from mobanet.data.layout import IGNORE_INDEX, LabelKind
-from mobanet.data.store import StoredTile, damaged
-
-_OPEN_MAPS = 128  # below the common limit of 1024 open files, whatever the number of tiles and workers' other files
-_RESIDENT_BYTES = 32 * 2**20  # a window's pages are seldom wanted again: half or twice as much takes the same time
+from mobanet.data.store import StoredTile
 
 
 @dataclass(frozen=True)
@@ -43,51 +37,6 @@ class Sample:
     inputs: dict[str, np.ndarray]
     valid: dict[str, np.ndarray]
     label: np.ndarray | None
-
-
-class _Maps:
-    """The least recently used memory maps are closed; pages are handed back before they add up."""
-
-    def __init__(self) -> None:
-        self._open: OrderedDict[Path, tuple[mmap.mmap, np.ndarray]] = OrderedDict()
-        self._touched: set[Path] = set()
-        self._touched_bytes = 0
-
-    def array(self, tile: StoredTile, name: str, rows: int) -> np.ndarray:
-        path = tile.path(name)
-        entry = self._open.pop(path, None) or _map(path, tile, name)
-        self._open[path] = entry
-        if len(self._open) > _OPEN_MAPS:
-            self._open.popitem(last=False)
-        if self._touched_bytes > _RESIDENT_BYTES:
-            for touched in self._touched & self._open.keys():
-                self._open[touched][0].madvise(mmap.MADV_DONTNEED)  # out of this process; the page cache keeps them
-            self._touched.clear()
-            self._touched_bytes = 0
-        # the kernel maps pages around each fault, so that a window costs up to its rows at full width
-        self._touched_bytes += rows * entry[1].strides[0]
-        self._touched.add(path)
-        return entry[1]
-
-
-def _map(path: Path, tile: StoredTile, name: str) -> tuple[mmap.mmap, np.ndarray]:
-    """An array as the tile describes it; the file itself is no more trusted than that.
-
-    Raises:
-        UserError: when it holds another.
-    """
-    shape, dtype = tile.arrays()[name]
-    try:
-        with path.open("rb") as file:
-            np.lib.format.read_magic(file)
-            stored, by_columns, kind = np.lib.format.read_array_header_1_0(file)
-            least = (tile.top + tile.height, tile.left + tile.width, *shape[2:])  # of which a patch is a part
-            if by_columns or kind != dtype or len(stored) != len(least) or any(map(int.__lt__, stored, least)):
-                raise ValueError(f"{stored} {kind}")
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            return mapped, np.ndarray(stored, kind, buffer=mapped, offset=file.tell())
-    except (ValueError, TypeError, SyntaxError, TokenError, OverflowError) as error:
-        raise damaged(path) from error
 
 
 class TileReader:
@@ -125,10 +74,10 @@ class TileReader:
             name: np.result_type(*{t.modalities[name].dtype for t in self.tiles if name in t.modalities} or {"uint8"})
             for name in modalities
         }
-        self._maps: _Maps | None = None
+        self._arrays: OpenArrays | None = None
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_maps": None}
+        return {**self.__dict__, "_arrays": None}
 
     def read(self, window: Window) -> Sample:
         """The pixels of `window`; what lies outside the tile is zero, invalid and ignored."""
@@ -160,22 +109,16 @@ class TileReader:
         return inside
 
     def _cut(self, tile: StoredTile, name: str, window: Window, fill: int) -> np.ndarray:
-        if self._maps is None:
-            self._maps = _Maps()
-        array = self._maps.array(tile, name, window.height)
-        rows = _within(tile.top, tile.height, window.top, window.height)
-        columns = _within(tile.left, tile.width, window.left, window.width)
-        part = array[rows, columns]
+        if self._arrays is None:
+            self._arrays = OpenArrays()
+        height = max(0, min(window.height, tile.height - window.top))
+        width = max(0, min(window.width, tile.width - window.left))
+        part = self._arrays.cut(tile, name, window.top, window.left, height, width)
         if part.shape[:2] == (window.height, window.width):
-            return part.copy()
-        out = np.full((window.height, window.width, *array.shape[2:]), fill, array.dtype)
-        out[: part.shape[0], : part.shape[1]] = part
+            return part
+        out = np.full((window.height, window.width, *part.shape[2:]), fill, part.dtype)
+        out[:height, :width] = part
         return out
-
-
-def _within(start: int, size: int, first: int, count: int) -> slice:
-    """`count` rows or columns of an array from the `first` of a tile on, which lies at `start` and has `size`."""
-    return slice(start + first, start + min(first + count, size))
 
 
 def grid(height: int, width: int, size: int, stride: int) -> list[tuple[int, int]]:

@@ -1,18 +1,23 @@
-"""Prepared tiles, reading side: memory-mappable arrays and what is known about them.
+"""Prepared tiles, reading side: arrays and what is known about them.
 
 `mobanet.data.preparation.build` makes them:
 
     STORE/store.json                        version, layout, modalities, classes, tiles; written when all tiles are done
+    STORE/tiles.jsonl                       what `tile.json` says of each (`mobanet.data.index`); written just before
     STORE/tiles/<id>/<modality>.npy         (H, W, C) uint8 or uint16 as in the source, float32 otherwise
     STORE/tiles/<id>/<modality>.valid.npy   (H, W) uint8, 1 = measured; only there when some pixel is not
     STORE/tiles/<id>/<modality>.blocks.npy  (h, w, 3 + C) float32, of elevation (`mobanet.data.blocks.summarise`)
     STORE/tiles/<id>/label_full.npy         (H, W) uint8 class indices, 255 = ignore; label_eroded.npy alike
-    STORE/tiles/<id>/tile.json              written last
+    STORE/tiles/<id>/tile.json              written when its arrays are there, so that a build that was stopped goes on
+
+Arrays of pixels lie in chunks: `mobanet.data.chunks` says how, and `mobanet.data.arrays` reads them.
 
 Pixels that were not measured hold a harmless finite value: what the source has in integer imagery (0 where padded), the
 band's median in float32. Consumers go by the validity array, never by the value.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +27,15 @@ import numpy as np
 from mobanet import json_files
 from mobanet.bounds import odd_character
 from mobanet.data.blocks import block_shape, origin_of
+from mobanet.data.chunks import chunked_size, is_chunked
+from mobanet.data.index import INDEX_FILE, Index, Tiles
 from mobanet.data.layout import Classes, Modality
 from mobanet.data.locking import no_builder
 from mobanet.data.sources.georeference import what_is_wrong
 from mobanet.errors import UserError
 from mobanet.typed import build, checked
 
-VERSION = 1
+VERSION = 2
 STORE_FILE = "store.json"
 TILE_FILE = "tile.json"
 
@@ -172,6 +179,13 @@ class StoredTile:
                 found[f"{name}.blocks"] = ((*block_shape(plane, self.origin), 3 + record.bands), "float32")
         return found | {f"label_{kind}": (plane, "uint8") for kind in self.labels}
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes that the file of every array has at least, by name."""
+        return {
+            name: chunked_size(shape, dtype) if is_chunked(name) else math.prod(shape) * np.dtype(dtype).itemsize
+            for name, (shape, dtype) in self.arrays().items()
+        }
+
 
 class TileStore:
     """A finished store, read-only.
@@ -181,27 +195,26 @@ class TileStore:
         layout: name of the layout it was prepared with.
         modalities: every modality some tile may have, by name, in canonical order.
         classes: the label classes.
-        tiles: by id, in natural order.
+        tiles: by id, in natural order. A tile is made when it is asked for, and may then turn out to be damaged.
     """
 
     def __init__(self, path: Path) -> None:
-        """Read the descriptions in the store at `path`; arrays are left on disk.
+        """Read the index of the store at `path`; arrays are left on disk, and a tile is looked at when it is asked for.
 
-        While a store is rebuilt, some of its descriptions are away: a reader that misses one waits for the builder.
+        While a store is rebuilt, its index is away: a reader that misses it waits for the builder. Where a builder was
+        stopped half-way, the tiles' own descriptions are read.
 
         Raises:
-            UserError: when there is no finished store, or it is damaged or made by a newer mobanet.
+            UserError: when there is no finished store, or it is damaged or made by a newer or an older mobanet.
         """
         self.path = Path(path)
         try:
             self._read()
         except UserError:
-            with no_builder(self.path) as settled:
-                if not settled:
-                    raise
-                self._read()
+            with no_builder(self.path):
+                self._read(settled=True)
 
-    def _read(self) -> None:
+    def _read(self, settled: bool = False) -> None:
         if not (self.path / STORE_FILE).is_file():
             raise UserError(f"{self.path} holds no finished tile store: run python -m mobanet.prepare on the data set.")
         content = read_json(self.path / STORE_FILE)
@@ -210,21 +223,59 @@ class TileStore:
             raise UserError(
                 f"{self.path / STORE_FILE} has version {version}, this mobanet reads up to {VERSION}: update mobanet."
             )
+        if isinstance(version, int) and version < VERSION:
+            raise UserError(
+                f"{self.path} was prepared by an earlier mobanet, whose stores are laid out in another way (version "
+                f"{version}; this one reads {VERSION}): run python -m mobanet.prepare on the rasters again."
+            )
         try:
             self.layout: str = checked(str, content["layout"], "layout")
             self.modalities = checked(dict[str, Modality], content["modalities"], "modalities")
             self.classes = checked(Classes, content["classes"], "classes")
             names = checked(tuple[str, ...], content["tiles"], "tiles")
+            whole = checked(str, content["index"], "index")
             for name in (*names, *self.modalities):
                 check_plain(name)
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(self.path / STORE_FILE) from error
-        self.tiles: dict[str, StoredTile] = {}
-        for name in names:
-            tile = read_tile(self.path / "tiles" / name)
-            if tile is None:
-                raise damaged(self.path / "tiles" / name)
-            self.tiles[name] = tile
+        self.tiles: Mapping[str, StoredTile] = self._listed(names, whole, settled)
+
+    def _listed(self, names: tuple[str, ...], whole: str, settled: bool) -> Mapping[str, StoredTile]:
+        """The tiles, from the index.
+
+        Args:
+            names: ids.
+            whole: the sum of the index.
+            settled: nobody is at work, so that an index that is not there will not come.
+        """
+        path = self.path / INDEX_FILE
+        if settled and not path.is_file():
+            return {name: self._own(name) for name in names}
+        try:
+            index = Index.read(path)
+            if index.sum != whole or len(index.lines) != len(names):
+                raise ValueError("another store's")
+        except (OSError, ValueError) as error:
+            raise damaged(path) from error
+
+        def tile(number: int, name: str) -> StoredTile:
+            try:
+                content = json_files.parse_json(index.lines[number])["tile"]
+                if content["id"] != name:
+                    raise ValueError(f"{content['id']} for {name}")
+                return make_tile(content, self.path / "tiles" / name)
+            except (KeyError, TypeError, ValueError) as error:
+                raise damaged(path) from error
+
+        return Tiles(names, tile)
+
+    def _own(self, name: str) -> StoredTile:
+        """A tile, from its own description."""
+        folder = self.path / "tiles" / name
+        tile = read_tile(folder)
+        if tile is None:
+            raise damaged(folder)
+        return tile
 
 
 def default_store(root: Path, layout: str = "") -> Path:
@@ -264,12 +315,27 @@ def read_tile(folder: Path) -> StoredTile | None:
         return None
     content = read_json(path)
     try:
-        tile = build(StoredTile, content, folder=folder)
-        _check(tile)
+        return make_tile(content, folder)
     except (TypeError, ValueError) as error:
         raise damaged(path) from error
-    for name, (shape, dtype) in tile.arrays().items():
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+
+
+def make_tile(content: Any, folder: Path) -> StoredTile:
+    """A tile of its description; its arrays are there, as far as sizes tell.
+
+    Args:
+        content: of `tile.json`.
+        folder: of the tile.
+
+    Raises:
+        TypeError, ValueError: when that describes no tile of this version.
+        UserError: when an array is missing or too short.
+    """
+    if not isinstance(content, Mapping) or content.get("version") != VERSION:
+        raise ValueError("of another version")
+    tile = build(StoredTile, {key: value for key, value in content.items() if key != "version"}, folder=folder)
+    _check(tile)
+    for name, size in tile.sizes().items():
         file = tile.path(name)
         if not file.is_file() or file.stat().st_size < size:
             raise damaged(file)

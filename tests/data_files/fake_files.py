@@ -10,6 +10,8 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import from_origin
 
+from mobanet.data.arrays import read_array
+
 SIZE = (60, 64)
 PALETTE = np.array([(255, 255, 255), (0, 0, 255), (0, 255, 255), (0, 255, 0), (255, 255, 0), (255, 0, 0)], np.uint8)
 WORLD = "0.05\n0\n0\n-0.05\n366976.525\n5809760.975\n"
@@ -93,7 +95,7 @@ def zipped(archive: Path, folder: Path, prefix="", compression=zipfile.ZIP_DEFLA
 
 def load(tile, name):
     """An array of a stored tile."""
-    return np.load(tile.path(name), mmap_mode="r")
+    return np.load(tile.path(name)) if name.endswith(".blocks") else read_array(tile, name)
 
 
 def ages(store: Path):

@@ -12,6 +12,7 @@ from mobanet.errors import UserError
 from tests.data_files.fake_files import (
     coloured,
     indices,
+    load,
     noise,
     potsdam_tile,
     surface,
@@ -37,7 +38,7 @@ def official_potsdam(tmp_path, outer_compression):
 
 
 def arrays(store):
-    return {(tile.id, name): np.load(tile.path(name)) for tile in store.tiles.values() for name in tile.arrays()}
+    return {(tile.id, name): load(tile, name) for tile in store.tiles.values() for name in tile.arrays()}
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -91,8 +92,8 @@ def test_official_vaihingen_archives(vaihingen, tmp_path):
     store = build_store(vaihingen, data, workers=1)
     assert list(store.tiles) == ["1"]
     tile = store.tiles["1"]
-    assert np.array_equal(np.load(tile.path("label_full")), indices("one"))
-    assert np.array_equal(np.load(tile.path("irrg")), noise("area1", 3).transpose(1, 2, 0))
+    assert np.array_equal(load(tile, "label_full"), indices("one"))
+    assert np.array_equal(load(tile, "irrg"), noise("area1", 3).transpose(1, 2, 0))
     assert set(tile.labels) == {"full", "eroded"}
     # the image has no world file of its own; that of the surface model places the tile
     assert tile.transform == pytest.approx((0.09, 0, 496000, 0, -0.09, 5420000))

@@ -1,6 +1,7 @@
 """Building again: resuming, adding, changed sources, several builders, full disks."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.ground import ground_of, read_blocks
 from mobanet.data.preparation.build import build_store
 from mobanet.data.store import TileStore, default_store
@@ -61,6 +63,7 @@ def test_a_store_made_before_elevations_had_blocks_gets_them(potsdam, root):
     description["modalities"]["dsm"]["stamp"] = "0" * 16
     (folder / "tile.json").write_text(json.dumps(description))
     (folder / "dsm.blocks.npy").unlink()
+    (root / "mobanet_store/tiles.jsonl").unlink()
     assert build_store(potsdam, root, workers=1).tiles["2_10"].modalities["dsm"].blocks
     assert (folder / "dsm.blocks.npy").read_bytes() == before[0]
     assert ages(folder)["rgb.npy"] == before[1]["rgb.npy"]
@@ -103,6 +106,7 @@ def test_goes_on_after_a_kill(potsdam, root):
     build_store(potsdam, root, workers=1)
     store = root / "mobanet_store"
     (store / "store.json").unlink()
+    (store / "tiles.jsonl").unlink()
     (store / "tiles/2_11/tile.json").unlink()
     (store / "tiles/2_11/rgb.npy.4242.part").write_bytes(b"x")
     (store / "scratch").mkdir()
@@ -115,16 +119,155 @@ def test_goes_on_after_a_kill(potsdam, root):
     assert not (store / "scratch").exists()
 
 
-@pytest.mark.parametrize("victim", ["tiles/2_10/rgb.npy", "tiles/2_10/tile.json", "store.json"])
+@pytest.mark.parametrize("victim", ["tiles/2_10/rgb.npy", "tiles.jsonl", "store.json"])
 def test_a_damaged_store_is_refused_and_mended(potsdam, root, victim):
     potsdam_tile(root, 2, 10)
     path = build_store(potsdam, root, workers=1).path
     good = (path / victim).read_bytes()
     truncate(path / victim)
     with pytest.raises(UserError, match=rf"{Path(victim).name} is damaged: delete it and run python -m mob"):
-        TileStore(path)
+        TileStore(path).tiles["2_10"]
     build_store(potsdam, root, workers=1)
     assert (path / victim).read_bytes() == good
+
+
+@pytest.mark.parametrize("removed", [(), ("tiles.jsonl",), ("store.json",), ("tiles.jsonl", "store.json")])
+def test_a_tiles_own_description_counts_while_there_is_no_index(potsdam, root, removed):
+    for column in (10, 11):
+        potsdam_tile(root, 2, column)
+    path = build_store(potsdam, root, workers=1).path
+    whole = {name: (path / name).read_bytes() for name in ("tiles.jsonl", "store.json", "tiles/2_10/tile.json")}
+    truncate(path / "tiles/2_10/tile.json")
+    for name in removed:
+        (path / name).unlink()
+    before = ages(path)
+    build_store(potsdam, root, workers=1)
+    changed = {name for name, age in ages(path).items() if age != before[name]}
+    assert {name.split("/")[1] for name in changed} == ({"2_10"} if removed else set())
+    for name, content in whole.items():
+        assert (path / name).read_bytes() == content or not removed
+
+
+def test_an_index_that_is_another_stores_is_said_to_be(potsdam, root):
+    potsdam_tile(root, 2, 10)
+    path = build_store(potsdam, root, workers=1).path
+    lines = (path / "tiles.jsonl").read_text()
+    for content in (lines + lines, lines.replace("2_10", "2_11"), "", lines.rstrip("\n")):
+        (path / "tiles.jsonl").write_text(content)
+        with pytest.raises(UserError, match=r"tiles\.jsonl is damaged: delete it and run python -m mobanet\.prepare"):
+            TileStore(path)
+    build_store(potsdam, root, workers=1)
+    assert (path / "tiles.jsonl").read_text() == lines
+
+
+WRONG = {
+    "no line": lambda line: "[]",
+    "no mapping": lambda line: json.dumps({"tile": 3, "sizes": {}}),
+    "another's": lambda line: line.replace('"id":"2_10"', '"id":"2_11"'),
+    "a text for a number": lambda line: line.replace('"height":60', '"height":"60"'),
+    "huge": lambda line: line.replace('"height":60', '"height":6' + "0" * 30),
+    "negative": lambda line: line.replace('"height":60', '"height":-60'),
+    "another version": lambda line: line.replace('"version":2', '"version":1'),
+    "deep": lambda line: "[" * 3000,
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_line_is_checked_when_its_tile_is_asked_for_and_mended(potsdam, root, case):
+    potsdam_tile(root, 2, 10)
+    path = build_store(potsdam, root, workers=1).path
+    good = (path / "tiles.jsonl").read_text()
+    bad = WRONG[case](good.rstrip("\n")) + "\n"
+    assert bad != good
+    content = json.loads((path / "store.json").read_text())
+    (path / "tiles.jsonl").write_text(bad)
+    (path / "store.json").write_text(json.dumps(content | {"index": hashlib.sha256(bad.encode()).hexdigest()}))
+    store = TileStore(path)
+    assert list(store.tiles) == ["2_10"]
+    with pytest.raises(UserError, match=r"tiles\.jsonl is damaged: delete it and run python -m mobanet\.prepare"):
+        store.tiles["2_10"]
+    (path / "tiles.jsonl").unlink()
+    build_store(potsdam, root, workers=1)
+    assert (path / "tiles.jsonl").read_text() == good
+
+
+def as_version_1(path):
+    """What an earlier version left: arrays in rows, descriptions without a version, no index."""
+    for tile in TileStore(path).tiles.values():
+        for name in tile.sizes():
+            np.save(tile.path(name), load(tile, name))
+        content = json.loads((tile.folder / "tile.json").read_text())
+        del content["version"]
+        (tile.folder / "tile.json").write_text(json.dumps(content))
+    content = json.loads((path / "store.json").read_text())
+    del content["index"]
+    (path / "store.json").write_text(json.dumps(content | {"version": 1}))
+    (path / "tiles.jsonl").unlink()
+
+
+def test_a_store_of_version_1_is_prepared_again(potsdam, root, capfd):
+    potsdam_tile(root, 2, 10)
+    path = build_store(potsdam, root, workers=1).path
+    whole = {name: (path / name).read_bytes() for name in files(path) if name != "store.lock"}
+    as_version_1(path)
+    capfd.readouterr()
+    assert np.array_equal(load(build_store(potsdam, root, workers=1).tiles["2_10"], "dsm")[:, :, 0], surface("2_10")[0])
+    said = capfd.readouterr().err
+    assert said.count("was prepared by an earlier mobanet") == 1
+    assert "(version 1, now 2): all tiles are prepared again" in said
+    assert {name: (path / name).read_bytes() for name in whole} == whole
+    build_store(potsdam, root, workers=1)
+    assert "earlier" not in capfd.readouterr().err
+
+
+def test_a_store_of_version_1_whose_rasters_are_gone_says_what_to_do(potsdam, root, tmp_path):
+    potsdam_tile(root, 2, 10)
+    path = build_store(potsdam, root, tmp_path / "store", workers=1).path
+    as_version_1(path)
+    shutil.rmtree(root)
+    data = RasterDataModule(str(root), "potsdam", str(path))
+    data.prepare_data()
+    with pytest.raises(
+        UserError, match=r"earlier mobanet.*version 1; this one reads 2\): run python -m mobanet\.prepare"
+    ):
+        data.setup()
+
+
+def test_a_start_reads_one_index_and_no_tiles_own_description(potsdam, root, monkeypatch):
+    for column in (10, 11, 12):
+        potsdam_tile(root, 2, column, size=(8, 8))
+    path = build_store(potsdam, root, workers=1).path
+    read = []
+    real = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda path, *given, **named: (read.append(path.name), real(path, *given, **named))[1]
+    )
+    store = build_store(potsdam, root, workers=1)
+    assert "tile.json" not in read
+    read.clear()
+    assert "2_11" in store.tiles
+    assert list(TileStore(path).tiles) == ["2_10", "2_11", "2_12"]
+    assert sorted(read) == ["store.json", "tiles.jsonl"]
+    assert store.tiles["2_11"] is store.tiles["2_11"]
+
+
+def test_a_large_store_is_opened_without_looking_at_its_tiles(potsdam, root, monkeypatch):
+    potsdam_tile(root, 2, 10)
+    path = build_store(potsdam, root, workers=1).path
+    names = ["2_10", *(f"other_{number}" for number in range(50_000))]
+    line = (path / "tiles.jsonl").read_text()
+    text = "".join(line.replace("2_10", name) for name in names)
+    (path / "tiles.jsonl").write_text(text)
+    content = json.loads((path / "store.json").read_text())
+    content |= {"tiles": names, "index": hashlib.sha256(text.encode()).hexdigest()}
+    (path / "store.json").write_text(json.dumps(content))
+    made = []
+    monkeypatch.setattr("mobanet.data.store.make_tile", lambda content, folder: made.append(content["id"]))
+    store = TileStore(path)
+    assert len(store.tiles) == 50_001
+    assert not made
+    store.tiles["2_10"]
+    assert made == ["2_10"]
 
 
 def test_newer_store_and_other_layout(potsdam, vaihingen, root):
@@ -136,7 +279,7 @@ def test_newer_store_and_other_layout(potsdam, vaihingen, root):
     content = json.loads((path / "store.json").read_text())
     (path / "store.json").write_text(json.dumps(content | {"version": 99}))
     for attempt in (lambda: TileStore(path), lambda: build_store(potsdam, root)):
-        with pytest.raises(UserError, match="has version 99, this mobanet reads up to 1: update"):
+        with pytest.raises(UserError, match="has version 99, this mobanet reads up to 2: update"):
             attempt()
 
 
@@ -266,10 +409,10 @@ from pathlib import Path
 from mobanet.data.layouts import get_layout
 from mobanet.data.preparation import build, tiles
 real = tiles.write_json
-def slow(target, content):
+def slow(*given, **named):
     Path(sys.argv[2]).touch()
     time.sleep(1)
-    real(target, content)
+    real(*given, **named)
 tiles.write_json = slow
 build.build_store(get_layout("potsdam"), Path(sys.argv[1]), workers=1)
 """
@@ -297,6 +440,7 @@ def test_a_reader_of_a_damaged_store_that_cannot_be_locked_says_what_is_damaged(
     potsdam_tile(root, 2, 10)
     path = build_store(potsdam, root, workers=1).path
     (path / "tiles/2_10/tile.json").unlink()
+    (path / "tiles.jsonl").unlink()
     (path / "store.lock").unlink()
     with pytest.raises(UserError, match=r"tiles/2_10 is damaged: delete it and run python -m mobanet\.prepare"):
         TileStore(path)

@@ -3,6 +3,7 @@
 Each ends by itself, by a `UserError`, or in what the fuzzer exists to find. What is left is checked here.
 """
 
+import hashlib
 import io
 import random
 import shutil
@@ -43,7 +44,7 @@ from mobanet.training.wandb_run import read_tracked
 from mobanet.trials.files import read_json as read_trial
 from mobanet.trials.sweep_file import read_sweep
 from tests.cli.conftest import leftovers
-from tests.data_files.fake_files import WORLD, coloured, georeferenced, indices, noise, surface, write, zipped
+from tests.data_files.fake_files import WORLD, coloured, georeferenced, indices, load, noise, surface, write, zipped
 from tests.data_files.fake_satellites import SCENES, dstl
 from tests.exporting.small import DSM, RGB, keep, make
 from tests.hostile.mutate import bytes_of, json_of, text_of, tree_of
@@ -132,7 +133,7 @@ def check_store(path: Path) -> None:
     for tile in TileStore(path).tiles.values():
         assert tile.transform is None or np.isfinite(tile.transform).all(), tile.transform
         for name, (shape, dtype) in tile.arrays().items():
-            array = np.load(tile.path(name))
+            array = load(tile, name)
             assert (array.shape, str(array.dtype)) == (shape, dtype)
         for each in tile.modalities.values():
             assert all(np.isfinite(list(asdict(figures).values())).all() for figures in each.statistics)
@@ -292,8 +293,13 @@ def example_store() -> dict[str, bytes]:
 def stores(rng: random.Random, folder: Path) -> None:
     """A store with a damaged file: opened and read, and prepared again."""
     files = dict(example_store())
-    name = rng.choice([*files, *(name for name in files if name.endswith(".json"))])
-    files[name] = (json_of if name.endswith(".json") else bytes_of)(rng, files[name])
+    name = rng.choice([*files, *(name for name in files if ".json" in name)])
+    files[name] = (json_of if ".json" in name else bytes_of)(rng, files[name])
+    if rng.random() < 0.5 and "tiles.jsonl" in name:  # by someone who knows that the two belong together
+        sum_before = hashlib.sha256(example_store()[name]).hexdigest().encode()
+        files[name] = files[name].replace(b"\n", b" ") + b"\n"
+        sum_after = hashlib.sha256(files[name]).hexdigest().encode()
+        files["store.json"] = files["store.json"].replace(sum_before, sum_after)
     for each, content in files.items():
         put(folder / "store" / each, content)
     store = TileStore(folder / "store")
@@ -309,7 +315,7 @@ def rebuilt_stores(rng: random.Random, folder: Path) -> None:
     """A store of which files are damaged or gone is mended by preparing again."""
     raster_files(_rng(2), folder / "data")
     build_store(OWN, folder / "data", folder / "store", workers=1)
-    files = [path for path in (folder / "store").rglob("*.json") if path.is_file()]
+    files = [path for path in (folder / "store").rglob("*.json*") if path.is_file()]
     path = rng.choice(files)
     path.write_bytes(json_of(rng, path.read_bytes()))
     build_store(OWN, folder / "data", folder / "store", workers=1)

@@ -8,6 +8,7 @@ import pytest
 import shapely
 
 from mobanet import check, prepare
+from mobanet.data.arrays import read_array
 from mobanet.data.sources.polygons import Extent, fill
 from mobanet.data.store import TileStore
 from mobanet.data.synthetic import dataset, synthesize, tile_names
@@ -74,8 +75,8 @@ def test_crops_are_seen_in_the_near_infrared(dstl, tmp_path):
     crops = build_store(get_layout("dstl_crops"), dstl, tmp_path, workers=1)
     inside, outside = [], []
     for tile in crops.tiles.values():
-        label, nir = np.load(tile.path("label_full")), np.load(tile.path("nir"))
-        green = np.load(tile.path("rgb"))[..., 1].astype(float)
+        label, nir = read_array(tile, "label_full"), read_array(tile, "nir")
+        green = read_array(tile, "rgb")[..., 1].astype(float)
         grass = (nir[..., 1] > 1.3 * green) & (nir[..., 1] > 700)
         inside.append(nir[grass & (label == 1), 0])
         outside.append(nir[grass & (label == 0), 0])

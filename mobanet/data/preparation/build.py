@@ -2,22 +2,24 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from mobanet.data.layouts.base import RasterLayout, Survey
+from mobanet.data.index import INDEX_FILE, Index, Line
+from mobanet.data.layouts.base import RasterLayout
 from mobanet.data.locking import LOCK_FILE, only_builder
-from mobanet.data.preparation.jobs import Job, Outcome, jobs_for, stored_tile
+from mobanet.data.preparation.jobs import Job, Outcome, jobs_for, stored_line, stored_tile
 from mobanet.data.preparation.pool import each
 from mobanet.data.preparation.progress import Steps
 from mobanet.data.preparation.scratch import clear_left
 from mobanet.data.preparation.tiles import build_tile
-from mobanet.data.preparation.writing import writable, write_json
+from mobanet.data.preparation.writing import clear_parts, writable, write_json
 from mobanet.data.sources.catalogue import Listings, check_root, list_files
 from mobanet.data.store import STORE_FILE, VERSION, TileStore, default_store, read_json
 from mobanet.errors import UserError
+from mobanet.files import write_bytes
 
 __all__ = ["build_store", "default_store"]
 
@@ -64,32 +66,32 @@ def build_store(
     if (folder / STORE_FILE).is_file():
         catalogue = list_files(root, known=Listings.load(folder / _LISTINGS))
         survey = layout.survey(catalogue, wanted)
-        if _is_finished(
-            folder, layout, survey, jobs_for(survey, catalogue, layout, wanted, folder, scratch, allow_missing)
-        ):
+        if _is_finished(folder, layout, jobs_for(survey, catalogue, layout, wanted, folder, scratch, allow_missing)):
             return TileStore(folder)
     with _only_builder(folder, options):
         clear_left(folder)
+        clear_parts(folder)
         try:
             catalogue = list_files(root, scratch, Listings.load(folder / _LISTINGS))
             survey = layout.survey(catalogue, wanted, scratch)
             jobs = jobs_for(survey, catalogue, layout, wanted, folder, scratch, allow_missing)
-            if not _is_finished(folder, layout, survey, jobs):
+            if not _is_finished(folder, layout, jobs):
                 if catalogue.listings.members:
                     catalogue.listings.save(folder / _LISTINGS)
-                _report(root, jobs, _prepare(jobs, survey, workers), options)
-                write_json(folder / STORE_FILE, _description(folder, layout, wanted, survey))
+                (folder / INDEX_FILE).unlink(missing_ok=True)  # from here on readers wait
+                _report(root, jobs, _prepare(jobs, (*survey.notes, *_older(folder)), workers), options)
+                _finish(folder, layout, wanted, jobs)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return TileStore(folder)
 
 
-def _prepare(jobs: list[Job], survey: Survey, workers: int) -> list[Outcome]:
+def _prepare(jobs: list[Job], notes: Iterable[str], workers: int) -> list[Outcome]:
     """Prepare the tiles that are not current."""
     stale = [job for job in jobs if not job.is_current(stored_tile(job.folder))]
     outcomes = []
     with Steps("preparing tiles", len(stale)) as steps:
-        for note in survey.notes:
+        for note in notes:
             steps.say(f"note: {note}")
         for outcome in each(build_tile, stale, workers):
             outcomes.append(outcome)
@@ -119,23 +121,35 @@ def _report(root: Path, jobs: list[Job], outcomes: list[Outcome], options: str) 
     raise UserError(f"{start}: {'; '.join(problems)}{hint}.")
 
 
-def _is_finished(folder: Path, layout: RasterLayout, survey: Survey, jobs: list[Job]) -> bool:
+def _is_finished(folder: Path, layout: RasterLayout, jobs: list[Job]) -> bool:
+    """Whether the index has every tile as it would be prepared now; tiles' own descriptions are not read."""
     if not (folder / STORE_FILE).is_file() or not jobs:
         return False
     try:
-        content = read_json(folder / STORE_FILE)
-        same = content == _description(folder, layout, jobs[0].wanted, survey)
-    except UserError:
+        content, index = read_json(folder / STORE_FILE), Index.read(folder / INDEX_FILE)
+        if content["index"] != index.sum:
+            return False
+        lines = [index.line(number) for number in range(len(index.lines))]
+        if content != _description(layout, jobs[0].wanted, jobs, index, lines):
+            return False
+    except (UserError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return False
-    return same and all(job.is_current(stored_tile(job.folder)) for job in jobs)
+    return all(job.is_listed(line) for job, line in zip(jobs, lines, strict=True))
 
 
-def _description(folder: Path, layout: RasterLayout, wanted: tuple[str, ...], survey: Survey) -> dict[str, object]:
+def _finish(folder: Path, layout: RasterLayout, wanted: Sequence[str], jobs: list[Job]) -> None:
+    """Write the index, and then that the store is finished."""
+    lines = [stored_line(job.folder) for job in jobs]
+    index = Index.of(lines)
+    write_bytes(folder / INDEX_FILE, index.content, own=True)
+    write_json(folder / STORE_FILE, _description(layout, wanted, jobs, index, lines))
+
+
+def _description(
+    layout: RasterLayout, wanted: Sequence[str], jobs: list[Job], index: Index, lines: list[Line]
+) -> dict[str, object]:
     """Content of `store.json` once all tiles are prepared."""
-    names = {*wanted}
-    for tile in survey.tiles:
-        stored = stored_tile(folder / "tiles" / tile.id)
-        names.update(stored.modalities if stored else ())
+    names = {*wanted, *(name for line in lines for name in line.content["modalities"])}
     return {
         "version": VERSION,
         "layout": layout.name,
@@ -149,7 +163,8 @@ def _description(folder: Path, layout: RasterLayout, wanted: tuple[str, ...], su
             "colours": [list(colour) for colour in layout.classes.colours],
             "averaged": list(layout.classes.averaged),
         },
-        "tiles": [tile.id for tile in survey.tiles],
+        "tiles": [job.tile.id for job in jobs],
+        "index": index.sum,
     }
 
 
@@ -168,6 +183,17 @@ def _check_owner(folder: Path, layout: RasterLayout, options: str) -> None:
         raise UserError(
             f"{folder} was prepared with layout {other}, not {layout.name}: give another place with {options}store."
         )
+
+
+def _older(folder: Path) -> Iterator[str]:
+    """A remark where an earlier version made the store."""
+    with suppress(UserError, OSError, TypeError, KeyError):
+        version = read_json(folder / STORE_FILE)["version"]
+        if version < VERSION:
+            yield (
+                f"{folder} was prepared by an earlier mobanet, whose stores are laid out in another way (version "
+                f"{version}, now {VERSION}): all tiles are prepared again"
+            )
 
 
 @contextmanager

@@ -8,9 +8,9 @@ from mobanet.data.preparation.jobs import Job, Outcome, is_label, stored_stamps,
 from mobanet.data.preparation.products import Products
 from mobanet.data.preparation.writing import clear_parts, stage_array, write_json
 from mobanet.data.sources.rasters import Grid
-from mobanet.data.store import TILE_FILE, LabelRecord, ModalityRecord, StoredTile
+from mobanet.data.store import TILE_FILE, VERSION, LabelRecord, ModalityRecord, StoredTile
 from mobanet.errors import UserError
-from mobanet.files import put_in_place
+from mobanet.files import put_all_in_place
 
 
 def build_tile(job: Job) -> Outcome:
@@ -60,6 +60,7 @@ def _build(job: Job, stored: StoredTile | None, products: Products) -> Outcome:
         return Outcome(job.tile.id, tuple(problems))
     order = [*job.layout.modalities]
     description = {
+        "version": VERSION,
         "id": job.tile.id,
         "height": grid.height,
         "width": grid.width,
@@ -97,15 +98,15 @@ def _publish(
 ) -> None:
     """Put staged arrays in place. Until `tile.json` is there again, the tile counts as unfinished."""
     (folder / TILE_FILE).unlink(missing_ok=True)
-    for target, part in staged.items():
-        put_in_place(part, target)
+    put_all_in_place(staged)
     names = {*modalities, *(f"label_{kind}" for kind in labels)}
     names |= {f"{name}.valid" for name, record in modalities.items() if not record.complete}
     names |= {f"{name}.blocks" for name, record in modalities.items() if record.blocks}
     for old in folder.glob("*.npy"):
         if old.name.removesuffix(".npy") not in names:
             old.unlink()
-    write_json(folder / TILE_FILE, description)
+    # the arrays are on the disk; where this is lost, or empty, the tile is only made again
+    write_json(folder / TILE_FILE, description, synced=False)
 
 
 def _clause(error: UserError) -> str:

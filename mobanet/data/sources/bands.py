@@ -74,9 +74,11 @@ def _top(dtype: np.dtype, values: np.ndarray) -> float:
 
 
 def windows(height: int, width: int) -> "list[Window]":
-    """Sixteen small windows, evenly spread; fewer where they would coincide."""
+    """Sixteen small windows, evenly spread; fewer where they would coincide, and one where they would hold all."""
     from rasterio.windows import Window
 
+    if height * width <= (_ACROSS * _SIDE) ** 2:
+        return [Window(0, 0, width, height)]
     tops, lefts = (
         {max(size - _SIDE, 0) * step // (_ACROSS - 1) for step in range(_ACROSS)} for size in (height, width)
     )
