@@ -1,0 +1,90 @@
+"""Arrays of a store are written strip by strip, and are there whole or not at all."""
+
+import errno
+import resource
+import signal
+
+import numpy as np
+import pytest
+
+from mobanet.data.preparation.writing import ArrayWriter, stage_array
+from tests.hostile.children import verdicts
+
+CUTS = [[200], [64, 64, 64, 8], [1] * 200, [70, 1, 129], [0, 100, 0, 100]]
+
+
+def noise(*shape, dtype="uint8"):
+    return np.random.default_rng(0).integers(0, 250, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("cuts", CUTS)
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((200, 130, 3), "uint16"), ((200, 64), "uint8"), ((200, 1, 1), "float32")]
+)
+def test_the_file_does_not_depend_on_how_rows_are_cut(tmp_path, cuts, shape, dtype):
+    values = noise(*shape, dtype=dtype)
+    whole = stage_array(tmp_path / "whole.npy", values)
+    with ArrayWriter(tmp_path / "cut.npy", shape, dtype) as writer:
+        for rows in np.split(values, np.cumsum(cuts)[:-1]):
+            writer.write(rows)
+    assert writer.part.read_bytes() == whole.read_bytes()
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".part", ".part"]
+
+
+def test_rows_may_lie_anyhow_in_memory(tmp_path):
+    values = noise(130, 90, 3)
+    planes = np.ascontiguousarray(values.transpose(2, 0, 1))
+    assert stage_array(tmp_path / "a.npy", planes.transpose(1, 2, 0)).read_bytes() == (
+        stage_array(tmp_path / "b.npy", values).read_bytes()
+    )
+
+
+@pytest.mark.parametrize(
+    "rows", [noise(9, 20, 3), noise(11, 20, 3), noise(10, 21, 3), noise(10, 20), noise(10, 20, 3, dtype="uint16")]
+)
+def test_what_does_not_make_the_array_is_refused_and_leaves_nothing(tmp_path, rows):
+    def write():
+        with ArrayWriter(tmp_path / "x.npy", (10, 20, 3), "uint8") as writer:
+            writer.write(rows)
+
+    with pytest.raises(ValueError, match=r"x\.npy"):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_block_that_fails_leaves_nothing(tmp_path):
+    def fail():
+        with ArrayWriter(tmp_path / "x.npy", (200, 20), "uint8") as writer:
+            writer.write(noise(100, 20))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("room", [0, 50_000])
+def test_a_full_disk_is_said_of_the_file(tmp_path, room):
+    def work():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+        with pytest.raises(OSError, match="File too large") as caught:
+            stage_array(tmp_path / "x.npy", noise(300, 300, 3))
+        assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(tmp_path / "x.npy"))
+        assert list(tmp_path.iterdir()) == []
+
+    (end,) = verdicts([work], 20)
+    assert end.end == "success", end.text
+
+
+def test_little_is_held_in_memory(tmp_path):
+    import tracemalloc
+
+    strip = noise(64, 4000, 3)
+    tracemalloc.start()
+    with ArrayWriter(tmp_path / "x.npy", (64 * 20, 4000, 3), "uint8") as writer:
+        for _ in range(20):
+            writer.write(strip)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * strip.nbytes
