@@ -87,8 +87,8 @@ def block(name: str, generator: np.random.Generator, height: int, width: int) ->
 def measured(folder: Path, number: int) -> tuple[float, float]:
     """Peak resident memory in MB and seconds of one run of the command, in a single process."""
     store = folder / f"store{number}"
-    command = [sys.executable, "-m", "mobanet.prepare", "--root", str(folder / "data"), "--layout", "folder", "--workers", "1"]
-    command += ["--folder", str(folder / "data.yaml"), "--store", str(store)]
+    command = [sys.executable, "-m", "mobanet.prepare", "--root", str(folder / "data"), "--store", str(store)]
+    command += ["--layout", "folder", "--folder", str(folder / "data.yaml"), "--workers", "1"]
     begin = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     peak = 0.0

@@ -128,10 +128,10 @@ def test_world_files_are_read_as_gdal_does_and_as_it_does_not(tmp_path):
         assert grid_of(raster).transform is None
 
 
-def test_more_pixels_than_memory_holds(rasters, tmp_path):
+def test_more_pixels_than_the_disk_holds(rasters, tmp_path):
     """By three lines of text that GDAL takes for a raster of 12 TB."""
     band = '<VRTRasterBand dataType="Byte" band="{}"/>'
     size = 'rasterXSize="2000000" rasterYSize="2000000"'
     rasters["rgb"].write_text(f"<VRTDataset {size}>{''.join(band.format(n) for n in (1, 2, 3))}</VRTDataset>")
-    with pytest.raises(UserError, match=r"rgb/a\.tif says that it has more pixels than memory holds"):
+    with pytest.raises(UserError, match=r"rgb/a\.tif says that it has more pixels than the disk holds"):
         build_store(OWN, tmp_path / "data", tmp_path / "store", workers=1)

@@ -22,6 +22,8 @@ show the same rectangle of ground with pixels of different sizes."""
 
 Fit = Literal["same", "edge", "warp", "stretch"]
 
+Method = Literal["bilinear", "nearest"]
+
 
 def how_to_fit(own: Grid, target: Grid, placing: Placing) -> Fit:
     """How a raster on grid `own` gets to `target`.
@@ -77,7 +79,12 @@ def window_grid(own: Grid, window: "Window") -> Grid:
 
 
 def align(
-    values: np.ndarray, valid: np.ndarray | None, own: Grid, target: Grid, fit: Fit
+    values: np.ndarray,
+    valid: np.ndarray | None,
+    own: Grid,
+    target: Grid,
+    fit: Fit,
+    method: Method = "bilinear",
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Values and validity on the target grid; what the raster does not cover is invalid.
 
@@ -86,7 +93,8 @@ def align(
         valid: (H, W) bool, or None when every pixel is valid.
         own: grid of `values`.
         target: wanted grid.
-        fit: from `how_to_fit`. Resampling is bilinear; missing pixels do not bleed into their neighbours.
+        fit: from `how_to_fit`.
+        method: of resampling. With `bilinear`, missing pixels do not bleed into their neighbours.
     """
     if fit == "same":
         return values, valid
@@ -95,10 +103,7 @@ def align(
         here = _edge(here, target, False)
         return _edge(values, target, 0), None if here.all() else here
     if fit == "stretch":
-        steps = target.width / own.width, target.height / own.height
-        # the same corner for both, anywhere but at 0, 0: GDAL takes that for no georeference at all
-        own = Grid(own.height, own.width, (steps[0], 0, 1000, 0, -steps[1], 1000))
-        target = Grid(target.height, target.width, (1, 0, 1000, 0, -1, 1000))
+        own, target = stretched(own, target)
     result = np.zeros((len(values), target.height, target.width), values.dtype)
     known = np.ones((target.height, target.width), bool)
     for band, plane in enumerate(values):
@@ -106,12 +111,20 @@ def align(
         filled = plane.astype(np.float32)
         if valid is not None:
             filled[~valid] = np.nan
-        warped = _warp(filled, own, target, "bilinear", math.nan)
+        warped = _warp(filled, own, target, method, math.nan)
         present = np.isfinite(warped)
         known &= present
         whole = np.issubdtype(values.dtype, np.integer)
         result[band][present] = np.rint(warped[present]) if whole else warped[present]
     return result, None if known.all() else known
+
+
+def stretched(own: Grid, target: Grid) -> tuple[Grid, Grid]:
+    """Grids, of these sizes, whose outer edges coincide."""
+    steps = target.width / own.width, target.height / own.height
+    # the same corner for both, anywhere but at 0, 0: GDAL takes that for no georeference at all
+    own = Grid(own.height, own.width, (steps[0], 0, 1000, 0, -steps[1], 1000))
+    return own, Grid(target.height, target.width, (1, 0, 1000, 0, -1, 1000))
 
 
 def align_label(classes: np.ndarray, own: Grid, target: Grid, fit: Fit) -> np.ndarray:
