@@ -24,7 +24,8 @@ from mobanet.data.sources.declared import Reading, check_values, settle
 from mobanet.data.sources.georeference import read_world
 from mobanet.data.sources.palettes import label_colours
 from mobanet.data.sources.rasters import Grid, grid_of, opened, read_label
-from mobanet.data.sources.rows import CHUNK, GridRows, row_windows, whole_window
+from mobanet.data.sources.resampling import resampled
+from mobanet.data.sources.rows import GridRows, Part, row_windows, rows_at_once, whole_window
 from mobanet.data.sources.values import Described, Range
 from mobanet.data.store import LabelRecord, ModalityRecord
 from mobanet.errors import UserError
@@ -106,7 +107,7 @@ class Products:
             own, fit = self.fit(raster, source.file, grid)
             shape = (grid.height, grid.width, len(reading.scale))
             self._check_room(source.file, shape, reading.dtype)
-            rows = GridRows(partial(reading.read, raster), shape[2], reading.dtype, own, grid, fit).chunks()
+            rows = self._modality_rows(raster, reading, own, grid, fit)
             origin = origin_of(grid.transform) if elevation else None
             staged = stage_modality(rows, job.folder / f"{name}.npy", shape, reading.dtype, origin)
             raw = raster.dtypes[reading.bands[0]], raster.count
@@ -129,9 +130,27 @@ class Products:
             blocks=elevation,
             rule=reading.rule(*raw),
         )
-        return Product(
-            staged.parts, record, (*fit_notes(name, source.file, own, grid, fit), *reading.remarks(), *notes)
-        )
+        notes = [*fit_notes(name, source.file, own, grid, fit), *reading.remarks(), *notes]
+        return Product(staged.parts, record, tuple(notes))
+
+    def _modality_rows(
+        self, raster: "DatasetReader", reading: Reading, own: Grid, grid: Grid, fit: Fit
+    ) -> Iterator[Part]:
+        """A modality on the tile's grid, from top to bottom: (h, W, C) values, and (h, W) bool or None."""
+        bands = len(reading.scale)
+        if fit not in ("warp", "stretch"):
+            yield from GridRows(partial(reading.read, raster), bands, reading.dtype, own, grid, fit).chunks()
+            return
+
+        def marked(window: "Window") -> np.ndarray:
+            values, valid = reading.read(raster, window)
+            # NaN marks missing pixels for the warper, which otherwise knows only one number for it
+            return _marked(values, valid)
+
+        placed = own, grid, fit, "bilinear", self.job.scratch
+        with resampled(marked, bands, np.nan, "float32", *placed) as strips:
+            for planes in strips:
+                yield _unmarked(planes, reading.dtype)
 
     def _check_room(self, file: FileRef, shape: tuple[int, int, int], dtype: np.dtype) -> None:
         """A few bytes of a damaged header ask for any number of pixels.
@@ -167,7 +186,7 @@ class Products:
         target, shape = job.folder / f"{name}.npy", (grid.height, grid.width)
         drawn = job.layout.draw_label(job.tile, grid, self.path)
         if drawn is not None:
-            part, pixels = stage_label(drawn.strips(CHUNK), target, shape)
+            part, pixels = stage_label(drawn.strips(rows_at_once(grid.width)), target, shape)
             corrected = unknown = 0
             notes = [f"{name}: {note}" for note in drawn.notes]
         else:
@@ -197,26 +216,30 @@ class Products:
         def raw(window: "Window") -> Raw:
             return label_strip(raster, self.job.layout, window)
 
-        def strips_again() -> Iterator[Raw]:
-            return map(raw, row_windows(source_window(own, grid) if fit == "warp" else whole_window(own)))
+        window = source_window(own, grid) if fit == "warp" else whole_window(own)
+        step = rows_at_once(own.width, raster.count, raster.dtypes[0])
 
-        decode = decoder.count
-        if fit in (
-            "warp",
-            "stretch",
-        ):  # where strips of the grid need some of the raster's pixels twice, which count once
-            for strip in strips_again():
-                decoder.count(*strip)
-            decoder.judge(strips_again)
-            decode = decoder.decode
-        placed = np.dtype(np.uint8), own, grid, fit
-        rows = GridRows(lambda window: (decode(*raw(window))[None], None), 1, *placed, method="nearest")
-        for values, valid in rows.chunks():
+        def again() -> Iterator[Raw]:
+            return map(raw, row_windows(window, step))
+
+        def decoded(part: "Window") -> np.ndarray:
+            return decoder.count(*raw(part))[None]  # (1, h, W)
+
+        if fit in ("warp", "stretch"):
+            placed = own, grid, fit, "nearest", self.job.scratch
+            with resampled(decoded, 1, IGNORE_INDEX, "uint8", *placed) as strips:
+                decoder.judge(again)
+                for planes in strips:
+                    yield planes[0]
+            return
+        for values, valid in GridRows(
+            lambda part: (decoded(part), None), 1, np.dtype(np.uint8), own, grid, fit
+        ).chunks():
             classes = values[:, :, 0]
             if valid is not None:
                 classes[~valid] = IGNORE_INDEX
             yield classes
-        decoder.judge(strips_again)
+        decoder.judge(again)
 
     def fit(self, raster: "DatasetReader", file: FileRef, grid: Grid) -> tuple[Grid, Fit]:
         """The grid of an open raster, and how it gets to the tile's.
@@ -242,6 +265,22 @@ class Products:
                         f"{file} has {one.width} x {one.height} pixels and its copy {other} {two.width} x {two.height}:"
                         " remove the wrong one"
                     )
+
+
+def _marked(values: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """Values, (C, h, w), as float32, NaN where missing."""
+    marked = values.astype(np.float32)
+    if valid is not None:
+        marked[:, ~valid] = np.nan
+    return marked
+
+
+def _unmarked(planes: np.ndarray, dtype: np.dtype) -> Part:
+    """The inverse of `_marked`: (h, w, C) in the stored type, 0 where missing, and (h, w) bool or None."""
+    valid = np.isfinite(planes).all(axis=0)
+    known = np.where(valid, planes, 0)
+    values = (np.rint(known) if np.issubdtype(dtype, np.integer) else known).astype(dtype)
+    return np.ascontiguousarray(values.transpose(1, 2, 0)), None if valid.all() else valid
 
 
 def settled(

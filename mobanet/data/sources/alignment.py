@@ -79,12 +79,7 @@ def window_grid(own: Grid, window: "Window") -> Grid:
 
 
 def align(
-    values: np.ndarray,
-    valid: np.ndarray | None,
-    own: Grid,
-    target: Grid,
-    fit: Fit,
-    method: Method = "bilinear",
+    values: np.ndarray, valid: np.ndarray | None, own: Grid, target: Grid, fit: Fit
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Values and validity on the target grid; what the raster does not cover is invalid.
 
@@ -93,8 +88,7 @@ def align(
         valid: (H, W) bool, or None when every pixel is valid.
         own: grid of `values`.
         target: wanted grid.
-        fit: from `how_to_fit`.
-        method: of resampling. With `bilinear`, missing pixels do not bleed into their neighbours.
+        fit: from `how_to_fit`. Resampling is bilinear; missing pixels do not bleed into their neighbours.
     """
     if fit == "same":
         return values, valid
@@ -111,7 +105,7 @@ def align(
         filled = plane.astype(np.float32)
         if valid is not None:
             filled[~valid] = np.nan
-        warped = _warp(filled, own, target, method, math.nan)
+        warped = _warp(filled, own, target, "bilinear", math.nan)
         present = np.isfinite(warped)
         known &= present
         whole = np.issubdtype(values.dtype, np.integer)
@@ -143,16 +137,13 @@ def _edge(array: np.ndarray, target: Grid, fill: float) -> np.ndarray:
     return result
 
 
-def _warp(plane: np.ndarray, own: Grid, target: Grid, method: str, missing: float) -> np.ndarray:
+def _warp(plane: np.ndarray, own: Grid, target: Grid, method: Method, missing: float) -> np.ndarray:
     from affine import Affine
     from rasterio.enums import Resampling
     from rasterio.warp import reproject
 
     result = np.full((target.height, target.width), missing, plane.dtype)
-    scale = 1 / _steps(own, target)
-    src_crs, dst_crs = own.crs, target.crs
-    if not own.needs_transform(target) and (src_crs is None or src_crs != dst_crs or is_local(src_crs)):
-        src_crs = dst_crs = "EPSG:3857"  # of the same plane, for which any projected system stands in
+    src_crs, dst_crs = warp_systems(own, target)
     reproject(
         plane,
         result,
@@ -163,11 +154,26 @@ def _warp(plane: np.ndarray, own: Grid, target: Grid, method: str, missing: floa
         dst_crs=dst_crs,
         dst_nodata=missing,
         resampling=Resampling[method],
-        # GDAL would take them from the shapes of source and target, and blur where a thin target lies across the source
-        XSCALE=float(scale[0]),
-        YSCALE=float(scale[1]),
+        **warp_scales(own, target),
     )
     return result
+
+
+def warp_systems(own: Grid, target: Grid) -> tuple[str | None, str | None]:
+    """The systems of two grids as GDAL can bring one to the other."""
+    src_crs, dst_crs = own.crs, target.crs
+    if not own.needs_transform(target) and (src_crs is None or src_crs != dst_crs or is_local(src_crs)):
+        return "EPSG:3857", "EPSG:3857"  # of the same plane, for which any projected system stands in
+    return src_crs, dst_crs
+
+
+def warp_scales(own: Grid, target: Grid) -> dict[str, float]:
+    """GDAL's options for how many pixels of the target one of the source is.
+
+    It would take them from the shapes of source and target, and blur where a thin target lies across the source.
+    """
+    scale = 1 / _steps(own, target)
+    return {"XSCALE": float(scale[0]), "YSCALE": float(scale[1])}
 
 
 def _steps(own: Grid, target: Grid) -> np.ndarray:

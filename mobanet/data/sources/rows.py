@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobanet.data.sources.alignment import Fit, Method, align, overlap_window, stretched, window_grid
+from mobanet.data.sources.alignment import Fit, align, overlap_window, window_grid
 from mobanet.data.sources.rasters import Grid
 
 if TYPE_CHECKING:
@@ -44,10 +44,9 @@ class GridRows:
         dtype: of the values.
         own: grid of the raster.
         grid: wanted.
-        fit: how it gets there, from `how_to_fit`.
+        fit: how it gets there, from `how_to_fit`: `same`, `edge` or `warp`.
         left: first column wanted.
         right: column behind the last; None for all.
-        method: of resampling.
     """
 
     def __init__(
@@ -60,16 +59,12 @@ class GridRows:
         fit: Fit,
         left: int = 0,
         right: int | None = None,
-        method: Method = "bilinear",
     ) -> None:
-        self._read, self._method, self._resamples = read, method, fit in ("warp", "stretch")
-        self._bands, self._dtype = bands, dtype
-        self._own, self._grid = stretched(own, grid) if fit == "stretch" else (own, grid)
+        self._read, self._bands, self._dtype = read, bands, dtype
+        self._own, self._grid, self._resamples = own, grid, fit == "warp"
         self._left, self._right = left, grid.width if right is None else right
-        self.step = CHUNK
+        self.step = rows_at_once(grid.width, bands, dtype)
         """Rows of a chunk; the last may have fewer."""
-        while self.step > 1 and self.step * grid.width * max(bands * np.dtype(dtype).itemsize, 4) > _BYTES:
-            self.step //= 2
 
     def chunks(self) -> Iterator[Part]:
         """All rows of the grid, chunk by chunk: (h, W, C) values, and (h, W) bool or None."""
@@ -113,7 +108,7 @@ class GridRows:
                 window = overlap_window(self._own, target)
                 if window is None:
                     continue
-                found, known = align(*self._read(window), window_grid(self._own, window), target, "warp", self._method)
+                found, known = align(*self._read(window), window_grid(self._own, window), target, "warp")
                 inside = slice(max(self._left, begin) - begin, min(self._right, end) - begin)
                 there = slice(begin + inside.start - self._left, begin + inside.stop - self._left)
                 down = slice(first - top, last - top)
@@ -136,11 +131,18 @@ class GridRows:
         return rows, columns
 
 
-def row_windows(window: "Window") -> "Iterator[Window]":
-    """A window of a raster in parts, from top to bottom."""
+def rows_at_once(width: int, bands: int = 1, dtype: np.dtype | str = "float32") -> int:
+    """Rows to handle at once of a raster that is `width` pixels wide: `CHUNK`, or fewer by halves."""
+    step = CHUNK
+    while step > 1 and step * width * max(bands * np.dtype(dtype).itemsize, 4) > _BYTES:
+        step //= 2
+    return step
+
+
+def row_windows(window: "Window", step: int) -> "Iterator[Window]":
+    """A window of a raster in parts of so many rows, from top to bottom."""
     from rasterio.windows import Window
 
-    step = min(CHUNK, max(1, _BYTES // (4 * window.width)))
     for top in range(0, window.height, step):
         yield Window(window.col_off, window.row_off + top, window.width, min(step, window.height - top))
 
