@@ -17,15 +17,15 @@ from mobanet.data.preparation.decoding import LabelDecoder, Raw
 from mobanet.data.preparation.jobs import Job
 from mobanet.data.preparation.staging import stage_label, stage_modality
 from mobanet.data.scaling import known_range, usual_scaling
-from mobanet.data.sources.alignment import Fit, how_to_fit, source_window
+from mobanet.data.sources.alignment import Fit, how_to_fit
 from mobanet.data.sources.archives import local_copy, read_text
 from mobanet.data.sources.bands import colour_table, find_mask
 from mobanet.data.sources.declared import Reading, check_values, settle
 from mobanet.data.sources.georeference import read_world
 from mobanet.data.sources.palettes import label_colours
 from mobanet.data.sources.rasters import Grid, grid_of, opened, read_label
-from mobanet.data.sources.resampling import resampled
-from mobanet.data.sources.rows import GridRows, Part, row_windows, rows_at_once, whole_window
+from mobanet.data.sources.resampling import resampled, window_needed
+from mobanet.data.sources.rows import GridRows, Part, row_windows, rows_at_once
 from mobanet.data.sources.values import Described, Range
 from mobanet.data.store import LabelRecord, ModalityRecord
 from mobanet.errors import UserError
@@ -106,7 +106,7 @@ class Products:
             reading = settled(raster, source, job.tile.band_counts.get(name), *self.known(name))
             own, fit = self.fit(raster, source.file, grid)
             shape = (grid.height, grid.width, len(reading.scale))
-            self._check_room(source.file, shape, reading.dtype)
+            self._check_room(source.file, own, grid, fit, shape[2] * reading.dtype.itemsize, 4 * shape[2])
             rows = self._modality_rows(raster, reading, own, grid, fit)
             origin = origin_of(grid.transform) if elevation else None
             staged = stage_modality(rows, job.folder / f"{name}.npy", shape, reading.dtype, origin)
@@ -152,17 +152,28 @@ class Products:
             for planes in strips:
                 yield _unmarked(planes, reading.dtype)
 
-    def _check_room(self, file: FileRef, shape: tuple[int, int, int], dtype: np.dtype) -> None:
+    def _check_room(self, file: FileRef, own: Grid, grid: Grid, fit: Fit, stored: int, copied: int) -> None:
         """A few bytes of a damaged header ask for any number of pixels.
+
+        Args:
+            file: for the message.
+            own: grid of the raster.
+            grid: of the tile.
+            fit: how the raster gets there.
+            stored: bytes a pixel of the tile.
+            copied: bytes a pixel of the raster, where it is copied to be resampled.
 
         Raises:
             UserError: for more than the disk takes.
         """
-        size, free = int(np.prod(shape, dtype=object)) * dtype.itemsize, shutil.disk_usage(self.job.folder).free
-        if size > free:
+        needed, free = grid.height * grid.width * stored, shutil.disk_usage(self.job.folder).free
+        if fit in ("warp", "stretch"):
+            window = window_needed(own, grid, fit)
+            needed += window.height * window.width * copied
+        if needed > free:
             raise UserError(
-                f"{file} says that it has more pixels than the disk holds: they take {size / 1e9:.3g} GB in the store, "
-                f"where {free / 1e9:.3g} GB are free: free some space, or cut it into tiles"
+                f"{file} says that it has more pixels than the disk holds: they take {needed / 1e9:.3g} GB in the "
+                f"store, where {free / 1e9:.3g} GB are free: free some space, or cut it into tiles"
             )
 
     def known(self, name: str) -> tuple[Modality, Range | None]:
@@ -193,7 +204,7 @@ class Products:
             self.compare_copies(name, file)
             with opened(self.path(file), file) as raster:
                 own, fit = self.fit(raster, file, grid)
-                self._check_room(file, (*shape, 1), np.dtype(np.uint8))
+                self._check_room(file, own, grid, fit, 1, 1)
                 decoder = LabelDecoder(job.layout, file)
                 part, pixels = stage_label(self._label_rows(raster, decoder, own, grid, fit), target, shape)
             corrected, unknown = decoder.corrected, decoder.unknown
@@ -216,7 +227,7 @@ class Products:
         def raw(window: "Window") -> Raw:
             return label_strip(raster, self.job.layout, window)
 
-        window = source_window(own, grid) if fit == "warp" else whole_window(own)
+        window = window_needed(own, grid, fit)
         step = rows_at_once(own.width, raster.count, raster.dtypes[0])
 
         def again() -> Iterator[Raw]:

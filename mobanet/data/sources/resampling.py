@@ -5,6 +5,7 @@ as it was read and judged, with each of its pixels read once. The strips' pixels
 that no strip is a hair beside the next.
 """
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,8 +22,16 @@ from mobanet.files import named
 if TYPE_CHECKING:
     from rasterio.windows import Window
 
+_TYPES = {"uint8": 1, "float32": 4}
+"""Numbers of data types in the header of an ENVI file."""
+
 _BLOCK = 128
 """Rows of GDAL's virtual blocks. What is no higher is warped block by block, its pixels placed a hair differently."""
+
+
+def window_needed(own: Grid, grid: Grid, fit: Fit) -> "Window":
+    """The part of a raster that bringing it to a grid needs."""
+    return source_window(own, grid) if fit == "warp" else whole_window(own)
 
 
 @contextmanager
@@ -58,20 +67,21 @@ def resampled(
     from rasterio.enums import Resampling
     from rasterio.vrt import WarpedVRT
 
-    window = source_window(own, grid) if fit == "warp" else whole_window(own)
+    window = window_needed(own, grid, fit)
     source = window_grid(own, window)
     if fit == "stretch":
         source, grid = stretched(own, grid)
     src_crs, dst_crs = warp_systems(source, grid)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="warp-", dir=folder) as room:
-        path = Path(room) / "source.tif"
-        _write(path, read, window, bands, dtype, source)
+        path = Path(room) / "copy.bsq"
+        _write(path, read, window, bands, np.dtype(dtype))
         with (
             rasterio.open(path) as copy,
             WarpedVRT(
                 copy,
                 src_crs=src_crs,
+                src_transform=Affine(*(source.transform or ())),
                 src_nodata=missing,
                 crs=dst_crs,
                 transform=Affine(*(grid.transform or ())),
@@ -97,16 +107,17 @@ def _parts(grid: Grid, step: int) -> Iterator["Window"]:
         top += rows
 
 
-def _write(
-    path: Path, read: "Callable[[Window], np.ndarray]", window: "Window", bands: int, dtype: str, source: Grid
-) -> None:
-    import rasterio
-    from affine import Affine
-    from rasterio.windows import Window
+def _write(path: Path, read: "Callable[[Window], np.ndarray]", window: "Window", bands: int, dtype: np.dtype) -> None:
+    """Write a window of a raster as plain numbers that GDAL can read, (C, H, W), with the header beside it.
 
-    profile = {"driver": "GTiff", "height": source.height, "width": source.width, "count": bands, "dtype": dtype}
-    profile |= {"transform": Affine(*(source.transform or ())), "interleave": "band", "bigtiff": "if_safer"}
-    with named(path), rasterio.open(path, "w", **profile) as copy:
-        for part in row_windows(window, rows_at_once(window.width, bands, dtype)):
-            placed = Window(0, part.row_off - window.row_off, part.width, part.height)
-            copy.write(read(part), window=placed)
+    GDAL itself tells of a full disk only in part.
+    """
+    height, width = window.height, window.width
+    size = {"samples": width, "lines": height, "bands": bands, "header offset": 0, "file type": "ENVI Standard"}
+    size |= {"data type": _TYPES[dtype.name], "interleave": "bsq", "byte order": int(sys.byteorder == "big")}
+    with named(path), path.open("wb") as file:
+        path.with_suffix(".hdr").write_text("ENVI\n" + "".join(f"{key} = {value}\n" for key, value in size.items()))
+        for part in row_windows(window, rows_at_once(width, bands, dtype)):
+            for band, plane in enumerate(read(part)):
+                file.seek((band * height + part.row_off - window.row_off) * width * dtype.itemsize)
+                file.write(memoryview(np.ascontiguousarray(plane)).cast("B"))
