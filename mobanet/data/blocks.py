@@ -4,7 +4,7 @@ A raster is read for them once, from top to bottom, in memory that holds a few n
 of their size in absolute coordinates, so that two cuts of a raster have the same ones where they overlap.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -41,7 +41,16 @@ def block_shape(size: tuple[int, int], origin: tuple[int, int]) -> tuple[int, in
 
 
 def summarise(rows: Rows, height: int, width: int, origin: tuple[int, int]) -> np.ndarray:
-    """The blocks of a raster.
+    """The blocks of a raster; arguments are those of `block_rows`.
+
+    Returns:
+        (h, w, 3 + C) float32.
+    """
+    return np.concatenate(list(block_rows(rows, height, width, origin)))
+
+
+def block_rows(rows: Rows, height: int, width: int, origin: tuple[int, int]) -> Iterator[np.ndarray]:
+    """The blocks of a raster, from top to bottom, as soon as its rows are known.
 
     Args:
         rows: of the raster, as stored.
@@ -49,18 +58,15 @@ def summarise(rows: Rows, height: int, width: int, origin: tuple[int, int]) -> n
         width: alike.
         origin: of the raster, from `origin_of`.
 
-    Returns:
-        (h, w, 3 + C) float32: valid pixels, how far down and across from the block's corner their middle is, and the
+    Yields:
+        (n, w, 3 + C) float32: valid pixels, how far down and across from the block's corner their middle is, and the
         mean of each band; zeros where a block has no valid pixel. Blocks at the edges may be cut.
     """
     down, across = _edges(origin[0], height), _edges(origin[1], width)
-    sums = np.zeros(0)
-    top = 0
+    top, begun = 0, None
     for values, valid in rows():
         bottom = top + len(values)
         first, last = np.searchsorted(down, top, "right") - 1, np.searchsorted(down, bottom, "left")
-        if not top:
-            sums = np.zeros((len(down) - 1, len(across) - 1, 3 + values.shape[2]))
         cuts = np.maximum(down[first:last] - top, 0)
         lines = (np.arange(top, bottom) + origin[0]) % BLOCK + 0.5
         columns = (np.arange(width) + origin[1]) % BLOCK + 0.5
@@ -73,10 +79,15 @@ def summarise(rows: Rows, height: int, width: int, origin: tuple[int, int]) -> n
             values = np.where(valid[:, :, None], values, 0)
         totals = np.add.reduceat(values, across[:-1], axis=1, dtype=np.float64)  # (rows, w, C)
         parts = np.concatenate([np.stack([counts, counts * lines[:, None], shifts], 2), totals], 2)
-        sums[first:last] += np.add.reduceat(parts, cuts, axis=0)
+        sums = np.add.reduceat(parts, cuts, axis=0)
+        if begun is not None:
+            sums[0] += begun
+        begun = sums[-1] if down[last] > bottom else None  # the next rows go on with it
+        whole = sums if begun is None else sums[:-1]
+        counted = whole[:, :, :1]
+        means = np.divide(whole[:, :, 1:], counted, out=np.zeros_like(whole[:, :, 1:]), where=counted > 0)
+        yield np.concatenate([counted, means], 2).astype(np.float32)
         top = bottom
-    np.divide(sums[:, :, 1:], sums[:, :, :1], out=sums[:, :, 1:], where=sums[:, :, :1] > 0)
-    return sums.astype(np.float32)
 
 
 def _edges(start: int, length: int) -> np.ndarray:

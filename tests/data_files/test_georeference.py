@@ -12,7 +12,7 @@ from mobanet.data.sources.rasters import grid_of
 from mobanet.errors import UserError
 from mobanet.inference.categories import class_kind
 from mobanet.inference.geotiff import RowWriter
-from tests.data_files.fake_files import WORLD, noise, potsdam_tile, vaihingen_area, write
+from tests.data_files.fake_files import WORLD, georeferenced, noise, potsdam_tile, vaihingen_area, write
 from tests.hostile.kinds import OWN, SIZE, check_store, raster_files
 from tests.prediction.conftest import placed
 
@@ -128,10 +128,20 @@ def test_world_files_are_read_as_gdal_does_and_as_it_does_not(tmp_path):
         assert grid_of(raster).transform is None
 
 
-def test_more_pixels_than_memory_holds(rasters, tmp_path):
+def test_more_pixels_than_the_disk_holds(rasters, tmp_path):
     """By three lines of text that GDAL takes for a raster of 12 TB."""
     band = '<VRTRasterBand dataType="Byte" band="{}"/>'
     size = 'rasterXSize="2000000" rasterYSize="2000000"'
     rasters["rgb"].write_text(f"<VRTDataset {size}>{''.join(band.format(n) for n in (1, 2, 3))}</VRTDataset>")
-    with pytest.raises(UserError, match=r"rgb/a\.tif says that it has more pixels than memory holds"):
+    with pytest.raises(UserError, match=r"rgb/a\.tif says that it has more pixels than the disk holds"):
+        build_store(OWN, tmp_path / "data", tmp_path / "store", workers=1)
+
+
+def test_a_small_part_of_more_pixels_than_the_disk_holds(rasters, tmp_path):
+    """A surface model of 16 TB, all of which would be copied to be resampled, below a tile of 40 pixels."""
+    placed = "<SRS>EPSG:32633</SRS><GeoTransform>500000, 1e-5, 0, 5800000, 0, -1e-5</GeoTransform>"
+    band = '<VRTRasterBand dataType="Float32" band="1"/>'
+    write(rasters["rgb"], noise("rgb", 3, SIZE), **georeferenced(500_000, 5_800_000, 0.5))
+    rasters["dsm"].write_text(f'<VRTDataset rasterXSize="2000000" rasterYSize="2000000">{placed}{band}</VRTDataset>')
+    with pytest.raises(UserError, match=r"dsm/a\.tif says that it has more pixels than the disk holds"):
         build_store(OWN, tmp_path / "data", tmp_path / "store", workers=1)

@@ -84,3 +84,52 @@ def test_own_values():
     assert (decoded.corrected, decoded.unknown) == (0, 1)
     with pytest.raises(UserError, match="has 3 bands where values are mapped"):
         decode_values(np.zeros((3, 2, 2), np.uint8), {0: 0}, [])
+
+
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "uint64", "float32", "float64"]
+)
+def test_every_number_of_every_type_is_its_class(dtype):
+    values, ignored = {0: 1, 3: 0, 100: 2, 200: 1, 40_000: 0, -5: 2, 2**31 + 7: 1, 2**24 + 1: 0}, [7, -1, 255, 65_535]
+    numbers = [*range(-130, 260), 39_999, 40_000, 65_535, 2**24, 2**24 + 1, 2**24 + 2, 2**31 + 7, 2**40]
+    if np.issubdtype(dtype, np.integer):
+        numbers = [number for number in numbers if np.iinfo(dtype).min <= number <= np.iinfo(dtype).max]
+    else:
+        numbers += [0.5, np.nan, np.inf, -np.inf]
+    raster = np.random.default_rng(0).permutation(np.array(numbers * 3, dtype))[None, None]
+    decoded = decode_values(raster, values, ignored)
+    found = raster[0, 0].tolist()
+    assert decoded.classes[0].tolist() == [values.get(number, 255) for number in found]
+    assert decoded.unknown == sum(number not in values and number not in ignored for number in found)
+
+
+def test_a_label_that_every_number_is_strange_to():
+    decoded = decode_values(np.zeros((1, 3, 4), np.int32), {2**40: 1}, [])
+    assert (decoded.classes == 255).all()
+    assert decoded.unknown == 12
+
+
+def test_colours_met_in_one_label_are_the_same_in_the_next():
+    random = np.random.default_rng(0)
+    palette = np.array([*OWN.colours, (1, 1, 1)])
+    for _ in range(3):
+        raster = (palette[random.integers(0, 3, 900)] + random.integers(0, 25, (900, 3))).T.astype(np.uint8)
+        decoded = decode_colours(raster.reshape(3, 30, 30), OWN, [(1, 1, 1)], 10)
+        apart = np.abs(raster.T.astype(int)[:, None] - palette).max(axis=2)  # (900, 3)
+        near, best = apart.min(axis=1) <= 10, apart.argmin(axis=1)
+        assert decoded.classes.ravel().tolist() == np.where(near & (best < 2), best, 255).tolist()
+        assert decoded.corrected == (near & (best < 2) & (apart.min(axis=1) > 0)).sum()
+        assert decoded.unknown == (~near).sum()
+
+
+def test_no_label_is_sorted(monkeypatch):
+    """A quarter of the time of preparing went there."""
+
+    def never(*_, **__):
+        raise AssertionError
+
+    for name in ("unique", "sort", "argsort"):
+        monkeypatch.setattr(np, name, never)
+    for dtype in ("uint8", "int16", "int32", "float32"):
+        decode_values(np.ones((1, 4, 4), dtype), {1: 0}, [])
+    decode_colours(np.zeros((3, 4, 4), np.uint8), OWN, [], 10)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import shapely
 
-from mobanet.data.sources.polygons import Extent, fill, labelled_images, read_extent, read_outlines
+from mobanet.data.sources.polygons import Extent, Filled, labelled_images, read_extent, read_outlines
 from mobanet.errors import UserError
 from tests.hostile.children import verdicts
 
@@ -18,7 +18,7 @@ UNIT = Extent(WIDTH**2 / (WIDTH + 1), -(HEIGHT**2) / (HEIGHT + 1))
 def drawn(wkt, extent=UNIT, height=HEIGHT, width=WIDTH):
     shape = shapely.from_wkt(wkt)
     shape = shape if shape.geom_type == "MultiPolygon" else shapely.MultiPolygon([shape])
-    return fill(shape, extent, height, width)
+    return Filled(shape, extent, height, width)
 
 
 def picture(mask):
@@ -146,6 +146,35 @@ def test_outlines_beside_the_raster_are_counted():
     assert (filled.area, filled.area_outside) == (20, 16)
     assert filled.mask.sum() == 9
     assert not drawn("MULTIPOLYGON EMPTY").mask.any()
+
+
+def outlines_anywhere(count=40, side=90):
+    """Stars of all sizes, some with a hole, some beyond the edges, as WKT."""
+    random = np.random.default_rng(0)
+    found = []
+    for number in range(count):
+        middle, reach = random.uniform(-5, side + 5, 2), random.uniform(1, side) ** 2 / (3 * side)
+        angles = np.sort(random.uniform(0, 2 * np.pi, 9))
+        outer = middle + reach * random.uniform(0.3, 1, 9)[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
+        rings = [outer, middle + (outer - middle) * 0.2] if number % 3 == 0 else [outer]
+        rings = [", ".join(f"{x} {-y}" for x, y in (*ring, ring[0])) for ring in rings]
+        found.append(f"(({'), ('.join(rings)}))")
+    return f"MULTIPOLYGON ({', '.join(found)})"
+
+
+@pytest.mark.parametrize("step", [1, 7, 64, 100])
+def test_strips_are_those_of_the_whole_drawing(step):
+    """A line that is cut off at a strip's edge would take other pixels there."""
+    size = 90, 80
+    filled = drawn(outlines_anywhere(), Extent(80.0, -90.0), *size)
+    expected = np.zeros(size, bool)
+    for outline in filled._inside:
+        expected[outline.top : outline.bottom, outline.left : outline.right] |= outline.drawn() == 1
+    assert 0.3 < expected.mean() < 1
+    assert np.array_equal(filled.mask, expected)
+    strips = list(filled.strips(step))
+    assert [len(strip) for strip in strips[:-1]] == [step] * (len(strips) - 1)
+    assert np.array_equal(np.concatenate(strips), expected)
 
 
 def table(path, *rows, header=("ImageId", "ClassType", "MultipolygonWKT")):

@@ -20,7 +20,7 @@ from mobanet.data.preparation.build import build_store
 from mobanet.data.reading import TileReader, Window
 from mobanet.data.sources.archives import local_copy
 from mobanet.data.sources.catalogue import Listings, list_files
-from mobanet.data.sources.polygons import fill, labelled_images, read_extent, read_outlines
+from mobanet.data.sources.polygons import Filled, labelled_images, read_extent, read_outlines
 from mobanet.data.store import TileStore
 from mobanet.errors import UserError
 from mobanet.inference.categories import class_kind
@@ -400,7 +400,7 @@ def polygons(rng: random.Random, folder: Path) -> None:
     for image in images[:1]:
         extent = read_extent(extents, image)
         for shape in read_outlines(outlines, image).values():
-            fill(shape, extent, 50, 100)
+            list(Filled(shape, extent, 50, 100).strips(7))
 
 
 def labels(rng: random.Random, folder: Path) -> None:

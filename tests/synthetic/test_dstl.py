@@ -9,7 +9,7 @@ import shapely
 
 from mobanet import check, prepare
 from mobanet.data.arrays import read_array
-from mobanet.data.sources.polygons import Extent, fill
+from mobanet.data.sources.polygons import Extent, Filled
 from mobanet.data.store import TileStore
 from mobanet.data.synthetic import dataset, synthesize, tile_names
 from mobanet.data.synthetic.outlines import to_wkt, trace
@@ -64,7 +64,7 @@ def test_traced_outlines_fill_the_same_pixels_again():
         mask = mask > np.quantile(mask, 1 - density)
         mask[30, 40] = True
         shape = shapely.from_wkt(to_wkt(trace(mask), extent, 70, 90))
-        assert np.array_equal(fill(shape, extent, 70, 90).mask, mask)
+        assert np.array_equal(Filled(shape, extent, 70, 90).mask, mask)
     assert sum(len(holes) for _, holes in trace(mask)) > 3
 
 

@@ -1,11 +1,13 @@
 """What layouts add to the contract: tiles with the remarks made while finding them, and named splits resolved."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mobanet.data.layout import DecodedLabel, FileRef, Layout, Split, Tile
+import numpy as np
+
+from mobanet.data.layout import FileRef, Layout, Split, Tile
 from mobanet.data.sources.alignment import Placing
 from mobanet.data.sources.catalogue import Catalogue, list_files
 from mobanet.data.sources.rasters import Grid
@@ -50,17 +52,17 @@ class Survey:
 
 @dataclass(frozen=True)
 class DrawnLabel:
-    """A label drawn from outlines onto a tile's grid.
+    """A label that is drawn from outlines onto a tile's grid, strip by strip.
 
     Attributes:
-        decoded: its class indices.
-        outlines: number of outlines it was drawn from.
-        notes: remarks for the user.
+        strips: draws it from top to bottom, so many rows at a time: (h, W) uint8 class indices.
+        outlines: number of outlines it is drawn from.
+        notes: remarks for the user; complete once all strips are drawn.
     """
 
-    decoded: DecodedLabel
+    strips: Callable[[int], Iterator[np.ndarray]]
     outlines: int
-    notes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
 
 class RasterLayout(Layout):

@@ -10,7 +10,7 @@ the modalities rgb, nir (red edge, NIR1, NIR2), swir (SWIR1-3), patches and fold
 
 import re
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -23,7 +23,7 @@ from mobanet.data.layouts.base import DrawnLabel, FoundTile
 from mobanet.data.layouts.recipes import Recipe, RecipeLayout
 from mobanet.data.sources.archives import local_copy
 from mobanet.data.sources.catalogue import Catalogue, Entry
-from mobanet.data.sources.polygons import fill, labelled_images, read_extent, read_outlines
+from mobanet.data.sources.polygons import Filled, labelled_images, read_extent, read_outlines
 from mobanet.data.sources.rasters import Grid
 from mobanet.data.words import natural_key, shorten
 from mobanet.errors import UserError
@@ -153,26 +153,17 @@ class DstlLayout(RecipeLayout):
             outlines = read_outlines(local(file), tile.id)
         except UserError as error:
             raise _about(file, error) from error
-        order = _ORDER if self.target is None else (self.target,)
-        classes = np.zeros((grid.height, grid.width), np.uint8)
-        drawn, several = [], 0
-        for number in order:
-            if number in outlines:
-                filled = fill(outlines[number], extent, grid.height, grid.width)
-                several += int((classes[filled.mask] > 0).sum())
-                classes[filled.mask] = number if self.target is None else 1
-                drawn.append(filled)
-        count, outside = sum(part.count for part in drawn), sum(part.outside for part in drawn)
-        if sum(part.area_outside for part in drawn) > _OUTSIDE * sum(part.area for part in drawn):
+        order = [number for number in (_ORDER if self.target is None else (self.target,)) if number in outlines]
+        filled = [Filled(outlines[number], extent, grid.height, grid.width) for number in order]
+        count, outside = sum(part.count for part in filled), sum(part.outside for part in filled)
+        if sum(part.area_outside for part in filled) > _OUTSIDE * sum(part.area for part in filled):
             raise UserError(
                 f"{outside} of the {count} polygons of {tile.id} in {file} lie outside its grid (x from 0 to "
                 f"{extent.x_max:g}, y from {extent.y_min:g} to 0 by {sizes}): use both files as published"
             )
         notes = [f"{outside} of {count} polygons lie outside the grid and are left out"] if outside else []
-        if several:
-            share = 100 * several / classes.size
-            notes.append(f"classes overlap on {share:.2g} % of the pixels, where the smaller thing counts")
-        return DrawnLabel(DecodedLabel(classes, 0, 0), count, tuple(notes))
+        layers = [(number if self.target is None else 1, part) for number, part in zip(order, filled, strict=True)]
+        return DrawnLabel(lambda step: _layered(layers, grid, step, notes), count, notes)
 
     def label_rule(self) -> str:
         """See `RasterLayout.label_rule`."""
@@ -207,6 +198,22 @@ class DstlLayout(RecipeLayout):
         newest = max(natural_key(entry.stem.lower()) for entry in found)
         same = [entry for entry in found if natural_key(entry.stem.lower()) == newest]
         return min(same, key=lambda entry: (entry.file.member is not None, entry.location))
+
+
+def _layered(layers: list[tuple[int, Filled]], grid: Grid, step: int, notes: list[str]) -> Iterator[np.ndarray]:
+    """Classes laid over one another, so many rows at a time, (h, W) uint8; a remark at the end."""
+    several = 0
+    masks = [(number, part.strips(step)) for number, part in layers]
+    for top in range(0, grid.height, step):
+        classes = np.zeros((min(step, grid.height - top), grid.width), np.uint8)
+        for number, strips in masks:
+            mask = next(strips)
+            several += int((classes[mask] > 0).sum())
+            classes[mask] = number
+        yield classes
+    if several:
+        share = 100 * several / (grid.height * grid.width)
+        notes.append(f"classes overlap on {share:.2g} % of the pixels, where the smaller thing counts")
 
 
 def _about(file: FileRef, error: UserError) -> UserError:

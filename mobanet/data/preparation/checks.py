@@ -13,17 +13,18 @@ import numpy as np
 
 from mobanet.data.layout import IGNORE_INDEX, FileRef
 from mobanet.data.layouts.base import DrawnLabel, RasterLayout
+from mobanet.data.preparation.decoding import LabelDecoder
 from mobanet.data.preparation.jobs import Job, jobs_for
 from mobanet.data.preparation.pool import each
-from mobanet.data.preparation.products import Products, fit_notes, label_notes, settled
+from mobanet.data.preparation.products import Products, fit_notes, label_notes, label_strip, settled
 from mobanet.data.preparation.progress import Steps
 from mobanet.data.preparation.scratch import scratch_folder
 from mobanet.data.scaling import range_note, usual_scaling
 from mobanet.data.sources.alignment import align_label, how_to_fit
 from mobanet.data.sources.catalogue import check_root, list_files
 from mobanet.data.sources.declared import check_values
-from mobanet.data.sources.palettes import label_colours
-from mobanet.data.sources.rasters import Grid, grid_of, opened, read_label
+from mobanet.data.sources.rasters import Grid, grid_of, opened
+from mobanet.data.sources.rows import CACHE_BYTES, CHUNK
 from mobanet.data.sources.values import Described, fitting_maximum
 from mobanet.data.store import default_store
 from mobanet.data.words import absent_note
@@ -161,8 +162,11 @@ def _training(layout: RasterLayout, tiles: Sequence[str]) -> tuple[str, ...]:
 
 def look_at(job: Job) -> TileLook:
     """One tile, thinned out."""
+    import rasterio
+
     problems, notes, looks = job.problems(), [*job.tile.notes], {}
     with ExitStack() as stack:
+        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES))
         products = Products(job, stack)
         grid = None
         try:
@@ -200,9 +204,7 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
         raster.read(1, window=Window(0, raster.height - 1, raster.width, 1))  # the end, which a cut file lacks
         dtype = raster.dtypes[0]
         if source is None:
-            label = read_label(raster, shape=shape)
-            if job.layout.coloured_labels:
-                label = (label_colours(raster, label[0]), *label[1:])
+            label = label_strip(raster, job.layout, shape=shape)
         else:
             reading = settled(raster, source, job.tile.band_counts.get(name), *products.known(name))
             values, valid = reading.read(raster, shape=shape)
@@ -220,10 +222,11 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
 
     location = job.entries[file].location
     if source is None:
-        decoded, more = products.decode(*label, file)
-        thinned = shape != (own.height, own.width)
-        remarks += [*label_notes(name, decoded, thinned=thinned), *(f"{name}: {note}" for note in more)]
-        return _label_look(job, name, location, own, len(label[0]), dtype, placed(decoded.classes)), remarks
+        decoder = LabelDecoder(job.layout, file)
+        classes = decoder.count(*label)
+        decoder.judge(lambda: [label])
+        remarks += label_notes(name, decoder, thinned=shape != (own.height, own.width))
+        return _label_look(job, name, location, own, len(label[0]), dtype, placed(classes)), remarks
     inside = values if valid is None else values[:, valid]
     if inside.size == 0:
         raise UserError(f"{file} has no valid pixel: replace or remove it")
@@ -255,6 +258,7 @@ def _label_look(job: Job, name: str, location: str, own: Grid, bands: int, dtype
 
 def _look_at_outlines(job: Job, name: str, file: FileRef, grid: Grid, drawn: DrawnLabel) -> tuple[Look, list[str]]:
     thinner = max(1, -(-max(grid.height, grid.width) // SAMPLE))
-    classes = drawn.decoded.classes[::thinner, ::thinner]
+    strips = drawn.strips(thinner * max(1, CHUNK // thinner))
+    classes = np.concatenate([strip[::thinner, ::thinner] for strip in strips])
     look = _label_look(job, name, job.entries[file].location, grid, drawn.outlines, "outlines", classes)
     return look, [f"{name}: {note}" for note in drawn.notes]

@@ -1,45 +1,45 @@
 """Reading and checking the rasters of one tile: every complaint a raster can earn is worded here."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobanet.data.blocks import origin_of, summarise
-from mobanet.data.layout import IGNORE_INDEX, DecodedLabel, FileRef, Modality, Source
+from mobanet.data.blocks import origin_of
+from mobanet.data.layout import IGNORE_INDEX, FileRef, Modality, Source
+from mobanet.data.layouts.base import RasterLayout
+from mobanet.data.preparation.decoding import LabelDecoder, Raw
 from mobanet.data.preparation.jobs import Job
-from mobanet.data.preparation.statistics import describe
+from mobanet.data.preparation.staging import stage_label, stage_modality
 from mobanet.data.scaling import known_range, usual_scaling
-from mobanet.data.sources.alignment import Fit, align, align_label, how_to_fit, source_window, window_grid
+from mobanet.data.sources.alignment import Fit, how_to_fit
 from mobanet.data.sources.archives import local_copy, read_text
 from mobanet.data.sources.bands import colour_table, find_mask
 from mobanet.data.sources.declared import Reading, check_values, settle
 from mobanet.data.sources.georeference import read_world
-from mobanet.data.sources.labels import strips
 from mobanet.data.sources.palettes import label_colours
 from mobanet.data.sources.rasters import Grid, grid_of, opened, read_label
+from mobanet.data.sources.resampling import resampled, window_needed
+from mobanet.data.sources.rows import GridRows, Part, row_windows, rows_at_once
 from mobanet.data.sources.values import Described, Range
 from mobanet.data.store import LabelRecord, ModalityRecord
 from mobanet.errors import UserError
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
-
-_SOME = 100_000
-"""Pixels of a label that are looked at for an example of what is wrong with it."""
-
-MOSTLY = 0.5
-"""A label in which more than this share of the pixels names no class is taken for a wrong file."""
+    from rasterio.windows import Window
 
 
 @dataclass(frozen=True)
 class Product:
-    """Arrays to store, by array name, what is to be recorded about them, and remarks for the user."""
+    """Temporary files by the places they are for, what is to be recorded about them, and remarks for the user."""
 
-    arrays: dict[str, np.ndarray]
+    parts: dict[Path, Path]
     record: ModalityRecord | LabelRecord
     notes: tuple[str, ...]
 
@@ -100,42 +100,81 @@ class Products:
             UserError: when the raster is unreadable, does not fit, or has no valid pixel.
         """
         job, source = self.job, self.job.tile.sources[name]
+        elevation = job.layout.modalities[name].kind == "elevation"
         self.compare_copies(name, source.file)
         with opened(self.path(source.file), source.file) as raster:
             reading = settled(raster, source, job.tile.band_counts.get(name), *self.known(name))
             own, fit = self.fit(raster, source.file, grid)
-            window = source_window(own, grid) if fit == "warp" else None
-            values, valid = reading.read(raster, window)
+            shape = (grid.height, grid.width, len(reading.scale))
+            self._check_room(source.file, own, grid, fit, shape[2] * reading.dtype.itemsize, 4 * shape[2])
+            rows = self._modality_rows(raster, reading, own, grid, fit)
+            origin = origin_of(grid.transform) if elevation else None
+            staged = stage_modality(rows, job.folder / f"{name}.npy", shape, reading.dtype, origin)
             raw = raster.dtypes[reading.bands[0]], raster.count
-        elevation = job.layout.modalities[name].kind == "elevation"
-        values, valid = align(values, valid, window_grid(own, window) if window else own, grid, fit)
-        if valid is not None and not valid.any():
+        statistics = staged.statistics
+        if not statistics:
             raise UserError(f"{source.file} has no valid pixel: replace or remove it")
-        statistics = tuple(describe(plane, valid) for plane in values)
         low, high = min(figures.minimum for figures in statistics), max(figures.maximum for figures in statistics)
         check_values(reading, low, high, Described(), self.known(name)[1])
-        if valid is not None and values.dtype == np.float32:
-            for plane, figures in zip(values, statistics, strict=True):
-                plane[~valid] = figures.p50
         flat = [figures.minimum for figures in statistics if figures.minimum == figures.maximum]
         notes = [f"{name}: {source.file.name} is {flat[0]:g} everywhere"] if flat else []
-        arrays = {name: np.ascontiguousarray(values.transpose(1, 2, 0))}  # (H, W, bands)
-        if valid is not None:
-            arrays[f"{name}.valid"] = valid.astype(np.uint8)
-        if elevation:
-            arrays[f"{name}.blocks"] = _blocks(arrays[name], valid, grid)
+        pixels = grid.height * grid.width
         record = ModalityRecord(
-            bands=len(values),
-            dtype=str(values.dtype),
-            complete=valid is None,
-            valid_share=1.0 if valid is None else float(valid.mean()),
+            bands=shape[2],
+            dtype=str(reading.dtype),
+            complete=staged.valid == pixels,
+            valid_share=staged.valid / pixels,
             statistics=statistics,
             source=job.entries[source.file].location,
             stamp=stamp,
             blocks=elevation,
             rule=reading.rule(*raw),
         )
-        return Product(arrays, record, (*fit_notes(name, source.file, own, grid, fit), *reading.remarks(), *notes))
+        notes = [*fit_notes(name, source.file, own, grid, fit), *reading.remarks(), *notes]
+        return Product(staged.parts, record, tuple(notes))
+
+    def _modality_rows(
+        self, raster: "DatasetReader", reading: Reading, own: Grid, grid: Grid, fit: Fit
+    ) -> Iterator[Part]:
+        """A modality on the tile's grid, from top to bottom: (h, W, C) values, and (h, W) bool or None."""
+        bands = len(reading.scale)
+        if fit not in ("warp", "stretch"):
+            yield from GridRows(partial(reading.read, raster), bands, reading.dtype, own, grid, fit).chunks()
+            return
+
+        def marked(window: "Window") -> np.ndarray:
+            values, valid = reading.read(raster, window)
+            # NaN marks missing pixels for the warper, which otherwise knows only one number for it
+            return _marked(values, valid)
+
+        placed = own, grid, fit, "bilinear", self.job.scratch
+        with resampled(marked, bands, np.nan, "float32", *placed) as strips:
+            for planes in strips:
+                yield _unmarked(planes, reading.dtype)
+
+    def _check_room(self, file: FileRef, own: Grid, grid: Grid, fit: Fit, stored: int, copied: int) -> None:
+        """A few bytes of a damaged header ask for any number of pixels.
+
+        Args:
+            file: for the message.
+            own: grid of the raster.
+            grid: of the tile.
+            fit: how the raster gets there.
+            stored: bytes a pixel of the tile.
+            copied: bytes a pixel of the raster, where it is copied to be resampled.
+
+        Raises:
+            UserError: for more than the disk takes.
+        """
+        needed, free = grid.height * grid.width * stored, shutil.disk_usage(self.job.folder).free
+        if fit in ("warp", "stretch"):
+            window = window_needed(own, grid, fit)
+            needed += window.height * window.width * copied
+        if needed > free:
+            raise UserError(
+                f"{file} says that it has more pixels than the disk holds: they take {needed / 1e9:.3g} GB in the "
+                f"store, where {free / 1e9:.3g} GB are free: free some space, or cut it into tiles"
+            )
 
     def known(self, name: str) -> tuple[Modality, Range | None]:
         """A modality, and the values that it may have where the layout's own scaling takes them for granted."""
@@ -155,91 +194,63 @@ class Products:
             UserError: when the raster is unreadable, does not fit, or is no label of the layout.
         """
         job, file = self.job, self.job.tile.labels["full" if name == "label_full" else "eroded"]
+        target, shape = job.folder / f"{name}.npy", (grid.height, grid.width)
         drawn = job.layout.draw_label(job.tile, grid, self.path)
         if drawn is not None:
-            decoded, classes, notes = drawn.decoded, drawn.decoded.classes, [f"{name}: {note}" for note in drawn.notes]
+            part, pixels = stage_label(drawn.strips(rows_at_once(grid.width)), target, shape)
+            corrected = unknown = 0
+            notes = [f"{name}: {note}" for note in drawn.notes]
         else:
-            decoded, classes, notes = self._label_raster(name, file, grid)
-        pixels = sum(np.bincount(classes[rows].ravel(), minlength=256) for rows in strips(classes.shape))
+            self.compare_copies(name, file)
+            with opened(self.path(file), file) as raster:
+                own, fit = self.fit(raster, file, grid)
+                self._check_room(file, own, grid, fit, 1, 1)
+                decoder = LabelDecoder(job.layout, file)
+                part, pixels = stage_label(self._label_rows(raster, decoder, own, grid, fit), target, shape)
+            corrected, unknown = decoder.corrected, decoder.unknown
+            notes = [*fit_notes(name, file, own, grid, fit), *label_notes(name, decoder)]
         record = LabelRecord(
             pixels=tuple(pixels[: len(job.layout.classes)].tolist()),
             ignored=int(pixels[IGNORE_INDEX]),
-            corrected=decoded.corrected,
-            unknown=decoded.unknown,
+            corrected=corrected,
+            unknown=unknown,
             source=job.entries[file].location,
             stamp=stamp,
         )
-        return Product({name: np.ascontiguousarray(classes)}, record, tuple(notes))
+        return Product({target: part}, record, tuple(notes))
 
-    def _label_raster(self, name: str, file: FileRef, grid: Grid) -> tuple[DecodedLabel, np.ndarray, list[str]]:
-        """A label raster decoded, (H, W) class indices on the tile's grid, and remarks."""
-        self.compare_copies(name, file)
-        with opened(self.path(file), file) as raster:
-            own, fit = self.fit(raster, file, grid)
-            window = source_window(own, grid) if fit == "warp" else None
-            label = read_label(raster, window)
-            if self.job.layout.coloured_labels:
-                label = (label_colours(raster, label[0]), *label[1:])
-        decoded, more = self.decode(*label, file)
-        classes = align_label(decoded.classes, window_grid(own, window) if window else own, grid, fit)
-        notes = [*fit_notes(name, file, own, grid, fit), *label_notes(name, decoded)]
-        return decoded, classes, [*notes, *(f"{name}: {note}" for note in more)]
+    def _label_rows(
+        self, raster: "DatasetReader", decoder: LabelDecoder, own: Grid, grid: Grid, fit: Fit
+    ) -> Iterator[np.ndarray]:
+        """A label raster decoded on the tile's grid, from top to bottom, (h, W) class indices."""
 
-    def decode(
-        self, values: np.ndarray, missing: np.ndarray, empty: np.ndarray | None, file: FileRef
-    ) -> tuple[DecodedLabel, list[str]]:
-        """Class indices of a label raster, and remarks; what the raster itself calls missing is ignored.
+        def raw(window: "Window") -> Raw:
+            return label_strip(raster, self.job.layout, window)
 
-        Its nodata value is not, where the layout names a class by it: that comes from the user, and nodata often from
-        whichever program wrote the file.
+        window = window_needed(own, grid, fit)
+        step = rows_at_once(own.width, raster.count, raster.dtypes[0])
 
-        Args:
-            values: (bands, H, W).
-            missing: (H, W) bool, pixels without a label.
-            empty: (H, W) bool, pixels with the nodata value; None where none is declared.
-            file: for messages.
+        def again() -> Iterator[Raw]:
+            return map(raw, row_windows(window, step))
 
-        Raises:
-            UserError: when it is no label of the layout.
-        """
-        notes: list[str] = []
-        try:
-            if empty is not None and empty.any():
-                at = tuple(np.argwhere(empty)[0])
-                alone = values[(slice(None), *at)][:, None, None]  # (bands, 1, 1)
-                index = int(self.job.layout.decode_label(alone).classes[0, 0])
-                if index == IGNORE_INDEX:
-                    missing = missing | empty
-                else:
-                    value = ", ".join(f"{number:g}" for number in alone.ravel().tolist())
-                    name = self.job.layout.classes.names[index]
-                    notes.append(f"{file.name} declares {value} as nodata, which is the class {name} and counts as it")
-            valid = ~missing if missing.any() else None
-            if valid is None:
-                decoded = self.job.layout.decode_label(values)
-            else:
-                inside = self.job.layout.decode_label(values[:, valid][:, :, None])  # (bands, valid pixels, 1)
-                classes = np.full(valid.shape, IGNORE_INDEX, np.uint8)
-                classes[valid] = inside.classes[:, 0]
-                decoded = DecodedLabel(classes, inside.corrected, inside.unknown)
-        except UserError as error:
-            raise UserError(f"{file} {error}") from error
-        share = decoded.unknown / decoded.classes.size
-        if share > MOSTLY:
-            example = self._unknown(values[:, decoded.classes == IGNORE_INDEX])
-            raise UserError(
-                f"{file} names no class in {100 * share:.0f} % of its pixels, such as {example}: "
-                f"{self.job.layout.label_remedy}"
-            )
-        return decoded, notes
+        def decoded(part: "Window") -> np.ndarray:
+            return decoder.count(*raw(part))[None]  # (1, h, W)
 
-    def _unknown(self, pixels: np.ndarray) -> str:
-        """The most frequent value or colour that names no class, among pixels without one, (bands, n)."""
-        found, counts = np.unique(pixels[:, :: max(1, pixels.shape[1] // _SOME)], axis=1, return_counts=True)
-        for number in np.argsort(-counts, kind="stable"):
-            if self.job.layout.decode_label(found[:, number, None, None]).unknown:  # not one that is to be ignored
-                break
-        return ", ".join(f"{value:g}" for value in found[:, number].tolist())
+        if fit in ("warp", "stretch"):
+            placed = own, grid, fit, "nearest", self.job.scratch
+            with resampled(decoded, 1, IGNORE_INDEX, "uint8", *placed) as strips:
+                decoder.judge(again)
+                for planes in strips:
+                    yield planes[0]
+            return
+        for values, valid in GridRows(
+            lambda part: (decoded(part), None), 1, np.dtype(np.uint8), own, grid, fit
+        ).chunks():
+            classes = values[:, :, 0]
+            if valid is not None:
+                classes[~valid] = IGNORE_INDEX
+            yield classes
+        decoder.judge(again)
 
     def fit(self, raster: "DatasetReader", file: FileRef, grid: Grid) -> tuple[Grid, Fit]:
         """The grid of an open raster, and how it gets to the tile's.
@@ -267,14 +278,20 @@ class Products:
                     )
 
 
-def _blocks(values: np.ndarray, valid: np.ndarray | None, grid: Grid) -> np.ndarray:
-    """An elevation raster, (H, W, C), in blocks."""
+def _marked(values: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """Values, (C, h, w), as float32, NaN where missing."""
+    marked = values.astype(np.float32)
+    if valid is not None:
+        marked[:, ~valid] = np.nan
+    return marked
 
-    def rows() -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        for part in strips(values.shape[:2]):
-            yield values[part], None if valid is None else valid[part]
 
-    return summarise(rows, *values.shape[:2], origin_of(grid.transform))
+def _unmarked(planes: np.ndarray, dtype: np.dtype) -> Part:
+    """The inverse of `_marked`: (h, w, C) in the stored type, 0 where missing, and (h, w) bool or None."""
+    valid = np.isfinite(planes).all(axis=0)
+    known = np.where(valid, planes, 0)
+    values = (np.rint(known) if np.issubdtype(dtype, np.integer) else known).astype(dtype)
+    return np.ascontiguousarray(values.transpose(1, 2, 0)), None if valid.all() else valid
 
 
 def settled(
@@ -314,14 +331,20 @@ def fit_notes(name: str, file: FileRef, own: Grid, grid: Grid, fit: Fit) -> list
     return []
 
 
-def label_notes(name: str, decoded: DecodedLabel, thinned: bool = False) -> list[str]:
-    """What did not fit the palette: in pixels, or as a share where not all pixels were read."""
+def label_strip(raster: "DatasetReader", layout: RasterLayout, window: "Window | None" = None, **thinned: Any) -> Raw:
+    """A part of an open label raster, as colours where the layout tells classes by them; `thinned` as `read_label`."""
+    values, missing, empty = read_label(raster, window, **thinned)
+    return label_colours(raster, values) if layout.coloured_labels else values, missing, empty
+
+
+def label_notes(name: str, decoder: LabelDecoder, thinned: bool = False) -> list[str]:
+    """What did not fit the palette: in pixels, or as a share where not all pixels were read; and what else was met."""
     notes = []
     for count, what in (
-        (decoded.corrected, "off the palette took the nearest colour's class"),
-        (decoded.unknown, "name no class and are ignored"),
+        (decoder.corrected, "off the palette took the nearest colour's class"),
+        (decoder.unknown, "name no class and are ignored"),
     ):
         if count:
-            amount = f"about {100 * count / decoded.classes.size:.2g} % of the" if thinned else f"{count}"
+            amount = f"about {100 * count / decoder.size:.2g} % of the" if thinned else f"{count}"
             notes.append(f"{name}: {amount} pixels {what}")
-    return notes
+    return [*notes, *(f"{name}: {note}" for note in decoder.notes)]

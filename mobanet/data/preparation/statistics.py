@@ -49,12 +49,20 @@ def describe_rows(rows: Rows, dtype: np.dtype) -> tuple[BandStatistics, ...]:
 def _from_histogram(rows: Rows, dtype: np.dtype) -> tuple[BandStatistics, ...]:
     histograms: np.ndarray | int = 0  # (C, values)
     for values, valid in rows():
-        chosen = values.reshape(-1, values.shape[2]) if valid is None else values[valid]  # (pixels, C)
+        chosen = _counting(values, valid)
         size = np.iinfo(dtype).max + 1
         histograms = histograms + np.stack([np.bincount(band, minlength=size) for band in chosen.T])
     if not np.any(histograms):
         return ()
     return tuple(_of_histogram(histogram) for histogram in histograms)
+
+
+def _counting(values: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """Of (h, W, C) those pixels that count, (pixels, C)."""
+    if valid is None:
+        return values.reshape(-1, values.shape[2])
+    # numpy picks single numbers many times as fast as rows of one
+    return values[:, :, 0][valid][:, None] if values.shape[2] == 1 else values[valid]
 
 
 def _of_histogram(histogram: np.ndarray) -> BandStatistics:
@@ -79,7 +87,7 @@ def _from_values(rows: Rows) -> tuple[BandStatistics, ...]:
     totals, lowest, highest = [], [], []  # of each strip, (C,)
     for values, valid in rows():
         width = values.shape[1]
-        chosen = values.reshape(-1, values.shape[2]) if valid is None else values[valid]  # (pixels, C)
+        chosen = _counting(values, valid)
         if chosen.size:
             count += len(chosen)
             totals.append(chosen.sum(axis=0, dtype=np.float64))
@@ -107,8 +115,7 @@ def _sampled(rows: Rows, step: int, mean: np.ndarray) -> tuple[np.ndarray, np.nd
     squares, found, passed = np.zeros(len(mean)), [], 0
     for values, valid in rows():
         flat = values.reshape(-1, values.shape[2])  # (pixels, C)
-        chosen = flat if valid is None else flat[valid.ravel()]
-        squares += ((chosen.astype(np.float64) - mean) ** 2).sum(axis=0)
+        squares += ((_counting(values, valid).astype(np.float64) - mean) ** 2).sum(axis=0)
         at = np.arange(-passed % step, len(flat), step)
         found.append(flat[at] if valid is None else flat[at[valid.ravel()[at]]])
         passed += len(flat)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from mobanet.data.preparation.jobs import Job, Outcome, is_label, stored_stamps, stored_tile
 from mobanet.data.preparation.products import Products
-from mobanet.data.preparation.writing import clear_parts, stage_array, write_json
+from mobanet.data.preparation.writing import clear_parts, write_json
 from mobanet.data.sources.rasters import Grid
+from mobanet.data.sources.rows import CACHE_BYTES
 from mobanet.data.store import TILE_FILE, VERSION, LabelRecord, ModalityRecord, StoredTile
 from mobanet.errors import UserError
 from mobanet.files import put_all_in_place
@@ -19,10 +20,13 @@ def build_tile(job: Job) -> Outcome:
     Raises:
         OSError: when the disk is full; temporary files are gone then.
     """
+    import rasterio
+
     stored = stored_tile(job.folder)
     if job.is_current(stored):
         return Outcome(job.tile.id)
     with ExitStack() as stack:
+        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES))
         job.folder.mkdir(parents=True, exist_ok=True)
         stack.callback(_remove_if_empty, job.folder)
         clear_parts(job.folder)
@@ -48,9 +52,7 @@ def _build(job: Job, stored: StoredTile | None, products: Products) -> Outcome:
             if _clause(error) not in problems:  # two modalities may share a file
                 problems.append(_clause(error))
             continue
-        for array, values in product.arrays.items():
-            target = job.folder / f"{array}.npy"
-            staged[target] = stage_array(target, values)
+        staged |= product.parts
         if isinstance(product.record, ModalityRecord):
             modalities[name] = product.record
         else:

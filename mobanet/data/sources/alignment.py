@@ -22,6 +22,8 @@ show the same rectangle of ground with pixels of different sizes."""
 
 Fit = Literal["same", "edge", "warp", "stretch"]
 
+Method = Literal["bilinear", "nearest"]
+
 
 def how_to_fit(own: Grid, target: Grid, placing: Placing) -> Fit:
     """How a raster on grid `own` gets to `target`.
@@ -95,10 +97,7 @@ def align(
         here = _edge(here, target, False)
         return _edge(values, target, 0), None if here.all() else here
     if fit == "stretch":
-        steps = target.width / own.width, target.height / own.height
-        # the same corner for both, anywhere but at 0, 0: GDAL takes that for no georeference at all
-        own = Grid(own.height, own.width, (steps[0], 0, 1000, 0, -steps[1], 1000))
-        target = Grid(target.height, target.width, (1, 0, 1000, 0, -1, 1000))
+        own, target = stretched(own, target)
     result = np.zeros((len(values), target.height, target.width), values.dtype)
     known = np.ones((target.height, target.width), bool)
     for band, plane in enumerate(values):
@@ -112,6 +111,14 @@ def align(
         whole = np.issubdtype(values.dtype, np.integer)
         result[band][present] = np.rint(warped[present]) if whole else warped[present]
     return result, None if known.all() else known
+
+
+def stretched(own: Grid, target: Grid) -> tuple[Grid, Grid]:
+    """Grids, of these sizes, whose outer edges coincide."""
+    steps = target.width / own.width, target.height / own.height
+    # the same corner for both, anywhere but at 0, 0: GDAL takes that for no georeference at all
+    own = Grid(own.height, own.width, (steps[0], 0, 1000, 0, -steps[1], 1000))
+    return own, Grid(target.height, target.width, (1, 0, 1000, 0, -1, 1000))
 
 
 def align_label(classes: np.ndarray, own: Grid, target: Grid, fit: Fit) -> np.ndarray:
@@ -130,16 +137,13 @@ def _edge(array: np.ndarray, target: Grid, fill: float) -> np.ndarray:
     return result
 
 
-def _warp(plane: np.ndarray, own: Grid, target: Grid, method: str, missing: float) -> np.ndarray:
+def _warp(plane: np.ndarray, own: Grid, target: Grid, method: Method, missing: float) -> np.ndarray:
     from affine import Affine
     from rasterio.enums import Resampling
     from rasterio.warp import reproject
 
     result = np.full((target.height, target.width), missing, plane.dtype)
-    scale = 1 / _steps(own, target)
-    src_crs, dst_crs = own.crs, target.crs
-    if not own.needs_transform(target) and (src_crs is None or src_crs != dst_crs or is_local(src_crs)):
-        src_crs = dst_crs = "EPSG:3857"  # of the same plane, for which any projected system stands in
+    src_crs, dst_crs = warp_systems(own, target)
     reproject(
         plane,
         result,
@@ -150,11 +154,26 @@ def _warp(plane: np.ndarray, own: Grid, target: Grid, method: str, missing: floa
         dst_crs=dst_crs,
         dst_nodata=missing,
         resampling=Resampling[method],
-        # GDAL would take them from the shapes of source and target, and blur where a thin target lies across the source
-        XSCALE=float(scale[0]),
-        YSCALE=float(scale[1]),
+        **warp_scales(own, target),
     )
     return result
+
+
+def warp_systems(own: Grid, target: Grid) -> tuple[str | None, str | None]:
+    """The systems of two grids as GDAL can bring one to the other."""
+    src_crs, dst_crs = own.crs, target.crs
+    if not own.needs_transform(target) and (src_crs is None or src_crs != dst_crs or is_local(src_crs)):
+        return "EPSG:3857", "EPSG:3857"  # of the same plane, for which any projected system stands in
+    return src_crs, dst_crs
+
+
+def warp_scales(own: Grid, target: Grid) -> dict[str, float]:
+    """GDAL's options for how many pixels of the target one of the source is.
+
+    It would take them from the shapes of source and target, and blur where a thin target lies across the source.
+    """
+    scale = 1 / _steps(own, target)
+    return {"XSCALE": float(scale[0]), "YSCALE": float(scale[1])}
 
 
 def _steps(own: Grid, target: Grid) -> np.ndarray:

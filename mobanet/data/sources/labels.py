@@ -7,6 +7,7 @@ than that is not a re-encoded class colour but something else.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -20,6 +21,9 @@ _STRIP = 1 << 22
 """Pixels handled at once, so that temporary arrays stay small."""
 
 _INEXACT, _FAR = 8, 16
+
+_OFF, _STRANGE, _UNMET = 1 << 8, 1 << 9, (1 << 16) - 1
+"""Beside a class index in a table's entries: off the palette, naming no class, and not looked at yet."""
 
 
 def decode_isprs(raster: np.ndarray, classes: Classes) -> DecodedLabel:
@@ -74,33 +78,70 @@ def decode_colours(
     """
     remedy = "save it in colours, or say under values which of its numbers is which class"
     check_colour(raster, "those under colours", remedy)
-    palette = np.array([*classes.colours, *ignored], np.int16)
-    indices = np.array([*range(len(classes)), *([IGNORE_INDEX] * len(ignored))], np.uint8)
-    seen = np.zeros(1 << 24, bool)
-    for rows in strips(raster.shape[1:]):
-        seen[_packed(raster, rows)] = True
-    colours = np.flatnonzero(seen)
-    channels = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1).astype(np.int16)  # (N, 3)
-    nearest = np.zeros(len(colours), np.int64)
-    least = np.full(len(colours), 256, np.int16)
-    for number, colour in enumerate(palette):
-        apart = np.abs(channels - colour).max(axis=1)
-        nearest[apart < least] = number
-        np.minimum(least, apart, out=least)
-    table = np.full(1 << 24, IGNORE_INDEX, np.uint8)
-    table[colours] = np.where(least <= distance, indices[nearest], IGNORE_INDEX)
-    inexact, unknown = np.zeros(1 << 24, bool), np.zeros(1 << 24, bool)
-    inexact[colours] = (least > 0) & (least <= distance) & (indices[nearest] != IGNORE_INDEX)
-    unknown[colours] = least > distance
-
+    table = _palette(classes.colours, tuple(ignored), distance)
     decoded = np.empty(raster.shape[1:], np.uint8)
     corrected = strange = 0
     for rows in strips(decoded.shape):
-        codes = _packed(raster, rows)
-        decoded[rows] = table[codes]
-        corrected += int(inexact[codes].sum())
-        strange += int(unknown[codes].sum())
+        entries = table.look_up(_packed(raster, rows))
+        decoded[rows] = entries & 255
+        corrected += int(np.count_nonzero(entries & _OFF))
+        strange += int(np.count_nonzero(entries & _STRANGE))
     return DecodedLabel(decoded, corrected, strange)
+
+
+class _Palette:
+    """What each of the 16 million colours stands for; found out when it is first met.
+
+    Args:
+        colours: of the classes, in their order.
+        ignored: colours to ignore.
+        distance: a colour off the palette is taken for the nearest one where no channel differs by more.
+    """
+
+    def __init__(
+        self, colours: Sequence[tuple[int, int, int]], ignored: Sequence[tuple[int, int, int]], distance: int
+    ) -> None:
+        self._palette = np.array([*colours, *ignored], np.int16)
+        self._indices = np.array([*range(len(colours)), *([IGNORE_INDEX] * len(ignored))], np.uint16)
+        self._distance = distance
+        self._table = np.full(1 << 24, _UNMET, np.uint16)
+
+    def look_up(self, codes: np.ndarray) -> np.ndarray:
+        """Class indices of packed colours, with `_OFF` added where they are off the palette, `_STRANGE` where too far.
+
+        Args:
+            codes: (h, W) int32.
+        """
+        found = self._table[codes]
+        unmet = found == _UNMET
+        if unmet.any():
+            self._learn(codes[unmet])
+            found[unmet] = self._table[codes[unmet]]
+        return found
+
+    def _learn(self, codes: np.ndarray) -> None:
+        seen = np.zeros(1 << 24, bool)
+        seen[codes] = True
+        colours = np.flatnonzero(seen)
+        channels = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1).astype(np.int16)  # (N, 3)
+        nearest = np.zeros(len(colours), np.int64)
+        least = np.full(len(colours), 256, np.int16)
+        for number, colour in enumerate(self._palette):
+            apart = np.abs(channels - colour).max(axis=1)
+            nearest[apart < least] = number
+            np.minimum(least, apart, out=least)
+        classes = self._indices[nearest]
+        off = (least > 0) & (classes != IGNORE_INDEX)
+        known = np.where(off, classes | _OFF, classes)
+        self._table[colours] = np.where(least <= self._distance, known, IGNORE_INDEX | _STRANGE)
+
+
+@lru_cache(maxsize=2)
+def _palette(
+    colours: tuple[tuple[int, int, int], ...], ignored: tuple[tuple[int, int, int], ...], distance: int
+) -> _Palette:
+    """That of a label, for all its strips: its table takes 32 MB and a while to fill."""
+    return _Palette(colours, ignored, distance)
 
 
 def decode_values(raster: np.ndarray, values: Mapping[int, int], ignored: Sequence[int]) -> DecodedLabel:
@@ -119,7 +160,7 @@ def decode_values(raster: np.ndarray, values: Mapping[int, int], ignored: Sequen
             f"has {raster.shape[0]} bands where values are mapped to classes, which needs one: "
             "give the palette under colours and leave values out."
         )
-    decoded = np.full(raster.shape[1:], IGNORE_INDEX, np.uint8)
+    decoded = np.empty(raster.shape[1:], np.uint8)
     unknown = 0
     if raster.dtype == np.uint8:
         table = np.array([values.get(value, IGNORE_INDEX) for value in range(256)], np.uint8)
@@ -130,13 +171,33 @@ def decode_values(raster: np.ndarray, values: Mapping[int, int], ignored: Sequen
             counts += np.bincount(raster[0, rows].ravel(), minlength=256)
         return DecodedLabel(decoded, 0, int(counts[strange].sum()))
     for rows in strips(decoded.shape):
-        found, inverse = np.unique(raster[0, rows], return_inverse=True)
-        table = np.array([values.get(value, IGNORE_INDEX) for value in found.tolist()], np.uint8)
-        strange = np.array([value not in values and value not in ignored for value in found.tolist()], bool)
-        inverse = inverse.reshape(raster[0, rows].shape)
-        decoded[rows] = table[inverse]
-        unknown += int(strange[inverse].sum())
+        entries = _by_number(raster[0, rows], values, ignored)
+        decoded[rows] = entries & 255
+        unknown += int(np.count_nonzero(entries & _STRANGE))
     return DecodedLabel(decoded, 0, unknown)
+
+
+def _by_number(plane: np.ndarray, values: Mapping[int, int], ignored: Sequence[int]) -> np.ndarray:
+    """Class indices, (h, W) uint16, with `_STRANGE` added to what is neither in `values` nor in `ignored`."""
+    meanings = dict.fromkeys(ignored, IGNORE_INDEX) | dict(values)
+    strange = IGNORE_INDEX | _STRANGE
+    if plane.dtype.kind == "c":
+        plane = np.where(plane.imag == 0, plane.real, np.nan)
+    if plane.dtype.kind in "iu":
+        limits = np.iinfo(plane.dtype)
+        numbers = np.array(sorted(n for n in meanings if limits.min <= n <= limits.max), plane.dtype)
+    else:
+        numbers = np.array(sorted(meanings), np.float64)
+    entries = np.array([meanings[number] for number in numbers.tolist()], np.uint16)
+    if plane.dtype.kind in "iu" and plane.dtype.itemsize <= 2:
+        unsigned = plane.dtype.str.replace("i", "u")
+        table = np.full(1 << 8 * plane.dtype.itemsize, strange, np.uint16)
+        table[numbers.view(unsigned)] = entries
+        return table[plane.view(unsigned)]
+    if not len(numbers):
+        return np.full(plane.shape, strange, np.uint16)
+    at = np.searchsorted(numbers, plane).clip(max=len(numbers) - 1)
+    return np.where(numbers[at] == plane, entries[at], strange)
 
 
 def check_colour(raster: np.ndarray, expected: str, remedy: str) -> None:

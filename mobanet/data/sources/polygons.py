@@ -19,7 +19,7 @@ import numpy as np
 from mobanet.errors import UserError
 
 if TYPE_CHECKING:
-    from shapely import MultiPolygon
+    from shapely import MultiPolygon, Polygon
 
 _LONGEST = 1 << 30
 """Characters of a cell at most; a scene's trees take millions, and Python's own limit is 131072."""
@@ -41,21 +41,107 @@ class Extent:
 
 
 @dataclass(frozen=True)
+class _Outline:
+    """Rings of an outline in pixels, (n, 2) int32 each, the outer one first; and the part of the raster around it."""
+
+    rings: tuple[np.ndarray, ...]
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    def drawn(self) -> np.ndarray:
+        """(bottom - top, right - left) uint8, 1 inside."""
+        import cv2
+
+        part = np.zeros((self.bottom - self.top, self.right - self.left), np.uint8)
+        cv2.fillPoly(part, [self.rings[0] - (self.left, self.top)], 1)
+        for hole in self.rings[1:]:
+            cv2.fillPoly(part, [hole - (self.left, self.top)], 0)
+        return part
+
+
 class Filled:
     """Outlines as pixels.
 
+    Each outline is filled, its holes are emptied, and it is added to the others. Emptying all holes after filling all
+    outlines would erase what lies inside another one's hole. An outline is drawn as a whole, since a line that is cut
+    off takes other pixels, and waits, packed into bits, for the strips further down.
+
+    Args:
+        outlines: in coordinates of the image.
+        extent: of these coordinates.
+        height: rows to draw.
+        width: columns to draw.
+
     Attributes:
-        mask: (H, W) bool.
         count: number of outlines, an outline with its holes counting as one.
         outside: number of those that lie wholly beside the raster.
         area, area_outside: of all and of those, in units of x times y.
     """
 
-    mask: np.ndarray
-    count: int
-    outside: int
-    area: float
-    area_outside: float
+    def __init__(self, outlines: "MultiPolygon", extent: Extent, height: int, width: int) -> None:
+        self.count, self.area = len(outlines.geoms), outlines.area
+        self.outside, self.area_outside = 0, 0.0
+        self._height, self._width = height, width
+        self._inside: list[_Outline] = []
+        scale = extent.scale(height, width)
+        for polygon in outlines.geoms:
+            outline = _placed(polygon, scale, height, width)
+            if outline is None:
+                self.outside += 1
+                self.area_outside += polygon.area
+            else:
+                self._inside.append(outline)
+        self._inside.sort(key=lambda outline: outline.top)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """(H, W) bool."""
+        return next(self.strips(self._height))
+
+    def strips(self, step: int) -> Iterator[np.ndarray]:
+        """The mask from top to bottom, `step` rows at a time, (h, W) bool."""
+        begun, waiting = 0, list[tuple[_Outline, np.ndarray]]()
+        for top in range(0, self._height, step):
+            bottom = min(top + step, self._height)
+            mask = np.zeros((bottom - top, self._width), np.uint8)
+            for outline, packed in waiting:
+                rows = np.unpackbits(packed[top - outline.top : bottom - outline.top], axis=1)
+                _add(mask, top, outline, rows[:, : outline.right - outline.left])
+            waiting = [(outline, packed) for outline, packed in waiting if outline.bottom > bottom]
+            while begun < len(self._inside) and self._inside[begun].top < bottom:
+                outline = self._inside[begun]
+                part = outline.drawn()
+                _add(mask, top, outline, part[: bottom - outline.top])
+                if outline.bottom > bottom:
+                    waiting.append((outline, np.packbits(part, axis=1)))
+                begun += 1
+            yield mask.view(bool)
+
+
+def _placed(polygon: "Polygon", scale: np.ndarray, height: int, width: int) -> _Outline | None:
+    """An outline in pixels; None for one that lies wholly beside the raster."""
+    import shapely
+
+    size = np.array([width, height])
+    rings = tuple(
+        np.rint(shapely.get_coordinates(ring) * scale).astype(np.int32)
+        for ring in (polygon.exterior, *polygon.interiors)
+    )
+    if not len(rings[0]):
+        return None
+    first, last = np.clip(rings[0].min(axis=0), 0, size), np.clip(rings[0].max(axis=0) + 1, 0, size)
+    if (first >= last).any():
+        return None
+    (left, top), (right, bottom) = first.tolist(), last.tolist()
+    return _Outline(rings, top, bottom, left, right)
+
+
+def _add(mask: np.ndarray, top: int, outline: _Outline, rows: np.ndarray) -> None:
+    """Add rows of an outline to those of a mask that begins at `top`; they begin there, or with the outline."""
+    first = max(outline.top - top, 0)
+    mask[first : first + len(rows), outline.left : outline.right] |= rows
 
 
 def labelled_images(path: Path) -> list[str]:
@@ -122,44 +208,6 @@ def read_extent(path: Path, image: str) -> Extent:
             "fetch it again"
         )
     return extent
-
-
-def fill(outlines: "MultiPolygon", extent: Extent, height: int, width: int) -> Filled:
-    """The pixels inside outlines.
-
-    Each outline is filled, its holes are emptied, and it is added to the others. Emptying all holes after filling all
-    outlines would erase what lies inside another one's hole.
-
-    Args:
-        outlines: in coordinates of the image.
-        extent: of these coordinates.
-        height: rows to draw.
-        width: columns to draw.
-    """
-    import cv2
-    import shapely
-
-    mask = np.zeros((height, width), np.uint8)
-    scale, size = extent.scale(height, width), np.array([width, height])
-    outside, area_outside = 0, 0.0
-    for polygon in outlines.geoms:
-        rings = [
-            np.rint(shapely.get_coordinates(ring) * scale).astype(np.int32)
-            for ring in (polygon.exterior, *polygon.interiors)
-        ]
-        first = np.clip(rings[0].min(axis=0), 0, size) if len(rings[0]) else size
-        last = np.clip(rings[0].max(axis=0) + 1, 0, size) if len(rings[0]) else first
-        if (first >= last).any():
-            outside += 1
-            area_outside += polygon.area
-            continue
-        (left, top), (right, bottom) = first.tolist(), last.tolist()
-        part = np.zeros((bottom - top, right - left), np.uint8)
-        cv2.fillPoly(part, [rings[0] - (left, top)], 1)
-        for hole in rings[1:]:
-            cv2.fillPoly(part, [hole - (left, top)], 0)
-        mask[top:bottom, left:right] |= part
-    return Filled(mask.view(bool), len(outlines.geoms), outside, outlines.area, area_outside)
 
 
 def _unreadable(image: str, number: str, text: str) -> UserError:
