@@ -33,9 +33,6 @@ _CACHE = 64_000_000
 _PROBE = 4 << 20
 """Bytes, more than any block has, that a disk is asked to take to learn why it took no block."""
 
-_THREADS = 4
-"""Of GDAL, at most, to compress blocks; the bytes do not depend on it."""
-
 _PREDICTORS = {1: "NO", 2: "STANDARD", 3: "FLOATING_POINT"}
 """By the numbers of TIFF, as GDAL's driver names them."""
 
@@ -245,7 +242,7 @@ class RowWriter:
             blocksize=BLOCK,
             overviews="FORCE_USE_EXISTING" if self._factors else "NONE",
             bigtiff="IF_SAFER",
-            num_threads=_threads(),
+            num_threads=1,
         )
 
     def _close(self) -> None:
@@ -309,7 +306,7 @@ class RowWriter:
         row = BLOCK * self._shape[2] * np.dtype(self.kind.dtype).itemsize
         settings = {
             "GDAL_CACHEMAX": max(_CACHE, 4 * row),
-            "GDAL_NUM_THREADS": _threads(),
+            "GDAL_NUM_THREADS": 1,  # more would outlive the writer, and a fork of the process would wait for them
             "GDAL_PAM_ENABLED": True,
             "GDAL_TIFF_OVR_BLOCKSIZE": BLOCK,
         }
@@ -327,15 +324,11 @@ def give_up(path: Path) -> None:
     """Let a writer of another thread fail at the next block: GDAL, compressing for minutes, hears of no interrupt.
 
     Args:
-        path: of the raster.
+        path: of the raster; where it is not being compressed, nothing happens.
     """
-    with suppress(OSError):
-        os.truncate(rows_of(path), 0)
-
-
-def _threads() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, _THREADS)
+    if path.with_name(f"{path.name}{PART}").exists():  # rows are only read then; cut while it writes, GDAL may hang
+        with suppress(OSError):
+            os.truncate(rows_of(path), 0)
 
 
 def _overview_factors(height: int, width: int) -> list[int]:

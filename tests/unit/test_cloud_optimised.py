@@ -1,11 +1,14 @@
+import os
+import signal
+import threading
+import time
+
 import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
 
-from mobanet.data.sources.rasters import Grid
 from mobanet.inference import geotiff
-from mobanet.inference.geotiff import RowWriter
 from tests.unit.cog import assert_cloud_optimised, directories
 from tests.unit.test_geotiff import KINDS, PLACE, content, written
 
@@ -45,32 +48,63 @@ def test_the_check_finds_files_that_are_not(tmp_path):
     assert_cloud_optimised(tmp_path / "good.tif")
 
 
-def test_the_bytes_do_not_depend_on_the_number_of_threads(tmp_path, monkeypatch):
+def test_a_fork_of_a_process_that_has_written_writes_the_same(tmp_path, monkeypatch):
+    """Threads that GDAL keeps for compressing would not be there in it, and be waited for without an end."""
+    monkeypatch.setenv("GDAL_NUM_THREADS", "ALL_CPUS")
     pixels = content(KINDS["float32"], 1300, 1100)
-    files = []
-    for count in (1, 2, 4):
-        monkeypatch.setattr(geotiff, "_threads", lambda count=count: count)
-        files.append(written(tmp_path / f"{count}.tif", KINDS["float32"], pixels).read_bytes())
-    assert files[0] == files[1] == files[2]
+    path = written(tmp_path / "here.tif", KINDS["float32"], pixels)
+    if not (child := os.fork()):
+        code = 1
+        try:
+            written(tmp_path / "there.tif", KINDS["float32"], pixels)
+            code = 0
+        finally:
+            os._exit(code)
+    deadline = time.monotonic() + 60
+    while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if not ended[0]:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert ended == (child, 0)
+    assert (tmp_path / "there.tif").read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize("name", ["classes", "float32"])
-def test_a_writer_that_is_told_to_give_up_leaves_nothing(tmp_path, monkeypatch, name):
-    """Whatever it is at: GDAL then reads rows that are no longer there."""
+@pytest.mark.parametrize("name", ["classes", "uint8", "float32"])
+def test_a_writer_that_is_told_to_give_up_leaves_nothing_or_a_whole_map(tmp_path, name):
+    """Whenever it is told so: GDAL then reads rows that are no longer there."""
     kind = KINDS[name]
     pixels = content(kind, 1100, 1100)
     path = tmp_path / "map.tif"
-    for step in ("_add_overviews", "_compress"):
-        real = getattr(RowWriter, step)
+    begin = time.monotonic()
+    written(path, kind, pixels)
+    whole, taken = path.read_bytes(), time.monotonic() - begin
+    ends = []
+    for moment in np.linspace(0, taken, 9):
+        for file in tmp_path.iterdir():
+            file.unlink()
+        timer = threading.Timer(moment, told_until, (path, moment + 3 * taken))
+        timer.start()
+        try:
+            written(path, kind, pixels)
+            assert path.read_bytes() == whole
+            ends.append("whole")
+        except OSError as error:
+            ends.append(error.filename)
+            left = list(tmp_path.iterdir())
+            assert not left
+        timer.join()
+    assert set(ends) in ({str(path)}, {str(path), "whole"})
 
-        def late(self, real=real):
-            geotiff.give_up(self.path)
-            real(self)
 
-        with monkeypatch.context() as patched, pytest.raises(OSError, match="Input/output error"):
-            patched.setattr(RowWriter, step, late)
-            with RowWriter(path, Grid(1100, 1100, PLACE, "EPSG:32633"), kind) as writer:
-                writer.write(pixels)
-        assert not list(tmp_path.iterdir()), step
-    geotiff.give_up(path)  # of no writer
+def told_until(path, seconds):
+    """Again and again, as by one who waits for the writer's thread."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and path.with_name("map.tif.rows.part").exists():
+        geotiff.give_up(path)
+        time.sleep(0.005)
+
+
+def test_of_no_writer_nothing_is_given_up(tmp_path):
+    geotiff.give_up(tmp_path / "map.tif")
     assert not list(tmp_path.iterdir())
