@@ -122,6 +122,7 @@ options:
   --resolution METRES            of the map's pixels, or training: as the model was trained on
   --nodata NAME=VALUE            means missing, beside what the rasters declare
   --factor NAME=X                what raster values are multiplied by
+  --minimum NAME=VALUE           lower raster values are missing
   --batch_size N                 windows that go through the network together
   --accelerator cpu              or gpu; --devices N for several
   --precision 32-true            or auto, bf16-mixed, 16-mixed

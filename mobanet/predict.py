@@ -29,6 +29,7 @@ def predict(
     resolution: str | None = None,
     nodata: list[str] | None = None,
     factor: list[str] | None = None,
+    minimum: list[str] | None = None,
     batch_size: int = 8,
     accelerator: str = "auto",
     devices: int = 1,
@@ -62,6 +63,8 @@ def predict(
             training's.
         factor: by modality, what raster values are multiplied by, such as ndsm=0.1 for decimetres, instead of what the
             rasters say by scale, offset and unit, or else of the training's factor.
+        minimum: by modality, below which raster values are missing, such as dsm=-50; where none is given, heights below
+            -1000 m are.
         batch_size: windows that go through the network together, on each device.
         accelerator: cpu, gpu or auto.
         devices: number of processes, a device each.
@@ -98,7 +101,7 @@ def predict(
         "float32_matmul_precision": float32_matmul_precision,
     }
     settings = MapSettings.of(preset, model.windows, chosen)
-    given = find_scenes(input, list(model.modalities), nodata or (), factor or ())
+    given = find_scenes(input, list(model.modalities), nodata or (), factor or (), minimum or ())
     paths = output_paths(output, [scene.id for scene in given])
     known = model.ranges, model.rasters
     scenes = [place(scene, model.modalities, reference, crs, *known, resolution) for scene in given]

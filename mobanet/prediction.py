@@ -2,10 +2,10 @@
 
 import hashlib
 import os
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from mobanet.errors import Stopped, UserError
 from mobanet.inference.areas import FinishedMap
 from mobanet.inference.assemble import MapFiles, assemble, map_tags
 from mobanet.inference.levels import SceneScaling
+from mobanet.inference.map_writer import GoOn, MapWriter
 from mobanet.inference.parts import Job, jobs_of
 from mobanet.inference.plan import MapSettings, ScenePlan, plan_scene
 from mobanet.inference.predictor import MapPredictor
@@ -37,9 +38,6 @@ from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.data_state import DATA_STATE
 from mobanet.training.loading import load_module
 from mobanet.training.precision import remark, weight_dtype
-
-_LOOK = 0.2
-"""Seconds between looks at what other processes have finished."""
 
 
 @dataclass(frozen=True)
@@ -276,14 +274,15 @@ def _work(
     grids = [plan.grid for plan in plans]
     sizes = [(grids[job.parts[0].scene].height, grids[job.parts[0].scene].width) for job in jobs]
     total = sum(len(job.windows(*size, rules.size, rules.stride)) for job, size in zip(jobs, sizes, strict=True))
-    waiting, finished, parent = list(plans), [], os.getppid()
-    first = fabric.global_rank == 0
+    first, parent = fabric.global_rank == 0, os.getppid()
     with ExitStack() as stack:
         steps = stack.enter_context(Steps("predicting windows", total if first else 0))
         given, scalings = [plan.scene for plan in plans], [plan.scaling for plan in plans]
         samples = read_windows(jobs, given, scalings, model.modalities, rules)
         # closed here, and its thread with it, also where an error keeps hold of what is going on
         batches = stack.enter_context(closing(ahead(batches_of(samples, batch_size))))
+        finish = partial(_finish, model, settings) if first else None
+        writer = stack.enter_context(MapWriter(plans, finish))
         passed = 0
 
         def told() -> Any:
@@ -297,19 +296,10 @@ def _work(
         for part, maps in predictor.predict(told(), jobs):
             if not first and (os.getppid() != parent or plans[part.scene].workspace.trouble()):
                 return []
-            plans[part.scene].workspace.save(part, maps)
-            while first and waiting and waiting[0].parts[-1] == part and _complete(waiting[0]):
-                finished.append(_finish(waiting.pop(0), model, settings))
+            writer.save(part, maps)
         if first:
             steps.advance(total - passed)
-    while first and waiting:
-        if trouble := waiting[0].workspace.trouble():
-            raise UserError(trouble)
-        if _complete(waiting[0]):
-            finished.append(_finish(waiting.pop(0), model, settings))
-        else:
-            time.sleep(_LOOK)
-    return finished
+        return writer.finish()
 
 
 def _how_far(plans: Sequence[ScenePlan]) -> str:
@@ -320,11 +310,7 @@ def _how_far(plans: Sequence[ScenePlan]) -> str:
     return f"SIGINT has stopped the prediction after {total - left} of {total} parts"
 
 
-def _complete(plan: ScenePlan) -> bool:
-    return len(plan.workspace.done(plan.parts)) == len(plan.parts)
-
-
-def _finish(plan: ScenePlan, model: Model, settings: MapSettings) -> FinishedMap:
+def _finish(model: Model, settings: MapSettings, plan: ScenePlan, go_on: GoOn) -> FinishedMap:
     scene = plan.scene
     tags = map_tags(
         {
@@ -335,10 +321,11 @@ def _finish(plan: ScenePlan, model: Model, settings: MapSettings) -> FinishedMap
             "settings": asdict(settings),
         }
     )
-    counts = assemble(plan.workspace, plan.parts, plan.files, plan.grid, model.data.classes, model.scenarios, tags)
+    classes, scenarios = model.data.classes, model.scenarios
+    counts = assemble(plan.workspace, plan.parts, plan.files, plan.grid, classes, scenarios, tags, go_on)
     plan.workspace.remove()
-    names = tuple(scenario.name for scenario in model.scenarios)
-    return FinishedMap.of(scene.id, plan.files, plan.grid, counts, model.data.classes.names, names)
+    names = tuple(scenario.name for scenario in scenarios)
+    return FinishedMap.of(scene.id, plan.files, plan.grid, counts, classes.names, names)
 
 
 def _fingerprint(path: Path) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mobanet.inference.categories import UNITS
+from mobanet.inference.winners import winners
 
 Blend = Literal["smooth", "sum"]
 """`smooth`: logits weighted by a raised cosine that falls to nearly nothing at a window's border; `sum`: all alike."""
@@ -140,7 +141,7 @@ class Mosaic:
     def _rows(self, count: int) -> MapRows:
         wanted, logits = self._wanted[:count], self._logits[:, :count]
         nothing = torch.tensor(NOTHING, dtype=torch.uint8, device=logits.device)
-        classes = torch.where(wanted, logits.argmax(0).to(torch.uint8), nothing)
+        classes = torch.where(wanted, winners(logits).to(torch.uint8), nothing)
         scenarios = torch.where(wanted, self._scenario[:count], nothing)
         shares = None if self.probabilities == "none" else self._shares(count)
         return MapRows(self._top, classes.cpu(), scenarios.cpu(), shares)

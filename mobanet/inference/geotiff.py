@@ -1,4 +1,4 @@
-"""Maps as GeoTIFF: tiled, compressed, with colours and names, written from top to bottom, whole or not at all."""
+"""Maps as cloud optimised GeoTIFF: compressed, with overviews, colours and names, whole or not at all."""
 
 import errno
 import os
@@ -14,9 +14,9 @@ import numpy as np
 
 from mobanet.data.sources.rasters import Grid, gdal_error
 from mobanet.errors import UserError
-from mobanet.files import put_in_place, write_bytes
+from mobanet.files import PART, put_in_place, write_bytes
 from mobanet.inference.categories import RasterKind, class_kind, probability_kind, scenario_kind, sidecar
-from mobanet.inference.readback import BLOCK, compare
+from mobanet.inference.readback import BLOCK, check_overviews, compare
 
 if TYPE_CHECKING:
     from rasterio.crs import CRS
@@ -33,14 +33,18 @@ _CACHE = 64_000_000
 _PROBE = 4 << 20
 """Bytes, more than any block has, that a disk is asked to take to learn why it took no block."""
 
+_PREDICTORS = {1: "NO", 2: "STANDARD", 3: "FLOATING_POINT"}
+"""By the numbers of TIFF, as GDAL's driver names them."""
+
 
 class RowWriter:
     """Writes a raster from top to bottom; under its final name it is there whole or not at all.
 
-    Rows are gathered to rows of blocks, so that the bytes of the file do not depend on how the rows were cut, and
-    memory holds one row of blocks, whatever the raster's height. The raster grows in `NAME.tif.part` beside its final
-    name. GDAL tells of a full disk only in part, so that what was written is read again and compared before it gets
-    its name.
+    Rows are gathered to rows of blocks, of which memory holds one, whatever the raster's height. In a cloud optimised
+    GeoTIFF the overviews stand before the pixels that they are made of: the rows grow, uncompressed, in
+    `NAME.tif.rows.part` beside the final name, get their overviews, and are then compressed to `NAME.tif.part` in that
+    order. GDAL tells of a full disk only in part, so that this is read again and compared with what was handed in
+    before it gets its name.
 
     As a context manager it finishes, or abandons if the block fails.
 
@@ -57,7 +61,7 @@ class RowWriter:
 
     def __init__(self, path: Path, grid: Grid, kind: RasterKind, tags: Mapping[str, str] | None = None) -> None:
         self.path, self.kind = Path(path), kind
-        self._part = self._beside(".part")
+        self._part, self._rows = self._beside(".part"), rows_of(self.path)
         self._shape = (len(kind.bands), grid.height, grid.width)
         self._factors = _overview_factors(grid.height, grid.width)
         self._top = 0
@@ -117,7 +121,7 @@ class RowWriter:
             self._put(taken)
 
     def finish(self) -> None:
-        """Make overviews, compare the file with what was handed in, and give it its name.
+        """Make overviews, compress, compare the file with what was handed in, and give it its name.
 
         Raises:
             ValueError: when rows are missing; nothing is left of the raster then.
@@ -128,11 +132,13 @@ class RowWriter:
         self._buffer = None
         with self._guarded():
             self._dataset.close()
-            self._compare([])
             if self._factors:
                 self._add_overviews()
-                self._compare(self._factors)
+                check_overviews(self._rows, self._shape, self._factors)
             self._dataset = None
+            self._compress()
+            self._clear_rows()
+            compare(self._part, self._shape, self.kind.dtype, self._sums, self._factors)
             self._put_in_place()
         self._finished = True
 
@@ -150,20 +156,25 @@ class RowWriter:
     def _clear(self) -> None:
         for ending in (".part", ".part.aux.xml", ".aux.xml.part"):
             self._beside(ending).unlink(missing_ok=True)
+        self._clear_rows()
+
+    def _clear_rows(self) -> None:
+        for ending in ("", ".aux.xml"):
+            self._rows.with_name(f"{self._rows.name}{ending}").unlink(missing_ok=True)
 
     def _create(self, grid: Grid, crs: "CRS | None", tags: Mapping[str, str]) -> None:
         import rasterio
         from affine import Affine
 
         self._clear()
-        self._part.open("wb").close()  # says why where it cannot be written
-        self._part.unlink()
+        self._rows.open("wb").close()  # says why where it cannot be written
+        self._rows.unlink()
         kind = self.kind
         place = {} if grid.transform is None else {"transform": Affine(*grid.transform), "crs": crs}
         # GDAL takes three bands of bytes for red, green and blue, and a fourth for alpha
         meaning = {} if kind.colours else {"photometric": "MINISBLACK", "ALPHA": "NO"}
         self._dataset = dataset = rasterio.open(
-            self._part,
+            self._rows,
             "w",
             driver="GTiff",
             count=len(kind.bands),
@@ -174,8 +185,6 @@ class RowWriter:
             tiled=True,
             blockxsize=BLOCK,
             blockysize=BLOCK,
-            compress="DEFLATE",
-            predictor=3 if kind.dtype == "float32" else 1 if kind.colours else 2,
             interleave="band",
             BIGTIFF="IF_SAFER",
             **place,
@@ -193,7 +202,6 @@ class RowWriter:
 
     def _put(self, block: np.ndarray) -> None:
         """Write a row of blocks, (bands, h, W)."""
-        import rasterio
         from rasterio.windows import Window
 
         checksum = 0
@@ -206,22 +214,36 @@ class RowWriter:
                 for left in range(0, plane.shape[1], BLOCK):
                     part = plane[:, left : left + BLOCK]
                     self._dataset.write(part, band, window=Window(left, self._top, part.shape[1], part.shape[0]))
-            with rasterio.Env(GDAL_CACHEMAX=1):
-                pass  # empties the cache, so that the order in the file does not depend on how much memory there is
         self._sums.append(checksum)
         self._top += block.shape[1]
-
-    def _compare(self, factors: list[int]) -> None:
-        compare(self._part, self._shape, self.kind.dtype, self._sums, factors)
 
     def _add_overviews(self) -> None:
         """To a file that is known to be whole: where rows are still to be written, GDAL crashes on a full disk."""
         import rasterio
         from rasterio.enums import Resampling
 
-        self._dataset = rasterio.open(self._part, "r+")
+        self._dataset = rasterio.open(self._rows, "r+", driver="GTiff")
         self._dataset.build_overviews(self._factors, Resampling[self.kind.overviews])
         self._dataset.close()
+
+    def _compress(self) -> None:
+        import rasterio.shutil
+
+        kind = self.kind
+        predictor = 3 if kind.dtype == "float32" else 1 if kind.colours else 2
+        rasterio.shutil.copy(
+            self._rows,
+            self._part,
+            driver="COG",
+            compress="DEFLATE",
+            # probabilities become hardly smaller with more effort, which doubles the time
+            level=6 if kind.colours else 1,
+            predictor=_PREDICTORS[predictor],
+            blocksize=BLOCK,
+            overviews="FORCE_USE_EXISTING" if self._factors else "NONE",
+            bigtiff="IF_SAFER",
+            num_threads=1,
+        )
 
     def _close(self) -> None:
         """Close a file that is given up."""
@@ -258,11 +280,23 @@ class RowWriter:
             number = None
             self._close()  # before more is appended, which GDAL would take for its own
             if isinstance(error, OSError | RasterioError | gdal_error()):
-                number = (error.errno if isinstance(error, OSError) else None) or _refusal(self._part)
+                number = (error.errno if isinstance(error, OSError) else None) or self._refusal()
             self.abandon()
             if number is None:
                 raise
             raise OSError(number, os.strerror(number), str(self.path)) from error
+
+    def _refusal(self) -> int:
+        """Why a disk takes no more bytes, as an error number: GDAL says only that it did not."""
+        for file in (self._rows, self._part):
+            try:
+                with file.open("ab") as more:
+                    more.write(bytes(_PROBE))
+                    more.flush()
+                    os.fsync(more.fileno())
+            except OSError as error:
+                return error.errno or errno.EIO
+        return errno.EIO
 
     @contextmanager
     def _gdal(self) -> Iterator[None]:
@@ -272,13 +306,29 @@ class RowWriter:
         row = BLOCK * self._shape[2] * np.dtype(self.kind.dtype).itemsize
         settings = {
             "GDAL_CACHEMAX": max(_CACHE, 4 * row),
-            "GDAL_NUM_THREADS": 1,
+            "GDAL_NUM_THREADS": 1,  # more would outlive the writer, and a fork of the process would wait for them
             "GDAL_PAM_ENABLED": True,
             "GDAL_TIFF_OVR_BLOCKSIZE": BLOCK,
         }
         with warnings.catch_warnings(), rasterio.Env(**settings):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             yield
+
+
+def rows_of(path: Path) -> Path:
+    """Where the rows of a raster grow."""
+    return path.with_name(f"{path.name}.rows{PART}")
+
+
+def give_up(path: Path) -> None:
+    """Let a writer of another thread fail at the next block: GDAL, compressing for minutes, hears of no interrupt.
+
+    Args:
+        path: of the raster; where it is not being compressed, nothing happens.
+    """
+    if path.with_name(f"{path.name}{PART}").exists():  # rows are only read then; cut while it writes, GDAL may hang
+        with suppress(OSError):
+            os.truncate(rows_of(path), 0)
 
 
 def _overview_factors(height: int, width: int) -> list[int]:
@@ -296,15 +346,3 @@ def _parsed(crs: str | None) -> "CRS | None":
         return None if crs is None else CRS.from_user_input(crs)
     except CRSError as error:
         raise UserError(f"{crs} is no coordinate reference system; give one such as EPSG:32633.") from error
-
-
-def _refusal(part: Path) -> int:
-    """Why a file takes no more bytes, as an error number: GDAL says only that it did not."""
-    try:
-        with part.open("ab") as file:
-            file.write(bytes(_PROBE))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        return error.errno or errno.EIO
-    return errno.EIO

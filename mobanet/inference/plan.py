@@ -166,6 +166,7 @@ def ticket(scene: Scene, settings: MapSettings, checkpoint: str) -> dict[str, An
         nodata = source.nodata
         inputs[f"--nodata {name}"] = "nan" if nodata is not None and math.isnan(nodata) else nodata  # JSON has no NaN
         inputs[f"--factor {name}"] = source.factor
+        inputs[f"--minimum {name}"] = source.minimum
     options = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
     return {
         "--ckpt_path": checkpoint,

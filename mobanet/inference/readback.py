@@ -35,15 +35,34 @@ def compare(path: Path, shape: tuple[int, int, int], dtype: str, sums: Sequence[
         if (raster.count, *raster.shape) != (bands, height, width):
             raise OSError(f"{path} has the shape {(raster.count, *raster.shape)}, not {shape}")
         for top, expected in zip(range(0, height, BLOCK), sums, strict=True):
-            plane = np.empty((min(BLOCK, height - top), width), dtype)
-            checksum = 0
-            for band in raster.indexes:
-                for left in range(0, width, BLOCK):
-                    part = plane[:, left : left + BLOCK]
-                    part[:] = raster.read(band, window=Window(left, top, part.shape[1], part.shape[0]))
-                checksum = zlib.crc32(plane, checksum)
-            if checksum != expected:
+            rows = np.empty((bands, min(BLOCK, height - top), width), dtype)
+            for left in range(0, width, BLOCK):  # with all bands, which share a block
+                part = rows[:, :, left : left + BLOCK]
+                part[:] = raster.read(window=Window(left, top, part.shape[2], part.shape[1]))
+            if zlib.crc32(rows) != expected:
                 raise OSError(f"the rows of {path} from {top} on are not as they were handed in")
+    check_overviews(path, shape, factors)
+    for level in range(len(factors)):
+        with rasterio.open(path, overview_level=level) as smaller:
+            for _, window in smaller.block_windows():
+                smaller.read(window=window)
+
+
+def check_overviews(path: Path, shape: tuple[int, int, int], factors: Sequence[int]) -> None:
+    """Look whether every block of the overviews is there: one that is not reads as nodata, without a word.
+
+    Args:
+        path: of the file.
+        shape: bands, height, width.
+        factors: of the overviews.
+
+    Raises:
+        OSError: when one is missing, or has another size.
+    """
+    import rasterio
+
+    _, height, width = shape
+    with rasterio.open(path) as raster:
         # counted, and their sizes compared below: GDAL words a factor as the ratio of the sizes, 127 for 128
         if any(len(raster.overviews(band)) != len(factors) for band in raster.indexes):
             raise OSError(f"{path} lacks overviews")
@@ -52,8 +71,6 @@ def compare(path: Path, shape: tuple[int, int, int], dtype: str, sums: Sequence[
             if smaller.shape != (-(-height // factor), -(-width // factor)):
                 raise OSError(f"the overview of {path} by {factor} has the shape {smaller.shape}")
             for band in smaller.indexes:
-                for (row, column), window in smaller.block_windows(band):
-                    # a block that is not in the file reads as nodata, without a word
+                for (row, column), _ in smaller.block_windows(band):
                     if smaller.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band) is None:
                         raise OSError(f"the overview of {path} by {factor} lacks a block")
-                    smaller.read(band, window=window)

@@ -27,12 +27,14 @@ class GivenRaster:
         bands: 0-based band numbers; empty for all of them.
         nodata: a value that means missing, beside what the file declares.
         factor: value for the model = raster value times this; None for what the file says by scale, offset and unit.
+        minimum: raster values below it are missing; None for heights below -1000 m.
     """
 
     path: Path
     bands: tuple[int, ...] = ()
     nodata: float | None = None
     factor: float | None = None
+    minimum: float | None = None
 
     @property
     def file(self) -> FileRef:
@@ -58,6 +60,7 @@ def find_scenes(
     modalities: Sequence[str],
     nodata: Mapping[str, float] | Sequence[str] = (),
     factor: Mapping[str, float] | Sequence[str] = (),
+    minimum: Mapping[str, float] | Sequence[str] = (),
 ) -> list[GivenScene]:
     """Find the files of each modality and put those of one scene together.
 
@@ -70,6 +73,7 @@ def find_scenes(
         modalities: of the model.
         nodata: by modality, or words such as `dsm=-9999`.
         factor: by modality, or words such as `dsm=0.1`.
+        minimum: by modality, or words such as `dsm=-50`.
 
     Raises:
         UserError: for a modality that the model does not have, and for a file or pattern that is not there.
@@ -77,6 +81,7 @@ def find_scenes(
     paths = _by_modality(given, modalities, "--input", "FILE")
     missing = _numbers(nodata, modalities, "--nodata", paths)
     factors = _numbers(factor, modalities, "--factor", paths)
+    least = _numbers(minimum, modalities, "--minimum", paths)
     if not paths:
         raise UserError(
             f"--input names no raster; give at least one of {', '.join(modalities)}, as {modalities[0]}=FILE."
@@ -85,7 +90,8 @@ def find_scenes(
     for name in (name for name in modalities if name in paths):
         text, bands = _bands(paths[name])
         files = _files(text, name)
-        found[name] = [GivenRaster(_plain_name(f), bands, missing.get(name), factors.get(name)) for f in files]
+        numbers = missing.get(name), factors.get(name), least.get(name)
+        found[name] = [GivenRaster(_plain_name(file), bands, *numbers) for file in files]
     several = {name: files for name, files in found.items() if len(files) > 1}
     if not several:
         first = next(iter(found.values()))[0]
@@ -221,4 +227,6 @@ def _numbers(
             raise UserError(f"{option} {name}={value} is no number; write it as -9999 or 0.1.") from error
         if option == "--factor" and (not math.isfinite(numbers[name]) or numbers[name] == 0):
             raise UserError(f"{option} {name}={value} leaves nothing of the raster; give a number such as 0.1.")
+        if option == "--minimum" and not math.isfinite(numbers[name]):
+            raise UserError(f"{option} {name}={value} is no bound; give a number such as -50.")
     return numbers

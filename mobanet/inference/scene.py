@@ -155,7 +155,7 @@ def _look(
     with opened(given.path, given.file) as raster:
         mask = find_mask(raster, asked, None if given.bands else len(modality.bands))
         bands = _bands(raster, given, modality, mask)
-        source = Source(given.file, bands, given.nodata, None, given.factor)
+        source = Source(given.file, bands, given.nodata, given.minimum, given.factor)
         return _Looked(settle(raster, source, modality, mask, Commanded(), known), grid_of(raster, crs, given.file))
 
 

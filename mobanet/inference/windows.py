@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mobanet.data.layout import IGNORE_INDEX
+from mobanet.inference.winners import winners
 
 
 @dataclass(frozen=True)
@@ -94,5 +95,5 @@ class Stitcher:
     def _cut(self, rows: int) -> list[Strip]:
         height, width = self._extent
         rows = min(rows, height - self._top)
-        prediction = self._logits[:, :rows, :width].argmax(0).to(torch.uint8)
+        prediction = winners(self._logits[:, :rows, :width]).to(torch.uint8)
         return [Strip(self._tile, self._top, prediction, self._label[:rows, :width].clone())]

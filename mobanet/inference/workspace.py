@@ -1,6 +1,5 @@
 """Where the finished parts of a map wait until it is whole: beside the map, found again by `--resume`."""
 
-import io
 import json
 import shutil
 import zipfile
@@ -8,18 +7,21 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from mobanet.errors import UserError
-from mobanet.files import write_bytes
+from mobanet.files import part_of, whole_file, write_bytes
 from mobanet.inference.parts import Part
 from mobanet.inference.predictor import PartMaps
 from mobanet.json_files import read_json
 
 _TICKET = "settings.json"
 _TROUBLE = "trouble_{}.txt"
+
+_EFFORT = 1
+"""Of compressing class indices, which are many times smaller then; probabilities hardly are, and stay as they are."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,11 @@ class Workspace:
             OSError: when the disk is full.
         """
         path = self.folder / part.name
-        arrays = {"classes": maps.classes, "scenarios": maps.scenarios}
-        if maps.probabilities is not None:
-            arrays["probabilities"] = maps.probabilities
-        buffer = io.BytesIO()  # the archive's writer would hide the system's complaint among its own
-        np.savez_compressed(buffer, **arrays)
-        write_bytes(path, buffer.getbuffer(), own=True)
+        with whole_file(path, part_of(path, own=True)) as file, _archive(file) as archive:
+            _put(archive, "classes.npy", maps.classes)
+            _put(archive, "scenarios.npy", maps.scenarios)
+            if maps.probabilities is not None:
+                _put(archive, zipfile.ZipInfo("probabilities.npy"), maps.probabilities)  # as they are
 
     def load(self, part: Part) -> PartMaps:
         """A part that is there.
@@ -145,6 +146,16 @@ class Workspace:
         while self.folder.exists():
             with suppress(FileNotFoundError):  # another process may be at it, too, and has removed that one
                 shutil.rmtree(self.folder)
+
+
+def _archive(file: BinaryIO) -> zipfile.ZipFile:
+    return zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_EFFORT)
+
+
+def _put(archive: zipfile.ZipFile, name: str | zipfile.ZipInfo, pixels: np.ndarray) -> None:
+    """Add an array, as `numpy.load` finds it; the archive keeps a checksum of it."""
+    with archive.open(name, "w", force_zip64=True) as member:
+        np.lib.format.write_array(member, pixels, allow_pickle=False)
 
 
 def _short(value: object) -> str:

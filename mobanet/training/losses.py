@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mobanet.data.layout import IGNORE_INDEX
+from mobanet.inference.winners import winners
 from mobanet.training.binary_loss import binary_loss
 
 LossKind = Literal["cross_entropy", "bce", "bce_on_probabilities"]
@@ -47,7 +48,7 @@ def hard_pixels(logits: Tensor, label: Tensor) -> Tensor:
         logits: (B, K, H, W) of the fused prediction.
         label: (B, H, W) int64.
     """
-    return label.masked_fill(logits.detach().argmax(1) == label, IGNORE_INDEX)
+    return label.masked_fill(winners(logits.detach(), 1) == label, IGNORE_INDEX)
 
 
 def auxiliary_loss(

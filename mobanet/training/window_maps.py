@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from mobanet.data.crops import collate
+from mobanet.inference.winners import winners
 from mobanet.scenarios.scenario import Scenario
 from mobanet.training.evaluated import EvaluatedModule
 from mobanet.training.inputs import ModelBatch
@@ -50,5 +51,5 @@ def predict_window(
     truth = raw["label"][0].numpy().astype(np.uint8)
     batch = prepare(raw)
     maps = module.predict_scenarios(batch, scenarios)
-    predictions = {s.name: x[0].argmax(0).cpu().numpy().astype(np.uint8) for s, x in zip(scenarios, maps, strict=True)}
+    predictions = {s.name: winners(x[0]).cpu().numpy().astype(np.uint8) for s, x in zip(scenarios, maps, strict=True)}
     return WindowMaps(batch.tiles[0], inputs, truth, predictions)

@@ -202,6 +202,7 @@ def test_an_interrupted_attempt_is_in_the_way(attempt, interrupted, own_folder):
         ("--window 48 --precision bf16-mixed", "--precision (32-true, now bf16-mixed)"),
         ("--window 48 --nodata rgb=0", "--nodata"),
         ("--window 48 --factor rgb=0.5", "--factor"),
+        ("--window 48 --minimum rgb=3", "--minimum rgb (none, now 3.0)"),
     ],
 )
 def test_going_on_with_another_setting_names_it(attempt, interrupted, own_folder, changed, option):

@@ -149,6 +149,14 @@ def test_numbers_within_words_are_in_natural_order(tmp_path):
     ]
 
 
+def test_a_minimum_belongs_to_a_modality(tmp_path):
+    files(tmp_path, "a.tif", "b.tif")
+    for minimum in (["dsm=-50"], {"dsm": -50}):
+        (scene,) = find_scenes(["rgb=a.tif", "dsm=b.tif"], NAMES, minimum=minimum)
+        assert scene.rasters["dsm"].minimum == -50
+        assert scene.rasters["rgb"].minimum is None
+
+
 def test_nodata_and_factors_belong_to_a_modality(tmp_path):
     files(tmp_path, "a.tif", "b.tif")
     given = (["rgb=a.tif", "dsm=b.tif"], NAMES)
@@ -181,6 +189,8 @@ WRONG = {
     "nodata of nothing": ("rgb=a.tif", {"nodata": ["dsm=1"]}, "--nodata dsm=1: --input gives no dsm; leave it out."),
     "nodata of an unknown one": ("rgb=a.tif", {"nodata": ["dms=1"]}, "--nodata dms: the model takes rgb, ir, dsm"),
     "nodata in words": ("rgb=a.tif", {"nodata": ["rgb=black"]}, "--nodata rgb=black is no number; write it as -9999"),
+    "minimum of nothing": ("rgb=a.tif", {"minimum": ["dsm=1"]}, "--minimum dsm=1: --input gives no dsm; leave it out."),
+    "minimum in words": ("rgb=a.tif", {"minimum": ["rgb=sea"]}, "--minimum rgb=sea is no number; write it as -9999"),
     "factor of nothing": ("rgb=a.tif", {"factor": ["dsm=1"]}, "--factor dsm=1: --input gives no dsm; leave it out."),
     "factor in words": (
         "rgb=a.tif",
@@ -211,6 +221,13 @@ def test_mistakes(case, tmp_path):
         find_scenes(words.split(), NAMES, **options)
     assert str(error.value).startswith(said)
     assert str(error.value).endswith(".")
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_a_minimum_is_a_number(number, tmp_path):
+    files(tmp_path, "a.tif")
+    with pytest.raises(UserError, match=f"--minimum rgb={number} is no bound; give a number such as -50"):
+        find_scenes(["rgb=a.tif"], NAMES, minimum=[f"rgb={number}"])
 
 
 @pytest.mark.parametrize("number", ["0", "nan", "inf", "-inf"])

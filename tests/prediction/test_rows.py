@@ -123,6 +123,19 @@ def test_a_lacking_column_with_a_georeference_leaves_the_others_as_they_are(orth
     assert not valid[:, -1].any()
 
 
+@pytest.mark.parametrize("factor", [None, 0.1])
+def test_heights_below_the_minimum_that_was_given_are_missing(surface, factor):
+    """As raster values, before any factor; those that exporters write for nothing are heights above it."""
+    values = metres()
+    values[0, 10:20, 30:40] = -60
+    values[0, 30:35, 5:15] = -50
+    dsm = surface(values)
+    for minimum, missing in ((None, values > np.inf), (-50, values < -50), (-70, values > np.inf), (35, values < 35)):
+        scene = placed(dsm=GivenRaster(dsm, minimum=minimum, factor=factor))
+        _, valid = in_chunks(scene.rasters["dsm"], scene.grid)
+        assert np.array_equal(np.broadcast_to(valid, missing[0].shape), ~missing[0])
+
+
 def broken_surface():
     """(1, H, W) metres with all that may be missing."""
     values = metres()

@@ -386,24 +386,31 @@ def run(code, *words, inside=()):
 def test_a_file_that_may_grow_no_further_is_an_error_wherever_it_happens(tmp_path):
     # Python ignores SIGXFSZ, so that writing beyond the limit fails as on a full disk
     code = """
-from mobanet.inference import geotiff
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+compress, sizes, limits = RowWriter._compress, [], []
 
-compare, sizes = geotiff.compare, []
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
 
-def measured(path, *rest):
-    sizes.append(path.stat().st_size)
-    compare(path, *rest)
+def watched(self):
+    sizes.append(self._rows.stat().st_size)
+    if limits:
+        limit(limits.pop())
+    compress(self)
 
-geotiff.compare = measured
+RowWriter._compress = watched
 write()
 whole = path.read_bytes()
-base = sizes[0]
-hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-# at the start, in the rows, in the last of them, which GDAL holds back, in the overviews, at the end
-for limit in [0, 50, 3000, *range(base - 4000, base, 500), base, base + 9000, len(whole) - 1, len(whole)]:
+rows, size = sizes[0], len(whole)
+# before rows are compressed: at the start, in the rows, in the last of them, which GDAL holds back, in the overviews
+early = [0, 50, 3000, 300_000, *range(2**19 - 500, 2**19 + 3000, 500), rows - 1]
+# and after: at the start, in the overviews, in the rows, at the end
+late = [0, 50, 3000, 30_000, size // 2, *range(size - 3000, size, 500), size - 1, size]
+for name, at in [*(("early", at) for at in early), *(("late", at) for at in late)]:
     for file in path.parent.iterdir():
         file.unlink()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    limits[:] = [at] if name == "late" else []
+    limit(hard if name == "late" else at)
     try:
         write()
         told = 0
@@ -411,20 +418,20 @@ for limit in [0, 50, 3000, *range(base - 4000, base, 500), base, base + 9000, le
         assert error.filename == str(path), error
         told = error.errno
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-    print(limit - len(whole), told, *sorted(file.name for file in path.parent.iterdir()))
+        limit(hard)
+    print(name, at - size, told, *sorted(file.name for file in path.parent.iterdir()))
     assert told or path.read_bytes() == whole
 """
     done = run(code, tmp_path / "map.tif")
     assert done.returncode == 0, done.stderr
     *limited, last = done.stdout.splitlines()
-    assert len(limited) == 14
-    assert {line.split(maxsplit=1)[1] for line in limited} == {f"{errno.EFBIG}"}
-    assert last == "0 0 map.tif map.tif.aux.xml"
+    assert len(limited) == 24
+    assert {line.split(maxsplit=2)[2] for line in limited} == {f"{errno.EFBIG}"}
+    assert last == "late 0 0 map.tif map.tif.aux.xml"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a small disk")
-@pytest.mark.parametrize("kilobytes", [4, 60, 164, 180])
+@pytest.mark.parametrize("kilobytes", [4, 300, 516, 600, 800, 960])
 def test_a_full_disk_is_called_so(tmp_path, kilobytes):
     disk = tmp_path / "disk"
     disk.mkdir()
