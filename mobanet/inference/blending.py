@@ -59,6 +59,38 @@ class MapRows:
     probabilities: Tensor | None
 
 
+class RollingBand:
+    """Planes of a window's height that move down a raster, row of windows by row of windows.
+
+    That is all that overlapping windows need to be added up, in training's evaluation as in prediction: rows above the
+    window at hand are finished, and memory does not depend on the raster's height.
+
+    Attributes:
+        top: first row of the raster that the planes hold; None before the first window.
+    """
+
+    def __init__(self, **planes: tuple[Tensor, float]) -> None:
+        """Take planes, (…, size, W), by name, each with the value of rows that no window has touched yet."""
+        self._planes = {name: plane for name, (plane, _) in planes.items()}
+        self._fills = {name: fill for name, (_, fill) in planes.items()}
+        self.top: int | None = None
+
+    def __getitem__(self, name: str) -> Tensor:
+        """A plane, to be changed in place."""
+        return self._planes[name]
+
+    def finished(self, top: int) -> int:
+        """How many rows no window can touch any more, once one begins at row `top`; those of the first are 0."""
+        return 0 if self.top is None else min(top - self.top, next(iter(self._planes.values())).shape[-2])
+
+    def move(self, top: int) -> None:
+        """Let go of the rows above `top`."""
+        count = 0 if self.top is None else top - self.top
+        for name, plane in self._planes.items() if count else ():
+            _roll(plane, count, self._fills[name])
+        self.top = top
+
+
 class Mosaic:
     """Adds windows up, row by row of windows, and gives out the rows that no further window can touch.
 
@@ -88,12 +120,13 @@ class Mosaic:
         self.size, self.left, self.width = size, left, width
         self.weights = None if weights is None else weights.to(device)
         self.probabilities = probabilities
-        self._top: int | None = None
-        self._logits = torch.zeros(num_classes, size, width, device=device)
-        self._total = torch.zeros(size, width, device=device)
-        self._most = torch.zeros(size, width, device=device)
-        self._scenario = torch.full((size, width), NOTHING, dtype=torch.uint8, device=device)
-        self._wanted = torch.zeros(size, width, dtype=torch.bool, device=device)
+        self._band = RollingBand(
+            logits=(torch.zeros(num_classes, size, width, device=device), 0),
+            total=(torch.zeros(size, width, device=device), 0),
+            most=(torch.zeros(size, width, device=device), 0),
+            scenario=(torch.full((size, width), NOTHING, dtype=torch.uint8, device=device), NOTHING),
+            wanted=(torch.zeros(size, width, dtype=torch.bool, device=device), False),
+        )
         self._flat = torch.ones(size, size, device=device)
 
     def add(self, top: int, left: int, logits: Tensor, scenario: Tensor, wanted: Tensor | None) -> MapRows | None:
@@ -106,56 +139,47 @@ class Mosaic:
             scenario: (size, size) uint8, the number of the scenario that each pixel was predicted in.
             wanted: (size, size) bool, pixels that the map is to have; None for all.
         """
-        done = self._move(top)
+        count = self._band.finished(top)
+        done = self._rows(count) if count else None
+        self._band.move(top)
         start = left - self.left
         first, last = max(start, 0), min(start + self.size, self.width)
         here, there = slice(first - start, last - start), slice(first, last)
         logits, scenario = logits[:, :, here], scenario[:, here]
         weights = (self._flat if self.weights is None else self.weights)[:, here]
-        self._logits[:, :, there] += logits if self.weights is None else logits * weights
+        self._band["logits"][:, :, there] += logits if self.weights is None else logits * weights
         if self.probabilities != "none":
-            self._total[:, there] += weights
-        heavier = weights > self._most[:, there]
-        self._most[:, there] = torch.where(heavier, weights, self._most[:, there])
-        self._scenario[:, there] = torch.where(heavier, scenario, self._scenario[:, there])
-        self._wanted[:, there] |= True if wanted is None else wanted[:, here]
+            self._band["total"][:, there] += weights
+        most, numbers = self._band["most"][:, there], self._band["scenario"][:, there]
+        heavier = weights > most
+        most.copy_(torch.where(heavier, weights, most))
+        numbers.copy_(torch.where(heavier, scenario, numbers))
+        self._band["wanted"][:, there] |= True if wanted is None else wanted[:, here]
         return done
 
     def finish(self) -> MapRows | None:
         """The rows that are left."""
-        return None if self._top is None else self._rows(self.size)
-
-    def _move(self, top: int) -> MapRows | None:
-        if self._top is None:
-            self._top = top
-        count = top - self._top
-        if count == 0:
-            return None
-        done = self._rows(min(count, self.size))
-        for band in (self._logits, self._total, self._most, self._wanted):
-            _roll(band, count, 0)
-        _roll(self._scenario, count, NOTHING)
-        self._top = top
-        return done
+        return None if self._band.top is None else self._rows(self.size)
 
     def _rows(self, count: int) -> MapRows:
-        wanted, logits = self._wanted[:count], self._logits[:, :count]
+        wanted, logits = self._band["wanted"][:count], self._band["logits"][:, :count]
         nothing = torch.tensor(NOTHING, dtype=torch.uint8, device=logits.device)
         classes = torch.where(wanted, winners(logits).to(torch.uint8), nothing)
-        scenarios = torch.where(wanted, self._scenario[:count], nothing)
+        scenarios = torch.where(wanted, self._band["scenario"][:count], nothing)
         shares = None if self.probabilities == "none" else self._shares(count)
-        return MapRows(self._top, classes.cpu(), scenarios.cpu(), shares)
+        return MapRows(self._band.top, classes.cpu(), scenarios.cpu(), shares)
 
     def _shares(self, count: int) -> Tensor:
         """Probabilities of the first rows, a few at a time: floats of all of them would be the most that is held."""
         eight = self.probabilities == "uint8"
         kind, nothing = (torch.uint8, NOTHING) if eight else (torch.float32, math.nan)
-        out = torch.empty(len(self._logits), count, self.width, dtype=kind)
+        logits, total, wanted = self._band["logits"], self._band["total"], self._band["wanted"]
+        out = torch.empty(len(logits), count, self.width, dtype=kind)
         for row in range(0, count, _SLICE):
             rows = slice(row, min(row + _SLICE, count))
-            shares = (self._logits[:, rows] / self._total[rows].clamp(min=_LEAST**2)).softmax(0)
+            shares = (logits[:, rows] / total[rows].clamp(min=_LEAST**2)).softmax(0)
             shares = (shares * UNITS).round_().to(kind) if eight else shares
-            out[:, rows] = shares.masked_fill_(~self._wanted[rows], nothing).cpu()
+            out[:, rows] = shares.masked_fill_(~wanted[rows], nothing).cpu()
         return out
 
 

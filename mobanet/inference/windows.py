@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from mobanet.data.layout import IGNORE_INDEX
+from mobanet.inference.blending import RollingBand
 from mobanet.inference.winners import winners
 
 
@@ -45,9 +45,7 @@ class Stitcher:
         """Forget the tile at hand."""
         self._tile: str | None = None
         self._extent = (0, 0)
-        self._top = 0
-        self._logits: Tensor | None = None
-        self._label: Tensor | None = None
+        self._band: RollingBand | None = None
 
     def add(
         self,
@@ -70,30 +68,29 @@ class Stitcher:
         done = []
         if tile != self._tile:
             done += self.finish()
-            self._tile, self._extent, self._top = tile, extent, top
+            self._tile, self._extent = tile, extent
             columns = max(extent[1], width)
-            self._logits = logits.new_zeros(self.num_classes, height, columns, dtype=torch.float32)
-            self._label = label.new_full((height, columns), IGNORE_INDEX)
-        elif top > self._top:
-            rows = top - self._top
+            self._band = RollingBand(
+                logits=(logits.new_zeros(self.num_classes, height, columns, dtype=torch.float32), 0),
+                label=(label.new_full((height, columns), IGNORE_INDEX), IGNORE_INDEX),
+            )
+        if rows := self._band.finished(top):
             done += self._cut(rows)
-            self._logits = functional.pad(self._logits[:, rows:], (0, 0, 0, rows))
-            self._label = functional.pad(self._label[rows:], (0, 0, 0, rows), value=IGNORE_INDEX)
-            self._top = top
-        self._logits[:, :, left : left + width] += logits
-        self._label[:, left : left + width] = label
+        self._band.move(top)
+        self._band["logits"][:, :, left : left + width] += logits
+        self._band["label"][:, left : left + width] = label
         if top + height >= extent[0] and left + width >= extent[1]:
             done += self.finish()
         return done
 
     def finish(self) -> list[Strip]:
         """What is left of a tile whose last window never came, as when the number of batches is limited."""
-        strips = [] if self._logits is None else self._cut(self._logits.shape[1])
+        strips = [] if self._band is None else self._cut(self._band["label"].shape[0])
         self.reset()
         return strips
 
     def _cut(self, rows: int) -> list[Strip]:
         height, width = self._extent
-        rows = min(rows, height - self._top)
-        prediction = winners(self._logits[:, :rows, :width]).to(torch.uint8)
-        return [Strip(self._tile, self._top, prediction, self._label[:rows, :width].clone())]
+        rows = min(rows, height - self._band.top)
+        prediction = winners(self._band["logits"][:, :rows, :width]).to(torch.uint8)
+        return [Strip(self._tile, self._band.top, prediction, self._band["label"][:rows, :width].clone())]
