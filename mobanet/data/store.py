@@ -17,6 +17,8 @@ band's median in float32. Consumers go by the validity array, never by the value
 """
 
 import math
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -336,9 +338,13 @@ def make_tile(content: Any, folder: Path) -> StoredTile:
     tile = build(StoredTile, {key: value for key, value in content.items() if key != "version"}, folder=folder)
     _check(tile)
     for name, size in tile.sizes().items():
-        file = tile.path(name)
-        if not file.is_file() or file.stat().st_size < size:
-            raise damaged(file)
+        file = f"{folder}/{name}.npy"
+        try:
+            status = os.stat(file)
+        except OSError as error:
+            raise damaged(tile.path(name)) from error
+        if not stat.S_ISREG(status.st_mode) or status.st_size < size:
+            raise damaged(tile.path(name))
     return tile
 
 

@@ -213,3 +213,21 @@ def test_names_that_cannot_be_shown_are_shown_as_escapes(capsys):
     with pytest.raises(SystemExit):
         fail(f"{Path('a')} \x1b[31m\udcff is wrong\nfor it.")
     assert capsys.readouterr().err == "error: a \\x1b[31m\\udcff is wrong for it.\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": "\\u0000"}', '{"a": "\\ud800"}', '{"\\u0007": 1}', '["a\x7f"]', "[99999999999999999999]",
+        "[-9223372036854775808]", "[1e999]", "[-1E+999]", "[1e400]", "[" * 66 + "]" * 66, '{"a":' * 65 + "1" + "}" * 65,
+    ],
+)  # fmt: skip
+def test_no_short_cut_lets_a_value_through(text):
+    with pytest.raises(ValueError, match=r"holds|more than 64 levels"):
+        parse_json(text)
+
+
+def test_values_are_looked_at_one_by_one_only_where_need_be(monkeypatch):
+    monkeypatch.setattr("mobanet.json_files.check_values", None)
+    given = {"a": [1, -2.5, 12345678901234.5678, True, None, "ü"], "b": {"c": []}}
+    assert parse_json(json.dumps(given, ensure_ascii=False)) == given

@@ -152,10 +152,12 @@ def _walk(root: Path) -> Iterator[tuple[Path, str]]:
             continue
         seen.add(place)
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        here = Path(folder)
+        below = here.relative_to(root).as_posix()
+        prefix = "" if below == "." else f"{below}/"
         for name in names:
             if not name.startswith("."):
-                path = Path(folder, name)
-                yield path, path.relative_to(root).as_posix()
+                yield here / name, f"{prefix}{name}"
 
 
 def _unreadable(error: OSError) -> None:
