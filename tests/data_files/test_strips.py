@@ -1,5 +1,7 @@
 """What is prepared strip by strip is what whole rasters give, bit for bit, in memory that no tile's height changes."""
 
+import resource
+import signal
 import tracemalloc
 from contextlib import ExitStack
 from functools import partial
@@ -25,6 +27,7 @@ from mobanet.data.store import LabelRecord, ModalityRecord
 from mobanet.errors import UserError
 from tests.data_files.fake_files import coloured, georeferenced, indices, load, noise, surface, truncate, write
 from tests.data_files.tile_kinds import HERE, KINDS, described
+from tests.hostile.children import verdicts
 
 
 class Whole:
@@ -201,3 +204,24 @@ def test_nothing_is_left_where_a_raster_ends_too_early(tmp_path):
     for name in ("rgb", "dsm", "label"):
         assert f"{name}/a.tif is unreadable or cut short" in str(error.value)
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("name", ["rgb", "dsm", "label"])
+def test_a_full_disk_is_said_and_nothing_is_left(tmp_path, name):
+    """Wherever it is noticed: in what is read again for its statistics, in a copy to be resampled, or in the store."""
+    sizes = {"rgb": (100, 100), "dsm": (100, 100), "label": (100, 100)} | {name: (300, 300)}
+    for each, size in sizes.items():
+        content = {"rgb": noise("rgb", 3, size), "dsm": surface("dsm", size), "label": coloured(indices("l", size))}
+        write(tmp_path / f"data/{each}/a.tif", content[each], **georeferenced(500_000, 5_800_000, 50 / size[0]))
+    layout = described({"rgb": {"bands": [0, 1, 2]}, "dsm": {"kind": "elevation"}})
+
+    def work():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+        with pytest.raises(OSError, match="File too large") as caught:
+            build_store(layout, tmp_path / "data", tmp_path / "store", workers=1)
+        assert caught.value.filename is not None
+        assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+    (end,) = verdicts([work], 60)
+    assert end.end == "success", end.text

@@ -162,14 +162,6 @@ def decode_values(raster: np.ndarray, values: Mapping[int, int], ignored: Sequen
         )
     decoded = np.empty(raster.shape[1:], np.uint8)
     unknown = 0
-    if raster.dtype == np.uint8:
-        table = np.array([values.get(value, IGNORE_INDEX) for value in range(256)], np.uint8)
-        strange = np.array([value not in values and value not in ignored for value in range(256)])
-        np.take(table, raster[0], out=decoded)
-        counts = np.zeros(256, np.int64)
-        for rows in strips(decoded.shape):
-            counts += np.bincount(raster[0, rows].ravel(), minlength=256)
-        return DecodedLabel(decoded, 0, int(counts[strange].sum()))
     for rows in strips(decoded.shape):
         entries = _by_number(raster[0, rows], values, ignored)
         decoded[rows] = entries & 255
