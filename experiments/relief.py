@@ -18,11 +18,11 @@ import numpy as np
 import rasterio
 from rasterio.transform import Affine
 
-from mobanet.data.arrays import read_array
-from mobanet.data.layout import IGNORE_INDEX
 from mobanet.data.scaling import learnt_radius
-from mobanet.data.store import StoredTile, TileStore
-from mobanet.prediction import Model, describe_model
+from mobanet.prediction.run import Model, describe_model
+from mobanet.rasters.contents import IGNORE_INDEX
+from mobanet.store.arrays import read_array
+from mobanet.store.stored import StoredTile, TileStore
 
 Planes = dict[str, np.ndarray]
 """By modality, (C, H, W)."""

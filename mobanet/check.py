@@ -30,12 +30,12 @@ def check(
         allow_missing: accept tiles that lack some of the modalities.
         sheet: where the contact sheet goes; null for contact_sheet.png in the store.
     """
-    from mobanet.data.layouts import get_layout, load_folder_settings
-    from mobanet.data.preparation.checks import check_files
-    from mobanet.data.preparation.sheet import draw_sheet
-    from mobanet.data.preparation.tables import print_findings
-    from mobanet.data.preparation.writing import check_writable
-    from mobanet.data.store import default_store
+    from mobanet.datasets import get_layout, load_folder_settings
+    from mobanet.store.check import check_files
+    from mobanet.store.sheet import draw_sheet
+    from mobanet.store.stored import default_store
+    from mobanet.store.tables import print_findings
+    from mobanet.store.writing import check_writable
 
     rules = get_layout(layout, load_folder_settings(Path(folder)) if folder else None)
     place = Path(store) if store else default_store(Path(root), layout)

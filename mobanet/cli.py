@@ -16,8 +16,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from mobanet.crop_sizes import follow_crop
 from mobanet.data.datamodule import RasterDataModule
-from mobanet.data.sources.catalogue import check_root
-from mobanet.data.store import STORE_FILE, default_store
+from mobanet.datasets.catalogue import STORE_FILE, check_root
 from mobanet.errors import UserError
 from mobanet.experiment import CONFIG_FILE, choose_run_folder, resolve, run_folder_of, take
 from mobanet.files import write_text
@@ -27,6 +26,7 @@ from mobanet.parser_help import HelpFormatter, PrintedHelp, tidied
 from mobanet.scenarios.callback import ScenarioSampling
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.words import named
+from mobanet.store.stored import default_store
 from mobanet.training.checkpoint import WholeFiles, read_checkpoint
 from mobanet.training.csv_log import METRICS_FILE, MetricsCSV, read_rows
 from mobanet.training.figures import PredictionFigure

@@ -6,7 +6,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from mobanet.data.choices import EvaluationSettings
+from mobanet.data.options import EvaluationSettings
 
 
 def follow_crop(config: Namespace, checkpoint: Mapping[str, Any] | None = None) -> None:

@@ -5,6 +5,7 @@ to the disk, too, since a name is part of it. Every complaint of the system name
 """
 
 import errno
+import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -68,6 +69,16 @@ def write_bytes(path: Path, content: bytes | memoryview, own: bool = False) -> N
     """
     with whole_file(path, part_of(path, own)) as file:
         file.write(content)
+
+
+def write_buffer(path: Path, buffer: io.BytesIO, own: bool = False) -> None:
+    """Write what has been collected in memory, without a copy of it; arguments and errors as for `write_bytes`.
+
+    The view of it is given back at once: a traceback would keep it, and from Python 3.13 on a buffer that goes away
+    with a view left prints a `BufferError` of its own behind the sentence about the disk.
+    """
+    with buffer.getbuffer() as content:
+        write_bytes(path, content, own)
 
 
 def write_text(path: Path, text: str) -> None:

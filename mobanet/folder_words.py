@@ -30,7 +30,7 @@ def check_folder_keys(content: Any, place: str, where: str = "") -> None:
     Raises:
         UserError: naming the innermost key and the value.
     """
-    from mobanet.data.layouts.folder_settings import FolderSettings
+    from mobanet.datasets.folder_settings import FolderSettings
 
     try:
         if where:
@@ -56,7 +56,7 @@ def check_part(content: Mapping[str, Any], place: str) -> None:
     Raises:
         UserError: naming the innermost key and the value: the parser repeats all of them.
     """
-    from mobanet.data.layouts.folder_settings import parsed_settings
+    from mobanet.datasets.folder_settings import parsed_settings
 
     whole = {"modalities": {}, "classes": [], **content}
     try:
@@ -72,7 +72,7 @@ def wrong_folder_value(option: str, value: str) -> str | None:
         option: with the dashes.
         value: as typed.
     """
-    from mobanet.data.layouts.folder_settings import FolderSettings
+    from mobanet.datasets.folder_settings import FolderSettings
     from mobanet.yaml_files import parse_yaml
 
     kind: Any = FolderSettings
@@ -139,7 +139,7 @@ def _inside(kind: Any, key: str) -> Any:
 
 
 def _nearest(where: str) -> str:
-    from mobanet.data.layouts.folder_settings import FolderModality, FolderSettings, FolderSplit
+    from mobanet.datasets.folder_settings import FolderModality, FolderSettings, FolderSplit
 
     names = [field.name for kind in (FolderSettings, FolderModality, FolderSplit) for field in fields(kind)]
     near = difflib.get_close_matches(where.rpartition(".")[2], names, n=1, cutoff=0.6)

@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.data.datamodule import RasterDataModule
-from mobanet.data.store import STORE_FILE
+from mobanet.datasets.catalogue import STORE_FILE
 from mobanet.errors import UserError
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.schema import MismatchError, UnknownKeyError, check_keys, check_value, shown

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten, wrap
 
-from mobanet.data.layouts import LAYOUTS
-from mobanet.data.origins import how_to_get
-from mobanet.data.store import STORE_FILE, default_store
+from mobanet.datasets import LAYOUTS
+from mobanet.datasets.catalogue import STORE_FILE
+from mobanet.datasets.origins import how_to_get
 from mobanet.experiment import experiment_folder, experiment_names, variant_names
+from mobanet.store.stored import default_store
 from mobanet.yaml_files import read_yaml
 
 WIDTH = 120

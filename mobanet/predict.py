@@ -77,12 +77,12 @@ def predict(
         overwrite: replace a map that is there, and forget an interrupted prediction.
 
     Returns:
-        A `mobanet.inference.areas.FinishedMap` for each map, in the first process.
+        A `mobanet.prediction.areas.FinishedMap` for each map, in the first process.
     """
-    from mobanet.inference.plan import MapSettings, output_paths
-    from mobanet.inference.request import find_scenes
-    from mobanet.inference.scene import place
-    from mobanet.prediction import announce, clear_way, describe_model, launched, make_maps
+    from mobanet.prediction.plan import MapSettings, output_paths
+    from mobanet.prediction.request import find_scenes
+    from mobanet.prediction.run import announce, clear_way, describe_model, launched, make_maps
+    from mobanet.prediction.scene import place
     from mobanet.training.messages import quieten
     from mobanet.training.precision import matmul_precision, resolved
 

@@ -29,9 +29,9 @@ def prepare(
         folder: YAML file that describes your own data, for layout folder.
         allow_missing: accept tiles that lack some of the modalities.
     """
-    from mobanet.data.layouts import get_layout, load_folder_settings
-    from mobanet.data.preparation.build import build_store
-    from mobanet.data.preparation.tables import print_store
+    from mobanet.datasets import get_layout, load_folder_settings
+    from mobanet.store.build import build_store
+    from mobanet.store.tables import print_store
 
     rules = get_layout(layout, load_folder_settings(Path(folder)) if folder else None)
     place = Path(store) if store else None

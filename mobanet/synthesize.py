@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from mobanet.data.synthetic import synthesize
 from mobanet.entry import run
+from mobanet.synthetic import synthesize
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

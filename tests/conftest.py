@@ -20,7 +20,7 @@ TINY = {"depth": 4, "embed_dim": 32, "num_heads": 2, "patch_size": 8, "img_size"
 @pytest.fixture(scope="session")
 def city(tmp_path_factory) -> Path:
     """Six tiles of 160 x 160 pixels; tests that change files copy it first."""
-    from mobanet.data.synthetic import synthesize
+    from mobanet.synthetic import synthesize
 
     root = tmp_path_factory.mktemp("city") / "potsdam"
     synthesize("potsdam", root, tiles=6, size=160, seed=3, workers=0)

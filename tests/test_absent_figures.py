@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mobanet.data.choices import EvaluationSettings
-from mobanet.data.layout import IGNORE_INDEX
+from mobanet.data.options import EvaluationSettings
 from mobanet.errors import AgreedError
 from mobanet.models.backbones import BackboneSettings
 from mobanet.models.mobanet import MoBaNetSettings
+from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.training.best import BestCheckpoint
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.csv_log import MetricsCSV

@@ -11,7 +11,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch.multiprocessing import ProcessRaisedException
 from torch.utils.data import DataLoader
 
-from mobanet.data.choices import EvaluationSettings
+from mobanet.data.options import EvaluationSettings
 from mobanet.models.backbones import BackboneSettings
 from mobanet.models.mobanet import MoBaNetSettings
 from mobanet.training.checkpoint import read_checkpoint

@@ -9,13 +9,13 @@ import torch
 from lightning.pytorch import seed_everything
 
 from mobanet.data.crops import collate
-from mobanet.data.layouts import get_layout
-from mobanet.data.preparation.build import build_store
+from mobanet.datasets import get_layout
 from mobanet.models.mobanet import MoBaNetSettings
 from mobanet.scenarios.callback import ScenarioSampling
 from mobanet.scenarios.history import read_history
 from mobanet.scenarios.refresh import measure_distortion
 from mobanet.scenarios.sampling import ScenarioSettings
+from mobanet.store.build import build_store
 
 WITHOUT_DSM = "rgb+ir"
 

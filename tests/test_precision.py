@@ -5,7 +5,7 @@ import torch
 from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from mobanet.data.choices import EvaluationSettings
+from mobanet.data.options import EvaluationSettings
 from mobanet.models.cbc import CBCSettings
 from mobanet.models.cmx import CMXSettings
 from mobanet.models.mobanet import MoBaNetSettings

@@ -7,13 +7,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 
-from mobanet.data.choices import EvaluationSettings
 from mobanet.data.crops import collate
 from mobanet.data.datamodule import RasterDataModule
+from mobanet.data.options import EvaluationSettings
 from mobanet.exporting.command import open_checkpoint
 from mobanet.models.backbones import BackboneSettings
 from mobanet.models.mobanet import MoBaNetSettings
-from mobanet.prediction import describe_model
+from mobanet.prediction.run import describe_model
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.module import SegmentationModule
 from tests.conftest import TINY

@@ -6,9 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from mobanet.data.choices import EvaluationSettings
-from mobanet.data.layout import IGNORE_INDEX
+from mobanet.data.options import EvaluationSettings
 from mobanet.errors import UserError
+from mobanet.rasters.contents import IGNORE_INDEX
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def test_load_from_checkpoint_needs_no_arguments(make_data, make_module, make_tr
 
 
 def test_evaluation_does_not_depend_on_the_batch_size(make_data, make_module, make_trainer):
-    from mobanet.data.choices import EvaluationSettings
+    from mobanet.data.options import EvaluationSettings
 
     data = make_data()
     seed_everything(0)

@@ -31,15 +31,16 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mobanet.data.arrays import read_array
 from mobanet.data.augment import Augmentation, AugmentationSettings
 from mobanet.data.crops import RandomCrops, collate, crop_loader
-from mobanet.data.layout import Modality
-from mobanet.data.preparation.writing import stage_array
 from mobanet.data.reading import Sample, TileReader, Window
 from mobanet.data.sampler import CropSampler
-from mobanet.data.store import BandStatistics, LabelRecord, ModalityRecord, StoredTile
 from mobanet.files import put_in_place, sync
+from mobanet.rasters.contents import Modality
+from mobanet.rasters.statistics import BandStatistics
+from mobanet.store.arrays import read_array
+from mobanet.store.stored import LabelRecord, ModalityRecord, StoredTile
+from mobanet.store.writing import stage_array
 
 MODALITIES = {"rgb": Modality("rgb", ("r", "g", "b")), "dsm": Modality("dsm", ("height",), "elevation", "metre")}
 CROP, BATCH = 256, 24

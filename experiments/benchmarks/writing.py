@@ -21,19 +21,19 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional
 
-from mobanet.data.layout import Classes
-from mobanet.data.sources.rasters import Grid
 from mobanet.files import write_bytes
-from mobanet.inference import geotiff
-from mobanet.inference.assemble import MapFiles, assemble
-from mobanet.inference.categories import UNITS, RasterKind, class_kind, probability_kind
-from mobanet.inference.map_writer import GoOn, MapWriter
-from mobanet.inference.parts import Part, parts_of
-from mobanet.inference.plan import STRIP, ScenePlan
-from mobanet.inference.predictor import PartMaps
-from mobanet.inference.readback import BLOCK
-from mobanet.inference.scene import Scene
-from mobanet.inference.workspace import Workspace
+from mobanet.prediction.assemble import MapFiles, assemble
+from mobanet.prediction.map_writer import GoOn, MapWriter
+from mobanet.prediction.parts import Part, parts_of
+from mobanet.prediction.plan import STRIP, ScenePlan
+from mobanet.prediction.predictor import PartMaps
+from mobanet.prediction.scene import Scene
+from mobanet.prediction.workspace import Workspace
+from mobanet.rasters import geotiff
+from mobanet.rasters.categories import UNITS, RasterKind, class_kind, probability_kind
+from mobanet.rasters.contents import Classes
+from mobanet.rasters.grid import Grid
+from mobanet.rasters.readback import BLOCK
 from mobanet.scenarios.scenario import scenarios_of
 
 NAMES = ("road", "building", "grass", "tree", "car", "other")

@@ -1,1 +1,1 @@
-"""From files on disk to a batch of tensors."""
+"""From prepared tiles to batches: crops, augmentation, scaling, and the LightningDataModule."""

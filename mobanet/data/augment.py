@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mobanet.data.layout import IGNORE_INDEX, Modality
 from mobanet.data.reading import Sample
 from mobanet.errors import UserError
+from mobanet.rasters.contents import IGNORE_INDEX, Modality
 
 
 @dataclass

@@ -11,7 +11,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
 
 from mobanet.data.augment import Augmentation, AugmentationSettings
-from mobanet.data.choices import (
+from mobanet.data.crops import GridWindows, RandomCrops, Sampling, crop_loader
+from mobanet.data.description import DataDescription
+from mobanet.data.options import (
     EvaluationSettings,
     check_ground,
     check_labels,
@@ -20,23 +22,26 @@ from mobanet.data.choices import (
     chosen_scaling,
     chosen_split,
 )
-from mobanet.data.crops import GridWindows, RandomCrops, Sampling, crop_loader
-from mobanet.data.description import DataDescription
-from mobanet.data.grids import grid_words
-from mobanet.data.ground import Ground, ground_of, radius_of
-from mobanet.data.layout import LabelKind, Modality
-from mobanet.data.layouts import FolderSettings, get_layout
-from mobanet.data.patches import cut_store
-from mobanet.data.preparation.build import build_store, default_store
-from mobanet.data.probe import ProbeWindows
+from mobanet.data.probe_windows import ProbeWindows
 from mobanet.data.reading import Sample, TileReader, Window
 from mobanet.data.sampler import CropSampler, ShareSampler, balanced_shares
-from mobanet.data.scaling import Scaling, learn, learnt_radius, levels, range_note, ranged
-from mobanet.data.store import STORE_FILE, StoredTile, TileStore
+from mobanet.data.scaling import learn, learnt_radius, levels, ranged
 from mobanet.data.training_rasters import TrainingRasters
-from mobanet.data.words import absent_note
+from mobanet.datasets import FolderSettings, get_layout
+from mobanet.datasets.catalogue import STORE_FILE
+from mobanet.datasets.layout import LabelKind
+from mobanet.datasets.scalings import Scaling
 from mobanet.errors import UserError
 from mobanet.lightning_internals import batches_done, epochs_done
+from mobanet.rasters.contents import Modality
+from mobanet.rasters.ground import Ground, radius_of
+from mobanet.rasters.values import range_note
+from mobanet.store.build import build_store, default_store
+from mobanet.store.elevation import ground_of
+from mobanet.store.patches import cut_store
+from mobanet.store.stored import StoredTile, TileStore
+from mobanet.store.summary import grid_words
+from mobanet.wording import absent_note
 
 
 class RasterDataModule(LightningDataModule):

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
-from mobanet.data.layout import IGNORE_INDEX, Classes, Modality
-from mobanet.data.scaling import Scaling
+from mobanet.datasets.scalings import Scaling
+from mobanet.rasters.contents import IGNORE_INDEX, Classes, Modality
 from mobanet.schema import MismatchError, check_value, to_plain
 
 MOST_MODALITIES, MOST_BANDS = 12, 1024

@@ -6,10 +6,11 @@ from types import MappingProxyType
 
 import numpy as np
 
-from mobanet.data.arrays import OpenArrays
-from mobanet.data.ground import Ground
-from mobanet.data.layout import IGNORE_INDEX, LabelKind
-from mobanet.data.store import StoredTile
+from mobanet.datasets.layout import LabelKind
+from mobanet.rasters.contents import IGNORE_INDEX
+from mobanet.rasters.ground import Ground
+from mobanet.store.arrays import OpenArrays
+from mobanet.store.stored import StoredTile
 
 
 @dataclass(frozen=True)

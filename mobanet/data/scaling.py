@@ -5,55 +5,17 @@ The division itself runs on the device, in the training module; here is only whi
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 
-from mobanet.data.ground import Ground, block_heights, read_blocks
-from mobanet.data.layout import Layout, Modality
-from mobanet.data.sources.values import Range, fitting_maximum
-from mobanet.data.store import BandStatistics, StoredTile
+from mobanet.datasets.scalings import Scaling
 from mobanet.errors import UserError
-
-Scaling = Literal["unit", "standard", "ground", "robust", "minmax"]
-"""How a modality is scaled:
-
-- `unit`: divided by the full range of its digital numbers (255 for 8 bit).
-- `standard`: mean and standard deviation over the training tiles.
-- `ground`: less the ground around the pixel (`mobanet.data.ground`), divided by half the typical 2 % to 98 % range of
-  the heights above it in the training tiles. A metre means the same everywhere, on slopes, at any altitude and however
-  a raster is cut. The subtraction is done where pixels are read; what is here only divides.
-- `robust`: less the tile's own median, divided by half the typical 2 % to 98 % range of the training tiles. A metre
-  means the same on every tile and one outlier changes nothing, but where land rises by as much as houses do, the median
-  depends on how the tile is cut.
-- `minmax`: the tile's own minimum and maximum to 0..1, as in MoBaNet's code; for reproduction, since one outlier
-  changes the whole tile. A constant tile becomes 0.
-"""
-
-
-def default_scaling(modality: Modality) -> Scaling:
-    """`unit` for optical products, `ground` for elevation, `standard` for the rest."""
-    return {"optical": "unit", "elevation": "ground", "other": "standard"}[modality.kind]
-
-
-def usual_scaling(layout: Layout, modality: Modality) -> str:
-    """How a layout's modality is scaled unless the user says otherwise."""
-    return layout.scalings.get(modality.name, default_scaling(modality))
-
-
-def known_range(modality: Modality, scaling: str, learnt: np.ndarray | None = None) -> Range | None:
-    """The values of imagery that is divided by its range; None for any, as where the scaling does not look at it.
-
-    Args:
-        modality: to be scaled.
-        scaling: how.
-        learnt: (2, C), from `learn`; None where there is no model yet.
-    """
-    if scaling != "unit" or modality.kind != "optical":
-        return None
-    if learnt is not None:
-        return Range(float(np.max(learnt[1])), modality.maximum is not None)
-    return None if modality.maximum is None else Range(modality.maximum)
+from mobanet.rasters.contents import Modality
+from mobanet.rasters.ground import Ground, block_heights
+from mobanet.rasters.statistics import BandStatistics
+from mobanet.store.elevation import read_blocks
+from mobanet.store.stored import StoredTile
+from mobanet.store.summary import range_of
 
 
 def learn(
@@ -112,30 +74,12 @@ def learnt_radius(scaling: str, learnt: np.ndarray) -> int | None:
     return int(learnt[2, 0]) if scaling == "ground" else None
 
 
-def range_of(name: str, tiles: Sequence[StoredTile]) -> float:
-    """The full range that the values of a modality seem to have, by the widest type and the highest values of tiles."""
-    records = [tile.modalities[name] for tile in tiles if name in tile.modalities]
-    figures = [band for record in records for band in record.statistics]
-    dtype = np.result_type(*(record.dtype for record in records))
-    return fitting_maximum(dtype, max(band.maximum for band in figures), max(band.p98 for band in figures))
-
-
 def ranged(modality: Modality, scaling: str, learnt: np.ndarray | None, tiles: Sequence[StoredTile]) -> Modality:
     """A modality with its full range: declared, or what it is divided by, or else what the tiles have."""
     if modality.maximum is not None or not any(modality.name in tile.modalities for tile in tiles):
         return modality
     divided = scaling == "unit" and learnt is not None
     return replace(modality, maximum=float(np.max(learnt[1])) if divided else range_of(modality.name, tiles))
-
-
-def range_note(modality: Modality, maximum: float) -> str:
-    """A remark on imagery whose range nobody declares; empty for bytes, whose range is clear."""
-    if maximum == 255:
-        return ""
-    return (
-        f"{modality.name}: no maximum is given, and by its type and values it goes from 0 to {maximum:g}, by "
-        f"which it is divided; set maximum under modalities.{modality.name} of layout folder if that is wrong"
-    )
 
 
 def levels(modality: Modality, scaling: Scaling, learnt: np.ndarray, tiles: Sequence[StoredTile]) -> np.ndarray:

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from mobanet.data.grids import grid_of_tile
-from mobanet.data.sources.pixels import pixel_area
-from mobanet.data.store import ReadingRule, StoredTile
+from mobanet.rasters.pixel_size import pixel_area
+from mobanet.rasters.reader import ReadingRule
 from mobanet.schema import MismatchError, check_value
+from mobanet.store.stored import StoredTile
+from mobanet.store.summary import grid_of_tile
 
 FAR = 1.5
 """Times as large or as small as in training; beyond it pixels are said to be others than the model knows."""

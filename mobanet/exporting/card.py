@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 import mobanet
-from mobanet.data.layout import Modality
 from mobanet.data.scaling import learnt_radius, tile_levels
 from mobanet.exporting.card_figures import figure_section
 from mobanet.exporting.citation import CBC_NUMBERS, papers_of
@@ -14,6 +13,7 @@ from mobanet.exporting.markdown import table
 from mobanet.exporting.run_facts import RunFacts
 from mobanet.exporting.terms import published, weight_terms
 from mobanet.models.summary import count_parameters
+from mobanet.rasters.contents import Modality
 from mobanet.training.module import SegmentationModule
 
 NETWORKS = {"mobanet": "MoBaNet", "cmx": "CMX", "cbc": "CBC", "cbc_slp": "CBC-SLP"}

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from mobanet.data.description import DataDescription
 from mobanet.data.scaling import tile_levels
 from mobanet.errors import UserError
-from mobanet.inference.inputs import scaled_inputs
 from mobanet.models.base import SegmentationModel
+from mobanet.models.inputs import scaled_inputs
 from mobanet.training.module import SegmentationModule
 
 AVAILABLE = "available"
@@ -24,7 +24,7 @@ class DeployedModel(nn.Module):
 
     One dict holds all inputs: by modality the stored values (B, C, H, W) float32, where a pixel with a value that is
     not finite in any band counts as not measured, and heights above the ground in place of elevations that are scaled
-    by them (`mobanet.data.ground`); `available` (B, M) bool, in the order of the modalities; and
+    by them (`mobanet.rasters.ground`); `available` (B, M) bool, in the order of the modalities; and
     `MODALITY_levels` (B, 2, C) float32, offset and scale of each band, of the modalities that are scaled tile by tile.
     A modality of which nothing was measured counts as missing.
 

@@ -10,9 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mobanet.data.blocks import origin_of, summarise
-from mobanet.data.ground import Ground
-from mobanet.data.preparation.statistics import describe
 from mobanet.data.scaling import learnt_radius, tile_levels
 from mobanet.errors import UserError
 from mobanet.exporting.card import model_card
@@ -22,6 +19,9 @@ from mobanet.exporting.files import move_all, scratch_beside
 from mobanet.exporting.hub import fetch, looks_like_repository
 from mobanet.exporting.weights import Saved, check_config, check_same, read_weights, restored, saved, write_weights
 from mobanet.json_files import parse_json, read_json
+from mobanet.rasters.blocks import origin_of, summarise
+from mobanet.rasters.ground import Ground
+from mobanet.rasters.statistics import describe
 from mobanet.training.module import SegmentationModule
 
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"

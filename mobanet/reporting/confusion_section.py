@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from mobanet.data.layout import Classes
+from mobanet.rasters.contents import Classes
 from mobanet.reporting.markup import Markup, element, grouped, scenario_words, scrolling, swatch
 from mobanet.reporting.tested import Evaluated
 

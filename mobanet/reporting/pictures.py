@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from mobanet.data.datamodule import RasterDataModule
-from mobanet.data.layout import IGNORE_INDEX, Classes, Modality
-from mobanet.data.pictures import natural_bands, optical_picture, relief
-from mobanet.data.sources.pixels import pixel_side
-from mobanet.data.sources.rasters import Grid
-from mobanet.data.store import StoredTile
 from mobanet.errors import UserError
+from mobanet.rasters.contents import IGNORE_INDEX, Classes, Modality
+from mobanet.rasters.grid import Grid
+from mobanet.rasters.pictures import natural_bands, optical_picture, relief
+from mobanet.rasters.pixel_size import pixel_side
 from mobanet.reporting.images import jpeg_uri, png_uri
 from mobanet.reporting.thinning import Thinned, block_middles, thin
+from mobanet.store.stored import StoredTile
 from mobanet.training.figures import RIGHT, WRONG
 
 BLACK = (0, 0, 0)

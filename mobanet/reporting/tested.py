@@ -12,9 +12,9 @@ from torch import Tensor
 
 from mobanet.bounds import whole_number
 from mobanet.data.description import DataDescription
-from mobanet.data.layout import Classes
 from mobanet.errors import UserError
 from mobanet.json_files import read_json
+from mobanet.rasters.contents import Classes
 from mobanet.scenarios.scenario import scenarios_with
 from mobanet.training.jaccard import SoftScores
 from mobanet.training.metrics import Scores

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mobanet.data.datamodule import RasterDataModule
-from mobanet.data.store import StoredTile
+from mobanet.store.stored import StoredTile
 
 _ROWS = 512
 """About as many rows of a tile are read at once, so that memory does not depend on its height."""
@@ -42,7 +42,7 @@ def thin(data: RasterDataModule, tile: StoredTile, prediction: np.ndarray, side:
         prediction: (H, W) class indices, compared at full resolution.
         side: most rows and columns of the result.
     """
-    from mobanet.data.layout import IGNORE_INDEX
+    from mobanet.rasters.contents import IGNORE_INDEX
 
     factor = max(1, -(-max(tile.height, tile.width) // side))
     bands: list[Thinned] = []

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mobanet.data.layout import Classes
+from mobanet.rasters.contents import Classes
 from mobanet.reporting.markup import Markup, element, joined, swatch
 from mobanet.reporting.pictures import BLACK, UNMEASURED, TilePictures
 from mobanet.training.figures import RIGHT, WRONG

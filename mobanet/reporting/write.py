@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mobanet.data.datamodule import RasterDataModule
-from mobanet.data.store import StoredTile
 from mobanet.errors import UserError
 from mobanet.files import write_text
 from mobanet.reporting.confusion_section import confusion_section
@@ -20,6 +19,7 @@ from mobanet.reporting.scenario_section import scenario_section
 from mobanet.reporting.summary_section import summary_section
 from mobanet.reporting.tested import Evaluated, read_evaluation
 from mobanet.reporting.tiles_section import class_legend, tiles_section
+from mobanet.store.stored import StoredTile
 from mobanet.training.test_maps import map_names
 
 MOST_BYTES = 16_000_000

@@ -21,7 +21,7 @@ _SETTLED = 0.1
 
 
 class Windows(Protocol):
-    """Where windows come from (`mobanet.data.probe.ProbeWindows`)."""
+    """Where windows come from (`mobanet.data.probe_windows.ProbeWindows`)."""
 
     def __len__(self) -> int:
         """Number of windows there are."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mobanet.data.layout import IGNORE_INDEX
+from mobanet.rasters.contents import IGNORE_INDEX
 
 
 def binary_loss(logits: Tensor, label: Tensor, weight: Tensor | None = None, twice: bool = False) -> Tensor:

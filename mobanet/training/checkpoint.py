@@ -10,7 +10,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.errors import UserError
-from mobanet.files import write_bytes
+from mobanet.files import write_buffer
 from mobanet.models.build import SETTINGS_OF
 from mobanet.training.checkpoint_file import load_file
 from mobanet.training.finite import check_finite_weights
@@ -71,7 +71,7 @@ class WholeFiles(TorchCheckpointIO):
         """
         buffer = io.BytesIO()  # torch would turn the system's complaint into a RuntimeError without its number
         torch.save(checkpoint, buffer)
-        write_bytes(Path(path), buffer.getbuffer())
+        write_buffer(Path(path), buffer)
 
 
 def check_architecture(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:

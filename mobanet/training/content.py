@@ -13,9 +13,9 @@ from packaging.version import InvalidVersion, Version
 
 import mobanet
 from mobanet.data.description import DataDescription, check_description
-from mobanet.data.ground import MOST, STEP
 from mobanet.data.training_rasters import check_rasters
 from mobanet.errors import UserError
+from mobanet.rasters.ground import MOST, STEP
 from mobanet.schema import LARGEST, MismatchError, UnknownKeyError, check_keys, check_value, completed, shown
 from mobanet.training.checkpoint import VERSION
 from mobanet.training.frozen import LEFT_OUT, LeftOut, left_out

@@ -10,10 +10,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
 
 from mobanet.data.description import DataDescription
-from mobanet.data.layout import IGNORE_INDEX
 from mobanet.errors import AgreedError
-from mobanet.inference.windows import Strip
 from mobanet.models.base import SegmentationModel
+from mobanet.prediction.windows import Strip
+from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.scenarios.scenario import Scenario, chosen_scenarios, lowered, usual_scenarios
 from mobanet.training.evaluation import ScenarioEvaluation, overflow_words, unlabelled_words
 from mobanet.training.inputs import ModelBatch

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mobanet.inference.windows import Stitcher, Strip
+from mobanet.prediction.windows import Stitcher, Strip
 from mobanet.scenarios.scenario import Scenario
 from mobanet.training.inputs import ModelBatch
 from mobanet.training.jaccard import SoftJaccard, SoftScores

@@ -9,10 +9,10 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from mobanet.data.layout import IGNORE_INDEX, Classes, Modality
-from mobanet.data.pictures import coloured, natural_bands, optical_picture, relief
 from mobanet.files import whole_file
-from mobanet.inference.windows import Strip
+from mobanet.prediction.windows import Strip
+from mobanet.rasters.contents import IGNORE_INDEX, Classes, Modality
+from mobanet.rasters.pictures import coloured, natural_bands, optical_picture, relief
 
 if TYPE_CHECKING:
     from matplotlib.patches import Patch

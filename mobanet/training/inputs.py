@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from mobanet.data.batch import StoredBatch
-from mobanet.inference.inputs import scaled_inputs
 from mobanet.models.base import Standardization
+from mobanet.models.inputs import scaled_inputs
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from mobanet.data.layout import IGNORE_INDEX
+from mobanet.rasters.contents import IGNORE_INDEX
 
 _EPS = 1e-8
 _ONE = 2**40

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from mobanet.data.layout import IGNORE_INDEX, Classes
+from mobanet.rasters.contents import IGNORE_INDEX, Classes
 
 
 class Confusion(Metric):

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from mobanet.data.layout import Classes
 from mobanet.files import write_text
+from mobanet.rasters.contents import Classes
 from mobanet.scenarios.scenario import scenarios_with
 from mobanet.training.metrics import Scores
 from mobanet.training.scenario_figure import draw_scenarios

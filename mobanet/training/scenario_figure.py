@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobanet.data.layout import Classes
 from mobanet.files import whole_file
+from mobanet.rasters.contents import Classes
 from mobanet.scenarios.scenario import Scenario
 from mobanet.training.metrics import Scores
 from mobanet.training.scenario_table import ScenarioSummary, summarise

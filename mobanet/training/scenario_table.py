@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 
 from torch import Tensor
 
-from mobanet.data.layout import Classes
+from mobanet.rasters.contents import Classes
 from mobanet.scenarios.scenario import Scenario
 from mobanet.training.jaccard import SoftScores
 from mobanet.training.metrics import Scores

@@ -9,10 +9,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from mobanet.data.sources.rasters import Grid
-from mobanet.data.store import StoredTile
-from mobanet.inference.geotiff import RowWriter, class_kind
-from mobanet.inference.windows import Strip
+from mobanet.prediction.windows import Strip
+from mobanet.rasters.geotiff import RowWriter, class_kind
+from mobanet.rasters.grid import Grid
+from mobanet.store.stored import StoredTile
 
 _LONGEST = 200
 """Bytes of a map's name without its endings; file systems allow 255 for all."""

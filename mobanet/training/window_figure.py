@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobanet.data.layout import IGNORE_INDEX, Classes, Modality
-from mobanet.data.pictures import coloured
+from mobanet.rasters.contents import IGNORE_INDEX, Classes, Modality
+from mobanet.rasters.pictures import coloured
 from mobanet.training.figures import RIGHT, WRONG, errors, legend_patches, picture
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from mobanet.data.crops import collate
-from mobanet.inference.winners import winners
+from mobanet.prediction.winners import winners
 from mobanet.scenarios.scenario import Scenario
 from mobanet.training.evaluated import EvaluatedModule
 from mobanet.training.inputs import ModelBatch

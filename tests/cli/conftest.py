@@ -46,8 +46,8 @@ class Ended:
 @pytest.fixture(scope="session")
 def prepared(city) -> Path:
     """The city with its store, so that no test waits for it."""
-    from mobanet.data.layouts import get_layout
-    from mobanet.data.preparation.build import build_store
+    from mobanet.datasets import get_layout
+    from mobanet.store.build import build_store
 
     build_store(get_layout("potsdam"), city, None, ["rgb", "ir", "dsm"], workers=1)
     return city

@@ -19,7 +19,7 @@ from PIL import Image
 
 from mobanet.__main__ import main as console
 from mobanet.commands import main
-from mobanet.data.synthetic import synthesize
+from mobanet.synthetic import synthesize
 from mobanet.training.checkpoint import read_checkpoint
 from tests.cli.conftest import leftovers, start, wait
 from tests.conftest import TINY
@@ -369,8 +369,8 @@ def test_every_experiment_runs_for_a_step(path, cities, command, tmp_path):
     if "name" in settings["model"].get("backbone", {}):
         backbone = {"name": "vit_tiny_patch16_224", "pretrained": False, "options": TINY}
         words += [f"--model.backbone.{key}={value}" for key, value in backbone.items()]
-    from mobanet.data.layouts import get_layout
-    from mobanet.data.preparation.build import build_store
+    from mobanet.datasets import get_layout
+    from mobanet.store.build import build_store
 
     names = settings["data"].get("modalities")
     root = Path(cities[settings["data"]["layout"]])

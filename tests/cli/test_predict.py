@@ -15,11 +15,11 @@ import torch
 from rasterio.transform import from_origin
 from rasterio.warp import transform_bounds
 
-from mobanet.data.choices import EvaluationSettings
 from mobanet.data.datamodule import RasterDataModule
-from mobanet.inference.windows import Stitcher
+from mobanet.data.options import EvaluationSettings
 from mobanet.models.backbones import BackboneSettings
 from mobanet.predict import main, predict
+from mobanet.prediction.windows import Stitcher
 from mobanet.training.loading import load_module
 from mobanet.training.module import SegmentationModule
 from tests.cli.conftest import leftovers, start, wait
@@ -244,8 +244,8 @@ def test_maps_do_not_depend_on_batches_strips_and_panels(model, half_covered, tm
     one = settled(tmp_path / "one.tif", model, half_covered, batch_size=1, **options)
     many = settled(tmp_path / "many.tif", model, half_covered, batch_size=7, **options)
     assert np.mean(one == many) > 0.999  # kernels sum in another order for other batches
-    monkeypatch.setattr("mobanet.inference.plan.MapSettings.panel", lambda self, classes: 48)
-    monkeypatch.setattr("mobanet.inference.plan.STRIP", 40)
+    monkeypatch.setattr("mobanet.prediction.plan.MapSettings.panel", lambda self, classes: 48)
+    monkeypatch.setattr("mobanet.prediction.plan.STRIP", 40)
     cut = settled(tmp_path / "cut.tif", model, half_covered, batch_size=1, **options)
     assert np.array_equal(one, cut)
     for kind in ("probabilities", "scenarios"):

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from mobanet.errors import Stopped
-from mobanet.inference.workspace import Workspace
 from mobanet.predict import _way_on, main, predict
+from mobanet.prediction.workspace import Workspace
 from tests.cli.conftest import start, wait
 from tests.cli.test_predict import large, model, words_of
 

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from mobanet.commands import main
-from mobanet.data.synthetic import synthesize
 from mobanet.experiment import experiment_folder, variant_names
+from mobanet.synthetic import synthesize
 from mobanet.training.checkpoint import read_checkpoint
 from tests.cli.test_fit_and_test import rows, said
 

@@ -1,6 +1,6 @@
 import pytest
 
-from mobanet.data.layouts import get_layout
+from mobanet.datasets import get_layout
 
 
 @pytest.fixture

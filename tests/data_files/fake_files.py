@@ -10,7 +10,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import from_origin
 
-from mobanet.data.arrays import read_array
+from mobanet.store.arrays import read_array
 
 SIZE = (60, 64)
 PALETTE = np.array([(255, 255, 255), (0, 0, 255), (0, 255, 255), (0, 255, 0), (255, 255, 0), (255, 0, 0)], np.uint8)

@@ -4,11 +4,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from mobanet.data.preparation.build import build_store
-from mobanet.data.sources.archives import local_copy
-from mobanet.data.sources.catalogue import list_files
-from mobanet.data.store import default_store
+from mobanet.datasets.catalogue import list_files
 from mobanet.errors import UserError
+from mobanet.rasters.archives import local_copy
+from mobanet.store.build import build_store
+from mobanet.store.stored import default_store
 from tests.data_files.fake_files import (
     coloured,
     indices,
@@ -70,7 +70,7 @@ def test_root_is_an_archive(potsdam, tmp_path):
 def test_unchanged_archives_are_not_opened_again(potsdam, tmp_path, monkeypatch):
     _, archive = official_potsdam(tmp_path, zipfile.ZIP_DEFLATED)
     build_store(potsdam, archive.parent, workers=1)
-    monkeypatch.setattr("mobanet.data.sources.catalogue.open_archive", None)
+    monkeypatch.setattr("mobanet.datasets.catalogue.open_archive", None)
     assert len(build_store(potsdam, archive.parent).tiles) == 2
 
 

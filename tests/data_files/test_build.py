@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from mobanet.data.preparation.build import build_store
-from mobanet.data.store import TileStore
 from mobanet.errors import UserError
+from mobanet.store.build import build_store
+from mobanet.store.stored import TileStore
 from tests.data_files.fake_files import (
     ages,
     coloured,

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from mobanet import check, prepare
-from mobanet.data.preparation.build import build_store
-from mobanet.data.preparation.checks import check_files
-from mobanet.data.store import TileStore
+from mobanet.store.build import build_store
+from mobanet.store.check import check_files
+from mobanet.store.stored import TileStore
 from tests.data_files.fake_files import indices, noise, potsdam_tile, surface, truncate, vaihingen_area, write, zipped
 
 
@@ -108,10 +108,10 @@ def test_what_a_killed_check_left_is_cleared_away_by_the_next_one(root, tmp_path
     potsdam_tile(root, 2, 10)
     started = tmp_path / "started"
     program = (
-        "import sys, time\nfrom pathlib import Path\nfrom mobanet.data.layouts import get_layout\n"
-        "from mobanet.data.preparation import checks\n"
+        "import sys, time\nfrom pathlib import Path\nfrom mobanet.datasets import get_layout\n"
+        "from mobanet.store import check\n"
         "def wait(job):\n    Path(sys.argv[2]).touch()\n    time.sleep(60)\n"
-        "checks.look_at = wait\nchecks.check_files(get_layout('potsdam'), Path(sys.argv[1]), workers=1)\n"
+        "check.look_at = wait\ncheck.check_files(get_layout('potsdam'), Path(sys.argv[1]), workers=1)\n"
     )
     store = root / "mobanet_store"
     running = [
@@ -119,6 +119,7 @@ def test_what_a_killed_check_left_is_cleared_away_by_the_next_one(root, tmp_path
         for number in range(2)
     ]
     while not all(Path(f"{started}{number}").exists() for number in range(2)):
+        assert [process.poll() for process in running] == [None, None]
         time.sleep(0.05)
     left = set(store.glob(".check-*"))
     assert len(left) == 2

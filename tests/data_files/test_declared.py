@@ -7,13 +7,13 @@ import pytest
 import rasterio
 from rasterio.enums import ColorInterp
 
-from mobanet.data.layouts import FolderModality, FolderSettings, get_layout
-from mobanet.data.preparation.build import build_store
-from mobanet.data.preparation.checks import check_files
+from mobanet.datasets import FolderModality, FolderSettings, get_layout
 from mobanet.errors import UserError
-from mobanet.inference.request import GivenRaster, GivenScene
-from mobanet.inference.rows import RasterRows
-from mobanet.inference.scene import place
+from mobanet.prediction.request import GivenRaster, GivenScene
+from mobanet.prediction.rows import RasterRows
+from mobanet.prediction.scene import place
+from mobanet.store.build import build_store
+from mobanet.store.check import check_files
 from tests.data_files.fake_files import georeferenced, indices, load, noise, surface, write
 
 HERE = georeferenced(1000, 2000, 1)

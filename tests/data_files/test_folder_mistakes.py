@@ -7,7 +7,7 @@ import yaml
 
 from mobanet import prepare
 from mobanet.commands import main
-from mobanet.data.layouts import load_folder_settings
+from mobanet.datasets import load_folder_settings
 from mobanet.errors import UserError
 from mobanet.folder_words import with_quoted_ids
 

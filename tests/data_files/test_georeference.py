@@ -6,12 +6,12 @@ import pytest
 import rasterio
 from rasterio.transform import Affine
 
-from mobanet.data.preparation.build import build_store
-from mobanet.data.preparation.checks import check_files
-from mobanet.data.sources.rasters import grid_of
 from mobanet.errors import UserError
-from mobanet.inference.categories import class_kind
-from mobanet.inference.geotiff import RowWriter
+from mobanet.rasters.categories import class_kind
+from mobanet.rasters.geotiff import RowWriter
+from mobanet.rasters.opening import grid_of
+from mobanet.store.build import build_store
+from mobanet.store.check import check_files
 from tests.data_files.fake_files import WORLD, georeferenced, noise, potsdam_tile, vaihingen_area, write
 from tests.hostile.kinds import OWN, SIZE, check_store, raster_files
 from tests.prediction.conftest import placed

@@ -6,11 +6,11 @@ import zipfile
 
 import pytest
 
-from mobanet.data.layout import FileRef
-from mobanet.data.preparation.build import build_store
-from mobanet.data.sources.archives import extract, local_copy
-from mobanet.data.sources.catalogue import list_files
+from mobanet.datasets.catalogue import list_files
 from mobanet.errors import UserError
+from mobanet.rasters.archives import extract, local_copy
+from mobanet.rasters.contents import FileRef
+from mobanet.store.build import build_store
 from tests.hostile.children import verdicts
 
 CENTRAL, LOCAL = b"PK\x01\x02", b"PK\x03\x04"

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import rasterio
 
-from mobanet.data.layout import Classes
-from mobanet.data.layouts.isprs import CLASSES
-from mobanet.data.sources.labels import decode_colours, decode_isprs, decode_values
+from mobanet.datasets.isprs import CLASSES
 from mobanet.errors import UserError
+from mobanet.rasters.contents import Classes
+from mobanet.rasters.labels import decode_colours, decode_isprs, decode_values
 from tests.data_files.fake_files import PALETTE, coloured, indices, write
 
 OWN = Classes(("water", "land"), ((0, 0, 200), (90, 60, 20)), ("water", "land"))
@@ -64,7 +64,7 @@ def test_index_label_is_refused():
 def test_strips_give_the_same_as_one_piece(monkeypatch):
     raster = np.random.default_rng(0).integers(0, 256, (3, 50, 40)).astype(np.uint8)
     whole = decode_isprs(raster, CLASSES)
-    monkeypatch.setattr("mobanet.data.sources.labels._STRIP", 90)
+    monkeypatch.setattr("mobanet.rasters.strips._STRIP", 90)
     parts = decode_isprs(raster, CLASSES)
     assert np.array_equal(whole.classes, parts.classes)
     assert (whole.corrected, whole.unknown) == (parts.corrected, parts.unknown)

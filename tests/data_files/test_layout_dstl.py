@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from mobanet.data.layouts import LAYOUTS, get_layout
-from mobanet.data.preparation.build import build_store
-from mobanet.data.preparation.checks import check_files
-from mobanet.data.sources.catalogue import list_files
-from mobanet.data.store import default_store
+from mobanet.datasets import LAYOUTS, get_layout
+from mobanet.datasets.catalogue import list_files
 from mobanet.errors import UserError
+from mobanet.store.build import build_store
+from mobanet.store.check import check_files
+from mobanet.store.stored import default_store
 from tests.data_files.fake_files import ages, load, truncate, write, zipped
 from tests.data_files.fake_satellites import (
     BUILDING,

@@ -3,13 +3,13 @@ import pytest
 import rasterio
 from jsonargparse import ArgumentParser
 
-from mobanet.data.choices import EvaluationSettings
 from mobanet.data.datamodule import RasterDataModule
-from mobanet.data.layouts import FolderModality, FolderSettings, FolderSplit, get_layout, load_folder_settings
-from mobanet.data.preparation.build import build_store
-from mobanet.data.preparation.checks import check_files
-from mobanet.data.preparation.tables import print_findings
+from mobanet.data.options import EvaluationSettings
+from mobanet.datasets import FolderModality, FolderSettings, FolderSplit, get_layout, load_folder_settings
 from mobanet.errors import UserError
+from mobanet.store.build import build_store
+from mobanet.store.check import check_files
+from mobanet.store.tables import print_findings
 from mobanet.yaml_files import bound_parsers
 from tests.data_files.fake_files import coloured, georeferenced, indices, load, noise, surface, write, zipped
 

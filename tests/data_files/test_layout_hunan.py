@@ -3,10 +3,10 @@ import shutil
 import numpy as np
 import pytest
 
-from mobanet.data.layouts import get_layout
-from mobanet.data.layouts.hunan import TEST, VALIDATION
-from mobanet.data.preparation.build import build_store
+from mobanet.datasets import get_layout
+from mobanet.datasets.hunan import TEST, VALIDATION
 from mobanet.errors import UserError
+from mobanet.store.build import build_store
 from tests.data_files.fake_files import load, noise, write, zipped
 from tests.data_files.fake_satellites import band, codes, hunan_tile
 

@@ -1,8 +1,8 @@
 import pytest
 
-from mobanet.data.layout import FileRef
-from mobanet.data.layouts import get_layout
+from mobanet.datasets import get_layout
 from mobanet.errors import UserError
+from mobanet.rasters.contents import FileRef
 from tests.data_files.fake_files import coloured, indices, noise, potsdam_tile, surface, vaihingen_area, write
 
 
@@ -82,7 +82,7 @@ def test_the_fuller_set_of_labels_wins(potsdam, root):
 def test_tiles_without_imagery_are_left_out_with_a_note(potsdam, root):
     potsdam_tile(root, 2, 10)
     write(root / "5_Labels_all/top_potsdam_2_11_label.tif", coloured(indices("a")))
-    from mobanet.data.sources.catalogue import list_files
+    from mobanet.datasets.catalogue import list_files
 
     survey = potsdam.survey(list_files(root), ("rgb",))
     assert [tile.id for tile in survey.tiles] == ["2_10"]
@@ -138,7 +138,7 @@ def test_vaihingen_stray_area9(vaihingen, root):
     vaihingen_area(root, 1)
     for area in (1, 9):
         write(root / f"eroded/top_mosaic_09cm_area{area}_noBoundary.tif", coloured(indices("a")))
-    from mobanet.data.sources.catalogue import list_files
+    from mobanet.datasets.catalogue import list_files
 
     survey = vaihingen.survey(list_files(root), ("irrg", "dsm"))
     assert [tile.id for tile in survey.tiles] == ["1"]

@@ -3,15 +3,14 @@ import logging
 import numpy as np
 import pytest
 
-from mobanet.data import folds
-from mobanet.data.choices import EvaluationSettings
 from mobanet.data.datamodule import RasterDataModule
-from mobanet.data.layout import Split
-from mobanet.data.layouts import get_layout
-from mobanet.data.patches import cut_store, cut_tile
-from mobanet.data.preparation.build import build_store
+from mobanet.data.options import EvaluationSettings
 from mobanet.data.reading import TileReader, Window
+from mobanet.datasets import dstl_folds, get_layout
+from mobanet.datasets.layout import Split
 from mobanet.errors import UserError
+from mobanet.store.build import build_store
+from mobanet.store.patches import cut_store, cut_tile
 from tests.data_files.fake_files import load
 from tests.data_files.fake_satellites import SCENES, dstl
 
@@ -72,7 +71,7 @@ def test_scene_folds_are_disjoint_and_complete():
 
 
 def test_patch_folds_are_disjoint_and_complete():
-    patches = [f"{scene}_r{row}_c{column}" for scenes in folds.SCENES for scene in scenes for row in range(15)
+    patches = [f"{scene}_r{row}_c{column}" for scenes in dstl_folds.SCENES for scene in scenes for row in range(15)
                for column in range(16)]  # fmt: skip
     # 6070_2_3 is narrower, which makes the papers' 5985
     patches = [patch for patch in patches if not (patch.startswith("6070_2_3") and patch.endswith("_c15"))]
@@ -83,7 +82,7 @@ def test_patch_folds_are_disjoint_and_complete():
         split = layout.resolve_split(f"fold{fold}_patches", patches)
         assert (len(split.train), len(split.validation), len(split.test)) == (4310, 478, 1197)
         assert {*split.train, *split.validation, *split.test} == set(patches)
-        assert (split.patch, split.leak) == (224, folds.LEAK)
+        assert (split.patch, split.leak) == (224, dstl_folds.LEAK)
         tested += split.test
         # random, so that a scene is on both sides
         assert {patch[:8] for patch in split.test} == {patch[:8] for patch in split.train}
@@ -112,13 +111,13 @@ def data_of(scenes, split, **options):
 
 
 def test_the_data_module_deals_out_patches_and_names_the_leak(scenes, store, monkeypatch, caplog):
-    monkeypatch.setattr(folds, "PATCH", 16)
-    small = Split((), (), (), 16, folds.LEAK)
-    monkeypatch.setattr("mobanet.data.layouts.dstl.DstlLayout.splits", {"fold2_patches": small})
+    monkeypatch.setattr(dstl_folds, "PATCH", 16)
+    small = Split((), (), (), 16, dstl_folds.LEAK)
+    monkeypatch.setattr("mobanet.datasets.dstl.DstlLayout.splits", {"fold2_patches": small})
     with caplog.at_level(logging.INFO):
         data = data_of(scenes, "fold2_patches")
     assert caplog.text.count("warning: split fold2_patches: patches of one scene are in training, validation and") == 1
-    assert data.protocol("test")["data"] == f"dstl, split fold2_patches, 17 test patches; {folds.LEAK}"
+    assert data.protocol("test")["data"] == f"dstl, split fold2_patches, 17 test patches; {dstl_folds.LEAK}"
     split = data.layout.resolve_split("fold2_patches", cut_store(store, 16).tiles)
     seen = [tile for batch in data.test_dataloader() for tile in batch["tile"]]
     assert sorted(seen) == sorted(split.test)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import shapely
 
-from mobanet.data.sources.polygons import Extent, Filled, labelled_images, read_extent, read_outlines
+from mobanet.datasets.polygons import Extent, Filled, labelled_images, read_extent, read_outlines
 from mobanet.errors import UserError
 from tests.hostile.children import verdicts
 

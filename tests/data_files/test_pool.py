@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mobanet.data.preparation.pool import each
 from mobanet.errors import UserError
+from mobanet.store.pool import in_processes
 from tests.data_files.fake_files import potsdam_tile
 
 
@@ -25,9 +25,9 @@ def complain(number):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_results_and_errors(workers):
-    assert sorted(each(double, [1, 2, 3], workers, alone=0)) == [2, 4, 6]
+    assert sorted(in_processes(double, [1, 2, 3], workers, alone=0)) == [2, 4, 6]
     with pytest.raises(UserError, match="job 7 is wrong"):
-        list(each(complain, [7, 7], workers, alone=0))
+        list(in_processes(complain, [7, 7], workers, alone=0))
 
 
 def linger(seconds):
@@ -36,20 +36,20 @@ def linger(seconds):
 
 
 def test_other_processes_are_started_when_there_is_work_for_longer():
-    assert set(each(linger, [0, 0, 0], 2)) == {os.getpid()}
-    here, *elsewhere = each(linger, [0.1, 0, 0], 2, alone=0.05)
+    assert set(in_processes(linger, [0, 0, 0], 2)) == {os.getpid()}
+    here, *elsewhere = in_processes(linger, [0.1, 0, 0], 2, alone=0.05)
     assert here == os.getpid()
     assert here not in elsewhere
 
 
 def test_a_killed_worker_is_explained():
     with pytest.raises(UserError, match=r"a worker .* was killed, most likely for lack of memory"):
-        list(each(die, [1, 2], 2, alone=0))
+        list(in_processes(die, [1, 2], 2, alone=0))
 
 
 def test_negative_number_of_workers():
     with pytest.raises(UserError, match="workers is -1"):
-        list(each(double, [1], -1))
+        list(in_processes(double, [1], -1))
 
 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
@@ -58,9 +58,8 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
         "import os, time\ndef work(number):\n    os.write(1, f'{os.getpid()}\\n'.encode())\n    time.sleep(60)\n"
     )
     script.write_text(
-        "from mobanet.data.preparation.pool import each\n"
-        "from work import work\n"
-        "list(each(work, [1, 2, 3], 2, alone=0))\n"
+        "from mobanet.store.pool import in_processes\nfrom work import work\n"
+        "list(in_processes(work, [1, 2, 3], 2, alone=0))\n"
     )
     source = str(Path(__file__).parents[2])
     parent = subprocess.Popen(
@@ -85,9 +84,9 @@ def alive(process):
 
 
 SCRIPT = """
-from mobanet.data.preparation.pool import each
+from mobanet.store.pool import in_processes
 print("begun", flush=True)
-print(sorted(each(abs, [-1, -2, -3], 2, alone=0)))
+print(sorted(in_processes(abs, [-1, -2, -3], 2, alone=0)))
 """
 OWN = """
 def double(number):
@@ -128,8 +127,8 @@ def test_a_module_of_a_script_that_guards_nothing_prepares_in_several_processes(
     for row in (2, 3):
         potsdam_tile(tmp_path / "data", row, 10)
     (tmp_path / "script.py").write_text(
-        "from mobanet.data.datamodule import RasterDataModule\nfrom mobanet.data.preparation import pool\n"
-        "print('begun', flush=True)\npool.each.__defaults__ = (0, 0.0)\n"
+        "from mobanet.data.datamodule import RasterDataModule\nfrom mobanet.store import pool\n"
+        "print('begun', flush=True)\npool.in_processes.__defaults__ = (0, 0.0)\n"
         "RasterDataModule('data').prepare_data()\nprint('done')\n"
     )
     out, _ = told(["script.py"], "", tmp_path)

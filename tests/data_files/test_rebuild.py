@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from mobanet.data.datamodule import RasterDataModule
-from mobanet.data.ground import ground_of, read_blocks
-from mobanet.data.preparation.build import build_store
-from mobanet.data.store import TileStore, default_store
 from mobanet.errors import UserError
+from mobanet.store.build import build_store
+from mobanet.store.elevation import ground_of, read_blocks
+from mobanet.store.stored import TileStore, default_store
 from tests.data_files.fake_files import ages, files, load, potsdam_tile, surface, truncate, vaihingen_area, write
 
 MAIN = Path(__file__).parents[2]
@@ -262,7 +262,7 @@ def test_a_large_store_is_opened_without_looking_at_its_tiles(potsdam, root, mon
     content |= {"tiles": names, "index": hashlib.sha256(text.encode()).hexdigest()}
     (path / "store.json").write_text(json.dumps(content))
     made = []
-    monkeypatch.setattr("mobanet.data.store.make_tile", lambda content, folder: made.append(content["id"]))
+    monkeypatch.setattr("mobanet.store.stored.make_tile", lambda content, folder: made.append(content["id"]))
     store = TileStore(path)
     assert len(store.tiles) == 50_001
     assert not made
@@ -286,8 +286,8 @@ def test_newer_store_and_other_layout(potsdam, vaihingen, root):
 BUILDER = """
 import sys, time
 from pathlib import Path
-from mobanet.data.preparation import build
-from mobanet.data.layouts import get_layout
+from mobanet.store import build
+from mobanet.datasets import get_layout
 real = build.build_tile
 def slow(job):
     Path(sys.argv[2]).touch()
@@ -391,8 +391,8 @@ def test_a_finished_store_needs_stat_calls_only(potsdam, root, monkeypatch):
         for column in range(10, 19):
             potsdam_tile(root, row, column, size=(8, 8))
     build_store(potsdam, root, workers=1)
-    monkeypatch.setattr("mobanet.data.preparation.build.only_builder", None)
-    monkeypatch.setattr("mobanet.data.sources.rasters.opened", None)
+    monkeypatch.setattr("mobanet.store.build.only_builder", None)
+    monkeypatch.setattr("mobanet.rasters.opening.opened", None)
     assert len(build_store(potsdam, root).tiles) == 36
 
 
@@ -406,8 +406,9 @@ def test_store_can_be_used_without_its_sources(potsdam, root, tmp_path):
 REBUILDER = """
 import sys, time
 from pathlib import Path
-from mobanet.data.layouts import get_layout
-from mobanet.data.preparation import build, tiles
+from mobanet.datasets import get_layout
+from mobanet.store import build
+from mobanet.store import build_tile as tiles
 real = tiles.write_json
 def slow(*given, **named):
     Path(sys.argv[2]).touch()

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from mobanet.data.preparation.statistics import describe
+from mobanet.rasters.statistics import describe
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("masked", [False, True])
 def test_against_numpy(dtype, masked, monkeypatch):
-    monkeypatch.setattr("mobanet.data.sources.labels._STRIP", 1000)
+    monkeypatch.setattr("mobanet.rasters.strips._STRIP", 1000)
     random = np.random.default_rng(1)
     plane = random.integers(3, 250, (90, 70)).astype(dtype)
     valid = random.random(plane.shape) < 0.3 if masked else None
@@ -21,7 +21,7 @@ def test_against_numpy(dtype, masked, monkeypatch):
 
 
 def test_large_float_band_is_sampled(monkeypatch):
-    monkeypatch.setattr("mobanet.data.preparation.statistics.SAMPLE", 2000)
+    monkeypatch.setattr("mobanet.rasters.statistics.SAMPLE", 2000)
     plane = np.tile(np.arange(300, dtype=np.float32), (200, 1))  # a step that divides the width would see few values
     figures = describe(plane, None)
     assert figures.mean == pytest.approx(149.5)
@@ -30,7 +30,7 @@ def test_large_float_band_is_sampled(monkeypatch):
 
 
 def test_few_valid_pixels(monkeypatch):
-    monkeypatch.setattr("mobanet.data.preparation.statistics.SAMPLE", 4)
+    monkeypatch.setattr("mobanet.rasters.statistics.SAMPLE", 4)
     valid = np.zeros((50, 50), bool)
     valid[3, 3:20] = True
     figures = describe(np.full((50, 50), 5, np.float32), valid)

@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 import rasterio
 
-from mobanet.data.blocks import origin_of, summarise
-from mobanet.data.layout import IGNORE_INDEX
-from mobanet.data.preparation.build import build_store
-from mobanet.data.preparation.checks import check_files
-from mobanet.data.preparation.decoding import LabelDecoder
-from mobanet.data.preparation.jobs import jobs_for
-from mobanet.data.preparation.products import Products, label_strip, settled
-from mobanet.data.preparation.statistics import describe
-from mobanet.data.sources import rows as source_rows
-from mobanet.data.sources.alignment import align, align_label, source_window, window_grid
-from mobanet.data.sources.catalogue import list_files
-from mobanet.data.sources.declared import Reading
-from mobanet.data.sources.rasters import opened
-from mobanet.data.store import LabelRecord, ModalityRecord
+from mobanet.datasets.catalogue import list_files
 from mobanet.errors import UserError
+from mobanet.rasters import rows as source_rows
+from mobanet.rasters.alignment import align, align_label, source_window, window_grid
+from mobanet.rasters.blocks import origin_of, summarise
+from mobanet.rasters.contents import IGNORE_INDEX
+from mobanet.rasters.opening import opened
+from mobanet.rasters.reader import Reading
+from mobanet.rasters.statistics import describe
+from mobanet.store.build import build_store
+from mobanet.store.check import check_files
+from mobanet.store.decoding import LabelDecoder
+from mobanet.store.jobs import jobs_for
+from mobanet.store.products import Products, label_strip, settled
+from mobanet.store.stored import LabelRecord, ModalityRecord
 from tests.data_files.fake_files import coloured, georeferenced, indices, load, noise, surface, truncate, write
 from tests.data_files.tile_kinds import HERE, KINDS, described
 from tests.hostile.children import verdicts
@@ -150,8 +150,8 @@ def peak(work):
 
 @pytest.mark.parametrize("function", [build_store, check_files])
 def test_memory_does_not_grow_with_the_height_of_a_tile(tmp_path, function, monkeypatch):
-    monkeypatch.setattr("mobanet.data.sources.labels._STRIP", 1 << 19)
-    monkeypatch.setattr("mobanet.data.preparation.statistics.SAMPLE", 100_000)
+    monkeypatch.setattr("mobanet.rasters.strips._STRIP", 1 << 19)
+    monkeypatch.setattr("mobanet.rasters.statistics.SAMPLE", 100_000)
     peaks = []
     for height in (4_000, 16_000):
         root, store = tmp_path / f"{height}", tmp_path / f"store{height}"

@@ -6,15 +6,15 @@ import rasterio
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
-from mobanet.data.layouts import FolderModality, FolderSettings, get_layout
-from mobanet.data.preparation.build import build_store
-from mobanet.data.preparation.checks import check_files
-from mobanet.data.sources.pixels import pixel_area
-from mobanet.data.sources.systems import same_plane
+from mobanet.datasets import FolderModality, FolderSettings, get_layout
 from mobanet.errors import UserError
-from mobanet.inference.request import GivenRaster, GivenScene
-from mobanet.inference.rows import RasterRows
-from mobanet.inference.scene import place
+from mobanet.prediction.request import GivenRaster, GivenScene
+from mobanet.prediction.rows import RasterRows
+from mobanet.prediction.scene import place
+from mobanet.rasters.pixel_size import pixel_area
+from mobanet.rasters.reference_systems import same_plane
+from mobanet.store.build import build_store
+from mobanet.store.check import check_files
 from tests.data_files.fake_files import indices, load, noise, surface, write
 
 KNOWN = "EPSG:2154"
@@ -112,8 +112,8 @@ def test_known_systems_are_compared_as_before():
 
 
 def test_a_map_keeps_a_local_system(root, tmp_path):
-    from mobanet.inference.categories import class_kind
-    from mobanet.inference.geotiff import RowWriter
+    from mobanet.rasters.categories import class_kind
+    from mobanet.rasters.geotiff import RowWriter
 
     grid = scene_of(root, tile(root, local(), local())).grid
     layout = get_layout("potsdam")

@@ -5,14 +5,14 @@ import pytest
 
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.description import DataDescription, check_description
-from mobanet.data.layouts import FolderModality, FolderSettings, FolderSplit, get_layout
-from mobanet.data.preparation.build import build_store
-from mobanet.data.preparation.checks import check_files
-from mobanet.data.preparation.tables import print_store
-from mobanet.data.scaling import known_range
+from mobanet.datasets import FolderModality, FolderSettings, FolderSplit, get_layout
 from mobanet.errors import UserError
-from mobanet.inference.request import GivenRaster, GivenScene
-from mobanet.inference.scene import place
+from mobanet.prediction.request import GivenRaster, GivenScene
+from mobanet.prediction.scene import place
+from mobanet.rasters.values import known_range
+from mobanet.store.build import build_store
+from mobanet.store.check import check_files
+from mobanet.store.tables import print_store
 from tests.data_files.fake_files import SIZE, indices, noise, surface, write, zipped
 from tests.data_files.test_declared import both, layout_of, raster, refused
 

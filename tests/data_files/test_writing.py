@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobanet.data.layouts import get_layout
-from mobanet.data.preparation.build import build_store
-from mobanet.data.preparation.writing import ArrayWriter, stage_array
+from mobanet.datasets import get_layout
+from mobanet.store.build import build_store
+from mobanet.store.writing import ArrayWriter, stage_array
 from tests.data_files.fake_files import potsdam_tile
 from tests.hostile.children import verdicts
 

@@ -4,7 +4,7 @@ import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp
 
-from mobanet.data.layouts import FolderModality, FolderSettings, get_layout
+from mobanet.datasets import FolderModality, FolderSettings, get_layout
 from tests.data_files.fake_files import PALETTE, coloured, georeferenced, indices, noise, write
 from tests.data_files.fake_satellites import X_MAX, Y_MIN, table
 

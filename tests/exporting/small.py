@@ -6,13 +6,13 @@ import numpy as np
 import torch
 
 from mobanet.data.description import DataDescription
-from mobanet.data.layout import Classes, Modality
-from mobanet.inference.inputs import scaled_inputs
 from mobanet.models.backbones import BackboneSettings
 from mobanet.models.cbc import CBCSettings
 from mobanet.models.cmx import CMXSettings
+from mobanet.models.inputs import scaled_inputs
 from mobanet.models.lora import LoRASettings
 from mobanet.models.mobanet import MoBaNetSettings
+from mobanet.rasters.contents import Classes, Modality
 from mobanet.training.module import SegmentationModule
 from tests.models.tiny import NAMES, awaken
 

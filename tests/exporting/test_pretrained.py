@@ -9,15 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mobanet.data.blocks import summarise
-from mobanet.data.ground import Ground
 from mobanet.data.scaling import tile_levels
-from mobanet.data.store import BandStatistics
 from mobanet.errors import UserError
 from mobanet.exporting.command import ExportRequest, run_export
 from mobanet.exporting.pretrained import FILES, from_pretrained, save_pretrained
 from mobanet.models.backbone_kinds import build_backbone
 from mobanet.models.lora import LoRASettings
+from mobanet.rasters.blocks import summarise
+from mobanet.rasters.ground import Ground
+from mobanet.rasters.statistics import BandStatistics
 from mobanet.training.loading import load_module
 from tests.exporting.small import CBC, DSM, IR, LORA, RADAR, RGB, backbone, keep, make, numbers, predicted, stored
 

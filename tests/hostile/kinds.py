@@ -15,29 +15,29 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mobanet.data.layouts import FolderModality, FolderSettings, get_layout, load_folder_settings
-from mobanet.data.preparation.build import build_store
 from mobanet.data.reading import TileReader, Window
-from mobanet.data.sources.archives import local_copy
-from mobanet.data.sources.catalogue import Listings, list_files
-from mobanet.data.sources.polygons import Filled, labelled_images, read_extent, read_outlines
-from mobanet.data.store import TileStore
+from mobanet.datasets import FolderModality, FolderSettings, get_layout, load_folder_settings
+from mobanet.datasets.catalogue import Listings, list_files
+from mobanet.datasets.polygons import Filled, labelled_images, read_extent, read_outlines
 from mobanet.errors import UserError
-from mobanet.inference.categories import class_kind
-from mobanet.inference.geotiff import RowWriter
-from mobanet.inference.levels import scene_levels
-from mobanet.inference.parts import parts_of
-from mobanet.inference.predictor import PartMaps
-from mobanet.inference.request import find_scenes
-from mobanet.inference.rows import RasterRows
-from mobanet.inference.scene import place
-from mobanet.inference.workspace import Workspace
 from mobanet.parser_errors import check_config_files
-from mobanet.prediction import describe_model
+from mobanet.prediction.parts import parts_of
+from mobanet.prediction.predictor import PartMaps
+from mobanet.prediction.request import find_scenes
+from mobanet.prediction.rows import RasterRows
+from mobanet.prediction.run import describe_model
+from mobanet.prediction.scene import place
+from mobanet.prediction.scene_scaling import scene_levels
+from mobanet.prediction.workspace import Workspace
+from mobanet.rasters.archives import local_copy
+from mobanet.rasters.categories import class_kind
+from mobanet.rasters.geotiff import RowWriter
 from mobanet.reporting.logged import read_curves
 from mobanet.reporting.tested import read_evaluation
 from mobanet.scenarios.history import read_history, read_scores, write_record
 from mobanet.scenarios.probabilities import read_probabilities
+from mobanet.store.build import build_store
+from mobanet.store.stored import TileStore
 from mobanet.training.csv_log import read_rows
 from mobanet.training.loading import load_module
 from mobanet.training.wandb_run import read_tracked

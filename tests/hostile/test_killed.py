@@ -7,14 +7,14 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 
-from mobanet.data.preparation.build import build_store
-from mobanet.data.store import TileStore
 from mobanet.errors import UserError
 from mobanet.files import write_text
-from mobanet.inference.plan import MapSettings, output_paths
-from mobanet.inference.request import find_scenes
-from mobanet.inference.scene import place
-from mobanet.prediction import clear_way, describe_model, make_maps
+from mobanet.prediction.plan import MapSettings, output_paths
+from mobanet.prediction.request import find_scenes
+from mobanet.prediction.run import clear_way, describe_model, make_maps
+from mobanet.prediction.scene import place
+from mobanet.store.build import build_store
+from mobanet.store.stored import TileStore
 from tests.cli.conftest import leftovers
 from tests.data_files.fake_files import georeferenced, noise, surface, write
 from tests.exporting.small import DSM, RGB, keep, make

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobanet.data.layouts.isprs import ELEVATION, OPTICAL
-from mobanet.inference.request import GivenRaster, GivenScene
-from mobanet.inference.scene import place
+from mobanet.datasets.isprs import ELEVATION, OPTICAL
+from mobanet.prediction.request import GivenRaster, GivenScene
+from mobanet.prediction.scene import place
 from tests.cli.conftest import Ended, command, finished, prepared, small
 from tests.data_files.fake_files import georeferenced, noise, write
 

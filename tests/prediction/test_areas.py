@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from rasterio.crs import CRS
 
-from mobanet.data.layout import Classes
-from mobanet.data.sources.pixels import pixel_area, pixel_side, pixel_words
-from mobanet.data.sources.rasters import Grid
-from mobanet.inference.areas import FinishedMap
-from mobanet.inference.assemble import MapCounts, MapFiles, assemble
-from mobanet.inference.parts import Part
-from mobanet.inference.predictor import PartMaps
-from mobanet.inference.workspace import Workspace
+from mobanet.prediction.areas import FinishedMap
+from mobanet.prediction.assemble import MapCounts, MapFiles, assemble
+from mobanet.prediction.parts import Part
+from mobanet.prediction.predictor import PartMaps
+from mobanet.prediction.workspace import Workspace
+from mobanet.rasters.contents import Classes
+from mobanet.rasters.grid import Grid
+from mobanet.rasters.pixel_size import pixel_area, pixel_side, pixel_words
 from mobanet.scenarios.scenario import scenarios_of
 
 FOOT = 1200 / 3937

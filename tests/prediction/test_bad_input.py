@@ -9,7 +9,7 @@ import pytest
 import rasterio
 import torch
 
-import mobanet.prediction
+import mobanet.prediction.run
 from mobanet.predict import main
 from tests.cli.conftest import leftovers
 from tests.data_files.fake_files import georeferenced, noise, truncate, write
@@ -170,7 +170,7 @@ def interrupted(attempt, own_folder, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(mobanet.prediction, "assemble", interrupt)
+        patch.setattr(mobanet.prediction.run, "assemble", interrupt)
         ended = attempt("--input rgb=ortho.tif --window 48")
     assert ended.code == 130
     last = ended.err.splitlines()[-1]

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from mobanet.data.reading import grid
-from mobanet.inference.blending import NOTHING, Mosaic, window_weights
-from mobanet.inference.categories import UNITS
-from mobanet.inference.parts import Job, parts_of
+from mobanet.prediction.blending import NOTHING, Mosaic, window_weights
+from mobanet.prediction.parts import PartRun, parts_of
+from mobanet.rasters.categories import UNITS
 
 CLASSES, SIZE = 3, 8
 
@@ -122,7 +122,7 @@ def test_any_job_gives_the_same_bits_as_the_whole_scene(height, width, strip, pa
         parts = parts_of(0, height, width, strip, panel)
         for first in range(len(parts)):
             same = [part for part in parts[first : first + 3] if part.panel == parts[first].panel]
-            job = Job(tuple(same))
+            job = PartRun(tuple(same))
             windows = {corner: everything[corner] for corner in job.windows(height, width, SIZE, stride)}
             left = same[0].left
             rows = mosaic_of(windows, left, same[0].right - left, blend)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mobanet.inference.coverage import SPECK, window_coverage
+from mobanet.prediction.coverage import SPECK, window_coverage
 
 RGB, IR, DSM = 1, 2, 4  # bits
 SIZE = 20

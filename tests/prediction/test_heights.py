@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 import rasterio
 
-from mobanet.data.ground import STEP, ground_of
 from mobanet.data.reading import TileReader, Window
 from mobanet.data.scaling import learnt_radius
-from mobanet.data.store import TileStore
-from mobanet.data.synthetic.scene import render_tile
 from mobanet.errors import UserError
-from mobanet.inference.levels import SceneScaling
-from mobanet.inference.parts import Job, parts_of
-from mobanet.inference.samples import WindowRules, read_windows
+from mobanet.prediction.parts import PartRun, parts_of
+from mobanet.prediction.samples import WindowRules, read_windows
+from mobanet.prediction.scene_scaling import SceneScaling
+from mobanet.rasters.ground import STEP
 from mobanet.schema import MismatchError
+from mobanet.store.elevation import ground_of
+from mobanet.store.stored import TileStore
+from mobanet.synthetic.scene import render_tile
 from mobanet.training.content import check_scaling
 from tests.data_files.fake_files import write
 from tests.prediction.conftest import MODALITIES, placed
@@ -34,7 +35,7 @@ def heights(path, window=None):
     scaling = SceneScaling.measured(scene, MODALITIES, SCALING, LEARNT)
     parts = parts_of(0, scene.grid.height, scene.grid.width, 10_000, 10_000)
     found = np.full((scene.grid.height, scene.grid.width), np.nan, np.float32)
-    for sample in read_windows([Job(tuple(parts))], [scene], [scaling], MODALITIES, RULES):
+    for sample in read_windows([PartRun(tuple(parts))], [scene], [scaling], MODALITIES, RULES):
         values = sample.raw["inputs"]["dsm"][:, :, 0].numpy().copy()
         values[sample.raw["valid"]["dsm"].numpy() == 0] = np.nan
         here = found[sample.top : sample.top + 64, sample.left : sample.left + 64]

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from mobanet.data.scaling import learn, levels, tile_levels
-from mobanet.data.store import BandStatistics, TileStore
 from mobanet.errors import UserError
-from mobanet.inference.levels import scene_levels
-from mobanet.inference.request import GivenRaster
+from mobanet.prediction.request import GivenRaster
+from mobanet.prediction.scene_scaling import scene_levels
+from mobanet.rasters.statistics import BandStatistics
+from mobanet.store.stored import TileStore
 from tests.data_files.fake_files import georeferenced, noise, write
 from tests.prediction.conftest import MODALITIES, placed, slope
 

@@ -7,17 +7,17 @@ import time
 import numpy as np
 import pytest
 
-from mobanet.data.layout import Classes
-from mobanet.data.sources.rasters import Grid
 from mobanet.errors import UserError
-from mobanet.inference.assemble import MapFiles, assemble
-from mobanet.inference.geotiff import RowWriter
-from mobanet.inference.map_writer import MapWriter
-from mobanet.inference.parts import parts_of
-from mobanet.inference.plan import ScenePlan
-from mobanet.inference.predictor import PartMaps
-from mobanet.inference.scene import Scene
-from mobanet.inference.workspace import Workspace
+from mobanet.prediction.assemble import MapFiles, assemble
+from mobanet.prediction.map_writer import MapWriter
+from mobanet.prediction.parts import parts_of
+from mobanet.prediction.plan import ScenePlan
+from mobanet.prediction.predictor import PartMaps
+from mobanet.prediction.scene import Scene
+from mobanet.prediction.workspace import Workspace
+from mobanet.rasters.contents import Classes
+from mobanet.rasters.geotiff import RowWriter
+from mobanet.rasters.grid import Grid
 from mobanet.scenarios.scenario import scenarios_of
 
 CLASSES = Classes(("a", "b"), ((255, 0, 0), (0, 0, 255)), ("a",))

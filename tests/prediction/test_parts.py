@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mobanet.data.reading import grid, starts
-from mobanet.inference.parts import Job, jobs_of, parts_of
+from mobanet.prediction.parts import PartRun, parts_of, runs_of
 
 SIZES = [(1, 1), (7, 50), (64, 64), (65, 129), (200, 33)]
 
@@ -34,7 +34,7 @@ def test_all_ranks_together_do_what_is_left_exactly_once(world, share):
     for sizes in product(SIZES, repeat=2):
         parts = [part for number, size in enumerate(sizes) for part in parts_of(number, *size, 16, 40)]
         done = {part for part in parts if random.random() < share}
-        jobs = [jobs_of(parts, done, rank, world) for rank in range(world)]
+        jobs = [runs_of(parts, done, rank, world) for rank in range(world)]
         assert Counter(part for each in jobs for job in each for part in job.parts) == Counter(set(parts) - done)
         ordered = [part for each in jobs for job in each for part in job.parts]
         assert ordered == [part for part in parts if part not in done]  # every rank a run of them
@@ -48,17 +48,17 @@ def test_ranks_get_about_the_same_area():
     total, largest = sum(part.area for part in parts), max(part.area for part in parts)
     for world in (2, 3, 7):
         areas = [
-            sum(part.area for job in jobs_of(parts, (), rank, world) for part in job.parts) for rank in range(world)
+            sum(part.area for job in runs_of(parts, (), rank, world) for part in job.parts) for rank in range(world)
         ]
         assert max(abs(area - total / world) for area in areas) <= largest
 
 
 def test_parts_that_are_there_split_a_job():
     parts = parts_of(0, 100, 30, 20)
-    jobs = jobs_of(parts, {parts[2]}, 0, 1)
+    jobs = runs_of(parts, {parts[2]}, 0, 1)
     assert [job.parts for job in jobs] == [tuple(parts[:2]), tuple(parts[3:])]
-    assert jobs_of(parts, set(parts), 0, 1) == []
-    assert [len(job.parts) for job in jobs_of(parts_of(0, 100, 90, 20, 30), (), 0, 1)] == [5, 5, 5]  # one a panel
+    assert runs_of(parts, set(parts), 0, 1) == []
+    assert [len(job.parts) for job in runs_of(parts_of(0, 100, 90, 20, 30), (), 0, 1)] == [5, 5, 5]  # one a panel
 
 
 @pytest.mark.parametrize(("size", "stride"), [(16, 16), (16, 5), (30, 1), (64, 32), (300, 150)])
@@ -67,7 +67,7 @@ def test_windows_of_a_job_are_those_of_the_scene_that_touch_it(size, stride):
     everything = grid(height, width, size, stride)
     parts = parts_of(0, height, width, 20, 30)
     for first, last in ((0, 1), (0, 7), (3, 4), (2, 5), (6, 7), (10, 13)):
-        job = Job(tuple(parts[first:last]))
+        job = PartRun(tuple(parts[first:last]))
         top, bottom, left, right = job.parts[0].top, job.parts[-1].bottom, job.parts[0].left, job.parts[0].right
         touching = [
             (row, column)

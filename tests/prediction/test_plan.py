@@ -5,14 +5,14 @@ import os
 import numpy as np
 import pytest
 
-from mobanet.data.blocks import summarise
-from mobanet.data.ground import Ground
 from mobanet.errors import UserError
-from mobanet.inference.levels import SceneScaling
-from mobanet.inference.parts import PANEL
-from mobanet.inference.plan import MapSettings, output_paths, plan_scene, ticket
-from mobanet.inference.request import GivenRaster
 from mobanet.predict import predict
+from mobanet.prediction.parts import PANEL
+from mobanet.prediction.plan import MapSettings, output_paths, plan_scene, ticket
+from mobanet.prediction.request import GivenRaster
+from mobanet.prediction.scene_scaling import SceneScaling
+from mobanet.rasters.blocks import summarise
+from mobanet.rasters.ground import Ground
 from tests.data_files.fake_files import georeferenced, noise, write
 from tests.prediction.conftest import placed, slope
 

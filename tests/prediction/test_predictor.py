@@ -4,12 +4,12 @@ import rasterio
 import torch
 
 from mobanet.data.reading import grid
-from mobanet.inference.blending import NOTHING
-from mobanet.inference.inputs import scaled_inputs
-from mobanet.inference.levels import SceneScaling
-from mobanet.inference.parts import Job, jobs_of, parts_of
-from mobanet.inference.predictor import MapPredictor, PartMaps
-from mobanet.inference.samples import WindowRules, batches_of, read_windows
+from mobanet.models.inputs import scaled_inputs
+from mobanet.prediction.blending import NOTHING
+from mobanet.prediction.parts import PartRun, parts_of, runs_of
+from mobanet.prediction.predictor import MapPredictor, PartMaps
+from mobanet.prediction.samples import WindowRules, batches_of, read_windows
+from mobanet.prediction.scene_scaling import SceneScaling
 from mobanet.scenarios.scenario import scenarios_of
 from tests.data_files.fake_files import georeferenced, noise, write
 from tests.models.tiny import awaken, tiny_mobanet
@@ -64,7 +64,7 @@ def predict(
 def map_of(network, scene, **options):
     """The whole map of a scene at once."""
     (part,) = parts_of(0, HEIGHT, WIDTH, HEIGHT)
-    return predict(network, [scene], [Job((part,))], **options)[part]
+    return predict(network, [scene], [PartRun((part,))], **options)[part]
 
 
 def by_hand(network, scene, names):
@@ -148,7 +148,7 @@ def test_in_window_mode_each_window_has_one_scenario(network, rasters):
 def test_parts_do_not_depend_on_the_batch_size(network, rasters, blend):
     scene = placed(**rasters)
     parts = parts_of(0, HEIGHT, WIDTH, 20, 40)
-    one, *others = (predict(network, [scene], jobs_of(parts, (), 0, 1), batch=size, blend=blend) for size in (1, 3, 64))
+    one, *others = (predict(network, [scene], runs_of(parts, (), 0, 1), batch=size, blend=blend) for size in (1, 3, 64))
     assert list(one) == parts
     for other in others:
         assert list(other) == parts
@@ -160,10 +160,10 @@ def test_parts_do_not_depend_on_what_is_predicted_with_them(network, rasters):
     """One process, two, and one that goes on: the same windows in batches of one give the same bits."""
     scene = placed(**rasters)
     parts = parts_of(0, HEIGHT, WIDTH, 20, 40)
-    whole = predict(network, [scene], jobs_of(parts, (), 0, 1), batch=1)
+    whole = predict(network, [scene], runs_of(parts, (), 0, 1), batch=1)
     for done, world in (((), 2), (parts[1:3], 1)):
         for rank in range(world):
-            for part, maps in predict(network, [scene], jobs_of(parts, done, rank, world), batch=1).items():
+            for part, maps in predict(network, [scene], runs_of(parts, done, rank, world), batch=1).items():
                 assert_same_map(maps, whole[part], exactly=True)
 
 
@@ -172,11 +172,11 @@ def test_parts_of_several_scenes_in_one_batch(network, rasters, tmp_path):
     other = write(tmp_path / "other.tif", rows, **HERE)
     scenes = [placed(**rasters), placed(rgb=other), placed(rgb=rasters["rgb"])]
     parts = [part for k, s in enumerate(scenes) for part in parts_of(k, s.grid.height, s.grid.width, 30)]
-    together = predict(network, scenes, jobs_of(parts, (), 0, 1), batch=16)
+    together = predict(network, scenes, runs_of(parts, (), 0, 1), batch=16)
     assert list(together) == parts
     for number, scene in enumerate(scenes):
         own = [part for part in parts if part.scene == number]
-        alone = predict(network, scenes, jobs_of(own, (), 0, 1), batch=1)
+        alone = predict(network, scenes, runs_of(own, (), 0, 1), batch=1)
         for part in own:
             assert together[part].classes.shape == (part.bottom - part.top, part.right - part.left)
             assert_same_map(together[part], alone[part])
@@ -185,7 +185,7 @@ def test_parts_of_several_scenes_in_one_batch(network, rasters, tmp_path):
 
 def test_parts_come_as_soon_as_they_are_finished(network, rasters):
     scene, seen = placed(rgb=rasters["rgb"]), []
-    jobs = jobs_of(parts_of(0, HEIGHT, WIDTH, 10), (), 0, 1)
+    jobs = runs_of(parts_of(0, HEIGHT, WIDTH, 10), (), 0, 1)
 
     def told(batches):
         for batch in batches:
@@ -209,7 +209,7 @@ def test_a_job_without_any_window_is_all_nothing(network, rasters, tmp_path):
     empty = write(tmp_path / "empty.tif", np.zeros((3, 50, 40), np.uint8), nodata=0, **HERE)
     scenes = [placed(rgb=empty), placed(rgb=gap), placed(rgb=empty), placed(rgb=rasters["rgb"]), placed(rgb=empty)]
     parts = [part for k, s in enumerate(scenes) for part in parts_of(k, s.grid.height, s.grid.width, 25)]
-    jobs = [Job((part,)) for part in parts]
+    jobs = [PartRun((part,)) for part in parts]
     for shares in ("none", "uint8", "float32"):
         found = predict(network, scenes, jobs, shares=shares)
         assert list(found) == parts
@@ -247,7 +247,7 @@ def test_turns_are_the_mean_over_the_square(network, rasters):
     def probabilities(array, turns, name):
         path = write(rasters["rgb"].with_name(f"{name}.tif"), np.ascontiguousarray(array), **HERE)
         (part,) = parts_of(0, SIZE, SIZE, SIZE)
-        return predict(network, [placed(rgb=path)], [Job((part,))], turns=turns, blend="sum")[part].probabilities
+        return predict(network, [placed(rgb=path)], [PartRun((part,))], turns=turns, blend="sum")[part].probabilities
 
     plain, turned = (probabilities(a, False, n) for n, a in (("a", pixels), ("b", np.rot90(pixels, 1, (1, 2)))))
     assert not np.allclose(np.rot90(plain, 1, (1, 2)), turned, atol=1e-3)
@@ -268,7 +268,7 @@ def test_every_scenario_has_its_number(network):
 def test_missing_pixels_are_zero_whatever_the_file_holds(network, rasters):
     """Scaled inputs of a window with NaN in it."""
     scene = placed(dsm=rasters["dsm"])
-    jobs = jobs_of(parts_of(0, HEIGHT, WIDTH, HEIGHT), (), 0, 1)
+    jobs = runs_of(parts_of(0, HEIGHT, WIDTH, HEIGHT), (), 0, 1)
     samples = read_windows(
         jobs, [scene], [SceneScaling(LEVELS)], MODALITIES, WindowRules(SIZE, STRIDE, "pixel", "nodata")
     )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mobanet.errors import UserError
-from mobanet.inference.request import GivenRaster, find_scenes
+from mobanet.prediction.request import GivenRaster, find_scenes
 from tests.prediction.conftest import MODALITIES
 
 NAMES = list(MODALITIES)

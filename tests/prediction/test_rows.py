@@ -3,13 +3,14 @@ import pytest
 import rasterio
 from rasterio.enums import ColorInterp
 
-from mobanet.data.layouts import FolderModality, FolderSettings, get_layout
-from mobanet.data.preparation.build import build_store
-from mobanet.data.sources.alignment import align, overlap_window
-from mobanet.data.sources.rasters import Grid, opened
+from mobanet.datasets import FolderModality, FolderSettings, get_layout
 from mobanet.errors import UserError
-from mobanet.inference.request import GivenRaster
-from mobanet.inference.rows import CHUNK, RasterRows
+from mobanet.prediction.request import GivenRaster
+from mobanet.prediction.rows import CHUNK, RasterRows
+from mobanet.rasters.alignment import align, overlap_window
+from mobanet.rasters.grid import Grid
+from mobanet.rasters.opening import opened
+from mobanet.store.build import build_store
 from tests.data_files.fake_files import georeferenced, load, noise, truncate, write
 from tests.prediction.conftest import placed, slope
 

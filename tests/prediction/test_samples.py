@@ -9,10 +9,10 @@ import torch
 
 from mobanet.data.reading import grid
 from mobanet.errors import UserError
-from mobanet.inference.levels import SceneScaling
-from mobanet.inference.parts import Job, jobs_of, parts_of
-from mobanet.inference.request import GivenRaster
-from mobanet.inference.samples import WindowRules, ahead, batches_of, read_windows
+from mobanet.prediction.parts import PartRun, parts_of, runs_of
+from mobanet.prediction.request import GivenRaster
+from mobanet.prediction.samples import WindowRules, ahead, batches_of, read_windows
+from mobanet.prediction.scene_scaling import SceneScaling
 from tests.data_files.fake_files import georeferenced, noise, truncate, write
 from tests.prediction.conftest import MODALITIES, placed, slope
 
@@ -22,7 +22,7 @@ RULES = WindowRules(32, 20, "pixel", "nodata")
 
 
 def whole_job(scene, number=0, strip=1000, panel=1000):
-    return [Job((part,)) for part in parts_of(number, scene.grid.height, scene.grid.width, strip, panel)]
+    return [PartRun((part,)) for part in parts_of(number, scene.grid.height, scene.grid.width, strip, panel)]
 
 
 def samples_of(scene, rules=RULES, **options):
@@ -92,7 +92,7 @@ def test_batches_go_across_jobs_and_scenes_of_different_types(tmp_path, ortho):
         placed(rgb=GivenRaster(ortho), dsm=write(tmp_path / "d.tif", slope(90, 70), **georeferenced(1000, 2000, 1))),
     ]
     parts = [part for k, scene in enumerate(scenes) for part in parts_of(k, scene.grid.height, scene.grid.width, 25)]
-    jobs = jobs_of(parts, {parts[1]}, 0, 1)
+    jobs = runs_of(parts, {parts[1]}, 0, 1)
     assert len(jobs) == 4
     single = list(read_windows(jobs, scenes, [SceneScaling(LEVELS)] * 3, MODALITIES, RULES))
     assert len({sample.job for sample in single}) == 4

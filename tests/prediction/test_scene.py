@@ -3,9 +3,9 @@ import pytest
 import rasterio
 from rasterio.enums import ColorInterp
 
-from mobanet.data.layout import Modality
 from mobanet.errors import UserError
-from mobanet.inference.request import GivenRaster
+from mobanet.prediction.request import GivenRaster
+from mobanet.rasters.contents import Modality
 from tests.data_files.fake_files import georeferenced, noise, truncate, write
 from tests.prediction.conftest import MODALITIES, given, placed, slope
 

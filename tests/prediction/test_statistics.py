@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mobanet.data.preparation.statistics import describe, describe_rows
+from mobanet.rasters.statistics import describe, describe_rows
 
 SHAPE = (60, 47)
 
@@ -34,7 +34,7 @@ def raster(dtype, seed=0):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("masked", [False, True])
 def test_any_cutting_of_rows_gives_what_describe_gives_of_each_band(dtype, masked, monkeypatch):
-    monkeypatch.setattr("mobanet.data.preparation.statistics.SAMPLE", 300)  # floats are sampled
+    monkeypatch.setattr("mobanet.rasters.statistics.SAMPLE", 300)  # floats are sampled
     values, valid = raster(np.dtype(dtype))
     valid = valid if masked else None
     expected = [describe(band, valid) for band in np.moveaxis(values, 2, 0)]
@@ -79,7 +79,7 @@ def test_what_is_not_valid_does_not_count_whatever_it_holds(recwarn):
 
 
 def test_few_valid_pixels_between_the_sampled_ones(monkeypatch):
-    monkeypatch.setattr("mobanet.data.preparation.statistics.SAMPLE", 2)
+    monkeypatch.setattr("mobanet.rasters.statistics.SAMPLE", 2)
     values = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(*SHAPE, 1)
     valid = np.zeros(SHAPE, bool)
     chosen = np.arange(1001, 1033, 4)  # eight pixels: every fourth of the raster is sampled, none of these
@@ -91,7 +91,7 @@ def test_few_valid_pixels_between_the_sampled_ones(monkeypatch):
 
 def test_columns_are_not_sampled_alone(monkeypatch):
     """A step that divides the width would see the same columns in every row."""
-    monkeypatch.setattr("mobanet.data.preparation.statistics.SAMPLE", 1000)
+    monkeypatch.setattr("mobanet.rasters.statistics.SAMPLE", 1000)
     values = np.tile(np.arange(100, dtype=np.float32), (100, 1))[:, :, None]
     (figures,) = describe_rows(cut(values, None, [33]), values.dtype)
     assert (figures.p2, figures.p50, figures.p98) == pytest.approx((1.98, 49.5, 97.02), abs=1.5)

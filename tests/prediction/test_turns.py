@@ -1,19 +1,19 @@
 import pytest
 import torch
 
-from mobanet.inference.turns import TURNS, mean_over_turns, turned, turned_back
+from mobanet.prediction.symmetries import SYMMETRIES, mean_over_turns, turned, turned_back
 
 X = torch.arange(2 * 3 * 25, dtype=torch.float64).reshape(2, 3, 5, 5)
 
 
 def test_there_are_eight_different_turns_and_the_first_changes_nothing():
-    assert torch.equal(turned(X, TURNS[0]), X)
-    seen = [turned(X, turn) for turn in TURNS]
+    assert torch.equal(turned(X, SYMMETRIES[0]), X)
+    seen = [turned(X, turn) for turn in SYMMETRIES]
     assert len(seen) == 8
     assert not any(torch.equal(seen[i], seen[j]) for i in range(8) for j in range(i))
 
 
-@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("turn", SYMMETRIES)
 def test_turned_back_is_the_inverse(turn):
     assert torch.equal(turned_back(turned(X, turn), turn), X)
     assert torch.equal(turned(turned_back(X, turn), turn), X)
@@ -46,10 +46,10 @@ def test_the_mean_of_a_function_of_position_is_another():
     spread = mean_over_turns(lambda x: x["a"] * 0 + corner, {"a": X})[0, 0]
     assert spread.sum() == 8
     assert (spread > 0).sum() == 8
-    assert all(torch.equal(turned(spread, turn), spread) for turn in TURNS)
+    assert all(torch.equal(turned(spread, turn), spread) for turn in SYMMETRIES)
 
 
 def test_every_turn_is_given_once():
     seen = []
     mean_over_turns(lambda x: seen.append(x["a"]) or x["a"], {"a": X})
-    assert all(torch.equal(x, turned(X, turn)) for x, turn in zip(seen, TURNS, strict=True))
+    assert all(torch.equal(x, turned(X, turn)) for x, turn in zip(seen, SYMMETRIES, strict=True))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mobanet.errors import UserError
-from mobanet.inference.parts import parts_of
-from mobanet.inference.predictor import PartMaps
-from mobanet.inference.workspace import Workspace
+from mobanet.prediction.parts import parts_of
+from mobanet.prediction.predictor import PartMaps
+from mobanet.prediction.workspace import Workspace
 
 PARTS = parts_of(0, 40, 30, 16)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mobanet.data.layout import Classes
+from mobanet.rasters.contents import Classes
 from mobanet.reporting.charts import Chart, Line, chart_figure
 from mobanet.reporting.confusion_section import confusion_section
 from mobanet.reporting.folder import read_folder

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mobanet.data.description import DataDescription
-from mobanet.data.layout import Classes, Modality
+from mobanet.rasters.contents import Classes, Modality
 from mobanet.reporting.model import model_facts
 from mobanet.training.module import SegmentationModule
 

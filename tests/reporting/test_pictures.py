@@ -7,8 +7,8 @@ import pytest
 import rasterio
 from PIL import Image
 
-from mobanet.data.layout import IGNORE_INDEX
 from mobanet.errors import UserError
+from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.reporting import thinning
 from mobanet.reporting.images import jpeg_uri, png_uri
 from mobanet.reporting.pictures import read_map, tile_pictures

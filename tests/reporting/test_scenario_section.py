@@ -1,6 +1,6 @@
 import torch
 
-from mobanet.data.layout import Classes
+from mobanet.rasters.contents import Classes
 from mobanet.reporting.scenario_section import scenario_section
 from mobanet.reporting.summary_section import key_figures, sentence
 from mobanet.reporting.tested import Evaluated

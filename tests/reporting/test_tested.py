@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from mobanet.data.description import DataDescription
-from mobanet.data.layout import Classes, Modality
 from mobanet.errors import UserError
+from mobanet.rasters.contents import Classes, Modality
 from mobanet.reporting.tested import read_evaluation
 from mobanet.scenarios.scenario import scenarios_of
 from mobanet.training.jaccard import SoftScores

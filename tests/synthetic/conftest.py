@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mobanet.data.synthetic import synthesize
+from mobanet.synthetic import synthesize
 
 
 @pytest.fixture(scope="package")

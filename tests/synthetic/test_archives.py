@@ -3,7 +3,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from mobanet.data.synthetic import synthesize
+from mobanet.synthetic import synthesize
 from tests.synthetic.rasters import files_below
 
 

@@ -8,12 +8,12 @@ import pytest
 import shapely
 
 from mobanet import check, prepare
-from mobanet.data.arrays import read_array
-from mobanet.data.sources.polygons import Extent, Filled
-from mobanet.data.store import TileStore
-from mobanet.data.synthetic import dataset, synthesize, tile_names
-from mobanet.data.synthetic.outlines import to_wkt, trace
+from mobanet.datasets.polygons import Extent, Filled
+from mobanet.store.arrays import read_array
+from mobanet.store.stored import TileStore
 from mobanet.synthesize import main
+from mobanet.synthetic import dataset, synthesize, tile_names
+from mobanet.synthetic.outlines import to_wkt, trace
 from tests.synthetic.rasters import files_below, read
 
 TILES = tile_names("dstl", 3)
@@ -69,8 +69,8 @@ def test_traced_outlines_fill_the_same_pixels_again():
 
 
 def test_crops_are_seen_in_the_near_infrared(dstl, tmp_path):
-    from mobanet.data.layouts import get_layout
-    from mobanet.data.preparation.build import build_store
+    from mobanet.datasets import get_layout
+    from mobanet.store.build import build_store
 
     crops = build_store(get_layout("dstl_crops"), dstl, tmp_path, workers=1)
     inside, outside = [], []

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from mobanet import check, prepare
-from mobanet.data.layouts.hunan import TEST, VALIDATION
-from mobanet.data.store import TileStore
-from mobanet.data.synthetic import synthesize, tile_names
+from mobanet.datasets.hunan import TEST, VALIDATION
+from mobanet.store.stored import TileStore
 from mobanet.synthesize import main
+from mobanet.synthetic import synthesize, tile_names
 from tests.synthetic.rasters import files_below, read
 
 TILES = tile_names("hunan", 5)

@@ -1,8 +1,8 @@
 import pytest
 
-from mobanet.data.splits import POTSDAM, VAIHINGEN
-from mobanet.data.synthetic import tile_names
+from mobanet.datasets.isprs_splits import POTSDAM, VAIHINGEN
 from mobanet.errors import UserError
+from mobanet.synthetic import tile_names
 
 SPLITS = {"potsdam": POTSDAM, "vaihingen": VAIHINGEN}
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from mobanet.data.synthetic import tile_names
+from mobanet.synthetic import tile_names
 from tests.synthetic.rasters import classes_of, files_below, read
 
 TILES = tile_names("potsdam", 4)

@@ -1,7 +1,7 @@
 import numpy as np
 
-from mobanet.data.splits import VAIHINGEN
-from mobanet.data.synthetic import tile_names
+from mobanet.datasets.isprs_splits import VAIHINGEN
+from mobanet.synthetic import tile_names
 from tests.synthetic.rasters import classes_of, files_below, read
 
 TILES = tile_names("vaihingen", 4)

@@ -3,9 +3,9 @@ import json
 
 import pytest
 
-from mobanet.data.synthetic import dataset, isprs, synthesize
 from mobanet.errors import UserError
 from mobanet.synthesize import main
+from mobanet.synthetic import dataset, isprs, synthesize
 from tests.synthetic.rasters import files_below
 
 

@@ -41,7 +41,7 @@ def test_the_shipped_sweeps_are_found_by_name():
 
 
 def test_the_metrics_of_the_shipped_sweeps_are_logged():
-    from mobanet.data.layout import Classes
+    from mobanet.rasters.contents import Classes
     from mobanet.training.metrics import Scores, figures_to_log
 
     scores = Scores(0.5, 0.5, 0.5, 0.5, (0.5, 0.5), (0.5, 0.5), (1, 1))

@@ -8,20 +8,20 @@ import pytest
 import yaml
 
 from mobanet.bounds import LARGEST
-from mobanet.data.layouts import load_folder_settings
-from mobanet.data.store import TileStore
+from mobanet.datasets import load_folder_settings
 from mobanet.entry import run
 from mobanet.errors import UserError
 from mobanet.experiment import resolve
 from mobanet.exporting.pretrained import from_pretrained
-from mobanet.inference.workspace import Workspace
 from mobanet.json_files import parse_json, read_json
 from mobanet.parser_errors import check_config_files, check_words
+from mobanet.prediction.workspace import Workspace
 from mobanet.reporting.logged import read_curves
 from mobanet.reporting.tested import read_evaluation
 from mobanet.scenarios.history import read_history, read_scores
 from mobanet.scenarios.probabilities import read_probabilities
 from mobanet.scenarios.scenario import chosen_scenarios, scenarios_of
+from mobanet.store.stored import TileStore
 from mobanet.training.csv_log import read_rows
 from mobanet.training.wandb_run import read_tracked
 from mobanet.trials.files import read_json as read_trial

@@ -9,13 +9,13 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
-from mobanet.data.arrays import OpenArrays, read_array
-from mobanet.data.chunks import CHUNK, HEADER, chunked_shape, chunked_size, make_header
-from mobanet.data.patches import cut_tile
-from mobanet.data.preparation.writing import ArrayWriter
 from mobanet.data.reading import TileReader, Window
-from mobanet.data.store import LabelRecord, ModalityRecord, StoredTile
 from mobanet.errors import UserError
+from mobanet.store.arrays import OpenArrays, read_array
+from mobanet.store.chunks import CHUNK, HEADER, chunked_shape, chunked_size, make_header
+from mobanet.store.patches import cut_tile
+from mobanet.store.stored import LabelRecord, ModalityRecord, StoredTile
+from mobanet.store.writing import ArrayWriter
 
 SIZES = [(1, 1), (63, 64), (64, 65), (130, 200), (256, 256), (300, 40)]
 

@@ -8,7 +8,7 @@ import pytest
 import rasterio
 import rasterio.shutil
 
-from mobanet.inference import geotiff
+from mobanet.rasters import geotiff
 from tests.unit.cog import assert_cloud_optimised, directories
 from tests.unit.test_geotiff import KINDS, PLACE, content, written
 

@@ -5,7 +5,7 @@ import yaml
 from jsonargparse import Namespace
 
 from mobanet.crop_sizes import follow_crop
-from mobanet.data.choices import EvaluationSettings
+from mobanet.data.options import EvaluationSettings
 from mobanet.errors import UserError
 from mobanet.experiment import experiment_folder, experiment_names
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from mobanet.data.arrays import read_array
 from mobanet.data.augment import Augmentation, AugmentationSettings
 from mobanet.data.crops import GridWindows, RandomCrops, collate
-from mobanet.data.layout import Modality
-from mobanet.data.layouts import FolderModality, FolderSettings, get_layout
-from mobanet.data.preparation.build import build_store
-from mobanet.data.preparation.writing import stage_array
 from mobanet.data.reading import Sample, TileReader, Window
+from mobanet.datasets import FolderModality, FolderSettings, get_layout
 from mobanet.errors import UserError
+from mobanet.rasters.contents import Modality
+from mobanet.store.arrays import read_array
+from mobanet.store.build import build_store
+from mobanet.store.writing import stage_array
 from tests.data_files.fake_files import noise, write
 
 BANDS = {"rgb": 3, "ir": 1, "dsm": 1}

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mobanet.data.layout import Classes
+from mobanet.rasters.contents import Classes
 from mobanet.scenarios.distortion import DistortionMeter
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scenario import scenario_masks, scenarios_of

@@ -1,6 +1,7 @@
 """Files come whole, through to the disk, and whatever cannot be written is named."""
 
 import errno
+import io
 import os
 import resource
 import signal
@@ -11,21 +12,21 @@ import numpy as np
 import pytest
 
 from mobanet import files
-from mobanet.data.preparation.writing import stage_array
-from mobanet.data.preparation.writing import write_json as write_store_json
-from mobanet.data.sources.catalogue import Listings
-from mobanet.data.sources.rasters import Grid
-from mobanet.data.synthetic.files import write_bytes as write_synthetic
+from mobanet.datasets.catalogue import Listings
 from mobanet.exporting.files import scratch_beside
 from mobanet.exporting.pretrained import write_files
 from mobanet.exporting.weights import Saved
-from mobanet.inference.categories import class_kind
-from mobanet.inference.geotiff import RowWriter
-from mobanet.inference.parts import parts_of
-from mobanet.inference.predictor import PartMaps
-from mobanet.inference.workspace import Workspace
+from mobanet.prediction.parts import parts_of
+from mobanet.prediction.predictor import PartMaps
+from mobanet.prediction.workspace import Workspace
+from mobanet.rasters.categories import class_kind
+from mobanet.rasters.geotiff import RowWriter
+from mobanet.rasters.grid import Grid
 from mobanet.scenarios.history import write_record
 from mobanet.scenarios.plots import plot_history
+from mobanet.store.writing import stage_array
+from mobanet.store.writing import write_json as write_store_json
+from mobanet.synthetic.files import write_bytes as write_synthetic
 from mobanet.training.checkpoint import WholeFiles
 from mobanet.training.csv_log import MetricsCSV
 from mobanet.training.results import result_files
@@ -179,3 +180,13 @@ def test_results_of_a_test_are_written_by_it(tmp_path):
     for name, text in result_files("test", results(), 1).items():
         files.write_text(tmp_path / name, text)
     assert Path(tmp_path / "test_scenarios.json").is_file()
+
+
+def test_a_buffer_that_cannot_be_written_is_let_go(tmp_path):
+    (tmp_path / "file").touch()
+    buffer = io.BytesIO(b"content")
+    with pytest.raises(OSError, match="/file") as refused:  # which holds the traceback, as whoever reports it does
+        files.write_buffer(tmp_path / "file/below", buffer)
+    buffer.seek(0, io.SEEK_END)
+    buffer.write(b" and more")  # a view that is still there would forbid it
+    assert refused.value.errno in (errno.ENOTDIR, errno.EEXIST)

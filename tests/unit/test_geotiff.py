@@ -13,11 +13,12 @@ import rasterio.shutil
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 
-from mobanet.data.layout import Classes
-from mobanet.data.sources.rasters import Grid, grid_of
 from mobanet.errors import UserError
-from mobanet.inference import geotiff
-from mobanet.inference.geotiff import RowWriter, class_kind, probability_kind, scenario_kind
+from mobanet.rasters import geotiff
+from mobanet.rasters.contents import Classes
+from mobanet.rasters.geotiff import RowWriter, class_kind, probability_kind, scenario_kind
+from mobanet.rasters.grid import Grid
+from mobanet.rasters.opening import grid_of
 from mobanet.scenarios.scenario import scenarios_of
 
 PLACE = (0.05, 0.0, 366_676.0, 0.0, -0.05, 5_808_596.0)
@@ -359,10 +360,10 @@ SCRIPT = """
 import os, resource, sys
 from pathlib import Path
 import numpy as np
-from mobanet.data.layout import Classes
-from mobanet.data.sources.rasters import Grid
+from mobanet.datasets.layout import Classes
+from mobanet.rasters.opening import Grid
 from mobanet.entry import one_sentence
-from mobanet.inference.geotiff import RowWriter, class_kind
+from mobanet.rasters.geotiff import RowWriter, class_kind
 
 kind = class_kind(Classes(("a", "b"), ((255, 0, 0), (0, 0, 255)), ("a",)))
 pixels = np.random.default_rng(0).integers(0, 255, (1, 530, 300), np.uint8)

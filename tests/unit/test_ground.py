@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from mobanet.data.blocks import BLOCK, block_shape, origin_of, summarise
-from mobanet.data.ground import MOST, STEP, Ground, block_heights, radius_of
-from mobanet.data.synthetic.scene import render_tile
+from mobanet.rasters.blocks import BLOCK, block_shape, origin_of, summarise
+from mobanet.rasters.ground import MOST, STEP, Ground, block_heights, radius_of
+from mobanet.synthetic.scene import render_tile
 
 SIZE = 840
 PLANES = {"thirty_metres": (30, 0, 0), "mountains": (300, 0, 0), "slope": (0, 0.03, -0.02), "all": (-80, -0.02, 0.025)}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mobanet.data.layout import IGNORE_INDEX
+from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.training.jaccard import SoftJaccard, soft_scores
 
 

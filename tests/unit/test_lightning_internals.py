@@ -24,7 +24,7 @@ QUIET = {
 }
 
 OTHERS = {
-    "data/sources/rasters.py": {"rasterio._err"},  # GDAL's errors as rasterio lets them through
+    "rasters/opening.py": {"rasterio._err"},  # GDAL's errors as rasterio lets them through
     "models/backbone_kinds.py": {"_pos_embed"},  # timm's own resampling of positions
     "models/lora.py": {"_BatchNorm"},  # every batch normalisation of torch
     "training/precision.py": {"_is_mkldnn_bf16_supported"},  # whether oneDNN takes bfloat16 on this CPU

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from mobanet.data.layout import Classes
+from mobanet.rasters.contents import Classes
 from mobanet.training.metrics import Confusion, scores
 
 CLASSES = Classes(("road", "house", "clutter"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), averaged=("road", "house"))

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mobanet.data.layouts import LAYOUTS
-from mobanet.data.origins import DEMO_ROOT, how_to_get
-from mobanet.data.sources.catalogue import check_root
-from mobanet.data.synthetic.deliveries import delivery_of
+from mobanet.datasets import LAYOUTS
+from mobanet.datasets.catalogue import check_root
+from mobanet.datasets.origins import DEMO_ROOT, how_to_get
 from mobanet.errors import UserError
 from mobanet.experiment import experiment_folder, experiment_names
+from mobanet.synthetic.deliveries import delivery_of
 
 TOP = Path(__file__).parents[2]
 

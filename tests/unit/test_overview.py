@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mobanet.__main__ import COMMANDS, main
-from mobanet.data.layouts import LAYOUTS
+from mobanet.datasets import LAYOUTS
 from mobanet.experiment import experiment_names, variant_names
 from mobanet.trials.sweep_file import sweep_names
 

@@ -8,9 +8,9 @@ import pytest
 
 import mobanet.__main__ as console
 from mobanet.check import main as check
-from mobanet.data.synthetic import synthesize
 from mobanet.pipes import UNREAD, unread_output_ends_quietly
 from mobanet.start import start
+from mobanet.synthetic import synthesize
 
 
 @contextmanager

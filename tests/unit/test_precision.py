@@ -8,8 +8,8 @@ from lightning.pytorch.plugins import HalfPrecision, MixedPrecision
 
 from mobanet.data.batch import StoredBatch
 from mobanet.errors import UserError
-from mobanet.inference.inputs import scaled_inputs
 from mobanet.models.base import Standardization
+from mobanet.models.inputs import scaled_inputs
 from mobanet.scenarios.sampling import draw_availability
 from mobanet.training import precision
 from mobanet.training.exact import moving

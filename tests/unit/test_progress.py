@@ -7,9 +7,9 @@ import sys
 import pytest
 from lightning.pytorch import Callback
 
-from mobanet.data.preparation import progress as steps_module
-from mobanet.data.preparation.progress import Steps
 from mobanet.progress_words import duration, pace
+from mobanet.store import progress as steps_module
+from mobanet.store.progress import TaskProgress
 from mobanet.training.progress import BarProgress, PlainProgress
 
 COUNT = re.compile(r"^(.+): (?:step )?\d+ of \d+, (?:\d+\.\d\d \w+/s, [\d \w]+ left|done in [\d \w]+)")
@@ -30,7 +30,7 @@ def test_a_standstill_has_no_time_left():
 
 def test_long_tasks_tell_count_pace_and_rest(capsys, monkeypatch):
     monkeypatch.setattr(steps_module, "_SECONDS", 0)
-    with Steps("preparing tiles", 3) as steps:
+    with TaskProgress("preparing tiles", 3) as steps:
         for _ in range(3):
             steps.advance()
     lines = capsys.readouterr().err.splitlines()

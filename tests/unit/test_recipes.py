@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from mobanet.data.choices import EvaluationSettings
-from mobanet.data.layouts import get_layout
+from mobanet.data.options import EvaluationSettings
 from mobanet.data.reading import grid
+from mobanet.datasets import get_layout
 from mobanet.experiment import experiment_folder, variant_names
 from mobanet.yaml_files import read_yaml
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mobanet.data.layout import Classes
+from mobanet.rasters.contents import Classes
 from mobanet.scenarios.scenario import scenarios_of
 from mobanet.training.metrics import scores
 from mobanet.training.results import ResultFiles

@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from mobanet.data.layout import Modality
-from mobanet.data.scaling import default_scaling, learn, levels
-from mobanet.data.store import BandStatistics, ModalityRecord, StoredTile
+from mobanet.data.scaling import learn, levels
+from mobanet.datasets.scalings import default_scaling
 from mobanet.errors import UserError
 from mobanet.models.base import Standardization
+from mobanet.rasters.contents import Modality
+from mobanet.rasters.statistics import BandStatistics
+from mobanet.store.stored import ModalityRecord, StoredTile
 from mobanet.training.inputs import model_batch
 
 DSM = Modality("dsm", ("height",), "elevation", "metre")

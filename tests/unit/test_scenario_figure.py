@@ -4,7 +4,7 @@ import torch
 from matplotlib.collections import LineCollection
 from PIL import Image
 
-from mobanet.data.layout import Classes
+from mobanet.rasters.contents import Classes
 from mobanet.scenarios.scenario import scenarios_of
 from mobanet.training.metrics import scores
 from mobanet.training.scenario_figure import contrasting, draw_scenarios, scenario_figure

@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from mobanet.data.layout import Classes
+from mobanet.rasters.contents import Classes
 from mobanet.scenarios.scenario import scenarios_of
 from mobanet.training.jaccard import SoftScores
 from mobanet.training.metrics import scores

@@ -6,11 +6,11 @@ import rasterio
 import torch
 from lightning.pytorch import Callback
 
-from mobanet.data.choices import EvaluationSettings
 from mobanet.data.datamodule import RasterDataModule
-from mobanet.data.layout import Split
-from mobanet.data.sources.rasters import grid_of
-from mobanet.data.synthetic import synthesize
+from mobanet.data.options import EvaluationSettings
+from mobanet.datasets.layout import Split
+from mobanet.rasters.opening import grid_of
+from mobanet.synthetic import synthesize
 from mobanet.training.test_maps import TestMaps, map_names
 from tests.data_files.fake_satellites import dstl
 
@@ -126,7 +126,7 @@ def test_a_test_that_fails_leaves_whole_maps_only(tested, tmp_path):
 def test_maps_of_patches_lie_where_they_were_cut(tested, make_data, odd, monkeypatch):
     ids = ("2_13_r0_c0", "2_13_r1_c2", "2_13_r2_c2")
     patches = {"patches": Split(("2_10_r0_c0",), ("2_12_r0_c0",), ids, patch=64)}
-    monkeypatch.setattr("mobanet.data.layouts.potsdam.PotsdamLayout.splits", patches)
+    monkeypatch.setattr("mobanet.datasets.potsdam.PotsdamLayout.splits", patches)
     _, strips, maps = tested(data=make_data(root=str(odd), split="patches"))
     assert sorted(name for name in maps if name.endswith(".tif")) == [f"{name}.tif" for name in ids]
     left, top, pixel = 364832.0, 5811872.0, 0.3699421965

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mobanet.data.layout import IGNORE_INDEX, Classes, Modality
+from mobanet.rasters.contents import IGNORE_INDEX, Classes, Modality
 from mobanet.training.figures import RIGHT, WRONG
 from mobanet.training.window_figure import share_right, varied_windows, window_figure
 

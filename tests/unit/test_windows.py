@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mobanet.data.reading import grid
-from mobanet.inference.windows import Stitcher
+from mobanet.prediction.windows import Stitcher
 
 
 @pytest.mark.parametrize(

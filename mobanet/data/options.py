@@ -1,0 +1,153 @@
+"""What a user may choose about the data, checked against the layout."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from mobanet.datasets.layout import LabelKind, Layout
+from mobanet.datasets.scalings import Scaling, default_scaling
+from mobanet.errors import UserError
+from mobanet.rasters.contents import Modality
+from mobanet.rasters.ground import MOST, STEP
+
+
+@dataclass
+class EvaluationSettings:
+    """How maps are put together in validation and test; what is null follows from the training crop.
+
+    Attributes:
+        window: height and width of a window in pixels; null for the training crop's.
+        validation_stride: from window to window while training; null for a window, so that none overlap.
+        test_stride: from window to window in the final test; null for half a window.
+        batch_size: windows a step; null for the training batch's.
+        labels: `eroded` ignores a margin around every object (ISPRS noBoundary), `full` ignores nothing.
+    """
+
+    window: int | None = None
+    validation_stride: int | None = None
+    test_stride: int | None = None
+    batch_size: int | None = None
+    labels: LabelKind = "eroded"
+
+    def size(self, crop: int) -> int:
+        """Height and width of a window in pixels, where `crop` is the training crop's."""
+        return crop if self.window is None else self.window
+
+    def stride(self, stage: str, crop: int) -> int:
+        """From window to window in pixels, in the stage `validation` or `test`."""
+        window = self.size(crop)
+        if stage == "test":
+            return window // 2 if self.test_stride is None else self.test_stride
+        return window if self.validation_stride is None else self.validation_stride
+
+    def check(self, crop: int) -> None:
+        """Refuse sizes that make no sense.
+
+        Raises:
+            UserError: naming the option.
+        """
+        window = self.size(crop)
+        check_labels(**{"evaluation.labels": self.labels})
+        batch = 1 if self.batch_size is None else self.batch_size
+        check_numbers(**{"evaluation.window": window, "evaluation.batch_size": batch})
+        for stage in ("validation", "test"):
+            stride = self.stride(stage, crop)
+            check_numbers(**{f"evaluation.{stage}_stride": stride})
+            if stride > window:
+                raise UserError(
+                    f"--data.evaluation.{stage}_stride is {stride}, more than the window of {window} pixels, which "
+                    f"would leave gaps; give at most {window}."
+                )
+
+
+_LEAST = {"crop": 16, "evaluation.window": 16, "num_workers": 0}
+
+
+def check_numbers(**values: int) -> None:
+    """Refuse numbers below the least that makes sense, which is 1 unless it is known to be another.
+
+    Raises:
+        UserError: naming the option.
+    """
+    for option, value in values.items():
+        least = _LEAST.get(option, 1)
+        if value < least:
+            raise UserError(f"--data.{option} is {value}; give a number of at least {least}.")
+
+
+def check_labels(**values: str) -> None:
+    """Refuse label rasters of a kind that there is not.
+
+    Raises:
+        UserError: naming the option.
+    """
+    for option, value in values.items():
+        if value not in get_args(LabelKind):
+            raise UserError(f"--data.{option} is {value}; choose one of {', '.join(get_args(LabelKind))}.")
+
+
+def check_ground(modalities: Mapping[str, Modality], scaling: Mapping[str, str], radius: int | None) -> None:
+    """Refuse to take heights above the ground of what has none, and a radius that fits no lattice.
+
+    Raises:
+        UserError: naming the option.
+    """
+    for name, modality in modalities.items():
+        if scaling[name] == "ground" and modality.kind != "elevation":
+            raise UserError(
+                f"--data.scaling.{name} is ground, which is for elevation, and {name} is of the kind {modality.kind}; "
+                "choose standard."
+            )
+    if radius is not None and radius not in range(STEP, MOST + 1, STEP):
+        raise UserError(f"--data.ground_radius is {radius}; give a multiple of {STEP} pixels, at most {MOST}.")
+
+
+def chosen_modalities(layout: Layout, given: Sequence[str] | str | None) -> dict[str, Modality]:
+    """The modalities to use, in order; the layout's usual ones where none are named.
+
+    Raises:
+        UserError: for one that the layout does not have, or that is named twice.
+    """
+    names = given.replace(" ", "").split(",") if isinstance(given, str) else given
+    names = list(names or layout.default_modalities)
+    for name in names:
+        if name not in layout.modalities:
+            raise UserError(
+                f"--data.modalities names {name}, which the layout {layout.name} does not have; it has "
+                f"{', '.join(layout.modalities)}."
+            )
+    if len(set(names)) < len(names):
+        raise UserError(f"--data.modalities names a modality twice: {', '.join(names)}.")
+    return {name: layout.modalities[name] for name in names}
+
+
+def chosen_split(layout: Layout, name: str | None) -> str:
+    """The name of a split, or of the layout's first.
+
+    Raises:
+        UserError: for one that the layout does not have.
+    """
+    name = name or next(iter(layout.splits))
+    if name not in layout.splits:
+        raise UserError(
+            f"--data.split {name} is not a split of the layout {layout.name}; choose one of {', '.join(layout.splits)}."
+        )
+    return name
+
+
+def chosen_scaling(
+    layout: Layout, modalities: Mapping[str, Modality], given: Mapping[str, Scaling]
+) -> dict[str, Scaling]:
+    """How each modality is scaled: as given, or as the layout says, or as fits its kind.
+
+    Raises:
+        UserError: for a modality that the layout does not have.
+    """
+    for name in given:
+        if name not in layout.modalities:
+            raise UserError(
+                f"--data.scaling names {name}, which the layout {layout.name} does not have; it has "
+                f"{', '.join(layout.modalities)}."
+            )
+    usual = {name: default_scaling(modality) for name, modality in modalities.items()} | {**layout.scalings}
+    return {name: given.get(name, usual[name]) for name in modalities}

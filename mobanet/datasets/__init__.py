@@ -1,0 +1,51 @@
+"""The data sets mobanet knows, by name."""
+
+from mobanet.datasets.base import RasterLayout
+from mobanet.datasets.dstl import TARGETS, DstlLayout
+from mobanet.datasets.folder import FolderLayout
+from mobanet.datasets.folder_settings import FolderModality, FolderSettings, FolderSplit, load_folder_settings
+from mobanet.datasets.hunan import LABEL_MAPS, HunanLayout
+from mobanet.datasets.potsdam import PotsdamLayout
+from mobanet.datasets.vaihingen import VaihingenLayout
+from mobanet.errors import UserError
+from mobanet.wording import choose_from
+
+_DSTL = {"dstl": None} | {f"dstl_{target}": target for target in TARGETS}
+_HUNAN = {"_".join(("hunan", *filter(None, (name,)))): name for name in LABEL_MAPS}
+
+LAYOUTS = ("potsdam", "vaihingen", *_DSTL, *_HUNAN, "folder")
+"""Names for `get_layout`."""
+
+__all__ = [
+    "LAYOUTS",
+    "FolderModality",
+    "FolderSettings",
+    "FolderSplit",
+    "RasterLayout",
+    "get_layout",
+    "load_folder_settings",
+]
+
+
+def get_layout(name: str, folder: FolderSettings | None = None) -> RasterLayout:
+    """The layout called `name`.
+
+    Args:
+        name: one of `LAYOUTS`.
+        folder: description of one's own data, for `folder` and only for it.
+
+    Raises:
+        UserError: for an unknown name, `folder` settings that are missing or without use, or that make no sense.
+    """
+    choose_from(dict.fromkeys(LAYOUTS), name, "there is no layout")
+    if name == "folder":
+        if folder is None:
+            raise UserError("layout folder needs a description of the data: give its settings under folder.")
+        return FolderLayout(folder)
+    if folder is not None:
+        raise UserError(f"layout {name} takes no folder settings: leave them out, or use layout folder.")
+    if name in _DSTL:
+        return DstlLayout(_DSTL[name])
+    if name in _HUNAN:
+        return HunanLayout(_HUNAN[name])
+    return PotsdamLayout() if name == "potsdam" else VaihingenLayout()

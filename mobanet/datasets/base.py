@@ -1,0 +1,139 @@
+"""What layouts add to the contract: tiles with the remarks made while finding them, and named splits resolved."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mobanet.datasets.catalogue import Catalogue, list_files
+from mobanet.datasets.layout import Layout, Split, Tile
+from mobanet.errors import UserError
+from mobanet.rasters.alignment import Placing
+from mobanet.rasters.contents import FileRef
+from mobanet.rasters.grid import Grid
+from mobanet.wording import choose_from
+
+
+@dataclass(frozen=True)
+class FoundTile(Tile):
+    """A tile together with what its layout knows about the files.
+
+    Attributes:
+        band_counts: number of data bands each modality's raster must have; a further alpha band is a mask.
+        missing: for each modality asked for but not there, the file that was expected.
+        copies: further files that claim to be the same product, by modality or `label_<kind>`.
+        world: a world file that places the tile, for rasters that carry no georeference.
+        notes: remarks for the user, such as a product that was passed over because its file is empty.
+        reference: modality and raster that set the tile's grid, whether or not that modality is asked for; None for
+            the first one that is.
+        measure: a raster of another tile whose pixels have the size that this tile's are to have, for a tile that lacks
+            the modality that sets the grid; None where the reference's own will do.
+        extras: further files that a label is drawn with.
+    """
+
+    band_counts: dict[str, int] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    copies: dict[str, tuple[FileRef, ...]] = field(default_factory=dict)
+    world: FileRef | None = None
+    notes: tuple[str, ...] = ()
+    reference: tuple[str, FileRef] | None = None
+    measure: FileRef | None = None
+    extras: tuple[FileRef, ...] = ()
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All tiles of a data set, in natural order of their ids, and remarks about the whole set."""
+
+    tiles: tuple[FoundTile, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DrawnLabel:
+    """A label that is drawn from outlines onto a tile's grid, strip by strip.
+
+    Attributes:
+        strips: draws it from top to bottom, so many rows at a time: (h, W) uint8 class indices.
+        outlines: number of outlines it is drawn from.
+        notes: remarks for the user; complete once all strips are drawn.
+    """
+
+    strips: Callable[[int], Iterator[np.ndarray]]
+    outlines: int
+    notes: list[str] = field(default_factory=list)
+
+
+class RasterLayout(Layout):
+    """A layout whose tiles are raster files, in folders or zip archives.
+
+    Attributes:
+        placing: how the rasters of a tile lie on one another.
+        coloured_labels: label rasters tell classes by colours, not by numbers.
+        label_remedy: what to do about a label whose pixels name no class, for messages.
+    """
+
+    placing: Placing = "pixels"
+    coloured_labels: bool = True
+    label_remedy: str = "put the right label there"
+
+    @abstractmethod
+    def survey(self, catalogue: Catalogue, modalities: Iterable[str], scratch: Path | None = None) -> Survey:
+        """Sort the files of `catalogue` into tiles.
+
+        Args:
+            catalogue: the files.
+            modalities: names of those wanted.
+            scratch: folder for unpacked archive members, where file names alone do not tell what a raster is.
+
+        Raises:
+            UserError: when no file belongs to this layout, or a file could be two things.
+        """
+
+    def find(self, root: Path, modalities: Iterable[str]) -> list[Tile]:
+        """See `Layout.find`."""
+        return list(self.survey(list_files(root), self.check_modalities(modalities)).tiles)
+
+    def check_modalities(self, modalities: Iterable[str] | None) -> tuple[str, ...]:
+        """The named modalities in canonical order; the default ones for None.
+
+        Raises:
+            UserError: for a name this layout does not offer.
+        """
+        wanted = self.default_modalities if modalities is None else tuple(modalities)
+        if not wanted:
+            raise UserError(f"modalities is empty: name at least one of {', '.join(self.modalities)}.")
+        for name in wanted:
+            choose_from(self.modalities, name, f"layout {self.name} has no modality")
+        return tuple(name for name in self.modalities if name in wanted)
+
+    def resolve_split(self, name: str, tiles: Iterable[str]) -> Split:
+        """The split called `name`, as lists of tile ids.
+
+        Args:
+            name: of the split.
+            tiles: ids of the tiles there are, which patterns in a user's own split are matched with.
+
+        Raises:
+            UserError: when there is no such split.
+        """
+        return choose_from(self.splits, name, f"layout {self.name} has no split")
+
+    def draw_label(self, tile: FoundTile, grid: Grid, local: Callable[[FileRef], Path]) -> DrawnLabel | None:
+        """The label of a tile whose label file holds outlines; None where labels are rasters.
+
+        Args:
+            tile: with its label file and extras.
+            grid: to draw on.
+            local: where a file can be read.
+
+        Raises:
+            UserError: when the outlines cannot be read or do not belong to the tile.
+        """
+        return None
+
+    def label_rule(self) -> str:
+        """A text that changes whenever `decode_label` or `draw_label` would give other classes for the same raster."""
+        return repr(self.classes)

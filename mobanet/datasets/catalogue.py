@@ -1,0 +1,206 @@
+"""Every file below a root, those inside zip archives included, without unpacking more than is needed to list them."""
+
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from mobanet.datasets.origins import how_to_get
+from mobanet.errors import UserError
+from mobanet.files import write_text
+from mobanet.json_files import read_json
+from mobanet.rasters.archives import check_name, open_archive, reported
+from mobanet.rasters.contents import FileRef
+
+LOCK_FILE = "store.lock"
+"""Present in every store from its first moment; folders that hold it are never searched for rasters."""
+
+STORE_FILE = "store.json"
+"""Present in every store that is finished."""
+
+_ARCHIVE = ".zip"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a data set.
+
+    Attributes:
+        file: where it is.
+        location: its path below the root with `/` between folders; an archive counts as a folder called like it,
+            without `.zip`.
+        size: in bytes, unpacked.
+        stamp: changes whenever the content may have changed.
+    """
+
+    file: FileRef
+    location: str
+    size: int
+    stamp: str
+
+    @property
+    def name(self) -> str:
+        """The file name."""
+        return self.location.rsplit("/", 1)[-1]
+
+    @property
+    def stem(self) -> str:
+        """The file name without its last suffix."""
+        return self.name.rsplit(".", 1)[0]
+
+    @property
+    def suffix(self) -> str:
+        """The last suffix in lower case, such as `.tif`."""
+        return PurePosixPath(self.name).suffix.lower()
+
+    @property
+    def folder(self) -> str:
+        """The location without the file name."""
+        return self.location.rpartition("/")[0]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The files below `root`, sorted by location; `listings` holds what archives contain, for the next time."""
+
+    root: Path
+    entries: tuple[Entry, ...]
+    listings: "Listings"
+
+    @cached_property
+    def by_file(self) -> dict[FileRef, Entry]:
+        """The entries by the files they describe."""
+        return {entry.file: entry for entry in self.entries}
+
+
+@dataclass
+class Listings:
+    """Members of archives, remembered so that large archives are not opened again.
+
+    Attributes:
+        members: by archive path below the root and the archive's stamp, `(member, size, CRC)` of its files.
+    """
+
+    members: dict[str, list[tuple[str, int, int]]] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> "Listings":
+        """What `save` wrote; empty where there is nothing usable, since it can be made again."""
+        try:
+            content = read_json(path)
+            return cls({key: [(name, size, crc) for name, size, crc in rows] for key, rows in content.items()})
+        except (OSError, ValueError, AttributeError, TypeError):
+            return cls()
+
+    def save(self, path: Path) -> None:
+        """Write to `path`, atomically."""
+        write_text(path, json.dumps(self.members))
+
+
+def list_files(root: Path, scratch: Path | None = None, known: Listings | None = None) -> Catalogue:
+    """All files below `root`.
+
+    Hidden files and what macOS adds to archives are left out, and so are tile stores.
+
+    Args:
+        root: a folder, or a single zip archive.
+        scratch: folder for inner archives that have to be unpacked to be listed; a temporary one for None.
+        known: listings of an earlier call; archives that have not changed since are not opened.
+
+    Raises:
+        UserError: when `root` does not exist, or an archive is damaged or has an entry that leads out of its folder.
+    """
+    root = Path(root)
+    check_root(root)
+    known = known or Listings()
+    fresh = Listings()
+    entries: list[Entry] = []
+    with tempfile.TemporaryDirectory(prefix="mobanet-") as temporary:
+        for path, location in _walk(root):
+            if path.suffix.lower() == _ARCHIVE:
+                entries.extend(_archived(path, location, scratch or Path(temporary), known, fresh))
+            else:
+                entries.append(_plain(path, location))
+    return Catalogue(root, tuple(sorted(entries, key=lambda entry: entry.location)), fresh)
+
+
+def check_root(root: Path, layout: str = "") -> None:
+    """Refuse a root that is not there, or is a file but no zip archive.
+
+    Args:
+        root: of a data set.
+        layout: its name, for how to come by it.
+
+    Raises:
+        UserError: in either case.
+    """
+    if not root.exists():
+        raise UserError(f"{root} does not exist: {how_to_get(layout, root)}")
+    if root.is_file() and root.suffix.lower() != _ARCHIVE:
+        raise UserError(f"{root} is a file but no zip archive: give as root the folder that holds the data set.")
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, str]]:
+    if root.is_file():
+        yield root, root.name
+        return
+    seen: set[str] = set()
+    for folder, subfolders, names in os.walk(root, onerror=_unreadable, followlinks=True):
+        place = os.path.realpath(folder)
+        if LOCK_FILE in names or STORE_FILE in names or place in seen:  # a link back to a folder above would never end
+            subfolders.clear()
+            continue
+        seen.add(place)
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        here = Path(folder)
+        below = here.relative_to(root).as_posix()
+        prefix = "" if below == "." else f"{below}/"
+        for name in names:
+            if not name.startswith("."):
+                yield here / name, f"{prefix}{name}"
+
+
+def _unreadable(error: OSError) -> None:
+    raise UserError(f"{error.filename} cannot be read ({error.strerror}): mend its permissions or remove it.")
+
+
+def _plain(path: Path, location: str) -> Entry:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): mend or remove it.") from error
+    if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
+        raise UserError(f"{path} is no file but a pipe, a socket or a device: remove it.")
+    return Entry(FileRef(path), location, status.st_size, f"{status.st_size}:{status.st_mtime_ns}")
+
+
+def _archived(path: Path, location: str, scratch: Path, known: Listings, fresh: Listings) -> Iterator[Entry]:
+    outer = _plain(path, location)
+    key = f"{location}:{outer.stamp}"
+    members = known.members.get(key)
+    if members is None:
+        members = [*_members(path, None, scratch)]
+        for name, _, _ in list(members):
+            if name.lower().endswith(_ARCHIVE):
+                members.extend((f"{name}!{inner}", size, crc) for inner, size, crc in _members(path, name, scratch))
+    fresh.members[key] = members
+    for name, size, crc in members:
+        if not name.lower().endswith(_ARCHIVE):
+            inside = "/".join(part[: -len(_ARCHIVE)] for part in (location, *name.split("!")[:-1]))
+            yield Entry(FileRef(path, name), f"{inside}/{name.split('!')[-1]}", size, f"{outer.stamp}:{crc}:{size}")
+
+
+def _members(path: Path, inner: str | None, scratch: Path) -> Iterator[tuple[str, int, int]]:
+    """Name, size and CRC of the files in an archive."""
+    where = FileRef(path, inner)
+    with open_archive(path, inner, scratch) as archive, reported(where):
+        for info in archive.infolist():
+            check_name(info.filename, where)
+            parts = PurePosixPath(info.filename).parts
+            hidden = "__MACOSX" in parts or any(part.startswith(".") for part in parts)
+            if not info.is_dir() and not hidden:
+                yield info.filename, info.file_size, info.CRC

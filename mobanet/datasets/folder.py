@@ -1,0 +1,311 @@
+"""Layout `folder`: own data, described by file patterns instead of Python."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+
+from mobanet.bounds import shown
+from mobanet.datasets.base import FoundTile, RasterLayout, Survey
+from mobanet.datasets.catalogue import Catalogue, Entry
+from mobanet.datasets.folder_settings import FolderModality, FolderSettings
+from mobanet.datasets.layout import LabelKind, Split
+from mobanet.errors import UserError
+from mobanet.rasters.contents import Classes, DecodedLabel, FileRef, Modality, Source
+from mobanet.rasters.labels import decode_colours, decode_values
+from mobanet.wording import natural_key, shorten
+
+SPLIT = "folder"
+"""Name of the only split."""
+
+_GLOB = re.compile(r"(\*\*/|\*|\{tile\})")
+
+
+class FolderLayout(RasterLayout):
+    """See `FolderSettings`. Tiles are whatever `{tile}` stands for; rasters may lie on different grids."""
+
+    name = "folder"
+    placing = "georeference"
+
+    def __init__(self, settings: FolderSettings) -> None:
+        """Check the settings.
+
+        Raises:
+            UserError: for contradictions, naming the key.
+        """
+        self.settings = settings
+        self.crs = settings.crs
+        check_settings(settings)
+        self.modalities = {name: _modality(name, given) for name, given in settings.modalities.items()}
+        self.default_modalities = tuple(self.modalities)
+        self.classes = Classes(
+            names=tuple(settings.classes),
+            colours=tuple(tuple(c) for c in settings.colours or spread_colours(len(settings.classes))),
+            averaged=tuple(settings.averaged if settings.averaged is not None else settings.classes),
+        )
+        self.coloured_labels = settings.values is None
+        self.label_remedy = (
+            f"put the right label there, list its colours under colours or ignored_colours, or raise distance (now "
+            f"{settings.distance}) for colours that are a little off"
+            if self.coloured_labels
+            else "put the right label there, or list its numbers under values or ignored"
+        )
+        given = settings.splits
+        self.splits = {SPLIT: Split(tuple(given.train), tuple(given.validation), tuple(given.test))}
+
+    def decode_label(self, raster: np.ndarray) -> DecodedLabel:
+        """See `Layout.decode_label`: by `values` where given, otherwise by colours."""
+        settings = self.settings
+        if settings.values is not None:
+            return decode_values(raster, settings.values, settings.ignored)
+        ignored = [(int(c[0]), int(c[1]), int(c[2])) for c in settings.ignored_colours]
+        return decode_colours(raster, self.classes, ignored, settings.distance)
+
+    def label_rule(self) -> str:
+        """See `RasterLayout.label_rule`."""
+        s = self.settings
+        return repr((self.classes.colours, s.distance, s.ignored_colours, s.values, s.ignored))
+
+    def survey(self, catalogue: Catalogue, modalities: Iterable[str], scratch: Path | None = None) -> Survey:
+        """See `RasterLayout.survey`."""
+        wanted = tuple(modalities)
+        s = self.settings
+        patterns = {name: given.pattern for name, given in s.modalities.items()}
+        patterns |= {
+            kind: text for kind, text in (("label_full", s.label), ("label_eroded", s.eroded_label)) if text is not None
+        }
+        found = _sort(catalogue, set(patterns.values()))
+        for use, pattern in patterns.items():
+            if not found[pattern] and (use in wanted or use.startswith("label_")):
+                raise UserError(
+                    f"the pattern {pattern!r} of {use} matches no file below {catalogue.root}"
+                    f"{_why(pattern, catalogue)}: correct it."
+                )
+        ids = sorted({tile for name in wanted for tile in found[patterns[name]]}, key=natural_key)
+        labelled = {tile for use, pattern in patterns.items() if use not in s.modalities for tile in found[pattern]}
+        tiles = tuple(self._tile(tile, wanted, patterns, found) for tile in ids)
+        known = sorted({tile for name in s.modalities for tile in found[patterns[name]]}, key=natural_key)
+        notes = []
+        if bare := sorted(labelled - set(known), key=natural_key):
+            notes.append(f"left out, since they have labels only: {shorten(bare)}")
+        if others := [tile for tile in known if tile not in ids]:
+            notes.append(f"left out, since there is nothing of {', '.join(wanted)} for them: {shorten(others)}")
+        split = self.resolve_split(SPLIT, known)
+        listed = {*split.train, *split.validation, *split.test}
+        if listed and (unused := [tile for tile in ids if tile not in listed]):
+            notes.append(f"in no list of splits, and so not used: {shorten(unused)}")
+        return Survey(tiles, tuple(notes))
+
+    def resolve_split(self, name: str, tiles: Iterable[str]) -> Split:
+        """See `RasterLayout.resolve_split`; patterns become ids.
+
+        Raises:
+            UserError: when an entry matches no tile, or a tile is in two lists.
+        """
+        split, ids = super().resolve_split(name, ()), list(tiles)
+        lists: dict[str, tuple[str, ...]] = {}
+        owner: dict[str, str] = {}
+        for part in ("train", "validation", "test"):
+            chosen: dict[str, None] = {}
+            for entry in getattr(split, part):
+                hits = [tile for tile in ids if tile == entry] or [tile for tile in ids if fnmatchcase(tile, entry)]
+                if not hits:
+                    raise UserError(
+                        f"splits.{part} names {entry!r}, but no tile is called so: there are {shorten(ids)}."
+                    )
+                chosen.update(dict.fromkeys(hits))
+            for tile in chosen:
+                if tile in owner:
+                    raise UserError(f"tile {tile} is in splits.{owner[tile]} and in splits.{part}: leave it in one.")
+                owner[tile] = part
+            lists[part] = tuple(chosen)
+        return Split(**lists)
+
+    def _tile(
+        self, tile: str, wanted: tuple[str, ...], patterns: dict[str, str], found: dict[str, dict[str, list[Entry]]]
+    ) -> FoundTile:
+        sources: dict[str, Source] = {}
+        missing: dict[str, str] = {}
+        copies: dict[str, tuple[FileRef, ...]] = {}
+        for name in wanted:
+            entries = found[patterns[name]].get(tile)
+            if not entries:
+                missing[name] = patterns[name].replace("{tile}", tile)
+                continue
+            _check_alone(patterns[name], name, tile, entries)
+            given = self.settings.modalities[name]
+            same = [other for other in self.settings.modalities.values() if other.pattern == given.pattern]
+            others = sorted({band for other in same for band in other.bands or (0,)})
+            bands = tuple(given.bands or (0,))
+            sources[name] = Source(entries[0].file, bands, given.nodata, given.minimum, given.factor, tuple(others))
+            copies[name] = tuple(entry.file for entry in entries[1:])
+        # a raster with further bands has to say which of them are meant
+        counts = {name: 1 for name in sources if self.settings.modalities[name].bands is None}
+        labels: dict[LabelKind, FileRef] = {}
+        kinds: tuple[LabelKind, ...] = ("full", "eroded")
+        for kind in kinds:
+            entries = found[patterns[f"label_{kind}"]].get(tile) if f"label_{kind}" in patterns else None
+            if entries:
+                _check_alone(patterns[f"label_{kind}"], f"label_{kind}", tile, entries)
+                labels[kind] = entries[0].file
+                copies[f"label_{kind}"] = tuple(entry.file for entry in entries[1:])
+        reference, measure = self._reference(tile, patterns, found)
+        return FoundTile(tile, sources, labels, counts, missing, copies, reference=reference, measure=measure)
+
+    def _reference(
+        self, tile: str, patterns: dict[str, str], found: dict[str, dict[str, list[Entry]]]
+    ) -> tuple[tuple[str, FileRef], FileRef | None]:
+        """What sets a tile's grid (see `FoundTile`): it does not depend on the modalities that are asked for."""
+        first = self.settings.grid or next(iter(self.modalities))
+        others = (name for name in self.modalities if name != first)
+        name = next(name for name in (first, *others) if found[patterns[name]].get(tile))
+        whole = found[patterns[first]]
+        measure = whole[min(whole, key=natural_key)][0].file if name != first and whole else None
+        return (name, found[patterns[name]][tile][0].file), measure
+
+
+def spread_colours(count: int) -> list[tuple[int, int, int]]:
+    """Colours for pictures, evenly spread in hue."""
+    import colorsys
+
+    hues = [colorsys.hsv_to_rgb(index / count, 0.75, 0.55 + 0.4 * (index % 2)) for index in range(count)]
+    return [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in hues]
+
+
+def check_settings(settings: FolderSettings) -> None:
+    """Refuse settings that contradict themselves.
+
+    Raises:
+        UserError: names the key and the remedy.
+    """
+    s = settings
+    count = len(s.classes)
+    if not s.modalities:
+        raise UserError("modalities is empty: describe at least one, with its pattern.")
+    patterns = {f"modalities.{name}.pattern": given.pattern for name, given in s.modalities.items()}
+    patterns |= {key: text for key, text in (("label", s.label), ("eroded_label", s.eroded_label)) if text is not None}
+    for key, pattern in patterns.items():
+        if "{tile}" not in pattern:
+            raise UserError(f"{key} is {pattern!r}, without {{tile}}: put it where the tile's id is.")
+    images = {given.pattern for given in s.modalities.values()}
+    labels = [text for text in (s.label, s.eroded_label) if text is not None]
+    if len({*images, *labels}) < len(images) + len(labels):
+        raise UserError("label or eroded_label has the pattern of something else: give each its own.")
+    for name, given in s.modalities.items():
+        if not re.fullmatch(r"\w[\w-]*", name) or name in (
+            "all",
+            "full",
+        ):  # part of scenarios', files' and options' names
+            raise UserError(
+                f"modalities names {name!r}: use letters, digits, _ and -, and neither all nor full, which stand for "
+                "scenarios."
+            )
+        if given.names is not None and len(given.names) != len(given.bands or (0,)):
+            raise UserError(
+                f"modalities.{name} has {len(given.names)} names for {len(given.bands or (0,))} bands: give one a band."
+            )
+        if given.bands is not None and (not given.bands or min(given.bands) < 0):
+            raise UserError(f"modalities.{name}.bands is {given.bands}: list band numbers from 0 on.")
+    odd = [name for name in (*s.modalities, *s.classes) if not name.isprintable() or not 0 < len(name) <= 60]
+    if odd:  # they stand in tables, pages and file names
+        raise UserError(f"a modality or class is named {shown(odd[0])}: use 1 to 60 letters that can be printed.")
+    if count < 2 or len(set(s.classes)) < count:
+        raise UserError(f"classes is {s.classes}: give at least two different names.")
+    if s.grid is not None and s.grid not in s.modalities:
+        raise UserError(f"grid is {s.grid!r}, which is none of the modalities {', '.join(s.modalities)}: name one.")
+    if s.averaged is not None and (not s.averaged or not set(s.averaged) <= set(s.classes)):
+        raise UserError(f"averaged is {s.averaged}: list some of the classes {', '.join(s.classes)}.")
+    if s.colours is not None and len(s.colours) != count:
+        raise UserError(f"colours has {len(s.colours)} entries for {count} classes: give one a class.")
+    if labels and s.values is None and s.colours is None:
+        raise UserError("label is given without colours or values: say which colour or number is which class.")
+    _check_palette(s)
+    if s.values is not None:
+        wrong = [index for index in s.values.values() if not 0 <= index < count]
+        if wrong:
+            raise UserError(f"values maps to class {wrong[0]}, but classes go from 0 to {count - 1}: correct it.")
+        both = sorted(set(s.values) & set(s.ignored))
+        if both:
+            raise UserError(f"{both[0]} is in values and in ignored: leave it in one.")
+
+
+def _check_palette(s: FolderSettings) -> None:
+    palette = [tuple(colour) for colour in [*(s.colours or []), *s.ignored_colours]]
+    for colour in palette:
+        if not all(0 <= channel <= 255 for channel in colour):
+            raise UserError(f"colours has {list(colour)}: give red, green and blue from 0 to 255.")
+    if s.colours is None or s.values is not None:
+        return
+    for number, one in enumerate(palette):
+        for other in palette[number + 1 :]:
+            apart = max(abs(a - b) for a, b in zip(one, other, strict=True))
+            if apart <= 2 * s.distance:
+                raise UserError(
+                    f"colours {list(one)} and {list(other)} are {apart} apart, too near to be told apart with distance "
+                    f"{s.distance}: lower it below {max(1, (apart + 1) // 2)} or change a colour."
+                )
+
+
+def _check_alone(pattern: str, use: str, tile: str, entries: Sequence[Entry]) -> None:
+    """Refuse two files for one tile; the same file once packed and once unpacked is one.
+
+    Raises:
+        UserError: naming both.
+    """
+    first = entries[0]
+    for other in entries[1:]:
+        if (other.name, other.size) != (first.name, first.size) or (other.file.member is None) == (
+            first.file.member is None
+        ):
+            raise UserError(
+                f"the pattern {pattern!r} of {use} matches two files of the tile {tile}, {first.location} and "
+                f"{other.location}: make it tell them apart, or remove one."
+            )
+
+
+def _modality(name: str, given: FolderModality) -> Modality:
+    count = len(given.bands or (0,))
+    names = given.names or ([name] if count == 1 else [f"{name}_{band}" for band in range(count)])
+    return Modality(name, tuple(names), given.kind, given.unit, given.maximum)
+
+
+def _sort(catalogue: Catalogue, patterns: set[str]) -> dict[str, dict[str, list[Entry]]]:
+    """By pattern and tile, the files; each goes to the pattern with the most literal text that it matches."""
+    order = sorted(patterns, key=lambda pattern: (-len(_GLOB.sub("", pattern)), pattern))
+    rules = [(pattern, _expression(pattern)) for pattern in order]
+    found: dict[str, dict[str, list[Entry]]] = {pattern: defaultdict(list) for pattern in patterns}
+    for entry in catalogue.entries:
+        # an archive's own name need not be part of the pattern
+        inside = entry.location.split("/", 1)[-1] if entry.file.member is not None else entry.location
+        for pattern, rule in rules:
+            match = rule.fullmatch(entry.location) or rule.fullmatch(inside)
+            if match:
+                found[pattern][match["tile"]].append(entry)
+                break
+    return found
+
+
+def _why(pattern: str, catalogue: Catalogue) -> str:
+    """A clause on why a pattern may match nothing."""
+    anyhow = re.compile(_expression(pattern).pattern, re.IGNORECASE)
+    near = next((entry.location for entry in catalogue.entries if anyhow.fullmatch(entry.location)), None)
+    if near:
+        return f", where upper and lower case differ ({near})"
+    if odd := re.findall(r"[\[\]?{}]", pattern.replace("{tile}", "")):
+        return f": {' and '.join(dict.fromkeys(odd))} in it stand for themselves, only *, **/ and {{tile}} for more"
+    shown = shorten((entry.location for entry in catalogue.entries), 3)
+    return f", which holds {shown}" if shown else ", which holds none"
+
+
+def _expression(pattern: str) -> re.Pattern[str]:
+    parts, named = [], False
+    for part in _GLOB.split(pattern.removeprefix("./")):
+        if part == "{tile}":
+            parts.append("(?P=tile)" if named else "(?P<tile>[^/]+)")
+            named = True
+        else:
+            parts.append({"**/": "(?:[^/]+/)*", "*": "[^/]*"}.get(part, re.escape(part)))
+    return re.compile("".join(parts))

@@ -1,0 +1,52 @@
+"""Telling a label raster from a photograph by its colours, where file names do not."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from mobanet.rasters.archives import local_copy
+from mobanet.rasters.contents import FileRef
+from mobanet.rasters.opening import opened
+
+_WINDOW = 64
+_GRID = 4
+_NEAR = 40
+_LABEL, _IMAGE = 0.98, 0.9
+
+
+def looks_like_label(file: FileRef, scratch: Path | None) -> bool | None:
+    """Whether `file` holds the colours of an ISPRS label; None when that cannot be told.
+
+    A label has nearly all pixels close to a corner of the colour cube, and more than one corner; in a photograph many
+    pixels lie between. 16 windows of 64 x 64 pixels, evenly spread, are looked at.
+
+    Args:
+        file: the raster.
+        scratch: folder for an unpacked copy; a temporary one for None.
+
+    Raises:
+        UserError: when the raster cannot be read.
+    """
+    if scratch is None:
+        with tempfile.TemporaryDirectory(prefix="mobanet-") as temporary:
+            return looks_like_label(file, Path(temporary))
+    with local_copy(file, scratch) as path, opened(path, file) as raster:
+        if raster.count < 3 or raster.dtypes[0] != "uint8":
+            return None
+        picture = np.concatenate([raster.read((1, 2, 3), window=at) for at in _windows(raster.height, raster.width)], 1)
+    near = (picture <= _NEAR) | (picture >= 255 - _NEAR)  # (3, pixels)
+    share = float(near.all(axis=0).mean())
+    corners = np.unique((picture > 127).astype(np.uint8), axis=1).shape[1]
+    if share >= _LABEL and corners > 1:
+        return True
+    return False if share < _IMAGE else None
+
+
+def _windows(height: int, width: int) -> list:
+    from rasterio.windows import Window
+
+    size_y, size_x = min(_WINDOW, height), min(_WINDOW, width)
+    tops = np.linspace(0, height - size_y, _GRID).astype(int).tolist()
+    lefts = np.linspace(0, width - size_x, _GRID).astype(int).tolist()
+    return [Window(left, top, size_x, size_y) for top in tops for left in lefts]

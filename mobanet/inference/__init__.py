@@ -1,1 +1,0 @@
-"""From windows to whole rasters."""

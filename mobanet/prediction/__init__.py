@@ -1,0 +1,1 @@
+"""From a checkpoint and rasters to maps: scenes, windows, mosaics, and the files that come of them."""

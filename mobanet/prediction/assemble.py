@@ -1,0 +1,154 @@
+"""From finished parts to files: the class map, and as asked probabilities and scenarios, each whole or not there."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mobanet.prediction.blending import NOTHING, Probabilities
+from mobanet.prediction.parts import Part
+from mobanet.prediction.workspace import Workspace
+from mobanet.rasters.alignment import window_grid
+from mobanet.rasters.contents import Classes
+from mobanet.rasters.geotiff import RowWriter, class_kind, probability_kind, scenario_kind
+from mobanet.rasters.grid import Grid
+from mobanet.rasters.pixel_size import pixel_area
+from mobanet.scenarios.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class MapFiles:
+    """What a prediction writes.
+
+    Attributes:
+        classes: the map.
+        probabilities: one band a class; None unless asked for.
+        scenarios: which scenario each pixel was predicted in; None unless asked for.
+    """
+
+    classes: Path
+    probabilities: Path | None
+    scenarios: Path | None
+
+    @classmethod
+    def beside(cls, path: Path, probabilities: Probabilities, scenarios: bool) -> "MapFiles":
+        """Names beside that of the map."""
+        return cls(
+            path,
+            path.with_name(f"{path.stem}_probabilities.tif") if probabilities != "none" else None,
+            path.with_name(f"{path.stem}_scenarios.tif") if scenarios else None,
+        )
+
+    @property
+    def all(self) -> list[Path]:
+        """Those that are to be written."""
+        return [path for path in (self.probabilities, self.scenarios, self.classes) if path is not None]
+
+
+@dataclass(frozen=True)
+class MapCounts:
+    """Pixels of a finished map.
+
+    Attributes:
+        classes: (K,) of each class.
+        scenarios: (S,) predicted in each scenario.
+        nothing: without a value.
+        class_areas: (K,) square metres on the ground; None where the map has no place on the earth.
+        scenario_areas: (S,), likewise.
+    """
+
+    classes: np.ndarray
+    scenarios: np.ndarray
+    nothing: int
+    class_areas: np.ndarray | None = None
+    scenario_areas: np.ndarray | None = None
+
+
+def assemble(
+    workspace: Workspace,
+    parts: Sequence[Part],
+    files: MapFiles,
+    grid: Grid,
+    classes: Classes,
+    scenarios: Sequence[Scenario],
+    tags: Mapping[str, str],
+    go_on: Callable[[], None] = lambda: None,
+) -> MapCounts:
+    """Write the files of one scene.
+
+    Args:
+        workspace: holds all its parts.
+        parts: of the scene.
+        files: to write; the class map comes last.
+        grid: of the map.
+        classes: of the model.
+        scenarios: all of the model's.
+        tags: of every file.
+        go_on: called from time to time; what it raises ends the writing, with nothing left of it.
+
+    Raises:
+        OSError: when the disk is full; nothing is left under the final names that were not there yet.
+    """
+    counted = np.zeros((2, 256), np.int64)  # of the classes, and of the scenarios
+    areas = np.zeros((2, 256))  # square metres; NaN where they are not known
+    with ExitStack() as stack:
+        # the last entered is the first to get its name: the class map stands for all being there
+        map_writer = stack.enter_context(RowWriter(files.classes, grid, class_kind(classes), tags))
+        more: list[tuple[str, RowWriter]] = []
+        if files.scenarios:
+            writer = RowWriter(files.scenarios, grid, scenario_kind(scenarios), tags)
+            more.append(("scenarios", stack.enter_context(writer)))
+        if files.probabilities:
+            dtype = str(workspace.load(parts[0]).probabilities.dtype)
+            writer = RowWriter(files.probabilities, grid, probability_kind(classes, dtype), tags)
+            more.append(("probabilities", stack.enter_context(writer)))
+        for _, strip in groupby(sorted(parts, key=lambda part: (part.strip, part.panel)), key=lambda part: part.strip):
+            go_on()
+            maps = []
+            for part in strip:
+                maps.append(workspace.load(part))
+                pixels = np.stack([_counts(x) for x in (maps[-1].classes, maps[-1].scenarios)])
+                # pixels of one size on the map are not of one size on the ground, but nearly so within a part
+                area = pixel_area(_grid_of(part, grid))
+                counted += pixels
+                areas += pixels * (np.nan if area is None else area)
+            map_writer.write(np.concatenate([each.classes for each in maps], axis=1)[None])
+            numbers = np.concatenate([each.scenarios for each in maps], axis=1)
+            for name, writer in more:
+                writer.write(
+                    numbers[None]
+                    if name == "scenarios"
+                    else np.concatenate([each.probabilities for each in maps], axis=2)
+                )
+    known = bool(np.isfinite(areas).all())
+    return MapCounts(
+        counted[0, : len(classes)],
+        counted[1, : len(scenarios)],
+        int(counted[0, NOTHING]),
+        areas[0, : len(classes)] if known else None,
+        areas[1, : len(scenarios)] if known else None,
+    )
+
+
+def _counts(numbers: np.ndarray) -> np.ndarray:
+    """How often each of 256 numbers is there."""
+    return torch.bincount(torch.from_numpy(numbers).ravel(), minlength=256).numpy()  # numpy's takes three times as long
+
+
+def _grid_of(part: Part, grid: Grid) -> Grid:
+    from rasterio.windows import Window
+
+    return window_grid(grid, Window(part.left, part.top, part.right - part.left, part.bottom - part.top))
+
+
+def map_tags(settings: Mapping[str, object]) -> dict[str, str]:
+    """How a map came about, as texts to store in it."""
+    return {
+        f"mobanet_{name}": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for name, value in settings.items()
+    }

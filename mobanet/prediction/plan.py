@@ -1,0 +1,221 @@
+"""What is to be predicted: settings, scenes with their files and parts, and what an interrupted attempt has left."""
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from mobanet.errors import UserError
+from mobanet.prediction.assemble import MapFiles
+from mobanet.prediction.blending import Blend, Probabilities
+from mobanet.prediction.coverage import Coverage, Gaps
+from mobanet.prediction.parts import PANEL, Part, parts_of
+from mobanet.prediction.scene import Scene
+from mobanet.prediction.scene_scaling import SceneScaling
+from mobanet.prediction.workspace import Workspace
+from mobanet.rasters.grid import Grid
+
+Preset = Literal["smooth", "test", "authors"]
+"""Ways to put windows together:
+
+- `smooth`: half-overlapping windows, blended smoothly, each pixel in the scenario of what it has.
+- `test`: the windows of the run's own test, logits summed: the map that `mobanet.test` measures.
+- `authors`: stride 32, logits summed, as MoBaNet's authors test.
+"""
+
+AUTHORS_STRIDE = 32
+
+STRIP = 256
+"""Rows that are saved at a time."""
+
+_BAND_BYTES = 128 * 2**20
+"""Of the logits that are added up at a time; wider scenes are cut into panels."""
+
+
+@dataclass(frozen=True)
+class MapSettings:
+    """How maps are made; everything that their pixels depend on, but for rasters and model.
+
+    Attributes:
+        window: height and width of a window in pixels.
+        stride: from window to window in pixels.
+        blend: how overlapping windows are added up.
+        turns: whether to take the mean over the eight symmetries of the square.
+        coverage: of modalities that are there in part.
+        gaps: of the reference raster.
+        probabilities: whether they are written, and in which type.
+        scenarios: whether a map of scenarios is written.
+        precision: of the network's arithmetic.
+        float32_matmul_precision: of torch; None for its own.
+    """
+
+    window: int
+    stride: int
+    blend: Blend = "smooth"
+    turns: bool = False
+    coverage: Coverage = "pixel"
+    gaps: Gaps = "nodata"
+    probabilities: Probabilities = "none"
+    scenarios: bool = False
+    precision: str = "32-true"
+    float32_matmul_precision: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that make no sense.
+
+        Raises:
+            UserError: naming the option.
+        """
+        if self.window < 16:
+            raise UserError(f"--window is {self.window}; give at least 16 pixels.")
+        if not 1 <= self.stride <= self.window:
+            raise UserError(f"--stride is {self.stride}; give 1 to {self.window} pixels, the window's size.")
+
+    @classmethod
+    def of(cls, preset: Preset, windows: Mapping[str, int] | None, given: Mapping[str, Any]) -> "MapSettings":
+        """A preset's settings.
+
+        Args:
+            preset: its name.
+            windows: `size` and `stride` of the run's own test; None where the checkpoint does not say.
+            given: settings that the user chose instead; None for the preset's.
+
+        Raises:
+            UserError: for sizes that make no sense, or that neither checkpoint nor user gives.
+        """
+        if windows is None:
+            if given.get("window") is None:
+                raise UserError("the checkpoint does not say how large its windows are; give --window, in pixels.")
+            windows = {"size": given["window"], "stride": given["window"]}
+        size = windows["size"] if given.get("window") is None else given["window"]
+        values: dict[str, Any] = {
+            "smooth": {"stride": max(size // 2, 1)},
+            "test": {"stride": windows["stride"], "blend": "sum", "coverage": "window"},
+            "authors": {"stride": min(AUTHORS_STRIDE, size), "blend": "sum", "coverage": "window"},
+        }[preset]
+        return cls(**{**values, **{key: value for key, value in given.items() if value is not None}, "window": size})
+
+    def panel(self, num_classes: int) -> int:
+        """Columns added up at a time."""
+        columns = _BAND_BYTES // (4 * num_classes * self.window)
+        return max(min(columns // 512 * 512, PANEL), 2 * self.window, 512)
+
+
+@dataclass(frozen=True)
+class ScenePlan:
+    """A scene and what becomes of it.
+
+    Attributes:
+        scene: its rasters.
+        scaling: what they are scaled by.
+        parts: of its map.
+        files: to write.
+        workspace: where finished parts wait.
+    """
+
+    scene: Scene
+    scaling: SceneScaling
+    parts: list[Part]
+    files: MapFiles
+    workspace: Workspace
+
+    @property
+    def grid(self) -> Grid:
+        """Of the map."""
+        return self.scene.grid
+
+
+def output_paths(output: str | Path, ids: Sequence[str]) -> list[Path]:
+    """A file a scene: as named, or, of several scenes or in a folder that is there, by their ids.
+
+    Raises:
+        UserError: when several scenes would get one name, or the folder cannot be written.
+    """
+    path = Path(output).expanduser()
+    folder = len(ids) > 1 or path.is_dir() or str(output).endswith("/")
+    if folder and path.suffix.lower() in (".tif", ".tiff"):
+        raise UserError(f"--output {output} names one file for {len(ids)} scenes; name a folder.")
+    if not folder and path.suffix.lower() not in (".tif", ".tiff"):
+        raise UserError(f"--output {output} must end with .tif, or name a folder that is there.")
+    if len(set(ids)) < len(ids):
+        raise UserError(f"several scenes are named {max(ids, key=ids.count)}; predict them one at a time.")
+    parent = path if folder else path.parent
+    existing = next(place for place in (parent, *parent.absolute().parents) if place.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise UserError(f"--output {output} cannot be written: {existing} is not a folder that you may write to.")
+    return [path / f"{name}.tif" for name in ids] if folder else [path]
+
+
+def ticket(scene: Scene, settings: MapSettings, checkpoint: str) -> dict[str, Any]:
+    """All that a map depends on, by the words of the command line, to compare an interrupted attempt with.
+
+    Args:
+        scene: its rasters.
+        settings: how the map is made.
+        checkpoint: its fingerprint.
+    """
+    inputs: dict[str, Any] = {}
+    for name, raster in scene.rasters.items():
+        source, status = raster.source, raster.source.file.path.stat()
+        bands = ",".join(str(band + 1) for band in source.bands)
+        of = f"{datetime.fromtimestamp(status.st_mtime).isoformat()}, {status.st_size} bytes"
+        inputs[f"--input {name}"] = f"{source.file.path.absolute()}[{bands}] of {of}"
+        nodata = source.nodata
+        inputs[f"--nodata {name}"] = "nan" if nodata is not None and math.isnan(nodata) else nodata  # JSON has no NaN
+        inputs[f"--factor {name}"] = source.factor
+        inputs[f"--minimum {name}"] = source.minimum
+    options = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+    return {
+        "--ckpt_path": checkpoint,
+        **inputs,
+        "--reference": scene.reference,
+        "--crs": scene.grid.crs,
+        "--resolution": None if scene.grid.transform is None else list(scene.grid.transform),
+        "--preset": options.pop("blend"),  # what says how windows are added up
+        **{f"--{name}": value for name, value in options.items()},
+    }
+
+
+def plan_scene(
+    number: int,
+    scene: Scene,
+    path: Path,
+    settings: MapSettings,
+    num_classes: int,
+    checkpoint: str,
+    measure: Callable[[Scene], SceneScaling],
+) -> ScenePlan:
+    """Settle a scene's parts, and begin or find again the folder that they are saved in.
+
+    Args:
+        number: of the scene.
+        scene: its rasters.
+        path: of the map.
+        settings: how it is made.
+        num_classes: K.
+        checkpoint: its fingerprint.
+        measure: gives what the scene is scaled by.
+
+    Raises:
+        UserError: when an interrupted attempt was begun otherwise.
+    """
+    workspace = Workspace.of(path)
+    now = ticket(scene, settings, checkpoint)
+    before = workspace.settings()
+    if before is not None:
+        saved = before.pop("scaling", None)
+        try:
+            scaling = SceneScaling.from_plain(saved)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise workspace.damaged() from error
+        workspace.check(now, before)
+    else:
+        scaling = measure(scene)
+        workspace.begin({**now, "scaling": scaling.to_plain()})
+    height, width = scene.grid.height, scene.grid.width
+    parts = parts_of(number, height, width, STRIP, settings.panel(num_classes))
+    files = MapFiles.beside(path, settings.probabilities, settings.scenarios)
+    return ScenePlan(scene, scaling, parts, files, workspace)

@@ -1,0 +1,103 @@
+"""Rows of a scene's rasters on its grid, from top to bottom, each read once (see `mobanet.rasters.rows`)."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from types import TracebackType
+
+import numpy as np
+
+from mobanet.errors import UserError
+from mobanet.prediction.scene import PlacedRaster
+from mobanet.rasters.grid import Grid
+from mobanet.rasters.opening import opened
+from mobanet.rasters.rows import CHUNK, GridRows
+
+__all__ = ["CHUNK", "RasterRows"]
+
+_CACHE_BYTES = 96 * 2**20
+"""Of GDAL, a share of all memory by default. Rows of strips and blocks that chunks cut stay in it."""
+
+
+class RasterRows:
+    """Reads one raster; a context manager, which holds the file open.
+
+    Args:
+        raster: to read.
+        grid: of the scene.
+        left: first column.
+        right: column behind the last.
+    """
+
+    def __init__(self, raster: PlacedRaster, grid: Grid, left: int = 0, right: int | None = None) -> None:
+        self.raster, self.grid = raster, grid
+        self.left, self.right = left, grid.width if right is None else right
+        placed = len(raster.source.bands), raster.dtype, raster.own, grid, raster.fit, self.left, self.right
+        self._rows = GridRows(lambda window: self._source(window), *placed)
+        self._chunks: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "RasterRows":
+        """Open the file."""
+        import rasterio
+
+        file = self.raster.source.file
+        with ExitStack() as stack:
+            stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES))
+            self._open = stack.enter_context(opened(file.path, file))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> bool | None:
+        """Close it; a raster that cannot be read any further is named."""
+        self._chunks.clear()
+        return self._stack.__exit__(kind, error, trace)
+
+    def cut(self, top: int, left: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """A window.
+
+        Windows come from top to bottom: what lies above the chunk of `top` is forgotten.
+
+        Args:
+            top: row.
+            left: column of the scene, not of this reader.
+            height: rows; beyond the scene nothing is valid.
+            width: columns, alike.
+
+        Returns:
+            (height, width, C) as stored, and (height, width) bool, None where all is valid.
+        """
+        step = self._rows.step
+        first, last = top // step, min(top + height, self.grid.height) - 1
+        for number in [number for number in self._chunks if number < first]:
+            del self._chunks[number]
+        bands = len(self.raster.source.bands)
+        values = np.zeros((height, width, bands), self.raster.dtype)
+        valid = np.zeros((height, width), bool)
+        columns = slice(left - self.left, min(left + width, self.right) - self.left)
+        across = columns.stop - columns.start
+        for number in range(first, last // step + 1):
+            if number not in self._chunks:
+                self._chunks[number] = self._rows.chunk(number)
+            chunk, known = self._chunks[number]
+            begin = number * step
+            here = slice(max(top, begin) - begin, min(top + height, begin + len(chunk)) - begin)
+            there = slice(begin + here.start - top, begin + here.stop - top)
+            values[there, :across] = chunk[here, columns]
+            valid[there, :across] = True if known is None else known[here, columns]
+        return values, None if valid.all() else valid
+
+    def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """All rows of the scene, chunk by chunk: (h, W, C) values, and (h, W) bool or None."""
+        yield from self._rows.chunks()
+
+    def _source(self, window: "object") -> tuple[np.ndarray, np.ndarray | None]:
+        """Values as stored, (C, h, w), and validity, of a window of the file."""
+        from rasterio.errors import RasterioError
+
+        try:
+            return self.raster.reading.read(self._open, window)
+        except RasterioError as error:
+            raise UserError(
+                f"{self.raster.source.file} cannot be read from row {window.row_off} on; it is damaged or cut short: "
+                "fetch it again, then start anew with --overwrite."
+            ) from error

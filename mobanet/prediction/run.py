@@ -1,0 +1,332 @@
+"""Maps of rasters by a checkpoint: what `mobanet.predict` does once its command line is read; for scripts, too."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.fabric import Fabric
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+import mobanet
+from mobanet.data.description import DataDescription
+from mobanet.data.training_rasters import TrainingRasters
+from mobanet.errors import Stopped, UserError
+from mobanet.models.base import SegmentationModel
+from mobanet.prediction.areas import FinishedMap
+from mobanet.prediction.assemble import MapFiles, assemble, map_tags
+from mobanet.prediction.map_writer import GoOn, MapWriter
+from mobanet.prediction.parts import PartRun, runs_of
+from mobanet.prediction.plan import MapSettings, ScenePlan, plan_scene
+from mobanet.prediction.predictor import MapPredictor
+from mobanet.prediction.samples import WindowRules, ahead, batches_of, read_windows
+from mobanet.prediction.scene import Scene
+from mobanet.prediction.scene_scaling import SceneScaling
+from mobanet.prediction.workspace import Workspace
+from mobanet.rasters.contents import Modality
+from mobanet.rasters.values import Range, known_range
+from mobanet.scenarios.scenario import Scenario, scenarios_of
+from mobanet.store.progress import TaskProgress
+from mobanet.training.checkpoint import read_checkpoint
+from mobanet.training.data_state import DATA_STATE
+from mobanet.training.loading import load_module
+from mobanet.training.precision import remark, weight_dtype
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a checkpoint says of its model, before the weights are loaded.
+
+    Attributes:
+        path: of the checkpoint.
+        data: modalities and classes.
+        learnt: by modality, (2, C), (3, C) where heights are taken above ground, what inputs are scaled by.
+        windows: `size` and `stride` of the run's own test; None where it does not say.
+        fingerprint: of the file.
+        rasters: what it was trained on.
+        backbone: file with the weights of a frozen backbone, where they are not where the run had them.
+    """
+
+    path: Path
+    data: DataDescription
+    learnt: dict[str, np.ndarray]
+    windows: Mapping[str, int] | None
+    fingerprint: str
+    rasters: TrainingRasters
+    backbone: str | None = None
+
+    @property
+    def modalities(self) -> dict[str, Modality]:
+        """By name."""
+        return {modality.name: modality for modality in self.data.modalities}
+
+    @property
+    def ranges(self) -> dict[str, Range | None]:
+        """By modality, the values that it was trained on, None for any."""
+        return {name: known_range(m, self.data.scaling[name], self.learnt[name]) for name, m in self.modalities.items()}
+
+    @property
+    def scenarios(self) -> tuple[Scenario, ...]:
+        """All of its modalities'."""
+        return scenarios_of(list(self.modalities))
+
+
+def describe_model(path: str | Path, backbone: str | None = None) -> Model:
+    """Read what a checkpoint says of its model.
+
+    Args:
+        path: of the checkpoint.
+        backbone: file with the weights of a frozen backbone that it leaves out, where they have moved.
+
+    Raises:
+        UserError: when it cannot be read, or does not say how inputs are scaled.
+    """
+    checkpoint = read_checkpoint(path)
+    state = checkpoint.get(DATA_STATE)
+    if not isinstance(state, Mapping) or "scaling" not in state:
+        raise UserError(f"--ckpt_path {path} does not say how its inputs are scaled; give one that mobanet.fit wrote.")
+    data = DataDescription.from_plain(checkpoint["hyper_parameters"]["data"])
+    learnt = {name: np.array(numbers) for name, numbers in state["scaling"].items()}
+    rasters = TrainingRasters.from_plain(state.get("rasters"))
+    return Model(Path(path), data, learnt, state.get("windows"), _fingerprint(Path(path)), rasters, backbone)
+
+
+def clear_way(
+    scenes: Sequence[Scene], paths: Sequence[Path], settings: MapSettings, resume: bool, overwrite: bool
+) -> tuple[list[Scene], list[Path]]:
+    """What is still to be predicted, with what is in the way gone.
+
+    Args:
+        scenes: to predict.
+        paths: of their maps.
+        settings: how maps are made.
+        resume: leave out scenes whose maps are there.
+        overwrite: remove what an interrupted attempt has left; maps are replaced when the new ones are finished.
+
+    Raises:
+        UserError: when a map or an interrupted attempt is there and neither was said.
+    """
+    if resume and overwrite:
+        raise UserError("--resume goes on with what is there and --overwrite starts anew; give one of them.")
+    left = []
+    given = {raster.source.file.path.resolve() for scene in scenes for raster in scene.rasters.values()}
+    for scene, path in zip(scenes, paths, strict=True):
+        files, workspace = MapFiles.beside(path, settings.probabilities, settings.scenarios), Workspace.of(path)
+        for file in files.all:
+            if file.resolve() in given:
+                raise UserError(f"{file} is a raster of --input, which the map would replace: name another --output.")
+        there = [file for file in files.all if file.exists()]
+        if overwrite:
+            workspace.remove()
+        elif workspace.settings() is not None:  # interrupted, perhaps while the files were being written
+            if not resume:
+                raise UserError(
+                    f"{workspace.folder} holds an interrupted prediction: go on with --resume, or start anew with "
+                    "--overwrite."
+                )
+        elif there and resume and len(there) == len(files.all):
+            rank_zero_info(f"{path} is finished; left as it is")
+            continue
+        elif there:
+            raise UserError(f"{there[0]} is there already: name another --output, or replace it with --overwrite.")
+        left.append((scene, path))
+    return [scene for scene, _ in left], [path for _, path in left]
+
+
+def announce(model: Model, scenes: Sequence[Scene], settings: MapSettings) -> None:
+    """Say on which grid, in which scenario and with which windows scenes are predicted."""
+    if int(os.environ.get("LOCAL_RANK", "0")):
+        return
+    for scene in scenes:
+        missing = [name for name in model.modalities if name not in scene.rasters]
+        without = f", without {', '.join(missing)}" if missing else ""
+        grid = scene.grid
+        place = f" in {grid.crs}" if grid.crs else ""
+        rank_zero_info(
+            f"{scene.id}: {grid.size} pixels of {scene.reference}{place}, from {'+'.join(scene.rasters)}{without}"
+        )
+        for note in scene.notes:
+            rank_zero_info(f"{scene.id}: {note}")
+    turns = ", mean over eight turns" if settings.turns else ""
+    half = "" if settings.precision == "32-true" else f", in {settings.precision}"
+    rank_zero_info(f"windows of {settings.window} pixels, stride {settings.stride}, {settings.blend}{turns}{half}")
+
+
+def launched(accelerator: str, devices: int, precision: str) -> Fabric:
+    """Devices and precision; further processes are started here.
+
+    Raises:
+        UserError: when there are no such devices.
+    """
+    try:
+        fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)
+        fabric.launch()
+        if precision.startswith("bf16") and (note := remark(precision, fabric.device.type, "--precision")):
+            rank_zero_info(note)
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"--accelerator {accelerator} --devices {devices}: {' '.join(str(error).split()).rstrip('.')}."
+        ) from error
+    return fabric
+
+
+def make_maps(
+    model: Model,
+    scenes: Sequence[Scene],
+    paths: Sequence[Path],
+    settings: MapSettings,
+    fabric: Fabric,
+    batch_size: int = 8,
+) -> list[FinishedMap]:
+    """Predict scenes and write their maps; what an interrupted attempt has left is gone on with.
+
+    Args:
+        model: of the checkpoint.
+        scenes: to predict.
+        paths: of their maps.
+        settings: how maps are made.
+        fabric: devices and precision, launched.
+        batch_size: windows that go through the network together.
+
+    Returns:
+        In the first process, the maps as they are finished; nothing in the others.
+
+    Raises:
+        UserError: in the first process, for what went wrong in any of them.
+    """
+    if batch_size < 1:
+        raise UserError(f"--batch_size is {batch_size}; give at least 1.")
+    network = load_module(model.path, model.backbone).module.network  # before anything is begun
+    plans, trouble = [], None
+    try:
+        if fabric.global_rank == 0:
+            plans = _plans(model, scenes, paths, settings)
+            for plan in plans:
+                plan.workspace.forget_trouble()
+    except (UserError, OSError) as error:
+        trouble = error
+    if fabric.broadcast(trouble is not None):
+        if trouble is not None:
+            raise trouble
+        return []
+    if fabric.global_rank > 0:
+        plans = _plans(model, scenes, paths, settings)
+    parts = [part for plan in plans for part in plan.parts]
+    done = {part for plan in plans for part in plan.workspace.done(plan.parts)}
+    fabric.barrier()  # nobody saves a part before all have seen the same ones
+    jobs = runs_of(parts, done, fabric.global_rank, fabric.world_size)
+    if done and fabric.global_rank == 0:
+        rank_zero_info(f"going on with {len(done)} of {len(parts)} parts there")
+    try:
+        return _work(model, network, plans, jobs, settings, fabric, batch_size)
+    except BaseException as error:
+        for plan in plans:
+            if plan.workspace.folder.is_dir():
+                plan.workspace.tell(fabric.global_rank, str(error))
+        if isinstance(error, KeyboardInterrupt):
+            raise Stopped(_how_far(plans)) from error
+        if fabric.global_rank > 0 and isinstance(error, UserError | OSError):
+            return []  # the first process says it
+        raise
+
+
+def _plans(model: Model, scenes: Sequence[Scene], paths: Sequence[Path], settings: MapSettings) -> list[ScenePlan]:
+    def measure(scene: Scene) -> SceneScaling:
+        return SceneScaling.measured(scene, model.modalities, model.data.scaling, model.learnt)
+
+    pairs = list(zip(scenes, paths, strict=True))
+    # all before the folder of any is begun, so that a raster without a valid pixel leaves nothing behind
+    measured = {path: measure(scene) for scene, path in pairs if Workspace.of(path).settings() is None}
+    classes = len(model.data.classes)
+    return [
+        plan_scene(k, scene, path, settings, classes, model.fingerprint, lambda _, path=path: measured[path])
+        for k, (scene, path) in enumerate(pairs)
+    ]
+
+
+def _work(
+    model: Model,
+    network: SegmentationModel,
+    plans: Sequence[ScenePlan],
+    jobs: Sequence[PartRun],
+    settings: MapSettings,
+    fabric: Fabric,
+    batch_size: int,
+) -> list[FinishedMap]:
+    predictor = MapPredictor(
+        network.to(fabric.device, weight_dtype(settings.precision)),
+        model.scenarios,
+        settings.window,
+        settings.blend,
+        settings.turns,
+        settings.probabilities,
+        fabric.device,
+        fabric.autocast,
+    )
+    rules = WindowRules(settings.window, settings.stride, settings.coverage, settings.gaps)
+    grids = [plan.grid for plan in plans]
+    sizes = [(grids[job.parts[0].scene].height, grids[job.parts[0].scene].width) for job in jobs]
+    total = sum(len(job.windows(*size, rules.size, rules.stride)) for job, size in zip(jobs, sizes, strict=True))
+    first, parent = fabric.global_rank == 0, os.getppid()
+    with ExitStack() as stack:
+        steps = stack.enter_context(TaskProgress("predicting windows", total if first else 0))
+        given, scalings = [plan.scene for plan in plans], [plan.scaling for plan in plans]
+        samples = read_windows(jobs, given, scalings, model.modalities, rules)
+        # closed here, and its thread with it, also where an error keeps hold of what is going on
+        batches = stack.enter_context(closing(ahead(batches_of(samples, batch_size))))
+        finish = partial(_finish, model, settings) if first else None
+        writer = stack.enter_context(MapWriter(plans, finish))
+        passed = 0
+
+        def told() -> Any:
+            nonlocal passed
+            for batch in batches:
+                yield batch
+                if first:
+                    steps.advance(batch.samples[-1].number + 1 - passed)
+                    passed = batch.samples[-1].number + 1
+
+        for part, maps in predictor.predict(told(), jobs):
+            if not first and (os.getppid() != parent or plans[part.scene].workspace.trouble()):
+                return []
+            writer.save(part, maps)
+        if first:
+            steps.advance(total - passed)
+        return writer.finish()
+
+
+def _how_far(plans: Sequence[ScenePlan]) -> str:
+    """Parts of finished scenes have gone into their maps."""
+    total = sum(len(plan.parts) for plan in plans)
+    waiting = [plan for plan in plans if plan.workspace.folder.is_dir()]
+    left = sum(len(plan.parts) - len(plan.workspace.done(plan.parts)) for plan in waiting)
+    return f"SIGINT has stopped the prediction after {total - left} of {total} parts"
+
+
+def _finish(model: Model, settings: MapSettings, plan: ScenePlan, go_on: GoOn) -> FinishedMap:
+    scene = plan.scene
+    tags = map_tags(
+        {
+            "version": mobanet.__version__,
+            "checkpoint": f"{model.path.name} {model.fingerprint}",
+            "inputs": {name: raster.source.file.name for name, raster in scene.rasters.items()},
+            "reference": scene.reference,
+            "settings": asdict(settings),
+        }
+    )
+    classes, scenarios = model.data.classes, model.scenarios
+    counts = assemble(plan.workspace, plan.parts, plan.files, plan.grid, classes, scenarios, tags, go_on)
+    plan.workspace.remove()
+    names = tuple(scenario.name for scenario in scenarios)
+    return FinishedMap.of(scene.id, plan.files, plan.grid, counts, classes.names, names)
+
+
+def _fingerprint(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -1,0 +1,213 @@
+"""Windows of jobs as samples for batches, read ahead in a thread."""
+
+import queue
+import threading
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from mobanet.data.crops import collate
+from mobanet.prediction.coverage import Coverage, Gaps, WindowCoverage, window_coverage
+from mobanet.prediction.parts import PartRun
+from mobanet.prediction.rows import RasterRows
+from mobanet.prediction.scene import Scene
+from mobanet.prediction.scene_scaling import SceneScaling
+from mobanet.rasters.contents import Modality
+
+
+@dataclass(frozen=True)
+class WindowRules:
+    """How a scene is cut into windows and what each is predicted with.
+
+    Attributes:
+        size: of a window in pixels.
+        stride: from window to window in pixels.
+        coverage: of modalities that are there in part.
+        gaps: of the reference raster.
+    """
+
+    size: int
+    stride: int
+    coverage: Coverage
+    gaps: Gaps
+
+
+@dataclass(frozen=True)
+class WindowSample:
+    """One window to predict.
+
+    Attributes:
+        number: of the windows of all jobs that come before it, those without anything among them.
+        job: its number; samples of a job follow one another, row by row of windows.
+        top: row in the scene.
+        left: column in the scene.
+        covered: what is there.
+        raw: as in a batch of the data module: inputs, valid and levels by modality.
+    """
+
+    number: int
+    job: int
+    top: int
+    left: int
+    covered: WindowCoverage
+    raw: dict[str, dict[str, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class WindowBatch:
+    """Windows of one or more jobs.
+
+    Attributes:
+        samples: without their pixels.
+        raw: as in a batch of the data module: inputs (B, C, H, W), valid (B, H, W) and levels (B, 2, C) by modality.
+    """
+
+    samples: tuple[WindowSample, ...]
+    raw: dict[str, dict[str, torch.Tensor]]
+
+
+def read_windows(
+    jobs: Sequence[PartRun],
+    scenes: Sequence[Scene],
+    scalings: Sequence[SceneScaling],
+    modalities: Mapping[str, Modality],
+    rules: WindowRules,
+) -> Iterator[WindowSample]:
+    """The windows of all jobs that have a pixel the map is to have.
+
+    Args:
+        jobs: in order.
+        scenes: by number.
+        scalings: by number of the scene.
+        modalities: of the model.
+        rules: of windows.
+
+    Raises:
+        UserError: when a raster cannot be read any further.
+    """
+    passed = 0
+    for number, job in enumerate(jobs):
+        index = job.parts[0].scene
+        scene = scenes[index]
+        corners = job.windows(scene.grid.height, scene.grid.width, rules.size, rules.stride)
+        left = min(column for _, column in corners)
+        right = min(max(column for _, column in corners) + rules.size, scene.grid.width)
+        given = sum(1 << place for place, name in enumerate(modalities) if name in scene.rasters)
+        reference = list(modalities).index(scene.reference)
+        with ExitStack() as stack:
+            rows = {
+                name: stack.enter_context(RasterRows(raster, scene.grid, left, right))
+                for name, raster in scene.rasters.items()
+            }
+            for top, column in corners:
+                cut = {name: reader.cut(top, column, rules.size, rules.size) for name, reader in rows.items()}
+                valid = [cut[name][1] if name in cut else None for name in modalities]
+                covered = window_coverage(valid, given, reference, rules.coverage, rules.gaps)
+                if covered is not None:
+                    for name, ground in scalings[index].grounds.items():
+                        values, known = cut[name]
+                        cut[name] = ground.heights(values, known, top, column), known
+                    raw = _raw(cut, scalings[index].levels, modalities, rules.size)
+                    yield WindowSample(passed, number, top, column, covered, raw)
+                passed += 1
+
+
+def _raw(
+    cut: Mapping[str, tuple[np.ndarray, np.ndarray | None]],
+    levels: Mapping[str, np.ndarray],
+    modalities: Mapping[str, Modality],
+    size: int,
+) -> dict[str, dict[str, torch.Tensor]]:
+    inputs, valid = {}, {}
+    for name, modality in modalities.items():
+        values, known = cut.get(name, (None, None))
+        if values is None:
+            values = np.zeros((size, size, len(modality.bands)), np.uint8)
+        # of every window, that all fit into one batch
+        inputs[name] = torch.from_numpy(values if values.dtype == np.uint8 else values.astype(np.float32, copy=False))
+        known = np.ones((size, size), np.uint8) if known is None and name in cut else known
+        valid[name] = (
+            torch.zeros(size, size, dtype=torch.uint8) if known is None else torch.from_numpy(known.view(np.uint8))
+        )
+    return {"inputs": inputs, "valid": valid, "levels": {name: torch.from_numpy(levels[name]) for name in modalities}}
+
+
+def batches_of(samples: Iterable[WindowSample], size: int) -> Iterator[WindowBatch]:
+    """So many windows at a time, whichever jobs and scenes they are of; closes what they come from."""
+    given = iter(samples)
+    try:
+        while chosen := list(islice(given, size)):
+            raw = collate([_alike(sample.raw, chosen) for sample in chosen])
+            yield WindowBatch(tuple(replace(sample, raw={}) for sample in chosen), raw)
+    finally:
+        _close(given)
+
+
+def _close(given: Iterator[Any]) -> None:
+    """Close a generator where it ran: GDAL's handles belong to the thread that opened them."""
+    if isinstance(given, Generator):
+        given.close()
+
+
+def _alike(raw: dict[str, Any], chosen: Sequence[WindowSample]) -> dict[str, Any]:
+    """Scenes may have a modality in different types: then as floats."""
+    inputs = {}
+    for name, x in raw["inputs"].items():
+        kinds = {sample.raw["inputs"][name].dtype for sample in chosen}
+        inputs[name] = x if len(kinds) == 1 else x.float()
+    return {**raw, "inputs": inputs}
+
+
+Item = TypeVar("Item")
+_END = object()
+
+
+def ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
+    """The same items, made in a thread while the last ones are used; what goes wrong there is raised here.
+
+    Args:
+        items: made, and closed, in the thread alone.
+        depth: so many are kept ready.
+    """
+    ready: queue.Queue = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(item: object) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        given = iter(items)
+        try:
+            for item in given:
+                if not put((item, None)):
+                    break
+        except BaseException as error:
+            put((_END, error))
+        finally:
+            _close(given)
+        put((_END, None))
+
+    thread = threading.Thread(target=work, name="read-ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is _END:
+                return
+            yield item
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,125 @@
+"""Offsets and scales of a scene, as of a tile of a store: from the checkpoint and, where it asks, the scene itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mobanet.data.scaling import learnt_radius, tile_levels
+from mobanet.errors import UserError
+from mobanet.prediction.rows import RasterRows
+from mobanet.prediction.scene import PlacedRaster, Scene
+from mobanet.rasters.blocks import origin_of, summarise
+from mobanet.rasters.contents import Modality
+from mobanet.rasters.ground import Ground
+from mobanet.rasters.statistics import BandStatistics, describe_rows
+
+_FROM_TILE = ("robust", "minmax")
+"""Scalings that look at the tile."""
+
+
+@dataclass(frozen=True)
+class SceneScaling:
+    """What a scene is scaled by.
+
+    Attributes:
+        levels: by modality, (2, C) float32, offset and scale of each band.
+        grounds: by modality, the ground that its heights are taken above before they are scaled, where they are.
+    """
+
+    levels: dict[str, np.ndarray]
+    grounds: dict[str, Ground] = field(default_factory=dict)
+
+    @classmethod
+    def measured(
+        cls,
+        scene: Scene,
+        modalities: Mapping[str, Modality],
+        scaling: Mapping[str, str],
+        learnt: Mapping[str, np.ndarray],
+    ) -> "SceneScaling":
+        """That of a scene; arguments and errors are those of `scene_levels`."""
+        how = modalities, scaling, learnt
+        return cls(scene_levels(scene, *how), scene_grounds(scene, *how))
+
+    def to_plain(self) -> dict[str, Any]:
+        """Lists, dicts and numbers only."""
+        return {
+            "levels": {name: numbers.tolist() for name, numbers in self.levels.items()},
+            "grounds": {name: ground.to_plain() for name, ground in self.grounds.items()},
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "SceneScaling":
+        """The inverse of `to_plain`.
+
+        Raises:
+            AttributeError, KeyError, TypeError, ValueError: where that is none.
+        """
+        levels = {name: np.array(numbers, np.float32) for name, numbers in plain["levels"].items()}
+        return cls(levels, {name: Ground.from_plain(ground) for name, ground in plain["grounds"].items()})
+
+
+def scene_levels(
+    scene: Scene, modalities: Mapping[str, Modality], scaling: Mapping[str, str], learnt: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The numbers that each modality of the model is scaled by in a scene.
+
+    Args:
+        scene: to predict; read once or twice where a scaling asks for its statistics, else to the first valid pixel.
+        modalities: of the model.
+        scaling: by modality.
+        learnt: by modality, from the checkpoint.
+
+    Returns:
+        By modality, (2, C) float32: scaled = (stored - offset) / scale, of heights above the ground instead of stored
+        values where they are taken above it.
+
+    Raises:
+        UserError: when a raster has no valid pixel.
+    """
+    found = {}
+    for name in modalities:
+        raster = scene.rasters.get(name)
+        statistics = _statistics(raster, scene, scaling[name] in _FROM_TILE) if raster is not None else None
+        found[name] = tile_levels(scaling[name], learnt[name], statistics)
+    return found
+
+
+def scene_grounds(
+    scene: Scene, modalities: Mapping[str, Modality], scaling: Mapping[str, str], learnt: Mapping[str, np.ndarray]
+) -> dict[str, Ground]:
+    """The ground under the elevation rasters of a scene, of those whose heights the model takes above it.
+
+    Args:
+        scene: to predict; each such raster is read once.
+        modalities: of the model.
+        scaling: by modality.
+        learnt: by modality, from the checkpoint.
+    """
+    found = {}
+    for name in modalities:
+        radius = learnt_radius(scaling[name], learnt[name])
+        if radius is None or name not in scene.rasters:
+            continue
+        origin, size = origin_of(scene.grid.transform), (scene.grid.height, scene.grid.width)
+        with RasterRows(scene.rasters[name], scene.grid) as rows:
+            found[name] = Ground.fitted(summarise(rows.chunks, *size, origin), size, origin, radius)
+    return found
+
+
+def _statistics(raster: PlacedRaster, scene: Scene, wanted: bool) -> tuple[BandStatistics, ...] | None:
+    """Of a raster's bands, where they are wanted.
+
+    Raises:
+        UserError: when it has no valid pixel, whatever it is needed for.
+    """
+    with RasterRows(raster, scene.grid) as rows:
+        statistics = describe_rows(rows.chunks, raster.dtype) if wanted else None
+        there = statistics if wanted else any(valid is None or valid.any() for _, valid in rows.chunks())
+    if there:
+        return statistics
+    name = raster.modality.name
+    remedy = f"leave {name} out to predict without it" if len(scene.rasters) > 1 else "give another raster"
+    raise UserError(f"{raster.source.file} has no valid pixel on the map of {scene.id}: {remedy}.")

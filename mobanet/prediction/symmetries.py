@@ -1,0 +1,38 @@
+"""Test-time augmentation by the eight symmetries of the square (the dihedral group D4), all modalities together."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+SYMMETRIES = tuple((quarter, flip) for flip in (False, True) for quarter in range(4))
+"""Quarter turns, then whether to transpose; the first changes nothing."""
+
+
+def turned(x: Tensor, turn: tuple[int, bool]) -> Tensor:
+    """(…, H, W) after a turn; H = W."""
+    quarters, flip = turn
+    x = torch.rot90(x, quarters, (-2, -1)) if quarters else x
+    return x.transpose(-2, -1) if flip else x
+
+
+def turned_back(x: Tensor, turn: tuple[int, bool]) -> Tensor:
+    """The inverse of `turned`."""
+    quarters, flip = turn
+    x = x.transpose(-2, -1) if flip else x
+    return torch.rot90(x, -quarters, (-2, -1)) if quarters else x
+
+
+def mean_over_turns(segment: Callable[[dict[str, Tensor]], Tensor], inputs: dict[str, Tensor]) -> Tensor:
+    """Mean logits over all eight turns, each turned back.
+
+    Args:
+        segment: gives logits (B, K, H, W) of inputs.
+        inputs: by modality, (B, C, H, W), H = W.
+    """
+
+    def each() -> Iterator[Tensor]:
+        for turn in SYMMETRIES:
+            yield turned_back(segment({name: turned(x, turn) for name, x in inputs.items()}), turn)
+
+    return sum(each()) / len(SYMMETRIES)

@@ -1,0 +1,96 @@
+"""Overlapping windows put together to class maps, a strip at a time."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mobanet.prediction.blending import RollingBand
+from mobanet.prediction.winners import winners
+from mobanet.rasters.contents import IGNORE_INDEX
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Finished rows of a tile.
+
+    Attributes:
+        tile: its id.
+        top: first row, in pixels.
+        prediction: (h, W) uint8 class indices.
+        label: (h, W) as given with the windows.
+    """
+
+    tile: str
+    top: int
+    prediction: Tensor
+    label: Tensor
+
+
+class Stitcher:
+    """Sums the logits of overlapping windows and gives out rows as soon as no window can touch them any more.
+
+    Windows of a tile come row by row, one tile after the other; memory is one window height of logits at full width,
+    whatever the tile's height.
+
+    Args:
+        num_classes: K.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the tile at hand."""
+        self._tile: str | None = None
+        self._extent = (0, 0)
+        self._band: RollingBand | None = None
+
+    def add(
+        self,
+        tile: str,
+        extent: tuple[int, int],
+        window: tuple[int, int, int, int],
+        logits: Tensor,
+        label: Tensor,
+    ) -> list[Strip]:
+        """Take one window; what rows it finishes come back.
+
+        Args:
+            tile: its id.
+            extent: height and width of the tile in pixels.
+            window: top, left, height, width in pixels; it may reach beyond the tile.
+            logits: (K, h, w).
+            label: (h, w).
+        """
+        top, left, height, width = window
+        done = []
+        if tile != self._tile:
+            done += self.finish()
+            self._tile, self._extent = tile, extent
+            columns = max(extent[1], width)
+            self._band = RollingBand(
+                logits=(logits.new_zeros(self.num_classes, height, columns, dtype=torch.float32), 0),
+                label=(label.new_full((height, columns), IGNORE_INDEX), IGNORE_INDEX),
+            )
+        if rows := self._band.finished(top):
+            done += self._cut(rows)
+        self._band.move(top)
+        self._band["logits"][:, :, left : left + width] += logits
+        self._band["label"][:, left : left + width] = label
+        if top + height >= extent[0] and left + width >= extent[1]:
+            done += self.finish()
+        return done
+
+    def finish(self) -> list[Strip]:
+        """What is left of a tile whose last window never came, as when the number of batches is limited."""
+        strips = [] if self._band is None else self._cut(self._band["label"].shape[0])
+        self.reset()
+        return strips
+
+    def _cut(self, rows: int) -> list[Strip]:
+        height, width = self._extent
+        rows = min(rows, height - self._band.top)
+        prediction = winners(self._band["logits"][:, :rows, :width]).to(torch.uint8)
+        return [Strip(self._tile, self._band.top, prediction, self._band["label"][:rows, :width].clone())]

@@ -1,0 +1,209 @@
+"""Bringing the rasters of a tile to one grid."""
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from mobanet.errors import UserError
+from mobanet.rasters.contents import IGNORE_INDEX
+from mobanet.rasters.grid import Grid
+from mobanet.rasters.reference_systems import check_tied, is_local
+
+if TYPE_CHECKING:
+    from rasterio.windows import Window
+
+EDGE = 8
+"""Pixels by which a raster may be larger or smaller at the right and bottom. Potsdam's DSM of 3_13 lacks a column."""
+
+Placing = Literal["pixels", "georeference", "extent"]
+"""How rasters of a tile lie on one another: they share pixels from the top left one on, have a georeference each, or
+show the same rectangle of ground with pixels of different sizes."""
+
+Fit = Literal["same", "edge", "warp", "stretch"]
+
+Method = Literal["bilinear", "nearest"]
+
+
+def how_to_fit(own: Grid, target: Grid, placing: Placing) -> Fit:
+    """How a raster on grid `own` gets to `target`.
+
+    Returns:
+        `same`: as it is; `edge`: cut or padded at the right and bottom; `warp`: resampled by georeference; `stretch`:
+        resampled so that the outer edges coincide.
+
+    Raises:
+        UserError: when it cannot be done, as a sentence that starts without a subject and ends without a remedy.
+    """
+    if placing == "extent":
+        if (own.height, own.width) == (target.height, target.width):
+            return "same"
+        width = own.height * target.width / target.height  # what it would be with square ground pixels
+        if abs(own.width - width) > max(2, 0.05 * own.width):
+            raise UserError(f"is {own.size} pixels, another shape than the tile's {target.size}")
+        return "stretch"
+    if placing == "georeference" and own.transform and target.transform:
+        if (own.crs is None) != (target.crs is None):
+            lacking = "it" if own.crs is None else "the raster that sets the grid"
+            known = own.crs or target.crs
+            raise UserError(
+                f"cannot be placed, since {lacking} names no coordinate reference system: give the key crs in the "
+                f"description of the data (crs: {known} if it lies in that of the other)"
+            )
+        if own.same_as(target):
+            return "same"
+        if own.crs and target.crs:
+            check_tied(own.crs, target.crs)
+        if overlap_window(own, target) is None:
+            raise UserError(f"does not overlap: it covers {own.extent}, the tile {target.extent}")
+        return "warp"
+    off = max(abs(own.height - target.height), abs(own.width - target.width))
+    if off > EDGE:
+        raise UserError(f"is {own.size} pixels where the tile is {target.size}")
+    return "edge" if off else "same"
+
+
+def source_window(own: Grid, target: Grid) -> "Window":
+    """The part of a raster that resampling to `target` needs."""
+    from rasterio.windows import Window
+
+    window = overlap_window(own, target)
+    return Window(0, 0, own.width, own.height) if window is None else window
+
+
+def window_grid(own: Grid, window: "Window") -> Grid:
+    """The grid of a window of `own`."""
+    a, b, _, d, e, _ = own.transform or (1, 0, 0, 0, 1, 0)
+    x, y, _ = (own.matrix @ (window.col_off, window.row_off, 1)).tolist()
+    return Grid(int(window.height), int(window.width), (a, b, x, d, e, y), own.crs)
+
+
+def align(
+    values: np.ndarray, valid: np.ndarray | None, own: Grid, target: Grid, fit: Fit
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Values and validity on the target grid; what the raster does not cover is invalid.
+
+    Args:
+        values: (bands, H, W) on `own`.
+        valid: (H, W) bool, or None when every pixel is valid.
+        own: grid of `values`.
+        target: wanted grid.
+        fit: from `how_to_fit`. Resampling is bilinear; missing pixels do not bleed into their neighbours.
+    """
+    if fit == "same":
+        return values, valid
+    if fit == "edge":
+        here = np.ones(values.shape[1:], bool) if valid is None else valid
+        here = _edge(here, target, False)
+        return _edge(values, target, 0), None if here.all() else here
+    if fit == "stretch":
+        own, target = stretched(own, target)
+    result = np.zeros((len(values), target.height, target.width), values.dtype)
+    known = np.ones((target.height, target.width), bool)
+    for band, plane in enumerate(values):
+        # NaN marks missing pixels for the warper, which otherwise knows only one number for it
+        filled = plane.astype(np.float32)
+        if valid is not None:
+            filled[~valid] = np.nan
+        warped = _warp(filled, own, target, "bilinear", math.nan)
+        present = np.isfinite(warped)
+        known &= present
+        whole = np.issubdtype(values.dtype, np.integer)
+        result[band][present] = np.rint(warped[present]) if whole else warped[present]
+    return result, None if known.all() else known
+
+
+def stretched(own: Grid, target: Grid) -> tuple[Grid, Grid]:
+    """Grids, of these sizes, whose outer edges coincide."""
+    steps = target.width / own.width, target.height / own.height
+    # the same corner for both, anywhere but at 0, 0: GDAL takes that for no georeference at all
+    own = Grid(own.height, own.width, (steps[0], 0, 1000, 0, -steps[1], 1000))
+    return own, Grid(target.height, target.width, (1, 0, 1000, 0, -1, 1000))
+
+
+def align_label(classes: np.ndarray, own: Grid, target: Grid, fit: Fit) -> np.ndarray:
+    """(H, W) class indices on the target grid, by nearest pixel; ignored where the label does not reach."""
+    if fit == "same":
+        return classes
+    if fit == "edge":
+        return _edge(classes, target, IGNORE_INDEX)
+    return _warp(classes, own, target, "nearest", IGNORE_INDEX)
+
+
+def _edge(array: np.ndarray, target: Grid, fill: float) -> np.ndarray:
+    height, width = min(array.shape[-2], target.height), min(array.shape[-1], target.width)
+    result = np.full((*array.shape[:-2], target.height, target.width), fill, array.dtype)
+    result[..., :height, :width] = array[..., :height, :width]
+    return result
+
+
+def _warp(plane: np.ndarray, own: Grid, target: Grid, method: Method, missing: float) -> np.ndarray:
+    from affine import Affine
+    from rasterio.enums import Resampling
+    from rasterio.warp import reproject
+
+    result = np.full((target.height, target.width), missing, plane.dtype)
+    src_crs, dst_crs = warp_systems(own, target)
+    reproject(
+        plane,
+        result,
+        src_transform=Affine(*(own.transform or ())),
+        src_crs=src_crs,
+        src_nodata=missing,
+        dst_transform=Affine(*(target.transform or ())),
+        dst_crs=dst_crs,
+        dst_nodata=missing,
+        resampling=Resampling[method],
+        **warp_scales(own, target),
+    )
+    return result
+
+
+def warp_systems(own: Grid, target: Grid) -> tuple[str | None, str | None]:
+    """The systems of two grids as GDAL can bring one to the other."""
+    src_crs, dst_crs = own.crs, target.crs
+    if not own.needs_transform(target) and (src_crs is None or src_crs != dst_crs or is_local(src_crs)):
+        return "EPSG:3857", "EPSG:3857"  # of the same plane, for which any projected system stands in
+    return src_crs, dst_crs
+
+
+def warp_scales(own: Grid, target: Grid) -> dict[str, float]:
+    """GDAL's options for how many pixels of the target one of the source is.
+
+    It would take them from the shapes of source and target, and blur where a thin target lies across the source.
+    """
+    scale = 1 / _steps(own, target)
+    return {"XSCALE": float(scale[0]), "YSCALE": float(scale[1])}
+
+
+def _steps(own: Grid, target: Grid) -> np.ndarray:
+    """Columns and rows of `own` that a pixel in the middle of `target` reaches across, (2,)."""
+    from rasterio.warp import transform
+
+    column, row = target.width / 2, target.height / 2
+    points = np.array([(column, row, 1), (column + 1, row, 1), (column, row + 1, 1)]) @ target.matrix.T
+    if own.crs and target.crs and own.needs_transform(target):
+        points[:, :2] = np.transpose(transform(target.crs, own.crs, points[:, 0], points[:, 1]))
+    pixels = (points @ np.linalg.inv(own.matrix).T)[:, :2]
+    return np.abs(pixels[1:] - pixels[0]).sum(axis=0)
+
+
+def overlap_window(own: Grid, target: Grid) -> "Window | None":
+    """The part of a raster that resampling to `target` needs; None where they do not overlap."""
+    from rasterio.warp import transform_bounds
+    from rasterio.windows import Window
+
+    bounds = (*target.corners().min(axis=0), *target.corners().max(axis=0))
+    if own.crs and target.crs and own.needs_transform(target):
+        bounds = transform_bounds(target.crs, own.crs, *bounds)
+    left, bottom, right, top = bounds
+    corners = np.array([(left, bottom, 1), (left, top, 1), (right, bottom, 1), (right, top, 1)])
+    pixels = (corners @ np.linalg.inv(own.matrix).T)[:, :2]  # columns and rows of `own`
+    first, last, size = pixels.min(axis=0), pixels.max(axis=0), np.array((own.width, own.height))
+    if (first >= size).any() or (last <= 0).any():
+        return None
+    # room for the kernel of the resampling, which spans several pixels where the target is coarser
+    margin = 4 + 2 * np.ceil(np.maximum(_steps(own, target), 1)).astype(int)
+    first = np.maximum(np.floor(first).astype(int) - margin, 0)
+    last = np.minimum(np.ceil(last).astype(int) + margin, size)
+    return Window(*first.tolist(), *(last - first).tolist())

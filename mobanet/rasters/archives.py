@@ -1,0 +1,274 @@
+"""Reading inside zip archives, and archives inside archives, without ever writing into the source folder."""
+
+import errno
+import hashlib
+import io
+import lzma
+import os
+import shutil
+import struct
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import BinaryIO
+
+from filelock import FileLock
+
+from mobanet.errors import UserError
+from mobanet.files import named, part_of
+from mobanet.rasters.contents import FileRef
+
+SIDECARS = (".tfw", ".tifw", ".jgw", ".jpgw", ".pgw", ".bpw", ".wld", ".aux.xml", ".msk")
+"""Endings of files beside a raster that GDAL reads along with it."""
+
+_CHUNK = 1 << 20
+
+MOST_BESIDE = 1 << 26
+"""Bytes of a text beside a raster: a world file has a hundred, statistics of many bands a few million."""
+
+LARGE, DENSEST = 1 << 32, 200
+"""Bytes from which on the packing of a member is looked at, and how many times smaller it may be: rasters of one value
+everywhere come to that and more, but not in such sizes."""
+
+_ODD = (ValueError, LookupError, OverflowError, MemoryError, struct.error)
+"""Of names in no encoding, members that are not there, sizes and places beyond all bounds."""
+
+
+class FileSlice(io.RawIOBase):
+    """A byte range of an open file, seekable: an uncompressed archive inside an archive, read in place."""
+
+    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
+        """Take `size` bytes of `file` from byte `start`; closing the slice closes the file."""
+        self._file, self._start, self._size, self._at = file, start, size, 0
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a byte of the slice."""
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, origin + offset)
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill `buffer` from the current byte on."""
+        count = max(0, min(len(buffer), self._size - self._at))
+        self._file.seek(self._start + self._at)
+        data = self._file.read(count)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        """Close the file underneath."""
+        self._file.close()
+        super().close()
+
+
+@contextmanager
+def open_archive(path: Path, inner: str | None, scratch: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive at `path`, or the archive `inner` inside it.
+
+    Args:
+        path: a zip file.
+        inner: name of a zip file in it. Stored without compression, it is read in place; otherwise it is unpacked
+            into `scratch` by whichever process comes first, and stays there for the others.
+        scratch: a folder for temporary files.
+
+    Raises:
+        UserError: when an archive is damaged, encrypted, or compressed in a way Python cannot undo.
+    """
+    where = FileRef(path, inner)
+    with reported(where):
+        if inner is None:
+            source: BinaryIO = path.open("rb")
+        else:
+            source = _stored_in_place(path, inner) or _unpacked(path, inner, scratch).open("rb")
+    with source:
+        with reported(where):
+            archive = zipfile.ZipFile(source)
+        with archive:
+            # cut short behind an archive it contains, it would pass for that one, which does not start at byte 0
+            if min((info.header_offset for info in archive.infolist()), default=0) != 0:
+                raise damaged(where)
+            _check_twins(archive, where)
+            yield archive
+
+
+@contextmanager
+def reported(where: FileRef) -> Iterator[None]:
+    """Turn what `zipfile` and its decompressors raise of any bytes into a sentence about `where`.
+
+    An `OSError` of the system, such as a file that may not be read, passes.
+    """
+    try:
+        yield
+    except (NotImplementedError, RuntimeError) as error:
+        raise UserError(f"{where} is encrypted or packed in a way Python cannot read: unpack it by hand.") from error
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # of bzip2, and of places before a file's beginning
+            raise
+        raise damaged(where) from error
+    except (zipfile.BadZipFile, EOFError, zipfile.zlib.error, lzma.LZMAError, *_ODD) as error:
+        raise damaged(where) from error
+
+
+def damaged(where: FileRef) -> UserError:
+    """The error for an archive or a member of one that cannot be read."""
+    return UserError(f"{where} is damaged or cut short: fetch it again.")
+
+
+@contextmanager
+def local_copy(file: FileRef, scratch: Path) -> Iterator[Path]:
+    """A path that GDAL can open: the file itself, or a copy of the archive member that lives as long as the block.
+
+    World files and other sidecars of the member come along.
+
+    Raises:
+        UserError: when the archive or the member is damaged.
+    """
+    if file.member is None:
+        yield file.path
+        return
+    inner, name = split_member(file.member)
+    scratch.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="raster-", dir=scratch))
+    try:
+        with open_archive(file.path, inner, scratch) as archive:
+            names = set(archive.namelist())
+            stem = name.rsplit(".", 1)[0]
+            beside = [stem + end for end in SIDECARS] + [stem + end.upper() for end in SIDECARS] + [name + ".aux.xml"]
+            for member in (name, *(other for other in beside if other in names)):
+                extract(archive, member, folder / PurePosixPath(member).name, file)
+        yield folder / file.name
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_text(file: FileRef, scratch: Path) -> str:
+    """Content of a small text file; of a large one the beginning."""
+    with local_copy(file, scratch) as path, path.open("rb") as text:
+        return text.read(_CHUNK).decode("latin-1")
+
+
+def extract(archive: zipfile.ZipFile, member: str, target: Path, where: FileRef) -> None:
+    """Write one member to `target`, whole or not at all.
+
+    Args:
+        archive: open.
+        member: its name in there.
+        target: in a folder that is there.
+        where: the member, or the raster that it belongs to, as messages name it.
+
+    Raises:
+        UserError: when the member is damaged, or larger, unpacked, than such a file or what is free on the disk.
+        OSError: when it cannot be written.
+    """
+    part = part_of(target)
+    try:
+        with reported(where):
+            info = archive.getinfo(member)
+        _check_room(info.file_size, target.parent, where)
+        _check_size(info, where)
+        with part.open("wb") as copy:
+            for block in _blocks(archive, member, where):
+                with named(target):
+                    copy.write(block)
+                    copy.flush()
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _blocks(archive: zipfile.ZipFile, member: str, where: FileRef) -> Iterator[bytes]:
+    with reported(where), archive.open(member) as packed:
+        while block := packed.read(_CHUNK):
+            yield block
+
+
+def _check_size(info: zipfile.ZipInfo, where: FileRef) -> None:
+    """Refuse what only an archive made to fill disks would hold.
+
+    Raises:
+        UserError: for a text beside a raster, and for a member, that is too large to be one.
+    """
+    size, packed = info.file_size, max(info.compress_size, 1)
+    if size > MOST_BESIDE and info.filename.lower().endswith(tuple(set(SIDECARS) - {".msk"})):
+        raise UserError(
+            f"{info.filename} beside {where} has {size / 1e9:.3g} GB unpacked, where {MOST_BESIDE >> 20} MB are the "
+            "most: fetch the archive again, or remove it."
+        )
+    if size > LARGE and size > DENSEST * packed:
+        raise UserError(
+            f"{where} has {size / 1e9:.3g} GB unpacked and {packed / 1e9:.3g} GB packed, which hardly any raster comes "
+            "to: unpack it by hand if it is one, and give the folder it is in."
+        )
+
+
+def _check_room(size: int, folder: Path, where: FileRef) -> None:
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise UserError(
+            f"{where} has {size / 1e9:.3g} GB unpacked and {folder} is on a disk with {free / 1e9:.3g} GB free: fetch "
+            "it again if it is not so large, or free some space."
+        )
+
+
+def _check_twins(archive: zipfile.ZipFile, where: FileRef) -> None:
+    """Refuse an archive that holds two different files of one name, of which Python would read the last."""
+    seen: dict[str, tuple[int, int]] = {}
+    for info in archive.infolist():
+        content = (info.file_size, info.CRC)
+        if seen.setdefault(info.filename, content) != content:
+            raise UserError(f"{where} holds two different files {info.filename!r}: unpack it by hand and remove one.")
+
+
+def split_member(member: str) -> tuple[str | None, str]:
+    """`inner.zip!folder/name.tif` -> (`inner.zip`, `folder/name.tif`); None for a member of the outer archive."""
+    inner, mark, name = member.partition("!")
+    return (inner, name) if mark else (None, member)
+
+
+def check_name(member: str, where: FileRef) -> None:
+    """Refuse a member whose name leads out of the folder it would be unpacked into.
+
+    Raises:
+        UserError: names the entry and the archive.
+    """
+    parts = PurePosixPath(member.replace("\\", "/")).parts
+    if ".." in parts or parts[:1] == ("/",) or PureWindowsPath(member).drive:
+        raise UserError(f"the entry {member!r} in {where} leads out of its folder: do not use this archive.")
+
+
+def _stored_in_place(path: Path, inner: str) -> BinaryIO | None:
+    """The inner archive as a slice of the outer one, None where it is compressed."""
+    with zipfile.ZipFile(path) as outer:
+        info = outer.getinfo(inner)
+    if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 0x1:
+        return None
+    file = path.open("rb")
+    file.seek(info.header_offset)
+    header = file.read(30)  # local file header: 26 fixed bytes, then the lengths of name and extra field
+    if len(header) < 30 or header[:4] != b"PK\x03\x04":
+        file.close()
+        raise zipfile.BadZipFile
+    length = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    return io.BufferedReader(FileSlice(file, info.header_offset + 30 + length, info.file_size), _CHUNK // 8)
+
+
+def _unpacked(path: Path, inner: str, scratch: Path) -> Path:
+    scratch.mkdir(parents=True, exist_ok=True)
+    key = hashlib.sha256(f"{path.absolute()}!{inner}".encode()).hexdigest()[:16]
+    target = scratch / f"inner-{key}.zip"
+    with FileLock(f"{target}.lock"):
+        if not target.exists():
+            with zipfile.ZipFile(path) as outer:
+                extract(outer, inner, target, FileRef(path, inner))
+    return target

@@ -1,0 +1,177 @@
+"""Which bands of a raster hold what: data, a mask, colours behind a table, and the order in which they stand."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mobanet.errors import UserError
+from mobanet.rasters.contents import Modality, Source
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+    from rasterio.windows import Window
+
+_SIDE, _ACROSS = 128, 4
+"""Of the windows by which a raster is judged before it is read: pixels, and windows in either direction."""
+
+_ONLY_ENDS = 0.95
+"""A band flagged as alpha is a mask where at least this share of its pixels has the lowest or the highest value: masks
+have ramps at their rims at most, an infrared band has all values."""
+
+_COLOURS = ("red", "green", "blue")
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Which band of a raster is no data but says where there are any.
+
+    Attributes:
+        band: 0-based; None where there is none.
+        data: the other bands.
+        note: for the user, where the file's word was not taken.
+    """
+
+    band: int | None
+    data: tuple[int, ...]
+    note: str = ""
+
+
+def find_mask(raster: "DatasetReader", asked: Iterable[int], declared: int | None) -> Mask:
+    """Which band of a raster is a mask.
+
+    GDAL flags the last of four bytes as alpha in ordinary files, infrared or not. A band that is asked for is data, and
+    so is one that the file must have; any other is a mask if its values are those of one.
+
+    Args:
+        raster: open.
+        asked: 0-based bands that are read from the file, for whichever modality.
+        declared: number of data bands that it must have; None for any.
+    """
+    from rasterio.enums import ColorInterp
+
+    everything = tuple(range(raster.count))
+    flagged = [band for band in everything if raster.colorinterp[band] == ColorInterp.alpha]
+    if not flagged or raster.count in (1, declared):
+        return Mask(None, everything)
+    band = flagged[-1]
+    data = tuple(other for other in everything if other != band)
+    if band in set(asked):
+        return Mask(None, data if declared == len(data) else everything)
+    values = sample(raster, [band])[0]
+    top = _top(np.dtype(raster.dtypes[band]), values)
+    if np.isin(values, (0, top)).mean() >= _ONLY_ENDS:
+        return Mask(band, data)
+    note = f"band {band + 1} is flagged as alpha, but holds other values than a mask and is not taken for one"
+    return Mask(None, data if declared is not None else everything, note)
+
+
+def _top(dtype: np.dtype, values: np.ndarray) -> float:
+    """The value of an opaque pixel: the highest of the type, or that of the band, as 1 in a mask of 0 and 1."""
+    whole = np.issubdtype(dtype, np.integer)
+    return float(np.iinfo(dtype).max) if whole and values.max() > 1 else float(values.max())
+
+
+def windows(height: int, width: int) -> "list[Window]":
+    """Sixteen small windows, evenly spread; fewer where they would coincide, and one where they would hold all."""
+    from rasterio.windows import Window
+
+    if height * width <= (_ACROSS * _SIDE) ** 2:
+        return [Window(0, 0, width, height)]
+    tops, lefts = (
+        {max(size - _SIDE, 0) * step // (_ACROSS - 1) for step in range(_ACROSS)} for size in (height, width)
+    )
+    return [Window(left, top, min(_SIDE, width), min(_SIDE, height)) for top in sorted(tops) for left in sorted(lefts)]
+
+
+def sample(raster: "DatasetReader", bands: Sequence[int]) -> np.ndarray:
+    """Raw values of `windows`, (bands, pixels)."""
+    numbers = [band + 1 for band in bands]
+    return np.concatenate(
+        [raster.read(numbers, window=window).reshape(len(bands), -1) for window in windows(*raster.shape)], axis=1
+    )
+
+
+def colour_table(raster: "DatasetReader", source: Source, modality: Modality) -> np.ndarray | None:
+    """What the values of a raster with a colour table stand for, (C, entries); None for themselves.
+
+    Raises:
+        UserError: for colours where a single brightness is asked for.
+    """
+    from rasterio.enums import ColorInterp
+
+    whole = raster.dtypes[0] in ("uint8", "uint16")
+    if modality.kind != "optical" or raster.colorinterp[0] != ColorInterp.palette or not whole:
+        return None
+    try:
+        entries = raster.colormap(1)
+    except ValueError:  # called a palette without having one
+        return None
+    table = np.zeros((3, np.iinfo(raster.dtypes[0]).max + 1), np.uint8)
+    for value, colour in entries.items():
+        if value < table.shape[1]:
+            table[:, value] = colour[:3]
+    wanted = len(modality.bands)
+    if wanted == len(source.bands) == 3 and set(source.bands) <= {0, 1, 2}:
+        return table[list(source.bands)]
+    if wanted > 1 or source.bands != (0,):
+        return None
+    if (table != table[0]).any():
+        raise UserError(
+            f"{source.file} has a colour table, so that its numbers are no brightness, where {modality.name} has one "
+            "band: write its colours out with gdal_translate -expand rgb, and name the bands to use."
+        )
+    return None if np.array_equal(table[0], np.arange(table.shape[1])) else table[:1]
+
+
+def order_by_meaning(raster: "DatasetReader", bands: Sequence[int], modality: Modality) -> tuple[int, ...] | None:
+    """Bands in the order of a modality's, where the file says of every one what it is; None where it does not.
+
+    Args:
+        raster: open.
+        bands: 0-based, as many as the modality has.
+        modality: whose bands are named.
+    """
+    wanted = _wanted(modality)
+    for meanings in (_descriptions(raster, bands), _interpretations(raster, bands)):
+        if len(set(wanted)) == len(wanted) and sorted(meanings) == sorted(wanted):
+            return tuple(bands[meanings.index(name)] for name in wanted)
+    return None
+
+
+def order_note(raster: "DatasetReader", source: Source, modality: Modality, table: np.ndarray | None) -> list[str]:
+    """What to say where the user's bands stand in another order than the file's own names."""
+    if table is not None:
+        return []
+    right = order_by_meaning(raster, source.bands, modality)
+    if right in (None, source.bands):
+        return []
+    names = ", ".join(_descriptions(raster, source.bands))
+    if sorted(_descriptions(raster, source.bands)) != sorted(_wanted(modality)):
+        names = ", ".join(_interpretations(raster, source.bands))
+    return [
+        f"{modality.name}: {source.file.name} calls bands {_numbers(source.bands)} {names}, which are read as "
+        f"{', '.join(_wanted(modality))}, as was asked"
+    ]
+
+
+def _wanted(modality: Modality) -> list[str]:
+    """What a modality's bands are; those of a nameless rgb are clear."""
+    letters = {"rgb": _COLOURS, "bgr": _COLOURS[::-1]}.get(modality.name.lower())
+    numbered = [f"{modality.name}_{band}" for band in range(len(modality.bands))]
+    if letters is not None and list(modality.bands) == numbered:
+        return list(letters)
+    return [name.strip().lower() for name in modality.bands]
+
+
+def _descriptions(raster: "DatasetReader", bands: Sequence[int]) -> list[str]:
+    return [(raster.descriptions[band] or "").strip().lower() for band in bands]
+
+
+def _interpretations(raster: "DatasetReader", bands: Sequence[int]) -> list[str]:
+    return [raster.colorinterp[band].name for band in bands]
+
+
+def _numbers(bands: Sequence[int]) -> str:
+    return ", ".join(str(band + 1) for band in bands)

@@ -1,0 +1,124 @@
+"""What the values of a map mean, and how QGIS, ArcGIS and GDAL learn their names.
+
+A GeoTIFF holds a colour table but no names. These are looked for beside it, in `NAME.tif.aux.xml` (GDAL's PAM format):
+by GDAL as category names, by QGIS and ArcGIS as a raster attribute table.
+"""
+
+import colorsys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+from xml.etree import ElementTree
+
+from mobanet.errors import UserError
+from mobanet.rasters.contents import IGNORE_INDEX, Classes
+
+if TYPE_CHECKING:
+    from mobanet.scenarios.scenario import Scenario
+
+Colour = tuple[int, int, int]
+
+_INTEGER, _TEXT = 0, 2
+_COLUMNS = (
+    ("Value", _INTEGER, 5),
+    ("Class", _TEXT, 2),
+    ("Red", _INTEGER, 6),
+    ("Green", _INTEGER, 7),
+    ("Blue", _INTEGER, 8),
+)
+"""Name, and as GDAL numbers them type and use: 5 is the value itself, 2 its name, 6 to 8 its colour."""
+
+UNITS = 254
+"""The largest value of a probability in 8 bits, which stands for 1; 255 stands for nothing."""
+
+
+@dataclass(frozen=True)
+class RasterKind:
+    """What the pixels of a written raster mean.
+
+    Attributes:
+        dtype: `uint8` or `float32`.
+        nodata: value of pixels of which nothing is known: 255, or NaN.
+        bands: their descriptions.
+        colours: colour table by value, RGB; empty for none.
+        categories: names by value; empty for none.
+        scale: a real value is the stored one times this.
+        overviews: how smaller versions are made, as rasterio names it: `mode` for classes, `average` for probabilities.
+    """
+
+    dtype: str
+    nodata: float
+    bands: tuple[str, ...]
+    colours: tuple[Colour, ...] = ()
+    categories: tuple[str, ...] = ()
+    scale: float = 1.0
+    overviews: str = "mode"
+
+
+def class_kind(classes: Classes) -> RasterKind:
+    """Class indices in one band, in the colours of the classes."""
+    return RasterKind("uint8", IGNORE_INDEX, ("class",), classes.colours, classes.names)
+
+
+def probability_kind(classes: Classes, dtype: Literal["uint8", "float32"]) -> RasterKind:
+    """A band a class; as uint8 in steps of 1/254."""
+    if dtype == "uint8":
+        return RasterKind(dtype, 255, classes.names, scale=1 / UNITS, overviews="average")
+    return RasterKind(dtype, float("nan"), classes.names, overviews="average")
+
+
+def scenario_kind(scenarios: "Sequence[Scenario]") -> RasterKind:
+    """Which scenario a pixel was predicted in: its index in `scenarios`, which come in the usual order.
+
+    Raises:
+        UserError: when there are more than 8 bits can tell apart.
+    """
+    if len(scenarios) > IGNORE_INDEX:
+        raise UserError(
+            f"a map of scenarios tells at most {IGNORE_INDEX} apart, and there are {len(scenarios)}: ask for no such "
+            "map, or use fewer modalities."
+        )
+    names = tuple(scenario.name for scenario in scenarios)
+    return RasterKind("uint8", IGNORE_INDEX, ("scenario",), palette(len(names)), names)
+
+
+def sidecar(names: Sequence[str], colours: Sequence[Colour] = (), existing: bytes | None = None) -> bytes:
+    """Names and colours of the first band's values as XML.
+
+    Args:
+        names: by value.
+        colours: by value; empty for none.
+        existing: what GDAL itself has to say beside the raster; it is kept.
+    """
+    root = ElementTree.fromstring(existing) if existing else ElementTree.Element("PAMDataset")
+    band = root.find("PAMRasterBand[@band='1']")
+    if band is None:
+        band = ElementTree.SubElement(root, "PAMRasterBand", band="1")
+    listed = ElementTree.SubElement(band, "CategoryNames")
+    for name in names:
+        ElementTree.SubElement(listed, "Category").text = name
+    table = ElementTree.SubElement(band, "GDALRasterAttributeTable", tableType="thematic")
+    columns = _COLUMNS if colours else _COLUMNS[:2]
+    for index, (name, kind, use) in enumerate(columns):
+        column = ElementTree.SubElement(table, "FieldDefn", index=str(index))
+        for key, value in (("Name", name), ("Type", kind), ("Usage", use)):
+            ElementTree.SubElement(column, key).text = str(value)
+    for value, name in enumerate(names):
+        row = ElementTree.SubElement(table, "Row", index=str(value))
+        for cell in (value, name, *(colours[value] if colours else ())):
+            ElementTree.SubElement(row, "F").text = str(cell)
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode").encode() + b"\n"  # UTF-8, as GDAL expects
+
+
+def palette(count: int) -> tuple[Colour, ...]:
+    """Muted colours, of which neighbours in the list differ most; the first ones do not depend on `count`."""
+
+    def colours() -> Iterator[Colour]:
+        for index in range(count):
+            hue = (0.58 + index * (5**0.5 - 1) / 2) % 1  # steps of the golden ratio never come back to a hue
+            lightness, saturation = ((0.42, 0.50), (0.66, 0.55), (0.54, 0.40))[index % 3]
+            red, green, blue = colorsys.hls_to_rgb(hue, lightness, saturation)
+            yield round(255 * red), round(255 * green), round(255 * blue)
+
+    return tuple(colours())

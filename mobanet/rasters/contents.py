@@ -1,0 +1,108 @@
+"""What rasters hold, declared: files, modalities, classes and decoded labels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+IGNORE_INDEX = 255
+"""Label value of pixels that neither loss nor metrics look at."""
+
+
+@dataclass(frozen=True)
+class Modality:
+    """A named sensor product.
+
+    Attributes:
+        name: the word used in options, logs and batches, such as `rgb`, `ir`, `dsm`.
+        bands: the names of its bands, in the order in which they are stored.
+        kind: colour augmentation touches `optical` only.
+        unit: of the stored values, such as `metre`; empty for digital numbers.
+        maximum: the full range of digital numbers, by which they are divided (255 for 8 bit, 2047 for 11 bit); None to
+            take it from the type and the values of the training tiles.
+    """
+
+    name: str
+    bands: tuple[str, ...]
+    kind: Literal["optical", "elevation", "other"] = "optical"
+    unit: str = ""
+    maximum: float | None = 255.0
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a data set, in index order.
+
+    Attributes:
+        names: one a class.
+        colours: one RGB triple a class, as in the label rasters and in pictures.
+        averaged: names of the classes that mean F1 and mIoU are taken over (ISPRS leaves `clutter` out).
+    """
+
+    names: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]
+    averaged: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Number of classes."""
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class FileRef:
+    """A file on disk, or a member of a zip archive on disk.
+
+    Attributes:
+        path: the file, or the archive.
+        member: the name inside the archive; of an archive inside an archive, `inner.zip!folder/name.tif`.
+    """
+
+    path: Path
+    member: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The bare file name, without folders and archives."""
+        return (self.member or self.path.name).replace("!", "/").rsplit("/", 1)[-1]
+
+    def __str__(self) -> str:
+        """As written in messages: the path, then the member behind an exclamation mark."""
+        return str(self.path) if self.member is None else f"{self.path}!{self.member}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one modality of one tile is read from.
+
+    Attributes:
+        file: the raster.
+        bands: 0-based band numbers, in the order of `Modality.bands`.
+        nodata: a value that means missing, beside what the raster itself declares.
+        minimum: raster values below it are missing; None for heights below -1000 m, and for no other bound.
+        factor: stored value = raster value times this (an nDSM in decimetres has 0.1); None for what the raster itself
+            says by scale, offset and unit.
+        others: further bands of the file that modalities are read from, so that none of them is a mask.
+    """
+
+    file: FileRef
+    bands: tuple[int, ...]
+    nodata: float | None = None
+    minimum: float | None = None
+    factor: float | None = None
+    others: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class DecodedLabel:
+    """A label raster as class indices.
+
+    Attributes:
+        classes: (H, W) uint8, `IGNORE_INDEX` where ignored or unknown.
+        corrected: pixels whose colour was off the palette but near enough to name a class.
+        unknown: pixels whose colour names no class; they are ignored, never a class.
+    """
+
+    classes: np.ndarray
+    corrected: int
+    unknown: int

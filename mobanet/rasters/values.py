@@ -1,0 +1,220 @@
+"""Which values a modality can have, and what is said where a raster has others: in one place for every reader."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from mobanet.errors import UserError
+from mobanet.rasters.contents import FileRef, Modality
+
+LOWEST, HIGHEST = -1000.0, 9000.0
+"""Metres; nothing on land lies below or above."""
+
+DEEP = -90.0
+"""Metres; a number such as -9999 that comes out lower than this is taken for none, as is one above `HIGHEST`."""
+
+SENTINELS = (-99999.0, -32768.0, -32767.0, -9999.0, -999.0, 9999.0, 32767.0, 65535.0, 99999.0)
+"""Numbers that exporters write where they have nothing to say."""
+
+_SPARE = 4.0
+"""By so much imagery may exceed a range that was not declared but taken from the training tiles."""
+
+_DARK = 0.01
+"""Imagery of floats that stays below this share of its range is given in other numbers, such as reflectances."""
+
+_BELOW = 0.1
+"""So far below 0, as a share of the range, atmospheric correction may lead."""
+
+_VOID_GAP, _VOID_SHARE = 10.0, 0.001
+"""Metres that separate heights of 0 from all others, and the least share of them, that look like voids."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Values of imagery, from 0 on.
+
+    Attributes:
+        maximum: by which they are divided.
+        declared: whether layout or user name it; else it was taken from the training tiles, and others may exceed it.
+    """
+
+    maximum: float
+    declared: bool = True
+
+    @property
+    def limit(self) -> float:
+        """Values beyond it are those of another range."""
+        # what bytes can hold is no estimate
+        return self.maximum if self.declared or self.maximum == 255 else _SPARE * self.maximum
+
+
+class Remedies(Protocol):
+    """How the user says what a file does not, in the words of a command."""
+
+    def known(self, name: str, maximum: float) -> str:
+        """A clause on the range of imagery."""
+
+    def nodata(self, name: str, value: float) -> str:
+        """To set a value that means missing."""
+
+    def factor(self, name: str, value: float) -> str:
+        """To multiply values."""
+
+    def maximum(self, name: str, value: float) -> str:
+        """To set the highest value, after a comma; empty where that cannot be set."""
+
+
+class Described:
+    """In the YAML file that describes own data, or under `--data.folder`."""
+
+    def known(self, name: str, maximum: float) -> str:
+        """See `Remedies`."""
+        return f"and {name} is described as 0 to {maximum:g}"
+
+    def nodata(self, name: str, value: float) -> str:
+        """See `Remedies`."""
+        return f"nodata: {value:g} under modalities.{name} of layout folder"
+
+    def factor(self, name: str, value: float) -> str:
+        """See `Remedies`."""
+        return f"factor: {value:.4g} under modalities.{name} of layout folder (--factor {name}={value:.4g} to predict)"
+
+    def maximum(self, name: str, value: float) -> str:
+        """See `Remedies`."""
+        return f"maximum: {value:g} or "
+
+
+class Commanded:
+    """On the command line of `mobanet.predict`."""
+
+    def known(self, name: str, maximum: float) -> str:
+        """See `Remedies`."""
+        return f"and the model knows {name} from 0 to {maximum:g}"
+
+    def nodata(self, name: str, value: float) -> str:
+        """See `Remedies`."""
+        return f"--nodata {name}={value:g}"
+
+    def factor(self, name: str, value: float) -> str:
+        """See `Remedies`."""
+        return f"--factor {name}={value:.4g}"
+
+    def maximum(self, name: str, value: float) -> str:
+        """See `Remedies`."""
+        return ""
+
+
+def fitting_maximum(dtype: np.dtype | str, high: float, typical: float) -> float:
+    """The full range of digital numbers that imagery seems to have.
+
+    Args:
+        dtype: as stored.
+        high: highest value.
+        typical: a value that only few pixels exceed.
+
+    Returns:
+        255 for bytes; else 1 for reflectances, and for other numbers the least of 255, 511 … that holds them all.
+    """
+    if np.dtype(dtype) == np.uint8:
+        return 255.0
+    if np.issubdtype(np.dtype(dtype), np.floating) and typical <= 1:
+        return 1.0
+    bits = 8
+    while 2**bits - 1 < high and bits < 32:
+        bits += 1
+    return float(2**bits - 1)
+
+
+def check_imagery(
+    file: FileRef, name: str, low: float, high: float, known: Range, remedies: Remedies, dtype: np.dtype, factor: float
+) -> None:
+    """Refuse imagery of other values than are known.
+
+    Args:
+        file: for the message.
+        name: of the modality.
+        low: least value, as stored.
+        high: greatest value.
+        known: the values there may be.
+        remedies: how the user sets them.
+        dtype: as stored.
+        factor: by which raster values were multiplied.
+
+    Raises:
+        UserError: for values above or below, and for floats that are all but black.
+    """
+    span = remedies.known(name, known.maximum)
+    if high > known.limit:
+        fits = fitting_maximum(dtype, high, high)
+        raise UserError(
+            f"{file} has values up to {high:g} and more, {span}: rescale it to that range, or give "
+            f"{remedies.maximum(name, fits)}{remedies.factor(name, factor * known.maximum / fits)}."
+        )
+    if low < -_BELOW * known.maximum:
+        raise UserError(
+            f"{file} has values down to {low:g}, {span}: rescale it to that range, or give {remedies.nodata(name, low)}"
+            " if that means missing."
+        )
+    if np.issubdtype(dtype, np.floating) and 0 < high <= _DARK * known.maximum:
+        raise UserError(
+            f"{file} has values up to {high:g} only, {span}: rescale it to that range, or give, for reflectances, "
+            f"{remedies.maximum(name, 1)}{remedies.factor(name, factor * known.maximum)}."
+        )
+
+
+def check_heights(file: FileRef, name: str, high: float, highest: float, remedies: Remedies) -> None:
+    """Refuse heights that there are not.
+
+    Raises:
+        UserError: naming what could mend it.
+    """
+    if high > highest:
+        raise UserError(
+            f"{file} has heights up to {high:g}, where nothing is higher than {highest:g}: give "
+            f"{remedies.factor(name, 0.01)} for centimetres, or {remedies.nodata(name, high)} if that means missing."
+        )
+
+
+def void_note(heights: np.ndarray, name: str, file: FileRef, remedies: Remedies) -> str:
+    """A remark on heights of exactly 0 that lie far below all others; empty where there are none.
+
+    Args:
+        heights: those that were looked at, (pixels,).
+        name: of the modality.
+        file: for the remark.
+        remedies: how the user sets nodata.
+    """
+    share = float((heights == 0).mean())
+    rest = heights[heights != 0]
+    if share < _VOID_SHARE or not rest.size or rest.min() < _VOID_GAP:
+        return ""
+    return (
+        f"{name}: about {100 * share:.2g} % of {file.name} is exactly 0 and nothing else lower than {rest.min():.4g}: "
+        f"if these are voids, give {remedies.nodata(name, 0)}"
+    )
+
+
+def known_range(modality: Modality, scaling: str, learnt: np.ndarray | None = None) -> Range | None:
+    """The values of imagery that is divided by its range; None for any, as where the scaling does not look at it.
+
+    Args:
+        modality: to be scaled.
+        scaling: how.
+        learnt: (2, C), from `learn`; None where there is no model yet.
+    """
+    if scaling != "unit" or modality.kind != "optical":
+        return None
+    if learnt is not None:
+        return Range(float(np.max(learnt[1])), modality.maximum is not None)
+    return None if modality.maximum is None else Range(modality.maximum)
+
+
+def range_note(modality: Modality, maximum: float) -> str:
+    """A remark on imagery whose range nobody declares; empty for bytes, whose range is clear."""
+    if maximum == 255:
+        return ""
+    return (
+        f"{modality.name}: no maximum is given, and by its type and values it goes from 0 to {maximum:g}, by "
+        f"which it is divided; set maximum under modalities.{modality.name} of layout folder if that is wrong"
+    )

@@ -1,0 +1,148 @@
+"""Reading the arrays of a tile store: windows, rows, or all of one. How they lie on disk is nobody else's business."""
+
+import math
+import os
+import weakref
+from collections import OrderedDict
+from pathlib import Path
+from tokenize import TokenError
+
+import numpy as np
+
+from mobanet.store.chunks import CHUNK, HEADER, chunked_shape, from_chunks, read_header
+from mobanet.store.stored import StoredTile, damaged
+
+_OPEN_FILES = 128  # below the common limit of 1024, whatever the number of tiles and workers' other files
+_WHOLE = slice(None)
+
+
+def read_array(tile: StoredTile, name: str, rows: slice = _WHOLE, columns: slice = _WHOLE) -> np.ndarray:
+    """An array of a tile, or a part of it.
+
+    Args:
+        tile: of a store; of a patch, its own part is read.
+        name: as in `StoredTile.arrays`, but for blocks (`mobanet.store.elevation.read_blocks`).
+        rows: of the tile, without a step.
+        columns: alike.
+
+    Returns:
+        (H, W, C), or (H, W) of labels and validity, in the stored type.
+
+    Raises:
+        UserError: when the file holds something else.
+    """
+    top, bottom, _ = rows.indices(tile.height)
+    left, right, _ = columns.indices(tile.width)
+    file = _ArrayFile(tile, name)
+    try:
+        return file.cut(tile.top + top, tile.left + left, max(0, bottom - top), max(0, right - left), Buffer())
+    finally:
+        file.close()
+
+
+class Buffer:
+    """Memory for chunks on their way, used again and again."""
+
+    def __init__(self) -> None:
+        self._bytes = np.empty(0, np.uint8)
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """An array whose content is whatever was there before."""
+        size = math.prod(shape) * dtype.itemsize
+        if len(self._bytes) < size:
+            self._bytes = np.empty(size, np.uint8)
+        return self._bytes[:size].view(dtype).reshape(shape)
+
+
+class OpenArrays:
+    """Arrays of tiles, read part by part; the least recently used files are closed.
+
+    Files are read at places of their own, without a common position: processes may go on with them after a fork.
+    """
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[tuple[Path, str], _ArrayFile] = OrderedDict()
+        self._buffer = Buffer()
+
+    def cut(self, tile: StoredTile, name: str, top: int, left: int, height: int, width: int) -> np.ndarray:
+        """A window of an array, (height, width, ...), in memory of its own.
+
+        Args:
+            tile: of a store.
+            name: of the array.
+            top: row of the tile; the window must lie in the tile.
+            left: column, alike.
+            height: rows.
+            width: columns.
+
+        Raises:
+            UserError: when the file holds something else.
+        """
+        key = (tile.folder, name)
+        file = self._open.pop(key, None) or _ArrayFile(tile, name, random=True)
+        self._open[key] = file
+        if len(self._open) > _OPEN_FILES:
+            self._open.popitem(last=False)[1].close()
+        return file.cut(tile.top + top, tile.left + left, height, width, self._buffer)
+
+
+class _ArrayFile:
+    """An array as the tile describes it, open for reading; the file itself is no more trusted than that.
+
+    Args:
+        tile: which the array is of.
+        name: of the array.
+        random: parts will be asked for here and there, so that what lies behind them is not to be fetched ahead.
+
+    Raises:
+        UserError: when it holds another.
+    """
+
+    def __init__(self, tile: StoredTile, name: str, random: bool = False) -> None:
+        self.path = tile.path(name)
+        shape, dtype = tile.arrays()[name]
+        # a patch is a part of its tile's array
+        least = chunked_shape((tile.top + tile.height, tile.left + tile.width, *shape[2:]))
+        self._handle = os.open(self.path, os.O_RDONLY)
+        self.close = weakref.finalize(self, os.close, self._handle)
+        try:
+            self.shape, self.dtype = read_header(os.pread(self._handle, HEADER, 0))
+            fits = self.dtype == dtype and len(self.shape) == len(least) and self.shape[4:] == least[4:]
+            if not fits or any(map(int.__lt__, self.shape, least)):
+                raise ValueError(f"{self.dtype} of {self.shape}")
+            self._chunk = math.prod(self.shape[2:]) * self.dtype.itemsize  # bytes
+            if os.fstat(self._handle).st_size < HEADER + self.shape[0] * self.shape[1] * self._chunk:
+                raise ValueError("cut short")
+        except (ValueError, TypeError, SyntaxError, TokenError, OverflowError, RecursionError, MemoryError) as error:
+            self.close()
+            raise damaged(self.path) from error
+        if random and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._handle, 0, 0, os.POSIX_FADV_RANDOM)
+
+    def cut(self, top: int, left: int, height: int, width: int, buffer: Buffer) -> np.ndarray:
+        """A part of the array; see `OpenArrays.cut`."""
+        out = np.empty((height, width, *self.shape[4:]), self.dtype)
+        if not out.size:
+            return out
+        first, column = divmod(left, CHUNK)
+        chunks = buffer.array((-(-(left + width) // CHUNK) - first, *self.shape[2:]), self.dtype)
+        done = 0
+        while done < height:
+            line, row = divmod(top + done, CHUNK)
+            self._read(chunks, line * self.shape[1] + first)
+            from_chunks(chunks, out[done : done + CHUNK - row], row, column)
+            done += CHUNK - row
+        return out
+
+    def _read(self, chunks: np.ndarray, first: int) -> None:
+        """Fill `chunks` with those that lie side by side from number `first` on."""
+        place, count = HEADER + first * self._chunk, 0
+        try:
+            got = os.preadv(self._handle, [chunks], place)
+            while got and count + got < chunks.nbytes:  # as it may be of a file far away
+                count += got
+                got = os.preadv(self._handle, [memoryview(chunks).cast("B")[count:]], place + count)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+        if not got:
+            raise damaged(self.path)  # cut short while it was open

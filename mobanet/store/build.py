@@ -1,0 +1,211 @@
+"""Building tile stores: find the tiles, prepare what is not current, report all problems at once."""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from mobanet.datasets.base import RasterLayout
+from mobanet.datasets.catalogue import LOCK_FILE, STORE_FILE, Listings, check_root, list_files
+from mobanet.errors import UserError
+from mobanet.files import write_bytes
+from mobanet.store.build_tile import build_tile
+from mobanet.store.index import INDEX_FILE, Index, Line
+from mobanet.store.jobs import TileJob, TileOutcome, jobs_for, stored_line, stored_tile
+from mobanet.store.locking import only_builder
+from mobanet.store.pool import in_processes
+from mobanet.store.progress import TaskProgress
+from mobanet.store.scratch import clear_left
+from mobanet.store.stored import VERSION, TileStore, default_store, read_json
+from mobanet.store.writing import clear_parts, writable, write_json
+
+__all__ = ["build_store", "default_store"]
+
+_LISTINGS = "archives.json"
+_SCRATCH = "scratch"
+
+
+def build_store(
+    layout: RasterLayout,
+    root: Path,
+    store: Path | None = None,
+    modalities: Sequence[str] | None = None,
+    workers: int = 0,
+    allow_missing: bool = False,
+    options: str = "--",
+) -> TileStore:
+    """Prepare the tiles below `root`. What is already prepared from unchanged sources is left alone.
+
+    Only sizes and times are looked at where everything is current. Only one process builds a store; others wait for it
+    and then find it done. Stopped half-way, the next call goes on with the tiles that are not finished.
+
+    Args:
+        layout: the data set's conventions.
+        root: folder with rasters or zip archives, or one zip archive.
+        store: where the prepared tiles go; None for `default_store(root, layout.name)`.
+        modalities: those to prepare; None for the layout's usual ones. Others that the store has are kept.
+        workers: processes, a tile each; 0 for one a core but no more than 8, 1 for none but this.
+        allow_missing: accept tiles that lack some of `modalities`.
+        options: what stands before `store` where the user gives it, for messages.
+
+    Returns:
+        The finished store.
+
+    Raises:
+        UserError: with every problem of every tile. Tiles without problems are kept, but the store is not finished.
+        OSError: when the disk is full; what was not finished is removed.
+    """
+    root = Path(root)
+    check_root(root, layout.name)
+    wanted = layout.check_modalities(modalities)
+    folder = Path(store) if store is not None else default_store(root, layout.name)
+    scratch = folder / _SCRATCH
+    _check_owner(folder, layout, options)
+    if (folder / STORE_FILE).is_file():
+        catalogue = list_files(root, known=Listings.load(folder / _LISTINGS))
+        survey = layout.survey(catalogue, wanted)
+        if _is_finished(folder, layout, jobs_for(survey, catalogue, layout, wanted, folder, scratch, allow_missing)):
+            return TileStore(folder)
+    with _only_builder(folder, options):
+        clear_left(folder)
+        clear_parts(folder)
+        try:
+            catalogue = list_files(root, scratch, Listings.load(folder / _LISTINGS))
+            survey = layout.survey(catalogue, wanted, scratch)
+            jobs = jobs_for(survey, catalogue, layout, wanted, folder, scratch, allow_missing)
+            if not _is_finished(folder, layout, jobs):
+                if catalogue.listings.members:
+                    catalogue.listings.save(folder / _LISTINGS)
+                (folder / INDEX_FILE).unlink(missing_ok=True)  # from here on readers wait
+                _report(root, jobs, _prepare(jobs, (*survey.notes, *_older(folder)), workers), options)
+                _finish(folder, layout, wanted, jobs)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return TileStore(folder)
+
+
+def _prepare(jobs: list[TileJob], notes: Iterable[str], workers: int) -> list[TileOutcome]:
+    """Prepare the tiles that are not current."""
+    stale = [job for job in jobs if not job.is_current(stored_tile(job.folder))]
+    outcomes = []
+    with TaskProgress("preparing tiles", len(stale)) as steps:
+        for note in notes:
+            steps.say(f"note: {note}")
+        for outcome in in_processes(build_tile, stale, workers):
+            outcomes.append(outcome)
+            for problem in outcome.problems:
+                steps.say(f"problem: {problem}")
+            steps.advance()
+    return outcomes
+
+
+def _report(root: Path, jobs: list[TileJob], outcomes: list[TileOutcome], options: str) -> None:
+    """Raise all problems as one sentence; a modality that no tile has is said once."""
+    problems = []
+    absent = Counter(name for job in jobs if not job.allow_missing for name in job.tile.missing)
+    nowhere = [name for name, count in absent.items() if count == len(jobs) > 1]
+    for name in nowhere:
+        problems.append(f"no tile has {name}: there is no file such as {jobs[0].tile.missing[name]}")
+    order = {job.tile.id: number for number, job in enumerate(jobs)}
+    for outcome in sorted(outcomes, key=lambda outcome: order[outcome.tile]):
+        told = tuple(f"tile {outcome.tile} has no {name}:" for name in nowhere)
+        problems.extend(problem for problem in outcome.problems if not (told and problem.startswith(told)))
+    if not problems:
+        return
+    start = f"{root} has " + ("a problem" if len(problems) == 1 else f"{len(problems)} problems")
+    hint = ""
+    if absent:
+        hint = f"; add the missing files, leave it out of {options}modalities, or set {options}allow_missing true"
+    raise UserError(f"{start}: {'; '.join(problems)}{hint}.")
+
+
+def _is_finished(folder: Path, layout: RasterLayout, jobs: list[TileJob]) -> bool:
+    """Whether the index has every tile as it would be prepared now; tiles' own descriptions are not read."""
+    if not (folder / STORE_FILE).is_file() or not jobs:
+        return False
+    try:
+        content, index = read_json(folder / STORE_FILE), Index.read(folder / INDEX_FILE)
+        if content["index"] != index.sum:
+            return False
+        lines = [index.line(number) for number in range(len(index.lines))]
+        if content != _description(layout, jobs[0].wanted, jobs, index, lines):
+            return False
+    except (UserError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return False
+    return all(job.is_listed(line) for job, line in zip(jobs, lines, strict=True))
+
+
+def _finish(folder: Path, layout: RasterLayout, wanted: Sequence[str], jobs: list[TileJob]) -> None:
+    """Write the index, and then that the store is finished."""
+    lines = [stored_line(job.folder) for job in jobs]
+    index = Index.of(lines)
+    write_bytes(folder / INDEX_FILE, index.content, own=True)
+    write_json(folder / STORE_FILE, _description(layout, wanted, jobs, index, lines))
+
+
+def _description(
+    layout: RasterLayout, wanted: Sequence[str], jobs: list[TileJob], index: Index, lines: list[Line]
+) -> dict[str, object]:
+    """Content of `store.json` once all tiles are prepared."""
+    names = {*wanted, *(name for line in lines for name in line.content["modalities"])}
+    return {
+        "version": VERSION,
+        "layout": layout.name,
+        "modalities": {
+            name: {**asdict(modality), "bands": list(modality.bands)}
+            for name, modality in layout.modalities.items()
+            if name in names
+        },
+        "classes": {
+            "names": list(layout.classes.names),
+            "colours": [list(colour) for colour in layout.classes.colours],
+            "averaged": list(layout.classes.averaged),
+        },
+        "tiles": [job.tile.id for job in jobs],
+        "index": index.sum,
+    }
+
+
+def _check_owner(folder: Path, layout: RasterLayout, options: str) -> None:
+    """Refuse to mix data sets in one store, and to overwrite what a newer version made."""
+    if not (folder / STORE_FILE).is_file():
+        return
+    try:
+        content = read_json(folder / STORE_FILE)
+    except UserError:
+        return  # damaged; it is written anew once the tiles are checked
+    if isinstance(content, dict) and isinstance(content.get("version"), int) and content["version"] > VERSION:
+        TileStore(folder)
+    other = content.get("layout") if isinstance(content, dict) else None
+    if other not in (None, layout.name):
+        raise UserError(
+            f"{folder} was prepared with layout {other}, not {layout.name}: give another place with {options}store."
+        )
+
+
+def _older(folder: Path) -> Iterator[str]:
+    """A remark where an earlier version made the store."""
+    with suppress(UserError, OSError, TypeError, KeyError):
+        version = read_json(folder / STORE_FILE)["version"]
+        if version < VERSION:
+            yield (
+                f"{folder} was prepared by an earlier mobanet, whose stores are laid out in another way (version "
+                f"{version}, now {VERSION}): all tiles are prepared again"
+            )
+
+
+@contextmanager
+def _only_builder(folder: Path, options: str) -> Iterator[None]:
+    """Hold the store's lock; wait for another builder. A store in which nothing was finished is removed again."""
+    with ExitStack() as stack:
+        with writable(folder, f"give another place with {options}store"):
+            stack.enter_context(only_builder(folder))
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                (folder / "tiles").rmdir()
+            if {path.name for path in folder.iterdir()} <= {LOCK_FILE, _LISTINGS}:
+                shutil.rmtree(folder, ignore_errors=True)

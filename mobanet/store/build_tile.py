@@ -1,0 +1,120 @@
+"""Preparing one tile: every raster is read, checked and staged first, then all of them take their place together."""
+
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from mobanet.errors import UserError
+from mobanet.files import put_all_in_place
+from mobanet.rasters.grid import Grid
+from mobanet.rasters.rows import CACHE_BYTES
+from mobanet.store.jobs import TileJob, TileOutcome, is_label, stored_stamps, stored_tile
+from mobanet.store.products import Products
+from mobanet.store.stored import TILE_FILE, VERSION, LabelRecord, ModalityRecord, StoredTile
+from mobanet.store.writing import clear_parts, write_json
+
+
+def build_tile(job: TileJob) -> TileOutcome:
+    """Prepare one tile, unless something is wrong with it; what is current is left alone.
+
+    Raises:
+        OSError: when the disk is full; temporary files are gone then.
+    """
+    import rasterio
+
+    stored = stored_tile(job.folder)
+    if job.is_current(stored):
+        return TileOutcome(job.tile.id)
+    with ExitStack() as stack:
+        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES))
+        job.folder.mkdir(parents=True, exist_ok=True)
+        stack.callback(_remove_if_empty, job.folder)
+        clear_parts(job.folder)
+        stack.callback(clear_parts, job.folder)
+        return _build(job, stored, Products(job, stack))
+
+
+def _build(job: TileJob, stored: StoredTile | None, products: Products) -> TileOutcome:
+    stamps, problems = job.stamps(), job.problems()
+    try:
+        grid, reference, kept = _grid(job, stored, products)
+    except UserError as error:
+        return TileOutcome(job.tile.id, (*problems, _clause(error)))
+    modalities = {name: record for name, record in (stored.modalities if stored else {}).items() if name in kept}
+    labels = {kind: record for kind, record in (stored.labels if stored else {}).items() if f"label_{kind}" in kept}
+    notes = [note for note in (stored.notes if stored else ()) if note.split(":")[0] in kept]
+    stale = [name for name in stamps if name not in kept]
+    staged: dict[Path, Path] = {}
+    for name in stale:
+        try:
+            product = (products.label if is_label(name) else products.modality)(name, grid, stamps[name])
+        except UserError as error:
+            if _clause(error) not in problems:  # two modalities may share a file
+                problems.append(_clause(error))
+            continue
+        staged |= product.parts
+        if isinstance(product.record, ModalityRecord):
+            modalities[name] = product.record
+        else:
+            labels[name.removeprefix("label_")] = product.record
+        notes.extend(product.notes)
+    if problems:
+        return TileOutcome(job.tile.id, tuple(problems))
+    order = [*job.layout.modalities]
+    description = {
+        "version": VERSION,
+        "id": job.tile.id,
+        "height": grid.height,
+        "width": grid.width,
+        "reference": reference,
+        "modalities": {name: asdict(modalities[name]) for name in sorted(modalities, key=order.index)},
+        "labels": {kind: asdict(labels[kind]) for kind in ("full", "eroded") if kind in labels},
+        "transform": grid.transform,
+        "crs": grid.crs,
+        "notes": [*job.tile.notes, *notes],
+    }
+    _publish(job.folder, staged, description, modalities, labels)
+    return TileOutcome(job.tile.id, (), tuple(stale))
+
+
+def _grid(job: TileJob, stored: StoredTile | None, products: Products) -> tuple[Grid, str, set[str]]:
+    """The tile's grid, the modality it comes from, and the stored products that can stay."""
+    if stored is None:
+        return *products.reference(), set()
+    wanted = job.stamps()
+    kept = {name for name, stamp in stored_stamps(stored).items() if wanted.get(name) == stamp}
+    kept |= {name for name in stored.modalities if name not in job.wanted and name in job.layout.modalities}
+    before = Grid(stored.height, stored.width, stored.transform, stored.crs)
+    if stored.reference in kept and job.tile.reference is None:
+        return before, stored.reference, kept
+    grid, reference = products.reference()
+    return grid, reference, kept if grid == before else set()
+
+
+def _publish(
+    folder: Path,
+    staged: dict[Path, Path],
+    description: dict[str, object],
+    modalities: dict[str, ModalityRecord],
+    labels: dict[str, LabelRecord],
+) -> None:
+    """Put staged arrays in place. Until `tile.json` is there again, the tile counts as unfinished."""
+    (folder / TILE_FILE).unlink(missing_ok=True)
+    put_all_in_place(staged)
+    names = {*modalities, *(f"label_{kind}" for kind in labels)}
+    names |= {f"{name}.valid" for name, record in modalities.items() if not record.complete}
+    names |= {f"{name}.blocks" for name, record in modalities.items() if record.blocks}
+    for old in folder.glob("*.npy"):
+        if old.name.removesuffix(".npy") not in names:
+            old.unlink()
+    # the arrays are on the disk; where this is lost, or empty, the tile is only made again
+    write_json(folder / TILE_FILE, description, synced=False)
+
+
+def _clause(error: UserError) -> str:
+    return str(error).rstrip(".")
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()

@@ -1,0 +1,265 @@
+"""Looking at a data set without preparing it: what is there, what it looks like, and everything that is wrong.
+
+Rasters are read thinned out, every so many pixels, so that shares and ranges are estimates and a check takes a fraction
+of the time that preparing does.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mobanet.datasets.base import DrawnLabel, RasterLayout
+from mobanet.datasets.catalogue import check_root, list_files
+from mobanet.datasets.scalings import usual_scaling
+from mobanet.errors import UserError
+from mobanet.rasters.alignment import align_label, how_to_fit
+from mobanet.rasters.contents import IGNORE_INDEX, FileRef
+from mobanet.rasters.grid import Grid
+from mobanet.rasters.opening import grid_of, opened
+from mobanet.rasters.reader import check_values
+from mobanet.rasters.rows import CACHE_BYTES, CHUNK
+from mobanet.rasters.values import Described, fitting_maximum, range_note
+from mobanet.store.decoding import LabelDecoder
+from mobanet.store.jobs import TileJob, jobs_for
+from mobanet.store.pool import in_processes
+from mobanet.store.products import Products, fit_notes, label_notes, label_strip, settled
+from mobanet.store.progress import TaskProgress
+from mobanet.store.scratch import scratch_folder
+from mobanet.store.stored import default_store
+from mobanet.wording import absent_note
+
+SAMPLE = 512
+"""Pixels along the longer side of a thinned-out raster."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One raster of one tile, thinned out.
+
+    Attributes:
+        product: a modality, `label_full` or `label_eroded`.
+        source: the file, below the root.
+        grid: of the whole raster.
+        bands: number of the bands that are used, or of a label's, or of the outlines it is drawn from.
+        dtype: in the file; `outlines` for such a label.
+        low, high: of the valid pixels, in stored units; None for labels.
+        missing: share of the tile's pixels that are not measured, or for a label are ignored: by the raster itself, or
+            since it does not reach there.
+        shares: of the classes among a label's pixels that are not ignored; empty for modalities.
+        pixels: (bands, h, w) values, or (1, h, w) class indices.
+        valid: (h, w) bool, or None when every pixel is.
+    """
+
+    product: str
+    source: str
+    grid: Grid
+    bands: int
+    dtype: str
+    low: float | None
+    high: float | None
+    missing: float
+    shares: tuple[float, ...]
+    pixels: np.ndarray
+    valid: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class TileLook:
+    """Everything about one tile: rasters by product, remarks, and complaints."""
+
+    tile: str
+    looks: dict[str, Look]
+    notes: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Of a whole data set.
+
+    Attributes:
+        layout: the data set's conventions.
+        modalities: names of those looked at.
+        tiles: in natural order.
+        notes: remarks about the whole set.
+    """
+
+    layout: RasterLayout
+    modalities: tuple[str, ...]
+    tiles: tuple[TileLook, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def problems(self) -> list[str]:
+        """Of all tiles."""
+        return [problem for tile in self.tiles for problem in tile.problems]
+
+    @property
+    def products(self) -> list[str]:
+        """Modalities, then the kinds of label that any tile has."""
+        kinds = [kind for kind in ("label_full", "label_eroded") if any(kind in tile.looks for tile in self.tiles)]
+        return [*self.modalities, *kinds]
+
+
+def check_files(
+    layout: RasterLayout,
+    root: Path,
+    store: Path | None = None,
+    modalities: Sequence[str] | None = None,
+    workers: int = 0,
+    allow_missing: bool = False,
+) -> Findings:
+    """Look at every tile below `root`; problems of tiles are collected, not raised. Arguments as for `build_store`.
+
+    Raises:
+        UserError: when there is nothing to look at.
+    """
+    root = Path(root)
+    check_root(root, layout.name)
+    wanted = layout.check_modalities(modalities)
+    folder = Path(store) if store is not None else default_store(root, layout.name)
+    with scratch_folder(folder) as scratch:
+        catalogue = list_files(root, scratch)
+        survey = layout.survey(catalogue, wanted, scratch)
+        jobs = jobs_for(survey, catalogue, layout, wanted, folder, scratch, allow_missing)
+        found: dict[str, TileLook] = {}
+        with TaskProgress("checking tiles", len(jobs)) as steps:
+            for look in in_processes(look_at, jobs, workers):
+                found[look.tile] = look
+                steps.advance()
+    tiles = tuple(found[tile.id] for tile in survey.tiles)
+    return Findings(layout, wanted, tiles, (*survey.notes, *_overall(layout, wanted, tiles)))
+
+
+def _overall(layout: RasterLayout, wanted: Sequence[str], tiles: Sequence[TileLook]) -> list[str]:
+    """Remarks about all tiles together: ranges that nobody declares, and classes that training would not see."""
+    notes = []
+    for modality in (layout.modalities[name] for name in wanted):
+        looks = [tile.looks[modality.name] for tile in tiles if modality.name in tile.looks]
+        if modality.maximum is None and usual_scaling(layout, modality) == "unit" and looks:
+            dtype = np.result_type(*(look.pixels.dtype for look in looks))
+            inside = [look.pixels if look.valid is None else look.pixels[:, look.valid] for look in looks]
+            typical = max(float(np.percentile(values, 98)) for values in inside)
+            notes.append(range_note(modality, fitting_maximum(dtype, max(look.high or 0 for look in looks), typical)))
+    training = _training(layout, [tile.tile for tile in tiles])
+    chosen = [tile for tile in tiles if tile.tile in training] or list(tiles)
+    for kind in ("label_full", "label_eroded"):
+        shares = [tile.looks[kind].shares for tile in chosen if kind in tile.looks]
+        if shares:
+            notes.append(absent_note(np.sum(shares, axis=0), layout.classes.names, "training tile"))
+    return [note for note in dict.fromkeys(notes) if note]
+
+
+def _training(layout: RasterLayout, tiles: Sequence[str]) -> tuple[str, ...]:
+    """Tiles to train on in the layout's first split; none where it makes no sense, which fitting says."""
+    try:
+        return layout.resolve_split(next(iter(layout.splits)), tiles).train
+    except UserError:
+        return ()
+
+
+def look_at(job: TileJob) -> TileLook:
+    """One tile, thinned out."""
+    import rasterio
+
+    problems, notes, looks = job.problems(), [*job.tile.notes], {}
+    with ExitStack() as stack:
+        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES))
+        products = Products(job, stack)
+        grid = None
+        try:
+            grid, _ = products.reference()
+        except UserError as error:
+            problems.append(str(error).rstrip("."))
+        labels = [(f"label_{kind}", file) for kind, file in job.tile.labels.items()]
+        for name, file in [*((name, source.file) for name, source in job.tile.sources.items()), *labels]:
+            try:
+                drawn = None
+                if grid is not None and name.startswith("label_"):
+                    drawn = job.layout.draw_label(job.tile, grid, products.path)
+                if drawn is not None:
+                    looks[name], remarks = _look_at_outlines(job, name, file, grid, drawn)
+                else:
+                    products.compare_copies(name, file)
+                    looks[name], remarks = _look(products, name, file, grid)
+                notes.extend(remarks)
+            except UserError as error:
+                problem = str(error).rstrip(".")
+                if problem not in problems:
+                    problems.append(problem)
+    return TileLook(job.tile.id, looks, tuple(notes), tuple(problems))
+
+
+def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tuple[Look, list[str]]:
+    from rasterio.windows import Window
+
+    job = products.job
+    source = job.tile.sources.get(name)
+    with opened(products.path(file), file) as raster:
+        own = grid_of(raster, job.layout.crs, file)
+        small = _thinned(own)
+        shape = (small.height, small.width)
+        raster.read(1, window=Window(0, raster.height - 1, raster.width, 1))  # the end, which a cut file lacks
+        dtype = raster.dtypes[0]
+        if source is None:
+            label = label_strip(raster, job.layout, shape=shape)
+        else:
+            reading = settled(raster, source, job.tile.band_counts.get(name), *products.known(name))
+            values, valid = reading.read(raster, shape=shape)
+    remarks, fit = [], "same"
+    if grid is not None:
+        try:
+            fit = how_to_fit(own, grid, job.layout.placing)
+        except UserError as error:
+            raise UserError(f"{file} {error}") from error
+        remarks = fit_notes(name, file, own, grid, fit)
+
+    def placed(plane: np.ndarray) -> np.ndarray:
+        """A thinned-out plane as the tile will have it; `IGNORE_INDEX` where the raster does not reach."""
+        return align_label(plane, _thinned(own), _thinned(grid), fit) if grid is not None and fit == "warp" else plane
+
+    location = job.entries[file].location
+    if source is None:
+        decoder = LabelDecoder(job.layout, file)
+        classes = decoder.count(*label)
+        decoder.judge(lambda: [label])
+        remarks += label_notes(name, decoder, thinned=shape != (own.height, own.width))
+        return _label_look(job, name, location, own, len(label[0]), dtype, placed(classes)), remarks
+    inside = values if valid is None else values[:, valid]
+    if inside.size == 0:
+        raise UserError(f"{file} has no valid pixel: replace or remove it")
+    measured = placed(np.ones(shape, np.uint8) if valid is None else valid.astype(np.uint8)) == 1
+    missing = 1 - float(measured.mean())
+    low, high = float(inside.min()), float(inside.max())
+    check_values(reading, low, high, Described(), products.known(name)[1])
+    remarks += reading.remarks()
+    return Look(name, location, own, len(values), dtype, low, high, missing, (), values, valid), remarks
+
+
+def _thinned(grid: Grid) -> Grid:
+    """The same place in pixels as large as a look takes."""
+    thinner = max(1, -(-max(grid.height, grid.width) // SAMPLE))
+    height, width = -(-grid.height // thinner), -(-grid.width // thinner)
+    if grid.transform is None:
+        return Grid(height, width)
+    (a, b, x, d, e, y), wide, high = grid.transform, grid.width / width, grid.height / height
+    return Grid(height, width, (a * wide, b * high, x, d * wide, e * high, y), grid.crs)
+
+
+def _label_look(job: TileJob, name: str, location: str, own: Grid, bands: int, dtype: str, classes: np.ndarray) -> Look:
+    counts = np.bincount(classes.ravel(), minlength=256)
+    ignored = counts[IGNORE_INDEX] / counts.sum()
+    known = counts[: len(job.layout.classes)]
+    shares = tuple((known / max(1, known.sum())).tolist())
+    return Look(name, location, own, bands, dtype, None, None, ignored, shares, classes[None], None)
+
+
+def _look_at_outlines(job: TileJob, name: str, file: FileRef, grid: Grid, drawn: DrawnLabel) -> tuple[Look, list[str]]:
+    thinner = max(1, -(-max(grid.height, grid.width) // SAMPLE))
+    strips = drawn.strips(thinner * max(1, CHUNK // thinner))
+    classes = np.concatenate([strip[::thinner, ::thinner] for strip in strips])
+    look = _label_look(job, name, job.entries[file].location, grid, drawn.outlines, "outlines", classes)
+    return look, [f"{name}: {note}" for note in drawn.notes]

@@ -1,0 +1,50 @@
+"""The ground under a stored tile's elevation, fitted to the summary that lies beside it."""
+
+from tokenize import TokenError
+
+import numpy as np
+
+from mobanet.errors import UserError
+from mobanet.rasters.blocks import BLOCK, block_shape
+from mobanet.rasters.ground import Ground
+from mobanet.store.stored import StoredTile, damaged
+
+
+def read_blocks(tile: StoredTile, name: str) -> np.ndarray:
+    """The blocks of a tile's modality, (h, w, 3 + C) float32; of a patch, those of its whole tile.
+
+    Raises:
+        UserError: when the file holds something else.
+    """
+    path, bands = tile.path(f"{name}.blocks"), tile.modalities[name].bands
+    least = block_shape((tile.top + tile.height, tile.left + tile.width), tile.origin)
+    try:
+        blocks = np.load(path, allow_pickle=False)
+        fits = blocks.dtype == np.float32 and blocks.ndim == 3 and blocks.shape[2] == 3 + bands
+        if not fits or any(map(int.__lt__, blocks.shape, least)) or not np.isfinite(blocks).all():
+            raise ValueError(f"{blocks.dtype} of {blocks.shape}")
+    except (OSError, ValueError, MemoryError, EOFError, SyntaxError, TokenError) as error:
+        raise damaged(path) from error
+    return blocks
+
+
+def ground_of(tile: StoredTile, name: str, radius: int) -> Ground:
+    """The ground of a tile's modality, from its blocks; of a patch, that of its whole tile.
+
+    Args:
+        tile: of a store.
+        name: of a modality of the kind `elevation`.
+        radius: in pixels.
+
+    Raises:
+        UserError: when there are no blocks, as in a store made before there were any, or they cannot be read.
+    """
+    if not tile.modalities[name].blocks:
+        raise UserError(
+            f"{tile.folder.parent.parent} was prepared by an earlier mobanet, without what heights above the ground are"
+            f" taken from: run python -m mobanet.prepare on the rasters again, or give --data.scaling.{name} robust."
+        )
+    blocks = read_blocks(tile, name)
+    origin = tile.origin
+    size = (blocks.shape[0] * BLOCK - origin[0] % BLOCK, blocks.shape[1] * BLOCK - origin[1] % BLOCK)
+    return Ground.fitted(blocks, size, origin, radius)

@@ -1,0 +1,185 @@
+"""What is to be done for a tile, and whether it has been done: by the stamps of its sources."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobanet.bounds import odd_character, shown
+from mobanet.datasets.base import FoundTile, RasterLayout, Survey
+from mobanet.datasets.catalogue import Catalogue, Entry
+from mobanet.errors import UserError
+from mobanet.rasters.contents import FileRef
+from mobanet.store.index import Line
+from mobanet.store.stored import TILE_FILE, VERSION, StoredTile, check_plain, damaged, read_json, read_tile
+
+READING = 2
+"""Goes up when the same rasters are read to other values, so that stores are made anew."""
+
+LONGEST = 200
+"""Bytes of a tile's name; file systems take 255, of which endings need some."""
+
+
+@dataclass(frozen=True)
+class TileJob:
+    """What is needed to prepare one tile, in any process.
+
+    Attributes:
+        tile: as the layout found it.
+        layout: reads labels and names modalities.
+        wanted: modalities to prepare, in canonical order.
+        folder: where the tile's arrays go.
+        scratch: folder for unpacked archive members.
+        entries: the catalogue's entries of the tile's files.
+        allow_missing: a tile may lack some of `wanted`.
+    """
+
+    tile: FoundTile
+    layout: RasterLayout
+    wanted: tuple[str, ...]
+    folder: Path
+    scratch: Path
+    entries: dict[FileRef, Entry]
+    allow_missing: bool
+
+    def stamps(self) -> dict[str, str]:
+        """By product, a text that changes with its source and with the way it is read."""
+        tile = self.tile
+        world = None if tile.world is None else self.entries[tile.world].stamp
+        # for a tile that has none of these, nothing is added, so that stores made earlier stay current
+        frame = () if tile.reference is None else (self.entries[tile.reference[1]].stamp,)
+        frame += () if tile.measure is None else (self.entries[tile.measure].stamp,)
+        drawing = tuple(self.entries[file].stamp for file in tile.extras)
+        stamps = {}
+        for name, source in tile.sources.items():
+            modality = self.layout.modalities[name]
+            rule = (
+                *(READING, source.bands, source.others, source.nodata, source.minimum, source.factor),
+                *(modality.kind, modality.unit, modality.maximum, self.layout.crs, world),
+            )
+            stamps[name] = self._stamp(source.file, (*rule, *frame))
+        for kind, file in tile.labels.items():
+            rule = (READING, self.layout.label_rule(), self.layout.crs)
+            stamps[f"label_{kind}"] = self._stamp(file, (*rule, *frame, *drawing))
+        return stamps
+
+    def _stamp(self, file: FileRef, rule: tuple) -> str:
+        entry = self.entries[file]
+        return hashlib.sha256(repr((VERSION, entry.location, entry.stamp, rule)).encode()).hexdigest()[:16]
+
+    def problems(self) -> list[str]:
+        """Complaints about modalities that must be there and are not."""
+        if self.allow_missing:
+            return []
+        return [f"tile {self.tile.id} has no {name}: {file} is missing" for name, file in self.tile.missing.items()]
+
+    def is_current(self, stored: StoredTile | None) -> bool:
+        """Whether `stored` is what preparing this tile would give."""
+        if stored is None or self.problems():
+            return False
+        if self.tile.reference is not None and self.tile.reference[0] != stored.reference:
+            return False
+        return self._has(stored_stamps(stored))
+
+    def is_listed(self, line: Line) -> bool:
+        """Whether the index says that nothing is to be done, and the files are there: as `is_current`, in less time."""
+        if self.problems():
+            return False
+        try:
+            content = line.content
+            reference, version = content["reference"], content["version"]
+            have = {name: record["stamp"] for name, record in content["modalities"].items()}
+            have |= {f"label_{kind}": record["stamp"] for kind, record in content["labels"].items()}
+            there = all(os.stat(f"{self.folder}/{name}.npy").st_size >= size for name, size in line.sizes.items())
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return False
+        same = self.tile.reference is None or self.tile.reference[0] == reference
+        return there and same and version == VERSION and content["id"] == self.tile.id and self._has(have)
+
+    def _has(self, have: Mapping[str, str]) -> bool:
+        """Whether these stamps, by product, are those of what is wanted."""
+        return {name: have[name] for name in have if name in self.wanted or is_label(name)} == self.stamps()
+
+
+@dataclass(frozen=True)
+class TileOutcome:
+    """What became of a tile: the products written, or the problems that prevented it."""
+
+    tile: str
+    problems: tuple[str, ...] = ()
+    built: tuple[str, ...] = ()
+
+
+def jobs_for(
+    survey: Survey,
+    catalogue: Catalogue,
+    layout: RasterLayout,
+    wanted: tuple[str, ...],
+    store: Path,
+    scratch: Path,
+    allow_missing: bool,
+) -> list[TileJob]:
+    """A job for each tile of a survey."""
+    jobs = []
+    for tile in survey.tiles:
+        _check_name(tile.id)
+        files = {source.file for source in tile.sources.values()} | {*tile.labels.values()}
+        files |= {file for copies in tile.copies.values() for file in copies}
+        files |= {tile.world} if tile.world is not None else set()
+        files |= {*tile.extras, *((tile.reference[1],) if tile.reference is not None else ())}
+        files |= {tile.measure} if tile.measure is not None else set()
+        entries = {file: catalogue.by_file[file] for file in files}
+        for entry in entries.values():
+            if odd := odd_character(entry.location.replace("\n", "\0")):
+                raise UserError(f"the file {entry.location!r} has the character {odd!r} in its name: rename it.")
+        jobs.append(TileJob(tile, layout, wanted, store / "tiles" / tile.id, scratch, entries, allow_missing))
+    return jobs
+
+
+def _check_name(tile: str) -> None:
+    """Refuse a tile of whose name no folder can be made, nor a row of a table.
+
+    Raises:
+        UserError: with the name.
+    """
+    try:
+        check_plain(tile)
+        if not tile.isprintable() or len(tile.encode()) > LONGEST:
+            raise ValueError(tile)
+    except ValueError as error:
+        raise UserError(
+            f"the tile {shown(tile)} cannot be a folder of a store: rename its files, with at most {LONGEST} letters, "
+            "and none that cannot be printed."
+        ) from error
+
+
+def is_label(product: str) -> bool:
+    """Whether a product's name is that of a label raster."""
+    return product in ("label_full", "label_eroded")
+
+
+def stored_stamps(stored: StoredTile) -> dict[str, str]:
+    """By product, the stamp it was made with."""
+    labels = {f"label_{kind}": record.stamp for kind, record in stored.labels.items()}
+    return {name: record.stamp for name, record in stored.modalities.items()} | labels
+
+
+def stored_line(folder: Path) -> Line:
+    """What the index has of the finished tile in `folder`.
+
+    Raises:
+        UserError: when there is none.
+    """
+    tile = read_tile(folder)
+    if tile is None:
+        raise damaged(folder)
+    return Line(read_json(folder / TILE_FILE), tile.sizes())
+
+
+def stored_tile(folder: Path) -> StoredTile | None:
+    """The finished tile in `folder`; None for one that is unfinished or damaged and has to be made again."""
+    try:
+        return read_tile(folder)
+    except UserError:
+        return None

@@ -1,0 +1,351 @@
+"""Reading and checking the rasters of one tile: every complaint a raster can earn is worded here."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mobanet.datasets.base import RasterLayout
+from mobanet.datasets.scalings import usual_scaling
+from mobanet.errors import UserError
+from mobanet.rasters.alignment import Fit, how_to_fit
+from mobanet.rasters.archives import local_copy, read_text
+from mobanet.rasters.bands import colour_table, find_mask
+from mobanet.rasters.blocks import origin_of
+from mobanet.rasters.contents import IGNORE_INDEX, FileRef, Modality, Source
+from mobanet.rasters.georeference import read_world
+from mobanet.rasters.grid import Grid
+from mobanet.rasters.opening import grid_of, opened, read_label
+from mobanet.rasters.palettes import label_colours
+from mobanet.rasters.reader import Reading, check_values, settle
+from mobanet.rasters.resampling import resampled, window_needed
+from mobanet.rasters.rows import GridRows, Part, row_windows, rows_at_once
+from mobanet.rasters.values import Described, Range, known_range
+from mobanet.store.decoding import LabelDecoder, Raw
+from mobanet.store.jobs import TileJob
+from mobanet.store.staging import stage_label, stage_modality
+from mobanet.store.stored import LabelRecord, ModalityRecord
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+    from rasterio.windows import Window
+
+
+@dataclass(frozen=True)
+class StoredProduct:
+    """Temporary files by the places they are for, what is to be recorded about them, and remarks for the user."""
+
+    parts: dict[Path, Path]
+    record: ModalityRecord | LabelRecord
+    notes: tuple[str, ...]
+
+
+class Products:
+    """The rasters of one tile. Archive members stay unpacked until `stack` closes."""
+
+    def __init__(self, job: TileJob, stack: ExitStack) -> None:
+        self.job = job
+        self._stack = stack
+        self._local: dict[FileRef, Path] = {}
+
+    def path(self, file: FileRef) -> Path:
+        """Where GDAL can open `file`."""
+        if file not in self._local:
+            self._local[file] = self._stack.enter_context(local_copy(file, self.job.scratch))
+        return self._local[file]
+
+    def reference(self) -> tuple[Grid, str]:
+        """The tile's grid, and the modality that sets it: the layout's choice, or the first one wanted that is there.
+
+        Raises:
+            UserError: when that raster or the tile's world file is unreadable.
+        """
+        job = self.job
+        name = next(name for name in job.wanted if name in job.tile.sources)
+        name, file = job.tile.reference or (name, job.tile.sources[name].file)
+        with opened(self.path(file), file) as raster:
+            grid = grid_of(raster, job.layout.crs, file)
+            if job.tile.measure is not None:
+                grid = self._measured(grid, file)
+        if job.layout.placing == "extent":
+            grid = Grid(grid.height, grid.width)
+        if grid.transform is None and job.tile.world is not None:
+            text = read_text(job.tile.world, job.scratch)
+            transform = read_world(text, grid.height, grid.width, job.tile.world)
+            grid = Grid(grid.height, grid.width, transform, job.layout.crs)
+        return grid, name
+
+    def _measured(self, grid: Grid, file: FileRef) -> Grid:
+        """The same place with pixels of the size that those of another tile have."""
+        measure = self.job.tile.measure
+        with opened(self.path(measure), measure) as raster:
+            other = grid_of(raster, self.job.layout.crs, measure)
+        if grid.transform is None or other.transform is None:
+            return grid  # rasters without a georeference share their pixels
+        if grid.crs != other.crs:
+            raise UserError(
+                f"{file} lies in {grid.crs} and {measure}, whose pixels set the size of all tiles', in {other.crs}: "
+                "add the raster that the tile lacks, or name another modality as grid"
+            )
+        return grid.with_pixels_of(other)
+
+    def modality(self, name: str, grid: Grid, stamp: str) -> StoredProduct:
+        """A modality on the tile's grid.
+
+        Raises:
+            UserError: when the raster is unreadable, does not fit, or has no valid pixel.
+        """
+        job, source = self.job, self.job.tile.sources[name]
+        elevation = job.layout.modalities[name].kind == "elevation"
+        self.compare_copies(name, source.file)
+        with opened(self.path(source.file), source.file) as raster:
+            reading = settled(raster, source, job.tile.band_counts.get(name), *self.known(name))
+            own, fit = self.fit(raster, source.file, grid)
+            shape = (grid.height, grid.width, len(reading.scale))
+            self._check_room(source.file, own, grid, fit, shape[2] * reading.dtype.itemsize, 4 * shape[2])
+            rows = self._modality_rows(raster, reading, own, grid, fit)
+            origin = origin_of(grid.transform) if elevation else None
+            staged = stage_modality(rows, job.folder / f"{name}.npy", shape, reading.dtype, origin)
+            raw = raster.dtypes[reading.bands[0]], raster.count
+        statistics = staged.statistics
+        if not statistics:
+            raise UserError(f"{source.file} has no valid pixel: replace or remove it")
+        low, high = min(figures.minimum for figures in statistics), max(figures.maximum for figures in statistics)
+        check_values(reading, low, high, Described(), self.known(name)[1])
+        flat = [figures.minimum for figures in statistics if figures.minimum == figures.maximum]
+        notes = [f"{name}: {source.file.name} is {flat[0]:g} everywhere"] if flat else []
+        pixels = grid.height * grid.width
+        record = ModalityRecord(
+            bands=shape[2],
+            dtype=str(reading.dtype),
+            complete=staged.valid == pixels,
+            valid_share=staged.valid / pixels,
+            statistics=statistics,
+            source=job.entries[source.file].location,
+            stamp=stamp,
+            blocks=elevation,
+            rule=reading.rule(*raw),
+        )
+        notes = [*fit_notes(name, source.file, own, grid, fit), *reading.remarks(), *notes]
+        return StoredProduct(staged.parts, record, tuple(notes))
+
+    def _modality_rows(
+        self, raster: "DatasetReader", reading: Reading, own: Grid, grid: Grid, fit: Fit
+    ) -> Iterator[Part]:
+        """A modality on the tile's grid, from top to bottom: (h, W, C) values, and (h, W) bool or None."""
+        bands = len(reading.scale)
+        if fit not in ("warp", "stretch"):
+            yield from GridRows(partial(reading.read, raster), bands, reading.dtype, own, grid, fit).chunks()
+            return
+
+        def marked(window: "Window") -> np.ndarray:
+            values, valid = reading.read(raster, window)
+            # NaN marks missing pixels for the warper, which otherwise knows only one number for it
+            return _marked(values, valid)
+
+        placed = own, grid, fit, "bilinear", self.job.scratch
+        with resampled(marked, bands, np.nan, "float32", *placed) as strips:
+            for planes in strips:
+                yield _unmarked(planes, reading.dtype)
+
+    def _check_room(self, file: FileRef, own: Grid, grid: Grid, fit: Fit, stored: int, copied: int) -> None:
+        """A few bytes of a damaged header ask for any number of pixels.
+
+        Args:
+            file: for the message.
+            own: grid of the raster.
+            grid: of the tile.
+            fit: how the raster gets there.
+            stored: bytes a pixel of the tile.
+            copied: bytes a pixel of the raster, where it is copied to be resampled.
+
+        Raises:
+            UserError: for more than the disk takes.
+        """
+        needed, free = grid.height * grid.width * stored, shutil.disk_usage(self.job.folder).free
+        if fit in ("warp", "stretch"):
+            window = window_needed(own, grid, fit)
+            needed += window.height * window.width * copied
+        if needed > free:
+            raise UserError(
+                f"{file} says that it has more pixels than the disk holds: they take {needed / 1e9:.3g} GB in the "
+                f"store, where {free / 1e9:.3g} GB are free: free some space, or cut it into tiles"
+            )
+
+    def known(self, name: str) -> tuple[Modality, Range | None]:
+        """A modality, and the values that it may have where the layout's own scaling takes them for granted."""
+        layout = self.job.layout
+        modality = layout.modalities[name]
+        return modality, known_range(modality, usual_scaling(layout, modality))
+
+    def label(self, name: str, grid: Grid, stamp: str) -> StoredProduct:
+        """A label on the tile's grid.
+
+        Args:
+            name: `label_full` or `label_eroded`.
+            grid: of the tile.
+            stamp: to record.
+
+        Raises:
+            UserError: when the raster is unreadable, does not fit, or is no label of the layout.
+        """
+        job, file = self.job, self.job.tile.labels["full" if name == "label_full" else "eroded"]
+        target, shape = job.folder / f"{name}.npy", (grid.height, grid.width)
+        drawn = job.layout.draw_label(job.tile, grid, self.path)
+        if drawn is not None:
+            part, pixels = stage_label(drawn.strips(rows_at_once(grid.width)), target, shape)
+            corrected = unknown = 0
+            notes = [f"{name}: {note}" for note in drawn.notes]
+        else:
+            self.compare_copies(name, file)
+            with opened(self.path(file), file) as raster:
+                own, fit = self.fit(raster, file, grid)
+                self._check_room(file, own, grid, fit, 1, 1)
+                decoder = LabelDecoder(job.layout, file)
+                part, pixels = stage_label(self._label_rows(raster, decoder, own, grid, fit), target, shape)
+            corrected, unknown = decoder.corrected, decoder.unknown
+            notes = [*fit_notes(name, file, own, grid, fit), *label_notes(name, decoder)]
+        record = LabelRecord(
+            pixels=tuple(pixels[: len(job.layout.classes)].tolist()),
+            ignored=int(pixels[IGNORE_INDEX]),
+            corrected=corrected,
+            unknown=unknown,
+            source=job.entries[file].location,
+            stamp=stamp,
+        )
+        return StoredProduct({target: part}, record, tuple(notes))
+
+    def _label_rows(
+        self, raster: "DatasetReader", decoder: LabelDecoder, own: Grid, grid: Grid, fit: Fit
+    ) -> Iterator[np.ndarray]:
+        """A label raster decoded on the tile's grid, from top to bottom, (h, W) class indices."""
+
+        def raw(window: "Window") -> Raw:
+            return label_strip(raster, self.job.layout, window)
+
+        window = window_needed(own, grid, fit)
+        step = rows_at_once(own.width, raster.count, raster.dtypes[0])
+
+        def again() -> Iterator[Raw]:
+            return map(raw, row_windows(window, step))
+
+        def decoded(part: "Window") -> np.ndarray:
+            return decoder.count(*raw(part))[None]  # (1, h, W)
+
+        if fit in ("warp", "stretch"):
+            placed = own, grid, fit, "nearest", self.job.scratch
+            with resampled(decoded, 1, IGNORE_INDEX, "uint8", *placed) as strips:
+                decoder.judge(again)
+                for planes in strips:
+                    yield planes[0]
+            return
+        for values, valid in GridRows(
+            lambda part: (decoded(part), None), 1, np.dtype(np.uint8), own, grid, fit
+        ).chunks():
+            classes = values[:, :, 0]
+            if valid is not None:
+                classes[~valid] = IGNORE_INDEX
+            yield classes
+        decoder.judge(again)
+
+    def fit(self, raster: "DatasetReader", file: FileRef, grid: Grid) -> tuple[Grid, Fit]:
+        """The grid of an open raster, and how it gets to the tile's.
+
+        Raises:
+            UserError: when it does not; both sizes or extents are in the sentence.
+        """
+        own = grid_of(raster, self.job.layout.crs, file)
+        try:
+            return own, how_to_fit(own, grid, self.job.layout.placing)
+        except UserError as error:
+            raise UserError(f"{file} {error}") from error
+
+    def compare_copies(self, name: str, file: FileRef) -> None:
+        """Refuse copies of a product that have different sizes in pixels."""
+        entries = self.job.entries
+        for other in self.job.tile.copies.get(name, ()):
+            if entries[other].size == entries[file].size:
+                continue
+            with opened(self.path(file), file) as one, opened(self.path(other), other) as two:
+                if one.shape != two.shape:
+                    raise UserError(
+                        f"{file} has {one.width} x {one.height} pixels and its copy {other} {two.width} x {two.height}:"
+                        " remove the wrong one"
+                    )
+
+
+def _marked(values: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """Values, (C, h, w), as float32, NaN where missing."""
+    marked = values.astype(np.float32)
+    if valid is not None:
+        marked[:, ~valid] = np.nan
+    return marked
+
+
+def _unmarked(planes: np.ndarray, dtype: np.dtype) -> Part:
+    """The inverse of `_marked`: (h, w, C) in the stored type, 0 where missing, and (h, w) bool or None."""
+    valid = np.isfinite(planes).all(axis=0)
+    known = np.where(valid, planes, 0)
+    values = (np.rint(known) if np.issubdtype(dtype, np.integer) else known).astype(dtype)
+    return np.ascontiguousarray(values.transpose(1, 2, 0)), None if valid.all() else valid
+
+
+def settled(
+    raster: "DatasetReader", source: Source, declared: int | None, modality: Modality, known: Range | None
+) -> Reading:
+    """How a modality is read from an open raster.
+
+    Args:
+        raster: open.
+        source: what is read from it.
+        declared: how many data bands it must have; None for at least those read.
+        modality: what it is read for.
+        known: the values that imagery may have; None for any.
+
+    Raises:
+        UserError: when it has another number of bands, or other types or values than declared.
+    """
+    mask = find_mask(raster, (*source.bands, *source.others), declared)
+    table = colour_table(raster, source, modality)
+    count = len(mask.data) if table is None else len(table)
+    needed = max(source.bands) + 1 if declared is None else declared
+    if count < needed or declared not in (None, count):
+        bands = "1 band" if count == 1 else f"{count} bands"
+        raise UserError(
+            f"{source.file} has {bands} where {modality.name} needs {needed}: put the right raster there, or for layout"
+            " folder list its bands"
+        )
+    return settle(raster, source, modality, mask, Described(), known)
+
+
+def fit_notes(name: str, file: FileRef, own: Grid, grid: Grid, fit: Fit) -> list[str]:
+    """What was done to bring a raster to the tile's grid."""
+    if fit == "edge":
+        return [f"{name}: {file.name} is {own.size} pixels, the tile {grid.size}; padded as missing or cropped"]
+    if fit == "warp":
+        return [f"{name}: {file.name} ({own.size} pixels) was resampled to the tile's {grid.size}"]
+    return []
+
+
+def label_strip(raster: "DatasetReader", layout: RasterLayout, window: "Window | None" = None, **thinned: Any) -> Raw:
+    """A part of an open label raster, as colours where the layout tells classes by them; `thinned` as `read_label`."""
+    values, missing, empty = read_label(raster, window, **thinned)
+    return label_colours(raster, values) if layout.coloured_labels else values, missing, empty
+
+
+def label_notes(name: str, decoder: LabelDecoder, thinned: bool = False) -> list[str]:
+    """What did not fit the palette: in pixels, or as a share where not all pixels were read; and what else was met."""
+    notes = []
+    for count, what in (
+        (decoder.corrected, "off the palette took the nearest colour's class"),
+        (decoder.unknown, "name no class and are ignored"),
+    ):
+        if count:
+            amount = f"about {100 * count / decoder.size:.2g} % of the" if thinned else f"{count}"
+            notes.append(f"{name}: {amount} pixels {what}")
+    return [*notes, *(f"{name}: {note}" for note in decoder.notes)]

@@ -1,0 +1,158 @@
+"""A contact sheet of a data set: a row a tile, a column a raster, with the stretch that makes each of them readable."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mobanet.files import whole_file
+from mobanet.rasters.contents import Classes
+from mobanet.rasters.pictures import coloured, natural_bands, optical_picture, relief
+from mobanet.store.check import Findings, Look
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_CELL, _GAP, _LEFT = 1.7, 0.12, 0.95
+"""Inches: a picture, the space between two, and the column of tile names."""
+_TOP, _BOTTOM = 0.95, 0.6
+_DPI = 110
+_LONGEST = 187
+"""Pixels of a picture's longer side: a cell at this resolution."""
+_UNMEASURED = (236, 170, 190)
+_INK, _PALE, _ALARM = "#222222", "#8a8a8a", "#b3261e"
+
+
+def draw_sheet(findings: Findings, path: Path) -> None:
+    """Write the contact sheet of `findings` to a PNG file."""
+    from matplotlib.figure import Figure
+
+    columns, rows = findings.products, findings.tiles
+    width = _LEFT + len(columns) * (_CELL + _GAP) + _GAP
+    height = _TOP + len(rows) * (_CELL + _GAP) + _BOTTOM
+    figure = Figure((max(width, 6.0), height), dpi=_DPI, facecolor="white")
+    width = figure.get_figwidth()
+
+    def place(row: int, column: int) -> "Axes":
+        left = _LEFT + column * (_CELL + _GAP)
+        bottom = height - _TOP - (row + 1) * (_CELL + _GAP) + _GAP
+        return figure.add_axes((left / width, bottom / height, _CELL / width, _CELL / height))
+
+    tiles = "1 tile" if len(rows) == 1 else f"{len(rows)} tiles"
+    figure.text(0.15 / width, 1 - 0.28 / height, f"{findings.layout.name}, {tiles}", size=13, weight="bold", color=_INK)
+    for number, name in enumerate(columns):
+        across = (_LEFT + number * (_CELL + _GAP) + _CELL / 2) / width
+        title, detail = _heading(findings, name)
+        figure.text(across, 1 - (_TOP - 0.24) / height, title, size=9, ha="center", color=_INK)
+        figure.text(across, 1 - (_TOP - 0.08) / height, detail, size=6.5, ha="center", color=_PALE)
+    for row, tile in enumerate(rows):
+        middle = 1 - (_TOP + row * (_CELL + _GAP) + _CELL / 2) / height
+        figure.text(0.15 / width, middle + 0.02 / height, tile.tile, size=10, va="bottom", weight="bold", color=_INK)
+        first = next(iter(tile.looks.values()), None)
+        if first is not None:
+            figure.text(0.15 / width, middle - 0.03 / height, first.grid.size, size=6.5, va="top", color=_PALE)
+        for column, name in enumerate(columns):
+            look = tile.looks.get(name)
+            _cell(place(row, column), look, findings, "" if look else ("problem" if tile.problems else "none"))
+    _legend(figure, findings, width, height)
+    with whole_file(path) as file:
+        figure.savefig(file, dpi=_DPI, format="png")
+
+
+def picture(look: Look, elevation: bool, bands: Sequence[int] = ()) -> np.ndarray:
+    """(h, w, 3) uint8: stretched between the 2nd and 98th percentiles; elevation coloured and shaded.
+
+    Args:
+        look: the raster.
+        elevation: whether it holds heights.
+        bands: those to show; all, of which the first three are seen, unless given.
+    """
+    pixels, valid = _reduce(look.pixels[list(bands)] if bands else look.pixels, look.valid)
+    if not valid.any():
+        return np.full((*valid.shape, 3), _UNMEASURED, np.uint8)
+    planes = pixels.transpose(1, 2, 0)  # (bands, h, w) -> (h, w, bands)
+    image = relief(planes[..., 0], valid) if elevation else optical_picture(planes, valid)
+    image = (255 * image).astype(np.uint8)
+    image[~valid] = _UNMEASURED
+    return image
+
+
+def label_picture(look: Look, classes: Classes) -> np.ndarray:
+    """(h, w, 3) uint8 in the classes' colours, black where ignored."""
+    thinner = max(1, -(-max(look.pixels.shape[1:]) // _LONGEST))
+    return coloured(look.pixels[0, ::thinner, ::thinner], classes)
+
+
+def _reduce(pixels: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Means of blocks of pixels over those that are valid, (bands, h, w) float32, and where there are any."""
+    thinner = max(1, -(-max(pixels.shape[1:]) // _LONGEST))
+    weight = np.ones(pixels.shape[1:], np.float32) if valid is None else valid.astype(np.float32)
+    rows, columns = (np.arange(0, size, thinner) for size in weight.shape)
+
+    def total(array: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(np.add.reduceat(array, rows, axis=-2), columns, axis=-1)
+
+    count = total(weight)
+    means = total(np.where(weight > 0, pixels, 0).astype(np.float32)) / np.maximum(count, 1)
+    return means, count > 0
+
+
+def _heading(findings: Findings, name: str) -> tuple[str, str]:
+    modality = findings.layout.modalities.get(name)
+    if modality is None:
+        return name.replace("label_", "") + " label", "black: ignored"
+    shown = [modality.bands[band] for band in natural_bands(modality)] or modality.bands[:4]
+    detail = modality.unit if modality.kind == "elevation" else ", ".join(shown)
+    return name, detail
+
+
+def _cell(axes: "Axes", look: Look | None, findings: Findings, absent: str) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set(color="#c8c8c8", linewidth=0.6)
+    if look is None:
+        axes.set_facecolor("#f4f4f4")
+        colour = _ALARM if absent == "problem" else _PALE
+        axes.text(0.5, 0.5, absent, ha="center", va="center", size=8, color=colour, transform=axes.transAxes)
+        return
+    modality = findings.layout.modalities.get(look.product)
+    if modality is None:
+        image = label_picture(look, findings.layout.classes)
+    else:
+        image = picture(look, modality.kind == "elevation", natural_bands(modality))
+    axes.imshow(image, interpolation="nearest")
+    if look.low is not None:
+        caption = f"{look.low:.4g} to {look.high:.4g}"
+        if look.missing:
+            caption += f", {100 * look.missing:.2g} % missing"
+        box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.2}
+        axes.text(0.03, 0.04, caption, size=5.5, color=_INK, transform=axes.transAxes, bbox=box)
+
+
+def _legend(figure: "Figure", findings: Findings, width: float, height: float) -> None:
+    from matplotlib.patches import Rectangle
+
+    entries = list(zip(findings.layout.classes.names, findings.layout.classes.colours, strict=True))
+    entries += [("ignored", (0, 0, 0)), ("not measured", _UNMEASURED)]
+    at, line = 0.15, 0.32
+    for name, colour in entries:
+        needed = 0.3 + 0.075 * len(name)
+        if at + needed > width:
+            at, line = 0.15, line - 0.2
+        swatch = (at / width, line / height)
+        figure.add_artist(
+            Rectangle(
+                swatch,
+                0.12 / width,
+                0.12 / height,
+                transform=figure.transFigure,
+                facecolor=[channel / 255 for channel in colour],
+                edgecolor=_PALE,
+                linewidth=0.5,
+            )
+        )
+        figure.text((at + 0.17) / width, (line + 0.015) / height, name, size=7.5, color=_INK)
+        at += needed

@@ -1,0 +1,343 @@
+"""Prepared tiles, reading side: arrays and what is known about them.
+
+`mobanet.store.build` makes them:
+
+    STORE/store.json                        version, layout, modalities, classes, tiles; written when all tiles are done
+    STORE/tiles.jsonl                       what `tile.json` says of each (`mobanet.store.index`); written just before
+    STORE/tiles/<id>/<modality>.npy         (H, W, C) uint8 or uint16 as in the source, float32 otherwise
+    STORE/tiles/<id>/<modality>.valid.npy   (H, W) uint8, 1 = measured; only there when some pixel is not
+    STORE/tiles/<id>/<modality>.blocks.npy  (h, w, 3 + C) float32, of elevation (`mobanet.rasters.blocks.summarise`)
+    STORE/tiles/<id>/label_full.npy         (H, W) uint8 class indices, 255 = ignore; label_eroded.npy alike
+    STORE/tiles/<id>/tile.json              written when its arrays are there, so that a build that was stopped goes on
+
+Arrays of pixels lie in chunks: `mobanet.store.chunks` says how, and `mobanet.store.arrays` reads them.
+
+Pixels that were not measured hold a harmless finite value: what the source has in integer imagery (0 where padded), the
+band's median in float32. Consumers go by the validity array, never by the value.
+"""
+
+import math
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobanet import json_files
+from mobanet.bounds import odd_character
+from mobanet.datasets.catalogue import STORE_FILE
+from mobanet.errors import UserError
+from mobanet.rasters.blocks import block_shape, origin_of
+from mobanet.rasters.contents import Classes, Modality
+from mobanet.rasters.georeference import what_is_wrong
+from mobanet.rasters.reader import ReadingRule
+from mobanet.rasters.statistics import BandStatistics
+from mobanet.store.chunks import chunked_size, is_chunked
+from mobanet.store.index import INDEX_FILE, Index, Tiles
+from mobanet.store.locking import no_builder
+from mobanet.typed import build, checked
+
+VERSION = 2
+TILE_FILE = "tile.json"
+
+
+@dataclass(frozen=True)
+class ModalityRecord:
+    """One modality of one stored tile.
+
+    Attributes:
+        bands: number of bands.
+        dtype: of the array: `uint8`, `uint16` or `float32`.
+        complete: no invalid pixel, hence no validity array.
+        valid_share: valid pixels over all pixels.
+        statistics: one a band.
+        source: the raster it was read from, below the root.
+        stamp: changes whenever the source or the way of reading it does.
+        blocks: whether a summary of it in blocks is stored, from which the ground is fitted.
+        rule: how the source was read.
+    """
+
+    bands: int
+    dtype: str
+    complete: bool
+    valid_share: float
+    statistics: tuple[BandStatistics, ...]
+    source: str
+    stamp: str
+    blocks: bool = False
+    rule: ReadingRule | None = None
+
+
+@dataclass(frozen=True)
+class LabelRecord:
+    """One label raster of one stored tile.
+
+    Attributes:
+        pixels: count per class.
+        ignored: pixels with the ignore index, `unknown` ones and padding among them.
+        corrected: pixels whose colour was off the palette but near enough to name a class.
+        unknown: pixels whose colour or value named nothing.
+        source: the raster it was read from, below the root.
+        stamp: changes whenever the source or the way of reading it does.
+    """
+
+    pixels: tuple[int, ...]
+    ignored: int
+    corrected: int
+    unknown: int
+    source: str
+    stamp: str
+
+
+@dataclass(frozen=True)
+class StoredTile:
+    """One tile of a store.
+
+    Attributes:
+        id: as in the layout's splits.
+        folder: where its arrays are.
+        height: rows.
+        width: columns.
+        reference: the modality whose grid the tile has.
+        modalities: those stored for this tile, by name.
+        labels: by kind, `full` and `eroded`; empty for an unlabelled tile.
+        transform: affine pixel-to-map coefficients (a, b, c, d, e, f), None when not georeferenced.
+        crs: coordinate reference system, None when unknown.
+        notes: what preparing had to mend or leave out.
+        top, left: where in the arrays it begins: not 0 for a patch of a tile (`mobanet.store.patches`), whose records,
+            statistics among them, are those of the whole tile.
+    """
+
+    id: str
+    folder: Path
+    height: int
+    width: int
+    reference: str
+    modalities: dict[str, ModalityRecord]
+    labels: dict[str, LabelRecord]
+    transform: tuple[float, float, float, float, float, float] | None
+    crs: str | None
+    notes: tuple[str, ...]
+    top: int = 0
+    left: int = 0
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """Row and column of the arrays' first pixel, counted from the origin of the coordinates."""
+        row, column = origin_of(self.transform)
+        return row - self.top, column - self.left
+
+    def path(self, name: str) -> Path:
+        """File of the array `name`: a modality, `<modality>.valid` or `.blocks`, `label_full` or `label_eroded`."""
+        return self.folder / f"{name}.npy"
+
+    def arrays(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Shape and dtype of every array this tile has, by name."""
+        plane = (self.height, self.width)
+        found: dict[str, tuple[tuple[int, ...], str]] = {}
+        for name, record in self.modalities.items():
+            found[name] = ((*plane, record.bands), record.dtype)
+            if not record.complete:
+                found[f"{name}.valid"] = (plane, "uint8")
+            if record.blocks:
+                found[f"{name}.blocks"] = ((*block_shape(plane, self.origin), 3 + record.bands), "float32")
+        return found | {f"label_{kind}": (plane, "uint8") for kind in self.labels}
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes that the file of every array has at least, by name."""
+        return {
+            name: chunked_size(shape, dtype) if is_chunked(name) else math.prod(shape) * np.dtype(dtype).itemsize
+            for name, (shape, dtype) in self.arrays().items()
+        }
+
+
+class TileStore:
+    """A finished store, read-only.
+
+    Attributes:
+        path: its folder.
+        layout: name of the layout it was prepared with.
+        modalities: every modality some tile may have, by name, in canonical order.
+        classes: the label classes.
+        tiles: by id, in natural order. A tile is made when it is asked for, and may then turn out to be damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the index of the store at `path`; arrays are left on disk, and a tile is looked at when it is asked for.
+
+        While a store is rebuilt, its index is away: a reader that misses it waits for the builder. Where a builder was
+        stopped half-way, the tiles' own descriptions are read.
+
+        Raises:
+            UserError: when there is no finished store, or it is damaged or made by a newer or an older mobanet.
+        """
+        self.path = Path(path)
+        try:
+            self._read()
+        except UserError:
+            with no_builder(self.path):
+                self._read(settled=True)
+
+    def _read(self, settled: bool = False) -> None:
+        if not (self.path / STORE_FILE).is_file():
+            raise UserError(f"{self.path} holds no finished tile store: run python -m mobanet.prepare on the data set.")
+        content = read_json(self.path / STORE_FILE)
+        version = content.get("version") if isinstance(content, dict) else None
+        if isinstance(version, int) and version > VERSION:
+            raise UserError(
+                f"{self.path / STORE_FILE} has version {version}, this mobanet reads up to {VERSION}: update mobanet."
+            )
+        if isinstance(version, int) and version < VERSION:
+            raise UserError(
+                f"{self.path} was prepared by an earlier mobanet, whose stores are laid out in another way (version "
+                f"{version}; this one reads {VERSION}): run python -m mobanet.prepare on the rasters again."
+            )
+        try:
+            self.layout: str = checked(str, content["layout"], "layout")
+            self.modalities = checked(dict[str, Modality], content["modalities"], "modalities")
+            self.classes = checked(Classes, content["classes"], "classes")
+            names = checked(tuple[str, ...], content["tiles"], "tiles")
+            whole = checked(str, content["index"], "index")
+            for name in (*names, *self.modalities):
+                check_plain(name)
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(self.path / STORE_FILE) from error
+        self.tiles: Mapping[str, StoredTile] = self._listed(names, whole, settled)
+
+    def _listed(self, names: tuple[str, ...], whole: str, settled: bool) -> Mapping[str, StoredTile]:
+        """The tiles, from the index.
+
+        Args:
+            names: ids.
+            whole: the sum of the index.
+            settled: nobody is at work, so that an index that is not there will not come.
+        """
+        path = self.path / INDEX_FILE
+        if settled and not path.is_file():
+            return {name: self._own(name) for name in names}
+        try:
+            index = Index.read(path)
+            if index.sum != whole or len(index.lines) != len(names):
+                raise ValueError("another store's")
+        except (OSError, ValueError) as error:
+            raise damaged(path) from error
+
+        def tile(number: int, name: str) -> StoredTile:
+            try:
+                content = json_files.parse_json(index.lines[number])["tile"]
+                if content["id"] != name:
+                    raise ValueError(f"{content['id']} for {name}")
+                return make_tile(content, self.path / "tiles" / name)
+            except (KeyError, TypeError, ValueError) as error:
+                raise damaged(path) from error
+
+        return Tiles(names, tile)
+
+    def _own(self, name: str) -> StoredTile:
+        """A tile, from its own description."""
+        folder = self.path / "tiles" / name
+        tile = read_tile(folder)
+        if tile is None:
+            raise damaged(folder)
+        return tile
+
+
+def default_store(root: Path, layout: str = "") -> Path:
+    """Where the store of the data set at `root` goes when no place is given: inside it, or beside it for an archive.
+
+    Layouts that read the same files with other labels, such as `dstl` and `dstl_crops`, have a store each.
+    """
+    name = "mobanet_store" + "".join(layout.partition("_")[1:])
+    return root.with_name(f"{root.stem}_{name}") if root.is_file() else root / name
+
+
+def damaged(path: Path) -> UserError:
+    """The error for a store file that cannot be used."""
+    return UserError(f"{path} is damaged: delete it and run python -m mobanet.prepare again to rebuild it.")
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file.
+
+    Raises:
+        UserError: when it is not readable JSON.
+    """
+    try:
+        return json_files.read_json(path)
+    except (OSError, ValueError) as error:
+        raise damaged(path) from error
+
+
+def read_tile(folder: Path) -> StoredTile | None:
+    """The tile in `folder`, or None where it has not been finished.
+
+    Raises:
+        UserError: when its description is unreadable or an array is missing or too short.
+    """
+    path = folder / TILE_FILE
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    try:
+        return make_tile(content, folder)
+    except (TypeError, ValueError) as error:
+        raise damaged(path) from error
+
+
+def make_tile(content: Any, folder: Path) -> StoredTile:
+    """A tile of its description; its arrays are there, as far as sizes tell.
+
+    Args:
+        content: of `tile.json`.
+        folder: of the tile.
+
+    Raises:
+        TypeError, ValueError: when that describes no tile of this version.
+        UserError: when an array is missing or too short.
+    """
+    if not isinstance(content, Mapping) or content.get("version") != VERSION:
+        raise ValueError("of another version")
+    tile = build(StoredTile, {key: value for key, value in content.items() if key != "version"}, folder=folder)
+    _check(tile)
+    for name, size in tile.sizes().items():
+        file = f"{folder}/{name}.npy"
+        try:
+            status = os.stat(file)
+        except OSError as error:
+            raise damaged(tile.path(name)) from error
+        if not stat.S_ISREG(status.st_mode) or status.st_size < size:
+            raise damaged(tile.path(name))
+    return tile
+
+
+def check_plain(name: str) -> None:
+    """Refuse a name out of a file that would lead out of the folder it belongs into.
+
+    Raises:
+        ValueError: for such a name.
+    """
+    if not name or name in (".", "..") or "/" in name or "\\" in name or odd_character(name):
+        raise ValueError(f"{name!r} is no name of a file")
+
+
+def _check(tile: StoredTile) -> None:
+    """Refuse what a tile cannot be, though every type is right.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if min(tile.height, tile.width) < 1 or tile.top or tile.left:
+        raise ValueError(f"a tile of {tile.height} x {tile.width} pixels")
+    if unknown := tile.labels.keys() - {"full", "eroded"}:
+        raise ValueError(f"labels of the kinds {unknown}")
+    for name, record in tile.modalities.items():
+        check_plain(name)
+        if record.dtype not in ("uint8", "uint16", "float32") or record.bands < 1:
+            raise ValueError(f"{record.bands} bands of {record.dtype}")
+        if len(record.statistics) != record.bands or any(figures.count < 1 for figures in record.statistics):
+            raise ValueError(f"{len(record.statistics)} statistics of {record.bands} bands")
+    if tile.transform is not None and (wrong := what_is_wrong(tile.transform, tile.height, tile.width)):
+        raise ValueError(f"a georeference {wrong}")

@@ -1,0 +1,33 @@
+"""What the tiles of a store are: whose grids they have, how large their pixels are, and how far their values go."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from mobanet.rasters.grid import Grid
+from mobanet.rasters.pixel_size import pixel_words
+from mobanet.rasters.values import fitting_maximum
+from mobanet.store.stored import StoredTile
+from mobanet.wording import natural_key, shorten
+
+
+def grid_of_tile(tile: StoredTile) -> Grid:
+    """Where the pixels of a stored tile are."""
+    return Grid(tile.height, tile.width, tile.transform, tile.crs)
+
+
+def grid_words(tiles: Iterable[StoredTile]) -> str:
+    """`that of rgb, pixels of 0.25 m`: which modalities' grids tiles have, and how large pixels are on the ground."""
+    found = list(tiles)
+    names = list(dict.fromkeys(tile.reference for tile in found))
+    sizes = sorted({pixel_words(grid_of_tile(tile)) for tile in found} - {""}, key=natural_key)
+    pixels = f", pixels of {shorten(sizes, 3)}" if sizes else ""
+    return f"that of {' or '.join(names)}{pixels}" if names else ""
+
+
+def range_of(name: str, tiles: Sequence[StoredTile]) -> float:
+    """The full range that the values of a modality seem to have, by the widest type and the highest values of tiles."""
+    records = [tile.modalities[name] for tile in tiles if name in tile.modalities]
+    figures = [band for record in records for band in record.statistics]
+    dtype = np.result_type(*(record.dtype for record in records))
+    return fitting_maximum(dtype, max(band.maximum for band in figures), max(band.p98 for band in figures))

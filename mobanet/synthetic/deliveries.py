@@ -1,0 +1,35 @@
+"""The data sets that can be drawn, by the name of their layout."""
+
+from mobanet.datasets import LAYOUTS
+from mobanet.errors import UserError
+from mobanet.synthetic.delivery import Delivery
+from mobanet.synthetic.dstl import DstlDelivery
+from mobanet.synthetic.hunan import HunanDelivery
+from mobanet.synthetic.isprs import IsprsDelivery
+
+DRAWABLE = ("potsdam", "vaihingen", "dstl", "hunan")
+
+
+def delivery_of(layout: str) -> Delivery:
+    """How a data set is delivered.
+
+    Args:
+        layout: one of `DRAWABLE`; variants such as `dstl_crops` read the same files.
+
+    Raises:
+        UserError: for another name.
+    """
+    base = layout.partition("_")[0]
+    if layout not in LAYOUTS or base not in DRAWABLE:
+        *most, last = DRAWABLE
+        raise UserError(f"--layout {layout}: nothing can be drawn in this layout; use {', '.join(most)} or {last}.")
+    return {"dstl": DstlDelivery, "hunan": HunanDelivery}.get(base, lambda: IsprsDelivery(base))()
+
+
+def tile_names(layout: str, count: int) -> list[str]:
+    """The first `count` tiles of a synthetic data set.
+
+    Raises:
+        UserError: for an unknown layout, or a count below 1 or above the number of names.
+    """
+    return delivery_of(layout).names(count)

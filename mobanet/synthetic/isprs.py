@@ -1,0 +1,112 @@
+"""The city as Potsdam or Vaihingen: which tiles, where they lie, and their files in folders or archives."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mobanet.synthetic.archives import pack
+from mobanet.synthetic.delivery import CityPlan, Delivery, share_out
+from mobanet.synthetic.files import Place, write_bytes, write_raster
+from mobanet.synthetic.noise import stream
+from mobanet.synthetic.products import FileKind, layout_files
+from mobanet.synthetic.scene import default_gsd, render_tile
+from mobanet.synthetic.terrain import Relief
+
+
+class IsprsDelivery(Delivery):
+    """Potsdam or Vaihingen.
+
+    Args:
+        layout: `potsdam` or `vaihingen`.
+    """
+
+    def __init__(self, layout: str) -> None:
+        self.layout = layout
+        self.files = layout_files(layout)
+        self.contents = self.files.contents
+
+    def names(self, count: int) -> list[str]:
+        """See `Delivery.names`; those of the split `paper`."""
+        split = self.files.splits["paper"]
+        return share_out(self.layout, (split.train, split.validation, split.test), count)
+
+    def default_gsd(self, size: int) -> float:
+        """See `scene.default_gsd`."""
+        return default_gsd(size)
+
+    def drawn(self, plan: CityPlan, folder: Path, tile: str) -> bool:
+        """See `Delivery.drawn`."""
+        return all(_written(*item) for item in self._paths(plan, folder, tile))
+
+    def draw(self, plan: CityPlan, folder: Path, tile: str) -> None:
+        """See `Delivery.draw`."""
+        place = self._place(plan, tile)
+        relief = Relief(int(stream(plan.seed, plan.layout, "land").integers(2**31)), *self.files.elevation)
+        keys = (plan.seed, plan.layout, tile)
+        drawn = render_tile(keys, self._shape(plan, tile), plan.gsd, relief, (place.east, place.north))
+        for product, path in self._paths(plan, folder, tile):
+            write_raster(path, product.content, drawn)
+            if product.world_archive is not None:
+                write_bytes(path.with_suffix(".tfw"), place.world_file())
+
+    def strays(self) -> tuple[str, ...]:
+        """See `Delivery.strays`."""
+        return self.files.stray
+
+    def archives(self) -> tuple[str, ...]:
+        """See `Delivery.archives`."""
+        return (self.files.archive,)
+
+    def pack(self, plan: CityPlan, folder: Path, root: Path, names: Sequence[str]) -> None:
+        """See `Delivery.pack`."""
+        pack(root / self.files.archive, self._members(plan, folder, names), folder)
+
+    def _wanted(self, plan: CityPlan, tile: str) -> Iterator[FileKind]:
+        """The kinds of file a tile gets."""
+        for product in self.files.products:
+            if product.content not in plan.products or (product.labelled_only and tile not in self.files.labelled()):
+                continue
+            if tile in self.files.stray and not (product.content == "labels_eroded" and not product.labelled_only):
+                continue
+            if product.folder is not None:
+                yield product
+
+    def _paths(self, plan: CityPlan, folder: Path, tile: str) -> Iterator[tuple[FileKind, Path]]:
+        for product in self._wanted(plan, tile):
+            yield product, folder / str(product.folder) / product.file_name(tile)
+
+    def _shape(self, plan: CityPlan, tile: str) -> tuple[int, int]:
+        """Rows and columns of a tile."""
+        spread = self.files.uneven
+        factors = 1 + stream(plan.seed, plan.layout, tile, "size").uniform(-spread, spread, 2)
+        return round(plan.size * factors[0]), round(plan.size * factors[1])
+
+    def _place(self, plan: CityPlan, tile: str) -> Place:
+        """Where a tile lies: in Potsdam's grid of adjoining squares, or in Vaihingen's loose arrangement (UTM)."""
+        side = plan.size * plan.gsd
+        if plan.layout == "potsdam":
+            row, column = (int(part) for part in tile.split("_"))
+            return Place(364000.0 + column * side, 5812000.0 - row * side, plan.gsd)
+        row, column = divmod(int(tile), 7)
+        return Place(496000.0 + column * 1.25 * side, 5421000.0 - row * 1.25 * side, plan.gsd)
+
+    def _members(self, plan: CityPlan, folder: Path, names: Sequence[str]) -> Iterator[tuple[str, str, Path]]:
+        """What goes into the archives: inner zip, name in it, file."""
+        for tile in names:
+            drawn = {product.content: path for product, path in self._paths(plan, folder, tile)}
+            for product in self.files.products:
+                path = drawn.get(product.content)
+                labels = not product.labelled_only or tile in self.files.labelled()
+                if path is None or product.archive is None or not labels:
+                    continue
+                yield product.archive, _inside(product.inside, product.file_name(tile)), path
+                if product.world_archive is not None:
+                    world = path.with_suffix(".tfw")
+                    yield product.world_archive, _inside(product.world_inside, world.name), world
+
+
+def _inside(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _written(product: FileKind, path: Path) -> bool:
+    return path.exists() and (product.world_archive is None or path.with_suffix(".tfw").exists())
