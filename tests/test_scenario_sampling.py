@@ -134,6 +134,34 @@ def test_warm_up_and_the_interval_between_refreshes(fitted):
     assert max(uniform.probabilities[1]) < 0.15
 
 
+def test_a_share_of_every_batch_sees_all_and_the_strategy_deals_out_the_rest(fitted):
+    data = {"batch_size": 6, "steps_per_epoch": 4}
+    _, watch, _ = fitted(strategy="uniform", full_share=0.5, data=data)
+    np.testing.assert_allclose(watch.probabilities, [[0.5 / 6] * 6 + [0.5]] * 2, rtol=1e-6)
+    assert [int(available.all(1).sum()) for available in watch.available] == [3] * 8
+    assert all(len({tuple(row) for row in batch.int().tolist()}) == 4 for batch in watch.available)  # three others
+    _, latent, folder = fitted(strategy="latent", full_share=1 / 3, data=data, folder="latent")
+    for record, p in zip(read_history(folder / "scenario_scores.jsonl"), latent.probabilities, strict=True):
+        rest = np.array(record.probabilities[:-1])  # as measured: what the share makes of them is no measurement
+        np.testing.assert_allclose(p, [*(2 / 3 * rest / rest.sum()), 1 / 3], rtol=1e-5)
+    assert [int(available.all(1).sum()) for available in latent.available] == [2] * 8
+
+
+def test_a_warm_up_may_be_a_share_of_the_run(fitted):
+    _, watch, _ = fitted(strategy="uniform", full_share=0.5, warmup_epochs=0.5, epochs=4)
+    assert [p[-1] for p in watch.probabilities] == [1.0, 1.0, 0.5, 0.5]
+
+
+def test_a_run_of_shares_resumed_anywhere_ends_with_the_same_weights(fitted, tmp_path):
+    settings = {"strategy": "latent", "full_share": 0.4, "warmup_epochs": 0.5}
+    keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    whole, watched, _ = fitted(callbacks=[keep], **settings)
+    for step in (2, 3, 5):
+        resumed, watch, _ = fitted(ckpt_path=str(tmp_path / f"step={step}.ckpt"), folder="again", **settings)
+        assert_same(weights(whole), weights(resumed))
+        assert all(map(torch.equal, watch.available, watched.available[step:]))
+
+
 def test_masking_falls_into_what_is_available(fitted):
     masking = MaskingSettings(ratio=1.0, min_area=0.2, max_area=0.3)
     _, masked, _ = fitted({"masking": masking}, strategy="uniform", epochs=1)

@@ -1,5 +1,6 @@
 """The callback that decides, epoch by epoch, with which probability a training sample sees each scenario."""
 
+import math
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.scenarios.history import ScoreRecord, drop_records, write_record
 from mobanet.scenarios.probabilities import read_probabilities
-from mobanet.scenarios.sampling import ScenarioSettings
+from mobanet.scenarios.sampling import ScenarioSettings, with_full_share
 from mobanet.scenarios.scenario import Scenario
 from mobanet.scenarios.scoring import COLUMNS, record_rows, score_module
 
@@ -34,6 +35,7 @@ class ScenarioSampling(Callback):
         self.settings = settings
         self.history = None if folder is None else Path(folder) / HISTORY_FILE
         self._given: np.ndarray | None = None
+        self._warmup = 0
         self._due = True
         """Whether the module's probabilities are not of these settings yet."""
 
@@ -45,10 +47,13 @@ class ScenarioSampling(Callback):
         """
         if self.settings.strategy == "fixed":
             self._given = read_probabilities(self.settings.probabilities, scenarios)
+            with_full_share(self._given, scenarios, self.settings.full_share)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read given probabilities, once."""
+        """Read given probabilities, once, and settle how samples are drawn and when the strategy begins."""
         self.check(pl_module.scenarios)
+        pl_module.exact_scenario_shares = self.settings.full_share is not None
+        self._warmup = self.settings.warmup(epochs_of(trainer))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Bring the probabilities up to date before an epoch's first step.
@@ -60,7 +65,7 @@ class ScenarioSampling(Callback):
             return
         if trainer.is_global_zero and self.history is not None:
             drop_records(self.history, trainer.current_epoch)  # of an earlier run into the same folder
-        settings, epoch = self.settings, trainer.current_epoch - self.settings.warmup_epochs
+        settings, epoch = self.settings, trainer.current_epoch - self._warmup
         scenarios: tuple[Scenario, ...] = pl_module.scenarios
         if epoch < 0 or settings.strategy == "full":
             p = np.array([float(scenario.full) for scenario in scenarios])
@@ -72,6 +77,8 @@ class ScenarioSampling(Callback):
             p, self._due = self._refresh(trainer, pl_module), False
         else:
             p = None
+        if epoch >= 0 and settings.strategy in ("uniform", "fixed"):
+            p = with_full_share(p, scenarios, settings.full_share)
         buffer = pl_module.scenario_probabilities
         if p is not None:
             buffer.copy_(torch.as_tensor(p, dtype=buffer.dtype))
@@ -87,13 +94,14 @@ class ScenarioSampling(Callback):
             on_epoch=True,
             batch_size=1,
         )
-        shown = ", ".join(f"{name} {p:.3f}" for name, p in zip(record.scenarios, record.probabilities, strict=True))
+        drawn = with_full_share(scores.probabilities, module.scenarios, self.settings.full_share)
+        shown = ", ".join(f"{name} {p:.3f}" for name, p in zip(record.scenarios, drawn, strict=True))
         rank_zero_info(f"scenarios   {shown}; {record.num_windows} windows, {record.seconds:.1f} s")
         if trainer.is_global_zero:
             if self.history is not None:
                 write_record(self.history, record)
             _log_table(trainer, record)
-        return scores.probabilities
+        return drawn
 
     def state_dict(self) -> dict[str, Any]:
         """The settings, so that a resumed run can say what has changed."""
@@ -107,6 +115,14 @@ class ScenarioSampling(Callback):
             if field.name not in ("evaluate", "validate") and old != new:
                 rank_zero_info(f"resuming with --scenarios.{field.name} {new} (the checkpoint has {old})")
                 self._due = True
+
+
+def epochs_of(trainer: Trainer) -> int | None:
+    """Epochs that a training will have; None where it has no end."""
+    if (trainer.max_epochs or -1) > 0:
+        return trainer.max_epochs
+    batches = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
+    return None if math.isinf(batches) else math.ceil(batches / trainer.num_training_batches)
 
 
 def _log_table(trainer: Trainer, record: ScoreRecord) -> None:

@@ -12,7 +12,6 @@ from mobanet.errors import UserError
 from mobanet.scenarios.draws import sent
 
 _TRIES = 10
-_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass
@@ -65,21 +64,6 @@ class Shares:
     lost: Tensor
     number: Tensor
     most: int
-
-
-def rounding(seed: int, step: int) -> float:
-    """Where the rounding of shares to whole samples falls, from 0 to below 1.
-
-    Each value alone is uniform. Those of following steps are spread by the golden ratio, so that over n steps a stream
-    loses its share of samples to within a few, where independent values would be off by the root of n. All are
-    multiples of 2^-24: added to whole numbers they stay what they are.
-
-    Args:
-        seed: of an epoch and a rank.
-        step: within the epoch.
-    """
-    start = torch.rand((), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return math.floor((float(start) + step * _GOLDEN) % 1.0 * 2**24) / 2**24
 
 
 def spare_pixels(

@@ -1,17 +1,24 @@
 """Which scenario each training sample sees: the strategies and the draws (arXiv 2605.20372)."""
 
+import math
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mobanet.errors import UserError
 from mobanet.scenarios.draws import sent
-from mobanet.scenarios.scenario import lowered
+from mobanet.scenarios.scenario import Scenario, lowered
 from mobanet.scenarios.scores import ScoreSettings
 
 Strategy = Literal["full", "uniform", "latent", "fixed"]
+
+_OFF = 2.0**-13
+"""How far, in samples, places stay away from whole numbers of them, where float32 could put them on either side."""
 
 
 @dataclass
@@ -24,8 +31,12 @@ class ScenarioSettings(ScoreSettings):
     probabilities: str | dict[str, float] | list[float] | None = None
     """Of the strategy fixed: a JSON file that mobanet.scores wrote, or numbers by scenario, such as {rgb+dsm: 1}."""
 
-    warmup_epochs: int = 0
-    """Epochs on the full scenario before the strategy begins."""
+    full_share: float | None = None
+    """Share of every batch, exact at any batch size, that sees all its data has; the rest is drawn from the incomplete
+    scenarios by the strategy. null draws every sample by itself, as the paper does."""
+
+    warmup_epochs: float = 0
+    """Epochs on the full scenario before the strategy begins; below 1, their share of the run's epochs."""
 
     every_n_epochs: int | None = 1
     """Epochs from one recomputation of latent's probabilities to the next; null computes them once."""
@@ -50,14 +61,46 @@ class ScenarioSettings(ScoreSettings):
                 "--scenarios.strategy fixed and --scenarios.probabilities go together; give a JSON file that "
                 "mobanet.scores wrote, or numbers by scenario."
             )
-        if isinstance(self.warmup_epochs, bool) or self.warmup_epochs < 0:
-            raise UserError(f"--scenarios.warmup_epochs is {self.warmup_epochs}; give a number of at least 0.")
+        if self.full_share is not None:
+            self._check_share(self.full_share)
+        warmup = self.warmup_epochs
+        if isinstance(warmup, bool) or not 0 <= warmup < math.inf or (warmup > 1 and warmup != int(warmup)):
+            raise UserError(
+                f"--scenarios.warmup_epochs is {warmup}; give a whole number of epochs, or a share of the run below 1."
+            )
         if self.every_n_epochs is not None and self.every_n_epochs < 1:
             raise UserError(
                 f"--scenarios.every_n_epochs is {self.every_n_epochs}; give at least 1, or null to compute them once."
             )
         if self.num_windows != "auto" and (isinstance(self.num_windows, str) or self.num_windows < 2):
             raise UserError(f"--scenarios.num_windows is {self.num_windows}; give a number of at least 2, or auto.")
+
+    def _check_share(self, share: float) -> None:
+        if isinstance(share, bool) or not 0 <= share <= 1:
+            raise UserError(f"--scenarios.full_share is {share}; give a share from 0 to 1, or null for none.")
+        if self.strategy == "full":
+            raise UserError(
+                f"--scenarios.full_share is {share} and --scenarios.strategy full, with which every sample sees all; "
+                "choose uniform, latent or fixed for the rest."
+            )
+
+    def warmup(self, epochs: int | None) -> int:
+        """Whole epochs on the full scenario before the strategy begins.
+
+        Args:
+            epochs: of the run; None where it has no end.
+
+        Raises:
+            UserError: for a share of a run without an end.
+        """
+        if not 0 < self.warmup_epochs < 1:
+            return int(self.warmup_epochs)
+        if epochs is None:
+            raise UserError(
+                f"--scenarios.warmup_epochs is {self.warmup_epochs}, a share of a run without an end: give a number of "
+                "epochs, or --trainer.max_epochs."
+            )
+        return max(1, round(self.warmup_epochs * epochs))
 
     @property
     def validated(self) -> str | list[str]:
@@ -71,6 +114,29 @@ class ScenarioSettings(ScoreSettings):
             scenarios: number of those that are validated.
         """
         return "val/miou" if self.strategy == "full" or scenarios == 1 else "val/scenarios/mean_miou"
+
+
+def with_full_share(probabilities: np.ndarray, scenarios: Sequence[Scenario], share: float | None) -> np.ndarray:
+    """Probabilities of which the full scenario has a given one, and the others what they have of the rest.
+
+    Args:
+        probabilities: (S,), summing to 1.
+        scenarios: all, in the usual order.
+        share: of the full scenario; None leaves the probabilities as they are.
+
+    Raises:
+        UserError: where no incomplete scenario has a probability that the rest could be dealt out by.
+    """
+    full = np.array([scenario.full for scenario in scenarios])
+    if share is None or full.all():
+        return probabilities
+    rest = probabilities[~full].sum()
+    if share < 1 and rest == 0:
+        raise UserError(
+            "--scenarios.probabilities gives no incomplete scenario a probability above 0, and --scenarios.full_share "
+            f"{share} leaves them {1 - share:g}: give some, or leave full_share out."
+        )
+    return np.where(full, share, (1 - share) * probabilities / max(rest, sys.float_info.min))
 
 
 def draw_availability(probabilities: Tensor, masks: Tensor, available: Tensor, generator: torch.Generator) -> Tensor:
@@ -90,3 +156,32 @@ def draw_availability(probabilities: Tensor, masks: Tensor, available: Tensor, g
     # u < 1, and the last bound is exactly 1: a scenario of probability 0 is never drawn
     drawn = torch.searchsorted(bounds / bounds[-1], u, right=True)  # (B,)
     return lowered(available, masks[drawn])
+
+
+def share_availability(
+    probabilities: Tensor, masks: Tensor, available: Tensor, generator: torch.Generator, at: float
+) -> Tensor:
+    """What is left of each sample's modalities where a batch is shared out to the scenarios.
+
+    A scenario of probability p gets p B of the B samples, rounded up or down (systematic sampling): where half of the
+    samples see everything, no batch happens to see less. With `rounding` for `at` that holds over steps, too: after n
+    of them it has had p B n samples to within a few.
+
+    Args:
+        probabilities: (S,), of the scenarios; not necessarily summing to one exactly.
+        masks: (S, M) bool, the scenarios' availability.
+        available: (B, M) bool, what the data has.
+        generator: on the CPU; which sample gets which share comes from it.
+        at: from 0 to below 1, of `rounding`.
+
+    Returns:
+        (B, M) bool; a sample whose scenario leaves it nothing keeps all that its data has.
+    """
+    batch = len(available)
+    order = torch.randperm(batch, generator=generator)
+    # off the borders: a bound such as a half of the batch, in float32, may fall to either side of a place exactly on it
+    places = (order + (_OFF + (1 - 2 * _OFF) * at)) / batch  # (B,)
+    # the full scenario comes last in order; first here, so that its bound is its probability and no sum of others
+    bounds = probabilities.flip(0).float().cumsum(0)
+    drawn = torch.searchsorted(bounds / bounds[-1], sent(places.float(), bounds.device), right=True)
+    return lowered(available, masks.flip(0)[drawn])

@@ -20,8 +20,9 @@ from mobanet.models.cbc import CBCSettings
 from mobanet.models.cmx import CMXSettings
 from mobanet.models.lora import LoRASettings, add_lora, still_frozen_statistics
 from mobanet.models.mobanet import MoBaNetSettings
-from mobanet.scenarios.masking import MaskingSettings, draw_masks, mask_streams, rounding, spare_pixels
-from mobanet.scenarios.sampling import draw_availability
+from mobanet.scenarios.draws import rounding
+from mobanet.scenarios.masking import MaskingSettings, draw_masks, mask_streams, spare_pixels
+from mobanet.scenarios.sampling import draw_availability, share_availability
 from mobanet.scenarios.scenario import scenario_masks
 from mobanet.training.checkpoint import check_trained_parts, read_checkpoint
 from mobanet.training.checkpointed import CheckpointedModule
@@ -152,6 +153,9 @@ class SegmentationModule(CheckpointedModule):
         self.register_buffer("scenario_masks", scenario_masks(self.scenarios), persistent=False)
         # in every checkpoint, so that a run resumed within an epoch goes on with them; the callback sets them
         self.register_buffer("scenario_probabilities", torch.tensor([float(s.full) for s in self.scenarios]))
+        self.exact_scenario_shares = False
+        """Whether each batch sees scenarios in these very shares, rather than each sample one of its own; the callback
+        sets it, and a resumed run has it from its settings."""
 
     def forward(
         self, inputs: dict[str, Tensor], available: Tensor | None = None, auxiliary: bool | None = None
@@ -263,7 +267,10 @@ class SegmentationModule(CheckpointedModule):
 
     def _drawn(self, batch: ModelBatch, batch_idx: int) -> Tensor:
         generator = torch.Generator().manual_seed(self._step_seed(batch_idx) + 2)
-        return draw_availability(self.scenario_probabilities, self.scenario_masks, batch.available, generator)
+        given = self.scenario_probabilities, self.scenario_masks, batch.available, generator
+        if self.exact_scenario_shares:
+            return share_availability(*given, rounding(self._step_seed(0) + 4, batch_idx))
+        return draw_availability(*given)
 
     def _step_seed(self, batch_idx: int) -> int:
         # distinct products of odd constants: neighbouring epochs, batches and ranks never share a stream

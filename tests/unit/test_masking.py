@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from mobanet.errors import UserError
+from mobanet.scenarios.draws import rounding
 from mobanet.scenarios.masking import (
     MaskingSettings,
     _rectangle,
     draw_masks,
     mask_streams,
-    rounding,
     share_out,
     spare_pixels,
 )

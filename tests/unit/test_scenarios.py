@@ -1,11 +1,13 @@
 """Scenarios by name, what they leave of the data's availability, and how they are drawn."""
 
+import numpy as np
 import pytest
 import torch
 
 from mobanet.errors import UserError
+from mobanet.scenarios.draws import rounding
 from mobanet.scenarios.probabilities import read_probabilities
-from mobanet.scenarios.sampling import ScenarioSettings, draw_availability
+from mobanet.scenarios.sampling import ScenarioSettings, draw_availability, share_availability, with_full_share
 from mobanet.scenarios.scenario import (
     MOST,
     chosen_scenarios,
@@ -147,6 +149,70 @@ def test_draws_depend_on_the_generator_alone_and_respect_the_data():
     assert torch.equal(before, torch.get_rng_state())
 
 
+def shared(probabilities, available, at, seed=0):
+    masks = scenario_masks(scenarios_of(NAMES))
+    generator = torch.Generator().manual_seed(seed)
+    return share_availability(torch.tensor(probabilities), masks, available, generator, at)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 5, 6, 7, 8, 23, 24, 64])
+@pytest.mark.parametrize("share", [0.0, 1 / 3, 0.5, 0.9, 1.0])
+def test_a_share_of_every_batch_is_full_and_over_steps_it_is_exact(batch, share):
+    p = with_full_share(np.full(7, 1 / 7), scenarios_of(NAMES), share).tolist()
+    counts = torch.zeros(7)
+    everything, masks = torch.ones(batch, 3, dtype=torch.bool), scenario_masks(scenarios_of(NAMES))
+    for step in range(100):
+        left = shared(p, everything, rounding(7, step), seed=step)
+        found = (left[:, None] == masks).all(2).float().sum(0)
+        assert ((found - batch * torch.tensor(p)).abs() < 1 + 1e-4).all()  # rounded up or down, and no more
+        if float(batch * share).is_integer():
+            assert found[-1] == batch * share
+        counts += found
+    assert abs(float(counts[-1]) - 100 * batch * share) <= 3
+    assert (counts - 100 * batch * torch.tensor(p)).abs().max() <= 6
+
+
+def test_which_samples_a_scenario_gets_is_drawn():
+    p, everything = with_full_share(np.full(7, 1 / 7), scenarios_of(NAMES), 0.5).tolist(), torch.ones(4, 3).bool()
+    full = torch.stack([shared(p, everything, rounding(1, step), seed=step).all(1) for step in range(2000)])
+    assert (full.sum(1) == 2).all()
+    torch.testing.assert_close(full.float().mean(0), torch.full((4,), 0.5), atol=0.04, rtol=0)
+    together = full.float().T @ full.float() / len(full)  # of 4 samples, two are full together in one of 6 draws
+    torch.testing.assert_close(together[0, 1:], torch.full((3,), 1 / 6), atol=0.04, rtol=0)
+
+
+def test_shares_respect_the_data():
+    available = torch.tensor([[1, 0, 1], [0, 1, 0]]).bool().repeat(50, 1)
+    left = shared(with_full_share(np.full(7, 1 / 7), scenarios_of(NAMES), 0.5).tolist(), available, 0.3)
+    assert not (left & ~available).any()
+    assert left.any(1).all()
+
+
+def test_the_rest_keeps_its_proportions():
+    scenarios, p = scenarios_of(NAMES), np.array([0.1, 0.2, 0.1, 0.0, 0.1, 0.1, 0.4])
+    found = with_full_share(p, scenarios, 0.25)
+    np.testing.assert_allclose(found, [*(0.75 * p[:-1] / 0.6), 0.25], rtol=1e-12)
+    assert with_full_share(p, scenarios, None) is p
+    only_full = np.array([0.0] * 6 + [1.0])
+    np.testing.assert_allclose(with_full_share(only_full, scenarios, 1.0), only_full)
+    with pytest.raises(UserError, match=r"gives no incomplete scenario a probability above 0, and .* leaves them 0.5"):
+        with_full_share(only_full, scenarios, 0.5)
+    np.testing.assert_allclose(with_full_share(np.ones(1), scenarios_of(["rgb"]), 0.5), [1.0])  # nothing else is there
+
+
+@pytest.mark.parametrize(
+    ("given", "epochs", "expected"), [(0, 4, 0), (2, 4, 2), (0.5, 4, 2), (0.7, 4, 3), (0.01, 4, 1)]
+)
+def test_a_warm_up_is_epochs_or_a_share_of_the_run(given, epochs, expected):
+    assert ScenarioSettings(warmup_epochs=given).warmup(epochs) == expected
+
+
+def test_a_share_of_a_run_without_an_end_is_refused():
+    assert ScenarioSettings(warmup_epochs=3).warmup(None) == 3
+    with pytest.raises(UserError, match="a share of a run without an end: give a number of epochs"):
+        ScenarioSettings(warmup_epochs=0.5).warmup(None)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -154,6 +220,11 @@ def test_draws_depend_on_the_generator_alone_and_respect_the_data():
         ({"strategy": "fixed"}, "fixed and --scenarios.probabilities go together"),
         ({"probabilities": {"rgb": 1.0}}, "fixed and --scenarios.probabilities go together"),
         ({"warmup_epochs": -1}, "--scenarios.warmup_epochs is -1"),
+        ({"warmup_epochs": 1.5}, "--scenarios.warmup_epochs is 1.5; give a whole number of epochs, or a share"),
+        ({"warmup_epochs": float("nan")}, "--scenarios.warmup_epochs is nan"),
+        ({"strategy": "uniform", "full_share": 1.1}, "--scenarios.full_share is 1.1; give a share from 0 to 1"),
+        ({"strategy": "uniform", "full_share": -0.1}, "--scenarios.full_share is -0.1"),
+        ({"full_share": 0.5}, "--scenarios.strategy full, with which every sample sees all; choose uniform"),
         ({"every_n_epochs": 0}, "--scenarios.every_n_epochs is 0"),
         ({"num_windows": 1}, "--scenarios.num_windows is 1"),
         ({"gamma": 2.0}, "--scenarios.gamma"),
