@@ -25,7 +25,7 @@ from mobanet.data.options import (
 from mobanet.data.probe_windows import ProbeWindows
 from mobanet.data.reading import Sample, TileReader, Window
 from mobanet.data.sampler import CropSampler, ShareSampler, balanced_shares
-from mobanet.data.scaling import learn, learnt_radius, levels, ranged
+from mobanet.data.scaling import SOME, learn, learnt_radius, levels, ranged
 from mobanet.data.training_rasters import TrainingRasters
 from mobanet.datasets import FolderSettings, get_layout
 from mobanet.datasets.catalogue import STORE_FILE
@@ -37,7 +37,7 @@ from mobanet.rasters.contents import Modality
 from mobanet.rasters.ground import Ground, radius_of
 from mobanet.rasters.values import range_note
 from mobanet.store.build import build_store, default_store
-from mobanet.store.elevation import ground_of
+from mobanet.store.elevation import Grounds
 from mobanet.store.patches import cut_store
 from mobanet.store.stored import StoredTile, TileStore
 from mobanet.store.summary import grid_words
@@ -295,7 +295,8 @@ class RasterDataModule(LightningDataModule):
             scaling = self.scaling[name]
             if scaling == "ground" and training:
                 radius = self.ground_radius or radius_of(self._rasters.side)
-                self._learnt[name] = learn(modality, scaling, training, radius, self._grounds(name, training, radius))
+                grounds = Grounds(training, name, radius, self._fitted)
+                self._learnt[name] = learn(modality, scaling, training, radius, grounds)
             elif training or scaling == "minmax" or (scaling == "unit" and modality.maximum):
                 self._learnt[name] = learn(modality, scaling, training)
                 taken = scaling == "unit" and modality.maximum is None
@@ -305,19 +306,6 @@ class RasterDataModule(LightningDataModule):
     def _ranged(self, tiles: Sequence[StoredTile]) -> dict[str, Modality]:
         """The modalities, each with its full range."""
         return {n: ranged(m, self.scaling[n], self._learnt.get(n), tiles) for n, m in self.modalities.items()}
-
-    def _grounds(self, name: str, tiles: Sequence[StoredTile], radius: int) -> list[Ground | None]:
-        """The ground under each tile's elevation; patches of a tile, and the stages of a run, share one fit."""
-        found: list[Ground | None] = []
-        for tile in tiles:
-            if name not in tile.modalities:
-                found.append(None)
-                continue
-            key = (tile.path(name), radius)
-            if key not in self._fitted:
-                self._fitted[key] = ground_of(tile, name, radius)
-            found.append(self._fitted[key])
-        return found
 
     def _window_loader(self, stage: Literal["validation", "test"]) -> DataLoader:
         dataset = self.windows(stage)
@@ -336,7 +324,9 @@ class RasterDataModule(LightningDataModule):
 
     def _reader(self, tiles: Sequence[StoredTile], labels: LabelKind, size: int) -> TileReader:
         radii = {name: learnt_radius(self.scaling[name], numbers) for name, numbers in self._learnt.items()}
-        grounds = {name: self._grounds(name, tiles, radius) for name, radius in radii.items() if radius}
+        grounds = {name: Grounds(tiles, name, radius, self._fitted) for name, radius in radii.items() if radius}
+        for ground in grounds.values():
+            ground.fit(most=SOME)  # once, rather than in every worker
         return TileReader(tiles, {name: len(m.bands) for name, m in self.modalities.items()}, labels, size, grounds)
 
     def _levels(self, tiles: Sequence[StoredTile]) -> dict[str, np.ndarray]:

@@ -61,7 +61,7 @@ class TileReader:
         grounds: Mapping[str, Sequence[Ground | None]] = MappingProxyType({}),
     ) -> None:
         self.tiles = list(tiles)
-        self.grounds = {name: list(of) for name, of in grounds.items()}
+        self.grounds = dict(grounds)
         self.modalities = modalities
         self.label = label
         self.incomplete = {

@@ -17,6 +17,9 @@ from mobanet.store.elevation import read_blocks
 from mobanet.store.stored import StoredTile
 from mobanet.store.summary import range_of
 
+SOME = 64
+"""Tiles whose ground is fitted at a start. Of more, so many evenly spaced ones tell the typical range of heights."""
+
 
 def learn(
     modality: Modality,
@@ -56,9 +59,11 @@ def learn(
         return np.array([_pooled([statistics[band] for statistics in learnt]) for band in range(bands)]).T
     if scaling == "ground":
         # of patches one for each tile: the ground under them is the tile's
-        pairs = [(tile, ground) for tile, ground in zip(training, grounds, strict=True) if ground is not None]
-        whole = {tile.path(modality.name): (tile, ground) for tile, ground in pairs}
-        spreads = [_height_range(tile, modality.name, ground) for tile, ground in whole.values()]
+        whole = {t.path(modality.name): number for number, t in enumerate(training) if modality.name in t.modalities}
+        numbers = list(whole.values())
+        if len(numbers) > SOME:
+            numbers = [numbers[number * len(numbers) // SOME] for number in range(SOME)]
+        spreads = [_height_range(training[number], modality.name, grounds[number]) for number in numbers]
         return np.stack([np.zeros(bands), np.median(spreads, axis=0) / 2, np.full(bands, radius)])
     spreads = [[band.p98 - band.p2 for band in statistics] for statistics in learnt]
     return np.stack([np.zeros(bands), np.median(spreads, axis=0) / 2])

@@ -1,5 +1,7 @@
 """The ground under a stored tile's elevation, fitted to the summary that lies beside it."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from tokenize import TokenError
 
 import numpy as np
@@ -48,3 +50,46 @@ def ground_of(tile: StoredTile, name: str, radius: int) -> Ground:
     origin = tile.origin
     size = (blocks.shape[0] * BLOCK - origin[0] % BLOCK, blocks.shape[1] * BLOCK - origin[1] % BLOCK)
     return Ground.fitted(blocks, size, origin, radius)
+
+
+class Grounds(Sequence[Ground | None]):
+    """The ground of each of some tiles, None where a tile lacks the modality.
+
+    It is fitted when it is first asked for: that takes milliseconds of a patch and seconds of a large tile, which
+    nobody who starts with thousands of them should wait for.
+
+    Args:
+        tiles: of a store; patches of a tile share one fit.
+        name: of a modality of the kind `elevation`.
+        radius: in pixels.
+        fitted: what is there already, and where what is fitted goes, by file and radius.
+    """
+
+    def __init__(
+        self, tiles: Sequence[StoredTile], name: str, radius: int, fitted: dict[tuple[Path, int], Ground]
+    ) -> None:
+        self._tiles, self._name, self._radius, self._fitted = tiles, name, radius, fitted
+
+    def __len__(self) -> int:
+        """Number of tiles."""
+        return len(self._tiles)
+
+    def __getitem__(self, number: int) -> Ground | None:
+        """Of a tile.
+
+        Raises:
+            UserError: as `ground_of`.
+        """
+        tile = self._tiles[number]
+        if self._name not in tile.modalities:
+            return None
+        key = (tile.path(self._name), self._radius)
+        if key not in self._fitted:
+            self._fitted[key] = ground_of(tile, self._name, self._radius)
+        return self._fitted[key]
+
+    def fit(self, most: int) -> None:
+        """Fit them now, unless there are more than so many: processes that are forked later have them, too."""
+        if len({tile.path(self._name) for tile in self._tiles}) <= most:
+            for number in range(len(self)):
+                self[number]

@@ -1,13 +1,17 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
 
+from mobanet.data.reading import Window
 from mobanet.data.scaling import learn, levels
 from mobanet.datasets.scalings import default_scaling
 from mobanet.errors import UserError
 from mobanet.models.base import Standardization
 from mobanet.rasters.contents import Modality
 from mobanet.rasters.statistics import BandStatistics
+from mobanet.store.elevation import Grounds
 from mobanet.store.stored import ModalityRecord, StoredTile
 from mobanet.training.inputs import model_batch
 
@@ -89,3 +93,45 @@ def test_batch_is_scaled_standardised_and_zero_where_not_measured():
     assert out.inputs["dsm"][0, 0, 1, 1] == pytest.approx(0.5)
     assert out.inputs["dsm"][1, 0, 1, 1] == pytest.approx(1.0)
     assert out.label.dtype == torch.int64
+
+
+def test_of_many_tiles_the_ground_is_fitted_when_a_window_needs_it(make_data, monkeypatch):
+    def started():
+        data = make_data(scaling={"dsm": "ground"})
+        data.prepare_data()
+        data.setup("fit")
+        return data, data.train_dataloader()
+
+    few, loader = started()
+    expected = [batch["inputs"]["dsm"] for batch in loader]
+    assert len(few._fitted) == len(few.tiles("train")) > 2
+    monkeypatch.setattr("mobanet.data.datamodule.SOME", 1)
+    monkeypatch.setattr("mobanet.data.scaling.SOME", 1)
+    many, loader = started()
+    assert len(many._fitted) == 1  # that of the tile which the range of heights is learnt from
+    assert all(map(torch.equal, expected, [batch["inputs"]["dsm"] for batch in loader]))
+    assert len(many._fitted) > 1
+    reader = pickle.loads(pickle.dumps(loader.dataset.reader))  # as a spawned worker gets it
+    window = Window(0, 0, 0, 64, 64)
+    assert np.array_equal(reader.read(window).inputs["dsm"], loader.dataset.reader.read(window).inputs["dsm"])
+
+
+def test_the_typical_range_of_many_tiles_is_learnt_from_evenly_spaced_ones(make_data, monkeypatch):
+    data = make_data(scaling={"dsm": "ground"})
+    data.prepare_data()
+    data.setup("fit")
+    tiles, modality, radius = data.tiles("train"), data.modalities["dsm"], 256
+    asked = []
+
+    class Watched(Grounds):
+        def __getitem__(self, number):
+            asked.append(number)
+            return super().__getitem__(number)
+
+    monkeypatch.setattr("mobanet.data.scaling.SOME", 2)
+    found = learn(modality, "ground", tiles, radius, Watched(tiles, "dsm", radius, {}))
+    assert asked == [0, len(tiles) // 2]
+    alone = [
+        learn(modality, "ground", [t], radius, Grounds([t], "dsm", radius, {})) for t in (tiles[0], tiles[asked[1]])
+    ]
+    np.testing.assert_allclose(found[1], np.mean([numbers[1] for numbers in alone], axis=0), rtol=1e-12)
