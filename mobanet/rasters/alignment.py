@@ -39,6 +39,7 @@ def how_to_fit(own: Grid, target: Grid, placing: Placing) -> Fit:
         if (own.height, own.width) == (target.height, target.width):
             return "same"
         width = own.height * target.width / target.height  # what it would be with square ground pixels
+        # sizes of a scene's products are no multiples of one another, as DSTL's, and shapes differ by what is rounded
         if abs(own.width - width) > max(2, 0.05 * own.width):
             raise UserError(f"is {own.size} pixels, another shape than the tile's {target.size}")
         return "stretch"
@@ -109,6 +110,7 @@ def align(
         present = np.isfinite(warped)
         known &= present
         whole = np.issubdtype(values.dtype, np.integer)
+        # a cast alone would cut off, and darken whole numbers by half a step
         result[band][present] = np.rint(warped[present]) if whole else warped[present]
     return result, None if known.all() else known
 

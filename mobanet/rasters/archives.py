@@ -144,6 +144,7 @@ def local_copy(file: FileRef, scratch: Path) -> Iterator[Path]:
         with open_archive(file.path, inner, scratch) as archive:
             names = set(archive.namelist())
             stem = name.rsplit(".", 1)[0]
+            # world files have their ending in place of the raster's, GDAL's own .aux.xml stands behind it
             beside = [stem + end for end in SIDECARS] + [stem + end.upper() for end in SIDECARS] + [name + ".aux.xml"]
             for member in (name, *(other for other in beside if other in names)):
                 extract(archive, member, folder / PurePosixPath(member).name, file)
@@ -175,12 +176,14 @@ def extract(archive: zipfile.ZipFile, member: str, target: Path, where: FileRef)
     try:
         with reported(where):
             info = archive.getinfo(member)
+        # `zipfile` gives out no more bytes than the directory declares, so that these checks hold for what is written
         _check_room(info.file_size, target.parent, where)
         _check_size(info, where)
         with part.open("wb") as copy:
             for block in _blocks(archive, member, where):
                 with named(target):
                     copy.write(block)
+                    # at once: what closing flushes, it would complain of without a name
                     copy.flush()
         os.replace(part, target)
     finally:
@@ -251,7 +254,7 @@ def _stored_in_place(path: Path, inner: str) -> BinaryIO | None:
     """The inner archive as a slice of the outer one, None where it is compressed."""
     with zipfile.ZipFile(path) as outer:
         info = outer.getinfo(inner)
-    if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 0x1:
+    if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 0x1:  # 0x1: encrypted
         return None
     file = path.open("rb")
     file.seek(info.header_offset)
@@ -259,6 +262,7 @@ def _stored_in_place(path: Path, inner: str) -> BinaryIO | None:
     if len(header) < 30 or header[:4] != b"PK\x03\x04":
         file.close()
         raise zipfile.BadZipFile
+    # here and not from the directory: a member's extra field there may have another length
     length = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
     return io.BufferedReader(FileSlice(file, info.header_offset + 30 + length, info.file_size), _CHUNK // 8)
 

@@ -58,6 +58,7 @@ def find_mask(raster: "DatasetReader", asked: Iterable[int], declared: int | Non
     band = flagged[-1]
     data = tuple(other for other in everything if other != band)
     if band in set(asked):
+        # beside an rgb of three bands the fourth is another modality's, as infrared: neither rgb's data nor its mask
         return Mask(None, data if declared == len(data) else everything)
     values = sample(raster, [band])[0]
     top = _top(np.dtype(raster.dtypes[band]), values)
@@ -114,6 +115,7 @@ def colour_table(raster: "DatasetReader", source: Source, modality: Modality) ->
             table[:, value] = colour[:3]
     wanted = len(modality.bands)
     if wanted == len(source.bands) == 3 and set(source.bands) <= {0, 1, 2}:
+        # three bands are asked for, of which the file has but the one that names their colours
         return table[list(source.bands)]
     if wanted > 1 or source.bands != (0,):
         return None
@@ -122,6 +124,7 @@ def colour_table(raster: "DatasetReader", source: Source, modality: Modality) ->
             f"{source.file} has a colour table, so that its numbers are no brightness, where {modality.name} has one "
             "band: write its colours out with gdal_translate -expand rgb, and name the bands to use."
         )
+    # a table of greys in their order changes nothing, and numbers can be judged where colours cannot
     return None if np.array_equal(table[0], np.arange(table.shape[1])) else table[:1]
 
 
@@ -134,6 +137,7 @@ def order_by_meaning(raster: "DatasetReader", bands: Sequence[int], modality: Mo
         modality: whose bands are named.
     """
     wanted = _wanted(modality)
+    # all names or none: GDAL calls the first of three bytes red where it is infrared, too, which is no contradiction
     for meanings in (_descriptions(raster, bands), _interpretations(raster, bands)):
         if len(set(wanted)) == len(wanted) and sorted(meanings) == sorted(wanted):
             return tuple(bands[meanings.index(name)] for name in wanted)

@@ -26,6 +26,7 @@ def origin_of(transform: Sequence[float] | None) -> tuple[int, int]:
     a, b, left, d, e, top = transform
     if b or d or not a or not e:
         return 0, 0
+    # a corner need not lie at a whole pixel; what is over is the same in all cuts of a raster
     return round(top / e), round(left / a)
 
 
@@ -76,6 +77,7 @@ def block_rows(rows: Rows, height: int, width: int, origin: tuple[int, int]) -> 
         else:
             counts = np.add.reduceat(valid, across[:-1], axis=1, dtype=np.float64)
             shifts = np.add.reduceat(valid * columns, across[:-1], axis=1)
+            # not a product with 0: what is missing may be NaN, which stays NaN
             values = np.where(valid[:, :, None], values, 0)
         totals = np.add.reduceat(values, across[:-1], axis=1, dtype=np.float64)  # (rows, w, C)
         parts = np.concatenate([np.stack([counts, counts * lines[:, None], shifts], 2), totals], 2)
@@ -85,6 +87,7 @@ def block_rows(rows: Rows, height: int, width: int, origin: tuple[int, int]) -> 
         begun = sums[-1] if down[last] > bottom else None  # the next rows go on with it
         whole = sums if begun is None else sums[:-1]
         counted = whole[:, :, :1]
+        # what `where` passes over keeps what `out` has, which without zeros would be whatever memory held
         means = np.divide(whole[:, :, 1:], counted, out=np.zeros_like(whole[:, :, 1:]), where=counted > 0)
         yield np.concatenate([counted, means], 2).astype(np.float32)
         top = bottom

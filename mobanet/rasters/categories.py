@@ -95,6 +95,7 @@ def sidecar(names: Sequence[str], colours: Sequence[Colour] = (), existing: byte
     if band is None:
         band = ElementTree.SubElement(root, "PAMRasterBand", band="1")
     listed = ElementTree.SubElement(band, "CategoryNames")
+    # GDAL takes categories by their place, from the value 0 on
     for name in names:
         ElementTree.SubElement(listed, "Category").text = name
     table = ElementTree.SubElement(band, "GDALRasterAttributeTable", tableType="thematic")

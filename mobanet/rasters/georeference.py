@@ -34,6 +34,7 @@ def transform_of(raster: "DatasetReader", shown: FileRef) -> tuple[float, ...] |
     Raises:
         UserError: for a georeference that places no pixel anywhere, and for a world file that holds none.
     """
+    # the identity is what GDAL gives for no georeference at all
     if not raster.transform.is_identity:
         transform = tuple(float(number) for number in raster.transform[:6])
         check_transform(transform, raster.height, raster.width, shown)
@@ -58,6 +59,7 @@ def read_world(text: str, height: int, width: int, shown: FileRef) -> tuple[floa
         UserError: when it does not hold six numbers that place a raster.
     """
     try:
+        # the matrix column by column, where GDAL's transform goes row by row; decimal commas as GDAL takes them
         a, d, b, e, x, y = (float(word.replace(",", ".")) for word in text.split())
     except ValueError as error:
         raise UserError(f"{shown} is no world file of six numbers: mend or remove it.") from error
@@ -91,8 +93,10 @@ def what_is_wrong(transform: Sequence[float], height: int, width: int) -> str | 
         return "that is not finite"
     across, down = math.hypot(a, d), math.hypot(b, e)
     side = max(across, down)
+    # divided before they are multiplied: the product of two tiny numbers may be 0, of two huge ones infinite
     if not across or not down or not abs((a / side) * (e / side) - (b / side) * (d / side)) > _FLATTEST:
         return "by which pixels have no size"
+    # floats are coarsest at the corner farthest from the origin; of sides much beyond 1e150 the area is infinite
     farthest = max(abs(n) for n in (c, f, c + a * width, f + d * width, c + b * height, f + e * height))
     with np.errstate(all="ignore"):
         lost = not math.isfinite(farthest) or min(across, down) < 16 * np.spacing(farthest) or max(across, down) > 1e150
@@ -116,6 +120,7 @@ def _text(path: Path, shown: FileRef) -> str:
             content = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise UserError(f"{shown} cannot be read ({error.strerror}): mend its permissions or remove it.") from error
+    # latin-1 has a character for any byte, so that what is no text is refused for not being six numbers
     return content.decode("latin-1") if len(content) <= _MOST_BYTES else "more than a world file holds"
 
 

@@ -186,6 +186,7 @@ class RowWriter:
             tiled=True,
             blockxsize=BLOCK,
             blockysize=BLOCK,
+            # as rows are written; by pixel, a block would be put together anew for every band
             interleave="band",
             BIGTIFF="IF_SAFER",
             **place,
@@ -231,6 +232,7 @@ class RowWriter:
         import rasterio.shutil
 
         kind = self.kind
+        # neighbouring probabilities differ little; by how much class indices differ means nothing
         predictor = 3 if kind.dtype == "float32" else 1 if kind.colours else 2
         rasterio.shutil.copy(
             self._rows,
@@ -241,7 +243,9 @@ class RowWriter:
             level=6 if kind.colours else 1,
             predictor=_PREDICTORS[predictor],
             blocksize=BLOCK,
+            # by itself the driver makes overviews where there are none, and by a method of its own
             overviews="FORCE_USE_EXISTING" if self._factors else "NONE",
+            # GDAL cannot know how large a compressed file becomes, and 4 GB are the end of a plain one
             bigtiff="IF_SAFER",
             num_threads=1,
         )
@@ -263,6 +267,7 @@ class RowWriter:
         if content is None:
             names.unlink(missing_ok=True)
         else:
+            # before the map has its name, so that a map that is there has its names
             write_bytes(names, content)
         for ending in (".ovr", ".msk"):  # an older map's, which GDAL would take for this one's
             self._beside(ending).unlink(missing_ok=True)
@@ -308,6 +313,7 @@ class RowWriter:
         settings = {
             "GDAL_CACHEMAX": max(_CACHE, 4 * row),
             "GDAL_NUM_THREADS": 1,  # more would outlive the writer, and a fork of the process would wait for them
+            # whatever the environment says: tags for which the file has no room go to a sidecar
             "GDAL_PAM_ENABLED": True,
             "GDAL_TIFF_OVR_BLOCKSIZE": BLOCK,
         }

@@ -69,4 +69,5 @@ class Grid:
         if (self.height, self.width) != (other.height, other.width) or self.needs_transform(other):
             return False
         pixel = np.abs(self.matrix[0, :2]).max()
+        # corners and not coefficients: a tiny difference in the size of a pixel adds up across a raster
         return bool(np.abs(self.corners() - other.corners()).max() <= 0.05 * pixel)

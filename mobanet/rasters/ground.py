@@ -163,6 +163,7 @@ class Ground:
     def _between(self, places: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
         """The number of the node before each place, and how far behind it, in spacings, that is."""
         steps = (places - self.first[axis]) / self.spacing
+        # cut off towards 0, which is downwards: no place lies before the first node
         before = np.clip(steps.astype(np.int64), 0, self.nodes.shape[axis] - 2)
         return before, np.clip(steps - before, 0.0, 1.0)
 
@@ -194,6 +195,7 @@ def _coarser(blocks: np.ndarray, origin: tuple[int, int], times: int) -> tuple[n
     for axis, (begin, first) in enumerate(zip(begins, corner, strict=True)):
         inside = (np.arange(blocks.shape[axis]) + begin - first * times) % times * BLOCK  # of the coarse block
         sums[:, :, 1 + axis] += inside[:, None] if axis == 0 else inside
+    # means to sums, and back below: blocks at edges and holes have fewer pixels and must count for less
     sums[:, :, 1:] *= sums[:, :, :1]
     for axis, (begin, first) in enumerate(zip(begins, corner, strict=True)):
         cuts = np.maximum(np.arange(first, -(-(begin + blocks.shape[axis]) // times)) * times - begin, 0)
@@ -254,6 +256,7 @@ def _lower_plane(y: np.ndarray, x: np.ndarray, z: np.ndarray, weights: np.ndarra
     def mean(of: np.ndarray) -> np.ndarray:
         return (w * of).sum(1, keepdims=True) / total
 
+    # weights of the inverse distance make squares of distances into distances, which a quantile minimises
     for last in [*[False] * _ITERATIONS, True]:
         total = np.maximum(w.sum(1, keepdims=True), tiny)
         middle = [mean(of) for of in (y, x, z)]

@@ -19,6 +19,7 @@ MARGIN = 40
 """Channel values within this distance of 127 belong to no corner."""
 
 
+# bits of a code behind the three of its corner
 _INEXACT, _FAR = 8, 16
 
 _OFF, _STRANGE, _UNMET = 1 << 8, 1 << 9, (1 << 16) - 1
@@ -57,6 +58,7 @@ def decode_isprs(raster: np.ndarray, classes: Classes) -> DecodedLabel:
         codes = tables[0][raster[0, rows]] | tables[1][raster[1, rows]] | tables[2][raster[2, rows]]
         counts += np.bincount(codes.ravel(), minlength=32)
         decoded[rows] = lookup[codes]
+    # black that is a little off is ignored like black, which corrects nothing
     inexact = (np.arange(32) & _INEXACT > 0) & (lookup != IGNORE_INDEX)
     return DecodedLabel(decoded, int(counts[inexact].sum()), int(counts[~known].sum()))
 
@@ -100,6 +102,7 @@ class _Palette:
     def __init__(
         self, colours: Sequence[tuple[int, int, int]], ignored: Sequence[tuple[int, int, int]], distance: int
     ) -> None:
+        # signed: differences of unsigned bytes would wrap around
         self._palette = np.array([*colours, *ignored], np.int16)
         self._indices = np.array([*range(len(colours)), *([IGNORE_INDEX] * len(ignored))], np.uint16)
         self._distance = distance
@@ -119,6 +122,7 @@ class _Palette:
         return found
 
     def _learn(self, codes: np.ndarray) -> None:
+        # marked and not sorted, as `np.unique` would: a strip has millions of pixels, and few colours
         seen = np.zeros(1 << 24, bool)
         seen[codes] = True
         colours = np.flatnonzero(seen)
@@ -130,6 +134,7 @@ class _Palette:
             nearest[apart < least] = number
             np.minimum(least, apart, out=least)
         classes = self._indices[nearest]
+        # near an ignored colour a pixel is ignored, which is no correction
         off = (least > 0) & (classes != IGNORE_INDEX)
         known = np.where(off, classes | _OFF, classes)
         self._table[colours] = np.where(least <= self._distance, known, IGNORE_INDEX | _STRANGE)
@@ -173,20 +178,24 @@ def _by_number(plane: np.ndarray, values: Mapping[int, int], ignored: Sequence[i
     meanings = dict.fromkeys(ignored, IGNORE_INDEX) | dict(values)
     strange = IGNORE_INDEX | _STRANGE
     if plane.dtype.kind == "c":
+        # a number with an imaginary part names no class, and a NaN equals nothing
         plane = np.where(plane.imag == 0, plane.real, np.nan)
     if plane.dtype.kind in "iu":
         limits = np.iinfo(plane.dtype)
+        # others cannot be met in the raster, and numpy refuses to make them its type
         numbers = np.array(sorted(n for n in meanings if limits.min <= n <= limits.max), plane.dtype)
     else:
         numbers = np.array(sorted(meanings), np.float64)
     entries = np.array([meanings[number] for number in numbers.tolist()], np.uint16)
     if plane.dtype.kind in "iu" and plane.dtype.itemsize <= 2:
+        # so that negative numbers have a place in the table, too
         unsigned = plane.dtype.str.replace("i", "u")
         table = np.full(1 << 8 * plane.dtype.itemsize, strange, np.uint16)
         table[numbers.view(unsigned)] = entries
         return table[plane.view(unsigned)]
     if not len(numbers):
         return np.full(plane.shape, strange, np.uint16)
+    # NaN is placed behind the last number, and is not equal to it below
     at = np.searchsorted(numbers, plane).clip(max=len(numbers) - 1)
     return np.where(numbers[at] == plane, entries[at], strange)
 

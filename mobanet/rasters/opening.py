@@ -1,4 +1,4 @@
-"""Rasters on disk as arrays with validity, and the grids they lie on."""
+"""Rasters opened: the grids they lie on, what their masks say, and labels as arrays."""
 
 import os
 import warnings
@@ -42,6 +42,7 @@ def opened(path: Path, shown: FileRef) -> Iterator["DatasetReader"]:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
             with rasterio.open(path) as raster:
+                # such as a container of further rasters, of which GDAL opens none by itself
                 if not raster.count:
                     raise UserError(f"{shown} holds no raster of its own: give the file that does.")
                 yield raster
@@ -86,6 +87,7 @@ def check_memory(pixels: int, bands: int, size: int) -> None:
         MemoryError: for more than the machine's memory.
     """
     known = {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= getattr(os, "sysconf_names", {}).keys()
+    # a byte a pixel more for what is missing
     if known and pixels * (bands * size + 1) > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
         raise MemoryError
 
@@ -108,6 +110,7 @@ def masked(
     if alpha is not None:
         missing |= raster.read(alpha + 1, window=window, out_shape=shape) == 0
     flags = set(raster.mask_flag_enums[0])
+    # GDAL has an alpha band as such a mask, too, which `find_mask` has judged already; nodata is looked at elsewhere
     if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
         missing |= raster.read_masks(1, window=window, out_shape=shape) == 0
     return missing

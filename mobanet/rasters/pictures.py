@@ -53,6 +53,7 @@ def relief(height: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
     from matplotlib.colors import LightSource
 
     scaled = stretched(height, valid)
+    # a slope takes two pixels; numpy's gradient refuses fewer
     if min(scaled.shape) < 2:
         return np.repeat(scaled[:, :, None], 3, axis=2)
     tint = matplotlib.colormaps["cividis"](0.15 + 0.8 * scaled)[:, :, :3]

@@ -92,6 +92,7 @@ def _steps(grid: Grid) -> np.ndarray | None:
         found = np.transpose(transform(own, ground, places[:, 0], places[:, 1]))  # (5, 2)
     except (CRSError, gdal_error()):  # a name that this version of PROJ does not know, or no way to the earth
         return None
+    # a central difference, of the very pixel on which the projection is centred
     steps = (found[[2, 4]] - found[[1, 3]]) / (2 * _REACH)
     return steps if np.isfinite(steps).all() and abs(np.linalg.det(steps)) > 0 else None
 

@@ -59,6 +59,7 @@ _METRES = {
     **dict.fromkeys(("cm", "centimetre", "centimeter", "centimetres", "centimeters"), 0.01),
     **dict.fromkeys(("mm", "millimetre", "millimeter", "millimetres", "millimeters"), 0.001),
     **dict.fromkeys(("ft", "foot", "feet", "international foot", "foot (international)"), 0.3048),
+    # by its definition of 1893; the international foot is exactly 0.3048 m
     **dict.fromkeys(("us survey foot", "us-ft", "ftus", "us_survey_foot", "foot_us", "us foot"), 1200 / 3937),
     **dict.fromkeys(("km", "kilometre", "kilometer"), 1000.0),
 }
@@ -122,6 +123,7 @@ class Reading:
         missing = masked(raster, self.mask, window, shape)
         self._nodata(values, missing, raster, window, shape)
         stored = self._stored(values)
+        # of a table's numbers none is a measurement that could be absurd
         for plane, raw in zip(stored, values if self.table is None else [None] * len(stored), strict=True):
             for rows in strips(plane.shape):
                 self._unmeasured(plane[rows], None if raw is None else raw[rows], missing[rows])
@@ -155,6 +157,7 @@ class Reading:
         """Mark what has a nodata value, declared or given."""
         declared = [self.nodata[band] for band in self.bands]
         if all(value is None or self._could_be_data(value) for value in declared):
+            # a colour is missing where all of its channels are, those among them that this modality does not read
             if all(self.nodata[band] is not None for band in self.data):
                 empty = np.ones_like(missing)
                 at = {band: index for index, band in enumerate(self.bands)}
@@ -199,12 +202,13 @@ class Reading:
         if raw is None:
             return
         if np.issubdtype(raw.dtype, np.floating):
+            # before the factor, too, which may bring an absurd number back among the others
             missing |= ~(np.abs(raw) < ABSURD)
         if self.source.minimum is not None:
             missing |= raw < self.source.minimum
         if self.modality.kind == "elevation":
             odd = (stored < _in_unit(DEEP, self.modality)) | (stored > _in_unit(HIGHEST, self.modality))
-        elif np.issubdtype(raw.dtype, np.unsignedinteger):
+        elif np.issubdtype(raw.dtype, np.unsignedinteger):  # 9999 and 65535 may be brightnesses
             return
         else:
             odd = raw <= -9999
@@ -216,6 +220,7 @@ class Reading:
         if self.lowest is not None:
             strange |= stored[odd] < self.lowest
         if strange.any():
+            # three at a time, as examples: a raster of floats may have any number of them
             self._met.update(np.unique(values[strange])[:3].tolist())
             missing[odd] = strange
 

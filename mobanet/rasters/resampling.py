@@ -113,6 +113,7 @@ def _write(path: Path, read: "Callable[[Window], np.ndarray]", window: "Window",
     GDAL itself tells of a full disk only in part.
     """
     height, width = window.height, window.width
+    # ENVI: a format of plain numbers with a few lines of text as its header, which Python can write without GDAL
     size = {"samples": width, "lines": height, "bands": bands, "header offset": 0, "file type": "ENVI Standard"}
     size |= {"data type": _TYPES[dtype.name], "interleave": "bsq", "byte order": int(sys.byteorder == "big")}
     with named(path), path.open("wb") as file:

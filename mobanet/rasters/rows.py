@@ -104,6 +104,7 @@ class GridRows:
             last = min(first + rows, bottom)
             for piece in range(self._left // columns, -(-self._right // columns)):
                 begin, end = piece * columns, min((piece + 1) * columns, self._grid.width)
+                # a whole piece, also where only a part of it is wanted: its pixels must not depend on what is
                 target = window_grid(self._grid, Window(begin, first, end - begin, last - first))
                 window = overlap_window(self._own, target)
                 if window is None:

@@ -109,6 +109,7 @@ def _from_values(rows: Rows) -> tuple[BandStatistics, ...]:
         chosen = _counting(values, valid)
         if chosen.size:
             count += len(chosen)
+            # float32 has 7 digits, which sums of millions of heights use up
             totals.append(chosen.sum(axis=0, dtype=np.float64))
             lowest.append(chosen.min(axis=0))
             highest.append(chosen.max(axis=0))
@@ -134,7 +135,9 @@ def _sampled(rows: Rows, step: int, mean: np.ndarray) -> tuple[np.ndarray, np.nd
     squares, found, passed = np.zeros(len(mean)), [], 0
     for values, valid in rows():
         flat = values.reshape(-1, values.shape[2])  # (pixels, C)
+        # about the mean, hence a second pass: the mean square less the squared mean loses the digits of high altitudes
         squares += ((_counting(values, valid).astype(np.float64) - mean) ** 2).sum(axis=0)
+        # on from where the last rows left off, so that their cut does not matter
         at = np.arange(-passed % step, len(flat), step)
         found.append(flat[at] if valid is None else flat[at[valid.ravel()[at]]])
         passed += len(flat)

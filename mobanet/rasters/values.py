@@ -120,6 +120,7 @@ def fitting_maximum(dtype: np.dtype | str, high: float, typical: float) -> float
         return 255.0
     if np.issubdtype(np.dtype(dtype), np.floating) and typical <= 1:
         return 1.0
+    # sensors have 10, 11, 12 or 14 bits, in files of 16
     bits = 8
     while 2**bits - 1 < high and bits < 32:
         bits += 1
@@ -156,6 +157,7 @@ def check_imagery(
             f"{file} has values down to {low:g}, {span}: rescale it to that range, or give {remedies.nodata(name, low)}"
             " if that means missing."
         )
+    # dark whole numbers may be a dark picture; reflectances are floats
     if np.issubdtype(dtype, np.floating) and 0 < high <= _DARK * known.maximum:
         raise UserError(
             f"{file} has values up to {high:g} only, {span}: rescale it to that range, or give, for reflectances, "
