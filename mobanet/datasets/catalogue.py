@@ -149,12 +149,14 @@ def _walk(root: Path) -> Iterator[tuple[Path, str]]:
         yield root, root.name
         return
     seen: set[str] = set()
+    # without `onerror`, folders that cannot be read are passed over in silence
     for folder, subfolders, names in os.walk(root, onerror=_unreadable, followlinks=True):
         place = os.path.realpath(folder)
         if LOCK_FILE in names or STORE_FILE in names or place in seen:  # a link back to a folder above would never end
             subfolders.clear()
             continue
         seen.add(place)
+        # in place: `os.walk` goes on with this very list
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         here = Path(folder)
         below = here.relative_to(root).as_posix()
@@ -186,6 +188,7 @@ def _archived(path: Path, location: str, scratch: Path, known: Listings, fresh: 
         members = [*_members(path, None, scratch)]
         for name, _, _ in list(members):
             if name.lower().endswith(_ARCHIVE):
+                # one level down and no further: an archive within an inner archive is left alone
                 members.extend((f"{name}!{inner}", size, crc) for inner, size, crc in _members(path, name, scratch))
     fresh.members[key] = members
     for name, size, crc in members:

@@ -113,6 +113,7 @@ class DstlLayout(RecipeLayout):
         for entry in catalogue.entries:
             match = _RASTER.fullmatch(entry.stem) if entry.suffix in (".tif", ".tiff") else None
             if match:
+                # in three_band a file has the bare name of its scene
                 rasters.append((entry, match["scene"], (match["product"] or "RGB").upper()))
         if not rasters:
             return [], []
@@ -157,6 +158,7 @@ class DstlLayout(RecipeLayout):
         order = [number for number in (_ORDER if self.target is None else (self.target,)) if number in outlines]
         filled = [Filled(outlines[number], extent, grid.height, grid.width) for number in order]
         count, outside = sum(part.count for part in filled), sum(part.outside for part in filled)
+        # by area, so that a few small outlines beyond the edge are only noted
         if sum(part.area_outside for part in filled) > _OUTSIDE * sum(part.area for part in filled):
             raise UserError(
                 f"{outside} of the {count} polygons of {tile.id} in {file} lie outside its grid (x from 0 to "
@@ -196,6 +198,7 @@ class DstlLayout(RecipeLayout):
                 f"{catalogue.root} has scenes of layout {self.name} but no {name}.csv, which {use}: "
                 f"add {name}.csv or {name}.csv.zip of the competition."
             )
+        # the polygons were published more than once, at last as train_wkt_v4
         newest = max(natural_key(entry.stem.lower()) for entry in found)
         same = [entry for entry in found if natural_key(entry.stem.lower()) == newest]
         return min(same, key=lambda entry: (entry.file.member is not None, entry.location))

@@ -48,6 +48,7 @@ def patch_fold(fold: int, patches: Iterable[str]) -> Split:
     Raises:
         UserError: when there are too few for each part to have one.
     """
+    # not Python's own hash, which is another one in every process
     order = sorted(patches, key=lambda patch: hashlib.sha256(patch.encode()).digest())
     if len(order) < 2 * FOLDS:
         raise UserError(

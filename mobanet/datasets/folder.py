@@ -111,6 +111,7 @@ class FolderLayout(RasterLayout):
         for part in ("train", "validation", "test"):
             chosen: dict[str, None] = {}
             for entry in getattr(split, part):
+                # names first, for one may have brackets; and not `fnmatch` itself, which forgets case on some systems
                 hits = [tile for tile in ids if tile == entry] or [tile for tile in ids if fnmatchcase(tile, entry)]
                 if not hits:
                     raise UserError(
@@ -138,6 +139,7 @@ class FolderLayout(RasterLayout):
             _check_alone(patterns[name], name, tile, entries)
             given = self.settings.modalities[name]
             same = [other for other in self.settings.modalities.values() if other.pattern == given.pattern]
+            # of all modalities described, in use or not: what one of them reads is no mask for another
             others = sorted({band for other in same for band in other.bands or (0,)})
             bands = tuple(given.bands or (0,))
             sources[name] = Source(entries[0].file, bands, given.nodata, given.minimum, given.factor, tuple(others))
@@ -163,6 +165,7 @@ class FolderLayout(RasterLayout):
         others = (name for name in self.modalities if name != first)
         name = next(name for name in (first, *others) if found[patterns[name]].get(tile))
         whole = found[patterns[first]]
+        # the first of all tiles, so that it is the same raster each time, and stamps hold
         measure = whole[min(whole, key=natural_key)][0].file if name != first and whole else None
         return (name, found[patterns[name]][tile][0].file), measure
 
@@ -242,6 +245,7 @@ def _check_palette(s: FolderSettings) -> None:
     for number, one in enumerate(palette):
         for other in palette[number + 1 :]:
             apart = max(abs(a - b) for a, b in zip(one, other, strict=True))
+            # a colour in the middle would be near enough to both
             if apart <= 2 * s.distance:
                 raise UserError(
                     f"colours {list(one)} and {list(other)} are {apart} apart, too near to be told apart with distance "
@@ -304,6 +308,7 @@ def _expression(pattern: str) -> re.Pattern[str]:
     parts, named = [], False
     for part in _GLOB.split(pattern.removeprefix("./")):
         if part == "{tile}":
+            # named a second time, it must be the same tile, as in {tile}/{tile}_rgb.tif
             parts.append("(?P=tile)" if named else "(?P<tile>[^/]+)")
             named = True
         else:

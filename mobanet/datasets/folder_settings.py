@@ -114,4 +114,5 @@ def parsed_settings(content: Any) -> FolderSettings:
     bound_parsers()
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--folder", type=FolderSettings)
+    # a copy: where the parser refuses it, the content itself is looked at again
     return parser.instantiate(parser.parse_object({"folder": deepcopy(content)})).folder

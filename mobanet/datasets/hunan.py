@@ -96,7 +96,7 @@ class HunanLayout(RecipeLayout):
     coloured_labels = False
     recipes: ClassVar = {
         "s2": (Recipe("S2", tuple(range(13)), 13),),
-        "rgb": (Recipe("S2", (3, 2, 1), 13),),
+        "rgb": (Recipe("S2", (3, 2, 1), 13),),  # B4, B3, B2
         "s1": (Recipe("S1", (0, 1), 2),),
         "topo": (Recipe("TOPO", (0, 1), 2, minimum=LOWEST),),
         "dem": (Recipe("TOPO", (0,), 2, minimum=LOWEST),),

@@ -12,6 +12,7 @@ from mobanet.rasters.opening import opened
 _WINDOW = 64
 _GRID = 4
 _NEAR = 40
+# between the two it cannot be told, and whoever asked wants folders with telling names
 _LABEL, _IMAGE = 0.98, 0.9
 
 

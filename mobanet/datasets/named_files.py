@@ -89,6 +89,7 @@ class RecipeLayout(RasterLayout):
         notes: list[str] = []
         usable: dict[str, list[Entry]] = {}
         for product, entries in products.items():
+            # an empty file counts as none, so that another recipe steps in, as lastools does for Potsdam's ownapproach
             usable[product] = [entry for entry in entries if entry.size > 0]
             notes.extend(f"{entry.location} is empty and was passed over" for entry in entries if entry.size == 0)
         sources: dict[str, Source] = {}

@@ -218,8 +218,10 @@ def _unreadable(image: str, number: str, text: str) -> UserError:
 @contextmanager
 def _rows(path: Path, header: tuple[str, ...]) -> Iterator[Iterator[list[str]]]:
     """The rows below the header of a CSV file, as long as the block lasts."""
+    # one limit for the whole process, and so put back below
     before = csv.field_size_limit(_LONGEST)
     try:
+        # sig: a byte order mark, which some programs write, would belong to the first column's name
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.reader(file)
             if tuple(next(rows, ())) != header:

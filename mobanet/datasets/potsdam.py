@@ -70,6 +70,7 @@ class PotsdamLayout(IsprsLayout):
 
 def _product(entry: Entry, match: re.Match[str]) -> str | None:
     if entry.suffix in (".tfw", ".tifw"):
+        # those of labels are not looked at: a label has the pixels of its orthophoto
         return {_TOP: "WORLD_TOP", _DSM: "WORLD_DSM"}.get(match.re)
     if entry.suffix not in RASTERS:
         return None

@@ -12,7 +12,7 @@ Scaling = Literal["unit", "standard", "ground", "robust", "minmax"]
 - `standard`: mean and standard deviation over the training tiles.
 - `ground`: less the ground around the pixel (`mobanet.rasters.ground`), divided by half the typical 2 % to 98 %
   range of the heights above it in the training tiles. A metre means the same everywhere, on slopes, at any altitude and
-  however a raster is cut. The subtraction is done where pixels are read; what is here only divides.
+  however a raster is cut. The subtraction is done where pixels are read; the scaling itself only divides.
 - `robust`: less the tile's own median, divided by half the typical 2 % to 98 % range of the training tiles. A metre
   means the same on every tile and one outlier changes nothing, but where land rises by as much as houses do, the median
   depends on how the tile is cut.

@@ -88,6 +88,7 @@ def _product(entry: Entry, match: re.Match[str], scratch: Path | None) -> str | 
 
 
 def _is_label(entry: Entry, scratch: Path | None) -> bool:
+    # a name costs nothing, while to look at colours a raster has to be unpacked and read
     told = _by_folder(entry)
     if told is not None:
         return told == "label"
