@@ -104,6 +104,7 @@ class _ArrayFile:
         # a patch is a part of its tile's array
         least = chunked_shape((tile.top + tile.height, tile.left + tile.width, *shape[2:]))
         self._handle = os.open(self.path, os.O_RDONLY)
+        # once, whether asked to or collected: a number that is closed twice may by then be another file's
         self.close = weakref.finalize(self, os.close, self._handle)
         try:
             self.shape, self.dtype = read_header(os.pread(self._handle, HEADER, 0))
@@ -114,6 +115,7 @@ class _ArrayFile:
             if os.fstat(self._handle).st_size < HEADER + self.shape[0] * self.shape[1] * self._chunk:
                 raise ValueError("cut short")
         except (ValueError, TypeError, SyntaxError, TokenError, OverflowError, RecursionError, MemoryError) as error:
+            # numpy lets Python parse the header, whose complaints are of many kinds
             self.close()
             raise damaged(self.path) from error
         if random and hasattr(os, "posix_fadvise"):

@@ -63,6 +63,7 @@ def build_store(
     folder = Path(store) if store is not None else default_store(root, layout.name)
     scratch = folder / _SCRATCH
     _check_owner(folder, layout, options)
+    # first without the lock: many processes begin with a finished store, and some may not write to it
     if (folder / STORE_FILE).is_file():
         catalogue = list_files(root, known=Listings.load(folder / _LISTINGS))
         survey = layout.survey(catalogue, wanted)
@@ -75,6 +76,7 @@ def build_store(
             catalogue = list_files(root, scratch, Listings.load(folder / _LISTINGS))
             survey = layout.survey(catalogue, wanted, scratch)
             jobs = jobs_for(survey, catalogue, layout, wanted, folder, scratch, allow_missing)
+            # looked at again: whoever was waited for may have done it all
             if not _is_finished(folder, layout, jobs):
                 if catalogue.listings.members:
                     catalogue.listings.save(folder / _LISTINGS)
@@ -108,6 +110,7 @@ def _report(root: Path, jobs: list[TileJob], outcomes: list[TileOutcome], option
     nowhere = [name for name, count in absent.items() if count == len(jobs) > 1]
     for name in nowhere:
         problems.append(f"no tile has {name}: there is no file such as {jobs[0].tile.missing[name]}")
+    # outcomes come in any order, and a sentence should be the same each time
     order = {job.tile.id: number for number, job in enumerate(jobs)}
     for outcome in sorted(outcomes, key=lambda outcome: order[outcome.tile]):
         told = tuple(f"tile {outcome.tile} has no {name}:" for name in nowhere)
@@ -177,6 +180,7 @@ def _check_owner(folder: Path, layout: RasterLayout, options: str) -> None:
     except UserError:
         return  # damaged; it is written anew once the tiles are checked
     if isinstance(content, dict) and isinstance(content.get("version"), int) and content["version"] > VERSION:
+        # which says so in its own words
         TileStore(folder)
     other = content.get("layout") if isinstance(content, dict) else None
     if other not in (None, layout.name):
@@ -206,6 +210,8 @@ def _only_builder(folder: Path, options: str) -> Iterator[None]:
             yield
         finally:
             with suppress(OSError):
+                # fails, as it should, where a tile is in it
                 (folder / "tiles").rmdir()
+            # while the lock is held: whoever waits for it notices that the folder has gone, and makes another
             if {path.name for path in folder.iterdir()} <= {LOCK_FILE, _LISTINGS}:
                 shutil.rmtree(folder, ignore_errors=True)

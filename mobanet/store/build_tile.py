@@ -28,6 +28,7 @@ def build_tile(job: TileJob) -> TileOutcome:
     with ExitStack() as stack:
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES))
         job.folder.mkdir(parents=True, exist_ok=True)
+        # callbacks run the other way round: parts go first, and then the folder if nothing is left in it
         stack.callback(_remove_if_empty, job.folder)
         clear_parts(job.folder)
         stack.callback(clear_parts, job.folder)
@@ -42,6 +43,7 @@ def _build(job: TileJob, stored: StoredTile | None, products: Products) -> TileO
         return TileOutcome(job.tile.id, (*problems, _clause(error)))
     modalities = {name: record for name, record in (stored.modalities if stored else {}).items() if name in kept}
     labels = {kind: record for kind, record in (stored.labels if stored else {}).items() if f"label_{kind}" in kept}
+    # a note on a product begins with its name; those of the tile itself are added anew
     notes = [note for note in (stored.notes if stored else ()) if note.split(":")[0] in kept]
     stale = [name for name in stamps if name not in kept]
     staged: dict[Path, Path] = {}
@@ -88,6 +90,7 @@ def _grid(job: TileJob, stored: StoredTile | None, products: Products) -> tuple[
     if stored.reference in kept and job.tile.reference is None:
         return before, stored.reference, kept
     grid, reference = products.reference()
+    # on another grid nothing that is stored lies where it should
     return grid, reference, kept if grid == before else set()
 
 
@@ -99,6 +102,7 @@ def _publish(
     labels: dict[str, LabelRecord],
 ) -> None:
     """Put staged arrays in place. Until `tile.json` is there again, the tile counts as unfinished."""
+    # first of all: killed between two arrays, a tile would pass for finished with some new and some old ones
     (folder / TILE_FILE).unlink(missing_ok=True)
     put_all_in_place(staged)
     names = {*modalities, *(f"label_{kind}" for kind in labels)}

@@ -259,6 +259,7 @@ def _label_look(job: TileJob, name: str, location: str, own: Grid, bands: int, d
 
 def _look_at_outlines(job: TileJob, name: str, file: FileRef, grid: Grid, drawn: DrawnLabel) -> tuple[Look, list[str]]:
     thinner = max(1, -(-max(grid.height, grid.width) // SAMPLE))
+    # a multiple of the thinning, so that each strip begins with a row that is kept
     strips = drawn.strips(thinner * max(1, CHUNK // thinner))
     classes = np.concatenate([strip[::thinner, ::thinner] for strip in strips])
     look = _label_look(job, name, job.entries[file].location, grid, drawn.outlines, "outlines", classes)

@@ -39,6 +39,7 @@ def make_header(shape: tuple[int, ...], dtype: np.dtype | str) -> bytes:
     file = io.BytesIO()
     content = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False}
     np.lib.format.write_array_header_1_0(file, {**content, "shape": chunked_shape(shape)})
+    # magic and version, then 2 bytes of the length, which grows with the blanks that are put in here
     start, text = file.getvalue()[:8], file.getvalue()[10:].rstrip()
     return start + (HEADER - 10).to_bytes(2, "little") + text.ljust(HEADER - 11) + b"\n"
 

@@ -84,11 +84,13 @@ class LabelDecoder:
         try:
             if empty is not None and empty.any():
                 if self._empty_counts is None:
+                    # any such pixel will do, for all of them have the nodata values in all bands
                     self._empty_counts = self._is_class(values[(slice(None), *np.argwhere(empty)[0])])
                 if not self._empty_counts:
                     missing = missing | empty
             if not missing.any():
                 return self.layout.decode_label(values)
+            # without missing pixels, whose values would be counted as naming no class
             inside = self.layout.decode_label(values[:, ~missing][:, :, None])  # (bands, valid pixels, 1)
         except UserError as error:
             raise UserError(f"{self.file} {error}") from error
@@ -111,6 +113,7 @@ class LabelDecoder:
         step, passed, some = max(1, self._ignored // _SOME), 0, []
         for values, missing, empty in raw:
             without = values[:, self.decode(values, missing, empty) == IGNORE_INDEX]  # (bands, pixels)
+            # on from where the last strip left off, so that the example does not depend on strips
             some.append(without[:, -passed % step :: step])
             passed += without.shape[1]
         found, counts = np.unique(np.concatenate(some, axis=1), axis=1, return_counts=True)

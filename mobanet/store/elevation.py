@@ -48,6 +48,7 @@ def ground_of(tile: StoredTile, name: str, radius: int) -> Ground:
         )
     blocks = read_blocks(tile, name)
     origin = tile.origin
+    # that of the whole tile, which a patch does not know, to the end of its last blocks: nodes are the same
     size = (blocks.shape[0] * BLOCK - origin[0] % BLOCK, blocks.shape[1] * BLOCK - origin[1] % BLOCK)
     return Ground.fitted(blocks, size, origin, radius)
 

@@ -57,6 +57,7 @@ class Index:
             OSError: when it is not there or cannot be read.
             ValueError: when it is too large, or no text.
         """
+        # behind the last line's end there is nothing; a line that is cut short is left out, and missed by the sum
         return cls(read_bounded(path, _MOST_BYTES).split("\n")[:-1])
 
     @classmethod

@@ -91,6 +91,7 @@ class TileJob:
             reference, version = content["reference"], content["version"]
             have = {name: record["stamp"] for name, record in content["modalities"].items()}
             have |= {f"label_{kind}": record["stamp"] for kind, record in content["labels"].items()}
+            # at least: a file of blocks has a header on top, and an array may be larger than its tile
             there = all(os.stat(f"{self.folder}/{name}.npy").st_size >= size for name, size in line.sizes.items())
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return False
@@ -131,6 +132,7 @@ def jobs_for(
         files |= {tile.measure} if tile.measure is not None else set()
         entries = {file: catalogue.by_file[file] for file in files}
         for entry in entries.values():
+            # a line feed is a character like others in a text, and not in a name
             if odd := odd_character(entry.location.replace("\n", "\0")):
                 raise UserError(f"the file {entry.location!r} has the character {odd!r} in its name: rename it.")
         jobs.append(TileJob(tile, layout, wanted, store / "tiles" / tile.id, scratch, entries, allow_missing))

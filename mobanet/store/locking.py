@@ -54,12 +54,14 @@ def _acquired(folder: Path) -> "FileLock | None":
     lock = FileLock(folder / LOCK_FILE)
     try:
         try:
+            # at once or not at all, to be able to say what is waited for
             lock.acquire(timeout=0)
         except Timeout:
             print(f"another process is preparing {folder}; waiting for it to finish", file=sys.stderr, flush=True)
             lock.acquire()
     except FileNotFoundError:
         return None
+    # a file that was removed meanwhile can still be locked, and keeps nobody out
     if (folder / LOCK_FILE).is_file():
         return lock
     lock.release()

@@ -80,6 +80,7 @@ def in_processes(
     """
     if workers < 0:
         raise UserError(f"workers is {workers}: give 0 for one process a core, or a number of processes.")
+    # those that this process may use, such as of a job's share of a machine; `cpu_count` knows all there are
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(workers or min(_MOST, cores), len(jobs))
     begun, done = time.monotonic(), 0

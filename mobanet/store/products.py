@@ -73,6 +73,7 @@ class Products:
             if job.tile.measure is not None:
                 grid = self._measured(grid, file)
         if job.layout.placing == "extent":
+            # of such rasters it is known that they show one square, and not where that lies
             grid = Grid(grid.height, grid.width)
         if grid.transform is None and job.tile.world is not None:
             text = read_text(job.tile.world, job.scratch)
@@ -240,6 +241,7 @@ class Products:
         if fit in ("warp", "stretch"):
             placed = own, grid, fit, "nearest", self.job.scratch
             with resampled(decoded, 1, IGNORE_INDEX, "uint8", *placed) as strips:
+                # all of the raster was read, and so counted, as the block began
                 decoder.judge(again)
                 for planes in strips:
                     yield planes[0]
@@ -249,6 +251,7 @@ class Products:
         ).chunks():
             classes = values[:, :, 0]
             if valid is not None:
+                # beyond the raster there are zeros, which is a class
                 classes[~valid] = IGNORE_INDEX
             yield classes
         decoder.judge(again)
@@ -291,6 +294,7 @@ def _unmarked(planes: np.ndarray, dtype: np.dtype) -> Part:
     """The inverse of `_marked`: (h, w, C) in the stored type, 0 where missing, and (h, w) bool or None."""
     valid = np.isfinite(planes).all(axis=0)
     known = np.where(valid, planes, 0)
+    # zeros for NaN before the cast, which makes any number of a NaN
     values = (np.rint(known) if np.issubdtype(dtype, np.integer) else known).astype(dtype)
     return np.ascontiguousarray(values.transpose(1, 2, 0)), None if valid.all() else valid
 

@@ -46,5 +46,5 @@ def clear_left(folder: Path) -> None:
             if (scratch / _LOCK).is_file():
                 with FileLock(scratch / _LOCK, timeout=0):
                     shutil.rmtree(scratch, ignore_errors=True)
-            elif time.time() - scratch.stat().st_mtime > _LONG_AGO:
+            elif time.time() - scratch.stat().st_mtime > _LONG_AGO:  # a younger one may be about to be locked
                 shutil.rmtree(scratch, ignore_errors=True)

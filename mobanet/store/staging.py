@@ -182,6 +182,7 @@ class _Spool:
 
     def __enter__(self) -> "_Spool":
         with named(self._target):
+            # unbuffered, since planes are large: a write or read may then end early, and is gone on with
             self._file = tempfile.TemporaryFile(dir=self._target.parent, buffering=0)
         return self
 
@@ -216,6 +217,7 @@ class _Spool:
         """Rows again: (h, W, C), NaN where missing, and (h, W) bool; None where none is in the whole raster."""
         planes = [self._plane(band, rows) for band in range(self._shape[2])]
         values = planes[0][:, :, None] if len(planes) == 1 else np.stack(planes, axis=2)
+        # any band tells, for a pixel is missing in all of them or in none
         return values, None if self._complete else ~np.isnan(planes[0])
 
     def _plane(self, band: int, rows: slice) -> np.ndarray:

@@ -178,6 +178,7 @@ class TileStore:
         try:
             self._read()
         except UserError:
+            # once nobody is at work, what is still amiss is really so
             with no_builder(self.path):
                 self._read(settled=True)
 

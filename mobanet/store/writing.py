@@ -97,10 +97,12 @@ class ArrayWriter:
         """
         with self._stack:
             if error is not None:
+                # again in here, so that the file's own context sees it and removes the file
                 raise error
             if self._rows < self.shape[0]:
                 raise ValueError(f"{self.target} has {self.shape[0]} rows, of which {self._rows} were written")
             if self._chunks is not None and (rest := self._rows % CHUNK):
+                # where rows of the chunks above are left
                 self._chunks[:, rest:] = 0
                 self._put(self._chunks)
 
