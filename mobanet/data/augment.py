@@ -55,6 +55,7 @@ class Augmentation:
         self._pipeline: Any = None
 
     def __getstate__(self) -> dict:
+        # whoever gets a copy builds its own: a class made within a function, as that of turns, cannot be pickled
         return {**self.__dict__, "_pipeline": None}
 
     def build(self) -> "Augmentation":
@@ -72,6 +73,7 @@ class Augmentation:
         self.build()
         if not self._pipeline.transforms:
             return sample
+        # some of its steps draw from numpy's generator, others from one of Python's
         self._pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
         targets = {self._key(name): self._to_range(name, array) for name, array in sample.inputs.items()}
         targets |= {f"valid_{name}": array for name, array in sample.valid.items()}
@@ -116,6 +118,7 @@ class Augmentation:
         s = self.settings
         steps = []
         if s.turns and not s.flips:
+            # p=1, since no turn is one of the four that it draws
             steps.append(albumentations.RandomRotate90(p=1.0))
         elif s.turns:
             steps.append(_fast_transpose(albumentations)(p=0.5))  # with both flips: all eight, each equally likely
@@ -137,6 +140,7 @@ class Augmentation:
         if s.colour:
             steps.append(albumentations.RandomBrightnessContrast(s.colour, s.colour, p=0.8))
         targets = {
+            # as masks, metres stay metres: of floats in an image albumentations takes for granted that they are in 0..1
             self._key(name): "image" if modality.kind == "optical" else "mask"
             for name, modality in self.modalities.items()
             if self._key(name) != "image"
@@ -157,6 +161,7 @@ def _fast_transpose(albumentations: Any) -> type:
         def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
             if img.itemsize * (img.shape[2] if img.ndim == 3 else 1) not in _TRANSPOSED:
                 return super().apply(img, **params)
+            # reshaped, since OpenCV drops the axis of a single band
             return cv2.transpose(img).reshape(img.shape[1], img.shape[0], *img.shape[2:])
 
     return FastTranspose

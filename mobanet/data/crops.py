@@ -31,6 +31,7 @@ class _Windows(Dataset):
             for name in self.reader.modalities
         ]
         label = sample.label
+        # where nothing was measured, a label teaches nothing and measures nothing
         if label is None or not counted or not any(available):
             label = ignore_label(window.height, window.width)
         return {
@@ -75,12 +76,14 @@ class RandomCrops(_Windows):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """The crop of a sample index (see `mobanet.data.sampler`)."""
+        # Philox is keyed: any sample's draws are had at once, without those before it, in whichever worker
         generator = np.random.Generator(np.random.Philox(key=[self.seed, index]))
         window = self.window(generator)
         return self._pack(window, self.augmentation(self.reader.read(window), generator))
 
     def window(self, generator: np.random.Generator) -> Window:
         """Draw a tile, then a position uniformly inside it."""
+        # the last bound is 1 but for rounding, and the draw may lie above it
         place = min(int(np.searchsorted(self.bounds, generator.random(), side="right")), len(self.bounds) - 1)
         tile = self.reader.tiles[place]
         top = int(generator.integers(max(tile.height - self.size, 0) + 1))
@@ -112,6 +115,7 @@ class GridWindows(_Windows):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Window `index`; of -1 the first window's pixels, without a tile and without labels, that count nowhere."""
+        # pixels of a real window, so that a batch of it is like any other
         window = self.windows[max(index, 0)]
         return self._pack(window, self.reader.read(window), counted=index >= 0)
 

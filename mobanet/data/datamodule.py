@@ -196,6 +196,7 @@ class RasterDataModule(LightningDataModule):
         roles = {"train": train, "validation": validation, "test": split.test}
         needed = {"fit": ("train", "validation"), "validate": ("validation",)}
         for role in needed.get(stage or "fit", ("test",)):  # to test, and to predict
+            # Lightning calls `setup` for each of its verbs; tiles are dealt out once
             if role in self._roles:
                 continue
             labels = self.train_labels if role == "train" else self.evaluation.labels
@@ -233,6 +234,7 @@ class RasterDataModule(LightningDataModule):
                 )
         self._learnt = {name: np.array(numbers) for name, numbers in state_dict["scaling"].items()}
         self._rasters = TrainingRasters.from_plain(state_dict.get("rasters"))
+        # so that a later `setup`, as that of a test behind the training, learns nothing anew
         self._restored = True
 
     def train_dataloader(self) -> DataLoader:
@@ -391,6 +393,7 @@ class RasterDataModule(LightningDataModule):
 
 def _workers(devices: int) -> int:
     """Processes that read for one of so many devices of this machine, which share its cores; torchrun says how many."""
+    # those that this process may use; `cpu_count` knows all of the machine
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     local = max(devices, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     return max(1, min(4, cores // local))

@@ -112,14 +112,17 @@ class Handover:
         copied = int(_last_copied(self._ring))
         slot = next((slot for slot, number in enumerate(self._holds) if number <= copied), None)
         contents = _each(self.collate(samples, torch.empty), _copied) if slot is None else self._lay(samples, slot)
+        # passed on until one batch is known to have been copied, and so the ring to have come
         return _Parcel(worker.id, self._number, None if copied else self._ring, contents)
 
     def _make_ring(self, slot: int) -> None:
         """Take shared memory for batches of `slot` bytes, or note how much there was no room for."""
         size = _ALIGNMENT + len(self._holds) * slot
         try:
+            # zeros: no batch has been copied out yet, and no batch has the number 0
             self._ring = torch.zeros(size, dtype=torch.uint8).share_memory_()
         except RuntimeError as error:
+            # torch has no error of its own for this
             if "shared memory" not in str(error):
                 raise
             self._lacking = size
@@ -167,6 +170,7 @@ class Handover:
             return torch.empty_like(lying, pin_memory=self.pin_memory).copy_(lying)
 
         contents = _each(batch.contents, unpack)
+        # behind the copies: from here on the worker may write to the slot
         _last_copied(ring).fill_(batch.number)
         return contents
 

@@ -94,6 +94,7 @@ class TileReader:
                 valid[name] = self._validity(tile, name, window)
             ground = self.grounds[name][window.tile] if name in self.grounds else None
             if ground is not None:
+                # in pixels of the whole tile, whose ground a patch has
                 place = (tile.top + window.top, tile.left + window.left)
                 inputs[name] = ground.heights(inputs[name], valid.get(name), *place)
         label = self._cut(tile, f"label_{self.label}", window, IGNORE_INDEX) if self.label in tile.labels else None
@@ -106,6 +107,7 @@ class TileReader:
         if not record.complete:
             return self._cut(tile, f"{name}.valid", window, 0)
         inside = np.zeros((window.height, window.width), np.uint8)
+        # complete is the tile, and a window may reach beyond it
         inside[: tile.height - window.top, : tile.width - window.left] = 1
         return inside
 

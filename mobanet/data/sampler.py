@@ -24,6 +24,7 @@ class CropSampler(DistributedSampler):
     def __init__(
         self, steps: int, batch_size: int, rank: int, world_size: int, position: Callable[[], tuple[int, int]]
     ) -> None:
+        # without the base's own __init__, which deals out the length of a data set
         self.steps = steps
         self.batch_size = batch_size
         self.rank = rank
@@ -79,6 +80,7 @@ def balanced_shares(weights: Sequence[int], world_size: int) -> list[list[int]]:
     """Items dealt to the ranks, the heaviest first and each to the least loaded, in ascending order within a rank."""
     shares: list[list[int]] = [[] for _ in range(world_size)]
     load = [0] * world_size
+    # every rank computes all shares by itself, so that ties must be broken alike
     for item in sorted(range(len(weights)), key=lambda i: (-weights[i], i)):
         rank = load.index(min(load))
         shares[rank].append(item)

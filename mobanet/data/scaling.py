@@ -136,4 +136,5 @@ def _pooled(statistics: Sequence) -> tuple[float, float]:
     std = np.array([s.std for s in statistics])
     total = max(count.sum(), 1.0)
     overall = float((count * mean).sum() / total)
+    # the variance of a union: that within its parts, and that of their means about the common one
     return overall, float(np.sqrt((count * (std**2 + (mean - overall) ** 2)).sum() / total))
