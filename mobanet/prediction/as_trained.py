@@ -57,6 +57,7 @@ def _filled_in(
 ) -> tuple[GivenRaster, list[str]]:
     name, shown, notes = modality.name, given.path.name, []
     wanted = len(modality.bands)
+    # a file that has as many bands as the model takes needs no telling which
     others = not given.bands and len(find_mask(file, (), wanted).data) != wanted
     if others and file.count == rule.count and len(rule.bands) == wanted:
         given = replace(given, bands=rule.bands)
@@ -94,6 +95,7 @@ def map_grid(grid: Grid, trained: TrainingRasters, resolution: str | float | Non
         UserError: for a resolution that is none, or cannot be had.
     """
     area = pixel_area(grid)
+    # of a square as large, since pixels in degrees are none
     side = None if area is None else math.sqrt(area)
     if resolution is not None:
         wanted = _metres(resolution, trained)

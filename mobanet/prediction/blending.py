@@ -38,6 +38,7 @@ def window_weights(blend: Blend, size: int) -> Tensor | None:
     if blend == "sum":
         return None
     at = (torch.arange(size, dtype=torch.float64) + 0.5) / size
+    # at the pixels' middles; at a stride of half a window, the weights of neighbours add up to 1
     side = (0.5 - 0.5 * torch.cos(2 * math.pi * at)).clamp(min=_LEAST)
     return torch.outer(side, side).float()
 
@@ -148,9 +149,11 @@ class Mosaic:
         logits, scenario = logits[:, :, here], scenario[:, here]
         weights = (self._flat if self.weights is None else self.weights)[:, here]
         self._band["logits"][:, :, there] += logits if self.weights is None else logits * weights
+        # classes do without: the largest of weighted sums is that of weighted means
         if self.probabilities != "none":
             self._band["total"][:, there] += weights
         most, numbers = self._band["most"][:, there], self._band["scenario"][:, there]
+        # strictly: of windows that weigh the same the first one counts, wherever the mosaic began
         heavier = weights > most
         most.copy_(torch.where(heavier, weights, most))
         numbers.copy_(torch.where(heavier, scenario, numbers))
@@ -177,6 +180,7 @@ class Mosaic:
         out = torch.empty(len(logits), count, self.width, dtype=kind)
         for row in range(0, count, _SLICE):
             rows = slice(row, min(row + _SLICE, count))
+            # a corner's weight is the product of two of the least; where no window was, 0 / 0 would be NaN
             shares = (logits[:, rows] / total[rows].clamp(min=_LEAST**2)).softmax(0)
             shares = (shares * UNITS).round_().to(kind) if eight else shares
             out[:, rows] = shares.masked_fill_(~wanted[rows], nothing).cpu()

@@ -54,6 +54,7 @@ def window_coverage(
     if all(valid[place] is None for place in places):
         return WindowCoverage((given,), None, None)
     shape = next(valid[place].shape for place in places if valid[place] is not None)
+    # a bit a modality, of which a model has at most 12
     bits = np.zeros(shape, np.int16)
     for place in places:
         bits |= np.int16(1 << place) if valid[place] is None else valid[place].astype(np.int16) << place
@@ -66,6 +67,7 @@ def window_coverage(
         return WindowCoverage((int(np.bitwise_or.reduce(bits, axis=None)),), None, wanted)
     counts = np.bincount(bits[wanted] if wanted is not None else bits.ravel(), minlength=1 << len(valid))
     order = np.argsort(-counts, kind="stable")
+    # a pattern of 0 is no scenario: there is nothing to predict from
     patterns = [int(p) for p in order if p and counts[p] >= max(SPECK * bits.size, 1)] or [int(order[0])]
     if len(patterns) == 1:
         return WindowCoverage((patterns[0],), None, wanted)

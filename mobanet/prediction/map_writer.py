@@ -88,6 +88,7 @@ class MapWriter:
         while True:
             self._check()
             try:
+                # not for ever: the thread that would take it may have ended
                 return self._parts.put(item, timeout=_LOOK)
             except queue.Full:
                 continue
@@ -110,6 +111,7 @@ class MapWriter:
         try:
             work()
         except BaseException as error:
+            # the first, of which later ones may be consequences
             self._error = self._error or error
             self._stop.set()
         finally:
@@ -123,6 +125,7 @@ class MapWriter:
                 while self._left and self._left[0].parts[-1] == part and _complete(self._left[0]):
                     self._whole.put(self._left.pop(0))
         finally:
+            # also where saving failed, since the other thread would wait for ever
             self._whole.put(None)
 
     def _next(self) -> tuple[Part, PartMaps] | None:

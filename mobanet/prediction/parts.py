@@ -46,7 +46,7 @@ class PartRun:
     parts: tuple[Part, ...]
 
     def windows(self, height: int, width: int, size: int, stride: int) -> list[tuple[int, int]]:
-        """Top-left corners, row by row, of the scene's windows that reach into the job.
+        """Top-left corners, row by row, of the scene's windows that reach into the run.
 
         Args:
             height: of the scene.
@@ -90,6 +90,7 @@ def runs_of(parts: Sequence[Part], done: Collection[Part], rank: int, world: int
     left = [part for part in parts if part not in done]
     total, passed, own = sum(part.area for part in left), 0, []
     for part in left:
+        # by where a part begins, in area: neighbours stay together, and windows between them are run once
         if min(passed * world // total, world - 1) == rank:
             own.append(part)
         passed += part.area

@@ -100,7 +100,7 @@ class MapSettings:
 
     def panel(self, num_classes: int) -> int:
         """Columns added up at a time."""
-        columns = _BAND_BYTES // (4 * num_classes * self.window)
+        columns = _BAND_BYTES // (4 * num_classes * self.window)  # bytes of float32
         return max(min(columns // 512 * 512, PANEL), 2 * self.window, 512)
 
 
@@ -161,6 +161,7 @@ def ticket(scene: Scene, settings: MapSettings, checkpoint: str) -> dict[str, An
     for name, raster in scene.rasters.items():
         source, status = raster.source, raster.source.file.path.stat()
         bands = ",".join(str(band + 1) for band in source.bands)
+        # time and size stand for the content, which would take too long to read
         of = f"{datetime.fromtimestamp(status.st_mtime).isoformat()}, {status.st_size} bytes"
         inputs[f"--input {name}"] = f"{source.file.path.absolute()}[{bands}] of {of}"
         nodata = source.nodata
@@ -206,6 +207,7 @@ def plan_scene(
     now = ticket(scene, settings, checkpoint)
     before = workspace.settings()
     if before is not None:
+        # not compared but taken over: to measure it again would read whole rasters
         saved = before.pop("scaling", None)
         try:
             scaling = SceneScaling.from_plain(saved)

@@ -92,6 +92,7 @@ class MapPredictor:
         self.number_of = torch.full((1 << masks.shape[1],), NOTHING, dtype=torch.uint8)  # of a scenario, by its bits
         self.number_of[bits] = torch.arange(len(scenarios), dtype=torch.uint8)
 
+    # torch enters the mode anew at each step of a generator, and so leaves alone whoever takes the parts
     @torch.inference_mode()
     def predict(self, batches: Iterable[WindowBatch], jobs: Sequence[PartRun]) -> Iterator[tuple[Part, PartMaps]]:
         """Every part of the jobs, as soon as it is finished.
@@ -192,6 +193,7 @@ class MapPredictor:
         def segment(given: dict[str, Tensor]) -> Tensor:
             with self.precision():
                 (output,) = self.network.forward_each(given, [available])
+            # half precisions are too coarse to add many windows up in
             return output.logits.float()
 
         return mean_over_turns(segment, inputs) if self.turns else segment(inputs)

@@ -188,6 +188,7 @@ def _plain_name(path: Path) -> Path:
 def _bands(text: str) -> tuple[str, tuple[int, ...]]:
     """The path, and 0-based bands from the brackets behind it."""
     told = re.fullmatch(r"(.+)\[(\d+(?:\s*,\s*\d+)*)\]", text)
+    # brackets may be a part of the file's own name
     if told is None or Path(text).exists():
         return text, ()
     numbers = [int(number) for number in told[2].split(",")]

@@ -211,11 +211,13 @@ def make_maps(
                 plan.workspace.forget_trouble()
     except (UserError, OSError) as error:
         trouble = error
+    # all are told, since the others would wait for the first at the barrier
     if fabric.broadcast(trouble is not None):
         if trouble is not None:
             raise trouble
         return []
     if fabric.global_rank > 0:
+        # after the first has begun the folders: what scenes are scaled by is found there, and not measured again
         plans = _plans(model, scenes, paths, settings)
     parts = [part for plan in plans for part in plan.parts]
     done = {part for plan in plans for part in plan.workspace.done(plan.parts)}
@@ -293,6 +295,7 @@ def _work(
                     passed = batch.samples[-1].number + 1
 
         for part, maps in predictor.predict(told(), jobs):
+            # the process that started this one is gone, or some process has failed: nobody will put the map together
             if not first and (os.getppid() != parent or plans[part.scene].workspace.trouble()):
                 return []
             writer.save(part, maps)

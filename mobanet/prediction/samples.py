@@ -209,5 +209,6 @@ def ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
                 return
             yield item
     finally:
+        # lets the thread go where it waits to hand something over to nobody
         stop.set()
         thread.join()

@@ -123,6 +123,7 @@ def place(
     for name, raster in opened_rasters.items():
         fit = _fit(raster, grid, given.rasters[name], first)
         rasters[name] = PlacedRaster(raster.reading, raster.own, fit)
+        # that the reference is resampled was asked for, and is said by `map_grid`
         placed = [] if resolution is not None and name == reference else _notes(name, rasters[name], grid, reference)
         notes += [*filled_in.get(name, ()), *placed, *raster.reading.remarks()]
     if grid.transform is None:

@@ -35,4 +35,5 @@ def mean_over_turns(segment: Callable[[dict[str, Tensor]], Tensor], inputs: dict
         for turn in SYMMETRIES:
             yield turned_back(segment({name: turned(x, turn) for name, x in inputs.items()}), turn)
 
+    # one after the other, so that memory never holds the logits of all eight
     return sum(each()) / len(SYMMETRIES)

@@ -69,8 +69,10 @@ class Stitcher:
         if tile != self._tile:
             done += self.finish()
             self._tile, self._extent = tile, extent
+            # a window may be wider than its tile
             columns = max(extent[1], width)
             self._band = RollingBand(
+                # whatever the network computes in: half precisions are too coarse to add many windows up in
                 logits=(logits.new_zeros(self.num_classes, height, columns, dtype=torch.float32), 0),
                 label=(label.new_full((height, columns), IGNORE_INDEX), IGNORE_INDEX),
             )
@@ -93,4 +95,5 @@ class Stitcher:
         height, width = self._extent
         rows = min(rows, height - self._band.top)
         prediction = winners(self._band["logits"][:, :rows, :width]).to(torch.uint8)
+        # a clone, since the band moves on in the same memory
         return [Strip(self._tile, self._band.top, prediction, self._band["label"][:rows, :width].clone())]

@@ -76,6 +76,7 @@ class Workspace:
         Raises:
             UserError: naming the first that differs.
         """
+        # as they come back from the file: tuples are lists there
         now = json.loads(json.dumps(settings))
         for key in [*now, *before]:
             if before.get(key) != now.get(key):
@@ -86,6 +87,7 @@ class Workspace:
 
     def done(self, parts: Sequence[Part]) -> set[Part]:
         """Those of the parts that are there."""
+        # a zip's directory is its end: a file that is cut short is none
         return {part for part in parts if zipfile.is_zipfile(self.folder / part.name)}
 
     def save(self, part: Part, maps: PartMaps) -> None:
@@ -154,6 +156,7 @@ def _archive(file: BinaryIO) -> zipfile.ZipFile:
 
 def _put(archive: zipfile.ZipFile, name: str | zipfile.ZipInfo, pixels: np.ndarray) -> None:
     """Add an array, as `numpy.load` finds it; the archive keeps a checksum of it."""
+    # how much will be written, `zipfile` cannot know, and refuses 2 GB and more unless told beforehand
     with archive.open(name, "w", force_zip64=True) as member:
         np.lib.format.write_array(member, pixels, allow_pickle=False)
 
