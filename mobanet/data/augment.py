@@ -76,7 +76,7 @@ class Augmentation:
         # some of its steps draw from numpy's generator, others from one of Python's
         self._pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
         targets = {self._key(name): self._to_range(name, array) for name, array in sample.inputs.items()}
-        targets |= {f"valid_{name}": array for name, array in sample.valid.items()}
+        targets |= {f"valid_{name}": self._surely_valid(array) for name, array in sample.valid.items()}
         if sample.label is not None:
             targets["label"] = sample.label
         if "image" not in targets:
@@ -89,15 +89,27 @@ class Augmentation:
             None if sample.label is None else out["label"],
         )
 
+    def _surely_valid(self, valid: np.ndarray) -> np.ndarray:
+        """Pixels whose neighbours are valid, too, where values are interpolated between them; else all valid ones.
+
+        A value between a measured pixel and one that is missing, which holds anything, is not measured; what is valid
+        goes by the nearest pixel, whose neighbours reach as far as those that a value is made of.
+        """
+        import cv2
+
+        if not (self.settings.rotation or self.settings.zoom) or valid.all():
+            return valid
+        return cv2.erode(valid, np.ones((3, 3), np.uint8))
+
     def _to_range(self, name: str, array: np.ndarray) -> np.ndarray:
         # colour changes work on 8 bit or on floats in 0..1
-        if self._jittered(name) and array.dtype != np.uint8:
+        if self._divided(name, array):
             return array.astype(np.float32) / np.float32(self.modalities[name].maximum)
         return array
 
     def _from_range(self, name: str, array: np.ndarray, original: np.ndarray) -> np.ndarray:
         array = array.reshape(original.shape)  # a single band may come back without its axis
-        if array.dtype == original.dtype:
+        if not self._divided(name, original):
             return array
         array = array * np.float32(self.modalities[name].maximum)
         return (np.rint(array) if original.dtype.kind in "iu" else array).astype(original.dtype)
@@ -107,8 +119,10 @@ class Augmentation:
         first = next((m.name for m in self.modalities.values() if m.kind == "optical"), None)
         return "image" if name == first else f"input_{name}"
 
-    def _jittered(self, name: str) -> bool:
-        return self.settings.colour > 0 and self.modalities[name].kind == "optical"
+    def _divided(self, name: str, original: np.ndarray) -> bool:
+        """Whether an input is changed in 0..1: told by what it was, since floats look alike before and after."""
+        jittered = self.settings.colour > 0 and self.modalities[name].kind == "optical"
+        return jittered and original.dtype != np.uint8
 
     def _build(self) -> Any:
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for its newest version otherwise

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from shapely import MultiPolygon, Polygon
 
 _LONGEST = 1 << 30
+_FAR = 1 << 30  # pixels
 """Characters of a cell at most; a scene's trees take millions, and Python's own limit is 131072."""
 
 
@@ -126,7 +127,8 @@ def _placed(polygon: "Polygon", scale: np.ndarray, height: int, width: int) -> _
 
     size = np.array([width, height])
     rings = tuple(
-        np.rint(shapely.get_coordinates(ring) * scale).astype(np.int32)
+        # clipped far beyond any raster, since what an int32 does not hold would come out on the other side, inside
+        np.clip(np.rint(shapely.get_coordinates(ring) * scale), -_FAR, _FAR).astype(np.int32)
         for ring in (polygon.exterior, *polygon.interiors)
     )
     if not len(rings[0]):

@@ -20,8 +20,13 @@ from mobanet.errors import UserError
 from mobanet.files import named, part_of
 from mobanet.rasters.contents import FileRef
 
-SIDECARS = (".tfw", ".tifw", ".jgw", ".jpgw", ".pgw", ".bpw", ".wld", ".aux.xml", ".msk")
-"""Endings of files beside a raster that GDAL reads along with it."""
+TEXTS = (".aux.xml", ".wld", *(f".{short}w" for short in ("tf", "jg", "pg", "bp", "j2")), ".tifw", ".tiffw")
+TEXTS += tuple(f".{ending}w" for ending in ("jpg", "jpeg", "png", "bmp", "jp2"))
+"""Endings, in place of the raster's, of texts beside it that GDAL reads along: world files, by their short and their
+long names, and statistics."""
+
+BEHIND = (".aux.xml", ".msk")
+"""Endings behind a raster's whole name, `a.tif.msk`: GDAL's own files."""
 
 _CHUNK = 1 << 20
 
@@ -144,8 +149,7 @@ def local_copy(file: FileRef, scratch: Path) -> Iterator[Path]:
         with open_archive(file.path, inner, scratch) as archive:
             names = set(archive.namelist())
             stem = name.rsplit(".", 1)[0]
-            # world files have their ending in place of the raster's, GDAL's own .aux.xml stands behind it
-            beside = [stem + end for end in SIDECARS] + [stem + end.upper() for end in SIDECARS] + [name + ".aux.xml"]
+            beside = [stem + end for end in TEXTS] + [stem + end.upper() for end in TEXTS] + [name + e for e in BEHIND]
             for member in (name, *(other for other in beside if other in names)):
                 extract(archive, member, folder / PurePosixPath(member).name, file)
         yield folder / file.name
@@ -203,7 +207,7 @@ def _check_size(info: zipfile.ZipInfo, where: FileRef) -> None:
         UserError: for a text beside a raster, and for a member, that is too large to be one.
     """
     size, packed = info.file_size, max(info.compress_size, 1)
-    if size > MOST_BESIDE and info.filename.lower().endswith(tuple(set(SIDECARS) - {".msk"})):
+    if size > MOST_BESIDE and info.filename.lower().endswith(TEXTS):
         raise UserError(
             f"{info.filename} beside {where} has {size / 1e9:.3g} GB unpacked, where {MOST_BESIDE >> 20} MB are the "
             "most: fetch the archive again, or remove it."

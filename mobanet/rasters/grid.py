@@ -68,6 +68,6 @@ class Grid:
         """Same size, same system, and corners no more than a twentieth of a pixel apart."""
         if (self.height, self.width) != (other.height, other.width) or self.needs_transform(other):
             return False
-        pixel = np.abs(self.matrix[0, :2]).max()
         # corners and not coefficients: a tiny difference in the size of a pixel adds up across a raster
-        return bool(np.abs(self.corners() - other.corners()).max() <= 0.05 * pixel)
+        apart = (self.corners() - other.corners()) @ np.linalg.inv(self.matrix[:2, :2]).T  # in columns and rows
+        return bool(np.abs(apart).max() <= 0.05)

@@ -28,5 +28,6 @@ def label_colours(raster: "DatasetReader", values: np.ndarray) -> np.ndarray:
         return values
     table = np.zeros((256, 3), np.uint8)
     for number, colour in entries.items():
-        table[number] = colour[:3]
+        if number < len(table):  # a damaged palette may have more than a byte can name
+            table[number] = colour[:3]
     return np.ascontiguousarray(table[values[0]].transpose(2, 0, 1))

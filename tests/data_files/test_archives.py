@@ -3,10 +3,13 @@ import zipfile
 
 import numpy as np
 import pytest
+import rasterio
 
 from mobanet.datasets.catalogue import list_files
 from mobanet.errors import UserError
 from mobanet.rasters.archives import local_copy
+from mobanet.rasters.contents import FileRef
+from mobanet.rasters.georeference import transform_of
 from mobanet.store.build import build_store
 from mobanet.store.stored import default_store
 from tests.data_files.fake_files import (
@@ -162,3 +165,27 @@ def test_local_copies_disappear(tmp_path):
         assert path.exists()
         assert path.with_suffix(".tfw").exists()
     assert not list((tmp_path / "scratch").iterdir())
+
+
+@pytest.mark.parametrize("ending", ["tfw", "tifw", "tiffw", "wld"])
+def test_world_files_of_every_name_come_out_of_an_archive(tmp_path, ending):
+    raster = "a.tiff" if ending == "tiffw" else "a.tif"
+    write(tmp_path / "plain" / raster, noise("a", 1, (8, 9)))
+    (tmp_path / f"plain/a.{ending}").write_text("0.5\n0\n0\n-0.5\n1000\n2000\n")
+    archive = zipped(tmp_path / "all.zip", tmp_path / "plain")
+    with local_copy(FileRef(archive, raster), tmp_path / "scratch") as path, rasterio.open(path) as found:
+        packed = transform_of(found, FileRef(path))
+    with rasterio.open(tmp_path / "plain" / raster) as found:
+        assert packed == transform_of(found, FileRef(tmp_path / "plain" / raster)) is not None
+
+
+def test_a_mask_beside_a_raster_comes_out_of_an_archive(tmp_path):
+    write(tmp_path / "plain/a.tif", noise("a", 1, (8, 9)))
+    mask = np.full((8, 9), 255, np.uint8)
+    mask[:3] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(tmp_path / "plain/a.tif", "r+") as raster:
+        raster.write_mask(mask)
+    assert (tmp_path / "plain/a.tif.msk").is_file()
+    archive = zipped(tmp_path / "all.zip", tmp_path / "plain")
+    with local_copy(FileRef(archive, "a.tif"), tmp_path / "scratch") as path, rasterio.open(path) as found:
+        assert np.array_equal(found.read_masks(1), mask)

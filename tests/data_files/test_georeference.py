@@ -9,6 +9,7 @@ from rasterio.transform import Affine
 from mobanet.errors import UserError
 from mobanet.rasters.categories import class_kind
 from mobanet.rasters.geotiff import RowWriter
+from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import grid_of
 from mobanet.store.build import build_store
 from mobanet.store.check import check_files
@@ -145,3 +146,16 @@ def test_a_small_part_of_more_pixels_than_the_disk_holds(rasters, tmp_path):
     rasters["dsm"].write_text(f'<VRTDataset rasterXSize="2000000" rasterYSize="2000000">{placed}{band}</VRTDataset>')
     with pytest.raises(UserError, match=r"dsm/a\.tif says that it has more pixels than the disk holds"):
         build_store(OWN, tmp_path / "data", tmp_path / "store", workers=1)
+
+
+@pytest.mark.parametrize(
+    ("across", "down", "same"), [(0.4, 0, True), (0, 0.04, True), (0, 0.4, False), (0.6, 0, False)]
+)
+def test_grids_are_the_same_to_a_twentieth_of_a_pixel_either_way(across, down, same):
+    """Pixels of 10 m by 1 m: what is little of a row's pixel is much of a column's."""
+    one = Grid(20, 30, (10.0, 0, 500.0, 0, -1.0, 900.0), "EPSG:32633")
+    other = Grid(20, 30, (10.0, 0, 500.0 + across, 0, -1.0, 900.0 + down), "EPSG:32633")
+    assert one.same_as(other) is same
+    quarter = Grid(20, 30, (0, 10.0, 500.0, -1.0, 0, 900.0), "EPSG:32633")  # turned by a right angle
+    assert quarter.same_as(quarter)
+    assert not quarter.same_as(Grid(20, 30, (0, 10.0, 500.0, -1.0, 0, 900.4), "EPSG:32633"))

@@ -6,6 +6,7 @@ from mobanet.datasets.isprs import CLASSES
 from mobanet.errors import UserError
 from mobanet.rasters.contents import Classes
 from mobanet.rasters.labels import decode_colours, decode_isprs, decode_values
+from mobanet.rasters.palettes import label_colours
 from tests.data_files.fake_files import PALETTE, coloured, indices, write
 
 OWN = Classes(("water", "land"), ((0, 0, 200), (90, 60, 20)), ("water", "land"))
@@ -133,3 +134,16 @@ def test_no_label_is_sorted(monkeypatch):
     for dtype in ("uint8", "int16", "int32", "float32"):
         decode_values(np.ones((1, 4, 4), dtype), {1: 0}, [])
     decode_colours(np.zeros((3, 4, 4), np.uint8), OWN, [], 10)
+
+
+def test_a_palette_of_more_colours_than_a_byte_can_name(tmp_path):
+    entries = "".join(f'<Entry c1="{n % 256}" c2="7" c3="9" c4="255"/>' for n in range(300))
+    path = write(tmp_path / "label.tif", np.arange(12, dtype=np.uint8).reshape(1, 3, 4))
+    (tmp_path / "label.tif.aux.xml").write_text(
+        "<PAMDataset><PAMRasterBand band='1'><ColorInterp>Palette</ColorInterp>"
+        f"<ColorTable>{entries}</ColorTable></PAMRasterBand></PAMDataset>"
+    )
+    with rasterio.open(path) as raster:
+        assert len(raster.colormap(1)) == 300
+        colours = label_colours(raster, raster.read())
+    assert colours[0].tolist() == np.arange(12).reshape(3, 4).tolist()

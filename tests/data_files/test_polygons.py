@@ -148,6 +148,14 @@ def test_outlines_beside_the_raster_are_counted():
     assert not drawn("MULTIPOLYGON EMPTY").mask.any()
 
 
+@pytest.mark.parametrize("away", [2**31 + 1, 2**32 + 1, 1e15])
+def test_an_outline_that_is_absurdly_far_away_is_not_drawn_on_the_raster(away):
+    x = f"{away:.0f}"
+    filled = drawn(f"POLYGON (({x} -1, {away + 3:.0f} -1, {away + 3:.0f} -4, {x} -4, {x} -1))")
+    assert (filled.count, filled.outside) == (1, 1)
+    assert not filled.mask.any()
+
+
 def outlines_anywhere(count=40, side=90):
     """Stars of all sizes, some with a hole, some beyond the edges, as WKT."""
     random = np.random.default_rng(0)

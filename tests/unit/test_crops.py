@@ -228,3 +228,26 @@ def test_tiles_of_several_types_are_read_in_one_that_holds_them_all(tmp_path, ty
         assert np.array_equal(batch[number].numpy(), expected.astype(wide))
     absent = TileReader([replace(tiles[0], modalities={}), *tiles], {"rgb": 3}, "full", 32)
     assert absent.read(Window(0, 0, 0, 32, 32)).inputs["rgb"].dtype == wide
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("settings", [{}, {"flips": True}, {"colour": 1e-9}, {"rotation": 1e-9, "colour": 1e-9}])
+def test_values_come_back_in_the_range_that_they_have(dtype, settings):
+    """Colour is changed in 0..1; what a model is trained on has the range of what it is tested on."""
+    maximum = {"uint8": 255, "uint16": 10_000, "float32": 3_000}[dtype]
+    values = (np.random.default_rng(0).random((32, 32, 3)) * maximum).astype(dtype)
+    optical = {"s": Modality("s", ("a", "b", "c"), maximum=maximum)}
+    augmentation = Augmentation(AugmentationSettings(**{"flips": False, **settings}), optical)
+    out = augmentation(Sample({"s": values.copy()}, {}, None), np.random.default_rng(1)).inputs["s"]
+    assert out.dtype == dtype
+    np.testing.assert_allclose(np.sort(out, axis=None), np.sort(values, axis=None), atol=max(1, 1e-3 * maximum))
+
+
+def test_what_is_turned_in_from_missing_pixels_is_missing():
+    values, valid = np.full((64, 64, 1), 200, np.uint8), np.ones((64, 64), np.uint8)
+    values[20:40, 24:44], valid[20:40, 24:44] = 0, 0
+    augmentation = Augmentation(AugmentationSettings(flips=False, rotation=40, zoom=0.25), {"s": Modality("s", ("a",))})
+    for index in range(10):
+        out = augmentation(Sample({"s": values.copy()}, {"s": valid.copy()}, None), np.random.default_rng(index))
+        assert (out.inputs["s"][..., 0][out.valid["s"] == 1] == 200).all()
+        assert 0.6 < out.valid["s"].mean() < 1
