@@ -209,7 +209,7 @@ def make_maps(
             plans = _plans(model, scenes, paths, settings)
             for plan in plans:
                 plan.workspace.forget_trouble()
-    except (UserError, OSError) as error:
+    except BaseException as error:
         trouble = error
     # all are told, since the others would wait for the first at the barrier
     if fabric.broadcast(trouble is not None):
@@ -218,7 +218,15 @@ def make_maps(
         return []
     if fabric.global_rank > 0:
         # after the first has begun the folders: what scenes are scaled by is found there, and not measured again
-        plans = _plans(model, scenes, paths, settings)
+        try:
+            plans = _plans(model, scenes, paths, settings)
+        except BaseException as error:  # such as a raster that only this node does not see
+            trouble = error
+    told = [fabric.broadcast(trouble and str(trouble), src=rank) for rank in range(1, fabric.world_size)]
+    if any(text is not None for text in told):
+        if fabric.global_rank > 0:
+            return []  # the first process says it
+        raise UserError(next(text for text in told if text is not None) or "another process was interrupted.")
     parts = [part for plan in plans for part in plan.parts]
     done = {part for plan in plans for part in plan.workspace.done(plan.parts)}
     fabric.barrier()  # nobody saves a part before all have seen the same ones

@@ -25,12 +25,14 @@ ABSURD = 1e30
 
 
 @contextmanager
-def opened(path: Path, shown: FileRef) -> Iterator["DatasetReader"]:
+def opened(path: Path, shown: FileRef, overviews: bool = True) -> Iterator["DatasetReader"]:
     """A raster, opened for reading.
 
     Args:
         path: a file GDAL can open.
         shown: the file as messages name it.
+        overviews: whether reads that are thinned out may take them: means of class numbers, or of heights and -9999,
+            stand for nothing, and nobody knows how they were made.
 
     Raises:
         UserError: when opening or, inside the block, reading fails.
@@ -41,7 +43,7 @@ def opened(path: Path, shown: FileRef) -> Iterator["DatasetReader"]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
-            with rasterio.open(path) as raster:
+            with rasterio.open(path, **({} if overviews else {"OVERVIEW_LEVEL": "NONE"})) as raster:
                 # such as a container of further rasters, of which GDAL opens none by itself
                 if not raster.count:
                     raise UserError(f"{shown} holds no raster of its own: give the file that does.")

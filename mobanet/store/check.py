@@ -198,7 +198,7 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
 
     job = products.job
     source = job.tile.sources.get(name)
-    with opened(products.path(file), file) as raster:
+    with opened(products.path(file), file, overviews=False) as raster:
         own = grid_of(raster, job.layout.crs, file)
         small = _thinned(own)
         shape = (small.height, small.width)

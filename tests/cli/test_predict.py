@@ -407,6 +407,33 @@ def test_a_killed_prediction_resumes_to_the_same_file(model, large, tmp_path):
     assert "is finished; left as it is" in again.err
 
 
+def test_what_only_one_process_cannot_read_is_said_by_the_first(model, large, tmp_path):
+    """As a raster that lies on a disk of another node; nobody waits for the one that has ended."""
+    (tmp_path / "script.py").write_text(
+        "import os\nimport mobanet.prediction.run as run\nfrom mobanet.errors import UserError\n"
+        "from mobanet.predict import main\n"
+        "real = run._plans\n"
+        "def plans(*given):\n"
+        "    if os.environ.get('LOCAL_RANK', '0') != '0':\n        raise UserError('rgb.tif is not here.')\n"
+        "    return real(*given)\n"
+        "run._plans = plans\nif __name__ == '__main__':\n    main()\n"
+    )
+    words = words_of(model, large, tmp_path / "map.tif", "--devices", "2", "--accelerator", "cpu")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "script.py", *words],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "error: rgb.tif is not here." in done.stderr.splitlines()
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "map.tif").exists()
+
+
 def test_a_full_disk_leaves_no_map(model, large, tmp_path):
     words = words_of(model, large, tmp_path / "map.tif", "--probabilities", "float32")
     limited = (

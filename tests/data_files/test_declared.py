@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, Resampling
 
 from mobanet.datasets import FolderModality, FolderSettings, get_layout
 from mobanet.errors import UserError
@@ -212,6 +212,28 @@ def test_a_class_that_the_user_names_counts_though_the_file_calls_it_nodata(root
     assert look.looks["label_full"].missing == 0
     for notes in (tile.notes, look.notes):
         assert any("as nodata, which is the class a and counts as it" in note for note in notes)
+
+
+def test_a_look_takes_pixels_and_not_the_means_of_them_that_overviews_hold(root):
+    size = (1500, 1400)
+    classes = np.random.default_rng(0).integers(0, 2, size).astype(np.uint8) * 200
+    heights = np.where(classes == 0, np.float32(-9999), np.float32(40))
+    write(root / "ortho/a.tif", noise("a", 3, size))
+    for path, values in ((root / "label/a.tif", classes), (root / "dsm/a.tif", heights)):
+        file = write(path, values[None], nodata=-9999 if path.parent.name == "dsm" else None)
+        with rasterio.open(file, "r+") as raster:
+            raster.build_overviews([2, 4], Resampling.average)
+    modalities = {
+        "rgb": FolderModality("ortho/{tile}.tif", bands=[0, 1, 2]),
+        "dsm": FolderModality("dsm/{tile}.tif", kind="elevation"),
+    }
+    settings = FolderSettings(modalities, ["a", "b"], "label/{tile}.tif", values={0: 0, 200: 1})
+    findings = check_files(get_layout("folder", settings), root, root / "store", workers=1)
+    assert findings.problems == []
+    looks = findings.tiles[0].looks
+    assert looks["label_full"].shares == pytest.approx((0.5, 0.5), abs=0.02)
+    assert (looks["dsm"].low, looks["dsm"].high) == (40, 40)
+    assert looks["dsm"].missing == pytest.approx(0.5, abs=0.02)
 
 
 def test_nodata_that_names_no_class_is_ignored_and_not_reported_as_unknown(root):
