@@ -97,8 +97,9 @@ class MapWriter:
         """Wait for the threads; not by `Thread.join`, which, interrupted, takes a thread that goes on for ended."""
         for ended in self._works.values():
             while not ended.wait(_LOOK):
-                if self._stop.is_set() and self._at is not None:
-                    for path in self._at.files.all:
+                plan = self._at  # looked at once: its thread may be done with it meanwhile
+                if self._stop.is_set() and plan is not None:
+                    for path in plan.files.all:
                         give_up(path)
 
     def _check(self) -> None:

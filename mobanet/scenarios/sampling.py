@@ -32,8 +32,8 @@ class ScenarioSettings(ScoreSettings):
     """Of the strategy fixed: a JSON file that mobanet.scores wrote, or numbers by scenario, such as {rgb+dsm: 1}."""
 
     full_share: float | None = None
-    """Share of every batch, exact at any batch size, that sees all its data has; the rest is drawn from the incomplete
-    scenarios by the strategy. null draws every sample by itself, as the paper does."""
+    """Share of every batch, to whole samples up or down, that sees all its data has; the rest is drawn from the
+    incomplete scenarios by the strategy. null draws every sample by itself, as the paper does."""
 
     warmup_epochs: float = 0
     """Epochs on the full scenario before the strategy begins; below 1, their share of the run's epochs."""

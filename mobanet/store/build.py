@@ -133,7 +133,7 @@ def _is_finished(folder: Path, layout: RasterLayout, jobs: list[TileJob]) -> boo
         if content["index"] != index.sum:
             return False
         lines = [index.line(number) for number in range(len(index.lines))]
-        if content != _description(layout, jobs[0].wanted, jobs, index, lines):
+        if len(lines) != len(jobs) or content != _description(layout, jobs[0].wanted, jobs, index, lines):
             return False
     except (UserError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return False

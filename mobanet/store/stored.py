@@ -228,10 +228,7 @@ class TileStore:
 
         def tile(number: int, name: str) -> StoredTile:
             try:
-                content = json_files.parse_json(index.lines[number])["tile"]
-                if content["id"] != name:
-                    raise ValueError(f"{content['id']} for {name}")
-                return make_tile(content, self.path / "tiles" / name)
+                return make_tile(json_files.parse_json(index.lines[number])["tile"], self.path / "tiles" / name)
             except (KeyError, TypeError, ValueError) as error:
                 raise damaged(path) from error
 
@@ -296,12 +293,14 @@ def make_tile(content: Any, folder: Path) -> StoredTile:
         folder: of the tile.
 
     Raises:
-        TypeError, ValueError: when that describes no tile of this version.
+        TypeError, ValueError: when that describes no tile of this version, or that of another folder.
         UserError: when an array is missing or too short.
     """
     if not isinstance(content, Mapping) or content.get("version") != VERSION:
         raise ValueError("of another version")
     tile = build(StoredTile, {key: value for key, value in content.items() if key != "version"}, folder=folder)
+    if tile.id != folder.name:
+        raise ValueError(f"{tile.id} for {folder.name}")
     _check(tile)
     for name, size in tile.sizes().items():
         file = f"{folder}/{name}.npy"

@@ -191,6 +191,32 @@ def test_a_line_is_checked_when_its_tile_is_asked_for_and_mended(potsdam, root, 
     assert (path / "tiles.jsonl").read_text() == good
 
 
+@pytest.mark.parametrize("lines", [0, 2])
+def test_an_index_with_too_few_or_too_many_lines_is_made_anew(potsdam, root, lines):
+    potsdam_tile(root, 2, 10)
+    path = build_store(potsdam, root, workers=1).path
+    good = (path / "tiles.jsonl").read_text()
+    content = json.loads((path / "store.json").read_text())
+    (path / "tiles.jsonl").write_text(good * lines)
+    sum_of = hashlib.sha256((good * lines).encode()).hexdigest()
+    (path / "store.json").write_text(json.dumps(content | {"index": sum_of}))
+    build_store(potsdam, root, workers=1)
+    assert (path / "tiles.jsonl").read_text() == good
+
+
+def test_a_description_that_came_from_another_tiles_folder_does_not_count(potsdam, root):
+    potsdam_tile(root, 2, 10)
+    path = build_store(potsdam, root, workers=1).path
+    own = path / "tiles/2_10/tile.json"
+    good = own.read_text()
+    own.write_text(good.replace('"id": "2_10"', '"id": "2_11"'))
+    (path / "tiles.jsonl").unlink()
+    with pytest.raises(UserError, match=r"tile\.json is damaged: delete it and run python -m mobanet\.prepare"):
+        TileStore(path)
+    assert build_store(potsdam, root, workers=1).tiles["2_10"].id == "2_10"
+    assert own.read_text() == good
+
+
 def as_version_1(path):
     """What an earlier version left: arrays in rows, descriptions without a version, no index."""
     for tile in TileStore(path).tiles.values():

@@ -195,6 +195,18 @@ def test_an_error_of_the_network_loses_no_part_that_was_handed_over(tmp_path):
     assert threading.active_count() == threads
 
 
+def test_a_map_that_is_finished_while_it_is_given_up_is_no_trouble(tmp_path, monkeypatch):
+    plan = plan_of(tmp_path)
+    written = iter([plan])  # at the first look, and none at the second
+    at = property(lambda self: next(written, None), lambda self, at: None)
+    monkeypatch.setattr(MapWriter, "_at", at, raising=False)
+    writer = MapWriter([plan], finish)
+    for ended in writer._works.values():
+        threading.Timer(0.5, ended.set).start()
+    writer.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert next(written, None) is None
+
+
 @pytest.mark.parametrize("step", ["_add_overviews", "_compress"])
 def test_an_interrupt_does_not_wait_until_gdal_has_compressed_all(tmp_path, monkeypatch, step):
     plan = plan_of(tmp_path, shape=(4096, 2048), strip=1024, probabilities="float32")
