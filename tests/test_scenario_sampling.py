@@ -152,6 +152,14 @@ def test_a_warm_up_may_be_a_share_of_the_run(fitted):
     assert [p[-1] for p in watch.probabilities] == [1.0, 1.0, 0.5, 0.5]
 
 
+@pytest.mark.parametrize(("warmup", "epochs", "said"), [(0.5, 1, True), (2, 2, True), (1, 2, False), (0.5, 2, False)])
+def test_a_warm_up_that_leaves_the_strategy_no_epoch_is_said(fitted, caplog, warmup, epochs, said):
+    with caplog.at_level("INFO"):
+        fitted(strategy="uniform", warmup_epochs=warmup, epochs=epochs)
+    sentence = f"--scenarios.warmup_epochs {warmup} takes all of the run ({epochs}), so that the strategy uniform never"
+    assert (sentence in caplog.text) == said
+
+
 def test_a_run_of_shares_resumed_anywhere_ends_with_the_same_weights(fitted, tmp_path):
     settings = {"strategy": "latent", "full_share": 0.4, "warmup_epochs": 0.5}
     keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)

@@ -53,7 +53,13 @@ class ScenarioSampling(Callback):
         """Read given probabilities, once, and settle how samples are drawn and when the strategy begins."""
         self.check(pl_module.scenarios)
         pl_module.exact_scenario_shares = self.settings.full_share is not None
-        self._warmup = self.settings.warmup(epochs_of(trainer))
+        epochs = epochs_of(trainer)
+        self._warmup = self.settings.warmup(epochs)
+        if self.settings.strategy != "full" and epochs is not None and self._warmup >= epochs:
+            rank_zero_info(
+                f"warning: --scenarios.warmup_epochs {self.settings.warmup_epochs:g} takes all of the run ({epochs}), "
+                f"so that the strategy {self.settings.strategy} never begins"
+            )
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Bring the probabilities up to date before an epoch's first step.
