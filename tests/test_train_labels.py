@@ -9,6 +9,7 @@ import pytest
 from mobanet.data.options import EvaluationSettings
 from mobanet.errors import UserError
 from mobanet.rasters.contents import IGNORE_INDEX
+from mobanet.store.index import INDEX_FILE
 
 
 @pytest.fixture
@@ -19,6 +20,7 @@ def without_eroded(make_data, city, tmp_path):
     def make(tiles, **options):
         store = tmp_path / "store"
         shutil.copytree(city / "mobanet_store", store)
+        (store / INDEX_FILE).unlink()  # without it, tiles' own descriptions are read
         for record in sorted(store.glob("tiles/*/tile.json")):
             content = json.loads(record.read_text())
             if tiles is None or record.parent.name in tiles:

@@ -21,6 +21,7 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -226,13 +227,14 @@ class TileStore:
         except (OSError, ValueError) as error:
             raise damaged(path) from error
 
-        def tile(number: int, name: str) -> StoredTile:
-            try:
-                return make_tile(json_files.parse_json(index.lines[number])["tile"], self.path / "tiles" / name)
-            except (KeyError, TypeError, ValueError) as error:
-                raise damaged(path) from error
+        return Tiles(names, partial(self._indexed, index))  # no function of its own: a store can be pickled
 
-        return Tiles(names, tile)
+    def _indexed(self, index: Index, number: int, name: str) -> StoredTile:
+        """A tile, from its line of the index."""
+        try:
+            return make_tile(json_files.parse_json(index.lines[number])["tile"], self.path / "tiles" / name)
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(self.path / INDEX_FILE) from error
 
     def _own(self, name: str) -> StoredTile:
         """A tile, from its own description."""

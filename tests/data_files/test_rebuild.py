@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -485,3 +486,10 @@ def test_a_builder_that_has_waited_for_one_that_failed_says_what_is_wrong(potsda
     for other in (first, *waiting):
         assert "is 32 x 30 pixels where the tile is 64 x 60" in other.communicate(timeout=60)[1].splitlines()[-1]
     assert not (root / "mobanet_store").exists()
+
+
+def test_a_store_can_be_pickled(potsdam, root):
+    potsdam_tile(root, 2, 10)
+    store = build_store(potsdam, root, workers=1)
+    again = pickle.loads(pickle.dumps(store))
+    assert again.tiles["2_10"] == store.tiles["2_10"]
