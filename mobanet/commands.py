@@ -23,7 +23,7 @@ from mobanet.lightning_internals import child_processes, end_child_processes
 from mobanet.scenarios.history import write_scores
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scoring import record_table, score_module
-from mobanet.scenarios.words import about_scenarios
+from mobanet.scenarios.words import about_scenarios, never_drawn, never_drawn_words
 from mobanet.training.data_state import DATA_STATE
 from mobanet.training.interrupt import Interrupted
 from mobanet.training.messages import collected, leave_to_first, quieten, told_once, trainer_error, write_log
@@ -95,6 +95,8 @@ def _prepare(cli: MobanetCLI) -> None:
     cli.datamodule.setup("test" if cli.command == "test" else "fit")
     if cli.command != "fit":
         cli.model.check_checkpoint(cli.checkpoint)
+        if cli.command == "test":
+            _warn_of_scenarios(cli)
         return
     if cli.checkpoint is not None:
         check_progress(cli.checkpoint, cli.trainer)
@@ -113,6 +115,14 @@ def _prepare(cli: MobanetCLI) -> None:
             f"--trainer.val_check_interval is {interval}, more than the {steps} steps of an epoch; give at most "
             f"{steps}, or set --trainer.check_val_every_n_epoch null."
         )
+
+
+def _warn_of_scenarios(cli: MobanetCLI) -> None:
+    """Say which of the tested scenarios the model was not trained in."""
+    tested, modalities = cli.model.evaluations["test"].scenarios, [m.name for m in cli.model.data.modalities]
+    never = never_drawn(cli.checkpoint["state_dict"], modalities)
+    if words := never_drawn_words([scenario.name for scenario in tested], never, modalities):
+        rank_zero_info(words)
 
 
 def _fit(cli: MobanetCLI, said: MemoryHandler) -> None:

@@ -38,6 +38,7 @@ class FinishedMap:
         classes: one entry a class.
         scenarios: one entry a scenario that some pixel was predicted in.
         nothing: pixels without a value.
+        never: names of the scenarios that the model was not trained in.
     """
 
     scene: str
@@ -46,6 +47,7 @@ class FinishedMap:
     classes: tuple[Share, ...]
     scenarios: tuple[Share, ...]
     nothing: int
+    never: frozenset[str] = frozenset()
 
     @classmethod
     def of(
@@ -56,6 +58,7 @@ class FinishedMap:
         counts: MapCounts,
         classes: tuple[str, ...],
         scenarios: tuple[str, ...],
+        never: frozenset[str] = frozenset(),
     ) -> "FinishedMap":
         """From counted pixels.
 
@@ -66,6 +69,7 @@ class FinishedMap:
             counts: of its pixels.
             classes: names.
             scenarios: names.
+            never: those of them that the model was not trained in.
         """
         total = max(int(counts.classes.sum()), 1)
 
@@ -76,7 +80,7 @@ class FinishedMap:
 
         by_class = shares(classes, counts.classes, counts.class_areas)
         by_scenario = tuple(one for one in shares(scenarios, counts.scenarios, counts.scenario_areas) if one.pixels)
-        return cls(scene, files, grid, by_class, by_scenario, counts.nothing)
+        return cls(scene, files, grid, by_class, by_scenario, counts.nothing, never)
 
     def described(self) -> str:
         """A few lines to read."""
@@ -89,5 +93,7 @@ class FinishedMap:
         for each in self.classes:
             area = "" if each.area is None else f"  {each.area / _HECTARE:12,.2f} ha"
             lines.append(f"  {each.name:<{wide}}  {100 * each.share:5.1f} %{area}")
-        lines += [f"  {name:<{wide}}  {100 * each.share:5.1f} %" for name, each in scenarios]
+        for name, each in scenarios:
+            strange = ", which the model was not trained in" if each.name in self.never else ""
+            lines.append(f"  {name:<{wide}}  {100 * each.share:5.1f} %{strange}")
         return "\n".join(lines)

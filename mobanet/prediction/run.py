@@ -32,6 +32,7 @@ from mobanet.prediction.workspace import Workspace
 from mobanet.rasters.contents import Modality
 from mobanet.rasters.values import Range, known_range
 from mobanet.scenarios.scenario import Scenario, scenarios_of
+from mobanet.scenarios.words import never_drawn, never_drawn_words
 from mobanet.store.progress import TaskProgress
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.data_state import DATA_STATE
@@ -50,6 +51,7 @@ class Model:
         windows: `size` and `stride` of the run's own test; None where it does not say.
         fingerprint: of the file.
         rasters: what it was trained on.
+        never: names of the scenarios that it was not trained in.
         backbone: file with the weights of a frozen backbone, where they are not where the run had them.
     """
 
@@ -59,6 +61,7 @@ class Model:
     windows: Mapping[str, int] | None
     fingerprint: str
     rasters: TrainingRasters
+    never: frozenset[str] = frozenset()
     backbone: str | None = None
 
     @property
@@ -94,7 +97,8 @@ def describe_model(path: str | Path, backbone: str | None = None) -> Model:
     data = DataDescription.from_plain(checkpoint["hyper_parameters"]["data"])
     learnt = {name: np.array(numbers) for name, numbers in state["scaling"].items()}
     rasters = TrainingRasters.from_plain(state.get("rasters"))
-    return Model(Path(path), data, learnt, state.get("windows"), _fingerprint(Path(path)), rasters, backbone)
+    never = never_drawn(checkpoint["state_dict"], [modality.name for modality in data.modalities])
+    return Model(Path(path), data, learnt, state.get("windows"), _fingerprint(Path(path)), rasters, never, backbone)
 
 
 def clear_way(
@@ -153,6 +157,8 @@ def announce(model: Model, scenes: Sequence[Scene], settings: MapSettings) -> No
         )
         for note in scene.notes:
             rank_zero_info(f"{scene.id}: {note}")
+        if words := never_drawn_words(["+".join(scene.rasters)], model.never, list(model.modalities)):
+            rank_zero_info(f"{scene.id}: {words}")
     turns = ", mean over eight turns" if settings.turns else ""
     half = "" if settings.precision == "32-true" else f", in {settings.precision}"
     rank_zero_info(f"windows of {settings.window} pixels, stride {settings.stride}, {settings.blend}{turns}{half}")
@@ -335,7 +341,7 @@ def _finish(model: Model, settings: MapSettings, plan: ScenePlan, go_on: GoOn) -
     counts = assemble(plan.workspace, plan.parts, plan.files, plan.grid, classes, scenarios, tags, go_on)
     plan.workspace.remove()
     names = tuple(scenario.name for scenario in scenarios)
-    return FinishedMap.of(scene.id, plan.files, plan.grid, counts, classes.names, names)
+    return FinishedMap.of(scene.id, plan.files, plan.grid, counts, classes.names, names, model.never)
 
 
 def _fingerprint(path: Path) -> str:

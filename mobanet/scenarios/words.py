@@ -1,11 +1,13 @@
 """What is said of the scenarios of a run before it begins."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+import torch
 from lightning.pytorch import LightningModule
+from torch import Tensor
 
 from mobanet.scenarios.sampling import ScenarioSettings
-from mobanet.scenarios.scenario import MOST, Scenario
+from mobanet.scenarios.scenario import MOST, Scenario, usual_scenarios
 
 
 def named(scenarios: Sequence[Scenario]) -> str:
@@ -19,6 +21,42 @@ def named(scenarios: Sequence[Scenario]) -> str:
     if len(scenarios) == 2 ** len(scenarios[0].available) - 1:
         return "all"
     return ",".join(scenario.name for scenario in scenarios)
+
+
+def never_drawn(state: Mapping[str, Tensor], modalities: Sequence[str]) -> frozenset[str]:
+    """Names of the usual scenarios that no training sample saw in the epoch a checkpoint is of.
+
+    Probabilities of scenarios are part of every checkpoint. Of a model trained on the full scenario alone those of all
+    others are 0; so they are after a warm-up that the checkpoint was written in.
+
+    Args:
+        state: the checkpoint's `state_dict`; one of an earlier version, which has no probabilities, names none.
+        modalities: of the data, in order.
+    """
+    drawn, scenarios = state.get("scenario_probabilities"), usual_scenarios(modalities)
+    if not isinstance(drawn, torch.Tensor) or drawn.shape != (len(scenarios),):
+        return frozenset()
+    return frozenset(one.name for one, p in zip(scenarios, drawn.tolist(), strict=True) if not p)
+
+
+def never_drawn_words(names: Iterable[str], never: frozenset[str], modalities: Sequence[str]) -> str | None:
+    """What to say of a model that meets scenarios it was not trained in; None where it meets none.
+
+    Args:
+        names: of the scenarios it meets.
+        never: of `never_drawn`.
+        modalities: of the data, in order.
+    """
+    met = [name for name in names if name in never]
+    if not met:
+        return None
+    shown = ", ".join(met[:3]) + (f" and {len(met) - 3} more" if len(met) > 3 else "")
+    alone = len(never) == len(usual_scenarios(modalities)) - 1
+    how = "with every sensor there, and never" if alone else "in other scenarios, and not"
+    return (
+        f"warning: the model was trained {how} in {shown}: expect little of it there (trained with "
+        "--scenarios.strategy uniform or latent, a model learns to do without a sensor)"
+    )
 
 
 def about_scenarios(module: LightningModule, settings: ScenarioSettings, command: str, monitor: str) -> list[str]:

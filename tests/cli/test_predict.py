@@ -324,6 +324,9 @@ def test_several_scenes_of_a_folder_are_matched_by_name(model, prepared, command
         read(tmp_path / f"maps/top_potsdam_{TILE}_RGB.tif"), evaluated(model, prepared, scenario="rgb+dsm")
     )
     assert f"top_potsdam_{TILE}_RGB: 160 x 160 pixels of rgb, from rgb+dsm, without ir" in ended.err
+    warned = [line for line in ended.err.splitlines() if "never in rgb+dsm: expect little of it there" in line]
+    assert len(warned) == len(names)  # its probabilities are those of a training on the full scenario
+    assert ended.out.count("100.0 %, which the model was not trained in") == len(names)
 
 
 def test_pictures_without_georeference_work_and_say_so(model, prepared, command, tmp_path):

@@ -102,6 +102,7 @@ def test_a_test_of_some_scenarios_reports_these(command, finished, tmp_path):
     table = {row["scenario"]: row for row in rows(run / "test/test_scenarios.csv")}
     assert list(table)[:7] == [*NAMES]
     assert [name for name in NAMES if f"\n {name} " in everything.err] == [*NAMES]
+    assert "never in rgb, ir, dsm and 3 more: expect little of it there" in everything.err
     some = command(main, "test", [*words, "--scenarios.evaluate", "dsm+rgb,rgb"])
     assert some.code == 0
     fewer = {row["scenario"]: row for row in rows(run / "test/test_scenarios.csv")}
@@ -110,7 +111,9 @@ def test_a_test_of_some_scenarios_reports_these(command, finished, tmp_path):
         assert fewer[name]["miou"] == table[name]["miou"]
         assert fewer[name]["drop"] == ""
     assert sorted(path.name for path in (run / "test/confusion").iterdir()) == ["test_rgb+dsm.csv", "test_rgb.csv"]
-    assert command(main, "test", [*words, "--scenarios.evaluate", "full"]).code == 0
+    full = command(main, "test", [*words, "--scenarios.evaluate", "full"])
+    assert full.code == 0
+    assert "expect little" not in full.err
     assert not (run / "test/test_scenarios.csv").exists()
     assert json.loads((run / "test/test.json").read_text())["scenario"] == "rgb+ir+dsm"
 

@@ -17,7 +17,7 @@ from mobanet.scenarios.scenario import (
     scenarios_with,
     usual_scenarios,
 )
-from mobanet.scenarios.words import named
+from mobanet.scenarios.words import named, never_drawn, never_drawn_words
 
 NAMES = ("rgb", "ir", "dsm")
 ALL = ["rgb", "ir", "dsm", "rgb+ir", "rgb+dsm", "ir+dsm", "rgb+ir+dsm"]
@@ -233,3 +233,27 @@ def test_a_share_of_a_run_without_an_end_is_refused():
 def test_settings_that_make_no_sense_are_refused(options, words):
     with pytest.raises(UserError, match=words):
         ScenarioSettings(**options)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "met", "words"),
+    [
+        ([0, 0, 0, 0, 0, 0, 1], ["rgb"], "trained with every sensor there, and never in rgb: expect"),
+        ([0, 0, 0, 0, 0, 0, 1], ["rgb+ir", "rgb"], "never in rgb+ir, rgb: expect"),
+        (
+            [0, 0, 0, 0, 0.5, 0, 0.5],
+            ["ir", "dsm", "rgb+ir", "ir+dsm"],
+            "other scenarios, and not in ir, dsm, rgb+ir and 1 more:",
+        ),
+        ([0, 0, 0, 0, 0.5, 0, 0.5], ["rgb+dsm", "rgb+ir"], "and not in rgb+ir: expect"),
+        ([0, 0, 0, 0, 0.5, 0, 0.5], ["rgb+dsm", "rgb+ir+dsm"], None),
+        ([1 / 7] * 7, ["rgb", "ir"], None),
+        ([0, 0, 1], ["rgb"], None),  # of other modalities than it should be: nothing is known
+    ],
+)
+def test_a_model_that_meets_what_it_was_not_trained_in_is_warned_of(probabilities, met, words):
+    modalities = ["rgb", "ir", "dsm"]
+    never = never_drawn({"scenario_probabilities": torch.tensor(probabilities, dtype=torch.float32)}, modalities)
+    said = never_drawn_words(met, never, modalities)
+    assert said is None if words is None else words in said
+    assert never_drawn({}, modalities) == frozenset()
