@@ -89,6 +89,8 @@ def _introduction(module: SegmentationModule, facts: RunFacts | None) -> str:
         text += f" Streams: {streams}."
     if len(names) > 1:
         text += f" It takes any non-empty subset of its modalities; in place of a missing one stand {stands_in}."
+    if module.settings.architecture == "mobanet" and module.settings.network.absent == "left_out":
+        text += " A stream of which nothing is there has no part in prompts and fusion."
     return f"{title}\n\n{text}"
 
 

@@ -28,18 +28,22 @@ class CPIA(nn.Module):
         self.gammas = nn.ParameterList(nn.Parameter(1 + 0.02 * torch.randn(width)) for _ in range(2))
         self.betas = nn.ParameterList(nn.Parameter(0.02 * torch.randn(width)) for _ in range(2))
 
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+    def forward(self, first: Tensor, second: Tensor, present: Tensor | None = None) -> Tensor:
         """Prompts of both streams.
 
         Args:
             first: patch tokens of the first stream, (B, N, C).
             second: those of the second stream, (B, N, C).
+            present: (2, B) bool, the streams whose tokens say anything; the others have no part in the prompt. None:
+                both, as in the paper.
 
         Returns:
             (2, B, N, C), to be added to the patch tokens.
         """
-        reduced = torch.cat((self.reduce[0](first), self.reduce[1](second)), dim=-1)  # 2x (B, N, r) -> (B, N, 2r)
-        prompt = self.expand(self.mix(reduced))  # (B, N, 2r) -> (B, N, C)
+        parts = [self.reduce[0](first), self.reduce[1](second)]  # (B, N, r) each
+        if present is not None:
+            parts = [torch.where(there[:, None, None], x, 0) for there, x in zip(present, parts, strict=True)]
+        prompt = self.expand(self.mix(torch.cat(parts, dim=-1)))  # 2x (B, N, r) -> (B, N, 2r) -> (B, N, C)
         gamma = torch.stack(list(self.gammas))[:, None, None]  # (2, 1, 1, C)
         beta = torch.stack(list(self.betas))[:, None, None]
         return prompt * (1 + gamma) + beta  # u + (gamma·u + beta): (B, N, C) -> (2, B, N, C)
@@ -85,7 +89,7 @@ class AdapterCPIA(nn.Module):
         self.cpia = CPIA(width, ratio)
         self.adapters = nn.ModuleList(BottleneckAdapter(width, adapter_ratio, dropout) for _ in range(2))
 
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """What to add to each stream's patch tokens: two of (B, N, C) -> (2, B, N, C)."""
-        prompts = self.cpia(first, second).unbind(0)
+    def forward(self, first: Tensor, second: Tensor, present: Tensor | None = None) -> Tensor:
+        """What to add to each stream's patch tokens: two of (B, N, C) -> (2, B, N, C); see `CPIA.forward`."""
+        prompts = self.cpia(first, second, present).unbind(0)
         return torch.stack((self.adapters[0](first, prompts[0]), self.adapters[1](second, prompts[1])))

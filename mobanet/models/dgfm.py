@@ -8,6 +8,10 @@ from torch import Tensor, nn
 
 Fusion = Literal["dgfm", "se", "mean"]
 
+# Each way takes two streams and, optionally, `present`, (2, B) bool: of a sample that has one of them alone, the fused
+# feature is made of that one. Without it zeros count as a stream of their own, as in the paper, and a gate has to guess
+# from them that nothing was seen.
+
 
 class DGFM(nn.Module):
     """A gate a channel and position decides between the streams from what differs in them, then a LayerNorm.
@@ -30,12 +34,15 @@ class DGFM(nn.Module):
         nn.init.zeros_(self.gate_out.weight)
         nn.init.zeros_(self.gate_out.bias)
 
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+    def forward(self, first: Tensor, second: Tensor, present: Tensor | None = None) -> Tensor:
         """Fuse two streams: (B, N, C) and (B, N, C) -> (B, N, C)."""
         a, b = self.reduce[0](first), self.reduce[1](second)  # (B, N, C) -> (B, N, hidden)
         gate = self.gate_in(torch.cat((a, b, (a - b).abs()), dim=-1))  # (B, N, 3·hidden) -> (B, N, hidden)
         gate = F.gelu(self._normalize(gate))
         gate = torch.sigmoid(self.gate_out(gate))  # (B, N, hidden) -> (B, N, C)
+        if present is not None:  # open for the first alone where there is no second, and the other way round
+            gate = torch.where(present[0, :, None, None], gate, 0)
+            gate = torch.where(present[1, :, None, None], gate, 1)
         return self.norm(second + gate * (first - second))  # gate·first + (1 - gate)·second
 
     def _normalize(self, tokens: Tensor) -> Tensor:
@@ -71,17 +78,24 @@ class SEFusion(nn.Module):
         super().__init__()
         self.streams = nn.ModuleList(SqueezeExcitation(channels) for _ in range(2))
 
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+    def forward(self, first: Tensor, second: Tensor, present: Tensor | None = None) -> Tensor:
         """Fuse two streams: (B, N, C) and (B, N, C) -> (B, N, C)."""
-        return self.streams[0](first) + self.streams[1](second)
+        parts = [self.streams[0](first), self.streams[1](second)]
+        if present is not None:
+            parts = [torch.where(there[:, None, None], x, 0) for there, x in zip(present, parts, strict=True)]
+        return parts[0] + parts[1]
 
 
 class MeanFusion(nn.Module):
     """The mean of the streams, without parameters or norm: DGFM switched off."""
 
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+    def forward(self, first: Tensor, second: Tensor, present: Tensor | None = None) -> Tensor:
         """Fuse two streams: (B, N, C) and (B, N, C) -> (B, N, C)."""
-        return (first + second) / 2
+        mean = (first + second) / 2
+        if present is not None:
+            mean = torch.where(present[1, :, None, None], mean, first)
+            mean = torch.where(present[0, :, None, None], mean, second)
+        return mean
 
 
 def build_fusion(kind: Fusion, channels: int, num_streams: int) -> nn.Module:

@@ -60,11 +60,13 @@ class Flow:
         tokens: (S·B, P + N, C).
         geometry: what the blocks need besides.
         taps: patch tokens kept on the way, (S·B, N, C) each.
+        there: (S·B,) bool, whether a sample has anything of a stream; None where streams it lacks count as well.
     """
 
     tokens: Tensor
     geometry: Geometry
     taps: tuple[Tensor, ...] = ()
+    there: Tensor | None = None
 
     def split(self, count: int) -> list["Flow"]:
         """The streams one by one; views.
@@ -73,7 +75,8 @@ class Flow:
             count: number of streams S.
         """
         tokens, taps = self.tokens.chunk(count), [tap.chunk(count) for tap in self.taps]
-        return [Flow(tokens[i], self.geometry, tuple(tap[i] for tap in taps)) for i in range(count)]
+        there = [None] * count if self.there is None else self.there.chunk(count)
+        return [Flow(tokens[i], self.geometry, tuple(tap[i] for tap in taps), there[i]) for i in range(count)]
 
 
 def join_flows(flows: Sequence[Flow]) -> Flow:
@@ -81,4 +84,6 @@ def join_flows(flows: Sequence[Flow]) -> Flow:
     if len(flows) == 1:
         return flows[0]
     taps = tuple(torch.cat(same) for same in zip(*(flow.taps for flow in flows), strict=True))
-    return Flow(torch.cat([flow.tokens for flow in flows]), flows[0].geometry, taps)
+    there = [flow.there for flow in flows if flow.there is not None]
+    tokens = torch.cat([flow.tokens for flow in flows])
+    return Flow(tokens, flows[0].geometry, taps, torch.cat(there) if there else None)

@@ -46,6 +46,9 @@ class MoBaNetSettings:
     missing: Literal["zero", "token"] = "zero"
     """What stands in for a missing modality: zeros, or a learned token a modality, added to the patches it lacks."""
 
+    absent: Literal["zero", "left_out"] = "zero"
+    """A stream of which a sample has nothing: taken as it is, an image of zeros, or left out of prompts and fusion."""
+
     auxiliary_heads: bool = True
     """Give each stream a classifier of its own, for the hard-pixel loss in training."""
 
@@ -69,7 +72,7 @@ class MoBaNetSettings:
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
-        for name in ("placement", "fusion", "pyramid", "missing"):
+        for name in ("placement", "fusion", "pyramid", "missing", "absent"):
             choices = get_args(hints[name])
             if getattr(self, name) not in choices:
                 raise UserError(
@@ -224,18 +227,26 @@ class MoBaNet(SegmentationModel):
             self.embeddings[stream](inputs, backbone.patch_kernel, backbone.patch_bias, there) for stream in streams
         ]
         tokens, geometry = backbone.embed(torch.cat(patches))  # (S·B, h, w, C) -> (S·B, P + N, C)
-        return self._run(self._alone, Flow(tokens, geometry))
+        return self._run(self._alone, Flow(tokens, geometry, there=self._present(streams, there)))
+
+    def _present(self, streams: Sequence[int], available: Mapping[str, Tensor] | None) -> Tensor | None:
+        """(S·B,) bool, whether a sample has anything of each stream; None where that makes no difference."""
+        if self.settings.absent == "zero" or available is None or len(self.streams) == 1:
+            return None
+        members = list(self.streams.values())
+        return torch.cat([torch.stack([available[name] for name in members[stream]]).any(0) for stream in streams])
 
     def _finish(self, flow: Flow, stream_stages: int) -> Stages:
         """From where all streams have come by themselves to the maps."""
         backbone = self.backbone
         flow = self._run(self._together, flow)
         if isinstance(self.pyramid, PlainPyramid):
-            return self.pyramid([backbone.normalize(tap) for tap in flow.taps], flow.geometry.grid, stream_stages)
+            taps = [backbone.normalize(tap) for tap in flow.taps]
+            return self.pyramid(taps, flow.geometry.grid, stream_stages, flow.there)
         if self.neck is None:
-            return self.pyramid(backbone.neck(flow.taps[-1], flow.geometry), stream_stages)
+            return self.pyramid(backbone.neck(flow.taps[-1], flow.geometry), stream_stages, flow.there)
         maps = backbone.normalize(flow.taps[-1]).unflatten(1, flow.geometry.grid).permute(0, 3, 1, 2)
-        return self.pyramid(self.neck(maps), stream_stages)
+        return self.pyramid(self.neck(maps), stream_stages, flow.there)
 
     def _run(self, steps: Sequence[Step], flow: Flow) -> Flow:
         """Take steps through the transformer."""
@@ -244,16 +255,17 @@ class MoBaNet(SegmentationModel):
             if step.kind == "block":
                 tokens = self.backbone.block(step.index, tokens, flow.geometry)
             elif step.kind == "interact":
-                tokens = self._interact(step.index, tokens)
+                tokens = self._interact(step.index, tokens, flow.there)
             else:
                 taps.append(tokens[:, self.backbone.num_prefix_tokens :])  # (S·B, N, C)
-        return Flow(tokens, flow.geometry, tuple(taps))
+        return Flow(tokens, flow.geometry, tuple(taps), flow.there)
 
-    def _interact(self, index: int, tokens: Tensor) -> Tensor:
+    def _interact(self, index: int, tokens: Tensor, there: Tensor | None) -> Tensor:
         """Add to each stream's patch tokens what its interaction gives: (2·B, P + N, C) -> the same."""
         prefix = self.backbone.num_prefix_tokens
         first, second = tokens[:, prefix:].unflatten(0, (2, -1)).unbind(0)  # two of (B, N, C)
-        added = self.interactions[index](first, second).flatten(0, 1)  # (2, B, N, C) -> (2·B, N, C)
+        present = None if there is None else there.unflatten(0, (2, -1))  # (2, B)
+        added = self.interactions[index](first, second, present).flatten(0, 1)  # (2, B, N, C) -> (2·B, N, C)
         # Padding the sum rather than cutting the tokens keeps the backward pass free of copies of all tokens.
         return tokens + (F.pad(added, (0, 0, prefix, 0)) if prefix else added)
 

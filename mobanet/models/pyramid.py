@@ -55,19 +55,23 @@ class PlainPyramid(nn.Module):
         self.fusions = nn.ModuleList(build_fusion(fusion, fused_width, len(names)) for _ in range(NUM_STAGES))
         self.projections = nn.ModuleList(nn.Linear(width, channels, bias=False) for _ in range(NUM_STAGES))
 
-    def forward(self, taps: list[Tensor], grid: tuple[int, int], stream_stages: int) -> Stages:
+    def forward(
+        self, taps: list[Tensor], grid: tuple[int, int], stream_stages: int, there: Tensor | None = None
+    ) -> Stages:
         """Fuse and project.
 
         Args:
             taps: four of (S·B, N, C), normalised; the samples of the first stream, then those of the second.
             grid: h and w, N = h·w.
             stream_stages: of how many stages, from the first, the streams' own maps are wanted.
+            there: (S·B,) bool, whether a sample has anything of a stream; None where all count.
         """
         fused_maps, stream_maps = [], []
+        present = _present(there, len(self.names))
         for stage, (tap, fusion, project) in enumerate(zip(taps, self.fusions, self.projections, strict=True)):
             wanted = stage < stream_stages
             projected = project(tap) if wanted or self.project_first else None  # (S·B, N, C) -> (S·B, N, D)
-            latent = fusion(*_split(projected if self.project_first else tap, len(self.names)))
+            latent = fusion(*_split(projected if self.project_first else tap, len(self.names)), *present)
             fused_maps.append(to_map(latent if self.project_first else project(latent), grid))
             if wanted:
                 stream_maps.append(to_map(projected, grid))
@@ -138,13 +142,13 @@ class ScaledPyramid(nn.Module):
         self.scales = nn.ModuleList(StreamScales(channels, norm) for norm in norms)
         self.fusions = nn.ModuleList(build_fusion(fusion, channels, len(names)) for _ in range(NUM_STAGES))
 
-    def forward(self, necks: Tensor, stream_stages: int) -> Stages:
+    def forward(self, necks: Tensor, stream_stages: int, there: Tensor | None = None) -> Stages:
         """Scale and fuse the neck's output, (S·B, D, h, w), first stream first; see `PlainPyramid.forward`."""
         scaled = [scales(maps) for scales, maps in zip(self.scales, _split(necks, len(self.names)), strict=True)]
-        fused_maps = []
+        fused_maps, present = [], _present(there, len(self.names))
         for fusion, maps in zip(self.fusions, zip(*scaled, strict=True), strict=True):
             size = (maps[0].shape[2], maps[0].shape[3])
-            fused_maps.append(to_map(fusion(*(to_tokens(x) for x in maps)), size))
+            fused_maps.append(to_map(fusion(*(to_tokens(x) for x in maps), *present), size))
         streams = {name: maps[:stream_stages] for name, maps in zip(self.names, scaled, strict=True)}
         return Stages(fused_maps, streams, fused_maps[-1])
 
@@ -152,6 +156,11 @@ class ScaledPyramid(nn.Module):
 def _split(both: Tensor, count: int) -> tuple[Tensor, ...]:
     """The streams of (S·B, …), S times (B, …); views. Not `chunk`, whose sizes an export cannot tell of any B."""
     return both.unflatten(0, (count, -1)).unbind(0)
+
+
+def _present(there: Tensor | None, count: int) -> tuple[Tensor, ...]:
+    """What a fusion of two streams takes besides them: nothing, or (2, B) bool of (2·B,)."""
+    return () if there is None else (there.unflatten(0, (count, -1)),)
 
 
 def _by_stream(maps: list[Tensor], names: list[str]) -> dict[str, list[Tensor]]:

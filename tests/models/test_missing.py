@@ -1,4 +1,4 @@
-"""What stands in for a missing modality: zeros or learned tokens."""
+"""What stands in for a missing modality: zeros or learned tokens; and what a stream without any counts for."""
 
 import pytest
 import torch
@@ -136,3 +136,45 @@ def test_a_sample_does_not_depend_on_what_its_neighbours_lack(family, placement,
         alone = model({name: x[i : i + 1] for name, x in inputs.items()}, available[i : i + 1])
         torch.testing.assert_close(whole.logits[i : i + 1], alone.logits, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(whole.latent[i : i + 1], alone.latent, rtol=1e-4, atol=1e-5)
+
+
+LEFT_OUT = {
+    "stage-dgfm": {},
+    "block-dgfm": {"placement": "block"},
+    "none-mean": {"placement": "none", "fusion": "mean"},
+    "se-plain": {"fusion": "se"},
+    "sam": {"family": "sam", "placement": "block", "fusion": "se", "pyramid": "scaled"},
+    "dgfm-scaled": {"pyramid": "scaled"},
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", LEFT_OUT.values(), ids=LEFT_OUT.keys())
+@pytest.mark.parametrize("lacks", ["elevation", "optical"])
+def test_a_stream_that_is_left_out_has_no_part_in_anything(kind, lacks):
+    """Whatever its kernels, bias and reductions are, the logits are those of the other stream alone."""
+    model = awaken(tiny_mobanet(absent="left_out", **kind)).eval()
+    inputs = random_inputs(model, 2, 56, 56)
+    available = torch.tensor([[lacks == "elevation"] * 2 + [lacks == "optical"]] * 2)  # rgb, ir, dsm
+    whole, before = model(inputs).logits, model(inputs, available).logits
+    column = list(model.streams).index(lacks)
+    embedding = model.embeddings[column]
+    for name, parameter in embedding.named_parameters():
+        parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
+    for interaction in model.interactions:
+        cpia = getattr(interaction, "cpia", interaction)
+        cpia.reduce[column].weight.mul_(-2)
+    torch.testing.assert_close(model(inputs, available).logits, before)
+    assert (model(inputs).logits - whole).abs().max() > 1e-3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", LEFT_OUT.values(), ids=LEFT_OUT.keys())
+def test_leaving_out_changes_nothing_where_every_stream_has_something(kind):
+    zero, left_out = (awaken(tiny_mobanet(absent=absent, **kind)).eval() for absent in ("zero", "left_out"))
+    inputs = random_inputs(zero, 3, *ODD)
+    both = torch.tensor([[True, False, True], [False, True, True], [True, True, True]])
+    alone = torch.tensor([[True, True, False], [False, False, True], [True, False, False]])
+    for available in (None, both):
+        assert torch.equal(left_out(inputs, available).logits, zero(inputs, available).logits)
+    assert (left_out(inputs, alone).logits - zero(inputs, alone).logits).abs().amax((1, 2, 3)).min() > 1e-4
