@@ -4,6 +4,7 @@ import difflib
 import sys
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -13,8 +14,8 @@ from mobanet.errors import UserError
 from mobanet.models.backbone_options import check_options
 from mobanet.models.backbones import BackboneSettings
 
-# Modules of timm that hold the supported classes; deit builds plain VisionTransformers.
-SUPPORTED_MODULES = ("vision_transformer", "deit", "eva", "vision_transformer_sam")
+# Modules of timm that hold the supported classes, and our own; deit builds plain VisionTransformers.
+SUPPORTED_MODULES = ("vision_transformer", "deit", "eva", "vision_transformer_sam", "city_vit")
 SUPPORTED_CLASSES = ("VisionTransformer", "Eva", "VisionTransformerSAM")
 WEIGHTS_REMEDY = (
     "give a local file with --model.backbone.checkpoint FILE, or start from random weights with "
@@ -27,15 +28,22 @@ LICENCES = {
 }
 
 
+def known_models() -> ModuleType:
+    """timm, with our own backbone among its models."""
+    import timm
+
+    import mobanet.models.city_vit  # noqa: F401 - registers its name
+
+    return timm
+
+
 def licence(name: str) -> str:
     """The licence of a backbone's published weights, as timm's data sheet states it.
 
     Args:
         name: timm name, as in `BackboneSettings.name`.
     """
-    import timm
-
-    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    config = known_models().get_pretrained_cfg(name, allow_unregistered=True)
     stated = config.license if config is not None else None
     return LICENCES.get(stated, stated) if stated else "not stated by timm: see the page of the weights"
 
@@ -46,8 +54,6 @@ def create_vit(settings: BackboneSettings) -> nn.Module:
     Raises:
         UserError: for an unknown or unsupported name and for options that do not fit it.
     """
-    import timm
-
     name, options = settings.name, settings.options
     module = _find_module(name)
     check_options(options)  # a dict that may have changed since it was looked at first
@@ -58,7 +64,7 @@ def create_vit(settings: BackboneSettings) -> nn.Module:
         else {"dynamic_img_size": True}
     )
     try:
-        vit = timm.create_model(name, pretrained=False, num_classes=0, **extra, **options)
+        vit = known_models().create_model(name, pretrained=False, num_classes=0, **extra, **options)
     except (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError) as error:
         raise UserError(f"--model.backbone.options {options} do not fit {name}: {error}; mend or drop them.") from error
     projection = getattr(vit.patch_embed, "proj", None)
@@ -96,8 +102,7 @@ def load_weights(vit: nn.Module, settings: BackboneSettings) -> None:
 
 def _find_module(name: str) -> str:
     """Module of timm that builds a name; refuses unknown names with the nearest known one, and other families."""
-    import timm
-
+    timm = known_models()
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture) or (tag and name not in timm.list_models(f"{architecture}.*", pretrained=True)):
         known = [*timm.list_models(module=list(SUPPORTED_MODULES)), *timm.list_models("*.*", pretrained=True)]
@@ -126,10 +131,12 @@ def _is_patch_projection(projection: Any) -> bool:
 
 
 def _download(vit: nn.Module, name: str) -> Path:
-    """Path of the published weights in the hub's cache, fetched if they are not there yet."""
+    """Path of the published weights: with this package, or in the hub's cache, fetched if they are not there yet."""
     import huggingface_hub
 
     config = vit.pretrained_cfg
+    if config.get("file"):  # of our own alone: neither options nor a checkpoint can name one
+        return Path(config["file"])
     repo, file = config.get("hf_hub_id"), config.get("hf_hub_filename") or "model.safetensors"
     if not repo:
         raise UserError(f"--model.backbone.name {name} has no published weights on the hub: {WEIGHTS_REMEDY}.")
