@@ -48,7 +48,9 @@ def degraded_figure(results: DegradedResults) -> "Figure":
         name: {"color": _COLOURS[k % len(_COLOURS)], "marker": _MARKERS[k % len(_MARKERS)]}
         for k, name in enumerate(results.modalities())
     }
-    whole = None if results.undegraded is None else 100 * results.undegraded.mean_iou
+    whole = math.nan if results.undegraded is None else 100 * results.undegraded.mean_iou
+    known = [100 * f.scores.mean_iou for f in results.figures if not math.isnan(f.scores.mean_iou)]
+    panels[0].set_ylim(0, 1.06 * max([1.0, *known, *[whole] * (not math.isnan(whole))]))  # of all, which share it
     for axes, degradation in zip(panels, degradations, strict=False):
         _draw(axes, [row for row in results.rows() if row.label == degradation.name], looks, whole)
         measure = f" ({degradation.measure})" if degradation.measure else ""
@@ -56,7 +58,7 @@ def degraded_figure(results: DegradedResults) -> "Figure":
     for axes in panels[len(degradations) :]:
         axes.remove()
     handles = [Line2D([], [], label=name, linewidth=1.5, markersize=5, **look) for name, look in looks.items()]
-    if whole is not None:
+    if not math.isnan(whole):
         label = f"{results.full}, undegraded: {whole:.1f}"
         handles.append(Line2D([], [], color=_INK, linestyle=(0, (4, 2.5)), linewidth=1, label=label))
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 4), fontsize=8.5, frameon=False)
@@ -66,16 +68,15 @@ def degraded_figure(results: DegradedResults) -> "Figure":
     return figure
 
 
-def _draw(axes: "Axes", rows: list[DegradedRow], looks: dict[str, dict], whole: float | None) -> None:
+def _draw(axes: "Axes", rows: list[DegradedRow], looks: dict[str, dict], whole: float) -> None:
     at = range(1, len(rows[0].severities) + 1)
     for row in rows:
         mious = [100 * miou for miou in row.mious]
         axes.plot(at, mious, linewidth=1.5, markersize=5, markeredgecolor="white", **looks[row.modality], zorder=3)
-    if whole is not None and not math.isnan(whole):
+    if not math.isnan(whole):
         axes.axhline(whole, color=_INK, linestyle=(0, (4, 2.5)), linewidth=1, zorder=2)
     axes.set_xticks(at, rows[0].severities)
-    axes.set_xlim(0.7, len(at) + 0.3)
-    axes.set_ylim(bottom=0)
+    axes.set_xlim(0.6, len(at) + 0.4)
     axes.tick_params(labelsize=8, colors=_INK, length=0)
     axes.grid(axis="y", color="0.9", linewidth=0.7)
     axes.set_axisbelow(True)
