@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mobanet.rasters.contents import Classes
 from mobanet.training.degradations import NM, RMM, Degradation
-from mobanet.training.metrics import Scores
+from mobanet.training.metrics import Scores, scores
 from mobanet.training.scenario_table import as_plain
 from mobanet.training.text_tables import as_text, decimal, fitted, none_if_absent, percent
 
@@ -64,16 +64,21 @@ class DegradedResults:
     Attributes:
         figures: of each degradation each sensor at each severity, from mild to strong.
         full: name of the full scenario, in which all were measured.
-        undegraded: its figures; None where it was not evaluated.
+        whole: its confusion matrix (K, K) with no sensor degraded; None where it was not evaluated.
         classes: of the confusion matrices.
         protocol: how the figures came about, in words.
     """
 
     figures: Sequence[DegradedFigure]
     full: str
-    undegraded: Scores | None
+    whole: Tensor | None
     classes: Classes
     protocol: Mapping[str, str]
+
+    @property
+    def undegraded(self) -> Scores | None:
+        """Figures with no sensor degraded."""
+        return None if self.whole is None else scores(self.whole, self.classes)
 
     def drop(self, miou: float) -> float:
         """What is missing to the undegraded mIoU, 0..1; NaN where that is not known."""
@@ -139,7 +144,6 @@ def degraded_table(results: DegradedResults, width: int = 120) -> str:
     rows, means = results.rows(), results.means()
     shown = [*rows, *means]
     labels = [f"{row.modality} {row.label}".strip() for row in shown]
-    tables = []
     columns = []
     for k, strength in enumerate(STRENGTHS):
         columns.append((strength, [row.severities[k] for row in shown]))
@@ -177,7 +181,10 @@ def degraded_json(results: DegradedResults) -> str:
     content = {
         "protocol": dict(results.protocol),
         "scenario": results.full,
-        "undegraded": None if full is None else as_plain(full, results.classes),
+        "classes": list(results.classes.names),
+        "undegraded": None
+        if full is None
+        else {**as_plain(full, results.classes), "confusion": results.whole.tolist()},
         "degraded": [
             {
                 "modality": figure.modality,

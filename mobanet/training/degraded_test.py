@@ -144,7 +144,7 @@ class DegradedTest(Callback):
         return DegradedResults(
             figures=figures,
             full=full,
-            undegraded=module.scores["test"].get(full),
+            whole=module.matrices["test"].get(full),
             classes=module.data.classes,
             protocol={
                 **trainer.datamodule.protocol("test"),
