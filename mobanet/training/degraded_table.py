@@ -13,7 +13,7 @@ from mobanet.rasters.contents import Classes
 from mobanet.training.degradations import NM, RMM, Degradation
 from mobanet.training.metrics import Scores, scores
 from mobanet.training.scenario_table import as_plain
-from mobanet.training.text_tables import as_text, decimal, fitted, none_if_absent, percent
+from mobanet.training.text_tables import as_text, decimal, fitted, none_if_absent, percent, text_width
 
 STRENGTHS = ("mild", "medium", "strong")
 """Of the severities of each degradation, in tables that have several of them."""
@@ -139,18 +139,19 @@ def degraded_table(results: DegradedResults, width: int = 120) -> str:
 
     Args:
         results: of one test.
-        width: characters of a line; severities that do not fit go into further tables below.
+        width: characters of a line; where it is too narrow for all, each severity has a table of its own.
     """
     rows, means = results.rows(), results.means()
     shown = [*rows, *means]
     labels = [f"{row.modality} {row.label}".strip() for row in shown]
-    columns = []
+    groups = []
     for k, strength in enumerate(STRENGTHS):
-        columns.append((strength, [row.severities[k] for row in shown]))
-        columns.append(("mIoU", [percent(row.mious[k]) for row in shown]))
-        if results.undegraded:
-            columns.append(("drop", [percent(row.drops[k]) for row in shown]))
-    tables = fitted("degraded", labels, len(rows), [], columns, width)
+        columns = [(strength, [row.severities[k] for row in shown]), ("mIoU", [percent(r.mious[k]) for r in shown])]
+        columns += [("drop", [percent(row.drops[k]) for row in shown])] * (results.whole is not None)
+        groups.append(columns)
+    tables = fitted("degraded", labels, len(rows), [column for group in groups for column in group], [], width)
+    if text_width(tables) > width:  # what belongs to one severity stays together
+        tables = [table for group in groups for table in fitted("degraded", labels, len(rows), group, [], width)]
     lines = [] if results.undegraded is None else [f"{results.full} undegraded: {percent(results.undegraded.mean_iou)}"]
     protocol = [f"{name}: {text}" for name, text in results.protocol.items()]
     return as_text(tables, [*lines, *results.notes(), *protocol])
