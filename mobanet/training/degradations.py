@@ -27,7 +27,7 @@ from mobanet.training.pixel_noise import Key, normal, uniform
 ALL = "all"
 
 RMM, NM = "RMM", "NM"
-"""Words of the literature on sensor failure: randomly missing modality parts, and noisy modalities."""
+"""Words of the literature on sensor failure: random-missing and noisy modality."""
 
 _BLOCK = 64
 """Pixels of a missing block's side: several of a transformer's patches, and less than a usual window of 256, so that
