@@ -109,10 +109,8 @@ def degraded_charts(results: DegradedResults) -> list[Chart]:
             if not all(map(math.isnan, row.mious))
         ]
         if lines:
-            level = None if math.isnan(whole) else whole
-            charts.append(
-                Chart(_title(degradation), degradation.meaning, lines, 0, level, f"{results.full}, undegraded")
-            )
+            level, label = (None, "") if math.isnan(whole) else (whole, f"{results.full}, undegraded")
+            charts.append(Chart(_title(degradation), "severity", lines, 0, level, label, degradation.meaning))
     return charts
 
 

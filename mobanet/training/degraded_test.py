@@ -136,7 +136,9 @@ class DegradedTest(Callback):
         total, *overflown = trainer.strategy.reduce(own, reduce_op="sum").tolist()
         unusable = [variant.name for variant, count in zip(variants, overflown, strict=True) if count]
         if unusable:
-            raise AgreedError(f"{overflow_words('test', unusable, max(overflown), total)}; take another checkpoint.")
+            half = str(trainer.precision).startswith("16")
+            remedy = "set --trainer.precision bf16-mixed or 32-true" if half else f"leave {degradation.name} out"
+            raise AgreedError(f"{overflow_words('test', unusable, max(overflown), total)}; {remedy}.")
         return matrices
 
     def _results(self, trainer: Trainer, module: EvaluatedModule, figures: Sequence[DegradedFigure]) -> DegradedResults:
