@@ -20,7 +20,7 @@ from mobanet.datasets.catalogue import STORE_FILE, check_root
 from mobanet.errors import UserError
 from mobanet.experiment import CONFIG_FILE, choose_run_folder, resolve, run_folder_of, take
 from mobanet.files import write_text
-from mobanet.options import DESCRIPTIONS, USAGE, add_options
+from mobanet.options import DESCRIPTIONS, USAGE, add_options, with_bare
 from mobanet.parser_errors import plain_parser_message
 from mobanet.parser_help import HelpFormatter, PrintedHelp, tidied
 from mobanet.scenarios.callback import ScenarioSampling
@@ -29,6 +29,8 @@ from mobanet.scenarios.words import named
 from mobanet.store.stored import default_store
 from mobanet.training.checkpoint import WholeFiles, read_checkpoint
 from mobanet.training.csv_log import METRICS_FILE, MetricsCSV, read_rows
+from mobanet.training.degradations import ALL, chosen_degradations
+from mobanet.training.degraded_test import DegradedTest
 from mobanet.training.figures import PredictionFigure
 from mobanet.training.frozen import BACKBONE_OPTION, check_has_need, left_out
 from mobanet.training.interrupt import Interrupts
@@ -80,6 +82,8 @@ class MobanetCLI(LightningCLI):
         self.command = command
         if command == "fit":
             words = explicit_test(going_on(words))
+        elif command == "test":
+            words = with_bare(words, "--degrade", ALL)
         self.checkpoint: dict[str, Any] | None = None
         self.initial: dict[str, Any] | None = None
         path, _ = take(words, "--ckpt_path")
@@ -94,6 +98,9 @@ class MobanetCLI(LightningCLI):
                 raise UserError(
                     f"{option} is for mobanet.fit; mobanet.{command} takes all from --ckpt_path: leave it out."
                 )
+        for option in ("--degrade", "--degrade_seed") if command != "test" else ():
+            if any(word.split("=")[0] == option for word in words):
+                raise UserError(f"{option} is for mobanet.test --ckpt_path FILE; leave it out here.")
         # settings are explained there; to read them takes as long as all else that the parser does
         set_parsing_settings(docstring_parse_attribute_docstrings=_asks_for_help(words))
         register_types()
@@ -250,6 +257,7 @@ class MobanetCLI(LightningCLI):
 
     def _callbacks(self, config: Namespace) -> list[Callback]:
         results = self.folder / "test" if self.command == "test" else self.folder
+        degraded = self._degraded(results) if self.command == "test" else []
         callbacks: list[Callback] = [RunSummary()]
         settings: ScenarioSettings = self.config_init["scenarios"]
         if config.get("enable_progress_bar") is not False and not shows_progress(config["callbacks"]):
@@ -265,7 +273,7 @@ class MobanetCLI(LightningCLI):
         callbacks.append(ResultFiles(results))
         if self.command == "test":
             figure, maps = PredictionFigure(results / "predictions.png"), TestMaps(results / "maps")
-            return [*callbacks, figure, maps, TestRecord(self._followers_of_test)]
+            return [*callbacks, figure, maps, *degraded, TestRecord(self._followers_of_test)]
         panels: PanelSettings = self.config_init["panels"]
         callbacks += [
             RunRecord(self.folder, self.experiment, self.given_words),
@@ -277,6 +285,17 @@ class MobanetCLI(LightningCLI):
         monitor, mode = self.config.monitor, self.config.monitor_mode
         unknown = config.get("limit_val_batches") == 0 and monitor.startswith("val/")
         return [*callbacks, *run_checkpoints(self.folder / "checkpoints", None if unknown else monitor, mode)]
+
+    def _degraded(self, folder: Path) -> list[Callback]:
+        """What degrades sensors in a test, if that is asked for."""
+        given, seed = self.config.degrade, self.config.degrade_seed
+        if given is None:
+            if any(word.split("=")[0] == "--degrade_seed" for word in self.given_words):
+                raise UserError(f"--degrade_seed {seed} is the seed of --degrade, which is not given; give it, too.")
+            return []
+        if isinstance(seed, bool) or not 0 <= seed < 2**32:
+            raise UserError(f"--degrade_seed is {seed}; give a number from 0 to {2**32 - 1}.")
+        return [DegradedTest(folder, chosen_degradations(given, self.model.data.modalities), seed)]
 
     def _logs(self) -> list[MetricsCSV]:
         if self.command != "fit":

@@ -63,12 +63,14 @@ examples:
   python -m mobanet.test --ckpt_path runs/potsdam/checkpoints/best.ckpt
   python -m mobanet.test --ckpt_path best.ckpt --experiment potsdam_irrgb_dsm --data.root /data/potsdam --run tested
   python -m mobanet.test --ckpt_path runs/potsdam/checkpoints/best.ckpt --data.evaluation.test_stride 32
+  python -m mobanet.test --ckpt_path runs/potsdam/checkpoints/best.ckpt --degrade
 
 options:
   --ckpt_path FILE               checkpoint to evaluate
   --run DIR                      folder whose test/ takes the results; the checkpoint's run folder unless given
   --experiment NAME              settings of a checkpoint that lies in no run folder
   --scenarios.evaluate all       every combination of the modalities, or full
+  --degrade                      each sensor degraded, too: 15 to 21 passes a sensor; or some: --degrade blocks,haze
   --data.split NAME              tile lists
   --data.evaluation.window N     pixels of a window
   --data.evaluation.test_stride N

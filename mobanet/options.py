@@ -1,5 +1,6 @@
 """The options of fit, test and scores that are neither the trainer's, nor the model's, nor the data's."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from lightning.pytorch.cli import LightningArgumentParser
@@ -36,7 +37,20 @@ _MONITOR = (
 )
 _SEEDS = "several seeds, 0,1,2: a run each, one after the other, then a table of means and deviations"
 _TEST = "test the best checkpoint when the run has ended; a bare --test is enough"
+_DEGRADE = (
+    "test each sensor degraded, too, all others as they were: blocks, pixels, gaussian, salt_and_pepper, haze, blur, "
+    "misregistration, offset, scale, by commas; a bare --degrade takes all that apply: 21 passes over the test windows "
+    "for each optical sensor and elevation model and 15 for any other; each pass takes as long as one scenario"
+)
+_DEGRADE_SEED = "of the degradations' draws; of the same seed a pixel suffers the same in every test"
 _OUTPUT = "JSON file to write; null for scenario_scores.json in the checkpoint's run folder"
+
+
+def with_bare(words: Sequence[str], option: str, meaning: str) -> list[str]:
+    """Let an option without a value mean one, for the parser."""
+    behind = [*words, "--"][1:]
+    bare = [word == option and after.startswith("-") for word, after in zip(words, behind, strict=True)]
+    return [f"{word}={meaning}" if alone else word for word, alone in zip(words, bare, strict=True)]
 
 
 def add_options(parser: LightningArgumentParser, command: str) -> None:
@@ -62,6 +76,9 @@ def add_options(parser: LightningArgumentParser, command: str) -> None:
     if command == "fit":
         parser.add_argument("--seeds", type=text, default=None, help=_SEEDS)
         parser.add_argument("--test", type=bool, default=False, help=_TEST)
+    if command == "test":
+        parser.add_argument("--degrade", type=text, default=None, help=_DEGRADE)
+        parser.add_argument("--degrade_seed", type=int, default=0, help=_DEGRADE_SEED)
     if command == "scores":
         parser.add_argument("--output", type=text, default=None, help=_OUTPUT)
     parser.add_class_arguments(ScenarioSettings, "scenarios")

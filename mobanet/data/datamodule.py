@@ -27,6 +27,7 @@ from mobanet.data.reading import Sample, TileReader, Window
 from mobanet.data.sampler import CropSampler, ShareSampler, balanced_shares
 from mobanet.data.scaling import SOME, learn, learnt_radius, levels, ranged
 from mobanet.data.training_rasters import TrainingRasters
+from mobanet.data.wide_windows import ALL_INCOMPLETE, WideWindows, marks_of
 from mobanet.datasets import FolderSettings, get_layout
 from mobanet.datasets.catalogue import STORE_FILE
 from mobanet.datasets.layout import LabelKind
@@ -254,15 +255,23 @@ class RasterDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """Grid windows of the validation tiles."""
-        return self._window_loader("validation")
+        return self._window_loader(self.windows("validation"))
 
     def test_dataloader(self) -> DataLoader:
         """Grid windows of the test tiles."""
-        return self._window_loader("test")
+        return self._window_loader(self.windows("test"))
 
     def predict_dataloader(self) -> DataLoader:
         """Grid windows of the test tiles."""
-        return self._window_loader("test")
+        return self._window_loader(self.windows("test"))
+
+    def wide_test_dataloader(self, margin: int) -> DataLoader:
+        """As `test_dataloader`, each window with so many pixels around it (`mobanet.data.wide_windows`)."""
+        tiles, window = self._roles["test"], self.evaluation.size(self.crop)
+        reader = self._reader(tiles, self.evaluation.labels, ALL_INCOMPLETE)
+        marks = {n: marks_of(n, len(m.bands), tiles, reader.grounds.get(n)) for n, m in self.modalities.items()}
+        stride = self.evaluation.stride("test", self.crop)
+        return self._window_loader(WideWindows(reader, self._levels(tiles), window, stride, margin, marks))
 
     def windows(self, stage: Literal["validation", "test"]) -> GridWindows:
         """The windows that a stage evaluates, all of them, whatever the number of ranks."""
@@ -309,8 +318,7 @@ class RasterDataModule(LightningDataModule):
         """The modalities, each with its full range."""
         return {n: ranged(m, self.scaling[n], self._learnt.get(n), tiles) for n, m in self.modalities.items()}
 
-    def _window_loader(self, stage: Literal["validation", "test"]) -> DataLoader:
-        dataset = self.windows(stage)
+    def _window_loader(self, dataset: GridWindows) -> DataLoader:
         rank, world = self._rank()
         by_tile = dataset.by_tile()
         # whole tiles, so that a tile's overlapping logits meet on one rank

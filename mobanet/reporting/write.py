@@ -9,6 +9,7 @@ from mobanet.files import write_text
 from mobanet.reporting.confusion_section import confusion_section
 from mobanet.reporting.curves import curves_section, sampling_section
 from mobanet.reporting.data import open_data
+from mobanet.reporting.degraded_section import degraded_section, read_degraded
 from mobanet.reporting.facts_section import model_section, protocol_section, settings_section
 from mobanet.reporting.folder import RunFolder, read_folder
 from mobanet.reporting.markup import Markup, note
@@ -49,6 +50,8 @@ def report_text(folder: str | Path, tiles: int, side: int) -> str:
         matrices = "Confusion matrices" if several else "Confusion matrix"
         sections.append(Section("scenarios", f"Scenarios{which}", scenario_section(shown)))
         sections.append(Section("confusion", f"{matrices}{which}", confusion_section(shown)))
+    if (degraded := read_degraded(run.path, run.data)) is not None:
+        sections.append(Section("degraded", "Degraded sensors", degraded_section(degraded)))
     sections.append(Section("tiles", "Test tiles", _tiles(run, tested, tiles, side, checkpoint)))
     sections.append(Section("curves", "Training curves", curves_section(run.path)))
     sections.append(Section("sampling", "Scenario sampling", sampling_section(run.path)))

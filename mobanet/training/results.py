@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from itertools import chain
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -63,7 +64,8 @@ class ResultFiles(Callback):
         texts = result_files(stage, results, epoch)
         confusion = self.folder / "confusion"
         # of an earlier evaluation; first, so that nothing stale lies beside new figures even after an interruption
-        for path in [*self.folder.glob(f"{stage}_scenarios.*"), *confusion.glob(f"{stage}_*.csv")]:
+        several = (self.folder.glob(f"{stage}_{kind}.*") for kind in ("scenarios", "degraded"))
+        for path in [*chain(*several), *confusion.glob(f"{stage}_*.csv")]:
             if path.relative_to(self.folder).as_posix() not in texts:
                 path.unlink()
         if confusion.is_dir() and not any(confusion.iterdir()):

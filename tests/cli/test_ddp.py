@@ -120,6 +120,7 @@ def test_torchrun_resumes_and_two_processes_count_as_one_does(pair, prepared, co
         for path in [path for path in more.rglob("*.*") if old in path.name or padded[0][0] in path.name]:
             shutil.copy(path, path.with_name(path.name.replace(padded[0][0], padded[1][0]).replace(old, new)))
     given = ["--ckpt_path", str(last), "--data.root", str(more), "--data.evaluation.test_stride", "32"]
+    given += ["--degrade", "gaussian,misregistration"]
     ended = ended_alone(start("mobanet.test", *given, "--run", "two", folder=folder))
     assert ended.code == 0, ended.err
     assert "split paper, 3 test tiles" in ended.err
@@ -132,6 +133,11 @@ def test_torchrun_resumes_and_two_processes_count_as_one_does(pair, prepared, co
         assert (two.sum(1) == one.sum(1)).all()
         # windows meet in other batches there, whose sums may round differently: a handful of ties at most
         assert np.abs(two - one).sum() <= 6
+    degraded = [json.loads((folder / run / "test/test_degraded.json").read_text()) for run in ("two", "one")]
+    for two, one in zip(*(content["degraded"] for content in degraded), strict=True):
+        assert (two["modality"], two["degradation"], two["severity"]) == tuple(map(one.get, (*one,)[:3]))
+        assert np.abs(np.array(two["confusion"]) - np.array(one["confusion"])).sum() <= 6
+    assert ended.err.count(" dsm misregistration ") == 1
     assert (folder / "two/test/predictions.png").stat().st_size > 10_000
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from mobanet import report
 from mobanet.commands import main
 from mobanet.scenarios.history import read_history
 from mobanet.training.checkpoint import read_checkpoint
@@ -185,3 +186,52 @@ def test_mistakes_in_a_test_and_in_beginning_from_a_checkpoint(fit, test, comman
     assert "--ckpt_path goes on with a run and --init_from begins a new one" in both
     other = fit("--init_from", checkpoint, "--model.network.missing", "token").sentence()
     assert "--model.network.missing is token here and zero in the checkpoint" in other
+
+
+def test_a_test_degrades_each_sensor_alone_and_leaves_figures_of_all(command, finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    words = ["--ckpt_path", str(run / "checkpoints/best.ckpt"), "--scenarios.evaluate", "full"]
+    ended = command(main, "test", [*words, "--degrade", "offset,blocks,blur"])
+    assert ended.code == 0
+    assert "18 passes behind the test, each as long as one scenario takes: blocks, blur, offset" in ended.err
+    whole, *table = rows(run / "test/test_degraded.csv")
+    assert whole["miou"] == f"{json.loads((run / 'test/test.json').read_text())['miou']:.6f}"
+    kinds = [("rgb", "blocks"), ("ir", "blocks"), ("dsm", "blocks"), ("rgb", "blur"), ("ir", "blur"), ("dsm", "offset")]
+    assert [(row["modality"], row["degradation"]) for row in table[::3]] == kinds
+    content = json.loads((run / "test/test_degraded.json").read_text())
+    before, counted = content["undegraded"]["confusion"], [each["confusion"] for each in content["degraded"]]
+    assert [row["severity"] for row in table[-3:]] == ["0.5", "5", "45"]
+    assert counted[-3:] == [before] * 3  # heights above the ground know no offset, not by one pixel
+    assert all(np.array_equal(np.sum(each, 1), np.sum(before, 1)) for each in counted)  # the same pixels
+    assert all(each != before for each in counted[6:9])  # without blocks of heights
+    assert (run / "test/test_degraded.png").stat().st_size > 10_000
+    for part in ("\n rgb blocks ", "\n dsm offset ", "\n RMM (blocks) ", " undegraded: ", "seed 0"):
+        assert part in ended.err
+    assert command(report.main, [str(run)]).code == 0
+    assert "Degraded sensors" in (run / "report.html").read_text()
+
+    again = command(main, "test", [*words, "--degrade", "blocks", "--data.batch_size", "1"])
+    assert again.code == 0
+    alike = [float(row["miou"]) for row in rows(run / "test/test_degraded.csv")[1:]]
+    assert alike == pytest.approx([float(row["miou"]) for row in table[:9]], abs=1e-4)  # but for sums' last digits
+    assert command(main, "test", [*words, "--degrade=blocks", "--degrade_seed", "1"]).code == 0
+    assert [row["miou"] for row in rows(run / "test/test_degraded.csv")[1:]] != [row["miou"] for row in table[:9]]
+    assert command(main, "test", words).code == 0
+    assert not list((run / "test").glob("test_degraded.*"))  # nothing stale beside another test
+
+
+def test_degradations_that_cannot_be_are_refused_before_anything_is_tested(command, fit, finished):
+    words = ["--ckpt_path", str(finished / "checkpoints/best.ckpt")]
+    assert command(main, "test", [*words, "--degrade", "hase"]).sentence() == (
+        "--degrade names hase, which is no degradation (did you mean haze?); choose from blocks, pixels, gaussian, "
+        "salt_and_pepper, haze, blur, misregistration, offset, scale by commas, or write --degrade alone for all."
+    )
+    assert command(main, "test", [*words, "--degrade_seed", "3"]).sentence() == (
+        "--degrade_seed 3 is the seed of --degrade, which is not given; give it, too."
+    )
+    assert command(main, "test", [*words, "--degrade", "--degrade_seed", "-1"]).sentence() == (
+        "--degrade_seed is -1; give a number from 0 to 4294967295."
+    )
+    assert fit("--degrade").sentence() == "--degrade is for mobanet.test --ckpt_path FILE; leave it out here."
+    assert command(main, "scores", [*words, "--degrade=haze"]).sentence().startswith("--degrade is for mobanet.test")
+    assert not (finished / "test").exists()

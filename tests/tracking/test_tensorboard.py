@@ -32,7 +32,7 @@ def followed(small, tmp_path_factory):
     ]
     main("fit", ["--experiment", str(small), "--run", str(run), "--logger", "tensorboard", *words])
     main("fit", ["--ckpt_path", str(run / "checkpoints/last.ckpt"), "--trainer.max_epochs", "3"])
-    main("test", ["--ckpt_path", str(run / "checkpoints/best.ckpt")])
+    main("test", ["--ckpt_path", str(run / "checkpoints/best.ckpt"), "--degrade", "scale"])
     return run
 
 
@@ -42,6 +42,7 @@ def test_curves_go_on_behind_those_of_the_past(followed):
     assert [point.step for point in events.Scalars("val/miou")] == [1, 3, 5]
     assert [point.step for point in events.Scalars("scenarios/probability/rgb+dsm")] == [1, 3, 5]
     assert [point.step for point in events.Scalars("test/miou")] == [5]
+    assert [point.step for point in events.Scalars("test/degraded/dsm/scale/1.5/miou")] == [5]
     assert not (followed / "wandb").exists()
 
 

@@ -1,0 +1,116 @@
+"""Evaluation windows with their surroundings, for what moves or mixes neighbouring pixels before they are predicted."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mobanet.data.crops import GridWindows
+from mobanet.data.reading import Sample, TileReader, Window
+from mobanet.rasters.ground import Ground, block_heights
+from mobanet.store.elevation import read_blocks
+from mobanet.store.stored import StoredTile
+
+ALL_INCOMPLETE = 2**31
+"""Size of window for which a `TileReader` takes every tile for too small, and says of every pixel if it was measured:
+what lies around a window lies beyond the tile's edge as often as not."""
+
+
+class WideWindows(GridWindows):
+    """Grid windows whose inputs and validity reach further on all sides than what is predicted and counted.
+
+    A sample is that of `GridWindows`, but for `inputs` (H + 2m, W + 2m, C) and `valid` (H + 2m, W + 2m), there for
+    every modality; beyond the tile they are zero and not measured. `marks` has what `marks_of` finds, by modality.
+
+    Args:
+        reader: of the tiles to evaluate, opened for windows of `ALL_INCOMPLETE` pixels.
+        levels: by modality, (T, 2, C) offsets and scales.
+        size: height and width of a window in pixels, without its surroundings.
+        stride: from one window to the next, in pixels.
+        margin: m, pixels on each side.
+        marks: by modality, (T, 3, C).
+    """
+
+    def __init__(
+        self,
+        reader: TileReader,
+        levels: dict[str, np.ndarray],
+        size: int,
+        stride: int,
+        margin: int,
+        marks: Mapping[str, np.ndarray],
+    ) -> None:
+        super().__init__(reader, levels, size, stride)
+        self.margin = margin
+        self.marks = dict(marks)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Window `index`; of -1 the first one's pixels, without a tile, that count nowhere."""
+        window = self.windows[max(index, 0)]
+        wide = self._read(window)
+        inner = np.s_[self.margin : self.margin + window.height, self.margin : self.margin + window.width]
+        own = Sample(
+            {name: array[inner] for name, array in wide.inputs.items()},
+            {name: array[inner] for name, array in wide.valid.items()},
+            None if wide.label is None else wide.label[inner],
+        )
+        packed = self._pack(window, own, counted=index >= 0)
+        packed["inputs"] = {name: torch.from_numpy(array) for name, array in wide.inputs.items()}
+        packed["valid"] = {name: torch.from_numpy(array) for name, array in wide.valid.items()}
+        packed["marks"] = {name: torch.from_numpy(table[window.tile]) for name, table in self.marks.items()}
+        return packed
+
+    def _read(self, window: Window) -> Sample:
+        """A window and its surroundings; what lies above and left of the tile, a reader cannot reach."""
+        top, left = window.top - self.margin, window.left - self.margin
+        above, before = max(-top, 0), max(-left, 0)
+        height, width = (side + 2 * self.margin for side in (window.height, window.width))
+        read = self.reader.read(
+            Window(window.tile, top + above, left + before, height=height - above, width=width - before)
+        )
+        if not above and not before:
+            return read
+
+        def grown(array: np.ndarray) -> np.ndarray:
+            return np.pad(array, ((above, 0), (before, 0), *[(0, 0)] * (array.ndim - 2)))
+
+        return Sample(
+            {name: grown(array) for name, array in read.inputs.items()},
+            {name: grown(array) for name, array in read.valid.items()},
+            None if read.label is None else grown(read.label),  # only the window itself is looked at
+        )
+
+
+def marks_of(name: str, bands: int, tiles: Sequence[StoredTile], grounds: Sequence[Ground | None] | None) -> np.ndarray:
+    """Values of a modality that tell how far its values reach, tile by tile, as they are read.
+
+    Args:
+        name: of the modality.
+        bands: C.
+        tiles: T tiles; one that lacks the modality gets zeros.
+        grounds: of each tile, what heights are read above; None where values are read as stored.
+
+    Returns:
+        (T, 3, C) float32: the lowest and the highest value of the tile (of heights above the ground, those of blocks of
+        pixels, which one outlier does not decide), and a bright one, the same for all tiles: the median over them of
+        what two per cent of a tile's pixels lie above.
+    """
+    records = [tile.modalities.get(name) for tile in tiles]
+    bright = [[band.p98 for band in record.statistics] for record in records if record]
+    out = np.zeros((len(tiles), 3, bands), np.float32)
+    found: dict[Path, np.ndarray] = {}  # patches of a tile share its values
+    for number, (tile, record) in enumerate(zip(tiles, records, strict=True)):
+        if record is None:
+            continue
+        path = tile.path(name)
+        if path not in found:
+            ground = grounds[number] if grounds is not None else None
+            if ground is None:
+                found[path] = np.array([[band.minimum, band.maximum] for band in record.statistics]).T
+            else:
+                heights = block_heights(read_blocks(tile, name), tile.origin, ground)
+                found[path] = np.stack([heights.min(0), heights.max(0)])
+        out[number, :2], out[number, 2] = found[path], np.median(bright, axis=0)
+    return out

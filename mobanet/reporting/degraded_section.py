@@ -1,0 +1,141 @@
+"""Degraded sensors: a table of what is left at each severity, and a chart a degradation."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mobanet.data.description import DataDescription
+from mobanet.errors import UserError
+from mobanet.json_files import read_json
+from mobanet.reporting.charts import Chart, Line, chart_figure
+from mobanet.reporting.markup import Markup, element, joined, scrolling
+from mobanet.training.degradations import DEGRADATIONS, Degradation
+from mobanet.training.degraded_table import STRENGTHS, DegradedFigure, DegradedResults, DegradedRow
+from mobanet.training.metrics import scores
+from mobanet.training.text_tables import percent
+
+
+def read_degraded(run: Path, data: DataDescription) -> DegradedResults | None:
+    """What the latest test found of degraded sensors; None where it degraded none.
+
+    Args:
+        run: its folder.
+        data: modalities and classes of the run.
+
+    Raises:
+        UserError: for a file that is damaged, or of other modalities or classes.
+    """
+    path = run / "test" / "test_degraded.json"
+    if not path.is_file():
+        return None
+    try:
+        return _results(read_json(path), data)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path} is damaged ({reason}); run mobanet.test --degrade again, or remove it.") from error
+
+
+def _results(content: Mapping[str, Any], data: DataDescription) -> DegradedResults:
+    names = [modality.name for modality in data.modalities]
+    if content["classes"] != list(data.classes.names):
+        raise ValueError("its classes are not the run's")
+    figures = []
+    for each in content["degraded"]:
+        degradation = DEGRADATIONS[each["degradation"]]
+        if each["modality"] not in names or each["severity"] not in degradation.severities:
+            raise ValueError(f"{each['modality']} {degradation.name} {each['severity']} is nothing that is tested")
+        matrix = _matrix(each["confusion"], len(data.classes))
+        figures.append(
+            DegradedFigure(each["modality"], degradation, float(each["severity"]), scores(matrix, data.classes), matrix)
+        )
+    whole = content["undegraded"]
+    results = DegradedResults(
+        figures=figures,
+        full="+".join(names),
+        whole=None if whole is None else _matrix(whole["confusion"], len(data.classes)),
+        classes=data.classes,
+        protocol={str(name): str(text) for name, text in content["protocol"].items()},
+    )
+    if not figures or any(len(row.mious) != len(STRENGTHS) for row in results.rows()):
+        raise ValueError("a degradation lacks a severity, or has one twice")
+    return results
+
+
+def _matrix(rows: Any, count: int) -> Tensor:
+    matrix = torch.tensor(rows, dtype=torch.int64)
+    if matrix.shape != (count, count) or (matrix < 0).any():
+        raise ValueError(f"a confusion matrix is not {count} times {count} counts")
+    return matrix
+
+
+def degraded_section(results: DegradedResults) -> Markup:
+    """The table with its notes, and the charts.
+
+    Args:
+        results: of the test.
+    """
+    dropped = results.undegraded is not None
+    bodies = [element("tbody", *(_row(row, dropped) for row in results.rows()))]
+    if means := results.means():
+        bodies.append(element("tbody", *(_row(row, dropped) for row in means), class_="summary"))
+    table = element(
+        "table",
+        element("caption", "mIoU in per cent with one sensor degraded.", class_="hidden"),
+        element("thead", element("tr", *_heads(dropped))),
+        *bodies,
+        class_="figures",
+    )
+    whole = results.undegraded
+    lines = [] if whole is None else [f"{results.full} undegraded: {percent(whole.mean_iou)}"]
+    lines += [*results.notes(), results.protocol.get("degradations", "")]
+    notes = element("ul", *(element("li", line) for line in lines if line), class_="notes")
+    charts = [chart_figure(chart) for chart in degraded_charts(results)]
+    return joined(scrolling(table, "Figures of every degraded sensor"), notes, element("div", *charts, class_="charts"))
+
+
+def degraded_charts(results: DegradedResults) -> list[Chart]:
+    """One a degradation: mIoU over severities, a line a sensor; those without a figure are left out."""
+    whole = math.nan if results.undegraded is None else 100 * results.undegraded.mean_iou
+    charts = []
+    for degradation in results.degradations():
+        rows = [row for row in results.rows() if row.label == degradation.name]
+        lines = [
+            Line(row.modality, degradation.severities, [100 * miou for miou in row.mious])
+            for row in rows
+            if not all(map(math.isnan, row.mious))
+        ]
+        if lines:
+            level, label = (None, "") if math.isnan(whole) else (whole, f"{results.full}, undegraded")
+            charts.append(Chart(_title(degradation), "severity", lines, 0, level, label, degradation.meaning))
+    return charts
+
+
+def _title(degradation: Degradation) -> str:
+    measure = f" ({degradation.measure})" if degradation.measure else ""
+    return f"{degradation.name}{measure}, mIoU %"
+
+
+def _heads(dropped: bool) -> list[Markup]:
+    words = [word for strength in STRENGTHS for word in (strength, "mIoU", *["drop"] * dropped)]
+    heads = [element("th", word, scope="col") for word in ("sensor", "degradation")]
+    return [*heads, *(element("th", word, scope="col", class_="number") for word in words)]
+
+
+def _row(row: DegradedRow, dropped: bool) -> Markup:
+    cells = [
+        cell
+        for words, miou, drop in zip(row.severities, row.mious, row.drops, strict=True)
+        for cell in (element("td", words, class_="number"), *map(_cell, [miou, drop][: 1 + dropped]))
+    ]
+    return element("tr", element("th", row.modality or "mean", scope="row"), element("td", row.label), *cells)
+
+
+def _cell(value: float) -> Markup:
+    text: Sequence[str] | Markup = percent(value).replace("-", "\N{MINUS SIGN}")
+    if math.isnan(value):
+        text = element("span", text, class_="absent")
+    return element("td", text, class_="number")
