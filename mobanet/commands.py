@@ -104,7 +104,8 @@ def _prepare(cli: MobanetCLI) -> None:
     if cli.initial is not None:
         take_weights(cli, cli.initial)
     size, steps = cli.datamodule.batch_size, cli.datamodule.steps_per_epoch
-    if size == 1:
+    parts = cli.model.network.modules()
+    if size == 1 and any(isinstance(part, torch.nn.BatchNorm2d | torch.nn.BatchNorm3d) for part in parts):
         raise UserError(
             "--data.batch_size is 1, and batch normalisation cannot train on a single sample: set it to 2 or more."
         )

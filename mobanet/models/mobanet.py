@@ -27,7 +27,7 @@ from mobanet.models.patches import StreamEmbedding
 from mobanet.models.pyramid import Neck, PlainPyramid, ScaledPyramid, Stages
 from mobanet.models.sharing import Held, each_once, pattern_keys
 from mobanet.models.streams import check_streams, find_pretrained, standardize
-from mobanet.models.upernet import AuxiliaryHead, UPerNet, resize
+from mobanet.models.upernet import AuxiliaryHead, Normalization, UPerNet, resize
 
 
 @dataclass
@@ -48,6 +48,10 @@ class MoBaNetSettings:
 
     absent: Literal["zero", "left_out"] = "zero"
     """A stream of which a sample has nothing: taken as it is, an image of zeros, or left out of prompts and fusion."""
+
+    normalization: Normalization = "batch"
+    """Of decoder and auxiliary heads: over a batch, as in the paper, or over groups of channels of each sample: samples
+    that lack different sensors then do not move each other's statistics."""
 
     auxiliary_heads: bool = True
     """Give each stream a classifier of its own, for the hard-pixel loss in training."""
@@ -72,7 +76,7 @@ class MoBaNetSettings:
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
-        for name in ("placement", "fusion", "pyramid", "missing", "absent"):
+        for name in ("placement", "fusion", "pyramid", "missing", "absent", "normalization"):
             choices = get_args(hints[name])
             if getattr(self, name) not in choices:
                 raise UserError(
@@ -147,19 +151,19 @@ class MoBaNet(SegmentationModel):
         self.interactions = self._build_interactions()
         placement = settings.placement if len(self.interactions) else "none"
         self._alone, self._together = plan_steps(self.backbone.stages, placement, settings.pyramid == "plain")
-        names, channels = list(streams), settings.projection_channels
+        names, channels, norm = list(streams), settings.projection_channels, settings.normalization
         self.neck: nn.Module | None = None
         self.pyramid: PlainPyramid | ScaledPyramid
         if settings.pyramid == "plain":
             self.pyramid = PlainPyramid(self.backbone.width, channels, settings.fusion, names)
         else:
-            self.pyramid = ScaledPyramid(channels, settings.fusion, names)
+            self.pyramid = ScaledPyramid(channels, settings.fusion, names, norm)
             self._check_neck(channels)
             if not self.backbone.neck_channels:
                 self.neck = Neck(self.backbone.width, channels)
-        self.decoder = UPerNet(channels, settings.decoder_channels, num_classes, settings.decoder_dropout)
+        self.decoder = UPerNet(channels, settings.decoder_channels, num_classes, settings.decoder_dropout, norm)
         self.heads = nn.ModuleList(
-            AuxiliaryHead(channels, num_classes, settings.decoder_dropout)
+            AuxiliaryHead(channels, num_classes, settings.decoder_dropout, norm)
             for _ in (names if settings.auxiliary_heads else ())
         )
         own_neck = settings.pyramid == "scaled" and self.neck is None

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mobanet.models.backbones import NUM_STAGES
 from mobanet.models.dgfm import Fusion, build_fusion
+from mobanet.models.upernet import Normalization, norm_of
 
 
 @dataclass
@@ -133,12 +134,13 @@ class ScaledPyramid(nn.Module):
         channels: D, of the neck's output and of the maps.
         fusion: way of fusing.
         names: of the streams, one or two.
+        norm: of the second stream.
     """
 
-    def __init__(self, channels: int, fusion: Fusion, names: list[str]) -> None:
+    def __init__(self, channels: int, fusion: Fusion, names: list[str], norm: Normalization = "batch") -> None:
         super().__init__()
         self.names = names
-        norms = (ChannelLayerNorm(channels), nn.BatchNorm2d(channels))[: len(names)]
+        norms = (ChannelLayerNorm(channels), norm_of(norm, channels))[: len(names)]
         self.scales = nn.ModuleList(StreamScales(channels, norm) for norm in norms)
         self.fusions = nn.ModuleList(build_fusion(fusion, channels, len(names)) for _ in range(NUM_STAGES))
 

@@ -3,6 +3,9 @@
 Source: UPerNet, arXiv 1807.10221, in the light form of MoBaNet (arXiv 2603.17705): ReLU6, 64 channels.
 """
 
+import math
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,6 +13,10 @@ from torch import Tensor, nn
 from mobanet.errors import UserError
 
 POOLING_BINS = (1, 2, 3, 6)
+Normalization = Literal["batch", "group"]
+
+_GROUPS = 8
+"""Of channels, at most."""
 
 
 def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -19,13 +26,26 @@ def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
-class ConvBNReLU6(nn.Sequential):
-    """Convolution without bias that keeps the size, BatchNorm, ReLU6."""
+def norm_of(kind: Normalization, channels: int) -> nn.Module:
+    """A normalisation of maps, (B, C, h, w) -> (B, C, h, w).
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+    Args:
+        kind: `batch` over all samples of a batch (in eval mode by running statistics), `group` over groups of channels
+            of each sample, of at least four where there are as many.
+        channels: C.
+    """
+    if kind == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(math.gcd(channels, min(_GROUPS, max(1, channels // 4))), channels)
+
+
+class ConvBNReLU6(nn.Sequential):
+    """Convolution without bias that keeps the size, normalisation (BatchNorm in the paper), ReLU6."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, norm: Normalization = "batch") -> None:
         super().__init__(
             nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False),
-            nn.BatchNorm2d(out_channels),
+            norm_of(norm, out_channels),
             nn.ReLU6(),
         )
 
@@ -33,10 +53,11 @@ class ConvBNReLU6(nn.Sequential):
 class PyramidPooling(nn.Module):
     """Averages over grids of 1, 2, 3 and 6 cells give every position a view of the whole image."""
 
-    def __init__(self, in_channels: int, channels: int) -> None:
+    def __init__(self, in_channels: int, channels: int, norm: Normalization = "batch") -> None:
         super().__init__()
-        self.branches = nn.ModuleList(ConvBNReLU6(in_channels, channels, 1) for _ in POOLING_BINS)
-        self.merge = ConvBNReLU6(in_channels + len(POOLING_BINS) * channels, channels, 3)
+        self.norm = norm
+        self.branches = nn.ModuleList(ConvBNReLU6(in_channels, channels, 1, norm) for _ in POOLING_BINS)
+        self.merge = ConvBNReLU6(in_channels + len(POOLING_BINS) * channels, channels, 3, norm)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Pool and merge: (B, in_channels, h, w) -> (B, channels, h, w).
@@ -44,7 +65,7 @@ class PyramidPooling(nn.Module):
         Raises:
             UserError: in training with a single sample, whose 1x1 pool BatchNorm cannot normalise.
         """
-        if self.training and maps.shape[0] == 1:
+        if self.training and maps.shape[0] == 1 and self.norm == "batch":
             raise UserError(
                 "--data.batch_size is 1, and batch normalisation cannot train on a single sample: set it to 2 or more."
             )
@@ -63,16 +84,19 @@ class UPerNet(nn.Module):
         channels: inside the decoder.
         num_classes: K.
         dropout: probability that a channel is dropped before the classifier.
+        norm: of all maps.
     """
 
-    def __init__(self, in_channels: int, channels: int, num_classes: int, dropout: float) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, num_classes: int, dropout: float, norm: Normalization = "batch"
+    ) -> None:
         super().__init__()
-        self.pooling = PyramidPooling(in_channels, channels)
+        self.pooling = PyramidPooling(in_channels, channels, norm)
         self.laterals = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels)) for _ in range(3)
+            nn.Sequential(nn.Conv2d(in_channels, channels, 1, bias=False), norm_of(norm, channels)) for _ in range(3)
         )
-        self.smooth = nn.ModuleList(ConvBNReLU6(channels, channels, 3) for _ in range(3))
-        self.merge = ConvBNReLU6(4 * channels, channels, 3)
+        self.smooth = nn.ModuleList(ConvBNReLU6(channels, channels, 3, norm) for _ in range(3))
+        self.merge = ConvBNReLU6(4 * channels, channels, 3, norm)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1, bias=False)
 
@@ -95,11 +119,12 @@ class AuxiliaryHead(nn.Module):
         channels: of the stream's first map.
         num_classes: K.
         dropout: probability.
+        norm: of its map.
     """
 
-    def __init__(self, channels: int, num_classes: int, dropout: float) -> None:
+    def __init__(self, channels: int, num_classes: int, dropout: float, norm: Normalization = "batch") -> None:
         super().__init__()
-        self.conv = ConvBNReLU6(channels, channels, 3)
+        self.conv = ConvBNReLU6(channels, channels, 3, norm)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1, bias=False)
 

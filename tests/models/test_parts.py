@@ -8,7 +8,7 @@ from mobanet.models.cpia import CPIA, AdapterCPIA
 from mobanet.models.dgfm import DGFM, MeanFusion, SEFusion, build_fusion
 from mobanet.models.patches import StreamEmbedding, initial_kernel
 from mobanet.models.pyramid import StreamScales
-from mobanet.models.upernet import UPerNet
+from mobanet.models.upernet import UPerNet, norm_of
 from tests.models.tiny import PAPER_STREAMS, random_inputs, tiny_mobanet
 
 
@@ -124,3 +124,34 @@ def test_upernet_takes_maps_of_equal_or_different_sizes():
     decoder = UPerNet(16, 8, 5, 0.1).eval()
     assert decoder([torch.randn(2, 16, 6, 9)] * 4).shape == (2, 5, 6, 9)
     assert decoder([torch.randn(2, 16, *s) for s in ((20, 12), (10, 6), (5, 3), (3, 2))]).shape == (2, 5, 20, 12)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(64, 8), (40, 8), (32, 8), (16, 4), (18, 2), (8, 2), (6, 1), (1, 1)])
+def test_groups_have_four_channels_where_there_are_as_many(channels, groups):
+    norm = norm_of("group", channels)
+    assert norm.num_groups == groups
+    maps = 5 + 3 * torch.randn(2, channels, 4, 6)
+    grouped = norm(maps).unflatten(1, (groups, -1)).flatten(2)
+    torch.testing.assert_close(grouped.mean(2), torch.zeros(2, groups), atol=1e-5, rtol=0)
+    torch.testing.assert_close(grouped.std(2, correction=0), torch.ones(2, groups), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"family": "sam", "fusion": "se", "pyramid": "scaled"}], ids=["plain", "scaled"]
+)
+def test_without_batch_statistics_a_sample_trains_the_same_in_any_company(settings):
+    """The gradients of a batch are the sum of those of its samples, whatever sensors each has."""
+    model = tiny_mobanet(normalization="group", adapter_dropout=0.0, decoder_dropout=0.0, **settings).train()
+    inputs = random_inputs(model, 3, 56, 56)
+    available = torch.tensor([[True, True, True], [True, False, False], [False, False, True]])
+
+    def gradients(which):
+        model.zero_grad()
+        given = {name: x[which] for name, x in inputs.items()}
+        model(given, available[which]).logits.square().sum().backward()
+        return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+    together = gradients([0, 1, 2])
+    alone = [sum(parts) for parts in zip(*(gradients([k]) for k in range(3)), strict=True)]
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * float(one.abs().max()) + 1e-6)

@@ -38,6 +38,8 @@ VARIANTS = {
     "dgfm-scaled": {"pyramid": "scaled"},
     "tokens": {"missing": "token"},
     "tokens-no-interaction": {"missing": "token", "placement": "none"},
+    "group-norm": {"normalization": "group"},
+    "group-norm-sam": {"family": "sam", "normalization": "group", "fusion": "se", "pyramid": "scaled"},
     "left-out": {"absent": "left_out"},
     "left-out-block-tokens": {"absent": "left_out", "placement": "block", "missing": "token", "fusion": "mean"},
     "left-out-sam": {"family": "sam", "absent": "left_out", "placement": "block", "fusion": "se", "pyramid": "scaled"},
