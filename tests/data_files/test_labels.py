@@ -50,10 +50,12 @@ def test_jpeg_copy_of_a_label(tmp_path):
     classes = indices("lossy", (64, 64))
     path = write(tmp_path / "label.jpg", coloured(classes), "JPEG", quality=95)
     with rasterio.open(path) as raster:
-        decoded = decode_isprs(raster.read(), CLASSES)
+        values = raster.read()
+    decoded = decode_isprs(values, CLASSES)
     known = decoded.classes != 255
+    black = (values <= 87).all(0)  # ignored, as the eroded boundary is; of one JPEG library and not of another
     assert decoded.corrected > 1000
-    assert decoded.unknown == (~known).sum()
+    assert decoded.unknown == (~known & ~black).sum() > 0
     assert (decoded.classes == classes)[known].mean() > 0.99
 
 
