@@ -24,6 +24,7 @@ from mobanet.options import DESCRIPTIONS, USAGE, add_options
 from mobanet.parser_errors import plain_parser_message
 from mobanet.parser_help import HelpFormatter, PrintedHelp, tidied
 from mobanet.scenarios.callback import ScenarioSampling
+from mobanet.scenarios.failure import chosen_failures
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.words import named
 from mobanet.store.stored import default_store
@@ -220,6 +221,7 @@ class MobanetCLI(LightningCLI):
             config.devices, config.num_nodes, config.strategy, config.logger = 1, 1, "auto", False
         settings: ScenarioSettings = self.config_init["scenarios"]
         self.model.evaluate_on(validation=settings.validated, test=settings.evaluate)
+        self.model.failures = chosen_failures(settings.failure, [m.name for m in self.model.data.modalities])
         if self.command == "fit":
             check_overfit(config.get("overfit_batches"))
             check_strategy(config.get("strategy"), settings)

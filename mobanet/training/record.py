@@ -14,7 +14,7 @@ from mobanet.files import named
 from mobanet.models.summary import count_parameters
 from mobanet.training.provenance import PROVENANCE_FILE, provenance
 from mobanet.training.results import results_of
-from mobanet.training.scenario_table import SCENARIO_COLUMNS, scenario_rows
+from mobanet.training.scenario_table import SCENARIO_COLUMNS, intervals_to_log, scenario_rows
 from mobanet.yaml_files import read_yaml
 
 
@@ -81,7 +81,9 @@ class TestRecord(Callback):
         if not trainer.is_global_zero:
             return
         figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
-        rows = scenario_rows(results_of(trainer, pl_module, "test"))
+        results = results_of(trainer, pl_module, "test")
+        figures |= {f"test/{name}": value for name, value in intervals_to_log(results).items()}
+        rows = scenario_rows(results)
         for logger in self._followers():
             logger.log_test(figures, SCENARIO_COLUMNS, rows)
 

@@ -53,20 +53,20 @@ def test_equal_figures_are_marked_alike_and_only_incomplete_ones_underlined():
 def test_a_scenario_better_than_the_full_one_has_a_negative_drop():
     shown = table({"rgb": BEST, "dsm": WORSE, "rgb+dsm": SAME})
     assert shown.rows()[1][4] == "\N{MINUS SIGN}28.33"
-    assert [row[0] for row in shown.rows()[4:]] == ["mean", "worst (dsm)", "mean of incomplete"]
+    assert [row[0] for row in shown.rows()[4:]] == ["mean", "worst (dsm)", "mean of incomplete", "standard deviation"]
 
 
 def test_without_the_full_scenario_there_is_no_drop():
     head, *rows = table({"rgb": SAME, "dsm": WORSE}).rows()
     assert "drop" not in head
-    assert [row[0] for row in rows] == ["rgb", "dsm", "mean", "worst (dsm)", "mean of incomplete"]
+    assert [row[0] for row in rows] == ["rgb", "dsm", "mean", "worst (dsm)", "mean of incomplete", "standard deviation"]
     assert {len(row) for row in rows} == {len(head)}
 
 
 def test_binary_targets_have_the_soft_jaccard_and_its_means():
     head, *rows = table({"rgb": SAME, "dsm": WORSE, "rgb+dsm": BEST}, soft=True).rows()
     column = head.index("soft J")
-    assert [row[column] for row in rows] == ["0.00", "25.00", "50.00", "25.00", "25.00", "12.50"]
+    assert [row[column] for row in rows] == ["0.00", "25.00", "50.00", "25.00", "25.00", "12.50", "20.41"]
 
 
 def test_notes_tell_what_is_not_averaged_and_which_windows_were_kept():

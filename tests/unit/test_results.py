@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 
 from mobanet.rasters.contents import Classes
+from mobanet.scenarios.failure import usual_failures
 from mobanet.scenarios.scenario import scenarios_of
+from mobanet.training.calibration import BINS, Reliability
 from mobanet.training.metrics import scores
 from mobanet.training.results import ResultFiles
 
@@ -18,7 +20,7 @@ MATRICES = {
     "dsm": [[5, 5, 0], [5, 5, 0], [0, 0, 0]],  # IoU 5/15 twice
     "rgb+dsm": [[10, 0, 0], [0, 9, 1], [0, 0, 0]],  # IoU 1, 9/10, and a pixel wrongly called clutter
 }
-PLAIN = {"test.csv", "test.json", "test_confusion.csv"}
+PLAIN = {"test.csv", "test.json", "test_confusion.csv", "test_calibration.png"}
 SEVERAL = PLAIN | {
     "test_scenarios.csv",
     "test_scenarios.json",
@@ -32,6 +34,8 @@ SEVERAL = PLAIN | {
 def evaluated(*names, stage="test"):
     """What the callback reads of a module that was evaluated in these scenarios."""
     matrices = {name: torch.tensor(MATRICES[name]) for name in names}
+    counts = torch.zeros(3, BINS, dtype=torch.int64)
+    counts[:, 9] = torch.tensor([20, 15, 12 * 2**30])  # 20 pixels at 0.6 of which 15 are right
     return SimpleNamespace(
         scenarios=scenarios_of(("rgb", "dsm")),
         data=SimpleNamespace(classes=CLASSES),
@@ -40,6 +44,10 @@ def evaluated(*names, stage="test"):
         kept={stage: {name: 3 * (name == "dsm") for name in names}},
         soft={stage: {}},
         windows={stage: 40},
+        tiles={stage: {name: torch.stack([matrix, matrix]) for name, matrix in matrices.items()}},
+        tile_names={stage: ["a", "b"]},
+        reliability={stage: dict.fromkeys(names, Reliability.of(counts))},
+        failures=usual_failures(("rgb", "dsm")),
     )
 
 

@@ -69,7 +69,7 @@ def test_bars_are_the_miou_and_what_is_lost_against_the_full_scenario():
 def test_mean_and_worst_are_marked():
     _, axes, _ = drawn().axes
     assert mean_line(axes) == pytest.approx(65)
-    assert legend(axes) == ["mean 65.0", "worst 33.3 (dsm)", "lost against full"]
+    assert legend(axes) == ["mean 65.0", "worst 33.3 (dsm)", "lost against full", "standard deviation 25.2"]
 
 
 def test_cells_are_the_iou_of_each_class_and_absent_ones_are_hatched():
@@ -98,7 +98,7 @@ def test_filled_dots_are_the_sensors_that_are_there():
 def test_without_the_full_scenario_nothing_is_called_lost():
     _, axes, _ = drawn({name: MATRICES[name] for name in ("rgb", "dsm")}).axes
     assert by_row(axes) == [["66.7"], ["33.3"]]
-    assert legend(axes) == ["mean 50.0", "worst 33.3 (dsm)"]
+    assert legend(axes) == ["mean 50.0", "worst 33.3 (dsm)", "standard deviation 16.7"]
     assert [len(row) for row in bars(axes)] == [1, 1]
 
 

@@ -11,12 +11,12 @@ from mobanet.rasters.contents import Classes
 from mobanet.scenarios.scenario import scenarios_of
 from mobanet.training.jaccard import SoftScores
 from mobanet.training.metrics import scores
+from mobanet.training.scenario_summary import summarise
 from mobanet.training.scenario_table import (
     ScenarioResults,
     scenario_csv,
     scenario_json,
     scenario_table,
-    summarise,
 )
 from mobanet.training.text_tables import percent, stacked
 
@@ -185,10 +185,12 @@ def test_brackets_in_a_name_are_no_markup():
 def test_csv_holds_every_figure_and_the_summary():
     text = scenario_csv(results(dsm=12))
     assert text.splitlines()[0] == (
-        "scenario,oa,kappa,mean_f1,miou,drop,iou_road,iou_low_vegetation,iou_clutter,kept_windows"
+        "scenario,oa,kappa,mean_f1,miou,drop,iou_road,iou_low_vegetation,iou_clutter,kept_windows,"
+        "miou_low,miou_high,ece"
     )
     found = rows(text)
-    assert list(found) == ["rgb", "dsm", "rgb+dsm", "mean", "worst (dsm)", "mean of incomplete"]
+    summary = ["mean", "worst (dsm)", "mean of incomplete", "standard deviation"]
+    assert list(found) == ["rgb", "dsm", "rgb+dsm", *summary]
     assert list(found["rgb"].values())[1:] == [
         "0.800000",
         "0.600000",
@@ -199,6 +201,7 @@ def test_csv_holds_every_figure_and_the_summary():
         "0.666667",
         "",
         "0",
+        *["", "", ""],  # neither tiles nor probabilities are known
     ]
     assert found["rgb+dsm"]["kappa"] == f"{0.475 / 0.525:.6f}"
     assert found["rgb+dsm"]["drop"] == "0.000000"
@@ -259,6 +262,7 @@ def test_binary_targets_have_the_papers_figure_beside_the_iou():
         "0.600000",
         "0.700000",  # the worst by IoU is the last here
         "0.550000",
+        f"{(2 / 3) ** 0.5 / 10:.6f}",
     ]
     table = scenario_table(results)
     assert "soft J" in table.splitlines()[2] + table.splitlines()[3]
