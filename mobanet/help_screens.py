@@ -69,6 +69,7 @@ options:
   --run DIR                      folder whose test/ takes the results; the checkpoint's run folder unless given
   --experiment NAME              settings of a checkpoint that lies in no run folder
   --scenarios.evaluate all       every combination of the modalities, or full
+  --scenarios.failure P          probability that a sensor fails, for the expected mIoU; [P, P] or {NAME: P, NAME: P}
   --data.split NAME              tile lists
   --data.evaluation.window N     pixels of a window
   --data.evaluation.test_stride N

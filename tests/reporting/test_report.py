@@ -13,7 +13,17 @@ from tests.cli.conftest import leftovers
 from tests.reporting.conftest import rename_classes
 from tests.reporting.html_tree import parse
 
-SECTIONS = ["scenarios", "confusion", "tiles", "curves", "sampling", "model", "protocol", "configuration"]
+SECTIONS = [
+    "scenarios",
+    "confusion",
+    "calibration",
+    "tiles",
+    "curves",
+    "sampling",
+    "model",
+    "protocol",
+    "configuration",
+]
 
 
 @pytest.fixture
@@ -187,7 +197,7 @@ def test_a_run_that_was_not_tested_shows_its_validation(made, copied):
     assert "In the validation of epoch 2 the model reaches" in page.one("p", class_="lead").text
     assert "The run has not been tested: python -m mobanet.test" in page.one("header").one("p", class_="note").text
     titles = [part.one("h2").text for part in page.all("section", class_="part")]
-    assert titles[:3] == ["Scenarios (validation)", "Confusion matrix (validation)", "Test tiles"]
+    assert titles[:3] == ["Scenarios (validation)", "Confusion matrix (validation)", "Calibration (validation)"]
     assert len(section(page, "confusion").all("table")) == 1
     assert len(section(page, "scenarios").all("tbody")) == 1  # one scenario has no summary
     assert "mobanet.test" in section(page, "tiles").one("p", class_="note").text
