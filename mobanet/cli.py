@@ -45,6 +45,7 @@ from mobanet.training.record import RunRecord, TestRecord
 from mobanet.training.requeue import going_on
 from mobanet.training.results import ResultFiles
 from mobanet.training.saved_config import announce_changes, check_saved, register_types
+from mobanet.training.specialists import read_specialists
 from mobanet.training.summary import RunSummary
 from mobanet.training.tensorboard import EVENTS
 from mobanet.training.test_maps import TestMaps
@@ -221,7 +222,10 @@ class MobanetCLI(LightningCLI):
             config.devices, config.num_nodes, config.strategy, config.logger = 1, 1, "auto", False
         settings: ScenarioSettings = self.config_init["scenarios"]
         self.model.evaluate_on(validation=settings.validated, test=settings.evaluate)
-        self.model.failures = chosen_failures(settings.failure, [m.name for m in self.model.data.modalities])
+        names, classes = [m.name for m in self.model.data.modalities], self.model.data.classes
+        self.model.failures = chosen_failures(settings.failure, names)
+        if self.command == "test" and settings.specialists:
+            self.model.specialists = read_specialists(settings.specialists, names, classes)
         if self.command == "fit":
             check_overfit(config.get("overfit_batches"))
             check_strategy(config.get("strategy"), settings)

@@ -60,6 +60,7 @@ def _heads(results: ScenarioResults) -> list[Markup]:
         *["soft J"] * bool(results.soft),
         *["drop"] * (results.full in results.scores),
         *["ECE"] * bool(results.reliability),
+        *["gap"] * bool(results.regained),
     ]
     heads = [element("th", "scenario", scope="col")]
     heads += [element("th", word, scope="col", class_="number") for word in words]
@@ -113,6 +114,8 @@ def _cells(results: ScenarioResults, row: Row) -> list[_Cell]:
     # a drop says nothing that mIoU does not
     cells += [_Cell("" if row.drop is None else percent(row.drop))] if results.full in results.scores else []
     cells += [_Cell(percent(row.error), -row.error)] if results.reliability else []
+    if results.regained:
+        cells.append(_Cell("" if row.regained is None else percent(row.regained)))
     return [*cells, *map(_figure, f.iou)]
 
 

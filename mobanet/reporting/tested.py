@@ -22,6 +22,7 @@ from mobanet.training.calibration import BINS, Reliability
 from mobanet.training.jaccard import SoftScores
 from mobanet.training.metrics import Scores
 from mobanet.training.scenario_table import ScenarioResults
+from mobanet.training.specialists import Regained
 
 Stage = Literal["test", "validation"]
 
@@ -101,6 +102,8 @@ def _results(content: Mapping[str, Any], data: DataDescription) -> ScenarioResul
         failures=_failures(content, [m.name for m in data.modalities]),
         tiles=None if content.get("tiles") is None else [str(name) for name in content["tiles"]],
         intervals=_intervals(content, ordered) if content.get("bootstrap") else None,
+        regained=_regained(content, ordered),
+        remarks=[str(line) for line in content.get("remarks", ())],
     )
 
 
@@ -109,7 +112,7 @@ def _results(content: Mapping[str, Any], data: DataDescription) -> ScenarioResul
 
 def _reliability(content: Mapping[str, Any]) -> Reliability:
     found = Reliability(
-        pixels=tuple(map(whole_number, content["pixels"])),
+        pixels=tuple(map(int, content["pixels"])),
         confidence=tuple(map(_share, content["confidence"])),
         accuracy=tuple(map(_share, content["accuracy"])),
     )
@@ -132,6 +135,12 @@ def _intervals(content: Mapping[str, Any], scenarios: Mapping[str, Any]) -> Inte
         incomplete=_interval(summary.get("incomplete")),
         expected=tuple(_interval(each) for each in summary.get("expected", ())),
     )
+
+
+def _regained(content: Mapping[str, Any], scenarios: Mapping[str, Any]) -> Regained | None:
+    shares = {name: _share(each["gap_regained"]) for name, each in scenarios.items() if "gap_regained" in each}
+    incomplete = content.get("summary", {}).get("incomplete") or {}
+    return Regained(shares, _share(incomplete.get("gap_regained"))) if shares else None
 
 
 def _interval(content: Mapping[str, Any] | None) -> Interval | None:

@@ -5,12 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mobanet.errors import UserError
-from mobanet.scenarios.scenario import scenarios_of
+from mobanet.scenarios.scenario import scenarios_of, typed_pairs
 
 USUAL = (0.05, 0.1, 0.2)
 """Probabilities of a failure that a test looks at unless told otherwise."""
-
-FailureOption = float | list[float] | dict[str, float] | str
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,9 @@ def usual_failures(modalities: Sequence[str]) -> tuple[Failure, ...]:
 
 
 def chosen_failures(
-    given: FailureOption, modalities: Sequence[str], option: str = "--scenarios.failure"
+    given: float | str | list[float] | Mapping[str, float | str],
+    modalities: Sequence[str],
+    option: str = "--scenarios.failure",
 ) -> tuple[Failure, ...]:
     """The failures that a user names.
 
@@ -69,6 +69,8 @@ def chosen_failures(
     Raises:
         UserError: for what is no probability, a sensor that is not named or not there, or nothing that could be there.
     """
+    if isinstance(given, str) and given.lstrip().startswith("{"):
+        given = typed_pairs(given)
     if isinstance(given, Mapping):
         unknown = [name for name in given if name not in modalities]
         lacking = [name for name in modalities if name not in given]

@@ -57,6 +57,10 @@ class ScenarioSettings(ScoreSettings):
     """Probability that a sensor fails, whatever the others do, at which the expected mIoU is told: one, several such as
     [0.05, 0.1], or one a sensor such as {rgb: 0.01, dsm: 0.2}."""
 
+    specialists: dict[str, str] | str | None = None
+    """Tests to compare a test with, run folders or JSON files by scenario: under full a model trained with all sensors
+    there, under others, such as rgb, one trained for that scenario alone."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.strategy not in get_args(Strategy):

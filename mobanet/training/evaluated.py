@@ -23,6 +23,7 @@ from mobanet.training.jaccard import SoftScores
 from mobanet.training.losses import PixelLoss
 from mobanet.training.metrics import Scores, scores
 from mobanet.training.scenario_summary import figures_to_log
+from mobanet.training.specialists import Specialists
 from mobanet.training.tile_matrices import stacked
 
 _PREFIX = {"validation": "val", "test": "test"}
@@ -44,6 +45,7 @@ class EvaluatedModule(LightningModule):
         tile_names: ids of these T tiles, by stage.
         reliability: how far the latest probabilities are right, by stage and scenario.
         failures: of sensors, at which the expected mIoU is told.
+        specialists: tests that a test is compared with; None for none.
         soft: latest soft figures of binary targets, by stage and scenario; empty for more classes.
         windows: number of windows of the latest evaluation, by stage.
         kept: of these, by stage and scenario, those that have nothing of the scenario and were evaluated with all they
@@ -67,6 +69,7 @@ class EvaluatedModule(LightningModule):
         self.tile_names: dict[str, list[str]] = {}
         self.reliability: dict[str, dict[str, Reliability]] = {}
         self.failures = usual_failures([m.name for m in data.modalities])
+        self.specialists: Specialists | None = None
         self.soft: dict[str, dict[str, SoftScores]] = {}
         self.windows: dict[str, int] = {}
         self.kept: dict[str, dict[str, int]] = {}

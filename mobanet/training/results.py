@@ -30,6 +30,7 @@ from mobanet.training.scenario_table import (
     scenario_table,
     soft_as_plain,
 )
+from mobanet.training.specialists import OPTION
 from mobanet.training.text_tables import as_text, decimal, percent
 
 
@@ -81,10 +82,15 @@ def results_of(trainer: Trainer, module: LightningModule, stage: str) -> Scenari
     """What the latest evaluation of a stage, `validation` or `test`, found."""
     classes, full = module.data.classes, module.scenarios[-1].name
     there = labelled(module.tiles[stage]).tolist()
+    found, remarks = module.scores[stage], []
+    others = module.specialists if stage == "test" else None
+    unlike = others.unlike(next(iter(found.values())).pixels) if others else []
+    if unlike:
+        remarks.append(f"no gap is told, as {', '.join(unlike)} of {OPTION} was tested on other pixels")
     return ScenarioResults(
-        scenarios=scenarios_with(module.scores[stage], full.split("+")),
+        scenarios=scenarios_with(found, full.split("+")),
         classes=classes,
-        scores=module.scores[stage],
+        scores=found,
         matrices=module.matrices[stage],
         kept=module.kept[stage],
         soft=module.soft[stage],
@@ -94,6 +100,8 @@ def results_of(trainer: Trainer, module: LightningModule, stage: str) -> Scenari
         failures=module.failures,
         tiles=[name for name, counted in zip(module.tile_names[stage], there, strict=True) if counted],
         intervals=bootstrap(module.tiles[stage], classes, full, module.failures),
+        regained=others.regained(found, full) if others and not unlike else None,
+        remarks=remarks,
     )
 
 

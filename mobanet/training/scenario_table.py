@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from torch import Tensor
 
@@ -23,6 +23,7 @@ from mobanet.training.scenario_summary import (
     mean_of,
     summarise,
 )
+from mobanet.training.specialists import Regained
 from mobanet.training.text_tables import as_text, decimal, fitted, none_if_absent, percent, stacked
 
 SOFT = (
@@ -30,6 +31,10 @@ SOFT = (
     "arXiv 2605.20372; not comparable with IoU)"
 )
 ECE = f"ECE: expected calibration error of the probabilities that a map has, {BINS} bins, over the same pixels"
+GAP = (
+    "gap: share that is regained of the gap between a model trained with all sensors there and one trained for that "
+    "scenario alone; absent where the latter is no better"
+)
 SCENARIO_COLUMNS = ("scenario", "OA", "mean F1", "mIoU", "drop", "mIoU low", "mIoU high", "ECE")
 NOT_AVERAGED = "* counts as an error where it is confused, but is not averaged"
 
@@ -51,6 +56,8 @@ class ScenarioResults:
         failures: of sensors, at which figures are expected.
         tiles: names of those that have a pixel that counts; None where they are not known.
         intervals: of mIoU over these tiles; None of fewer than two.
+        regained: of the gap to specialists; None where none were given.
+        remarks: what else is to be said of the figures.
     """
 
     scenarios: Sequence[Scenario]
@@ -65,6 +72,8 @@ class ScenarioResults:
     failures: Sequence[Failure] = ()
     tiles: Sequence[str] | None = None
     intervals: Intervals | None = None
+    regained: Regained | None = None
+    remarks: Sequence[str] = ()
 
     @property
     def full(self) -> str:
@@ -114,6 +123,8 @@ class ScenarioResults:
         lines += [SOFT] if self.soft else []
         lines += [ECE] if self.reliability else []
         lines += [words for words in [self.interval_words()] if words]
+        lines += [GAP] if self.regained else []
+        lines += self.remarks
         lines += [f"{name}: {text}" for name, text in self.protocol.items()]
         for name in self.scores:
             count, of = self.kept[name], f"of {self.windows} windows"
@@ -145,6 +156,8 @@ def scenario_table(results: ScenarioResults, width: int = 120) -> str:
         drop = f"drop: points of mIoU below {results.full}"
     if results.reliability:
         shown.append(("ECE", [percent(row.error) for row in rows]))
+    if results.regained:
+        shown.append(("gap", ["" if row.regained is None else percent(row.regained) for row in rows]))
     ious = [
         (stacked(name) + ("" if name in results.classes.averaged else " *"), [percent(r.figures.iou[k]) for r in rows])
         for k, name in enumerate(results.classes.names)
@@ -166,7 +179,8 @@ def scenario_csv(results: ScenarioResults) -> str:
     writer = csv.writer(out, lineterminator="\n")
     ious = [f"iou_{name.replace(' ', '_')}" for name in results.classes.names]
     soft = ["soft_jaccard"] if results.soft else []
-    added = ["miou_low", "miou_high", "ece"]
+    gap = ["gap_regained"] if results.regained else []
+    added = ["miou_low", "miou_high", "ece", *gap]
     writer.writerow(["scenario", "oa", "kappa", "mean_f1", "miou", "drop", *ious, *soft, "kept_windows", *added])
     for row in rows_of(results):
         f = row.figures
@@ -174,7 +188,8 @@ def scenario_csv(results: ScenarioResults) -> str:
         numbers = (f.overall_accuracy, f.kappa, f.mean_f1, f.mean_iou, drop, *f.iou, *[row.soft] * len(soft))
         kept = "" if row.kept is None else row.kept
         low, high = row.interval or (math.nan, math.nan)
-        writer.writerow([row.label, *map(decimal, numbers), kept, *map(decimal, (low, high, row.error))])
+        ends = (low, high, row.error, *[math.nan if row.regained is None else row.regained] * len(gap))
+        writer.writerow([row.label, *map(decimal, numbers), kept, *map(decimal, ends)])
     return out.getvalue()
 
 
@@ -218,7 +233,10 @@ def scenario_json(results: ScenarioResults, epoch: int) -> dict:
         content = as_plain(row.figures, results.classes)
         content["drop"] = None if row.drop is None else none_if_absent(row.drop)
         content["ece"] = none_if_absent(row.error)
-        return content | {"miou_interval": list(row.interval) if row.interval else None}
+        content["miou_interval"] = list(row.interval) if row.interval else None
+        if results.regained and row.regained is not None:
+            content["gap_regained"] = none_if_absent(row.regained)
+        return content
 
     summary = results.summary()
     worst = f"worst ({summary.worst_name})"
@@ -230,6 +248,7 @@ def scenario_json(results: ScenarioResults, epoch: int) -> dict:
         "tiles": None if results.tiles is None else list(results.tiles),
         "bootstrap": {"level": LEVEL, "resamples": RESAMPLES} if results.intervals else None,
         "failures": [dict(failure.rates) for failure in results.failures],
+        "remarks": list(results.remarks),
         "scenarios": {
             name: {
                 **plain(row),
@@ -320,6 +339,7 @@ class Row:
         soft: of binary targets; else NaN.
         error: expected calibration error; NaN where it is not known.
         interval: of mIoU; None without one.
+        regained: of the gap to a specialist; NaN where there is no gap, None without a specialist.
     """
 
     label: str
@@ -329,6 +349,7 @@ class Row:
     soft: float = math.nan
     error: float = math.nan
     interval: Interval | None = None
+    regained: float | None = None
 
 
 def rows_of(results: ScenarioResults) -> list[Row]:
@@ -336,10 +357,11 @@ def rows_of(results: ScenarioResults) -> list[Row]:
     soft = {name: figures.jaccard for name, figures in results.soft.items()}
     errors = {name: each.error for name, each in results.reliability.items()}
     intervals = results.intervals or Intervals({}, None, None, ())
+    shares = results.regained.shares if results.regained else {}
 
     def single(label: str, name: str) -> Row:
         figures = results.scores[name]
-        of = soft.get(name, math.nan), errors.get(name, math.nan), intervals.scenarios.get(name)
+        of = soft.get(name, math.nan), errors.get(name, math.nan), intervals.scenarios.get(name), shares.get(name)
         return Row(label, figures, results.drop(figures), results.kept[name], *of)
 
     def several(
@@ -357,7 +379,9 @@ def rows_of(results: ScenarioResults) -> list[Row]:
         def over(values: Mapping[str, float]) -> float:
             return mean_of(value for name, value in values.items() if name != results.full)
 
-        rows.append(several(INCOMPLETE, summary.incomplete, over, intervals.incomplete))
+        row = several(INCOMPLETE, summary.incomplete, over, intervals.incomplete)
+        together = results.regained.incomplete if results.regained else math.nan
+        rows.append(row if math.isnan(together) else replace(row, regained=together))
     for k, (failure, figures) in enumerate(summary.expected):
         weights = failure.weights()
         interval = intervals.expected[k] if intervals.expected else None

@@ -37,6 +37,7 @@ def test_weights_are_the_probabilities_of_scenarios_given_that_anything_is_there
         (0, ["p = 0"], ["expected_miou_at_0_percent"]),
         ([0.05, 0.2], ["p = 0.05", "p = 0.2"], ["expected_miou_at_5_percent", "expected_miou_at_20_percent"]),
         ("0.1,0.025,0.10", ["p = 0.1", "p = 0.025"], ["expected_miou_at_10_percent", "expected_miou_at_2_5_percent"]),
+        ("{rgb:0.01,dsm:0.2,ir:0}", ["rgb 0.01, ir 0, dsm 0.2"], ["expected_miou"]),
         ({"dsm": 0.2, "rgb": 0.01, "ir": 0}, ["rgb 0.01, ir 0, dsm 0.2"], ["expected_miou"]),
     ],
 )

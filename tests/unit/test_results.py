@@ -48,6 +48,7 @@ def evaluated(*names, stage="test"):
         tile_names={stage: ["a", "b"]},
         reliability={stage: dict.fromkeys(names, Reliability.of(counts))},
         failures=usual_failures(("rgb", "dsm")),
+        specialists=None,
     )
 
 
@@ -114,7 +115,10 @@ def test_the_plain_files_are_of_the_fullest_scenario(tmp_path):
 
 def test_rows_of_confusion_matrices_stand_on_one_line_of_the_json(tmp_path):
     ResultFiles(tmp_path).on_test_end(trainer(), evaluated(*MATRICES))
-    assert "[10, 0, 0],\n" in (tmp_path / "test_scenarios.json").read_text()
+    text = (tmp_path / "test_scenarios.json").read_text()
+    assert "[10, 0, 0],\n" in text
+    assert '"accuracy": [null, null, null, null, null, null, null, null, null, 0.75, null' in text  # and those by bin
+    assert '"miou_interval": [0.95, 0.95]' in text
 
 
 def test_one_scenario_has_only_its_own_table(tmp_path, said):
@@ -127,6 +131,10 @@ def test_one_scenario_has_only_its_own_table(tmp_path, said):
     assert "* counts as an error where it is confused, but is not averaged" in said()
     assert "data: toy, 1 test tile" in said()
     assert "scenario:" not in said()
+    assert "\nmIoU 95.00 - 95.00 (95 % interval)\nECE 15.00\n" in said()
+    content = json.loads((tmp_path / "test.json").read_text())
+    assert (content["tiles"], content["miou_interval"]) == (["a", "b"], pytest.approx([0.95, 0.95]))
+    assert (content["ece"], content["calibration"]["pixels"][9]) == (pytest.approx(0.15), 20)
 
 
 def test_one_scenario_that_is_not_full_is_named(tmp_path, said):
