@@ -11,7 +11,7 @@ from mobanet.training.text_tables import percent
 _WIDTH, _HEIGHT = 220, 240
 _LEFT, _RIGHT, _TOP, _MIDDLE, _BOTTOM = 34, 6, 6, 186, 20
 """Of the diagram; `_MIDDLE` is where the bars end and the space for shares of pixels begins."""
-_GAP = 8
+_GAP = 12
 
 
 def calibration_section(found: Mapping[str, Reliability]) -> Markup:

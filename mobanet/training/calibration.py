@@ -75,12 +75,12 @@ class Calibration(Metric):
             prediction: class indices of the same shape.
             label: likewise, `IGNORE_INDEX` where a pixel does not count.
         """
-        counted = label != IGNORE_INDEX
-        p = confidence[counted].nan_to_num(0)
-        right = (prediction == label)[counted].long()
+        p, right = confidence.flatten().nan_to_num(0), (prediction == label).flatten().long()
         own = torch.stack([torch.ones_like(right), right, (p * _ONE).long()])  # (3, N)
-        bins = (p * BINS).long().clamp(0, BINS - 1)
-        self.counts += torch.zeros_like(self.counts).scatter_add_(1, bins.expand(3, -1), own)
+        # what does not count goes into a bin of its own: to leave it out, a GPU would have to be waited for
+        bins = (p * BINS).long().clamp(0, BINS - 1).masked_fill((label == IGNORE_INDEX).flatten(), BINS)
+        found = own.new_zeros(3, BINS + 1).scatter_add_(1, bins.expand(3, -1), own)
+        self.counts += found[:, :BINS].to(self.counts.device)
 
     def compute(self) -> Tensor:
         """Of each bin the pixels, those of them that are right, and the sum of probabilities: (3, BINS) int64."""
