@@ -24,6 +24,7 @@ from mobanet.options import DESCRIPTIONS, USAGE, add_options, with_bare
 from mobanet.parser_errors import plain_parser_message
 from mobanet.parser_help import HelpFormatter, PrintedHelp, tidied
 from mobanet.scenarios.callback import ScenarioSampling
+from mobanet.scenarios.failure import chosen_failures
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.words import named
 from mobanet.store.stored import default_store
@@ -46,6 +47,7 @@ from mobanet.training.record import RunRecord, TestRecord
 from mobanet.training.requeue import going_on
 from mobanet.training.results import ResultFiles
 from mobanet.training.saved_config import announce_changes, check_saved, register_types
+from mobanet.training.specialists import read_specialists
 from mobanet.training.summary import RunSummary
 from mobanet.training.tensorboard import EVENTS
 from mobanet.training.test_maps import TestMaps
@@ -227,6 +229,10 @@ class MobanetCLI(LightningCLI):
             config.devices, config.num_nodes, config.strategy, config.logger = 1, 1, "auto", False
         settings: ScenarioSettings = self.config_init["scenarios"]
         self.model.evaluate_on(validation=settings.validated, test=settings.evaluate)
+        names, classes = [m.name for m in self.model.data.modalities], self.model.data.classes
+        self.model.failures = chosen_failures(settings.failure, names)
+        if self.command == "test" and settings.specialists:
+            self.model.specialists = read_specialists(settings.specialists, names, classes)
         if self.command == "fit":
             check_overfit(config.get("overfit_batches"))
             check_strategy(config.get("strategy"), settings)

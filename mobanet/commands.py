@@ -93,6 +93,8 @@ def _prepare(cli: MobanetCLI) -> None:
         rank_zero_info(line)
     cli.datamodule.prepare_data()
     cli.datamodule.setup("test" if cli.command == "test" else "fit")
+    if cli.command == "test" and cli.model.specialists is not None:
+        cli.model.specialists.check(cli.datamodule.protocol("test"))
     if cli.command != "fit":
         cli.model.check_checkpoint(cli.checkpoint)
         if cli.command == "test":

@@ -70,6 +70,7 @@ options:
   --run DIR                      folder whose test/ takes the results; the checkpoint's run folder unless given
   --experiment NAME              settings of a checkpoint that lies in no run folder
   --scenarios.evaluate all       every combination of the modalities, or full
+  --scenarios.failure P          probability that a sensor fails, for the expected mIoU; [P, P] or {NAME: P, NAME: P}
   --degrade                      each sensor degraded, too: 15 to 21 passes a sensor; or some: --degrade blocks,haze
   --data.split NAME              tile lists
   --data.evaluation.window N     pixels of a window

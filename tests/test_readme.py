@@ -50,7 +50,7 @@ def test_the_synthetic_path_runs_as_written(tmp_path):
     assert set(epochs) == {"0", "1", "2"}  # two epochs, and a third after resuming
     assert "mean of incomplete" in outputs[-2]
     assert "</html>" in (run / "report.html").read_text()
-    assert len((run / "test/test_scenarios.csv").read_text().splitlines()) == 1 + 7 + 3
+    assert len((run / "test/test_scenarios.csv").read_text().splitlines()) == 1 + 7 + 3 + 3 + 1
     assert (run / "test/predictions.png").is_file()
     assert (run / "test/test_scenarios.png").is_file()
 

@@ -43,6 +43,29 @@ def window_weights(blend: Blend, size: int) -> Tensor | None:
     return torch.outer(side, side).float()
 
 
+def probabilities_of(logits: Tensor, total: Tensor) -> Tensor:
+    """Probabilities of the classes where windows have been added up: those of their weighted mean.
+
+    Args:
+        logits: (K, h, W), sums of weighted logits.
+        total: (h, W), sums of weights; 0 where no window was.
+
+    Returns:
+        (K, h, W), summing to 1 over the classes.
+    """
+    # a corner's weight is the product of two of the least; where no window was, 0 / 0 would be NaN
+    return (logits / total.clamp(min=_LEAST**2)).softmax(0)
+
+
+def confidence_of(logits: Tensor, total: Tensor) -> Tensor:
+    """The highest of `probabilities_of`, (h, W), without all of them in memory at once."""
+    out = torch.empty_like(total)
+    for row in range(0, len(total), _SLICE):
+        rows = slice(row, row + _SLICE)
+        out[rows] = probabilities_of(logits[:, rows], total[rows]).amax(0)
+    return out
+
+
 @dataclass(frozen=True)
 class MapRows:
     """Finished rows of a map.
@@ -180,8 +203,7 @@ class Mosaic:
         out = torch.empty(len(logits), count, self.width, dtype=kind)
         for row in range(0, count, _SLICE):
             rows = slice(row, min(row + _SLICE, count))
-            # a corner's weight is the product of two of the least; where no window was, 0 / 0 would be NaN
-            shares = (logits[:, rows] / total[rows].clamp(min=_LEAST**2)).softmax(0)
+            shares = probabilities_of(logits[:, rows], total[rows])
             shares = (shares * UNITS).round_().to(kind) if eight else shares
             out[:, rows] = shares.masked_fill_(~wanted[rows], nothing).cpu()
         return out

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mobanet.prediction.blending import RollingBand
+from mobanet.prediction.blending import RollingBand, confidence_of
 from mobanet.prediction.winners import winners
 from mobanet.rasters.contents import IGNORE_INDEX
 
@@ -19,12 +19,14 @@ class Strip:
         top: first row, in pixels.
         prediction: (h, W) uint8 class indices.
         label: (h, W) as given with the windows.
+        confidence: (h, W) float32, the highest of the probabilities that a map would have.
     """
 
     tile: str
     top: int
     prediction: Tensor
     label: Tensor
+    confidence: Tensor
 
 
 class Stitcher:
@@ -74,12 +76,14 @@ class Stitcher:
             self._band = RollingBand(
                 # whatever the network computes in: half precisions are too coarse to add many windows up in
                 logits=(logits.new_zeros(self.num_classes, height, columns, dtype=torch.float32), 0),
+                total=(logits.new_zeros(height, columns, dtype=torch.float32), 0),
                 label=(label.new_full((height, columns), IGNORE_INDEX), IGNORE_INDEX),
             )
         if rows := self._band.finished(top):
             done += self._cut(rows)
         self._band.move(top)
         self._band["logits"][:, :, left : left + width] += logits
+        self._band["total"][:, left : left + width] += 1
         self._band["label"][:, left : left + width] = label
         if top + height >= extent[0] and left + width >= extent[1]:
             done += self.finish()
@@ -94,6 +98,8 @@ class Stitcher:
     def _cut(self, rows: int) -> list[Strip]:
         height, width = self._extent
         rows = min(rows, height - self._band.top)
-        prediction = winners(self._band["logits"][:, :rows, :width]).to(torch.uint8)
+        logits, total = self._band["logits"][:, :rows, :width], self._band["total"][:rows, :width]
+        prediction = winners(logits).to(torch.uint8)
         # a clone, since the band moves on in the same memory
-        return [Strip(self._tile, self._band.top, prediction, self._band["label"][:rows, :width].clone())]
+        label = self._band["label"][:rows, :width].clone()
+        return [Strip(self._tile, self._band.top, prediction, label, confidence_of(logits, total))]

@@ -6,17 +6,9 @@ from dataclasses import dataclass
 
 from mobanet.reporting.markup import Markup, Part, element, joined, scenario_words, scrolling, swatch
 from mobanet.reporting.tested import Evaluated
-from mobanet.training.metrics import Scores
-from mobanet.training.scenario_table import ScenarioResults, summarise
-from mobanet.training.text_tables import percent
-
-
-@dataclass(frozen=True)
-class _Row:
-    """Figures of a scenario, or of several."""
-
-    label: str
-    values: tuple[float, ...]
+from mobanet.training.bootstrap import INTERVAL
+from mobanet.training.scenario_table import Row, ScenarioResults, interval_text, rows_of
+from mobanet.training.text_tables import ABSENT, percent
 
 
 def scenario_section(evaluated: Evaluated) -> Markup:
@@ -37,8 +29,7 @@ def scenario_section(evaluated: Evaluated) -> Markup:
     lines = ["per cent; under each class its IoU"]
     if results.full in results.scores and several:
         lines.append(f"drop: points of mIoU below {results.full}")
-    if several:
-        lines.append("worst: the scenario with the lowest mIoU; incomplete: every scenario that lacks a modality")
+    lines += results.explained() if several else []
     lines += table_notes(results)
     marks: list[Part] = []
     if several:
@@ -65,8 +56,11 @@ def _heads(results: ScenarioResults) -> list[Markup]:
         "OA",
         "mean\N{NO-BREAK SPACE}F1",
         "mIoU",
+        *[INTERVAL.replace(" ", "\N{NO-BREAK SPACE}")] * bool(results.intervals),
         *["soft J"] * bool(results.soft),
         *["drop"] * (results.full in results.scores),
+        *["ECE"] * bool(results.reliability),
+        *["gap"] * bool(results.regained),
     ]
     heads = [element("th", "scenario", scope="col")]
     heads += [element("th", word, scope="col", class_="number") for word in words]
@@ -79,78 +73,83 @@ def _heads(results: ScenarioResults) -> list[Markup]:
 
 def _bodies(results: ScenarioResults) -> list[Markup]:
     """The scenarios, and behind them the summary where there is anything to sum up."""
-    rows = {name: _row(results, name, figures, _soft(results, [name])) for name, figures in results.scores.items()}
-    best = _best(list(rows.values())) if len(rows) > 1 else []
-    lacking = [row for name, row in rows.items() if name != results.full]
+    rows, count = rows_of(results), len(results.scores)
+    scenarios, cells = rows[:count], [_cells(results, row) for row in rows]
+    best = _best(cells[:count]) if count > 1 else []
+    lacking = [each for row, each in zip(scenarios, cells, strict=False) if row.label != results.full]
     second = _best(lacking) if len(lacking) > 1 else []
-    dropped = _drop_column(results)
-    cells = []
-    for name, row in rows.items():
-        marked = [
-            _cell(value, _is(value, best, k, dropped), name != results.full and _is(value, second, k, dropped))
-            for k, value in enumerate(row.values)
-        ]
-        full = "full" if name == results.full else None
-        cells.append(_table_row(row.label, marked, full))
-    bodies = [element("tbody", *cells)]
-    if len(rows) > 1:
-        summed = (_table_row(row.label, map(_cell, row.values)) for row in _summary(results))
+    body = []
+    for row, each in zip(scenarios, cells, strict=False):
+        full = row.label == results.full
+        marked = [_markup(cell, _is(cell, best, k), not full and _is(cell, second, k)) for k, cell in enumerate(each)]
+        body.append(_table_row(row.label, marked, "full" if full else None))
+    bodies = [element("tbody", *body)]
+    if count > 1:
+        summed = (
+            _table_row(row.label, map(_markup, each)) for row, each in zip(rows[count:], cells[count:], strict=True)
+        )
         bodies.append(element("tbody", *summed, class_="summary"))
     return bodies
 
 
-def _summary(results: ScenarioResults) -> list[_Row]:
-    summary, names = summarise(results.scores, results.full), list(results.scores)
-    rows = [_row(results, "mean", summary.mean, _soft(results, names))]
-    if summary.worst and summary.worst_name:
-        rows.append(_row(results, f"worst ({summary.worst_name})", summary.worst, _soft(results, [summary.worst_name])))
-    if summary.incomplete:
-        rows.append(_row(results, "mean of incomplete", summary.incomplete, _soft(results, _incomplete(results))))
-    return rows
+@dataclass(frozen=True)
+class _Cell:
+    """A number of the table.
+
+    Attributes:
+        text: as it reads.
+        value: of which the highest of a column is the best; NaN where none is to be marked, or none is there.
+    """
+
+    text: str
+    value: float = math.nan
 
 
-def _row(results: ScenarioResults, label: str, figures: Scores, soft: float) -> _Row:
-    values = [figures.overall_accuracy, figures.mean_f1, figures.mean_iou]
-    values += [soft] if results.soft else []
-    values += [results.drop(figures)] if results.full in results.scores else []
-    return _Row(label, (*values, *figures.iou))
+def _cells(results: ScenarioResults, row: Row) -> list[_Cell]:
+    """In the order of the headings; only of figures the best is marked."""
+    f = row.figures
+    cells = [_figure(value) for value in (f.overall_accuracy, f.mean_f1, f.mean_iou)]
+    cells += [_Cell(interval_text(row.interval))] if results.intervals else []
+    cells += [_figure(row.soft)] if results.soft else []
+    # a drop says nothing that mIoU does not
+    cells += [_Cell("" if row.drop is None else percent(row.drop))] if results.full in results.scores else []
+    cells += [_Cell(percent(row.error), -row.error)] if results.reliability else []
+    if results.regained:
+        cells.append(_Cell("" if row.regained is None else percent(row.regained)))
+    return [*cells, *map(_figure, f.iou)]
 
 
-def _soft(results: ScenarioResults, names: Sequence[str]) -> float:
-    values = [results.soft[name].jaccard for name in names if name in results.soft]
-    return sum(values) / len(values) if values else math.nan
+def _figure(value: float) -> _Cell:
+    return _Cell(percent(value), value)
 
 
-def _drop_column(results: ScenarioResults) -> int | None:
-    """A drop says nothing that mIoU does not: its best is not marked."""
-    return 3 + bool(results.soft) if results.full in results.scores else None
-
-
-def _best(rows: Sequence[_Row]) -> list[float]:
-    """The highest of each column; NaN where all are absent, or read alike."""
+def _best(rows: Sequence[Sequence[_Cell]]) -> list[str | None]:
+    """How the best of each column reads; None where all are absent, or read alike."""
     best = []
-    for column in zip(*(row.values for row in rows), strict=True):
-        there = [value for value in column if not math.isnan(value)]
-        differ = len({percent(value) for value in there}) > 1
-        best.append(max(there) if differ else math.nan)
+    for column in zip(*rows, strict=True):
+        there = [cell for cell in column if not math.isnan(cell.value)]
+        differ = len({cell.text for cell in there}) > 1
+        best.append(max(there, key=lambda cell: cell.value).text if differ else None)
     return best
 
 
-def _is(value: float, best: Sequence[float], column: int, excepted: int | None) -> bool:
+def _is(cell: _Cell, best: Sequence[str | None], column: int) -> bool:
     """Whether a number reads like the best one, so that equal figures are marked alike."""
-    if not best or column == excepted or math.isnan(value):
-        return False
-    return percent(value) == percent(best[column])
+    return bool(best) and not math.isnan(cell.value) and cell.text == best[column]
 
 
 def _table_row(label: str, cells: Iterable[Markup], kind: str | None = None) -> Markup:
     return element("tr", element("th", scenario_words(label), scope="row"), *cells, class_=kind)
 
 
-def _cell(value: float, best: bool = False, second: bool = False) -> Markup:
-    text: str | Markup = percent(value).replace("-", "\N{MINUS SIGN}")
-    if math.isnan(value):
+def _markup(cell: _Cell, best: bool = False, second: bool = False) -> Markup:
+    text: str | Markup = cell.text
+    if text == ABSENT:
         text = element("span", text, class_="absent")
+    elif text.startswith("-"):
+        text = text.replace("-", "\N{MINUS SIGN}")
+    else:
+        text = text.replace(" - ", "\N{EN DASH}")
     if second:
         text = element("u", text)
     if best:

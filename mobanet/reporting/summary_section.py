@@ -5,7 +5,6 @@ import math
 from mobanet.reporting.markup import Markup, element, joined, note
 from mobanet.reporting.model import ModelFacts
 from mobanet.reporting.tested import Evaluated
-from mobanet.training.scenario_table import summarise
 
 NOT_TESTED = (
     "The run has not been tested: `python -m mobanet.test --ckpt_path {}` adds figures of every scenario, confusion "
@@ -48,13 +47,16 @@ def sentence(evaluated: Evaluated) -> str:
         f"{where} the model reaches {_percent(fullest.mean_iou)} mIoU, {_percent(fullest.mean_f1)} mean F1 and "
         f"{_percent(fullest.overall_accuracy)} overall accuracy with {results.fullest}. "
     )
-    summary = summarise(results.scores, results.full)
+    summary = results.summary()
     if len(results.scores) > 1:
         text += f"Over {len(results.scores)} scenarios its mIoU is {_percent(summary.mean.mean_iou)} on average"
         if summary.worst:
             text += f" and {_percent(summary.worst.mean_iou)} at worst, with {summary.worst_name}"
         if summary.incomplete and results.full in results.scores:
             text += f"; where a modality is missing it is {_percent(summary.incomplete.mean_iou)} on average"
+        if summary.expected:
+            told = " and ".join(f"{_percent(each.mean_iou)} ({failure.label})" for failure, each in summary.expected)
+            text += f"; if each sensor fails by itself, {told} is to be expected"
         text += ". "
     protocol = "; ".join(f"{name}: {words}" for name, words in results.protocol.items())
     return f"{text}Protocol: {protocol}."
@@ -70,7 +72,7 @@ def key_figures(evaluated: Evaluated) -> list[tuple[str, str]]:
         ("overall accuracy", _percent(fullest.overall_accuracy)),
     ]
     if len(results.scores) > 1:
-        summary = summarise(results.scores, results.full)
+        summary = results.summary()
         figures.append(("mIoU, mean of scenarios", _percent(summary.mean.mean_iou)))
         if summary.worst:
             figures.append((f"mIoU, worst ({summary.worst_name})", _percent(summary.worst.mean_iou)))

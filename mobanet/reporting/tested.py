@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +15,14 @@ from mobanet.data.description import DataDescription
 from mobanet.errors import UserError
 from mobanet.json_files import read_json
 from mobanet.rasters.contents import Classes
+from mobanet.scenarios.failure import Failure
 from mobanet.scenarios.scenario import scenarios_with
+from mobanet.training.bootstrap import Interval, Intervals
+from mobanet.training.calibration import BINS, Reliability
 from mobanet.training.jaccard import SoftScores
 from mobanet.training.metrics import Scores
 from mobanet.training.scenario_table import ScenarioResults
+from mobanet.training.specialists import Regained
 
 Stage = Literal["test", "validation"]
 
@@ -92,7 +96,58 @@ def _results(content: Mapping[str, Any], data: DataDescription) -> ScenarioResul
         windows=int(content["windows"]),
         protocol={str(name): str(text) for name, text in content["protocol"].items()},
         soft={name: SoftScores(**{key: _share(x) for key, x in each.items()}) for name, each in soft.items()},
+        reliability={
+            name: _reliability(each["calibration"]) for name, each in ordered.items() if each.get("calibration")
+        },
+        failures=_failures(content, [m.name for m in data.modalities]),
+        tiles=None if content.get("tiles") is None else [str(name) for name in content["tiles"]],
+        intervals=_intervals(content, ordered) if content.get("bootstrap") else None,
+        regained=_regained(content, ordered),
+        remarks=[str(line) for line in content.get("remarks", ())],
     )
+
+
+# what earlier versions did not write is left out
+
+
+def _reliability(content: Mapping[str, Any]) -> Reliability:
+    found = Reliability(
+        pixels=tuple(map(int, content["pixels"])),
+        confidence=tuple(map(_share, content["confidence"])),
+        accuracy=tuple(map(_share, content["accuracy"])),
+    )
+    if {len(found.pixels), len(found.confidence), len(found.accuracy)} != {BINS}:
+        raise ValueError(f"a calibration is not of {BINS} bins")
+    return found
+
+
+def _failures(content: Mapping[str, Any], modalities: Sequence[str]) -> tuple[Failure, ...]:
+    told = content.get("failures") or ()
+    return tuple(Failure({name: float(rates[name]) for name in modalities}) for rates in told)
+
+
+def _intervals(content: Mapping[str, Any], scenarios: Mapping[str, Any]) -> Intervals:
+    summary = content.get("summary", {})
+    found = {name: _interval(each) for name, each in scenarios.items()}
+    return Intervals(
+        scenarios={name: interval for name, interval in found.items() if interval},
+        mean=_interval(summary.get("mean")),
+        incomplete=_interval(summary.get("incomplete")),
+        expected=tuple(_interval(each) for each in summary.get("expected", ())),
+    )
+
+
+def _regained(content: Mapping[str, Any], scenarios: Mapping[str, Any]) -> Regained | None:
+    shares = {name: _share(each["gap_regained"]) for name, each in scenarios.items() if "gap_regained" in each}
+    incomplete = content.get("summary", {}).get("incomplete") or {}
+    return Regained(shares, _share(incomplete.get("gap_regained"))) if shares else None
+
+
+def _interval(content: Mapping[str, Any] | None) -> Interval | None:
+    if content is None or content["miou_interval"] is None:
+        return None
+    low, high = map(float, content["miou_interval"])
+    return low, high
 
 
 def _scores(content: Mapping[str, Any], classes: Classes) -> Scores:

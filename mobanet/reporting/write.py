@@ -6,6 +6,7 @@ from pathlib import Path
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.errors import UserError
 from mobanet.files import write_text
+from mobanet.reporting.calibration_section import calibration_section
 from mobanet.reporting.confusion_section import confusion_section
 from mobanet.reporting.curves import curves_section, sampling_section
 from mobanet.reporting.data import open_data
@@ -50,6 +51,9 @@ def report_text(folder: str | Path, tiles: int, side: int) -> str:
         matrices = "Confusion matrices" if several else "Confusion matrix"
         sections.append(Section("scenarios", f"Scenarios{which}", scenario_section(shown)))
         sections.append(Section("confusion", f"{matrices}{which}", confusion_section(shown)))
+        if shown.results.reliability:  # of a test that earlier versions made nothing is known
+            drawn = calibration_section(shown.results.reliability)
+            sections.append(Section("calibration", f"Calibration{which}", drawn))
     if (degraded := read_degraded(run.path, run.data)) is not None:
         sections.append(Section("degraded", "Degraded sensors", degraded_section(degraded)))
     sections.append(Section("tiles", "Test tiles", _tiles(run, tested, tiles, side, checkpoint)))

@@ -10,7 +10,7 @@ import numpy as np
 
 from mobanet.errors import UserError
 from mobanet.json_files import read_json
-from mobanet.scenarios.scenario import Scenario, modalities_in
+from mobanet.scenarios.scenario import Scenario, modalities_in, typed_pairs
 
 _OPTION = "--scenarios.probabilities"
 _TOLERANCE = 1e-6  # of the sum, for numbers that were typed or rounded
@@ -56,10 +56,13 @@ def read_probabilities(
 
 
 def _typed(text: str) -> dict[str, float]:
-    """A mapping typed without the blanks that YAML wants behind its colons: `{rgb:0.5,rgb+dsm:0.5}`."""
-    pairs = [pair.partition(":") for pair in text.strip().strip("{}").split(",")]
+    """Numbers by scenario, as typed.
+
+    Raises:
+        UserError: for what are none.
+    """
     try:
-        return {name.strip(): float(number) for name, _, number in pairs}
+        return {name: float(number) for name, number in typed_pairs(text).items()}
     except ValueError as error:
         raise UserError(
             f"{_OPTION} is {text}; give numbers by scenario, such as {{rgb: 0.5, rgb+dsm: 0.5}}."

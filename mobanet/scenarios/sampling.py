@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mobanet.errors import UserError
 from mobanet.scenarios.draws import sent
+from mobanet.scenarios.failure import USUAL
 from mobanet.scenarios.scenario import Scenario, lowered
 from mobanet.scenarios.scores import ScoreSettings
 
@@ -51,6 +52,14 @@ class ScenarioSettings(ScoreSettings):
     validate: str | list[str] = "auto"
     """Scenarios that are evaluated after each epoch, as with evaluate; auto: full where strategy is, otherwise those of
     a test, which costs as many validations as there are."""
+
+    failure: float | list[float] | dict[str, float] | str = field(default_factory=lambda: [*USUAL])
+    """Probability that a sensor fails, whatever the others do, at which the expected mIoU is told: one, several such as
+    [0.05, 0.1], or one a sensor such as {rgb: 0.01, dsm: 0.2}."""
+
+    specialists: dict[str, str] | str | None = None
+    """Tests to compare a test with, run folders or JSON files by scenario: under full a model trained with all sensors
+    there, under others, such as rgb, one trained for that scenario alone."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

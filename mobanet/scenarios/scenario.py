@@ -117,6 +117,12 @@ def _order(scenario: Scenario) -> tuple[int, list[int]]:
     return len(places), places
 
 
+def typed_pairs(text: str) -> dict[str, str]:
+    """A mapping typed without the blanks that YAML wants behind its colons: `{rgb:0.5,rgb+dsm:0.5}`."""
+    pairs = [pair.partition(":") for pair in text.strip().strip("{}").split(",")]
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
 def scenario_masks(scenarios: Sequence[Scenario]) -> Tensor:
     """The scenarios' availability, (S, M) bool."""
     return torch.tensor([scenario.available for scenario in scenarios])

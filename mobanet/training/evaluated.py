@@ -14,12 +14,17 @@ from mobanet.errors import AgreedError
 from mobanet.models.base import SegmentationModel
 from mobanet.prediction.windows import Strip
 from mobanet.rasters.contents import IGNORE_INDEX
+from mobanet.scenarios.failure import usual_failures
 from mobanet.scenarios.scenario import Scenario, chosen_scenarios, lowered, usual_scenarios
+from mobanet.training.calibration import Reliability
 from mobanet.training.evaluation import ScenarioEvaluation, overflow_words, unlabelled_words
 from mobanet.training.inputs import ModelBatch
 from mobanet.training.jaccard import SoftScores
 from mobanet.training.losses import PixelLoss
-from mobanet.training.metrics import Scores, figures_to_log, scores
+from mobanet.training.metrics import Scores, scores
+from mobanet.training.scenario_summary import figures_to_log
+from mobanet.training.specialists import Specialists
+from mobanet.training.tile_matrices import stacked
 
 _PREFIX = {"validation": "val", "test": "test"}
 """Of metrics, by stage."""
@@ -36,6 +41,11 @@ class EvaluatedModule(LightningModule):
         scenarios: those of the data that are sampled, the last the full one (`usual_scenarios`).
         scores: latest figures, by stage (`validation`, `test`) and scenario.
         matrices: latest confusion matrices, (K, K), by stage and scenario.
+        tiles: likewise of each tile, (T, K, K), by stage and scenario.
+        tile_names: ids of these T tiles, by stage.
+        reliability: how far the latest probabilities are right, by stage and scenario.
+        failures: of sensors, at which the expected mIoU is told.
+        specialists: tests that a test is compared with; None for none.
         soft: latest soft figures of binary targets, by stage and scenario; empty for more classes.
         windows: number of windows of the latest evaluation, by stage.
         kept: of these, by stage and scenario, those that have nothing of the scenario and were evaluated with all they
@@ -55,6 +65,11 @@ class EvaluatedModule(LightningModule):
         self.evaluate_on(validation="full", test="auto")
         self.scores: dict[str, dict[str, Scores]] = {}
         self.matrices: dict[str, dict[str, Tensor]] = {}
+        self.tiles: dict[str, dict[str, Tensor]] = {}
+        self.tile_names: dict[str, list[str]] = {}
+        self.reliability: dict[str, dict[str, Reliability]] = {}
+        self.failures = usual_failures([m.name for m in data.modalities])
+        self.specialists: Specialists | None = None
         self.soft: dict[str, dict[str, SoftScores]] = {}
         self.windows: dict[str, int] = {}
         self.kept: dict[str, dict[str, int]] = {}
@@ -146,17 +161,24 @@ class EvaluatedModule(LightningModule):
 
     def _conclude(self, stage: str) -> None:
         evaluation: ScenarioEvaluation = self.evaluations[stage]
-        matrices = evaluation.finish()
+        by_tile = evaluation.finish()
+        each = stacked(by_tile, evaluation.tiles.shape)  # (T, S, K, K)
+        tiles = {scenario.name: each[:, k] for k, scenario in enumerate(evaluation.scenarios)}
+        matrices = {name: tile.sum(0) for name, tile in tiles.items()}
         own = [evaluation.windows, *evaluation.kept, *map(int, evaluation.overflown)]
         counts = self.trainer.strategy.reduce(torch.tensor(own, device=self.device), reduce_op="sum").tolist()
         self.windows[stage], kept, overflown = counts[0], counts[1 : 1 + len(matrices)], counts[1 + len(matrices) :]
         self.kept[stage] = dict(zip(matrices, kept, strict=True))
         unusable = [name for name, count in zip(matrices, overflown, strict=True) if count]
         self._say_unusable(stage, matrices, unusable, max(overflown))
-        matrices = {name: torch.zeros_like(m) if name in unusable else m for name, m in matrices.items()}
-        self.matrices[stage] = matrices
+        for name in unusable:
+            matrices[name], tiles[name] = torch.zeros_like(matrices[name]), torch.zeros_like(tiles[name])
+        self.matrices[stage], self.tiles[stage], self.tile_names[stage] = matrices, tiles, list(by_tile)
+        found = evaluation.reliability()
+        self.reliability[stage] = {name: Reliability.absent() if name in unusable else x for name, x in found.items()}
         self.scores[stage] = {name: scores(matrix, self.data.classes) for name, matrix in matrices.items()}
-        for name, figure in figures_to_log(self.scores[stage], self.data.classes).items():
+        errors = {name: each.error for name, each in self.reliability[stage].items()}
+        for name, figure in figures_to_log(self.scores[stage], self.data.classes, errors, self.failures).items():
             self.log(f"{_PREFIX[stage]}/{name}", figure, prog_bar=name == "miou")
         soft = evaluation.soft_scores()
         self.soft[stage] = {name: SoftScores.absent() if name in unusable else x for name, x in soft.items()}

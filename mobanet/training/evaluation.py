@@ -1,4 +1,4 @@
-"""Maps of every scenario from the same windows: one confusion matrix and one stitcher each."""
+"""Maps of every scenario from the same windows: one stitcher each, and what is counted of their pixels."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from mobanet.prediction.windows import Stitcher, Strip
 from mobanet.scenarios.scenario import Scenario
+from mobanet.training.calibration import Calibration, Reliability
 from mobanet.training.inputs import ModelBatch
 from mobanet.training.jaccard import SoftJaccard, SoftScores
-from mobanet.training.metrics import Confusion
+from mobanet.training.tile_matrices import TileMatrices
 
 
 class ScenarioEvaluation(nn.Module):
@@ -23,18 +24,17 @@ class ScenarioEvaluation(nn.Module):
     def __init__(self, scenarios: Sequence[Scenario], num_classes: int) -> None:
         super().__init__()
         self.scenarios = tuple(scenarios)
-        self.confusions = nn.ModuleList(Confusion(num_classes) for _ in scenarios)
+        self.tiles = TileMatrices(len(self.scenarios), num_classes)
+        self.calibrations = nn.ModuleList(Calibration() for _ in scenarios)
         self.stitchers = [Stitcher(num_classes) for _ in scenarios]
         self.soft = nn.ModuleList(SoftJaccard() for _ in scenarios) if num_classes == 2 else nn.ModuleList()
         self.reset()
 
     def reset(self) -> None:
         """Start anew."""
-        for confusion, stitcher in zip(self.confusions, self.stitchers, strict=True):
-            confusion.reset()
-            stitcher.reset()
-        for soft in self.soft:
-            soft.reset()
+        self.tiles.reset()
+        for part in (*self.stitchers, *self.calibrations, *self.soft):
+            part.reset()
         self.windows = 0
         """Windows seen by this rank."""
         self.kept = [0] * len(self.scenarios)
@@ -67,12 +67,16 @@ class ScenarioEvaluation(nn.Module):
         return strips
 
     def finish(self) -> dict[str, Tensor]:
-        """The confusion matrix (K, K) of each scenario, summed over all ranks."""
-        matrices = {}
-        for k, (scenario, confusion) in enumerate(zip(self.scenarios, self.confusions, strict=True)):
-            self._count(k, self.stitchers[k].finish())
-            matrices[scenario.name] = confusion.compute().cpu()
-        return matrices
+        """The confusion matrices of every tile, (S, K, K) on the CPU, of the tiles of all ranks."""
+        for k, stitcher in enumerate(self.stitchers):
+            self._count(k, stitcher.finish())
+        return self.tiles.gathered()
+
+    def reliability(self) -> dict[str, Reliability]:
+        """How far the probabilities of each scenario are right, over all ranks; once all is finished."""
+        return {
+            s.name: Reliability.of(each.compute()) for s, each in zip(self.scenarios, self.calibrations, strict=True)
+        }
 
     def soft_scores(self) -> dict[str, SoftScores]:
         """Of binary targets, the scenario paper's figures of each scenario; empty otherwise."""
@@ -80,7 +84,8 @@ class ScenarioEvaluation(nn.Module):
 
     def _count(self, k: int, strips: Sequence[Strip]) -> None:
         for strip in strips:
-            self.confusions[k].update(strip.prediction, strip.label)
+            self.tiles.add(strip.tile, k, strip.prediction, strip.label)
+            self.calibrations[k].update(strip.confidence, strip.prediction, strip.label)
 
 
 def overflow_words(stage: str, scenarios: Sequence[str], windows: int, total: int) -> str:

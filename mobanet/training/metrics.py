@@ -4,45 +4,29 @@ Rows are the truth, columns the prediction. Leaving clutter out of a mean is not
 matrix as errors of other classes (torchmetrics' `ignore_index` would delete them).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from mobanet.rasters.contents import IGNORE_INDEX, Classes
 
 
-class Confusion(Metric):
-    """A confusion matrix, summed over batches and ranks.
+def confusion_matrix(prediction: Tensor, label: Tensor, num_classes: int) -> Tensor:
+    """Count pixels.
 
     Args:
+        prediction: class indices, any shape.
+        label: class indices of the same shape, `IGNORE_INDEX` where a pixel does not count.
         num_classes: K.
+
+    Returns:
+        (K, K) int64.
     """
-
-    full_state_update = False
-    matrix: Tensor
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.num_classes = num_classes
-        self.add_state("matrix", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
-
-    def update(self, prediction: Tensor, label: Tensor) -> None:
-        """Count pixels.
-
-        Args:
-            prediction: class indices, any shape.
-            label: class indices of the same shape, `IGNORE_INDEX` where a pixel does not count.
-        """
-        counts = label != IGNORE_INDEX
-        pairs = label[counts].long() * self.num_classes + prediction[counts].long()
-        self.matrix += torch.bincount(pairs, minlength=self.num_classes**2).view(self.num_classes, self.num_classes)
-
-    def compute(self) -> Tensor:
-        """The matrix, (K, K) int64."""
-        return self.matrix
+    counts = label != IGNORE_INDEX
+    pairs = label[counts].long() * num_classes + prediction[counts].long()
+    return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
 
 
 @dataclass(frozen=True)
@@ -92,29 +76,6 @@ def scores(matrix: Tensor, classes: Classes) -> Scores:
         f1=tuple(f1.tolist()),
         pixels=tuple(int(x) for x in truth.tolist()),
     )
-
-
-def figures_to_log(by_scenario: Mapping[str, Scores], classes: Classes) -> dict[str, float]:
-    """What goes to the loggers: the figures of the fullest scenario, then what several scenarios add.
-
-    Args:
-        by_scenario: in the usual order.
-        classes: for names.
-    """
-    *_, fullest = by_scenario.values()
-    figures = {
-        "miou": fullest.mean_iou,
-        "mean_f1": fullest.mean_f1,
-        "oa": fullest.overall_accuracy,
-        "kappa": fullest.kappa,
-    }
-    figures |= {f"iou_{name.replace(' ', '_')}": iou for name, iou in zip(classes.names, fullest.iou, strict=True)}
-    if len(by_scenario) > 1:
-        mious = {name: each.mean_iou for name, each in by_scenario.items()}
-        figures |= {f"scenarios/{name}/miou": miou for name, miou in mious.items()}
-        figures["scenarios/mean_miou"] = _mean(list(mious.values()))
-        figures["scenarios/worst_miou"] = min((miou for miou in mious.values() if miou == miou), default=float("nan"))
-    return figures
 
 
 def _mean(values: Sequence[float]) -> float:

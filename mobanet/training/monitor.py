@@ -11,8 +11,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from mobanet.errors import UserError
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.training.groups import learning_rates
-from mobanet.training.metrics import figures_to_log, scores
+from mobanet.training.metrics import scores
 from mobanet.training.module import SegmentationModule
+from mobanet.training.scenario_summary import figures_to_log
 from mobanet.training.trainer_checks import why_unvalidated
 
 _KNOWN_CODE = ("lightning.", "mobanet.")
@@ -82,7 +83,8 @@ def validation_names(module: SegmentationModule) -> list[str]:
     """What each validation logs."""
     evaluation, classes = module.evaluations["validation"], module.data.classes
     empty = scores(torch.zeros(len(classes), len(classes)), classes)
-    figures = figures_to_log({scenario.name: empty for scenario in evaluation.scenarios}, classes)
+    names = [scenario.name for scenario in evaluation.scenarios]
+    figures = figures_to_log(dict.fromkeys(names, empty), classes, dict.fromkeys(names, 0.0), module.failures)
     soft = ["soft_jaccard"] if len(evaluation.soft) else []
     return [f"val/{name}" for name in ("loss", *figures, *soft)]
 

@@ -1,6 +1,7 @@
 """What a run hands to its loggers beside metrics: settings, protocol, code, sizes, and tables of scenarios."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,7 @@ from mobanet.files import named
 from mobanet.models.summary import count_parameters
 from mobanet.training.provenance import PROVENANCE_FILE, provenance
 from mobanet.training.results import results_of
-from mobanet.training.scenario_table import SCENARIO_COLUMNS, scenario_rows
+from mobanet.training.scenario_table import SCENARIO_COLUMNS, intervals_to_log, scenario_rows
 from mobanet.yaml_files import read_yaml
 
 
@@ -81,7 +82,12 @@ class TestRecord(Callback):
         if not trainer.is_global_zero:
             return
         figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
-        rows = scenario_rows(results_of(trainer, pl_module, "test"))
+        results = results_of(trainer, pl_module, "test")
+        figures |= {f"test/{name}": value for name, value in intervals_to_log(results).items()}
+        if results.regained:
+            shares = {name: share for name, share in results.regained.shares.items() if not math.isnan(share)}
+            figures |= {f"test/scenarios/{name}/gap_regained": share for name, share in shares.items()}
+        rows = scenario_rows(results)
         for logger in self._followers():
             logger.log_test(figures, SCENARIO_COLUMNS, rows)
 

@@ -17,16 +17,21 @@ from torch import Tensor
 from mobanet.files import write_text
 from mobanet.rasters.contents import Classes
 from mobanet.scenarios.scenario import scenarios_with
+from mobanet.training.bootstrap import INTERVAL, bootstrap, labelled
+from mobanet.training.calibration_figure import draw_reliability
 from mobanet.training.metrics import Scores
 from mobanet.training.scenario_figure import draw_scenarios
 from mobanet.training.scenario_table import (
     ScenarioResults,
     as_plain,
+    expectation_as_plain,
+    interval_text,
     scenario_csv,
     scenario_json,
     scenario_table,
     soft_as_plain,
 )
+from mobanet.training.specialists import OPTION
 from mobanet.training.text_tables import as_text, decimal, percent
 
 
@@ -51,13 +56,14 @@ class ResultFiles(Callback):
             return
         results = results_of(trainer, pl_module, "test")
         self._write("test", results, trainer.current_epoch)
+        protocol = " · ".join(f"{name}: {text}" for name, text in results.protocol.items())
         if len(results.scores) > 1:
             rank_zero_info(scenario_table(results, shutil.get_terminal_size((120, 24)).columns))
-            protocol = " · ".join(f"{name}: {text}" for name, text in results.protocol.items())
-            path = self.folder / "test_scenarios.png"
-            draw_scenarios(results.scores, results.classes, results.scenarios, protocol, path)
+            path, told = self.folder / "test_scenarios.png", (results.failures, results.intervals)
+            draw_scenarios(results.scores, results.classes, results.scenarios, protocol, path, *told)
         else:
             rank_zero_info(class_table(results))
+        draw_reliability(results.reliability, protocol, self.folder / "test_calibration.png")
         rank_zero_info(f"figures and confusion matrices are in {self.folder}")
 
     def _write(self, stage: str, results: ScenarioResults, epoch: int) -> None:
@@ -76,15 +82,28 @@ class ResultFiles(Callback):
 
 def results_of(trainer: Trainer, module: LightningModule, stage: str) -> ScenarioResults:
     """What the latest evaluation of a stage, `validation` or `test`, found."""
+    classes, full = module.data.classes, module.scenarios[-1].name
+    there = labelled(module.tiles[stage]).tolist()
+    found, remarks = module.scores[stage], []
+    others = module.specialists if stage == "test" else None
+    unlike = others.unlike(next(iter(found.values())).pixels) if others else []
+    if unlike:
+        remarks.append(f"no gap is told, as {', '.join(unlike)} of {OPTION} was tested on other pixels")
     return ScenarioResults(
-        scenarios=scenarios_with(module.scores[stage], module.scenarios[-1].name.split("+")),
-        classes=module.data.classes,
-        scores=module.scores[stage],
+        scenarios=scenarios_with(found, full.split("+")),
+        classes=classes,
+        scores=found,
         matrices=module.matrices[stage],
         kept=module.kept[stage],
         soft=module.soft[stage],
         windows=module.windows[stage],
         protocol=trainer.datamodule.protocol(stage),
+        reliability=module.reliability[stage],
+        failures=module.failures,
+        tiles=[name for name, counted in zip(module.tile_names[stage], there, strict=True) if counted],
+        intervals=bootstrap(module.tiles[stage], classes, full, module.failures),
+        regained=others.regained(found, full) if others and not unlike else None,
+        remarks=remarks,
     )
 
 
@@ -96,7 +115,7 @@ def result_files(stage: str, results: ScenarioResults, epoch: int) -> dict[str, 
     classes, fullest = results.classes, results.fullest
     plain = as_plain(results.scores[fullest], classes)
     content = {"protocol": dict(results.protocol), "epoch": epoch, "scenario": fullest, **plain}
-    content |= soft_as_plain(results, fullest)
+    content |= soft_as_plain(results, fullest) | expectation_as_plain(results, fullest)
     files = {
         f"{stage}_confusion.csv": confusion_csv(results.matrices[fullest], classes),
         f"{stage}.csv": scores_csv(results.scores[fullest], classes),
@@ -150,11 +169,16 @@ def class_table(results: ScenarioResults) -> str:
     shown.add_row("mean", percent(figures.mean_iou), percent(figures.mean_f1), "")
     shown.add_row("overall accuracy", percent(figures.overall_accuracy), "", "")
     shown.add_row("kappa", percent(figures.kappa), "", "")
-    scenario = [] if results.fullest == results.full else [f"scenario: {results.fullest}"]
-    return as_text([shown], [*scenario, *results.notes()])
+    more = [] if results.fullest == results.full else [f"scenario: {results.fullest}"]
+    if results.intervals and (interval := results.intervals.scenarios.get(results.fullest)):
+        more.append(f"mIoU {interval_text(interval)} ({INTERVAL} interval)")
+    if results.fullest in results.reliability:
+        more.append(f"ECE {percent(results.reliability[results.fullest].error)}")
+    return as_text([shown], [*more, *results.notes()])
 
 
 def _json(content: dict) -> str:
     text = json.dumps(content, indent=2, allow_nan=False)
-    rows = re.compile(r"\[\n[\d,\s]+\]")  # of a confusion matrix: one a line
+    # of a confusion matrix, and numbers of an interval or by bin: one a line
+    rows = re.compile(r"\[\n(?:\s*(?:-?[\d.]+(?:e[+-]?\d+)?|null),?\n)+\s*\]")
     return rows.sub(lambda row: " ".join(row[0].split()).replace("[ ", "[").replace(" ]", "]"), text) + "\n"

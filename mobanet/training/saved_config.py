@@ -13,7 +13,10 @@ from mobanet.errors import UserError
 from mobanet.yaml_files import read_yaml
 
 _WHAT = "a YAML file with options"
-_ANNOUNCED = ("trainer", "data", "monitor", "monitor_mode", "scenarios.evaluate", "scenarios.validate")
+_ANNOUNCED = (
+    *("trainer", "data", "monitor", "monitor_mode"),
+    *("scenarios.evaluate", "scenarios.validate", "scenarios.failure"),
+)
 """What no checkpoint knows; the model's settings, and those of sampling, are compared with its own."""
 _LOST = "Unable to serialize instance"  # jsonargparse's words in the place of a value that YAML has none for
 

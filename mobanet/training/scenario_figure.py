@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 from mobanet.files import whole_file
 from mobanet.rasters.contents import Classes
+from mobanet.scenarios.failure import Failure
 from mobanet.scenarios.scenario import Scenario
+from mobanet.training.bootstrap import INTERVAL, Intervals
 from mobanet.training.metrics import Scores
-from mobanet.training.scenario_table import ScenarioSummary, summarise
+from mobanet.training.scenario_summary import ScenarioSummary, summarise
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -25,7 +28,13 @@ _NUMBER = {"ha": "right", "va": "center", "fontsize": 8.5, "color": _INK}
 
 
 def draw_scenarios(
-    scores: Mapping[str, Scores], classes: Classes, scenarios: Sequence[Scenario], protocol_line: str, path: Path
+    scores: Mapping[str, Scores],
+    classes: Classes,
+    scenarios: Sequence[Scenario],
+    protocol_line: str,
+    path: Path,
+    failures: Sequence[Failure] = (),
+    intervals: Intervals | None = None,
 ) -> None:
     """Write the figure as a PNG, at once or not at all.
 
@@ -35,14 +44,21 @@ def draw_scenarios(
         scenarios: all of the data, the last the full one.
         protocol_line: stands below; how the figures came about.
         path: of the PNG.
+        failures: of sensors, to expect mIoU of.
+        intervals: of mIoU; None for none.
     """
-    figure = scenario_figure(scores, classes, scenarios, protocol_line)
+    figure = scenario_figure(scores, classes, scenarios, protocol_line, failures, intervals)
     with whole_file(path) as file:
         figure.savefig(file, format="png", dpi=200)
 
 
 def scenario_figure(
-    scores: Mapping[str, Scores], classes: Classes, scenarios: Sequence[Scenario], protocol_line: str
+    scores: Mapping[str, Scores],
+    classes: Classes,
+    scenarios: Sequence[Scenario],
+    protocol_line: str,
+    failures: Sequence[Failure] = (),
+    intervals: Intervals | None = None,
 ) -> "Figure":
     """The figure; see `draw_scenarios`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -53,15 +69,22 @@ def scenario_figure(
     rows = _rows(shown)
     modalities = [scenario.name for scenario in scenarios if sum(scenario.available) == 1]
     widths = [0.24 * len(modalities) + 0.1, 3.4, max(_COLUMN * len(classes), 1.0)]
-    # besides the panels: headings above, scales and the protocol below
-    figure = Figure(figsize=(sum(widths) + 0.5, _ROW * (rows[-1] + 1) + 2.0), layout="constrained")
+    summary = summarise(scores, scenarios[-1].name, failures)
+    keys = _keys(summary, lost=shown[-1].full and not math.isnan(figures[-1].mean_iou), intervals=intervals is not None)
+    # besides the panels: headings and legend above, scales and the protocol below
+    height = _ROW * (rows[-1] + 1) + 2.0 + 0.15 * max(len(keys) - 3, 0)
+    figure = Figure(figsize=(sum(widths) + 0.5, height), layout="constrained")
     FigureCanvasAgg(figure)
     sensors, bars, cells = panels = figure.subplots(1, 3, sharey=True, width_ratios=widths)
     for axes in panels:
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0, labelsize=8.5, colors=_INK, labelleft=False)
     _draw_sensors(sensors, shown, rows, modalities)
-    _draw_miou(bars, shown, figures, rows, summarise(scores, scenarios[-1].name))
+    _draw_miou(bars, shown, figures, rows, summary)
+    if intervals is not None:
+        _draw_intervals(bars, shown, rows, intervals)
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+    bars.legend(handles=keys, fontsize=8, frameon=False, handlelength=1.8, **place)
     _draw_classes(cells, figures, rows, classes)
     sensors.set_ylim(rows[-1] + 0.55, -0.55)
     figure.supxlabel(textwrap.fill(protocol_line, int(14 * figure.get_figwidth())), fontsize=7, color="0.35")
@@ -128,22 +151,38 @@ def _draw_miou(
     heads = {numbers: "mIoU"} if math.isnan(full) else {numbers: "mIoU", drops: "drop"}
     for x, head in heads.items():
         axes.text(x, 1.02, head, transform=axes.get_xaxis_transform(), ha="right", fontsize=8.5, color=_INK)
-    _explain_miou(axes, summary, lost=not math.isnan(full))
 
 
-def _explain_miou(axes: "Axes", summary: ScenarioSummary, lost: bool) -> None:
-    """A legend above the bars."""
+def _draw_intervals(axes: "Axes", shown: Sequence[Scenario], rows: Sequence[float], intervals: Intervals) -> None:
+    """A thin line over the end of each bar, readable on the bar and beside it."""
+    found = [
+        (row, intervals.scenarios[s.name]) for row, s in zip(rows, shown, strict=True) if s.name in intervals.scenarios
+    ]
+    for row, (low, high) in found:
+        axes.hlines(row, 100 * low, 100 * high, color="white", linewidth=3.4, zorder=5)
+        axes.hlines(row, 100 * low, 100 * high, color=_INK, linewidth=1.4, zorder=6, label="interval")
+
+
+def _keys(summary: ScenarioSummary, lost: bool, intervals: bool) -> "list[Artist]":
+    """The legend's, from the top."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    keys = []
+    keys: list[Artist] = []
     if summary.worst:  # then there is a mean, too
         keys.append(Line2D([], [], label=f"mean {100 * summary.mean.mean_iou:.1f}", **_MEAN))
         keys.append(Patch(color=_WORST, label=f"worst {100 * summary.worst.mean_iou:.1f} ({summary.worst_name})"))
     if lost:
         keys.append(Patch(color=_LOST, label="lost against full"))
-    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
-    axes.legend(handles=keys, fontsize=8, frameon=False, handlelength=1.8, **place)
+    if intervals:
+        keys.append(Line2D([], [], color=_INK, linewidth=1.4, label=f"{INTERVAL} interval over tiles"))
+    for failure, expected in summary.expected if summary.worst else ():
+        words = f"expected {_number(100 * expected.mean_iou)} if each sensor fails, {failure.label}"
+        keys.append(Line2D([], [], linestyle="", label=words))
+    if summary.deviation:
+        words = f"standard deviation {_number(100 * summary.deviation.mean_iou)}"
+        keys.append(Line2D([], [], linestyle="", label=words))
+    return keys
 
 
 def _number(per_cent: float) -> str:

@@ -3,40 +3,40 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 from torch import Tensor
 
 from mobanet.rasters.contents import Classes
-from mobanet.scenarios.scenario import Scenario
+from mobanet.scenarios.failure import Failure
+from mobanet.scenarios.scenario import Scenario, scenarios_of
+from mobanet.training.bootstrap import FEW, INTERVAL, LEVEL, RESAMPLES, Interval, Intervals
+from mobanet.training.calibration import BINS, Reliability
 from mobanet.training.jaccard import SoftScores
 from mobanet.training.metrics import Scores
+from mobanet.training.scenario_summary import (
+    ScenarioSummary,
+    covers,
+    deviation_of,
+    expected_of,
+    mean_of,
+    summarise,
+)
+from mobanet.training.specialists import Regained
 from mobanet.training.text_tables import as_text, decimal, fitted, none_if_absent, percent, stacked
 
 SOFT = (
     "soft J: Jaccard of probabilities, mean over windows, of the background where a window has no target (as in "
     "arXiv 2605.20372; not comparable with IoU)"
 )
-SCENARIO_COLUMNS = ("scenario", "OA", "mean F1", "mIoU", "drop")
+ECE = f"ECE: expected calibration error of the probabilities that a map has, {BINS} bins, over the same pixels"
+GAP = (
+    "gap: share that is regained of the gap between a model trained with all sensors there and one trained for that "
+    "scenario alone; absent where the latter is no better"
+)
+SCENARIO_COLUMNS = ("scenario", "OA", "mean F1", "mIoU", "drop", "mIoU low", "mIoU high", "ECE")
 NOT_AVERAGED = "* counts as an error where it is confused, but is not averaged"
-
-
-@dataclass(frozen=True)
-class ScenarioSummary:
-    """What several scenarios come to; absent figures (NaN) are left out of every mean.
-
-    Attributes:
-        mean: over the evaluated scenarios, the full one among them.
-        worst: the figures of the scenario with the lowest mIoU; None where no scenario has one.
-        worst_name: that scenario's name.
-        incomplete: the mean over the scenarios that lack a modality; None where none was evaluated.
-    """
-
-    mean: Scores
-    worst: Scores | None
-    worst_name: str | None
-    incomplete: Scores | None
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,12 @@ class ScenarioResults:
         windows: number of windows of the evaluation.
         protocol: how the figures came about, in words.
         soft: of binary targets, the scenario paper's figures by name of the scenario; empty otherwise.
+        reliability: how far probabilities are right, by name of the scenario; empty where that is not known.
+        failures: of sensors, at which figures are expected.
+        tiles: names of those that have a pixel that counts; None where they are not known.
+        intervals: of mIoU over these tiles; None of fewer than two.
+        regained: of the gap to specialists; None where none were given.
+        remarks: what else is to be said of the figures.
     """
 
     scenarios: Sequence[Scenario]
@@ -62,6 +68,12 @@ class ScenarioResults:
     windows: int
     protocol: Mapping[str, str]
     soft: Mapping[str, SoftScores] = field(default_factory=dict)
+    reliability: Mapping[str, Reliability] = field(default_factory=dict)
+    failures: Sequence[Failure] = ()
+    tiles: Sequence[str] | None = None
+    intervals: Intervals | None = None
+    regained: Regained | None = None
+    remarks: Sequence[str] = ()
 
     @property
     def full(self) -> str:
@@ -77,10 +89,42 @@ class ScenarioResults:
         """What is missing to the full scenario's mIoU, 0..1; NaN where that was not evaluated."""
         return self.scores[self.full].mean_iou - figures.mean_iou if self.full in self.scores else math.nan
 
+    def summary(self) -> ScenarioSummary:
+        """What the scenarios come to."""
+        return summarise(self.scores, self.full, self.failures)
+
+    def explained(self) -> list[str]:
+        """What the rows and columns are that several scenarios add."""
+        lines = ["worst: the scenario with the lowest mIoU; incomplete: every scenario that lacks a modality"]
+        there = len(scenarios_of(self.full.split("+")))
+        if len(self.scores) > 1 and self.failures and covers(self.scores, self.full):
+            lines.append("expected: over all scenarios, if each sensor fails with probability p whatever the others do")
+        elif len(self.scores) > 1 and self.failures:
+            lines.append(
+                f"nothing is expected of sensors that fail, as {there - len(self.scores)} of {there} scenarios were "
+                "not evaluated (--scenarios.evaluate all)"
+            )
+        return lines
+
+    def interval_words(self) -> str | None:
+        """Which tiles the intervals are over, or why there are none; None where nothing is known of that."""
+        if self.tiles is None:
+            return None
+        count = len(self.tiles)
+        if self.intervals is None:
+            there = "one" if count else "none"
+            return f"no {INTERVAL} interval of mIoU, which takes two tiles with labels, and there is {there}"
+        hint = f"; of fewer than {FEW} it is hardly more than a hint" if count < FEW else ""
+        return f"{INTERVAL}: interval of mIoU by bootstrap over {count} tiles, {RESAMPLES} draws{hint}"
+
     def notes(self) -> list[str]:
         """What has to stand below every table: classes left out, protocol, windows that have nothing of a scenario."""
         lines = [NOT_AVERAGED] if len(self.classes.averaged) < len(self.classes) else []
         lines += [SOFT] if self.soft else []
+        lines += [ECE] if self.reliability else []
+        lines += [words for words in [self.interval_words()] if words]
+        lines += [GAP] if self.regained else []
+        lines += self.remarks
         lines += [f"{name}: {text}" for name, text in self.protocol.items()]
         for name in self.scores:
             count, of = self.kept[name], f"of {self.windows} windows"
@@ -91,24 +135,6 @@ class ScenarioResults:
         return lines
 
 
-def summarise(scores: Mapping[str, Scores], full: str) -> ScenarioSummary:
-    """Mean, worst, and mean of the incomplete scenarios.
-
-    Args:
-        scores: by name of the scenario, at least one.
-        full: name of the full scenario.
-    """
-    known = [name for name, figures in scores.items() if not math.isnan(figures.mean_iou)]
-    worst = min(known, key=lambda name: scores[name].mean_iou, default=None)
-    incomplete = [figures for name, figures in scores.items() if name != full]
-    return ScenarioSummary(
-        mean=_averaged(list(scores.values())),
-        worst=scores[worst] if worst else None,
-        worst_name=worst,
-        incomplete=_averaged(incomplete) if incomplete else None,
-    )
-
-
 def scenario_table(results: ScenarioResults, width: int = 120) -> str:
     """One row a scenario, then the summary, and the protocol, for people.
 
@@ -116,27 +142,35 @@ def scenario_table(results: ScenarioResults, width: int = 120) -> str:
         results: of one evaluation.
         width: characters of a line; classes that do not fit go into further tables below.
     """
-    rows, summary = _rows(results), len(results.scores)
-    shown = [("OA", [row.figures.overall_accuracy for row in rows])]
-    shown.append(("mean\nF1", [row.figures.mean_f1 for row in rows]))
-    shown.append(("mIoU", [row.figures.mean_iou for row in rows]))
+    rows = rows_of(results)
+    shown = [("OA", [percent(row.figures.overall_accuracy) for row in rows])]
+    shown.append(("mean\nF1", [percent(row.figures.mean_f1) for row in rows]))
+    shown.append(("mIoU", [percent(row.figures.mean_iou) for row in rows]))
+    if results.intervals:
+        shown.append((INTERVAL, [interval_text(row.interval) for row in rows]))
     if results.soft:
-        shown.append(("soft J", [row.soft for row in rows]))
+        shown.append(("soft J", [percent(row.soft) for row in rows]))
     drop = f"no drop, as {results.full} was not evaluated"
     if results.full in results.scores:
-        shown.append(("drop", [row.drop for row in rows]))
+        shown.append(("drop", ["" if row.drop is None else percent(row.drop) for row in rows]))
         drop = f"drop: points of mIoU below {results.full}"
+    if results.reliability:
+        shown.append(("ECE", [percent(row.error) for row in rows]))
+    if results.regained:
+        shown.append(("gap", ["" if row.regained is None else percent(row.regained) for row in rows]))
     ious = [
-        (stacked(name) + ("" if name in results.classes.averaged else " *"), [row.figures.iou[k] for row in rows])
+        (stacked(name) + ("" if name in results.classes.averaged else " *"), [percent(r.figures.iou[k]) for r in rows])
         for k, name in enumerate(results.classes.names)
     ]
-    figures, classes = ([(head, [*map(percent, values)]) for head, values in columns] for columns in (shown, ious))
-    tables = fitted("scenario", [row.label for row in rows], summary, figures, classes, width, split="IoU %")
-    explained = [
-        f"per cent; under a class's name its IoU; {drop}",
-        "worst: the scenario with the lowest mIoU; incomplete: every scenario that lacks a modality",
-    ]
+    labels = [row.label for row in rows]
+    tables = fitted("scenario", labels, len(results.scores), shown, ious, width, split="IoU %")
+    explained = [f"per cent; under a class's name its IoU; {drop}", *results.explained()]
     return as_text(tables, [*explained, *results.notes()])
+
+
+def interval_text(interval: Interval | None) -> str:
+    """`61.20 - 70.45`, in per cent; empty for none."""
+    return "" if interval is None else " - ".join(map(percent, interval))
 
 
 def scenario_csv(results: ScenarioResults) -> str:
@@ -145,20 +179,44 @@ def scenario_csv(results: ScenarioResults) -> str:
     writer = csv.writer(out, lineterminator="\n")
     ious = [f"iou_{name.replace(' ', '_')}" for name in results.classes.names]
     soft = ["soft_jaccard"] if results.soft else []
-    writer.writerow(["scenario", "oa", "kappa", "mean_f1", "miou", "drop", *ious, *soft, "kept_windows"])
-    for row in _rows(results):
+    gap = ["gap_regained"] if results.regained else []
+    added = ["miou_low", "miou_high", "ece", *gap]
+    writer.writerow(["scenario", "oa", "kappa", "mean_f1", "miou", "drop", *ious, *soft, "kept_windows", *added])
+    for row in rows_of(results):
         f = row.figures
-        numbers = (f.overall_accuracy, f.kappa, f.mean_f1, f.mean_iou, row.drop, *f.iou, *[row.soft] * len(soft))
-        writer.writerow([row.label, *map(decimal, numbers), "" if row.kept is None else row.kept])
+        drop = math.nan if row.drop is None else row.drop
+        numbers = (f.overall_accuracy, f.kappa, f.mean_f1, f.mean_iou, drop, *f.iou, *[row.soft] * len(soft))
+        kept = "" if row.kept is None else row.kept
+        low, high = row.interval or (math.nan, math.nan)
+        ends = (low, high, row.error, *[math.nan if row.regained is None else row.regained] * len(gap))
+        writer.writerow([row.label, *map(decimal, numbers), kept, *map(decimal, ends)])
     return out.getvalue()
 
 
 def scenario_rows(results: ScenarioResults) -> list[list[str | float | None]]:
     """One row a scenario, then the summary, in the order of `SCENARIO_COLUMNS`; 0..1, None where absent."""
-    return [
-        [row.label, *map(none_if_absent, (f.overall_accuracy, f.mean_f1, f.mean_iou, row.drop))]
-        for row, f in ((row, row.figures) for row in _rows(results))
-    ]
+    table = []
+    for row in rows_of(results):
+        f, (low, high) = row.figures, row.interval or (math.nan, math.nan)
+        drop = math.nan if row.drop is None else row.drop
+        numbers = (f.overall_accuracy, f.mean_f1, f.mean_iou, drop, low, high, row.error)
+        table.append([row.label, *map(none_if_absent, numbers)])
+    return table
+
+
+def intervals_to_log(results: ScenarioResults) -> dict[str, float]:
+    """Ends of the intervals of mIoU and their names among metrics, as `figures_to_log` calls what they are of."""
+    found = results.intervals
+    if found is None:
+        return {}
+    named = {"miou": found.scenarios.get(results.fullest)}
+    if len(results.scores) > 1:
+        named |= {f"scenarios/{name}/miou": each for name, each in found.scenarios.items()}
+        named["scenarios/mean_miou"] = found.mean
+        expected = zip(results.summary().expected, found.expected, strict=True)
+        named |= {f"scenarios/{failure.metric}": interval for (failure, _), interval in expected}
+    ends = {name: each for name, each in named.items() if each is not None}
+    return {f"{name}_{end}": x for name, each in ends.items() for end, x in zip(("low", "high"), each, strict=True)}
 
 
 def scenario_json(results: ScenarioResults, epoch: int) -> dict:
@@ -168,30 +226,73 @@ def scenario_json(results: ScenarioResults, epoch: int) -> dict:
         results: of one evaluation.
         epoch: in which it was made.
     """
+    rows = rows_of(results)
+    summed = {row.label: row for row in rows[len(results.scores) :]}
 
-    def plain(figures: Scores) -> dict:
-        return {**as_plain(figures, results.classes), "drop": none_if_absent(results.drop(figures))}
+    def plain(row: Row) -> dict:
+        content = as_plain(row.figures, results.classes)
+        content["drop"] = None if row.drop is None else none_if_absent(row.drop)
+        content["ece"] = none_if_absent(row.error)
+        content["miou_interval"] = list(row.interval) if row.interval else None
+        if results.regained and row.regained is not None:
+            content["gap_regained"] = none_if_absent(row.regained)
+        return content
 
-    summary = summarise(results.scores, results.full)
+    summary = results.summary()
+    worst = f"worst ({summary.worst_name})"
     return {
         "protocol": dict(results.protocol),
         "epoch": epoch,
         "modalities": [scenario.name for scenario in results.scenarios if sum(scenario.available) == 1],
         "windows": results.windows,
+        "tiles": None if results.tiles is None else list(results.tiles),
+        "bootstrap": {"level": LEVEL, "resamples": RESAMPLES} if results.intervals else None,
+        "failures": [dict(failure.rates) for failure in results.failures],
+        "remarks": list(results.remarks),
         "scenarios": {
             name: {
-                **plain(figures),
+                **plain(row),
                 **soft_as_plain(results, name),
                 "kept_windows": results.kept[name],
+                "calibration": reliability_as_plain(results, name),
                 "confusion": results.matrices[name].tolist(),
             }
-            for name, figures in results.scores.items()
+            for name, row in zip(results.scores, rows, strict=False)
         },
         "summary": {
-            "mean": plain(summary.mean),
-            "worst": {"scenario": summary.worst_name, **plain(summary.worst)} if summary.worst else None,
-            "incomplete": plain(summary.incomplete) if summary.incomplete else None,
+            "mean": plain(summed[MEAN]),
+            "worst": {"scenario": summary.worst_name, **plain(summed[worst])} if summary.worst else None,
+            "incomplete": plain(summed[INCOMPLETE]) if summary.incomplete else None,
+            "expected": [
+                {"failure": dict(failure.rates), **plain(summed[expected_label(failure)])}
+                for failure, _ in summary.expected
+            ],
+            "deviation": plain(summed[DEVIATION]) if summary.deviation else None,
         },
+    }
+
+
+def expectation_as_plain(results: ScenarioResults, scenario: str) -> dict:
+    """What the file of a single scenario says of tiles, interval and calibration, for JSON."""
+    found = results.intervals.scenarios.get(scenario) if results.intervals else None
+    return {
+        "tiles": None if results.tiles is None else list(results.tiles),
+        "bootstrap": {"level": LEVEL, "resamples": RESAMPLES} if results.intervals else None,
+        "miou_interval": list(found) if found else None,
+        "ece": none_if_absent(results.reliability[scenario].error) if scenario in results.reliability else None,
+        "calibration": reliability_as_plain(results, scenario),
+    }
+
+
+def reliability_as_plain(results: ScenarioResults, scenario: str) -> dict | None:
+    """One scenario's calibration for JSON; None where it is not known."""
+    found = results.reliability.get(scenario)
+    if found is None:
+        return None
+    return {
+        "pixels": list(found.pixels),
+        "confidence": [*map(none_if_absent, found.confidence)],
+        "accuracy": [*map(none_if_absent, found.accuracy)],
     }
 
 
@@ -217,55 +318,76 @@ def soft_as_plain(results: ScenarioResults, scenario: str) -> dict:
     return {"soft_per_image": {name: none_if_absent(value) for name, value in asdict(results.soft[scenario]).items()}}
 
 
+MEAN, INCOMPLETE, DEVIATION = "mean", "mean of incomplete", "standard deviation"
+"""Rows behind the scenarios."""
+
+
+def expected_label(failure: Failure) -> str:
+    """Of a row behind the scenarios."""
+    return f"expected, {failure.label}"
+
+
 @dataclass(frozen=True)
-class _Row:
+class Row:
+    """Figures of a scenario, or of several.
+
+    Attributes:
+        label: what it is of.
+        figures: 0..1; NaN where absent.
+        drop: points of mIoU below the full scenario, 0..1, NaN where that was not evaluated; None of a spread.
+        kept: number of windows that have nothing of the scenario; None of several.
+        soft: of binary targets; else NaN.
+        error: expected calibration error; NaN where it is not known.
+        interval: of mIoU; None without one.
+        regained: of the gap to a specialist; NaN where there is no gap, None without a specialist.
+    """
+
     label: str
     figures: Scores
-    drop: float
+    drop: float | None
     kept: int | None = None
     soft: float = math.nan
+    error: float = math.nan
+    interval: Interval | None = None
+    regained: float | None = None
 
 
-def _rows(results: ScenarioResults) -> list[_Row]:
+def rows_of(results: ScenarioResults) -> list[Row]:
     """One a scenario, then the summary's."""
     soft = {name: figures.jaccard for name, figures in results.soft.items()}
-    rows = [
-        _Row(name, f, results.drop(f), results.kept[name], soft.get(name, math.nan))
-        for name, f in results.scores.items()
-    ]
-    summary = summarise(results.scores, results.full)
-    rows.append(_Row("mean", summary.mean, results.drop(summary.mean), soft=_mean(list(soft.values()))))
-    if summary.worst:
-        kept = results.kept[summary.worst_name]
-        rows.append(
-            _Row(
-                f"worst ({summary.worst_name})",
-                summary.worst,
-                results.drop(summary.worst),
-                kept,
-                soft.get(summary.worst_name, math.nan),
-            )
-        )
+    errors = {name: each.error for name, each in results.reliability.items()}
+    intervals = results.intervals or Intervals({}, None, None, ())
+    shares = results.regained.shares if results.regained else {}
+
+    def single(label: str, name: str) -> Row:
+        figures = results.scores[name]
+        of = soft.get(name, math.nan), errors.get(name, math.nan), intervals.scenarios.get(name), shares.get(name)
+        return Row(label, figures, results.drop(figures), results.kept[name], *of)
+
+    def several(
+        label: str, figures: Scores, over: Callable[[Mapping[str, float]], float], interval: Interval | None
+    ) -> Row:
+        return Row(label, figures, results.drop(figures), None, over(soft), over(errors), interval)
+
+    summary = results.summary()
+    rows = [single(name, name) for name in results.scores]
+    rows.append(several(MEAN, summary.mean, lambda x: mean_of(x.values()), intervals.mean))
+    if summary.worst and summary.worst_name:
+        rows.append(single(f"worst ({summary.worst_name})", summary.worst_name))
     if summary.incomplete:
-        lacking = [value for name, value in soft.items() if name != results.full]
-        rows.append(
-            _Row("mean of incomplete", summary.incomplete, results.drop(summary.incomplete), soft=_mean(lacking))
-        )
+
+        def over(values: Mapping[str, float]) -> float:
+            return mean_of(value for name, value in values.items() if name != results.full)
+
+        row = several(INCOMPLETE, summary.incomplete, over, intervals.incomplete)
+        together = results.regained.incomplete if results.regained else math.nan
+        rows.append(row if math.isnan(together) else replace(row, regained=together))
+    for k, (failure, figures) in enumerate(summary.expected):
+        weights = failure.weights()
+        interval = intervals.expected[k] if intervals.expected else None
+        label = expected_label(failure)
+        rows.append(several(label, figures, lambda x, w=weights: expected_of(w, x) if x else math.nan, interval))
+    if summary.deviation:
+        figures = summary.deviation
+        rows.append(Row(DEVIATION, figures, None, None, deviation_of(soft.values()), deviation_of(errors.values())))
     return rows
-
-
-def _averaged(several: Sequence[Scores]) -> Scores:
-    return Scores(
-        overall_accuracy=_mean(f.overall_accuracy for f in several),
-        kappa=_mean(f.kappa for f in several),
-        mean_f1=_mean(f.mean_f1 for f in several),
-        mean_iou=_mean(f.mean_iou for f in several),
-        iou=tuple(_mean(values) for values in zip(*(f.iou for f in several), strict=True)),
-        f1=tuple(_mean(values) for values in zip(*(f.f1 for f in several), strict=True)),
-        pixels=several[0].pixels,  # of the truth, which is the same in every scenario
-    )
-
-
-def _mean(values: Iterable[float]) -> float:
-    present = [value for value in values if not math.isnan(value)]
-    return sum(present) / len(present) if present else math.nan

@@ -11,6 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+ABSENT = "absent"
+"""In the place of a figure that there is not."""
+
 Columns = Sequence[tuple[str, Sequence[str]]]
 """Heading, on several lines where it is long, and one word a row."""
 
@@ -40,7 +43,7 @@ def as_text(tables: Sequence[Table], notes: Iterable[str]) -> str:
 
 def percent(value: float) -> str:
     """0..1 as `12.34`, or `absent`."""
-    return "absent" if math.isnan(value) else f"{round(100 * value, 2) + 0.0:.2f}"  # + 0.0: no -0.00
+    return ABSENT if math.isnan(value) else f"{round(100 * value, 2) + 0.0:.2f}"  # + 0.0: no -0.00
 
 
 def decimal(value: float) -> str:

@@ -10,12 +10,14 @@ from typing import Any
 from mobanet.errors import UserError
 from mobanet.experiment import CONFIG_FILE
 from mobanet.reporting.logged import Curve, read_curves
+from mobanet.scenarios.failure import Failure
+from mobanet.training.scenario_table import expected_label
 from mobanet.trials.files import read_json
 from mobanet.trials.metric import Metric, Reached, best
 from mobanet.yaml_files import read_yaml
 
 SUMMARY = {"mean": "mean", "worst": "worst", "incomplete": "mean of incomplete"}
-"""Rows behind the scenarios, and what they are called."""
+"""Rows behind the scenarios, and what they are called; others by their own names."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Tested:
         protocol: how the figures came about.
         classes: their names, in order.
         scenarios: figures by name of the scenario, 0..1: `oa`, `kappa`, `mean_f1`, `miou`, `iou_CLASS`, `f1_CLASS`.
-        summary: likewise of `mean`, `worst` and `incomplete`; empty where one scenario was tested.
+        summary: likewise of `mean`, `worst`, `incomplete` and what is expected of sensors that fail; empty where one
+            scenario was tested.
     """
 
     protocol: Mapping[str, str]
@@ -112,8 +115,8 @@ def read_test(folders: Mapping[int, Path]) -> Tested:
     contents = [_tested(folder) for folder in folders.values()]
     try:
         scenarios = list(dict.fromkeys(name for content in contents for name in content["scenarios"]))
-        summaries = [content.get("summary", {}) for content in contents]
-        rows = [row for row in SUMMARY if any(summary.get(row) for summary in summaries)]
+        summaries = [_summary(content) for content in contents]
+        rows = list(dict.fromkeys(row for summary in summaries for row in summary))
         return Tested(
             protocol=contents[0]["protocol"],
             classes=tuple(next(iter(contents[0]["scenarios"].values()))["classes"]),
@@ -153,11 +156,18 @@ def _tested(folder: Path) -> Mapping[str, Any]:
     return content if "scenarios" in content else {**content, "scenarios": {content.get("scenario"): content}}
 
 
+def _summary(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The rows behind the scenarios, by name; tests of earlier versions expect nothing."""
+    summary = content.get("summary", {})
+    found = {row: summary[row] for row in SUMMARY if summary.get(row)}
+    return found | {expected_label(Failure(each["failure"])): each for each in summary.get("expected", ())}
+
+
 def _flat(content: Mapping[str, Any] | None) -> dict[str, float]:
     """A scenario's figures by name; absent ones are NaN."""
     if content is None:
         return {}
-    figures = {name: content[name] for name in ("oa", "kappa", "mean_f1", "miou", "drop") if name in content}
+    figures = {name: content[name] for name in ("oa", "kappa", "mean_f1", "miou", "drop", "ece") if name in content}
     if "soft_per_image" in content:
         figures["soft_jaccard"] = content["soft_per_image"]["jaccard"]
     for kind in ("iou", "f1"):

@@ -41,10 +41,12 @@ def scenarios_text(seeds: Sequence[int], test: Tested, width: int = 120) -> str:
         test: as read.
         width: characters of a line; classes that do not fit go into further tables below.
     """
-    rows = {**test.scenarios, **{SUMMARY[name]: figures for name, figures in test.summary.items()}}
+    rows = {**test.scenarios, **{SUMMARY.get(name, name): figures for name, figures in test.summary.items()}}
     first = [(head, _column(rows, key)) for head, key in (("OA", "oa"), ("mean\nF1", "mean_f1"), ("mIoU", "miou"))]
     if any("soft_jaccard" in figures for figures in rows.values()):
         first.append(("soft J", _column(rows, "soft_jaccard")))
+    if any("ece" in figures for figures in rows.values()):
+        first.append(("ECE", _column(rows, "ece")))
     ious = [(stacked(name), _column(rows, f"iou_{name.replace(' ', '_')}")) for name in test.classes]
     tables = fitted("test", list(rows), len(test.scenarios), first, ious, width)
     notes = [f"per cent, mean ± deviation over the seeds {', '.join(map(str, seeds))}; under a class's name its IoU"]

@@ -138,6 +138,20 @@ def test_torchrun_resumes_and_two_processes_count_as_one_does(pair, prepared, co
         assert (two["modality"], two["degradation"], two["severity"]) == tuple(map(one.get, (*one,)[:3]))
         assert np.abs(np.array(two["confusion"]) - np.array(one["confusion"])).sum() <= 6
     assert ended.err.count(" dsm misregistration ") == 1
+    two, one = (json.loads((folder / run / "test/test_scenarios.json").read_text()) for run in ("two", "one"))
+    assert two["tiles"] == one["tiles"] == ["2_13", "2_14", "3_13"]  # on two ranks, and on one
+    for key in ("mean", "incomplete"):
+        np.testing.assert_allclose(
+            two["summary"][key]["miou_interval"], one["summary"][key]["miou_interval"], atol=1e-3
+        )
+    for name, figures in one["scenarios"].items():
+        low, high = figures["miou_interval"]
+        assert low < figures["miou"] < high
+        np.testing.assert_allclose(two["scenarios"][name]["miou_interval"], [low, high], atol=1e-3)
+        counted = [each["scenarios"][name]["calibration"]["pixels"] for each in (two, one)]
+        assert sum(counted[0]) == sum(counted[1]) == np.sum(figures["confusion"])
+        assert np.abs(np.subtract(*counted)).sum() <= 12  # on the borders of bins
+        assert two["scenarios"][name]["ece"] == pytest.approx(figures["ece"], abs=1e-3)
     assert (folder / "two/test/predictions.png").stat().st_size > 10_000
 
 

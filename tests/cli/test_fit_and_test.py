@@ -225,6 +225,7 @@ def test_a_test_takes_all_from_the_run_folder_and_writes_what_it_found(command, 
     assert names == {
         "test.csv",
         "test.json",
+        "test_calibration.png",
         "test_confusion.csv",
         "test_scenarios.csv",
         "test_scenarios.json",

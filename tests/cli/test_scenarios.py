@@ -100,12 +100,17 @@ def test_a_test_of_some_scenarios_reports_these(command, finished, tmp_path):
     run = shutil.copytree(finished, tmp_path / "run")
     words = ["--ckpt_path", str(run / "checkpoints/best.ckpt")]
     everything = command(main, "test", words)
+    check_expectation(run / "test", everything.err, [0.05, 0.1, 0.2])
     table = {row["scenario"]: row for row in rows(run / "test/test_scenarios.csv")}
     assert list(table)[:7] == [*NAMES]
     assert [name for name in NAMES if f"\n {name} " in everything.err] == [*NAMES]
     assert "never in rgb, ir, dsm and 3 more: expect little of it there" in everything.err
     some = command(main, "test", [*words, "--scenarios.evaluate", "dsm+rgb,rgb"])
     assert some.code == 0
+    assert "nothing is expected of sensors that fail, as 5 of 7 scenarios were not evaluated" in some.err
+    assert not any(
+        name.startswith("expected") for name in (row["scenario"] for row in rows(run / "test/test_scenarios.csv"))
+    )
     fewer = {row["scenario"]: row for row in rows(run / "test/test_scenarios.csv")}
     assert list(fewer)[:2] == ["rgb", "rgb+dsm"]
     for name in ("rgb", "rgb+dsm"):
@@ -117,6 +122,64 @@ def test_a_test_of_some_scenarios_reports_these(command, finished, tmp_path):
     assert "expect little" not in full.err
     assert not (run / "test/test_scenarios.csv").exists()
     assert json.loads((run / "test/test.json").read_text())["scenario"] == "rgb+ir+dsm"
+
+
+def check_expectation(folder, said, failures):
+    """Expectation, spread and calibration are those of the file's own confusion matrices, and of no interval."""
+    content = json.loads((folder / "test_scenarios.json").read_text())
+    mious = {name: figures["miou"] for name, figures in content["scenarios"].items()}
+    for told, p in zip(content["summary"]["expected"], failures, strict=True):
+        weights = {name: p ** (2 - name.count("+")) * (1 - p) ** (1 + name.count("+")) for name in NAMES}
+        by_hand = sum(weight * mious[name] for name, weight in weights.items()) / sum(weights.values())
+        assert told["miou"] == pytest.approx(by_hand)
+        assert f"\n expected, p = {p:g} " in said
+        assert f" {100 * by_hand:.2f} " in said
+    assert content["summary"]["deviation"]["miou"] == pytest.approx(np.std(list(mious.values())))
+    assert content["tiles"] == ["2_13"]
+    assert content["bootstrap"] is None
+    assert "no 95 % interval of mIoU, which takes two tiles with labels, and there is one\n" in said
+    for figures in content["scenarios"].values():
+        found, matrix = figures["calibration"], np.array(figures["confusion"])
+        assert figures["miou_interval"] is None
+        assert sum(found["pixels"]) == matrix.sum()  # the same pixels
+        right = [n * share for n, share in zip(found["pixels"], found["accuracy"], strict=True) if n]
+        assert sum(right) == pytest.approx(np.trace(matrix))
+        there = [
+            (n, p, a)
+            for n, p, a in zip(*(found[key] for key in ("pixels", "confidence", "accuracy")), strict=True)
+            if n
+        ]
+        assert figures["ece"] == pytest.approx(sum(n * abs(p - a) for n, p, a in there) / matrix.sum())
+        assert all(
+            k / 15 <= p <= (k + 1) / 15
+            for k, (n, p) in enumerate(zip(found["pixels"], found["confidence"], strict=True))
+            if n
+        )
+
+
+def test_the_failure_of_each_sensor_and_specialists_can_be_given(command, finished, tmp_path):
+    words = ["--ckpt_path", str(finished / "checkpoints/best.ckpt"), "--run", str(tmp_path)]
+    ended = command(main, "test", [*words, "--scenarios.failure", "{dsm: 0, rgb: 0.5, ir: 1}"])
+    assert ended.code == 0, ended.err
+    content = json.loads((tmp_path / "test/test_scenarios.json").read_text())
+    (told,) = content["summary"]["expected"]
+    assert told["failure"] == {"rgb": 0.5, "ir": 1.0, "dsm": 0.0}
+    mious = [content["scenarios"][name]["miou"] for name in ("dsm", "rgb+dsm")]
+    assert told["miou"] == pytest.approx(sum(mious) / 2)
+    assert "expected, rgb 0.5, ir 1, dsm 0" in ended.err
+
+    # the same test stands for the specialists: what it has won is nothing, of no gap
+    others = f"{{full: {tmp_path}, rgb: {tmp_path}/test/test_scenarios.json}}"
+    ended = command(main, "test", [*words, "--scenarios.specialists", others])
+    assert ended.code == 0, ended.err
+    found = json.loads((tmp_path / "test/test_scenarios.json").read_text())["scenarios"]
+    assert [(name, figures["gap_regained"]) for name, figures in found.items() if "gap_regained" in figures] == [
+        ("rgb", None)
+    ]
+    assert "gap: share that is regained" in ended.err
+    other = [*words, "--scenarios.specialists", others, "--data.evaluation.labels", "full"]
+    told = command(main, "test", other).sentence()
+    assert f"--scenarios.specialists full: {tmp_path}/test/test_scenarios.json was measured with labels: eroded" in told
 
 
 def test_validation_of_several_scenarios_can_choose_the_best_epoch(fit, tmp_path):
@@ -161,6 +224,8 @@ REFUSED = {
     "bandwidth": ("--scenarios.bandwidth mean", "--scenarios.bandwidth cannot be mean"),
     "windows": ("--scenarios.num_windows some", "--scenarios.num_windows cannot be some"),
     "validate": ("--scenarios.validate rgb+dms", "--scenarios.validate names rgb+dms", "did you mean rgb+dsm?"),
+    "failure": ("--scenarios.failure {rgb:0.1}", "--scenarios.failure gives none for ir, dsm"),
+    "failure above one": ("--scenarios.failure 0.1,2", "--scenarios.failure has 2, which is no probability"),
     "missing": ("--model.network.missing mean", "--model.network.missing cannot be mean", "zero, token"),
     "init from nothing": ("--init_from no.ckpt", "--init_from no.ckpt does not exist"),
 }

@@ -13,7 +13,17 @@ from tests.cli.conftest import leftovers
 from tests.reporting.conftest import rename_classes
 from tests.reporting.html_tree import parse
 
-SECTIONS = ["scenarios", "confusion", "tiles", "curves", "sampling", "model", "protocol", "configuration"]
+SECTIONS = [
+    "scenarios",
+    "confusion",
+    "calibration",
+    "tiles",
+    "curves",
+    "sampling",
+    "model",
+    "protocol",
+    "configuration",
+]
 
 
 @pytest.fixture
@@ -60,12 +70,14 @@ def test_the_scenario_table_has_the_figures_of_the_test_and_marks_the_best(made,
         table = list(csv.DictReader(file))
     assert head[:5] == ["scenario", "OA", "mean\N{NO-BREAK SPACE}F1", "mIoU", "drop"]
     assert head[-1] == "clutter\N{NO-BREAK SPACE}*"
-    assert len(body) == len(table) == 10
-    columns = ["oa", "mean_f1", "miou", "drop", *(key for key in table[0] if key.startswith("iou_"))]
+    assert len(body) == len(table) == 14
+    columns = ["oa", "mean_f1", "miou", "drop", "ece", *(key for key in table[0] if key.startswith("iou_"))]
     for row, expected in zip(body, table, strict=True):
         assert row[0] == expected["scenario"]
         for shown, key in zip(row[1:], columns, strict=True):
-            if expected[key] == "":
+            if (expected["scenario"], key) == ("standard deviation", "drop"):
+                assert shown == expected[key] == ""
+            elif expected[key] == "":
                 assert shown == "absent"
             else:
                 assert float(shown.replace("\N{MINUS SIGN}", "-")) == pytest.approx(
@@ -187,7 +199,7 @@ def test_a_run_that_was_not_tested_shows_its_validation(made, copied):
     assert "In the validation of epoch 2 the model reaches" in page.one("p", class_="lead").text
     assert "The run has not been tested: python -m mobanet.test" in page.one("header").one("p", class_="note").text
     titles = [part.one("h2").text for part in page.all("section", class_="part")]
-    assert titles[:3] == ["Scenarios (validation)", "Confusion matrix (validation)", "Test tiles"]
+    assert titles[:3] == ["Scenarios (validation)", "Confusion matrix (validation)", "Calibration (validation)"]
     assert len(section(page, "confusion").all("table")) == 1
     assert len(section(page, "scenarios").all("tbody")) == 1  # one scenario has no summary
     assert "mobanet.test" in section(page, "tiles").one("p", class_="note").text

@@ -1,10 +1,17 @@
+from dataclasses import replace
+
+import pytest
 import torch
 
 from mobanet.rasters.contents import Classes
+from mobanet.reporting.calibration_section import calibration_section
 from mobanet.reporting.scenario_section import scenario_section
 from mobanet.reporting.summary_section import key_figures, sentence
 from mobanet.reporting.tested import Evaluated
+from mobanet.scenarios.failure import Failure
 from mobanet.scenarios.scenario import scenarios_of
+from mobanet.training.bootstrap import bootstrap
+from mobanet.training.calibration import BINS, Reliability
 from mobanet.training.jaccard import SoftScores
 from mobanet.training.metrics import scores
 from mobanet.training.scenario_table import ScenarioResults
@@ -53,20 +60,20 @@ def test_equal_figures_are_marked_alike_and_only_incomplete_ones_underlined():
 def test_a_scenario_better_than_the_full_one_has_a_negative_drop():
     shown = table({"rgb": BEST, "dsm": WORSE, "rgb+dsm": SAME})
     assert shown.rows()[1][4] == "\N{MINUS SIGN}28.33"
-    assert [row[0] for row in shown.rows()[4:]] == ["mean", "worst (dsm)", "mean of incomplete"]
+    assert [row[0] for row in shown.rows()[4:]] == ["mean", "worst (dsm)", "mean of incomplete", "standard deviation"]
 
 
 def test_without_the_full_scenario_there_is_no_drop():
     head, *rows = table({"rgb": SAME, "dsm": WORSE}).rows()
     assert "drop" not in head
-    assert [row[0] for row in rows] == ["rgb", "dsm", "mean", "worst (dsm)", "mean of incomplete"]
+    assert [row[0] for row in rows] == ["rgb", "dsm", "mean", "worst (dsm)", "mean of incomplete", "standard deviation"]
     assert {len(row) for row in rows} == {len(head)}
 
 
 def test_binary_targets_have_the_soft_jaccard_and_its_means():
     head, *rows = table({"rgb": SAME, "dsm": WORSE, "rgb+dsm": BEST}, soft=True).rows()
     column = head.index("soft J")
-    assert [row[column] for row in rows] == ["0.00", "25.00", "50.00", "25.00", "25.00", "12.50"]
+    assert [row[column] for row in rows] == ["0.00", "25.00", "50.00", "25.00", "25.00", "12.50", "20.41"]
 
 
 def test_notes_tell_what_is_not_averaged_and_which_windows_were_kept():
@@ -91,3 +98,55 @@ def test_the_summary_says_what_there_is_and_no_more():
     nothing = evaluated({"rgb": [[0] * 3] * 3})
     assert "reaches absent mIoU" in sentence(nothing)
     assert "absent" in parse(scenario_section(nothing)).one("table").rows()[1]
+
+
+def test_intervals_calibration_and_expectation_are_shown_and_the_least_error_is_the_best():
+    names = ("rgb", "dsm", "rgb+dsm")
+    counts = torch.zeros(3, 3, BINS, dtype=torch.int64)
+    counts[:, :, 7] = torch.tensor([[10, right, 5 * 2**30] for right in (8, 6, 5)])
+    given = evaluated(dict(zip(names, (SAME, WORSE, BEST), strict=True)))
+    tiles = {name: torch.stack([matrix, matrix]) for name, matrix in given.results.matrices.items()}
+    failures = (Failure({"rgb": 0.1, "dsm": 0.2}),)
+    results = replace(
+        given.results,
+        reliability={name: Reliability.of(each) for name, each in zip(names, counts, strict=True)},
+        failures=failures,
+        tiles=["a", "b"],
+        intervals=bootstrap(tiles, CLASSES, "rgb+dsm", failures),
+    )
+    shown = parse(scenario_section(replace(given, results=results)))
+    head, *rows = shown.one("table").rows()
+    interval, error, miou = head.index("95\N{NO-BREAK SPACE}%"), head.index("ECE"), head.index("mIoU")
+    assert {len(row) for row in rows} == {len(head)}
+    assert rows[0][interval] == "66.67\N{EN DASH}66.67"
+    assert [row[error] for row in rows[:4]] == ["30.00", "10.00", "0.00", "13.33"]
+    cells = [row.all("td") for row in shown.one("table").all("tr")[1:4]]
+    assert [bool(each[error - 1].all("strong")) for each in cells] == [False, False, True]
+    assert [bool(each[error - 1].all("u")) for each in cells] == [False, True, False]
+    assert not any(each[interval - 1].all("strong") for each in cells)
+    labels = [row[0] for row in rows]
+    assert labels[-2:] == ["expected, rgb 0.1, dsm 0.2", "standard deviation"]
+    expected = (0.72 * 0.95 + 0.18 * 2 / 3 + 0.08 / 3) / 0.98
+    assert rows[-2][miou] == f"{100 * expected:.2f}"
+    assert (rows[-1][interval], rows[-1][head.index("drop")]) == ("", "")
+    notes = [item.text for item in shown.all("li")]
+    assert any(note.startswith("95 %: interval of mIoU by bootstrap over 2 tiles") for note in notes)
+    text = sentence(replace(given, results=results)).replace("\N{NARROW NO-BREAK SPACE}", " ")
+    assert f"if each sensor fails by itself, {100 * expected:.1f} % (rgb 0.1, dsm 0.2) is to be expected. " in text
+
+
+def test_each_scenario_has_a_reliability_diagram():
+    counts = torch.zeros(3, BINS, dtype=torch.int64)
+    counts[:, 7], counts[:, 14] = torch.tensor([10, 8, 5 * 2**30]), torch.tensor([30, 30, 29 * 2**30])
+    found = {"rgb": Reliability.of(counts), "rgb+dsm": Reliability.absent()}
+    first, second = parse(calibration_section(found)).all("figure")
+    assert first.one("figcaption").text == "rgb ECE 10.00 %"
+    assert second.one("figcaption").text == "rgb+dsm no pixel"
+    assert [len(first.all("rect", class_=kind)) for kind in ("right", "gap", "share")] == [2, 2, 2]
+    assert second.all("rect") == []
+    told = [title.text for title in first.all("title")]
+    assert "10 pixels: mean probability 50.00 %, right 80.00 %" in told
+    heights = [float(bar.attributes["height"]) for bar in first.all("rect", class_="right")]
+    assert heights == [pytest.approx(0.8 * 180, abs=0.1), pytest.approx(180)]
+    gaps = [float(bar.attributes["height"]) for bar in first.all("rect", class_="gap")]
+    assert gaps == pytest.approx([0.3 * 180, 180 / 30], abs=0.1)

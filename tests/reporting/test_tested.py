@@ -8,11 +8,14 @@ from mobanet.data.description import DataDescription
 from mobanet.errors import UserError
 from mobanet.rasters.contents import Classes, Modality
 from mobanet.reporting.tested import read_evaluation
+from mobanet.scenarios.failure import Failure
 from mobanet.scenarios.scenario import scenarios_of
+from mobanet.training.bootstrap import bootstrap
+from mobanet.training.calibration import BINS, Reliability
 from mobanet.training.jaccard import SoftScores
 from mobanet.training.metrics import scores
 from mobanet.training.results import result_files
-from mobanet.training.scenario_table import ScenarioResults, scenario_csv
+from mobanet.training.scenario_table import ScenarioResults, scenario_csv, scenario_table
 
 CLASSES = Classes(("road", "house", "mud"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), averaged=("road", "house"))
 DATA = DataDescription("toy", (Modality("rgb", ("red",)), Modality("dsm", ("height",))), {}, CLASSES)
@@ -20,8 +23,20 @@ MATRICES = {"rgb": [[8, 2, 0], [2, 8, 0], [0, 0, 0]], "rgb+dsm": [[10, 0, 0], [0
 PROTOCOL = {"data": "toy, 1 test tile", "labels": "full"}
 
 
-def results(names=tuple(MATRICES), soft=False):
+def results(names=tuple(MATRICES), soft=False, told=False):
     matrices = {name: torch.tensor(MATRICES[name]) for name in names}
+    failures = (Failure({"rgb": 0.1, "dsm": 0.2}),)
+    more = {}
+    if told:  # as from a test that has several tiles
+        counts = torch.zeros(3, BINS, dtype=torch.int64)
+        counts[:, 9] = torch.tensor([20, 15, 12 * 2**30])
+        tiles = {name: torch.stack([matrix, matrix.flip(0)]) for name, matrix in matrices.items()}
+        more = {
+            "reliability": dict.fromkeys(names, Reliability.of(counts)),
+            "failures": failures,
+            "tiles": ["a", "b"],
+            "intervals": bootstrap(tiles, CLASSES, "rgb+dsm", failures),
+        }
     return ScenarioResults(
         scenarios=scenarios_of(["rgb", "dsm"]),
         classes=CLASSES,
@@ -31,6 +46,7 @@ def results(names=tuple(MATRICES), soft=False):
         windows=5 if len(names) > 1 else 0,
         protocol=PROTOCOL,
         soft={name: SoftScores(0.5, 0.1, 0.6, 3) for name in names} if soft else {},
+        **more,
     )
 
 
@@ -40,6 +56,36 @@ def written(folder, given, stage="test"):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text(text)
     return folder
+
+
+@pytest.mark.parametrize("names", [("rgb", "rgb+dsm"), ("rgb", "dsm", "rgb+dsm"), ("rgb+dsm",)])
+def test_intervals_calibration_and_expectation_come_back(names, tmp_path, monkeypatch):
+    monkeypatch.setitem(MATRICES, "dsm", MATRICES["rgb"])
+    given = results(names, told=True)
+    found = read_evaluation(written(tmp_path, given), "test", DATA).results
+    assert scenario_csv(found).splitlines()[:2] == scenario_csv(given).splitlines()[:2]
+    assert repr(found.reliability) == repr(given.reliability)
+    assert (found.tiles, found.intervals.scenarios) == (["a", "b"], given.intervals.scenarios)
+    if len(names) > 1:
+        assert scenario_csv(found) == scenario_csv(given)
+        assert scenario_table(found) == scenario_table(given)
+
+
+def test_a_file_of_an_earlier_version_says_nothing_of_tiles_calibration_and_failures(tmp_path):
+    path = written(tmp_path, results(told=True)) / "test/test_scenarios.json"
+    content = json.loads(path.read_text())
+    for name in ("tiles", "bootstrap", "failures"):
+        del content[name]
+    for name in ("expected", "deviation"):
+        del content["summary"][name]
+    for figures in (*content["scenarios"].values(), *filter(None, content["summary"].values())):
+        for name in ("miou_interval", "ece", "calibration"):
+            figures.pop(name, None)
+    path.write_text(json.dumps(content))
+    found = read_evaluation(tmp_path, "test", DATA).results
+    assert (found.tiles, found.intervals, found.failures, found.reliability) == (None, None, (), {})
+    assert scenario_csv(found) == scenario_csv(results())
+    assert found.notes() == results().notes()
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -88,13 +134,16 @@ WRONG = {
     "a short matrix": (("scenarios", "rgb", "confusion"), [[1, 2], [3, 4]]),
     "negative counts": (("scenarios", "rgb", "confusion"), [[1, 2, 0], [3, -4, 0], [0, 0, 0]]),
     "a list": (("protocol",), ["full"]),
+    "bins gone": (("scenarios", "rgb", "calibration", "pixels"), [1, 2]),
+    "half an interval": (("summary", "mean", "miou_interval"), [0.5]),
+    "a failure of nothing": (("failures",), [{"rgb": 0.1}]),
 }
 BROKEN = {"cut short": lambda content: content[:100], "no text": lambda content: b"\xff\xfe\x00"}
 
 
 @pytest.mark.parametrize("case", [*WRONG, *BROKEN])
 def test_damaged_results_are_named_in_one_sentence(case, tmp_path):
-    path = written(tmp_path, results()) / "test/test_scenarios.json"
+    path = written(tmp_path, results(told=True)) / "test/test_scenarios.json"
     if case in WRONG:
         edited(path, *WRONG[case])
     else:

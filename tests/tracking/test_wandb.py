@@ -90,6 +90,11 @@ def test_the_tables_of_scenarios_are_there(killed, found):
     result = json.loads((killed / "test/test_scenarios.json").read_text())
     assert tested.summary["test/miou"] == pytest.approx(result["scenarios"]["rgb+ir+dsm"]["miou"], abs=1e-6)
     assert tested.summary["test/scenarios/worst_miou"] == pytest.approx(result["summary"]["worst"]["miou"], abs=1e-6)
+    by_p = {each["failure"]["rgb"]: each["miou"] for each in result["summary"]["expected"]}
+    assert tested.summary["test/scenarios/expected_miou_at_10_percent"] == pytest.approx(by_p[0.1], abs=1e-6)
+    assert tested.summary["test/scenarios/rgb/ece"] == pytest.approx(result["scenarios"]["rgb"]["ece"], abs=1e-6)
+    deviation = result["summary"]["deviation"]["miou"]
+    assert tested.summary["test/scenarios/miou_deviation"] == pytest.approx(deviation, abs=1e-6)
     shown = table(killed, tested.summary["test/scenarios/table"], tested)
     assert [row[3] for row in shown["data"]][:7] == pytest.approx([result["scenarios"][s]["miou"] for s in SCENARIOS])
 

@@ -209,6 +209,9 @@ def test_two_seeds_are_trained_tested_and_compared(seeds, small, tmp_path, monke
         assert f"{100 * mean:.2f} ± {100 * deviation:.2f}" in line
     protocol = tests[0]["protocol"]
     assert summary["test"]["protocol"] == protocol
+    pair = [each["miou"] for test in tests for each in test["summary"]["expected"] if each["failure"]["rgb"] == 0.1]
+    expected = summary["test"]["summary"]["expected, p = 0.1"]["miou"]
+    assert expected["mean"] == pytest.approx(sum(pair) / 2)
     assert all(f"{name}: {text}" in ended.out for name, text in protocol.items())
 
     with (tmp_path / "out/seeds.csv").open(newline="") as file:

@@ -11,8 +11,9 @@ from mobanet.scenarios.distortion import DistortionMeter
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scenario import scenario_masks, scenarios_of
 from mobanet.scenarios.scoring import score_module
+from mobanet.training.calibration import Calibration
 from mobanet.training.jaccard import SoftJaccard
-from mobanet.training.metrics import Confusion, scores
+from mobanet.training.metrics import confusion_matrix, scores
 
 
 class OnMPS(Tensor):
@@ -37,12 +38,13 @@ def test_metrics_do_without_float64_on_the_device():
     logits, label = torch.randn(3, 2, 8, 8, generator=generator), torch.randint(2, (3, 8, 8), generator=generator)
     figures = []
     for kind in (Tensor, OnMPS):
-        soft, confusion = SoftJaccard(), Confusion(2)
+        soft, calibration = SoftJaccard(), Calibration()
         soft.update(logits.as_subclass(kind), label.as_subclass(kind))
         matrix = logits.argmax(1).as_subclass(kind)
-        confusion.update(matrix, label.as_subclass(kind))
-        counted = confusion.compute().as_subclass(kind)
-        figures.append((soft.compute(), scores(counted, Classes(("a", "b"), ((0, 0, 0), (1, 1, 1)), ("a", "b")))))
+        calibration.update(logits.softmax(1).amax(1).as_subclass(kind), matrix, label.as_subclass(kind))
+        counted = confusion_matrix(matrix, label.as_subclass(kind), 2).as_subclass(kind)
+        figure = scores(counted, Classes(("a", "b"), ((0, 0, 0), (1, 1, 1)), ("a", "b")))
+        figures.append((soft.compute(), calibration.compute().tolist(), figure))
     assert figures[0] == figures[1]
 
 

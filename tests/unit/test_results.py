@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 
 from mobanet.rasters.contents import Classes
+from mobanet.scenarios.failure import usual_failures
 from mobanet.scenarios.scenario import scenarios_of
+from mobanet.training.calibration import BINS, Reliability
 from mobanet.training.metrics import scores
 from mobanet.training.results import ResultFiles
 
@@ -18,7 +20,7 @@ MATRICES = {
     "dsm": [[5, 5, 0], [5, 5, 0], [0, 0, 0]],  # IoU 5/15 twice
     "rgb+dsm": [[10, 0, 0], [0, 9, 1], [0, 0, 0]],  # IoU 1, 9/10, and a pixel wrongly called clutter
 }
-PLAIN = {"test.csv", "test.json", "test_confusion.csv"}
+PLAIN = {"test.csv", "test.json", "test_confusion.csv", "test_calibration.png"}
 SEVERAL = PLAIN | {
     "test_scenarios.csv",
     "test_scenarios.json",
@@ -32,6 +34,8 @@ SEVERAL = PLAIN | {
 def evaluated(*names, stage="test"):
     """What the callback reads of a module that was evaluated in these scenarios."""
     matrices = {name: torch.tensor(MATRICES[name]) for name in names}
+    counts = torch.zeros(3, BINS, dtype=torch.int64)
+    counts[:, 9] = torch.tensor([20, 15, 12 * 2**30])  # 20 pixels at 0.6 of which 15 are right
     return SimpleNamespace(
         scenarios=scenarios_of(("rgb", "dsm")),
         data=SimpleNamespace(classes=CLASSES),
@@ -40,6 +44,11 @@ def evaluated(*names, stage="test"):
         kept={stage: {name: 3 * (name == "dsm") for name in names}},
         soft={stage: {}},
         windows={stage: 40},
+        tiles={stage: {name: torch.stack([matrix, matrix]) for name, matrix in matrices.items()}},
+        tile_names={stage: ["a", "b"]},
+        reliability={stage: dict.fromkeys(names, Reliability.of(counts))},
+        failures=usual_failures(("rgb", "dsm")),
+        specialists=None,
     )
 
 
@@ -106,7 +115,10 @@ def test_the_plain_files_are_of_the_fullest_scenario(tmp_path):
 
 def test_rows_of_confusion_matrices_stand_on_one_line_of_the_json(tmp_path):
     ResultFiles(tmp_path).on_test_end(trainer(), evaluated(*MATRICES))
-    assert "[10, 0, 0],\n" in (tmp_path / "test_scenarios.json").read_text()
+    text = (tmp_path / "test_scenarios.json").read_text()
+    assert "[10, 0, 0],\n" in text
+    assert '"accuracy": [null, null, null, null, null, null, null, null, null, 0.75, null' in text  # and those by bin
+    assert '"miou_interval": [0.95, 0.95]' in text
 
 
 def test_one_scenario_has_only_its_own_table(tmp_path, said):
@@ -119,6 +131,10 @@ def test_one_scenario_has_only_its_own_table(tmp_path, said):
     assert "* counts as an error where it is confused, but is not averaged" in said()
     assert "data: toy, 1 test tile" in said()
     assert "scenario:" not in said()
+    assert "\nmIoU 95.00 - 95.00 (95 % interval)\nECE 15.00\n" in said()
+    content = json.loads((tmp_path / "test.json").read_text())
+    assert (content["tiles"], content["miou_interval"]) == (["a", "b"], pytest.approx([0.95, 0.95]))
+    assert (content["ece"], content["calibration"]["pixels"][9]) == (pytest.approx(0.15), 20)
 
 
 def test_one_scenario_that_is_not_full_is_named(tmp_path, said):

@@ -5,7 +5,11 @@ from matplotlib.collections import LineCollection
 from PIL import Image
 
 from mobanet.rasters.contents import Classes
+from mobanet.scenarios.failure import usual_failures
 from mobanet.scenarios.scenario import scenarios_of
+from mobanet.training.bootstrap import bootstrap
+from mobanet.training.calibration import BINS, Reliability
+from mobanet.training.calibration_figure import draw_reliability, reliability_figure
 from mobanet.training.metrics import scores
 from mobanet.training.scenario_figure import contrasting, draw_scenarios, scenario_figure
 
@@ -69,7 +73,7 @@ def test_bars_are_the_miou_and_what_is_lost_against_the_full_scenario():
 def test_mean_and_worst_are_marked():
     _, axes, _ = drawn().axes
     assert mean_line(axes) == pytest.approx(65)
-    assert legend(axes) == ["mean 65.0", "worst 33.3 (dsm)", "lost against full"]
+    assert legend(axes) == ["mean 65.0", "worst 33.3 (dsm)", "lost against full", "standard deviation 25.2"]
 
 
 def test_cells_are_the_iou_of_each_class_and_absent_ones_are_hatched():
@@ -98,7 +102,7 @@ def test_filled_dots_are_the_sensors_that_are_there():
 def test_without_the_full_scenario_nothing_is_called_lost():
     _, axes, _ = drawn({name: MATRICES[name] for name in ("rgb", "dsm")}).axes
     assert by_row(axes) == [["66.7"], ["33.3"]]
-    assert legend(axes) == ["mean 50.0", "worst 33.3 (dsm)"]
+    assert legend(axes) == ["mean 50.0", "worst 33.3 (dsm)", "standard deviation 16.7"]
     assert [len(row) for row in bars(axes)] == [1, 1]
 
 
@@ -134,3 +138,47 @@ def test_evaluation_without_a_counted_pixel_can_be_drawn(tmp_path):
     path = tmp_path / "test_scenarios.png"
     draw_scenarios(figures({"rgb": nothing, "rgb+dsm": nothing}), CLASSES, scenarios_of(("rgb", "dsm")), "", path)
     assert path.stat().st_size > 0
+
+
+def test_intervals_are_lines_on_the_bars_and_the_legend_says_what_is_expected():
+    tiles = {name: torch.stack([torch.tensor(m), 2 * torch.eye(3).long()]) for name, m in MATRICES.items()}
+    failures = usual_failures(("rgb", "dsm"))
+    found = bootstrap(tiles, CLASSES, "rgb+dsm", failures)
+    names = scenarios_of(("rgb", "dsm"))
+    _, axes, _ = scenario_figure(figures(MATRICES), CLASSES, names, "toy", failures, found).axes
+    drawn_lines = [c.get_segments()[0] for c in axes.collections if c.get_label() == "interval"]
+    assert [line[:, 0] for line in drawn_lines] == [
+        pytest.approx([100 * end for end in found.scenarios[scenario.name]]) for scenario in names
+    ]
+    expected = (0.9025 * 0.95 + 0.0475) / 0.9975
+    assert legend(axes)[2:5] == [
+        "lost against full",
+        "95 % interval over tiles",
+        f"expected {100 * expected:.1f} if each sensor fails, p = 0.05",
+    ]
+    assert legend(axes)[-1] == "standard deviation 25.2"
+    axes.figure.canvas.draw()
+    box, whole = axes.get_legend().get_window_extent(), axes.figure.bbox
+    assert whole.y1 >= box.y1
+    assert whole.x1 >= box.x1
+
+
+def test_reliability_diagrams_are_drawn_for_each_scenario(tmp_path):
+    counts = torch.zeros(3, BINS, dtype=torch.int64)
+    counts[:, 7], counts[:, 14] = torch.tensor([10, 8, 5 * 2**30]), torch.tensor([30, 30, 29 * 2**30])
+    names = [scenario.name for scenario in scenarios_of(("rgb", "ir", "dsm"))]
+    found = {**dict.fromkeys(names, Reliability.of(counts)), "dsm": Reliability.absent()}
+    upper = [axes for axes in reliability_figure(found, "toy").axes if axes.get_title()]
+    assert [axes.get_title().split("\n")[-1] for axes in upper] == ["ECE 10.0 %"] * 2 + ["no pixel"] + [
+        "ECE 10.0 %"
+    ] * 4
+    bars = [patch.get_height() for patch in upper[0].patches if not patch.get_hatch()]
+    gaps = [(patch.get_y(), patch.get_height()) for patch in upper[0].patches if patch.get_hatch()]
+    assert bars == pytest.approx([0.8, 1.0])
+    assert gaps == [pytest.approx((0.5, 0.3)), pytest.approx((29 / 30, 1 / 30))]
+    path = tmp_path / "new" / "test_calibration.png"
+    draw_reliability(found, "a long protocol, " * 20, path)
+    picture = np.asarray(Image.open(path).convert("L"))
+    edges = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    assert (edges == 255).all()
+    assert (picture < 60).any()

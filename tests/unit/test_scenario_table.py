@@ -3,20 +3,28 @@ import io
 import json
 import math
 import re
+import statistics
+from dataclasses import replace
 
 import pytest
 import torch
 
 from mobanet.rasters.contents import Classes
+from mobanet.scenarios.failure import Failure, usual_failures
 from mobanet.scenarios.scenario import scenarios_of
+from mobanet.training.bootstrap import bootstrap
+from mobanet.training.calibration import BINS, Reliability
 from mobanet.training.jaccard import SoftScores
 from mobanet.training.metrics import scores
+from mobanet.training.scenario_summary import figures_to_log, summarise
 from mobanet.training.scenario_table import (
+    SCENARIO_COLUMNS,
     ScenarioResults,
+    intervals_to_log,
     scenario_csv,
     scenario_json,
+    scenario_rows,
     scenario_table,
-    summarise,
 )
 from mobanet.training.text_tables import percent, stacked
 
@@ -185,10 +193,12 @@ def test_brackets_in_a_name_are_no_markup():
 def test_csv_holds_every_figure_and_the_summary():
     text = scenario_csv(results(dsm=12))
     assert text.splitlines()[0] == (
-        "scenario,oa,kappa,mean_f1,miou,drop,iou_road,iou_low_vegetation,iou_clutter,kept_windows"
+        "scenario,oa,kappa,mean_f1,miou,drop,iou_road,iou_low_vegetation,iou_clutter,kept_windows,"
+        "miou_low,miou_high,ece"
     )
     found = rows(text)
-    assert list(found) == ["rgb", "dsm", "rgb+dsm", "mean", "worst (dsm)", "mean of incomplete"]
+    summary = ["mean", "worst (dsm)", "mean of incomplete", "standard deviation"]
+    assert list(found) == ["rgb", "dsm", "rgb+dsm", *summary]
     assert list(found["rgb"].values())[1:] == [
         "0.800000",
         "0.600000",
@@ -199,6 +209,7 @@ def test_csv_holds_every_figure_and_the_summary():
         "0.666667",
         "",
         "0",
+        *["", "", ""],  # neither tiles nor probabilities are known
     ]
     assert found["rgb+dsm"]["kappa"] == f"{0.475 / 0.525:.6f}"
     assert found["rgb+dsm"]["drop"] == "0.000000"
@@ -259,9 +270,135 @@ def test_binary_targets_have_the_papers_figure_beside_the_iou():
         "0.600000",
         "0.700000",  # the worst by IoU is the last here
         "0.550000",
+        f"{(2 / 3) ** 0.5 / 10:.6f}",
     ]
     table = scenario_table(results)
     assert "soft J" in table.splitlines()[2] + table.splitlines()[3]
     assert "not comparable with IoU" in table
     plain = scenario_json(results, 1)["scenarios"]["dsm"]
     assert plain["soft_per_image"] == {"jaccard": 0.6, "jaccard_deviation": 0.1, "f1": 0.9, "images": 40}
+
+
+MIOUS = {"rgb": 2 / 3, "dsm": 1 / 3, "rgb+dsm": 0.95}
+
+
+def reliability(error):
+    """Ten pixels at a probability of 0.5, of which so many more are right that the calibration error is this."""
+    counts = torch.zeros(3, BINS, dtype=torch.int64)
+    counts[:, 7] = torch.tensor([10, round(10 * (0.5 + error)), 5 * 2**30])
+    return Reliability.of(counts)
+
+
+def told(tiles=2, failures=None, **options):
+    """Results with all that a test knows: so many tiles that are alike."""
+    found = results(**options)
+    each = {name: matrix.expand(tiles, -1, -1) for name, matrix in found.matrices.items()}
+    failures = usual_failures(("rgb", "dsm")) if failures is None else failures
+    return replace(
+        found,
+        reliability={name: reliability(0.1 * k) for k, name in enumerate(found.scores)},
+        failures=failures,
+        tiles=[f"tile_{k}" for k in range(tiles)],
+        intervals=bootstrap(each, found.classes, "rgb+dsm", failures),
+    )
+
+
+def test_what_is_expected_of_sensors_that_fail_is_the_mean_by_probability():
+    summary = summarise(results().scores, "rgb+dsm", usual_failures(("rgb", "dsm")))
+    for (failure, expected), p in zip(summary.expected, (0.05, 0.1, 0.2), strict=True):
+        assert list(failure.rates.values()) == [p, p]
+        full, one = (1 - p) ** 2, p * (1 - p)
+        by_hand = (full * 0.95 + one * (2 / 3 + 1 / 3)) / (full + 2 * one)
+        assert expected.mean_iou == pytest.approx(by_hand)
+        assert expected.overall_accuracy == pytest.approx((full * 0.95 + one * (0.8 + 0.5)) / (full + 2 * one))
+        assert expected.iou[2] == 0.0  # of the only scenario that has the class
+    uneven = summarise(results().scores, "rgb+dsm", [Failure({"rgb": 0.0, "dsm": 1.0})])
+    assert uneven.expected[0][1].mean_iou == pytest.approx(MIOUS["rgb"])
+
+
+def test_nothing_is_expected_where_a_scenario_was_not_evaluated_or_has_no_figures():
+    failures = usual_failures(("rgb", "dsm"))
+    some = results({name: MATRICES[name] for name in ("rgb", "rgb+dsm")})
+    assert summarise(some.scores, "rgb+dsm", failures).expected == ()
+    text = scenario_table(replace(some, failures=failures))
+    assert "nothing is expected of sensors that fail, as 1 of 3 scenarios were not evaluated" in text
+    assert "\n expected" not in text
+    empty = summarise(results({**MATRICES, "dsm": EMPTY}).scores, "rgb+dsm", failures)
+    assert all(math.isnan(expected.mean_iou) for _, expected in empty.expected)
+
+
+def test_the_spread_is_the_population_deviation_over_scenarios():
+    summary = summarise(results().scores, "rgb+dsm")
+    assert summary.deviation.mean_iou == pytest.approx(statistics.pstdev(MIOUS.values()))
+    assert summary.deviation.overall_accuracy == pytest.approx(statistics.pstdev([0.8, 0.5, 0.95]))
+    assert summarise(results({"rgb": EMPTY, "rgb+dsm": MATRICES["rgb"]}).scores, "rgb+dsm").deviation is None
+
+
+def test_table_shows_intervals_calibration_expectation_and_spread():
+    found = told(tiles=2)
+    lines = {re.split(r"\s{2,}", line.strip())[0]: line for line in scenario_table(found).splitlines()}
+    assert "66.67 - 66.67" in lines["rgb"]  # tiles that are alike
+    assert [lines[name].split()[-4] for name in MIOUS] == ["0.00", "10.00", "20.00"]  # before three classes
+    assert lines["mean"].split()[-4] == "10.00"
+    expected = (0.9025 * 0.2 + 0.0475 * 0.1) / 0.9975
+    assert lines["expected, p = 0.05"].split()[-4] == f"{100 * expected:.2f}"
+    assert "65.00 - 65.00" in lines["mean"]
+    assert "50.00 - 50.00" in lines["mean of incomplete"]
+    assert " - " not in lines["standard deviation"]
+    text = scenario_table(found)
+    assert "\n95 %: interval of mIoU by bootstrap over 2 tiles, 1000 draws; of fewer than 5 it is hardly more" in text
+    assert "\nECE: expected calibration error of the probabilities" in text
+    assert "\nexpected: over all scenarios, if each sensor fails with probability p" in text
+    assert "a hint" not in scenario_table(told(tiles=5))
+
+
+def test_one_tile_has_no_interval_which_is_said():
+    text = scenario_table(told(tiles=1))
+    assert " - " not in text
+    assert "no 95 % interval of mIoU, which takes two tiles with labels, and there is one\n" in text
+    assert "and there is none" in scenario_table(told(tiles=0))
+    assert "interval" not in scenario_table(results())  # of a file that does not say which tiles there were
+
+
+def test_files_hold_intervals_calibration_expectation_and_spread():
+    found = told(tiles=2)
+    table = rows(scenario_csv(found))
+    assert list(table)[3:] == [
+        "mean",
+        "worst (dsm)",
+        "mean of incomplete",
+        "expected, p = 0.05",
+        "expected, p = 0.1",
+        "expected, p = 0.2",
+        "standard deviation",
+    ]
+    assert [table["dsm"][key] for key in ("miou_low", "miou_high", "ece")] == ["0.333333", "0.333333", "0.100000"]
+    assert [table["standard deviation"][key] for key in ("miou_low", "drop", "kept_windows")] == ["", "", ""]
+    content = json.loads(json.dumps(scenario_json(found, 0), allow_nan=False))
+    assert content["tiles"] == ["tile_0", "tile_1"]
+    assert content["bootstrap"] == {"level": 0.95, "resamples": 1000}
+    dsm, summary = content["scenarios"]["dsm"], content["summary"]
+    assert (dsm["miou_interval"], dsm["ece"]) == ([pytest.approx(1 / 3)] * 2, pytest.approx(0.1))
+    assert dsm["calibration"]["pixels"][7] == 10
+    assert (dsm["calibration"]["confidence"][7], dsm["calibration"]["accuracy"][7]) == (0.5, 0.6)
+    assert dsm["calibration"]["accuracy"][0] is None
+    assert [each["failure"] for each in summary["expected"]] == [{"rgb": p, "dsm": p} for p in (0.05, 0.1, 0.2)]
+    assert summary["expected"][0]["miou"] == pytest.approx(float(table["expected, p = 0.05"]["miou"]), abs=1e-6)
+    assert summary["mean"]["miou_interval"] == [pytest.approx(0.65)] * 2
+    assert (summary["deviation"]["drop"], summary["deviation"]["miou_interval"]) == (None, None)
+    assert summary["deviation"]["miou"] == pytest.approx(statistics.pstdev(MIOUS.values()))
+
+
+def test_loggers_get_the_same_table_and_the_ends_of_the_intervals():
+    found = told(tiles=2, failures=[Failure({"rgb": 0.1, "dsm": 0.2})])
+    shown = {row[0]: dict(zip(SCENARIO_COLUMNS, row, strict=True)) for row in scenario_rows(found)}
+    assert (shown["dsm"]["mIoU low"], shown["dsm"]["ECE"]) == pytest.approx((1 / 3, 0.1))
+    assert shown["standard deviation"]["drop"] is None
+    ends = intervals_to_log(found)
+    names = ["miou", *(f"scenarios/{name}/miou" for name in MIOUS), "scenarios/mean_miou", "scenarios/expected_miou"]
+    assert list(ends) == [f"{name}_{end}" for name in names for end in ("low", "high")]
+    logged = figures_to_log(found.scores, CLASSES, {name: 0.1 for name in MIOUS}, found.failures)
+    assert {name.rpartition("_")[0] for name in ends} <= set(logged)
+    assert (logged["ece"], logged["scenarios/rgb/ece"]) == (0.1, 0.1)
+    assert logged["scenarios/miou_deviation"] == pytest.approx(statistics.pstdev(MIOUS.values()))
+    assert intervals_to_log(results()) == {}

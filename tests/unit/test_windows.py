@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from mobanet.data.reading import grid
+from mobanet.prediction.blending import Mosaic
 from mobanet.prediction.windows import Stitcher
 
 
@@ -11,18 +12,27 @@ from mobanet.prediction.windows import Stitcher
 )
 def test_strips_equal_a_whole_canvas(height, width, size, stride):
     generator = torch.Generator().manual_seed(3)
-    canvas = torch.zeros(4, height, width)
+    canvas, windows = torch.zeros(4, height, width), torch.zeros(height, width)
+    mosaic = Mosaic(4, size, 0, width, None, "float32", torch.device("cpu"))
+    shares = []
     label = torch.randint(0, 4, (height, width), generator=generator)
     stitcher, strips = Stitcher(4), []
     for top, left in grid(height, width, size, stride):
         logits = torch.randn(4, size, size, generator=generator)
         canvas[:, top : top + size, left : left + size] += logits
+        windows[top : top + size, left : left + size] += 1
+        shares.append(mosaic.add(top, left, logits, torch.zeros(size, size, dtype=torch.uint8), None))
         part = label[top : top + size, left : left + size]
         strips += stitcher.add("a", (height, width), (top, left, size, size), logits, part)
     assert stitcher.finish() == []
     assert [s.top for s in strips] == sorted({s.top for s in strips})
     assert torch.equal(torch.cat([s.prediction for s in strips]), canvas.argmax(0).to(torch.uint8))
     assert torch.equal(torch.cat([s.label for s in strips]), label)
+    confidence = torch.cat([s.confidence for s in strips])
+    torch.testing.assert_close(confidence, (canvas / windows).softmax(0).amax(0))
+    # and bit for bit what a map of the same windows says
+    mapped = torch.cat([rows.probabilities for rows in [*shares, mosaic.finish()] if rows], 1)
+    assert torch.equal(confidence, mapped[:, :height].amax(0))
 
 
 def test_tiles_follow_each_other_and_a_small_tile_is_cut_to_its_size():
