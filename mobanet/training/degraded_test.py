@@ -31,7 +31,8 @@ from mobanet.training.degraded_table import (
 from mobanet.training.evaluated import EvaluatedModule
 from mobanet.training.evaluation import overflow_words
 from mobanet.training.inputs import ModelBatch
-from mobanet.training.metrics import Confusion, scores
+from mobanet.training.metrics import scores
+from mobanet.training.tile_matrices import TileMatrices, stacked
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class DegradedTest(Callback):
         Raises:
             AgreedError: when logits are not finite.
         """
-        counts = [Counts(len(module.data.classes), module.device) for _ in variants]
+        counts = [Counts(len(module.data.classes)) for _ in variants]
         loader = trainer.datamodule.wide_test_dataloader(degradation.margin)
         windows = 0
         with ExitStack() as stack:
@@ -213,11 +214,10 @@ class Counts:
 
     Args:
         num_classes: K.
-        device: of the logits.
     """
 
-    def __init__(self, num_classes: int, device: torch.device) -> None:
-        self.confusion = Confusion(num_classes).to(device)
+    def __init__(self, num_classes: int) -> None:
+        self.matrices = TileMatrices(1, num_classes)
         self.stitcher = Stitcher(num_classes)
         self.overflown: int | Tensor = 0
         """Windows with logits that are NaN or infinite; stays on the device until it is asked for."""
@@ -235,8 +235,8 @@ class Counts:
     def finish(self) -> Tensor:
         """The matrix (K, K), summed over all ranks."""
         self._count(self.stitcher.finish())
-        return self.confusion.compute().cpu()
+        return stacked(self.matrices.gathered(), self.matrices.shape)[:, 0].sum(0)
 
     def _count(self, strips: Sequence[Strip]) -> None:
         for strip in strips:
-            self.confusion.update(strip.prediction, strip.label)
+            self.matrices.add(strip.tile, 0, strip.prediction, strip.label)
