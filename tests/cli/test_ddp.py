@@ -137,7 +137,7 @@ def test_torchrun_resumes_and_two_processes_count_as_one_does(pair, prepared, co
     for two, one in zip(*(content["degraded"] for content in degraded), strict=True):
         assert (two["modality"], two["degradation"], two["severity"]) == tuple(map(one.get, (*one,)[:3]))
         assert np.abs(np.array(two["confusion"]) - np.array(one["confusion"])).sum() <= 6
-    assert ended.err.count(" dsm misregistration ") == 1
+    assert ended.err.count("rgb+ir+dsm undegraded: ") == 1
     two, one = (json.loads((folder / run / "test/test_scenarios.json").read_text()) for run in ("two", "one"))
     assert two["tiles"] == one["tiles"] == ["2_13", "2_14", "3_13"]  # on two ranks, and on one
     for key in ("mean", "incomplete"):
