@@ -95,7 +95,7 @@ def test_every_network_fits_resumes_and_is_tested(network, data, strategy, run_v
     assert resumed["global_step"] == 2
     assert command(main, "test", ["--ckpt_path", str(last)]).code == 0
     table = rows(tmp_path / "run/test/test_scenarios.csv")
-    assert len(table) == 7 + 3
+    assert len(table) == 7 + 7  # beside the scenarios mean, worst, incomplete, three expected and the spread
     assert all(0 <= float(row["oa"]) <= 1 for row in table)
     # of binary targets, the paper's figure stands beside the IoU of the confusion matrix
     assert ("soft_jaccard" in table[0]) == (data == "dstl")

@@ -56,7 +56,7 @@ def test_the_card_has_the_figures_of_the_test(call, run_folder, tmp_path):
     assert ended.code == 0, ended.err
     card = (tmp_path / "roofs/README.md").read_text()
     rows = (run_folder / "test/test_scenarios.csv").read_text().splitlines()
-    assert len(rows) == 1 + 3 + 3
+    assert len(rows) == 1 + 3 + 7  # a header, and beside the scenarios what is made of them
     assert "license: cc-by-4.0" in card
     section = card.split("## Figures")[1].split("\n## ")[0]
     for scenario in ("rgb", "dsm", "rgb+dsm"):
