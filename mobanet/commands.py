@@ -83,7 +83,7 @@ def _prepare(cli: MobanetCLI) -> None:
     if cli.config.checkpoints == "full":
         cli.model.leaves_out = False
     if cli.command == "fit":
-        cli.sampling.check(cli.model.scenarios)
+        cli.sampling.check(cli.model.scenarios, cli.model.network)
         cli.model.check_trainable()
         check_trains(cli.trainer, cli.datamodule.steps_per_epoch)
         keeps = cli.config_init["trainer"].get("enable_checkpointing") is not False

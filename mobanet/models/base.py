@@ -116,6 +116,9 @@ class SegmentationModel(nn.Module, ABC):
         """The latents alone, (B, C, h, w) each, of what `forward_each` gives; without a decoder where a model can."""
         return (output.latent for output in self.forward_each(inputs, patterns))
 
+    def part_ways(self) -> None:
+        """Told once, when training on incomplete scenarios begins after one on all sensors; nothing here."""
+
     @abstractmethod
     def segment(self, inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool) -> SegmentationOutput:
         """Segment inputs in which missing modalities are already zero.

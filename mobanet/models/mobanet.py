@@ -8,7 +8,9 @@ choices independent of the backbone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Literal, get_args, get_type_hints
 
@@ -17,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobanet.errors import UserError
+from mobanet.models.apart import apart, touched
 from mobanet.models.backbone_kinds import build_backbone
 from mobanet.models.backbones import MOST_CHANNELS, NUM_STAGES, BackboneSettings
 from mobanet.models.base import SegmentationModel, SegmentationOutput, select_available
@@ -53,6 +56,11 @@ class MoBaNetSettings:
     """Of decoder and auxiliary heads: over a batch, as in the paper, or over groups of channels of each sample: samples
     that lack different sensors then do not move each other's statistics."""
 
+    incomplete: Literal["shared", "own"] = "shared"
+    """What sees samples that lack a sensor: the trained parts that see all others, or a set of their own, which starts as
+    a copy where training on incomplete scenarios begins (--scenarios.warmup_epochs), so that what is learnt of missing
+    sensors costs nothing where all are there. As many parameters again; a step costs what it did."""
+
     auxiliary_heads: bool = True
     """Give each stream a classifier of its own, for the hard-pixel loss in training."""
 
@@ -76,7 +84,7 @@ class MoBaNetSettings:
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
-        for name in ("placement", "fusion", "pyramid", "missing", "absent", "normalization"):
+        for name in ("placement", "fusion", "pyramid", "missing", "absent", "normalization", "incomplete"):
             choices = get_args(hints[name])
             if getattr(self, name) not in choices:
                 raise UserError(
@@ -93,6 +101,34 @@ class MoBaNetSettings:
         for name in ("adapter_dropout", "decoder_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"--model.network.{name} is {getattr(self, name)}: give a share from 0 to below 1.")
+
+
+class Parts(nn.Module):
+    """What is around the backbone of a MoBaNet, once more.
+
+    Args:
+        network: whose parts to copy.
+    """
+
+    NAMES = ("embeddings", "interactions", "neck", "pyramid", "decoder", "heads")
+
+    embeddings: nn.ModuleList
+    interactions: nn.ModuleList
+    neck: nn.Module | None
+    pyramid: PlainPyramid | ScaledPyramid
+    decoder: UPerNet
+    heads: nn.ModuleList
+
+    def __init__(self, network: "MoBaNet") -> None:
+        super().__init__()
+        for name in self.NAMES:
+            setattr(self, name, deepcopy(getattr(network, name)))
+
+    def copy_from(self, network: "MoBaNet") -> None:
+        """Take the weights and the running statistics that a network's parts have now."""
+        for name in self.NAMES:
+            if (part := getattr(network, name)) is not None:
+                getattr(self, name).load_state_dict(part.state_dict())
 
 
 class MoBaNet(SegmentationModel):
@@ -168,31 +204,78 @@ class MoBaNet(SegmentationModel):
         )
         own_neck = settings.pyramid == "scaled" and self.neck is None
         self.backbone.release_unused(borrowed is not None, borrowed is not None, not own_neck, own_neck)
+        # of a single modality no sample is incomplete: what has nothing at all is not predicted
+        own = settings.incomplete == "own" and len(self.modalities) > 1
+        self.incomplete = Parts(self) if own else None
+
+    def part_ways(self) -> None:
+        """Let the parts for incomplete samples, where they are own ones, go on from what the others have learnt."""
+        if self.incomplete is not None:
+            self.incomplete.copy_from(self)
 
     def segment(self, inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool) -> SegmentationOutput:
-        """Segment inputs in which missing modalities are already zero."""
-        stages = self.encode(inputs, available, stream_stages=1 if auxiliary and len(self.heads) else 0)
-        return self._decode(stages, _size(inputs), auxiliary)
+        """Segment inputs in which missing modalities are already zero.
+
+        Raises:
+            UserError: in training with a single sample, whose 1x1 pool batch normalisation cannot normalise.
+        """
+        if self.training and self.settings.normalization == "batch" and len(next(iter(inputs.values()))) == 1:
+            raise UserError(
+                "--data.batch_size is 1, and batch normalisation cannot train on a single sample: set it to 2 or more."
+            )
+        if self.incomplete is None or available is None:
+            return self._segment(self, inputs, available, auxiliary)
+
+        def way(parts: "MoBaNet | Parts", rows: dict[str, Tensor], there: Tensor) -> dict[str, Tensor]:
+            output = self._segment(parts, rows, there, auxiliary)
+            heads = {f"auxiliary {stream}": x for stream, x in output.auxiliary.items()}
+            return {"logits": output.logits, "latent": output.latent, **heads}
+
+        found = apart(inputs, available, partial(way, self), partial(way, self.incomplete))
+        logits = touched(found["logits"], self.parameters()) if self.training else found["logits"]
+        heads = {stream: found[f"auxiliary {stream}"] for stream in (self.streams if auxiliary else ())}
+        return SegmentationOutput(logits, found["latent"], heads)
+
+    def _segment(
+        self, parts: "MoBaNet | Parts", inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool
+    ) -> SegmentationOutput:
+        stages = self._encode(parts, inputs, available, stream_stages=1 if auxiliary and len(self.heads) else 0)
+        return self._decode(parts, stages, _size(inputs), auxiliary)
 
     def forward_each(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[SegmentationOutput]:
-        """As in the base; what a stream computes before the streams first interact is shared."""
+        """As in the base; what a stream computes before the streams first interact is shared, where all parts are."""
+        if self.incomplete is not None:
+            return super().forward_each(inputs, patterns)
         ordered = self._order(inputs, patterns)
         return each_once(
             patterns,
             lambda distinct: (
-                self._decode(stages, _size(ordered), auxiliary=False) for stages in self._encode_each(ordered, distinct)
+                self._decode(self, stages, _size(ordered), auxiliary=False)
+                for stages in self._encode_each(ordered, distinct)
             ),
         )
 
     def latents(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[Tensor]:
         """The latents alone of what `forward_each` gives, (B, C, h, w) each; the decoder does not run."""
         ordered = self._order(inputs, patterns)
-        return each_once(patterns, lambda distinct: (stages.latent for stages in self._encode_each(ordered, distinct)))
+        if self.incomplete is None:
+            return each_once(
+                patterns, lambda distinct: (stages.latent for stages in self._encode_each(ordered, distinct))
+            )
+
+        def way(parts: "MoBaNet | Parts", rows: dict[str, Tensor], there: Tensor) -> dict[str, Tensor]:
+            return {"latent": self._encode(parts, rows, there, stream_stages=0).latent}
+
+        ways = partial(way, self), partial(way, self.incomplete)
+        return each_once(
+            patterns,
+            lambda distinct: (apart(select_available(ordered, p), p, *ways)["latent"] for p in distinct),
+        )
 
     def encode(
         self, inputs: dict[str, Tensor], available: Tensor | None = None, stream_stages: int = NUM_STAGES
     ) -> Stages:
-        """Everything before the decoder.
+        """Everything before the decoder, by the parts that see complete samples.
 
         Args:
             inputs: by modality, (B, C_m, H, W), missing ones zero; padded right and bottom here, with zeros, to whole
@@ -204,7 +287,13 @@ class MoBaNet(SegmentationModel):
             The maps; the latent is (B, C, h, w) at patch resolution, or the coarsest fused map (B, D, ·, ·) where the
             pyramid is scaled or the fusion `se`.
         """
-        return self._finish(self._start(range(len(self.embeddings)), inputs, available), stream_stages)
+        return self._encode(self, inputs, available, stream_stages)
+
+    def _encode(
+        self, parts: "MoBaNet | Parts", inputs: dict[str, Tensor], available: Tensor | None, stream_stages: int
+    ) -> Stages:
+        flow = self._start(parts, range(len(parts.embeddings)), inputs, available)
+        return self._finish(parts, flow, stream_stages)
 
     def _encode_each(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[Stages]:
         """Fused maps of each pattern, (B, M) bool; each stream starts once for each pattern of its own modalities."""
@@ -215,12 +304,18 @@ class MoBaNet(SegmentationModel):
         for pattern, wanted in zip(patterns, keys, strict=True):
             new = [stream for stream, key in enumerate(wanted) if key not in started]
             if new:
-                flow = self._start(new, select_available(inputs, pattern), pattern)
+                flow = self._start(self, new, select_available(inputs, pattern), pattern)
                 for stream, part in zip(new, flow.split(len(new)), strict=True):
                     started.put(wanted[stream], part)
-            yield self._finish(join_flows([started.take(key) for key in wanted]), stream_stages=0)
+            yield self._finish(self, join_flows([started.take(key) for key in wanted]), stream_stages=0)
 
-    def _start(self, streams: Sequence[int], inputs: dict[str, Tensor], available: Tensor | None) -> Flow:
+    def _start(
+        self,
+        parts: "MoBaNet | Parts",
+        streams: Sequence[int],
+        inputs: dict[str, Tensor],
+        available: Tensor | None,
+    ) -> Flow:
         """Pad to whole patches, embed, and run as far as each stream goes by itself, the given streams as one batch."""
         size, backbone = self.backbone.patch_size, self.backbone
         height, width = _size(inputs)
@@ -228,10 +323,10 @@ class MoBaNet(SegmentationModel):
             inputs = {name: F.pad(x, (0, -width % size, 0, -height % size)) for name, x in inputs.items()}
         there = None if available is None else dict(zip(self.modalities, available.unbind(1), strict=True))
         patches = [
-            self.embeddings[stream](inputs, backbone.patch_kernel, backbone.patch_bias, there) for stream in streams
+            parts.embeddings[stream](inputs, backbone.patch_kernel, backbone.patch_bias, there) for stream in streams
         ]
         tokens, geometry = backbone.embed(torch.cat(patches))  # (S·B, h, w, C) -> (S·B, P + N, C)
-        return self._run(self._alone, Flow(tokens, geometry, there=self._present(streams, there)))
+        return self._run(parts, self._alone, Flow(tokens, geometry, there=self._present(streams, there)))
 
     def _present(self, streams: Sequence[int], available: Mapping[str, Tensor] | None) -> Tensor | None:
         """(S·B,) bool, whether a sample has anything of each stream; None where that makes no difference."""
@@ -240,47 +335,49 @@ class MoBaNet(SegmentationModel):
         members = list(self.streams.values())
         return torch.cat([torch.stack([available[name] for name in members[stream]]).any(0) for stream in streams])
 
-    def _finish(self, flow: Flow, stream_stages: int) -> Stages:
+    def _finish(self, parts: "MoBaNet | Parts", flow: Flow, stream_stages: int) -> Stages:
         """From where all streams have come by themselves to the maps."""
         backbone = self.backbone
-        flow = self._run(self._together, flow)
-        if isinstance(self.pyramid, PlainPyramid):
+        flow = self._run(parts, self._together, flow)
+        if isinstance(parts.pyramid, PlainPyramid):
             taps = [backbone.normalize(tap) for tap in flow.taps]
-            return self.pyramid(taps, flow.geometry.grid, stream_stages, flow.there)
-        if self.neck is None:
-            return self.pyramid(backbone.neck(flow.taps[-1], flow.geometry), stream_stages, flow.there)
+            return parts.pyramid(taps, flow.geometry.grid, stream_stages, flow.there)
+        if parts.neck is None:
+            return parts.pyramid(backbone.neck(flow.taps[-1], flow.geometry), stream_stages, flow.there)
         maps = backbone.normalize(flow.taps[-1]).unflatten(1, flow.geometry.grid).permute(0, 3, 1, 2)
-        return self.pyramid(self.neck(maps), stream_stages, flow.there)
+        return parts.pyramid(parts.neck(maps), stream_stages, flow.there)
 
-    def _run(self, steps: Sequence[Step], flow: Flow) -> Flow:
+    def _run(self, parts: "MoBaNet | Parts", steps: Sequence[Step], flow: Flow) -> Flow:
         """Take steps through the transformer."""
         tokens, taps = flow.tokens, list(flow.taps)
         for step in steps:
             if step.kind == "block":
                 tokens = self.backbone.block(step.index, tokens, flow.geometry)
             elif step.kind == "interact":
-                tokens = self._interact(step.index, tokens, flow.there)
+                tokens = self._interact(parts.interactions[step.index], tokens, flow.there)
             else:
                 taps.append(tokens[:, self.backbone.num_prefix_tokens :])  # (S·B, N, C)
         return Flow(tokens, flow.geometry, tuple(taps), flow.there)
 
-    def _interact(self, index: int, tokens: Tensor, there: Tensor | None) -> Tensor:
+    def _interact(self, interaction: nn.Module, tokens: Tensor, there: Tensor | None) -> Tensor:
         """Add to each stream's patch tokens what its interaction gives: (2·B, P + N, C) -> the same."""
         prefix = self.backbone.num_prefix_tokens
         first, second = tokens[:, prefix:].unflatten(0, (2, -1)).unbind(0)  # two of (B, N, C)
         present = None if there is None else there.unflatten(0, (2, -1))  # (2, B)
-        added = self.interactions[index](first, second, present).flatten(0, 1)  # (2, B, N, C) -> (2·B, N, C)
+        added = interaction(first, second, present).flatten(0, 1)  # (2, B, N, C) -> (2·B, N, C)
         # Padding the sum rather than cutting the tokens keeps the backward pass free of copies of all tokens.
         return tokens + (F.pad(added, (0, 0, prefix, 0)) if prefix else added)
 
-    def _decode(self, stages: Stages, size: tuple[int, int], auxiliary: bool) -> SegmentationOutput:
+    def _decode(
+        self, parts: "MoBaNet | Parts", stages: Stages, size: tuple[int, int], auxiliary: bool
+    ) -> SegmentationOutput:
         """From the maps to logits at the size of the inputs."""
         return SegmentationOutput(
-            logits=self._resize(self.decoder(stages.fused), *size),
+            logits=self._resize(parts.decoder(stages.fused), *size),
             latent=stages.latent,
             auxiliary={
                 stream: self._resize(head(stages.streams[stream][0]), *size)
-                for stream, head in zip(self.streams, self.heads if auxiliary else (), strict=False)
+                for stream, head in zip(self.streams, parts.heads if auxiliary else (), strict=False)
             },
         )
 

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobanet.errors import UserError
 
 POOLING_BINS = (1, 2, 3, 6)
 Normalization = Literal["batch", "group"]
@@ -26,6 +25,19 @@ def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """BatchNorm that takes its running statistics where a channel has one value only, which has none of its own.
+
+    So it is in the 1x1 pool of a single sample: of a batch that is parted, one sample may be all that one part gets.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalise (B, C, h, w)."""
+        if self.training and maps.numel() == self.num_features:
+            return F.batch_norm(maps, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(maps)
+
+
 def norm_of(kind: Normalization, channels: int) -> nn.Module:
     """A normalisation of maps, (B, C, h, w) -> (B, C, h, w).
 
@@ -35,7 +47,7 @@ def norm_of(kind: Normalization, channels: int) -> nn.Module:
         channels: C.
     """
     if kind == "batch":
-        return nn.BatchNorm2d(channels)
+        return BatchNorm(channels)
     return nn.GroupNorm(math.gcd(channels, min(_GROUPS, max(1, channels // 4))), channels)
 
 
@@ -55,20 +67,11 @@ class PyramidPooling(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, norm: Normalization = "batch") -> None:
         super().__init__()
-        self.norm = norm
         self.branches = nn.ModuleList(ConvBNReLU6(in_channels, channels, 1, norm) for _ in POOLING_BINS)
         self.merge = ConvBNReLU6(in_channels + len(POOLING_BINS) * channels, channels, 3, norm)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Pool and merge: (B, in_channels, h, w) -> (B, channels, h, w).
-
-        Raises:
-            UserError: in training with a single sample, whose 1x1 pool BatchNorm cannot normalise.
-        """
-        if self.training and maps.shape[0] == 1 and self.norm == "batch":
-            raise UserError(
-                "--data.batch_size is 1, and batch normalisation cannot train on a single sample: set it to 2 or more."
-            )
+        """Pool and merge: (B, in_channels, h, w) -> (B, channels, h, w)."""
         pooled = [
             resize(branch(F.adaptive_avg_pool2d(maps, bins)), maps.shape[-2:])
             for bins, branch in zip(POOLING_BINS, self.branches, strict=True)

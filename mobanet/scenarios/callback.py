@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import nn
 
+from mobanet.errors import UserError
 from mobanet.scenarios.history import ScoreRecord, drop_records, write_record
 from mobanet.scenarios.probabilities import read_probabilities
 from mobanet.scenarios.sampling import ScenarioSettings, with_full_share
@@ -39,19 +41,24 @@ class ScenarioSampling(Callback):
         self._due = True
         """Whether the module's probabilities are not of these settings yet."""
 
-    def check(self, scenarios: tuple[Scenario, ...]) -> None:
-        """Refuse given probabilities that do not fit the data's scenarios.
+    def check(self, scenarios: tuple[Scenario, ...], network: nn.Module) -> None:
+        """Refuse given probabilities that do not fit the data's scenarios, and a network's parts that never learn.
 
         Raises:
             UserError: naming what is wrong with them.
         """
+        if self.settings.strategy == "full" and getattr(network, "incomplete", None) is not None:
+            raise UserError(
+                "--model.network.incomplete is own, and with --scenarios.strategy full nothing is ever incomplete: set "
+                "the strategy to uniform or latent, or incomplete to shared."
+            )
         if self.settings.strategy == "fixed":
             self._given = read_probabilities(self.settings.probabilities, scenarios)
             with_full_share(self._given, scenarios, self.settings.full_share)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read given probabilities, once, and settle how samples are drawn and when the strategy begins."""
-        self.check(pl_module.scenarios)
+        self.check(pl_module.scenarios, pl_module.network)
         pl_module.exact_scenario_shares = self.settings.full_share is not None
         epochs = epochs_of(trainer)
         self._warmup = self.settings.warmup(epochs)
@@ -85,6 +92,8 @@ class ScenarioSampling(Callback):
             p = None
         if epoch >= 0 and settings.strategy in ("uniform", "fixed"):
             p = with_full_share(p, scenarios, settings.full_share)
+        if epoch == 0 and self._warmup:
+            pl_module.network.part_ways()
         buffer = pl_module.scenario_probabilities
         if p is not None:
             buffer.copy_(torch.as_tensor(p, dtype=buffer.dtype))

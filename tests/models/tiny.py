@@ -43,6 +43,11 @@ VARIANTS = {
     "left-out": {"absent": "left_out"},
     "left-out-block-tokens": {"absent": "left_out", "placement": "block", "missing": "token", "fusion": "mean"},
     "left-out-sam": {"family": "sam", "absent": "left_out", "placement": "block", "fusion": "se", "pyramid": "scaled"},
+    "own": {"incomplete": "own"},
+    "own-tokens-sam": {
+        **{"family": "sam", "incomplete": "own", "missing": "token", "absent": "left_out"},
+        **{"placement": "block", "fusion": "se", "pyramid": "scaled"},
+    },
     "no-heads": {"auxiliary_heads": False},
     "trained": {"freeze": False},
     "trained-sam": {"family": "sam", "freeze": False, "placement": "block", "fusion": "se", "pyramid": "scaled"},

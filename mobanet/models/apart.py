@@ -1,0 +1,51 @@
+"""Samples of a batch by two ways, which do not see each other: those that have every sensor, and those that lack one."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+Way = Callable[[dict[str, Tensor], Tensor], dict[str, Tensor]]
+"""From inputs by modality, (n, C_m, H, W), and availability, (n, M) bool, to tensors by name, (n, ...) each."""
+
+
+def apart(inputs: dict[str, Tensor], available: Tensor, complete: Way, incomplete: Way) -> dict[str, Tensor]:
+    """What two ways give of their samples, in the order of the batch.
+
+    A graph that is exported cannot part rows by what they hold: there both ways take all samples, at twice the cost,
+    and each sample is given what its own way made of it.
+
+    Args:
+        inputs: by modality, (B, C_m, H, W).
+        available: (B, M) bool.
+        complete: of samples that have everything.
+        incomplete: of the others.
+
+    Returns:
+        By name, (B, ...); of the names that both ways give.
+    """
+    whole = available.all(1)
+    if torch.compiler.is_exporting():
+        both = complete(inputs, available), incomplete(inputs, available)
+        return {name: torch.where(whole.view(-1, *[1] * (x.ndim - 1)), x, both[1][name]) for name, x in both[0].items()}
+    rows = whole.nonzero()[:, 0], whole.logical_not().nonzero()[:, 0]
+    if not len(rows[1]):
+        return complete(inputs, available)
+    if not len(rows[0]):
+        return incomplete(inputs, available)
+    first, second = (
+        way({name: x[own] for name, x in inputs.items()}, available[own])
+        for way, own in zip((complete, incomplete), rows, strict=True)
+    )
+    back = torch.cat(rows).argsort()
+    return {name: torch.cat((x, second[name]))[back] for name, x in first.items()}
+
+
+def touched(x: Tensor, parameters: Iterable[nn.Parameter]) -> Tensor:
+    """The same numbers, of which every parameter has a gradient, be it zero.
+
+    DistributedDataParallel waits for the gradient of each parameter on every rank, and a batch may lack the samples
+    that some of them are for.
+    """
+    sums = [parameter.sum() for parameter in parameters if parameter.requires_grad]
+    return x + 0 * torch.stack(sums).sum().to(x.dtype) if sums else x
