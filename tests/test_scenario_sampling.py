@@ -1,6 +1,7 @@
 """Scenario sampling within training on the CPU: the contract of the callback, clause by clause, on one process."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,6 +133,37 @@ def test_warm_up_and_the_interval_between_refreshes(fitted):
     _, uniform, _ = fitted(strategy="uniform", warmup_epochs=1)
     assert uniform.probabilities[0] == FULL
     assert max(uniform.probabilities[1]) < 0.15
+
+
+def test_own_parts_part_ways_when_the_strategy_begins_and_go_on_apart(fitted):
+    """Until then they stay as they were; they start as a copy; a resumed run does not start them once more."""
+
+    class Parts(Callback):
+        def __init__(self):
+            self.equal = []
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            network = pl_module.network
+            own, whole = (parts.decoder.classifier.weight for parts in (network.incomplete, network))
+            self.equal.append((trainer.current_epoch, batch_idx, torch.equal(own, whole)))
+
+    own = {"network": MoBaNetSettings(incomplete="own", decoder_channels=8, projection_channels=16)}
+    data = {"batch_size": 4, "steps_per_epoch": 2}
+    sampled = {"strategy": "uniform", "full_share": 0.5, "warmup_epochs": 1}
+    parts, kept = Parts(), ModelCheckpoint(save_top_k=-1, filename="{epoch}")
+    whole, _, _ = fitted(own, data, callbacks=[parts, kept], epochs=3, **sampled)
+    assert parts.equal[1:5] == [(0, 1, False), (1, 0, True), (1, 1, False), (2, 0, False)]
+    for epoch in (0, 1):  # at the end of the warm-up, and an epoch later
+        checkpoint = next(path for path in Path(kept.dirpath).glob("*.ckpt") if f"epoch={epoch}" in path.name)
+        again, _, _ = fitted(own, data, checkpoint, [Parts()], folder=f"again{epoch}", epochs=3, **sampled)
+        for name, value in whole.state_dict().items():
+            assert torch.equal(again.state_dict()[name], value), name
+
+
+def test_own_parts_that_nothing_would_teach_are_refused(fitted):
+    own = {"network": MoBaNetSettings(incomplete="own", decoder_channels=8, projection_channels=16)}
+    with pytest.raises(UserError, match=r"--model\.network\.incomplete is own.*--scenarios\.strategy full"):
+        fitted(own, strategy="full")
 
 
 def test_a_share_of_every_batch_sees_all_and_the_strategy_deals_out_the_rest(fitted):

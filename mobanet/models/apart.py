@@ -1,4 +1,4 @@
-"""Samples of a batch by two ways, which do not see each other: those that have every sensor, and those that lack one."""
+"""Samples of a batch by two ways that do not see each other: those with every sensor, and those that lack one."""
 
 from collections.abc import Callable, Iterable
 

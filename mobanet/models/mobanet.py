@@ -57,9 +57,9 @@ class MoBaNetSettings:
     that lack different sensors then do not move each other's statistics."""
 
     incomplete: Literal["shared", "own"] = "shared"
-    """What sees samples that lack a sensor: the trained parts that see all others, or a set of their own, which starts as
-    a copy where training on incomplete scenarios begins (--scenarios.warmup_epochs), so that what is learnt of missing
-    sensors costs nothing where all are there. As many parameters again; a step costs what it did."""
+    """What sees samples that lack a sensor: the trained parts that see all others, or a set of their own, which starts
+    as a copy where training on incomplete scenarios begins (--scenarios.warmup_epochs), so that what is learnt of
+    missing sensors does not move what sees them all. As many parameters again; a step costs what it did."""
 
     auxiliary_heads: bool = True
     """Give each stream a classifier of its own, for the hard-pixel loss in training."""

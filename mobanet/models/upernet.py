@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 POOLING_BINS = (1, 2, 3, 6)
 Normalization = Literal["batch", "group"]
 

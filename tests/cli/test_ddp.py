@@ -55,6 +55,7 @@ def pair(small, tmp_path_factory):
     words = ("--experiment", str(small), *TWO, "--wandb", "offline", "--trainer.max_epochs", "1")
     words += ("--panels.every_n_epochs", "10")
     words += ("--model.backbone.freeze", "true", "--model.network.placement", "block", *LATENT)
+    words += ("--model.network.incomplete", "own")  # a batch may have nothing for either set of parts
     ended = ended_alone(start("mobanet.fit", *words, folder=folder))
     assert ended.code == 0, ended.err
     return folder, ended

@@ -53,6 +53,11 @@ EXPORTED = {
 """By name: modalities, the rest of a module, and height and width of a tile."""
 
 TRACED = {
+    "own": (
+        (RGB, IR, DSM),
+        {"backbone": backbone("dinov2"), "network": MoBaNetSettings(**PARTS, incomplete="own", absent="left_out")},
+        70,
+    ),
     "dinov2": (
         (RGB, IR, DSM),
         {"backbone": backbone("dinov2"), "network": MoBaNetSettings(**PARTS, missing="token")},
