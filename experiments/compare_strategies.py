@@ -1,12 +1,13 @@
 """Train an experiment with several strategies of scenario sampling and print what each scenario reaches in the test.
 
     python experiments/compare_strategies.py [--experiment synthetic_irrgb_dsm]
-        [--strategies full uniform latent recipe] [--seeds 0 1 2] [--out runs/strategies] [-- --trainer.max_epochs 3 ...]
+        [--strategies full uniform latent recipe] [--seeds 0 1 2] [--out runs/strategies]
+        [-- --trainer.max_epochs 3 ...]
 
 Every strategy gets the same steps, crops, batch size and network, and is tested at its last step: no checkpoint is
 chosen, so none is chosen in favour of a scenario. `recipe` is the experiment as it is; the others see samples in the
-strategy's scenarios from the first step, with one set of parts for all. Runs that are finished are not repeated. What follows `--` goes to
-`mobanet.fit` as it is.
+strategy's scenarios from the first step, with one set of parts for all. Runs that are finished are not repeated. What
+follows `--` goes to `mobanet.fit` as it is.
 """
 
 import argparse
