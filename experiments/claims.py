@@ -54,7 +54,7 @@ SIZES = {"projection_channels": 40, "decoder_channels": 32, "cpia_ratio": 0.125}
 AWARE = {"absent": "left_out", "normalization": "group"}
 HALF = {"strategy": "uniform", "full_share": 0.5}
 LATER = {**HALF, "warmup_epochs": 0.4}
-QUARTER = {"strategy": "uniform", "full_share": 0.25, "warmup_epochs": 0.3}
+APART = {"strategy": "uniform", "full_share": 0.5, "warmup_epochs": 0.3}
 OWN = {"absent": "left_out", "incomplete": "own"}
 NO_PARTS: dict[str, Any] = {"network": {"placement": "none", "fusion": "mean"}}
 ARMS = {
@@ -71,13 +71,13 @@ ARMS = {
     "half_aware": Arm("half; likewise", HALF, AWARE),
     "half_later_aware": Arm("half, later; likewise", LATER, AWARE),
     # parts of their own for samples that lack a sensor
-    "own": Arm("own parts; 30 % of the steps on full, then a quarter of each batch; left out", QUARTER, OWN),
-    "own_latent": Arm("own, the rest by latent distortion", {**QUARTER, "strategy": "latent"}, OWN),
-    "own_half": Arm("own, half of each batch full", {**QUARTER, "full_share": 0.5}, OWN),
-    "own_later": Arm("own, after 40 %", {**QUARTER, "warmup_epochs": 0.4}, OWN),
-    "own_zeros": Arm("own, absent streams as zeros", QUARTER, {"incomplete": "own"}),
-    "own_group_norm": Arm("own with group norm", QUARTER, {**OWN, "normalization": "group"}),
-    "own_tokens": Arm("own with learned tokens", QUARTER, {**OWN, "missing": "token"}),
+    "own": Arm("own parts; 30 % of the steps on full, then half of the batches; absent left out", APART, OWN),
+    "own_latent": Arm("own, the rest by latent distortion", {**APART, "strategy": "latent"}, OWN),
+    "own_quarter": Arm("own, a quarter of the batches full", {**APART, "full_share": 0.25}, OWN),
+    "own_later": Arm("own, after 40 %", {**APART, "warmup_epochs": 0.4}, OWN),
+    "own_zeros": Arm("own, absent streams as zeros", APART, {"incomplete": "own"}),
+    "own_group_norm": Arm("own with group norm", APART, {**OWN, "normalization": "group"}),
+    "own_tokens": Arm("own with learned tokens", APART, {**OWN, "missing": "token"}),
     # MoBaNet's parts, all sensors there
     "no_cpia": Arm("full without CPIA", network={"placement": "none"}),
     "no_dgfm": Arm("full without DGFM", network={"fusion": "mean"}),

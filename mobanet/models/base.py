@@ -116,6 +116,13 @@ class SegmentationModel(nn.Module, ABC):
         """The latents alone, (B, C, h, w) each, of what `forward_each` gives; without a decoder where a model can."""
         return (output.latent for output in self.forward_each(inputs, patterns))
 
+    apart = False
+    """Whether samples that lack something are seen by other parts than complete ones."""
+
+    def idle_parts(self) -> list[nn.Module]:
+        """After a backward pass, parts that none of its samples reached; the same on every rank."""
+        return []
+
     def part_ways(self) -> None:
         """Told once, when training on incomplete scenarios begins after one on all sensors; nothing here."""
 

@@ -207,11 +207,27 @@ class MoBaNet(SegmentationModel):
         # of a single modality no sample is incomplete: what has nothing at all is not predicted
         own = settings.incomplete == "own" and len(self.modalities) > 1
         self.incomplete = Parts(self) if own else None
+        self.apart = own
 
     def part_ways(self) -> None:
         """Let the parts for incomplete samples, where they are own ones, go on from what the others have learnt."""
         if self.incomplete is not None:
             self.incomplete.copy_from(self)
+
+    def idle_parts(self) -> list[nn.Module]:
+        """As in the base: those whose gradients are exactly 0, as `touched` leaves them."""
+        if self.incomplete is None:
+            return []
+        # of gradients, which ranks have agreed on, and not of what this rank has seen
+        moved = [parts.decoder.classifier.weight.grad for parts in (self, self.incomplete)]
+        own = [getattr(self, name) for name in Parts.NAMES]
+        sides = [[part for part in own if part is not None], [self.incomplete]]
+        return [
+            part
+            for side, grad in zip(sides, moved, strict=True)
+            if grad is not None and not grad.any()
+            for part in side
+        ]
 
     def segment(self, inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool) -> SegmentationOutput:
         """Segment inputs in which missing modalities are already zero.

@@ -194,3 +194,29 @@ def share_availability(
     bounds = probabilities.flip(0).float().cumsum(0)
     drawn = torch.searchsorted(bounds / bounds[-1], sent(places.float(), bounds.device), right=True)
     return lowered(available, masks.flip(0)[drawn])
+
+
+def share_batches(
+    probabilities: Tensor, masks: Tensor, available: Tensor, generator: torch.Generator, at: float, turn: float
+) -> Tensor:
+    """What is left of each sample's modalities where whole batches are complete, and others have no complete sample.
+
+    For networks that see incomplete samples with parts of their own: each set of parts then takes its steps on batches
+    of the usual size, rather than on the few samples of each that are its own.
+
+    Args:
+        probabilities: (S,), of the scenarios, the last of them the full one: that is the share of batches.
+        masks: (S, M) bool, the scenarios' availability.
+        available: (B, M) bool, what the data has.
+        generator: on the CPU; which sample of an incomplete batch gets which share comes from it.
+        at: from 0 to below 1, of `rounding`; as in `share_availability`, within incomplete batches.
+        turn: likewise, the same on every rank: whether this batch is complete.
+
+    Returns:
+        (B, M) bool; a sample whose scenario leaves it nothing keeps all that its data has.
+    """
+    p = probabilities.float() / probabilities.float().sum()
+    rest = torch.cat([p[:-1], p.new_zeros(1)])
+    rest = torch.where(rest.sum() > 0, rest, p)  # nothing but complete ones: what is drawn of the rest is not used
+    incomplete = share_availability(rest, masks, available, generator, at)
+    return torch.where(turn < p[-1], available, incomplete)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
+from torch.optim import Optimizer
 
 from mobanet.data.batch import StoredBatch
 from mobanet.data.description import DataDescription, to_plain
@@ -22,7 +23,7 @@ from mobanet.models.lora import LoRASettings, add_lora, still_frozen_statistics
 from mobanet.models.mobanet import MoBaNetSettings
 from mobanet.scenarios.draws import rounding
 from mobanet.scenarios.masking import MaskingSettings, draw_masks, mask_streams, spare_pixels
-from mobanet.scenarios.sampling import draw_availability, share_availability
+from mobanet.scenarios.sampling import draw_availability, share_availability, share_batches
 from mobanet.scenarios.scenario import scenario_masks
 from mobanet.training.checkpoint import check_trained_parts, read_checkpoint
 from mobanet.training.checkpointed import CheckpointedModule
@@ -246,6 +247,12 @@ class SegmentationModule(CheckpointedModule):
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.tiles))
         return loss
 
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Leave parts of the network that saw no sample of this step as they are: no momentum, no weight decay."""
+        for parts in self.network.idle_parts():
+            for parameter in parts.parameters():
+                parameter.grad = None
+
     def on_train_epoch_start(self) -> None:
         """Log the epoch's learning rates."""
         self.log_dict({f"train/{name}": rate for name, rate in learning_rates(self.optimizers().param_groups).items()})
@@ -269,12 +276,15 @@ class SegmentationModule(CheckpointedModule):
         generator = torch.Generator().manual_seed(self._step_seed(batch_idx) + 2)
         given = self.scenario_probabilities, self.scenario_masks, batch.available, generator
         if self.exact_scenario_shares:
-            return share_availability(*given, rounding(self._step_seed(0) + 4, batch_idx))
+            at = rounding(self._step_seed(0) + 4, batch_idx)
+            if self.network.apart:
+                return share_batches(*given, at, rounding(self._step_seed(0, rank=0) + 5, batch_idx))
+            return share_availability(*given, at)
         return draw_availability(*given)
 
-    def _step_seed(self, batch_idx: int) -> int:
+    def _step_seed(self, batch_idx: int, rank: int | None = None) -> int:
         # distinct products of odd constants: neighbouring epochs, batches and ranks never share a stream
-        epoch, rank = self.current_epoch, self.global_rank
+        epoch, rank = self.current_epoch, self.global_rank if rank is None else rank
         mixed = self.seed * 0x9E3779B97F4A7C15 + epoch * 0xC2B2AE3D27D4EB4F + batch_idx * 0x165667B19E3779F9
         return (mixed + rank * 0x27D4EB2F165667C5) % 2**62
 
