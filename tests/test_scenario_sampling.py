@@ -160,6 +160,29 @@ def test_own_parts_part_ways_when_the_strategy_begins_and_go_on_apart(fitted):
             assert torch.equal(again.state_dict()[name], value), name
 
 
+def test_with_own_parts_whole_batches_are_complete_and_idle_parts_stay_as_they_are(fitted):
+    class Parts(Callback):
+        def __init__(self):
+            self.before, self.moved = [], []
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            network = pl_module.network
+            self.before = [parts.decoder.classifier.weight.clone() for parts in (network, network.incomplete)]
+
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            network = pl_module.network
+            now = [parts.decoder.classifier.weight for parts in (network, network.incomplete)]
+            self.moved.append([not torch.equal(a, b) for a, b in zip(self.before, now, strict=True)])
+
+    own = {"network": MoBaNetSettings(incomplete="own", decoder_channels=8, projection_channels=16)}
+    data, parts = {"batch_size": 4, "steps_per_epoch": 12}, Parts()
+    _, watch, _ = fitted(own, data, callbacks=[parts], strategy="uniform", full_share=0.25, epochs=2)
+    complete = [bool(available.all()) for available in watch.available]
+    assert all(not available.all(1).any() for available in watch.available if not available.all())
+    assert abs(sum(complete) - 6) <= 1  # a quarter of 24
+    assert parts.moved == [[whole, not whole] for whole in complete]
+
+
 def test_own_parts_that_nothing_would_teach_are_refused(fitted):
     own = {"network": MoBaNetSettings(incomplete="own", decoder_channels=8, projection_channels=16)}
     with pytest.raises(UserError, match=r"--model\.network\.incomplete is own.*--scenarios\.strategy full"):

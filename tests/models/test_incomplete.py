@@ -119,3 +119,15 @@ def test_of_one_modality_nothing_is_incomplete():
     assert tiny_mobanet(streams=PAPER_STREAMS, incomplete="own").incomplete is not None
     with pytest.raises(UserError, match=r"--model\.network\.incomplete is 'none': choose one of shared, own"):
         MoBaNetSettings(incomplete="none")
+
+
+@pytest.mark.parametrize("pattern", [ALL, NO_DSM])
+def test_parts_that_saw_no_sample_are_idle(pattern):
+    model = apart()
+    gradients(model, [0, 1], torch.tensor([pattern] * 2))
+    idle = {id(p) for part in model.idle_parts() for p in part.parameters()}
+    own = {id(p) for p in model.incomplete.parameters()}
+    rest = {id(p) for p in model.parameters() if p.requires_grad} - own
+    assert idle & {id(p) for p in model.parameters() if p.requires_grad} == (own if all(pattern) else rest)
+    gradients(model, [0, 1], torch.tensor([ALL, NO_DSM]))
+    assert model.idle_parts() == tiny_mobanet().idle_parts() == []
