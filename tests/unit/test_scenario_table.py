@@ -18,9 +18,9 @@ from mobanet.training.jaccard import SoftScores
 from mobanet.training.metrics import scores
 from mobanet.training.scenario_summary import figures_to_log, summarise
 from mobanet.training.scenario_table import (
-    SCENARIO_COLUMNS,
     ScenarioResults,
     intervals_to_log,
+    scenario_columns,
     scenario_csv,
     scenario_json,
     scenario_rows,
@@ -391,7 +391,7 @@ def test_files_hold_intervals_calibration_expectation_and_spread():
 
 def test_loggers_get_the_same_table_and_the_ends_of_the_intervals():
     found = told(tiles=2, failures=[Failure({"rgb": 0.1, "dsm": 0.2})])
-    shown = {row[0]: dict(zip(SCENARIO_COLUMNS, row, strict=True)) for row in scenario_rows(found)}
+    shown = {row[0]: dict(zip(scenario_columns(found), row, strict=True)) for row in scenario_rows(found)}
     assert (shown["dsm"]["mIoU low"], shown["dsm"]["ECE"]) == pytest.approx((1 / 3, 0.1))
     assert shown["standard deviation"]["drop"] is None
     ends = intervals_to_log(found)
