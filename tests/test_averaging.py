@@ -12,7 +12,7 @@ from mobanet.models.backbone_kinds import build_backbone
 from mobanet.models.backbones import BackboneSettings
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.interrupt import Interrupted, Interrupts
-from tests.conftest import TINY
+from tests.conftest import TINY, same
 
 NAME = "vit_tiny_patch16_224"
 CALLBACKS = {
@@ -51,7 +51,7 @@ def names_in(tree):
 
 def differing(one, other):
     assert one.keys() == other.keys()
-    return [name for name in one if not torch.equal(one[name], other[name])]
+    return [name for name in one if not same(one[name], other[name])]
 
 
 @pytest.mark.parametrize("kind", CALLBACKS)
