@@ -79,6 +79,29 @@ def test_a_checkpoint_has_the_average_that_was_validated(train, tmp_path):
     assert len(moved) > len(trained) / 2
 
 
+@pytest.mark.parametrize("kind", CALLBACKS)
+def test_a_temperature_is_of_the_weights_that_were_validated(kind, train, tmp_path):
+    """The average's, where that is what a validation sees and a checkpoint has; none of an average that none saw."""
+    seen = {}
+
+    class Look(Callback):
+        def on_validation_end(self, trainer, module):
+            seen[trainer.current_epoch] = module.temperatures.clone()
+            assert bool(module.temperatures[-1].isfinite())
+
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            if batch_idx:
+                assert bool(module.temperatures.isnan().all())
+
+    keep = ModelCheckpoint(tmp_path, "{epoch}", save_on_train_epoch_end=True, save_top_k=-1)
+    module, _ = train(kind, Look(), keep)
+    for epoch in (0, 1, 2):
+        state = read_checkpoint(tmp_path / f"epoch={epoch}.ckpt")["state_dict"]
+        assert same(state["temperatures"], seen[epoch])
+    assert same(module.temperatures, seen[2]) == (kind == "ema")
+    assert bool(module.temperatures.isnan().all()) == (kind == "swa")
+
+
 def test_a_validation_of_averages_that_is_interrupted_saves_each_in_its_place(train, tmp_path):
     class Signal(Callback):
         def on_validation_batch_start(self, trainer, *_):

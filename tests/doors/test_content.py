@@ -232,7 +232,11 @@ def test_settings_of_an_older_version_get_their_defaults(content, written):
 
 
 def test_a_checkpoint_of_an_older_version_has_no_temperatures_and_loads_by_every_way(written):
-    path = written(lambda checkpoint: checkpoint["state_dict"].pop("temperatures") and None)
+    def older(checkpoint):
+        checkpoint["state_dict"].pop("temperatures")
+        checkpoint["pytorch-lightning_version"] = "2.5.0"
+
+    path = written(older)
     assert read_checkpoint(path)["state_dict"]["temperatures"].isnan().tolist() == [True] * 3
     for module in (load_module(path).module, SegmentationModule.load_from_checkpoint(path, weights_only=True)):
         assert module.known_temperatures == {}
