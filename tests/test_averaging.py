@@ -80,6 +80,21 @@ def test_a_checkpoint_has_the_average_that_was_validated(train, tmp_path):
 
 
 @pytest.mark.parametrize("kind", CALLBACKS)
+def test_averages_of_an_earlier_version_which_have_no_temperatures_are_resumed(kind, train, tmp_path):
+    whole, _ = train(kind, ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1))
+    path = tmp_path / "step=4.ckpt"
+    content = torch.load(path, weights_only=True)
+    places = [content["state_dict"], content.get("current_model_state", {}), *content["callbacks"].values()]
+    places += [value for place in places for value in place.values() if isinstance(value, dict)]
+    assert sum("temperatures" in place for place in places) == 2
+    for place in places:
+        place.pop("temperatures", None)
+    torch.save(content, path)
+    resumed, _ = train(kind, ckpt_path=path)
+    assert differing(whole.state_dict(), resumed.state_dict()) == []
+
+
+@pytest.mark.parametrize("kind", CALLBACKS)
 def test_a_temperature_is_of_the_weights_that_were_validated(kind, train, tmp_path):
     """The average's, where that is what a validation sees and a checkpoint has; none of an average that none saw."""
     seen = {}

@@ -75,7 +75,8 @@ def run(make_data, make_module, tmp_path):
 def test_a_run_trains_resumes_tests_and_is_read_again(precision, network, run, tmp_path):
     trainer, module, data = run(precision, network)
     assert {p.dtype for p in module.network.parameters()} == {DTYPES[precision]}
-    assert module.scenario_probabilities.dtype == torch.float32
+    assert module.scenario_probabilities.dtype == module.temperatures.dtype == torch.float32
+    assert bool(module.temperatures[-1].isfinite())
     assert float(module.scenario_probabilities.sum()) == pytest.approx(1, abs=1e-6)
     path = tmp_path / "last.ckpt"
     assert read_checkpoint(path)["precision"] == precision

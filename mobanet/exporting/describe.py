@@ -60,7 +60,8 @@ def description(
 
 def temperatures_as_plain(module: SegmentationModule) -> dict[str, float | None]:
     """A model's temperatures by name of the scenario, None where none was fitted."""
-    return {scenario.name: module.known_temperatures.get(scenario.name) for scenario in module.scenarios}
+    known = module.known_temperatures
+    return {scenario.name: known.get(scenario.name) for scenario in module.scenarios}
 
 
 def signature(model: DeployedModel, tile: int) -> list[str]:
