@@ -9,8 +9,8 @@ import subprocess
 from typing import Any
 
 from lightning.fabric.plugins.environments import ClusterEnvironment
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Checkpoint, StochasticWeightAveraging
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loops.progress import _Progress
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
@@ -50,6 +50,11 @@ def accumulates(trainer: Trainer) -> bool:
 def has_resumed_schedule(callback: StochasticWeightAveraging) -> bool:
     """Whether SWA has read from a checkpoint where its schedule was; it tells it to nobody."""
     return callback._scheduler_state is not None
+
+
+def averaged(callback: WeightAveraging) -> LightningModule | None:
+    """The module that a callback keeps an average in; None outside of a training."""
+    return None if callback._average_model is None else callback._average_model.module
 
 
 def logged_so_far(trainer: Trainer) -> dict[str, float]:

@@ -12,7 +12,7 @@ from mobanet.models.backbone_kinds import build_backbone
 from mobanet.models.backbones import BackboneSettings
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.interrupt import Interrupted, Interrupts
-from tests.conftest import TINY
+from tests.conftest import TINY, same
 
 NAME = "vit_tiny_patch16_224"
 CALLBACKS = {
@@ -51,7 +51,7 @@ def names_in(tree):
 
 def differing(one, other):
     assert one.keys() == other.keys()
-    return [name for name in one if not torch.equal(one[name], other[name])]
+    return [name for name in one if not same(one[name], other[name])]
 
 
 @pytest.mark.parametrize("kind", CALLBACKS)
@@ -77,6 +77,44 @@ def test_a_checkpoint_has_the_average_that_was_validated(train, tmp_path):
     assert [name for name in trained if not torch.equal(content["state_dict"][name], averaged[name])] == []
     moved = [name for name in trained if not torch.equal(content["current_model_state"][name], averaged[name])]
     assert len(moved) > len(trained) / 2
+
+
+@pytest.mark.parametrize("kind", CALLBACKS)
+def test_averages_of_an_earlier_version_which_have_no_temperatures_are_resumed(kind, train, tmp_path):
+    whole, _ = train(kind, ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1))
+    path = tmp_path / "step=4.ckpt"
+    content = torch.load(path, weights_only=True)
+    places = [content["state_dict"], content.get("current_model_state", {}), *content["callbacks"].values()]
+    places += [value for place in places for value in place.values() if isinstance(value, dict)]
+    assert sum("temperatures" in place for place in places) == 2
+    for place in places:
+        place.pop("temperatures", None)
+    torch.save(content, path)
+    resumed, _ = train(kind, ckpt_path=path)
+    assert differing(whole.state_dict(), resumed.state_dict()) == []
+
+
+@pytest.mark.parametrize("kind", CALLBACKS)
+def test_a_temperature_is_of_the_weights_that_were_validated(kind, train, tmp_path):
+    """The average's, where that is what a validation sees and a checkpoint has; none of an average that none saw."""
+    seen = {}
+
+    class Look(Callback):
+        def on_validation_end(self, trainer, module):
+            seen[trainer.current_epoch] = module.temperatures.clone()
+            assert bool(module.temperatures[-1].isfinite())
+
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            if batch_idx:
+                assert bool(module.temperatures.isnan().all())
+
+    keep = ModelCheckpoint(tmp_path, "{epoch}", save_on_train_epoch_end=True, save_top_k=-1)
+    module, _ = train(kind, Look(), keep)
+    for epoch in (0, 1, 2):
+        state = read_checkpoint(tmp_path / f"epoch={epoch}.ckpt")["state_dict"]
+        assert same(state["temperatures"], seen[epoch])
+    assert same(module.temperatures, seen[2]) == (kind == "ema")
+    assert bool(module.temperatures.isnan().all()) == (kind == "swa")
 
 
 def test_a_validation_of_averages_that_is_interrupted_saves_each_in_its_place(train, tmp_path):

@@ -15,6 +15,7 @@ from mobanet.exporting.terms import published, weight_terms
 from mobanet.models.summary import count_parameters
 from mobanet.rasters.contents import Modality
 from mobanet.training.module import SegmentationModule
+from mobanet.training.temperature import temperature_words
 
 NETWORKS = {"mobanet": "MoBaNet", "cmx": "CMX", "cbc": "CBC", "cbc_slp": "CBC-SLP"}
 _NAMELESS = "PATH_OR_REPOSITORY"
@@ -238,6 +239,11 @@ def _use(module: SegmentationModule, name: str) -> str:
     tensors = "Tensors are (B, bands, H, W) with stored values; leave a modality out where it is missing."
     if wise or raised:
         tensors += " `…_raster` is the whole raster, an array (H, W, bands)."
+    if known := module.known_temperatures:
+        tensors += (
+            "\n\nProbabilities are calibrated as softmax(logits / T) with the temperature of what a sample has "
+            f"(`model.temperatures`): {temperature_words(known)}."
+        )
     return "## Use\n\n```python\n" + "\n".join(lines) + f"\n```\n\n{tensors}"
 
 

@@ -19,6 +19,9 @@ def description(
 ) -> dict[str, Any]:
     """Modalities with their scaling, classes, and the version of this package; numbers, strings, lists and dicts.
 
+    Graphs give raw logits. `temperatures` has by name of the scenario the T with which softmax(logits / T) of a sample
+    that has these modalities, and no more, is calibrated; null where none was fitted.
+
     Args:
         module: of the model.
         learnt: by modality, (2, C), the numbers that it scales by.
@@ -51,7 +54,14 @@ def description(
             for name, colour in zip(classes.names, classes.colours, strict=True)
         ],
         "scenarios": [scenario.name for scenario in module.scenarios],
+        "temperatures": temperatures_as_plain(module),
     }
+
+
+def temperatures_as_plain(module: SegmentationModule) -> dict[str, float | None]:
+    """A model's temperatures by name of the scenario, None where none was fitted."""
+    known = module.known_temperatures
+    return {scenario.name: known.get(scenario.name) for scenario in module.scenarios}
 
 
 def signature(model: DeployedModel, tile: int) -> list[str]:

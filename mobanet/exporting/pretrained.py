@@ -49,6 +49,11 @@ class PretrainedModel:
         """The network with its scaling, as one module of one dict of tensors."""
         return deployed(self.module, self.learnt)
 
+    @property
+    def temperatures(self) -> dict[str, float]:
+        """By name of the scenario, the T with which softmax(logits / T) is calibrated, where one was fitted."""
+        return self.module.known_temperatures
+
     def levels(self, modality: str, pixels: np.ndarray, valid: np.ndarray | None = None) -> Tensor:
         """What a modality is scaled by in one tile, (2, C): to be measured on all of the raster, not on a window.
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,18 @@ from torch import Tensor
 
 import mobanet
 from mobanet.errors import UserError
-from mobanet.exporting.describe import KEY
+from mobanet.exporting.describe import KEY, temperatures_as_plain
 from mobanet.json_files import parse_json
-from mobanet.schema import to_plain
+from mobanet.schema import MismatchError, check_value, shown, to_plain
 from mobanet.training.content import VERSION, check_content, describes_model
 from mobanet.training.frozen import LEFT_OUT, LeftOut, backbone_tensors, check_has_need
 from mobanet.training.module import SegmentationModule
+from mobanet.training.temperature import TEMPERATURES, temperature_trouble
 
 FORMAT = 1
 _NETWORK = "network."
 _CHECKSUM = "mobanet_sha256"
-_MODEL = ("hyper_parameters", "scaling", "windows", LEFT_OUT)
+_MODEL = ("hyper_parameters", "scaling", "windows", TEMPERATURES, LEFT_OUT)
 """Keys of a configuration that say what the model is."""
 
 _LOCAL = ("backbone", "cmx")
@@ -35,8 +37,9 @@ class Saved:
     """A network's weights, and all that has to be known of them.
 
     Attributes:
-        config: plain: `format`, `version`, `hyper_parameters`, `scaling` and `windows`; where the published weights of
-            a frozen backbone are left out, which (as in `mobanet.training.frozen`).
+        config: plain: `format`, `version`, `hyper_parameters`, `scaling`, `windows` and `temperatures`, by name of the
+            scenario, None where none was fitted; where the published weights of a frozen backbone are left out, which
+            (as in `mobanet.training.frozen`).
         state: of the network, by name.
     """
 
@@ -70,6 +73,7 @@ def saved(
         "hyper_parameters": {**settings, "restored": "trained" if light else True},
         "scaling": {name: np.asarray(numbers).tolist() for name, numbers in learnt.items()},
         "windows": dict(windows) if windows else None,
+        TEMPERATURES: temperatures_as_plain(module),
     }
     if light:
         config[LEFT_OUT] = LeftOut(module.settings.backbone.name, module.backbone_fingerprint()).to_plain()
@@ -121,10 +125,30 @@ def restored(
     try:
         module = SegmentationModule(**settings)
         own = {name: value for name, value in module.state_dict().items() if not name.startswith(_NETWORK)}
+        own[TEMPERATURES] = _temperatures(config, [scenario.name for scenario in module.scenarios])
         module.begin_from({**checkpoint, "state_dict": own | checkpoint["state_dict"]})
+    except MismatchError as error:
+        raise UserError(f"{source} cannot be used: {error}; export the checkpoint again.") from error
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
     return module.eval()
+
+
+def _temperatures(config: Mapping[str, Any], scenarios: Sequence[str]) -> Tensor:
+    """As a module has them, (S,); exports of earlier versions have none.
+
+    Raises:
+        MismatchError: for one that is no number, or of a scenario that the model does not have.
+        UserError: for one that is not above 0.
+    """
+    given = config.get(TEMPERATURES, {})
+    check_value(given, dict[str, float | None], TEMPERATURES)
+    if unknown := sorted(given.keys() - set(scenarios)):
+        raise MismatchError(TEMPERATURES, f"names {shown(unknown[0])}, which is no scenario of the model")
+    found = torch.tensor([math.nan if given.get(name) is None else given[name] for name in scenarios])
+    if (problem := temperature_trouble({TEMPERATURES: found})) is not None:
+        raise UserError(f"it cannot be used: {problem}; export the checkpoint again.")
+    return found
 
 
 def check_config(config: Any, source: str) -> None:

@@ -43,26 +43,38 @@ def window_weights(blend: Blend, size: int) -> Tensor | None:
     return torch.outer(side, side).float()
 
 
-def probabilities_of(logits: Tensor, total: Tensor) -> Tensor:
+def weighted_mean(sums: Tensor, total: Tensor) -> Tensor:
+    """The weighted mean over windows that have been added up.
+
+    Args:
+        sums: (…, h, W), of what is weighted.
+        total: (h, W), of the weights; 0 where no window was.
+    """
+    # a corner's weight is the product of two of the least; where no window was, 0 / 0 would be NaN
+    return sums / total.clamp(min=_LEAST**2)
+
+
+def probabilities_of(logits: Tensor, total: Tensor, inverse: Tensor | float | None = None) -> Tensor:
     """Probabilities of the classes where windows have been added up: those of their weighted mean.
 
     Args:
         logits: (K, h, W), sums of weighted logits.
         total: (h, W), sums of weights; 0 where no window was.
+        inverse: of the temperature that they are calibrated by, one or (h, W); None leaves them as they are.
 
     Returns:
         (K, h, W), summing to 1 over the classes.
     """
-    # a corner's weight is the product of two of the least; where no window was, 0 / 0 would be NaN
-    return (logits / total.clamp(min=_LEAST**2)).softmax(0)
+    mean = weighted_mean(logits, total)
+    return (mean if inverse is None else mean * inverse).softmax(0)
 
 
-def confidence_of(logits: Tensor, total: Tensor) -> Tensor:
+def confidence_of(logits: Tensor, total: Tensor, inverse: float | None = None) -> Tensor:
     """The highest of `probabilities_of`, (h, W), without all of them in memory at once."""
     out = torch.empty_like(total)
     for row in range(0, len(total), _SLICE):
         rows = slice(row, row + _SLICE)
-        out[rows] = probabilities_of(logits[:, rows], total[rows]).amax(0)
+        out[rows] = probabilities_of(logits[:, rows], total[rows], inverse).amax(0)
     return out
 
 
@@ -129,6 +141,9 @@ class Mosaic:
         weights: (size, size), from `window_weights`.
         probabilities: whether to give them out, and in which type.
         device: where logits are added up.
+        temperatures: by the number of a scenario, (256,) float32, by which probabilities are calibrated; None leaves
+            them as they are. A pixel whose windows were seen in several scenarios has the weighted mean of 1 / T: to
+            divide each window's logits instead would change the classes.
     """
 
     def __init__(
@@ -140,6 +155,7 @@ class Mosaic:
         weights: Tensor | None,
         probabilities: Probabilities,
         device: torch.device,
+        temperatures: Tensor | None = None,
     ) -> None:
         self.size, self.left, self.width = size, left, width
         self.weights = None if weights is None else weights.to(device)
@@ -150,7 +166,10 @@ class Mosaic:
             most=(torch.zeros(size, width, device=device), 0),
             scenario=(torch.full((size, width), NOTHING, dtype=torch.uint8, device=device), NOTHING),
             wanted=(torch.zeros(size, width, dtype=torch.bool, device=device), False),
+            **({} if temperatures is None else {"excess": (torch.zeros(size, width, device=device), 0)}),
         )
+        # of 1 / T over 1, so that a temperature of 1 changes no digit
+        self._excess = None if temperatures is None else 1 / temperatures.to(device) - 1
         self._flat = torch.ones(size, size, device=device)
 
     def add(self, top: int, left: int, logits: Tensor, scenario: Tensor, wanted: Tensor | None) -> MapRows | None:
@@ -175,6 +194,8 @@ class Mosaic:
         # classes do without: the largest of weighted sums is that of weighted means
         if self.probabilities != "none":
             self._band["total"][:, there] += weights
+            if self._excess is not None:
+                self._band["excess"][:, there] += weights * self._excess[scenario.long()]
         most, numbers = self._band["most"][:, there], self._band["scenario"][:, there]
         # strictly: of windows that weigh the same the first one counts, wherever the mosaic began
         heavier = weights > most
@@ -203,7 +224,8 @@ class Mosaic:
         out = torch.empty(len(logits), count, self.width, dtype=kind)
         for row in range(0, count, _SLICE):
             rows = slice(row, min(row + _SLICE, count))
-            shares = probabilities_of(logits[:, rows], total[rows])
+            inverse = None if self._excess is None else 1 + weighted_mean(self._band["excess"][rows], total[rows])
+            shares = probabilities_of(logits[:, rows], total[rows], inverse)
             shares = (shares * UNITS).round_().to(kind) if eight else shares
             out[:, rows] = shares.masked_fill_(~wanted[rows], nothing).cpu()
         return out

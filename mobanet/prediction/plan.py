@@ -47,6 +47,7 @@ class MapSettings:
         coverage: of modalities that are there in part.
         gaps: of the reference raster.
         probabilities: whether they are written, and in which type.
+        calibrated: whether they are at the checkpoint's temperatures, where it has any.
         scenarios: whether a map of scenarios is written.
         precision: of the network's arithmetic.
         float32_matmul_precision: of torch; None for its own.
@@ -59,6 +60,7 @@ class MapSettings:
     coverage: Coverage = "pixel"
     gaps: Gaps = "nodata"
     probabilities: Probabilities = "none"
+    calibrated: bool = True
     scenarios: bool = False
     precision: str = "32-true"
     float32_matmul_precision: str | None = None
@@ -207,6 +209,7 @@ def plan_scene(
     now = ticket(scene, settings, checkpoint)
     before = workspace.settings()
     if before is not None:
+        before.setdefault("--calibrated", False)  # earlier versions had no temperatures
         # not compared but taken over: to measure it again would read whole rasters
         saved = before.pop("scaling", None)
         try:

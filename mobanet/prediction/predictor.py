@@ -1,6 +1,6 @@
 """From windows to finished parts of maps: the network, the mosaics, and what is saved."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -71,6 +71,8 @@ class MapPredictor:
         probabilities: whether to give them out, and in which type.
         device: where the network is.
         precision: gives the context of a forward pass, such as autocast.
+        temperatures: by name of the scenario, by which probabilities are calibrated, 1 where none is given; none at
+            all leave them as they are.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class MapPredictor:
         probabilities: Probabilities,
         device: torch.device,
         precision: Callable[[], AbstractContextManager] = nullcontext,
+        temperatures: Mapping[str, float] | None = None,
     ) -> None:
         self.network, self.size, self.turns, self.probabilities = network, size, turns, probabilities
         self.device, self.precision = device, precision
@@ -91,6 +94,11 @@ class MapPredictor:
         bits = (masks << torch.arange(masks.shape[1])).sum(1)
         self.number_of = torch.full((1 << masks.shape[1],), NOTHING, dtype=torch.uint8)  # of a scenario, by its bits
         self.number_of[bits] = torch.arange(len(scenarios), dtype=torch.uint8)
+        self.temperatures: Tensor | None = None  # by the number of a scenario
+        if temperatures:
+            self.temperatures = torch.ones(NOTHING + 1)
+            known = [temperatures.get(scenario.name, 1.0) for scenario in scenarios]
+            self.temperatures[: len(known)] = torch.tensor(known)
 
     # torch enters the mode anew at each step of a generator, and so leaves alone whoever takes the parts
     @torch.inference_mode()
@@ -124,7 +132,8 @@ class MapPredictor:
         first = job.parts[0]
         width = first.right - first.left
         classes = self.network.num_classes
-        mosaic = Mosaic(classes, self.size, first.left, width, self.weights, self.probabilities, self.device)
+        how = self.weights, self.probabilities, self.device, self.temperatures
+        mosaic = Mosaic(classes, self.size, first.left, width, *how)
         return _Running(number, job, mosaic)
 
     def _take(self, running: _Running, rows: MapRows) -> Iterator[tuple[Part, PartMaps]]:

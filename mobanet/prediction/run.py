@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,14 @@ from mobanet.prediction.scene_scaling import SceneScaling
 from mobanet.prediction.workspace import Workspace
 from mobanet.rasters.contents import Modality
 from mobanet.rasters.values import Range, known_range
-from mobanet.scenarios.scenario import Scenario, scenarios_of
+from mobanet.scenarios.scenario import Scenario, scenarios_of, usual_scenarios
 from mobanet.scenarios.words import never_drawn, never_drawn_words
 from mobanet.store.progress import TaskProgress
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.data_state import DATA_STATE
 from mobanet.training.loading import load_module
 from mobanet.training.precision import remark, weight_dtype
+from mobanet.training.temperature import TEMPERATURES, known_temperatures, temperature_words
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Model:
         fingerprint: of the file.
         rasters: what it was trained on.
         never: names of the scenarios that it was not trained in.
+        temperatures: by which its probabilities are calibrated, by name of the scenarios that have one.
         backbone: file with the weights of a frozen backbone, where they are not where the run had them.
     """
 
@@ -62,6 +64,7 @@ class Model:
     fingerprint: str
     rasters: TrainingRasters
     never: frozenset[str] = frozenset()
+    temperatures: Mapping[str, float] = field(default_factory=dict)
     backbone: str | None = None
 
     @property
@@ -97,8 +100,12 @@ def describe_model(path: str | Path, backbone: str | None = None) -> Model:
     data = DataDescription.from_plain(checkpoint["hyper_parameters"]["data"])
     learnt = {name: np.array(numbers) for name, numbers in state["scaling"].items()}
     rasters = TrainingRasters.from_plain(state.get("rasters"))
-    never = never_drawn(checkpoint["state_dict"], [modality.name for modality in data.modalities])
-    return Model(Path(path), data, learnt, state.get("windows"), _fingerprint(Path(path)), rasters, never, backbone)
+    names = [modality.name for modality in data.modalities]
+    never = never_drawn(checkpoint["state_dict"], names)
+    usual = [scenario.name for scenario in usual_scenarios(names)]
+    temperatures = known_temperatures(checkpoint["state_dict"][TEMPERATURES], usual)
+    about = state.get("windows"), _fingerprint(Path(path)), rasters, never, temperatures, backbone
+    return Model(Path(path), data, learnt, *about)
 
 
 def clear_way(
@@ -161,7 +168,25 @@ def announce(model: Model, scenes: Sequence[Scene], settings: MapSettings) -> No
             rank_zero_info(f"{scene.id}: {words}")
     turns = ", mean over eight turns" if settings.turns else ""
     half = "" if settings.precision == "32-true" else f", in {settings.precision}"
+    if settings.probabilities != "none":
+        rank_zero_info(calibration_words(model, settings.calibrated))
     rank_zero_info(f"windows of {settings.window} pixels, stride {settings.stride}, {settings.blend}{turns}{half}")
+
+
+def calibration_words(model: Model, calibrated: bool) -> str:
+    """Which temperatures probabilities are at.
+
+    Args:
+        model: of the checkpoint.
+        calibrated: whether they are calibrated where that can be.
+    """
+    if not model.temperatures:
+        return "probabilities are not calibrated: the checkpoint has no temperatures, which a validation in fit leaves"
+    if not calibrated:
+        return "probabilities are not calibrated (--calibrated false)"
+    others = "; T is 1 in all other scenarios" if len(model.temperatures) < len(model.scenarios) else ""
+    told = temperature_words(model.temperatures)
+    return f"probabilities are calibrated by the checkpoint's temperatures: {told}{others}"
 
 
 def launched(accelerator: str, devices: int, precision: str) -> Fabric:
@@ -284,6 +309,7 @@ def _work(
         settings.probabilities,
         fabric.device,
         fabric.autocast,
+        model.temperatures if settings.calibrated else None,
     )
     rules = WindowRules(settings.window, settings.stride, settings.coverage, settings.gaps)
     grids = [plan.grid for plan in plans]
@@ -328,6 +354,7 @@ def _how_far(plans: Sequence[ScenePlan]) -> str:
 
 def _finish(model: Model, settings: MapSettings, plan: ScenePlan, go_on: GoOn) -> FinishedMap:
     scene = plan.scene
+    calibrates = settings.calibrated and settings.probabilities != "none" and model.temperatures
     tags = map_tags(
         {
             "version": mobanet.__version__,
@@ -335,6 +362,7 @@ def _finish(model: Model, settings: MapSettings, plan: ScenePlan, go_on: GoOn) -
             "inputs": {name: raster.source.file.name for name, raster in scene.rasters.items()},
             "reference": scene.reference,
             "settings": asdict(settings),
+            **({"temperatures": dict(model.temperatures)} if calibrates else {}),
         }
     )
     classes, scenarios = model.data.classes, model.scenarios

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mobanet.prediction.blending import RollingBand, confidence_of
+from mobanet.prediction.blending import RollingBand, confidence_of, weighted_mean
 from mobanet.prediction.winners import winners
 from mobanet.rasters.contents import IGNORE_INDEX
 
@@ -20,6 +20,9 @@ class Strip:
         prediction: (h, W) uint8 class indices.
         label: (h, W) as given with the windows.
         confidence: (h, W) float32, the highest of the probabilities that a map would have.
+        calibrated: the same at the stitcher's temperature; None without one.
+        sample: of the pixels that the stitcher samples, (K, h', W') float32 mean logits and (h', W') labels; None
+            where it samples none.
     """
 
     tile: str
@@ -27,6 +30,8 @@ class Strip:
     prediction: Tensor
     label: Tensor
     confidence: Tensor
+    calibrated: Tensor | None = None
+    sample: tuple[Tensor, Tensor] | None = None
 
 
 class Stitcher:
@@ -37,10 +42,16 @@ class Stitcher:
 
     Args:
         num_classes: K.
+        sampled: step in rows and in columns of the pixels whose logits are given out, from the tile's first on,
+            wherever strips begin; None gives out none.
+
+    Attributes:
+        temperature: that probabilities are calibrated by; None for none.
     """
 
-    def __init__(self, num_classes: int) -> None:
-        self.num_classes = num_classes
+    def __init__(self, num_classes: int, sampled: int | None = None) -> None:
+        self.num_classes, self.sampled = num_classes, sampled
+        self.temperature: float | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -102,4 +113,13 @@ class Stitcher:
         prediction = winners(logits).to(torch.uint8)
         # a clone, since the band moves on in the same memory
         label = self._band["label"][:rows, :width].clone()
-        return [Strip(self._tile, self._band.top, prediction, label, confidence_of(logits, total))]
+        confidence, calibrated = confidence_of(logits, total), None
+        if self.temperature is not None:
+            calibrated = confidence_of(logits, total, 1 / self.temperature)
+        sample = None if self.sampled is None else self._sample(logits, total, label, self.sampled)
+        return [Strip(self._tile, self._band.top, prediction, label, confidence, calibrated, sample)]
+
+    def _sample(self, logits: Tensor, total: Tensor, label: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Mean logits and labels of every so manieth row and column of the tile; copies, as the mean is one."""
+        rows, columns = slice(-self._band.top % step, None, step), slice(None, None, step)
+        return weighted_mean(logits[:, rows, columns], total[rows, columns]), label[rows, columns]

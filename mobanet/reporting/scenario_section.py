@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mobanet.reporting.markup import Markup, Part, element, joined, scenario_words, scrolling, swatch
 from mobanet.reporting.tested import Evaluated
 from mobanet.training.bootstrap import INTERVAL
-from mobanet.training.scenario_table import Row, ScenarioResults, interval_text, rows_of
+from mobanet.training.scenario_table import ECE_AT_T, Row, ScenarioResults, interval_text, rows_of
 from mobanet.training.text_tables import ABSENT, percent
 
 
@@ -60,6 +60,7 @@ def _heads(results: ScenarioResults) -> list[Markup]:
         *["soft J"] * bool(results.soft),
         *["drop"] * (results.full in results.scores),
         *["ECE"] * bool(results.reliability),
+        *[ECE_AT_T.replace(" ", "\N{NO-BREAK SPACE}")] * bool(results.calibrated),
         *["gap"] * bool(results.regained),
     ]
     heads = [element("th", "scenario", scope="col")]
@@ -114,6 +115,8 @@ def _cells(results: ScenarioResults, row: Row) -> list[_Cell]:
     # a drop says nothing that mIoU does not
     cells += [_Cell("" if row.drop is None else percent(row.drop))] if results.full in results.scores else []
     cells += [_Cell(percent(row.error), -row.error)] if results.reliability else []
+    if results.calibrated:
+        cells.append(_Cell("" if math.isnan(row.calibrated) else percent(row.calibrated), -row.calibrated))
     if results.regained:
         cells.append(_Cell("" if row.regained is None else percent(row.regained)))
     return [*cells, *map(_figure, f.iou)]

@@ -104,6 +104,8 @@ def _results(content: Mapping[str, Any], data: DataDescription) -> ScenarioResul
         intervals=_intervals(content, ordered) if content.get("bootstrap") else None,
         regained=_regained(content, ordered),
         remarks=[str(line) for line in content.get("remarks", ())],
+        temperatures={name: float(each["temperature"]) for name, each in ordered.items() if each.get("calibrated")},
+        calibrated={name: _reliability(each["calibrated"]) for name, each in ordered.items() if each.get("calibrated")},
     )
 
 

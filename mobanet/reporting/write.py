@@ -52,7 +52,7 @@ def report_text(folder: str | Path, tiles: int, side: int) -> str:
         sections.append(Section("scenarios", f"Scenarios{which}", scenario_section(shown)))
         sections.append(Section("confusion", f"{matrices}{which}", confusion_section(shown)))
         if shown.results.reliability:  # of a test that earlier versions made nothing is known
-            drawn = calibration_section(shown.results.reliability)
+            drawn = calibration_section(shown.results.reliability, shown.results.calibrated)
             sections.append(Section("calibration", f"Calibration{which}", drawn))
     if (degraded := read_degraded(run.path, run.data)) is not None:
         sections.append(Section("degraded", "Degraded sensors", degraded_section(degraded)))

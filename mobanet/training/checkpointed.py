@@ -9,6 +9,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 import mobanet
+from mobanet.errors import UserError
 from mobanet.models.build import NetworkSettings
 from mobanet.models.lora import LoRASettings, with_lora_names
 from mobanet.training.averaging import change_copies, go_on_averaging
@@ -19,6 +20,7 @@ from mobanet.training.evaluated import EvaluatedModule
 from mobanet.training.exact import moving
 from mobanet.training.finite import check_finite_weights
 from mobanet.training.frozen import LEFT_OUT, LeftOut, backbone_tensors, check_fingerprint, fingerprint, left_out
+from mobanet.training.temperature import temperature_trouble, with_temperatures
 
 
 class CheckpointedModule(EvaluatedModule):
@@ -46,7 +48,7 @@ class CheckpointedModule(EvaluatedModule):
         return [] if there else [DivergenceStop()]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "CheckpointedModule":
-        """Move or convert the weights; scenario probabilities and class weights move, and stay in float32.
+        """Move or convert the weights; scenario probabilities, temperatures, class weights move, and stay in float32.
 
         The backbone's fingerprint is taken before its weights become others.
         """
@@ -155,7 +157,10 @@ class CheckpointedModule(EvaluatedModule):
         if without is not None:
             check_fingerprint(without, self.backbone_fingerprint(), self.settings.backbone)
             state = {**backbone_tensors(own), **state}
+        state = with_temperatures(state, len(self.scenarios))
         check_names(state.keys(), own.keys())
+        if (problem := temperature_trouble(state)) is not None:
+            raise UserError(f"the checkpoint cannot be used: {problem}; take another checkpoint of the run.")
         return dict(state)
 
     def _replaced_by(self, checkpoint: Mapping[str, Any]) -> None:

@@ -16,11 +16,13 @@ from mobanet.data.description import DataDescription, check_description
 from mobanet.data.training_rasters import check_rasters
 from mobanet.errors import UserError
 from mobanet.rasters.ground import MOST, STEP
+from mobanet.scenarios.scenario import usual_scenarios
 from mobanet.schema import LARGEST, MismatchError, UnknownKeyError, check_keys, check_value, completed, shown
 from mobanet.training.checkpoint import VERSION
 from mobanet.training.frozen import LEFT_OUT, LeftOut, left_out
 from mobanet.training.module import SegmentationModule
 from mobanet.training.shapes import check_weights
+from mobanet.training.temperature import temperature_trouble, with_temperatures
 
 SETTINGS = "hyper_parameters"
 
@@ -70,7 +72,13 @@ def check_content(
         ) from error
     except MismatchError as error:
         raise UserError(f"{source} cannot be used: {error}; {remedy}.") from error
+    state, data = checkpoint["state_dict"], checkpoint[SETTINGS]["data"]
+    if not prefix:  # what is exported has them beside its weights
+        state = with_temperatures(state, len(usual_scenarios([m["name"] for m in data["modalities"]])))
+        checkpoint["state_dict"] = state
     check_weights(checkpoint, source, _writer(checkpoint), remedy, prefix)
+    if not prefix and (problem := temperature_trouble(state)) is not None:
+        raise UserError(f"{source} cannot be used: {problem}; {remedy}.")
     return checkpoint
 
 

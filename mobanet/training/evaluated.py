@@ -1,5 +1,6 @@
 """The evaluation half of the LightningModule: every scenario from the same windows, and all figures of them."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from mobanet.prediction.windows import Strip
 from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.scenarios.failure import usual_failures
 from mobanet.scenarios.scenario import Scenario, chosen_scenarios, lowered, usual_scenarios
+from mobanet.training.averaging import averaged_modules
 from mobanet.training.calibration import Reliability
 from mobanet.training.evaluation import ScenarioEvaluation, overflow_words, unlabelled_words
 from mobanet.training.inputs import ModelBatch
@@ -24,6 +26,7 @@ from mobanet.training.losses import PixelLoss
 from mobanet.training.metrics import Scores, scores
 from mobanet.training.scenario_summary import figures_to_log
 from mobanet.training.specialists import Specialists
+from mobanet.training.temperature import TEMPERATURES, known_temperatures
 from mobanet.training.tile_matrices import stacked
 
 _PREFIX = {"validation": "val", "test": "test"}
@@ -43,7 +46,10 @@ class EvaluatedModule(LightningModule):
         matrices: latest confusion matrices, (K, K), by stage and scenario.
         tiles: likewise of each tile, (T, K, K), by stage and scenario.
         tile_names: ids of these T tiles, by stage.
+        temperatures: by which probabilities are calibrated, (S,), one for each of `scenarios`, fitted at the latest
+            validation of the weights at hand; NaN where there was none. Part of every checkpoint.
         reliability: how far the latest probabilities are right, by stage and scenario.
+        calibrated: the same at their temperatures, of the scenarios that have one.
         failures: of sensors, at which the expected mIoU is told.
         specialists: tests that a test is compared with; None for none.
         soft: latest soft figures of binary targets, by stage and scenario; empty for more classes.
@@ -57,6 +63,7 @@ class EvaluatedModule(LightningModule):
     compile_network: bool
     scenarios: tuple[Scenario, ...]
     pixel_loss: PixelLoss
+    temperatures: Tensor
 
     def prepare_evaluation(self, data: DataDescription) -> None:
         """Validate on the full scenario and test the usual ones, until `evaluate_on` says otherwise."""
@@ -68,6 +75,8 @@ class EvaluatedModule(LightningModule):
         self.tiles: dict[str, dict[str, Tensor]] = {}
         self.tile_names: dict[str, list[str]] = {}
         self.reliability: dict[str, dict[str, Reliability]] = {}
+        self.calibrated: dict[str, dict[str, Reliability]] = {}
+        self.register_buffer(TEMPERATURES, torch.full((len(self.scenarios),), math.nan))
         self.failures = usual_failures([m.name for m in data.modalities])
         self.specialists: Specialists | None = None
         self.soft: dict[str, dict[str, SoftScores]] = {}
@@ -87,7 +96,13 @@ class EvaluatedModule(LightningModule):
         options = {"validation": "--scenarios.validate", "test": "--scenarios.evaluate"}
         for stage, given in stages.items():
             chosen = chosen_scenarios(given, [m.name for m in self.data.modalities], options[stage])
-            self.evaluations[stage] = ScenarioEvaluation(chosen, len(self.data.classes))
+            fit = stage == "validation"
+            self.evaluations[stage] = ScenarioEvaluation(chosen, len(self.data.classes), fit)
+
+    @property
+    def known_temperatures(self) -> dict[str, float]:
+        """Those of `temperatures` that were fitted, by name of the scenario."""
+        return known_temperatures(self.temperatures, [scenario.name for scenario in self.scenarios])
 
     def on_validation_epoch_start(self) -> None:
         """Start empty confusion matrices on equal weights everywhere."""
@@ -126,6 +141,8 @@ class EvaluatedModule(LightningModule):
 
     def _begin(self, stage: str) -> None:
         self.evaluations[stage].reset()
+        if stage == "test":  # a validation fits temperatures, and has none of its own weights before
+            self.evaluations[stage].calibrate(self.known_temperatures)
         if self.trainer.world_size > 1:
             for buffer in self.network.buffers():  # running statistics of ranks drift apart within an epoch
                 torch.distributed.broadcast(buffer, 0)
@@ -177,14 +194,30 @@ class EvaluatedModule(LightningModule):
         found = evaluation.reliability()
         self.reliability[stage] = {name: Reliability.absent() if name in unusable else x for name, x in found.items()}
         self.scores[stage] = {name: scores(matrix, self.data.classes) for name, matrix in matrices.items()}
-        errors = {name: each.error for name, each in self.reliability[stage].items()}
-        for name, figure in figures_to_log(self.scores[stage], self.data.classes, errors, self.failures).items():
+        self.calibrated[stage] = {
+            name: Reliability.absent() if name in unusable else x
+            for name, x in evaluation.calibrated_reliability().items()
+        }
+        if stage == "validation" and not self.trainer.sanity_checking:
+            found = evaluation.temperatures()
+            self._take_temperatures({name: x for name, x in found.items() if name not in unusable})
+        errors, calibrated = (
+            {name: each.error for name, each in of[stage].items()} for of in (self.reliability, self.calibrated)
+        )
+        figures = figures_to_log(self.scores[stage], self.data.classes, errors, self.failures, calibrated)
+        for name, figure in figures.items():
             self.log(f"{_PREFIX[stage]}/{name}", figure, prog_bar=name == "miou")
         soft = evaluation.soft_scores()
         self.soft[stage] = {name: SoftScores.absent() if name in unusable else x for name, x in soft.items()}
         for figure in list(self.soft[stage].values())[-1:]:  # the fullest scenario's
             self.log(f"{_PREFIX[stage]}/soft_jaccard", figure.jaccard)
         evaluation.reset()
+
+    def _take_temperatures(self, found: Mapping[str, float]) -> None:
+        """Keep what a validation has fitted; that of earlier weights says nothing of these."""
+        values = torch.tensor([found.get(scenario.name, math.nan) for scenario in self.scenarios])
+        for module in (self, *averaged_modules(self.trainer)):
+            module.temperatures.copy_(values)
 
     def _say_unusable(self, stage: str, matrices: Mapping[str, Tensor], unusable: Sequence[str], windows: int) -> None:
         """Say which figures there are not, and why; a run goes on without them.

@@ -1,6 +1,6 @@
 """Maps of every scenario from the same windows: one stitcher each, and what is counted of their pixels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from mobanet.scenarios.scenario import Scenario
 from mobanet.training.calibration import Calibration, Reliability
 from mobanet.training.inputs import ModelBatch
 from mobanet.training.jaccard import SoftJaccard, SoftScores
+from mobanet.training.temperature import SAMPLED, TemperatureFit
 from mobanet.training.tile_matrices import TileMatrices
 
 
@@ -19,21 +20,24 @@ class ScenarioEvaluation(nn.Module):
     Args:
         scenarios: to evaluate, in the usual order.
         num_classes: K.
+        fit: whether to fit a temperature to each scenario.
     """
 
-    def __init__(self, scenarios: Sequence[Scenario], num_classes: int) -> None:
+    def __init__(self, scenarios: Sequence[Scenario], num_classes: int, fit: bool = False) -> None:
         super().__init__()
         self.scenarios = tuple(scenarios)
         self.tiles = TileMatrices(len(self.scenarios), num_classes)
         self.calibrations = nn.ModuleList(Calibration() for _ in scenarios)
-        self.stitchers = [Stitcher(num_classes) for _ in scenarios]
+        self.calibrated = nn.ModuleList(Calibration() for _ in scenarios)
+        self.fits = nn.ModuleList(TemperatureFit() for _ in scenarios) if fit else nn.ModuleList()
+        self.stitchers = [Stitcher(num_classes, SAMPLED if fit else None) for _ in scenarios]
         self.soft = nn.ModuleList(SoftJaccard() for _ in scenarios) if num_classes == 2 else nn.ModuleList()
         self.reset()
 
     def reset(self) -> None:
         """Start anew."""
         self.tiles.reset()
-        for part in (*self.stitchers, *self.calibrations, *self.soft):
+        for part in (*self.stitchers, *self.calibrations, *self.calibrated, *self.fits, *self.soft):
             part.reset()
         self.windows = 0
         """Windows seen by this rank."""
@@ -41,6 +45,11 @@ class ScenarioEvaluation(nn.Module):
         """By scenario, those that have nothing of it and were evaluated with all they have."""
         self.overflown: list[int | Tensor] = [0] * len(self.scenarios)
         """By scenario, those whose logits are NaN or infinite; stays on the device until it is asked for."""
+
+    def calibrate(self, temperatures: Mapping[str, float]) -> None:
+        """Count how far probabilities are right at temperatures, too, by name of the scenarios that have one."""
+        for scenario, stitcher in zip(self.scenarios, self.stitchers, strict=True):
+            stitcher.temperature = temperatures.get(scenario.name)
 
     def note(self, batch: ModelBatch) -> None:
         """Count windows, and those that have nothing of a scenario."""
@@ -78,6 +87,15 @@ class ScenarioEvaluation(nn.Module):
             s.name: Reliability.of(each.compute()) for s, each in zip(self.scenarios, self.calibrations, strict=True)
         }
 
+    def calibrated_reliability(self) -> dict[str, Reliability]:
+        """The same at their temperatures, of the scenarios that have one."""
+        each = zip(self.scenarios, self.stitchers, self.calibrated, strict=True)
+        return {s.name: Reliability.of(c.compute()) for s, stitcher, c in each if stitcher.temperature is not None}
+
+    def temperatures(self) -> dict[str, float]:
+        """What is fitted to each scenario, over all ranks, NaN without a labelled pixel; once all is finished."""
+        return {s.name: fit.compute() for s, fit in zip(self.scenarios, self.fits, strict=False)}
+
     def soft_scores(self) -> dict[str, SoftScores]:
         """Of binary targets, the scenario paper's figures of each scenario; empty otherwise."""
         return {s.name: soft.compute() for s, soft in zip(self.scenarios, self.soft, strict=False)}
@@ -86,6 +104,10 @@ class ScenarioEvaluation(nn.Module):
         for strip in strips:
             self.tiles.add(strip.tile, k, strip.prediction, strip.label)
             self.calibrations[k].update(strip.confidence, strip.prediction, strip.label)
+            if strip.calibrated is not None:
+                self.calibrated[k].update(strip.calibrated, strip.prediction, strip.label)
+            if strip.sample is not None:
+                self.fits[k].update(*strip.sample)
 
 
 def overflow_words(stage: str, scenarios: Sequence[str], windows: int, total: int) -> str:

@@ -7,15 +7,18 @@ import torch
 from torch import Tensor
 
 from mobanet.errors import UserError
+from mobanet.training.temperature import TEMPERATURES
 
 
 def not_finite(state: Mapping[str, Any]) -> list[str]:
     """Names of the tensors in which something is NaN or infinite.
 
     Args:
-        state: of a module; what is no tensor of floats is passed over.
+        state: of a module; what is no tensor of floats is passed over, and so are temperatures, NaN where there are
+            none.
     """
-    floats = {name: x for name, x in state.items() if isinstance(x, Tensor) and x.is_floating_point()}
+    tensors = {name: x for name, x in state.items() if isinstance(x, Tensor) and name != TEMPERATURES}
+    floats = {name: x for name, x in tensors.items() if x.is_floating_point()}
     flags = [torch.isfinite(x).all() for x in floats.values()]
     if not flags:
         return []

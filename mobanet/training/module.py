@@ -1,5 +1,6 @@
 """The LightningModule: a network with its masking, losses, optimiser and evaluation by sliding windows."""
 
+import math
 import os
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
@@ -25,6 +26,7 @@ from mobanet.scenarios.draws import rounding
 from mobanet.scenarios.masking import MaskingSettings, draw_masks, mask_streams, spare_pixels
 from mobanet.scenarios.sampling import draw_availability, share_availability, share_batches
 from mobanet.scenarios.scenario import scenario_masks
+from mobanet.training.averaging import ends_unvalidated
 from mobanet.training.checkpoint import check_trained_parts, read_checkpoint
 from mobanet.training.checkpointed import CheckpointedModule
 from mobanet.training.frozen import fetched_for_checkpoint, has_source
@@ -230,6 +232,7 @@ class SegmentationModule(CheckpointedModule):
     def on_train_batch_start(self, batch: ModelBatch, batch_idx: int) -> None:
         """Make dropout a function of seed, epoch, batch and rank, so that a resumed run draws what it would have."""
         torch.manual_seed(self._step_seed(batch_idx))
+        self.temperatures.fill_(math.nan)  # of the weights before this step
 
     def training_step(self, batch: ModelBatch, batch_idx: int) -> Tensor:
         """Drawn scenarios, masked inputs in them, cross-entropy, and the auxiliary losses on hard pixels."""
@@ -252,6 +255,11 @@ class SegmentationModule(CheckpointedModule):
         for parts in self.network.idle_parts():
             for parameter in parts.parameters():
                 parameter.grad = None
+
+    def on_train_end(self) -> None:
+        """Know no temperature of weights that were put in place as the training ended."""
+        if ends_unvalidated(self.trainer):
+            self.temperatures.fill_(math.nan)
 
     def on_train_epoch_start(self) -> None:
         """Log the epoch's learning rates."""

@@ -15,7 +15,7 @@ from mobanet.files import named
 from mobanet.models.summary import count_parameters
 from mobanet.training.provenance import PROVENANCE_FILE, provenance
 from mobanet.training.results import results_of
-from mobanet.training.scenario_table import SCENARIO_COLUMNS, intervals_to_log, scenario_rows
+from mobanet.training.scenario_table import intervals_to_log, scenario_columns, scenario_rows
 from mobanet.yaml_files import read_yaml
 
 
@@ -62,7 +62,7 @@ class RunRecord(Callback):
         for logger in trainer.loggers if len(results.scores) > 1 else ():
             if hasattr(logger, "log_table"):
                 step, rows = max(trainer.global_step - 1, 0), scenario_rows(results)
-                logger.log_table("val/scenarios/table", columns=list(SCENARIO_COLUMNS), data=rows, step=step)
+                logger.log_table("val/scenarios/table", columns=scenario_columns(results), data=rows, step=step)
 
 
 class TestRecord(Callback):
@@ -89,7 +89,7 @@ class TestRecord(Callback):
             figures |= {f"test/scenarios/{name}/gap_regained": share for name, share in shares.items()}
         rows = scenario_rows(results)
         for logger in self._followers():
-            logger.log_test(figures, SCENARIO_COLUMNS, rows)
+            logger.log_test(figures, scenario_columns(results), rows)
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

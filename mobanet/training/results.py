@@ -22,6 +22,7 @@ from mobanet.training.calibration_figure import draw_reliability
 from mobanet.training.metrics import Scores
 from mobanet.training.scenario_figure import draw_scenarios
 from mobanet.training.scenario_table import (
+    ECE_AT_T,
     ScenarioResults,
     as_plain,
     expectation_as_plain,
@@ -63,7 +64,7 @@ class ResultFiles(Callback):
             draw_scenarios(results.scores, results.classes, results.scenarios, protocol, path, *told)
         else:
             rank_zero_info(class_table(results))
-        draw_reliability(results.reliability, protocol, self.folder / "test_calibration.png")
+        draw_reliability(results.reliability, protocol, self.folder / "test_calibration.png", results.calibrated)
         rank_zero_info(f"figures and confusion matrices are in {self.folder}")
 
     def _write(self, stage: str, results: ScenarioResults, epoch: int) -> None:
@@ -89,6 +90,13 @@ def results_of(trainer: Trainer, module: LightningModule, stage: str) -> Scenari
     unlike = others.unlike(next(iter(found.values())).pixels) if others else []
     if unlike:
         remarks.append(f"no gap is told, as {', '.join(unlike)} of {OPTION} was tested on other pixels")
+    temperatures = module.known_temperatures if stage == "test" else {}
+    if stage == "test" and not module.calibrated[stage]:
+        known = f"none of {', '.join(found)}" if temperatures else "none"
+        remarks.append(
+            f"no ECE of calibrated probabilities: of temperatures the checkpoint has {known} (mobanet.fit fits them at "
+            "each validation, to --scenarios.validate)"
+        )
     return ScenarioResults(
         scenarios=scenarios_with(found, full.split("+")),
         classes=classes,
@@ -104,6 +112,8 @@ def results_of(trainer: Trainer, module: LightningModule, stage: str) -> Scenari
         intervals=bootstrap(module.tiles[stage], classes, full, module.failures),
         regained=others.regained(found, full) if others and not unlike else None,
         remarks=remarks,
+        temperatures={name: value for name, value in temperatures.items() if name in found},
+        calibrated=module.calibrated[stage],
     )
 
 
@@ -174,6 +184,8 @@ def class_table(results: ScenarioResults) -> str:
         more.append(f"mIoU {interval_text(interval)} ({INTERVAL} interval)")
     if results.fullest in results.reliability:
         more.append(f"ECE {percent(results.reliability[results.fullest].error)}")
+    if results.fullest in results.calibrated:
+        more.append(f"{ECE_AT_T} {percent(results.calibrated[results.fullest].error)}")
     return as_text([shown], [*more, *results.notes()])
 
 

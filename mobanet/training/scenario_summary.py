@@ -69,6 +69,7 @@ def figures_to_log(
     classes: Classes,
     calibration: Mapping[str, float] | None = None,
     failures: Sequence[Failure] = (),
+    calibrated: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """What goes to the loggers: the figures of the fullest scenario, then what several scenarios add.
 
@@ -77,7 +78,9 @@ def figures_to_log(
         classes: for names.
         calibration: expected calibration error by scenario; None for none.
         failures: of sensors, to expect figures of.
+        calibrated: the same at the temperatures of the scenarios that have one.
     """
+    calibrated = calibrated or {}
     *_, (name_of_fullest, fullest) = by_scenario.items()
     figures = {
         "miou": fullest.mean_iou,
@@ -87,10 +90,12 @@ def figures_to_log(
     }
     figures |= {f"iou_{name.replace(' ', '_')}": iou for name, iou in zip(classes.names, fullest.iou, strict=True)}
     figures |= {"ece": calibration[name_of_fullest]} if calibration else {}
+    figures |= {"ece_calibrated": calibrated[name_of_fullest]} if name_of_fullest in calibrated else {}
     if len(by_scenario) > 1:
         summary = summarise(by_scenario, next(("+".join(f.rates) for f in failures), name_of_fullest), failures)
         figures |= {f"scenarios/{name}/miou": each.mean_iou for name, each in by_scenario.items()}
         figures |= {f"scenarios/{name}/ece": error for name, error in (calibration or {}).items()}
+        figures |= {f"scenarios/{name}/ece_calibrated": error for name, error in calibrated.items()}
         figures["scenarios/mean_miou"] = summary.mean.mean_iou
         figures["scenarios/worst_miou"] = summary.worst.mean_iou if summary.worst else math.nan
         figures["scenarios/miou_deviation"] = summary.deviation.mean_iou if summary.deviation else math.nan

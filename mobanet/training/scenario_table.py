@@ -24,6 +24,7 @@ from mobanet.training.scenario_summary import (
     summarise,
 )
 from mobanet.training.specialists import Regained
+from mobanet.training.temperature import temperature_words
 from mobanet.training.text_tables import as_text, decimal, fitted, none_if_absent, percent, stacked
 
 SOFT = (
@@ -35,7 +36,8 @@ GAP = (
     "gap: share that is regained of the gap between a model trained with all sensors there and one trained for that "
     "scenario alone; absent where the latter is no better"
 )
-SCENARIO_COLUMNS = ("scenario", "OA", "mean F1", "mIoU", "drop", "mIoU low", "mIoU high", "ECE")
+ECE_AT_T = "ECE at T"
+"""Heading of the calibration error of calibrated probabilities."""
 NOT_AVERAGED = "* counts as an error where it is confused, but is not averaged"
 
 
@@ -58,6 +60,8 @@ class ScenarioResults:
         intervals: of mIoU over these tiles; None of fewer than two.
         regained: of the gap to specialists; None where none were given.
         remarks: what else is to be said of the figures.
+        temperatures: of the checkpoint, by name of the evaluated scenarios that have one.
+        calibrated: how far probabilities at these are right, alike.
     """
 
     scenarios: Sequence[Scenario]
@@ -74,6 +78,8 @@ class ScenarioResults:
     intervals: Intervals | None = None
     regained: Regained | None = None
     remarks: Sequence[str] = ()
+    temperatures: Mapping[str, float] = field(default_factory=dict)
+    calibrated: Mapping[str, Reliability] = field(default_factory=dict)
 
     @property
     def full(self) -> str:
@@ -117,11 +123,26 @@ class ScenarioResults:
         hint = f"; of fewer than {FEW} it is hardly more than a hint" if count < FEW else ""
         return f"{INTERVAL}: interval of mIoU by bootstrap over {count} tiles, {RESAMPLES} draws{hint}"
 
+    def calibration_words(self) -> list[str]:
+        """What the column of calibrated probabilities is, and which scenarios have nothing in it."""
+        if not self.calibrated:
+            return []
+        told = temperature_words({name: self.temperatures[name] for name in self.calibrated})
+        lines = [f"{ECE_AT_T}: the same of softmax(logits / T), T by the validation of each scenario: {told}"]
+        without = [name for name in self.scores if name not in self.calibrated]
+        if without:
+            lines.append(
+                f"no T is known of {', '.join(without[:3])}{', …' if len(without) > 3 else ''}: fitted is what is "
+                "validated in training (--scenarios.validate)"
+            )
+        return lines
+
     def notes(self) -> list[str]:
         """What has to stand below every table: classes left out, protocol, windows that have nothing of a scenario."""
         lines = [NOT_AVERAGED] if len(self.classes.averaged) < len(self.classes) else []
         lines += [SOFT] if self.soft else []
         lines += [ECE] if self.reliability else []
+        lines += self.calibration_words()
         lines += [words for words in [self.interval_words()] if words]
         lines += [GAP] if self.regained else []
         lines += self.remarks
@@ -156,6 +177,8 @@ def scenario_table(results: ScenarioResults, width: int = 120) -> str:
         drop = f"drop: points of mIoU below {results.full}"
     if results.reliability:
         shown.append(("ECE", [percent(row.error) for row in rows]))
+    if results.calibrated:
+        shown.append(("ECE\nat T", ["" if math.isnan(row.calibrated) else percent(row.calibrated) for row in rows]))
     if results.regained:
         shown.append(("gap", ["" if row.regained is None else percent(row.regained) for row in rows]))
     ious = [
@@ -180,7 +203,8 @@ def scenario_csv(results: ScenarioResults) -> str:
     ious = [f"iou_{name.replace(' ', '_')}" for name in results.classes.names]
     soft = ["soft_jaccard"] if results.soft else []
     gap = ["gap_regained"] if results.regained else []
-    added = ["miou_low", "miou_high", "ece", *gap]
+    at = ["ece_calibrated", "temperature"] if results.calibrated else []
+    added = ["miou_low", "miou_high", "ece", *at, *gap]
     writer.writerow(["scenario", "oa", "kappa", "mean_f1", "miou", "drop", *ious, *soft, "kept_windows", *added])
     for row in rows_of(results):
         f = row.figures
@@ -188,18 +212,26 @@ def scenario_csv(results: ScenarioResults) -> str:
         numbers = (f.overall_accuracy, f.kappa, f.mean_f1, f.mean_iou, drop, *f.iou, *[row.soft] * len(soft))
         kept = "" if row.kept is None else row.kept
         low, high = row.interval or (math.nan, math.nan)
-        ends = (low, high, row.error, *[math.nan if row.regained is None else row.regained] * len(gap))
+        at = (row.calibrated, row.temperature) if results.calibrated else ()
+        ends = (low, high, row.error, *at, *[math.nan if row.regained is None else row.regained] * len(gap))
         writer.writerow([row.label, *map(decimal, numbers), kept, *map(decimal, ends)])
     return out.getvalue()
 
 
+def scenario_columns(results: ScenarioResults) -> list[str]:
+    """Headings of `scenario_rows`."""
+    at = [ECE_AT_T] if results.calibrated else []
+    return ["scenario", "OA", "mean F1", "mIoU", "drop", "mIoU low", "mIoU high", "ECE", *at]
+
+
 def scenario_rows(results: ScenarioResults) -> list[list[str | float | None]]:
-    """One row a scenario, then the summary, in the order of `SCENARIO_COLUMNS`; 0..1, None where absent."""
+    """One row a scenario, then the summary, in the order of `scenario_columns`; 0..1, None where absent."""
     table = []
     for row in rows_of(results):
         f, (low, high) = row.figures, row.interval or (math.nan, math.nan)
         drop = math.nan if row.drop is None else row.drop
-        numbers = (f.overall_accuracy, f.mean_f1, f.mean_iou, drop, low, high, row.error)
+        at = [row.calibrated] if results.calibrated else []
+        numbers = (f.overall_accuracy, f.mean_f1, f.mean_iou, drop, low, high, row.error, *at)
         table.append([row.label, *map(none_if_absent, numbers)])
     return table
 
@@ -233,6 +265,8 @@ def scenario_json(results: ScenarioResults, epoch: int) -> dict:
         content = as_plain(row.figures, results.classes)
         content["drop"] = None if row.drop is None else none_if_absent(row.drop)
         content["ece"] = none_if_absent(row.error)
+        if results.calibrated:
+            content["ece_calibrated"] = none_if_absent(row.calibrated)
         content["miou_interval"] = list(row.interval) if row.interval else None
         if results.regained and row.regained is not None:
             content["gap_regained"] = none_if_absent(row.regained)
@@ -254,7 +288,8 @@ def scenario_json(results: ScenarioResults, epoch: int) -> dict:
                 **plain(row),
                 **soft_as_plain(results, name),
                 "kept_windows": results.kept[name],
-                "calibration": reliability_as_plain(results, name),
+                "calibration": reliability_as_plain(results.reliability.get(name)),
+                **calibrated_as_plain(results, name),
                 "confusion": results.matrices[name].tolist(),
             }
             for name, row in zip(results.scores, rows, strict=False)
@@ -280,13 +315,25 @@ def expectation_as_plain(results: ScenarioResults, scenario: str) -> dict:
         "bootstrap": {"level": LEVEL, "resamples": RESAMPLES} if results.intervals else None,
         "miou_interval": list(found) if found else None,
         "ece": none_if_absent(results.reliability[scenario].error) if scenario in results.reliability else None,
-        "calibration": reliability_as_plain(results, scenario),
+        "calibration": reliability_as_plain(results.reliability.get(scenario)),
+        **calibrated_as_plain(results, scenario),
     }
 
 
-def reliability_as_plain(results: ScenarioResults, scenario: str) -> dict | None:
-    """One scenario's calibration for JSON; None where it is not known."""
-    found = results.reliability.get(scenario)
+def calibrated_as_plain(results: ScenarioResults, scenario: str) -> dict:
+    """What one scenario's temperature makes of its calibration, for JSON; nothing where it has none."""
+    found = results.calibrated.get(scenario)
+    if found is None:
+        return {}
+    return {
+        "temperature": results.temperatures[scenario],
+        "ece_calibrated": none_if_absent(found.error),
+        "calibrated": reliability_as_plain(found),
+    }
+
+
+def reliability_as_plain(found: Reliability | None) -> dict | None:
+    """A calibration for JSON; None where it is not known."""
     if found is None:
         return None
     return {
@@ -340,6 +387,9 @@ class Row:
         error: expected calibration error; NaN where it is not known.
         interval: of mIoU; None without one.
         regained: of the gap to a specialist; NaN where there is no gap, None without a specialist.
+        calibrated: expected calibration error at the scenario's temperature; NaN where it has none, and of several
+            scenarios unless all that were evaluated have one.
+        temperature: of a scenario; NaN where it has none.
     """
 
     label: str
@@ -350,24 +400,30 @@ class Row:
     error: float = math.nan
     interval: Interval | None = None
     regained: float | None = None
+    calibrated: float = math.nan
+    temperature: float = math.nan
 
 
 def rows_of(results: ScenarioResults) -> list[Row]:
     """One a scenario, then the summary's."""
     soft = {name: figures.jaccard for name, figures in results.soft.items()}
     errors = {name: each.error for name, each in results.reliability.items()}
+    at = {name: each.error for name, each in results.calibrated.items()}
+    at_all = at if at.keys() == results.scores.keys() else {}
     intervals = results.intervals or Intervals({}, None, None, ())
     shares = results.regained.shares if results.regained else {}
 
     def single(label: str, name: str) -> Row:
         figures = results.scores[name]
         of = soft.get(name, math.nan), errors.get(name, math.nan), intervals.scenarios.get(name), shares.get(name)
-        return Row(label, figures, results.drop(figures), results.kept[name], *of)
+        temperature = results.temperatures.get(name, math.nan)
+        return Row(label, figures, results.drop(figures), results.kept[name], *of, at.get(name, math.nan), temperature)
 
     def several(
         label: str, figures: Scores, over: Callable[[Mapping[str, float]], float], interval: Interval | None
     ) -> Row:
-        return Row(label, figures, results.drop(figures), None, over(soft), over(errors), interval)
+        drop = results.drop(figures)
+        return Row(label, figures, drop, None, over(soft), over(errors), interval, calibrated=over(at_all))
 
     summary = results.summary()
     rows = [single(name, name) for name in results.scores]
@@ -389,5 +445,6 @@ def rows_of(results: ScenarioResults) -> list[Row]:
         rows.append(several(label, figures, lambda x, w=weights: expected_of(w, x) if x else math.nan, interval))
     if summary.deviation:
         figures = summary.deviation
-        rows.append(Row(DEVIATION, figures, None, None, deviation_of(soft.values()), deviation_of(errors.values())))
+        spreads = [deviation_of(each.values()) for each in (soft, errors, at_all)]
+        rows.append(Row(DEVIATION, figures, None, None, *spreads[:2], calibrated=spreads[2]))
     return rows

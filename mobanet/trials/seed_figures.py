@@ -167,7 +167,8 @@ def _flat(content: Mapping[str, Any] | None) -> dict[str, float]:
     """A scenario's figures by name; absent ones are NaN."""
     if content is None:
         return {}
-    figures = {name: content[name] for name in ("oa", "kappa", "mean_f1", "miou", "drop", "ece") if name in content}
+    names = ("oa", "kappa", "mean_f1", "miou", "drop", "ece", "ece_calibrated")
+    figures = {name: content[name] for name in names if name in content}
     if "soft_per_image" in content:
         figures["soft_jaccard"] = content["soft_per_image"]["jaccard"]
     for kind in ("iou", "f1"):

@@ -47,6 +47,8 @@ def scenarios_text(seeds: Sequence[int], test: Tested, width: int = 120) -> str:
         first.append(("soft J", _column(rows, "soft_jaccard")))
     if any("ece" in figures for figures in rows.values()):
         first.append(("ECE", _column(rows, "ece")))
+    if any("ece_calibrated" in figures for figures in rows.values()):
+        first.append(("ECE\nat T", _column(rows, "ece_calibrated")))
     ious = [(stacked(name), _column(rows, f"iou_{name.replace(' ', '_')}")) for name in test.classes]
     tables = fitted("test", list(rows), len(test.scenarios), first, ious, width)
     notes = [f"per cent, mean ± deviation over the seeds {', '.join(map(str, seeds))}; under a class's name its IoU"]

@@ -22,7 +22,7 @@ from mobanet.commands import main
 from mobanet.synthetic import synthesize
 from mobanet.training.checkpoint import read_checkpoint
 from tests.cli.conftest import leftovers, start, wait
-from tests.conftest import TINY
+from tests.conftest import TINY, same
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.yaml"))
@@ -40,7 +40,7 @@ def weights(path):
 def differing(one, other):
     one, other = weights(one), weights(other)
     assert one.keys() == other.keys()
-    return [name for name in one if not torch.equal(one[name], other[name])]
+    return [name for name in one if not same(one[name], other[name])]
 
 
 def said(ended):

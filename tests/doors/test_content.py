@@ -7,6 +7,7 @@ import torch
 
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.loading import load_module
+from mobanet.training.module import SegmentationModule
 from tests.doors.conftest import DOORS, refusal
 
 
@@ -36,6 +37,11 @@ def weight(become):
         state[name] = become(state[name])
 
     return change
+
+
+def temperature(value):
+    """Gives the second scenario another temperature."""
+    return lambda checkpoint: checkpoint["state_dict"]["temperatures"].__setitem__(1, value)
 
 
 def entry(name, value):
@@ -155,6 +161,17 @@ CASES = {
     "unknown name": (renamed("network.other"), "has unknown network.other"),
     "name of two lines": (renamed("a\nb"), r"a weight has the name 'a\\nb'"),
     "number as name": (renamed(3), "a weight has the name 3"),
+    "temperature of 0": (temperature(0.0), "temperatures holds 0 where a number above 0, or NaN for none, is expected"),
+    "temperature below 0": (temperature(-1.5), "temperatures holds -1.5 where a number above 0"),
+    "endless temperature": (temperature(float("inf")), "temperatures holds inf where a number above 0"),
+    "too many temperatures": (
+        lambda c: c["state_dict"].__setitem__("temperatures", torch.ones(4)),
+        r"the weight temperatures is \(4,\) float32 where \(3,\) of floats is expected",
+    ),
+    "temperatures in whole numbers": (
+        lambda c: c["state_dict"].__setitem__("temperatures", torch.ones(3, dtype=torch.int64)),
+        r"temperatures is \(3,\) int64 where \(3,\) of floats",
+    ),
     # what it says of itself
     "epoch in words": (entry("epoch", "last"), "epoch is 'last' where a whole number"),
     "epoch below none": (entry("epoch", -1), "epoch is -1"),
@@ -183,7 +200,7 @@ CASES = {
         "holds datamodule_hyper_parameters._instantiator",
     ),
 }
-EVERYWHERE = ("file of timm", "sparse", "instantiator")
+EVERYWHERE = ("file of timm", "sparse", "temperature of 0", "instantiator")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -212,6 +229,19 @@ def test_settings_of_an_older_version_get_their_defaults(content, written):
     path = written(older)
     assert read_checkpoint(path)["hyper_parameters"] == content["hyper_parameters"]
     load_module(path)
+
+
+def test_a_checkpoint_of_an_older_version_has_no_temperatures_and_loads_by_every_way(written):
+    def older(checkpoint):
+        checkpoint["state_dict"].pop("temperatures")
+        checkpoint["pytorch-lightning_version"] = "2.5.0"
+
+    path = written(older)
+    assert read_checkpoint(path)["state_dict"]["temperatures"].isnan().tolist() == [True] * 3
+    for module in (load_module(path).module, SegmentationModule.load_from_checkpoint(path, weights_only=True)):
+        assert module.known_temperatures == {}
+    fitted = written(temperature(1.5))
+    assert load_module(fitted).module.known_temperatures == {"dsm": 1.5}
 
 
 def test_the_version_that_wrote_a_checkpoint_is_named(written):

@@ -68,6 +68,12 @@ def test_odd_settings(case, refusal):
     [
         ("scaling", {}, "config.scaling.rgb does not hold 2 numbers"),
         ("scaling", [1], "config.scaling is a list"),
+        ("temperatures", [1.5], "temperatures is a list where"),
+        ("temperatures", {"rgb": "warm"}, "temperatures.rgb is 'warm'"),
+        ("temperatures", {"rgb": 0.0}, "temperatures holds 0 where a number above 0"),
+        ("temperatures", {"rgb": -1}, "temperatures holds -1 where a number above 0"),
+        ("temperatures", {"rgb": 1e300}, "temperatures holds inf where a number above 0"),
+        ("temperatures", {"sar": 1.5}, "temperatures names 'sar', which is no scenario of the model"),
         ("windows", {"size": 0, "stride": 0}, "config.windows has size 0"),
         ("version", ["9"], "mobanet_version is a list"),
         ("hyper_parameters", [], "is not a model that mobanet.export wrote"),

@@ -12,7 +12,9 @@ from safetensors.torch import load_file, save_file
 from mobanet.data.scaling import tile_levels
 from mobanet.errors import UserError
 from mobanet.exporting.command import ExportRequest, run_export
+from mobanet.exporting.describe import description
 from mobanet.exporting.pretrained import FILES, from_pretrained, save_pretrained
+from mobanet.exporting.weights import saved, write_weights
 from mobanet.models.backbone_kinds import build_backbone
 from mobanet.models.lora import LoRASettings
 from mobanet.rasters.blocks import summarise
@@ -62,6 +64,32 @@ def same(module, model, size=37):
     wise = {name: levels[name] for name in levels if module.data.scaling[name] == "robust"}
     found = model.predict(inputs, AVAILABLE, wise)
     return torch.equal(found, predicted(module, inputs, levels, AVAILABLE))
+
+
+@pytest.mark.parametrize("kind", ["folder", "safetensors"])
+def test_temperatures_stay_and_are_told(kind, tmp_path):
+    module = make((RGB, DSM))
+    module.temperatures.copy_(torch.tensor([1.32, torch.nan, 0.9]))
+    path = keep(module, tmp_path / "model.ckpt")
+    list(run_export(ExportRequest(path, tmp_path / "out", kind)))
+    model = from_pretrained(tmp_path / "out")
+    assert model.temperatures == module.known_temperatures
+    assert list(model.temperatures) == ["rgb", "rgb+dsm"]
+    if kind == "folder":
+        told = json.loads((tmp_path / "out/config.json").read_text())["temperatures"]
+        assert told == {"rgb": pytest.approx(1.32), "dsm": None, "rgb+dsm": pytest.approx(0.9)}
+        assert "softmax(logits / T)" in (tmp_path / "out/README.md").read_text()
+        assert "rgb 1.32, rgb+dsm 0.90" in (tmp_path / "out/README.md").read_text()
+    about = description(module, numbers(module))
+    assert about["temperatures"] == {"rgb": pytest.approx(1.32), "dsm": None, "rgb+dsm": pytest.approx(0.9)}
+
+
+def test_an_export_of_an_earlier_version_has_no_temperatures(tmp_path):
+    module = make((RGB, DSM))
+    model = saved(module, numbers(module))
+    assert model.config.pop("temperatures") == {"rgb": None, "dsm": None, "rgb+dsm": None}
+    write_weights(model, tmp_path / "model.safetensors")
+    assert from_pretrained(tmp_path / "model.safetensors").temperatures == {}
 
 
 @pytest.mark.parametrize("kind", ["folder", "safetensors"])

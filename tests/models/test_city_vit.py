@@ -16,6 +16,7 @@ from mobanet.models.city_vit import WEIGHTS
 from mobanet.training.frozen import LEFT_OUT
 from mobanet.training.loading import load_module
 from mobanet.training.module import SegmentationModule
+from tests.conftest import same
 
 NAME = "vit_city_patch6_120.mobanet"
 
@@ -80,4 +81,4 @@ def test_a_checkpoint_leaves_it_out_and_has_it_again(tmp_path):
     assert checkpoint[LEFT_OUT]["name"] == NAME
     torch.save(checkpoint, tmp_path / "light.ckpt")
     again = load_module(tmp_path / "light.ckpt").module
-    assert all(torch.equal(value, again.state_dict()[name]) for name, value in module.state_dict().items())
+    assert all(same(value, again.state_dict()[name]) for name, value in module.state_dict().items())

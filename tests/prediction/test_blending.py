@@ -43,11 +43,49 @@ def brute_force(windows, height, width, weights):
     return classes[:height, :width], scenarios[:height, :width], shares[:, :height, :width]
 
 
-def mosaic_of(windows, left=0, width=None, blend="smooth", probabilities="float32"):
+def mosaic_of(windows, left=0, width=None, blend="smooth", probabilities="float32", temperatures=None):
     """All rows that come out, and where each piece began."""
-    mosaic = Mosaic(CLASSES, SIZE, left, width, window_weights(blend, SIZE), probabilities, torch.device("cpu"))
+    how = window_weights(blend, SIZE), probabilities, torch.device("cpu"), temperatures
+    mosaic = Mosaic(CLASSES, SIZE, left, width, *how)
     found = [mosaic.add(top, column, *pixels) for (top, column), pixels in windows.items()]
     return [rows for rows in (*found, mosaic.finish()) if rows is not None]
+
+
+@pytest.mark.parametrize("blend", ["smooth", "sum"])
+def test_calibrated_probabilities_are_at_the_mean_inverse_temperature_and_classes_stay(blend):
+    weights, size = window_weights(blend, SIZE), 3 * SIZE + 5
+    windows = windows_of(grid(size, size, SIZE, SIZE // 2))
+    temperatures = torch.ones(256)
+    temperatures[:7] = torch.tensor([0.5, 2.0, 1.0, 3.0, 1.3, 0.25, 8.0])
+    logits, total, inverse = (torch.zeros(CLASSES, size, size), *torch.zeros(2, size, size))
+    for (top, left), (x, scenario, _) in windows.items():
+        here = slice(top, top + SIZE), slice(left, left + SIZE)
+        own = torch.ones(SIZE, SIZE) if weights is None else weights
+        logits[:, *here] += x * own
+        total[here] += own
+        inverse[here] += own / temperatures[scenario.long()]
+    expected = (logits / total * (inverse / total)).softmax(0)
+    plain, found = mosaic_of(windows, 0, size, blend), mosaic_of(windows, 0, size, blend, temperatures=temperatures)
+    for one, other in zip(plain, found, strict=True):
+        assert torch.equal(one.classes, other.classes)
+        assert torch.equal(one.scenarios, other.scenarios)
+        known = other.classes != NOTHING
+        part = expected[:, other.top : other.top + len(known)]
+        torch.testing.assert_close(other.probabilities[:, known], part[:, known])
+        assert other.probabilities[:, ~known].isnan().all()
+        assert not torch.allclose(one.probabilities[:, known], other.probabilities[:, known], atol=0.01)
+    # a temperature of 1 changes no digit, and one that all windows share is that one
+    for number, temperature in ((2, 1.0), (1, 2.0)):
+        same = {corner: (x, torch.full_like(s, number), mask) for corner, (x, s, mask) in windows.items()}
+        for one, other in zip(
+            mosaic_of(same, 0, size, blend), mosaic_of(same, 0, size, blend, temperatures=temperatures), strict=True
+        ):
+            known = other.classes != NOTHING
+            if temperature == 1:
+                assert torch.equal(one.probabilities[:, known], other.probabilities[:, known])
+            else:
+                part = (logits / total / temperature).softmax(0)[:, other.top : other.top + len(known)]
+                torch.testing.assert_close(other.probabilities[:, known], part[:, known])
 
 
 def assert_same(rows, expected, left=0):

@@ -148,5 +148,10 @@ def test_each_scenario_has_a_reliability_diagram():
     assert "10 pixels: mean probability 50.00 %, right 80.00 %" in told
     heights = [float(bar.attributes["height"]) for bar in first.all("rect", class_="right")]
     assert heights == [pytest.approx(0.8 * 180, abs=0.1), pytest.approx(180)]
+    assert first.all("polyline") == []
+    calibrated, other = parse(calibration_section(found, {"rgb": found["rgb"]})).all("figure")
+    assert calibrated.one("figcaption").text == "rgb ECE 10.00 %, 10.00 % at T"
+    assert len(calibrated.one("polyline").attributes["points"].split()) == len(calibrated.all("circle")) == 2
+    assert other.all("polyline") == []
     gaps = [float(bar.attributes["height"]) for bar in first.all("rect", class_="gap")]
     assert gaps == pytest.approx([0.3 * 180, 180 / 30], abs=0.1)

@@ -33,6 +33,8 @@ def results(names=tuple(MATRICES), soft=False, told=False):
         tiles = {name: torch.stack([matrix, matrix.flip(0)]) for name, matrix in matrices.items()}
         more = {
             "reliability": dict.fromkeys(names, Reliability.of(counts)),
+            "temperatures": {names[-1]: 1.5},
+            "calibrated": {names[-1]: Reliability.of(counts.flip(1))},
             "failures": failures,
             "tiles": ["a", "b"],
             "intervals": bootstrap(tiles, CLASSES, "rgb+dsm", failures),
@@ -65,6 +67,7 @@ def test_intervals_calibration_and_expectation_come_back(names, tmp_path, monkey
     found = read_evaluation(written(tmp_path, given), "test", DATA).results
     assert scenario_csv(found).splitlines()[:2] == scenario_csv(given).splitlines()[:2]
     assert repr(found.reliability) == repr(given.reliability)
+    assert (found.temperatures, repr(found.calibrated)) == (given.temperatures, repr(given.calibrated))
     assert (found.tiles, found.intervals.scenarios) == (["a", "b"], given.intervals.scenarios)
     if len(names) > 1:
         assert scenario_csv(found) == scenario_csv(given)
@@ -79,7 +82,7 @@ def test_a_file_of_an_earlier_version_says_nothing_of_tiles_calibration_and_fail
     for name in ("expected", "deviation"):
         del content["summary"][name]
     for figures in (*content["scenarios"].values(), *filter(None, content["summary"].values())):
-        for name in ("miou_interval", "ece", "calibration"):
+        for name in ("miou_interval", "ece", "calibration", "calibrated", "temperature", "ece_calibrated"):
             figures.pop(name, None)
     path.write_text(json.dumps(content))
     found = read_evaluation(tmp_path, "test", DATA).results

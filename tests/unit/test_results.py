@@ -47,6 +47,8 @@ def evaluated(*names, stage="test"):
         tiles={stage: {name: torch.stack([matrix, matrix]) for name, matrix in matrices.items()}},
         tile_names={stage: ["a", "b"]},
         reliability={stage: dict.fromkeys(names, Reliability.of(counts))},
+        known_temperatures={},
+        calibrated={stage: {}},
         failures=usual_failures(("rgb", "dsm")),
         specialists=None,
     )

@@ -176,8 +176,14 @@ def test_reliability_diagrams_are_drawn_for_each_scenario(tmp_path):
     gaps = [(patch.get_y(), patch.get_height()) for patch in upper[0].patches if patch.get_hatch()]
     assert bars == pytest.approx([0.8, 1.0])
     assert gaps == [pytest.approx((0.5, 0.3)), pytest.approx((29 / 30, 1 / 30))]
+    at = {name: Reliability.of(counts) for name in ("rgb", "dsm")}
+    both = [axes for axes in reliability_figure(found, "toy", at).axes if axes.get_title()]
+    assert both[0].get_title().endswith("ECE 10.0 %, 10.0 % at T")
+    assert [len(axes.lines) - len(plain.lines) for axes, plain in zip(both, upper, strict=True)] == [1, 0, 1, *[0] * 4]
+    assert both[0].lines[-1].get_xdata() == pytest.approx([0.5, 29 / 30])
+    assert both[0].lines[-1].get_ydata() == pytest.approx([0.8, 1.0])
     path = tmp_path / "new" / "test_calibration.png"
-    draw_reliability(found, "a long protocol, " * 20, path)
+    draw_reliability(found, "a long protocol, " * 20, path, at)
     picture = np.asarray(Image.open(path).convert("L"))
     edges = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     assert (edges == 255).all()

@@ -18,9 +18,9 @@ from mobanet.training.jaccard import SoftScores
 from mobanet.training.metrics import scores
 from mobanet.training.scenario_summary import figures_to_log, summarise
 from mobanet.training.scenario_table import (
-    SCENARIO_COLUMNS,
     ScenarioResults,
     intervals_to_log,
+    scenario_columns,
     scenario_csv,
     scenario_json,
     scenario_rows,
@@ -389,9 +389,44 @@ def test_files_hold_intervals_calibration_expectation_and_spread():
     assert summary["deviation"]["miou"] == pytest.approx(statistics.pstdev(MIOUS.values()))
 
 
+def calibrated(found, *names):
+    """With temperatures of these scenarios, at which each error is a tenth."""
+    return replace(
+        found,
+        temperatures={name: 1.5 for name in names},
+        calibrated={name: reliability(0.1) for name in names},
+    )
+
+
+def test_calibrated_errors_stand_beside_the_others_where_a_temperature_is_known():
+    some, every = calibrated(told(), "dsm", "rgb+dsm"), calibrated(told(), *MIOUS)
+    text = scenario_table(some)
+    assert "\nECE at T: the same of softmax(logits / T), T by the validation of each scenario: dsm 1.50" in text
+    assert "\nno T is known of rgb: fitted is what is validated in training (--scenarios.validate)" in text
+    assert "ECE at T" not in scenario_table(told())
+    assert "no T is known" not in scenario_table(every)
+    table = rows(scenario_csv(some))
+    assert [table[name]["ece_calibrated"] for name in (*MIOUS, "mean")] == ["", "0.100000", "0.100000", ""]
+    assert [table[name]["temperature"] for name in MIOUS] == ["", "1.500000", "1.500000"]
+    assert rows(scenario_csv(every))["mean"]["ece_calibrated"] == "0.100000"
+    assert rows(scenario_csv(every))["standard deviation"]["ece_calibrated"] == "0.000000"
+    content = json.loads(json.dumps(scenario_json(some, 0), allow_nan=False))
+    dsm = content["scenarios"]["dsm"]
+    assert (dsm["temperature"], dsm["ece_calibrated"], dsm["calibrated"]["pixels"][7]) == (1.5, pytest.approx(0.1), 10)
+    assert content["scenarios"]["rgb"]["ece_calibrated"] is None
+    assert content["summary"]["mean"]["ece_calibrated"] is None
+    assert "ece_calibrated" not in json.dumps(scenario_json(told(), 0))
+    assert scenario_columns(some)[-2:] == ["ECE", "ECE at T"]
+    assert [row[-1] for row in scenario_rows(some)[:3]] == [None, pytest.approx(0.1), pytest.approx(0.1)]
+    logged = figures_to_log(some.scores, CLASSES, dict.fromkeys(MIOUS, 0.2), (), {"dsm": 0.1, "rgb+dsm": 0.05})
+    names = ("ece", "ece_calibrated", "scenarios/dsm/ece_calibrated")
+    assert [logged[name] for name in names] == [0.2, 0.05, 0.1]
+    assert "scenarios/rgb/ece_calibrated" not in logged
+
+
 def test_loggers_get_the_same_table_and_the_ends_of_the_intervals():
     found = told(tiles=2, failures=[Failure({"rgb": 0.1, "dsm": 0.2})])
-    shown = {row[0]: dict(zip(SCENARIO_COLUMNS, row, strict=True)) for row in scenario_rows(found)}
+    shown = {row[0]: dict(zip(scenario_columns(found), row, strict=True)) for row in scenario_rows(found)}
     assert (shown["dsm"]["mIoU low"], shown["dsm"]["ECE"]) == pytest.approx((1 / 3, 0.1))
     assert shown["standard deviation"]["drop"] is None
     ends = intervals_to_log(found)
