@@ -183,6 +183,21 @@ def test_with_own_parts_whole_batches_are_complete_and_idle_parts_stay_as_they_a
     assert parts.moved == [[whole, not whole] for whole in complete]
 
 
+def test_own_parts_may_begin_with_the_weights_of_a_network_that_has_none(fitted, make_data, make_module):
+    sizes, kept = {"decoder_channels": 8, "projection_channels": 16}, ModelCheckpoint()
+    whole, _, _ = fitted({"network": MoBaNetSettings(**sizes)}, callbacks=[kept], strategy="full", epochs=1)
+    module = make_module(make_data(), network=MoBaNetSettings(incomplete="own", **sizes))
+    checkpoint = read_checkpoint(kept.best_model_path)
+    module.begin_from(checkpoint)
+    weights = module.network.state_dict()
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(weights[name], value), name
+    for name, value in module.network.incomplete.state_dict().items():
+        assert torch.equal(weights[name], value), name
+    with pytest.raises(UserError, match=r"--model\.network\.incomplete is own here and shared in the checkpoint"):
+        module.check_resumable(checkpoint)
+
+
 def test_own_parts_that_nothing_would_teach_are_refused(fitted):
     own = {"network": MoBaNetSettings(incomplete="own", decoder_channels=8, projection_channels=16)}
     with pytest.raises(UserError, match=r"--model\.network\.incomplete is own.*--scenarios\.strategy full"):

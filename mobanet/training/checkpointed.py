@@ -22,6 +22,10 @@ from mobanet.training.finite import check_finite_weights
 from mobanet.training.frozen import LEFT_OUT, LeftOut, backbone_tensors, check_fingerprint, fingerprint, left_out
 from mobanet.training.temperature import temperature_trouble, with_temperatures
 
+_NETWORK = "network."
+_INCOMPLETE = "network.incomplete."
+"""Of names in a state dict: the network, and its parts for incomplete samples, named as the others are behind it."""
+
 
 class CheckpointedModule(EvaluatedModule):
     """Writes checkpoints without a frozen backbone whose weights can be had again, and reads them with it.
@@ -130,6 +134,8 @@ class CheckpointedModule(EvaluatedModule):
     def begin_from(self, checkpoint: Mapping[str, Any]) -> None:
         """Take a checkpoint's weights and nothing else of it; LoRA may be added to a network that had none.
 
+        Parts of their own for incomplete samples may be added, too: they start as a copy of those that the network has.
+
         Raises:
             UserError: when the architecture or the backbone is another, or a weight is NaN or infinite.
         """
@@ -138,6 +144,11 @@ class CheckpointedModule(EvaluatedModule):
             saved["lora"] = self.hparams["lora"]
             own = {name: value for name, value in self.state_dict().items() if ".lora_" in name}
             state = {**own, **with_lora_names(state, [f"network.{name}" for name in self.adapted])}
+        if self.network.apart and saved["network"].get("incomplete", "shared") == "shared":
+            saved["network"] = {**saved["network"], "incomplete": "own"}
+            own = [name for name in self.state_dict() if name.startswith(_INCOMPLETE)]
+            copied = {name: state.get(name.replace(_INCOMPLETE, _NETWORK, 1)) for name in own}
+            state |= {name: value for name, value in copied.items() if value is not None}
         check_architecture(saved, self.hparams)
         check_finite_weights(state, "the checkpoint")
         self.load_state_dict(self._completed(checkpoint, state))
