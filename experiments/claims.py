@@ -168,7 +168,7 @@ def commit() -> str:
     """Of the code that trains, with a plus where files differ from it."""
     given = {"cwd": Path(__file__).parent, "capture_output": True, "text": True}
     head = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], **given).stdout.strip()
-    changed = subprocess.run(["git", "status", "--porcelain", "--", "../mobanet", "."], **given).stdout
+    changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=all", "--", "../mobanet", "."], **given).stdout
     return head + "+" * any(not line.endswith(".csv") for line in changed.splitlines())
 
 
