@@ -168,8 +168,9 @@ def commit() -> str:
     """Of the code that trains, with a plus where files differ from it."""
     given = {"cwd": Path(__file__).parent, "capture_output": True, "text": True}
     head = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], **given).stdout.strip()
-    changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=all", "--", "../mobanet", "."], **given).stdout
-    return head + "+" * any(not line.endswith(".csv") for line in changed.splitlines())
+    words = ["git", "status", "--porcelain", "--untracked-files=all", "--", "../mobanet", "."]
+    changed = subprocess.run(words, **given).stdout.splitlines()
+    return head + "+" * any(not line.endswith(".csv") for line in changed)
 
 
 def read(results: Path) -> list[dict[str, str]]:
