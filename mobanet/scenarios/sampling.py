@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mobanet.errors import UserError
-from mobanet.scenarios.draws import sent
+from mobanet.scenarios.draws import rounding, sent
 from mobanet.scenarios.failure import USUAL
 from mobanet.scenarios.scenario import Scenario, lowered
 from mobanet.scenarios.scores import ScoreSettings
@@ -198,26 +198,31 @@ def share_availability(
 
 
 def share_batches(
-    probabilities: Tensor, masks: Tensor, available: Tensor, generator: torch.Generator, at: float, turn: float
+    probabilities: Tensor, masks: Tensor, available: Tensor, generator: torch.Generator, seed: int, step: int, own: int
 ) -> Tensor:
     """What is left of each sample's modalities where whole batches are complete, and others have no complete sample.
 
     For networks that see incomplete samples with parts of their own: each set of parts then takes its steps on batches
-    of the usual size, rather than on the few samples of each that are its own.
+    of the usual size, rather than on the few samples of each that are its own. Of n batches p n are complete, to one
+    up or down, evenly spread; samples of the others are shared out as `share_availability` does.
 
     Args:
-        probabilities: (S,), of the scenarios, the last of them the full one: that is the share of batches.
+        probabilities: (S,), of the scenarios, the last of them the full one, which has the share p of the batches.
         masks: (S, M) bool, the scenarios' availability.
         available: (B, M) bool, what the data has.
         generator: on the CPU; which sample of an incomplete batch gets which share comes from it.
-        at: from 0 to below 1, of `rounding`; as in `share_availability`, within incomplete batches.
-        turn: likewise, the same on every rank: whether this batch is complete.
+        seed: of an epoch, the same on every rank, as all of them see a complete batch at the same time.
+        step: within the epoch.
+        own: seed of an epoch and a rank, for how shares of incomplete batches are rounded.
 
     Returns:
         (B, M) bool; a sample whose scenario leaves it nothing keeps all that its data has.
     """
-    p = probabilities.float() / probabilities.float().sum()
-    rest = torch.cat([p[:-1], p.new_zeros(1)])
-    rest = torch.where(rest.sum() > 0, rest, p)  # nothing but complete ones: what is drawn of the rest is not used
-    incomplete = share_availability(rest, masks, available, generator, at)
-    return torch.where(turn < p[-1], available, incomplete)
+    shares = probabilities.double().cpu()
+    p, start = float(shares[-1] / shares.sum()), rounding(seed, 0)
+    before, behind = (math.floor(start + n * p) for n in (step, step + 1))  # complete batches so far
+    if behind > before or not shares[:-1].any():
+        return available
+    rest = torch.cat([probabilities[:-1], probabilities.new_zeros(1)])
+    # counted among incomplete batches: places of every other step alone would round the same shares up each time
+    return share_availability(rest, masks, available, generator, rounding(own, step - before))

@@ -284,10 +284,10 @@ class SegmentationModule(CheckpointedModule):
         generator = torch.Generator().manual_seed(self._step_seed(batch_idx) + 2)
         given = self.scenario_probabilities, self.scenario_masks, batch.available, generator
         if self.exact_scenario_shares:
-            at = rounding(self._step_seed(0) + 4, batch_idx)
+            own = self._step_seed(0) + 4
             if self.network.apart:
-                return share_batches(*given, at, rounding(self._step_seed(0, rank=0) + 5, batch_idx))
-            return share_availability(*given, at)
+                return share_batches(*given, self._step_seed(0, rank=0) + 5, batch_idx, own)
+            return share_availability(*given, rounding(own, batch_idx))
         return draw_availability(*given)
 
     def _step_seed(self, batch_idx: int, rank: int | None = None) -> int:

@@ -7,7 +7,13 @@ import torch
 from mobanet.errors import UserError
 from mobanet.scenarios.draws import rounding
 from mobanet.scenarios.probabilities import read_probabilities
-from mobanet.scenarios.sampling import ScenarioSettings, draw_availability, share_availability, with_full_share
+from mobanet.scenarios.sampling import (
+    ScenarioSettings,
+    draw_availability,
+    share_availability,
+    share_batches,
+    with_full_share,
+)
 from mobanet.scenarios.scenario import (
     MOST,
     chosen_scenarios,
@@ -170,6 +176,26 @@ def test_a_share_of_every_batch_is_full_and_over_steps_it_is_exact(batch, share)
         counts += found
     assert abs(float(counts[-1]) - 100 * batch * share) <= 3
     assert (counts - 100 * batch * torch.tensor(p)).abs().max() <= 6
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8, 24])
+@pytest.mark.parametrize("share", [0.0, 0.25, 1 / 3, 0.5, 0.9, 1.0])
+def test_a_share_of_the_batches_is_full_and_the_others_are_dealt_out_exactly(batch, share):
+    p = with_full_share(np.full(7, 1 / 7), scenarios_of(NAMES), share)
+    everything, masks = torch.ones(batch, 3, dtype=torch.bool), scenario_masks(scenarios_of(NAMES))
+    given, counts, complete = torch.tensor(p), torch.zeros(7), []
+    for step in range(200):
+        ranks = [
+            share_batches(given, masks, everything, torch.Generator().manual_seed(step), 5, step, own) for own in (1, 2)
+        ]
+        whole = [left.all(1) for left in ranks]
+        assert whole[0].all() or not whole[0].any()
+        assert torch.equal(*whole)  # all ranks at the same time
+        complete.append(bool(whole[0].all()))
+        counts += (ranks[0][:, None] == masks).all(2).float().sum(0)
+        assert abs(sum(complete) - share * len(complete)) <= 1
+    # and no scenario is rounded up for ever
+    assert (counts[:-1] - counts[:-1].sum() / 6).abs().max() <= 4
 
 
 def test_which_samples_a_scenario_gets_is_drawn():
