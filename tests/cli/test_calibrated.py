@@ -235,7 +235,7 @@ def test_two_processes_calibrate_alike(warm, half_covered, tmp_path, monkeypatch
     assert np.array_equal(shares_of(one)[0], shares_of(two)[0])
 
 
-def test_on_the_windows_that_it_was_fitted_to_a_temperature_lessens_the_error(
+def test_on_the_windows_that_it_was_fitted_to_a_temperature_lessens_the_error_of_a_network_too_sure_of_itself(
     prepared, make_module, make_trainer, tmp_path
 ):
     data = RasterDataModule(
@@ -247,11 +247,18 @@ def test_on_the_windows_that_it_was_fitted_to_a_temperature_lessens_the_error(
         num_workers=0,
         validation="test",
     )
+    torch.manual_seed(5)
     module = make_module(data, lr=3e-3)
     module.evaluate_on(validation="all", test="all")
     trainer = make_trainer(max_epochs=2)
     trainer.fit(module, datamodule=data)
+    own = module.temperatures.clone()
     assert len(module.known_temperatures) == 7
+    with torch.no_grad():  # what is fitted is the likelihood, which moves the error only where that is large
+        for parameter in module.network.decoder.classifier.parameters():
+            parameter *= 4
+    trainer.validate(module, datamodule=data, verbose=False)
+    np.testing.assert_allclose(module.temperatures, (4 * own).clamp(max=8), rtol=0.02)
     evaluation = module.evaluations["validation"]
     evaluation.calibrate(module.known_temperatures)  # the same windows once more
     fitted = module.temperatures.clone()
@@ -261,5 +268,5 @@ def test_on_the_windows_that_it_was_fitted_to_a_temperature_lessens_the_error(
     assert list(after) == NAMES
     for name in NAMES:
         assert sum(after[name].pixels) == sum(before[name].pixels)
-        assert after[name].error <= before[name].error + 0.005
-    assert np.mean([after[name].error for name in NAMES]) < np.mean([before[name].error for name in NAMES])
+        assert after[name].error < before[name].error
+    assert np.mean([after[name].error for name in NAMES]) < 0.5 * np.mean([before[name].error for name in NAMES])
