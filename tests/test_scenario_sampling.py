@@ -17,6 +17,7 @@ from mobanet.scenarios.masking import MaskingSettings
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scores import score_scenarios
 from mobanet.training.checkpoint import read_checkpoint
+from tests.conftest import same
 
 NAMES = ("rgb", "ir", "dsm", "rgb+ir", "rgb+dsm", "ir+dsm", "rgb+ir+dsm")
 FULL = [0, 0, 0, 0, 0, 0, 1]
@@ -67,7 +68,7 @@ def weights(module):
 
 def assert_same(a, b):
     assert a.keys() == b.keys()
-    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+    assert [name for name in a if not same(a[name], b[name])] == []
 
 
 def test_each_strategy_sets_its_probabilities(fitted):

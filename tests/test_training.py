@@ -17,7 +17,7 @@ from mobanet.scenarios.masking import MaskingSettings
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.module import SegmentationModule
-from tests.conftest import TINY
+from tests.conftest import TINY, same
 
 FROZEN = BackboneSettings("vit_tiny_patch16_224", pretrained=False, freeze=True, options=TINY)
 
@@ -36,7 +36,7 @@ def weights(module):
 
 def assert_same(a, b):
     assert a.keys() == b.keys()
-    different = [name for name in a if not torch.equal(a[name], b[name])]
+    different = [name for name in a if not same(a[name], b[name])]
     assert different == []
 
 
