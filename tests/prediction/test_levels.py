@@ -20,7 +20,8 @@ def store(prepared):
 
 def scene_of(tile, root):
     bands = {"rgb": (0, 1, 2), "ir": (3,), "dsm": (0,)}
-    return placed(**{n: GivenRaster(root / record.source, bands[n]) for n, record in tile.modalities.items()})
+    # of all that the store holds by now, which others share, what the model takes
+    return placed(**{n: GivenRaster(root / tile.modalities[n].source, own) for n, own in bands.items()})
 
 
 @pytest.mark.parametrize("scaling", SCALINGS)
