@@ -47,5 +47,6 @@ def touched(x: Tensor, parameters: Iterable[nn.Parameter]) -> Tensor:
     DistributedDataParallel waits for the gradient of each parameter on every rank, and a batch may lack the samples
     that some of them are for.
     """
-    sums = [parameter.sum() for parameter in parameters if parameter.requires_grad]
-    return x + 0 * torch.stack(sums).sum().to(x.dtype) if sums else x
+    # one number of each: the gradient is of the whole parameter, and a sum could overflow in half precision
+    one = [parameter.flatten()[0].to(x.dtype) for parameter in parameters if parameter.requires_grad]
+    return x + 0 * torch.stack(one).sum() if one else x

@@ -59,7 +59,7 @@ class MoBaNetSettings:
     incomplete: Literal["shared", "own"] = "shared"
     """What sees samples that lack a sensor: the trained parts that see all others, or a set of their own, which starts
     as a copy where training on incomplete scenarios begins (--scenarios.warmup_epochs), so that what is learnt of
-    missing sensors does not move what sees them all. As many parameters again; a step costs what it did."""
+    missing sensors does not move what sees them all. As many parameters again, of which each sample passes one set."""
 
     auxiliary_heads: bool = True
     """Give each stream a classifier of its own, for the hard-pixel loss in training."""
