@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mobanet.files import whole_file
 from mobanet.training.calibration import BINS, Reliability
 
@@ -85,14 +87,13 @@ def _title(name: str, reliability: Reliability, calibrated: Reliability | None) 
 
 def _draw_accuracy(axes: "Axes", reliability: Reliability) -> None:
     """A bar a bin up to the share that is right, and what lies between that and the mean probability."""
-    for k, (p, right) in enumerate(zip(reliability.confidence, reliability.accuracy, strict=True)):
-        if math.isnan(right):
-            continue
-        place = {"x": (k + 0.5) / BINS, "width": 1 / BINS}
-        axes.bar(height=right, color=_RIGHT, edgecolor="white", linewidth=0.4, label="right", **place)
-        low, high = sorted((p, right))
-        gap = {"facecolor": "none", "edgecolor": _GAP, "hatch": "//////", "linewidth": 0.5, "label": "gap"}
-        axes.bar(height=high - low, bottom=low, **gap, **place)
+    there = [k for k, right in enumerate(reliability.accuracy) if not math.isnan(right)]
+    p, right = (np.array(of)[there] for of in (reliability.confidence, reliability.accuracy))
+    middles, low = (np.array(there) + 0.5) / BINS, np.minimum(p, right)
+    # one call for all bars: each works out the limits of the axes anew
+    axes.bar(middles, right, 1 / BINS, color=_RIGHT, edgecolor="white", linewidth=0.4)
+    gap = {"facecolor": "none", "edgecolor": _GAP, "hatch": "//////", "linewidth": 0.5}
+    axes.bar(middles, np.maximum(p, right) - low, 1 / BINS, bottom=low, **gap)
     axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, linestyle=(0, (4, 2.5)))
     axes.set(xlim=(0, 1), ylim=(0, 1), yticks=[0, 0.5, 1])
     _plain(axes)
