@@ -15,6 +15,8 @@ os.fsync = lambda handle: None
 put their own in its place."""
 
 TINY = {"depth": 4, "embed_dim": 32, "num_heads": 2, "patch_size": 8, "img_size": 64}
+NARROW = {"decoder_channels": 8, "projection_channels": 16}
+"""The widths of the trained part, which at the defaults costs more than the tiny backbone: time and room on disk."""
 
 
 def same(one, other) -> bool:
@@ -58,11 +60,13 @@ def make_data(city):
 def make_module():
     """Builds a small model for a data module."""
     from mobanet.models.backbones import BackboneSettings
+    from mobanet.models.mobanet import MoBaNetSettings
     from mobanet.training.module import SegmentationModule
 
     def make(data, **options):
         backbone = BackboneSettings("vit_tiny_patch16_224", pretrained=False, freeze=False, options=dict(TINY))
-        return SegmentationModule(data.description, **{"backbone": backbone, **options})
+        small = {"backbone": backbone, "network": MoBaNetSettings(**NARROW)}
+        return SegmentationModule(data.description, **{**small, **options})
 
     return make
 

@@ -19,7 +19,7 @@ from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.csv_log import MetricsCSV
 from mobanet.training.module import SegmentationModule
 from mobanet.training.results import ResultFiles
-from tests.conftest import TINY
+from tests.conftest import NARROW, TINY
 
 
 class Small(SegmentationModule):
@@ -48,9 +48,7 @@ def data(make_data):
 @pytest.fixture
 def module(data):
     backbone = BackboneSettings("vit_tiny_patch16_224", False, freeze=False, options=dict(TINY))
-    return Small(
-        data.description, backbone=backbone, network=MoBaNetSettings(decoder_channels=8, projection_channels=16)
-    )
+    return Small(data.description, backbone=backbone, network=MoBaNetSettings(**NARROW))
 
 
 def rows(path):

@@ -18,7 +18,7 @@ from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.divergence import Diverged, DivergenceStop
 from mobanet.training.finite import not_finite
 from mobanet.training.module import SegmentationModule
-from tests.conftest import TINY
+from tests.conftest import NARROW, TINY
 
 NAN, INF = float("nan"), float("inf")
 
@@ -52,7 +52,7 @@ def fit(make_data, make_trainer, tmp_path):
         seed_everything(1)
         data = make_data(crop=32, batch_size=2, evaluation=EvaluationSettings(window=160))
         backbone = BackboneSettings("vit_tiny_patch16_224", False, freeze=False, options=dict(TINY))
-        network = MoBaNetSettings(decoder_channels=8, projection_channels=16)
+        network = MoBaNetSettings(**NARROW)
         module = Spoilt(data.description, backbone=backbone, network=network)
         module.spoil = spoil or (lambda module, loss: loss)
         best = ModelCheckpoint(tmp_path, "best", monitor="val/miou", mode="max", enable_version_counter=False)

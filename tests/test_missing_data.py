@@ -16,6 +16,7 @@ from mobanet.scenarios.history import read_history
 from mobanet.scenarios.refresh import measure_distortion
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.store.build import build_store
+from tests.conftest import NARROW
 
 WITHOUT_DSM = "rgb+ir"
 
@@ -52,7 +53,7 @@ def model(make_data, make_module):
 
     def make(missing):
         seed_everything(3)
-        module = make_module(make_data(), network=MoBaNetSettings(missing=missing))
+        module = make_module(make_data(), network=MoBaNetSettings(missing=missing, **NARROW))
         with torch.no_grad():
             for name, p in module.named_parameters():
                 if "missing_" in name:

@@ -127,6 +127,7 @@ def as_shown(record, settings=None):
     return {name: round(value, 3) for name, value in zip(record.scenarios, p, strict=True)}
 
 
+@pytest.mark.long
 def test_a_run_is_tested_and_shown_with_its_history(project, tmp_path):
     shutil.copytree(project, tmp_path, dirs_exist_ok=True)
     done = execute(tmp_path, RUN, after_sliders='sliders["tau"].value = 0')

@@ -15,12 +15,12 @@ from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.loading import load_module
 from mobanet.training.summary import RunSummary
 from mobanet.training.trainer import Trainer
-from tests.conftest import same
+from tests.conftest import NARROW, same
 
 SMALL_CBC = CBCSettings(width=2, token_width=16, grid=2, heads=2, encoder_depths=(1, 1, 1, 1), encoder_width=4)
 NETWORKS = {
     "mobanet": {"class_weights": [1.0, 1.0, 1.0, 1.0, 2.0, 0.3]},
-    "block": {"network": MoBaNetSettings(placement="block", missing="token")},
+    "block": {"network": MoBaNetSettings(placement="block", missing="token", **NARROW)},
     "cmx": {"architecture": "cmx", "cmx": CMXSettings("mit_b0", pretrained=False)},
     "cbc": {"architecture": "cbc", "cbc": SMALL_CBC},
     "cbc_slp": {"architecture": "cbc_slp", "cbc": SMALL_CBC},
@@ -71,7 +71,10 @@ def run(make_data, make_module, tmp_path):
     return fit
 
 
-@pytest.mark.parametrize(("precision", "network"), PAIRS)
+@pytest.mark.parametrize(
+    ("precision", "network"),
+    [pytest.param(*pair, marks=[pytest.mark.long] * (pair[1] in ("cmx", "cbc"))) for pair in PAIRS],
+)
 def test_a_run_trains_resumes_tests_and_is_read_again(precision, network, run, tmp_path):
     trainer, module, data = run(precision, network)
     assert {p.dtype for p in module.network.parameters()} == {DTYPES[precision]}

@@ -116,6 +116,7 @@ def demo(city, model, tmp_path_factory):  # noqa: F811
     return project, execute(project)
 
 
+@pytest.mark.long
 def test_the_notebook_runs_on_what_make_demo_leaves(demo):
     project, done = demo
     assert_whole(done)

@@ -17,7 +17,7 @@ from mobanet.scenarios.masking import MaskingSettings
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scores import score_scenarios
 from mobanet.training.checkpoint import read_checkpoint
-from tests.conftest import same
+from tests.conftest import NARROW, same
 
 NAMES = ("rgb", "ir", "dsm", "rgb+ir", "rgb+dsm", "ir+dsm", "rgb+ir+dsm")
 FULL = [0, 0, 0, 0, 0, 0, 1]
@@ -148,7 +148,7 @@ def test_own_parts_part_ways_when_the_strategy_begins_and_go_on_apart(fitted):
             own, whole = (parts.decoder.classifier.weight for parts in (network.incomplete, network))
             self.equal.append((trainer.current_epoch, batch_idx, torch.equal(own, whole)))
 
-    own = {"network": MoBaNetSettings(incomplete="own", decoder_channels=8, projection_channels=16)}
+    own = {"network": MoBaNetSettings(incomplete="own", **NARROW)}
     data = {"batch_size": 4, "steps_per_epoch": 2}
     sampled = {"strategy": "uniform", "full_share": 0.5, "warmup_epochs": 1}
     parts, kept = Parts(), ModelCheckpoint(save_top_k=-1, filename="{epoch}")
@@ -175,7 +175,7 @@ def test_with_own_parts_whole_batches_are_complete_and_idle_parts_stay_as_they_a
             now = [parts.decoder.classifier.weight for parts in (network, network.incomplete)]
             self.moved.append([not torch.equal(a, b) for a, b in zip(self.before, now, strict=True)])
 
-    own = {"network": MoBaNetSettings(incomplete="own", decoder_channels=8, projection_channels=16)}
+    own = {"network": MoBaNetSettings(incomplete="own", **NARROW)}
     data, parts = {"batch_size": 4, "steps_per_epoch": 12}, Parts()
     _, watch, _ = fitted(own, data, callbacks=[parts], strategy="uniform", full_share=0.25, epochs=2)
     complete = [bool(available.all()) for available in watch.available]
@@ -200,7 +200,7 @@ def test_own_parts_may_begin_with_the_weights_of_a_network_that_has_none(fitted,
 
 
 def test_own_parts_that_nothing_would_teach_are_refused(fitted):
-    own = {"network": MoBaNetSettings(incomplete="own", decoder_channels=8, projection_channels=16)}
+    own = {"network": MoBaNetSettings(incomplete="own", **NARROW)}
     with pytest.raises(UserError, match=r"--model\.network\.incomplete is own.*--scenarios\.strategy full"):
         fitted(own, strategy="full")
 
@@ -367,7 +367,7 @@ def test_bandwidth_median_and_auto_are_taken(fitted):
 
 
 def test_a_learned_token_trains_where_something_is_missing(fitted):
-    module, _, _ = fitted({"network": MoBaNetSettings(missing="token")}, strategy="uniform", epochs=1)
+    module, _, _ = fitted({"network": MoBaNetSettings(missing="token", **NARROW)}, strategy="uniform", epochs=1)
     tokens = {name: p for name, p in module.network.named_parameters() if "missing" in name or "token_" in name}
     assert len(tokens) == 3
     assert all(float(p.detach().abs().max()) > 0 for p in tokens.values())

@@ -16,7 +16,7 @@ from mobanet.models.mobanet import MoBaNetSettings
 from mobanet.prediction.run import describe_model
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.module import SegmentationModule
-from tests.conftest import TINY, same
+from tests.conftest import NARROW, TINY, same
 
 
 def plateau(module):
@@ -71,7 +71,7 @@ def fit(city, make_trainer):
             evaluation=EvaluationSettings(window=96, test_stride=96),
         )
         backbone = BackboneSettings("vit_tiny_patch16_224", False, freeze=False, options=dict(TINY))
-        network = MoBaNetSettings(decoder_channels=8, projection_channels=16)
+        network = MoBaNetSettings(**NARROW)
         module = (Own if recipe else SegmentationModule)(data.description, backbone=backbone, network=network)
         if recipe:
             module.recipe = recipe

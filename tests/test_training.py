@@ -17,7 +17,7 @@ from mobanet.scenarios.masking import MaskingSettings
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.module import SegmentationModule
-from tests.conftest import TINY, same
+from tests.conftest import NARROW, TINY, same
 
 FROZEN = BackboneSettings("vit_tiny_patch16_224", pretrained=False, freeze=True, options=TINY)
 
@@ -57,7 +57,8 @@ def test_a_run_resumed_anywhere_ends_with_the_same_weights(make_data, make_modul
         assert_same(whole, weights(resumed))
 
 
-@pytest.mark.parametrize("architecture", [pytest.param("cmx", marks=pytest.mark.long), "cbc_slp"])
+@pytest.mark.long
+@pytest.mark.parametrize("architecture", ["cmx", "cbc_slp"])
 def test_runs_of_other_networks_resume_to_the_same_weights(
     architecture, make_data, make_module, make_trainer, tmp_path
 ):
@@ -203,10 +204,11 @@ def test_a_finished_store_serves_without_its_rasters(make_data, make_module, mak
         data.prepare_data()
 
 
+@pytest.mark.long
 def test_compiled_network_computes_the_same_and_keeps_its_names(make_data, make_module, monkeypatch):
     data = make_data()
     seed_everything(0)
-    network = {"network": MoBaNetSettings(decoder_dropout=0.0)}
+    network = {"network": MoBaNetSettings(decoder_dropout=0.0, **NARROW)}
     plain, compiled = make_module(data, **network), make_module(data, compile=True, **network)
     compiled.load_state_dict(plain.state_dict())
     # the graphs are ours to get right, and captured in full; to make C++ of them is PyTorch's work of minutes

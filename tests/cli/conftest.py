@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import TINY
+from tests.conftest import NARROW, TINY
 from tests.forkserver import ROOT, ForkServer
 
 PROGRESS = re.compile(
@@ -88,6 +88,7 @@ def small_experiment(root):
                 "freeze": False,
                 "options": dict(TINY),
             },
+            "network": dict(NARROW),
             "streams": {"optical": ["rgb", "ir"], "elevation": ["dsm"]},
             "schedule": {"warmup_epochs": 0.4},  # the default is longer than the run, which would be announced
         },

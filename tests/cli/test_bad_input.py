@@ -499,6 +499,7 @@ def test_mistakes_met_by_workers_are_one_sentence_too(fit, prepared, monkeypatch
         assert_says(fit("--data.num_workers", "1"), *parts)
 
 
+@pytest.mark.long
 def test_as_users_meet_it(prepared, tmp_path):
     experiment = small_experiment(prepared)
     experiment["data"]["root"] = str(tmp_path / "nowhere")

@@ -221,6 +221,7 @@ def test_an_attempt_of_an_earlier_version_goes_on_uncalibrated_only(warm, prepar
     assert path.is_file()
 
 
+@pytest.mark.long
 def test_two_processes_calibrate_alike(warm, half_covered, tmp_path, monkeypatch):
     one, two = tmp_path / "one.tif", tmp_path / "two.tif"
     monkeypatch.setattr("mobanet.prediction.plan.MapSettings.panel", lambda self, classes: 96)

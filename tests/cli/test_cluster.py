@@ -175,6 +175,7 @@ def test_a_job_that_starts_again_goes_on_with_its_run(job, small, finished, tmp_
     assert [row["step"] for row in rows(run / "metrics.csv")] == ["0", "1", "2", "3", "4", "5"]
 
 
+@pytest.mark.long
 def test_no_task_ends_before_the_job_is_back_in_the_queue(small, tmp_path):
     scontrol = tmp_path / "bin/scontrol"
     scontrol.parent.mkdir()

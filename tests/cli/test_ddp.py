@@ -90,6 +90,7 @@ def test_two_processes_make_one_run(pair):
     assert 0 < float(rows(run / "metrics.csv")[-1]["val/loss"]) < 10
 
 
+@pytest.mark.long
 def test_torchrun_resumes_and_two_processes_count_as_one_does(pair, prepared, command, tmp_path):
     folder = shutil.copytree(pair[0], tmp_path / "folder")
     last = run_of(folder) / "checkpoints/last.ckpt"

@@ -170,6 +170,7 @@ def test_resuming_goes_on_in_the_same_folder_with_what_is_new(command, finished,
     assert any(line.startswith("nothing was left to train") for line in said(ended))
 
 
+@pytest.mark.long
 def test_a_killed_run_resumed_ends_with_the_very_same_weights(fit, small, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     threads = torch.get_num_threads()
@@ -204,7 +205,7 @@ def test_a_killed_run_resumed_ends_with_the_very_same_weights(fit, small, tmp_pa
     assert leftovers(tmp_path) == []
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=pytest.mark.long)])
 def test_a_run_resumed_in_the_middle_of_an_epoch_ends_with_the_very_same_weights(workers, fit, finished, tmp_path):
     steps = tmp_path / "steps"
     keep = {"dirpath": str(steps), "filename": "{step}", "every_n_train_steps": 1, "save_top_k": -1}
@@ -352,7 +353,13 @@ def cities(prepared, tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+QUICK = ("potsdam_irrgb_dsm", "hunan_s2_s1_topo")  # the others' settings are read by the command line in any case
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.long] * (path.stem not in QUICK), id=path.stem) for path in EXPERIMENTS],
+)
 def test_every_experiment_runs_for_a_step(path, cities, command, tmp_path):
     settings = yaml.safe_load(path.read_text())
     printed = command(main, "fit", ["--experiment", path.stem, "--print_config"])

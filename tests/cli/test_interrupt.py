@@ -56,10 +56,10 @@ def whole(small, tmp_path_factory):
 @pytest.mark.parametrize(
     ("name", "place", "call", "step"),
     [
-        ("SIGINT", "on_before_optimizer_step", 5, 5),
+        pytest.param("SIGINT", "on_before_optimizer_step", 5, 5, marks=pytest.mark.long),
         ("SIGTERM", "on_train_batch_end", 3, 3),  # the epoch's last: its validation is still to come
         ("SIGINT", "on_validation_batch_start", 2, 3),
-        ("SIGTERM", "on_validation_batch_end", 8, 6),  # of the last epoch
+        pytest.param("SIGTERM", "on_validation_batch_end", 8, 6, marks=pytest.mark.long),  # of the last epoch
         ("SIGUSR1", "on_train_epoch_end", 1, 3),
     ],
 )
@@ -80,6 +80,7 @@ def test_a_run_interrupted_anywhere_goes_on_as_if_nothing_had_been(name, place, 
     assert_same_run(run, whole)
 
 
+@pytest.mark.long
 def test_no_gradient_is_lost_where_several_batches_make_a_step(fit, tmp_path):
     words = (*WORDS, "--data.steps_per_epoch", "4", "--trainer.accumulate_grad_batches", "2")
     words += ("--trainer.val_check_interval", "1")  # also between the batches of a step

@@ -53,6 +53,7 @@ def moved(runs, file, tmp_path):
     return run
 
 
+@pytest.mark.long
 def test_light_and_full_checkpoints_are_of_the_same_run(runs, command):
     light, full = (read_checkpoint(runs / kind / "checkpoints/last.ckpt") for kind in ("light", "full"))
     backbone = {name for name in full["state_dict"] if name.startswith("network.backbone.")}
@@ -82,6 +83,7 @@ def test_both_kinds_resume_to_the_same_weights(runs, command, tmp_path):
     assert all(same(value, full["state_dict"][name]) for name, value in light["state_dict"].items())
 
 
+@pytest.mark.long
 def test_a_backbone_that_has_moved_is_given_by_hand(moved, runs, file, command, tmp_path):
     best, last = (str(moved / f"checkpoints/{name}.ckpt") for name in ("best", "last"))
     lost = f"frozen backbone {NAME}; --model.backbone.checkpoint {tmp_path / 'gone.safetensors'} is not a file"

@@ -18,12 +18,13 @@ from rasterio.warp import transform_bounds
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.options import EvaluationSettings
 from mobanet.models.backbones import BackboneSettings
+from mobanet.models.mobanet import MoBaNetSettings
 from mobanet.predict import main, predict
 from mobanet.prediction.windows import Stitcher
 from mobanet.training.loading import load_module
 from mobanet.training.module import SegmentationModule
 from tests.cli.conftest import leftovers, start, wait
-from tests.conftest import TINY
+from tests.conftest import NARROW, TINY
 
 WINDOW, STRIDE = 64, 24
 TILE = "2_13"
@@ -42,7 +43,7 @@ def model(prepared, tmp_path_factory) -> Path:
     data.setup("fit")
     torch.manual_seed(3)
     backbone = BackboneSettings("vit_tiny_patch16_224", pretrained=False, freeze=False, options=dict(TINY))
-    module = SegmentationModule(data.description, backbone=backbone)
+    module = SegmentationModule(data.description, backbone=backbone, network=MoBaNetSettings(**NARROW))
     with torch.no_grad():
         for parameter in module.network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
@@ -382,6 +383,7 @@ def large(prepared, tmp_path_factory):
     return out
 
 
+@pytest.mark.long
 def test_a_killed_prediction_resumes_to_the_same_file(model, large, tmp_path):
     whole = tmp_path / "whole.tif"
     predict(str(model), large, str(whole), scenarios=True)

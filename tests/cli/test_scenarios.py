@@ -40,6 +40,7 @@ def test_latent_sampling_logs_seven_probabilities_an_epoch(fit, tmp_path):
     assert yaml.safe_load((run / "config.yaml").read_text())["scenarios"]["strategy"] == "latent"
 
 
+@pytest.mark.long
 def test_a_resumed_latent_run_is_the_uninterrupted_one(fit, command, tmp_path):
     assert fit(*LATENT, "--trainer.max_epochs", "1").code == 0
     short = tmp_path / "run"

@@ -37,7 +37,12 @@ def run_variant(command, small, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("name", variant_names())
+LONG = ("cmx_cnn", "lora_cbc", "scenario_paper")  # beside cmx, lora and cbc they show nothing new of how variants run
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in variant_names()]
+)
 def test_every_variant_runs_and_says_what_it_trains(name, run_variant, command, small, tmp_path):
     text = (experiment_folder() / "variants" / f"{name}.yaml").read_text()
     assert text.startswith("# ")
@@ -72,9 +77,9 @@ def satellites(tmp_path_factory) -> dict[str, tuple[str, ...]]:
 
 
 PAIRS = [
-    ("mobanet", "dstl", "latent"),
+    pytest.param("mobanet", "dstl", "latent", marks=pytest.mark.long),
     pytest.param("mobanet", "hunan", "uniform", marks=pytest.mark.long),
-    ("cmx", "potsdam", "latent"),
+    pytest.param("cmx", "potsdam", "latent", marks=pytest.mark.long),
     pytest.param("cmx", "dstl", "full", marks=pytest.mark.long),
     ("cbc", "hunan", "latent"),
     pytest.param("cbc_slp", "potsdam", "uniform", marks=pytest.mark.long),

@@ -16,7 +16,9 @@ def run_folder(city, tmp_path_factory):
     from lightning.pytorch import Trainer
 
     from mobanet.data.datamodule import RasterDataModule
+    from mobanet.models.mobanet import MoBaNetSettings
     from mobanet.training.module import SegmentationModule
+    from tests.conftest import NARROW
     from tests.exporting.small import backbone
 
     folder = tmp_path_factory.mktemp("runs") / "run"
@@ -37,7 +39,7 @@ def run_folder(city, tmp_path_factory):
         callbacks=[ResultFiles(folder / "test")],
     )
     settings = backbone("clip", name="vit_tiny_patch16_224", options={"depth": 4, "embed_dim": 32, "num_heads": 2})
-    module = SegmentationModule(data.description, backbone=settings)
+    module = SegmentationModule(data.description, backbone=settings, network=MoBaNetSettings(**NARROW))
     trainer.fit(module, datamodule=data)
     trainer.save_checkpoint(folder / "checkpoints/best.ckpt")
     config = {

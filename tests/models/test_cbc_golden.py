@@ -107,7 +107,9 @@ def test_convolutions_by_planes_are_convolutions():
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize(("name", "masks"), [("cbc", ["011"]), ("slp", ["100", "011", "111"])])
+@pytest.mark.parametrize(
+    ("name", "masks"), [("cbc", ["011"]), pytest.param("slp", ["100", "011", "111"], marks=pytest.mark.long)]
+)
 def test_converted_release_gives_the_releases_latents_and_maps(name, masks, inputs, request):
     model = request.getfixturevalue(name)
     assert not model.training
@@ -124,6 +126,7 @@ def test_converted_release_gives_the_releases_latents_and_maps(name, masks, inpu
         np.testing.assert_allclose(found, MAPS[f"{name} {mask}"], rtol=0, atol=1e-8)
 
 
+@pytest.mark.long
 def test_distortions_are_the_releases_for_either_latent(slp, inputs):
     masks = scenario_masks(scenarios_of(list(inputs)))
     for latent, expected in DISTORTIONS.items():

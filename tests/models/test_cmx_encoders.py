@@ -65,8 +65,8 @@ def count(part: torch.nn.Module) -> int:
     [
         ("mit_b0", 12_130_544, [2, 2, 2, 2]),
         ("mit_b2", 66_581_424, [3, 4, 6, 3]),
-        ("mit_b4", 139_874_224, [3, 8, 27, 3]),
-        ("mit_b5", 181_074_864, [3, 6, 40, 3]),
+        pytest.param("mit_b4", 139_874_224, [3, 8, 27, 3], marks=pytest.mark.long),
+        pytest.param("mit_b5", 181_074_864, [3, 6, 40, 3], marks=pytest.mark.long),
     ],
 )
 def test_parameters_of_the_published_networks(encoder, total, depths):
@@ -78,7 +78,9 @@ def test_parameters_of_the_published_networks(encoder, total, depths):
         assert (count(model.rectifications), count(model.fusions)) == (10_019_848, 6_572_032)
 
 
-@pytest.mark.parametrize(("encoder", "depths"), [("mit_b1", [2, 2, 2, 2]), ("mit_b3", [3, 4, 18, 3])])
+@pytest.mark.parametrize(
+    ("encoder", "depths"), [("mit_b1", [2, 2, 2, 2]), pytest.param("mit_b3", [3, 4, 18, 3], marks=pytest.mark.long)]
+)
 def test_b1_and_b3_are_themselves(encoder, depths):
     model = published_cmx(encoder)
     for stream in model.encoders:

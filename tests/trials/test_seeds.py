@@ -182,6 +182,7 @@ def test_what_is_absent_in_a_seed_is_left_out():
     assert Figure((float("nan"),) * 2).mean != Figure((float("nan"),) * 2).mean
 
 
+@pytest.mark.long
 def test_two_seeds_are_trained_tested_and_compared(seeds, small, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
