@@ -161,6 +161,33 @@ def test_own_parts_part_ways_when_the_strategy_begins_and_go_on_apart(fitted):
             assert torch.equal(again.network.state_dict()[name], value), name
 
 
+def test_a_run_made_longer_does_not_warm_up_once_more(fitted, caplog):
+    """Half of two epochs is over after one, half of six after three; parts that have parted are not copied anew."""
+    own = {"network": MoBaNetSettings(incomplete="own", **NARROW)}
+    data, kept = {"batch_size": 4, "steps_per_epoch": 2}, ModelCheckpoint()
+    sampled = {"strategy": "uniform", "full_share": 0.5, "warmup_epochs": 0.5}
+    fitted(own, data, callbacks=[kept], epochs=2, **sampled)
+    caplog.set_level("INFO", "lightning.pytorch.utilities.rank_zero")
+
+    class Parted(Callback):
+        def __init__(self):
+            self.parted = []
+
+        def on_train_batch_start(self, trainer, pl_module, *_):
+            own, whole = (
+                parts.decoder.classifier.weight for parts in (pl_module.network.incomplete, pl_module.network)
+            )
+            self.parted.append(not torch.equal(own, whole))
+
+    for epochs in (6, 8):  # from a run that was resumed, too
+        parted, path, kept = Parted(), kept.best_model_path, ModelCheckpoint()
+        _, watch, _ = fitted(own, data, path, [parted, kept], folder=f"to{epochs}", epochs=epochs, **sampled)
+        assert all(p[-1] == 0.5 for p in watch.probabilities)
+        assert all(parted.parted)
+        assert "which ended before epoch 2: --scenarios.warmup_epochs 0.5 begins no other" in caplog.text
+        caplog.clear()
+
+
 def test_with_own_parts_whole_batches_are_complete_and_idle_parts_stay_as_they_are(fitted):
     class Parts(Callback):
         def __init__(self):

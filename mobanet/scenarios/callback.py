@@ -38,6 +38,8 @@ class ScenarioSampling(Callback):
         self.history = None if folder is None else Path(folder) / HISTORY_FILE
         self._given: np.ndarray | None = None
         self._warmup = 0
+        self._begun: int | None = None
+        """Epoch that the strategy began in; None before."""
         self._due = True
         """Whether the module's probabilities are not of these settings yet."""
 
@@ -62,6 +64,13 @@ class ScenarioSampling(Callback):
         pl_module.exact_scenario_shares = self.settings.full_share is not None
         epochs = epochs_of(trainer)
         self._warmup = self.settings.warmup(epochs)
+        if self._begun is not None and self._begun < self._warmup:
+            # a share of a run that is longer now; own parts that have parted would start once more
+            rank_zero_info(
+                f"resuming after the warm-up on the full scenario, which ended before epoch {self._begun + 1}: "
+                f"--scenarios.warmup_epochs {self.settings.warmup_epochs:g} begins no other"
+            )
+            self._warmup = self._begun
         if self.settings.strategy != "full" and epochs is not None and self._warmup >= epochs:
             rank_zero_info(
                 f"warning: --scenarios.warmup_epochs {self.settings.warmup_epochs:g} takes all of the run ({epochs}), "
@@ -92,6 +101,8 @@ class ScenarioSampling(Callback):
             p = None
         if epoch >= 0 and settings.strategy in ("uniform", "fixed"):
             p = with_full_share(p, scenarios, settings.full_share)
+        if epoch >= 0 and settings.strategy != "full" and self._begun is None:
+            self._begun = trainer.current_epoch
         if epoch == 0 and self._warmup:
             pl_module.network.part_ways()
         buffer = pl_module.scenario_probabilities
@@ -119,12 +130,13 @@ class ScenarioSampling(Callback):
         return drawn
 
     def state_dict(self) -> dict[str, Any]:
-        """The settings, so that a resumed run can say what has changed."""
-        return asdict(self.settings)
+        """The settings, so that a resumed run can say what has changed, and when the strategy began."""
+        return {**asdict(self.settings), "begun": self._begun}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Say which settings are others than those of the checkpoint; the new ones hold from the next epoch's start."""
         self._due = False
+        self._begun = state_dict.get("begun")
         for field in fields(self.settings):
             old, new = state_dict.get(field.name), getattr(self.settings, field.name)
             if field.name not in ("evaluate", "validate") and old != new:
