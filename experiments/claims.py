@@ -1,14 +1,16 @@
 """What is gained and paid by training for missing sensors: many short paired runs around the package's own backbone.
 
     python experiments/claims.py [--arms full uniform latent own] [--seeds 0 1 2 3 4 5 6 7] [--against uniform]
-        [--steps 400] [--jobs 2] [--results experiments/results/claims.csv]
+        [--steps 400] [--jobs 2] [--results experiments/results/claims.csv] [--readme README.md]
 
 An arm is a way to train. Of one seed all arms start from the same weights and see the same crops in the same order, for
 as many steps, so that differences are paired; each is tested at its last step, in every scenario, on tiles of a city
 that is drawn for the purpose. A process a core trains one run after the other, and each finished run is added to the
 results, with the commit, so that the same command goes on where it stopped. At the end the table of all rows there are
 for these steps is printed: means over seeds, and paired differences with a 95 % bootstrap interval over seeds. One
-that holds 0 is marked undecided; of how many seeds it is, is said, too.
+that holds 0 is marked undecided; of how many seeds it is, is said, too. With `full` and the specialists of the
+incomplete scenarios there (`alone_rgb` and so on), the table has the share of the gap between them that is regained.
+`--readme FILE` writes the table between its two comments there; the suite checks that it is the one of the rows.
 """
 
 import argparse
@@ -30,6 +32,9 @@ CITY, TILES, TILE_SIZE, CITY_SEED = Path("runs/claims/city"), 24, 512, 11
 MODALITIES = ["rgb", "ir", "dsm"]
 CROP, BATCH, EPOCHS = 60, 8, 10
 FAILURES = (0.05, 0.1, 0.2)
+FEWEST = 3
+"""Pairs that an interval is told of."""
+BEGIN, END = "<!-- claims: the table of experiments/results/claims.csv -->\n", "\n<!-- end of claims -->\n"
 COLUMNS = ("arm", "seed", "steps", "scenario", "miou", "parameters", "commit", "protocol")
 
 
@@ -42,12 +47,14 @@ class Arm:
         scenarios: settings of `ScenarioSettings`.
         network: settings of `MoBaNetSettings`, beside the sizes that all arms share.
         module: settings of `SegmentationModule`.
+        backbone: settings of `BackboneSettings`, beside the name.
     """
 
     words: str
     scenarios: dict[str, Any] = field(default_factory=dict)
     network: dict[str, Any] = field(default_factory=dict)
     module: dict[str, Any] = field(default_factory=dict)
+    backbone: dict[str, Any] = field(default_factory=dict)
 
 
 SIZES = {"projection_channels": 40, "decoder_channels": 32, "cpia_ratio": 0.125}
@@ -56,7 +63,8 @@ HALF = {"strategy": "uniform", "full_share": 0.5}
 LATER = {**HALF, "warmup_epochs": 0.4}
 APART = {"strategy": "uniform", "full_share": 0.5, "warmup_epochs": 0.3}
 OWN = {"absent": "left_out", "incomplete": "own"}
-NO_PARTS: dict[str, Any] = {"network": {"placement": "none", "fusion": "mean"}}
+PLAIN: dict[str, Any] = {"masking": {"ratio": 0.0}, "auxiliary_weight": 0.0}
+INCOMPLETE = ("rgb", "ir", "dsm", "rgb+ir", "rgb+dsm", "ir+dsm")
 ARMS = {
     # how samples come to lack sensors, everything else as in the paper
     "full": Arm("all sensors, always"),
@@ -83,9 +91,23 @@ ARMS = {
     "no_dgfm": Arm("full without DGFM", network={"fusion": "mean"}),
     "no_masking": Arm("full without MCRM", module={"masking": {"ratio": 0.0}}),
     "no_auxiliary": Arm("full without auxiliary losses", module={"auxiliary_weight": 0.0}),
-    "decoder_only": Arm(
-        "full without any of them", **NO_PARTS, module={"masking": {"ratio": 0.0}, "auxiliary_weight": 0.0}
+    "decoder_only": Arm("full without any of them", network={"placement": "none", "fusion": "mean"}, module=PLAIN),
+    "lora": Arm(
+        "low-rank adaptation in place of interaction, masking and auxiliary losses",
+        network={"placement": "none"},
+        module={**PLAIN, "lora": {"rank": 4}},
     ),
+    "full_finetuning": Arm(
+        "the backbone is trained, in place of them",
+        network={"placement": "none"},
+        module={**PLAIN, "backbone_lr": 1e-4},
+        backbone={"freeze": False},
+    ),
+    # specialists: what each incomplete scenario allows where nothing else is asked for
+    **{
+        f"alone_{name}": Arm(f"{name} alone, always", {"strategy": "fixed", "probabilities": {name: 1.0}})
+        for name in INCOMPLETE
+    },
 }
 
 
@@ -98,6 +120,7 @@ def trained(name: str, seed: int, steps: int) -> list[dict[str, Any]]:
     from mobanet.data.datamodule import RasterDataModule
     from mobanet.data.options import EvaluationSettings
     from mobanet.models.backbones import BackboneSettings
+    from mobanet.models.lora import LoRASettings
     from mobanet.models.mobanet import MoBaNetSettings
     from mobanet.models.summary import count_parameters
     from mobanet.scenarios.callback import ScenarioSampling
@@ -120,13 +143,12 @@ def trained(name: str, seed: int, steps: int) -> list[dict[str, Any]]:
         num_workers=0,
         seed=seed,
     )
-    options = dict(arm.module)
-    if "masking" in options:
-        options["masking"] = MaskingSettings(**options["masking"])
+    kinds = {"masking": MaskingSettings, "lora": LoRASettings}
+    options = {name: kinds[name](**value) if name in kinds else value for name, value in arm.module.items()}
     torch.manual_seed(seed)
     module = SegmentationModule(
         data.description,
-        backbone=BackboneSettings("vit_city_patch6_120.mobanet"),
+        backbone=BackboneSettings("vit_city_patch6_120.mobanet", **arm.backbone),
         network=MoBaNetSettings(**SIZES, **arm.network),
         schedule=ScheduleSettings(warmup_epochs=0.5, min_lr=1e-6, every="step"),
         class_weights=[1, 1, 1, 1, 5, 2],
@@ -202,6 +224,11 @@ def figures(scenarios: dict[str, float]) -> np.ndarray:
     return 100 * np.array([full, np.mean(incomplete), min(incomplete), *expected])
 
 
+def regained(run: dict[str, float], full: dict[str, float], alone: dict[str, float]) -> float:
+    """Of the gap between a model of all sensors and specialists, in per cent; the mean over incomplete scenarios."""
+    return 100 * float(np.mean([(run[name] - full[name]) / (alone[name] - full[name]) for name in INCOMPLETE]))
+
+
 def table(rows: Sequence[dict[str, str]], steps: int, against: str) -> str:
     """Means over seeds and paired differences, in Markdown."""
     from mobanet.scenarios.scenario import scenarios_of
@@ -211,17 +238,30 @@ def table(rows: Sequence[dict[str, str]], steps: int, against: str) -> str:
     for row in rows:
         if int(row["steps"]) == steps:
             found[row["arm"]][int(row["seed"])][row["scenario"]] = float(row["miou"])
+    alone = {
+        seed: {name: found[f"alone_{name}"][seed][name] for name in INCOMPLETE}
+        for seed in set.intersection(*(set(found[f"alone_{name}"]) for name in INCOMPLETE))
+        if seed in found["full"]
+    }
     runs = {
-        arm: {seed: figures({name: run[name] for name in order}) for seed, run in seeds.items()}
+        arm: {
+            seed: np.append(
+                figures({name: run[name] for name in order}),
+                [regained(run, found["full"][seed], alone[seed]) if seed in alone else np.nan] * bool(alone),
+            )
+            for seed, run in seeds.items()
+        }
         for arm, seeds in found.items()
+        if seeds and not arm.startswith("alone_")  # each for one scenario, and of no use in others
     }
     heads = ["all sensors", "mean of incomplete", "worst", *(f"expected at {p:g}" for p in FAILURES)]
+    heads += ["gap regained"] * bool(alone)
     lines = [" | ".join(["arm", "seeds", *heads]), " | ".join(["---"] * (2 + len(heads)))]
     for arm in (name for name in ARMS if name in runs):
         values = np.array([runs[arm][seed] for seed in sorted(runs[arm])])
-        cells = [f"{mean:.1f}" for mean in values.mean(0)]
+        cells = [f"{column[~np.isnan(column)].mean():.1f}" if (column == column).any() else "" for column in values.T]
         common = sorted(runs[arm].keys() & runs.get(against, {}).keys())
-        if arm != against and len(common) > 2:
+        if arm != against and len(common) >= FEWEST:
             paired = np.array([runs[arm][seed] - runs[against][seed] for seed in common])
             cells = [f"{cell} ({one})" for cell, one in zip(cells, map(difference, paired.T), strict=True)]
         lines.append(" | ".join([f"{arm}: {ARMS[arm].words}", str(len(values)), *cells]))
@@ -233,6 +273,9 @@ def table(rows: Sequence[dict[str, str]], steps: int, against: str) -> str:
 
 def difference(paired: np.ndarray) -> str:
     """A mean with its bootstrap interval, and a word where that holds 0."""
+    paired = paired[~np.isnan(paired)]
+    if len(paired) < FEWEST:
+        return "too few"
     draws = np.random.default_rng(0).integers(len(paired), size=(10_000, len(paired)))
     low, high = np.percentile(paired[draws].mean(1), (2.5, 97.5))
     undecided = ", undecided" if low <= 0 <= high else ""
@@ -243,17 +286,19 @@ def main() -> None:
     """Train what is missing, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["full", "uniform", "latent", "own"])
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(8)))
+    parser.add_argument("--seeds", nargs="*", type=int, default=list(range(8)))
     parser.add_argument("--against", choices=list(ARMS), default="uniform")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--results", type=Path, default=Path("experiments/results/claims.csv"))
+    parser.add_argument("--readme", type=Path, help="file to write the table into, between its two comments")
     options = parser.parse_args()
     if options.steps < EPOCHS or options.steps % EPOCHS:
         parser.error(f"--steps {options.steps}: give a multiple of {EPOCHS}, the number of epochs")
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     os.environ["OMP_NUM_THREADS"] = "1"  # a process a core
-    prepare()
+    if options.seeds:
+        prepare()
     done = {(row["arm"], int(row["seed"]), int(row["steps"])) for row in read(options.results)}
     # all arms of one seed before the next seed, so that pairs are complete whenever it is stopped
     wanted = [(arm, seed, options.steps) for seed in options.seeds for arm in options.arms]
@@ -263,7 +308,16 @@ def main() -> None:
             rows = future.result()
             add(options.results, rows)
             print(f"{number} of {len(left)}: {rows[0]['arm']}, seed {rows[0]['seed']}", file=sys.stderr, flush=True)
-    print(table(read(options.results), options.steps, options.against))
+    shown = table(read(options.results), options.steps, options.against)
+    print(shown)
+    if options.readme:
+        options.readme.write_text(with_table(options.readme.read_text(), shown))
+
+
+def with_table(text: str, shown: str) -> str:
+    """A text with another table between its two comments."""
+    before, behind = text.split(BEGIN)
+    return f"{before}{BEGIN}\n{shown}\n{END}{behind.split(END)[1]}"
 
 
 def prepare() -> None:

@@ -1,0 +1,127 @@
+"""The paired comparison of ways to train: its rows, its table, and the table in the README."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from mobanet.training.module import SegmentationModule
+from tests.conftest import NARROW
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("rgb", "ir", "dsm", "rgb+ir", "rgb+dsm", "ir+dsm", "rgb+ir+dsm")
+
+
+@pytest.fixture(scope="module")
+def claims():
+    """The script as a module."""
+    spec = importlib.util.spec_from_file_location("claims", ROOT / "experiments/claims.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["claims"] = module  # its dataclass looks itself up there
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["claims"]
+
+
+def rows(arm, seed, mious, steps=400):
+    return [
+        {"arm": arm, "seed": str(seed), "steps": str(steps), "scenario": name, "miou": str(miou)}
+        for name, miou in zip(NAMES, mious, strict=True)
+    ]
+
+
+def cells(table, arm):
+    (line,) = [line for line in table.splitlines() if line.startswith(f"| {arm}:")]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_readme_has_the_table_of_the_rows(claims):
+    """Where they differ: python experiments/claims.py --seeds --readme README.md."""
+    text = (ROOT / "README.md").read_text()
+    shown = claims.table(claims.read(ROOT / "experiments/results/claims.csv"), 400, "uniform")
+    assert claims.with_table(text, shown) == text
+    assert claims.with_table(text, "another") != text
+
+
+def test_differences_are_paired_by_seed_and_an_interval_around_nothing_is_undecided(claims):
+    found = []
+    for seed, level in enumerate((0.2, 0.4, 0.6)):
+        found += rows("uniform", seed, [level] * 7)
+        found += rows("full", seed, [level] * 6 + [level + 0.1])
+        found += rows("half", seed, [level] * 6 + [level + (0.1, -0.1, 0.05)[seed]])
+    found += rows("half", 3, [0.9] * 7)  # has no partner
+    table = claims.table(found, 400, "uniform")
+    assert cells(table, "uniform")[1:4] == ["3", "40.0", "40.0"]
+    assert cells(table, "full")[1:5] == [
+        "3",
+        "50.0 (+10.0, +10.0 to +10.0)",
+        "40.0 (+0.0, +0.0 to +0.0, undecided)",
+        "40.0 (+0.0, +0.0 to +0.0, undecided)",
+    ]
+    half = cells(table, "half")
+    assert half[1] == "4"
+    assert half[2].startswith("53.8 (+1.7, ")
+    assert half[2].endswith("undecided)")
+    assert "gap regained" not in table
+
+
+def test_two_pairs_have_no_interval_and_other_steps_no_place(claims):
+    found = [row for seed in (0, 1) for arm in ("uniform", "full") for row in rows(arm, seed, [0.5] * 7)]
+    table = claims.table(found + rows("full", 2, [0.1] * 7, steps=200), 400, "uniform")
+    assert cells(table, "full")[1:3] == ["2", "50.0"]
+
+
+def test_what_is_regained_is_a_share_of_the_gap_to_specialists(claims):
+    found = rows("full", 0, [0.1] * 6 + [0.9]) + rows("uniform", 0, [0.3] * 6 + [0.7])
+    for place, name in enumerate(NAMES[:-1]):
+        mious = [0.0] * 7
+        mious[place] = 0.5
+        found += rows(f"alone_{name}", 0, mious)
+    table = claims.table(found, 400, "uniform")
+    assert cells(table, "full")[-1] == "0.0"
+    assert cells(table, "uniform")[-1] == "50.0"
+    assert "alone" not in table
+
+
+def test_rows_are_added_to_those_there_are(claims, tmp_path):
+    path = tmp_path / "results/claims.csv"
+    shared = {"parameters": "1", "commit": "c", "protocol": "a, b"}
+    claims.add(path, [shared | row for row in rows("full", 0, [0.5] * 7)])
+    claims.add(path, [shared | row for row in rows("own", 0, [0.25] * 7)])
+    found = claims.read(path)
+    assert [row["arm"] for row in found] == ["full"] * 7 + ["own"] * 7
+    assert set(found[0]) == set(claims.COLUMNS)
+    assert found[0]["protocol"] == "a, b"
+
+
+@pytest.mark.parametrize("arm", ["own", "lora", "full_finetuning", "alone_rgb+dsm"])
+def test_an_arm_trains_what_it_says(claims, arm, city, make_module, monkeypatch):
+    made = []
+
+    def small(description, backbone, network, **options):
+        given = {name: getattr(network, name) for name in ("placement", "fusion", "incomplete", "absent")}
+        data = SimpleNamespace(description=description)
+        module = make_module(data, network=type(network)(**NARROW, **given), **options)
+        made.append((module, backbone))
+        return module
+
+    monkeypatch.setattr("mobanet.training.module.SegmentationModule", small)
+    monkeypatch.setattr(claims, "CITY", city)
+    monkeypatch.setattr(claims, "CROP", 64)
+    monkeypatch.setattr(claims, "BATCH", 4)
+    monkeypatch.setattr(claims, "EPOCHS", 2)
+    found = claims.trained(arm, 3, 4)
+    assert [row["scenario"] for row in found] == list(NAMES)
+    assert {(row["arm"], row["seed"], row["steps"]) for row in found} == {(arm, 3, 4)}
+    assert all(0 <= float(row["miou"]) <= 1 for row in found)
+    ((module, backbone),) = made
+    assert isinstance(module, SegmentationModule)
+    assert backbone.freeze == (arm != "full_finetuning")
+    assert (module.network.incomplete is not None) == (arm == "own")
+    assert any("lora" in name for name, _ in module.network.named_parameters()) == (arm == "lora")
+    expected = {"own": 0.5, "alone_rgb+dsm": 0.0}.get(arm, 1.0)
+    assert module.scenario_probabilities[-1].item() == expected
+    if arm == "alone_rgb+dsm":
+        assert module.scenario_probabilities[NAMES.index("rgb+dsm")].item() == 1
