@@ -119,6 +119,7 @@ options:
   --window N, --stride N         pixels of a window, and from window to window
   --turns                        mean over eight turns and flips of a window
   --probabilities uint8          or float32: those of the classes, too
+  --calibrated false             probabilities as the network gives them, not at the checkpoint's temperatures
   --scenarios                    write which scenario each pixel was predicted in
   --reference NAME               modality whose grid the map gets
   --crs EPSG:25833               of rasters that name none
