@@ -15,6 +15,7 @@ COMMANDS = {
     "export": "a model as ONNX, torch.export, safetensors or a folder to share",
     "sweep": "a search over settings by a W&B sweep file: mobanet sweep FILE --local",
     "scores": "measure how far each scenario moves a checkpoint's latent",
+    "adapt": "let a checkpoint that was trained with every sensor there do better without one",
     "prepare": "turn rasters or archives into the tile store",
     "check": "list tiles, shapes, values and problems, and draw a contact sheet",
     "synthesize": "write a synthetic city under a data set's own file names",
@@ -42,7 +43,7 @@ def _main(words: list[str]) -> None:
         print(f"error: {words[0]} is not a command{hint} The commands are {', '.join(COMMANDS)}.", file=sys.stderr)
         sys.exit(2)
     # the processes of a distributed run are started with the same words
-    if words[0] in ("fit", "test", "scores"):
+    if words[0] in ("fit", "test", "scores", "adapt"):
         from mobanet.start import start
 
         start(words[0], words[1:])

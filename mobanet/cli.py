@@ -1,4 +1,4 @@
-"""The command line of fit, test and scores: a LightningCLI with experiments by name, run folders, plain errors."""
+"""The command line of fit, test, scores and adapt: a LightningCLI with experiments, run folders, plain errors."""
 
 import os
 import sys
@@ -28,6 +28,7 @@ from mobanet.scenarios.failure import chosen_failures
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.words import named
 from mobanet.store.stored import default_store
+from mobanet.training.adaptation import check_resumes
 from mobanet.training.checkpoint import WholeFiles, read_checkpoint
 from mobanet.training.csv_log import METRICS_FILE, MetricsCSV, read_rows
 from mobanet.training.degradations import ALL, chosen_degradations
@@ -76,7 +77,7 @@ class MobanetCLI(LightningCLI):
     """Parses, instantiates, and knows the run folder.
 
     Args:
-        command: `fit`, `test` or `scores`.
+        command: `fit`, `test`, `scores` or `adapt`.
         words: the command line behind the program's name.
     """
 
@@ -162,6 +163,7 @@ class MobanetCLI(LightningCLI):
         elif self.config.seeds or self.config.test:  # on the command line they are seen to before
             raise UserError("seeds and test are no settings of an experiment; give --seeds or --test as options.")
         elif self.checkpoint is not None:
+            check_resumes(self.checkpoint, path)
             follow_crop(self.config, self.checkpoint)
             if any(word.split("=")[0] == "--init_from" for word in self.given_words):
                 raise UserError("--ckpt_path goes on with a run and --init_from begins a new one; give one of them.")
@@ -225,10 +227,11 @@ class MobanetCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the run folder's loggers and callbacks to those of the configuration."""
         config = self.config_init["trainer"]
-        if self.command == "scores":  # so little to compute that other processes are not worth their start
+        if self.command in _MEASURING:  # so little to compute that other processes are not worth their start
             config.devices, config.num_nodes, config.strategy, config.logger = 1, 1, "auto", False
         settings: ScenarioSettings = self.config_init["scenarios"]
-        self.model.evaluate_on(validation=settings.validated, test=settings.evaluate)
+        validated = "auto" if self.command == "adapt" else settings.validated
+        self.model.evaluate_on(validation=validated, test=settings.evaluate)
         names, classes = [m.name for m in self.model.data.modalities], self.model.data.classes
         self.model.failures = chosen_failures(settings.failure, names)
         if self.command == "test" and settings.specialists:
@@ -274,7 +277,7 @@ class MobanetCLI(LightningCLI):
             keeps = not config.get("fast_dev_run") and config.get("enable_checkpointing") is not False
             self.interrupts = Interrupts(self.folder / "checkpoints" / "last.ckpt" if keeps else None)
             callbacks += [self.sampling, self.interrupts]
-        if config.get("fast_dev_run") or self.command == "scores":  # leaves nothing behind
+        if config.get("fast_dev_run") or self.command in _MEASURING:  # leaves nothing behind
             return callbacks
         callbacks.append(ResultFiles(results))
         if self.command == "test":
@@ -356,5 +359,6 @@ def _conflict(option: str, given: Any, saved: Any) -> UserError:
     return UserError(f"--{option} is {given}, but the checkpoint has {saved}; leave the option out.")
 
 
+_MEASURING = ("scores", "adapt")
 _WITHOUT_CHECKPOINT = ("-h", "--help", "--help_all", "--print_config", "--config", "-c")
 _NO_CHECKPOINT = "mobanet.{} needs --ckpt_path FILE, such as runs/…/checkpoints/best.ckpt."

@@ -1,4 +1,4 @@
-"""What the commands fit, test and scores do once their command line is read, and how they end when they fail."""
+"""What the commands fit, test, scores and adapt do once their command line is read, and how they end when they fail."""
 
 import gc
 import os
@@ -24,9 +24,21 @@ from mobanet.scenarios.history import write_scores
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scoring import record_table, score_module
 from mobanet.scenarios.words import about_scenarios, never_drawn, never_drawn_words
+from mobanet.training.adaptation import (
+    Comparison,
+    adaptation,
+    adapted_checkpoint,
+    adapted_scenarios,
+    check_adaptable,
+    check_output,
+    recorded,
+)
+from mobanet.training.batch_statistics import measure_statistics
+from mobanet.training.checkpoint import WholeFiles
 from mobanet.training.data_state import DATA_STATE
 from mobanet.training.interrupt import Interrupted
 from mobanet.training.messages import collected, leave_to_first, quieten, told_once, trainer_error, write_log
+from mobanet.training.metrics import Scores
 from mobanet.training.monitor import check_monitors
 from mobanet.training.precision import matmul_precision
 from mobanet.training.resumable import check_progress
@@ -37,7 +49,7 @@ def main(command: str, words: Sequence[str] | None = None) -> None:
     """Run a command.
 
     Args:
-        command: `fit`, `test` or `scores`.
+        command: `fit`, `test`, `scores` or `adapt`.
         words: the command line behind the program's name; None for this process's.
     """
     words = sys.argv[1:] if words is None else list(words)
@@ -50,7 +62,7 @@ def main(command: str, words: Sequence[str] | None = None) -> None:
             _prepare(cli)
         settings.enter_context(matmul_precision(cli.config.float32_matmul_precision))
         try:
-            {"fit": _fit, "test": _test, "scores": _scores}[command](cli, said)
+            {"fit": _fit, "test": _test, "scores": _scores, "adapt": _adapt}[command](cli, said)
         except Interrupted as end:
             _await_children(cli.trainer)
             rank_zero_info(end.sentence)
@@ -91,6 +103,8 @@ def _prepare(cli: MobanetCLI) -> None:
         check_monitors(cli.trainer, cli.model, settings, cli.config.monitor if keeps else None)
     for line in about_scenarios(cli.model, settings, cli.command, cli.config.monitor):
         rank_zero_info(line)
+    if cli.command == "adapt":
+        _prepare_adapting(cli)
     cli.datamodule.prepare_data()
     cli.datamodule.setup("test" if cli.command == "test" else "fit")
     if cli.command == "test" and cli.model.specialists is not None:
@@ -120,11 +134,30 @@ def _prepare(cli: MobanetCLI) -> None:
         )
 
 
+def _prepare_adapting(cli: MobanetCLI) -> None:
+    """What can be known of an adaptation before the data is looked at."""
+    if (count := cli.config.windows) < 2:
+        raise UserError(f"--windows is {count}; give a number of at least 2.")
+    check_adaptable(cli.model.network, cli.checkpoint, cli.model.settings.architecture, cli.datamodule.batch_size)
+    check_output(_adapted_path(cli), Path(cli.config.ckpt_path))
+    cli.model.compile_network = False  # what is compiled has no batch statistics to look at
+    if cli.datamodule.validation == "test":
+        rank_zero_info(
+            "warning: --data.validation is test: what is kept is chosen on the test tiles, whose figures are too high"
+        )
+
+
+def _adapted_path(cli: MobanetCLI) -> Path:
+    return Path(cli.config.output or Path(cli.config.ckpt_path).with_name("adapted.ckpt"))
+
+
 def _warn_of_scenarios(cli: MobanetCLI) -> None:
-    """Say which of the tested scenarios the model was not trained in."""
+    """Say which of the tested scenarios the model was not trained in, and to which it was adapted since."""
     tested, modalities = cli.model.evaluations["test"].scenarios, [m.name for m in cli.model.data.modalities]
-    never = never_drawn(cli.checkpoint["state_dict"], modalities)
-    if words := never_drawn_words([scenario.name for scenario in tested], never, modalities):
+    if record := adaptation(cli.checkpoint):
+        rank_zero_info(f"adapted     {record.described}")
+    never, adapted = never_drawn(cli.checkpoint["state_dict"], modalities), adapted_scenarios(cli.checkpoint)
+    if words := never_drawn_words([scenario.name for scenario in tested], never, modalities, adapted):
         rank_zero_info(words)
 
 
@@ -158,15 +191,54 @@ def _scores(cli: MobanetCLI, said: MemoryHandler) -> None:
     settings: ScenarioSettings = cli.config_init["scenarios"]
     trainer, module = cli.trainer, cli.model
     take_weights(cli, cli.checkpoint)
-    trainer.datamodule = cli.datamodule
-    trainer.strategy.connect(module)
-    trainer.precision_plugin.convert_module(module)
-    module.to(trainer.strategy.root_device)
+    _onto_device(cli)
     record, scores = score_module(trainer, module, settings, cli.checkpoint["epoch"])
     path = Path(cli.config.output or (cli.folder / "scenario_scores.json"))
     write_scores(path, record, scores, str(cli.config.ckpt_path))
     rank_zero_info(record_table(record))
     rank_zero_info(f"distortion, scores and probabilities are in {path}")
+
+
+def _onto_device(cli: MobanetCLI) -> None:
+    """Have the model where the trainer would, outside its verbs."""
+    trainer, module = cli.trainer, cli.model
+    trainer.datamodule = cli.datamodule
+    trainer.strategy.connect(module)
+    trainer.precision_plugin.convert_module(module)
+    module.to(trainer.strategy.root_device)
+
+
+def _adapt(cli: MobanetCLI, said: MemoryHandler) -> None:
+    module, data, trainer, checkpoint = cli.model, cli.datamodule, cli.trainer, cli.checkpoint
+    path, incomplete = Path(cli.config.ckpt_path), [s for s in module.scenarios if not s.full]
+    take_weights(cli, checkpoint)
+    before = _validated(cli)
+    _onto_device(cli)
+    windows = data.probe_windows()
+    taken = min(cli.config.windows, len(windows))
+    rank_zero_info(f"statistics  of {len(incomplete)} scenarios, from {taken} training windows each")
+    with trainer.precision_plugin.val_step_context():
+        statistics = measure_statistics(
+            module.network, incomplete, windows, taken, data.batch_size, trainer.strategy.batch_to_device
+        )
+    if statistics.scenarios:
+        statistics.give_to(module.network)
+    comparison = Comparison(before, _validated(cli), module.failures)
+    rank_zero_info(comparison.table())
+    never = never_drawn(checkpoint["state_dict"], [m.name for m in module.data.modalities])
+    comparison.check_gain(trained_full=len(never) == len(incomplete))
+    facts = {"seed": data.seed, "batch_size": data.batch_size, "validation": data.protocol("validation")["data"]}
+    record = recorded(comparison, statistics, checkpoint=path.name, **facts)
+    kept, names = statistics.of(record.kept), [scenario.name for scenario in module.scenarios]
+    content = adapted_checkpoint(checkpoint, kept, record, module.known_temperatures, names)
+    WholeFiles().save_checkpoint(content, _adapted_path(cli))
+    rank_zero_info(f"{record.described}: {_adapted_path(cli)}")
+
+
+def _validated(cli: MobanetCLI) -> dict[str, Scores]:
+    """Figures of the validation tiles by scenario."""
+    cli.trainer.validate(cli.model, datamodule=cli.datamodule, verbose=False)
+    return dict(cli.model.scores["validation"])
 
 
 def take_weights(cli: MobanetCLI, checkpoint: dict[str, Any]) -> None:

@@ -101,6 +101,26 @@ options:
   --scenarios.bandwidth X        of the kernel, or median
 """
 
+_ADAPT = """\
+usage: python -m mobanet.adapt --ckpt_path FILE [--OPTION VALUE ...]
+
+Take the decoder's batch statistics anew in each scenario, from training windows without the sensors that it lacks, keep
+them where the validation tiles are mapped better, and write a new checkpoint with them. No weight changes. It is for
+models that were trained with every sensor there.
+
+examples:
+  python -m mobanet.adapt --ckpt_path runs/full/checkpoints/best.ckpt
+  python -m mobanet.adapt --ckpt_path runs/full/checkpoints/best.ckpt --windows 512 --output adapted/full.ckpt
+
+options:
+  --ckpt_path FILE               checkpoint to adapt; it stays as it is
+  --output FILE                  checkpoint to write, new; adapted.ckpt beside it unless given
+  --windows N                    training windows, the same in every scenario; 256 unless given
+  --seed_everything N            of their order; the run's unless given
+  --experiment NAME              settings of a checkpoint that lies in no run folder
+  --scenarios.failure P          probability that a sensor fails, for the expected mIoU
+"""
+
 _PREDICT = """\
 usage: python -m mobanet.predict --ckpt_path FILE --input NAME=RASTER ... --output MAP.tif [--OPTION VALUE ...]
 
@@ -140,6 +160,7 @@ _SCREENS = {
     "fit": _FIT + _MORE,
     "test": _TEST + _OF_A_RUN + _MORE,
     "scores": _SCORES + _OF_A_RUN + _MORE,
+    "adapt": _ADAPT + _OF_A_RUN + _MORE,
     "predict": _PREDICT,
 }
 

@@ -1,4 +1,4 @@
-"""The options of fit, test and scores that are neither the trainer's, nor the model's, nor the data's."""
+"""The options of fit, test, scores and adapt that are neither the trainer's, nor the model's, nor the data's."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -15,13 +15,16 @@ DESCRIPTIONS = {
     "test": "Evaluate a checkpoint on the test tiles, in every scenario. The model comes from the checkpoint.",
     "scores": "Measure on training windows how far each scenario moves a checkpoint's latent, and write what latent "
     "sampling makes of it: probabilities for --scenarios.strategy fixed.",
+    "adapt": "Take batch statistics of each scenario from training windows, keep those that validate better, and write "
+    "a new checkpoint with them.",
 }
-USAGE = {"fit": "--experiment NAME", "test": "--ckpt_path FILE", "scores": "--ckpt_path FILE"}
+USAGE = {"fit": "--experiment NAME", **dict.fromkeys(("test", "scores", "adapt"), "--ckpt_path FILE")}
 
 _CKPT = {
     "fit": "checkpoint to resume from; options given here win over those in it",
     "test": "checkpoint to evaluate",
     "scores": "checkpoint to measure",
+    "adapt": "checkpoint to adapt; it stays as it is",
 }
 _LOGGER = "what follows the run beside metrics.csv, which is always written; csv: nothing else"
 _WANDB = "Weights & Biases; auto: online if logged in, offline if not"
@@ -43,7 +46,11 @@ _DEGRADE = (
     "for each optical sensor and elevation model and 15 for any other; each pass takes as long as one scenario"
 )
 _DEGRADE_SEED = "of the degradations' draws; of the same seed a pixel suffers the same in every test"
-_OUTPUT = "JSON file to write; null for scenario_scores.json in the checkpoint's run folder"
+_OUTPUT = {
+    "scores": "JSON file to write; null for scenario_scores.json in the checkpoint's run folder",
+    "adapt": "checkpoint to write; null for adapted.ckpt beside the one it is made of",
+}
+_WINDOWS = "training windows that batch statistics are taken from, the same in every scenario"
 
 
 def with_bare(words: Sequence[str], option: str, meaning: str) -> list[str]:
@@ -58,7 +65,7 @@ def add_options(parser: LightningArgumentParser, command: str) -> None:
 
     Args:
         parser: of the command line.
-        command: `fit`, `test` or `scores`; a run's configuration is read by all of them.
+        command: `fit`, `test`, `scores` or `adapt`; a run's configuration is read by all of them.
     """
     text = str | None
     parser.add_argument("--help_all", action="help", help="show all options and exit")
@@ -79,7 +86,9 @@ def add_options(parser: LightningArgumentParser, command: str) -> None:
     if command == "test":
         parser.add_argument("--degrade", type=text, default=None, help=_DEGRADE)
         parser.add_argument("--degrade_seed", type=int, default=0, help=_DEGRADE_SEED)
-    if command == "scores":
-        parser.add_argument("--output", type=text, default=None, help=_OUTPUT)
+    if command in _OUTPUT:
+        parser.add_argument("--output", type=text, default=None, help=_OUTPUT[command])
+    if command == "adapt":
+        parser.add_argument("--windows", type=int, default=256, help=_WINDOWS)
     parser.add_class_arguments(ScenarioSettings, "scenarios")
     parser.add_class_arguments(PanelSettings, "panels")

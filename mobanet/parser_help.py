@@ -38,7 +38,7 @@ def tidied(parser: ArgumentParser, command: str) -> Iterator[None]:
 
     Args:
         parser: with all of its options.
-        command: `fit`, `test` or `scores`.
+        command: `fit`, `test`, `scores` or `adapt`.
     """
     hidden = _INTERNAL if command == "fit" else (*_INTERNAL, *_OF_FIT)
     former = [(action, action.help) for action in parser._actions]

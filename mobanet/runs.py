@@ -51,13 +51,13 @@ class Run:
 
 
 def open_run(
-    folder: str | Path, checkpoint: Literal["best", "last"] = "best", backbone: str | Path | None = None
+    folder: str | Path, checkpoint: Literal["best", "last", "adapted"] = "best", backbone: str | Path | None = None
 ) -> Run:
     """Load a run's model and find its test tiles.
 
     Args:
         folder: that `mobanet.fit` wrote.
-        checkpoint: which of its two.
+        checkpoint: which of its two, or what mobanet.adapt has made of one.
         backbone: file with the weights of a frozen backbone that the checkpoint leaves out, where it has moved.
 
     Raises:

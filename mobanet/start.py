@@ -1,4 +1,4 @@
-"""How fit, test and scores begin: everything they need is imported here, as fast as that goes."""
+"""How fit, test, scores and adapt begin: everything they need is imported here, as fast as that goes."""
 
 import gc
 import sys
@@ -12,7 +12,7 @@ def start(command: str, words: Sequence[str] | None = None) -> None:
     """Run a command.
 
     Args:
-        command: `fit`, `test` or `scores`.
+        command: `fit`, `test`, `scores` or `adapt`.
         words: the command line behind the program's name; None for this process's.
     """
     words = sys.argv[1:] if words is None else list(words)

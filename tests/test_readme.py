@@ -75,7 +75,7 @@ def parsed(command, capsys):
     behind = words.index("--") if "--" in words else len(words)
     words = [*words[:behind], *([] if "--print_config" in words else ["--print_config"]), *words[behind:]]
     name = module.removeprefix("mobanet.")
-    run = partial(main, name) if name in ("fit", "test", "scores") else importlib.import_module(module).main
+    run = partial(main, name) if name in ("fit", "test", "scores", "adapt") else importlib.import_module(module).main
     with pytest.raises(SystemExit) as ended:
         run(words)
     out, err = capsys.readouterr()
@@ -83,8 +83,10 @@ def parsed(command, capsys):
     return yaml.safe_load(out)
 
 
-# test and scores begin with a look at their checkpoint
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in RUN and not re.search(r"\.(test|scores) ", c)])
+# test, scores and adapt begin with a look at their checkpoint
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if c not in RUN and not re.search(r"\.(test|scores|adapt) ", c)]
+)
 def test_other_commands_parse(command, capsys):
     config = parsed(command, capsys)
     given = re.findall(r" --([a-z][a-z_]*)[ =]", command)

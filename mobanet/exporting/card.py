@@ -204,6 +204,12 @@ def _limits(module: SegmentationModule, facts: RunFacts | None) -> str:
         strategy = facts.get("scenarios", "strategy")
         if strategy == "full" and len(data.modalities) > 1:
             lines.append("- In training no modality was ever left out on purpose (strategy `full`).")
+    if adapted := module.settings.network.scenario_statistics:
+        lines.append(
+            f"- Its normalisation has batch statistics of {', '.join(adapted)}, taken from training windows after "
+            "training (`mobanet.adapt`); no weight has learnt of them."
+        )
+    if facts is not None:
         lines += _weakest(facts, data.classes.averaged)
     return "## Intended use and limits\n\n" + "\n".join(lines)
 

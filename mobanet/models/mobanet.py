@@ -9,7 +9,7 @@ choices independent of the backbone.
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from typing import Literal, get_args, get_type_hints
@@ -30,7 +30,7 @@ from mobanet.models.patches import StreamEmbedding
 from mobanet.models.pyramid import Neck, PlainPyramid, ScaledPyramid, Stages
 from mobanet.models.sharing import Held, each_once, pattern_keys
 from mobanet.models.streams import check_streams, find_pretrained, standardize
-from mobanet.models.upernet import AuxiliaryHead, Normalization, UPerNet, resize
+from mobanet.models.upernet import AuxiliaryHead, BatchNorm, Normalization, UPerNet, resize
 
 
 @dataclass
@@ -60,6 +60,10 @@ class MoBaNetSettings:
     """What sees samples that lack a sensor: the trained parts that see all others, or a set of their own, which starts
     as a copy where training on incomplete scenarios begins (--scenarios.warmup_epochs), so that what is learnt of
     missing sensors does not move what sees them all. As many parameters again, of which each sample passes one set."""
+
+    scenario_statistics: list[str] = field(default_factory=list)
+    """Incomplete scenarios, such as rgb+ir, whose samples decoder and pyramid normalise by batch statistics of their
+    own. mobanet.adapt fills them in; training knows none."""
 
     auxiliary_heads: bool = True
     """Give each stream a classifier of its own, for the hard-pixel loss in training."""
@@ -101,6 +105,11 @@ class MoBaNetSettings:
         for name in ("adapter_dropout", "decoder_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"--model.network.{name} is {getattr(self, name)}: give a share from 0 to below 1.")
+        if self.scenario_statistics and (self.normalization, self.incomplete) != ("batch", "shared"):
+            raise UserError(
+                "--model.network.scenario_statistics is for --model.network.normalization batch and incomplete shared: "
+                "nothing else has batch statistics that scenarios share."
+            )
 
 
 class Parts(nn.Module):
@@ -208,6 +217,45 @@ class MoBaNet(SegmentationModel):
         own = settings.incomplete == "own" and len(self.modalities) > 1
         self.incomplete = Parts(self) if own else None
         self.apart = own
+        self.register_buffer("with_statistics", None, persistent=False)  # (S, M) bool
+        if settings.scenario_statistics:
+            self.know_scenarios(settings.scenario_statistics)
+
+    def scenario_norms(self) -> dict[str, BatchNorm]:
+        """By name, the batch normalisations that can have statistics by scenario: all that logits depend on."""
+        parts = ("pyramid.", "decoder.")
+        return {n: part for n, part in self.named_modules() if isinstance(part, BatchNorm) and n.startswith(parts)}
+
+    with_statistics: Tensor | None
+
+    def know_scenarios(self, names: Sequence[str]) -> None:
+        """Have batch statistics of incomplete scenarios, to be filled in: `scenario_mean` and `scenario_var`.
+
+        Args:
+            names: of the scenarios, each its modalities joined by a plus, in order.
+
+        Raises:
+            UserError: for a name that is no incomplete scenario, or comes twice.
+        """
+        subsets = [name.split("+") for name in names]
+        for place, (name, subset) in enumerate(zip(names, subsets, strict=True)):
+            ordered = [modality for modality in self.modalities if modality in subset]
+            if ordered != subset or len(subset) == len(self.modalities) or name in names[:place]:
+                raise UserError(
+                    f"--model.network.scenario_statistics names {name or 'nothing'}, which is no incomplete scenario "
+                    f"of {', '.join(self.modalities)}, or comes twice."
+                )
+        masks = torch.tensor([[modality in subset for modality in self.modalities] for subset in subsets])
+        self.register_buffer("with_statistics", masks.to(self.decoder.classifier.weight.device), persistent=False)
+        for norm in self.scenario_norms().values():
+            norm.make_room(len(names))
+
+    def _rows(self, available: Tensor | None) -> Tensor | None:
+        """(B,), of which scenario each sample takes batch statistics, -1 for the running ones; None: all take those."""
+        if self.with_statistics is None or available is None:
+            return None
+        same = (available[:, None] == self.with_statistics).all(2)  # (B, S)
+        return (same * torch.arange(1, same.shape[1] + 1, device=same.device)).sum(1) - 1
 
     def part_ways(self) -> None:
         """Let the parts for incomplete samples, where they are own ones, go on from what the others have learnt."""
@@ -309,7 +357,7 @@ class MoBaNet(SegmentationModel):
         self, parts: "MoBaNet | Parts", inputs: dict[str, Tensor], available: Tensor | None, stream_stages: int
     ) -> Stages:
         flow = self._start(parts, range(len(parts.embeddings)), inputs, available)
-        return self._finish(parts, flow, stream_stages)
+        return self._finish(parts, flow, stream_stages, self._rows(available))
 
     def _encode_each(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[Stages]:
         """Fused maps of each pattern, (B, M) bool; each stream starts once for each pattern of its own modalities."""
@@ -323,7 +371,8 @@ class MoBaNet(SegmentationModel):
                 flow = self._start(self, new, select_available(inputs, pattern), pattern)
                 for stream, part in zip(new, flow.split(len(new)), strict=True):
                     started.put(wanted[stream], part)
-            yield self._finish(self, join_flows([started.take(key) for key in wanted]), stream_stages=0)
+            flow = join_flows([started.take(key) for key in wanted])
+            yield self._finish(self, flow, stream_stages=0, rows=self._rows(pattern))
 
     def _start(
         self,
@@ -351,17 +400,17 @@ class MoBaNet(SegmentationModel):
         members = list(self.streams.values())
         return torch.cat([torch.stack([available[name] for name in members[stream]]).any(0) for stream in streams])
 
-    def _finish(self, parts: "MoBaNet | Parts", flow: Flow, stream_stages: int) -> Stages:
+    def _finish(self, parts: "MoBaNet | Parts", flow: Flow, stream_stages: int, rows: Tensor | None) -> Stages:
         """From where all streams have come by themselves to the maps."""
         backbone = self.backbone
         flow = self._run(parts, self._together, flow)
         if isinstance(parts.pyramid, PlainPyramid):
             taps = [backbone.normalize(tap) for tap in flow.taps]
-            return parts.pyramid(taps, flow.geometry.grid, stream_stages, flow.there)
+            return parts.pyramid(taps, flow.geometry.grid, stream_stages, flow.there, rows)
         if parts.neck is None:
-            return parts.pyramid(backbone.neck(flow.taps[-1], flow.geometry), stream_stages, flow.there)
+            return parts.pyramid(backbone.neck(flow.taps[-1], flow.geometry), stream_stages, flow.there, rows)
         maps = backbone.normalize(flow.taps[-1]).unflatten(1, flow.geometry.grid).permute(0, 3, 1, 2)
-        return parts.pyramid(parts.neck(maps), stream_stages, flow.there)
+        return parts.pyramid(parts.neck(maps), stream_stages, flow.there, rows)
 
     def _run(self, parts: "MoBaNet | Parts", steps: Sequence[Step], flow: Flow) -> Flow:
         """Take steps through the transformer."""
@@ -389,7 +438,7 @@ class MoBaNet(SegmentationModel):
     ) -> SegmentationOutput:
         """From the maps to logits at the size of the inputs."""
         return SegmentationOutput(
-            logits=self._resize(parts.decoder(stages.fused), *size),
+            logits=self._resize(parts.decoder(stages.fused, stages.rows), *size),
             latent=stages.latent,
             auxiliary={
                 stream: self._resize(head(stages.streams[stream][0]), *size)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mobanet.models.backbones import NUM_STAGES
 from mobanet.models.dgfm import Fusion, build_fusion
-from mobanet.models.upernet import Normalization, norm_of
+from mobanet.models.upernet import Normalization, Normed, norm_of
 
 
 @dataclass
@@ -18,11 +18,13 @@ class Stages:
         fused: four maps (B, D, h_s, w_s).
         streams: by stream, its own maps of the same shapes; only the first ones where not all were asked for.
         latent: the deepest fused feature, (B, C, h, w).
+        rows: (B,), of which scenario each sample takes batch statistics, as in `BatchNorm.forward`.
     """
 
     fused: list[Tensor]
     streams: dict[str, list[Tensor]]
     latent: Tensor
+    rows: Tensor | None = None
 
 
 def to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -57,7 +59,12 @@ class PlainPyramid(nn.Module):
         self.projections = nn.ModuleList(nn.Linear(width, channels, bias=False) for _ in range(NUM_STAGES))
 
     def forward(
-        self, taps: list[Tensor], grid: tuple[int, int], stream_stages: int, there: Tensor | None = None
+        self,
+        taps: list[Tensor],
+        grid: tuple[int, int],
+        stream_stages: int,
+        there: Tensor | None = None,
+        rows: Tensor | None = None,
     ) -> Stages:
         """Fuse and project.
 
@@ -66,6 +73,7 @@ class PlainPyramid(nn.Module):
             grid: h and w, N = h·w.
             stream_stages: of how many stages, from the first, the streams' own maps are wanted.
             there: (S·B,) bool, whether a sample has anything of a stream; None where all count.
+            rows: for the decoder; nothing here is normalised over a batch.
         """
         fused_maps, stream_maps = [], []
         present = _present(there, len(self.names))
@@ -76,7 +84,7 @@ class PlainPyramid(nn.Module):
             fused_maps.append(to_map(latent if self.project_first else project(latent), grid))
             if wanted:
                 stream_maps.append(to_map(projected, grid))
-        return Stages(fused_maps, _by_stream(stream_maps, self.names), to_map(latent, grid))
+        return Stages(fused_maps, _by_stream(stream_maps, self.names), to_map(latent, grid), rows)
 
 
 class ChannelLayerNorm(nn.LayerNorm):
@@ -112,7 +120,7 @@ class StreamScales(nn.Module):
 
     def __init__(self, channels: int, norm: nn.Module) -> None:
         super().__init__()
-        self.up4 = nn.Sequential(
+        self.up4 = Normed(
             nn.ConvTranspose2d(channels, channels, 2, stride=2),
             norm,
             nn.GELU(),
@@ -120,9 +128,9 @@ class StreamScales(nn.Module):
         )
         self.up2 = nn.ConvTranspose2d(channels, channels, 2, stride=2)
 
-    def forward(self, maps: Tensor) -> list[Tensor]:
+    def forward(self, maps: Tensor, rows: Tensor | None = None) -> list[Tensor]:
         """(B, D, h, w) -> four of (B, D, ·, ·), finest first; an odd last row or column is kept at x1/2."""
-        return [self.up4(maps), self.up2(maps), maps, F.max_pool2d(maps, 2, ceil_mode=True)]
+        return [self.up4(maps, rows), self.up2(maps), maps, F.max_pool2d(maps, 2, ceil_mode=True)]
 
 
 class ScaledPyramid(nn.Module):
@@ -144,15 +152,17 @@ class ScaledPyramid(nn.Module):
         self.scales = nn.ModuleList(StreamScales(channels, norm) for norm in norms)
         self.fusions = nn.ModuleList(build_fusion(fusion, channels, len(names)) for _ in range(NUM_STAGES))
 
-    def forward(self, necks: Tensor, stream_stages: int, there: Tensor | None = None) -> Stages:
+    def forward(
+        self, necks: Tensor, stream_stages: int, there: Tensor | None = None, rows: Tensor | None = None
+    ) -> Stages:
         """Scale and fuse the neck's output, (S·B, D, h, w), first stream first; see `PlainPyramid.forward`."""
-        scaled = [scales(maps) for scales, maps in zip(self.scales, _split(necks, len(self.names)), strict=True)]
+        scaled = [scales(maps, rows) for scales, maps in zip(self.scales, _split(necks, len(self.names)), strict=True)]
         fused_maps, present = [], _present(there, len(self.names))
         for fusion, maps in zip(self.fusions, zip(*scaled, strict=True), strict=True):
             size = (maps[0].shape[2], maps[0].shape[3])
             fused_maps.append(to_map(fusion(*(to_tokens(x) for x in maps), *present), size))
         streams = {name: maps[:stream_stages] for name, maps in zip(self.names, scaled, strict=True)}
-        return Stages(fused_maps, streams, fused_maps[-1])
+        return Stages(fused_maps, streams, fused_maps[-1], rows)
 
 
 def _split(both: Tensor, count: int) -> tuple[Tensor, ...]:

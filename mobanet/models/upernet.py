@@ -28,13 +28,42 @@ class BatchNorm(nn.BatchNorm2d):
     """BatchNorm that takes its running statistics where a channel has one value only, which has none of its own.
 
     So it is in the 1x1 pool of a single sample: of a batch that is parted, one sample may be all that one part gets.
+
+    Besides the running statistics it may have those of several scenarios (`make_room`), by which samples are normalised
+    in eval mode where they are told to be.
     """
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """Normalise (B, C, h, w)."""
+    scenario_mean: Tensor
+    scenario_var: Tensor
+
+    def make_room(self, count: int) -> None:
+        """Have statistics of so many scenarios, too, (S, C) each; they begin as running ones do, at 0 and 1."""
+        shape = (count, self.num_features)
+        self.register_buffer("scenario_mean", self.running_mean.new_zeros(shape))
+        self.register_buffer("scenario_var", self.running_var.new_ones(shape))
+
+    def forward(self, maps: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Normalise (B, C, h, w).
+
+        Args:
+            maps: to normalise.
+            rows: (B,) int64, of which scenario each sample takes the statistics in eval mode, -1 for the running ones;
+                None: all take the running ones.
+        """
         if self.training and maps.numel() == self.num_features:
             return F.batch_norm(maps, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(maps)
+        shared = super().forward(maps)
+        if rows is None or self.training:
+            return shared
+        # both for all samples: an export knows no branch, and samples by the running statistics keep every bit
+        return torch.where((rows < 0)[:, None, None, None], shared, self._by_scenario(maps, rows.clamp(min=0)))
+
+    def _by_scenario(self, maps: Tensor, rows: Tensor) -> Tensor:
+        exact = torch.promote_types(maps.dtype, torch.float32)  # torch's own computes so, too
+        mean, var = self.scenario_mean[rows].to(exact), self.scenario_var[rows].to(exact)  # (B, C)
+        scale = self.weight.to(exact) * torch.rsqrt(var + self.eps)
+        shift = self.bias.to(exact) - mean * scale
+        return (maps.to(exact) * scale[:, :, None, None] + shift[:, :, None, None]).to(maps.dtype)
 
 
 def norm_of(kind: Normalization, channels: int) -> nn.Module:
@@ -50,7 +79,17 @@ def norm_of(kind: Normalization, channels: int) -> nn.Module:
     return nn.GroupNorm(math.gcd(channels, min(_GROUPS, max(1, channels // 4))), channels)
 
 
-class ConvBNReLU6(nn.Sequential):
+class Normed(nn.Sequential):
+    """Parts one after the other, the batch normalisations among them told which statistics each sample takes."""
+
+    def forward(self, maps: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Run (B, C, h, w) through all parts; `rows` as in `BatchNorm.forward`."""
+        for part in self:
+            maps = part(maps, rows) if rows is not None and isinstance(part, BatchNorm) else part(maps)
+        return maps
+
+
+class ConvBNReLU6(Normed):
     """Convolution without bias that keeps the size, normalisation (BatchNorm in the paper), ReLU6."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, norm: Normalization = "batch") -> None:
@@ -69,13 +108,13 @@ class PyramidPooling(nn.Module):
         self.branches = nn.ModuleList(ConvBNReLU6(in_channels, channels, 1, norm) for _ in POOLING_BINS)
         self.merge = ConvBNReLU6(in_channels + len(POOLING_BINS) * channels, channels, 3, norm)
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """Pool and merge: (B, in_channels, h, w) -> (B, channels, h, w)."""
+    def forward(self, maps: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Pool and merge: (B, in_channels, h, w) -> (B, channels, h, w); `rows` as in `BatchNorm.forward`."""
         pooled = [
-            resize(branch(F.adaptive_avg_pool2d(maps, bins)), maps.shape[-2:])
+            resize(branch(F.adaptive_avg_pool2d(maps, bins), rows), maps.shape[-2:])
             for bins, branch in zip(POOLING_BINS, self.branches, strict=True)
         ]
-        return self.merge(torch.cat((maps, *pooled), dim=1))
+        return self.merge(torch.cat((maps, *pooled), dim=1), rows)
 
 
 class UPerNet(nn.Module):
@@ -95,23 +134,28 @@ class UPerNet(nn.Module):
         super().__init__()
         self.pooling = PyramidPooling(in_channels, channels, norm)
         self.laterals = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(in_channels, channels, 1, bias=False), norm_of(norm, channels)) for _ in range(3)
+            Normed(nn.Conv2d(in_channels, channels, 1, bias=False), norm_of(norm, channels)) for _ in range(3)
         )
         self.smooth = nn.ModuleList(ConvBNReLU6(channels, channels, 3, norm) for _ in range(3))
         self.merge = ConvBNReLU6(4 * channels, channels, 3, norm)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1, bias=False)
 
-    def forward(self, maps: list[Tensor]) -> Tensor:
-        """Decode four maps (B, in_channels, h_s, w_s), finest first, to logits (B, K, h_1, w_1)."""
-        top = level = self.pooling(maps[3])  # p4: (B, channels, h_4, w_4)
+    def forward(self, maps: list[Tensor], rows: Tensor | None = None) -> Tensor:
+        """Decode four maps (B, in_channels, h_s, w_s), finest first, to logits (B, K, h_1, w_1).
+
+        Args:
+            maps: to decode.
+            rows: as in `BatchNorm.forward`.
+        """
+        top = level = self.pooling(maps[3], rows)  # p4: (B, channels, h_4, w_4)
         levels = []
         for lateral, smooth, feature in zip(self.laterals[::-1], self.smooth[::-1], maps[2::-1], strict=True):
-            level = lateral(feature) + resize(level, feature.shape[-2:])  # p3, p2, p1
-            levels.append(smooth(level))
+            level = lateral(feature, rows) + resize(level, feature.shape[-2:])  # p3, p2, p1
+            levels.append(smooth(level, rows))
         size = maps[0].shape[-2:]
         merged = torch.cat([resize(p, size) for p in (*levels[::-1], top)], dim=1)  # (B, 4·channels, h_1, w_1)
-        return self.classifier(self.dropout(self.merge(merged)))
+        return self.classifier(self.dropout(self.merge(merged, rows)))
 
 
 class AuxiliaryHead(nn.Module):

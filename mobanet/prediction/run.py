@@ -34,6 +34,7 @@ from mobanet.rasters.values import Range, known_range
 from mobanet.scenarios.scenario import Scenario, scenarios_of, usual_scenarios
 from mobanet.scenarios.words import never_drawn, never_drawn_words
 from mobanet.store.progress import TaskProgress
+from mobanet.training.adaptation import adapted_scenarios
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.data_state import DATA_STATE
 from mobanet.training.loading import load_module
@@ -53,6 +54,7 @@ class Model:
         fingerprint: of the file.
         rasters: what it was trained on.
         never: names of the scenarios that it was not trained in.
+        adapted: names of those that it has batch statistics of, taken after training.
         temperatures: by which its probabilities are calibrated, by name of the scenarios that have one.
         backbone: file with the weights of a frozen backbone, where they are not where the run had them.
     """
@@ -66,6 +68,7 @@ class Model:
     never: frozenset[str] = frozenset()
     temperatures: Mapping[str, float] = field(default_factory=dict)
     backbone: str | None = None
+    adapted: Sequence[str] = ()
 
     @property
     def modalities(self) -> dict[str, Modality]:
@@ -105,6 +108,7 @@ def describe_model(path: str | Path, backbone: str | None = None) -> Model:
     usual = [scenario.name for scenario in usual_scenarios(names)]
     temperatures = known_temperatures(checkpoint["state_dict"][TEMPERATURES], usual)
     about = state.get("windows"), _fingerprint(Path(path)), rasters, never, temperatures, backbone
+    about = (*about, adapted_scenarios(checkpoint))
     return Model(Path(path), data, learnt, *about)
 
 
@@ -164,7 +168,8 @@ def announce(model: Model, scenes: Sequence[Scene], settings: MapSettings) -> No
         )
         for note in scene.notes:
             rank_zero_info(f"{scene.id}: {note}")
-        if words := never_drawn_words(["+".join(scene.rasters)], model.never, list(model.modalities)):
+        met = ["+".join(scene.rasters)], model.never, list(model.modalities), model.adapted
+        if words := never_drawn_words(*met):
             rank_zero_info(f"{scene.id}: {words}")
     turns = ", mean over eight turns" if settings.turns else ""
     half = "" if settings.precision == "32-true" else f", in {settings.precision}"

@@ -1,6 +1,6 @@
 """What is said of the scenarios of a run before it begins."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from lightning.pytorch import LightningModule
@@ -39,24 +39,37 @@ def never_drawn(state: Mapping[str, Tensor], modalities: Sequence[str]) -> froze
     return frozenset(one.name for one, p in zip(scenarios, drawn.tolist(), strict=True) if not p)
 
 
-def never_drawn_words(names: Iterable[str], never: frozenset[str], modalities: Sequence[str]) -> str | None:
+def never_drawn_words(
+    names: Iterable[str], never: frozenset[str], modalities: Sequence[str], adapted: Collection[str] = ()
+) -> str | None:
     """What to say of a model that meets scenarios it was not trained in; None where it meets none.
 
     Args:
         names: of the scenarios it meets.
         never: of `never_drawn`.
         modalities: of the data, in order.
+        adapted: those that it has batch statistics of, taken after training (mobanet.adapt).
     """
     met = [name for name in names if name in never]
     if not met:
         return None
-    shown = ", ".join(met[:3]) + (f" and {len(met) - 3} more" if len(met) > 3 else "")
     alone = len(never) == len(usual_scenarios(modalities)) - 1
     how = "with every sensor there, and never" if alone else "in other scenarios, and not"
+    taken, bare = [name for name in met if name in adapted], [name for name in met if name not in adapted]
+    if not taken:
+        expected = "expect little of it there"
+    elif bare:
+        expected = f"expect little of it in {_some(bare)}; mobanet.adapt has fitted its normalisation to {_some(taken)}"
+    else:
+        expected = "mobanet.adapt has fitted its normalisation to that since, which is less than training"
     return (
-        f"warning: the model was trained {how} in {shown}: expect little of it there (trained with "
+        f"warning: the model was trained {how} in {_some(met)}: {expected} (trained with "
         "--scenarios.strategy uniform or latent, a model learns to do without a sensor)"
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def about_scenarios(module: LightningModule, settings: ScenarioSettings, command: str, monitor: str) -> list[str]:
@@ -65,7 +78,7 @@ def about_scenarios(module: LightningModule, settings: ScenarioSettings, command
     Args:
         module: with `scenarios` and `evaluations`.
         settings: of the run.
-        command: `fit`, `test` or `scores`.
+        command: `fit`, `test`, `scores` or `adapt`.
         monitor: metric by which the best epoch is kept.
     """
     lines = []

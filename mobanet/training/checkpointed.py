@@ -12,6 +12,7 @@ import mobanet
 from mobanet.errors import UserError
 from mobanet.models.build import NetworkSettings
 from mobanet.models.lora import LoRASettings, with_lora_names
+from mobanet.training.adaptation import without_statistics
 from mobanet.training.averaging import change_copies, go_on_averaging
 from mobanet.training.checkpoint import VERSION, adopt_settings, check_architecture, check_names
 from mobanet.training.data_state import hand_over_data_state, keep_data_state
@@ -135,6 +136,8 @@ class CheckpointedModule(EvaluatedModule):
         """Take a checkpoint's weights and nothing else of it; LoRA may be added to a network that had none.
 
         Parts of their own for incomplete samples may be added, too: they start as a copy of those that the network has.
+        Batch statistics of scenarios, which hold for the checkpoint's very weights, stay behind where the network has
+        none.
 
         Raises:
             UserError: when the architecture or the backbone is another, or a weight is NaN or infinite.
@@ -144,6 +147,9 @@ class CheckpointedModule(EvaluatedModule):
             saved["lora"] = self.hparams["lora"]
             own = {name: value for name, value in self.state_dict().items() if ".lora_" in name}
             state = {**own, **with_lora_names(state, [f"network.{name}" for name in self.adapted])}
+        if saved["network"].get("scenario_statistics") and not self.settings.network.scenario_statistics:
+            saved, state = without_statistics(saved, state)
+            rank_zero_info("note: the checkpoint was adapted by mobanet.adapt; its statistics of scenarios stay behind")
         if self.network.apart and saved["network"].get("incomplete", "shared") == "shared":
             saved["network"] = {**saved["network"], "incomplete": "own"}
             own = [name for name in self.state_dict() if name.startswith(_INCOMPLETE)]

@@ -18,6 +18,7 @@ from mobanet.errors import UserError
 from mobanet.rasters.ground import MOST, STEP
 from mobanet.scenarios.scenario import usual_scenarios
 from mobanet.schema import LARGEST, MismatchError, UnknownKeyError, check_keys, check_value, completed, shown
+from mobanet.training.adaptation import check_adaptation, variance_trouble
 from mobanet.training.checkpoint import VERSION
 from mobanet.training.frozen import LEFT_OUT, LeftOut, left_out
 from mobanet.training.module import SegmentationModule
@@ -62,6 +63,7 @@ def check_content(
         _check_size(checkpoint)
         _check_facts(checkpoint)
         checkpoint[SETTINGS] = checked_settings(checkpoint[SETTINGS], left_out(checkpoint) is not None)
+        check_adaptation(checkpoint)
         for key, state in checkpoint.items():
             if isinstance(state, dict) and "scaling" in state:
                 check_scaling(state, checkpoint[SETTINGS]["data"], key)
@@ -77,7 +79,9 @@ def check_content(
         state = with_temperatures(state, len(usual_scenarios([m["name"] for m in data["modalities"]])))
         checkpoint["state_dict"] = state
     check_weights(checkpoint, source, _writer(checkpoint), remedy, prefix)
-    if not prefix and (problem := temperature_trouble(state)) is not None:
+    if (problem := variance_trouble(state)) is None and not prefix:
+        problem = temperature_trouble(state)
+    if problem is not None:
         raise UserError(f"{source} cannot be used: {problem}; {remedy}.")
     return checkpoint
 

@@ -217,6 +217,11 @@ class SegmentationModule(CheckpointedModule):
         Raises:
             UserError: when there is none, or a setting of the optimiser would change nothing.
         """
+        if self.settings.network.scenario_statistics:
+            raise UserError(
+                "--model.network.scenario_statistics is not for training, which would move the weights that "
+                "mobanet.adapt took batch statistics with: leave it out, and begin from a checkpoint with --init_from."
+            )
         groups = self._parameter_groups()
         if not groups:
             raise UserError("nothing in this model can be trained; set --model.backbone.freeze false.")

@@ -90,6 +90,8 @@ def results_of(trainer: Trainer, module: LightningModule, stage: str) -> Scenari
     unlike = others.unlike(next(iter(found.values())).pixels) if others else []
     if unlike:
         remarks.append(f"no gap is told, as {', '.join(unlike)} of {OPTION} was tested on other pixels")
+    if adapted := [name for name in found if name in module.settings.network.scenario_statistics]:
+        remarks.append(f"adapted: {', '.join(adapted)}, by batch statistics taken after training (mobanet.adapt)")
     temperatures = module.known_temperatures if stage == "test" else {}
     if stage == "test" and not module.calibrated[stage]:
         known = f"none of {', '.join(found)}" if temperatures else "none"

@@ -13,6 +13,7 @@ from mobanet.models.backbones import BackboneSettings
 from mobanet.runs import open_run
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.frozen import LEFT_OUT
+from mobanet.training.loading import load_module
 from tests.cli.test_fit_and_test import differing, rows
 from tests.conftest import TINY, same
 
@@ -81,6 +82,20 @@ def test_both_kinds_resume_to_the_same_weights(runs, command, tmp_path):
     assert (LEFT_OUT in light, LEFT_OUT in full) == (True, False)
     assert light["global_step"] == 6
     assert all(same(value, full["state_dict"][name]) for name, value in light["state_dict"].items())
+
+
+def test_an_adapted_light_checkpoint_is_light(runs, command, tmp_path):
+    light, path = shutil.copytree(runs / "light", tmp_path / "light") / "checkpoints/best.ckpt", tmp_path / "new.ckpt"
+    content = torch.load(light, weights_only=True)
+    content["state_dict"]["network.decoder.merge.1.running_mean"] += 20  # own statistics are better than that
+    torch.save(content, light)
+    ended = command(main, "adapt", ["--ckpt_path", str(light), "--windows", "8", "--output", str(path)])
+    assert ended.code == 0, ended.err
+    new = read_checkpoint(path)
+    assert new[LEFT_OUT] == content[LEFT_OUT]
+    assert not any(name.startswith("network.backbone.") for name in new["state_dict"])
+    assert path.stat().st_size < light.stat().st_size
+    load_module(path)
 
 
 @pytest.mark.long

@@ -78,6 +78,7 @@ DOORS = {
     "predict": by_predict,
     "test": by_command("test"),
     "scores": by_command("scores"),
+    "adapt": by_command("adapt"),
     "fit --ckpt_path": by_command("fit"),
     "fit --init_from": by_command("fit", "--init_from"),
     "export": by_export,

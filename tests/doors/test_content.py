@@ -48,6 +48,26 @@ def entry(name, value):
     return lambda checkpoint: checkpoint.__setitem__(name, value)
 
 
+def adapted(record=None):
+    """Gives statistics of a scenario, with a variance below 0, or a record of other scenarios."""
+
+    def change(checkpoint):
+        checkpoint["hyper_parameters"]["network"]["scenario_statistics"] = ["dsm"]
+        state = checkpoint["state_dict"]
+        for name in [name for name in state if name.endswith("running_mean") and ".decoder." in name]:
+            norm = name.removesuffix("running_mean")
+            state[f"{norm}scenario_mean"] = state[name][None].clone()
+            state[f"{norm}scenario_var"] = state[f"{norm}running_var"][None].clone()
+        if record is None:
+            state["network.decoder.merge.1.scenario_var"][0, 3] = -0.5
+        else:
+            figures = {"windows": {"dsm": 8}, "before": {"dsm": 0.1}, "own": {"dsm": None}, "kept": record}
+            facts = {"checkpoint": "best.ckpt", "version": "1", "seed": 0, "batch_size": 4, "validation": "a tile"}
+            checkpoint["adapted"] = {**facts, **figures}
+
+    return change
+
+
 def renamed(new):
     def change(checkpoint):
         state = checkpoint["state_dict"]
@@ -190,6 +210,22 @@ CASES = {
     ),
     "nested without end": (entry("callbacks", nested(200)), "its content is nested too deeply"),
     "large without end": (entry("callbacks", doubled(40)), "its content is nested too deeply or too large"),
+    "statistics of no scenario": (
+        setting("network.scenario_statistics", ["rgb+dsm"]),
+        r"names rgb\+dsm, which is no incomplete scenario of rgb, dsm",
+    ),
+    "statistics that are not there": (
+        setting("network.scenario_statistics", ["dsm"]),
+        "lacks network.decoder.laterals.0.1.scenario_mean, .* and 21 more",
+    ),
+    "statistics as a word": (
+        setting("network.scenario_statistics", "dsm"),
+        "scenario_statistics is 'dsm' where a list",
+    ),
+    "variance below 0": (adapted(), "decoder.merge.1.scenario_var holds a variance below 0"),
+    "adapted in words": (entry("adapted", "well"), "adapted is 'well' where a mapping"),
+    "adapted by half": (entry("adapted", {"kept": []}), "adapted.[a-z_]+ is missing"),
+    "adapted to others": (adapted(record=["rgb"]), "adapted.kept names other scenarios"),
     # code
     "instantiator": (setting("_instantiator", "os.system"), "holds hyper_parameters._instantiator, by which"),
     "class": (setting("class_path", "os.system"), "holds hyper_parameters.class_path, by which"),
@@ -217,6 +253,18 @@ def test_odd_content_is_refused_in_one_sentence(case, written):
 def test_no_door_is_left_open(door, case, written):
     change, words = CASES[case]
     assert re.search(words, refusal(door, written(change)))
+
+
+def test_statistics_of_scenarios_come_through_every_door_that_gives_a_model(written):
+    def sound(checkpoint):
+        adapted(record=["dsm"])(checkpoint)
+        checkpoint["pytorch-lightning_version"] = "2.5.0"
+
+    path = written(sound)
+    assert read_checkpoint(path)["adapted"]["own"] == {"dsm": None}
+    for module in (load_module(path).module, SegmentationModule.load_from_checkpoint(path, weights_only=True)):
+        assert module.settings.network.scenario_statistics == ["dsm"]
+        assert module.network.with_statistics.tolist() == [[False, True]]
 
 
 def test_settings_of_an_older_version_get_their_defaults(content, written):

@@ -99,7 +99,7 @@ def test_tiles_are_prepared_where_the_user_says(run, tmp_path, caplog):
         left(run(data={"root": "data", "folder": "secrets.yaml"}))
 
 
-@pytest.mark.parametrize("command", ["test", "scores"])
+@pytest.mark.parametrize("command", ["test", "scores", "adapt"])
 def test_a_command_runs_without_a_stranger_s_classes(command, run, caplog):
     caplog.set_level(logging.INFO)
     path = run(trainer={"callbacks": [MADE], "profiler": "stranger.Made", "accelerator": "cpu", "log_every_n_steps": 7})

@@ -43,7 +43,9 @@ EXPORTED = {
         (IR, DSM),
         {
             "backbone": backbone("sam"),
-            "network": MoBaNetSettings(**PARTS, placement="block", fusion="se", pyramid="scaled"),
+            "network": MoBaNetSettings(
+                **PARTS, placement="block", fusion="se", pyramid="scaled", scenario_statistics=["dsm"]
+            ),
             "scalings": {"dsm": "minmax"},
         },
         80,
@@ -60,7 +62,10 @@ TRACED = {
     ),
     "dinov2": (
         (RGB, IR, DSM),
-        {"backbone": backbone("dinov2"), "network": MoBaNetSettings(**PARTS, missing="token")},
+        {
+            "backbone": backbone("dinov2"),
+            "network": MoBaNetSettings(**PARTS, missing="token", scenario_statistics=["rgb", "ir+dsm"]),
+        },
         70,
     ),
     "cmx": (
@@ -87,6 +92,9 @@ def make(modalities=(RGB, DSM), scalings=None, **options):
     given = {"backbone": backbone("dinov2"), "network": MoBaNetSettings(**PARTS), **options}
     module = SegmentationModule(describe(modalities, **(scalings or {})), **given)
     awaken(module.network)
+    for name, buffer in module.network.named_buffers():
+        if "scenario_" in name:  # statistics of something, which none of the others are
+            buffer.uniform_(0.2, 0.4)
     return module.eval()
 
 

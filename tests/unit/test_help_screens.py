@@ -14,7 +14,7 @@ from mobanet.help_screens import screen
 from mobanet.predict import main as predict
 from mobanet.start import start
 
-COMMANDS = ("fit", "test", "scores", "predict")
+COMMANDS = ("fit", "test", "scores", "adapt", "predict")
 
 
 @cache

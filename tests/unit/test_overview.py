@@ -42,7 +42,7 @@ def test_neither_the_list_nor_the_short_help_loads_anything_heavy():
     program = """
 import sys
 from mobanet.__main__ import main
-for words in ([], ["fit", "--help"], ["test", "--help"], ["scores", "--help"]):
+for words in ([], ["fit", "--help"], ["test", "--help"], ["scores", "--help"], ["adapt", "--help"]):
     sys.argv = ["mobanet", *words]
     try:
         main()

@@ -261,6 +261,15 @@ def test_settings_that_make_no_sense_are_refused(options, words):
         ScenarioSettings(**options)
 
 
+def test_a_model_that_was_adapted_to_what_it_meets_is_warned_of_in_other_words():
+    never, modalities = frozenset(["rgb", "ir", "dsm", "rgb+ir", "rgb+dsm", "ir+dsm"]), ["rgb", "ir", "dsm"]
+    said = never_drawn_words(["rgb", "dsm"], never, modalities, ["rgb", "dsm"])
+    assert "never in rgb, dsm: mobanet.adapt has fitted its normalisation to that since, which is less than" in said
+    said = never_drawn_words(["rgb", "dsm", "rgb+ir+dsm"], never, modalities, ["dsm"])
+    assert "never in rgb, dsm: expect little of it in rgb; mobanet.adapt has fitted its normalisation to dsm (" in said
+    assert never_drawn_words(["rgb+ir+dsm"], never, modalities, ["dsm"]) is None
+
+
 @pytest.mark.parametrize(
     ("probabilities", "met", "words"),
     [
