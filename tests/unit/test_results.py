@@ -39,6 +39,7 @@ def evaluated(*names, stage="test"):
     return SimpleNamespace(
         scenarios=scenarios_of(("rgb", "dsm")),
         data=SimpleNamespace(classes=CLASSES),
+        settings=SimpleNamespace(network=SimpleNamespace(scenario_statistics=[])),
         matrices={stage: matrices},
         scores={stage: {name: scores(matrix, CLASSES) for name, matrix in matrices.items()}},
         kept={stage: {name: 3 * (name == "dsm") for name in names}},
