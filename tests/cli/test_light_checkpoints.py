@@ -14,6 +14,7 @@ from mobanet.runs import open_run
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.frozen import LEFT_OUT
 from mobanet.training.loading import load_module
+from tests.cli.test_adapt import WIDE
 from tests.cli.test_fit_and_test import differing, rows
 from tests.conftest import TINY, same
 
@@ -84,8 +85,10 @@ def test_both_kinds_resume_to_the_same_weights(runs, command, tmp_path):
     assert all(same(value, full["state_dict"][name]) for name, value in light["state_dict"].items())
 
 
-def test_an_adapted_light_checkpoint_is_light(runs, command, tmp_path):
-    light, path = shutil.copytree(runs / "light", tmp_path / "light") / "checkpoints/best.ckpt", tmp_path / "new.ckpt"
+def test_an_adapted_light_checkpoint_is_light(small, file, command, tmp_path):
+    words = ["--experiment", str(small), "--wandb", "off", "--model.backbone.freeze", "true", *WIDE]
+    main("fit", [*words, "--model.backbone.checkpoint", str(file), "--run", str(tmp_path / "light")])
+    light, path = tmp_path / "light/checkpoints/best.ckpt", tmp_path / "new.ckpt"
     content = torch.load(light, weights_only=True)
     content["state_dict"]["network.decoder.merge.1.running_mean"] += 20  # own statistics are better than that
     torch.save(content, light)
