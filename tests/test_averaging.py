@@ -54,7 +54,7 @@ def differing(one, other):
     return [name for name in one if not same(one[name], other[name])]
 
 
-@pytest.mark.parametrize("kind", CALLBACKS)
+@pytest.mark.parametrize("kind", [pytest.param("ema", marks=pytest.mark.long), "swa"])
 def test_averages_are_light_in_checkpoints_and_resume_to_the_same_weights(kind, train, tmp_path):
     keep = ModelCheckpoint(tmp_path / "steps", "{step}", every_n_train_steps=1, save_top_k=-1)
     whole, average = train(kind, keep)

@@ -188,6 +188,7 @@ def test_the_printed_command_writes_the_same_file(demo, command, monkeypatch):  
     assert Path("again_probabilities.tif").read_bytes() == Path(MAPS, "map_probabilities.tif").read_bytes()
 
 
+@pytest.mark.long
 def test_rasters_of_two_grids_with_missing_pixels_and_a_polygon_of_ones_own(city, model, tmp_path):  # noqa: F811
     """An orthophoto of three bands with an empty corner, longer than wide, and a surface model of larger pixels."""
     files = files_of(city)

@@ -55,6 +55,7 @@ def test_the_synthetic_path_runs_as_written(tmp_path):
     assert (run / "test/test_scenarios.png").is_file()
 
 
+@pytest.mark.long
 def test_the_script_runs_as_written_and_its_checkpoint_predicts(city, tmp_path):
     ignore = shutil.ignore_patterns("mobanet_store", ".mobanet*")  # it has the tiles to prepare, and guards nothing
     shutil.copytree(city, tmp_path / "data/toy", ignore=ignore)

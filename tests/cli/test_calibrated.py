@@ -128,6 +128,7 @@ def test_a_test_tells_calibration_before_and_after(warm, test, tmp_path):
     assert page.count("<polyline") >= 2
 
 
+@pytest.mark.long
 def test_an_earlier_checkpoint_is_tested_resumed_and_predicts_as_before(run, prepared, test, fit, tmp_path, caplog):
     best, last = (without(run / f"checkpoints/{name}.ckpt") for name in ("best", "last"))
     ended = test("--ckpt_path", str(best))
@@ -144,7 +145,7 @@ def test_an_earlier_checkpoint_is_tested_resumed_and_predicts_as_before(run, pre
     assert all(math.isfinite(read_checkpoint(path)["state_dict"]["temperatures"][-1]) for path in found)
 
 
-@pytest.mark.parametrize("turns", [False, True])
+@pytest.mark.parametrize("turns", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_calibrated_maps_have_the_same_classes_and_probabilities_at_the_temperature(
     turns, warm, half_covered, tmp_path, caplog
 ):

@@ -412,6 +412,7 @@ def test_a_killed_prediction_resumes_to_the_same_file(model, large, tmp_path):
     assert "is finished; left as it is" in again.err
 
 
+@pytest.mark.long
 def test_what_only_one_process_cannot_read_is_said_by_the_first(model, large, tmp_path):
     """As a raster that lies on a disk of another node; nobody waits for the one that has ended."""
     (tmp_path / "script.py").write_text(
@@ -439,6 +440,7 @@ def test_what_only_one_process_cannot_read_is_said_by_the_first(model, large, tm
     assert not (tmp_path / "map.tif").exists()
 
 
+@pytest.mark.long
 def test_a_full_disk_leaves_no_map(model, large, tmp_path):
     words = words_of(model, large, tmp_path / "map.tif", "--probabilities", "float32")
     limited = (

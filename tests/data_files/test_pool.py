@@ -123,6 +123,7 @@ def test_what_only_a_script_defines_stays_in_its_process(tmp_path):
     assert err == "preparing in this process alone: others would not find what this script defines\n"
 
 
+@pytest.mark.long
 def test_a_module_of_a_script_that_guards_nothing_prepares_in_several_processes(tmp_path):
     for row in (2, 3):
         potsdam_tile(tmp_path / "data", row, 10)

@@ -72,7 +72,7 @@ def test_an_onnx_file_agrees_with_the_network_in_every_scenario(name, tmp_path):
     assert str(Path(mobanet.__file__).parent).encode() not in content  # no paths of this machine
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name == "cmx")) for name in TRACED])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name != "dinov2")) for name in TRACED])
 def test_a_traced_graph_agrees_with_the_network_in_every_scenario(name):
     modalities, options, tile = TRACED[name]
     module = shortened(make(modalities, **options))

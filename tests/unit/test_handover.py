@@ -127,6 +127,7 @@ def test_a_batch_larger_than_its_slot_arrives_all_the_same():
         assert [plain(batch) for batch in loader] == expected
 
 
+@pytest.mark.long
 def test_workers_that_are_spawned(expected):
     loader = make_loader(multiprocessing_context="spawn", persistent_workers=True)
     for _ in range(2):
