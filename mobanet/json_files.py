@@ -1,17 +1,14 @@
 """JSON files of runs, stores, exports and users: read within bounds."""
 
 import json
-import re
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from mobanet.bounds import DEEPEST, check_values, read_bounded
+from mobanet.bounds import DEEPEST, check_digits, check_values, read_bounded
 
 MOST_BYTES = 32 << 20
 """Of a file. The largest that we write are the confusion matrices of many scenarios and the listings of archives."""
-
-_NOTABLE = re.compile(r"\\|[0-9]{19}|[0-9][eE]")
-"""Of a text: what may become any character, a whole number beyond bounds, or infinity."""
 
 
 def read_json(path: Path) -> Any:
@@ -31,19 +28,30 @@ def parse_json(text: str) -> Any:
         ValueError: as `read_json`.
     """
     try:
-        content = json.loads(text, parse_constant=_refuse)
+        content = json.loads(text, parse_constant=_refuse, parse_float=_number, parse_int=_whole)
     except RecursionError as error:
         raise ValueError(f"has more than {DEEPEST} levels of brackets or mappings in one another") from error
     if not _is_harmless(text):
-        check_values(content, finite=True)  # 1e999 is infinity
+        check_values(content)
     return content
 
 
 def _is_harmless(text: str) -> bool:
-    """Whether a text has nothing in it that a value beyond bounds takes; to look at each value is much slower."""
+    """Whether a text has no levels and no characters in it that are to be refused; to look at each value is slower."""
     shallow = text.count("[") + text.count("{") <= DEEPEST
-    return shallow and text.isprintable() and _NOTABLE.search(text) is None
+    return shallow and text.isprintable() and "\\" not in text  # which may stand for any character
 
 
-def _refuse(word: str) -> None:
+def _number(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(str(value))  # such as 1e999
+
+
+def _whole(text: str) -> int:
+    if len(text) > 18:  # `LARGEST` has 19 digits
+        check_digits(text)
+    return int(text)
+
+
+def _refuse(word: str) -> NoReturn:
     raise ValueError(f"holds the number {word}")

@@ -64,7 +64,7 @@ JSON = {
     "brackets": ("[" * 100_000 + "]" * 100_000, "64 levels"),
     "mappings": ('{"a": ' * 70 + "1" + "}" * 70, "64 levels"),
     "a large number": (json.dumps({"a": 10**400}), "a whole number of 401 digits"),
-    "a number too long to be read": (f'{{"a": {"9" * 5000}}}', "4300 digits"),
+    "a number too long to be read": (f'{{"a": {"9" * 5000}}}', "5000 digits"),
     "infinity": ('{"a": 1e999}', "holds the number inf"),
     "NaN": ('{"a": NaN}', "holds the number NaN"),
     "NUL": ('{"a": "b\\u0000"}', r"the text 'b\x00' with the character '\x00'"),
@@ -220,6 +220,7 @@ def test_names_that_cannot_be_shown_are_shown_as_escapes(capsys):
     [
         '{"a": "\\u0000"}', '{"a": "\\ud800"}', '{"\\u0007": 1}', '["a\x7f"]', "[99999999999999999999]",
         "[-9223372036854775808]", "[1e999]", "[-1E+999]", "[1e400]", "[" * 66 + "]" * 66, '{"a":' * 65 + "1" + "}" * 65,
+        "1e999", "-1e999", " 1e999", "[0, 1e999]", '{"a":1E309}', '{"a": -0.5e+0999}', "[123456789012345678.5e300]",
     ],
 )  # fmt: skip
 def test_no_short_cut_lets_a_value_through(text):
@@ -229,5 +230,5 @@ def test_no_short_cut_lets_a_value_through(text):
 
 def test_values_are_looked_at_one_by_one_only_where_need_be(monkeypatch):
     monkeypatch.setattr("mobanet.json_files.check_values", None)
-    given = {"a": [1, -2.5, 12345678901234.5678, True, None, "ü"], "b": {"c": []}}
+    given = {"a": [1, -2.5, 12345678901234.5678, 1e-300, 1e22, True, None, "ü"], "3e512a7e9999": {"c": "1e999"}}
     assert parse_json(json.dumps(given, ensure_ascii=False)) == given
