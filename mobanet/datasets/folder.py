@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,14 +85,16 @@ class FolderLayout(RasterLayout):
                     f"the pattern {pattern!r} of {use} matches no file below {catalogue.root}"
                     f"{_why(pattern, catalogue)}: correct it."
                 )
-        ids = sorted({tile for name in wanted for tile in found[patterns[name]]}, key=natural_key)
         labelled = {tile for use, pattern in patterns.items() if use not in s.modalities for tile in found[pattern]}
-        tiles = tuple(self._tile(tile, wanted, patterns, found) for tile in ids)
-        known = sorted({tile for name in s.modalities for tile in found[patterns[name]]}, key=natural_key)
+        known = sorted(dict.fromkeys(t for name in s.modalities for t in found[patterns[name]]), key=natural_key)
+        used = {tile for name in wanted for tile in found[patterns[name]]}
+        ids = [tile for tile in known if tile in used]
+        measure, reads = self._measure(known, patterns, found), {name: self._read_with(name) for name in wanted}
+        tiles = tuple(self._tile(tile, wanted, patterns, found, reads, measure) for tile in ids)
         notes = []
         if bare := sorted(labelled - set(known), key=natural_key):
             notes.append(f"left out, since they have labels only: {shorten(bare)}")
-        if others := [tile for tile in known if tile not in ids]:
+        if others := [tile for tile in known if tile not in used]:
             notes.append(f"left out, since there is nothing of {', '.join(wanted)} for them: {shorten(others)}")
         split = self.resolve_split(SPLIT, known)
         listed = {*split.train, *split.validation, *split.test}
@@ -105,14 +108,14 @@ class FolderLayout(RasterLayout):
         Raises:
             UserError: when an entry matches no tile, or a tile is in two lists.
         """
-        split, ids = super().resolve_split(name, ()), list(tiles)
+        split, ids = super().resolve_split(name, ()), dict.fromkeys(tiles)  # of which thousands may be named one by one
         lists: dict[str, tuple[str, ...]] = {}
         owner: dict[str, str] = {}
         for part in ("train", "validation", "test"):
             chosen: dict[str, None] = {}
             for entry in getattr(split, part):
                 # names first, for one may have brackets; and not `fnmatch` itself, which forgets case on some systems
-                hits = [tile for tile in ids if tile == entry] or [tile for tile in ids if fnmatchcase(tile, entry)]
+                hits = [entry] if entry in ids else [tile for tile in ids if fnmatchcase(tile, entry)]
                 if not hits:
                     raise UserError(
                         f"splits.{part} names {entry!r}, but no tile is called so: there are {shorten(ids)}."
@@ -126,8 +129,24 @@ class FolderLayout(RasterLayout):
         return Split(**lists)
 
     def _tile(
-        self, tile: str, wanted: tuple[str, ...], patterns: dict[str, str], found: dict[str, dict[str, list[Entry]]]
+        self,
+        tile: str,
+        wanted: tuple[str, ...],
+        patterns: dict[str, str],
+        found: dict[str, dict[str, list[Entry]]],
+        reads: dict[str, dict[str, Any]],
+        measure: FileRef | None,
     ) -> FoundTile:
+        """A tile as found.
+
+        Args:
+            tile: its id.
+            wanted: modalities.
+            patterns: of all modalities and labels.
+            found: files by pattern and tile.
+            reads: by modality, from `_read_with`.
+            measure: from `_measure`.
+        """
         sources: dict[str, Source] = {}
         missing: dict[str, str] = {}
         copies: dict[str, tuple[FileRef, ...]] = {}
@@ -137,12 +156,7 @@ class FolderLayout(RasterLayout):
                 missing[name] = patterns[name].replace("{tile}", tile)
                 continue
             _check_alone(patterns[name], name, tile, entries)
-            given = self.settings.modalities[name]
-            same = [other for other in self.settings.modalities.values() if other.pattern == given.pattern]
-            # of all modalities described, in use or not: what one of them reads is no mask for another
-            others = sorted({band for other in same for band in other.bands or (0,)})
-            bands = tuple(given.bands or (0,))
-            sources[name] = Source(entries[0].file, bands, given.nodata, given.minimum, given.factor, tuple(others))
+            sources[name] = Source(entries[0].file, **reads[name])
             copies[name] = tuple(entry.file for entry in entries[1:])
         # a raster with further bands has to say which of them are meant
         counts = {name: 1 for name in sources if self.settings.modalities[name].bands is None}
@@ -154,20 +168,40 @@ class FolderLayout(RasterLayout):
                 _check_alone(patterns[f"label_{kind}"], f"label_{kind}", tile, entries)
                 labels[kind] = entries[0].file
                 copies[f"label_{kind}"] = tuple(entry.file for entry in entries[1:])
-        reference, measure = self._reference(tile, patterns, found)
-        return FoundTile(tile, sources, labels, counts, missing, copies, reference=reference, measure=measure)
+        reference = self._reference(tile, patterns, found)
+        # of a tile that lacks the modality that sets the grid
+        size = None if reference[0] == self._grid else measure
+        return FoundTile(tile, sources, labels, counts, missing, copies, reference=reference, measure=size)
+
+    def _read_with(self, name: str) -> dict[str, Any]:
+        """What a modality's sources have beside their files."""
+        given = self.settings.modalities[name]
+        same = [other for other in self.settings.modalities.values() if other.pattern == given.pattern]
+        # of all modalities described, in use or not: what one of them reads is no mask for another
+        others = sorted({band for other in same for band in other.bands or (0,)})
+        shared = {"nodata": given.nodata, "minimum": given.minimum, "factor": given.factor, "others": tuple(others)}
+        return {"bands": tuple(given.bands or (0,)), **shared}
+
+    @property
+    def _grid(self) -> str:
+        """The modality that sets the grids of all tiles that have it."""
+        return self.settings.grid or next(iter(self.modalities))
 
     def _reference(
         self, tile: str, patterns: dict[str, str], found: dict[str, dict[str, list[Entry]]]
-    ) -> tuple[tuple[str, FileRef], FileRef | None]:
+    ) -> tuple[str, FileRef]:
         """What sets a tile's grid (see `FoundTile`): it does not depend on the modalities that are asked for."""
-        first = self.settings.grid or next(iter(self.modalities))
-        others = (name for name in self.modalities if name != first)
-        name = next(name for name in (first, *others) if found[patterns[name]].get(tile))
-        whole = found[patterns[first]]
+        others = (name for name in self.modalities if name != self._grid)
+        name = next(name for name in (self._grid, *others) if found[patterns[name]].get(tile))
+        return name, found[patterns[name]][tile][0].file
+
+    def _measure(
+        self, known: Sequence[str], patterns: dict[str, str], found: dict[str, dict[str, list[Entry]]]
+    ) -> FileRef | None:
+        """The raster whose pixels set the size of all tiles' that lack the modality of the grid; None for none."""
+        whole = found[patterns[self._grid]]
         # the first of all tiles, so that it is the same raster each time, and stamps hold
-        measure = whole[min(whole, key=natural_key)][0].file if name != first and whole else None
-        return (name, found[patterns[name]][tile][0].file), measure
+        return next((whole[tile][0].file for tile in known if whole.get(tile)), None)
 
 
 def spread_colours(count: int) -> list[tuple[int, int, int]]:

@@ -109,10 +109,11 @@ class HunanLayout(RecipeLayout):
     def resolve_split(self, name: str, tiles: Iterable[str]) -> Split:
         """See `RasterLayout.resolve_split`; every tile that is not listed is for training."""
         split = super().resolve_split(name, tiles)
-        others = sorted((tile for tile in tiles if tile not in (*split.validation, *split.test)), key=natural_key)
+        listed = {*split.validation, *split.test}
+        others = sorted((tile for tile in tiles if tile not in listed), key=natural_key)
         if split.validation:
             return Split(tuple(others), split.validation, split.test)
-        held = others[::10]
+        held = dict.fromkeys(others[::10])
         return Split(tuple(tile for tile in others if tile not in held), tuple(held), split.test)
 
     def products(self, catalogue: Catalogue, scratch: Path | None) -> tuple[list[tuple[Entry, str, str]], list[str]]:

@@ -6,10 +6,13 @@ from jsonargparse import ArgumentParser
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.options import EvaluationSettings
 from mobanet.datasets import FolderModality, FolderSettings, FolderSplit, get_layout, load_folder_settings
+from mobanet.datasets.catalogue import Catalogue, Entry, Listings
 from mobanet.errors import UserError
+from mobanet.rasters.contents import FileRef
 from mobanet.store.build import build_store
 from mobanet.store.check import check_files
 from mobanet.store.tables import print_findings
+from mobanet.wording import natural_key
 from mobanet.yaml_files import bound_parsers
 from tests.data_files.fake_files import coloured, georeferenced, indices, load, noise, surface, write, zipped
 
@@ -505,3 +508,43 @@ def test_a_raster_without_a_system_names_the_key(root):
     words = r"dsm\.tif cannot be placed, since it names .*: give the key crs in the description .*\(crs: EPSG:32633 if"
     with pytest.raises(UserError, match=words):
         build(root)
+
+
+class Counted(str):
+    """A tile's id that counts how often it is compared."""
+
+    compared = 0
+
+    def __eq__(self, other):
+        Counted.compared += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+@pytest.mark.parametrize("case", ["named one by one", "patterns", "hunan", "evsr"])
+def test_no_tile_is_compared_with_all_others_when_a_split_is_resolved(case):
+    ids = [str(number) for number in range(1, 1001)]
+    if case in ("hunan", "evsr"):
+        layout, name = get_layout("hunan"), {"hunan": "official"}.get(case, case)
+    else:
+        train = ids[:900] if case == "named one by one" else ["[!9]*", "9", "9?", "9[0-7]?"]
+        layout, name = get_layout("folder", settings(splits=FolderSplit(train, ids[980:990], ids[990:999]))), "folder"
+    Counted.compared = 0
+    split = layout.resolve_split(name, [Counted(tile) for tile in ids])
+    assert len(split.train) > 800
+    assert Counted.compared < 10 * len(ids)
+
+
+def test_a_survey_looks_a_few_times_at_a_tile_whatever_the_number_of_tiles(monkeypatch, tmp_path):
+    uses = {"ortho": range(300, 600), "height": range(600), "label": range(600)}
+    places = [f"{use}/{n}{'/dsm' * (use == 'height')}.tif" for use, numbers in uses.items() for n in numbers]
+    entries = tuple(Entry(FileRef(tmp_path / place), place, 1, "1:1") for place in sorted(places))
+    asked = []
+    monkeypatch.setattr("mobanet.datasets.folder.natural_key", lambda name: (asked.append(name), natural_key(name))[1])
+    layout = get_layout("folder", settings())
+    tiles = layout.survey(Catalogue(tmp_path, entries, Listings()), ["rgb", "dsm"]).tiles
+    assert [tile.id for tile in tiles] == [str(number) for number in range(600)]
+    assert {tile.measure for tile in tiles[:300]} == {FileRef(tmp_path / "ortho/300.tif")}
+    assert {tile.measure for tile in tiles[300:]} == {None}
+    assert len(asked) <= 2 * len(tiles)
