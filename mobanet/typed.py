@@ -21,7 +21,7 @@ def build(kind: type[Record], content: Any, **given: Any) -> Record:
     Raises:
         TypeError: for content of another type, fields that are missing, and fields that there are not.
     """
-    if not isinstance(content, Mapping):
+    if type(content) is not dict and not isinstance(content, Mapping):
         raise TypeError(f"a {kind.__name__} is {_short(content)}, which is no mapping")
     checks, values = _field_checks(kind), {}
     for name, value in content.items():

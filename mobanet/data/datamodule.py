@@ -10,6 +10,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
 
+from mobanet.collector import collector_at_rest
 from mobanet.data.augment import Augmentation, AugmentationSettings
 from mobanet.data.crops import GridWindows, RandomCrops, Sampling, crop_loader
 from mobanet.data.description import DataDescription
@@ -119,6 +120,7 @@ class RasterDataModule(LightningDataModule):
         check_numbers(crop=crop, batch_size=batch_size, steps_per_epoch=steps_per_epoch, num_workers=num_workers or 0)
         check_ground(self.modalities, self.scaling, ground_radius)
         evaluation.check(crop)
+        self._prepared: TileStore | None = None
         self._roles: dict[str, list[StoredTile]] = {}
         self._learnt: dict[str, np.ndarray] = {}
         self._rasters = TrainingRasters()
@@ -163,7 +165,7 @@ class RasterDataModule(LightningDataModule):
         if not self.root.exists() and (self.store_path / STORE_FILE).is_file():
             rank_zero_info(f"{self.root} is not there; using the tiles prepared in {self.store_path}")
             return
-        build_store(
+        self._prepared = build_store(
             self.layout,
             self.root,
             self.store_path,
@@ -178,7 +180,10 @@ class RasterDataModule(LightningDataModule):
         Raises:
             UserError: when a part of the split has no tile at all, or none with the label rasters asked for.
         """
-        store = TileStore(self.store_path)
+        # what has just been looked at is not read again; processes that have not prepared it open it here
+        store, self._prepared = self._prepared, None
+        if store is None or not store.is_unchanged():
+            store = TileStore(self.store_path)
         lacking = [name for name in self.modalities if name not in store.modalities]
         if store.layout != self.layout.name or lacking:
             raise UserError(
@@ -201,7 +206,8 @@ class RasterDataModule(LightningDataModule):
             if role in self._roles:
                 continue
             labels = self.train_labels if role == "train" else self.evaluation.labels
-            self._roles[role] = self._present(store, role, roles[role], labels)
+            with collector_at_rest():
+                self._roles[role] = self._present(store, role, roles[role], labels)
         if "train" in self._roles:
             self._learn(self._roles["train"])
         elif not self._learnt:

@@ -21,7 +21,7 @@ from mobanet.store.summary import grid_of_tile
 FAR = 1.5
 """Times as large or as small as in training; beyond it pixels are said to be others than the model knows."""
 
-_MEASURED = 50  # tiles at most; each takes milliseconds, and data sets have thousands
+_MEASURED = 16  # tiles at most; each takes milliseconds, and data sets have thousands
 
 _SYSTEMS = 3  # so many reference systems are kept
 

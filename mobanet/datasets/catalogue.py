@@ -121,7 +121,7 @@ def list_files(root: Path, scratch: Path | None = None, known: Listings | None =
     entries: list[Entry] = []
     with tempfile.TemporaryDirectory(prefix="mobanet-") as temporary:
         for path, location in _walk(root):
-            if path.suffix.lower() == _ARCHIVE:
+            if location.lower().endswith(_ARCHIVE):
                 entries.extend(_archived(path, location, scratch or Path(temporary), known, fresh))
             else:
                 entries.append(_plain(path, location))

@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from mobanet.errors import UserError
 from mobanet.rasters.contents import FileRef
 
@@ -98,8 +96,7 @@ def what_is_wrong(transform: Sequence[float], height: int, width: int) -> str | 
         return "by which pixels have no size"
     # floats are coarsest at the corner farthest from the origin; of sides much beyond 1e150 the area is infinite
     farthest = max(abs(n) for n in (c, f, c + a * width, f + d * width, c + b * height, f + e * height))
-    with np.errstate(all="ignore"):
-        lost = not math.isfinite(farthest) or min(across, down) < 16 * np.spacing(farthest) or max(across, down) > 1e150
+    lost = not math.isfinite(farthest) or min(across, down) < 16 * math.ulp(farthest) or max(across, down) > 1e150
     return "by which its pixels cannot be told apart" if lost else None
 
 

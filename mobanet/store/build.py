@@ -2,18 +2,19 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from mobanet.collector import collector_at_rest
 from mobanet.datasets.base import RasterLayout
 from mobanet.datasets.catalogue import LOCK_FILE, STORE_FILE, Listings, check_root, list_files
 from mobanet.errors import UserError
 from mobanet.files import write_bytes
 from mobanet.store.build_tile import build_tile
-from mobanet.store.index import INDEX_FILE, Index, Line
-from mobanet.store.jobs import TileJob, TileOutcome, jobs_for, stored_line, stored_tile
+from mobanet.store.index import INDEX_FILE, Index
+from mobanet.store.jobs import TileJob, TileOutcome, jobs_for, stored_description, stored_tile
 from mobanet.store.locking import only_builder
 from mobanet.store.pool import in_processes
 from mobanet.store.progress import TaskProgress
@@ -65,10 +66,13 @@ def build_store(
     _check_owner(folder, layout, options)
     # first without the lock: many processes begin with a finished store, and some may not write to it
     if (folder / STORE_FILE).is_file():
-        catalogue = list_files(root, known=Listings.load(folder / _LISTINGS))
-        survey = layout.survey(catalogue, wanted)
-        if _is_finished(folder, layout, jobs_for(survey, catalogue, layout, wanted, folder, scratch, allow_missing)):
-            return TileStore(folder)
+        with collector_at_rest():
+            catalogue = list_files(root, known=Listings.load(folder / _LISTINGS))
+            survey = layout.survey(catalogue, wanted)
+            jobs = jobs_for(survey, catalogue, layout, wanted, folder, scratch, allow_missing)
+            store = _finished(folder, layout, jobs)
+        if store is not None:
+            return store
     with _only_builder(folder, options):
         clear_left(folder)
         clear_parts(folder)
@@ -77,7 +81,8 @@ def build_store(
             survey = layout.survey(catalogue, wanted, scratch)
             jobs = jobs_for(survey, catalogue, layout, wanted, folder, scratch, allow_missing)
             # looked at again: whoever was waited for may have done it all
-            if not _is_finished(folder, layout, jobs):
+            store = _finished(folder, layout, jobs)
+            if store is None:
                 if catalogue.listings.members:
                     catalogue.listings.save(folder / _LISTINGS)
                 (folder / INDEX_FILE).unlink(missing_ok=True)  # from here on readers wait
@@ -85,7 +90,7 @@ def build_store(
                 _finish(folder, layout, wanted, jobs)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    return TileStore(folder)
+    return TileStore(folder) if store is None else store
 
 
 def _prepare(jobs: list[TileJob], notes: Iterable[str], workers: int) -> list[TileOutcome]:
@@ -124,42 +129,49 @@ def _report(root: Path, jobs: list[TileJob], outcomes: list[TileOutcome], option
     raise UserError(f"{start}: {'; '.join(problems)}{hint}.")
 
 
-def _is_finished(folder: Path, layout: RasterLayout, jobs: list[TileJob]) -> bool:
-    """Whether the index has every tile as it would be prepared now; tiles' own descriptions are not read."""
-    if not (folder / STORE_FILE).is_file() or not jobs:
-        return False
+def _finished(folder: Path, layout: RasterLayout, jobs: list[TileJob]) -> TileStore | None:
+    """The store, where its index has every tile as it would be prepared now; tiles' own descriptions are not read."""
+    if not jobs:
+        return None
     try:
-        content, index = read_json(folder / STORE_FILE), Index.read(folder / INDEX_FILE)
-        if content["index"] != index.sum:
-            return False
-        lines = [index.line(number) for number in range(len(index.lines))]
-        if len(lines) != len(jobs) or content != _description(layout, jobs[0].wanted, jobs, index, lines):
-            return False
-    except (UserError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return False
-    return all(job.is_listed(line) for job, line in zip(jobs, lines, strict=True))
+        store = TileStore(folder, wait=False)
+        tiles = list(store.tiles.values()) if len(store.tiles) == len(jobs) else []
+    except UserError:
+        return None
+    names = {name for tile in tiles for name in tile.modalities}
+    wanted = _description(layout, {*jobs[0].wanted, *names}, jobs, store.description["index"])
+    if not tiles or store.description != wanted:
+        return None
+    current = all(job.is_current(tile) for job, tile in zip(jobs, tiles, strict=True))
+    return store if current else None
 
 
 def _finish(folder: Path, layout: RasterLayout, wanted: Sequence[str], jobs: list[TileJob]) -> None:
     """Write the index, and then that the store is finished."""
-    lines = [stored_line(job.folder) for job in jobs]
-    index = Index.of(lines)
+    found = [stored_description(job.folder) for job in jobs]
+    index, names = Index.of(found), {*wanted, *(name for content in found for name in content["modalities"])}
     write_bytes(folder / INDEX_FILE, index.content, own=True)
-    write_json(folder / STORE_FILE, _description(layout, wanted, jobs, index, lines))
+    write_json(folder / STORE_FILE, _description(layout, names, jobs, index.sum))
 
 
 def _description(
-    layout: RasterLayout, wanted: Sequence[str], jobs: list[TileJob], index: Index, lines: list[Line]
+    layout: RasterLayout, modalities: Collection[str], jobs: list[TileJob], index: str
 ) -> dict[str, object]:
-    """Content of `store.json` once all tiles are prepared."""
-    names = {*wanted, *(name for line in lines for name in line.content["modalities"])}
+    """Content of `store.json` once all tiles are prepared.
+
+    Args:
+        layout: the data set's conventions.
+        modalities: names of those that are stored.
+        jobs: one a tile.
+        index: the sum of the index.
+    """
     return {
         "version": VERSION,
         "layout": layout.name,
         "modalities": {
             name: {**asdict(modality), "bands": list(modality.bands)}
             for name, modality in layout.modalities.items()
-            if name in names
+            if name in modalities
         },
         "classes": {
             "names": list(layout.classes.names),
@@ -167,7 +179,7 @@ def _description(
             "averaged": list(layout.classes.averaged),
         },
         "tiles": [job.tile.id for job in jobs],
-        "index": index.sum,
+        "index": index,
     }
 
 

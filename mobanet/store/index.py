@@ -2,41 +2,24 @@
 
     STORE/tiles.jsonl
 
-A line has what the tile's own `tile.json` has, and the sizes of its files. `store.json` holds the sum of all lines, so
+A line has what the tile's own `tile.json` has. `store.json` holds the sum of all lines, so
 that the two belong together. The index is away while tiles are made anew.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mobanet.bounds import read_bounded
+from mobanet.json_files import parse_json
 
 INDEX_FILE = "tiles.jsonl"
 
 _MOST_BYTES = 1 << 30
 """Of the file, which has one or two thousand a tile."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """What there is to know of a tile without a closer look, none of it checked.
-
-    Attributes:
-        content: of `tile.json`.
-        sizes: by the name of an array, bytes of its file.
-    """
-
-    content: dict[str, Any]
-    sizes: dict[str, int]
-
-    def to_text(self) -> str:
-        """A line of the index."""
-        return json.dumps({"tile": self.content, "sizes": self.sizes}, separators=(",", ":"))
 
 
 class Index:
@@ -61,9 +44,9 @@ class Index:
         return cls(read_bounded(path, _MOST_BYTES).split("\n")[:-1])
 
     @classmethod
-    def of(cls, lines: Iterable[Line]) -> "Index":
-        """The index of tiles."""
-        return cls([line.to_text() for line in lines])
+    def of(cls, descriptions: Iterable[Any]) -> "Index":
+        """The index of tiles, by the contents of their `tile.json`."""
+        return cls([json.dumps({"tile": content}, separators=(",", ":")) for content in descriptions])
 
     @cached_property
     def content(self) -> bytes:
@@ -75,14 +58,13 @@ class Index:
         """A text that changes with any of it."""
         return hashlib.sha256(self.content).hexdigest()
 
-    def line(self, number: int) -> Line:
-        """The line of a tile.
+    def description(self, number: int) -> Any:
+        """What a line has of its tile, not checked any further.
 
         Raises:
-            ValueError, TypeError, KeyError, RecursionError: when it is none.
+            ValueError, TypeError, KeyError: when it is no line of an index.
         """
-        content = json.loads(self.lines[number])
-        return Line(content["tile"], content["sizes"])
+        return parse_json(self.lines[number])["tile"]
 
 
 class Tiles(Mapping[str, Any]):

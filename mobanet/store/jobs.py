@@ -1,18 +1,16 @@
 """What is to be done for a tile, and whether it has been done: by the stamps of its sources."""
 
 import hashlib
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mobanet.bounds import odd_character, shown
 from mobanet.datasets.base import FoundTile, RasterLayout, Survey
 from mobanet.datasets.catalogue import Catalogue, Entry
 from mobanet.errors import UserError
 from mobanet.rasters.contents import FileRef
-from mobanet.store.index import Line
-from mobanet.store.stored import TILE_FILE, VERSION, StoredTile, check_plain, damaged, read_json, read_tile
+from mobanet.store.stored import TILE_FILE, VERSION, StoredTile, check_plain, damaged, make_tile, read_json, read_tile
 
 READING = 2
 """Goes up when the same rasters are read to other values, so that stores are made anew."""
@@ -80,26 +78,7 @@ class TileJob:
             return False
         if self.tile.reference is not None and self.tile.reference[0] != stored.reference:
             return False
-        return self._has(stored_stamps(stored))
-
-    def is_listed(self, line: Line) -> bool:
-        """Whether the index says that nothing is to be done, and the files are there: as `is_current`, in less time."""
-        if self.problems():
-            return False
-        try:
-            content = line.content
-            reference, version = content["reference"], content["version"]
-            have = {name: record["stamp"] for name, record in content["modalities"].items()}
-            have |= {f"label_{kind}": record["stamp"] for kind, record in content["labels"].items()}
-            # at least: a file of blocks has a header on top, and an array may be larger than its tile
-            there = all(os.stat(f"{self.folder}/{name}.npy").st_size >= size for name, size in line.sizes.items())
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            return False
-        same = self.tile.reference is None or self.tile.reference[0] == reference
-        return there and same and version == VERSION and content["id"] == self.tile.id and self._has(have)
-
-    def _has(self, have: Mapping[str, str]) -> bool:
-        """Whether these stamps, by product, are those of what is wanted."""
+        have = stored_stamps(stored)
         return {name: have[name] for name in have if name in self.wanted or is_label(name)} == self.stamps()
 
 
@@ -122,7 +101,7 @@ def jobs_for(
     allow_missing: bool,
 ) -> list[TileJob]:
     """A job for each tile of a survey."""
-    jobs = []
+    jobs, folder = [], store / "tiles"
     for tile in survey.tiles:
         _check_name(tile.id)
         files = {source.file for source in tile.sources.values()} | {*tile.labels.values()}
@@ -135,7 +114,7 @@ def jobs_for(
             # a line feed is a character like others in a text, and not in a name
             if odd := odd_character(entry.location.replace("\n", "\0")):
                 raise UserError(f"the file {entry.location!r} has the character {odd!r} in its name: rename it.")
-        jobs.append(TileJob(tile, layout, wanted, store / "tiles" / tile.id, scratch, entries, allow_missing))
+        jobs.append(TileJob(tile, layout, wanted, folder / tile.id, scratch, entries, allow_missing))
     return jobs
 
 
@@ -167,16 +146,19 @@ def stored_stamps(stored: StoredTile) -> dict[str, str]:
     return {name: record.stamp for name, record in stored.modalities.items()} | labels
 
 
-def stored_line(folder: Path) -> Line:
-    """What the index has of the finished tile in `folder`.
+def stored_description(folder: Path) -> dict[str, Any]:
+    """Content of the `tile.json` of the finished tile in `folder`.
 
     Raises:
         UserError: when there is none.
     """
-    tile = read_tile(folder)
-    if tile is None:
-        raise damaged(folder)
-    return Line(read_json(folder / TILE_FILE), tile.sizes())
+    path = folder / TILE_FILE
+    content = read_json(path)
+    try:
+        make_tile(content, folder)
+    except (TypeError, ValueError) as error:
+        raise damaged(path) from error
+    return content
 
 
 def stored_tile(folder: Path) -> StoredTile | None:

@@ -164,13 +164,18 @@ class TileStore:
         modalities: every modality some tile may have, by name, in canonical order.
         classes: the label classes.
         tiles: by id, in natural order. A tile is made when it is asked for, and may then turn out to be damaged.
+        description: content of `store.json`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, wait: bool = True) -> None:
         """Read the index of the store at `path`; arrays are left on disk, and a tile is looked at when it is asked for.
 
         While a store is rebuilt, its index is away: a reader that misses it waits for the builder. Where a builder was
         stopped half-way, the tiles' own descriptions are read.
+
+        Args:
+            path: folder of the store.
+            wait: for a builder. A builder itself does not, and has no use for a store without an index.
 
         Raises:
             UserError: when there is no finished store, or it is damaged or made by a newer or an older mobanet.
@@ -179,6 +184,8 @@ class TileStore:
         try:
             self._read()
         except UserError:
+            if not wait:
+                raise
             # once nobody is at work, what is still amiss is really so
             with no_builder(self.path):
                 self._read(settled=True)
@@ -207,7 +214,15 @@ class TileStore:
                 check_plain(name)
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(self.path / STORE_FILE) from error
+        self.description: dict[str, Any] = content
         self.tiles: Mapping[str, StoredTile] = self._listed(names, whole, settled)
+
+    def is_unchanged(self) -> bool:
+        """Whether the store on disk is still the one that was read, and nobody is rebuilding it."""
+        try:
+            return (self.path / INDEX_FILE).is_file() and read_json(self.path / STORE_FILE) == self.description
+        except UserError:
+            return False
 
     def _listed(self, names: tuple[str, ...], whole: str, settled: bool) -> Mapping[str, StoredTile]:
         """The tiles, from the index.
@@ -227,12 +242,14 @@ class TileStore:
         except (OSError, ValueError) as error:
             raise damaged(path) from error
 
-        return Tiles(names, partial(self._indexed, index))  # no function of its own: a store can be pickled
+        return Tiles(
+            names, partial(self._indexed, index, self.path / "tiles")
+        )  # no function of its own: a store can be pickled
 
-    def _indexed(self, index: Index, number: int, name: str) -> StoredTile:
+    def _indexed(self, index: Index, folder: Path, number: int, name: str) -> StoredTile:
         """A tile, from its line of the index."""
         try:
-            return make_tile(json_files.parse_json(index.lines[number])["tile"], self.path / "tiles" / name)
+            return make_tile(index.description(number), folder / name)
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(self.path / INDEX_FILE) from error
 

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 
 from mobanet.data.datamodule import RasterDataModule
+from mobanet.data.options import EvaluationSettings
 from mobanet.errors import UserError
+from mobanet.store import stored
 from mobanet.store.build import build_store
 from mobanet.store.elevation import ground_of, read_blocks
 from mobanet.store.stored import TileStore, default_store
@@ -276,6 +278,44 @@ def test_a_start_reads_one_index_and_no_tiles_own_description(potsdam, root, mon
     assert list(TileStore(path).tiles) == ["2_10", "2_11", "2_12"]
     assert sorted(read) == ["store.json", "tiles.jsonl"]
     assert store.tiles["2_11"] is store.tiles["2_11"]
+
+
+def test_a_start_of_the_data_module_reads_the_index_once_and_makes_each_tile_once(potsdam, root, monkeypatch):
+    names = [(2, 10), (2, 11), (2, 12), (3, 10), (2, 13), (2, 14)]
+    for row, column in names:
+        potsdam_tile(root, row, column, size=(8, 8))
+    path = build_store(potsdam, root, workers=1).path
+    read, made = [], []
+    real, make = Path.open, stored.make_tile
+    monkeypatch.setattr(
+        Path, "open", lambda path, *given, **named: (read.append(path.name), real(path, *given, **named))[1]
+    )
+    monkeypatch.setattr(
+        stored, "make_tile", lambda content, folder: (made.append(folder.name), make(content, folder))[1]
+    )
+    data = RasterDataModule(str(root), "potsdam", str(path), evaluation=EvaluationSettings(labels="full"))
+    data.prepare_data()
+    data.setup("fit")
+    assert data.tiles("train")
+    assert read.count("tiles.jsonl") == 1
+    assert "tile.json" not in read
+    assert sorted(made) == sorted(f"{row}_{column}" for row, column in names)
+
+
+@pytest.mark.parametrize("how", ["prepared again", "index away", "not prepared here"])
+def test_a_store_that_has_changed_since_it_was_prepared_is_read_again(potsdam, root, how):
+    for column in (10, 11, 12, 13):
+        potsdam_tile(root, 2, column)
+    data = RasterDataModule(str(root), "potsdam", evaluation=EvaluationSettings(labels="full"))
+    if how != "not prepared here":
+        data.prepare_data()
+    os.utime(write(root / "1_DSM/dsm_potsdam_02_11.tif", surface("new")), ns=(1, 1))
+    path = build_store(potsdam, root, workers=1).path
+    if how == "index away":  # as of a builder that was stopped half-way
+        (path / "tiles.jsonl").unlink()
+    data.setup("fit")
+    (tile,) = (tile for tile in data.tiles("train") if tile.id == "2_11")
+    assert tile.modalities["dsm"] == TileStore(path).tiles["2_11"].modalities["dsm"]
 
 
 def test_a_large_store_is_opened_without_looking_at_its_tiles(potsdam, root, monkeypatch):
