@@ -7,11 +7,15 @@ from mobanet.collector import collector_at_rest
 
 @pytest.mark.parametrize("before", [True, False])
 def test_the_collector_is_afterwards_as_it_was(before):
-    try:
-        (gc.enable if before else gc.disable)()
-        with pytest.raises(KeyError), collector_at_rest():
+    def fail():
+        with collector_at_rest():
             assert not gc.isenabled()
             raise KeyError
+
+    try:
+        (gc.enable if before else gc.disable)()
+        with pytest.raises(KeyError):
+            fail()
         assert gc.isenabled() == before
     finally:
         gc.enable()
