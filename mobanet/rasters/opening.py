@@ -37,17 +37,22 @@ def opened(path: Path, shown: FileRef, overviews: bool = True) -> Iterator["Data
     Raises:
         UserError: when opening or, inside the block, reading fails.
     """
+    with readable(path, shown), open_raster(path, shown, overviews) as raster:
+        yield raster
+
+
+@contextmanager
+def readable(path: Path, shown: FileRef) -> Iterator[None]:
+    """Within, GDAL's errors on a raster are sentences; arguments and errors as for `opened`."""
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-    with warnings.catch_warnings():
+    # for a world file or a mask beside a raster GDAL would list the folder, which may hold thousands of others: so it
+    # asks for each by its name
+    with warnings.catch_warnings(), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=True):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
-            with rasterio.open(path, **({} if overviews else {"OVERVIEW_LEVEL": "NONE"})) as raster:
-                # such as a container of further rasters, of which GDAL opens none by itself
-                if not raster.count:
-                    raise UserError(f"{shown} holds no raster of its own: give the file that does.")
-                yield raster
+            yield
         except (RasterioError, gdal_error()) as error:
             if absent := absent_source(path):
                 raise UserError(
@@ -57,6 +62,22 @@ def opened(path: Path, shown: FileRef, overviews: bool = True) -> Iterator["Data
             raise UserError(f"{shown} is unreadable or cut short: fetch it again or remove it.") from error
         except MemoryError as error:
             raise UserError(f"{shown} says that it has more pixels than memory holds: cut it into tiles.") from error
+
+
+@contextmanager
+def open_raster(path: Path, shown: FileRef, overviews: bool = True) -> Iterator["DatasetReader"]:
+    """A raster that is open for longer than one block of `readable`; arguments as for `opened`.
+
+    Raises:
+        UserError: where it holds further rasters only.
+    """
+    import rasterio
+
+    with rasterio.open(path, **({} if overviews else {"OVERVIEW_LEVEL": "NONE"})) as raster:
+        # such as a container of further rasters, of which GDAL opens none by itself
+        if not raster.count:
+            raise UserError(f"{shown} holds no raster of its own: give the file that does.")
+        yield raster
 
 
 def gdal_error() -> type[Exception]:

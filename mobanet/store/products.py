@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from mobanet.rasters.blocks import origin_of
 from mobanet.rasters.contents import IGNORE_INDEX, FileRef, Modality, Source
 from mobanet.rasters.georeference import read_world
 from mobanet.rasters.grid import Grid
-from mobanet.rasters.opening import grid_of, opened, read_label
+from mobanet.rasters.opening import grid_of, open_raster, read_label, readable
 from mobanet.rasters.palettes import label_colours
 from mobanet.rasters.reader import Reading, check_values, settle
 from mobanet.rasters.resampling import resampled, window_needed
@@ -46,18 +46,32 @@ class StoredProduct:
 
 
 class Products:
-    """The rasters of one tile. Archive members stay unpacked until `stack` closes."""
+    """The rasters of one tile. Archive members stay unpacked, and rasters open, until `stack` closes."""
 
     def __init__(self, job: TileJob, stack: ExitStack) -> None:
         self.job = job
         self._stack = stack
         self._local: dict[FileRef, Path] = {}
+        self._open: dict[FileRef, DatasetReader] = {}
 
     def path(self, file: FileRef) -> Path:
         """Where GDAL can open `file`."""
         if file not in self._local:
             self._local[file] = self._stack.enter_context(local_copy(file, self.job.scratch))
         return self._local[file]
+
+    @contextmanager
+    def opened(self, file: FileRef) -> Iterator["DatasetReader"]:
+        """A raster of the tile: to open one takes as long as to read a small one, and the first is read twice.
+
+        Raises:
+            UserError: when opening or, inside the block, reading fails.
+        """
+        path = self.path(file)
+        with readable(path, file):
+            if file not in self._open:
+                self._open[file] = self._stack.enter_context(open_raster(path, file))
+            yield self._open[file]
 
     def reference(self) -> tuple[Grid, str]:
         """The tile's grid, and the modality that sets it: the layout's choice, or the first one wanted that is there.
@@ -68,7 +82,7 @@ class Products:
         job = self.job
         name = next(name for name in job.wanted if name in job.tile.sources)
         name, file = job.tile.reference or (name, job.tile.sources[name].file)
-        with opened(self.path(file), file) as raster:
+        with self.opened(file) as raster:
             grid = grid_of(raster, job.layout.crs, file)
             if job.tile.measure is not None:
                 grid = self._measured(grid, file)
@@ -84,7 +98,7 @@ class Products:
     def _measured(self, grid: Grid, file: FileRef) -> Grid:
         """The same place with pixels of the size that those of another tile have."""
         measure = self.job.tile.measure
-        with opened(self.path(measure), measure) as raster:
+        with self.opened(measure) as raster:
             other = grid_of(raster, self.job.layout.crs, measure)
         if grid.transform is None or other.transform is None:
             return grid  # rasters without a georeference share their pixels
@@ -104,7 +118,7 @@ class Products:
         job, source = self.job, self.job.tile.sources[name]
         elevation = job.layout.modalities[name].kind == "elevation"
         self.compare_copies(name, source.file)
-        with opened(self.path(source.file), source.file) as raster:
+        with self.opened(source.file) as raster:
             reading = settled(raster, source, job.tile.band_counts.get(name), *self.known(name))
             own, fit = self.fit(raster, source.file, grid)
             shape = (grid.height, grid.width, len(reading.scale))
@@ -204,7 +218,7 @@ class Products:
             notes = [f"{name}: {note}" for note in drawn.notes]
         else:
             self.compare_copies(name, file)
-            with opened(self.path(file), file) as raster:
+            with self.opened(file) as raster:
                 own, fit = self.fit(raster, file, grid)
                 self._check_room(file, own, grid, fit, 1, 1)
                 decoder = LabelDecoder(job.layout, file)
@@ -274,7 +288,7 @@ class Products:
         for other in self.job.tile.copies.get(name, ()):
             if entries[other].size == entries[file].size:
                 continue
-            with opened(self.path(file), file) as one, opened(self.path(other), other) as two:
+            with self.opened(file) as one, self.opened(other) as two:
                 if one.shape != two.shape:
                     raise UserError(
                         f"{file} has {one.width} x {one.height} pixels and its copy {other} {two.width} x {two.height}:"

@@ -127,7 +127,7 @@ def write_json(target: Path, content: Any, synced: bool = True) -> None:
         synced: through to the disk. Without, it may be empty or gone when the machine goes down soon after.
     """
     with _staged(target) as (part, file):
-        file.write(json.dumps(content, indent=1).encode())
+        file.write(json.dumps(content).encode())
     if synced:
         put_in_place(part, target)
     else:
