@@ -8,8 +8,10 @@ import errno
 import io
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import BinaryIO
 
 PART = ".part"
@@ -99,18 +101,51 @@ def put_in_place(part: Path, path: Path) -> None:
     put_all_in_place({path: part})
 
 
-def put_all_in_place(parts: Mapping[Path, Path]) -> None:
+class SyncAhead:
+    """Brings finished files to the disk in a thread, while the next ones are made: a disk takes milliseconds for each.
+
+    A context manager, whose end waits for the disk; what it refused is raised by `put_all_in_place`.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, "sync")
+        self._begun: dict[Path, Future[None]] = {}
+
+    def __enter__(self) -> "SyncAhead":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._pool.shutdown()
+
+    def begin(self, part: Path) -> None:
+        """Begin with a file that is written and closed."""
+        self._begun[part] = self._pool.submit(sync, part)
+
+    def wait(self, part: Path) -> None:
+        """Have a file on the disk, begun with or not.
+
+        Raises:
+            OSError: when the disk did not take it.
+        """
+        if part in self._begun:
+            self._begun[part].result()
+        else:
+            sync(part)
+
+
+def put_all_in_place(parts: Mapping[Path, Path], ahead: SyncAhead | None = None) -> None:
     """Give finished files of one folder their names; to sync is what takes time, and the folder is synced once.
 
     Args:
         parts: by place what was written; older files there are replaced.
+        ahead: what has begun to sync them.
 
     Raises:
         OSError: with the path, when the disk did not take all of one.
     """
     for path, part in parts.items():
         with named(path):
-            sync(part)
+            (ahead.wait if ahead is not None else sync)(part)
     for path, part in parts.items():
         with named(path):
             os.replace(part, path)

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mobanet.errors import UserError
-from mobanet.files import put_all_in_place
+from mobanet.files import SyncAhead, put_all_in_place
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.rows import CACHE_BYTES
 from mobanet.store.jobs import TileJob, TileOutcome, is_label, stored_stamps, stored_tile
@@ -32,10 +32,10 @@ def build_tile(job: TileJob) -> TileOutcome:
         stack.callback(_remove_if_empty, job.folder)
         clear_parts(job.folder)
         stack.callback(clear_parts, job.folder)
-        return _build(job, stored, Products(job, stack))
+        return _build(job, stored, Products(job, stack), stack.enter_context(SyncAhead()))
 
 
-def _build(job: TileJob, stored: StoredTile | None, products: Products) -> TileOutcome:
+def _build(job: TileJob, stored: StoredTile | None, products: Products, ahead: SyncAhead) -> TileOutcome:
     stamps, problems = job.stamps(), job.problems()
     try:
         grid, reference, kept = _grid(job, stored, products)
@@ -55,6 +55,8 @@ def _build(job: TileJob, stored: StoredTile | None, products: Products) -> TileO
                 problems.append(_clause(error))
             continue
         staged |= product.parts
+        for part in product.parts.values():
+            ahead.begin(part)
         if isinstance(product.record, ModalityRecord):
             modalities[name] = product.record
         else:
@@ -75,7 +77,7 @@ def _build(job: TileJob, stored: StoredTile | None, products: Products) -> TileO
         "crs": grid.crs,
         "notes": [*job.tile.notes, *notes],
     }
-    _publish(job.folder, staged, description, modalities, labels)
+    _publish(job.folder, staged, ahead, description, modalities, labels)
     return TileOutcome(job.tile.id, (), tuple(stale))
 
 
@@ -97,6 +99,7 @@ def _grid(job: TileJob, stored: StoredTile | None, products: Products) -> tuple[
 def _publish(
     folder: Path,
     staged: dict[Path, Path],
+    ahead: SyncAhead,
     description: dict[str, object],
     modalities: dict[str, ModalityRecord],
     labels: dict[str, LabelRecord],
@@ -104,7 +107,7 @@ def _publish(
     """Put staged arrays in place. Until `tile.json` is there again, the tile counts as unfinished."""
     # first of all: killed between two arrays, a tile would pass for finished with some new and some old ones
     (folder / TILE_FILE).unlink(missing_ok=True)
-    put_all_in_place(staged)
+    put_all_in_place(staged, ahead)
     names = {*modalities, *(f"label_{kind}" for kind in labels)}
     names |= {f"{name}.valid" for name, record in modalities.items() if not record.complete}
     names |= {f"{name}.blocks" for name, record in modalities.items() if record.blocks}

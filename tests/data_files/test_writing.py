@@ -4,12 +4,14 @@ import errno
 import os
 import resource
 import signal
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mobanet.datasets import get_layout
+from mobanet.store import build_tile
 from mobanet.store.build import build_store
 from mobanet.store.writing import ArrayWriter, stage_array
 from tests.data_files.fake_files import potsdam_tile
@@ -112,6 +114,27 @@ def test_a_tiles_arrays_are_on_the_disk_before_it_counts_as_finished(tmp_path, s
     ]
     assert "store.json" in synced[-3]
     assert len([call for call in synced[: name + 1] if not call.startswith("name")]) == 7
+
+
+def test_an_array_goes_to_the_disk_while_the_next_one_is_made_and_what_the_disk_refuses_is_said(tmp_path, monkeypatch):
+    potsdam_tile(tmp_path, 2, 10)
+    made, begun, real = threading.Event(), [], build_tile.Products.label
+
+    def label(products, *given):
+        assert made.wait(30)  # the first array is being synced before the last one is read
+        return real(products, *given)
+
+    def refuse(path):
+        begun.append(path.name.split(".")[0])
+        made.set()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(build_tile.Products, "label", label)
+    monkeypatch.setattr("mobanet.files.sync", refuse)
+    with pytest.raises(OSError, match=r"Input/output error: '.*/tiles/2_10/rgb\.npy'"):
+        build_store(get_layout("potsdam"), tmp_path, workers=1)
+    assert begun[0] == "rgb"
+    assert not list((tmp_path / "mobanet_store").rglob("*.npy*"))
 
 
 @pytest.fixture
