@@ -17,6 +17,9 @@ from typing import BinaryIO
 PART = ".part"
 """Ending of a file that is not finished."""
 
+_AT_ONCE = 8
+"""Files that are brought to the disk at a time: as many as a tile has arrays."""
+
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
@@ -102,13 +105,14 @@ def put_in_place(part: Path, path: Path) -> None:
 
 
 class SyncAhead:
-    """Brings finished files to the disk in a thread, while the next ones are made: a disk takes milliseconds for each.
+    """Brings finished files to the disk in threads, while the next ones are made.
 
-    A context manager, whose end waits for the disk; what it refused is raised by `put_all_in_place`.
+    A disk takes milliseconds for a file, and hardly more for several at once: file systems commit them together. A
+    context manager, whose end waits for the disk; what it refused is raised by `put_all_in_place`.
     """
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, "sync")
+        self._pool = ThreadPoolExecutor(_AT_ONCE, "sync")
         self._begun: dict[Path, Future[None]] = {}
 
     def __enter__(self) -> "SyncAhead":

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 ABSURD = 1e30
 """Float values beyond this are missing: exporters write the largest float where they have nothing to say."""
+
+_BY_NAME = "GDAL_DISABLE_READDIR_ON_OPEN"
 
 
 @contextmanager
@@ -44,12 +46,9 @@ def opened(path: Path, shown: FileRef, overviews: bool = True) -> Iterator["Data
 @contextmanager
 def readable(path: Path, shown: FileRef) -> Iterator[None]:
     """Within, GDAL's errors on a raster are sentences; arguments and errors as for `opened`."""
-    import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-    # for a world file or a mask beside a raster GDAL would list the folder, which may hold thousands of others: so it
-    # asks for each by its name
-    with warnings.catch_warnings(), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=True):
+    with warnings.catch_warnings(), gdal_settings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
             yield
@@ -62,6 +61,27 @@ def readable(path: Path, shown: FileRef) -> Iterator[None]:
             raise UserError(f"{shown} is unreadable or cut short: fetch it again or remove it.") from error
         except MemoryError as error:
             raise UserError(f"{shown} says that it has more pixels than memory holds: cut it into tiles.") from error
+
+
+@contextmanager
+def gdal_settings(**more: Any) -> Iterator[None]:
+    """Within, GDAL asks for a world file or a mask beside a raster by its name.
+
+    By itself it lists the folder, which may hold thousands of others.
+
+    Args:
+        more: further settings. Whoever opens many rasters holds them for all: to change any takes a good part of the
+            time that opening takes.
+    """
+    from rasterio import Env
+    from rasterio.env import getenv, hasenv
+
+    settings = {_BY_NAME: True, **more}
+    if hasenv() and settings.items() <= getenv().items():
+        yield
+    else:
+        with Env(**settings):
+            yield
 
 
 @contextmanager

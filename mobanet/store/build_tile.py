@@ -7,6 +7,7 @@ from pathlib import Path
 from mobanet.errors import UserError
 from mobanet.files import SyncAhead, put_all_in_place
 from mobanet.rasters.grid import Grid
+from mobanet.rasters.opening import gdal_settings
 from mobanet.rasters.rows import CACHE_BYTES
 from mobanet.store.jobs import TileJob, TileOutcome, is_label, stored_stamps, stored_tile
 from mobanet.store.products import Products
@@ -20,13 +21,11 @@ def build_tile(job: TileJob) -> TileOutcome:
     Raises:
         OSError: when the disk is full; temporary files are gone then.
     """
-    import rasterio
-
     stored = stored_tile(job.folder)
     if job.is_current(stored):
         return TileOutcome(job.tile.id)
     with ExitStack() as stack:
-        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES))
+        stack.enter_context(gdal_settings(GDAL_CACHEMAX=CACHE_BYTES))
         job.folder.mkdir(parents=True, exist_ok=True)
         # callbacks run the other way round: parts go first, and then the folder if nothing is left in it
         stack.callback(_remove_if_empty, job.folder)

@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+import rasterio
 
 from mobanet.errors import UserError
 from mobanet.store.build import build_store
@@ -234,3 +237,31 @@ def test_copies_of_different_size(potsdam, root):
     write(root / "elsewhere/dsm_potsdam_2_10.tif", surface("half", (30, 32)))
     with pytest.raises(UserError, match=r"64 x 60 pixels and its copy .* 32 x 30: remove the wrong one"):
         build_store(potsdam, root, root.parent / "again", workers=1)
+
+
+def test_each_raster_of_a_tile_is_opened_once_and_no_folder_is_listed_for_it(potsdam, root, monkeypatch):
+    potsdam_tile(root, 2, 10)
+    seen, real = [], rasterio.open
+
+    def opened(path, *given, **named):
+        seen.append((Path(path).name, rasterio.env.getenv()["GDAL_DISABLE_READDIR_ON_OPEN"]))
+        return real(path, *given, **named)
+
+    monkeypatch.setattr(rasterio, "open", opened)
+    build_store(potsdam, root, workers=1)
+    # rgb and infrared, which are bands of one raster, and the two labels and the surface model
+    assert len({name for name, _ in seen}) == len(seen) == 4
+    assert {by_name for _, by_name in seen} == {True}
+
+
+@pytest.mark.parametrize("ending", ["msk", "MSK"])
+def test_a_mask_beside_a_raster_counts(potsdam, root, ending):
+    potsdam_tile(root, 2, 10)
+    path = next(root.rglob("dsm_potsdam_02_10.tif"))
+    mask = np.full((60, 64), 255, np.uint8)
+    mask[:3] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as raster:
+        raster.write_mask(mask)
+    path.with_name(f"{path.name}.msk").rename(path.with_name(f"{path.name}.{ending}"))
+    tile = build_store(potsdam, root, workers=1).tiles["2_10"]
+    assert np.array_equal(load(tile, "dsm.valid"), mask // 255)
