@@ -232,8 +232,12 @@ def _fit(blocks: np.ndarray, corner: list[int], rows: np.ndarray, columns: np.nd
         x = ((offsets + found[:, 2]) / _ACROSS).reshape(len(found), -1)
         share = found[:, 0].reshape(len(found), -1)
         weights = share * np.maximum(1 - y**2 - x**2, 0) ** 2  # the biweight kernel, which has no edge
+        z = [found[:, 3 + band].reshape(len(found), -1) for band in range(bands)]
+        counting = weights.any(axis=0)
+        if not counting.all():  # a patch has a few of the thousand blocks around it
+            y, x, weights, *z = (of[:, counting] for of in (y, x, weights, *z))
         for band in range(bands):
-            fitted = _lower_plane(y, x, found[:, 3 + band].reshape(len(found), -1), weights)
+            fitted = _lower_plane(y, x, z[band], weights)
             nodes[first : first + together, :, band] = fitted.reshape(-1, len(columns))
     return nodes
 
