@@ -30,8 +30,8 @@ from mobanet.data.scaling import SOME, learn, learnt_radius, levels, ranged
 from mobanet.data.training_rasters import TrainingRasters
 from mobanet.data.wide_windows import ALL_INCOMPLETE, WideWindows, marks_of
 from mobanet.datasets import FolderSettings, get_layout
+from mobanet.datasets.base import LabelKind
 from mobanet.datasets.catalogue import STORE_FILE
-from mobanet.datasets.layout import LabelKind
 from mobanet.datasets.scalings import Scaling
 from mobanet.errors import UserError
 from mobanet.lightning_internals import batches_done, epochs_done

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from mobanet.datasets.layout import LabelKind, Layout
+from mobanet.datasets.base import LabelKind, Layout
 from mobanet.datasets.scalings import Scaling, default_scaling
 from mobanet.errors import UserError
 from mobanet.rasters.contents import Modality

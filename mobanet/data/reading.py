@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from mobanet.datasets.layout import LabelKind
+from mobanet.datasets.base import LabelKind
 from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.rasters.ground import Ground
 from mobanet.store.arrays import OpenArrays

@@ -1,6 +1,6 @@
 """The data sets mobanet knows, by name."""
 
-from mobanet.datasets.base import RasterLayout
+from mobanet.datasets.base import Layout
 from mobanet.datasets.dstl import TARGETS, DstlLayout
 from mobanet.datasets.folder import FolderLayout
 from mobanet.datasets.folder_settings import FolderModality, FolderSettings, FolderSplit, load_folder_settings
@@ -21,13 +21,13 @@ __all__ = [
     "FolderModality",
     "FolderSettings",
     "FolderSplit",
-    "RasterLayout",
+    "Layout",
     "get_layout",
     "load_folder_settings",
 ]
 
 
-def get_layout(name: str, folder: FolderSettings | None = None) -> RasterLayout:
+def get_layout(name: str, folder: FolderSettings | None = None) -> Layout:
     """The layout called `name`.
 
     Args:

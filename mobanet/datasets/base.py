@@ -1,26 +1,52 @@
-"""What layouts add to the contract: tiles with the remarks made while finding them, and named splits resolved."""
+"""What a data set is: modalities, classes, splits, and the layout that finds its tiles on disk and reads its labels."""
 
-from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 
 from mobanet.datasets.catalogue import Catalogue, list_files
-from mobanet.datasets.layout import Layout, Split, Tile
 from mobanet.errors import UserError
 from mobanet.rasters.alignment import Placing
-from mobanet.rasters.contents import FileRef
+from mobanet.rasters.contents import Classes, DecodedLabel, FileRef, Modality, Source
 from mobanet.rasters.grid import Grid
 from mobanet.wording import choose_from
 
+LabelKind = Literal["full", "eroded"]
+"""`eroded`: a margin around every object is ignored, as in the ISPRS `noBoundary` rasters."""
+
 
 @dataclass(frozen=True)
-class FoundTile(Tile):
-    """A tile together with what its layout knows about the files.
+class Split:
+    """A named division of the tiles.
 
     Attributes:
+        train: tiles to train on, without those of `validation`.
+        validation: tiles held out of training, by which checkpoints are chosen.
+        test: tiles for the final figures.
+        patch: the lists name square patches of so many pixels instead of whole tiles (`mobanet.store.patches`).
+        leak: what training knows of the test tiles, as a clause for logs and tables; empty where it knows nothing.
+    """
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+    patch: int | None = None
+    leak: str = ""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile as found on disk, together with what its layout knows about the files.
+
+    Attributes:
+        id: its name.
+        sources: by modality, of those that are there.
+        labels: its label files.
         band_counts: number of data bands each modality's raster must have; a further alpha band is a mask.
         missing: for each modality asked for but not there, the file that was expected.
         copies: further files that claim to be the same product, by modality or `label_<kind>`.
@@ -33,6 +59,9 @@ class FoundTile(Tile):
         extras: further files that a label is drawn with.
     """
 
+    id: str
+    sources: dict[str, Source]
+    labels: dict[LabelKind, FileRef] = field(default_factory=dict)
     band_counts: dict[str, int] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     copies: dict[str, tuple[FileRef, ...]] = field(default_factory=dict)
@@ -47,7 +76,7 @@ class FoundTile(Tile):
 class Survey:
     """All tiles of a data set, in natural order of their ids, and remarks about the whole set."""
 
-    tiles: tuple[FoundTile, ...]
+    tiles: tuple[Tile, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -66,15 +95,31 @@ class DrawnLabel:
     notes: list[str] = field(default_factory=list)
 
 
-class RasterLayout(Layout):
-    """A layout whose tiles are raster files, in folders or zip archives.
+class Layout(ABC):
+    """A data set's conventions: what it has, and how its files, in folders or zip archives, are named and read.
+
+    Subclasses live in `mobanet.datasets`.
 
     Attributes:
+        name: as given to `--data.layout`.
+        modalities: every modality the layout can offer, by name, in canonical order.
+        default_modalities: those prepared when none are named.
+        classes: the label classes.
+        splits: by name.
+        crs: coordinate reference system to assume where rasters carry none, such as `EPSG:32633`.
+        scalings: by modality, how it is scaled unless the user says, where its kind does not tell.
         placing: how the rasters of a tile lie on one another.
         coloured_labels: label rasters tell classes by colours, not by numbers.
         label_remedy: what to do about a label whose pixels name no class, for messages.
     """
 
+    name: str
+    modalities: dict[str, Modality]
+    default_modalities: tuple[str, ...]
+    classes: Classes
+    splits: dict[str, Split]
+    crs: str | None = None
+    scalings: Mapping[str, str] = MappingProxyType({})
     placing: Placing = "pixels"
     coloured_labels: bool = True
     label_remedy: str = "put the right label there"
@@ -92,8 +137,16 @@ class RasterLayout(Layout):
             UserError: when no file belongs to this layout, or a file could be two things.
         """
 
+    @abstractmethod
+    def decode_label(self, raster: np.ndarray) -> DecodedLabel:
+        """Class indices of a label raster of shape (bands, H, W)."""
+
     def find(self, root: Path, modalities: Iterable[str]) -> list[Tile]:
-        """See `Layout.find`."""
+        """Tiles below `root`, sorted by id, each with the sources of those `modalities` that exist.
+
+        Raises:
+            UserError: when `root` does not exist or holds no file of this layout.
+        """
         return list(self.survey(list_files(root), self.check_modalities(modalities)).tiles)
 
     def check_modalities(self, modalities: Iterable[str] | None) -> tuple[str, ...]:
@@ -121,7 +174,7 @@ class RasterLayout(Layout):
         """
         return choose_from(self.splits, name, f"layout {self.name} has no split")
 
-    def draw_label(self, tile: FoundTile, grid: Grid, local: Callable[[FileRef], Path]) -> DrawnLabel | None:
+    def draw_label(self, tile: Tile, grid: Grid, local: Callable[[FileRef], Path]) -> DrawnLabel | None:
         """The label of a tile whose label file holds outlines; None where labels are rasters.
 
         Args:

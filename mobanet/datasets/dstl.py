@@ -18,9 +18,8 @@ from typing import ClassVar
 import numpy as np
 
 from mobanet.datasets import dstl_folds
-from mobanet.datasets.base import DrawnLabel, FoundTile
+from mobanet.datasets.base import DrawnLabel, Split, Tile
 from mobanet.datasets.catalogue import Catalogue, Entry
-from mobanet.datasets.layout import Split
 from mobanet.datasets.named_files import Recipe, RecipeLayout
 from mobanet.datasets.polygons import Filled, labelled_images, read_extent, read_outlines
 from mobanet.errors import UserError
@@ -101,7 +100,7 @@ class DstlLayout(RecipeLayout):
         self.classes = Classes((_BACKGROUND[0], *names), (_BACKGROUND[1], *colours), names)
 
     def resolve_split(self, name: str, tiles: Iterable[str]) -> Split:
-        """See `RasterLayout.resolve_split`; folds of patches are made of the patches there are."""
+        """See `Layout.resolve_split`; folds of patches are made of the patches there are."""
         split = super().resolve_split(name, tiles)
         if split.patch is None:
             return split
@@ -144,8 +143,8 @@ class DstlLayout(RecipeLayout):
         """Labels are polygons (see `draw_label`), so that nothing calls this."""
         raise NotImplementedError("DSTL has no label rasters")
 
-    def draw_label(self, tile: FoundTile, grid: Grid, local: Callable[[FileRef], Path]) -> DrawnLabel:
-        """See `RasterLayout.draw_label`."""
+    def draw_label(self, tile: Tile, grid: Grid, local: Callable[[FileRef], Path]) -> DrawnLabel:
+        """See `Layout.draw_label`."""
         file, (sizes,) = tile.labels["full"], tile.extras
         try:
             extent = read_extent(local(sizes), tile.id)
@@ -169,10 +168,10 @@ class DstlLayout(RecipeLayout):
         return DrawnLabel(lambda step: _layered(layers, grid, step, notes), count, notes)
 
     def label_rule(self) -> str:
-        """See `RasterLayout.label_rule`."""
+        """See `Layout.label_rule`."""
         return repr((self.target, _ORDER))
 
-    def _tile(self, tile: str, products: dict[str, list[Entry]], wanted: tuple[str, ...]) -> FoundTile:
+    def _tile(self, tile: str, products: dict[str, list[Entry]], wanted: tuple[str, ...]) -> Tile:
         made = super()._tile(tile, products, wanted)
         reference = next(
             ((name, entry.file) for name, product in _REFERENCES for entry in products.get(product, ()) if entry.size),

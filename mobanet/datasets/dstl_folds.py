@@ -13,7 +13,7 @@ authors' own order is a file of theirs; here it is that of a hash of the patches
 import hashlib
 from collections.abc import Iterable
 
-from mobanet.datasets.layout import Split
+from mobanet.datasets.base import Split
 from mobanet.errors import UserError
 
 PATCH = 224

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from mobanet.bounds import shown
-from mobanet.datasets.base import FoundTile, RasterLayout, Survey
+from mobanet.datasets.base import LabelKind, Layout, Split, Survey, Tile
 from mobanet.datasets.catalogue import Catalogue, Entry
 from mobanet.datasets.folder_settings import FolderModality, FolderSettings
-from mobanet.datasets.layout import LabelKind, Split
 from mobanet.errors import UserError
 from mobanet.rasters.contents import Classes, DecodedLabel, FileRef, Modality, Source
 from mobanet.rasters.labels import decode_colours, decode_values
@@ -25,7 +24,7 @@ SPLIT = "folder"
 _GLOB = re.compile(r"(\*\*/|\*|\{tile\})")
 
 
-class FolderLayout(RasterLayout):
+class FolderLayout(Layout):
     """See `FolderSettings`. Tiles are whatever `{tile}` stands for; rasters may lie on different grids."""
 
     name = "folder"
@@ -66,12 +65,12 @@ class FolderLayout(RasterLayout):
         return decode_colours(raster, self.classes, ignored, settings.distance)
 
     def label_rule(self) -> str:
-        """See `RasterLayout.label_rule`."""
+        """See `Layout.label_rule`."""
         s = self.settings
         return repr((self.classes.colours, s.distance, s.ignored_colours, s.values, s.ignored))
 
     def survey(self, catalogue: Catalogue, modalities: Iterable[str], scratch: Path | None = None) -> Survey:
-        """See `RasterLayout.survey`."""
+        """See `Layout.survey`."""
         wanted = tuple(modalities)
         s = self.settings
         patterns = {name: given.pattern for name, given in s.modalities.items()}
@@ -103,7 +102,7 @@ class FolderLayout(RasterLayout):
         return Survey(tiles, tuple(notes))
 
     def resolve_split(self, name: str, tiles: Iterable[str]) -> Split:
-        """See `RasterLayout.resolve_split`; patterns become ids.
+        """See `Layout.resolve_split`; patterns become ids.
 
         Raises:
             UserError: when an entry matches no tile, or a tile is in two lists.
@@ -136,7 +135,7 @@ class FolderLayout(RasterLayout):
         found: dict[str, dict[str, list[Entry]]],
         reads: dict[str, dict[str, Any]],
         measure: FileRef | None,
-    ) -> FoundTile:
+    ) -> Tile:
         """A tile as found.
 
         Args:
@@ -171,7 +170,7 @@ class FolderLayout(RasterLayout):
         reference = self._reference(tile, patterns, found)
         # of a tile that lacks the modality that sets the grid
         size = None if reference[0] == self._grid else measure
-        return FoundTile(tile, sources, labels, counts, missing, copies, reference=reference, measure=size)
+        return Tile(tile, sources, labels, counts, missing, copies, reference=reference, measure=size)
 
     def _read_with(self, name: str) -> dict[str, Any]:
         """What a modality's sources have beside their files."""
@@ -190,7 +189,7 @@ class FolderLayout(RasterLayout):
     def _reference(
         self, tile: str, patterns: dict[str, str], found: dict[str, dict[str, list[Entry]]]
     ) -> tuple[str, FileRef]:
-        """What sets a tile's grid (see `FoundTile`): it does not depend on the modalities that are asked for."""
+        """What sets a tile's grid (see `Tile`): it does not depend on the modalities that are asked for."""
         others = (name for name in self.modalities if name != self._grid)
         name = next(name for name in (self._grid, *others) if found[patterns[name]].get(tile))
         return name, found[patterns[name]][tile][0].file

@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from mobanet.datasets.base import Split
 from mobanet.datasets.catalogue import Catalogue, Entry
 from mobanet.datasets.isprs import LOWEST
-from mobanet.datasets.layout import Split
 from mobanet.datasets.named_files import Recipe, RecipeLayout
 from mobanet.rasters.contents import IGNORE_INDEX, Classes, DecodedLabel, Modality
 from mobanet.rasters.labels import decode_values
@@ -107,7 +107,7 @@ class HunanLayout(RecipeLayout):
         self.name = f"hunan_{label_map}" if label_map else "hunan"
 
     def resolve_split(self, name: str, tiles: Iterable[str]) -> Split:
-        """See `RasterLayout.resolve_split`; every tile that is not listed is for training."""
+        """See `Layout.resolve_split`; every tile that is not listed is for training."""
         split = super().resolve_split(name, tiles)
         listed = {*split.validation, *split.test}
         others = sorted((tile for tile in tiles if tile not in listed), key=natural_key)
@@ -141,7 +141,7 @@ class HunanLayout(RecipeLayout):
         return decode_values(raster, self.values, [code for code in _RAW if code not in self.values])
 
     def label_rule(self) -> str:
-        """See `RasterLayout.label_rule`."""
+        """See `Layout.label_rule`."""
         return repr((self.classes, self.values, _RAW))
 
     def _example(self) -> str:

@@ -5,7 +5,7 @@ are ours, since both works choose their checkpoint on test tiles. `ssrs` is the 
 optical + elevation papers.
 """
 
-from mobanet.datasets.layout import Split
+from mobanet.datasets.base import Split
 
 _POTSDAM_TEST = (
     "2_13",

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from mobanet.datasets.base import FoundTile, RasterLayout, Survey
+from mobanet.datasets.base import LabelKind, Layout, Survey, Tile
 from mobanet.datasets.catalogue import Catalogue, Entry
-from mobanet.datasets.layout import LabelKind
 from mobanet.errors import UserError
 from mobanet.rasters.contents import FileRef, Source
 from mobanet.wording import natural_key, shorten
@@ -26,7 +25,7 @@ class Recipe:
     factor: float | None = None
 
 
-class RecipeLayout(RasterLayout):
+class RecipeLayout(Layout):
     """Files are sorted into products by name, products into modalities by recipes.
 
     Attributes:
@@ -49,7 +48,7 @@ class RecipeLayout(RasterLayout):
         """The official file name of a product."""
 
     def survey(self, catalogue: Catalogue, modalities: Iterable[str], scratch: Path | None = None) -> Survey:
-        """See `RasterLayout.survey`."""
+        """See `Layout.survey`."""
         wanted = tuple(modalities)
         sorted_files, notes = self.products(catalogue, scratch)
         if not any(product in self._rasters() for _, _, product in sorted_files):
@@ -85,7 +84,7 @@ class RecipeLayout(RasterLayout):
     def _example(self) -> str:
         return next(iter(self.splits.values())).train[0]
 
-    def _tile(self, tile: str, products: dict[str, list[Entry]], wanted: tuple[str, ...]) -> FoundTile:
+    def _tile(self, tile: str, products: dict[str, list[Entry]], wanted: tuple[str, ...]) -> Tile:
         notes: list[str] = []
         usable: dict[str, list[Entry]] = {}
         for product, entries in products.items():
@@ -114,9 +113,9 @@ class RecipeLayout(RasterLayout):
                 labels[kind] = first.file
                 copies[f"label_{kind}"] = tuple(other.file for other in others if other is not None)
         world = next((usable[product][0].file for product in self.worlds if usable.get(product)), None)
-        return FoundTile(tile, sources, labels, counts, missing, copies, world, tuple(notes))
+        return Tile(tile, sources, labels, counts, missing, copies, world, tuple(notes))
 
-    def _bare(self, tiles: list[FoundTile], wanted: tuple[str, ...]) -> list[str]:
+    def _bare(self, tiles: list[Tile], wanted: tuple[str, ...]) -> list[str]:
         if not tiles:
             return []
         names = shorten(tile.id for tile in tiles)

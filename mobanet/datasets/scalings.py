@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from mobanet.datasets.layout import Layout
+from mobanet.datasets.base import Layout
 from mobanet.rasters.contents import Modality
 
 Scaling = Literal["unit", "standard", "ground", "robust", "minmax"]

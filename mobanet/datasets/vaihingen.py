@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from mobanet.datasets import isprs_splits
-from mobanet.datasets.base import FoundTile
+from mobanet.datasets.base import Tile
 from mobanet.datasets.catalogue import Catalogue, Entry
 from mobanet.datasets.isprs import DECIMETRE, ELEVATION, LOWEST, OPTICAL, RASTERS, IsprsLayout
 from mobanet.datasets.label_or_photo import looks_like_label
@@ -65,7 +65,7 @@ class VaihingenLayout(IsprsLayout):
         stem = f"dsm_09cm_matching_area{tile}"
         return f"dsm/{stem}.tif" if product == "DSM" else f"{stem}_normalized.jpg"
 
-    def _bare(self, tiles: list[FoundTile], wanted: tuple[str, ...]) -> list[str]:
+    def _bare(self, tiles: list[Tile], wanted: tuple[str, ...]) -> list[str]:
         stray = [tile for tile in tiles if tile.id == "9"]
         notes = ["area 9 left out: the eroded archive has a stray label for it, but there is no image"] if stray else []
         return notes + super()._bare([tile for tile in tiles if tile.id != "9"], wanted)

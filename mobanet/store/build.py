@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mobanet.collector import collector_at_rest
-from mobanet.datasets.base import RasterLayout
+from mobanet.datasets.base import Layout
 from mobanet.datasets.catalogue import LOCK_FILE, STORE_FILE, Listings, check_root, list_files
 from mobanet.errors import UserError
 from mobanet.files import write_bytes
@@ -29,7 +29,7 @@ _SCRATCH = "scratch"
 
 
 def build_store(
-    layout: RasterLayout,
+    layout: Layout,
     root: Path,
     store: Path | None = None,
     modalities: Sequence[str] | None = None,
@@ -129,7 +129,7 @@ def _report(root: Path, jobs: list[TileJob], outcomes: list[TileOutcome], option
     raise UserError(f"{start}: {'; '.join(problems)}{hint}.")
 
 
-def _finished(folder: Path, layout: RasterLayout, jobs: list[TileJob]) -> TileStore | None:
+def _finished(folder: Path, layout: Layout, jobs: list[TileJob]) -> TileStore | None:
     """The store, where its index has every tile as it would be prepared now; tiles' own descriptions are not read."""
     if not jobs:
         return None
@@ -146,7 +146,7 @@ def _finished(folder: Path, layout: RasterLayout, jobs: list[TileJob]) -> TileSt
     return store if current else None
 
 
-def _finish(folder: Path, layout: RasterLayout, wanted: Sequence[str], jobs: list[TileJob]) -> None:
+def _finish(folder: Path, layout: Layout, wanted: Sequence[str], jobs: list[TileJob]) -> None:
     """Write the index, and then that the store is finished."""
     found = [stored_description(job.folder) for job in jobs]
     index, names = Index.of(found), {*wanted, *(name for content in found for name in content["modalities"])}
@@ -154,9 +154,7 @@ def _finish(folder: Path, layout: RasterLayout, wanted: Sequence[str], jobs: lis
     write_json(folder / STORE_FILE, _description(layout, names, jobs, index.sum))
 
 
-def _description(
-    layout: RasterLayout, modalities: Collection[str], jobs: list[TileJob], index: str
-) -> dict[str, object]:
+def _description(layout: Layout, modalities: Collection[str], jobs: list[TileJob], index: str) -> dict[str, object]:
     """Content of `store.json` once all tiles are prepared.
 
     Args:
@@ -183,7 +181,7 @@ def _description(
     }
 
 
-def _check_owner(folder: Path, layout: RasterLayout, options: str) -> None:
+def _check_owner(folder: Path, layout: Layout, options: str) -> None:
     """Refuse to mix data sets in one store, and to overwrite what a newer version made."""
     if not (folder / STORE_FILE).is_file():
         return

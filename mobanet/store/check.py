@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobanet.datasets.base import DrawnLabel, RasterLayout
+from mobanet.datasets.base import DrawnLabel, Layout
 from mobanet.datasets.catalogue import check_root, list_files
 from mobanet.datasets.scalings import usual_scaling
 from mobanet.errors import UserError
@@ -87,7 +87,7 @@ class Findings:
         notes: remarks about the whole set.
     """
 
-    layout: RasterLayout
+    layout: Layout
     modalities: tuple[str, ...]
     tiles: tuple[TileLook, ...]
     notes: tuple[str, ...]
@@ -105,7 +105,7 @@ class Findings:
 
 
 def check_files(
-    layout: RasterLayout,
+    layout: Layout,
     root: Path,
     store: Path | None = None,
     modalities: Sequence[str] | None = None,
@@ -134,7 +134,7 @@ def check_files(
     return Findings(layout, wanted, tiles, (*survey.notes, *_overall(layout, wanted, tiles)))
 
 
-def _overall(layout: RasterLayout, wanted: Sequence[str], tiles: Sequence[TileLook]) -> list[str]:
+def _overall(layout: Layout, wanted: Sequence[str], tiles: Sequence[TileLook]) -> list[str]:
     """Remarks about all tiles together: ranges that nobody declares, and classes that training would not see."""
     notes = []
     for modality in (layout.modalities[name] for name in wanted):
@@ -153,7 +153,7 @@ def _overall(layout: RasterLayout, wanted: Sequence[str], tiles: Sequence[TileLo
     return [note for note in dict.fromkeys(notes) if note]
 
 
-def _training(layout: RasterLayout, tiles: Sequence[str]) -> tuple[str, ...]:
+def _training(layout: Layout, tiles: Sequence[str]) -> tuple[str, ...]:
     """Tiles to train on in the layout's first split; none where it makes no sense, which fitting says."""
     try:
         return layout.resolve_split(next(iter(layout.splits)), tiles).train

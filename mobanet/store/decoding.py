@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from mobanet.datasets.base import RasterLayout
+from mobanet.datasets.base import Layout
 from mobanet.errors import UserError
 from mobanet.rasters.contents import IGNORE_INDEX, DecodedLabel, FileRef
 
@@ -35,7 +35,7 @@ class LabelDecoder:
         notes: remarks so far.
     """
 
-    def __init__(self, layout: RasterLayout, file: FileRef) -> None:
+    def __init__(self, layout: Layout, file: FileRef) -> None:
         self.layout, self.file = layout, file
         self.size = self.corrected = self.unknown = 0
         self.notes: list[str] = []

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mobanet.bounds import odd_character, shown
-from mobanet.datasets.base import FoundTile, RasterLayout, Survey
+from mobanet.datasets.base import Layout, Survey, Tile
 from mobanet.datasets.catalogue import Catalogue, Entry
 from mobanet.errors import UserError
 from mobanet.rasters.contents import FileRef
@@ -33,8 +33,8 @@ class TileJob:
         allow_missing: a tile may lack some of `wanted`.
     """
 
-    tile: FoundTile
-    layout: RasterLayout
+    tile: Tile
+    layout: Layout
     wanted: tuple[str, ...]
     folder: Path
     scratch: Path
@@ -94,7 +94,7 @@ class TileOutcome:
 def jobs_for(
     survey: Survey,
     catalogue: Catalogue,
-    layout: RasterLayout,
+    layout: Layout,
     wanted: tuple[str, ...],
     store: Path,
     scratch: Path,

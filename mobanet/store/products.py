@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobanet.datasets.base import RasterLayout
+from mobanet.datasets.base import Layout
 from mobanet.datasets.scalings import usual_scaling
 from mobanet.errors import UserError
 from mobanet.rasters.alignment import Fit, how_to_fit
@@ -350,7 +350,7 @@ def fit_notes(name: str, file: FileRef, own: Grid, grid: Grid, fit: Fit) -> list
     return []
 
 
-def label_strip(raster: "DatasetReader", layout: RasterLayout, window: "Window | None" = None, **thinned: Any) -> Raw:
+def label_strip(raster: "DatasetReader", layout: Layout, window: "Window | None" = None, **thinned: Any) -> Raw:
     """A part of an open label raster, as colours where the layout tells classes by them; `thinned` as `read_label`."""
     values, missing, empty = read_label(raster, window, **thinned)
     return label_colours(raster, values) if layout.coloured_labels else values, missing, empty

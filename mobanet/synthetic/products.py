@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from mobanet.datasets.base import Split
 from mobanet.datasets.isprs_splits import POTSDAM, VAIHINGEN
-from mobanet.datasets.layout import Split
 
 Content = Literal["rgb", "irrg", "rgbir", "dsm", "ndsm", "ndsm_own", "labels", "labels_eroded"]
 

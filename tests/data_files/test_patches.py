@@ -7,7 +7,7 @@ from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.options import EvaluationSettings
 from mobanet.data.reading import TileReader, Window
 from mobanet.datasets import dstl_folds, get_layout
-from mobanet.datasets.layout import Split
+from mobanet.datasets.base import Split
 from mobanet.errors import UserError
 from mobanet.store.build import build_store
 from mobanet.store.patches import cut_store, cut_tile

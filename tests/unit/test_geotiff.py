@@ -360,7 +360,7 @@ SCRIPT = """
 import os, resource, sys
 from pathlib import Path
 import numpy as np
-from mobanet.datasets.layout import Classes
+from mobanet.rasters.contents import Classes
 from mobanet.rasters.opening import Grid
 from mobanet.entry import one_sentence
 from mobanet.rasters.geotiff import RowWriter, class_kind

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback
 
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.options import EvaluationSettings
-from mobanet.datasets.layout import Split
+from mobanet.datasets.base import Split
 from mobanet.rasters.opening import grid_of
 from mobanet.synthetic import synthesize
 from mobanet.training.test_maps import TestMaps, map_names
