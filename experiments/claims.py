@@ -2,6 +2,7 @@
 
     python experiments/claims.py [--arms full uniform latent own] [--seeds 0 1 2 3 4 5 6 7] [--against uniform]
         [--steps 400] [--jobs 2] [--results experiments/results/claims.csv] [--readme README.md]
+        [--figure experiments/pictures/claims.png]
 
 An arm is a way to train. Of one seed all arms start from the same weights and see the same crops in the same order, for
 as many steps, so that differences are paired; each is tested at its last step, in every scenario, on tiles of a city
@@ -24,9 +25,12 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CITY, TILES, TILE_SIZE, CITY_SEED = Path("runs/claims/city"), 24, 512, 11
 MODALITIES = ["rgb", "ir", "dsm"]
@@ -229,8 +233,8 @@ def regained(run: dict[str, float], full: dict[str, float], alone: dict[str, flo
     return 100 * float(np.mean([(run[name] - full[name]) / (alone[name] - full[name]) for name in INCOMPLETE]))
 
 
-def table(rows: Sequence[dict[str, str]], steps: int, against: str) -> str:
-    """Means over seeds and paired differences, in Markdown."""
+def grouped(rows: Sequence[dict[str, str]], steps: int) -> tuple[dict[str, dict[int, np.ndarray]], bool]:
+    """By arm and seed the `figures` of runs of so many steps, and whether a share of the gap is one of them."""
     from mobanet.scenarios.scenario import scenarios_of
 
     order = [scenario.name for scenario in scenarios_of(MODALITIES)]
@@ -254,8 +258,14 @@ def table(rows: Sequence[dict[str, str]], steps: int, against: str) -> str:
         for arm, seeds in found.items()
         if seeds and not arm.startswith("alone_")  # each for one scenario, and of no use in others
     }
+    return runs, bool(alone)
+
+
+def table(rows: Sequence[dict[str, str]], steps: int, against: str) -> str:
+    """Means over seeds and paired differences, in Markdown."""
+    runs, gaps = grouped(rows, steps)
     heads = ["all sensors", "mean of incomplete", "worst", *(f"expected at {p:g}" for p in FAILURES)]
-    heads += ["gap regained"] * bool(alone)
+    heads += ["gap regained"] * gaps
     lines = [" | ".join(["arm", "seeds", *heads]), " | ".join(["---"] * (2 + len(heads)))]
     for arm in (name for name in ARMS if name in runs):
         values = np.array([runs[arm][seed] for seed in sorted(runs[arm])])
@@ -269,6 +279,31 @@ def table(rows: Sequence[dict[str, str]], steps: int, against: str) -> str:
     return (
         f"{shown}\n\nmIoU in per cent, means over seeds; in brackets the paired difference to {against}, 95 % interval."
     )
+
+
+def frontier(rows: Sequence[dict[str, str]], steps: int) -> "Figure":
+    """What each way to train has with all sensors, and what it has left without some: a dot a seed, a mark a mean."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    runs, _ = grouped(rows, steps)
+    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for number, arm in enumerate(name for name in ARMS if name in runs):
+        values, colour = np.array(list(runs[arm].values())), f"C{number % 10}"
+        axes.scatter(values[:, 0], values[:, 1], s=10, color=colour, alpha=0.5, linewidths=0)
+        mean = values.mean(0)
+        axes.scatter(mean[0], mean[1], s=46, color=colour, marker="D", edgecolors="white", label=arm, zorder=3)
+    seeds = max((len(of) for of in runs.values()), default=0)
+    axes.set_xlabel("mIoU % with all sensors")
+    axes.set_ylabel("mIoU %, mean of incomplete scenarios")
+    axes.set_title(f"{steps} steps each, up to {seeds} seed{'s' * (seeds != 1)} an arm", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="0.9", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
 
 
 def difference(paired: np.ndarray) -> str:
@@ -291,6 +326,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--results", type=Path, default=Path("experiments/results/claims.csv"))
+    parser.add_argument("--figure", type=Path, help="PNG to draw: all sensors against incomplete scenarios")
     parser.add_argument("--readme", type=Path, help="file to write the table into, between its two comments")
     options = parser.parse_args()
     if options.steps < EPOCHS or options.steps % EPOCHS:
@@ -310,6 +346,8 @@ def main() -> None:
             print(f"{number} of {len(left)}: {rows[0]['arm']}, seed {rows[0]['seed']}", file=sys.stderr, flush=True)
     shown = table(read(options.results), options.steps, options.against)
     print(shown)
+    if options.figure:
+        frontier(read(options.results), options.steps).savefig(options.figure, dpi=150)
     if options.readme:
         options.readme.write_text(with_table(options.readme.read_text(), shown))
 

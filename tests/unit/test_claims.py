@@ -85,6 +85,16 @@ def test_what_is_regained_is_a_share_of_the_gap_to_specialists(claims):
     assert "alone" not in table
 
 
+def test_the_figure_has_a_mark_for_each_way_to_train(claims):
+    found = [row for seed in (0, 1) for row in rows("uniform", seed, [0.2 + 0.2 * seed] * 6 + [0.5])]
+    figure = claims.frontier(found + rows("full", 0, [0.1] * 6 + [0.9]) + rows("alone_rgb", 0, [0.5] * 7), 400)
+    (axes,) = figure.axes
+    marks = {c.get_label(): c.get_offsets().tolist() for c in axes.collections if not c.get_label().startswith("_")}
+    assert list(marks) == ["full", "uniform"]
+    assert marks["full"] == [[pytest.approx(90), pytest.approx(10)]]
+    assert marks["uniform"] == [[pytest.approx(50), pytest.approx(30)]]
+
+
 def test_rows_are_added_to_those_there_are(claims, tmp_path):
     path = tmp_path / "results/claims.csv"
     shared = {"parameters": "1", "commit": "c", "protocol": "a, b"}
