@@ -148,7 +148,7 @@ def test_torchrun_resumes_and_two_processes_count_as_one_does(pair, prepared, co
         )
     for name, figures in one["scenarios"].items():
         low, high = figures["miou_interval"]
-        assert low < figures["miou"] < high
+        assert low < figures["miou"] < high or low == figures["miou"] == high == 0  # where nothing is right
         np.testing.assert_allclose(two["scenarios"][name]["miou_interval"], [low, high], atol=1e-3)
         counted = [each["scenarios"][name]["calibration"]["pixels"] for each in (two, one)]
         assert sum(counted[0]) == sum(counted[1]) == np.sum(figures["confusion"])
