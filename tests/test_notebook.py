@@ -96,7 +96,7 @@ def run_all(project, run, before, after_sliders):
     client = Client(
         notebook,
         kernel_name="python3",
-        timeout=120,
+        timeout=900,
         coalesce_streams=True,
         resources={"metadata": {"path": str(project / "notebooks")}},
     )

@@ -53,7 +53,7 @@ def run_all(project, area, environment):
     client = Client(
         notebook,
         kernel_name="python3",
-        timeout=120,
+        timeout=900,
         coalesce_streams=True,
         resources={"metadata": {"path": str(project / "notebooks")}},
     )

@@ -179,7 +179,7 @@ def start(module, *words, folder, fresh=False, **environment) -> subprocess.Pope
     )
 
 
-def wait(process, timeout=120) -> Ended:
+def wait(process, timeout=600) -> Ended:
     """The end of a process; it and all it started are killed when it hangs."""
     try:
         out, err = process.communicate(timeout=timeout)

@@ -432,7 +432,7 @@ def test_what_only_one_process_cannot_read_is_said_by_the_first(model, large, tm
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
     )
     assert done.returncode == 2, done.stderr
     assert "error: rgb.tif is not here." in done.stderr.splitlines()
@@ -452,7 +452,7 @@ def test_a_full_disk_leaves_no_map(model, large, tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", limited, *words], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", limited, *words], env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: ")

@@ -103,7 +103,7 @@ def told(arguments, text, folder):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout, ended.stderr

@@ -524,7 +524,7 @@ def test_a_builder_that_has_waited_for_one_that_failed_says_what_is_wrong(potsda
     with pytest.raises(UserError, match=r"has a problem: .*is 32 x 30 pixels where the tile is 64 x 60"):
         build_store(potsdam, root, workers=1)
     for other in (first, *waiting):
-        assert "is 32 x 30 pixels where the tile is 64 x 60" in other.communicate(timeout=60)[1].splitlines()[-1]
+        assert "is 32 x 30 pixels where the tile is 64 x 60" in other.communicate(timeout=600)[1].splitlines()[-1]
     assert not (root / "mobanet_store").exists()
 
 

@@ -380,7 +380,7 @@ def write(value=None):
 def run(code, *words, inside=()):
     """A Python of its own; it imports no more than it needs."""
     command = [*inside, sys.executable, "-c", SCRIPT + code, *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")

@@ -164,7 +164,7 @@ def test_a_program_that_ends_in_mid_epoch_says_nothing():
         "batches = iter(make_loader(workers=2, persistent_workers=True))\n"
         "kept = [next(batches), next(batches)]\n"
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=600)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
@@ -189,7 +189,7 @@ def in_little_shared_memory(size, program):
     if not shutil.which("unshare") or subprocess.run([*command, mount.format("1m")], check=False).returncode:
         pytest.skip("the system gives tests no /dev/shm of their own")
     words = f"{mount.format(size)} && exec {shlex.quote(sys.executable)} -c {shlex.quote(program)}"
-    return subprocess.run([*command, words], capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[2])
+    return subprocess.run([*command, words], capture_output=True, text=True, timeout=600, cwd=Path(__file__).parents[2])
 
 
 @pytest.mark.parametrize(
