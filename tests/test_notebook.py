@@ -179,8 +179,22 @@ def test_without_a_run_a_tiny_one_is_made_and_without_ipywidgets_there_are_no_sl
     assert set(done.pictures()) == set(FIGURES)
     assert "ipywidgets is not installed" in done.said("sliders")
     records = read_history(tmp_path / "runs/tiny/run/scenario_scores.jsonl")
-    assert len(records) == 3
+    assert len(records) == 2  # of three epochs; in the first the recipe shows all sensors
     assert shown_probabilities(done, "last-refresh", -1) == as_shown(records[-1])
+
+
+def test_it_ends_with_the_table_and_the_picture_of_the_paired_comparison(monkeypatch, tmp_path, capsys):
+    (cell,) = [cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.id == "claims-table"]
+    tables, figures = [], []
+    given = {"Path": Path, "display": lambda table: tables.append(table.data), "show": figures.append}
+    monkeypatch.chdir(NOTEBOOK.parents[1])
+    exec(cell.source, given)
+    (table,), (figure,) = tables, figures
+    assert "| uniform: every scenario alike |" in table
+    assert {"full", "uniform", "own"} <= {mark.get_label() for mark in figure.axes[0].collections}
+    monkeypatch.chdir(tmp_path)
+    exec(cell.source, given)
+    assert "at experiments/results/claims.csv" in capsys.readouterr().out
 
 
 def test_the_notebook_is_kept_without_outputs():
