@@ -188,6 +188,15 @@ def test_a_run_made_longer_does_not_warm_up_once_more(fitted, caplog):
         caplog.clear()
 
 
+def test_a_second_run_with_the_same_callback_warms_up_again(make_data, make_module, make_trainer):
+    """For its own half, although the first, shorter run was over its half after an epoch."""
+    sampling = ScenarioSampling(ScenarioSettings(strategy="uniform", warmup_epochs=0.5))
+    for epochs in (2, 4):
+        data, watch = make_data(steps_per_epoch=1), Watch()
+        make_trainer(callbacks=[sampling, watch], max_epochs=epochs).fit(make_module(data), datamodule=data)
+        assert [p == FULL for p in watch.probabilities] == [True] * (epochs // 2) + [False] * (epochs // 2)
+
+
 def test_with_own_parts_whole_batches_are_complete_and_idle_parts_stay_as_they_are(fitted):
     class Parts(Callback):
         def __init__(self):

@@ -58,6 +58,11 @@ class ScenarioSampling(Callback):
             self._given = read_probabilities(self.settings.probabilities, scenarios)
             with_full_share(self._given, scenarios, self.settings.full_share)
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget when the strategy began in another run; what a checkpoint says of this one is read after it."""
+        if stage == "fit" and trainer.current_epoch == 0:
+            self._begun = None
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read given probabilities, once, and settle how samples are drawn and when the strategy begins."""
         self.check(pl_module.scenarios, pl_module.network)
