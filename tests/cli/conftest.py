@@ -23,6 +23,9 @@ PROGRESS = re.compile(
 )
 """What may stand before the error: how far a command came."""
 
+WIDE = ("--model.network.decoder_channels", "64", "--model.network.projection_channels", "256")
+"""The default network: in a few steps, the narrow one of the small experiment learns nothing that figures show."""
+
 
 @dataclass(frozen=True)
 class Ended:

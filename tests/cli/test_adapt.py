@@ -18,15 +18,13 @@ from mobanet.runs import open_run
 from mobanet.training.adaptation import adaptation
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.loading import load_module
-from tests.cli.conftest import leftovers
+from tests.cli.conftest import WIDE, leftovers
 from tests.cli.test_fit_and_test import rows
 from tests.cli.test_predict import files_of
 
 FULL = "rgb+ir+dsm"
 INCOMPLETE = ["rgb", "ir", "dsm", "rgb+ir", "rgb+dsm", "ir+dsm"]
 FEW = ("--windows", "16")
-WIDE = ("--model.network.decoder_channels", "64", "--model.network.projection_channels", "256")
-"""Of so few steps a narrow network learns nothing that could be lost."""
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from mobanet.runs import open_run
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.frozen import LEFT_OUT
 from mobanet.training.loading import load_module
-from tests.cli.test_adapt import WIDE
+from tests.cli.conftest import WIDE
 from tests.cli.test_fit_and_test import differing, rows
 from tests.conftest import TINY, same
 
