@@ -162,6 +162,8 @@ class MoBaNet(SegmentationModel):
         UserError: for settings that do not fit together, and as `build_backbone`.
     """
 
+    with_statistics: Tensor | None
+
     def __init__(
         self,
         streams: Mapping[str, Mapping[str, int]],
@@ -225,8 +227,6 @@ class MoBaNet(SegmentationModel):
         """By name, the batch normalisations that can have statistics by scenario: all that logits depend on."""
         parts = ("pyramid.", "decoder.")
         return {n: part for n, part in self.named_modules() if isinstance(part, BatchNorm) and n.startswith(parts)}
-
-    with_statistics: Tensor | None
 
     def know_scenarios(self, names: Sequence[str]) -> None:
         """Have batch statistics of incomplete scenarios, to be filled in: `scenario_mean` and `scenario_var`.

@@ -2,8 +2,8 @@
 
     STORE/tiles.jsonl
 
-A line has what the tile's own `tile.json` has. `store.json` holds the sum of all lines, so
-that the two belong together. The index is away while tiles are made anew.
+A line has what the tile's own `tile.json` has. `store.json` holds the sum of all lines, so that the two belong
+together. The index is away while tiles are made anew.
 """
 
 import hashlib

@@ -242,9 +242,8 @@ class TileStore:
         except (OSError, ValueError) as error:
             raise damaged(path) from error
 
-        return Tiles(
-            names, partial(self._indexed, index, self.path / "tiles")
-        )  # no function of its own: a store can be pickled
+        # no function of its own: a store can be pickled
+        return Tiles(names, partial(self._indexed, index, self.path / "tiles"))
 
     def _indexed(self, index: Index, folder: Path, number: int, name: str) -> StoredTile:
         """A tile, from its line of the index."""
