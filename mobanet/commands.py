@@ -19,7 +19,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from mobanet.cli import MobanetCLI
 from mobanet.entry import one_sentence
 from mobanet.errors import AgreedError, UserError
-from mobanet.lightning_internals import child_processes, end_child_processes
+from mobanet.lightning_internals import end_child_processes, release_child_processes
 from mobanet.scenarios.history import write_scores
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scoring import record_table, score_module
@@ -252,7 +252,7 @@ def take_weights(cli: MobanetCLI, checkpoint: dict[str, Any]) -> None:
 
 def _await_children(trainer: Trainer) -> None:
     """The processes of a distributed run that was interrupted end by themselves, a little after this one at most."""
-    for process in child_processes(trainer):
+    for process in release_child_processes(trainer):
         try:
             process.wait(timeout=30)
         except subprocess.TimeoutExpired:

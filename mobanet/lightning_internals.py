@@ -24,16 +24,27 @@ def cluster_environment(trainer: Trainer) -> ClusterEnvironment | None:
     return trainer._accelerator_connector.cluster_environment
 
 
-def child_processes(trainer: Trainer) -> list[subprocess.Popen]:
-    """The other ranks of this node, where this process has started them; no strategy names them."""
+def release_child_processes(trainer: Trainer) -> list[subprocess.Popen]:
+    """The other ranks of this node, where this process has started them, which Lightning's observer then forgets.
+
+    The observer is a thread that looks at its list of them every 5 s. It kills this process, too, once one of them has
+    ended with anything but 0, so that who ends them, or awaits their end, would lose the message and the exit code.
+    """
     launcher = trainer.strategy.launcher
-    return launcher.procs if isinstance(launcher, _SubprocessScriptLauncher) else []
+    if not isinstance(launcher, _SubprocessScriptLauncher):
+        return []
+    released = list(launcher.procs)
+    launcher.procs.clear()  # the observer's own list
+    return released
 
 
 def end_child_processes(trainer: Trainer) -> None:
     """Kill the other ranks of this node, if this process has started them; no strategy offers it."""
     launcher = trainer.strategy.launcher
-    if launcher is not None:
+    if isinstance(launcher, _SubprocessScriptLauncher):
+        for process in release_child_processes(trainer):
+            process.kill()
+    elif launcher is not None:
         launcher.kill(signal.SIGKILL)
 
 

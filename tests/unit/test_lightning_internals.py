@@ -107,14 +107,48 @@ def test_who_started_the_processes():
 
 def test_child_processes_are_known_and_ended():
     trainer = Trainer(**QUIET, devices=2, strategy="ddp")
-    assert internals.child_processes(trainer) == []  # none are started yet
+    assert internals.release_child_processes(trainer) == []  # none are started yet
     internals.end_child_processes(trainer)
     trainer.strategy._configure_launcher()
+    launcher = trainer.strategy.launcher
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        trainer.strategy.launcher.procs.append(child)
-        assert internals.child_processes(trainer) == [child]
+        launcher.procs.append(child)
+        assert internals.release_child_processes(trainer) == [child]
+        launcher.procs.append(child)
         internals.end_child_processes(trainer)
         assert child.wait(timeout=10) == -9
+
+
+OBSERVED = """
+import os, subprocess, sys, time
+from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
+from lightning.pytorch import Trainer
+from mobanet import lightning_internals as internals
+
+trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False, enable_checkpointing=False)
+trainer.strategy._configure_launcher()
+launcher = trainer.strategy.launcher
+launcher.procs = [subprocess.Popen([sys.executable, "-c", "input(); raise SystemExit(3)"], stdin=subprocess.PIPE)]
+observer = _ChildProcessObserver(os.getpid(), launcher.procs, sleep_period=0.05)
+observer.start()
+time.sleep(0.2)
+{}
+observer.join(timeout=60)
+raise SystemExit(2)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        ("internals.end_child_processes(trainer)", 2),
+        ("(child,) = internals.release_child_processes(trainer); child.communicate(b'go on'); child.wait()", 2),
+        ("launcher.procs[0].communicate(b'go on')", -9),  # what the observer is for: nobody knew of this end
+    ],
+)
+def test_children_that_are_ended_do_not_take_the_first_process_with_them(end, code):
+    assert subprocess.run([sys.executable, "-c", OBSERVED.format(end)], check=False).returncode == code
 
 
 def test_a_signal_is_forgotten():
