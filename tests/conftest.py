@@ -1,6 +1,7 @@
 """A small synthetic city under Potsdam's names, made once, and a small model on it."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("WANDB_API_KEY", None)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a shell starts what a script runs in the background so, and the processes of tests would be deaf, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.fsync = lambda handle: None
 """Tests need not outlive a crash of the machine, and disks may take a second for a checkpoint; those of the call itself
