@@ -1,17 +1,18 @@
 """What is gained and paid by training for missing sensors: many short paired runs around the package's own backbone.
 
-    python experiments/claims.py [--arms full uniform latent own] [--seeds 0 1 2 3 4 5 6 7] [--against uniform]
-        [--steps 400] [--jobs 2] [--results experiments/results/claims.csv] [--readme README.md]
-        [--figure experiments/pictures/claims.png]
+    python experiments/claims.py [--groups sampling parts specialists] [--arms full own] [--cities ambiguous redundant]
+        [--seeds 0 1 2 3 4 5 6 7] [--steps 400] [--jobs 2] [--results experiments/results/claims.csv]
+        [--readme README.md] [--page experiments/results/README.md] [--figure experiments/pictures/claims.png]
 
 An arm is a way to train. Of one seed all arms start from the same weights and see the same crops in the same order, for
 as many steps, so that differences are paired; each is tested at its last step, in every scenario, on tiles of a city
 that is drawn for the purpose. A process a core trains one run after the other, and each finished run is added to the
-results, with the commit, so that the same command goes on where it stopped. At the end the table of all rows there are
-for these steps is printed: means over seeds, and paired differences with a 95 % bootstrap interval over seeds. One
-that holds 0 is marked undecided; of how many seeds it is, is said, too. With `full` and the specialists of the
-incomplete scenarios there (`alone_rgb` and so on), the table has the share of the gap between them that is regained.
-`--readme FILE` writes the table between its two comments there; the suite checks that it is the one of the rows.
+results, with the commit, so that the same command goes on where it stopped. At the end the tables of all rows there are
+for these steps are printed, one a group of arms and a city: means over seeds, and paired differences with a 95 %
+bootstrap interval over seeds. One that holds 0 is marked undecided; of how many seeds it is, is said, too. With `full`
+and the specialists of the incomplete scenarios there (`alone_rgb` and so on), the table has the share of the gap
+between them that is regained. `--readme FILE` writes the tables of the first group between two comments there, `--page
+FILE` all tables; the suite checks that they are those of the rows.
 """
 
 import argparse
@@ -32,14 +33,28 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CITY, TILES, TILE_SIZE, CITY_SEED = Path("runs/claims/city"), 24, 512, 11
+WORK = Path("runs/claims")
+"""Cities, and weights that other arms start from."""
+TILES, TILE_SIZE, CITY_SEED = 24, 512, 11
+CITIES = {
+    "ambiguous": "no sensor by itself tells the classes apart",
+    "redundant": "optical and infrared bands tell most of what heights tell",
+}
+TINTS = {  # label colour: what is added to red, green, blue and infrared in the redundant city, of 255
+    (0, 0, 255): (45, -10, -25, -40),  # building
+    (0, 255, 255): (-10, 25, -10, 20),  # low vegetation
+    (0, 255, 0): (-40, 0, -30, -25),  # tree
+    (255, 255, 0): (-20, -20, 50, 60),  # car
+    (255, 0, 0): (25, -35, 35, 35),  # clutter
+}
+BANDS = {"2_Ortho_RGB": (0, 1, 2), "3_Ortho_IRRG": (3, 0, 1), "4_Ortho_RGBIR": (0, 1, 2, 3)}
 MODALITIES = ["rgb", "ir", "dsm"]
 CROP, BATCH, EPOCHS = 60, 8, 10
 FAILURES = (0.05, 0.1, 0.2)
 FEWEST = 3
 """Pairs that an interval is told of."""
 BEGIN, END = "<!-- claims: the table of experiments/results/claims.csv -->\n", "\n<!-- end of claims -->\n"
-COLUMNS = ("arm", "seed", "steps", "scenario", "miou", "parameters", "commit", "protocol")
+COLUMNS = ("city", "arm", "seed", "steps", "scenario", "miou", "parameters", "commit", "protocol")
 
 
 @dataclass(frozen=True)
@@ -52,6 +67,7 @@ class Arm:
         network: settings of `MoBaNetSettings`, beside the sizes that all arms share.
         module: settings of `SegmentationModule`.
         backbone: settings of `BackboneSettings`, beside the name.
+        start: the arm whose weights it begins with, and trains half as many steps more at half the learning rate.
     """
 
     words: str
@@ -59,6 +75,7 @@ class Arm:
     network: dict[str, Any] = field(default_factory=dict)
     module: dict[str, Any] = field(default_factory=dict)
     backbone: dict[str, Any] = field(default_factory=dict)
+    start: str | None = None
 
 
 SIZES = {"projection_channels": 40, "decoder_channels": 32, "cpia_ratio": 0.125}
@@ -68,13 +85,19 @@ LATER = {**HALF, "warmup_epochs": 0.4}
 APART = {"strategy": "uniform", "full_share": 0.5, "warmup_epochs": 0.3}
 OWN = {"absent": "left_out", "incomplete": "own"}
 PLAIN: dict[str, Any] = {"masking": {"ratio": 0.0}, "auxiliary_weight": 0.0}
+CMX: dict[str, Any] = {
+    "architecture": "cmx",
+    "masking": {"ratio": 0.0},
+    "cmx": {"encoder": "cnn", "decoder_channels": 64},
+}
+ONCE = {"strategy": "latent", "every_n_epochs": None}
 INCOMPLETE = ("rgb", "ir", "dsm", "rgb+ir", "rgb+dsm", "ir+dsm")
 ARMS = {
     # how samples come to lack sensors, everything else as in the paper
     "full": Arm("all sensors, always"),
     "uniform": Arm("every scenario alike", {"strategy": "uniform"}),
     "latent": Arm("by latent distortion, each epoch", {"strategy": "latent"}),
-    "latent_once": Arm("by latent distortion, once", {"strategy": "latent", "every_n_epochs": None}),
+    "latent_once": Arm("by latent distortion, once", ONCE),
     "half": Arm("half of each batch full, the rest uniform", HALF),
     "half_later": Arm("half, after 40 % of the steps on full", LATER),
     # a network that knows what is missing
@@ -112,10 +135,67 @@ ARMS = {
         f"alone_{name}": Arm(f"{name} alone, always", {"strategy": "fixed", "probabilities": {name: 1.0}})
         for name in INCOMPLETE
     },
+    # from a start: the scenario paper's authors go on from a model that was trained on every scenario alike
+    **{
+        f"{start}_then_{name}": Arm(words, scenarios, network, start=start)
+        for start in ("full", "uniform")
+        for name, words, scenarios, network in (
+            ("full", "all sensors", {}, {}),
+            ("uniform", "every scenario alike", {"strategy": "uniform"}, {}),
+            ("latent_once", "by latent distortion, once", ONCE, {}),
+            ("latent", "by latent distortion, each epoch", {"strategy": "latent"}, {}),
+            ("half", "half of each batch full", HALF, {}),
+            ("own", "own parts, half of the batches", HALF, {"incomplete": "own"}),
+        )
+    },
+    # a network without a foundation model, all of it trained from random weights
+    "cmx_full": Arm("all sensors, always", module=CMX),
+    "cmx_uniform": Arm("every scenario alike", {"strategy": "uniform"}, module=CMX),
+    "cmx_latent_once": Arm("by latent distortion, once", ONCE, module=CMX),
+    "cmx_latent": Arm("by latent distortion, each epoch", {"strategy": "latent"}, module=CMX),
+    "cmx_half": Arm("half of each batch full, the rest uniform", HALF, module=CMX),
 }
 
 
-def trained(name: str, seed: int, steps: int) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Group:
+    """Arms of one table.
+
+    Attributes:
+        title: of the table.
+        against: the arm that differences are told to.
+        arms: by name.
+    """
+
+    title: str
+    against: str
+    arms: tuple[str, ...]
+
+
+GROUPS = {
+    "sampling": Group(
+        "Which samples lack sensors, and what sees these", "uniform", tuple(ARMS)[: list(ARMS).index("no_cpia")]
+    ),
+    "parts": Group(
+        "MoBaNet's parts, trained on all sensors",
+        "full",
+        ("full", *("no_cpia", "no_dgfm", "no_masking", "no_auxiliary", "decoder_only", "lora", "full_finetuning")),
+    ),
+    **{
+        f"after_{start}": Group(
+            f"Half as many steps more, from `{start}`",
+            f"{start}_then_uniform",
+            tuple(name for name in ARMS if name.startswith(f"{start}_then_")),
+        )
+        for start in ("full", "uniform")
+    },
+    "cmx": Group("CMX with a small encoder", "cmx_uniform", tuple(name for name in ARMS if name.startswith("cmx_"))),
+    "specialists": Group("", "", tuple(name for name in ARMS if name.startswith("alone_"))),
+}
+"""That of the specialists, each for one scenario and of no use in others, has no table: it is what others regain of."""
+
+
+def trained(city: str, name: str, seed: int, steps: int) -> list[dict[str, Any]]:
     """One run: rows of its results, a scenario each. Runs in a process of its own kind, on one core."""
     import torch
     from lightning.pytorch import Trainer
@@ -124,6 +204,7 @@ def trained(name: str, seed: int, steps: int) -> list[dict[str, Any]]:
     from mobanet.data.datamodule import RasterDataModule
     from mobanet.data.options import EvaluationSettings
     from mobanet.models.backbones import BackboneSettings
+    from mobanet.models.cmx import CMXSettings
     from mobanet.models.lora import LoRASettings
     from mobanet.models.mobanet import MoBaNetSettings
     from mobanet.models.summary import count_parameters
@@ -135,19 +216,20 @@ def trained(name: str, seed: int, steps: int) -> list[dict[str, Any]]:
 
     torch.set_num_threads(1)
     arm = ARMS[name]
+    own_steps = steps if arm.start is None else steps // 2
     data = RasterDataModule(
-        str(CITY),
+        str(WORK / city),
         modalities=MODALITIES,
         crop=CROP,
         batch_size=BATCH,
-        steps_per_epoch=steps // EPOCHS,
+        steps_per_epoch=own_steps // EPOCHS,
         sampling="area",
         augmentation=AugmentationSettings(flips=True, turns=True, colour=0.1),
         evaluation=EvaluationSettings(test_stride=CROP, batch_size=24),
         num_workers=0,
         seed=seed,
     )
-    kinds = {"masking": MaskingSettings, "lora": LoRASettings}
+    kinds = {"masking": MaskingSettings, "lora": LoRASettings, "cmx": CMXSettings}
     options = {name: kinds[name](**value) if name in kinds else value for name, value in arm.module.items()}
     torch.manual_seed(seed)
     module = SegmentationModule(
@@ -156,10 +238,12 @@ def trained(name: str, seed: int, steps: int) -> list[dict[str, Any]]:
         network=MoBaNetSettings(**SIZES, **arm.network),
         schedule=ScheduleSettings(warmup_epochs=0.5, min_lr=1e-6, every="step"),
         class_weights=[1, 1, 1, 1, 5, 2],
-        lr=2e-3,
+        lr=2e-3 if arm.start is None else 1e-3,
         seed=seed,
         **options,
     )
+    if arm.start is not None:
+        module.begin_from(weights_of(city, arm.start, seed, steps))
     module.evaluate_on(validation="full", test="all")
     trainer = Trainer(
         max_epochs=EPOCHS,
@@ -176,7 +260,12 @@ def trained(name: str, seed: int, steps: int) -> list[dict[str, Any]]:
     )
     trainer.fit(module, data)
     trainer.test(module, data, verbose=False)
+    if any(other.start == name for other in ARMS.values()):
+        path = weights_path(city, name, seed, steps)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        trainer.save_checkpoint(path, weights_only=True)
     shared = {
+        "city": city,
         "arm": name,
         "seed": seed,
         "steps": steps,
@@ -188,6 +277,21 @@ def trained(name: str, seed: int, steps: int) -> list[dict[str, Any]]:
         {**shared, "scenario": scenario, "miou": f"{figures.mean_iou:.5f}"}
         for scenario, figures in module.scores["test"].items()
     ]
+
+
+def weights_path(city: str, name: str, seed: int, steps: int) -> Path:
+    """Where an arm leaves its weights for those that start from them."""
+    return WORK / "weights" / f"{city}-{name}-{seed}-{steps}.ckpt"
+
+
+def weights_of(city: str, name: str, seed: int, steps: int) -> dict[str, Any]:
+    """The checkpoint of an arm's last step, which is trained once more where its file is not here any more."""
+    import torch
+
+    path = weights_path(city, name, seed, steps)
+    if not path.is_file():
+        trained(city, name, seed, steps)
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def commit() -> str:
@@ -233,19 +337,24 @@ def regained(run: dict[str, float], full: dict[str, float], alone: dict[str, flo
     return 100 * float(np.mean([(run[name] - full[name]) / (alone[name] - full[name]) for name in INCOMPLETE]))
 
 
-def grouped(rows: Sequence[dict[str, str]], steps: int) -> tuple[dict[str, dict[int, np.ndarray]], bool]:
-    """By arm and seed the `figures` of runs of so many steps, and whether a share of the gap is one of them."""
+def grouped(
+    rows: Sequence[dict[str, str]], steps: int, group: Group, city: str
+) -> tuple[dict[str, dict[int, np.ndarray]], bool]:
+    """By arm and seed the `figures` of runs of so many steps, and whether a share of the gap is one of them.
+
+    The gap is that of MoBaNet after so many steps, so that it is told in the group that has `uniform` only.
+    """
     from mobanet.scenarios.scenario import scenarios_of
 
     order = [scenario.name for scenario in scenarios_of(MODALITIES)]
     found: dict[str, dict[int, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for row in rows:
-        if int(row["steps"]) == steps:
+        if int(row["steps"]) == steps and row["city"] == city:
             found[row["arm"]][int(row["seed"])][row["scenario"]] = float(row["miou"])
     alone = {
         seed: {name: found[f"alone_{name}"][seed][name] for name in INCOMPLETE}
         for seed in set.intersection(*(set(found[f"alone_{name}"]) for name in INCOMPLETE))
-        if seed in found["full"]
+        if seed in found["full"] and group.against == "uniform"
     }
     runs = {
         arm: {
@@ -256,14 +365,26 @@ def grouped(rows: Sequence[dict[str, str]], steps: int) -> tuple[dict[str, dict[
             for seed, run in seeds.items()
         }
         for arm, seeds in found.items()
-        if seeds and not arm.startswith("alone_")  # each for one scenario, and of no use in others
+        if seeds and arm in group.arms
     }
     return runs, bool(alone)
 
 
-def table(rows: Sequence[dict[str, str]], steps: int, against: str) -> str:
-    """Means over seeds and paired differences, in Markdown."""
-    runs, gaps = grouped(rows, steps)
+def tables(rows: Sequence[dict[str, str]], steps: int, groups: Sequence[str] = tuple(GROUPS)) -> str:
+    """Of each city and group that has rows, with a line that names them, in Markdown."""
+    return "\n\n".join(
+        f"**{GROUPS[group].title}**; city `{city}`: {words}\n\n{table(rows, steps, group, city)}"
+        for group in groups
+        if GROUPS[group].title
+        for city, words in CITIES.items()
+        if any(row["arm"] in GROUPS[group].arms for row in rows if row["city"] == city and int(row["steps"]) == steps)
+    )
+
+
+def table(rows: Sequence[dict[str, str]], steps: int, group: str = "sampling", city: str = "ambiguous") -> str:
+    """Means over seeds and paired differences of one group of arms in one city, in Markdown."""
+    against = GROUPS[group].against
+    runs, gaps = grouped(rows, steps, GROUPS[group], city)
     heads = ["all sensors", "mean of incomplete", "worst", *(f"expected at {p:g}" for p in FAILURES)]
     heads += ["gap regained"] * gaps
     lines = [" | ".join(["arm", "seeds", *heads]), " | ".join(["---"] * (2 + len(heads)))]
@@ -281,12 +402,12 @@ def table(rows: Sequence[dict[str, str]], steps: int, against: str) -> str:
     )
 
 
-def frontier(rows: Sequence[dict[str, str]], steps: int) -> "Figure":
+def frontier(rows: Sequence[dict[str, str]], steps: int, city: str = "ambiguous") -> "Figure":
     """What each way to train has with all sensors, and what it has left without some: a dot a seed, a mark a mean."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    runs, _ = grouped(rows, steps)
+    runs, _ = grouped(rows, steps, GROUPS["sampling"], city)
     figure = Figure(figsize=(7.2, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
@@ -320,36 +441,50 @@ def difference(paired: np.ndarray) -> str:
 def main() -> None:
     """Train what is missing, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["full", "uniform", "latent", "own"])
+    parser.add_argument("--groups", nargs="*", choices=list(GROUPS), default=[], help="all arms of these")
+    parser.add_argument("--arms", nargs="*", choices=list(ARMS), default=[], help="and these")
+    parser.add_argument("--cities", nargs="+", choices=list(CITIES), default=["ambiguous"])
     parser.add_argument("--seeds", nargs="*", type=int, default=list(range(8)))
-    parser.add_argument("--against", choices=list(ARMS), default="uniform")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--results", type=Path, default=Path("experiments/results/claims.csv"))
     parser.add_argument("--figure", type=Path, help="PNG to draw: all sensors against incomplete scenarios")
-    parser.add_argument("--readme", type=Path, help="file to write the table into, between its two comments")
+    parser.add_argument("--readme", type=Path, help="file to write the first group's tables into")
+    parser.add_argument("--page", type=Path, help="file to write all tables into")
     options = parser.parse_args()
-    if options.steps < EPOCHS or options.steps % EPOCHS:
-        parser.error(f"--steps {options.steps}: give a multiple of {EPOCHS}, the number of epochs")
+    if options.steps < EPOCHS or options.steps % (2 * EPOCHS):
+        parser.error(f"--steps {options.steps}: give a multiple of {2 * EPOCHS}, twice the number of epochs")
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     os.environ["OMP_NUM_THREADS"] = "1"  # a process a core
+    arms = [*options.arms, *(arm for group in options.groups for arm in GROUPS[group].arms)]
     if options.seeds:
-        prepare()
-    done = {(row["arm"], int(row["seed"]), int(row["steps"])) for row in read(options.results)}
+        for city in options.cities:
+            prepare(city)
+    done = {(row["city"], row["arm"], int(row["seed"]), int(row["steps"])) for row in read(options.results)}
     # all arms of one seed before the next seed, so that pairs are complete whenever it is stopped
-    wanted = [(arm, seed, options.steps) for seed in options.seeds for arm in options.arms]
+    wanted = [
+        (city, arm, seed, options.steps) for seed in options.seeds for city in options.cities for arm in in_order(arms)
+    ]
     left = [job for job in wanted if job not in done]
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
         for number, future in enumerate(as_completed([pool.submit(trained, *job) for job in left]), 1):
             rows = future.result()
             add(options.results, rows)
-            print(f"{number} of {len(left)}: {rows[0]['arm']}, seed {rows[0]['seed']}", file=sys.stderr, flush=True)
-    shown = table(read(options.results), options.steps, options.against)
-    print(shown)
+            of = f"{rows[0]['arm']}, seed {rows[0]['seed']}, {rows[0]['city']}"
+            print(f"{number} of {len(left)}: {of}", file=sys.stderr, flush=True)
+    rows = read(options.results)
+    print(tables(rows, options.steps))
     if options.figure:
-        frontier(read(options.results), options.steps).savefig(options.figure, dpi=150)
+        frontier(rows, options.steps).savefig(options.figure, dpi=150)
     if options.readme:
-        options.readme.write_text(with_table(options.readme.read_text(), shown))
+        options.readme.write_text(with_table(options.readme.read_text(), tables(rows, options.steps, ["sampling"])))
+    if options.page:
+        options.page.write_text(with_table(options.page.read_text(), tables(rows, options.steps)))
+
+
+def in_order(arms: Sequence[str]) -> list[str]:
+    """Each once, those first that others start from."""
+    return sorted(dict.fromkeys(arms), key=lambda arm: ARMS[arm].start is not None)
 
 
 def with_table(text: str, shown: str) -> str:
@@ -358,13 +493,37 @@ def with_table(text: str, shown: str) -> str:
     return f"{before}{BEGIN}\n{shown}\n{END}{behind.split(END)[1]}"
 
 
-def prepare() -> None:
-    """Draw the city and prepare its tiles, once."""
+def prepare(city: str) -> None:
+    """Draw a city and prepare its tiles, once."""
     from mobanet.data.datamodule import RasterDataModule
     from mobanet.synthetic import synthesize
 
-    synthesize("potsdam", CITY, TILES, TILE_SIZE, seed=CITY_SEED)
-    RasterDataModule(str(CITY), modalities=MODALITIES).prepare_data()
+    folder, part = WORK / city, WORK / f"{city}.part"
+    if not folder.is_dir():
+        synthesize("potsdam", part, TILES, TILE_SIZE, seed=CITY_SEED)
+        if city == "redundant":
+            tint(part)
+        part.rename(folder)
+    RasterDataModule(str(folder), modalities=MODALITIES).prepare_data()
+
+
+def tint(folder: Path) -> None:
+    """Give the classes colours of their own, on top of their materials', so that one sensor tells what another does."""
+    import rasterio
+
+    for label_path in sorted((folder / "5_Labels_all").glob("*.tif")):
+        with rasterio.open(label_path) as file:
+            label = file.read()
+        added = np.zeros((4, *label.shape[1:]), np.int16)
+        for colour, tints in TINTS.items():
+            here = (label == np.array(colour, np.uint8)[:, None, None]).all(0)
+            added[:, here] = np.array(tints, np.int16)[:, None]
+        for name, bands in BANDS.items():
+            path = folder / name / label_path.name.replace("label", name.split("_")[-1])
+            with rasterio.open(path) as file:
+                pixels, profile = file.read(), file.profile
+            with rasterio.open(path, "w", **profile) as file:
+                file.write(np.clip(pixels.astype(np.int16) + added[list(bands)], 0, 255).astype(np.uint8))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from mobanet.training.module import SegmentationModule
@@ -25,11 +26,18 @@ def claims():
     del sys.modules["claims"]
 
 
-def rows(arm, seed, mious, steps=400):
+def rows(arm, seed, mious, steps=400, city="ambiguous"):
     return [
-        {"arm": arm, "seed": str(seed), "steps": str(steps), "scenario": name, "miou": str(miou)}
+        {"city": city, "arm": arm, "seed": str(seed), "steps": str(steps), "scenario": name, "miou": str(miou)}
         for name, miou in zip(NAMES, mious, strict=True)
     ]
+
+
+def read_raster(path):
+    import rasterio
+
+    with rasterio.open(path) as file:
+        return file.read()
 
 
 def cells(table, arm):
@@ -38,11 +46,12 @@ def cells(table, arm):
 
 
 def test_the_readme_has_the_table_of_the_rows(claims):
-    """Where they differ: python experiments/claims.py --seeds --readme README.md."""
-    text = (ROOT / "README.md").read_text()
-    shown = claims.table(claims.read(ROOT / "experiments/results/claims.csv"), 400, "uniform")
-    assert claims.with_table(text, shown) == text
-    assert claims.with_table(text, "another") != text
+    """Where they differ: python experiments/claims.py --seeds --readme README.md --page experiments/results/README.md"""
+    found = claims.read(ROOT / "experiments/results/claims.csv")
+    for path, groups in (("README.md", ["sampling"]), ("experiments/results/README.md", list(claims.GROUPS))):
+        text = (ROOT / path).read_text()
+        assert claims.with_table(text, claims.tables(found, 400, groups)) == text
+        assert claims.with_table(text, "another") != text
 
 
 def test_differences_are_paired_by_seed_and_an_interval_around_nothing_is_undecided(claims):
@@ -52,7 +61,7 @@ def test_differences_are_paired_by_seed_and_an_interval_around_nothing_is_undeci
         found += rows("full", seed, [level] * 6 + [level + 0.1])
         found += rows("half", seed, [level] * 6 + [level + (0.1, -0.1, 0.05)[seed]])
     found += rows("half", 3, [0.9] * 7)  # has no partner
-    table = claims.table(found, 400, "uniform")
+    table = claims.table(found, 400)
     assert cells(table, "uniform")[1:4] == ["3", "40.0", "40.0"]
     assert cells(table, "full")[1:5] == [
         "3",
@@ -67,9 +76,11 @@ def test_differences_are_paired_by_seed_and_an_interval_around_nothing_is_undeci
     assert "gap regained" not in table
 
 
-def test_two_pairs_have_no_interval_and_other_steps_no_place(claims):
+def test_two_pairs_have_no_interval_and_other_steps_and_cities_no_place(claims):
     found = [row for seed in (0, 1) for arm in ("uniform", "full") for row in rows(arm, seed, [0.5] * 7)]
-    table = claims.table(found + rows("full", 2, [0.1] * 7, steps=200), 400, "uniform")
+    table = claims.table(
+        found + rows("full", 2, [0.1] * 7, steps=200) + rows("full", 2, [0.1] * 7, city="redundant"), 400
+    )
     assert cells(table, "full")[1:3] == ["2", "50.0"]
 
 
@@ -79,7 +90,7 @@ def test_what_is_regained_is_a_share_of_the_gap_to_specialists(claims):
         mious = [0.0] * 7
         mious[place] = 0.5
         found += rows(f"alone_{name}", 0, mious)
-    table = claims.table(found, 400, "uniform")
+    table = claims.table(found, 400)
     assert cells(table, "full")[-1] == "0.0"
     assert cells(table, "uniform")[-1] == "50.0"
     assert "alone" not in table
@@ -97,7 +108,7 @@ def test_the_figure_has_a_mark_for_each_way_to_train(claims):
 
 def test_rows_are_added_to_those_there_are(claims, tmp_path):
     path = tmp_path / "results/claims.csv"
-    shared = {"parameters": "1", "commit": "c", "protocol": "a, b"}
+    shared = {"city": "redundant", "parameters": "1", "commit": "c", "protocol": "a, b"}
     claims.add(path, [shared | row for row in rows("full", 0, [0.5] * 7)])
     claims.add(path, [shared | row for row in rows("own", 0, [0.25] * 7)])
     found = claims.read(path)
@@ -106,8 +117,76 @@ def test_rows_are_added_to_those_there_are(claims, tmp_path):
     assert found[0]["protocol"] == "a, b"
 
 
+def test_every_arm_has_its_place_in_a_group_and_every_start_is_an_arm(claims):
+    assert {arm for group in claims.GROUPS.values() for arm in group.arms} == set(claims.ARMS)
+    assert all(group.against in group.arms for group in claims.GROUPS.values() if group.title)
+    assert {arm.start for arm in claims.ARMS.values()} - {None} == {"full", "uniform"}
+    assert claims.in_order(["full_then_own", "own", "full", "own"]) == ["own", "full", "full_then_own"]
+
+
+def test_a_table_a_group_and_a_city_that_have_rows(claims):
+    found = rows("full", 0, [0.5] * 7) + rows("full", 0, [0.25] * 7, city="redundant")
+    found += rows("cmx_full", 0, [0.125] * 7) + rows("alone_rgb", 0, [0.5] * 7)
+    shown = claims.tables(found, 400)
+    titles = [line for line in shown.splitlines() if line.startswith("**")]
+    assert [title.split("; ")[0].strip("*") for title in titles] == [
+        *[claims.GROUPS["sampling"].title] * 2,
+        *[claims.GROUPS["parts"].title] * 2,
+        claims.GROUPS["cmx"].title,
+    ]
+    assert claims.tables(found, 400, ["cmx"]).count("| cmx_full: all sensors, always | 1 | 12.5 |") == 1
+    assert "12.5" not in claims.tables(found, 400, ["sampling", "parts"])
+
+
+def test_colours_of_the_redundant_city_tell_classes(claims, tmp_path):
+    from mobanet.synthetic import synthesize
+
+    for name in ("plain", "tinted"):
+        synthesize("potsdam", tmp_path / name, 1, 128, seed=5)
+    claims.tint(tmp_path / "tinted")
+    for name, bands in claims.BANDS.items():
+        (plain,) = (tmp_path / "plain" / name).glob("*.tif")
+        before, after = read_raster(plain), read_raster(tmp_path / "tinted" / name / plain.name)
+        (label,) = (tmp_path / "plain/5_Labels_all").glob("*.tif")
+        label = read_raster(label)
+        for colour, tints in {**claims.TINTS, (255, 255, 255): (0, 0, 0, 0)}.items():
+            here = (label == np.array(colour)[:, None, None]).all(0)
+            assert here.any()
+            expected = np.clip(before[:, here].astype(int) + np.array(tints)[list(bands)][:, None], 0, 255)
+            assert np.array_equal(after[:, here], expected)
+
+
+def test_an_arm_goes_on_from_the_weights_of_its_start(claims, city, make_module, monkeypatch, tmp_path):
+    begun = []
+
+    def small(description, backbone, network, **options):
+        given = {name: getattr(network, name) for name in ("placement", "fusion", "incomplete", "absent")}
+        module = make_module(
+            SimpleNamespace(description=description), network=type(network)(**NARROW, **given), **options
+        )
+        monkeypatch.setattr(module, "begin_from", lambda checkpoint: begun.append((module, checkpoint)))
+        return module
+
+    monkeypatch.setattr("mobanet.training.module.SegmentationModule", small)
+    (tmp_path / "town").symlink_to(city)
+    for name, value in (("WORK", tmp_path), ("CROP", 64), ("BATCH", 4), ("EPOCHS", 2)):
+        monkeypatch.setattr(claims, name, value)
+    found = claims.trained("town", "full_then_own", 3, 8)  # whose start is trained first, as nobody has
+    assert claims.weights_path("town", "full", 3, 8).is_file()
+    assert {(row["arm"], row["steps"]) for row in found} == {("full_then_own", 8)}
+    ((module, checkpoint),) = begun
+    assert checkpoint["global_step"] == 8
+    assert module.trainer.global_step == 4
+    assert module.lr == 1e-3
+    assert checkpoint["hyper_parameters"]["lr"] == 2e-3
+    assert checkpoint["hyper_parameters"]["network"]["incomplete"] == "shared"
+    claims.trained("town", "full_then_uniform", 3, 8)
+    assert claims.weights_path("town", "full", 3, 8).is_file()
+    assert begun[1][1]["global_step"] == 8
+
+
 @pytest.mark.parametrize("arm", ["own", "lora", "full_finetuning", "alone_rgb+dsm"])
-def test_an_arm_trains_what_it_says(claims, arm, city, make_module, monkeypatch):
+def test_an_arm_trains_what_it_says(claims, arm, city, make_module, monkeypatch, tmp_path):
     made = []
 
     def small(description, backbone, network, **options):
@@ -118,13 +197,14 @@ def test_an_arm_trains_what_it_says(claims, arm, city, make_module, monkeypatch)
         return module
 
     monkeypatch.setattr("mobanet.training.module.SegmentationModule", small)
-    monkeypatch.setattr(claims, "CITY", city)
+    (tmp_path / "town").symlink_to(city)
+    monkeypatch.setattr(claims, "WORK", tmp_path)
     monkeypatch.setattr(claims, "CROP", 64)
     monkeypatch.setattr(claims, "BATCH", 4)
     monkeypatch.setattr(claims, "EPOCHS", 2)
-    found = claims.trained(arm, 3, 4)
+    found = claims.trained("town", arm, 3, 4)
     assert [row["scenario"] for row in found] == list(NAMES)
-    assert {(row["arm"], row["seed"], row["steps"]) for row in found} == {(arm, 3, 4)}
+    assert {(row["city"], row["arm"], row["seed"], row["steps"]) for row in found} == {("town", arm, 3, 4)}
     assert all(0 <= float(row["miou"]) <= 1 for row in found)
     ((module, backbone),) = made
     assert isinstance(module, SegmentationModule)
