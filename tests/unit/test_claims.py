@@ -46,7 +46,7 @@ def cells(table, arm):
 
 
 def test_the_readme_has_the_table_of_the_rows(claims):
-    """Where they differ: python experiments/claims.py --seeds --readme README.md --page experiments/results/README.md"""
+    """Where they differ: experiments/claims.py --seeds --readme README.md --page experiments/results/README.md."""
     found = claims.read(ROOT / "experiments/results/claims.csv")
     for path, groups in (("README.md", ["sampling"]), ("experiments/results/README.md", list(claims.GROUPS))):
         text = (ROOT / path).read_text()
