@@ -87,9 +87,7 @@ def test_two_pairs_have_no_interval_and_other_steps_and_cities_no_place(claims):
 def test_what_is_regained_is_a_share_of_the_gap_to_specialists(claims):
     found = rows("full", 0, [0.1] * 6 + [0.9]) + rows("uniform", 0, [0.3] * 6 + [0.7])
     for place, name in enumerate(NAMES[:-1]):
-        mious = [0.0] * 7
-        mious[place] = 0.5
-        found += rows(f"alone_{name}", 0, mious)
+        found += rows(f"alone_{name}", 0, [0.5] * 7)[place : place + 1]
     table = claims.table(found, 400)
     assert cells(table, "full")[-1] == "0.0"
     assert cells(table, "uniform")[-1] == "50.0"
@@ -136,6 +134,14 @@ def test_a_table_a_group_and_a_city_that_have_rows(claims):
     ]
     assert claims.tables(found, 400, ["cmx"]).count("| cmx_full: all sensors, always | 1 | 12.5 |") == 1
     assert "12.5" not in claims.tables(found, 400, ["sampling", "parts"])
+
+
+def test_a_table_of_parts_tells_of_all_sensors_only(claims):
+    found = [row for seed in range(3) for row in rows("full", seed, [0.1] * 6 + [0.5])]
+    found += [row for seed in range(3) for row in rows("lora", seed, [0] * 6 + [0.625])[-1:]]
+    shown = claims.table(found, 400, "parts")
+    assert cells(shown, "full")[1:] == ["3", "50.0"]
+    assert cells(shown, "lora")[1:] == ["3", "62.5 (+12.5, +12.5 to +12.5)"]
 
 
 def test_colours_of_the_redundant_city_tell_classes(claims, tmp_path):
@@ -203,7 +209,8 @@ def test_an_arm_trains_what_it_says(claims, arm, city, make_module, monkeypatch,
     monkeypatch.setattr(claims, "BATCH", 4)
     monkeypatch.setattr(claims, "EPOCHS", 2)
     found = claims.trained("town", arm, 3, 4)
-    assert [row["scenario"] for row in found] == list(NAMES)
+    told = {"lora": NAMES[-1:], "full_finetuning": NAMES[-1:], "alone_rgb+dsm": ("rgb+dsm",)}.get(arm, NAMES)
+    assert tuple(row["scenario"] for row in found) == told
     assert {(row["city"], row["arm"], row["seed"], row["steps"]) for row in found} == {("town", arm, 3, 4)}
     assert all(0 <= float(row["miou"]) <= 1 for row in found)
     ((module, backbone),) = made
