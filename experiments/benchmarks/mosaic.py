@@ -2,9 +2,10 @@
 
     python experiments/benchmarks/mosaic.py --side 30000
 
-The files are those of `preparation.py`: rgb, a surface model with voids and a label in colours, sparse on disk. The store
-takes 9 bytes a pixel (8 GB at 30000), and is deleted with everything else. The network is as small as it can be: what is
-measured is the reading and writing, beside torch itself. The map is made without overlap, which costs time and no memory.
+The files are those of `preparation.py`: rgb, a surface model with voids and a label in colours, sparse on disk. The
+store takes 9 bytes a pixel (8 GB at 30000), and is deleted with everything else. The network is as small as it can be:
+what is measured is the reading and writing, beside torch itself. The map is made without overlap, which costs time and
+no memory.
 """
 
 import argparse
