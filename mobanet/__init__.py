@@ -5,16 +5,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mobanet.data.datamodule import RasterDataModule
     from mobanet.exporting.pretrained import from_pretrained
+    from mobanet.prediction.saved_model import load
     from mobanet.runs import open_run
     from mobanet.training.module import SegmentationModule
 
 __version__ = "0.1.0"
-__all__ = ["RasterDataModule", "SegmentationModule", "__version__", "from_pretrained", "open_run"]
+__all__ = ["RasterDataModule", "SegmentationModule", "__version__", "from_pretrained", "load", "open_run"]
 
 _PLACES = {
     "RasterDataModule": "mobanet.data.datamodule",
     "SegmentationModule": "mobanet.training.module",
     "from_pretrained": "mobanet.exporting.pretrained",
+    "load": "mobanet.prediction.saved_model",
     "open_run": "mobanet.runs",
 }
 

@@ -29,7 +29,7 @@ from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.words import named
 from mobanet.store.stored import default_store
 from mobanet.training.adaptation import check_resumes
-from mobanet.training.checkpoint import WholeFiles, read_checkpoint
+from mobanet.training.checkpoint import WholeFiles, checkpoint_in, read_checkpoint
 from mobanet.training.csv_log import METRICS_FILE, MetricsCSV, read_rows
 from mobanet.training.degradations import ALL, chosen_degradations
 from mobanet.training.degraded_test import DegradedTest
@@ -87,6 +87,7 @@ class MobanetCLI(LightningCLI):
             words = explicit_test(going_on(words))
         elif command == "test":
             words = with_bare(words, "--degrade", ALL)
+        words = _with_files(words, command)
         self.checkpoint: dict[str, Any] | None = None
         self.initial: dict[str, Any] | None = None
         path, _ = take(words, "--ckpt_path")
@@ -342,6 +343,15 @@ class MobanetCLI(LightningCLI):
             if earlier is not None:
                 announce_changes(earlier / CONFIG_FILE, text)
             write_text(self.folder / CONFIG_FILE, text)
+
+
+def _with_files(words: Sequence[str], command: str) -> Sequence[str]:
+    """The words with the checkpoint itself where a run's folder is given; a training goes on from the last one."""
+    for option, last in (("--ckpt_path", command == "fit"), ("--init_from", False)):
+        path, rest = take(words, option)
+        if path and Path(path).is_dir():
+            words = [*rest, option, str(checkpoint_in(path, option, last))]
+    return words
 
 
 def _asks_for_help(words: Sequence[str]) -> bool:

@@ -22,7 +22,8 @@ def export(
     """Export a checkpoint and compare what was written with it, in every scenario, before it gets its name.
 
     Args:
-        ckpt_path: checkpoint of the model; of its run folder, if it lies in one, the model card takes the figures.
+        ckpt_path: checkpoint of the model, or the folder of a run; of its run folder, if it lies in one, the model card
+            takes the figures.
         output: file or folder to write; null for the checkpoint's name with another suffix, beside it.
         format: onnx (any number of tiles of a fixed size, stored values in, logits out), torch (the same as a .pt2
             program), safetensors (weights and configuration in one file) or folder (weights, configuration, card).
@@ -34,11 +35,12 @@ def export(
             one is private.
     """
     from mobanet.exporting.command import ExportRequest, run_export
+    from mobanet.training.checkpoint import checkpoint_in
     from mobanet.training.messages import quieten
 
     quieten()
     request = ExportRequest(
-        Path(ckpt_path),
+        checkpoint_in(ckpt_path),
         Path(output) if output else None,
         format,
         tile,

@@ -23,7 +23,7 @@ options:
   --experiment NAME              {experiments} or a YAML file
   --variant NAME                 changes it in one respect; several by commas (`python -m mobanet` lists them)
   --run DIR                      folder for results; runs/NAME/TIME unless given
-  --ckpt_path FILE               go on from a checkpoint, in its run folder
+  --ckpt_path FILE               go on from a checkpoint, or a run's last one
   --init_from FILE               begin a new run with a checkpoint's weights
   --seeds 0,1,2 --test           a run each, each tested, means and deviations; --seed_everything N for one
   --wandb off                    or auto, online, offline
@@ -66,7 +66,7 @@ examples:
   python -m mobanet.test --ckpt_path runs/potsdam/checkpoints/best.ckpt --degrade
 
 options:
-  --ckpt_path FILE               checkpoint to evaluate
+  --ckpt_path FILE               checkpoint to evaluate, or folder of a run
   --run DIR                      folder whose test/ takes the results; the checkpoint's run folder unless given
   --experiment NAME              settings of a checkpoint that lies in no run folder
   --scenarios.evaluate all       every combination of the modalities, or full
@@ -90,7 +90,7 @@ examples:
   python -m mobanet.scores --ckpt_path runs/uniform/checkpoints/best.ckpt --scenarios.bandwidth median --output p.json
 
 options:
-  --ckpt_path FILE               checkpoint to measure
+  --ckpt_path FILE               checkpoint to measure, or folder of a run
   --output FILE                  JSON file; scenario_scores.json in the checkpoint's run folder unless given
   --run DIR                      folder for it instead
   --experiment NAME              settings of a checkpoint that lies in no run folder
@@ -113,7 +113,7 @@ examples:
   python -m mobanet.adapt --ckpt_path runs/full/checkpoints/best.ckpt --windows 512 --output adapted/full.ckpt
 
 options:
-  --ckpt_path FILE               checkpoint to adapt; it stays as it is
+  --ckpt_path FILE               checkpoint to adapt, or folder of a run; it stays as it is
   --output FILE                  checkpoint to write, new; adapted.ckpt beside it unless given
   --windows N                    training windows, the same in every scenario; 256 unless given
   --seed_everything N            of their order; the run's unless given
@@ -132,7 +132,7 @@ examples:
   python -m mobanet.predict --ckpt_path best.ckpt --input rgb=ortho.tif --output map.tif --resume
 
 options:
-  --ckpt_path FILE               checkpoint of the model; it needs nothing else of its run
+  --ckpt_path FILE               checkpoint, folder of a run, folder that mobanet.export wrote, or OWNER/NAME on the hub
   --input NAME=RASTER ...        a raster, folder or pattern for each modality; bands, from 1, in brackets
   --output FILE                  GeoTIFF to write; a folder for several scenes
   --preset smooth                or test (as mobanet.test measures), authors (stride 32)

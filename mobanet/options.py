@@ -21,10 +21,10 @@ DESCRIPTIONS = {
 USAGE = {"fit": "--experiment NAME", **dict.fromkeys(("test", "scores", "adapt"), "--ckpt_path FILE")}
 
 _CKPT = {
-    "fit": "checkpoint to resume from; options given here win over those in it",
-    "test": "checkpoint to evaluate",
-    "scores": "checkpoint to measure",
-    "adapt": "checkpoint to adapt; it stays as it is",
+    "fit": "checkpoint to resume from, or the folder of its run; options given here win over those in it",
+    "test": "checkpoint to evaluate, or the folder of a run",
+    "scores": "checkpoint to measure, or the folder of a run",
+    "adapt": "checkpoint to adapt, or the folder of a run; it stays as it is",
 }
 _LOGGER = "what follows the run beside metrics.csv, which is always written; csv: nothing else"
 _WANDB = "Weights & Biases; auto: online if logged in, offline if not"

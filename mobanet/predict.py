@@ -43,7 +43,8 @@ def predict(
     """Write a class map of rasters of any size: --input rgb=ortho.tif dsm=surface.tif --output map.tif.
 
     Args:
-        ckpt_path: checkpoint of the model; it needs nothing else of its run.
+        ckpt_path: checkpoint of the model, which needs nothing else of its run; or the folder of a run, a folder or a
+            .safetensors file that mobanet.export wrote, or OWNER/NAME of one on the hub.
         input: a raster, folder or pattern for each modality that is there, such as rgb=ortho.tif or dsm=tiles/*.tif;
             bands, counted from 1, may follow in brackets: ir=rgbir.tif[4]. Modalities left out are predicted without.
         output: GeoTIFF to write; a folder for several scenes.
@@ -84,14 +85,15 @@ def predict(
     """
     from mobanet.prediction.plan import MapSettings, output_paths
     from mobanet.prediction.request import find_scenes
-    from mobanet.prediction.run import announce, clear_way, describe_model, launched, make_maps
+    from mobanet.prediction.run import announce, clear_way, launched, make_maps
     from mobanet.prediction.scene import place
+    from mobanet.prediction.sources import open_model
     from mobanet.training.messages import quieten
     from mobanet.training.precision import matmul_precision, resolved
 
     quieten()
 
-    model = describe_model(ckpt_path, backbone)
+    model = open_model(ckpt_path, backbone)
     chosen = {
         "window": window,
         "stride": stride,

@@ -17,7 +17,7 @@ from tests.cli.conftest import start, wait
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 RUN = re.search(r"<!-- the suite runs these commands -->\n```bash\n(.*?)```", README, re.S)[1].splitlines()
-SCRIPT = re.search(r"<!-- the suite runs this script -->\n```python\n(.*?)```", README, re.S)[1]
+SCRIPT, MAPPING = re.findall(r"<!-- the suite runs this script -->\n```python\n(.*?)```", README, re.S)
 COMMANDS = re.findall(r"^ *(?:[A-Z_]+=\S+ )?(python -m mobanet\.\S+ .*)$", README, re.M)
 
 
@@ -69,6 +69,12 @@ def test_the_script_runs_as_written_and_its_checkpoint_predicts(city, tmp_path):
     (made,) = predict(str(path), [f"rgb={raster}"], str(tmp_path / "map.tif"))
     assert [share.name for share in made.scenarios] == ["rgb"]
     assert (tmp_path / "map.tif").is_file()
+    path.rename(path.with_name("best.ckpt"))  # Lightning counts up where it goes on
+    (tmp_path / "mapping.py").write_text(MAPPING)
+    done = execute("python -m mapping", tmp_path)
+    assert done.code == 0, done.err
+    assert "'building'" in done.out
+    assert re.search(r"\) 0\.400\d* \(160, 160\) 0\.", done.out)
 
 
 def parsed(command, capsys):

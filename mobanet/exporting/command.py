@@ -19,7 +19,7 @@ from mobanet.exporting.pretrained import CONFIG_FILE, FILES, read_folder, read_m
 from mobanet.exporting.run_facts import RunFacts, run_facts
 from mobanet.exporting.tiles import chosen_tile
 from mobanet.exporting.torch_file import run_program, write_program
-from mobanet.exporting.weights import saved, write_weights
+from mobanet.exporting.weights import Training, saved, write_weights
 from mobanet.training.data_state import DATA_STATE
 from mobanet.training.frozen import LEFT_OUT
 from mobanet.training.loading import load_module
@@ -90,6 +90,7 @@ class Source:
         windows: `size` and `stride` of its evaluation; None where it does not say.
         facts: of its run.
         model: the network with its scaling.
+        training: what it was trained on.
     """
 
     module: SegmentationModule
@@ -97,6 +98,7 @@ class Source:
     windows: dict[str, int] | None
     facts: RunFacts
     model: DeployedModel
+    training: Training
 
 
 def run_export(request: ExportRequest) -> Iterator[str]:
@@ -156,13 +158,15 @@ def open_checkpoint(path: Path, backbone: str | None = None) -> Source:
         raise UserError(f"--ckpt_path {path} does not say how its inputs are scaled; give one that mobanet.fit wrote.")
     learnt = {name: np.array(numbers) for name, numbers in state["scaling"].items()}
     facts = run_facts(path, loaded.checkpoint)
-    return Source(loaded.module, learnt, state.get("windows"), facts, deployed(loaded.module, learnt))
+    model, training = deployed(loaded.module, learnt), Training.of(loaded.checkpoint)
+    return Source(loaded.module, learnt, state.get("windows"), facts, model, training)
 
 
 def _write_model(request: ExportRequest, source: Source, scratch: Path, file: Path) -> Runner:
     """Write a folder or a file of weights, and read it again."""
     module, folder = source.module, request.format == "folder"
-    model = saved(module, source.learnt, source.windows, whole=request.whole or not folder)
+    whole = request.whole or not folder
+    model = saved(module, source.learnt, source.windows, whole, source.training)
     if not folder:
         write_weights(model, file)
         return read_model(file).deployed

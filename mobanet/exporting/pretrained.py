@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,16 @@ from mobanet.exporting.deployed import AVAILABLE, TILE_WISE, DeployedModel, depl
 from mobanet.exporting.describe import KEY
 from mobanet.exporting.files import move_all, scratch_beside
 from mobanet.exporting.hub import fetch, looks_like_repository
-from mobanet.exporting.weights import Saved, check_config, check_same, read_weights, restored, saved, write_weights
+from mobanet.exporting.weights import (
+    Saved,
+    Training,
+    check_config,
+    check_same,
+    read_weights,
+    restored,
+    saved,
+    write_weights,
+)
 from mobanet.json_files import parse_json, read_json
 from mobanet.rasters.blocks import origin_of, summarise
 from mobanet.rasters.ground import Ground
@@ -38,11 +47,13 @@ class PretrainedModel:
         learnt: by modality, (2, C), offset and scale of each band, as far as they are not taken from each tile; (3, C)
             where heights are taken above the ground, its radius in pixels in the third row.
         windows: `size` and `stride` of its evaluation in pixels; None where that is not known.
+        training: what it was trained on, as far as that is known.
     """
 
     module: SegmentationModule
     learnt: dict[str, np.ndarray]
     windows: dict[str, int] | None = None
+    training: Training = field(default_factory=Training)
 
     @property
     def deployed(self) -> DeployedModel:
@@ -156,6 +167,7 @@ def save_pretrained(
     card: str | None = None,
     windows: Mapping[str, int] | None = None,
     whole: bool = False,
+    training: Training | None = None,
 ) -> Path:
     """Write a model as a folder of three files; files of these names that are there are replaced.
 
@@ -166,12 +178,13 @@ def save_pretrained(
         card: text of README.md; None for one that says what the module itself knows.
         windows: `size` and `stride` of the model's evaluation; None where that is not known.
         whole: write the weights of a frozen backbone, too, where they are published ones.
+        training: what the model was trained on; None where that is not known.
 
     Raises:
         OSError: when the folder cannot be written.
     """
     folder = Path(folder)
-    model = saved(module, scaling, windows, whole)
+    model = saved(module, scaling, windows, whole, training)
     text = model_card(module, scaling, windows=windows) if card is None else card
     with scratch_beside(folder) as scratch:
         write_files(model, text, scratch)
@@ -257,4 +270,5 @@ def _model(config: Any, state: Mapping[str, Tensor], source: str, backbone: str 
     check_config(config, source)
     module = restored(config, state, source, str(backbone) if backbone else None)
     learnt = {name: np.array(numbers) for name, numbers in config["scaling"].items()}
-    return PretrainedModel(module, learnt, config.get("windows"))
+    training = Training.from_plain(config.get("training"), source)
+    return PretrainedModel(module, learnt, config.get("windows"), training)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,14 @@ import torch
 from torch import Tensor
 
 import mobanet
+from mobanet.data.training_rasters import TrainingRasters, check_rasters
 from mobanet.errors import UserError
 from mobanet.exporting.describe import KEY, temperatures_as_plain
 from mobanet.json_files import parse_json
+from mobanet.scenarios.words import never_drawn
 from mobanet.schema import MismatchError, check_value, shown, to_plain
 from mobanet.training.content import VERSION, check_content, describes_model
+from mobanet.training.data_state import DATA_STATE
 from mobanet.training.frozen import LEFT_OUT, LeftOut, backbone_tensors, check_has_need
 from mobanet.training.module import SegmentationModule
 from mobanet.training.temperature import TEMPERATURES, temperature_trouble
@@ -25,7 +28,8 @@ from mobanet.training.temperature import TEMPERATURES, temperature_trouble
 FORMAT = 1
 _NETWORK = "network."
 _CHECKSUM = "mobanet_sha256"
-_MODEL = ("hyper_parameters", "scaling", "windows", TEMPERATURES, LEFT_OUT)
+_TRAINING = "training"
+_MODEL = ("hyper_parameters", "scaling", "windows", TEMPERATURES, LEFT_OUT, _TRAINING)
 """Keys of a configuration that say what the model is."""
 
 _LOCAL = ("backbone", "cmx")
@@ -33,13 +37,55 @@ _LOCAL = ("backbone", "cmx")
 
 
 @dataclass(frozen=True)
+class Training:
+    """What a model was trained on, as far as those who predict with it have to know.
+
+    Attributes:
+        rasters: how they were read, and the size of their pixels on the ground.
+        never: names of the scenarios that it was not trained in.
+    """
+
+    rasters: TrainingRasters = field(default_factory=TrainingRasters)
+    never: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, checkpoint: Mapping[str, Any]) -> "Training":
+        """From a checkpoint's content; one of an earlier version says nothing of its rasters."""
+        names = [modality["name"] for modality in checkpoint["hyper_parameters"]["data"]["modalities"]]
+        state = checkpoint.get(DATA_STATE)
+        rasters = state.get("rasters") if isinstance(state, Mapping) else None
+        return cls(TrainingRasters.from_plain(rasters), never_drawn(checkpoint["state_dict"], names))
+
+    def to_plain(self) -> dict[str, Any]:
+        """Lists, dicts, strings and numbers only."""
+        return {"rasters": self.rasters.to_plain(), "never": sorted(self.never)}
+
+    @classmethod
+    def from_plain(cls, plain: Any, source: str) -> "Training":
+        """The inverse of `to_plain`; exports of earlier versions have None.
+
+        Raises:
+            UserError: when it is no such description.
+        """
+        if plain is None:
+            return cls()
+        try:
+            check_value(plain, dict[str, Any], _TRAINING)
+            check_value(plain.get("never"), list[str], f"{_TRAINING}.never")
+            check_rasters(plain.get("rasters"), f"{_TRAINING}.rasters")
+        except MismatchError as error:
+            raise UserError(f"{source} cannot be used: {error}; export the checkpoint again.") from error
+        return cls(TrainingRasters.from_plain(plain["rasters"]), frozenset(plain["never"]))
+
+
+@dataclass(frozen=True)
 class Saved:
     """A network's weights, and all that has to be known of them.
 
     Attributes:
-        config: plain: `format`, `version`, `hyper_parameters`, `scaling`, `windows` and `temperatures`, by name of the
-            scenario, None where none was fitted; where the published weights of a frozen backbone are left out, which
-            (as in `mobanet.training.frozen`).
+        config: plain: `format`, `version`, `hyper_parameters`, `scaling`, `windows`, `temperatures`, by name of the
+            scenario, None where none was fitted, and `training`, a `Training`; where the published weights of a frozen
+            backbone are left out, which (as in `mobanet.training.frozen`).
         state: of the network, by name.
     """
 
@@ -52,6 +98,7 @@ def saved(
     learnt: Mapping[str, np.ndarray],
     windows: Mapping[str, int] | None = None,
     whole: bool = True,
+    training: Training | None = None,
 ) -> Saved:
     """What is written of a model.
 
@@ -60,6 +107,7 @@ def saved(
         learnt: by modality, (2, C), the numbers that it scales by.
         windows: `size` and `stride` of its evaluation; None where that is not known.
         whole: write all weights; otherwise those of a frozen backbone are left out where they are the published ones.
+        training: what it was trained on; None where that is not known.
     """
     state, settings = module.state_dict(), to_plain(dict(module.hparams))
     light = not whole and can_leave_out(module)
@@ -74,6 +122,7 @@ def saved(
         "scaling": {name: np.asarray(numbers).tolist() for name, numbers in learnt.items()},
         "windows": dict(windows) if windows else None,
         TEMPERATURES: temperatures_as_plain(module),
+        _TRAINING: None if training is None else training.to_plain(),
     }
     if light:
         config[LEFT_OUT] = LeftOut(module.settings.backbone.name, module.backbone_fingerprint()).to_plain()

@@ -54,9 +54,10 @@ class Model:
         fingerprint: of the file.
         rasters: what it was trained on.
         never: names of the scenarios that it was not trained in.
-        adapted: names of those that it has batch statistics of, taken after training.
         temperatures: by which its probabilities are calibrated, by name of the scenarios that have one.
         backbone: file with the weights of a frozen backbone, where they are not where the run had them.
+        adapted: names of the scenarios that it has batch statistics of, taken after training.
+        network: the model itself, where its weights were read with all that; None to load them from `path`.
     """
 
     path: Path
@@ -69,6 +70,7 @@ class Model:
     temperatures: Mapping[str, float] = field(default_factory=dict)
     backbone: str | None = None
     adapted: Sequence[str] = ()
+    network: SegmentationModel | None = None
 
     @property
     def modalities(self) -> dict[str, Modality]:
@@ -86,20 +88,21 @@ class Model:
         return scenarios_of(list(self.modalities))
 
 
-def describe_model(path: str | Path, backbone: str | None = None) -> Model:
+def describe_model(path: str | Path, backbone: str | None = None, option: str = "--ckpt_path") -> Model:
     """Read what a checkpoint says of its model.
 
     Args:
         path: of the checkpoint.
         backbone: file with the weights of a frozen backbone that it leaves out, where they have moved.
+        option: what the user typed the path behind, for messages.
 
     Raises:
         UserError: when it cannot be read, or does not say how inputs are scaled.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, option)
     state = checkpoint.get(DATA_STATE)
     if not isinstance(state, Mapping) or "scaling" not in state:
-        raise UserError(f"--ckpt_path {path} does not say how its inputs are scaled; give one that mobanet.fit wrote.")
+        raise UserError(f"{option} {path} does not say how its inputs are scaled; give one that mobanet.fit wrote.")
     data = DataDescription.from_plain(checkpoint["hyper_parameters"]["data"])
     learnt = {name: np.array(numbers) for name, numbers in state["scaling"].items()}
     rasters = TrainingRasters.from_plain(state.get("rasters"))
@@ -107,7 +110,7 @@ def describe_model(path: str | Path, backbone: str | None = None) -> Model:
     never = never_drawn(checkpoint["state_dict"], names)
     usual = [scenario.name for scenario in usual_scenarios(names)]
     temperatures = known_temperatures(checkpoint["state_dict"][TEMPERATURES], usual)
-    about = state.get("windows"), _fingerprint(Path(path)), rasters, never, temperatures, backbone
+    about = state.get("windows"), fingerprint(Path(path)), rasters, never, temperatures, backbone
     about = (*about, adapted_scenarios(checkpoint))
     return Model(Path(path), data, learnt, *about)
 
@@ -238,7 +241,9 @@ def make_maps(
     """
     if batch_size < 1:
         raise UserError(f"--batch_size is {batch_size}; give at least 1.")
-    network = load_module(model.path, model.backbone).module.network  # before anything is begun
+    network = model.network  # before anything is begun
+    if network is None:
+        network = load_module(model.path, model.backbone).module.network
     plans, trouble = [], None
     try:
         if fabric.global_rank == 0:
@@ -377,6 +382,7 @@ def _finish(model: Model, settings: MapSettings, plan: ScenePlan, go_on: GoOn) -
     return FinishedMap.of(scene.id, plan.files, plan.grid, counts, classes.names, names, model.never)
 
 
-def _fingerprint(path: Path) -> str:
+def fingerprint(path: Path) -> str:
+    """A few characters that tell files of other content apart."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

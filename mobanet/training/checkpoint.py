@@ -36,6 +36,30 @@ _FREE = (
 """Of these, the ones that only say where weights came from, whether they move, or what training does with them."""
 
 
+def checkpoint_in(path: str | Path, option: str = "--ckpt_path", last: bool = False) -> Path:
+    """The file of a checkpoint: what is given, or of a run's folder its best one, or else its last.
+
+    Args:
+        path: of a checkpoint, or a folder that mobanet.fit wrote.
+        option: what the user typed it behind, for messages.
+        last: take the last one, which a training goes on from.
+
+    Raises:
+        UserError: when it is a folder without a checkpoint.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    names = ("last.ckpt",) if last else ("best.ckpt", "last.ckpt")
+    found = [file for name in names for folder in (path / "checkpoints", path) if (file := folder / name).is_file()]
+    if not found:
+        raise UserError(
+            f"{option} {path} is a folder without checkpoints/{' and checkpoints/'.join(names)}; give the folder of a "
+            "run, or a checkpoint."
+        )
+    return found[0]
+
+
 def read_checkpoint(path: str | Path, option: str = "--ckpt_path", finite: bool = True) -> dict[str, Any]:
     """A checkpoint's content, whole and fit to be used, without running any code from it: the way of every command.
 

@@ -1,0 +1,271 @@
+"""A finished model in two lines of Python: `mobanet.load(...)`, and arrays or files in, arrays out."""
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from mobanet.bounds import shorten_text
+from mobanet.errors import UserError
+from mobanet.prediction.plan import MapSettings
+from mobanet.prediction.request import find_scenes
+from mobanet.prediction.run import Model, announce, launched, make_maps
+from mobanet.prediction.scene import place
+from mobanet.prediction.sources import open_model
+from mobanet.rasters.contents import Classes, Modality
+from mobanet.training.precision import resolved
+
+_STORED = ("uint8", "uint16", "int16", "uint32", "int32", "float32")
+"""Types of arrays that go through a raster as they are."""
+
+_ROWS = 1024
+"""Of a map that are read at once."""
+
+
+class Prediction(NamedTuple):
+    """Of each pixel.
+
+    Attributes:
+        classes: (H, W) uint8, the index of the class; 255 where the reference has no data.
+        confidence: (H, W) float32, the probability of that class, calibrated where the model has a temperature for
+            what the pixel was seen by; NaN where there is no class.
+    """
+
+    classes: np.ndarray
+    confidence: np.ndarray
+
+
+class SavedModel:
+    """A model that maps rasters, whatever it was saved as.
+
+    Args:
+        model: opened by `mobanet.load`.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def __repr__(self) -> str:
+        """What it takes and what it tells apart."""
+        return f"SavedModel({'+'.join(self.modalities)} -> {', '.join(self.classes.names)}; {self._model.path})"
+
+    @property
+    def classes(self) -> Classes:
+        """Names and colours of the classes, in index order."""
+        return self._model.data.classes
+
+    @property
+    def modalities(self) -> dict[str, Modality]:
+        """What it takes, by name, with the bands of each."""
+        return self._model.modalities
+
+    @property
+    def gsd(self) -> float | None:
+        """Side of a pixel on the ground in metres, of most rasters that it was trained on; None where not known."""
+        return self._model.rasters.side
+
+    @property
+    def scenarios(self) -> tuple[str, ...]:
+        """Names of all combinations of its modalities, such as rgb+dsm."""
+        return tuple(scenario.name for scenario in self._model.scenarios)
+
+    @property
+    def never_trained(self) -> frozenset[str]:
+        """Names of the scenarios that it was not trained in, in which little can be expected of it."""
+        return self._model.never
+
+    def predict(
+        self,
+        rasters: Mapping[str, Any] | None = None,
+        *,
+        transform: Sequence[float] | None = None,
+        crs: str | None = None,
+        reference: str | None = None,
+        preset: Literal["smooth", "test", "authors"] = "smooth",
+        window: int | None = None,
+        stride: int | None = None,
+        turns: bool = False,
+        coverage: Literal["pixel", "window"] | None = None,
+        gaps: Literal["nodata", "predict"] = "nodata",
+        resolution: str | None = None,
+        batch_size: int = 8,
+        accelerator: str = "auto",
+        precision: str = "32-true",
+        **named: Any,
+    ) -> Prediction:
+        """Classes and confidence of each pixel: `model.predict(rgb=array, dsm="surface.tif")`.
+
+        What `mobanet.predict` does with files is done here: windows that overlap and are blended, each pixel with what
+        there is of it, in bounded memory but for the two arrays that come back. Arrays are written to a temporary
+        folder on the way, and so are probabilities (4 bytes a class and pixel).
+
+        Args:
+            rasters: by modality, an array or the path of a raster, with bands in brackets as in `--input`; modalities
+                may be given by name, too. Those left out are predicted without. Arrays hold what the rasters of the
+                training hold, as (H, W), (bands, H, W) or (H, W, bands); NaN and masked pixels were not measured.
+            transform: affine pixel-to-map coefficients (a, b, c, d, e, f) of the arrays; None where they are not known.
+            crs: reference system of the arrays, and of files that name none.
+            reference: modality whose grid the result has; None for the first one given, in the model's order.
+            preset: how windows overlap, as the option of mobanet.predict; so are the following.
+            window: height and width of a window in pixels; None for the training's.
+            stride: from window to window in pixels; None for the preset's.
+            turns: take the mean over the eight turns and flips of a window.
+            coverage: where a modality is there in part, decide by pixel or window; None for the preset's.
+            gaps: pixels that the reference lacks are left out, or predicted from the others.
+            resolution: side of the result's pixels in metres, or `training`; None for the reference's.
+            batch_size: windows that go through the network together.
+            accelerator: cpu, gpu or auto.
+            precision: of the network's arithmetic.
+            named: modalities.
+
+        Raises:
+            UserError: for rasters that the model does not take, or that do not fit each other.
+        """
+        given = {**(rasters or {}), **named}
+        settings = MapSettings.of(
+            preset,
+            self._model.windows,
+            {
+                "window": window,
+                "stride": stride,
+                "coverage": coverage,
+                "turns": turns,
+                "gaps": gaps,
+                "probabilities": "float32",
+                "calibrated": bool(self._model.temperatures),
+                "scenarios": False,
+                "precision": resolved(precision, accelerator, 1),
+                "float32_matmul_precision": None,
+            },
+        )
+        model = self._model
+        with TemporaryDirectory(prefix="mobanet-") as name:
+            folder = Path(name)
+            files = {
+                modality: _file(folder, modality, value, model.modalities, transform, crs)
+                for modality, value in given.items()
+            }
+            try:
+                scenes = find_scenes(files, list(model.modalities))
+                if len(scenes) > 1:
+                    raise UserError(f"the rasters are {len(scenes)} scenes; give one file of each modality.")
+                found = place(scenes[0], model.modalities, reference, crs, model.ranges, model.rasters, resolution)
+                announce(model, [found], settings)
+                fabric = launched(accelerator, 1, settings.precision)
+                (finished,) = make_maps(model, [found], [folder / "map" / "map.tif"], settings, fabric, batch_size)
+            except UserError as error:  # which names the file that an array was written to
+                raise UserError(_of_arrays(str(error), folder, files)) from error
+            return _read(finished.files.classes, finished.files.probabilities)
+
+
+def load(source: str | Path, backbone: str | Path | None = None) -> SavedModel:
+    """A finished model, ready to map rasters: `mobanet.load("runs/potsdam").predict(rgb="ortho.tif")`.
+
+    Args:
+        source: a checkpoint; the folder of a run, of which the best checkpoint is taken, or else the last; a folder or
+            .safetensors file that mobanet.export wrote; or OWNER/NAME of a repository on the hub with such a folder.
+        backbone: file with the weights of a frozen backbone that the model leaves out, where they have moved.
+
+    Raises:
+        UserError: when there is no such model, or it cannot be used.
+    """
+    from mobanet.training.messages import quieten
+
+    quieten()
+    return SavedModel(open_model(source, None if backbone is None else str(backbone), "model"))
+
+
+def _file(
+    folder: Path,
+    name: str,
+    value: Any,
+    modalities: Mapping[str, Modality],
+    transform: Sequence[float] | None,
+    crs: str | None,
+) -> str:
+    """The path of a modality's raster, which an array is written to."""
+    if isinstance(value, str | Path):
+        return str(value)
+    if name not in modalities:
+        raise UserError(f"{shorten_text(str(name))} is no modality of the model, which takes {', '.join(modalities)}.")
+    planes = _planes(name, value, len(modalities[name].bands))
+    plain = name if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", name) else f"raster{len(list(folder.iterdir()))}"
+    path = folder / f"{plain}.tif"
+    _write(path, planes, transform, crs)
+    return str(path)
+
+
+def _of_arrays(text: str, folder: Path, files: Mapping[str, str]) -> str:
+    """A message about files, in which those of arrays are the arrays."""
+    for name, path in files.items():
+        if Path(path).parent == folder:
+            text = text.replace(path, f"the array of {name}")
+    return text
+
+
+def _planes(name: str, value: Any, bands: int) -> np.ndarray:
+    """(bands, H, W), NaN where a pixel was not measured."""
+    hidden = np.ma.getmaskarray(value) if np.ma.isMaskedArray(value) else None
+    array = np.asarray(value)
+    if hidden is not None and hidden.any():
+        if array.dtype.kind not in "uif":
+            raise UserError(f"{name} is an array of {array.dtype}; give numbers.")
+        array = np.where(hidden, np.nan, array)
+    if array.dtype in (np.float16, np.float64):
+        array = array.astype(np.float32)
+    if str(array.dtype) not in _STORED:
+        raise UserError(f"{name} is an array of {array.dtype}; give one of {', '.join(_STORED)}.")
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3 or 0 in array.shape:
+        raise UserError(f"{name} has the shape {array.shape}; give (H, W), ({bands}, H, W) or (H, W, {bands}).")
+    if array.shape[0] != bands and array.shape[2] == bands:
+        array = array.transpose(2, 0, 1)
+    if array.shape[0] != bands:
+        raise UserError(
+            f"{name} has the shape {array.shape}, and the model takes {bands} band{'s' * (bands != 1)} of it; give "
+            f"({bands}, H, W) or (H, W, {bands})."
+        )
+    return array
+
+
+def _write(path: Path, planes: np.ndarray, transform: Sequence[float] | None, crs: str | None) -> None:
+    import rasterio
+    from affine import Affine
+    from rasterio.errors import NotGeoreferencedWarning
+
+    where = {} if transform is None else {"transform": Affine(*transform[:6])}
+    if where and crs is not None:
+        where["crs"] = crs
+    if planes.dtype == np.float32:
+        where["nodata"] = np.nan
+    count, height, width = planes.shape
+    tiled = {"tiled": True, "blockxsize": 256, "blockysize": 256, "BIGTIFF": "IF_SAFER"}
+    kinds = {"photometric": "MINISBLACK", "ALPHA": "NO"}  # a fourth band of bytes is none
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        size = {"count": count, "height": height, "width": width, "dtype": planes.dtype}
+        with rasterio.open(path, "w", driver="GTiff", **size, **tiled, **kinds, **where) as file:
+            file.write(planes)
+
+
+def _read(classes: Path, probabilities: Path) -> Prediction:
+    """A map and the highest of its probabilities, a strip at a time."""
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning
+    from rasterio.windows import Window
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(classes) as file:
+            indices = file.read(1)
+        confidence = np.empty(indices.shape, np.float32)
+        with rasterio.open(probabilities) as file:
+            for top in range(0, file.height, _ROWS):
+                rows = min(_ROWS, file.height - top)
+                confidence[top : top + rows] = file.read(window=Window(0, top, file.width, rows)).max(0)
+    return Prediction(indices, confidence)
