@@ -1,5 +1,6 @@
 """A small synthetic city under Potsdam's names, made once, and a small model on it."""
 
+import logging
 import os
 import signal
 from pathlib import Path
@@ -10,6 +11,9 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("WANDB_API_KEY", None)
+# Lightning's loggers hand on what they are told only where the root logger has a handler when Lightning is imported;
+# pytest's own are not always there by then
+logging.getLogger().addHandler(logging.NullHandler())
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell starts what a script runs in the background so, and the processes of tests would be deaf, too
     signal.signal(signal.SIGINT, signal.default_int_handler)
