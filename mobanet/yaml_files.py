@@ -112,7 +112,7 @@ def _events(text: str) -> Iterator[Any]:
 
 
 def with_ids_as_written(content: Any, text: str) -> Any:
-    """What a parser made of a text, but for the tiles under `splits`, which are names whatever they look like.
+    """What a parser made of a text, but for tiles under `splits` and values of polygons, which stay as written.
 
     YAML takes 3_10 for 310, 010 for 8, 1e3 and 2:30 for numbers and no for false.
 
@@ -122,7 +122,7 @@ def with_ids_as_written(content: Any, text: str) -> Any:
     """
     import yaml
 
-    if "splits" in text and isinstance(content, dict):
+    if ("splits" in text or "vector" in text) and isinstance(content, dict):
         _restore_ids(content, yaml.compose(text, Loader=_loader(text)))
     return content
 
@@ -143,8 +143,27 @@ def _restore_ids(content: Any, node: Any) -> None:
             for part in value.keys() & lists.keys():
                 scalars = [id.value if isinstance(id, yaml.ScalarNode) else None for id in lists[part].value]
                 value[part] = [old if new is None else new for old, new in zip(value[part], scalars, strict=True)]
+        elif name == "label" and isinstance(value, dict) and isinstance(inner, yaml.MappingNode):
+            for key, mapping in inner.value:
+                if getattr(key, "value", None) == "values" and "vector" in value:
+                    value["values"] = _as_written(value["values"], mapping)
         else:
             _restore_ids(value, inner)
+
+
+def _as_written(content: Any, node: Any) -> Any:
+    """A mapping from single words to single words as a file has them; null stays null, and anything else as it is."""
+    import yaml
+
+    if not isinstance(content, dict) or not isinstance(node, yaml.MappingNode):
+        return content
+    pairs = node.value
+    if not all(isinstance(each, yaml.ScalarNode) for pair in pairs for each in pair):
+        return content
+    null, merge = "tag:yaml.org,2002:null", "tag:yaml.org,2002:merge"
+    if any(key.tag == merge for key, _ in pairs):
+        return content
+    return {None if key.tag == null else key.value: None if value.tag == null else value.value for key, value in pairs}
 
 
 def in_words(error: "yaml.YAMLError") -> str:

@@ -7,6 +7,7 @@ from mobanet.datasets.folder_settings import FolderModality, FolderSettings, Fol
 from mobanet.datasets.hunan import LABEL_MAPS, HunanLayout
 from mobanet.datasets.potsdam import PotsdamLayout
 from mobanet.datasets.vaihingen import VaihingenLayout
+from mobanet.datasets.vector_settings import VectorLabel
 from mobanet.errors import UserError
 from mobanet.wording import choose_from
 
@@ -22,6 +23,7 @@ __all__ = [
     "FolderSettings",
     "FolderSplit",
     "Layout",
+    "VectorLabel",
     "get_layout",
     "load_folder_settings",
 ]

@@ -1,7 +1,7 @@
 """What a data set is: modalities, classes, splits, and the layout that finds its tiles on disk and reads its labels."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -80,14 +80,18 @@ class Survey:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+NOTHING_DRAWN = "no polygon lies on the tile"
+"""Begins the note on such a tile."""
+
+
+@dataclass
 class DrawnLabel:
     """A label that is drawn from outlines onto a tile's grid, strip by strip.
 
     Attributes:
         strips: draws it from top to bottom, so many rows at a time: (h, W) uint8 class indices.
-        outlines: number of outlines it is drawn from.
-        notes: remarks for the user; complete once all strips are drawn.
+        outlines: number of outlines it is drawn from; final, as `notes`, once all strips are drawn.
+        notes: remarks for the user.
     """
 
     strips: Callable[[int], Iterator[np.ndarray]]
@@ -174,11 +178,26 @@ class Layout(ABC):
         """
         return choose_from(self.splits, name, f"layout {self.name} has no split")
 
-    def draw_label(self, tile: Tile, grid: Grid, local: Callable[[FileRef], Path]) -> DrawnLabel | None:
+    def inspect_labels(self, tiles: Sequence[Tile], local: Callable[[FileRef], Path]) -> list[str]:
+        """Look through label files that hold outlines as wholes, before any label is drawn; remarks.
+
+        Args:
+            tiles: all there are.
+            local: where a file can be read.
+
+        Raises:
+            UserError: with everything that is wrong with them.
+        """
+        return []
+
+    def draw_label(
+        self, tile: Tile, kind: LabelKind, grid: Grid, local: Callable[[FileRef], Path]
+    ) -> DrawnLabel | None:
         """The label of a tile whose label file holds outlines; None where labels are rasters.
 
         Args:
             tile: with its label file and extras.
+            kind: of label.
             grid: to draw on.
             local: where a file can be read.
 

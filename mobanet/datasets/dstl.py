@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 
 from mobanet.datasets import dstl_folds
-from mobanet.datasets.base import DrawnLabel, Split, Tile
+from mobanet.datasets.base import DrawnLabel, LabelKind, Split, Tile
 from mobanet.datasets.catalogue import Catalogue, Entry
 from mobanet.datasets.named_files import Recipe, RecipeLayout
 from mobanet.datasets.polygons import Filled, labelled_images, read_extent, read_outlines
@@ -143,9 +143,9 @@ class DstlLayout(RecipeLayout):
         """Labels are polygons (see `draw_label`), so that nothing calls this."""
         raise NotImplementedError("DSTL has no label rasters")
 
-    def draw_label(self, tile: Tile, grid: Grid, local: Callable[[FileRef], Path]) -> DrawnLabel:
+    def draw_label(self, tile: Tile, kind: LabelKind, grid: Grid, local: Callable[[FileRef], Path]) -> DrawnLabel:
         """See `Layout.draw_label`."""
-        file, (sizes,) = tile.labels["full"], tile.extras
+        file, (sizes,) = tile.labels[kind], tile.extras
         try:
             extent = read_extent(local(sizes), tile.id)
         except UserError as error:

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,16 @@ from typing import Any
 import numpy as np
 
 from mobanet.bounds import shown
-from mobanet.datasets.base import LabelKind, Layout, Split, Survey, Tile
+from mobanet.datasets.base import DrawnLabel, LabelKind, Layout, Split, Survey, Tile
 from mobanet.datasets.catalogue import Catalogue, Entry
 from mobanet.datasets.folder_settings import FolderModality, FolderSettings
+from mobanet.datasets.vector_files import open_layer
+from mobanet.datasets.vector_labels import draw_polygons, inspect_layers
+from mobanet.datasets.vector_settings import VectorLabel, check_vector_label, ending_of
+from mobanet.datasets.vector_tiles import only_file, with_sidecars
 from mobanet.errors import UserError
 from mobanet.rasters.contents import Classes, DecodedLabel, FileRef, Modality, Source
+from mobanet.rasters.grid import Grid
 from mobanet.rasters.labels import decode_colours, decode_values
 from mobanet.wording import natural_key, shorten
 
@@ -67,29 +72,61 @@ class FolderLayout(Layout):
     def label_rule(self) -> str:
         """See `Layout.label_rule`."""
         s = self.settings
-        return repr((self.classes.colours, s.distance, s.ignored_colours, s.values, s.ignored))
+        rule = (self.classes.colours, s.distance, s.ignored_colours, s.values, s.ignored)
+        # of label rasters as ever, so that stores stay current
+        return repr(rule if self._vector is None else (*rule, self._vector, self.classes.names))
+
+    @property
+    def _vector(self) -> VectorLabel | None:
+        """The labels that are polygons; None for none."""
+        return self.settings.label if isinstance(self.settings.label, VectorLabel) else None
+
+    def inspect_labels(self, tiles: Sequence[Tile], local: Callable[[FileRef], Path]) -> list[str]:
+        """See `Layout.inspect_labels`."""
+        vector = self._vector
+        if vector is None:
+            return []
+        files = dict.fromkeys(tile.labels["full"] for tile in tiles if "full" in tile.labels)
+        opening = (lambda file=file: open_layer(local(file), file, vector) for file in files)
+        return inspect_layers(vector, self.classes.names, opening) if files else []
+
+    def draw_label(
+        self, tile: Tile, kind: LabelKind, grid: Grid, local: Callable[[FileRef], Path]
+    ) -> DrawnLabel | None:
+        """See `Layout.draw_label`."""
+        if self._vector is None or kind != "full":
+            return None
+        layer = open_layer(local(tile.labels[kind]), tile.labels[kind], self._vector)
+        return draw_polygons(self._vector, self.classes.names, layer, grid)
 
     def survey(self, catalogue: Catalogue, modalities: Iterable[str], scratch: Path | None = None) -> Survey:
         """See `Layout.survey`."""
         wanted = tuple(modalities)
         s = self.settings
         patterns = {name: given.pattern for name, given in s.modalities.items()}
+        full = self._vector.vector if self._vector is not None else s.label
         patterns |= {
-            kind: text for kind, text in (("label_full", s.label), ("label_eroded", s.eroded_label)) if text is not None
+            kind: text for kind, text in (("label_full", full), ("label_eroded", s.eroded_label)) if text is not None
         }
         found = _sort(catalogue, set(patterns.values()))
         for use, pattern in patterns.items():
             if not found[pattern] and (use in wanted or use.startswith("label_")):
+                folder = (catalogue.root / pattern).is_dir()
                 raise UserError(
                     f"the pattern {pattern!r} of {use} matches no file below {catalogue.root}"
-                    f"{_why(pattern, catalogue)}: correct it."
+                    f"{', where it is a folder' if folder else _why(pattern, catalogue)}: correct it."
                 )
+        if self._vector is not None and self._vector.shared:
+            whole = only_file(full, found[full][""])
+            found[full] = {tile: [whole] for name in s.modalities for tile in found[patterns[name]]}
         labelled = {tile for use, pattern in patterns.items() if use not in s.modalities for tile in found[pattern]}
         known = sorted(dict.fromkeys(t for name in s.modalities for t in found[patterns[name]]), key=natural_key)
         used = {tile for name in wanted for tile in found[patterns[name]]}
         ids = [tile for tile in known if tile in used]
         measure, reads = self._measure(known, patterns, found), {name: self._read_with(name) for name in wanted}
         tiles = tuple(self._tile(tile, wanted, patterns, found, reads, measure) for tile in ids)
+        if self._vector is not None:
+            tiles = with_sidecars(tiles, catalogue)
         notes = []
         if bare := sorted(labelled - set(known), key=natural_key):
             notes.append(f"left out, since they have labels only: {shorten(bare)}")
@@ -222,12 +259,17 @@ def check_settings(settings: FolderSettings) -> None:
     if not s.modalities:
         raise UserError("modalities is empty: describe at least one, with its pattern.")
     patterns = {f"modalities.{name}.pattern": given.pattern for name, given in s.modalities.items()}
-    patterns |= {key: text for key, text in (("label", s.label), ("eroded_label", s.eroded_label)) if text is not None}
+    vector = s.label if isinstance(s.label, VectorLabel) else None
+    rasters = {"label": None if vector else s.label, "eroded_label": s.eroded_label}
+    patterns |= {key: text for key, text in rasters.items() if text is not None}
     for key, pattern in patterns.items():
+        if key.endswith("label") and (ending := ending_of(pattern)):
+            values = "{vector: …, attribute: …, values: {…}}"
+            raise UserError(f"{key} is {pattern!r}, a vector file ({ending}): describe it as label: {values}.")
         if "{tile}" not in pattern:
             raise UserError(f"{key} is {pattern!r}, without {{tile}}: put it where the tile's id is.")
     images = {given.pattern for given in s.modalities.values()}
-    labels = [text for text in (s.label, s.eroded_label) if text is not None]
+    labels = [text for text in rasters.values() if text is not None]
     if len({*images, *labels}) < len(images) + len(labels):
         raise UserError("label or eroded_label has the pattern of something else: give each its own.")
     for name, given in s.modalities.items():
@@ -258,6 +300,9 @@ def check_settings(settings: FolderSettings) -> None:
         raise UserError(f"colours has {len(s.colours)} entries for {count} classes: give one a class.")
     if labels and s.values is None and s.colours is None:
         raise UserError("label is given without colours or values: say which colour or number is which class.")
+    if vector is not None:
+        check_vector_label(vector, s.classes)
+        _check_only_vector(s)
     _check_palette(s)
     if s.values is not None:
         wrong = [index for index in s.values.values() if not 0 <= index < count]
@@ -266,6 +311,17 @@ def check_settings(settings: FolderSettings) -> None:
         both = sorted(set(s.values) & set(s.ignored))
         if both:
             raise UserError(f"{both[0]} is in values and in ignored: leave it in one.")
+
+
+def _check_only_vector(s: FolderSettings) -> None:
+    """Refuse keys that say what label rasters hold where there are none; colours are those of pictures, too."""
+    given = {"values": s.values is not None, "ignored": s.ignored, "ignored_colours": s.ignored_colours}
+    given["distance"] = s.distance
+    if s.eroded_label is None and (keys := [key for key, value in given.items() if value]):
+        raise UserError(
+            f"{' and '.join(keys)} say{'s' if len(keys) == 1 else ''} what label rasters hold, and label is a vector "
+            "file: say it under label.values, and leave this out."
+        )
 
 
 def _check_palette(s: FolderSettings) -> None:
@@ -320,7 +376,7 @@ def _sort(catalogue: Catalogue, patterns: set[str]) -> dict[str, dict[str, list[
         for pattern, rule in rules:
             match = rule.fullmatch(entry.location) or rule.fullmatch(inside)
             if match:
-                found[pattern][match["tile"]].append(entry)
+                found[pattern][match.groupdict().get("tile", "")].append(entry)
                 break
     return found
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mobanet.bounds import shorten_text
+from mobanet.datasets.vector_settings import VectorLabel
 from mobanet.errors import UserError
 from mobanet.folder_words import PARSER_ERRORS, check_folder_keys
 from mobanet.yaml_files import bound_parsers, read_yaml
@@ -63,9 +64,10 @@ class FolderSettings:
     Attributes:
         modalities: by name; the first one's grid is what the others are brought to, whichever are in use.
         classes: names of the classes, in index order.
-        label: pattern of the label rasters; null for data without labels.
+        label: pattern of the label rasters, or the description of a vector file; null for data without labels.
         eroded_label: pattern of label rasters with a margin ignored around every object.
-        colours: one RGB triple a class; null when `values` is given and any colours will do in pictures.
+        colours: one RGB triple a class; null when `values` is given, or labels are polygons, and any colours will do in
+            pictures.
         distance: a colour off the palette is taken for the nearest class where no channel differs by more.
         ignored_colours: colours in the label that mean no class.
         values: class index by raster value, for labels that hold numbers.
@@ -78,7 +80,7 @@ class FolderSettings:
 
     modalities: dict[str, FolderModality]
     classes: list[str]
-    label: str | None = None
+    label: str | VectorLabel | None = None
     eroded_label: str | None = None
     colours: list[tuple[int, int, int]] | None = None
     distance: int = 0

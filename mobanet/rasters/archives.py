@@ -30,6 +30,9 @@ BEHIND = (".aux.xml", ".msk")
 
 _CHUNK = 1 << 20
 
+SHAPES = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx")
+"""Endings, in place of `.shp`, of the files that a shapefile consists of."""
+
 MOST_BESIDE = 1 << 26
 """Bytes of a text beside a raster: a world file has a hundred, statistics of many bands a few million."""
 
@@ -149,7 +152,8 @@ def local_copy(file: FileRef, scratch: Path) -> Iterator[Path]:
         with open_archive(file.path, inner, scratch) as archive:
             names = set(archive.namelist())
             stem = name.rsplit(".", 1)[0]
-            beside = [stem + end for end in TEXTS] + [stem + end.upper() for end in TEXTS] + [name + e for e in BEHIND]
+            ends = SHAPES if name.lower().endswith(".shp") else TEXTS
+            beside = [stem + end for end in ends] + [stem + end.upper() for end in ends] + [name + e for e in BEHIND]
             for member in (name, *(other for other in beside if other in names)):
                 extract(archive, member, folder / PurePosixPath(member).name, file)
         yield folder / file.name

@@ -14,7 +14,15 @@ from mobanet.errors import UserError
 from mobanet.files import write_bytes
 from mobanet.store.build_tile import build_tile
 from mobanet.store.index import INDEX_FILE, Index
-from mobanet.store.jobs import TileJob, TileOutcome, jobs_for, stored_description, stored_tile
+from mobanet.store.jobs import (
+    TileJob,
+    TileOutcome,
+    inspect_labels,
+    jobs_for,
+    nothing_drawn,
+    stored_description,
+    stored_tile,
+)
 from mobanet.store.locking import only_builder
 from mobanet.store.pool import in_processes
 from mobanet.store.progress import TaskProgress
@@ -86,17 +94,20 @@ def build_store(
                 if catalogue.listings.members:
                     catalogue.listings.save(folder / _LISTINGS)
                 (folder / INDEX_FILE).unlink(missing_ok=True)  # from here on readers wait
-                _report(root, jobs, _prepare(jobs, (*survey.notes, *_older(folder)), workers), options)
+                _report(root, jobs, _prepare(jobs, (*survey.notes, *_older(folder)), workers, scratch), options)
+                _check_drawn(root, jobs)
                 _finish(folder, layout, wanted, jobs)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return TileStore(folder) if store is None else store
 
 
-def _prepare(jobs: list[TileJob], notes: Iterable[str], workers: int) -> list[TileOutcome]:
+def _prepare(jobs: list[TileJob], notes: Iterable[str], workers: int, scratch: Path) -> list[TileOutcome]:
     """Prepare the tiles that are not current."""
     stale = [job for job in jobs if not job.is_current(stored_tile(job.folder))]
     outcomes = []
+    if stale:
+        notes = [*notes, *inspect_labels(jobs, stale[0].layout, scratch)]
     with TaskProgress("preparing tiles", len(stale)) as steps:
         for note in notes:
             steps.say(f"note: {note}")
@@ -127,6 +138,13 @@ def _report(root: Path, jobs: list[TileJob], outcomes: list[TileOutcome], option
     if absent:
         hint = f"; add the missing files, leave it out of {options}modalities, or set {options}allow_missing true"
     raise UserError(f"{start}: {'; '.join(problems)}{hint}.")
+
+
+def _check_drawn(root: Path, jobs: list[TileJob]) -> None:
+    """Refuse labels of which none has anything on it, whenever they were drawn."""
+    tiles = (stored_tile(job.folder) for job in jobs)
+    if problems := nothing_drawn(jobs, (tile.notes if tile is not None else () for tile in tiles)):
+        raise UserError(f"{root} has a problem: {problems[0]}.")
 
 
 def _finished(folder: Path, layout: Layout, jobs: list[TileJob]) -> TileStore | None:

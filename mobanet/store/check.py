@@ -6,7 +6,7 @@ of the time that preparing does.
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from mobanet.rasters.reader import check_values
 from mobanet.rasters.rows import CACHE_BYTES, CHUNK
 from mobanet.rasters.values import Described, fitting_maximum, range_note
 from mobanet.store.decoding import LabelDecoder
-from mobanet.store.jobs import TileJob, jobs_for
+from mobanet.store.jobs import TileJob, inspect_labels, jobs_for, label_kind, nothing_drawn
 from mobanet.store.pool import in_processes
 from mobanet.store.products import Products, fit_notes, label_notes, label_strip, settled
 from mobanet.store.progress import TaskProgress
@@ -85,17 +85,19 @@ class Findings:
         modalities: names of those looked at.
         tiles: in natural order.
         notes: remarks about the whole set.
+        overall: complaints about the whole set.
     """
 
     layout: Layout
     modalities: tuple[str, ...]
     tiles: tuple[TileLook, ...]
     notes: tuple[str, ...]
+    overall: tuple[str, ...] = ()
 
     @property
     def problems(self) -> list[str]:
-        """Of all tiles."""
-        return [problem for tile in self.tiles for problem in tile.problems]
+        """Of the whole set and of all tiles."""
+        return [*self.overall, *(problem for tile in self.tiles for problem in tile.problems)]
 
     @property
     def products(self) -> list[str]:
@@ -125,13 +127,21 @@ def check_files(
         catalogue = list_files(root, scratch)
         survey = layout.survey(catalogue, wanted, scratch)
         jobs = jobs_for(survey, catalogue, layout, wanted, folder, scratch, allow_missing)
+        notes, problems = [*survey.notes], list[str]()
+        try:
+            notes += inspect_labels(jobs, layout, scratch)
+        except UserError as error:
+            problems.append(str(error).rstrip("."))
+            # which would only say so once more for every tile
+            jobs = [replace(job, tile=replace(job.tile, labels={})) for job in jobs]
         found: dict[str, TileLook] = {}
         with TaskProgress("checking tiles", len(jobs)) as steps:
             for look in in_processes(look_at, jobs, workers):
                 found[look.tile] = look
                 steps.advance()
     tiles = tuple(found[tile.id] for tile in survey.tiles)
-    return Findings(layout, wanted, tiles, (*survey.notes, *_overall(layout, wanted, tiles)))
+    problems += nothing_drawn(jobs, [tile.notes for tile in tiles])
+    return Findings(layout, wanted, tiles, (*notes, *_overall(layout, wanted, tiles)), tuple(problems))
 
 
 def _overall(layout: Layout, wanted: Sequence[str], tiles: Sequence[TileLook]) -> list[str]:
@@ -179,7 +189,7 @@ def look_at(job: TileJob) -> TileLook:
             try:
                 drawn = None
                 if grid is not None and name.startswith("label_"):
-                    drawn = job.layout.draw_label(job.tile, grid, products.path)
+                    drawn = job.layout.draw_label(job.tile, label_kind(name), grid, products.path)
                 if drawn is not None:
                     looks[name], remarks = _look_at_outlines(job, name, file, grid, drawn)
                 else:

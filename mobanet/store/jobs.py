@@ -1,14 +1,17 @@
 """What is to be done for a tile, and whether it has been done: by the stamps of its sources."""
 
 import hashlib
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mobanet.bounds import odd_character, shown
-from mobanet.datasets.base import Layout, Survey, Tile
+from mobanet.datasets.base import NOTHING_DRAWN, LabelKind, Layout, Survey, Tile
 from mobanet.datasets.catalogue import Catalogue, Entry
 from mobanet.errors import UserError
+from mobanet.rasters.archives import local_copy
 from mobanet.rasters.contents import FileRef
 from mobanet.store.stored import TILE_FILE, VERSION, StoredTile, check_plain, damaged, make_tile, read_json, read_tile
 
@@ -138,6 +141,47 @@ def _check_name(tile: str) -> None:
 def is_label(product: str) -> bool:
     """Whether a product's name is that of a label raster."""
     return product in ("label_full", "label_eroded")
+
+
+def label_kind(product: str) -> LabelKind:
+    """The kind of label that a product is."""
+    return "full" if product == "label_full" else "eroded"
+
+
+def inspect_labels(jobs: Sequence[TileJob], layout: Layout, scratch: Path) -> list[str]:
+    """Remarks on label files as wholes, before tiles are looked at one by one.
+
+    Args:
+        jobs: of all tiles.
+        layout: the data set's conventions.
+        scratch: folder for unpacked archive members.
+
+    Raises:
+        UserError: with everything that is wrong with the files.
+    """
+    with ExitStack() as stack:
+        return layout.inspect_labels(
+            [job.tile for job in jobs], lambda file: stack.enter_context(local_copy(file, scratch))
+        )
+
+
+def nothing_drawn(jobs: Sequence[TileJob], notes: Iterable[Sequence[str]]) -> list[str]:
+    """A complaint where labels are drawn and nothing lies on any tile.
+
+    Args:
+        jobs: of all tiles.
+        notes: of each tile; looked at no further than to the first tile with something on it.
+    """
+    start, first = f"label_full: {NOTHING_DRAWN}", list[str]()
+    for job, said in zip(jobs, notes, strict=False):
+        if "full" not in job.tile.labels:
+            continue
+        told = next((note for note in said if note.startswith(start)), None)
+        if told is None:
+            return []
+        details = told.removeprefix(start).strip()
+        first.append(f"no polygon of {job.tile.labels['full']} lies on any tile, as on {job.tile.id} {details}")
+    return [f"{first[0]}: look whether the systems of both are right"] if first else []
 
 
 def stored_stamps(stored: StoredTile) -> dict[str, str]:

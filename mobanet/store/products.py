@@ -27,7 +27,7 @@ from mobanet.rasters.resampling import resampled, window_needed
 from mobanet.rasters.rows import GridRows, Part, row_windows, rows_at_once
 from mobanet.rasters.values import Described, Range, known_range
 from mobanet.store.decoding import LabelDecoder, Raw
-from mobanet.store.jobs import TileJob
+from mobanet.store.jobs import TileJob, label_kind
 from mobanet.store.staging import stage_label, stage_modality
 from mobanet.store.stored import LabelRecord, ModalityRecord
 
@@ -209,9 +209,10 @@ class Products:
         Raises:
             UserError: when the raster is unreadable, does not fit, or is no label of the layout.
         """
-        job, file = self.job, self.job.tile.labels["full" if name == "label_full" else "eroded"]
+        job, kind = self.job, label_kind(name)
+        file = job.tile.labels[kind]
         target, shape = job.folder / f"{name}.npy", (grid.height, grid.width)
-        drawn = job.layout.draw_label(job.tile, grid, self.path)
+        drawn = job.layout.draw_label(job.tile, kind, grid, self.path)
         if drawn is not None:
             part, pixels = stage_label(drawn.strips(rows_at_once(grid.width)), target, shape)
             corrected = unknown = 0

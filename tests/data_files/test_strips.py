@@ -45,7 +45,7 @@ class Whole:
                 with opened(self.products.path(source.file), source.file) as raster:
                     self._modality(name, source, raster)
             for kind, file in job.tile.labels.items():
-                drawn = layout.draw_label(job.tile, self.grid, self.products.path)
+                drawn = layout.draw_label(job.tile, "full", self.grid, self.products.path)
                 if drawn is not None:
                     (self.arrays[f"label_{kind}"],) = drawn.strips(self.grid.height)
                     continue

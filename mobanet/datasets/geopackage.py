@@ -1,0 +1,104 @@
+"""GeoPackages looked at as the SQLite databases that they are, before GDAL reads them."""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from mobanet.errors import UserError
+from mobanet.rasters.contents import FileRef
+
+_TABLE = re.compile(r"\s*CREATE\s+TABLE\b", re.IGNORECASE)
+_INDEX = re.compile(r"\s*CREATE\s+VIRTUAL\s+TABLE\b[^;]*\bUSING\s+rtree\b", re.IGNORECASE)
+_GENERATED = (2, 3)
+"""Of a column in `PRAGMA table_xinfo`: it is computed when it is read."""
+
+
+def check_geopackage(path: Path, file: FileRef, start: bytes) -> None:
+    """Refuse what is no whole GeoPackage of tables.
+
+    Args:
+        path: of the file.
+        file: as messages name it.
+        start: its first 100 bytes.
+
+    Raises:
+        UserError: when it is another file, cut short, not finished by whichever program writes to it, or made so that
+            reading it would run SQL.
+    """
+    if not start.startswith(b"SQLite format 3\0") or len(start) < 100:
+        raise UserError(f"{file} is no GeoPackage, or cut short: fetch it again or remove it")
+    size = int.from_bytes(start[16:18], "big")
+    pages = int.from_bytes(start[28:32], "big")
+    # the number of pages counts where the two counters agree, which all but very old programs see to
+    if start[24:28] == start[92:96] and pages * (65536 if size == 1 else size) > path.stat().st_size:
+        raise UserError(f"{file} is cut short: fetch it again or remove it")
+    for ending in ("-wal", "-journal"):
+        beside = path.with_name(f"{path.name}{ending}")
+        if beside.is_file() and beside.stat().st_size:
+            raise UserError(
+                f"{file} has changes that are not written into it yet ({beside.name}): close the program that has it "
+                "open, such as QGIS, or open and close it there once"
+            )
+    with _database(path, file) as database:
+        for name, kind, text in database.execute("SELECT name, type, sql FROM sqlite_master").fetchall():
+            if kind in ("view", "table") and str(name).lower().startswith(("gpkg_", "rtree_")):
+                _check_table(str(name), text, file)
+
+
+def layers_of(path: Path, file: FileRef) -> dict[str, str]:
+    """Declared types of geometry by the names of layers.
+
+    Raises:
+        UserError: when it has no table of layers, or one of the layers is a view.
+    """
+    with _database(path, file) as database:
+        rows = database.execute(
+            "SELECT c.table_name, g.geometry_type_name FROM gpkg_contents c JOIN gpkg_geometry_columns g "
+            "ON lower(c.table_name) = lower(g.table_name) WHERE c.data_type = 'features' ORDER BY c.rowid"
+        ).fetchall()
+        for name, _ in rows:
+            made = database.execute(
+                "SELECT sql FROM sqlite_master WHERE type IN ('table', 'view') AND lower(name) = lower(?)", (name,)
+            ).fetchone()
+            if made is None:
+                raise UserError(f"{file} lists the layer {name} and does not hold it: export it again")
+            _check_table(str(name), made[0], file)
+            hidden = database.execute("SELECT hidden FROM pragma_table_xinfo(?)", (name,)).fetchall()
+            if any(row[0] in _GENERATED for row in hidden):
+                raise _runs(str(name), file)
+    types = {"GEOMETRY": "Unknown", "GEOMETRYCOLLECTION": "GeometryCollection", "POINT": "Point"}
+    types |= {"POLYGON": "Polygon", "MULTIPOLYGON": "MultiPolygon", "CURVEPOLYGON": "CurvePolygon"}
+    types |= {"MULTISURFACE": "MultiSurface", "LINESTRING": "LineString", "MULTILINESTRING": "MultiLineString"}
+    types |= {"MULTIPOINT": "MultiPoint"}
+    return {str(name): types.get(str(kind).upper(), str(kind)) for name, kind in rows}
+
+
+@contextmanager
+def _database(path: Path, file: FileRef) -> Iterator[sqlite3.Connection]:
+    # immutable: nothing is written beside it, as would be to lock it
+    try:
+        database = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1", uri=True)
+        try:
+            database.execute("PRAGMA trusted_schema = OFF")
+            yield database
+        finally:
+            database.close()
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is no GeoPackage, or damaged: fetch it again or remove it") from error
+
+
+def _check_table(name: str, made: str | None, file: FileRef) -> None:
+    """Refuse what is neither a table nor a spatial index."""
+    text = made or ""
+    if not (_TABLE.match(text) or (name.lower().startswith("rtree_") and _INDEX.match(text))):
+        raise _runs(name, file)
+
+
+def _runs(name: str, file: FileRef) -> UserError:
+    return UserError(
+        f"{file} has a view or computed columns as {name}, and SQL in a file is not run: export the layer to a file of "
+        "its own, which then holds a table"
+    )

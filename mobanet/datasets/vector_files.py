@@ -1,0 +1,366 @@
+"""Vector files opened: which drivers may see them, their layers, systems and attributes, and polygons by place.
+
+A file chooses nothing but its content. GDAL takes whichever driver accepts a file's first bytes, and some drivers run
+SQL or pipelines, or fetch what an address in the file stands for. So a file is looked at first: its first bytes have to
+be those of the format that its ending names. GeoJSON is parsed here, since GDAL would follow links in it and takes
+several other formats for it; a GeoPackage, which is a database, must have tables where views would run SQL.
+"""
+
+import difflib
+import struct
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mobanet.bounds import shown as quoted
+from mobanet.datasets.geopackage import layers_of
+from mobanet.datasets.vector_settings import VectorLabel, ending_of
+from mobanet.errors import UserError
+from mobanet.rasters.contents import FileRef
+from mobanet.wording import shorten
+
+if TYPE_CHECKING:
+    from mobanet.datasets.geojson import Collection
+
+Bounds = tuple[float, float, float, float]
+"""Least x, least y, greatest x and greatest y, in the file's system."""
+
+EVERYWHERE: Bounds = (-1e300, -1e300, 1e300, 1e300)
+"""Around all features but those without an outline, which lie nowhere."""
+
+_POLYGONS = ("Polygon", "MultiPolygon", "CurvePolygon", "MultiSurface", "GeometryCollection", "Unknown")
+"""Declared types of layers that may hold polygons, without their Z and M."""
+
+_ODD = set("!;")
+"""Characters of a path that pyogrio takes for the marks of an address."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Some features of a layer, by their place in the file.
+
+    Attributes:
+        ids: (N,) int64, ascending.
+        columns: by attribute, (N,) values.
+    """
+
+    ids: np.ndarray
+    columns: dict[str, np.ndarray]
+
+
+class VectorLayer(ABC):
+    """The layer of a vector file that labels are drawn from.
+
+    Attributes:
+        file: as messages name it.
+        crs: its coordinate reference system as text; None where neither file nor settings name one.
+        fields: names of its attributes.
+    """
+
+    file: FileRef
+    crs: str | None
+    fields: tuple[str, ...]
+
+    @abstractmethod
+    def features(self, columns: Sequence[str], bounds: Bounds | None = None) -> Features:
+        """Attributes of the features within bounds; of all for None.
+
+        Raises:
+            UserError: when the file is damaged.
+        """
+
+    @abstractmethod
+    def geometries(self, bounds: Bounds) -> tuple[np.ndarray, np.ndarray]:
+        """Ids, (N,) int64 ascending, and geometries, (N,), of the features within bounds; None for what is none.
+
+        Raises:
+            UserError: when the file is damaged.
+        """
+
+    @abstractmethod
+    def extent(self) -> Bounds | None:
+        """Around all features; None where there is none."""
+
+    def check_columns(self, columns: Sequence[str]) -> None:
+        """Refuse attributes that the layer does not have.
+
+        Raises:
+            UserError: with the nearest name, and all that there are.
+        """
+        for name in columns:
+            if name not in self.fields:
+                near = difflib.get_close_matches(name.lower(), [field.lower() for field in self.fields], n=1)
+                found = next((field for field in self.fields if near and field.lower() == near[0]), None)
+                hint = f" (did you mean {found!r}?)" if found else ""
+                there = shorten(self.fields, 20) or "none"
+                raise UserError(f"{self.file} has no attribute {name!r}{hint}: there are {there}")
+
+
+def open_layer(path: Path, file: FileRef, label: VectorLabel) -> VectorLayer:
+    """The layer that settings name, or the only one with polygons.
+
+    Args:
+        path: where the file can be read, with its sidecars.
+        file: as messages name it.
+        label: the settings.
+
+    Raises:
+        UserError: when there is no such layer, the layer holds no polygons, or the file cannot be read. Sentences have
+            no full stop.
+    """
+    ending = ending_of(file.name) or ""
+    if ending in (".geojson", ".json"):
+        from mobanet.datasets.geojson import read_collection
+
+        collection = read_collection(path, file)
+        _choose({collection.name: "Unknown"}, file, label)
+        return _GeoJson(file, collection, label)
+    _check_path(path, file)
+    _check_content(path, file, ending)
+    with _readable(file):
+        return _Pyogrio(path, file, ending, label)
+
+
+class _Pyogrio(VectorLayer):
+    """What GDAL reads by the driver that `_check_content` has settled."""
+
+    def __init__(self, path: Path, file: FileRef, ending: str, label: VectorLabel) -> None:
+        from pyogrio import list_layers, read_info
+
+        self.file, self._path = file, path
+        # immutable: without it SQLite may write beside the file
+        self._options = {"IMMUTABLE": "YES"} if ending == ".gpkg" else {}
+        if ending == ".gpkg":
+            layers = layers_of(path, file)
+        else:
+            layers = {str(name): "Unknown" if kind is None else str(kind) for name, kind in list_layers(path)}
+        self._layer = _choose(layers, file, label)
+        with np.errstate(all="ignore"):
+            info = read_info(path, layer=self._layer, force_feature_count=True, **self._options)
+        self._count = int(info["features"])
+        _check_kind(str(info["geometry_type"]), file, self._layer)
+        self.fields = tuple(str(name) for name in info["fields"])
+        self.crs = _system(info["crs"], file, label)
+
+    def features(self, columns: Sequence[str], bounds: Bounds | None = None) -> Features:
+        """See `VectorLayer.features`."""
+        names = list(dict.fromkeys(columns))
+        ids, _, values = self._read(bounds, columns=names, read_geometry=False)
+        if bounds is None and len(ids) != self._count:
+            raise _damaged(self.file)
+        order = np.argsort(ids, kind="stable")
+        return Features(ids[order], {name: values[name][order] for name in names})
+
+    def geometries(self, bounds: Bounds) -> tuple[np.ndarray, np.ndarray]:
+        """See `VectorLayer.geometries`."""
+        import shapely
+
+        ids, content, _ = self._read(bounds, columns=[], read_geometry=True)
+        order = np.argsort(ids, kind="stable")
+        # fix: rings that do not end where they began are closed
+        return ids[order], shapely.from_wkb(content[order], on_invalid="fix")
+
+    def extent(self) -> Bounds | None:
+        """See `VectorLayer.extent`."""
+        from pyogrio import read_info
+
+        with _readable(self.file):
+            options = {"force_total_bounds": True, **self._options}
+            bounds = read_info(self._path, layer=self._layer, **options)["total_bounds"]
+        return None if bounds is None or not np.isfinite(bounds).all() else tuple(map(float, bounds))
+
+    def _read(self, bounds: Bounds | None, **wanted: Any) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
+        from pyogrio.raw import read
+
+        with _readable(self.file):
+            more = {"layer": self._layer, "force_2d": True, "return_fids": True, **self._options}
+            meta, ids, content, values = read(self._path, bbox=bounds, **wanted, **more)
+        return np.asarray(ids, np.int64), content, dict(zip(map(str, meta["fields"]), values, strict=True))
+
+
+class _GeoJson(VectorLayer):
+    def __init__(self, file: FileRef, collection: "Collection", label: VectorLabel) -> None:
+        self.file, self._collection, self.fields = file, collection, collection.fields
+        # without a system of its own a file is in degrees (RFC 7946), unless somebody knows better
+        self.crs = _system(collection.crs, file, label) if collection.crs or label.crs else "EPSG:4326"
+
+    def features(self, columns: Sequence[str], bounds: Bounds | None = None) -> Features:
+        """See `VectorLayer.features`."""
+        ids = self._within(bounds)
+        return Features(ids, {name: self._collection.column(name)[ids] for name in columns})
+
+    def geometries(self, bounds: Bounds) -> tuple[np.ndarray, np.ndarray]:
+        """See `VectorLayer.geometries`."""
+        ids = self._within(bounds)
+        return ids, self._collection.geometries[ids]
+
+    def extent(self) -> Bounds | None:
+        """See `VectorLayer.extent`."""
+        known = self._collection.bounds[np.isfinite(self._collection.bounds).all(axis=1)]
+        if not len(known):
+            return None
+        return (*known[:, :2].min(axis=0).tolist(), *known[:, 2:].max(axis=0).tolist())
+
+    def _within(self, bounds: Bounds | None) -> np.ndarray:
+        own = self._collection.bounds
+        if bounds is None:
+            return np.arange(len(own))
+        left, bottom, right, top = bounds
+        # those without bounds count as beside the tile: NaN compares false
+        hits = (own[:, 0] <= right) & (own[:, 2] >= left) & (own[:, 1] <= top) & (own[:, 3] >= bottom)
+        return np.flatnonzero(hits)
+
+
+@contextmanager
+def _readable(file: FileRef) -> Iterator[None]:
+    """Within, what pyogrio raises of a damaged file is a sentence."""
+    import warnings
+
+    from pyogrio import errors
+    from shapely.errors import ShapelyError
+
+    own = (errors.DataSourceError, errors.DataLayerError, errors.FeatureError, errors.FieldError, errors.CRSError)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of measures and of several layers
+        try:
+            yield
+        except UserError:
+            raise
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{file} has text in another encoding than it says: write the right one into the .cpg file beside it, "
+                "such as ISO-8859-1 or UTF-8"
+            ) from error
+        except (*own, errors.GeometryError, ShapelyError, ValueError, RuntimeError, OverflowError) as error:
+            raise _damaged(file) from error
+
+
+def _damaged(file: FileRef) -> UserError:
+    return UserError(f"{file} is unreadable or cut short: fetch it again or remove it")
+
+
+def _choose(layers: dict[str, str], file: FileRef, label: VectorLabel) -> str:
+    """Name of a layer, of those there are by name with their declared types.
+
+    Raises:
+        UserError: with all names.
+    """
+    if label.layer is not None:
+        if label.layer not in layers:
+            near = difflib.get_close_matches(label.layer, layers, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise UserError(f"{file} has no layer {label.layer!r}{hint}: there are {shorten(layers, 20) or 'none'}")
+        return label.layer
+    fitting = [name for name, kind in layers.items() if _plain(kind) in _POLYGONS]
+    if len(fitting) == 1:
+        return fitting[0]
+    if len(fitting) > 1:
+        raise UserError(
+            f"{file} has {len(fitting)} layers with polygons, {shorten(fitting, 20)}: name one as label.layer"
+        )
+    if len(layers) == 1:
+        _check_kind(next(iter(layers.values())), file, next(iter(layers)))
+    told = shorten((f"{name} ({kind})" for name, kind in layers.items()), 20)
+    raise UserError(f"{file} has no layer with polygons{f', only {told}' if told else ''}: export the polygons again")
+
+
+def _check_kind(kind: str, file: FileRef, layer: str) -> None:
+    if _plain(kind) not in _POLYGONS:
+        what = "no geometries" if kind == "None" else f"features of the type {kind}"
+        raise UserError(
+            f"{file} has {what} in the layer {layer} where labels need polygons: export the polygons, or name another "
+            "layer as label.layer"
+        )
+
+
+def _plain(kind: str) -> str:
+    """A declared type without its dimensions: `2.5D MultiPolygon` and `Polygon ZM` are polygons, too."""
+    names = [word for word in kind.replace("2.5D", "").split() if word not in ("Z", "M", "ZM", "Measured", "3D")]
+    return names[0] if names else "Unknown"
+
+
+def _system(own: str | None, file: FileRef, label: VectorLabel) -> str | None:
+    """The system of a file; that of the settings where it names none.
+
+    Raises:
+        UserError: where both name one, and not the same.
+    """
+    if own is None or label.crs is None:
+        return own or label.crs
+    from rasterio.crs import CRS
+
+    if CRS.from_user_input(own) != CRS.from_user_input(label.crs):
+        name = own if len(own) < 30 else CRS.from_user_input(own).to_string()[:60]
+        raise UserError(f"label.crs is {label.crs}, and {file} itself says {name}: take crs out from under label")
+    return own
+
+
+def _check_path(path: Path, file: FileRef) -> None:
+    """Refuse a path that pyogrio would take for an address."""
+    text = str(path.absolute())
+    if odd := sorted(_ODD & set(text)):
+        raise UserError(f"{file} has {odd[0]!r} in its path, which stands for something else there: rename it")
+    if text.startswith("/vsi"):
+        raise UserError(f"{file} lies in a folder whose name begins with vsi, which stands for more: rename it")
+
+
+def _check_content(path: Path, file: FileRef, ending: str) -> None:
+    """Refuse a file that is not of the format that its ending names, or is cut short."""
+    from mobanet.datasets.geopackage import check_geopackage
+    from mobanet.datasets.vector_settings import ENDINGS
+
+    with path.open("rb") as content:
+        start = content.read(100)
+    if ending == ".gpkg":
+        check_geopackage(path, file, start)
+    elif ending == ".shp":
+        _check_shapefile(path, file, start)
+    elif ending == ".fgb" and not (start.startswith(b"fgb\x03fgb") and len(start) > 12):
+        raise UserError(f"{file} is no FlatGeobuf, or cut short: fetch it again or remove it")
+    elif ending in (".parquet", ".geoparquet"):
+        from pyogrio import list_drivers
+
+        if "Parquet" not in list_drivers():
+            raise UserError(
+                f"{file} is GeoParquet, which the GDAL of this pyogrio does not read: convert it, as with ogr2ogr "
+                f"{Path(file.name).stem}.gpkg {file.name}"
+            )
+        if not start.startswith(b"PAR1"):
+            raise UserError(f"{file} is no {ENDINGS[ending]}, or cut short: fetch it again or remove it")
+
+
+def _check_shapefile(path: Path, file: FileRef, start: bytes) -> None:
+    """Refuse a shapefile without index or attributes, and one whose parts have not the lengths that they say."""
+    beside = {other.name.lower(): other for other in path.parent.iterdir()}
+    parts = {ending: beside.get(f"{path.stem}{ending}".lower()) for ending in (".shx", ".dbf")}
+    for ending, part in parts.items():
+        if part is None or not part.is_file():
+            what = "the index" if ending == ".shx" else "the attributes"
+            raise UserError(f"{file} lacks {path.stem}{ending}, which holds {what}: put it beside the shapefile")
+    if len(start) < 100 or start[:4] != b"\0\0\x27\x0a" or not _whole_shapefile(path, parts):
+        raise UserError(f"{file} is no shapefile, or cut short: fetch it and the files beside it again")
+
+
+def _whole_shapefile(path: Path, parts: dict[str, Path | None]) -> bool:
+    """Whether index, outlines and attributes are as long as their headers say."""
+    for each in (path, parts[".shx"]):
+        with each.open("rb") as content:
+            head = content.read(28)
+        if len(head) < 28 or 2 * struct.unpack(">i", head[24:28])[0] > each.stat().st_size:  # in words of 16 bits
+            return False
+    with parts[".dbf"].open("rb") as content:
+        head = content.read(12)
+    if len(head) < 12:
+        return False
+    rows, header, row = struct.unpack("<IHH", head[4:12])
+    return header + rows * row <= parts[".dbf"].stat().st_size
+
+
+def value_words(value: str | None) -> str:
+    """A value of an attribute as sentences name it."""
+    return "null" if value is None else quoted(value)

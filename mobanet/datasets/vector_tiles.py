@@ -1,0 +1,53 @@
+"""Which vector file is whose label, and the files that a shapefile consists of."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mobanet.datasets.base import Tile
+from mobanet.datasets.catalogue import Catalogue, Entry
+from mobanet.errors import UserError
+from mobanet.rasters.archives import SHAPES
+from mobanet.rasters.contents import FileRef
+
+
+def only_file(pattern: str, entries: Sequence[Entry]) -> Entry:
+    """The vector file of all tiles.
+
+    Args:
+        pattern: by which it was found.
+        entries: what matches it, at least one.
+
+    Raises:
+        UserError: where there are several; the same file once packed and once unpacked is one.
+    """
+    first = entries[0]
+    for other in entries[1:]:
+        same = (other.name, other.size) == (first.name, first.size)
+        if not same or (other.file.member is None) == (first.file.member is None):
+            raise UserError(
+                f"the pattern {pattern!r} of label.vector matches {first.location} and {other.location}: name one file,"
+                " or put {tile} where the tile's id is."
+            )
+    return first
+
+
+def with_sidecars(tiles: Sequence[Tile], catalogue: Catalogue) -> tuple[Tile, ...]:
+    """Tiles with the files beside their shapefiles, so that labels are drawn anew when one of these changes."""
+    files = {tile.labels["full"] for tile in tiles if "full" in tile.labels}
+    owners = {_stem(file): file for file in files if file.name.lower().endswith(".shp")}
+    beside: dict[FileRef, list[FileRef]] = defaultdict(list)
+    for entry in catalogue.entries if owners else ():
+        if entry.suffix in SHAPES and (owner := owners.get(_stem(entry.file))):
+            beside[owner].append(entry.file)
+    return tuple(
+        replace(tile, extras=tuple(beside[tile.labels["full"]])) if "full" in tile.labels else tile for tile in tiles
+    )
+
+
+def _stem(file: FileRef) -> tuple[Path, str | None]:
+    """What a file and those beside it have in common."""
+    if file.member is None:
+        return file.path.with_suffix(""), None
+    return file.path, file.member.rpartition(".")[0]
