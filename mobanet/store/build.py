@@ -131,6 +131,7 @@ def _report(root: Path, jobs: list[TileJob], outcomes: list[TileOutcome], option
     for outcome in sorted(outcomes, key=lambda outcome: order[outcome.tile]):
         told = tuple(f"tile {outcome.tile} has no {name}:" for name in nowhere)
         problems.extend(problem for problem in outcome.problems if not (told and problem.startswith(told)))
+    problems = list(dict.fromkeys(problems))  # of a file that several tiles share
     if not problems:
         return
     start = f"{root} has " + ("a problem" if len(problems) == 1 else f"{len(problems)} problems")

@@ -97,7 +97,8 @@ class Findings:
     @property
     def problems(self) -> list[str]:
         """Of the whole set and of all tiles."""
-        return [*self.overall, *(problem for tile in self.tiles for problem in tile.problems)]
+        # once each: several tiles may share a file
+        return list(dict.fromkeys((*self.overall, *(problem for tile in self.tiles for problem in tile.problems))))
 
     @property
     def products(self) -> list[str]:

@@ -48,8 +48,8 @@ def tiles(root: Path, names=("a", "b"), size=(64, 64), crs=SYSTEM):
         write(root / f"ortho/{name}.tif", noise(name, 3, size), **({} if crs is None else place))
 
 
-def described(path: Path, label, **more):
-    """A YAML file that describes tiles with labels."""
+def described(path: Path, label, more):
+    """A YAML file that describes tiles with labels; `more` has further keys, or others for the whole of one."""
     content = {
         "modalities": {"rgb": {"pattern": "ortho/{tile}.tif", "bands": [0, 1, 2], "maximum": 255}},
         "classes": CLASSES,
