@@ -2,9 +2,9 @@
 
     python experiments/benchmarks/vector_labels.py [--polygons 100000] [--size 13000] [--format gpkg]
 
-Time is the processor's. Draws synthetic land cover, blobs of 12 to 40 vertices of three classes, onto one raster of SIZE x SIZE pixels, strip by
-strip as `mobanet.prepare` does, in a process of its own. Memory is what that process had at most beyond what it had
-before it opened the file; strips of the label are thrown away.
+Draws synthetic land cover, blobs of 12 to 40 vertices of three classes, onto one raster of SIZE x SIZE pixels, strip by
+strip as `mobanet.prepare` does, in a process of its own. Time is the processor's. Memory is what that process had at
+most beyond what it had before it opened the file; strips of the label are thrown away.
 """
 
 import argparse

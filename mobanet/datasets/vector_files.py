@@ -7,6 +7,7 @@ several other formats for it; a GeoPackage, which is a database, must have table
 """
 
 import difflib
+import re
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from mobanet.datasets.geopackage import layers_of
 from mobanet.datasets.vector_settings import VectorLabel, ending_of
 from mobanet.errors import UserError
 from mobanet.rasters.contents import FileRef
+from mobanet.rasters.reference_systems import name_of, same_plane
 from mobanet.wording import shorten
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ EVERYWHERE: Bounds = (-1e300, -1e300, 1e300, 1e300)
 
 _POLYGONS = ("Polygon", "MultiPolygon", "CurvePolygon", "MultiSurface", "GeometryCollection", "Unknown")
 """Declared types of layers that may hold polygons, without their Z and M."""
+
+_UNDEFINED = re.compile(r'\w+\["Undefined (Cartesian|geographic) SRS"')
+"""What a GeoPackage says that names no system."""
 
 _ODD = set("!;")
 """Characters of a path that pyogrio takes for the marks of an address."""
@@ -117,12 +122,13 @@ def open_layer(path: Path, file: FileRef, label: VectorLabel) -> VectorLayer:
     if ending in (".geojson", ".json"):
         from mobanet.datasets.geojson import read_collection
 
-        collection = read_collection(path, file)
+        with _readable(file):
+            collection = read_collection(path, file)
         _choose({collection.name: "Unknown"}, file, label)
         return _GeoJson(file, collection, label)
-    _check_path(path, file)
-    _check_content(path, file, ending)
+    _check_path(path, file, ending)
     with _readable(file):
+        _check_content(path, file, ending)
         return _Pyogrio(path, file, ending, label)
 
 
@@ -231,6 +237,8 @@ def _readable(file: FileRef) -> Iterator[None]:
             yield
         except UserError:
             raise
+        except OSError as error:
+            raise UserError(f"{file} cannot be read ({error.strerror}): mend its permissions or remove it") from error
         except UnicodeDecodeError as error:
             raise UserError(
                 f"{file} has text in another encoding than it says: write the right one into the .cpg file beside it, "
@@ -290,20 +298,34 @@ def _system(own: str | None, file: FileRef, label: VectorLabel) -> str | None:
     Raises:
         UserError: where both name one, and not the same.
     """
+    own = None if own is not None and _UNDEFINED.match(own) else own
     if own is None or label.crs is None:
         return own or label.crs
-    from rasterio.crs import CRS
-
-    if CRS.from_user_input(own) != CRS.from_user_input(label.crs):
-        name = own if len(own) < 30 else CRS.from_user_input(own).to_string()[:60]
-        raise UserError(f"label.crs is {label.crs}, and {file} itself says {name}: take crs out from under label")
+    if not same_system(own, label.crs):
+        raise UserError(
+            f"label.crs is {label.crs}, and {file} itself says {name_of(own)}: take crs out from under label"
+        )
     return own
 
 
-def _check_path(path: Path, file: FileRef) -> None:
+def same_system(one: str, other: str) -> bool:
+    """Whether coordinates in two systems mean the same, however the systems are written."""
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError
+
+    if same_plane(one, other):
+        return True
+    try:
+        return CRS.from_user_input(one) == CRS.from_user_input(other)
+    except CRSError:
+        return False
+
+
+def _check_path(path: Path, file: FileRef, ending: str) -> None:
     """Refuse a path that pyogrio would take for an address."""
     text = str(path.absolute())
-    if odd := sorted(_ODD & set(text)):
+    # SQLite opens a database by an address, in which GDAL leaves % as it is
+    if odd := sorted((_ODD | ({"%"} if ending == ".gpkg" else set())) & set(text)):
         raise UserError(f"{file} has {odd[0]!r} in its path, which stands for something else there: rename it")
     if text.startswith("/vsi"):
         raise UserError(f"{file} lies in a folder whose name begins with vsi, which stands for more: rename it")

@@ -9,17 +9,17 @@ does not depend on strips, either. Geometries are read for so many rows that a b
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mobanet.datasets.base import NOTHING_DRAWN, DrawnLabel
-from mobanet.datasets.vector_files import EVERYWHERE, Bounds, Features, VectorLayer, value_words
+from mobanet.datasets.vector_files import EVERYWHERE, Bounds, Features, VectorLayer, same_system, value_words
 from mobanet.datasets.vector_settings import FILE_ORDER, IGNORED, VectorLabel, as_text, class_table, index_of
 from mobanet.errors import UserError
 from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.rasters.grid import Grid
-from mobanet.rasters.reference_systems import check_tied, same_plane
+from mobanet.rasters.reference_systems import check_tied, name_of
 from mobanet.wording import shorten
 
 if TYPE_CHECKING:
@@ -115,12 +115,15 @@ def inspect_layers(
         except UserError as error:
             problems.append(str(error).rstrip("."))
             continue
+        if label.shared and not len(features.ids):
+            raise UserError(f"{layer.file} holds no polygon: export the polygons again.")
         met |= set(values)
         files.append(layer.file.name)
         if bare := len(features.ids) - len(layer.features((), EVERYWHERE).ids):
-            notes.append(f"{layer.file.name} has {bare} {'feature' if bare == 1 else 'features'} without an outline")
+            what = "feature" if bare == 1 else "features"
+            notes.append(f"{layer.file.name} has {bare} {what} without an outline that can be read")
     if problems:
-        raise UserError("; ".join(problems))
+        raise UserError(f"{'; '.join(problems)}.")
     return [*notes, *unmet_notes(met, label, shorten(files, 3))]
 
 
@@ -144,15 +147,15 @@ class Placement:
             )
         if layer.crs is None and grid.crs is not None:
             raise UserError(
-                f"{layer.file} names no coordinate reference system: give label.crs, such as {grid.crs[:40]} if it "
+                f"{layer.file} names no coordinate reference system: give label.crs, such as {name_of(grid.crs)} if it "
                 "lies in that of the rasters"
             )
         if grid.crs is None and layer.crs is not None:
             raise UserError(
-                f"{layer.file} lies in {layer.crs[:40]} and the raster that sets the grid names no coordinate "
+                f"{layer.file} lies in {name_of(layer.crs)} and the raster that sets the grid names no coordinate "
                 "reference system: give the key crs in the description of the data"
             )
-        self._moves = layer.crs is not None and not self._same(layer.crs, grid.crs)
+        self._moves = layer.crs is not None and not same_system(layer.crs, grid.crs)
         if self._moves:
             try:
                 check_tied(layer.crs, grid.crs)
@@ -204,12 +207,6 @@ class Placement:
         with np.errstate(all="ignore"):
             placed = (points - self.grid.matrix[:2, 2]) @ matrix[:2, :2].T
             return np.rint(placed * _STEP) / _STEP
-
-    @staticmethod
-    def _same(one: str, other: str) -> bool:
-        from rasterio.crs import CRS
-
-        return same_plane(one, other) or CRS.from_user_input(one) == CRS.from_user_input(other)
 
 
 class _Drawing:
@@ -368,7 +365,7 @@ class _Drawing:
         if bounds is None:
             return ""
         left, bottom, right, top = bounds
-        system = f" in {self._layer.crs[:40]}" if self._layer.crs else ""
+        system = f" in {name_of(self._layer.crs)}" if self._layer.crs else ""
         return f"{left:.10g} to {right:.10g}, {bottom:.10g} to {top:.10g}{system}"
 
 
@@ -392,7 +389,7 @@ def classed(column: np.ndarray, label: VectorLabel, classes: Sequence[str]) -> t
     known: dict[tuple[type, object], tuple[str | None, int]] = {}
     counted: Counter[tuple[type, object]] = Counter()
     indices = np.empty(len(column), np.int64)
-    for number, value in enumerate(column.tolist() if column.dtype.kind not in "mM" else column):
+    for number, value in enumerate(_plain(column)):
         key = (type(value), value)
         if key not in known:
             text = as_text(value)
@@ -403,6 +400,13 @@ def classed(column: np.ndarray, label: VectorLabel, classes: Sequence[str]) -> t
     for key, count in counted.items():
         values[known[key][0]] += count
     return values, indices
+
+
+def _plain(column: np.ndarray) -> Iterable[Any]:
+    """Values of Python, as they are written: 0.1 of four bytes is not that of eight."""
+    if column.dtype == np.float32:
+        return [float(str(value)) for value in column]
+    return column if column.dtype.kind in "mM" else column.tolist()
 
 
 def unknown_values(values: Counter[str | None], label: VectorLabel) -> list[tuple[str, int]]:

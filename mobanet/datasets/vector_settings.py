@@ -84,7 +84,7 @@ def as_text(value: Any) -> str | None:
     if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
         return None
     if isinstance(value, np.datetime64 | np.timedelta64):
-        return None if np.isnat(value) else str(value)
+        return None if np.isnat(value) else str(value).removesuffix("T00:00:00.000")
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     text = unicodedata.normalize("NFC", str(value)).strip()  # some systems write letters and their marks apart

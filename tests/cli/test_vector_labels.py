@@ -157,6 +157,14 @@ def computed(root):
     database.close()
 
 
+def undefined(root):
+    path = cover(root)
+    with sqlite3.connect(path) as database:
+        for table in ("gpkg_contents", "gpkg_geometry_columns"):
+            database.execute(f"UPDATE {table} SET srs_id = -1")
+    database.close()
+
+
 def unwritten(root):
     cover(root)
     (root / "cover.gpkg-wal").write_bytes(b"x")
@@ -203,6 +211,7 @@ FOUND = {
         {},
         "cover.gpkg names no coordinate reference system: give label.crs, such as EPSG:32633",
     ),
+    "a system that is none": (undefined, {}, "cover.gpkg names no coordinate reference system: give label.crs"),
     "a second system": (cover, {"crs": "EPSG:25833"}, "label.crs is EPSG:25833, and"),
     "a cut GeoPackage": (truncated("cover.gpkg"), {}, "cover.gpkg is cut short: fetch it again or remove it"),
     "a cut shapefile": (truncated("cover.shp"), {"vector": "cover.shp"}, "cover.shp is no shapefile, or cut short"),
@@ -219,6 +228,11 @@ FOUND = {
     "no index": (without(".shx"), {"vector": "cover.shp"}, "cover.shp lacks cover.shx, which holds the index"),
     "no table": (without(".dbf"), {"vector": "cover.shp"}, "cover.shp lacks cover.dbf, which holds the attributes"),
     "no projection": (without(".prj"), {"vector": "cover.shp"}, "cover.shp names no coordinate reference system"),
+    "no polygon": (
+        lambda root: cover(root, shapes=[], classes=[]),
+        {},
+        "cover.gpkg holds no polygon: export the polygons again",
+    ),
     "a folder": (lambda root: (root / "cover.gpkg").mkdir(), {}, "where it is a folder: correct it"),
     "nothing": (text("cover.gpkg", ""), {}, "cover.gpkg is no GeoPackage, or cut short"),
     "VRT": (
@@ -245,6 +259,11 @@ FOUND = {
         lambda root: cover(root / "x").parent.rename(root / "x!y"),
         {"vector": "x!y/cover.gpkg"},
         "has '!' in its path, which stands for something else there: rename it",
+    ),
+    "a sign of addresses": (
+        lambda root: cover(root).rename(root / "a%20b.gpkg"),
+        {"vector": "a%20b.gpkg"},
+        "has '%' in its path, which stands for something else there: rename it",
     ),
     "two files": (
         lambda root: (cover(root / "x"), cover(root / "y", shapes=SHAPES[:2], classes=NAMES[:2])),
@@ -307,7 +326,7 @@ def test_check_and_prepare_say_what_is_odd_and_agree(command, root):
     checked, prepared = command(check, given), command(prepare, given)
     assert (checked.code, prepared.code) == (0, 0), checked.err + prepared.err
     for said in (checked.out, prepared.out + prepared.err):
-        assert "note: cover.gpkg has 1 feature without an outline" in said
+        assert "note: cover.gpkg has 1 feature without an outline that can be read" in said
         assert (
             said.count("label.values names 'grass', 'Straße', which no polygon of cover.gpkg has as class, whose ") == 1
         )

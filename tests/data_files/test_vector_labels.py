@@ -1,6 +1,8 @@
 """Polygons of vector files as pixels: every way of drawing them gives what shapely says of pixels' centres."""
 
 import itertools
+import sqlite3
+import struct
 
 import numpy as np
 import pytest
@@ -188,6 +190,20 @@ def test_heights_of_vertices_are_dropped(tmp_path):
     assert np.array_equal(drawn(path), expected([box(3, 3, 9, 9)], [2]))
 
 
+def test_curves_are_taken_as_lines(tmp_path):
+    path = write_vector(tmp_path / "cover.gpkg", [box(1, 1, 5, 5)], {"class": ["tree"]}, SPATIAL_INDEX="NO")
+    x, y, radius = LEFT + 20.1, TOP - 20.2, 10.0
+    around = [(x - radius, y), (x, y + radius), (x + radius, y), (x, y - radius), (x - radius, y)]
+    ring = struct.pack("<BII", 1, 8, 5) + b"".join(struct.pack("<dd", *point) for point in around)  # CircularString
+    content = b"GP\0\x01" + struct.pack("<i", 32633) + struct.pack("<BII", 1, 10, 1) + ring  # CurvePolygon
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE cover SET geom = ?", (content,))
+        database.execute("UPDATE gpkg_geometry_columns SET geometry_type_name = 'CURVEPOLYGON'")
+    database.close()
+    circle = shapely.Point(x, y).buffer(radius, quad_segs=90)
+    assert (drawn(path) != expected([circle], [1])).sum() <= 2
+
+
 def test_lines_and_points_are_refused_by_number(tmp_path):
     shapes = [box(1, 1, 5, 5), shapely.Point(LEFT + 5, TOP - 5), shapely.LineString([(LEFT, TOP), (LEFT + 9, TOP - 9)])]
     path = write_vector(tmp_path / "cover.gpkg", shapes, {"class": ["tree"] * 3}, kind="Unknown")
@@ -207,6 +223,26 @@ def test_numbers_texts_and_nulls(tmp_path):
         label = drawing(path, values=values | {None: "grass"})
         assert np.array_equal(np.concatenate(list(label.strips(SIZE))), expected(shapes, [0, 1, 2]))
         assert label.notes == [f"1 polygon of {number}.gpkg without a value of class, taken for grass"]
+
+
+@pytest.mark.parametrize(
+    ("column", "keys"),
+    [
+        (np.array([0.1, 2.5, 3], np.float32), [0.1, "2.5", 3]),
+        (np.array([2**60, 2**60 + 1, -4]), [2**60, str(2**60 + 1), -4]),
+        (np.array([True, False, True]), ["true", False]),
+        (
+            np.array(["2020-01-01", "2021-06-30", "2022-01-01"], "datetime64[ms]"),
+            [f"202{n}" for n in ("0-01-01", "1-06-30", "2-01-01")],
+        ),
+        (np.array(["010", "10", "a b "], object), ["010", 10, "a b"]),
+    ],
+)
+def test_keys_are_values_as_people_write_them(tmp_path, column, keys):
+    shapes = [box(0, 0, 10, 10), box(20, 0, 30, 10), box(40, 0, 50, 10)]
+    path = write_vector(tmp_path / "cover.gpkg", shapes, {"class": column})
+    wanted = [0, 1, 2] if len(keys) == 3 else [0, 1, 0]
+    assert np.array_equal(drawn(path, values=dict(zip(keys, CLASSES, strict=False))), expected(shapes, wanted))
 
 
 def test_only_what_lies_near_is_read(tmp_path, monkeypatch):
