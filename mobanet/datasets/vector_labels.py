@@ -31,6 +31,9 @@ MOST_AT_ONCE = 50_000
 _STEP = 1 << 16
 """Of a pixel, to which vertices are rounded: what is left of a double's 53 bits takes any number of rows."""
 
+MANY = 1000
+"""Vertices from which on a ring is shortened to the rows that are drawn."""
+
 _STRAIGHT = 256
 """Pixels after which an edge has a vertex where it is brought from one system to another, in which it bends."""
 
@@ -509,8 +512,23 @@ def _burn(outlines: Outlines, chosen: np.ndarray, out: np.ndarray, transform: "A
     """Draw polygons, the later ones over the earlier ones."""
     from rasterio.features import rasterize
 
+    top, bottom = transform.f, transform.f + len(out)
     shapes = [
-        ({"type": "Polygon", "coordinates": [ring.tolist() for ring in outlines.rings[number]]}, int(rank))
+        ({"type": "Polygon", "coordinates": [_shortened(r, top, bottom) for r in outlines.rings[number]]}, rank)
         for number, rank in zip(chosen.tolist(), outlines.ranks[chosen].tolist(), strict=True)
     ]
     rasterize(shapes, out=out, transform=transform, all_touched=touched)
+
+
+def _shortened(ring: np.ndarray, top: float, bottom: float) -> list[list[float]]:
+    """A ring with the same pixels between two rows: of vertices that follow one another beyond these the ends are left.
+
+    GDAL looks at all edges for each row.
+    """
+    if len(ring) < MANY:
+        return ring.tolist()
+    side = (ring[:, 1] > bottom + 2).astype(np.int8) - (ring[:, 1] < top - 2)
+    kept = np.ones(len(ring), bool)
+    # what takes the place of a vertex so left out lies wholly beyond the rows, too
+    kept[1:-1] = (side[1:-1] == 0) | (side[1:-1] != side[:-2]) | (side[1:-1] != side[2:])
+    return ring[kept].tolist()
