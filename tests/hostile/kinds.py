@@ -46,6 +46,7 @@ from mobanet.trials.sweep_file import read_sweep
 from tests.cli.conftest import leftovers
 from tests.data_files.fake_files import WORLD, coloured, georeferenced, indices, load, noise, surface, write, zipped
 from tests.data_files.fake_satellites import SCENES, dstl
+from tests.data_files.fake_vectors import DRIVERS, box, tiles, write_vector
 from tests.exporting.small import DSM, RGB, keep, make
 from tests.hostile.mutate import bytes_of, json_of, text_of, tree_of
 from tests.prediction.conftest import MODALITIES
@@ -234,6 +235,53 @@ def own_data(rng: random.Random, folder: Path) -> None:
     path = put(folder / "own.yaml", text_of(rng, FOLDER))
     layout = get_layout("folder", load_folder_settings(path))
     assert all(name.isprintable() for name in (*layout.modalities, *layout.classes.names))
+
+
+@cache
+def covers() -> dict[str, dict[str, bytes]]:
+    """Vector files of each format, with what lies beside them."""
+    import tempfile
+
+    shapes = [box(3 * n % 40, 5 * n % 30, 3 * n % 40 + 9, 5 * n % 30 + 7) for n in range(40)]
+    columns = {"class": np.array(["tree", "building", None, "17"] * 10, object), "height": np.arange(40.0)}
+    found = {}
+    for ending in DRIVERS:
+        with tempfile.TemporaryDirectory() as name:
+            write_vector(Path(name) / f"cover{ending}", shapes, columns)
+            found[ending] = {path.name: path.read_bytes() for path in Path(name).iterdir()}
+    return found
+
+
+COVER = b"""modalities:
+  rgb: {pattern: "ortho/{tile}.tif", bands: [0, 1, 2]}
+classes: [building, tree]
+label:
+  vector: cover.*
+  attribute: class
+  values: {building: building, tree: tree, 17: tree, 010: ignored, null: building}
+  background: ignored
+  order: height
+  all_touched: [tree]
+  crs: null
+"""
+
+
+def vectors(rng: random.Random, folder: Path) -> None:
+    """Polygons for labels, of which the file or the description is damaged."""
+    ending = rng.choice(list(DRIVERS))
+    files, text = covers()[ending], COVER.replace(b"cover.*", f"cover{ending}".encode())
+    tiles(folder / "data", ("a",), (33, 40))
+    for name, content in files.items():
+        put(folder / "data" / name, content)
+    if rng.random() < 0.3:
+        text = text_of(rng, text)
+    else:
+        name = rng.choice(list(files))
+        change = rng.choice((text_of, json_of)) if ending == ".geojson" else bytes_of
+        put(folder / "data" / name, change(rng, files[name]))
+    layout = get_layout("folder", load_folder_settings(put(folder / "own.yaml", text)))
+    build_store(layout, folder / "data", folder / "store", workers=1)
+    check_store(folder / "store")
 
 
 def sweeps(rng: random.Random, folder: Path) -> None:
@@ -519,4 +567,5 @@ KINDS = (
     labels,
     workspaces,
     checkpoints,
+    vectors,
 )
