@@ -23,6 +23,7 @@ from mobanet.datasets.geopackage import layers_of
 from mobanet.datasets.vector_settings import VectorLabel, ending_of
 from mobanet.errors import UserError
 from mobanet.rasters.contents import FileRef
+from mobanet.rasters.opening import gdal_error
 from mobanet.rasters.reference_systems import name_of, same_plane
 from mobanet.wording import shorten
 
@@ -145,6 +146,8 @@ class _Pyogrio(VectorLayer):
             layers = layers_of(path, file)
         else:
             layers = {str(name): "Unknown" if kind is None else str(kind) for name, kind in list_layers(path)}
+        if not layers and ending != ".gpkg":
+            raise _damaged(file)
         self._layer = _choose(layers, file, label)
         with np.errstate(all="ignore"):
             info = read_info(path, layer=self._layer, force_feature_count=True, **self._options)
@@ -244,7 +247,8 @@ def _readable(file: FileRef) -> Iterator[None]:
                 f"{file} has text in another encoding than it says: write the right one into the .cpg file beside it, "
                 "such as ISO-8859-1 or UTF-8"
             ) from error
-        except (*own, errors.GeometryError, ShapelyError, ValueError, RuntimeError, OverflowError) as error:
+        # the last is what pyogrio raises of a system that is no text
+        except (*own, errors.GeometryError, ShapelyError, ValueError, RuntimeError, OverflowError, NameError) as error:
             raise _damaged(file) from error
 
 
@@ -317,7 +321,7 @@ def same_system(one: str, other: str) -> bool:
         return True
     try:
         return CRS.from_user_input(one) == CRS.from_user_input(other)
-    except CRSError:
+    except (CRSError, gdal_error()):
         return False
 
 

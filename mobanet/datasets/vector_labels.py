@@ -19,6 +19,7 @@ from mobanet.datasets.vector_settings import FILE_ORDER, IGNORED, VectorLabel, a
 from mobanet.errors import UserError
 from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.rasters.grid import Grid
+from mobanet.rasters.opening import gdal_error
 from mobanet.rasters.reference_systems import check_tied, name_of
 from mobanet.wording import shorten
 
@@ -108,26 +109,32 @@ def inspect_layers(
     for opened in layers:
         try:
             layer = opened()
-            layer.check_columns(label.columns)
-            features = layer.features(label.columns)
-            values, _ = classed(features.columns[label.attribute], label, classes)
-            if unknown := unknown_values(values, label):
-                raise UserError(unknown_words(layer, label, unknown))
-            if not isinstance(label.order, list) and label.order != FILE_ORDER:
-                _order_keys(features.columns[label.order], layer, label)
+            values, bare = _inspected(label, classes, layer)
         except UserError as error:
             problems.append(str(error).rstrip("."))
             continue
-        if label.shared and not len(features.ids):
-            raise UserError(f"{layer.file} holds no polygon: export the polygons again.")
-        met |= set(values)
+        met |= values
         files.append(layer.file.name)
-        if bare := len(features.ids) - len(layer.features((), EVERYWHERE).ids):
+        if bare:
             what = "feature" if bare == 1 else "features"
             notes.append(f"{layer.file.name} has {bare} {what} without an outline that can be read")
     if problems:
         raise UserError(f"{'; '.join(problems)}.")
     return [*notes, *unmet_notes(met, label, shorten(files, 3))]
+
+
+def _inspected(label: VectorLabel, classes: Sequence[str], layer: VectorLayer) -> tuple[set[str | None], int]:
+    """Values of the attribute that a layer has, and how many of its features have no outline."""
+    layer.check_columns(label.columns)
+    features = layer.features(label.columns)
+    if label.shared and not len(features.ids):
+        raise UserError(f"{layer.file} holds no polygon: export the polygons again")
+    values, _ = classed(features.columns[label.attribute], label, classes)
+    if unknown := unknown_values(values, label):
+        raise UserError(unknown_words(layer, label, unknown))
+    if not isinstance(label.order, list) and label.order != FILE_ORDER:
+        _order_keys(features.columns[label.order], layer, label)
+    return set(values), len(features.ids) - len(layer.features((), EVERYWHERE).ids)
 
 
 class Placement:
@@ -181,17 +188,20 @@ class Placement:
 
             try:
                 found = transform_bounds(self.grid.crs, self.layer.crs, *found, densify_pts=41)
-            except RasterioError:
+            except (RasterioError, gdal_error()):
                 found = (np.inf,) * 4
             if not np.isfinite(found).all() or found[0] > found[2]:
-                raise UserError(
-                    f"{self.layer.file} cannot be placed: the tile ({self.grid.extent}) lies outside of where its "
-                    "system reaches: mend the system of either"
-                )
+                raise self._beyond()
             # edges bend between the points that were looked at
             wide, high = 0.01 * (found[2] - found[0]), 0.01 * (found[3] - found[1])
             found = (found[0] - wide, found[1] - high, found[2] + wide, found[3] + high)
         return found
+
+    def _beyond(self) -> UserError:
+        return UserError(
+            f"{self.layer.file} cannot be placed: the tile ({self.grid.extent}) lies outside of where its system "
+            "reaches: mend the system of either"
+        )
 
     def straight(self) -> float | None:
         """The length in the layer's system after which an edge needs a vertex; None where it stays straight."""
@@ -203,9 +213,13 @@ class Placement:
     def pixels(self, points: np.ndarray) -> np.ndarray:
         """Columns and rows, (N, 2), of points of the layer; infinite where there are none."""
         if self._moves and len(points):
+            from rasterio.errors import RasterioError
             from rasterio.warp import transform
 
-            points = np.transpose(transform(self.layer.crs, self.grid.crs, points[:, 0], points[:, 1]))
+            try:
+                points = np.transpose(transform(self.layer.crs, self.grid.crs, points[:, 0], points[:, 1]))
+            except (RasterioError, gdal_error()) as error:
+                raise self._beyond() from error
         matrix = np.linalg.inv(self.grid.matrix)
         with np.errstate(all="ignore"):
             placed = (points - self.grid.matrix[:2, 2]) @ matrix[:2, :2].T

@@ -124,6 +124,9 @@ def check_vector_label(label: VectorLabel, classes: Sequence[str]) -> None:
         )
     if label.vector.startswith("/") or ".." in re.split(r"[/\\]", label.vector):
         raise UserError(f"label.vector is {shown(label.vector, 80)}: give its path below the root, and put it there.")
+    for key in ("background", "order", "all_touched"):  # which a parser lets pass
+        if getattr(label, key) is None:
+            raise UserError(f"label.{key} is null: give a value, or take it out.")
     if IGNORED in classes:
         raise UserError(f"classes has one named {IGNORED}, which under label stands for no class: rename it.")
     if not label.values:

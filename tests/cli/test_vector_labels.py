@@ -12,7 +12,7 @@ import yaml
 from mobanet.check import main as check
 from mobanet.prepare import main as prepare
 from tests.cli.conftest import small_experiment
-from tests.data_files.fake_files import coloured, georeferenced, indices, load, write, zipped
+from tests.data_files.fake_files import coloured, georeferenced, indices, load, noise, write, zipped
 from tests.data_files.fake_vectors import CLASSES, LEFT, SYSTEM, TOP, VALUES, box, described, tiles, write_vector
 
 SHAPES = [box(0, 0, 30, 30), box(10, 10, 50, 50), box(0, 0, 64, 40, 1)]
@@ -70,6 +70,8 @@ def labels(root):
         ({"order": ["building", "sky"]}, "label.order is 'sky', which is none of the classes"),
         ({"order": ["building", "tree"]}, "label.order lacks grass, to which label.values maps polygons"),
         ({"order": ["building", "tree", "grass", "tree"]}, "list each class once, from the bottom to the top"),
+        ({"order": None}, "label.order is null: give a value, or take it out"),
+        ({"background": None}, "label.background is null"),
         ({"all_touched": ["sky"]}, "label.all_touched is 'sky', which is none of the classes"),
         ({"crs": "EPSG:99"}, "label.crs is 'EPSG:99': give the code of a system, such as EPSG:25832"),
         ({"crs": "http://x/y"}, "label.crs is 'http://x/y': give the code of a system"),
@@ -310,6 +312,52 @@ def test_rasters_without_a_place_or_a_system(command, tmp_path):
     cover(tmp_path / "data")
     said = command(prepare, words(tmp_path / "data")).sentence()
     assert "cover.gpkg cannot be placed on a raster without georeference: put world files beside" in said
+
+
+def test_rasters_in_a_place_of_an_unknown_system(command, tmp_path):
+    place = {"transform": georeferenced(LEFT, TOP, 0.5)["transform"]}
+    write(tmp_path / "data/ortho/a.tif", noise("a", 3, (64, 64)), **place)
+    cover(tmp_path / "data")
+    said = command(prepare, words(tmp_path / "data")).sentence()
+    assert (
+        "cover.gpkg lies in EPSG:32633 and the raster that sets the grid names no coordinate reference system" in said
+    )
+    ended = command(prepare, words(tmp_path / "data", more={"crs": SYSTEM}))
+    assert ended.code == 0, ended.err
+    assert np.unique(labels(tmp_path / "data")["a"]).tolist() == [0, 1, 255]
+
+
+def test_rasters_in_a_wrong_system(command, tmp_path):
+    tiles(tmp_path / "data", crs="EPSG:4326")
+    cover(tmp_path / "data")
+    said = command(prepare, words(tmp_path / "data")).sentence()
+    assert "lies outside of where its system reaches: mend the system of either" in said
+
+
+def test_a_layer_that_is_listed_and_not_there(command, root):
+    path = cover(root)
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE gpkg_contents SET table_name = 'gone'")
+        database.execute("UPDATE gpkg_geometry_columns SET table_name = 'gone'")
+    database.close()
+    assert "cover.gpkg lists the layer gone and does not hold it" in command(prepare, words(root)).sentence()
+
+
+def test_large_geojson_is_sent_to_a_format_with_an_index(command, root, monkeypatch):
+    cover(root, "cover.geojson", SHAPES * 9, NAMES * 9)
+    monkeypatch.setattr("mobanet.datasets.geojson.MOST_BYTES", 1 << 10)
+    said = command(prepare, words(root, {"vector": "cover.geojson"})).sentence()
+    assert "has more than 1 kB of GeoJSON, which has no spatial index: convert it, as with ogr2ogr cover.gpkg" in said
+
+
+def test_what_cannot_be_read(command, root, monkeypatch):
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    cover(root)
+    monkeypatch.setattr("mobanet.datasets.vector_files._check_content", refused)
+    said = command(prepare, words(root)).sentence()
+    assert said.endswith("cover.gpkg cannot be read (Permission denied): mend its permissions or remove it.")
 
 
 # what is said, and not refused
