@@ -32,6 +32,9 @@ MOST_AT_ONCE = 50_000
 _STEP = 1 << 16
 """Of a pixel, to which vertices are rounded: what is left of a double's 53 bits takes any number of rows."""
 
+_FAR, _ABSURD = 1 << 16, 1 << 35
+"""Pixels beyond the tile at which outlines are cut, and beyond which there is no place on Earth."""
+
 MANY = 1000
 """Vertices from which on a ring is shortened to the rows that are drawn."""
 
@@ -504,22 +507,37 @@ def _in_pixels(polygons: np.ndarray, ranks: np.ndarray, place: Placement) -> tup
     points, at = shapely.get_coordinates(rings, return_index=True)
     pixels = place.pixels(points)
     owner = of[at]  # (points,) number of the polygon
-    lost = np.unique(owner[~np.isfinite(pixels).all(axis=1)])
-    top, bottom = np.full(len(polygons), np.inf), np.full(len(polygons), -np.inf)
-    np.minimum.at(top, owner, pixels[:, 1])
-    np.maximum.at(bottom, owner, pixels[:, 1])
-    left, right = np.full(len(polygons), np.inf), np.full(len(polygons), -np.inf)
-    np.minimum.at(left, owner, pixels[:, 0])
-    np.maximum.at(right, owner, pixels[:, 0])
-    kept = (right > 0) & (left < place.grid.width)
+    with np.errstate(invalid="ignore"):
+        lost = np.unique(owner[~(np.abs(pixels) < _ABSURD).all(axis=1)])  # NaN compares false
+    least, greatest = np.full((len(polygons), 2), np.inf), np.full((len(polygons), 2), -np.inf)
+    np.minimum.at(least, owner, pixels)
+    np.maximum.at(greatest, owner, pixels)
+    size = (place.grid.width, place.grid.height)
+    kept = (greatest[:, 0] > 0) & (least[:, 0] < size[0])
     kept[lost] = False
     split = np.split(pixels, np.flatnonzero(np.diff(at)) + 1) if len(pixels) else []
     held: list[list[np.ndarray]] = [[] for _ in range(len(polygons))]
     for number, ring in zip(of.tolist(), split, strict=True):
         held[number].append(ring)
+    far = (least < -_FAR).any(axis=1) | (greatest > np.add(size, _FAR)).any(axis=1)
+    for number in np.flatnonzero(kept & far).tolist():
+        held[number] = _cut(held[number], *size)
     chosen = np.flatnonzero(kept)
     rings_kept = [held[number] for number in chosen.tolist()]
-    return Outlines(rings_kept, ranks[chosen], top[chosen], bottom[chosen]), ranks[lost]
+    return Outlines(rings_kept, ranks[chosen], least[chosen, 1], greatest[chosen, 1]), ranks[lost]
+
+
+def _cut(rings: list[np.ndarray], width: int, height: int) -> list[np.ndarray]:
+    """What an outline has near the tile: GDAL follows edges that it touches pixels along to their ends.
+
+    Several parts are rings of one outline still, in which a point is inside that an odd number of rings is around.
+    """
+    import shapely
+
+    whole = shapely.make_valid(shapely.Polygon(rings[0], rings[1:]))
+    near = shapely.intersection(whole, shapely.box(-_FAR, -_FAR, width + _FAR, height + _FAR))
+    parts, _ = _polygonal(np.array([near], object))
+    return [np.rint(shapely.get_coordinates(ring) * _STEP) / _STEP for ring in shapely.get_rings(parts)]
 
 
 def _burn(outlines: Outlines, chosen: np.ndarray, out: np.ndarray, transform: "Affine", touched: bool) -> None:

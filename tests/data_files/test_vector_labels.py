@@ -246,6 +246,31 @@ def test_keys_are_values_as_people_write_them(tmp_path, column, keys):
     assert np.array_equal(drawn(path, values=dict(zip(keys, CLASSES, strict=False))), expected(shapes, wanted))
 
 
+@pytest.mark.parametrize("touched", [False, True])
+def test_outlines_that_reach_far_are_what_they_are_near_by(tmp_path, touched):
+    near = [(LEFT + 9.3, TOP - 30.1), (LEFT + 20.2, TOP - 11.4)]
+    far = shapely.Polygon(
+        [*near, (LEFT + 4e7, TOP + 3e7), (LEFT + 5e7, TOP - 4e7)], [box(60.3, 60.4, 80.2, 85.6).exterior.coords]
+    )
+    path = write_vector(tmp_path / "cover.gpkg", [far], {"class": ["tree"]})
+    classes = drawn(path, step=7, all_touched=touched)
+    if not touched:
+        assert np.array_equal(classes, expected([far], [1]))
+    pixels = [box(column, row, column + 1, row + 1) for row, column in itertools.product(range(SIZE), repeat=2)]
+    meets = shapely.intersects(pixels, far).reshape(SIZE, SIZE)
+    assert not touched or np.array_equal(classes == 1, meets)
+
+
+def test_outlines_that_reach_beyond_all_places_are_left_out_and_counted(tmp_path):
+    absurd = shapely.Polygon([(LEFT + 5, TOP - 5), (LEFT + 20, TOP - 5), (LEFT + 9, -1e300)])
+    path = write_vector(tmp_path / "cover.gpkg", [absurd, box(0, 0, 5, 5)], {"class": ["tree"] * 2})
+    label = drawing(path, all_touched=True)
+    assert np.array_equal(np.concatenate(list(label.strips(9))), expected([box(0, 0, 5, 5)], [1]))
+    assert label.notes == [
+        "1 polygon of cover.gpkg with an outline that cannot be brought to the tile's system, left out"
+    ]
+
+
 def test_only_what_lies_near_is_read(tmp_path, monkeypatch):
     from pyogrio import raw
 
