@@ -18,7 +18,8 @@ import numpy as np
 
 from mobanet.datasets import VectorLabel
 from mobanet.datasets.vector_files import open_layer
-from mobanet.datasets.vector_labels import draw_polygons, inspect_layers
+from mobanet.datasets.vector_labels import draw_polygons
+from mobanet.datasets.vector_values import inspect_layers
 from mobanet.rasters.contents import FileRef
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.rows import rows_at_once

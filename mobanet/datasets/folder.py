@@ -14,9 +14,10 @@ from mobanet.datasets.base import DrawnLabel, LabelKind, Layout, Split, Survey, 
 from mobanet.datasets.catalogue import Catalogue, Entry
 from mobanet.datasets.folder_settings import FolderModality, FolderSettings
 from mobanet.datasets.vector_files import open_layer
-from mobanet.datasets.vector_labels import draw_polygons, inspect_layers
+from mobanet.datasets.vector_labels import draw_polygons
 from mobanet.datasets.vector_settings import VectorLabel, check_vector_label, ending_of
 from mobanet.datasets.vector_tiles import only_file, with_sidecars
+from mobanet.datasets.vector_values import inspect_layers
 from mobanet.errors import UserError
 from mobanet.rasters.contents import Classes, DecodedLabel, FileRef, Modality, Source
 from mobanet.rasters.grid import Grid

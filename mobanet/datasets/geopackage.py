@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from mobanet.datasets.vector_settings import as_word
 from mobanet.errors import UserError
 from mobanet.rasters.contents import FileRef
 
@@ -64,7 +65,7 @@ def layers_of(path: Path, file: FileRef) -> dict[str, str]:
                 "SELECT sql FROM sqlite_master WHERE type IN ('table', 'view') AND lower(name) = lower(?)", (name,)
             ).fetchone()
             if made is None:
-                raise UserError(f"{file} lists the layer {name} and does not hold it: export it again")
+                raise UserError(f"{file} lists the layer {as_word(str(name))} and does not hold it: export it again")
             _check_table(str(name), made[0], file)
             hidden = database.execute("SELECT hidden FROM pragma_table_xinfo(?)", (name,)).fetchall()
             if any(row[0] in _GENERATED for row in hidden):
@@ -99,6 +100,6 @@ def _check_table(name: str, made: str | None, file: FileRef) -> None:
 
 def _runs(name: str, file: FileRef) -> UserError:
     return UserError(
-        f"{file} has a view or computed columns as {name}, and SQL in a file is not run: export the layer to a file of "
-        "its own, which then holds a table"
+        f"{file} has a view or computed columns as {as_word(name)}, and SQL in a file is not run: export the layer to "
+        "a file of its own, which then holds a table"
     )

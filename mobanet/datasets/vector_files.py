@@ -8,27 +8,24 @@ several other formats for it; a GeoPackage, which is a database, must have table
 
 import difflib
 import re
-import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from mobanet.bounds import shown as quoted
-from mobanet.datasets.geopackage import layers_of
-from mobanet.datasets.vector_settings import VectorLabel, ending_of
+from mobanet.datasets.geojson import Collection, read_collection
+from mobanet.datasets.geopackage import check_geopackage, layers_of
+from mobanet.datasets.shapefile import check_shapefile
+from mobanet.datasets.vector_settings import ENDINGS, VectorLabel, as_word, ending_of
 from mobanet.errors import UserError
 from mobanet.rasters.contents import FileRef
 from mobanet.rasters.opening import gdal_error
 from mobanet.rasters.reference_systems import name_of, same_plane
 from mobanet.wording import shorten
-
-if TYPE_CHECKING:
-    from mobanet.datasets.geojson import Collection
 
 Bounds = tuple[float, float, float, float]
 """Least x, least y, greatest x and greatest y, in the file's system."""
@@ -103,7 +100,7 @@ class VectorLayer(ABC):
                 near = difflib.get_close_matches(name.lower(), [field.lower() for field in self.fields], n=1)
                 found = next((field for field in self.fields if near and field.lower() == near[0]), None)
                 hint = f" (did you mean {found!r}?)" if found else ""
-                there = shorten(self.fields, 20) or "none"
+                there = shorten(map(as_word, self.fields), 20) or "none"
                 raise UserError(f"{self.file} has no attribute {name!r}{hint}: there are {there}")
 
 
@@ -121,12 +118,11 @@ def open_layer(path: Path, file: FileRef, label: VectorLabel) -> VectorLayer:
     """
     ending = ending_of(file.name) or ""
     if ending in (".geojson", ".json"):
-        from mobanet.datasets.geojson import read_collection
-
         with _readable(file):
             collection = read_collection(path, file)
         _choose({collection.name: "Unknown"}, file, label)
         return _GeoJson(file, collection, label)
+    path = path.absolute()  # of which nothing looks like the scheme of an address
     _check_path(path, file, ending)
     with _readable(file):
         _check_content(path, file, ending)
@@ -193,7 +189,7 @@ class _Pyogrio(VectorLayer):
 
 
 class _GeoJson(VectorLayer):
-    def __init__(self, file: FileRef, collection: "Collection", label: VectorLabel) -> None:
+    def __init__(self, file: FileRef, collection: Collection, label: VectorLabel) -> None:
         self.file, self._collection, self.fields = file, collection, collection.fields
         # without a system of its own a file is in degrees (RFC 7946), unless somebody knows better
         self.crs = _system(collection.crs, file, label) if collection.crs or label.crs else "EPSG:4326"
@@ -266,27 +262,30 @@ def _choose(layers: dict[str, str], file: FileRef, label: VectorLabel) -> str:
         if label.layer not in layers:
             near = difflib.get_close_matches(label.layer, layers, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise UserError(f"{file} has no layer {label.layer!r}{hint}: there are {shorten(layers, 20) or 'none'}")
+            raise UserError(
+                f"{file} has no layer {label.layer!r}{hint}: there are {shorten(map(as_word, layers), 20) or 'none'}"
+            )
         return label.layer
     fitting = [name for name, kind in layers.items() if _plain(kind) in _POLYGONS]
     if len(fitting) == 1:
         return fitting[0]
     if len(fitting) > 1:
         raise UserError(
-            f"{file} has {len(fitting)} layers with polygons, {shorten(fitting, 20)}: name one as label.layer"
+            f"{file} has {len(fitting)} layers with polygons, {shorten(map(as_word, fitting), 20)}: name one as "
+            "label.layer"
         )
     if len(layers) == 1:
         _check_kind(next(iter(layers.values())), file, next(iter(layers)))
-    told = shorten((f"{name} ({kind})" for name, kind in layers.items()), 20)
+    told = shorten((f"{as_word(name)} ({as_word(kind)})" for name, kind in layers.items()), 20)
     raise UserError(f"{file} has no layer with polygons{f', only {told}' if told else ''}: export the polygons again")
 
 
 def _check_kind(kind: str, file: FileRef, layer: str) -> None:
     if _plain(kind) not in _POLYGONS:
-        what = "no geometries" if kind == "None" else f"features of the type {kind}"
+        what = "no geometries" if kind == "None" else f"features of the type {as_word(kind)}"
         raise UserError(
-            f"{file} has {what} in the layer {layer} where labels need polygons: export the polygons, or name another "
-            "layer as label.layer"
+            f"{file} has {what} in the layer {as_word(layer)} where labels need polygons: export the polygons, or name "
+            "another layer as label.layer"
         )
 
 
@@ -307,7 +306,7 @@ def _system(own: str | None, file: FileRef, label: VectorLabel) -> str | None:
         return own or label.crs
     if not same_system(own, label.crs):
         raise UserError(
-            f"label.crs is {label.crs}, and {file} itself says {name_of(own)}: take crs out from under label"
+            f"label.crs is {label.crs}, and {file} itself says {as_word(name_of(own))}: take crs out from under label"
         )
     return own
 
@@ -327,7 +326,7 @@ def same_system(one: str, other: str) -> bool:
 
 def _check_path(path: Path, file: FileRef, ending: str) -> None:
     """Refuse a path that pyogrio would take for an address."""
-    text = str(path.absolute())
+    text = str(path)
     # SQLite opens a database by an address, in which GDAL leaves % as it is
     if odd := sorted((_ODD | ({"%"} if ending == ".gpkg" else set())) & set(text)):
         raise UserError(f"{file} has {odd[0]!r} in its path, which stands for something else there: rename it")
@@ -337,15 +336,12 @@ def _check_path(path: Path, file: FileRef, ending: str) -> None:
 
 def _check_content(path: Path, file: FileRef, ending: str) -> None:
     """Refuse a file that is not of the format that its ending names, or is cut short."""
-    from mobanet.datasets.geopackage import check_geopackage
-    from mobanet.datasets.vector_settings import ENDINGS
-
     with path.open("rb") as content:
         start = content.read(100)
     if ending == ".gpkg":
         check_geopackage(path, file, start)
     elif ending == ".shp":
-        _check_shapefile(path, file, start)
+        check_shapefile(path, file, start)
     elif ending == ".fgb" and not (start.startswith(b"fgb\x03fgb") and len(start) > 12):
         raise UserError(f"{file} is no FlatGeobuf, or cut short: fetch it again or remove it")
     elif ending in (".parquet", ".geoparquet"):
@@ -358,35 +354,3 @@ def _check_content(path: Path, file: FileRef, ending: str) -> None:
             )
         if not start.startswith(b"PAR1"):
             raise UserError(f"{file} is no {ENDINGS[ending]}, or cut short: fetch it again or remove it")
-
-
-def _check_shapefile(path: Path, file: FileRef, start: bytes) -> None:
-    """Refuse a shapefile without index or attributes, and one whose parts have not the lengths that they say."""
-    beside = {other.name.lower(): other for other in path.parent.iterdir()}
-    parts = {ending: beside.get(f"{path.stem}{ending}".lower()) for ending in (".shx", ".dbf")}
-    for ending, part in parts.items():
-        if part is None or not part.is_file():
-            what = "the index" if ending == ".shx" else "the attributes"
-            raise UserError(f"{file} lacks {path.stem}{ending}, which holds {what}: put it beside the shapefile")
-    if len(start) < 100 or start[:4] != b"\0\0\x27\x0a" or not _whole_shapefile(path, parts):
-        raise UserError(f"{file} is no shapefile, or cut short: fetch it and the files beside it again")
-
-
-def _whole_shapefile(path: Path, parts: dict[str, Path | None]) -> bool:
-    """Whether index, outlines and attributes are as long as their headers say."""
-    for each in (path, parts[".shx"]):
-        with each.open("rb") as content:
-            head = content.read(28)
-        if len(head) < 28 or 2 * struct.unpack(">i", head[24:28])[0] > each.stat().st_size:  # in words of 16 bits
-            return False
-    with parts[".dbf"].open("rb") as content:
-        head = content.read(12)
-    if len(head) < 12:
-        return False
-    rows, header, row = struct.unpack("<IHH", head[4:12])
-    return header + rows * row <= parts[".dbf"].stat().st_size
-
-
-def value_words(value: str | None) -> str:
-    """A value of an attribute as sentences name it."""
-    return "null" if value is None else quoted(value)

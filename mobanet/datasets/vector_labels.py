@@ -7,59 +7,23 @@ does not depend on strips, either. Geometries are read for so many rows that a b
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mobanet.datasets.base import NOTHING_DRAWN, DrawnLabel
-from mobanet.datasets.vector_files import EVERYWHERE, Bounds, Features, VectorLayer, same_system, value_words
-from mobanet.datasets.vector_settings import FILE_ORDER, IGNORED, VectorLabel, as_text, class_table, index_of
+from mobanet.datasets.vector_files import Features, VectorLayer
+from mobanet.datasets.vector_outlines import Outlines, burn, in_pixels, polygonal
+from mobanet.datasets.vector_place import Placement
+from mobanet.datasets.vector_settings import FILE_ORDER, IGNORED, VectorLabel, as_text, as_word, class_table, index_of
+from mobanet.datasets.vector_values import NULL, classed, order_keys, unknown_values, unknown_words
 from mobanet.errors import UserError
-from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.rasters.grid import Grid
-from mobanet.rasters.opening import gdal_error
-from mobanet.rasters.reference_systems import check_tied, name_of
-from mobanet.wording import shorten
-
-if TYPE_CHECKING:
-    from affine import Affine
+from mobanet.rasters.reference_systems import name_of
 
 MOST_AT_ONCE = 50_000
 """Polygons whose outlines are held at once, about."""
-
-_STEP = 1 << 16
-"""Of a pixel, to which vertices are rounded: what is left of a double's 53 bits takes any number of rows."""
-
-_FAR, _ABSURD = 1 << 16, 1 << 35
-"""Pixels beyond the tile at which outlines are cut, and beyond which there is no place on Earth."""
-
-MANY = 1000
-"""Vertices from which on a ring is shortened to the rows that are drawn."""
-
-_STRAIGHT = 256
-"""Pixels after which an edge has a vertex where it is brought from one system to another, in which it bends."""
-
-_POLYGON, _MULTIPOLYGON, _COLLECTION = 3, 6, 7
-"""Types of geometries as shapely numbers them."""
-
-
-@dataclass(frozen=True)
-class Outlines:
-    """Polygons in pixels of a tile.
-
-    Attributes:
-        rings: by polygon, the outer one first, (n, 2) columns and rows each.
-        ranks: (N,) the place of each in the order, from 1 on, ascending.
-        top: (N,) least row of each.
-        bottom: (N,) greatest row.
-    """
-
-    rings: list[list[np.ndarray]]
-    ranks: np.ndarray
-    top: np.ndarray
-    bottom: np.ndarray
 
 
 @dataclass
@@ -73,7 +37,7 @@ class Counts:
 
 
 def draw_polygons(label: VectorLabel, classes: Sequence[str], layer: VectorLayer, grid: Grid) -> DrawnLabel:
-    """The label of a tile, drawn strip by strip while the layer is open.
+    """The label of a tile, which is drawn strip by strip.
 
     Args:
         label: the settings.
@@ -95,140 +59,6 @@ def draw_polygons(label: VectorLabel, classes: Sequence[str], layer: VectorLayer
     return drawn
 
 
-def inspect_layers(
-    label: VectorLabel, classes: Sequence[str], layers: Iterable[Callable[[], VectorLayer]]
-) -> list[str]:
-    """Look through vector files as wholes, before anything is drawn; remarks.
-
-    Args:
-        label: the settings.
-        classes: names of the classes.
-        layers: open one each.
-
-    Raises:
-        UserError: with everything that is wrong with any of them.
-    """
-    problems, met, files, notes = list[str](), set[str | None](), list[str](), list[str]()
-    for opened in layers:
-        try:
-            layer = opened()
-            values, bare = _inspected(label, classes, layer)
-        except UserError as error:
-            problems.append(str(error).rstrip("."))
-            continue
-        met |= values
-        files.append(layer.file.name)
-        if bare:
-            what = "feature" if bare == 1 else "features"
-            notes.append(f"{layer.file.name} has {bare} {what} without an outline that can be read")
-    if problems:
-        raise UserError(f"{'; '.join(problems)}.")
-    return [*notes, *unmet_notes(met, label, shorten(files, 3))]
-
-
-def _inspected(label: VectorLabel, classes: Sequence[str], layer: VectorLayer) -> tuple[set[str | None], int]:
-    """Values of the attribute that a layer has, and how many of its features have no outline."""
-    layer.check_columns(label.columns)
-    features = layer.features(label.columns)
-    if label.shared and not len(features.ids):
-        raise UserError(f"{layer.file} holds no polygon: export the polygons again")
-    values, _ = classed(features.columns[label.attribute], label, classes)
-    if unknown := unknown_values(values, label):
-        raise UserError(unknown_words(layer, label, unknown))
-    if not isinstance(label.order, list) and label.order != FILE_ORDER:
-        _order_keys(features.columns[label.order], layer, label)
-    return set(values), len(features.ids) - len(layer.features((), EVERYWHERE).ids)
-
-
-class Placement:
-    """How a layer's coordinates become pixels of a tile.
-
-    Args:
-        layer: open.
-        grid: of the tile.
-
-    Raises:
-        UserError: when one of them is not tied to a place.
-    """
-
-    def __init__(self, layer: VectorLayer, grid: Grid) -> None:
-        self.layer, self.grid = layer, grid
-        if grid.transform is None:
-            raise UserError(
-                f"{layer.file} cannot be placed on a raster without georeference: put world files beside the rasters, "
-                "or write one into them"
-            )
-        if layer.crs is None and grid.crs is not None:
-            raise UserError(
-                f"{layer.file} names no coordinate reference system: give label.crs, such as {name_of(grid.crs)} if it "
-                "lies in that of the rasters"
-            )
-        if grid.crs is None and layer.crs is not None:
-            raise UserError(
-                f"{layer.file} lies in {name_of(layer.crs)} and the raster that sets the grid names no coordinate "
-                "reference system: give the key crs in the description of the data"
-            )
-        self._moves = layer.crs is not None and not same_system(layer.crs, grid.crs)
-        if self._moves:
-            try:
-                check_tied(layer.crs, grid.crs)
-            except UserError as error:
-                raise UserError(f"{layer.file} {error}") from error
-
-    def bounds(self, top: int, bottom: int) -> Bounds:
-        """Around rows of the tile, with a little room, in the layer's system.
-
-        Raises:
-            UserError: when the tile lies where that system does not reach.
-        """
-        right = self.grid.width + 2
-        pixels = np.array([(-2, top - 2, 1), (right, top - 2, 1), (right, bottom + 2, 1), (-2, bottom + 2, 1)])
-        points = (pixels @ self.grid.matrix.T)[:, :2]
-        found = (*points.min(axis=0).tolist(), *points.max(axis=0).tolist())
-        if self._moves:
-            from rasterio.errors import RasterioError
-            from rasterio.warp import transform_bounds
-
-            try:
-                found = transform_bounds(self.grid.crs, self.layer.crs, *found, densify_pts=41)
-            except (RasterioError, gdal_error()):
-                found = (np.inf,) * 4
-            if not np.isfinite(found).all() or found[0] > found[2]:
-                raise self._beyond()
-            # edges bend between the points that were looked at
-            wide, high = 0.01 * (found[2] - found[0]), 0.01 * (found[3] - found[1])
-            found = (found[0] - wide, found[1] - high, found[2] + wide, found[3] + high)
-        return found
-
-    def _beyond(self) -> UserError:
-        return UserError(
-            f"{self.layer.file} cannot be placed: the tile ({self.grid.extent}) lies outside of where its system "
-            "reaches: mend the system of either"
-        )
-
-    def straight(self) -> float | None:
-        """The length in the layer's system after which an edge needs a vertex; None where it stays straight."""
-        if not self._moves:
-            return None
-        left, bottom, right, top = self.bounds(0, self.grid.height)
-        return _STRAIGHT * float(np.hypot(right - left, top - bottom) / np.hypot(self.grid.width, self.grid.height))
-
-    def pixels(self, points: np.ndarray) -> np.ndarray:
-        """Columns and rows, (N, 2), of points of the layer; infinite where there are none."""
-        if self._moves and len(points):
-            from rasterio.errors import RasterioError
-            from rasterio.warp import transform
-
-            try:
-                points = np.transpose(transform(self.layer.crs, self.grid.crs, points[:, 0], points[:, 1]))
-            except (RasterioError, gdal_error()) as error:
-                raise self._beyond() from error
-        matrix = np.linalg.inv(self.grid.matrix)
-        with np.errstate(all="ignore"):
-            placed = (points - self.grid.matrix[:2, 2]) @ matrix[:2, :2].T
-            return np.rint(placed * _STEP) / _STEP
-
-
 class _Drawing:
     """The label of one tile; arguments as for `draw_polygons`.
 
@@ -247,7 +77,7 @@ class _Drawing:
         indices: np.ndarray,
     ) -> None:
         self._label, self._layer, self._place, self._ids = label, layer, place, features.ids
-        self._missing = indices == _NULL
+        self._missing = indices == NULL
         indices = np.where(self._missing, class_table(label, classes)[None], indices)
         self._unordered = np.zeros(len(indices), bool)
         if isinstance(label.order, list):
@@ -256,7 +86,7 @@ class _Drawing:
         elif label.order == FILE_ORDER:
             keys = np.zeros(len(indices))
         else:
-            keys, self._unordered = _order_keys(features.columns[label.order], layer, label)
+            keys, self._unordered = order_keys(features.columns[label.order], layer, label)
         # features come in the file's order, which a stable sort keeps
         order = np.lexsort((np.arange(len(keys)), keys))
         self._ranks = np.empty(len(keys), np.uint32)
@@ -293,7 +123,7 @@ class _Drawing:
             if len(chosen):
                 # each by itself: which of both kinds lies on top is told by the greater rank
                 layer = drawn if not drawn.any() else np.zeros_like(drawn)
-                _burn(outlines, chosen, layer, Affine.translation(0, top), touched)
+                burn(outlines, chosen, layer, Affine.translation(0, top), touched)
                 np.maximum(drawn, layer, out=drawn)
         return drawn
 
@@ -302,7 +132,7 @@ class _Drawing:
         import shapely
 
         if not len(self._ids):
-            return _in_pixels(np.empty(0, object), np.empty(0, np.uint32), self._place)[0]
+            return in_pixels(np.empty(0, object), np.empty(0, np.uint32), self._place)[0]
         ids, shapes = self._layer.geometries(self._place.bounds(top, bottom))
         at = np.searchsorted(self._ids, ids).clip(max=len(self._ids) - 1)
         known = self._ids[at] == ids  # of a part of the tile a little beyond it more may be near
@@ -313,7 +143,7 @@ class _Drawing:
             polygons = shapely.segmentize(polygons, length)
         ranks = self._ranks[at[index]]
         order = np.argsort(ranks, kind="stable")
-        outlines, lost = _in_pixels(polygons[order], ranks[order], self._place)
+        outlines, lost = in_pixels(polygons[order], ranks[order], self._place)
         by_rank = np.empty(len(self._ids) + 1, np.int64)
         by_rank[self._ranks] = self._ids
         counts.beyond |= set(by_rank[lost].tolist())
@@ -335,7 +165,7 @@ class _Drawing:
         nothing = shapely.is_missing(shapes) | shapely.is_empty(shapes) | broken
         counts.empty |= set(ids[nothing].tolist())
         shapes = np.where(nothing, None, shapes)
-        parts, index = _polygonal(shapes)
+        parts, index = polygonal(shapes)
         bare = ~nothing
         bare[index] = False
         if bare.any():
@@ -346,7 +176,7 @@ class _Drawing:
         wrong = np.flatnonzero(invalid[index])
         wrong = wrong[~shapely.is_valid(parts[wrong])]
         if len(wrong):
-            mended, of = _polygonal(shapely.make_valid(parts[wrong]))
+            mended, of = polygonal(shapely.make_valid(parts[wrong]))
             kept = np.setdiff1d(np.arange(len(parts)), wrong)
             parts = np.concatenate([parts[kept], mended])
             index = np.concatenate([index[kept], index[wrong[of]]])
@@ -385,182 +215,9 @@ class _Drawing:
         if bounds is None:
             return ""
         left, bottom, right, top = bounds
-        system = f" in {name_of(self._layer.crs)}" if self._layer.crs else ""
+        system = f" in {as_word(name_of(self._layer.crs))}" if self._layer.crs else ""
         return f"{left:.10g} to {right:.10g}, {bottom:.10g} to {top:.10g}{system}"
 
 
 def _taken(name: str) -> str:
     return IGNORED if name == IGNORED else f"taken for {name}"
-
-
-_NULL = 256
-"""Beside class indices: of a feature without a value."""
-
-
-def classed(column: np.ndarray, label: VectorLabel, classes: Sequence[str]) -> tuple[Counter[str | None], np.ndarray]:
-    """How often each value occurs, and by feature its class index, `_NULL` for no value.
-
-    Args:
-        column: (N,) values of the attribute.
-        label: the settings.
-        classes: names of the classes.
-    """
-    table = class_table(label, classes) | {None: _NULL}
-    known: dict[tuple[type, object], tuple[str | None, int]] = {}
-    counted: Counter[tuple[type, object]] = Counter()
-    indices = np.empty(len(column), np.int64)
-    for number, value in enumerate(_plain(column)):
-        key = (type(value), value)
-        if key not in known:
-            text = as_text(value)
-            known[key] = text, table.get(text, IGNORE_INDEX)
-        counted[key] += 1
-        indices[number] = known[key][1]
-    values: Counter[str | None] = Counter()
-    for key, count in counted.items():
-        values[known[key][0]] += count
-    return values, indices
-
-
-def _plain(column: np.ndarray) -> Iterable[Any]:
-    """Values of Python, as they are written: 0.1 of four bytes is not that of eight."""
-    if column.dtype == np.float32:
-        return [float(str(value)) for value in column]
-    return column if column.dtype.kind in "mM" else column.tolist()
-
-
-def unknown_values(values: Counter[str | None], label: VectorLabel) -> list[tuple[str, int]]:
-    """Values that the settings do not name, and how many features have each, the most frequent first."""
-    known = {None, *map(as_text, label.values)}
-    return sorted(((v, n) for v, n in values.items() if v not in known), key=lambda pair: (-pair[1], pair[0]))
-
-
-def unknown_words(layer: VectorLayer, label: VectorLabel, unknown: Sequence[tuple[str, int]]) -> str:
-    """The sentence on values that the settings do not name."""
-    polygons = (f"{value_words(value)} ({count} polygon{'s' if count > 1 else ''})" for value, count in unknown)
-    what = "a value" if len(unknown) == 1 else f"{len(unknown)} values"
-    return (
-        f"{layer.file} has {what} of {label.attribute} that label.values does not name, {shorten(polygons, 12)}: map "
-        "each to a class, or to ignored"
-    )
-
-
-def unmet_notes(met: Iterable[str | None], label: VectorLabel, where: str) -> list[str]:
-    """A remark on keys of `values` that no polygon has.
-
-    Args:
-        met: values that there are.
-        label: the settings.
-        where: what was looked at.
-    """
-    there = set(met)
-    unmet = [key for key in label.values if as_text(key) not in there]
-    if not unmet:
-        return []
-    keys = shorten((value_words(None if key is None else str(key)) for key in unmet), 12)
-    there.discard(None)
-    has = f", whose values are {shorten(sorted(map(value_words, there)), 12)}" if there else ""
-    return [f"label.values names {keys}, which no polygon of {where} has as {label.attribute}{has}"]
-
-
-def _order_keys(values: np.ndarray, layer: VectorLayer, label: VectorLabel) -> tuple[np.ndarray, np.ndarray]:
-    """Of an attribute, (N,) numbers to sort by, and which have none, bool; these come first.
-
-    Raises:
-        UserError: when it holds neither numbers nor dates.
-    """
-    if values.dtype.kind in "mM":
-        missing = np.isnat(values)
-        return np.where(missing, -np.inf, values.astype("datetime64[ms]").astype(np.float64)), missing
-    keys = np.full(len(values), -np.inf)
-    for number, value in enumerate(values.tolist()):
-        text = as_text(value)
-        if text is None:
-            continue
-        try:
-            keys[number] = float(text) if not isinstance(value, bool) else value
-        except ValueError as error:
-            raise UserError(
-                f"{layer.file} has {value_words(text)} as {label.order}, which label.order takes for a number or date: "
-                "name an attribute of numbers, list the classes, or give file"
-            ) from error
-    return keys, np.isneginf(keys)
-
-
-def _polygonal(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The polygons among the parts of geometries, however deep, and the number of the geometry that each is of."""
-    import shapely
-
-    parts, index = shapely.get_parts(shapes, return_index=True)
-    while np.isin(shapely.get_type_id(parts), (_MULTIPOLYGON, _COLLECTION)).any():
-        parts, of = shapely.get_parts(parts, return_index=True)
-        index = index[of]
-    chosen = (shapely.get_type_id(parts) == _POLYGON) & ~shapely.is_empty(parts)
-    return parts[chosen], index[chosen]
-
-
-def _in_pixels(polygons: np.ndarray, ranks: np.ndarray, place: Placement) -> tuple[Outlines, np.ndarray]:
-    """Polygons on the tile's grid, and the ranks of those that cannot be brought there."""
-    import shapely
-
-    rings, of = shapely.get_rings(polygons, return_index=True)
-    points, at = shapely.get_coordinates(rings, return_index=True)
-    pixels = place.pixels(points)
-    owner = of[at]  # (points,) number of the polygon
-    with np.errstate(invalid="ignore"):
-        lost = np.unique(owner[~(np.abs(pixels) < _ABSURD).all(axis=1)])  # NaN compares false
-    least, greatest = np.full((len(polygons), 2), np.inf), np.full((len(polygons), 2), -np.inf)
-    np.minimum.at(least, owner, pixels)
-    np.maximum.at(greatest, owner, pixels)
-    size = (place.grid.width, place.grid.height)
-    kept = (greatest[:, 0] > 0) & (least[:, 0] < size[0])
-    kept[lost] = False
-    split = np.split(pixels, np.flatnonzero(np.diff(at)) + 1) if len(pixels) else []
-    held: list[list[np.ndarray]] = [[] for _ in range(len(polygons))]
-    for number, ring in zip(of.tolist(), split, strict=True):
-        held[number].append(ring)
-    far = (least < -_FAR).any(axis=1) | (greatest > np.add(size, _FAR)).any(axis=1)
-    for number in np.flatnonzero(kept & far).tolist():
-        held[number] = _cut(held[number], *size)
-    chosen = np.flatnonzero(kept)
-    rings_kept = [held[number] for number in chosen.tolist()]
-    return Outlines(rings_kept, ranks[chosen], least[chosen, 1], greatest[chosen, 1]), ranks[lost]
-
-
-def _cut(rings: list[np.ndarray], width: int, height: int) -> list[np.ndarray]:
-    """What an outline has near the tile: GDAL follows edges that it touches pixels along to their ends.
-
-    Several parts are rings of one outline still, in which a point is inside that an odd number of rings is around.
-    """
-    import shapely
-
-    whole = shapely.make_valid(shapely.Polygon(rings[0], rings[1:]))
-    near = shapely.intersection(whole, shapely.box(-_FAR, -_FAR, width + _FAR, height + _FAR))
-    parts, _ = _polygonal(np.array([near], object))
-    return [np.rint(shapely.get_coordinates(ring) * _STEP) / _STEP for ring in shapely.get_rings(parts)]
-
-
-def _burn(outlines: Outlines, chosen: np.ndarray, out: np.ndarray, transform: "Affine", touched: bool) -> None:
-    """Draw polygons, the later ones over the earlier ones."""
-    from rasterio.features import rasterize
-
-    top, bottom = transform.f, transform.f + len(out)
-    shapes = [
-        ({"type": "Polygon", "coordinates": [_shortened(r, top, bottom) for r in outlines.rings[number]]}, rank)
-        for number, rank in zip(chosen.tolist(), outlines.ranks[chosen].tolist(), strict=True)
-    ]
-    rasterize(shapes, out=out, transform=transform, all_touched=touched)
-
-
-def _shortened(ring: np.ndarray, top: float, bottom: float) -> list[list[float]]:
-    """A ring with the same pixels between two rows: of vertices that follow one another beyond these the ends are left.
-
-    GDAL looks at all edges for each row.
-    """
-    if len(ring) < MANY:
-        return ring.tolist()
-    side = (ring[:, 1] > bottom + 2).astype(np.int8) - (ring[:, 1] < top - 2)
-    kept = np.ones(len(ring), bool)
-    # what takes the place of a vertex so left out lies wholly beyond the rows, too
-    kept[1:-1] = (side[1:-1] == 0) | (side[1:-1] != side[:-2]) | (side[1:-1] != side[2:])
-    return ring[kept].tolist()

@@ -79,6 +79,11 @@ def ending_of(name: str) -> str | None:
     return next((ending for ending in ENDINGS if name.lower().endswith(ending)), None)
 
 
+def as_word(name: str) -> str:
+    """A name out of a file as messages have it: in quotation marks where it is long, or cannot be printed."""
+    return name if name.isprintable() and 0 < len(name) <= 60 else shown(name)
+
+
 def as_text(value: Any) -> str | None:
     """An attribute's value, or a key of `values`, as the two are compared; None for none."""
     if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):

@@ -193,6 +193,11 @@ FOUND = {
         "has 2 values of class that label.values does not name, 'road' (3 polygons), 'Äcker' (1 polygon): map each to a"
         " class, or to ignored",
     ),
+    "attributes that cannot be printed": (
+        lambda root: write_vector(root / "cover.gpkg", SHAPES, {"a\x1b[31m": NAMES, "b" * 200: NAMES}),
+        {},
+        "has no attribute 'class': there are 'a\\x1b[31m', 'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb…'",
+    ),
     "layers": (two_layers, {}, "has 2 layers with polygons, houses, trees: name one as label.layer"),
     "a layer": (two_layers, {"layer": "house"}, "no layer 'house' (did you mean 'houses'?): there are houses, trees"),
     "points": (

@@ -97,7 +97,7 @@ def test_strips_are_the_whole_at_once(blobs, touched, at_once, monkeypatch):
     path = blobs[0][".gpkg"]
     whole = drawn(path, all_touched=touched)
     monkeypatch.setattr("mobanet.datasets.vector_labels.MOST_AT_ONCE", at_once)
-    monkeypatch.setattr("mobanet.datasets.vector_labels.MANY", 5)
+    monkeypatch.setattr("mobanet.datasets.vector_outlines.MANY", 5)
     for step in (1, 7, 32, 50):
         assert np.array_equal(drawn(path, step=step, all_touched=touched), whole), step
 
