@@ -46,8 +46,8 @@ def absent_note(counts: Sequence[float], names: Sequence[str], where: str) -> st
         return ""
     classes = f"the class {absent[0]}" if len(absent) == 1 else f"the classes {', '.join(absent)}"
     return (
-        f"no {where} has a pixel of {classes}, which cannot be learnt so: look whether the label's colours or numbers "
-        "are those that the classes are given"
+        f"no {where} has a pixel of {classes}, which cannot be learnt so: look whether the label's colours, numbers or "
+        "values are those that the classes are given"
     )
 
 
