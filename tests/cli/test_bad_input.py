@@ -303,7 +303,8 @@ def test_checkpoints_that_are_no_good(program, fit, test, finished, tmp_path):
     torch.save({"state_dict": {}, "hyper_parameters": {"lr": 1}}, tmp_path / "foreign.ckpt")
     for name in ("weights.ckpt", "foreign.ckpt"):
         assert_says(run("--ckpt_path", str(tmp_path / name)), name, "not a checkpoint of a mobanet run", "mobanet.fit")
-    assert_says(run("--ckpt_path", str(finished)), str(finished), "does not exist")
+    (tmp_path / "empty").mkdir()
+    assert_says(run("--ckpt_path", str(tmp_path / "empty")), "empty is a folder without checkpoints/")
     assert_nothing_written(tmp_path)
 
 
