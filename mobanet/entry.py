@@ -103,8 +103,8 @@ def _file_sentence(error: OSError) -> str | None:
 
 
 def _explicit_flags(words: Sequence[str], function: Callable[..., Any]) -> list[str]:
-    """Let a bare `--archives` mean `--archives true`."""
-    flags = {f"--{name}" for name, kind in get_type_hints(function).items() if kind is bool}
+    """Let a bare `--archives` mean `--archives true`, also where it may have another value than true or false."""
+    flags = {f"--{name}" for name, kind in get_type_hints(function).items() if kind is bool or bool in get_args(kind)}
     out = []
     for word, following in zip(words, [*words, "--"][1:], strict=True):
         out += [word, "true"] if word in flags and following.startswith("--") else [word]

@@ -141,6 +141,7 @@ options:
   --probabilities uint8          or float32: those of the classes, too
   --calibrated false             probabilities as the network gives them, not at the checkpoint's temperatures
   --scenarios                    write which scenario each pixel was predicted in
+  --polygons                     write polygons of the classes, too, or give a name: --polygons FILE.gpkg
   --reference NAME               modality whose grid the map gets
   --crs EPSG:25833               of rasters that name none
   --resolution METRES            of the map's pixels, or training: as the model was trained on

@@ -25,6 +25,7 @@ def predict(
     probabilities: Literal["none", "uint8", "float32"] = "none",
     calibrated: bool = True,
     scenarios: bool = False,
+    polygons: bool | str = False,
     reference: str | None = None,
     crs: str | None = None,
     resolution: str | None = None,
@@ -59,6 +60,8 @@ def predict(
         calibrated: calibrate probabilities by the temperatures that the checkpoint has of the scenarios that were
             validated in training; classes stay the same.
         scenarios: write which scenario each pixel was predicted in, to OUTPUT_scenarios.tif.
+        polygons: write polygons of the classes as GeoPackage, too: a file that ends with .gpkg, or, without a name, to
+            OUTPUT_polygons.gpkg.
         reference: modality whose grid the map gets; null for the first one given, in the model's order.
         crs: coordinate reference system of rasters that name none, such as EPSG:25833.
         resolution: side of the map's pixels on the ground in metres, or training for that of the rasters that the model
@@ -88,11 +91,13 @@ def predict(
     from mobanet.prediction.run import announce, clear_way, launched, make_maps
     from mobanet.prediction.scene import place
     from mobanet.prediction.sources import open_model
+    from mobanet.prediction.vectors import VectorSettings
     from mobanet.training.messages import quieten
     from mobanet.training.precision import matmul_precision, resolved
 
     quieten()
 
+    vectors = VectorSettings(polygons)
     model = open_model(ckpt_path, backbone)
     chosen = {
         "window": window,
@@ -111,11 +116,12 @@ def predict(
     paths = output_paths(output, [scene.id for scene in given])
     known = model.ranges, model.rasters
     scenes = [place(scene, model.modalities, reference, crs, *known, resolution) for scene in given]
-    scenes, paths = clear_way(scenes, paths, settings, resume, overwrite)
+    vectors.check(scenes)
+    scenes, paths = clear_way(scenes, paths, settings, resume, overwrite, vectors)
     announce(model, scenes, settings)
     fabric = launched(accelerator, devices, settings.precision)
     with matmul_precision(float32_matmul_precision):
-        maps = make_maps(model, scenes, paths, settings, fabric, batch_size)
+        maps = make_maps(model, scenes, paths, settings, fabric, batch_size, vectors)
     for finished in maps:
         print(finished.described())
     return maps

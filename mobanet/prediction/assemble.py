@@ -12,6 +12,7 @@ import torch
 
 from mobanet.prediction.blending import NOTHING, Probabilities
 from mobanet.prediction.parts import Part
+from mobanet.prediction.vectors import VectorSettings
 from mobanet.prediction.workspace import Workspace
 from mobanet.rasters.alignment import window_grid
 from mobanet.rasters.contents import Classes
@@ -29,25 +30,32 @@ class MapFiles:
         classes: the map.
         probabilities: one band a class; None unless asked for.
         scenarios: which scenario each pixel was predicted in; None unless asked for.
+        polygons: of the classes; None unless asked for.
     """
 
     classes: Path
     probabilities: Path | None
     scenarios: Path | None
+    polygons: Path | None = None
 
     @classmethod
-    def beside(cls, path: Path, probabilities: Probabilities, scenarios: bool) -> "MapFiles":
+    def beside(
+        cls, path: Path, probabilities: Probabilities, scenarios: bool, vectors: VectorSettings | None = None
+    ) -> "MapFiles":
         """Names beside that of the map."""
+        vectors = vectors or VectorSettings()
         return cls(
             path,
             path.with_name(f"{path.stem}_probabilities.tif") if probabilities != "none" else None,
             path.with_name(f"{path.stem}_scenarios.tif") if scenarios else None,
+            vectors.polygons_of(path),
         )
 
     @property
     def all(self) -> list[Path]:
         """Those that are to be written."""
-        return [path for path in (self.probabilities, self.scenarios, self.classes) if path is not None]
+        every = self.polygons, self.probabilities, self.scenarios, self.classes
+        return [path for path in every if path is not None]
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,7 @@ def assemble(
                 maps.append(workspace.load(part))
                 pixels = np.stack([_counts(x) for x in (maps[-1].classes, maps[-1].scenarios)])
                 # pixels of one size on the map are not of one size on the ground, but nearly so within a part
-                area = pixel_area(_grid_of(part, grid))
+                area = pixel_area(grid_of(part, grid))
                 counted += pixels
                 areas += pixels * (np.nan if area is None else area)
             map_writer.write(np.concatenate([each.classes for each in maps], axis=1)[None])
@@ -140,7 +148,8 @@ def _counts(numbers: np.ndarray) -> np.ndarray:
     return torch.bincount(torch.from_numpy(numbers).ravel(), minlength=256).numpy()  # numpy's takes three times as long
 
 
-def _grid_of(part: Part, grid: Grid) -> Grid:
+def grid_of(part: Part, grid: Grid) -> Grid:
+    """The grid of a part of a map."""
     from rasterio.windows import Window
 
     return window_grid(grid, Window(part.left, part.top, part.right - part.left, part.bottom - part.top))

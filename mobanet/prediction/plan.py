@@ -15,6 +15,7 @@ from mobanet.prediction.coverage import Coverage, Gaps
 from mobanet.prediction.parts import PANEL, Part, parts_of
 from mobanet.prediction.scene import Scene
 from mobanet.prediction.scene_scaling import SceneScaling
+from mobanet.prediction.vectors import VectorSettings
 from mobanet.prediction.workspace import Workspace
 from mobanet.rasters.grid import Grid
 
@@ -190,6 +191,7 @@ def plan_scene(
     num_classes: int,
     checkpoint: str,
     measure: Callable[[Scene], SceneScaling],
+    vectors: VectorSettings | None = None,
 ) -> ScenePlan:
     """Settle a scene's parts, and begin or find again the folder that they are saved in.
 
@@ -201,6 +203,7 @@ def plan_scene(
         num_classes: K.
         checkpoint: its fingerprint.
         measure: gives what the scene is scaled by.
+        vectors: what is made of the finished map; parts do not depend on it.
 
     Raises:
         UserError: when an interrupted attempt was begun otherwise.
@@ -222,5 +225,5 @@ def plan_scene(
         workspace.begin({**now, "scaling": scaling.to_plain()})
     height, width = scene.grid.height, scene.grid.width
     parts = parts_of(number, height, width, STRIP, settings.panel(num_classes))
-    files = MapFiles.beside(path, settings.probabilities, settings.scenarios)
+    files = MapFiles.beside(path, settings.probabilities, settings.scenarios, vectors)
     return ScenePlan(scene, scaling, parts, files, workspace)

@@ -24,10 +24,13 @@ from mobanet.prediction.assemble import MapFiles, assemble, map_tags
 from mobanet.prediction.map_writer import GoOn, MapWriter
 from mobanet.prediction.parts import PartRun, runs_of
 from mobanet.prediction.plan import MapSettings, ScenePlan, plan_scene
+from mobanet.prediction.polygons import Legend
 from mobanet.prediction.predictor import MapPredictor
 from mobanet.prediction.samples import WindowRules, ahead, batches_of, read_windows
 from mobanet.prediction.scene import Scene
 from mobanet.prediction.scene_scaling import SceneScaling
+from mobanet.prediction.vector_files import write_vectors
+from mobanet.prediction.vectors import VectorSettings
 from mobanet.prediction.workspace import Workspace
 from mobanet.rasters.contents import Modality
 from mobanet.rasters.values import Range, known_range
@@ -116,7 +119,12 @@ def describe_model(path: str | Path, backbone: str | None = None, option: str = 
 
 
 def clear_way(
-    scenes: Sequence[Scene], paths: Sequence[Path], settings: MapSettings, resume: bool, overwrite: bool
+    scenes: Sequence[Scene],
+    paths: Sequence[Path],
+    settings: MapSettings,
+    resume: bool,
+    overwrite: bool,
+    vectors: VectorSettings | None = None,
 ) -> tuple[list[Scene], list[Path]]:
     """What is still to be predicted, with what is in the way gone.
 
@@ -126,6 +134,7 @@ def clear_way(
         settings: how maps are made.
         resume: leave out scenes whose maps are there.
         overwrite: remove what an interrupted attempt has left; maps are replaced when the new ones are finished.
+        vectors: what is made of finished maps.
 
     Raises:
         UserError: when a map or an interrupted attempt is there and neither was said.
@@ -135,7 +144,8 @@ def clear_way(
     left = []
     given = {raster.source.file.path.resolve() for scene in scenes for raster in scene.rasters.values()}
     for scene, path in zip(scenes, paths, strict=True):
-        files, workspace = MapFiles.beside(path, settings.probabilities, settings.scenarios), Workspace.of(path)
+        files = MapFiles.beside(path, settings.probabilities, settings.scenarios, vectors)
+        workspace = Workspace.of(path)
         for file in files.all:
             if file.resolve() in given:
                 raise UserError(f"{file} is a raster of --input, which the map would replace: name another --output.")
@@ -222,6 +232,7 @@ def make_maps(
     settings: MapSettings,
     fabric: Fabric,
     batch_size: int = 8,
+    vectors: VectorSettings | None = None,
 ) -> list[FinishedMap]:
     """Predict scenes and write their maps; what an interrupted attempt has left is gone on with.
 
@@ -232,6 +243,7 @@ def make_maps(
         settings: how maps are made.
         fabric: devices and precision, launched.
         batch_size: windows that go through the network together.
+        vectors: what is made of finished maps.
 
     Returns:
         In the first process, the maps as they are finished; nothing in the others.
@@ -247,7 +259,7 @@ def make_maps(
     plans, trouble = [], None
     try:
         if fabric.global_rank == 0:
-            plans = _plans(model, scenes, paths, settings)
+            plans = _plans(model, scenes, paths, settings, vectors)
             for plan in plans:
                 plan.workspace.forget_trouble()
     except BaseException as error:
@@ -260,7 +272,7 @@ def make_maps(
     if fabric.global_rank > 0:
         # after the first has begun the folders: what scenes are scaled by is found there, and not measured again
         try:
-            plans = _plans(model, scenes, paths, settings)
+            plans = _plans(model, scenes, paths, settings, vectors)
         except BaseException as error:  # such as a raster that only this node does not see
             trouble = error
     told = [fabric.broadcast(trouble and str(trouble), src=rank) for rank in range(1, fabric.world_size)]
@@ -275,7 +287,7 @@ def make_maps(
     if done and fabric.global_rank == 0:
         rank_zero_info(f"going on with {len(done)} of {len(parts)} parts there")
     try:
-        return _work(model, network, plans, jobs, settings, fabric, batch_size)
+        return _work(model, network, plans, jobs, settings, fabric, batch_size, vectors or VectorSettings())
     except BaseException as error:
         for plan in plans:
             if plan.workspace.folder.is_dir():
@@ -287,7 +299,13 @@ def make_maps(
         raise
 
 
-def _plans(model: Model, scenes: Sequence[Scene], paths: Sequence[Path], settings: MapSettings) -> list[ScenePlan]:
+def _plans(
+    model: Model,
+    scenes: Sequence[Scene],
+    paths: Sequence[Path],
+    settings: MapSettings,
+    vectors: VectorSettings | None,
+) -> list[ScenePlan]:
     def measure(scene: Scene) -> SceneScaling:
         return SceneScaling.measured(scene, model.modalities, model.data.scaling, model.learnt)
 
@@ -296,7 +314,7 @@ def _plans(model: Model, scenes: Sequence[Scene], paths: Sequence[Path], setting
     measured = {path: measure(scene) for scene, path in pairs if Workspace.of(path).settings() is None}
     classes = len(model.data.classes)
     return [
-        plan_scene(k, scene, path, settings, classes, model.fingerprint, lambda _, path=path: measured[path])
+        plan_scene(k, scene, path, settings, classes, model.fingerprint, lambda _, path=path: measured[path], vectors)
         for k, (scene, path) in enumerate(pairs)
     ]
 
@@ -309,6 +327,7 @@ def _work(
     settings: MapSettings,
     fabric: Fabric,
     batch_size: int,
+    vectors: VectorSettings,
 ) -> list[FinishedMap]:
     predictor = MapPredictor(
         network.to(fabric.device, weight_dtype(settings.precision)),
@@ -332,7 +351,7 @@ def _work(
         samples = read_windows(jobs, given, scalings, model.modalities, rules)
         # closed here, and its thread with it, also where an error keeps hold of what is going on
         batches = stack.enter_context(closing(ahead(batches_of(samples, batch_size))))
-        finish = partial(_finish, model, settings) if first else None
+        finish = partial(_finish, model, settings, vectors) if first else None
         writer = stack.enter_context(MapWriter(plans, finish))
         passed = 0
 
@@ -362,7 +381,7 @@ def _how_far(plans: Sequence[ScenePlan]) -> str:
     return f"SIGINT has stopped the prediction after {total - left} of {total} parts"
 
 
-def _finish(model: Model, settings: MapSettings, plan: ScenePlan, go_on: GoOn) -> FinishedMap:
+def _finish(model: Model, settings: MapSettings, vectors: VectorSettings, plan: ScenePlan, go_on: GoOn) -> FinishedMap:
     scene = plan.scene
     calibrates = settings.calibrated and settings.probabilities != "none" and model.temperatures
     tags = map_tags(
@@ -376,10 +395,13 @@ def _finish(model: Model, settings: MapSettings, plan: ScenePlan, go_on: GoOn) -
         }
     )
     classes, scenarios = model.data.classes, model.scenarios
+    # before the map, which has its name once all is there
+    legend = Legend(classes.names, scenarios, tuple(model.modalities))
+    polygons = write_vectors(plan, vectors, legend, go_on)
     counts = assemble(plan.workspace, plan.parts, plan.files, plan.grid, classes, scenarios, tags, go_on)
     plan.workspace.remove()
     names = tuple(scenario.name for scenario in scenarios)
-    return FinishedMap.of(scene.id, plan.files, plan.grid, counts, classes.names, names, model.never)
+    return FinishedMap.of(scene.id, plan.files, plan.grid, counts, classes.names, names, model.never, polygons)
 
 
 def fingerprint(path: Path) -> str:

@@ -1,0 +1,149 @@
+"""A map as polygons of its classes, with what is known of each."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mobanet.prediction.regions import Regions, find_regions
+from mobanet.prediction.strips import Strips
+from mobanet.rasters.geopackage import PolygonWriter
+from mobanet.rasters.grid import Grid
+from mobanet.rasters.outlines import polygons_of, rings_of
+from mobanet.scenarios.scenario import Scenario
+
+LAYER = "polygons"
+
+_BATCH = 20_000
+"""Polygons that are written at a time, at least, unless the map has no more."""
+
+_POINTS = 1_000_000
+"""Points of outlines after which they are written, too."""
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What the numbers of a map mean.
+
+    Attributes:
+        classes: names.
+        scenarios: all of the model's.
+        modalities: names.
+    """
+
+    classes: Sequence[str]
+    scenarios: Sequence[Scenario]
+    modalities: Sequence[str]
+
+    def columns(self, regions: Regions | None = None, chosen: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Fields of the polygons of some pieces.
+
+        Args:
+            regions: that the pieces are of; None for empty fields, which tell the types.
+            chosen: (n,) their places.
+        """
+        if regions is None:
+            texts, floats = np.zeros(0, object), np.zeros(0)
+            shares = {f"without_{name}": floats for name in self.modalities}
+            return {
+                "class": texts,
+                "class_index": np.zeros(0, np.int32),
+                "area_m2": floats,
+                "confidence": floats,
+                "scenario": texts,
+                **shares,
+            }
+        value, seen = regions.value[chosen], regions.scenarios[chosen]
+        names = np.array([scenario.name for scenario in self.scenarios], object)
+        lacking = np.array([[not there for there in self.scenarios[k].available] for k in regions.numbers])
+        shares = seen @ lacking.astype(np.float64) / regions.pixels[chosen][:, None]
+        return {
+            "class": np.array(self.classes, object)[value],
+            "class_index": value.astype(np.int32),
+            "area_m2": regions.area[chosen],
+            "confidence": regions.confidence[chosen],
+            "scenario": names[regions.numbers[seen.argmax(axis=1)]],  # of equal ones the first
+            **{f"without_{name}": shares[:, k] for k, name in enumerate(self.modalities)},
+        }
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Polygons, with their fields."""
+
+    polygons: np.ndarray
+    columns: dict[str, np.ndarray]
+
+
+def write_polygons(path: Path, strips: Strips, grid: Grid, legend: Legend) -> int:
+    """Write the polygons of a map.
+
+    Args:
+        path: of the GeoPackage.
+        strips: of the map.
+        grid: of the map.
+        legend: of its numbers.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        OSError: when the disk is full; nothing is left under the final name that was not there yet.
+    """
+    import shapely
+
+    count = 0
+    with PolygonWriter(path, LAYER, grid.crs, legend.columns()) as writer:
+        for batch in _gathered(_polygons(strips, grid, legend)):
+            check_valid(batch.polygons)
+            writer.write(shapely.to_wkb(batch.polygons), batch.columns)
+            count += len(batch.polygons)
+    return count
+
+
+def check_valid(polygons: np.ndarray) -> None:
+    """Let no polygon out that a GIS would refuse.
+
+    Raises:
+        ValueError: with what is wrong with the first.
+    """
+    import shapely
+
+    valid = shapely.is_valid(polygons)
+    if not valid.all():
+        raise ValueError(f"a polygon is not valid: {shapely.is_valid_reason(polygons[~valid][0])}")
+
+
+def _polygons(strips: Strips, grid: Grid, legend: Legend) -> Iterator[_Batch]:
+    for regions in find_regions(strips):
+        for rings in rings_of(regions.corners):
+            pieces, polygons = polygons_of(rings, grid.matrix if grid.transform else _DOWN)
+            yield _Batch(polygons, legend.columns(regions, pieces))
+
+
+_DOWN = np.array([[1.0, 0, 0], [0, -1, 0], [0, 0, 1]])
+"""Of a map without a georeference: columns to the right and rows down, as a GIS shows its pixels."""
+
+
+def _gathered(batches: Iterator[_Batch]) -> Iterator[_Batch]:
+    """Small batches as larger ones: to open the file takes longer than to write a few polygons."""
+    import shapely
+
+    waiting: list[_Batch] = []
+    number = points = 0
+    for batch in batches:
+        waiting.append(batch)
+        number += len(batch.polygons)
+        points += int(shapely.get_num_coordinates(batch.polygons).sum())
+        if number >= _BATCH or points >= _POINTS:
+            yield _together(waiting)
+            waiting, number, points = [], 0, 0
+    if waiting:
+        yield _together(waiting)
+
+
+def _together(batches: list[_Batch]) -> _Batch:
+    names = batches[0].columns
+    columns = {name: np.concatenate([batch.columns[name] for batch in batches]) for name in names}
+    return _Batch(np.concatenate([batch.polygons for batch in batches]), columns)

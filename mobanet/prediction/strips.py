@@ -1,0 +1,103 @@
+"""A finished map from top to bottom, a few rows at a time and as often as it is asked for, from the parts that wait."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from mobanet.prediction.assemble import grid_of
+from mobanet.prediction.blending import NOTHING
+from mobanet.prediction.parts import Part
+from mobanet.prediction.predictor import PartMaps
+from mobanet.prediction.workspace import Workspace
+from mobanet.rasters.categories import UNITS
+from mobanet.rasters.grid import Grid
+from mobanet.rasters.pixel_size import pixel_area
+from mobanet.rasters.strips import strips
+
+
+@dataclass(frozen=True)
+class MapStrip:
+    """Rows of a map.
+
+    Attributes:
+        top: the first.
+        classes: (h, W) uint8 class indices, 255 where the map has none.
+        scenarios: (h, W) uint8 numbers of scenarios, alike.
+        confidence: (h, W) float32, the highest of the probabilities, anything where the map has no class; None where
+            probabilities were not asked for.
+        area: (W,) square metres on the ground of a pixel; None where the map has no place on the earth.
+    """
+
+    top: int
+    classes: np.ndarray
+    scenarios: np.ndarray
+    confidence: np.ndarray | None
+    area: np.ndarray | None
+
+    def rows(self, chosen: slice) -> "MapStrip":
+        """Some of its rows."""
+        confidence = None if self.confidence is None else self.confidence[chosen]
+        return MapStrip(self.top + chosen.start, self.classes[chosen], self.scenarios[chosen], confidence, self.area)
+
+
+Strips = Iterable[MapStrip]
+"""From top to bottom; some users go through them more than once."""
+
+
+@dataclass(frozen=True)
+class SavedStrips:
+    """The rows of a scene whose parts are all saved.
+
+    Attributes:
+        workspace: where they are.
+        parts: of the scene.
+        grid: of the map.
+        go_on: called before each row of parts; what it raises ends the reading.
+    """
+
+    workspace: Workspace
+    parts: Sequence[Part]
+    grid: Grid
+    go_on: Callable[[], None] = lambda: None
+
+    def __iter__(self) -> Iterator[MapStrip]:
+        """Read them anew.
+
+        Raises:
+            UserError: when a part is damaged.
+        """
+        ordered = sorted(self.parts, key=lambda part: (part.strip, part.panel))
+        for _, row in groupby(ordered, key=lambda part: part.strip):
+            self.go_on()
+            whole = self._joined(list(row))
+            for rows in strips(whole.classes.shape):
+                yield whole.rows(rows)
+
+    def _joined(self, row: list[Part]) -> MapStrip:
+        classes, scenarios, confidence, areas = [], [], [], []
+        for part in row:
+            maps = self.workspace.load(part)
+            classes.append(maps.classes)
+            scenarios.append(maps.scenarios)
+            confidence.append(_confidence(maps))
+            # as of the areas that the command prints: of one size within a part
+            area = pixel_area(grid_of(part, self.grid))
+            areas.append(None if area is None else np.full(part.right - part.left, area))
+        return MapStrip(
+            row[0].top,
+            np.concatenate(classes, axis=1),
+            np.concatenate(scenarios, axis=1),
+            None if any(each is None for each in confidence) else np.concatenate(confidence, axis=1),
+            None if any(each is None for each in areas) else np.concatenate(areas),
+        )
+
+
+def _confidence(maps: PartMaps) -> np.ndarray | None:
+    if maps.probabilities is None:
+        return None
+    highest = maps.probabilities.max(axis=0)
+    if highest.dtype == np.uint8:
+        return np.where(highest == NOTHING, np.float32(0), highest / np.float32(UNITS))
+    return np.nan_to_num(highest, copy=False)

@@ -1,0 +1,88 @@
+"""What becomes of a map beside rasters: polygons of its classes, as asked for on the command line."""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobanet.errors import UserError
+from mobanet.prediction.scene import Scene
+from mobanet.rasters.geopackage import ENDING
+from mobanet.rasters.pixel_size import pixel_area
+
+
+@dataclass(frozen=True)
+class VectorSettings:
+    """What is made of a finished map.
+
+    Attributes:
+        polygons: whether polygons are written, True for beside the map, else the file's name.
+        minimum_area: in square metres; smaller pieces go to a neighbour. None for all pieces.
+        fill_holes: in square metres; smaller holes are filled. None for none.
+        simplify: metres; None for outlines that follow the pixels.
+    """
+
+    polygons: bool | str = False
+    minimum_area: float | None = None
+    fill_holes: float | None = None
+    simplify: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense.
+
+        Raises:
+            UserError: naming the option.
+        """
+        for name, unit in (("minimum_area", "square metres"), ("fill_holes", "square metres"), ("simplify", "metres")):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if not (math.isfinite(value) and value > 0):
+                raise UserError(f"--{name} is {value:g}; give {unit} above 0, or leave it out.")
+            if not self.polygons:
+                raise UserError(f"--{name} is about polygons, which are not asked for: give --polygons, too.")
+        if isinstance(self.polygons, str):
+            _check_place(self.polygons)
+
+    def polygons_of(self, path: Path) -> Path | None:
+        """The file of polygons of a map."""
+        if isinstance(self.polygons, str):
+            return Path(self.polygons).expanduser()
+        return path.with_name(f"{path.stem}_polygons{ENDING}") if self.polygons else None
+
+    def check(self, scenes: Sequence[Scene]) -> None:
+        """Refuse what does not go with the scenes.
+
+        Raises:
+            UserError: where one file is named for several, and for metres where a map has no place on the earth.
+        """
+        if isinstance(self.polygons, str) and len(scenes) > 1:
+            raise UserError(
+                f"--polygons {self.polygons} names one file for {len(scenes)} scenes; give --polygons without a name, "
+                "which writes them beside each map."
+            )
+        for name in ("minimum_area", "fill_holes", "simplify"):
+            lost = [scene for scene in scenes if pixel_area(scene.grid) is None]
+            if getattr(self, name) is not None and lost:
+                raise UserError(
+                    f"--{name} is in metres, and the map of {lost[0].id} has no place on the earth: give --crs if its "
+                    f"rasters only lack the name of their system, or leave --{name} out."
+                )
+
+
+def _check_place(polygons: str) -> None:
+    path = Path(polygons).expanduser()
+    if path.suffix.lower() != ENDING:
+        raise UserError(
+            f"--polygons {polygons} must end with {ENDING}: polygons are written as GeoPackage, of which ogr2ogr makes "
+            "any other format."
+        )
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        raise UserError(f"--polygons {polygons} cannot be written: there is no folder {parent}; make it first.")
+    if not os.access(parent, os.W_OK) or path.is_dir():
+        raise UserError(
+            f"--polygons {polygons} cannot be written: {path if path.is_dir() else parent} is "
+            f"{'a folder' if path.is_dir() else 'not a folder that you may write to'}; name another file."
+        )

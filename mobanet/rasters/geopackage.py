@@ -1,0 +1,138 @@
+"""Polygons as a GeoPackage with a spatial index, written some at a time; whole or not there at all."""
+
+import errno
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from mobanet.files import put_in_place
+
+ENDING = ".gpkg"
+
+_FAST = {
+    "OGR_SQLITE_SYNCHRONOUS": "OFF",  # the file is brought to the disk before it gets its name
+    "OGR_SQLITE_JOURNAL": "MEMORY",
+}
+
+
+class PolygonWriter:
+    """Writes polygons with fields; a context manager, which finishes, or abandons if the block fails.
+
+    Until it is finished the file grows beside its place, as `NAME.part.gpkg`.
+
+    Args:
+        path: of the GeoPackage; its folder is made where it is absent, and an older file replaced.
+        layer: name of its one layer.
+        crs: reference system as text; None for none.
+        columns: of every field, an empty array of its type, in their order.
+        kind: of the geometries, `Polygon` unless given; `Unknown` for any.
+
+    Raises:
+        OSError: here, on writing and on finishing, with the file's name, when it cannot be written.
+    """
+
+    def __init__(
+        self, path: Path, layer: str, crs: str | None, columns: Mapping[str, np.ndarray], kind: str = "Polygon"
+    ) -> None:
+        self.path, self.layer, self.crs, self.kind = Path(path), layer, crs, kind
+        self._columns = dict(columns)
+        self._part = self.path.with_name(f"{self.path.stem}.part{ENDING}")
+        self._begun = self._finished = False
+        if self.path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(self.path))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._clear()
+        try:
+            self._part.open("wb").close()  # says why where it cannot be written
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+        self._part.unlink()
+        # so that a map without a polygon has a file, too
+        self.write(np.zeros(0, object), self._columns)
+
+    def __enter__(self) -> "PolygonWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.abandon()
+        elif not self._finished:
+            self.finish()
+
+    def write(self, geometries: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
+        """Add features.
+
+        Args:
+            geometries: (n,) as WKB.
+            columns: (n,) of each field; NaN and None are null.
+        """
+        from pyogrio.raw import write
+
+        values = [columns[name] for name in self._columns]
+        with self._guarded():
+            write(
+                str(self._part.absolute()),
+                geometries,
+                values,
+                np.array(list(self._columns), object),
+                layer=self.layer,
+                driver="GPKG",
+                geometry_type=self.kind,
+                crs=self.crs,
+                append=self._begun,
+                layer_options={} if self._begun else {"GEOMETRY_NAME": "geom", "SPATIAL_INDEX": "YES"},
+            )
+        self._begun = True
+
+    def finish(self) -> None:
+        """Give the file its name."""
+        with self._guarded():
+            put_in_place(self._part, self.path)
+        self._finished = True
+
+    def abandon(self) -> None:
+        """Remove what was written; a file that is finished stays."""
+        with suppress(OSError):  # what went wrong before says more
+            self._clear()
+
+    def _clear(self) -> None:
+        for ending in ("", "-journal", "-wal", "-shm"):
+            self._part.with_name(f"{self._part.name}{ending}").unlink(missing_ok=True)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """GDAL's errors as those of the system, with nothing left behind."""
+        from pyogrio import get_gdal_config_option, set_gdal_config_options
+        from pyogrio.errors import DataLayerError, DataSourceError
+
+        before = {name: get_gdal_config_option(name) for name in _FAST}
+        set_gdal_config_options(_FAST)
+        try:
+            with warnings.catch_warnings():
+                # of a file without a reference system, which is what the map has
+                warnings.filterwarnings("ignore", message=".*crs.*was not provided")
+                yield
+        except (DataSourceError, DataLayerError) as error:
+            number = self._refusal()
+            self.abandon()
+            raise OSError(number, os.strerror(number), str(self.path)) from error
+        finally:
+            set_gdal_config_options(before)
+
+    def _refusal(self) -> int:
+        """Why the disk takes no more, as an error number: GDAL says only that it did not."""
+        try:
+            with self._part.open("ab") as more:
+                more.write(bytes(4 << 20))
+                more.flush()
+                os.fsync(more.fileno())
+        except OSError as error:
+            return error.errno or errno.EIO
+        return errno.EIO

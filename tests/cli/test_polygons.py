@@ -1,0 +1,106 @@
+"""`--polygons` of `mobanet.predict`, from a checkpoint and rasters to the file, and what can be wrong with it."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyogrio
+import pyogrio.raw
+import pytest
+import rasterio
+import shapely
+
+from mobanet.predict import main
+from tests.cli.conftest import leftovers
+from tests.cli.test_predict import half_covered, model, read, words_of
+
+__all__ = ["half_covered", "model"]  # fixtures
+
+
+@pytest.fixture
+def attempt(command, model, half_covered, tmp_path):
+    """Runs `mobanet.predict` on the scene that a surface model covers by half, in windows that do not overlap."""
+
+    def run(*words, output="map.tif", files=None):
+        given = words_of(model, files or half_covered, f"{tmp_path}/{output}", "--stride", "64")
+        return command(main, [*given, *map(str, words)])
+
+    return run
+
+
+def features(path):
+    """Polygons, and fields by name."""
+    meta, _, geometries, values = pyogrio.raw.read(path)
+    return shapely.from_wkb(geometries), dict(zip(meta["fields"].tolist(), values, strict=True))
+
+
+def drawn(polygons, numbers, path):
+    """Polygons as pixels on the grid of a map."""
+    with rasterio.open(path) as raster:
+        pairs = zip(polygons, numbers.tolist(), strict=True)
+        return rasterio.features.rasterize(pairs, raster.shape, 255, transform=raster.transform, dtype="uint8")
+
+
+def test_polygons_are_those_of_the_map(attempt, tmp_path):
+    ended = attempt("--polygons", "--scenarios", "--probabilities", "uint8")
+    assert ended.code == 0, ended.err
+    polygons, fields = features(tmp_path / "map_polygons.gpkg")
+    assert shapely.is_valid(polygons).all()
+    classes = read(tmp_path / "map.tif")
+    assert np.array_equal(drawn(polygons, fields["class_index"], tmp_path / "map.tif"), classes)
+    with rasterio.open(tmp_path / "map.tif") as raster:
+        pixel = raster.transform.a**2
+    assert shapely.area(polygons).sum() == pytest.approx(pixel * np.count_nonzero(classes != 255))
+    assert f"map_polygons.gpkg: {len(polygons):,} polygon" in ended.out
+    pixels = shapely.area(polygons) / pixel
+    missing = np.count_nonzero(read(tmp_path / "map_scenarios.tif") == 3)  # rgb+ir
+    assert (fields["without_dsm"] * pixels).sum() == pytest.approx(missing)
+    assert set(fields["scenario"]) == {"rgb+ir", "rgb+ir+dsm"}
+    with rasterio.open(tmp_path / "map_probabilities.tif") as raster:
+        highest = raster.read().max(0) / 254
+    assert (fields["confidence"] * pixels).sum() == pytest.approx(highest[classes != 255].sum(), rel=1e-4)
+    again = attempt("--polygons", "--scenarios", "--probabilities", "uint8", "--resume")
+    assert "is finished; left as it is" in again.err
+    assert leftovers(tmp_path) == []
+
+
+def test_without_probabilities_there_is_no_confidence(attempt, tmp_path):
+    ended = attempt("--polygons", tmp_path / "pieces.gpkg")
+    assert ended.code == 0, ended.err
+    _, fields = features(tmp_path / "pieces.gpkg")
+    assert np.isnan(fields["confidence"]).all()
+    refused = attempt("--polygons", tmp_path / "pieces.gpkg", output="other.tif")
+    assert "pieces.gpkg is there already: name another" in refused.sentence()
+    replaced = attempt("--polygons", tmp_path / "pieces.gpkg", "--overwrite", output="other.tif")
+    assert replaced.code == 0, replaced.err
+
+
+WRONG = {
+    "another ending": ("--polygons x.shp", "--polygons x.shp must end with .gpkg", "ogr2ogr"),
+    "no folder": ("--polygons gone/x.gpkg", "--polygons gone/x.gpkg cannot be written: there is no folder", "make it"),
+    "a folder": ("--polygons dir.gpkg", "--polygons dir.gpkg cannot be written", "is a folder"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_mistakes_are_one_sentence(case, attempt, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dir.gpkg").mkdir()
+    text, *said = WRONG[case]
+    ended = attempt(*text.split())
+    assert all(part in ended.sentence() for part in said), ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["dir.gpkg"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_to(attempt, tmp_path):
+    shut = tmp_path / "shut"
+    shut.mkdir(mode=0o555)
+    assert "not a folder that you may write to" in attempt("--polygons", shut / "x.gpkg").sentence()
+
+
+def test_one_file_for_several_scenes_is_refused(attempt, prepared, tmp_path):
+    files = {"rgb": prepared / "2_Ortho_RGB"}
+    ended = attempt("--polygons", tmp_path / "x.gpkg", output="maps/", files=files)
+    assert "names one file for 6 scenes; give --polygons without a name" in ended.err.splitlines()[-1]
+    assert not Path(tmp_path / "maps").exists()
