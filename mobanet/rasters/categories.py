@@ -4,14 +4,14 @@ A GeoTIFF holds a colour table but no names. These are looked for beside it, in 
 by GDAL as category names, by QGIS and ArcGIS as a raster attribute table.
 """
 
-import colorsys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from xml.etree import ElementTree
 
 from mobanet.errors import UserError
 from mobanet.rasters.contents import IGNORE_INDEX, Classes
+from mobanet.rasters.distinct_colours import distinct_colours
 
 if TYPE_CHECKING:
     from mobanet.scenarios.scenario import Scenario
@@ -79,7 +79,7 @@ def scenario_kind(scenarios: "Sequence[Scenario]") -> RasterKind:
             "map, or use fewer modalities."
         )
     names = tuple(scenario.name for scenario in scenarios)
-    return RasterKind("uint8", IGNORE_INDEX, ("scenario",), palette(len(names)), names)
+    return RasterKind("uint8", IGNORE_INDEX, ("scenario",), distinct_colours(len(names)), names)
 
 
 def sidecar(names: Sequence[str], colours: Sequence[Colour] = (), existing: bytes | None = None) -> bytes:
@@ -110,16 +110,3 @@ def sidecar(names: Sequence[str], colours: Sequence[Colour] = (), existing: byte
             ElementTree.SubElement(row, "F").text = str(cell)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode").encode() + b"\n"  # UTF-8, as GDAL expects
-
-
-def palette(count: int) -> tuple[Colour, ...]:
-    """Muted colours, of which neighbours in the list differ most; the first ones do not depend on `count`."""
-
-    def colours() -> Iterator[Colour]:
-        for index in range(count):
-            hue = (0.58 + index * (5**0.5 - 1) / 2) % 1  # steps of the golden ratio never come back to a hue
-            lightness, saturation = ((0.42, 0.50), (0.66, 0.55), (0.54, 0.40))[index % 3]
-            red, green, blue = colorsys.hls_to_rgb(hue, lightness, saturation)
-            yield round(255 * red), round(255 * green), round(255 * blue)
-
-    return tuple(colours())

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobanet.errors import UserError
-from mobanet.files import PART, put_in_place, write_bytes
+from mobanet.files import PART, part_of, put_in_place, write_bytes
 from mobanet.rasters.categories import RasterKind, class_kind, probability_kind, scenario_kind, sidecar
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import gdal_error
 from mobanet.rasters.readback import BLOCK, check_overviews, compare
+from mobanet.rasters.styles import paletted_style, style_of
 
 if TYPE_CHECKING:
     from rasterio.crs import CRS
@@ -157,6 +158,7 @@ class RowWriter:
     def _clear(self) -> None:
         for ending in (".part", ".part.aux.xml", ".aux.xml.part"):
             self._beside(ending).unlink(missing_ok=True)
+        part_of(style_of(self.path)).unlink(missing_ok=True)
         self._clear_rows()
 
     def _clear_rows(self) -> None:
@@ -269,6 +271,11 @@ class RowWriter:
         else:
             # before the map has its name, so that a map that is there has its names
             write_bytes(names, content)
+        style = style_of(self.path)
+        if self.kind.categories and self.kind.colours:
+            write_bytes(style, paletted_style(self.kind.categories, self.kind.colours))
+        else:
+            style.unlink(missing_ok=True)
         for ending in (".ovr", ".msk"):  # an older map's, which GDAL would take for this one's
             self._beside(ending).unlink(missing_ok=True)
         put_in_place(self._part, self.path)

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from mobanet.prediction.windows import Strip
 from mobanet.rasters.geotiff import RowWriter, class_kind
 from mobanet.rasters.grid import Grid
+from mobanet.rasters.styles import style_of
 from mobanet.store.stored import StoredTile
 
 _LONGEST = 200
@@ -46,6 +47,8 @@ class TestMaps(Callback):
         self._names = map_names(self._tiles)
         self._tile, self._writer, self._written = "", None, 0
         if trainer.is_global_zero:
+            for path in self.folder.glob("*.tif"):
+                style_of(path).unlink(missing_ok=True)  # and no others, such as a legend of the user's
             for ending in ("tif", "tif.aux.xml", "tif.ovr", "tif.msk", "part", "part.aux.xml"):
                 for path in self.folder.glob(f"*.{ending}"):
                     path.unlink()

@@ -157,7 +157,7 @@ def predicted_rasters(rng: random.Random, folder: Path) -> None:
     with RowWriter(folder / "map.tif", scene.grid, class_kind(OWN.classes)) as writer:
         for top in range(0, scene.grid.height, 256):
             writer.write(np.zeros((1, min(256, scene.grid.height - top), scene.grid.width), np.uint8))
-    assert sorted(path.name for path in folder.iterdir() if path.is_file()) == ["map.tif", "map.tif.aux.xml"]
+    assert sorted(path.name for path in folder.iterdir() if path.is_file()) == ["map.qml", "map.tif", "map.tif.aux.xml"]
 
 
 @cache

@@ -16,6 +16,7 @@ from rasterio.enums import ColorInterp
 from mobanet.errors import UserError
 from mobanet.rasters import geotiff
 from mobanet.rasters.contents import Classes
+from mobanet.rasters.distinct_colours import distinct_colours, least_difference
 from mobanet.rasters.geotiff import RowWriter, class_kind, probability_kind, scenario_kind
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import grid_of
@@ -212,7 +213,7 @@ def test_any_system_is_kept(tmp_path, crs, transform):
     sidecar = ElementTree.parse(sidecar_of(path)).getroot()
     assert (sidecar.find("SRS") is not None) == (crs == ROTATED_POLE)
     assert len(sidecar.findall(".//Category")) == 4
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["map.tif", "map.tif.aux.xml"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["map.qml", "map.tif", "map.tif.aux.xml"]
 
 
 def test_a_system_that_is_none_is_named(tmp_path):
@@ -230,6 +231,41 @@ def test_scenarios_have_names_and_different_colours():
     assert kind.categories[0] == "rgb"
     assert kind.colours[:7] == KINDS["scenarios"].colours
     assert KINDS["scenarios"].categories[-1] == "rgb+ir+dsm"
+
+
+def test_a_style_has_the_classes_and_nothing_else(tmp_path):
+    path = written(tmp_path / "map.v2.tif", KINDS["classes"], content(KINDS["classes"], 20, 30))
+    text = (tmp_path / "map.v2.qml").read_bytes()
+    assert text.startswith(b"<!DOCTYPE qgis ")
+    root = ElementTree.fromstring(text)
+    assert root.tag == "qgis"
+    renderer = root.find("pipe/rasterrenderer")
+    assert (renderer.get("type"), renderer.get("band")) == ("paletted", "1")
+    entries = [dict(entry.attrib) for entry in renderer.findall("colorPalette/paletteEntry")]
+    assert entries == [
+        {"value": "0", "color": "#ffffff", "label": "Straße & Weg", "alpha": "255"},
+        {"value": "1", "color": "#0000ff", "label": "building", "alpha": "255"},
+        {"value": "2", "color": "#00ff00", "label": "tree", "alpha": "255"},
+        {"value": "3", "color": "#ffff00", "label": "car", "alpha": "255"},
+    ]
+    written(path, KINDS["scenarios"], content(KINDS["scenarios"], 20, 30))  # replaced with the map
+    entries = ElementTree.parse(tmp_path / "map.v2.qml").getroot().findall(".//paletteEntry")
+    assert [entry.get("label") for entry in entries] == list(KINDS["scenarios"].categories)
+    colours = [tuple(bytes.fromhex(entry.get("color")[1:])) for entry in entries]
+    assert colours == list(KINDS["scenarios"].colours)
+
+
+@pytest.mark.parametrize(("count", "least"), [(2, 16), (7, 16), (15, 16), (31, 13), (63, 9), (255, 4)])
+def test_colours_are_told_apart_by_colour_blind_eyes(count, least):
+    colours = distinct_colours(count)
+    assert len(set(colours)) == count
+    assert colours == distinct_colours(255)[:count]
+    assert least_difference(colours) > least
+
+
+def test_red_and_green_are_alike_to_some_eyes():
+    assert least_difference(((255, 0, 0), (0, 255, 0))) < least_difference(((255, 0, 0), (0, 0, 255)))
+    assert least_difference(((120, 120, 120), (121, 120, 120))) < 1
 
 
 def test_more_scenarios_than_eight_bits_tell_apart_are_refused():
@@ -266,7 +302,7 @@ def test_a_failure_leaves_the_older_map_and_nothing_else(tmp_path):
     with pytest.raises(ValueError, match="takes uint8"):
         written(path, kind, content(kind, 600, 30).astype(np.uint16))
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
-    assert len(before) == 2
+    assert len(before) == 3
 
 
 def test_a_finished_map_is_not_abandoned(tmp_path):
@@ -275,7 +311,7 @@ def test_a_finished_map_is_not_abandoned(tmp_path):
         writer.write(content(kind, 20, 30))
         writer.finish()
     writer.abandon()  # has nothing left to remove
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["map.tif", "map.tif.aux.xml"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["map.qml", "map.tif", "map.tif.aux.xml"]
 
 
 def test_what_an_older_map_left_goes(tmp_path):
@@ -428,7 +464,7 @@ for name, at in [*(("early", at) for at in early), *(("late", at) for at in late
     *limited, last = done.stdout.splitlines()
     assert len(limited) == 24
     assert {line.split(maxsplit=2)[2] for line in limited} == {f"{errno.EFBIG}"}
-    assert last == "late 0 0 map.tif map.tif.aux.xml"
+    assert last == "late 0 0 map.qml map.tif map.tif.aux.xml"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a small disk")
@@ -458,7 +494,7 @@ finally:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("moment", [0, 1, 2])
+@pytest.mark.parametrize("moment", [0, 1, 2, 3])
 def test_a_kill_leaves_a_whole_map_with_its_own_names_or_none(tmp_path, moment):
     path = tmp_path / "map.tif"
     code = """
@@ -477,23 +513,24 @@ os.replace = killed
 write(1)
 os._exit(0)
 """
-    assert run(code, path, moment).returncode == (9 if moment < 2 else 0)
+    assert run(code, path, moment).returncode == (9 if moment < 3 else 0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with rasterio.open(path) as raster:
-            assert (raster.read() == (1 if moment == 2 else 0)).all()
+            assert (raster.read() == (1 if moment == 3 else 0)).all()
     assert ("names of the older one" in sidecar_of(path).read_text()) == (moment == 0)
-    left = {file.name for file in tmp_path.iterdir()} - {"map.tif", "map.tif.aux.xml"}
-    assert left == [{"map.tif.part", "map.tif.aux.xml.part"}, {"map.tif.part"}, set()][moment]
+    left = {file.name for file in tmp_path.iterdir()} - {"map.qml", "map.tif", "map.tif.aux.xml"}
+    beside = {"map.tif.part", "map.tif.aux.xml.part"}, {"map.tif.part", "map.qml.part"}, {"map.tif.part"}, set()
+    assert left == beside[moment]
     pixels = content(KINDS["classes"], 20, 30)
     written(path, KINDS["classes"], pixels)
-    assert sorted(os.listdir(tmp_path)) == ["map.tif", "map.tif.aux.xml"]
+    assert sorted(os.listdir(tmp_path)) == ["map.qml", "map.tif", "map.tif.aux.xml"]
     assert [name.text for name in ElementTree.parse(sidecar_of(path)).iter("Category")] == list(CLASSES.names)
 
 
 def test_a_name_may_have_characters_that_mean_something_elsewhere(tmp_path):
     pixels = content(KINDS["classes"], 20, 30)
     path = written(tmp_path / "map of 50 %, #2!?a=b:c.tif", KINDS["classes"], pixels)
-    assert sorted(os.listdir(tmp_path)) == [path.name, f"{path.name}.aux.xml"]
+    assert sorted(os.listdir(tmp_path)) == [path.with_suffix(".qml").name, path.name, f"{path.name}.aux.xml"]
     with rasterio.open(path) as raster:
         assert np.array_equal(raster.read(), pixels)

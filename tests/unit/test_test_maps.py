@@ -63,7 +63,7 @@ def test_every_test_tile_has_its_map(tested, caplog):
         data, strips, maps = tested(scenarios="rgb,rgb+dsm")
     tiles = data.tiles("test")
     assert len(tiles) > 1
-    assert sorted(maps) == sorted(f"{tile.id}{ending}" for tile in tiles for ending in (".tif", ".tif.aux.xml"))
+    assert sorted(maps) == sorted(f"{tile.id}{ending}" for tile in tiles for ending in (".qml", ".tif", ".tif.aux.xml"))
     for tile in tiles:
         with rasterio.open(maps[f"{tile.id}.tif"]) as raster:
             assert raster.shape == (173, 173)
@@ -99,7 +99,7 @@ def test_a_tile_that_was_not_evaluated_to_its_end_has_no_map_and_old_maps_go(tes
     first, second, *_ = [tile.id for tile in data.tiles("test")]
     assert strips[first].shape == (173, 173)
     assert 0 < len(strips[second]) < 173
-    assert sorted(maps) == sorted([f"{first}.tif", f"{first}.tif.aux.xml", "legend.qml"])
+    assert sorted(maps) == sorted([f"{first}.qml", f"{first}.tif", f"{first}.tif.aux.xml", "legend.qml"])
     told = [record.getMessage() for record in caplog.records if "have a map" in record.getMessage()]
     assert len(told) == 1
     assert told[0].startswith(f"only 1 of {len(data.tiles('test'))} test tiles have a map in {folder}: ")
@@ -118,9 +118,10 @@ def test_a_test_that_fails_leaves_whole_maps_only(tested, tmp_path):
     with pytest.raises(RuntimeError, match="in the middle of a tile"):
         tested(callbacks=[Failing()])
     names = sorted(path.name for path in (tmp_path / "maps").iterdir())
-    assert len(names) == 2
-    assert names[0].endswith(".tif")
-    assert names[1] == f"{names[0]}.aux.xml"
+    assert len(names) == 3
+    assert names[1].endswith(".tif")
+    assert names[0] == f"{names[1].removesuffix('.tif')}.qml"
+    assert names[2] == f"{names[1]}.aux.xml"
 
 
 def test_maps_of_patches_lie_where_they_were_cut(tested, make_data, odd, monkeypatch):
