@@ -142,6 +142,7 @@ options:
   --calibrated false             probabilities as the network gives them, not at the checkpoint's temperatures
   --scenarios                    write which scenario each pixel was predicted in
   --polygons                     write polygons of the classes, too, or give a name: --polygons FILE.gpkg
+  --minimum_area M2              of polygons; --fill_holes M2; --simplify METRES
   --reference NAME               modality whose grid the map gets
   --crs EPSG:25833               of rasters that name none
   --resolution METRES            of the map's pixels, or training: as the model was trained on

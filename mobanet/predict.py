@@ -26,6 +26,9 @@ def predict(
     calibrated: bool = True,
     scenarios: bool = False,
     polygons: bool | str = False,
+    minimum_area: float | None = None,
+    fill_holes: float | None = None,
+    simplify: float | None = None,
     reference: str | None = None,
     crs: str | None = None,
     resolution: str | None = None,
@@ -62,6 +65,11 @@ def predict(
         scenarios: write which scenario each pixel was predicted in, to OUTPUT_scenarios.tif.
         polygons: write polygons of the classes as GeoPackage, too: a file that ends with .gpkg, or, without a name, to
             OUTPUT_polygons.gpkg.
+        minimum_area: square metres; smaller polygons are merged into the neighbour with the longest shared border. The
+            map itself keeps them.
+        fill_holes: square metres; smaller holes of polygons are filled. The map itself keeps them.
+        simplify: metres by which outlines of polygons may leave the pixels; neighbours keep their shared borders. Takes
+            all outlines at once, in memory that grows with them.
         reference: modality whose grid the map gets; null for the first one given, in the model's order.
         crs: coordinate reference system of rasters that name none, such as EPSG:25833.
         resolution: side of the map's pixels on the ground in metres, or training for that of the rasters that the model
@@ -97,7 +105,7 @@ def predict(
 
     quieten()
 
-    vectors = VectorSettings(polygons)
+    vectors = VectorSettings(polygons, minimum_area, fill_holes, simplify)
     model = open_model(ckpt_path, backbone)
     chosen = {
         "window": window,

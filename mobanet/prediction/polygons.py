@@ -1,16 +1,19 @@
 """A map as polygons of its classes, with what is known of each."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from mobanet.errors import UserError
 from mobanet.prediction.regions import Regions, find_regions
 from mobanet.prediction.strips import Strips
 from mobanet.rasters.geopackage import PolygonWriter
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.outlines import polygons_of, rings_of
+from mobanet.rasters.pixel_size import pixel_sides
 from mobanet.scenarios.scenario import Scenario
 
 LAYER = "polygons"
@@ -20,6 +23,9 @@ _BATCH = 20_000
 
 _POINTS = 1_000_000
 """Points of outlines after which they are written, too."""
+
+_BYTES = 400
+"""A point takes while all outlines are simplified."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class _Batch:
     columns: dict[str, np.ndarray]
 
 
-def write_polygons(path: Path, strips: Strips, grid: Grid, legend: Legend) -> int:
+def write_polygons(path: Path, strips: Strips, grid: Grid, legend: Legend, simplify: float | None = None) -> int:
     """Write the polygons of a map.
 
     Args:
@@ -84,18 +90,22 @@ def write_polygons(path: Path, strips: Strips, grid: Grid, legend: Legend) -> in
         strips: of the map.
         grid: of the map.
         legend: of its numbers.
+        simplify: metres by which outlines may leave the pixels; takes all of them at once, whose memory grows with
+            their points. None for outlines along the pixels.
 
     Returns:
         How many there are.
 
     Raises:
+        UserError: when memory does not suffice to simplify them.
         OSError: when the disk is full; nothing is left under the final name that was not there yet.
     """
     import shapely
 
     count = 0
+    batches = _polygons(strips, grid, legend) if simplify is None else _simplified(strips, grid, legend, simplify)
     with PolygonWriter(path, LAYER, grid.crs, legend.columns()) as writer:
-        for batch in _gathered(_polygons(strips, grid, legend)):
+        for batch in _gathered(batches):
             check_valid(batch.polygons)
             writer.write(shapely.to_wkb(batch.polygons), batch.columns)
             count += len(batch.polygons)
@@ -115,15 +125,59 @@ def check_valid(polygons: np.ndarray) -> None:
         raise ValueError(f"a polygon is not valid: {shapely.is_valid_reason(polygons[~valid][0])}")
 
 
+def matrix_of(grid: Grid) -> np.ndarray:
+    """(3, 3), from (column, row, 1) to coordinates; without a georeference rows go down, as a GIS shows them."""
+    return grid.matrix if grid.transform else np.diag([1.0, -1, 1])
+
+
 def _polygons(strips: Strips, grid: Grid, legend: Legend) -> Iterator[_Batch]:
     for regions in find_regions(strips):
         for rings in rings_of(regions.corners):
-            pieces, polygons = polygons_of(rings, grid.matrix if grid.transform else _DOWN)
+            pieces, polygons = polygons_of(rings, matrix_of(grid))
             yield _Batch(polygons, legend.columns(regions, pieces))
 
 
-_DOWN = np.array([[1.0, 0, 0], [0, -1, 0], [0, 0, 1]])
-"""Of a map without a georeference: columns to the right and rows down, as a GIS shows its pixels."""
+def _simplified(strips: Strips, grid: Grid, legend: Legend, metres: float) -> Iterator[_Batch]:
+    import shapely
+
+    sides = np.array(pixel_sides(grid))
+    batches, points = [], 0
+    for regions in find_regions(strips, noded=True):
+        for rings in rings_of(regions.corners):
+            points += len(rings.points)
+            _check_memory(points, metres)
+            # in metres, which coordinates need not be
+            pieces, polygons = polygons_of(rings.without_repeats(), np.diag([*sides, 1]))
+            batches.append(_Batch(polygons, legend.columns(regions, pieces)))
+    if not batches:
+        return
+    # all at once: a border that only one of two neighbours knew to be shared would come apart
+    every = np.concatenate([batch.polygons for batch in batches])
+    # in an order that the cut of the strips does not change, since what comes out depends on it: by first pixels
+    first = shapely.get_coordinates(shapely.get_point(shapely.get_exterior_ring(every), 0))
+    order = np.lexsort(first.T)
+    every[order] = shapely.coverage_simplify(every[order], metres)
+    matrix = matrix_of(grid)
+    begin = 0
+    for batch in batches:
+        own = every[begin : begin + len(batch.polygons)]
+        begin += len(own)
+        placed = shapely.transform(own, lambda points: points / sides @ matrix[:2, :2].T + matrix[:2, 2])
+        yield _Batch(shapely.orient_polygons(placed), batch.columns)  # as those that are not simplified
+
+
+def _check_memory(points: int, metres: float) -> None:
+    """Refuse more points than fit.
+
+    Raises:
+        UserError: for outlines that would take more than the machine's memory.
+    """
+    known = {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= getattr(os, "sysconf_names", {}).keys()
+    if known and points * _BYTES > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        raise UserError(
+            f"--simplify {metres:g} takes all outlines at once, and memory does not hold them: give a larger "
+            "--minimum_area, or leave --simplify out, and go on with --resume."
+        )
 
 
 def _gathered(batches: Iterator[_Batch]) -> Iterator[_Batch]:

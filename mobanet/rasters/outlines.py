@@ -113,6 +113,13 @@ class Rings:
     begins: np.ndarray
     piece: np.ndarray
 
+    def without_repeats(self) -> "Rings":
+        """Of points that stand several times in a row, as where a straight border has a node, one each."""
+        before = np.arange(len(self.points)) - 1
+        before[self.begins[:-1]] = self.begins[1:] - 1
+        kept = (self.points != self.points[before]).any(axis=1)
+        return Rings(self.points[kept], np.concatenate([[0], np.cumsum(kept)])[self.begins], self.piece)
+
 
 def rings_of(corners: Corners) -> Iterator[Rings]:
     """Corners of whole pieces as rings, some pieces at a time.

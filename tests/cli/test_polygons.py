@@ -1,6 +1,7 @@
 """`--polygons` of `mobanet.predict`, from a checkpoint and rasters to the file, and what can be wrong with it."""
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import shapely
 
 from mobanet.predict import main
 from tests.cli.conftest import leftovers
-from tests.cli.test_predict import half_covered, model, read, words_of
+from tests.cli.test_predict import TILE, half_covered, model, read, words_of
 
 __all__ = ["half_covered", "model"]  # fixtures
 
@@ -78,6 +79,13 @@ def test_without_probabilities_there_is_no_confidence(attempt, tmp_path):
 WRONG = {
     "another ending": ("--polygons x.shp", "--polygons x.shp must end with .gpkg", "ogr2ogr"),
     "no folder": ("--polygons gone/x.gpkg", "--polygons gone/x.gpkg cannot be written: there is no folder", "make it"),
+    "no area": ("--polygons --minimum_area 0", "--minimum_area is 0; give square metres above 0"),
+    "negative area": ("--polygons --minimum_area -3", "--minimum_area is -3; give square metres above 0"),
+    "negative holes": ("--polygons --fill_holes=-3", "--fill_holes is -3; give square metres above 0"),
+    "no tolerance": ("--polygons --simplify 0", "--simplify is 0; give metres above 0"),
+    "area without polygons": ("--minimum_area 5", "--minimum_area is about polygons", "give --polygons, too"),
+    "holes without polygons": ("--fill_holes 5", "--fill_holes is about polygons", "give --polygons, too"),
+    "simpler without polygons": ("--simplify 5", "--simplify is about polygons", "give --polygons, too"),
     "a folder": ("--polygons dir.gpkg", "--polygons dir.gpkg cannot be written", "is a folder"),
 }
 
@@ -90,6 +98,42 @@ def test_mistakes_are_one_sentence(case, attempt, tmp_path, monkeypatch):
     ended = attempt(*text.split())
     assert all(part in ended.sentence() for part in said), ended.err
     assert [path.name for path in tmp_path.iterdir()] == ["dir.gpkg"]
+
+
+def test_metres_need_a_place_on_the_earth(attempt, prepared, tmp_path):
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    with rasterio.open(prepared / f"2_Ortho_RGB/top_potsdam_{TILE}_RGB.tif") as raster:
+        values = raster.read()
+    given = {"driver": "GTiff", "height": 160, "width": 160, "count": 3, "dtype": "uint8"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with rasterio.open(plain / "rgb.tif", "w", **given) as raster:
+            raster.write(values)
+    ended = attempt("--polygons", "--minimum_area", 5, files={"rgb": plain / "rgb.tif"})
+    assert ended.err.splitlines()[-1].startswith("error: --minimum_area is in metres, and the map of rgb has no place")
+    ended = attempt("--polygons", files={"rgb": plain / "rgb.tif"})
+    assert ended.code == 0, ended.err
+    _, fields = features(tmp_path / "map_polygons.gpkg")
+    assert np.isnan(fields["area_m2"]).all()
+    assert pyogrio.read_info(tmp_path / "map_polygons.gpkg")["crs"] is None
+
+
+def test_small_pieces_go_to_their_neighbours(attempt, tmp_path):
+    placed = "--crs", "EPSG:32633"
+    assert attempt("--polygons", *placed).code == 0
+    before, fields = features(tmp_path / "map_polygons.gpkg")
+    area = float(np.median(fields["area_m2"]))
+    given = "--minimum_area", area, "--fill_holes", 4 * area, "--simplify", 1, "--overwrite"
+    ended = attempt("--polygons", *placed, *given)
+    assert ended.code == 0, ended.err
+    after, fewer = features(tmp_path / "map_polygons.gpkg")
+    assert 1 < len(after) < len(before)
+    assert fewer["area_m2"].min() >= area
+    assert fewer["area_m2"].sum() == pytest.approx(fields["area_m2"].sum())
+    assert shapely.is_valid(after).all()
+    assert shapely.coverage_is_valid(after)
+    assert shapely.get_num_coordinates(after).sum() < shapely.get_num_coordinates(before).sum() / 3
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

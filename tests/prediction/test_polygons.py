@@ -8,6 +8,7 @@ import pytest
 import shapely
 from rasterio.features import shapes
 
+from mobanet.errors import UserError
 from mobanet.prediction.polygons import Legend, write_polygons
 from mobanet.prediction.strips import MapStrip
 from mobanet.rasters.components import label_pieces
@@ -160,6 +161,35 @@ def test_turned_and_mirrored_grids(transform, tmp_path):
     assert shapely.area(polygons).sum() == pytest.approx(pixel * np.count_nonzero(classes != 255))
     assert all(polygon.exterior.is_ccw for polygon in polygons)
     assert shapely.union_all(polygons).area == pytest.approx(shapely.area(polygons).sum())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_simplified_neighbours_keep_their_shared_borders(seed, tmp_path):
+    generator = np.random.default_rng(seed)
+    classes = np.kron(generator.integers(0, 4, (6, 7)), np.ones((5, 5))).astype(np.uint8)
+    noise = generator.random(classes.shape) < 0.1
+    classes[noise] = generator.choice([0, 1, 2, 255], noise.sum())
+    grid = grid_of(classes, (0.5, 0, 367000, 0, -0.25, 5810000))
+    plain, fields = written(tmp_path, classes, grid=grid)
+    found = {}
+    for step in (1, 4, 100):
+        polygons, same = written(tmp_path, classes, step, grid, simplify=0.8)
+        assert sorted(same["area_m2"]) == sorted(fields["area_m2"])
+        assert shapely.coverage_is_valid(polygons)
+        assert all(polygon.exterior.is_ccw for polygon in polygons)
+        found[step] = sorted(keys(polygons))
+    assert found[1] == found[4] == found[100]
+    assert shapely.get_num_coordinates(polygons).sum() < shapely.get_num_coordinates(plain).sum()
+    # no gaps and no overlaps
+    assert shapely.union_all(polygons).area == pytest.approx(shapely.area(polygons).sum(), rel=1e-9)
+
+
+def test_outlines_that_memory_does_not_hold_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("mobanet.prediction.polygons._BYTES", 1e12)
+    classes = HARD["checkerboard"]
+    with pytest.raises(UserError, match=r"--simplify 2 takes all outlines at once, .* give a larger --minimum_area"):
+        written(tmp_path, classes, grid=grid_of(classes, (0.5, 0, 367000, 0, -0.5, 5810000)), simplify=2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_cannot_be_finished_is_not_there(tmp_path):
