@@ -143,6 +143,7 @@ options:
   --scenarios                    write which scenario each pixel was predicted in
   --polygons                     write polygons of the classes, too, or give a name: --polygons FILE.gpkg
   --minimum_area M2              of polygons; --fill_holes M2; --simplify METRES
+  --zones FILE                   write what the map has in each polygon of a file; --zones_attribute NAME
   --reference NAME               modality whose grid the map gets
   --crs EPSG:25833               of rasters that name none
   --resolution METRES            of the map's pixels, or training: as the model was trained on

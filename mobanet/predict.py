@@ -29,6 +29,8 @@ def predict(
     minimum_area: float | None = None,
     fill_holes: float | None = None,
     simplify: float | None = None,
+    zones: str | None = None,
+    zones_attribute: str | None = None,
     reference: str | None = None,
     crs: str | None = None,
     resolution: str | None = None,
@@ -70,6 +72,9 @@ def predict(
         fill_holes: square metres; smaller holes of polygons are filled. The map itself keeps them.
         simplify: metres by which outlines of polygons may leave the pixels; neighbours keep their shared borders. Takes
             all outlines at once, in memory that grows with them.
+        zones: file of polygons in any reference system (GeoPackage, shapefile, GeoJSON, FlatGeobuf): what the map has
+            in each of them is written to OUTPUT_zones.csv, and with the polygons to OUTPUT_zones.gpkg.
+        zones_attribute: that names the zones in the table; null for their numbers, from 1 on.
         reference: modality whose grid the map gets; null for the first one given, in the model's order.
         crs: coordinate reference system of rasters that name none, such as EPSG:25833.
         resolution: side of the map's pixels on the ground in metres, or training for that of the rasters that the model
@@ -100,12 +105,13 @@ def predict(
     from mobanet.prediction.scene import place
     from mobanet.prediction.sources import open_model
     from mobanet.prediction.vectors import VectorSettings
+    from mobanet.prediction.zones import read_zones
     from mobanet.training.messages import quieten
     from mobanet.training.precision import matmul_precision, resolved
 
     quieten()
 
-    vectors = VectorSettings(polygons, minimum_area, fill_holes, simplify)
+    vectors = VectorSettings(polygons, minimum_area, fill_holes, simplify, read_zones(zones, zones_attribute))
     model = open_model(ckpt_path, backbone)
     chosen = {
         "window": window,

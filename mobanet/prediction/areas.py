@@ -39,7 +39,7 @@ class FinishedMap:
         scenarios: one entry a scenario that some pixel was predicted in.
         nothing: pixels without a value.
         never: names of the scenarios that the model was not trained in.
-        polygons: how many there are; None where none were asked for.
+        more: what to say of polygons and zones.
     """
 
     scene: str
@@ -49,7 +49,7 @@ class FinishedMap:
     scenarios: tuple[Share, ...]
     nothing: int
     never: frozenset[str] = frozenset()
-    polygons: int | None = None
+    more: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -61,7 +61,7 @@ class FinishedMap:
         classes: tuple[str, ...],
         scenarios: tuple[str, ...],
         never: frozenset[str] = frozenset(),
-        polygons: int | None = None,
+        more: tuple[str, ...] = (),
     ) -> "FinishedMap":
         """From counted pixels.
 
@@ -73,7 +73,7 @@ class FinishedMap:
             classes: names.
             scenarios: names.
             never: those of them that the model was not trained in.
-            polygons: how many there are; None for none.
+            more: what to say of polygons and zones.
         """
         total = max(int(counts.classes.sum()), 1)
 
@@ -84,7 +84,7 @@ class FinishedMap:
 
         by_class = shares(classes, counts.classes, counts.class_areas)
         by_scenario = tuple(one for one in shares(scenarios, counts.scenarios, counts.scenario_areas) if one.pixels)
-        return cls(scene, files, grid, by_class, by_scenario, counts.nothing, never, polygons)
+        return cls(scene, files, grid, by_class, by_scenario, counts.nothing, never, more)
 
     def described(self) -> str:
         """A few lines to read."""
@@ -100,6 +100,4 @@ class FinishedMap:
         for name, each in scenarios:
             strange = ", which the model was not trained in" if each.name in self.never else ""
             lines.append(f"  {name:<{wide}}  {100 * each.share:5.1f} %{strange}")
-        if self.polygons is not None:
-            lines.append(f"{self.files.polygons}: {self.polygons:,} polygon{'' if self.polygons == 1 else 's'}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.more])

@@ -12,7 +12,6 @@ import torch
 
 from mobanet.prediction.blending import NOTHING, Probabilities
 from mobanet.prediction.parts import Part
-from mobanet.prediction.vectors import VectorSettings
 from mobanet.prediction.workspace import Workspace
 from mobanet.rasters.alignment import window_grid
 from mobanet.rasters.contents import Classes
@@ -31,6 +30,8 @@ class MapFiles:
         probabilities: one band a class; None unless asked for.
         scenarios: which scenario each pixel was predicted in; None unless asked for.
         polygons: of the classes; None unless asked for.
+        zones: table of what the user's polygons hold; None unless asked for.
+        zones_copy: these polygons with the same columns, alike.
     """
 
     classes: Path
@@ -38,23 +39,22 @@ class MapFiles:
     scenarios: Path | None
     polygons: Path | None = None
 
+    zones: Path | None = None
+    zones_copy: Path | None = None
+
     @classmethod
-    def beside(
-        cls, path: Path, probabilities: Probabilities, scenarios: bool, vectors: VectorSettings | None = None
-    ) -> "MapFiles":
-        """Names beside that of the map."""
-        vectors = vectors or VectorSettings()
+    def beside(cls, path: Path, probabilities: Probabilities, scenarios: bool) -> "MapFiles":
+        """Names of rasters beside that of the map."""
         return cls(
             path,
             path.with_name(f"{path.stem}_probabilities.tif") if probabilities != "none" else None,
             path.with_name(f"{path.stem}_scenarios.tif") if scenarios else None,
-            vectors.polygons_of(path),
         )
 
     @property
     def all(self) -> list[Path]:
         """Those that are to be written."""
-        every = self.polygons, self.probabilities, self.scenarios, self.classes
+        every = self.polygons, self.zones_copy, self.zones, self.probabilities, self.scenarios, self.classes
         return [path for path in every if path is not None]
 
 

@@ -225,5 +225,5 @@ def plan_scene(
         workspace.begin({**now, "scaling": scaling.to_plain()})
     height, width = scene.grid.height, scene.grid.width
     parts = parts_of(number, height, width, STRIP, settings.panel(num_classes))
-    files = MapFiles.beside(path, settings.probabilities, settings.scenarios, vectors)
+    files = (vectors or VectorSettings()).files(path, settings.probabilities, settings.scenarios)
     return ScenePlan(scene, scaling, parts, files, workspace)

@@ -20,7 +20,7 @@ from mobanet.data.training_rasters import TrainingRasters
 from mobanet.errors import Stopped, UserError
 from mobanet.models.base import SegmentationModel
 from mobanet.prediction.areas import FinishedMap
-from mobanet.prediction.assemble import MapFiles, assemble, map_tags
+from mobanet.prediction.assemble import assemble, map_tags
 from mobanet.prediction.map_writer import GoOn, MapWriter
 from mobanet.prediction.parts import PartRun, runs_of
 from mobanet.prediction.plan import MapSettings, ScenePlan, plan_scene
@@ -29,7 +29,7 @@ from mobanet.prediction.predictor import MapPredictor
 from mobanet.prediction.samples import WindowRules, ahead, batches_of, read_windows
 from mobanet.prediction.scene import Scene
 from mobanet.prediction.scene_scaling import SceneScaling
-from mobanet.prediction.vector_files import write_vectors
+from mobanet.prediction.vector_writing import write_vectors
 from mobanet.prediction.vectors import VectorSettings
 from mobanet.prediction.workspace import Workspace
 from mobanet.rasters.contents import Modality
@@ -142,9 +142,14 @@ def clear_way(
     if resume and overwrite:
         raise UserError("--resume goes on with what is there and --overwrite starts anew; give one of them.")
     left = []
+    vectors = vectors or VectorSettings()
+    if vectors.zones is not None:
+        own = vectors.zones.file.path.resolve()
+        if any(own == file.resolve() for path in paths for file in vectors.files(path, "none", False).all):
+            raise UserError(f"{vectors.zones.file.path} is the file of --zones, which would be replaced: rename it.")
     given = {raster.source.file.path.resolve() for scene in scenes for raster in scene.rasters.values()}
     for scene, path in zip(scenes, paths, strict=True):
-        files = MapFiles.beside(path, settings.probabilities, settings.scenarios, vectors)
+        files = vectors.files(path, settings.probabilities, settings.scenarios)
         workspace = Workspace.of(path)
         for file in files.all:
             if file.resolve() in given:
@@ -397,11 +402,11 @@ def _finish(model: Model, settings: MapSettings, vectors: VectorSettings, plan: 
     classes, scenarios = model.data.classes, model.scenarios
     # before the map, which has its name once all is there
     legend = Legend(classes.names, scenarios, tuple(model.modalities))
-    polygons = write_vectors(plan, vectors, legend, go_on)
+    more = write_vectors(plan, vectors, legend, go_on)
     counts = assemble(plan.workspace, plan.parts, plan.files, plan.grid, classes, scenarios, tags, go_on)
     plan.workspace.remove()
     names = tuple(scenario.name for scenario in scenarios)
-    return FinishedMap.of(scene.id, plan.files, plan.grid, counts, classes.names, names, model.never, polygons)
+    return FinishedMap.of(scene.id, plan.files, plan.grid, counts, classes.names, names, model.never, more)
 
 
 def fingerprint(path: Path) -> str:

@@ -3,11 +3,14 @@
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mobanet.errors import UserError
+from mobanet.prediction.assemble import MapFiles
+from mobanet.prediction.blending import Probabilities
 from mobanet.prediction.scene import Scene
+from mobanet.prediction.zones import Zones, check_zones
 from mobanet.rasters.geopackage import ENDING
 from mobanet.rasters.pixel_size import pixel_area
 
@@ -21,12 +24,14 @@ class VectorSettings:
         minimum_area: in square metres; smaller pieces go to a neighbour. None for all pieces.
         fill_holes: in square metres; smaller holes are filled. None for none.
         simplify: metres; None for outlines that follow the pixels.
+        zones: the user's polygons, for a table of what they hold; None for none.
     """
 
     polygons: bool | str = False
     minimum_area: float | None = None
     fill_holes: float | None = None
     simplify: float | None = None
+    zones: Zones | None = None
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense.
@@ -45,18 +50,32 @@ class VectorSettings:
         if isinstance(self.polygons, str):
             _check_place(self.polygons)
 
-    def polygons_of(self, path: Path) -> Path | None:
-        """The file of polygons of a map."""
-        if isinstance(self.polygons, str):
-            return Path(self.polygons).expanduser()
-        return path.with_name(f"{path.stem}_polygons{ENDING}") if self.polygons else None
+    def files(self, path: Path, probabilities: Probabilities, scenarios: bool) -> MapFiles:
+        """All that a map of that name comes with.
+
+        Args:
+            path: of the map.
+            probabilities: whether they are written.
+            scenarios: whether a map of them is.
+        """
+        polygons = zones = copy = None
+        if self.polygons:
+            named = isinstance(self.polygons, str)
+            polygons = Path(self.polygons).expanduser() if named else path.with_name(f"{path.stem}_polygons{ENDING}")
+        if self.zones is not None:
+            zones, copy = path.with_name(f"{path.stem}_zones.csv"), path.with_name(f"{path.stem}_zones{ENDING}")
+        rasters = MapFiles.beside(path, probabilities, scenarios)
+        return replace(rasters, polygons=polygons, zones=zones, zones_copy=copy)
 
     def check(self, scenes: Sequence[Scene]) -> None:
         """Refuse what does not go with the scenes.
 
         Raises:
-            UserError: where one file is named for several, and for metres where a map has no place on the earth.
+            UserError: where one file is named for several, for metres where a map has no place on the earth, and for
+                zones that lie on no map.
         """
+        if self.zones is not None:
+            check_zones(self.zones, [scene.grid for scene in scenes])
         if isinstance(self.polygons, str) and len(scenes) > 1:
             raise UserError(
                 f"--polygons {self.polygons} names one file for {len(scenes)} scenes; give --polygons without a name, "

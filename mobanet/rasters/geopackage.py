@@ -3,7 +3,7 @@
 import errno
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +41,9 @@ class PolygonWriter:
     ) -> None:
         self.path, self.layer, self.crs, self.kind = Path(path), layer, crs, kind
         self._columns = dict(columns)
+        # names of columns that the file has anyway, and a field may have, too
+        fid, geometry = free_name("fid", self._columns), free_name("geom", self._columns)
+        self._options = {"FID": fid, "GEOMETRY_NAME": geometry, "SPATIAL_INDEX": "YES"}
         self._part = self.path.with_name(f"{self.path.stem}.part{ENDING}")
         self._begun = self._finished = False
         if self.path.is_dir():
@@ -87,7 +90,7 @@ class PolygonWriter:
                 geometry_type=self.kind,
                 crs=self.crs,
                 append=self._begun,
-                layer_options={} if self._begun else {"GEOMETRY_NAME": "geom", "SPATIAL_INDEX": "YES"},
+                layer_options={} if self._begun else self._options,
             )
         self._begun = True
 
@@ -136,3 +139,13 @@ class PolygonWriter:
         except OSError as error:
             return error.errno or errno.EIO
         return errno.EIO
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """A name that no column has yet, whatever its case, which SQLite does not look at."""
+    known = {each.casefold() for each in taken}
+    number, free = 1, name
+    while free.casefold() in known:
+        number += 1
+        free = f"{name}_{number}"
+    return free

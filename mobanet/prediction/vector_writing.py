@@ -1,0 +1,44 @@
+"""Polygons of a finished map, and what the user's zones hold of it, from its saved parts to their files."""
+
+from mobanet.prediction.map_writer import GoOn
+from mobanet.prediction.patches import generalised
+from mobanet.prediction.plan import ScenePlan
+from mobanet.prediction.polygons import Legend, write_polygons
+from mobanet.prediction.strips import SavedStrips, Strips
+from mobanet.prediction.vectors import VectorSettings
+from mobanet.prediction.zones import place_zones, write_zones
+from mobanet.rasters.pixel_size import pixel_sides
+
+
+def write_vectors(plan: ScenePlan, settings: VectorSettings, legend: Legend, go_on: GoOn) -> tuple[str, ...]:
+    """Write what is asked for beside the rasters of a map.
+
+    Args:
+        plan: of the scene, whose parts are all saved.
+        settings: what is asked for.
+        legend: of the map's numbers.
+        go_on: called from time to time; what it raises ends the writing, with nothing left of it.
+
+    Returns:
+        A line to say of each.
+
+    Raises:
+        UserError: when memory does not suffice to simplify outlines.
+        OSError: when the disk is full.
+    """
+    strips, files, said = SavedStrips(plan.workspace, plan.parts, plan.grid, go_on), plan.files, []
+    if files.polygons is not None:
+        pieces = _generalised(strips, plan, settings)
+        count = write_polygons(files.polygons, pieces, plan.grid, legend, settings.simplify)
+        said.append(f"{files.polygons}: {count:,} polygon{'' if count == 1 else 's'}")
+    if settings.zones is not None and files.zones is not None and files.zones_copy is not None:
+        placed = place_zones(settings.zones, plan.grid)
+        said.append(write_zones(files.zones, files.zones_copy, strips, settings.zones, placed, legend))
+    return tuple(said)
+
+
+def _generalised(strips: Strips, plan: ScenePlan, settings: VectorSettings) -> Strips:
+    sides = pixel_sides(plan.grid)
+    if sides is None or not (settings.minimum_area or settings.fill_holes):
+        return strips
+    return generalised(strips, sides, settings.minimum_area or 0, settings.fill_holes or 0)
