@@ -20,6 +20,7 @@ import numpy as np
 
 from mobanet.prediction.assemble import MapFiles, assemble
 from mobanet.prediction.parts import Part, parts_of
+from mobanet.prediction.patches import generalised
 from mobanet.prediction.plan import STRIP
 from mobanet.prediction.polygons import Legend, write_polygons
 from mobanet.prediction.predictor import PartMaps
@@ -33,6 +34,8 @@ NAMES = ("impervious", "building", "low vegetation", "tree", "car")
 COLOURS = ((255, 255, 255), (0, 0, 255), (0, 255, 255), (0, 255, 0), (255, 255, 0))
 CLASSES = Classes(NAMES, COLOURS, NAMES)
 MODALITIES = ("rgb", "ir", "dsm")
+MINIMUM = 0.25
+"""Square metres, of 100 pixels: pieces and holes that are smaller go, in the step `merged`."""
 
 
 def main() -> None:
@@ -52,11 +55,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         draw(Path(folder), given.side, given.cell)
         found = {}
-        for step in ("map", "polygons", *(["whole"] if given.whole else [])):
+        for step in ("map", "polygons", "merged", *(["whole"] if given.whole else [])):
             before, highest, seconds = measured(step, folder, given.side)
             found[step] = np.array([highest - before, seconds])
             print(f"{step}: peak {highest:.0f} MB, {before:.0f} of them before it began, {seconds:.1f} s", flush=True)
-    print(f"{found['polygons'][1] / found['map'][1]:.2f} times as long as writing the map")
+    for step in ("polygons", "merged"):
+        print(f"{step}: {found[step][1] / found['map'][1]:.2f} times as long as writing the map")
     if given.whole:
         memory, seconds = (found["polygons"] / found["whole"]).tolist()
         print(f"{memory:.2f} times the memory and {seconds:.2f} times the time of rasterio and pyogrio at once")
@@ -93,8 +97,10 @@ def run(step: str, folder: Path, side: int) -> None:
     if step == "map":
         files = MapFiles(folder / "map.tif", None, None)
         assemble(workspace, parts, files, grid, CLASSES, scenarios, {})
-    elif step == "polygons":
+    elif step in ("polygons", "merged"):
         strips = SavedStrips(workspace, parts, grid)
+        if step == "merged":
+            strips = generalised(strips, (0.05, 0.05), MINIMUM, MINIMUM)
         count = write_polygons(folder / "map.gpkg", strips, grid, Legend(NAMES, scenarios, MODALITIES))
         print(f"  {count} polygons, {(folder / 'map.gpkg').stat().st_size / 2**20:.0f} MB", flush=True)
     elif step == "whole":

@@ -24,6 +24,9 @@ _BATCH = 20_000
 _POINTS = 1_000_000
 """Points of outlines after which they are written, too."""
 
+_EXACT = 64
+"""By whose parts pixels are taken for wider than high while outlines are simplified."""
+
 _BYTES = 400
 """A point takes while all outlines are simplified."""
 
@@ -97,7 +100,7 @@ def write_polygons(path: Path, strips: Strips, grid: Grid, legend: Legend, simpl
         How many there are.
 
     Raises:
-        UserError: when memory does not suffice to simplify them.
+        UserError: when memory does not suffice to simplify them, or they would not be valid.
         OSError: when the disk is full; nothing is left under the final name that was not there yet.
     """
     import shapely
@@ -140,14 +143,15 @@ def _polygons(strips: Strips, grid: Grid, legend: Legend) -> Iterator[_Batch]:
 def _simplified(strips: Strips, grid: Grid, legend: Legend, metres: float) -> Iterator[_Batch]:
     import shapely
 
-    sides = np.array(pixel_sides(grid))
+    across, down = pixel_sides(grid)
+    # lengths on the ground but for the unit, in numbers whose products are exact: what touches then touches afterwards
+    scale = np.array([max(round(across / down * _EXACT), 1) / _EXACT, 1])
     batches, points = [], 0
     for regions in find_regions(strips, noded=True):
         for rings in rings_of(regions.corners):
             points += len(rings.points)
             _check_memory(points, metres)
-            # in metres, which coordinates need not be
-            pieces, polygons = polygons_of(rings.without_repeats(), np.diag([*sides, 1]))
+            pieces, polygons = polygons_of(rings.without_repeats(), np.diag([*scale, 1]))
             batches.append(_Batch(polygons, legend.columns(regions, pieces)))
     if not batches:
         return
@@ -156,13 +160,18 @@ def _simplified(strips: Strips, grid: Grid, legend: Legend, metres: float) -> It
     # in an order that the cut of the strips does not change, since what comes out depends on it: by first pixels
     first = shapely.get_coordinates(shapely.get_point(shapely.get_exterior_ring(every), 0))
     order = np.lexsort(first.T)
-    every[order] = shapely.coverage_simplify(every[order], metres)
+    every[order] = shapely.coverage_simplify(every[order], metres / down)
     matrix = matrix_of(grid)
     begin = 0
     for batch in batches:
         own = every[begin : begin + len(batch.polygons)]
         begin += len(own)
-        placed = shapely.transform(own, lambda points: points / sides @ matrix[:2, :2].T + matrix[:2, 2])
+        placed = shapely.transform(own, lambda points: points / scale @ matrix[:2, :2].T + matrix[:2, 2])
+        if not shapely.is_valid(placed).all():
+            raise UserError(
+                f"--simplify {metres:g} makes outlines cross themselves: give fewer metres, or leave it out, and go on "
+                "with --resume."
+            )
         yield _Batch(shapely.orient_polygons(placed), batch.columns)  # as those that are not simplified
 
 

@@ -14,6 +14,9 @@ from mobanet.prediction.strips import MapStrip, Strips
 from mobanet.rasters.components import label_pieces, touching, united
 from mobanet.rasters.outlines import Corners, find_corners
 
+_MANY = 500_000
+"""Pieces of a strip above which it is halved, which bounds memory also where nothing hangs together."""
+
 
 @dataclass(frozen=True)
 class Regions:
@@ -52,8 +55,16 @@ class _Sums:
     scenarios: np.ndarray
 
     @classmethod
-    def over(cls, labels: np.ndarray, count: int, strip: MapStrip, numbers: list[int]) -> "_Sums":
-        """Of the pieces 1 to `count` of a strip."""
+    def over(cls, labels: np.ndarray, count: int, strip: MapStrip, here: list[int], numbers: list[int]) -> "_Sums":
+        """Of the pieces of a strip.
+
+        Args:
+            labels: (h, W), the pieces from 1 on.
+            count: of the pieces.
+            strip: of the map.
+            here: numbers of the scenarios that it has.
+            numbers: of those of the columns.
+        """
 
         def total(weights: np.ndarray | None, chosen: np.ndarray | None = None) -> np.ndarray:
             flat = labels.ravel() if chosen is None else labels[chosen]
@@ -67,7 +78,6 @@ class _Sums:
         else:
             area = total(np.broadcast_to(strip.area, labels.shape))
         confidence = np.full(count, np.nan) if strip.confidence is None else total(strip.confidence)
-        here = np.flatnonzero(np.bincount(strip.scenarios.ravel(), minlength=256)[:NOTHING]).tolist()
         seen = np.zeros((count, len(numbers)), np.int64)
         for number in here:
             alone = len(here) == 1
@@ -126,6 +136,11 @@ class _Open:
     def add(self, strip: MapStrip) -> Iterator[Regions]:
         """Take the next rows; what they finish comes back."""
         labels, value = label_pieces(strip.classes)
+        if len(value) > _MANY and len(labels) > 1:  # of noise, a pixel may have four corners to itself
+            half = len(labels) // 2
+            for rows in (slice(0, half), slice(half, len(labels))):
+                yield from self.add(strip.rows(rows))
+            return
         last = np.zeros(labels.shape[1], np.int32) if self.last is None else self.last
         own, number = len(self.value), len(value)
         values = np.concatenate([self.value, value])
@@ -133,15 +148,16 @@ class _Open:
         pairs = touching(last, labels[0], alike) - 1
         roots = united(own + number, ((above, own + below) for above, below in pairs.tolist()))
         kept, members = np.unique(roots, return_inverse=True)
-        self._know(strip)
-        sums = self.sums.joined(_Sums.over(labels, number, strip, self.numbers), members, len(kept))
+        here = np.flatnonzero(np.bincount(strip.scenarios.ravel(), minlength=256)[:NOTHING]).tolist()
+        self.numbers += [number for number in here if number not in self.numbers]
+        sums = self.sums.joined(_Sums.over(labels, number, strip, here, self.numbers), members, len(kept))
         renumbered = np.concatenate([[0], members + 1]).astype(np.int32)
-        here = np.concatenate([[0], renumbered[own + 1 :]]).astype(np.int32)[labels]
+        pieces = np.concatenate([[0], renumbered[own + 1 :]]).astype(np.int32)[labels]
         above = renumbered[last]
-        corners = find_corners(np.concatenate([above[None], here]), strip.top, self.noded)
+        corners = find_corners(np.concatenate([above[None], pieces]), strip.top, self.noded)
         # by the numbers of the pieces less 1
         corners = self.corners.renumbered(members.astype(np.int32)).and_those(_from_zero(corners))
-        yield from self._part(values[kept], sums, corners, here[-1])
+        yield from self._part(values[kept], sums, corners, pieces[-1])
         self.top = strip.top + len(labels)
 
     def finish(self) -> Iterator[Regions]:
@@ -151,10 +167,6 @@ class _Open:
         below = np.stack([self.last, np.zeros_like(self.last)])
         corners = self.corners.and_those(_from_zero(find_corners(below, self.top, self.noded)))
         yield from self._part(self.value, self.sums, corners, below[1])
-
-    def _know(self, strip: MapStrip) -> None:
-        here = np.flatnonzero(np.bincount(strip.scenarios.ravel(), minlength=256)[:NOTHING]).tolist()
-        self.numbers += [number for number in here if number not in self.numbers]
 
     def _part(self, value: np.ndarray, sums: _Sums, corners: Corners, last: np.ndarray) -> Iterator[Regions]:
         """Keep what touches the last row, and give out the rest."""

@@ -26,7 +26,8 @@ def label_pieces(classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             continue
         mask = classes == value
         number, own = cv2.connectedComponents(mask.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
-        np.add(own, count, out=labels, where=mask)
+        own += mask * np.int32(count)
+        labels += own
         values += [value] * (number - 1)
         count += number - 1
     order = np.argsort(_firsts(labels, count), kind="stable")

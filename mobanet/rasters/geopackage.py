@@ -64,10 +64,12 @@ class PolygonWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
-            self.abandon()
-        elif not self._finished:
-            self.finish()
+        try:
+            if error is None and not self._finished:
+                self.finish()
+        finally:
+            if not self._finished:
+                self.abandon()
 
     def write(self, geometries: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
         """Add features.

@@ -1,6 +1,7 @@
 """`--polygons` of `mobanet.predict`, from a checkpoint and rasters to the file, and what can be wrong with it."""
 
 import os
+import signal
 import warnings
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import rasterio
 import shapely
 
 from mobanet.predict import main
+from mobanet.rasters.geopackage import PolygonWriter
 from tests.cli.conftest import leftovers
 from tests.cli.test_predict import TILE, half_covered, model, read, words_of
 
@@ -98,6 +100,48 @@ def test_mistakes_are_one_sentence(case, attempt, tmp_path, monkeypatch):
     ended = attempt(*text.split())
     assert all(part in ended.sentence() for part in said), ended.err
     assert [path.name for path in tmp_path.iterdir()] == ["dir.gpkg"]
+
+
+@pytest.mark.parametrize("moment", ["write", "finish"])
+def test_what_is_interrupted_among_polygons_goes_on(attempt, tmp_path, monkeypatch, moment):
+    assert attempt("--polygons", output="whole.tif").code == 0
+    with monkeypatch.context() as patched:
+        real = getattr(PolygonWriter, moment)
+
+        def interrupted(self, *given):
+            if moment == "finish" or given[0].size:
+                signal.raise_signal(signal.SIGINT)
+                raise KeyboardInterrupt
+            real(self, *given)
+
+        patched.setattr(PolygonWriter, moment, interrupted)
+        ended = attempt("--polygons")
+    assert ended.code == 130
+    assert "; go on with: python -m mobanet.predict " in ended.err
+    assert sorted(path.name for path in tmp_path.glob("map*")) == ["map.tif.parts"]
+    resumed = attempt("--polygons", "--resume")
+    assert resumed.code == 0, resumed.err
+    assert "going on with 1 of 1 parts there" in resumed.err
+    one, other = (features(tmp_path / f"{name}_polygons.gpkg") for name in ("whole", "map"))
+    assert shapely.equals(one[0], other[0]).all()
+    assert all(np.array_equal(one[1][name], other[1][name], equal_nan=name != "class") for name in ("class", "area_m2"))
+
+
+def test_what_a_killed_run_left_goes(attempt, tmp_path):
+    for name in ("map_polygons.part.gpkg", "map_polygons.part.gpkg-journal"):
+        (tmp_path / name).write_text("half of it")
+    assert attempt("--polygons").code == 0
+    assert sorted(path.name for path in tmp_path.glob("map_*")) == ["map_polygons.gpkg"]
+
+
+def test_other_options_of_polygons_may_go_on_with_the_parts(attempt, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("mobanet.prediction.polygons._BYTES", 1e15)
+        refused = attempt("--polygons", "--simplify", 1, "--crs", "EPSG:32633")
+    assert "--simplify 1 takes all outlines at once" in refused.err
+    assert sorted(path.name for path in tmp_path.glob("map*")) == ["map.tif.parts"]
+    assert attempt("--polygons", "--minimum_area", 3, "--crs", "EPSG:32633", "--resume").code == 0
+    assert features(tmp_path / "map_polygons.gpkg")[1]["area_m2"].min() >= 3
 
 
 def test_metres_need_a_place_on_the_earth(attempt, prepared, tmp_path):

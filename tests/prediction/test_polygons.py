@@ -192,6 +192,31 @@ def test_outlines_that_memory_does_not_hold_are_refused(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_outlines_that_would_cross_themselves_are_refused(tmp_path, monkeypatch):
+    bow = shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])
+    monkeypatch.setattr(shapely, "coverage_simplify", lambda polygons, metres: np.full(len(polygons), bow))
+    classes = HARD["checkerboard"]
+    with pytest.raises(UserError, match=r"--simplify 2 makes outlines cross themselves: give fewer metres"):
+        written(tmp_path, classes, grid=grid_of(classes, (0.5, 0, 367000, 0, -0.5, 5810000)), simplify=2)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("most", [1, 60])
+def test_strips_of_noise_are_halved(most, tmp_path, monkeypatch):
+    monkeypatch.setattr("mobanet.prediction.regions._MANY", most)
+    classes = random_map(np.random.default_rng(8), 33, 20)
+    polygons, fields = written(tmp_path, classes, 100)
+    assert sorted(zip(keys(polygons), fields["class_index"].tolist(), strict=True)) == at_once(classes)
+
+
+def test_outlines_are_traced_a_few_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("mobanet.rasters.outlines._MOST", 20)
+    monkeypatch.setattr("mobanet.prediction.polygons._BATCH", 7)
+    classes = random_map(np.random.default_rng(9), 33, 20)
+    polygons, fields = written(tmp_path, classes, 5)
+    assert sorted(zip(keys(polygons), fields["class_index"].tolist(), strict=True)) == at_once(classes)
+
+
 def test_a_file_that_cannot_be_finished_is_not_there(tmp_path):
     class Ending:
         def __iter__(self):
