@@ -10,6 +10,7 @@ from types import TracebackType
 
 import numpy as np
 
+from mobanet.errors import UserError
 from mobanet.files import put_in_place
 
 ENDING = ".gpkg"
@@ -33,6 +34,7 @@ class PolygonWriter:
         kind: of the geometries, `Polygon` unless given; `Unknown` for any.
 
     Raises:
+        UserError: when the reference system is none.
         OSError: here, on writing and on finishing, with the file's name, when it cannot be written.
     """
 
@@ -46,6 +48,7 @@ class PolygonWriter:
         self._options = {"FID": fid, "GEOMETRY_NAME": geometry, "SPATIAL_INDEX": "YES"}
         self._part = self.path.with_name(f"{self.path.stem}.part{ENDING}")
         self._begun = self._finished = False
+        self._count = 0
         if self.path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(self.path))
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,10 +98,20 @@ class PolygonWriter:
                 layer_options={} if self._begun else self._options,
             )
         self._begun = True
+        self._count += len(geometries)
 
     def finish(self) -> None:
-        """Give the file its name."""
+        """Give the file its name.
+
+        Raises:
+            OSError: when the disk did not take all of it.
+        """
+        from pyogrio import read_info
+
         with self._guarded():
+            # GDAL tells of a full disk only in part
+            if read_info(str(self._part.absolute()), layer=self.layer)["features"] != self._count:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(self.path))
             put_in_place(self._part, self.path)
         self._finished = True
 
@@ -115,7 +128,7 @@ class PolygonWriter:
     def _guarded(self) -> Iterator[None]:
         """GDAL's errors as those of the system, with nothing left behind."""
         from pyogrio import get_gdal_config_option, set_gdal_config_options
-        from pyogrio.errors import DataLayerError, DataSourceError
+        from pyogrio.errors import CRSError, DataLayerError, DataSourceError
 
         before = {name: get_gdal_config_option(name) for name in _FAST}
         set_gdal_config_options(_FAST)
@@ -124,6 +137,9 @@ class PolygonWriter:
                 # of a file without a reference system, which is what the map has
                 warnings.filterwarnings("ignore", message=".*crs.*was not provided")
                 yield
+        except CRSError as error:
+            self.abandon()
+            raise UserError(f"{self.crs} is no coordinate reference system; give one such as EPSG:32633.") from error
         except (DataSourceError, DataLayerError) as error:
             number = self._refusal()
             self.abandon()

@@ -1,5 +1,7 @@
 """Polygons of maps cut into strips, held against those of the map as a whole."""
 
+import resource
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -228,6 +230,38 @@ def test_a_file_that_cannot_be_finished_is_not_there(tmp_path):
         write_polygons(tmp_path / "map.gpkg", Ending(), Grid(4, 4), LEGEND)
     assert [path.name for path in tmp_path.iterdir()] == ["map.gpkg"]
     assert (tmp_path / "map.gpkg").read_text() == "an older one"
+
+
+@pytest.mark.parametrize(
+    "crs",
+    ["EPSG:4326", "EPSG:25833+5783", 'LOCAL_CS["yard",UNIT["metre",1]]', "+proj=ob_tran +o_proj=longlat +o_lat_p=37.5"],
+)
+def test_any_system_is_kept(crs, tmp_path):
+    classes = HARD["checkerboard"]
+    polygons, _ = written(tmp_path, classes, grid=grid_of(classes, (1e-5, 0, 13, 0, -1e-5, 52), crs))
+    assert len(polygons) == classes.size
+    assert pyogrio.read_info(tmp_path / "map.gpkg")["crs"]
+
+
+def test_a_system_that_is_none_is_named(tmp_path):
+    with pytest.raises(UserError, match="EPSG:99 is no coordinate reference system; give one such as EPSG:32633"):
+        written(tmp_path, np.zeros((3, 3), np.uint8), grid=Grid(3, 3, PLANE, "EPSG:99"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("limit", [0, 5000, 98304, 200_000])
+def test_a_full_disk_leaves_no_file(limit, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large|Input/output error") as error:
+            written(tmp_path, (np.indices((60, 60)).sum(0) % 2).astype(np.uint8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert error.value.filename == str(tmp_path / "map.gpkg")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_file_has_a_spatial_index(tmp_path):
