@@ -1,6 +1,8 @@
 """Files of polygons, opened for reading: of four formats, local, and of one layer."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,16 +59,13 @@ def read_polygons(path: Path, option: str) -> PolygonFile:
             no reference system.
     """
     import shapely
-    from pyogrio.errors import DataLayerError, DataSourceError
     from pyogrio.raw import read
 
     shown = f"{option} {path}"
     layer = _layer(path, shown)
-    try:
+    with _readable(shown):
         meta, _, geometries, values = read(str(path.absolute()), layer=layer, force_2d=True)
         shapes = shapely.from_wkb(geometries, on_invalid="ignore")
-    except (DataSourceError, DataLayerError, UnicodeError, ValueError, OverflowError) as error:
-        raise UserError(f"{shown} is unreadable or cut short: write it again as GeoPackage.") from error
     if not meta["crs"]:
         raise UserError(
             f"{shown} names no coordinate reference system, so that its polygons have no place: write it into the "
@@ -83,7 +82,6 @@ def read_polygons(path: Path, option: str) -> PolygonFile:
 def _layer(path: Path, shown: str) -> str:
     """The one layer with polygons."""
     from pyogrio import list_layers, read_info
-    from pyogrio.errors import DataLayerError, DataSourceError
 
     driver = ENDINGS.get(path.suffix.lower())
     if driver is None:
@@ -96,20 +94,17 @@ def _layer(path: Path, shown: str) -> str:
         raise UserError(
             f"{shown} has an exclamation mark in its path, which the reader takes for an archive: rename it."
         )
-    unreadable = UserError(f"{shown} is unreadable or cut short: write it again as GeoPackage.")
     try:
         with path.open("rb") as file:
             begin = file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()
     except OSError as error:
         raise UserError(f"{shown} cannot be read ({os.strerror(error.errno or 5)}); check that you may.") from error
     if not begin.startswith(_BEGINNINGS[driver].lstrip()):
-        raise unreadable
-    try:
+        raise _unreadable(shown)
+    with _readable(shown):
         layers = [(str(name), str(kind)) for name, kind in list_layers(str(path.absolute())).tolist()]
         if not layers or read_info(str(path.absolute()), layer=layers[0][0])["driver"] != driver:
-            raise unreadable
-    except (DataSourceError, DataLayerError, UnicodeError, ValueError) as error:
-        raise unreadable from error
+            raise _unreadable(shown)
     names = [name for name, kind in layers if "Polygon" in kind or kind in ("Unknown", "GeometryCollection")]
     if not names:
         raise UserError(f"{shown} has no layer of polygons in it: give a file with one.")
@@ -119,6 +114,21 @@ def _layer(path: Path, shown: str) -> str:
             f"one.gpkg {path.name} {names[0]}."
         )
     return names[0]
+
+
+@contextmanager
+def _readable(shown: str) -> Iterator[None]:
+    """Within, a file that cannot be read is a sentence."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # of any bytes the readers raise anything
+        raise _unreadable(shown) from error
+
+
+def _unreadable(shown: str) -> UserError:
+    return UserError(f"{shown} is unreadable or cut short: write it again as GeoPackage.")
 
 
 def _repaired(shapes: np.ndarray) -> tuple[np.ndarray, int]:

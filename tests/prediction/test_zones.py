@@ -132,6 +132,33 @@ def test_all_formats_are_copied_with_their_attributes(name, scene, tmp_path):
     assert shapely.area(shapely.from_wkb(geometries)) == pytest.approx(shapely.area([shape, shape]))
 
 
+@pytest.mark.parametrize("ending", [".gpkg", ".shp", ".geojson", ".fgb"])
+def test_damaged_files_are_read_or_refused(ending, scene, tmp_path):
+    generator = np.random.default_rng(3)
+    shapes = [shapely.box(*places([(k, k)], scene[3])[0], *places([(k, k)], scene[3])[0] + 3) for k in range(4)]
+    saved(tmp_path / f"z{ending}", shapes, {"ID": [1, 2, 3, 4]}, kind="Polygon")
+    whole = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    refused = 0
+    for _ in range(25):
+        for path, content in whole.items():
+            path.write_bytes(content)
+        path = list(whole)[generator.integers(len(whole))]
+        content = bytearray(whole[path])
+        at = int(generator.integers(len(content)))
+        content[at : at + 6] = b"" if generator.random() < 0.2 else generator.bytes(6)
+        path.write_bytes(content)
+        try:
+            place_zones(read_zones(str(tmp_path / f"z{ending}"), None), scene[3])
+        except UserError:
+            refused += 1
+    assert 0 < refused < 25
+    (tmp_path / f"z{ending}").write_bytes(whole[tmp_path / f"z{ending}"])
+    if ending == ".shp":
+        (tmp_path / "z.prj").write_bytes(b"\xff\xfe")
+        with pytest.raises(UserError, match=r"z.shp is unreadable|names no coordinate reference system"):
+            read_zones(str(tmp_path / "z.shp"), None)
+
+
 def test_zones_of_a_local_plane_need_its_name(scene, tmp_path):
     local = 'LOCAL_CS["yard",UNIT["metre",1],AXIS["Easting",EAST],AXIS["Northing",NORTH]]'
     zones = read_zones(str(saved(tmp_path / "z.gpkg", [shapely.box(0, 0, 5, 5)], crs=local)), None)
