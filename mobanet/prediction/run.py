@@ -151,6 +151,8 @@ def clear_way(
     for scene, path in zip(scenes, paths, strict=True):
         files = vectors.files(path, settings.probabilities, settings.scenarios)
         workspace = Workspace.of(path)
+        if files.polygons and files.polygons == files.zones_copy:
+            raise UserError(f"--polygons {files.polygons} is where zones are written to: name another file.")
         for file in files.all:
             if file.resolve() in given:
                 raise UserError(f"{file} is a raster of --input, which the map would replace: name another --output.")

@@ -142,6 +142,8 @@ def test_other_mistakes(attempt, folder, parcels, tmp_path):
     assert "; it has parcel, in." in attempt("--zones", parcels, "--zones_attribute", "id").err
     assert "which are not given: give --zones FILE, too" in attempt("--zones_attribute", "parcel").sentence()
     assert "a map without a coordinate reference system: give --crs" in attempt("--zones", parcels).err
+    both = attempt("--zones", parcels, *PLACED, "--polygons", tmp_path / "map_zones.gpkg")
+    assert "map_zones.gpkg is where zones are written to: name another file" in both.err
     own = parcels.rename(tmp_path / "map_zones.gpkg")
     assert "is the file of --zones, which would be replaced" in attempt("--zones", own, *PLACED, "--overwrite").err
     assert own.is_file()
