@@ -16,10 +16,10 @@ from mobanet.files import write_bytes
 from mobanet.prediction.blending import NOTHING
 from mobanet.prediction.polygons import Legend
 from mobanet.prediction.strips import MapStrip, Strips
+from mobanet.prediction.zone_files import PolygonFile, is_finite, read_polygons, with_area
 from mobanet.rasters.geopackage import PolygonWriter, free_name
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import gdal_error
-from mobanet.rasters.polygon_files import PolygonFile, is_finite, read_polygons, with_area
 from mobanet.rasters.reference_systems import name_of, same_plane
 
 LAYER = "zones"

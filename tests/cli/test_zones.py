@@ -1,6 +1,7 @@
 """`--zones` of `mobanet.predict`: what the map has within the user's own polygons, and what can be wrong with them."""
 
 import csv
+import json
 import sqlite3
 
 import numpy as np
@@ -81,17 +82,22 @@ WRONG = {
     "no file": ("gone.gpkg", "--zones gone.gpkg does not exist; check the path"),
     "another ending": ("zones.vrt", "--zones zones.vrt must end with one of .gpkg, .shp"),
     "an address": ("/vsicurl/http://x/z.gpkg", "--zones /vsicurl/http:/x/z.gpkg does not exist"),
-    "no GeoPackage": ("text.gpkg", "--zones text.gpkg is unreadable or cut short: write it again"),
-    "cut short": ("short.gpkg", "--zones short.gpkg is unreadable or cut short"),
-    "no shapefile": ("text.shp", "--zones text.shp is unreadable or cut short"),
-    "broken GeoJSON": ("broken.geojson", "--zones broken.geojson is unreadable or cut short"),
-    "a virtual file in disguise": ("virtual.gpkg", "--zones virtual.gpkg is unreadable or cut short"),
-    "a plain database": ("plain.gpkg", "--zones plain.gpkg is unreadable or cut short"),
+    "no GeoPackage": ("text.gpkg", "--zones text.gpkg is no GeoPackage, or cut short: fetch it again"),
+    "cut short": ("short.gpkg", "--zones short.gpkg is cut short"),
+    "no shapefile": ("text.shp", "--zones text.shp lacks text.shx"),
+    "broken GeoJSON": ("broken.geojson", "--zones broken.geojson is no GeoJSON, or cut short"),
+    "a virtual file in disguise": ("virtual.gpkg", "--zones virtual.gpkg is no GeoPackage, or cut short"),
+    "a plain database": ("plain.gpkg", "--zones plain.gpkg is no GeoPackage, or damaged"),
+    "a link to elsewhere": ("link.geojson", "--zones link.geojson", "link"),
     "no system": ("nowhere.gpkg", "--zones nowhere.gpkg names no coordinate reference system", "ogr2ogr -a_srs"),
-    "points": ("points.gpkg", "--zones points.gpkg has no layer of polygons in it"),
+    "points": (
+        "points.gpkg",
+        "--zones points.gpkg has features of the type Point",
+        "where zones need polygons: export the polygons.",
+    ),
     "nothing": ("empty.gpkg", "--zones empty.gpkg has no polygon in it"),
     "empty ones": ("hollow.gpkg", "--zones hollow.gpkg has no polygon in it"),
-    "several layers": ("two.gpkg", "--zones two.gpkg has several layers of polygons (one, other): keep one"),
+    "several layers": ("two.gpkg", "--zones two.gpkg has 2 layers with polygons, one, other: leave one in it"),
     "elsewhere": ("far.gpkg", "--zones far.gpkg lies wholly outside the map: it covers 0 to 1, 0 to 1", "same place"),
 }
 
@@ -110,6 +116,8 @@ def wrong_files(folder):
     for name in ("text.gpkg", "text.shp"):
         (folder / name).write_text("no polygons")
     (folder / "broken.geojson").write_text('{"type": "FeatureCollection", "features": [')
+    link = {"type": "link", "properties": {"href": "http://127.0.0.1:9/crs", "type": "proj4"}}
+    (folder / "link.geojson").write_text(json.dumps({"type": "FeatureCollection", "crs": link, "features": []}))
     virtual = "<OGRVRTDataSource><OGRVRTLayer name='x'><SrcDataSource>far.gpkg</SrcDataSource></OGRVRTLayer>"
     for name in ("zones.vrt", "virtual.gpkg"):
         (folder / name).write_text(f"{virtual}</OGRVRTDataSource>")

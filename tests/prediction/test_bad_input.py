@@ -149,7 +149,7 @@ def test_checkpoints_that_are_none(attempt, best, own_folder):
     before = files(own_folder)
     for name, part in {
         "gone.ckpt": "does not exist",
-        "none": "does not exist",
+        "none": "is a folder without checkpoints/best.ckpt",
         "text.ckpt": "cannot be read as a checkpoint",
         "short.ckpt": "cannot be read as a checkpoint",
         "other.ckpt": "is not a checkpoint of a mobanet run",

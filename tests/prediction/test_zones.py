@@ -155,7 +155,9 @@ def test_damaged_files_are_read_or_refused(ending, scene, tmp_path):
     (tmp_path / f"z{ending}").write_bytes(whole[tmp_path / f"z{ending}"])
     if ending == ".shp":
         (tmp_path / "z.prj").write_bytes(b"\xff\xfe")
-        with pytest.raises(UserError, match=r"z.shp is unreadable|names no coordinate reference system"):
+        with pytest.raises(
+            UserError, match=r"z\.shp .*(cut short|remove it|again)|names no coordinate reference system"
+        ):
             read_zones(str(tmp_path / "z.shp"), None)
 
 

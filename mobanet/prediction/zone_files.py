@@ -1,0 +1,130 @@
+"""Files of zones, opened as labels are: of the same formats, with the same care about what a file may lead to."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mobanet.datasets.vector_files import EVERYWHERE, VectorLayer, open_layer
+from mobanet.datasets.vector_settings import ENDINGS, VectorLabel, ending_of
+from mobanet.errors import UserError
+from mobanet.rasters.contents import FileRef
+
+_POLYGON, _MULTIPOLYGON = 3, 6
+"""As shapely numbers types of geometries."""
+
+
+@dataclass(frozen=True)
+class PolygonFile:
+    """Features of a file.
+
+    Attributes:
+        path: of the file.
+        crs: reference system as text.
+        polygons: (n,) valid geometries, None for features without one.
+        columns: (n,) of each attribute, by name.
+        repaired: how many were not valid.
+        empty: how many features have no polygon.
+    """
+
+    path: Path
+    crs: str
+    polygons: np.ndarray
+    columns: dict[str, np.ndarray]
+    repaired: int
+    empty: int
+
+
+def read_polygons(path: Path, option: str) -> PolygonFile:
+    """Read all features of a file.
+
+    Args:
+        path: of it.
+        option: what names it on the command line.
+
+    Raises:
+        UserError: for a file of another format, one that cannot be read, has several layers of polygons, no polygon, or
+            no reference system.
+    """
+    import shapely
+
+    shown = f"{option} {path}"
+    if ending_of(path.name) is None:
+        raise UserError(
+            f"{shown} must end with one of {', '.join(ENDINGS)}; ogr2ogr makes a GeoPackage of other formats."
+        )
+    if not path.is_file():
+        raise UserError(f"{shown} does not exist; check the path.")
+    try:
+        layer = open_layer(path, FileRef(path), VectorLabel(path.name, "", {}))
+        shapes, columns = _features(layer)
+    except UserError as error:  # which speaks of labels, and has no full stop
+        said = str(error).replace(": name one as label.layer", ": leave one in it, as ogr2ogr does")
+        said = said.replace(", or name another layer as label.layer", "")
+        raise UserError(f"{option} {said.replace('labels need', 'zones need')}.") from error
+    if not layer.crs:
+        raise UserError(
+            f"{shown} names no coordinate reference system, so that its polygons have no place: write it into the "
+            "file, as with ogr2ogr -a_srs EPSG:CODE."
+        )
+    polygons, repaired = _repaired(shapes)
+    empty = int(shapely.is_missing(polygons).sum())
+    if empty == len(polygons):
+        raise UserError(f"{shown} has no polygon in it: give a file with some.")
+    return PolygonFile(path, layer.crs, polygons, columns, repaired, empty)
+
+
+def _features(layer: VectorLayer) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """(n,) geometries, None for features without one, and (n,) of each attribute."""
+    features = layer.features(layer.fields)
+    ids, shapes = layer.geometries(EVERYWHERE)
+    every = np.full(len(features.ids), None, object)
+    every[np.searchsorted(features.ids, ids)] = shapes
+    return every, {name: _typed(values) for name, values in features.columns.items()}
+
+
+def _typed(values: np.ndarray) -> np.ndarray:
+    """Values of an attribute in one type, as a GeoPackage wants them; GeoJSON may have any in each feature."""
+    if values.dtype != object:
+        return values
+    given = values.tolist()
+    known = [value for value in given if value is not None]
+    kinds = {type(value) for value in known}
+    if kinds == {int} and len(known) == len(given) and max(map(abs, known)) < 1 << 53:
+        return values.astype(np.int64)
+    if kinds and kinds <= {int, float}:
+        return np.array([np.nan if value is None else value for value in given], np.float64)
+    return np.array([None if value is None else str(value) for value in given], object)
+
+
+def _repaired(shapes: np.ndarray) -> tuple[np.ndarray, int]:
+    """Valid polygons, None for what has none, and how many were not valid."""
+    import shapely
+
+    out = shapes.copy()
+    out[~is_finite(out)] = None
+    wrong = ~shapely.is_missing(out) & ~shapely.is_valid(out)
+    out[wrong] = shapely.make_valid(out[wrong])
+    return with_area(out), int(wrong.sum())
+
+
+def is_finite(shapes: np.ndarray) -> np.ndarray:
+    """(n,) bool, whether there is a shape, all of whose coordinates are numbers."""
+    import shapely
+
+    points, which = shapely.get_coordinates(shapes, return_index=True)
+    out = ~shapely.is_missing(shapes)
+    out[which[~np.isfinite(points).all(axis=1)]] = False
+    return out
+
+
+def with_area(shapes: np.ndarray) -> np.ndarray:
+    """Of collections, such as come of repairing and cutting, the polygons alone; None where there are none."""
+    import shapely
+
+    out = shapes.copy()
+    for k in np.flatnonzero(~np.isin(shapely.get_type_id(out), (_POLYGON, _MULTIPOLYGON))):
+        parts = [] if out[k] is None else [p for p in shapely.get_parts(out[k]) if shapely.get_dimensions(p) == 2]
+        out[k] = shapely.union_all(parts) if parts else None
+    out[~(shapely.area(out) > 0)] = None
+    return out
