@@ -10,6 +10,7 @@ import pyogrio
 import pyogrio.raw
 import pytest
 import rasterio
+import rasterio.features
 import shapely
 
 from mobanet.predict import main
