@@ -23,6 +23,7 @@ def predict(
     coverage: Literal["pixel", "window"] | None = None,
     gaps: Literal["nodata", "predict"] = "nodata",
     probabilities: Literal["none", "uint8", "float32"] = "none",
+    confidence: Literal["none", "uint8", "float32"] = "none",
     calibrated: bool = True,
     scenarios: bool = False,
     polygons: bool | str = False,
@@ -62,6 +63,7 @@ def predict(
         coverage: where a modality is there in part, decide pixel by pixel or window by window; null for the preset's.
         gaps: pixels that the reference raster lacks become nodata, or are predicted from the others.
         probabilities: write those of the classes, too, in 8 bit or as floats, to OUTPUT_probabilities.tif.
+        confidence: write the probability of the map's class, in 8 bit or as floats, to OUTPUT_confidence.tif.
         calibrated: calibrate probabilities by the temperatures that the checkpoint has of the scenarios that were
             validated in training; classes stay the same.
         scenarios: write which scenario each pixel was predicted in, to OUTPUT_scenarios.tif.
@@ -120,6 +122,7 @@ def predict(
         "turns": turns,
         "gaps": gaps,
         "probabilities": probabilities,
+        "confidence": confidence,
         "calibrated": calibrated and bool(model.temperatures),  # else there is nothing to tell apart
         "scenarios": scenarios,
         "precision": resolved(precision, accelerator, devices),

@@ -12,8 +12,10 @@ import torch
 
 from mobanet.prediction.blending import NOTHING, Probabilities
 from mobanet.prediction.parts import Part
+from mobanet.prediction.predictor import PartMaps
 from mobanet.prediction.workspace import Workspace
 from mobanet.rasters.alignment import window_grid
+from mobanet.rasters.categories import confidence_kind
 from mobanet.rasters.contents import Classes
 from mobanet.rasters.geotiff import RowWriter, class_kind, probability_kind, scenario_kind
 from mobanet.rasters.grid import Grid
@@ -32,29 +34,34 @@ class MapFiles:
         polygons: of the classes; None unless asked for.
         zones: table of what the user's polygons hold; None unless asked for.
         zones_copy: these polygons with the same columns, alike.
+        confidence: the highest of the probabilities; None unless asked for.
     """
 
     classes: Path
     probabilities: Path | None
     scenarios: Path | None
     polygons: Path | None = None
-
     zones: Path | None = None
     zones_copy: Path | None = None
+    confidence: Path | None = None
 
     @classmethod
-    def beside(cls, path: Path, probabilities: Probabilities, scenarios: bool) -> "MapFiles":
+    def beside(
+        cls, path: Path, probabilities: Probabilities, scenarios: bool, confidence: Probabilities = "none"
+    ) -> "MapFiles":
         """Names of rasters beside that of the map."""
         return cls(
             path,
             path.with_name(f"{path.stem}_probabilities.tif") if probabilities != "none" else None,
             path.with_name(f"{path.stem}_scenarios.tif") if scenarios else None,
+            confidence=path.with_name(f"{path.stem}_confidence.tif") if confidence != "none" else None,
         )
 
     @property
     def all(self) -> list[Path]:
         """Those that are to be written."""
-        every = self.polygons, self.zones_copy, self.zones, self.probabilities, self.scenarios, self.classes
+        vectors, rasters = (self.polygons, self.zones_copy, self.zones), (self.probabilities, self.confidence)
+        every = *vectors, *rasters, self.scenarios, self.classes
         return [path for path in every if path is not None]
 
 
@@ -115,6 +122,10 @@ def assemble(
             dtype = str(workspace.load(parts[0]).probabilities.dtype)
             writer = RowWriter(files.probabilities, grid, probability_kind(classes, dtype), tags)
             more.append(("probabilities", stack.enter_context(writer)))
+        if files.confidence:
+            dtype = str(workspace.load(parts[0]).confidence.dtype)
+            writer = RowWriter(files.confidence, grid, confidence_kind(dtype), tags)
+            more.append(("confidence", stack.enter_context(writer)))
         for _, strip in groupby(sorted(parts, key=lambda part: (part.strip, part.panel)), key=lambda part: part.strip):
             go_on()
             maps = []
@@ -125,14 +136,9 @@ def assemble(
                 area = pixel_area(grid_of(part, grid))
                 counted += pixels
                 areas += pixels * (np.nan if area is None else area)
-            map_writer.write(np.concatenate([each.classes for each in maps], axis=1)[None])
-            numbers = np.concatenate([each.scenarios for each in maps], axis=1)
+            map_writer.write(_joined(maps, "classes"))
             for name, writer in more:
-                writer.write(
-                    numbers[None]
-                    if name == "scenarios"
-                    else np.concatenate([each.probabilities for each in maps], axis=2)
-                )
+                writer.write(_joined(maps, name))
     known = bool(np.isfinite(areas).all())
     return MapCounts(
         counted[0, : len(classes)],
@@ -141,6 +147,12 @@ def assemble(
         areas[0, : len(classes)] if known else None,
         areas[1, : len(scenarios)] if known else None,
     )
+
+
+def _joined(maps: Sequence[PartMaps], name: str) -> np.ndarray:
+    """(bands, h, W) of parts side by side."""
+    rows = np.concatenate([getattr(each, name) for each in maps], axis=-1)
+    return rows if rows.ndim == 3 else rows[None]
 
 
 def _counts(numbers: np.ndarray) -> np.ndarray:

@@ -87,12 +87,14 @@ class MapRows:
         classes: (h, W) uint8 class indices, 255 where the map has none.
         scenarios: (h, W) uint8 numbers of scenarios, 255 alike: of the window that weighs most.
         probabilities: (K, h, W) float32, NaN alike, or uint8 in steps of 1/254, 255 alike; None unless asked for.
+        confidence: (h, W), the highest of them, alike; None unless asked for.
     """
 
     top: int
     classes: Tensor
     scenarios: Tensor
     probabilities: Tensor | None
+    confidence: Tensor | None = None
 
 
 class RollingBand:
@@ -144,6 +146,7 @@ class Mosaic:
         temperatures: by the number of a scenario, (256,) float32, by which probabilities are calibrated; None leaves
             them as they are. A pixel whose windows were seen in several scenarios has the weighted mean of 1 / T: to
             divide each window's logits instead would change the classes.
+        confidence: whether to give out the highest probability alone, and in which type.
     """
 
     def __init__(
@@ -156,10 +159,11 @@ class Mosaic:
         probabilities: Probabilities,
         device: torch.device,
         temperatures: Tensor | None = None,
+        confidence: Probabilities = "none",
     ) -> None:
         self.size, self.left, self.width = size, left, width
         self.weights = None if weights is None else weights.to(device)
-        self.probabilities = probabilities
+        self.probabilities, self.confidence = probabilities, confidence
         self._band = RollingBand(
             logits=(torch.zeros(num_classes, size, width, device=device), 0),
             total=(torch.zeros(size, width, device=device), 0),
@@ -192,7 +196,7 @@ class Mosaic:
         weights = (self._flat if self.weights is None else self.weights)[:, here]
         self._band["logits"][:, :, there] += logits if self.weights is None else logits * weights
         # classes do without: the largest of weighted sums is that of weighted means
-        if self.probabilities != "none":
+        if {self.probabilities, self.confidence} != {"none"}:
             self._band["total"][:, there] += weights
             if self._excess is not None:
                 self._band["excess"][:, there] += weights * self._excess[scenario.long()]
@@ -213,22 +217,36 @@ class Mosaic:
         nothing = torch.tensor(NOTHING, dtype=torch.uint8, device=logits.device)
         classes = torch.where(wanted, winners(logits).to(torch.uint8), nothing)
         scenarios = torch.where(wanted, self._band["scenario"][:count], nothing)
-        shares = None if self.probabilities == "none" else self._shares(count)
-        return MapRows(self._band.top, classes.cpu(), scenarios.cpu(), shares)
+        return MapRows(self._band.top, classes.cpu(), scenarios.cpu(), *self._shares(count))
 
-    def _shares(self, count: int) -> Tensor:
-        """Probabilities of the first rows, a few at a time: floats of all of them would be the most that is held."""
-        eight = self.probabilities == "uint8"
-        kind, nothing = (torch.uint8, NOTHING) if eight else (torch.float32, math.nan)
+    def _shares(self, count: int) -> tuple[Tensor | None, Tensor | None]:
+        """Probabilities and confidence of the first rows.
+
+        A few rows at a time: floats of all of them would be the most that is held.
+        """
         logits, total, wanted = self._band["logits"], self._band["total"], self._band["wanted"]
-        out = torch.empty(len(logits), count, self.width, dtype=kind)
-        for row in range(0, count, _SLICE):
+        every = _empty(self.probabilities, len(logits), count, self.width)
+        highest = _empty(self.confidence, count, self.width)
+        for row in range(0, count if {self.probabilities, self.confidence} != {"none"} else 0, _SLICE):
             rows = slice(row, min(row + _SLICE, count))
             inverse = None if self._excess is None else 1 + weighted_mean(self._band["excess"][rows], total[rows])
             shares = probabilities_of(logits[:, rows], total[rows], inverse)
-            shares = (shares * UNITS).round_().to(kind) if eight else shares
-            out[:, rows] = shares.masked_fill_(~wanted[rows], nothing).cpu()
-        return out
+            if highest is not None:
+                highest[rows] = _stored(shares.amax(0), wanted[rows], highest.dtype)
+            if every is not None:
+                every[:, rows] = _stored(shares, wanted[rows], every.dtype)
+        return every, highest
+
+
+def _empty(kind: Probabilities, *shape: int) -> Tensor | None:
+    return None if kind == "none" else torch.empty(*shape, dtype=torch.uint8 if kind == "uint8" else torch.float32)
+
+
+def _stored(shares: Tensor, wanted: Tensor, dtype: torch.dtype) -> Tensor:
+    """Probabilities as a map holds them, on the CPU."""
+    if dtype == torch.uint8:
+        return (shares * UNITS).round_().to(dtype).masked_fill_(~wanted, NOTHING).cpu()
+    return shares.masked_fill(~wanted, math.nan).cpu()
 
 
 def _roll(band: Tensor, count: int, fill: float) -> None:

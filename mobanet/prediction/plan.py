@@ -48,6 +48,7 @@ class MapSettings:
         coverage: of modalities that are there in part.
         gaps: of the reference raster.
         probabilities: whether they are written, and in which type.
+        confidence: whether the highest of them is, and in which type.
         calibrated: whether they are at the checkpoint's temperatures, where it has any.
         scenarios: whether a map of scenarios is written.
         precision: of the network's arithmetic.
@@ -61,6 +62,7 @@ class MapSettings:
     coverage: Coverage = "pixel"
     gaps: Gaps = "nodata"
     probabilities: Probabilities = "none"
+    confidence: Probabilities = "none"
     calibrated: bool = True
     scenarios: bool = False
     precision: str = "32-true"
@@ -100,6 +102,15 @@ class MapSettings:
             "authors": {"stride": min(AUTHORS_STRIDE, size), "blend": "sum", "coverage": "window"},
         }[preset]
         return cls(**{**values, **{key: value for key, value in given.items() if value is not None}, "window": size})
+
+    def files(self, path: Path) -> MapFiles:
+        """The rasters of a map of that name."""
+        return MapFiles.beside(path, self.probabilities, self.scenarios, self.confidence)
+
+    @property
+    def tells_probabilities(self) -> bool:
+        """Whether any are computed."""
+        return {self.probabilities, self.confidence} != {"none"}
 
     def panel(self, num_classes: int) -> int:
         """Columns added up at a time."""
@@ -225,5 +236,5 @@ def plan_scene(
         workspace.begin({**now, "scaling": scaling.to_plain()})
     height, width = scene.grid.height, scene.grid.width
     parts = parts_of(number, height, width, STRIP, settings.panel(num_classes))
-    files = (vectors or VectorSettings()).files(path, settings.probabilities, settings.scenarios)
+    files = (vectors or VectorSettings()).files(settings.files(path))
     return ScenePlan(scene, scaling, parts, files, workspace)

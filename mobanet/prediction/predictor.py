@@ -25,20 +25,22 @@ class PartMaps:
         classes: (h, w) uint8, 255 where the map has none.
         scenarios: (h, w) uint8 numbers of scenarios, alike.
         probabilities: (K, h, w) float32, NaN alike, or uint8 in steps of 1/254, 255 alike; None unless asked for.
+        confidence: (h, w), the highest of them, alike; None unless asked for.
     """
 
     classes: np.ndarray
     scenarios: np.ndarray
     probabilities: np.ndarray | None
+    confidence: np.ndarray | None = None
 
     @classmethod
-    def empty(cls, part: Part, num_classes: int, probabilities: Probabilities) -> "PartMaps":
+    def empty(
+        cls, part: Part, num_classes: int, probabilities: Probabilities, confidence: Probabilities = "none"
+    ) -> "PartMaps":
         """All nothing."""
         shape = (part.bottom - part.top, part.right - part.left)
-        shares = None
-        if probabilities != "none":
-            shares = np.full((num_classes, *shape), np.nan if probabilities == "float32" else NOTHING, probabilities)
-        return cls(np.full(shape, NOTHING, np.uint8), np.full(shape, NOTHING, np.uint8), shares)
+        shares, highest = _nothing(probabilities, (num_classes, *shape)), _nothing(confidence, shape)
+        return cls(np.full(shape, NOTHING, np.uint8), np.full(shape, NOTHING, np.uint8), shares, highest)
 
     def put(self, rows: MapRows, here: slice, there: slice) -> None:
         """Take rows `here` of finished ones as rows `there` of the part."""
@@ -46,6 +48,12 @@ class PartMaps:
         self.scenarios[there] = rows.scenarios[here].numpy()
         if self.probabilities is not None:
             self.probabilities[:, there] = rows.probabilities[:, here].numpy()
+        if self.confidence is not None:
+            self.confidence[there] = rows.confidence[here].numpy()
+
+
+def _nothing(kind: Probabilities, shape: tuple[int, ...]) -> np.ndarray | None:
+    return None if kind == "none" else np.full(shape, np.nan if kind == "float32" else NOTHING, kind)
 
 
 @dataclass
@@ -73,6 +81,7 @@ class MapPredictor:
         precision: gives the context of a forward pass, such as autocast.
         temperatures: by name of the scenario, by which probabilities are calibrated, 1 where none is given; none at
             all leave them as they are.
+        confidence: whether to give out the highest probability, and in which type.
     """
 
     def __init__(
@@ -86,8 +95,10 @@ class MapPredictor:
         device: torch.device,
         precision: Callable[[], AbstractContextManager] = nullcontext,
         temperatures: Mapping[str, float] | None = None,
+        confidence: Probabilities = "none",
     ) -> None:
-        self.network, self.size, self.turns, self.probabilities = network, size, turns, probabilities
+        self.network, self.size, self.turns = network, size, turns
+        self.probabilities, self.confidence = probabilities, confidence
         self.device, self.precision = device, precision
         self.weights = window_weights(blend, size)
         masks = torch.tensor([scenario.available for scenario in scenarios])
@@ -132,7 +143,7 @@ class MapPredictor:
         first = job.parts[0]
         width = first.right - first.left
         classes = self.network.num_classes
-        how = self.weights, self.probabilities, self.device, self.temperatures
+        how = self.weights, self.probabilities, self.device, self.temperatures, self.confidence
         mosaic = Mosaic(classes, self.size, first.left, width, *how)
         return _Running(number, job, mosaic)
 
@@ -161,7 +172,8 @@ class MapPredictor:
 
     def _maps(self, running: _Running, part: Part) -> PartMaps:
         if running.maps is None:
-            running.maps = PartMaps.empty(part, self.network.num_classes, self.probabilities)
+            kinds = self.probabilities, self.confidence
+            running.maps = PartMaps.empty(part, self.network.num_classes, *kinds)
         return running.maps
 
     def _done(self, running: _Running, part: Part) -> tuple[Part, PartMaps]:

@@ -145,11 +145,11 @@ def clear_way(
     vectors = vectors or VectorSettings()
     if vectors.zones is not None:
         own = vectors.zones.file.path.resolve()
-        if any(own == file.resolve() for path in paths for file in vectors.files(path, "none", False).all):
+        if any(own == file.resolve() for path in paths for file in vectors.files(settings.files(path)).all):
             raise UserError(f"{vectors.zones.file.path} is the file of --zones, which would be replaced: rename it.")
     given = {raster.source.file.path.resolve() for scene in scenes for raster in scene.rasters.values()}
     for scene, path in zip(scenes, paths, strict=True):
-        files = vectors.files(path, settings.probabilities, settings.scenarios)
+        files = vectors.files(settings.files(path))
         workspace = Workspace.of(path)
         if files.polygons and files.polygons == files.zones_copy:
             raise UserError(f"--polygons {files.polygons} is where zones are written to: name another file.")
@@ -193,7 +193,7 @@ def announce(model: Model, scenes: Sequence[Scene], settings: MapSettings) -> No
             rank_zero_info(f"{scene.id}: {words}")
     turns = ", mean over eight turns" if settings.turns else ""
     half = "" if settings.precision == "32-true" else f", in {settings.precision}"
-    if settings.probabilities != "none":
+    if settings.tells_probabilities:
         rank_zero_info(calibration_words(model, settings.calibrated))
     rank_zero_info(f"windows of {settings.window} pixels, stride {settings.stride}, {settings.blend}{turns}{half}")
 
@@ -346,6 +346,7 @@ def _work(
         fabric.device,
         fabric.autocast,
         model.temperatures if settings.calibrated else None,
+        settings.confidence,
     )
     rules = WindowRules(settings.window, settings.stride, settings.coverage, settings.gaps)
     grids = [plan.grid for plan in plans]
@@ -390,7 +391,7 @@ def _how_far(plans: Sequence[ScenePlan]) -> str:
 
 def _finish(model: Model, settings: MapSettings, vectors: VectorSettings, plan: ScenePlan, go_on: GoOn) -> FinishedMap:
     scene = plan.scene
-    calibrates = settings.calibrated and settings.probabilities != "none" and model.temperatures
+    calibrates = settings.calibrated and settings.tells_probabilities and model.temperatures
     tags = map_tags(
         {
             "version": mobanet.__version__,

@@ -22,9 +22,6 @@ from mobanet.training.precision import resolved
 _STORED = ("uint8", "uint16", "int16", "uint32", "int32", "float32")
 """Types of arrays that go through a raster as they are."""
 
-_ROWS = 1024
-"""Of a map that are read at once."""
-
 
 class Prediction(NamedTuple):
     """Of each pixel.
@@ -101,7 +98,7 @@ class SavedModel:
 
         What `mobanet.predict` does with files is done here: windows that overlap and are blended, each pixel with what
         there is of it, in bounded memory but for the two arrays that come back. Arrays are written to a temporary
-        folder on the way, and so are probabilities (4 bytes a class and pixel).
+        folder on the way.
 
         Args:
             rasters: by modality, an array or the path of a raster, with bands in brackets as in `--input`; modalities
@@ -135,7 +132,7 @@ class SavedModel:
                 "coverage": coverage,
                 "turns": turns,
                 "gaps": gaps,
-                "probabilities": "float32",
+                "confidence": "float32",
                 "calibrated": bool(self._model.temperatures),
                 "scenarios": False,
                 "precision": resolved(precision, accelerator, 1),
@@ -159,7 +156,7 @@ class SavedModel:
                 (finished,) = make_maps(model, [found], [folder / "map" / "map.tif"], settings, fabric, batch_size)
             except UserError as error:  # which names the file that an array was written to
                 raise UserError(_of_arrays(str(error), folder, files)) from error
-            return _read(finished.files.classes, finished.files.probabilities)
+            return _read(finished.files.classes, finished.files.confidence)
 
 
 def load(source: str | Path, backbone: str | Path | None = None) -> SavedModel:
@@ -253,19 +250,11 @@ def _write(path: Path, planes: np.ndarray, transform: Sequence[float] | None, cr
             file.write(planes)
 
 
-def _read(classes: Path, probabilities: Path) -> Prediction:
-    """A map and the highest of its probabilities, a strip at a time."""
+def _read(classes: Path, confidence: Path) -> Prediction:
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning
-    from rasterio.windows import Window
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(classes) as file:
-            indices = file.read(1)
-        confidence = np.empty(indices.shape, np.float32)
-        with rasterio.open(probabilities) as file:
-            for top in range(0, file.height, _ROWS):
-                rows = min(_ROWS, file.height - top)
-                confidence[top : top + rows] = file.read(window=Window(0, top, file.width, rows)).max(0)
-    return Prediction(indices, confidence)
+        with rasterio.open(classes) as indices, rasterio.open(confidence) as highest:
+            return Prediction(indices.read(1), highest.read(1))

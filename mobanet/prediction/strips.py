@@ -26,7 +26,7 @@ class MapStrip:
         classes: (h, W) uint8 class indices, 255 where the map has none.
         scenarios: (h, W) uint8 numbers of scenarios, alike.
         confidence: (h, W) float32, the highest of the probabilities, anything where the map has no class; None where
-            probabilities were not asked for.
+            neither they nor confidence were asked for.
         area: (W,) square metres on the ground of a pixel; None where the map has no place on the earth.
     """
 
@@ -95,9 +95,9 @@ class SavedStrips:
 
 
 def _confidence(maps: PartMaps) -> np.ndarray | None:
-    if maps.probabilities is None:
+    if maps.confidence is None and maps.probabilities is None:
         return None
-    highest = maps.probabilities.max(axis=0)
+    highest = maps.probabilities.max(axis=0) if maps.confidence is None else maps.confidence
     if highest.dtype == np.uint8:
         return np.where(highest == NOTHING, np.float32(0), highest / np.float32(UNITS))
-    return np.nan_to_num(highest, copy=False)
+    return np.nan_to_num(highest)

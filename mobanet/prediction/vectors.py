@@ -8,7 +8,6 @@ from pathlib import Path
 
 from mobanet.errors import UserError
 from mobanet.prediction.assemble import MapFiles
-from mobanet.prediction.blending import Probabilities
 from mobanet.prediction.scene import Scene
 from mobanet.prediction.zones import Zones, check_zones
 from mobanet.rasters.geopackage import ENDING
@@ -50,21 +49,15 @@ class VectorSettings:
         if isinstance(self.polygons, str):
             _check_place(self.polygons)
 
-    def files(self, path: Path, probabilities: Probabilities, scenarios: bool) -> MapFiles:
-        """All that a map of that name comes with.
-
-        Args:
-            path: of the map.
-            probabilities: whether they are written.
-            scenarios: whether a map of them is.
-        """
+    def files(self, rasters: MapFiles) -> MapFiles:
+        """All that a map comes with: its rasters, and what is made of it."""
+        path = rasters.classes
         polygons = zones = copy = None
         if self.polygons:
             named = isinstance(self.polygons, str)
             polygons = Path(self.polygons).expanduser() if named else path.with_name(f"{path.stem}_polygons{ENDING}")
         if self.zones is not None:
             zones, copy = path.with_name(f"{path.stem}_zones.csv"), path.with_name(f"{path.stem}_zones{ENDING}")
-        rasters = MapFiles.beside(path, probabilities, scenarios)
         return replace(rasters, polygons=polygons, zones=zones, zones_copy=copy)
 
     def check(self, scenes: Sequence[Scene]) -> None:

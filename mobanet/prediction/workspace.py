@@ -102,6 +102,8 @@ class Workspace:
             _put(archive, "scenarios.npy", maps.scenarios)
             if maps.probabilities is not None:
                 _put(archive, zipfile.ZipInfo("probabilities.npy"), maps.probabilities)  # as they are
+            if maps.confidence is not None:
+                _put(archive, zipfile.ZipInfo("confidence.npy"), maps.confidence)
 
     def load(self, part: Part) -> PartMaps:
         """A part that is there.
@@ -112,13 +114,16 @@ class Workspace:
         path = self.folder / part.name
         try:
             with np.load(path) as arrays:
-                maps = PartMaps(arrays["classes"], arrays["scenarios"], arrays.get("probabilities"))
+                more = arrays.get("probabilities"), arrays.get("confidence")
+                maps = PartMaps(arrays["classes"], arrays["scenarios"], *more)
             shape = (part.bottom - part.top, part.right - part.left)
             for plane in (maps.classes, maps.scenarios):
                 if plane.shape != shape or plane.dtype != np.uint8:
                     raise ValueError(f"{plane.dtype} of {plane.shape}")
             if maps.probabilities is not None and maps.probabilities.shape[1:] != shape:
                 raise ValueError(f"probabilities of {maps.probabilities.shape}")
+            if maps.confidence is not None and maps.confidence.shape != shape:
+                raise ValueError(f"confidence of {maps.confidence.shape}")
         except Exception as error:  # of any bytes the readers of archives and arrays raise anything
             path.unlink(missing_ok=True)
             raise UserError(f"{path} is damaged and was removed: run the command again with --resume.") from error

@@ -67,6 +67,13 @@ def probability_kind(classes: Classes, dtype: Literal["uint8", "float32"]) -> Ra
     return RasterKind(dtype, float("nan"), classes.names, overviews="average")
 
 
+def confidence_kind(dtype: Literal["uint8", "float32"]) -> RasterKind:
+    """The highest probability in one band; as uint8 in steps of 1/254."""
+    if dtype == "uint8":
+        return RasterKind(dtype, 255, ("confidence",), scale=1 / UNITS, overviews="average")
+    return RasterKind(dtype, float("nan"), ("confidence",), overviews="average")
+
+
 def scenario_kind(scenarios: "Sequence[Scenario]") -> RasterKind:
     """Which scenario a pixel was predicted in: its index in `scenarios`, which come in the usual order.
 

@@ -149,7 +149,7 @@ def test_an_earlier_checkpoint_is_tested_resumed_and_predicts_as_before(run, pre
 def test_calibrated_maps_have_the_same_classes_and_probabilities_at_the_temperature(
     turns, warm, half_covered, tmp_path, caplog
 ):
-    options = {"scenarios": True, "probabilities": "float32", "stride": 24, "turns": turns}
+    options = {"scenarios": True, "probabilities": "float32", "confidence": "uint8", "stride": 24, "turns": turns}
     plain, calibrated = tmp_path / "plain.tif", tmp_path / "calibrated.tif"
     predict(str(warm), half_covered, str(plain), calibrated=False, **options)
     assert "probabilities are not calibrated (--calibrated false)" in caplog.text
@@ -168,12 +168,25 @@ def test_calibrated_maps_have_the_same_classes_and_probabilities_at_the_temperat
     assert np.isnan(after[0][:, ~known]).all()
     assert json.loads(after[1]["mobanet_temperatures"]) == {"rgb+ir": 0.25, FULL: 2.5}
     assert "mobanet_temperatures" not in before[1]
+    for path, (shares, _) in ((plain, before), (calibrated, after)):
+        with rasterio.open(path.with_name(f"{path.stem}_confidence.tif")) as raster:
+            assert (raster.count, raster.dtypes, raster.nodata) == (1, ("uint8",), 255)
+            assert raster.descriptions == ("confidence",)
+            assert raster.scales == (1 / 254,)
+            assert raster.overviews(1) == []
+            found = raster.read(1)
+        assert np.array_equal(found[known], np.rint(shares[:, known].max(0) * 254))
+        assert (found[~known] == 255).all()
 
 
 def test_a_scenario_without_a_temperature_is_left_as_it_is(warm, prepared, tmp_path):
     files = {"dsm": files_of(prepared)["dsm"]}
     for name, calibrated in (("plain", False), ("calibrated", True)):
         predict(str(warm), files, str(tmp_path / f"{name}.tif"), calibrated=calibrated, probabilities="float32")
+    predict(str(warm), files, str(tmp_path / "alone.tif"), confidence="float32")
+    with rasterio.open(tmp_path / "alone_confidence.tif") as raster:
+        assert np.array_equal(raster.read(1), shares_of(tmp_path / "plain.tif")[0].max(0), equal_nan=True)
+    assert not (tmp_path / "alone_probabilities.tif").exists()
     assert np.array_equal(shares_of(tmp_path / "plain.tif")[0], shares_of(tmp_path / "calibrated.tif")[0])
 
 

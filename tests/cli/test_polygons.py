@@ -68,6 +68,16 @@ def test_polygons_are_those_of_the_map(attempt, tmp_path):
     assert leftovers(tmp_path) == []
 
 
+def test_confidence_alone_tells_polygons_theirs(attempt, tmp_path):
+    for name, words in (("one", ("--probabilities", "uint8")), ("other", ("--confidence", "uint8"))):
+        assert attempt("--polygons", *words, output=f"{name}.tif").code == 0
+    (_, one), (_, other) = (features(tmp_path / f"{name}_polygons.gpkg") for name in ("one", "other"))
+    assert np.array_equal(one["confidence"], other["confidence"])
+    assert np.isfinite(one["confidence"]).all()
+    refused = attempt("--polygons", "--confidence", "float32", output="other.tif")
+    assert "other_polygons.gpkg is there already" in refused.sentence()
+
+
 def test_without_probabilities_there_is_no_confidence(attempt, tmp_path):
     ended = attempt("--polygons", tmp_path / "pieces.gpkg")
     assert ended.code == 0, ended.err

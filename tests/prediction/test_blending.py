@@ -240,3 +240,42 @@ def test_probabilities_in_eight_bits_are_the_floats_rounded(blend):
         assert floats.probabilities[:, ~known].isnan().all()
         # the most probable class is the map's
         assert torch.equal(floats.probabilities.argmax(0)[known], floats.classes[known].long())
+
+
+@pytest.mark.parametrize("temperatures", [None, 2.5])
+@pytest.mark.parametrize("confidence", ["float32", "uint8"])
+@pytest.mark.parametrize("probabilities", ["none", "float32", "uint8"])
+def test_confidence_is_the_highest_probability_with_or_without_the_others(probabilities, confidence, temperatures):
+    size, random = 40, torch.Generator().manual_seed(2)
+    at = None if temperatures is None else torch.full((256,), temperatures)
+    more = window_weights("smooth", size)
+    wanted = confidence if probabilities == "none" else probabilities
+    alone = Mosaic(CLASSES, size, 0, 71, more, wanted, torch.device("cpu"), at)
+    both = Mosaic(CLASSES, size, 0, 71, more, probabilities, torch.device("cpu"), at, confidence)
+    pieces = ([], [])
+    for corner in grid(97, 71, size, 25):
+        logits = torch.randn(CLASSES, size, size, generator=random) * 3
+        pixels = torch.zeros(size, size, dtype=torch.uint8), torch.rand(size, size, generator=random) < 0.8
+        for mosaic, found in zip((alone, both), pieces, strict=True):
+            found.append(mosaic.add(*corner, logits, *pixels))
+    for found, mosaic in zip(pieces, (alone, both), strict=True):
+        found.append(mosaic.finish())
+    for one, other in zip(*pieces, strict=True):
+        if one is None:
+            assert other is None
+            continue
+        known = one.classes != NOTHING
+        assert other.confidence.dtype == (torch.uint8 if confidence == "uint8" else torch.float32)
+        highest, unknown = other.confidence[known], other.confidence[~known]
+        assert unknown.isnan().all() if confidence == "float32" else (unknown == NOTHING).all()
+        if wanted == confidence:
+            assert torch.equal(highest, one.probabilities.amax(0)[known])
+        else:
+            units = {"uint8": UNITS, "float32": 1}
+            expected = one.probabilities.amax(0)[known] / units[wanted]
+            assert (highest / units[confidence] - expected).abs().max() <= 0.5 / UNITS + 1e-6
+        if probabilities == "none":
+            assert other.probabilities is None
+        else:
+            assert torch.equal(other.probabilities[:, known], one.probabilities[:, known])
+        assert one.confidence is None

@@ -32,7 +32,7 @@ def maps_of(part, probabilities=None, seed=0):
     if probabilities == "uint8":
         shares = random.integers(0, 256, (3, *shape)).astype(np.uint8)
     planes = random.integers(0, 256, (2, *shape)).astype(np.uint8)
-    return PartMaps(planes[0], planes[1], shares)
+    return PartMaps(planes[0], planes[1], shares, None if shares is None else shares[0])
 
 
 def test_it_lies_beside_the_map(tmp_path):
@@ -63,7 +63,10 @@ def test_parts_are_found_again(workspace, kind):
         assert np.array_equal(found.scenarios, each.scenarios)
         if kind is None:
             assert found.probabilities is None
+            assert found.confidence is None
         else:
+            assert found.confidence.dtype == each.confidence.dtype
+            assert np.array_equal(found.confidence, each.confidence, equal_nan=kind == "float32")
             assert found.probabilities.dtype == each.probabilities.dtype
             assert np.array_equal(found.probabilities, each.probabilities, equal_nan=kind == "float32")
     assert sorted(path.name for path in workspace.folder.iterdir()) == [PARTS[0].name, PARTS[1].name, "settings.json"]
