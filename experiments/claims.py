@@ -111,6 +111,7 @@ ARMS = {
     "own": Arm("own parts; 30 % of the steps on full, then half of the batches; absent left out", APART, OWN),
     "own_latent": Arm("own, the rest by latent distortion", {**APART, "strategy": "latent"}, OWN),
     "own_quarter": Arm("own, a quarter of the batches full", {**APART, "full_share": 0.25}, OWN),
+    "own_late": Arm("own, after 60 %", {**APART, "warmup_epochs": 0.6}, OWN),
     "own_later": Arm("own, after 40 %", {**APART, "warmup_epochs": 0.4}, OWN),
     "own_zeros": Arm("own, absent streams as zeros", APART, {"incomplete": "own"}),
     "own_group_norm": Arm("own with group norm", APART, {**OWN, "normalization": "group"}),
