@@ -106,6 +106,7 @@ def _prepare(cli: MobanetCLI) -> None:
     if cli.command == "adapt":
         _prepare_adapting(cli)
     cli.datamodule.prepare_data()
+    cli.datamodule.trainer = cli.trainer  # as Lightning will; it says whether there is any validation
     cli.datamodule.setup("test" if cli.command == "test" else "fit")
     if cli.command == "test" and cli.model.specialists is not None:
         cli.model.specialists.check(cli.datamodule.protocol("test"))

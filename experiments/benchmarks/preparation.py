@@ -57,16 +57,16 @@ def measured_once(side: int, every: int, place: str | None, repeats: int = 1) ->
         return max(peak for peak, _ in found), min(seconds for _, seconds in found)
 
 
-def mosaic(folder: Path, side: int, every: int, tile: str = "a") -> None:
+def mosaic(folder: Path, side: int, every: int) -> None:
     """Tiled files, of which one block in `every` is written."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir()
     generator = np.random.default_rng(0)
     for name, (bands, dtype) in BANDS.items():
         profile = {"driver": "GTiff", "height": side, "width": side, "count": bands, "dtype": dtype, "bigtiff": "yes"}
         profile |= {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "sparse_ok": True, "interleave": "pixel"}
         profile |= {"crs": "EPSG:32633", "transform": from_origin(3e5, 6e6, 0.05, 0.05)}
         profile |= {"nodata": -9999} if name == "dsm" else {}
-        with rasterio.open(folder / f"{tile}_{name}.tif", "w", **profile) as raster:
+        with rasterio.open(folder / f"a_{name}.tif", "w", **profile) as raster:
             corners = [(top, left) for top in range(0, side, BLOCK) for left in range(0, side, BLOCK)]
             for top, left in corners[::every]:
                 window = Window(left, top, min(BLOCK, side - left), min(BLOCK, side - top))

@@ -134,6 +134,11 @@ class RasterDataModule(LightningDataModule):
             self.layout.name, tuple(self.modalities.values()), dict(self.scaling), self.layout.classes
         )
 
+    @property
+    def validates(self) -> bool:
+        """Whether there are tiles to validate on, once set up; a training that never validates may lack them."""
+        return bool(self._roles.get("validation"))
+
     def protocol(self, stage: Literal["validation", "test"]) -> dict[str, str]:
         """How the figures of a stage come about, in words, for every table and file they stand in."""
         kind = "test" if stage == "test" or self.validation == "test" else "held-out training"
@@ -145,7 +150,7 @@ class RasterDataModule(LightningDataModule):
             "data": f"{self.layout.name}, split {self.split_name}, {count} {kind} "
             f"{'patch' if split.patch else 'tile'}{'' if count == 1 else 'es' if split.patch else 's'}"
             + (f"; {split.leak}" if split.leak else ""),
-            "grid": grid_words(self._roles.get(stage, ())),
+            "grid": grid_words(self._roles.get(stage) or self._roles.get("train", ())),
             "labels": f"{self.evaluation.labels}; ignored pixels count nowhere",
             "windows": f"{self.evaluation.size(self.crop)} pixels, stride {stride}, logits summed",
             "mean F1 and mIoU": f"over {len(averaged)} of {len(self.layout.classes)} classes ({', '.join(averaged)})",
@@ -177,6 +182,8 @@ class RasterDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Open the store and share its tiles out to training, validation and test.
 
+        A training that never validates needs no tiles for it.
+
         Raises:
             UserError: when a part of the split has no tile at all, or none with the label rasters asked for.
         """
@@ -200,7 +207,8 @@ class RasterDataModule(LightningDataModule):
         if self.validation == "test":
             train, validation = (*train, *validation), split.test
         roles = {"train": train, "validation": validation, "test": split.test}
-        needed = {"fit": ("train", "validation"), "validate": ("validation",)}
+        unvalidated = self.trainer is not None and self.trainer.limit_val_batches == 0
+        needed = {"fit": ("train",) if unvalidated else ("train", "validation"), "validate": ("validation",)}
         for role in needed.get(stage or "fit", ("test",)):  # to test, and to predict
             # Lightning calls `setup` for each of its verbs; tiles are dealt out once
             if role in self._roles:
@@ -376,7 +384,8 @@ class RasterDataModule(LightningDataModule):
         if not names:
             where = f"--data.folder.splits.{role}" if self.layout.name == "folder" else "another --data.split"
             way = "name some under" if self.layout.name == "folder" else "choose"
-            other = ", or validate on the test tiles with --data.validation test" if role == "validation" else ""
+            tests, none = "validate on the test tiles with --data.validation test", "--trainer.limit_val_batches 0"
+            other = f"; or {tests}, or train without validating with {none}" if role == "validation" else ""
             raise UserError(f"the split {self.split_name} has no {role} tiles: {way} {where}{other}.")
         if not found:
             raise UserError(

@@ -60,11 +60,13 @@ class ScenarioPanels(Callback):
         """Say so where no process has all weights, so that the first one cannot draw alone."""
         if self.settings.every_n_epochs is not None and not _whole(trainer):
             rank_zero_info(f"panels are not drawn with {type(trainer.strategy).__name__}, which shares out the weights")
+        elif self.settings.every_n_epochs is not None and not trainer.datamodule.validates:
+            rank_zero_info("panels are not drawn: there are no validation tiles")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw, if it is time."""
         every, epoch = self.settings.every_n_epochs, trainer.current_epoch + 1
-        if not trainer.is_global_zero or every is None or not _whole(trainer):
+        if not trainer.is_global_zero or every is None or not _whole(trainer) or not trainer.datamodule.validates:
             return
         last = trainer.should_stop or epoch == trainer.max_epochs or trainer.global_step == trainer.max_steps
         if epoch % every and not last:

@@ -70,3 +70,20 @@ def test_sixteen_bit_from_check_to_a_map(command, fit, test, tmp_path):
     said = fit(experiment=experiment_of(tmp_path / "data", folder, tmp_path / "wrong.yaml")).sentence()
     assert "has values up to 4064 and more, and rgb is described as 0 to 255: rescale it" in said
     assert "maximum: 4095 or factor: 0.06227 under modalities.rgb" in said
+
+
+def test_few_data_are_trained_on_without_a_tile_to_validate_on(fit, command, tmp_path):
+    folder = described(tmp_path / "data")
+    folder["splits"] = {"train": ["*"]}
+    experiment = experiment_of(tmp_path / "data", folder, tmp_path / "small.yaml")
+    said = fit(experiment=experiment).sentence()
+    assert "the split folder has no validation tiles" in said
+    assert said.endswith("or train without validating with --trainer.limit_val_batches 0.")
+    words = ("--trainer.limit_val_batches", "0", "--panels.every_n_epochs", "1")
+    trained = fit(*words, experiment=experiment)
+    assert trained.code == 0, trained.err
+    assert "panels are not drawn: there are no validation tiles" in trained.err
+    assert "grid        that of rgb" in trained.err
+    assert sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir()) == ["last.ckpt"]
+    words = ["--ckpt_path", str(tmp_path / "run"), "--input", f"rgb={tmp_path}/data/ortho/west.tif"]
+    assert command(predict, [*words, "--output", str(tmp_path / "map.tif")]).code == 0

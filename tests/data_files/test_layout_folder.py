@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import rasterio
 from jsonargparse import ArgumentParser
+from lightning.pytorch import Trainer
 
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.options import EvaluationSettings
@@ -493,6 +494,12 @@ def test_a_split_without_tiles_and_tiles_without_labels_say_so(root):
         UserError, match=r"the split folder has no validation tiles: name some under --data\.folder\.splits\."
     ):
         roles(root, train=["north_*"], test=["south_1"])
+    data = RasterDataModule(str(root), layout="folder", folder=settings(splits=FolderSplit(train=["north_*"])))
+    data.prepare_data()
+    data.trainer = Trainer(limit_val_batches=0, logger=False, enable_checkpointing=False, accelerator="cpu")
+    data.setup("fit")  # where nothing is ever validated
+    with pytest.raises(UserError, match=r"or train without validating with --trainer\.limit_val_batches 0\.$"):
+        data.setup("validate")
     words = r"validation tiles below .* has eroded labels; add them, or set --data\.evaluation\.labels full"
     with pytest.raises(UserError, match=words):
         roles(root, evaluation="eroded", train=["north_*"], validation=["south_1"])
