@@ -43,7 +43,7 @@ def test_biases_and_one_dimensional_parameters_do_not_decay():
     assert found == {(1e-3, 0.05): 4, (1e-3, 0.0): 6, (1e-4, 0.05): 12}
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_tiny_patch16_dinov3_qkvb"])
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_small_patch16_dinov3_qkvb"])
 def test_positions_and_prefix_tokens_of_a_trained_backbone_do_not_decay(name):
     size = {"depth": 4, "embed_dim": 24, "num_heads": 2}
     network = nn.ModuleDict({"backbone": build_backbone(BackboneSettings(name, False, None, False, options=size))})
