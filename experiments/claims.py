@@ -437,7 +437,7 @@ def frontier(rows: Sequence[dict[str, str]], steps: int, city: str = "ambiguous"
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="0.9", linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.legend(fontsize=8, frameon=False, loc="outside right center")
     return figure
 
 
