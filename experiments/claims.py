@@ -383,13 +383,17 @@ def grouped(
 
 
 def tables(rows: Sequence[dict[str, str]], steps: int, groups: Sequence[str] = tuple(GROUPS)) -> str:
-    """Of each city and group that has rows, with a line that names them, in Markdown."""
+    """Of each city and group that has rows to compare, with a line that names them, in Markdown."""
     return "\n\n".join(
         f"**{GROUPS[group].title}**; city `{city}`: {words}\n\n{table(rows, steps, group, city)}"
         for group in groups
         if GROUPS[group].title
         for city, words in CITIES.items()
-        if any(row["arm"] in GROUPS[group].arms for row in rows if row["city"] == city and int(row["steps"]) == steps)
+        if any(
+            row["arm"] in GROUPS[group].arms and row["arm"] != GROUPS[group].against
+            for row in rows
+            if row["city"] == city and int(row["steps"]) == steps
+        )
     )
 
 

@@ -129,7 +129,6 @@ def test_a_table_a_group_and_a_city_that_have_rows(claims):
     titles = [line for line in shown.splitlines() if line.startswith("**")]
     assert [title.split("; ")[0].strip("*") for title in titles] == [
         *[claims.GROUPS["sampling"].title] * 2,
-        *[claims.GROUPS["parts"].title] * 2,
         claims.GROUPS["cmx"].title,
     ]
     assert claims.tables(found, 400, ["cmx"]).count("| cmx_full: all sensors, always | 1 | 12.5 |") == 1
