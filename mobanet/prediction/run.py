@@ -4,12 +4,14 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from lightning.fabric import Fabric
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
@@ -260,9 +262,7 @@ def make_maps(
     """
     if batch_size < 1:
         raise UserError(f"--batch_size is {batch_size}; give at least 1.")
-    network = model.network  # before anything is begun
-    if network is None:
-        network = load_module(model.path, model.backbone).module.network
+    network = network_of(model, weight_dtype(settings.precision))  # before anything is begun
     plans, trouble = [], None
     try:
         if fabric.global_rank == 0:
@@ -410,6 +410,22 @@ def _finish(model: Model, settings: MapSettings, vectors: VectorSettings, plan: 
     plan.workspace.remove()
     names = tuple(scenario.name for scenario in scenarios)
     return FinishedMap.of(scene.id, plan.files, plan.grid, counts, classes.names, names, model.never, more)
+
+
+def network_of(model: Model, dtype: torch.dtype) -> SegmentationModel:
+    """The network with its weights, which may be moved and turned into a type.
+
+    Args:
+        model: whose network, where it holds one, stays as it is for the next prediction.
+        dtype: of the weights; to turn those of a held network into it would lose digits for good.
+
+    Raises:
+        UserError: when the checkpoint cannot be read.
+    """
+    if model.network is None:
+        return load_module(model.path, model.backbone).module.network
+    alike = all(x.dtype == dtype for x in model.network.parameters() if x.is_floating_point())
+    return model.network if alike else deepcopy(model.network)
 
 
 def fingerprint(path: Path) -> str:

@@ -3,17 +3,19 @@
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 
 from mobanet.bounds import shorten_text
 from mobanet.errors import UserError
 from mobanet.prediction.plan import MapSettings
 from mobanet.prediction.request import find_scenes
-from mobanet.prediction.run import Model, announce, launched, make_maps
+from mobanet.prediction.run import Model, announce, launched, make_maps, network_of
 from mobanet.prediction.scene import place
 from mobanet.prediction.sources import open_model
 from mobanet.rasters.contents import Classes, Modality
@@ -122,6 +124,8 @@ class SavedModel:
         Raises:
             UserError: for rasters that the model does not take, or that do not fit each other.
         """
+        for name in (rasters or {}).keys() & named.keys():
+            raise UserError(f"{name} is given twice, among the rasters and by its name.")
         given = {**(rasters or {}), **named}
         settings = MapSettings.of(
             preset,
@@ -173,7 +177,9 @@ def load(source: str | Path, backbone: str | Path | None = None) -> SavedModel:
     from mobanet.training.messages import quieten
 
     quieten()
-    return SavedModel(open_model(source, None if backbone is None else str(backbone), "model"))
+    model = open_model(source, None if backbone is None else str(backbone), "model")
+    # once, and not for every prediction
+    return SavedModel(replace(model, network=network_of(model, torch.float32)))
 
 
 def _file(

@@ -255,3 +255,24 @@ def test_a_model_says_what_it_is(model):
 def test_arrays_that_do_not_fit_are_said(model, rasters, words):
     with pytest.raises(UserError, match=words):
         mobanet.load(model).predict(rasters)
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "export"])
+def test_a_prediction_changes_nothing_for_the_next(model, exported, prepared, kind, monkeypatch):
+    loaded = mobanet.load(model if kind == "checkpoint" else exported / "model")
+    rgb = files_of(prepared)["rgb"]
+    first = loaded.predict(rgb=rgb)
+    halved = loaded.predict(rgb=rgb, precision="bf16-true")
+    assert not np.array_equal(first.confidence, halved.confidence)
+    # nor is it read once more
+    monkeypatch.setattr("torch.load", None)
+    monkeypatch.setattr("mobanet.training.checkpoint.load_file", None)
+    again = loaded.predict(rgb=rgb)
+    assert np.array_equal(again.classes, first.classes)
+    assert np.array_equal(again.confidence, first.confidence, equal_nan=True)
+
+
+def test_a_modality_is_given_once(model, prepared):
+    rgb = files_of(prepared)["rgb"]
+    with pytest.raises(UserError, match=r"^rgb is given twice, among the rasters and by its name\.$"):
+        mobanet.load(model).predict({"rgb": rgb}, rgb=rgb)
