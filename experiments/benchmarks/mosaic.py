@@ -10,13 +10,11 @@ no memory.
 
 import argparse
 import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
-from preparation import SETTINGS, mosaic, resident
+from peaks import measured
+from preparation import SETTINGS, mosaic
 
 SPLITS = "splits: {train: [a]}\n"
 SMALLEST = "{depth: 4, embed_dim: 32, num_heads: 2, img_size: 128, patch_size: 16}"
@@ -66,19 +64,6 @@ def words(folder: Path, command: str, steps: int) -> list[str]:
         "run": str(run),
     }
     return [word for name, value in options.items() for word in (f"--{name}", value)]
-
-
-def measured(command: list[str]) -> tuple[float, float]:
-    """Peak resident memory in MB and seconds of one run of a command."""
-    begin = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    peak = 0.0
-    while process.poll() is None:
-        peak = max(peak, resident(process.pid))
-        time.sleep(0.02)
-    if process.returncode:
-        sys.exit(process.stderr.read())
-    return peak, time.perf_counter() - begin
 
 
 if __name__ == "__main__":

@@ -9,13 +9,11 @@ grow.
 
 import argparse
 import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
+import peaks
 import rasterio
 import torch
 from rasterio.transform import from_origin
@@ -53,7 +51,8 @@ def main() -> None:
 
 def checkpoint(folder: Path) -> Path:
     """A smallest network with random weights for rgb, ir and dsm."""
-    data = RasterDataModule(str(folder), modalities=["rgb", "ir", "dsm"], crop=256)
+    plain = dict.fromkeys(("rgb", "ir", "dsm"), "unit")  # of which nothing has to be learnt from tiles
+    data = RasterDataModule(str(folder), modalities=list(plain), crop=256, scaling=plain)
     backbone = BackboneSettings("vit_tiny_patch16_224", pretrained=False, freeze=False, options=dict(SMALLEST))
     module = SegmentationModule(data.description, backbone=backbone)
     scaling = {name: learn(m, "unit", []).tolist() for name, m in data.modalities.items()}
@@ -90,27 +89,10 @@ def sparse_scene(folder: Path, side: int) -> dict[str, Path]:
 def measured(model: Path, files: dict[str, Path], words: list[str], given: argparse.Namespace) -> tuple[float, float]:
     """Peak resident memory in MB and seconds of one run of the command."""
     output = files["rgb"].with_name("map.tif")
-    command = [sys.executable, "-m", "mobanet.predict", "--ckpt_path", str(model), "--output", str(output)]
+    command = ["-m", "mobanet.predict", "--ckpt_path", str(model), "--output", str(output)]
     command += ["--window", str(given.window), "--scenarios", "--probabilities", given.probabilities, *words]
     command += ["--input", *(f"{name}={path}" for name, path in files.items())]
-    begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    peak = 0.0
-    while process.poll() is None:
-        peak = max(peak, resident(process.pid))
-        time.sleep(0.2)
-    if process.returncode:
-        sys.exit(process.stderr.read())
-    return peak, time.perf_counter() - begin
-
-
-def resident(pid: int) -> float:
-    """The highest resident memory of a process so far, in MB."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
+    return peaks.measured(command, 0.2)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,11 @@ some of their blocks are written. Its store takes 9 bytes a pixel (8 GB at 30000
 
 import argparse
 import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
+import peaks
 import rasterio
 from rasterio.transform import from_origin
 from rasterio.windows import Window
@@ -87,29 +85,11 @@ def block(name: str, generator: np.random.Generator, height: int, width: int) ->
 def measured(folder: Path, number: int) -> tuple[float, float]:
     """Peak resident memory in MB and seconds of one run of the command, in a single process."""
     store = folder / f"store{number}"
-    command = [sys.executable, "-m", "mobanet.prepare", "--root", str(folder / "data"), "--store", str(store)]
-    command += ["--layout", "folder", "--folder", str(folder / "data.yaml"), "--workers", "1"]
-    begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    peak = 0.0
-    while process.poll() is None:
-        peak = max(peak, resident(process.pid))
-        time.sleep(0.02)
-    if process.returncode:
-        sys.exit(process.stderr.read())
-    seconds = time.perf_counter() - begin
+    words = ["-m", "mobanet.prepare", "--root", str(folder / "data"), "--store", str(store), "--layout", "folder"]
+    peak, seconds = peaks.measured([*words, "--folder", str(folder / "data.yaml"), "--workers", "1"])
     for path in store.rglob("*.npy"):  # the next run finds the room that this one did
         path.unlink()
     return peak, seconds
-
-
-def resident(pid: int) -> float:
-    """The highest resident memory of a process so far, in MB."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
 
 
 if __name__ == "__main__":
