@@ -155,6 +155,7 @@ class SavedModel:
                 if len(scenes) > 1:
                     raise UserError(f"the rasters are {len(scenes)} scenes; give one file of each modality.")
                 found = place(scenes[0], model.modalities, reference, crs, model.ranges, model.rasters, resolution)
+                found = replace(found, notes=tuple(_of_arrays(note, folder, files) for note in found.notes))
                 announce(model, [found], settings)
                 fabric = launched(accelerator, 1, settings.precision)
                 (finished,) = make_maps(model, [found], [folder / "map" / "map.tif"], settings, fabric, batch_size)

@@ -193,7 +193,10 @@ def test_two_lines_map_files_as_the_command_does(model, exported, prepared, tmp_
     assert 1 / 6 < expected.mean() <= 1
 
 
-def test_arrays_are_mapped_as_their_files_are(model, prepared):
+def test_arrays_are_mapped_as_their_files_are(model, prepared, caplog):
+    caplog.set_level("INFO", "lightning.pytorch.utilities.rank_zero")
+    mobanet.load(model).predict(rgb=arrays(prepared)[0]["rgb"])
+    assert "rgb: the array of rgb has no georeference, and the map gets none" in caplog.text
     given, place = arrays(prepared)
     files, loaded = files_of(prepared), mobanet.load(model)
     expected = loaded.predict(files)
