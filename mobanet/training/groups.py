@@ -10,6 +10,8 @@ from mobanet.errors import UserError
 BACKBONES = ("backbone", "encoders")
 """What a network calls its pretrained part: MoBaNet's transformer, the encoders of CMX and CBC."""
 
+_REGISTERS = ("reg_token", "register_tokens")
+
 BACKBONE_GROUP, HEAD_GROUP, UNDECAYED = "backbone", "head", "_no_decay"
 
 
@@ -17,11 +19,15 @@ def undecayed_parameters(network: nn.Module) -> set[str]:
     """Names of the parameters that the parts of a network want no weight decay on.
 
     timm's models, and others written like them, say so in `no_weight_decay()`: positions, class and register tokens.
+    Releases of timm differ in whether its EVA models name their register tokens, so that these are added.
     """
     names = set()
     for prefix, part in network.named_modules():
         wanted = getattr(part, "no_weight_decay", None)
-        names |= {f"{prefix}.{name}" if prefix else name for name in (wanted() if callable(wanted) else ())}
+        if not callable(wanted):
+            continue
+        tokens = {name for name, _ in part.named_parameters(recurse=False) if name in _REGISTERS}
+        names |= {f"{prefix}.{name}" if prefix else name for name in (*wanted(), *tokens)}
     return names
 
 
