@@ -8,6 +8,7 @@ tests of that use a real Python.
 """
 
 import array
+import atexit
 import contextlib
 import gc
 import importlib
@@ -196,6 +197,9 @@ def _become(python: Path, module: str, words: list[str], folder: str, environmen
     sys.path[0], sys.executable, sys.argv = folder, str(python), [module, *words]
     sys.path_importer_cache.clear()
     sys.modules.pop(module, None)  # runpy warns of what is imported already
+    if sys.version_info >= (3, 12):
+        # of what is still frozen when Python ends, triton prints that it leaked; before, it is not asked any more
+        atexit.register(gc.unfreeze)
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

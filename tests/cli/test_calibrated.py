@@ -175,7 +175,8 @@ def test_calibrated_maps_have_the_same_classes_and_probabilities_at_the_temperat
             assert raster.scales == (1 / 254,)
             assert raster.overviews(1) == []
             found = raster.read(1)
-        assert np.array_equal(found[known], np.rint(shares[:, known].max(0) * 254))
+        # rounded to the nearest step; which one, where two are as near, is up to the processor's last digit
+        assert np.abs(found[known] - shares[:, known].max(0).astype(np.float64) * 254).max() <= 0.5 + 1e-4
         assert (found[~known] == 255).all()
 
 
