@@ -61,11 +61,13 @@ class VectorLayer(ABC):
 
     Attributes:
         file: as messages name it.
+        key: of the description that names it, for messages.
         crs: its coordinate reference system as text; None where neither file nor settings name one.
         fields: names of its attributes.
     """
 
     file: FileRef
+    key: str
     crs: str | None
     fields: tuple[str, ...]
 
@@ -135,7 +137,7 @@ class _Pyogrio(VectorLayer):
     def __init__(self, path: Path, file: FileRef, ending: str, label: VectorLabel) -> None:
         from pyogrio import list_layers, read_info
 
-        self.file, self._path = file, path
+        self.file, self.key, self._path = file, label.key, path
         # immutable: without it SQLite may write beside the file
         self._options = {"IMMUTABLE": "YES"} if ending == ".gpkg" else {}
         if ending == ".gpkg":
@@ -148,7 +150,7 @@ class _Pyogrio(VectorLayer):
         with np.errstate(all="ignore"):
             info = read_info(path, layer=self._layer, force_feature_count=True, **self._options)
         self._count = int(info["features"])
-        _check_kind(str(info["geometry_type"]), file, self._layer)
+        _check_kind(str(info["geometry_type"]), file, self._layer, label)
         self.fields = tuple(str(name) for name in info["fields"])
         self.crs = _system(info["crs"], file, label)
 
@@ -190,7 +192,7 @@ class _Pyogrio(VectorLayer):
 
 class _GeoJson(VectorLayer):
     def __init__(self, file: FileRef, collection: Collection, label: VectorLabel) -> None:
-        self.file, self._collection, self.fields = file, collection, collection.fields
+        self.file, self.key, self._collection, self.fields = file, label.key, collection, collection.fields
         # without a system of its own a file is in degrees (RFC 7946), unless somebody knows better
         self.crs = _system(collection.crs, file, label) if collection.crs or label.crs else "EPSG:4326"
 
@@ -272,20 +274,20 @@ def _choose(layers: dict[str, str], file: FileRef, label: VectorLabel) -> str:
     if len(fitting) > 1:
         raise UserError(
             f"{file} has {len(fitting)} layers with polygons, {shorten(map(as_word, fitting), 20)}: name one as "
-            "label.layer"
+            f"{label.key}.layer"
         )
     if len(layers) == 1:
-        _check_kind(next(iter(layers.values())), file, next(iter(layers)))
+        _check_kind(next(iter(layers.values())), file, next(iter(layers)), label)
     told = shorten((f"{as_word(name)} ({as_word(kind)})" for name, kind in layers.items()), 20)
     raise UserError(f"{file} has no layer with polygons{f', only {told}' if told else ''}: export the polygons again")
 
 
-def _check_kind(kind: str, file: FileRef, layer: str) -> None:
+def _check_kind(kind: str, file: FileRef, layer: str, label: VectorLabel) -> None:
     if _plain(kind) not in _POLYGONS:
         what = "no geometries" if kind == "None" else f"features of the type {as_word(kind)}"
         raise UserError(
-            f"{file} has {what} in the layer {as_word(layer)} where labels need polygons: export the polygons, or name "
-            "another layer as label.layer"
+            f"{file} has {what} in the layer {as_word(layer)} where polygons are needed: export the polygons, or name "
+            f"another layer as {label.key}.layer"
         )
 
 
@@ -306,7 +308,8 @@ def _system(own: str | None, file: FileRef, label: VectorLabel) -> str | None:
         return own or label.crs
     if not same_system(own, label.crs):
         raise UserError(
-            f"label.crs is {label.crs}, and {file} itself says {as_word(name_of(own))}: take crs out from under label"
+            f"{label.key}.crs is {label.crs}, and {file} itself says {as_word(name_of(own))}: take crs out from under "
+            f"{label.key}"
         )
     return own
 

@@ -36,8 +36,8 @@ class Placement:
             )
         if layer.crs is None and grid.crs is not None:
             raise UserError(
-                f"{layer.file} names no coordinate reference system: give label.crs, such as {name_of(grid.crs)} if it "
-                "lies in that of the rasters"
+                f"{layer.file} names no coordinate reference system: give {layer.key}.crs, such as {name_of(grid.crs)} "
+                "if it lies in that of the rasters"
             )
         if grid.crs is None and layer.crs is not None:
             raise UserError(

@@ -2,9 +2,9 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -53,6 +53,9 @@ class VectorLabel:
             classes for which it does.
         crs: coordinate reference system of a file that names none, such as EPSG:25832.
     """
+
+    key: ClassVar[str] = "label"
+    """Of the description under which the settings stand, for messages."""
 
     vector: str
     attribute: str
@@ -124,29 +127,31 @@ def check_vector_label(label: VectorLabel, classes: Sequence[str]) -> None:
     """
     if ending_of(label.vector) is None:
         raise UserError(
-            f"label.vector is {shown(label.vector, 80)}: name a GeoPackage, shapefile, GeoJSON or FlatGeobuf by its "
-            "ending .gpkg, .shp, .geojson or .fgb; others can be converted, as with ogr2ogr landcover.gpkg FILE."
+            f"{label.key}.vector is {shown(label.vector, 80)}: name a GeoPackage, shapefile, GeoJSON or FlatGeobuf by "
+            "its ending .gpkg, .shp, .geojson or .fgb; others can be converted, as with ogr2ogr landcover.gpkg FILE."
         )
     if label.vector.startswith("/") or ".." in re.split(r"[/\\]", label.vector):
-        raise UserError(f"label.vector is {shown(label.vector, 80)}: give its path below the root, and put it there.")
+        raise UserError(
+            f"{label.key}.vector is {shown(label.vector, 80)}: give its path below the root, and put it there."
+        )
     for key in ("background", "order", "all_touched"):  # which a parser lets pass
         if getattr(label, key) is None:
-            raise UserError(f"label.{key} is null: give a value, or take it out.")
+            raise UserError(f"{label.key}.{key} is null: give a value, or take it out.")
     if IGNORED in classes:
         raise UserError(f"classes has one named {IGNORED}, which under label stands for no class: rename it.")
     if not label.values:
-        raise UserError("label.values is empty: say which value of the attribute is which class.")
+        raise UserError(f"{label.key}.values is empty: say which value of the attribute is which class.")
     for key, name in label.values.items():
-        _check_class(f"label.values.{'null' if key is None else key}", name, classes)
-    _check_class("label.background", label.background, classes)
-    _check_twice(label.values)
+        _check_class(f"{label.key}.values.{'null' if key is None else key}", name, classes)
+    _check_class(f"{label.key}.background", label.background, classes)
+    _check_twice(label)
     if isinstance(label.order, list):
         _check_order(label.order, label, classes)
     if isinstance(label.all_touched, list):
         for name in label.all_touched:
-            _check_class("label.all_touched", name, classes)
+            _check_class(f"{label.key}.all_touched", name, classes)
     if label.crs is not None:
-        _check_system(label.crs)
+        check_system(label.crs, f"{label.key}.crs")
 
 
 def _check_class(key: str, name: str, classes: Sequence[str]) -> None:
@@ -156,30 +161,34 @@ def _check_class(key: str, name: str, classes: Sequence[str]) -> None:
         )
 
 
-def _check_twice(values: Mapping[Any, str]) -> None:
+def _check_twice(label: VectorLabel) -> None:
     """Refuse keys that are one value and two classes."""
     seen: dict[str | None, tuple[Any, str]] = {}
-    for key, name in values.items():
+    for key, name in label.values.items():
         other, meant = seen.setdefault(as_text(key), (key, name))
         if meant != name:
-            raise UserError(f"label.values has {other!r} and {key!r}, which are the same value: leave it in one.")
+            raise UserError(f"{label.key}.values has {other!r} and {key!r}, which are the same value: leave it in one.")
 
 
 def _check_order(order: Sequence[str], label: VectorLabel, classes: Sequence[str]) -> None:
     for name in order:
-        _check_class("label.order", name, classes)
+        _check_class(f"{label.key}.order", name, classes)
     if len(set(order)) < len(order):
-        raise UserError(f"label.order is {', '.join(order)}: list each class once, from the bottom to the top.")
+        raise UserError(f"{label.key}.order is {', '.join(order)}: list each class once, from the bottom to the top.")
     lacking = [name for name in dict.fromkeys(label.values.values()) if name not in order]
     if lacking:
         raise UserError(
-            f"label.order lacks {shorten(lacking)}, to which label.values maps polygons: list all, from the bottom to "
-            "the top."
+            f"{label.key}.order lacks {shorten(lacking)}, to which {label.key}.values maps polygons: list all, from "
+            "the bottom to the top."
         )
 
 
-def _check_system(crs: str) -> None:
-    """Refuse what is no code of a register; a text of another kind might name a file or an address."""
+def check_system(crs: str, key: str) -> None:
+    """Refuse what is no code of a register; a text of another kind might name a file or an address.
+
+    Raises:
+        UserError: naming the key.
+    """
     import rasterio
     from rasterio.crs import CRS
     from rasterio.errors import CRSError
@@ -190,4 +199,4 @@ def _check_system(crs: str) -> None:
         with rasterio.Env():  # GDAL's complaint goes to the log and not to the terminal
             CRS.from_user_input(crs)
     except CRSError as error:
-        raise UserError(f"label.crs is {shown(crs)}: give the code of a system, such as EPSG:25832.") from error
+        raise UserError(f"{key} is {shown(crs)}: give the code of a system, such as EPSG:25832.") from error

@@ -105,8 +105,8 @@ def unknown_words(layer: VectorLayer, label: VectorLabel, unknown: Sequence[tupl
     polygons = (f"{value_words(value)} ({count} polygon{'s' if count > 1 else ''})" for value, count in unknown)
     what = "a value" if len(unknown) == 1 else f"{len(unknown)} values"
     return (
-        f"{layer.file} has {what} of {label.attribute} that label.values does not name, {shorten(polygons, 12)}: map "
-        "each to a class, or to ignored"
+        f"{layer.file} has {what} of {label.attribute} that {label.key}.values does not name, {shorten(polygons, 12)}: "
+        "map each to a class, or to ignored"
     )
 
 
@@ -125,7 +125,7 @@ def unmet_notes(met: Iterable[str | None], label: VectorLabel, where: str) -> li
     keys = shorten((value_words(None if key is None else str(key)) for key in unmet), 12)
     there.discard(None)
     has = f", whose values are {shorten(sorted(map(value_words, there)), 12)}" if there else ""
-    return [f"label.values names {keys}, which no polygon of {where} has as {label.attribute}{has}"]
+    return [f"{label.key}.values names {keys}, which no polygon of {where} has as {label.attribute}{has}"]
 
 
 def order_keys(values: np.ndarray, layer: VectorLayer, label: VectorLabel) -> tuple[np.ndarray, np.ndarray]:
@@ -146,8 +146,8 @@ def order_keys(values: np.ndarray, layer: VectorLayer, label: VectorLabel) -> tu
             keys[number] = float(text) if not isinstance(value, bool) else value
         except ValueError as error:
             raise UserError(
-                f"{layer.file} has {value_words(text)} as {label.order}, which label.order takes for a number or date: "
-                "name an attribute of numbers, list the classes, or give file"
+                f"{layer.file} has {value_words(text)} as {label.order}, which {label.key}.order takes for a number or "
+                "date: name an attribute of numbers, list the classes, or give file"
             ) from error
     return keys, np.isneginf(keys)
 

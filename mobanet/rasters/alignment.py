@@ -72,6 +72,23 @@ def source_window(own: Grid, target: Grid) -> "Window":
     return Window(0, 0, own.width, own.height) if window is None else window
 
 
+def cut_place(own: Grid, target: Grid) -> "Window | None":
+    """Where a target lies in a raster whose pixels are its own: a window, which may reach beyond it; None elsewhere."""
+    from rasterio.windows import Window
+
+    if own.transform is None or target.transform is None or own.needs_transform(target):
+        return None
+    inverse = np.linalg.inv(own.matrix[:2, :2])
+    corners = (target.corners() - own.matrix[:2, 2]) @ inverse.T  # in columns and rows of `own`
+    first = np.rint(corners[0])
+    size = np.array([(0, 0), (target.width, 0), (target.width, target.height), (0, target.height)])
+    # at the corners, where small differences in the size of a pixel have added up
+    if not np.abs(corners - first - size).max() <= 0.05:
+        return None
+    left, top = first.astype(int).tolist()
+    return Window(left, top, target.width, target.height)
+
+
 def window_grid(own: Grid, window: "Window") -> Grid:
     """The grid of a window of `own`."""
     a, b, _, d, e, _ = own.transform or (1, 0, 0, 0, 1, 0)

@@ -203,14 +203,14 @@ FOUND = {
     "points": (
         lambda root: cover(root, shapes=[shapely.Point(LEFT, TOP)] * 3, kind="Point"),
         {},
-        "has features of the type Point in the layer cover where labels need polygons",
+        "has features of the type Point in the layer cover where polygons are needed",
     ),
     "lines": (
         lambda root: cover(
             root, "cover.shp", [shapely.LineString([(LEFT, TOP), (LEFT + 1, TOP)])] * 3, kind="LineString"
         ),
         {"vector": "cover.shp"},
-        "has features of the type LineString in the layer cover where labels need polygons",
+        "has features of the type LineString in the layer cover where polygons are needed",
     ),
     "mixed types": (mixed, {}, "has a feature that is no polygon (1 Point; such as number 4): remove"),
     "no system": (
