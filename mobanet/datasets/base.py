@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from mobanet.datasets.catalogue import Catalogue, list_files
+from mobanet.datasets.held_out import Held, Strips
 from mobanet.errors import UserError
 from mobanet.rasters.alignment import Placing
 from mobanet.rasters.contents import Classes, DecodedLabel, FileRef, Modality, Source
@@ -30,6 +31,7 @@ class Split:
         test: tiles for the final figures.
         patch: the lists name square patches of so many pixels instead of whole tiles (`mobanet.store.patches`).
         leak: what training knows of the test tiles, as a clause for logs and tables; empty where it knows nothing.
+        buffer: pixels around ground that is held out whose labels do not count; None where tiles are not cut.
     """
 
     train: tuple[str, ...]
@@ -37,6 +39,7 @@ class Split:
     test: tuple[str, ...]
     patch: int | None = None
     leak: str = ""
+    buffer: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,9 @@ class Tile:
         measure: a raster of another tile whose pixels have the size that this tile's are to have, for a tile that lacks
             the modality that sets the grid; None where the reference's own will do.
         extras: further files that a label is drawn with.
+        window: top, left, height and width of the tile in pixels of the grid that `reference` has, of which it is a
+            part; None for a tile that has the whole of it.
+        held: where its labels count, for a tile near ground that is held out; None for everywhere.
     """
 
     id: str
@@ -70,6 +76,8 @@ class Tile:
     reference: tuple[str, FileRef] | None = None
     measure: FileRef | None = None
     extras: tuple[FileRef, ...] = ()
+    window: tuple[int, int, int, int] | None = None
+    held: Held | None = None
 
 
 @dataclass(frozen=True)
@@ -203,6 +211,15 @@ class Layout(ABC):
 
         Raises:
             UserError: when the outlines cannot be read or do not belong to the tile.
+        """
+        return None
+
+    def draw_areas(self, tile: Tile, local: Callable[[FileRef], Path]) -> Strips | None:
+        """What draws the ground of training, validation and test on grids around a tile; None where no file says so.
+
+        Args:
+            tile: with its file of areas.
+            local: where a file can be read.
         """
         return None
 

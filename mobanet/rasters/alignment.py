@@ -72,6 +72,15 @@ def source_window(own: Grid, target: Grid) -> "Window":
     return Window(0, 0, own.width, own.height) if window is None else window
 
 
+def part_of(grid: Grid, top: int, left: int, height: int, width: int) -> Grid:
+    """A rectangle of a grid, which may lack a georeference."""
+    if grid.transform is None:
+        return Grid(height, width, None, grid.crs)
+    a, b, _, d, e, _ = grid.transform
+    x, y, _ = (grid.matrix @ (left, top, 1)).tolist()
+    return Grid(height, width, (a, b, x, d, e, y), grid.crs)
+
+
 def cut_place(own: Grid, target: Grid) -> "Window | None":
     """Where a target lies in a raster whose pixels are its own: a window, which may reach beyond it; None elsewhere."""
     from rasterio.windows import Window
@@ -91,9 +100,8 @@ def cut_place(own: Grid, target: Grid) -> "Window | None":
 
 def window_grid(own: Grid, window: "Window") -> Grid:
     """The grid of a window of `own`."""
-    a, b, _, d, e, _ = own.transform or (1, 0, 0, 0, 1, 0)
-    x, y, _ = (own.matrix @ (window.col_off, window.row_off, 1)).tolist()
-    return Grid(int(window.height), int(window.width), (a, b, x, d, e, y), own.crs)
+    own = Grid(own.height, own.width, own.transform or (1, 0, 0, 0, 1, 0), own.crs)
+    return part_of(own, int(window.row_off), int(window.col_off), int(window.height), int(window.width))
 
 
 def align(

@@ -42,6 +42,7 @@ def _build(job: TileJob, stored: StoredTile | None, products: Products, ahead: S
         return TileOutcome(job.tile.id, (*problems, _clause(error)))
     modalities = {name: record for name, record in (stored.modalities if stored else {}).items() if name in kept}
     labels = {kind: record for kind, record in (stored.labels if stored else {}).items() if f"label_{kind}" in kept}
+    absent = {name: stamp for name, stamp in (stored.absent if stored else {}).items() if name in kept}
     # a note on a product begins with its name; those of the tile itself are added anew
     notes = [note for note in (stored.notes if stored else ()) if note.split(":")[0] in kept]
     stale = [name for name in stamps if name not in kept]
@@ -56,11 +57,15 @@ def _build(job: TileJob, stored: StoredTile | None, products: Products, ahead: S
         staged |= product.parts
         for part in product.parts.values():
             ahead.begin(part)
-        if isinstance(product.record, ModalityRecord):
+        if product.record is None:
+            absent[name] = stamps[name]
+        elif isinstance(product.record, ModalityRecord):
             modalities[name] = product.record
         else:
             labels[name.removeprefix("label_")] = product.record
         notes.extend(product.notes)
+    if not modalities and not problems:
+        problems.append(f"no raster of the tile {job.tile.id} has a valid pixel there: replace or remove them")
     if problems:
         return TileOutcome(job.tile.id, tuple(problems))
     order = [*job.layout.modalities]
@@ -76,6 +81,7 @@ def _build(job: TileJob, stored: StoredTile | None, products: Products, ahead: S
         "crs": grid.crs,
         "notes": [*job.tile.notes, *notes],
     }
+    description |= {"absent": absent} if absent else {}
     _publish(job.folder, staged, ahead, description, modalities, labels)
     return TileOutcome(job.tile.id, (), tuple(stale))
 

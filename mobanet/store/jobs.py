@@ -51,7 +51,9 @@ class TileJob:
         # for a tile that has none of these, nothing is added, so that stores made earlier stay current
         frame = () if tile.reference is None else (self.entries[tile.reference[1]].stamp,)
         frame += () if tile.measure is None else (self.entries[tile.measure].stamp,)
+        frame += () if tile.window is None else (tile.window,)
         drawing = tuple(self.entries[file].stamp for file in tile.extras)
+        drawing += () if tile.held is None else (self._held_rule(),)
         stamps = {}
         for name, source in tile.sources.items():
             modality = self.layout.modalities[name]
@@ -64,6 +66,12 @@ class TileJob:
             rule = (READING, self.layout.label_rule(), self.layout.crs)
             stamps[f"label_{kind}"] = self._stamp(file, (*rule, *frame, *drawing))
         return stamps
+
+    def _held_rule(self) -> tuple:
+        """What tells where labels count."""
+        held = self.tile.held
+        areas = None if held.areas is None else self.entries[held.areas].stamp
+        return (held.role, held.buffer, held.rectangles, areas)
 
     def _stamp(self, file: FileRef, rule: tuple) -> str:
         entry = self.entries[file]
@@ -112,6 +120,7 @@ def jobs_for(
         files |= {tile.world} if tile.world is not None else set()
         files |= {*tile.extras, *((tile.reference[1],) if tile.reference is not None else ())}
         files |= {tile.measure} if tile.measure is not None else set()
+        files |= {tile.held.areas} if tile.held is not None and tile.held.areas is not None else set()
         entries = {file: catalogue.by_file[file] for file in files}
         for entry in entries.values():
             # a line feed is a character like others in a text, and not in a name
@@ -185,9 +194,9 @@ def nothing_drawn(jobs: Sequence[TileJob], notes: Iterable[Sequence[str]]) -> li
 
 
 def stored_stamps(stored: StoredTile) -> dict[str, str]:
-    """By product, the stamp it was made with."""
+    """By product, the stamp it was made with, or that of a raster that has nothing there."""
     labels = {f"label_{kind}": record.stamp for kind, record in stored.labels.items()}
-    return {name: record.stamp for name, record in stored.modalities.items()} | labels
+    return {name: record.stamp for name, record in stored.modalities.items()} | labels | stored.absent
 
 
 def stored_description(folder: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Reading and checking the rasters of one tile: every complaint a raster can earn is worded here."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobanet.datasets.base import Layout
+from mobanet.datasets.held_out import KeptRows
 from mobanet.datasets.scalings import usual_scaling
 from mobanet.errors import UserError
-from mobanet.rasters.alignment import Fit, how_to_fit
+from mobanet.rasters.alignment import Fit, cut_place, how_to_fit, part_of
 from mobanet.rasters.archives import local_copy, read_text
 from mobanet.rasters.bands import colour_table, find_mask
 from mobanet.rasters.blocks import origin_of
@@ -24,7 +25,7 @@ from mobanet.rasters.opening import grid_of, open_raster, read_label, readable
 from mobanet.rasters.palettes import label_colours
 from mobanet.rasters.reader import Reading, check_values, settle
 from mobanet.rasters.resampling import resampled, window_needed
-from mobanet.rasters.rows import GridRows, Part, row_windows, rows_at_once
+from mobanet.rasters.rows import GridRows, Part, row_windows, rows_at_once, within
 from mobanet.rasters.values import Described, Range, known_range
 from mobanet.store.decoding import LabelDecoder, Raw
 from mobanet.store.jobs import TileJob, label_kind
@@ -38,11 +39,47 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StoredProduct:
-    """Temporary files by the places they are for, what is to be recorded about them, and remarks for the user."""
+    """Temporary files by the places they are for, what is to be recorded about them, and remarks for the user.
+
+    Of a raster that has nothing on a tile that was cut, there is no record.
+    """
 
     parts: dict[Path, Path]
-    record: ModalityRecord | LabelRecord
+    record: ModalityRecord | LabelRecord | None
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """How a raster gets to a tile.
+
+    Attributes:
+        own: grid of the raster, or of its part that the tile needs, which for a tile that was cut may reach beyond it.
+        fit: how that gets to the tile's.
+        part: where that is in the raster; None for the whole of it.
+        whole: grid of the raster.
+    """
+
+    own: Grid
+    fit: Fit
+    part: "Window | None"
+    whole: Grid
+
+    def reading(self, read: "Callable[[Window], Part]") -> "Callable[[Window], Part]":
+        """Reads windows of `own` by a function that reads windows of the raster."""
+        return read if self.part is None else within(read, self.whole, self.part)
+
+    @property
+    def inside(self) -> "Window":
+        """The part that the raster has: empty where it has none."""
+        from rasterio.windows import Window
+
+        if self.part is None:
+            return Window(0, 0, self.whole.width, self.whole.height)
+        left, top = max(self.part.col_off, 0), max(self.part.row_off, 0)
+        right = min(self.part.col_off + self.part.width, self.whole.width)
+        bottom = min(self.part.row_off + self.part.height, self.whole.height)
+        return Window(left, top, max(right - left, 0), max(bottom - top, 0))
 
 
 class Products:
@@ -53,6 +90,7 @@ class Products:
         self._stack = stack
         self._local: dict[FileRef, Path] = {}
         self._open: dict[FileRef, DatasetReader] = {}
+        self._whole: Grid | None = None  # that a cut tile is a part of
 
     def path(self, file: FileRef) -> Path:
         """Where GDAL can open `file`."""
@@ -93,6 +131,9 @@ class Products:
             text = read_text(job.tile.world, job.scratch)
             transform = read_world(text, grid.height, grid.width, job.tile.world)
             grid = Grid(grid.height, grid.width, transform, job.layout.crs)
+        if job.tile.window is not None:
+            top, left, height, width = job.tile.window
+            self._whole, grid = grid, part_of(grid, top, left, height, width)
         return grid, name
 
     def _measured(self, grid: Grid, file: FileRef) -> Grid:
@@ -120,16 +161,19 @@ class Products:
         self.compare_copies(name, source.file)
         with self.opened(source.file) as raster:
             reading = settled(raster, source, job.tile.band_counts.get(name), *self.known(name))
-            own, fit = self.fit(raster, source.file, grid)
+            placed = self.placed(raster, source.file, grid)
+            own, fit = placed.own, placed.fit
             shape = (grid.height, grid.width, len(reading.scale))
             self._check_room(source.file, own, grid, fit, shape[2] * reading.dtype.itemsize, 4 * shape[2])
-            rows = self._modality_rows(raster, reading, own, grid, fit)
+            rows = self._modality_rows(raster, reading, placed, grid)
             origin = origin_of(grid.transform) if elevation else None
             staged = stage_modality(rows, job.folder / f"{name}.npy", shape, reading.dtype, origin)
             raw = raster.dtypes[reading.bands[0]], raster.count
         statistics = staged.statistics
         if not statistics:
-            raise UserError(f"{source.file} has no valid pixel: replace or remove it")
+            if job.tile.window is None:
+                raise UserError(f"{source.file} has no valid pixel: replace or remove it")
+            return StoredProduct({}, None, (nothing_note(name, source.file),))
         low, high = min(figures.minimum for figures in statistics), max(figures.maximum for figures in statistics)
         check_values(reading, low, high, Described(), self.known(name)[1])
         flat = [figures.minimum for figures in statistics if figures.minimum == figures.maximum]
@@ -149,13 +193,12 @@ class Products:
         notes = [*fit_notes(name, source.file, own, grid, fit), *reading.remarks(), *notes]
         return StoredProduct(staged.parts, record, tuple(notes))
 
-    def _modality_rows(
-        self, raster: "DatasetReader", reading: Reading, own: Grid, grid: Grid, fit: Fit
-    ) -> Iterator[Part]:
+    def _modality_rows(self, raster: "DatasetReader", reading: Reading, placed: Placed, grid: Grid) -> Iterator[Part]:
         """A modality on the tile's grid, from top to bottom: (h, W, C) values, and (h, W) bool or None."""
-        bands = len(reading.scale)
+        bands, own, fit = len(reading.scale), placed.own, placed.fit
         if fit not in ("warp", "stretch"):
-            yield from GridRows(partial(reading.read, raster), bands, reading.dtype, own, grid, fit).chunks()
+            read = placed.reading(partial(reading.read, raster))
+            yield from GridRows(read, bands, reading.dtype, own, grid, fit).chunks()
             return
 
         def marked(window: "Window") -> np.ndarray:
@@ -163,8 +206,8 @@ class Products:
             # NaN marks missing pixels for the warper, which otherwise knows only one number for it
             return _marked(values, valid)
 
-        placed = own, grid, fit, "bilinear", self.job.scratch
-        with resampled(marked, bands, np.nan, "float32", *placed) as strips:
+        onto = own, grid, fit, "bilinear", self.job.scratch
+        with resampled(marked, bands, np.nan, "float32", *onto) as strips:
             for planes in strips:
                 yield _unmarked(planes, reading.dtype)
 
@@ -214,16 +257,18 @@ class Products:
         target, shape = job.folder / f"{name}.npy", (grid.height, grid.width)
         drawn = job.layout.draw_label(job.tile, kind, grid, self.path)
         if drawn is not None:
-            part, pixels = stage_label(drawn.strips(rows_at_once(grid.width)), target, shape)
+            part, pixels = stage_label(self._kept(drawn.strips(rows_at_once(grid.width)), grid), target, shape)
             corrected = unknown = 0
             notes = [f"{name}: {note}" for note in drawn.notes]
         else:
             self.compare_copies(name, file)
             with self.opened(file) as raster:
-                own, fit = self.fit(raster, file, grid)
+                placed = self.placed(raster, file, grid)
+                own, fit = placed.own, placed.fit
                 self._check_room(file, own, grid, fit, 1, 1)
                 decoder = LabelDecoder(job.layout, file)
-                part, pixels = stage_label(self._label_rows(raster, decoder, own, grid, fit), target, shape)
+                rows = self._label_rows(raster, decoder, placed, grid)
+                part, pixels = stage_label(self._kept(rows, grid), target, shape)
             corrected, unknown = decoder.corrected, decoder.unknown
             notes = [*fit_notes(name, file, own, grid, fit), *label_notes(name, decoder)]
         record = LabelRecord(
@@ -237,14 +282,15 @@ class Products:
         return StoredProduct({target: part}, record, tuple(notes))
 
     def _label_rows(
-        self, raster: "DatasetReader", decoder: LabelDecoder, own: Grid, grid: Grid, fit: Fit
+        self, raster: "DatasetReader", decoder: LabelDecoder, placed: Placed, grid: Grid
     ) -> Iterator[np.ndarray]:
         """A label raster decoded on the tile's grid, from top to bottom, (h, W) class indices."""
+        own, fit = placed.own, placed.fit
 
         def raw(window: "Window") -> Raw:
             return label_strip(raster, self.job.layout, window)
 
-        window = window_needed(own, grid, fit)
+        window = placed.inside if placed.part is not None else window_needed(own, grid, fit)
         step = rows_at_once(own.width, raster.count, raster.dtypes[0])
 
         def again() -> Iterator[Raw]:
@@ -254,16 +300,15 @@ class Products:
             return decoder.count(*raw(part))[None]  # (1, h, W)
 
         if fit in ("warp", "stretch"):
-            placed = own, grid, fit, "nearest", self.job.scratch
-            with resampled(decoded, 1, IGNORE_INDEX, "uint8", *placed) as strips:
+            onto = own, grid, fit, "nearest", self.job.scratch
+            with resampled(decoded, 1, IGNORE_INDEX, "uint8", *onto) as strips:
                 # all of the raster was read, and so counted, as the block began
                 decoder.judge(again)
                 for planes in strips:
                     yield planes[0]
             return
-        for values, valid in GridRows(
-            lambda part: (decoded(part), None), 1, np.dtype(np.uint8), own, grid, fit
-        ).chunks():
+        read = placed.reading(lambda part: (decoded(part), None))
+        for values, valid in GridRows(read, 1, np.dtype(np.uint8), own, grid, fit).chunks():
             classes = values[:, :, 0]
             if valid is not None:
                 # beyond the raster there are zeros, which is a class
@@ -271,17 +316,42 @@ class Products:
             yield classes
         decoder.judge(again)
 
-    def fit(self, raster: "DatasetReader", file: FileRef, grid: Grid) -> tuple[Grid, Fit]:
-        """The grid of an open raster, and how it gets to the tile's.
+    def _kept(self, strips: Iterator[np.ndarray], grid: Grid) -> Iterator[np.ndarray]:
+        """Class indices, ignored where the labels of a tile near ground that is held out do not count."""
+        tile = self.job.tile
+        if tile.held is None:
+            yield from strips
+            return
+        kept = KeptRows(tile.held, grid, self.job.layout.draw_areas(tile, self.path), rows_at_once(grid.width))
+        for classes in strips:
+            yield np.where(kept.take(len(classes)), classes, np.uint8(IGNORE_INDEX))
+
+    def placed(self, raster: "DatasetReader", file: FileRef, grid: Grid) -> Placed:
+        """How an open raster gets to the tile's grid.
 
         Raises:
             UserError: when it does not; both sizes or extents are in the sentence.
         """
-        own = grid_of(raster, self.job.layout.crs, file)
+        own, placing = grid_of(raster, self.job.layout.crs, file), self.job.layout.placing
         try:
-            return own, how_to_fit(own, grid, self.job.layout.placing)
+            if self._whole is None:
+                return Placed(own, how_to_fit(own, grid, placing), None, own)
+            place = cut_place(own, grid)
+            if place is None and how_to_fit(own, self._whole, placing) in ("same", "edge"):
+                place = self._cut  # rasters without a georeference share their pixels
+            if place is not None:
+                return Placed(grid, "same", place, own)
+            return Placed(own, how_to_fit(own, grid, placing), None, own)
         except UserError as error:
             raise UserError(f"{file} {error}") from error
+
+    @property
+    def _cut(self) -> "Window":
+        """Where a cut tile lies in the raster that sets the grid."""
+        from rasterio.windows import Window
+
+        top, left, height, width = self.job.tile.window
+        return Window(left, top, width, height)
 
     def compare_copies(self, name: str, file: FileRef) -> None:
         """Refuse copies of a product that have different sizes in pixels."""
@@ -340,6 +410,11 @@ def settled(
             " folder list its bands"
         )
     return settle(raster, source, modality, mask, Described(), known)
+
+
+def nothing_note(name: str, file: FileRef) -> str:
+    """Of a raster that has nothing on a tile that was cut."""
+    return f"{name}: {file.name} has nothing here"
 
 
 def fit_notes(name: str, file: FileRef, own: Grid, grid: Grid, fit: Fit) -> list[str]:

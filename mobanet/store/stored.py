@@ -20,7 +20,7 @@ import math
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,8 @@ class StoredTile:
         notes: what preparing had to mend or leave out.
         top, left: where in the arrays it begins: not 0 for a patch of a tile (`mobanet.store.patches`), whose records,
             statistics among them, are those of the whole tile.
+        absent: modalities whose rasters have nothing on this tile, which was cut from larger ones, with the stamps of
+            these.
     """
 
     id: str
@@ -124,6 +126,7 @@ class StoredTile:
     notes: tuple[str, ...]
     top: int = 0
     left: int = 0
+    absent: dict[str, str] = field(default_factory=dict)
 
     @property
     def origin(self) -> tuple[int, int]:

@@ -53,7 +53,8 @@ class Whole:
                     self._label(kind, file, raster)
 
     def _placed(self, raster, file):
-        own, fit = self.products.fit(raster, file, self.grid)
+        placed = self.products.placed(raster, file, self.grid)
+        own, fit = placed.own, placed.fit
         window = source_window(own, self.grid) if fit == "warp" else None
         return window, window_grid(own, window) if window else own, self.grid, fit
 
