@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from mobanet.datasets.origins import how_to_get
 from mobanet.errors import UserError
@@ -79,26 +80,38 @@ class Catalogue:
 
 @dataclass
 class Listings:
-    """Members of archives, remembered so that large archives are not opened again.
+    """What was found out about large files, remembered so that they are not opened again.
 
     Attributes:
         members: by archive path below the root and the archive's stamp, `(member, size, CRC)` of its files.
+        cuts: plain descriptions of how rasters are cut into tiles, by a text that changes with the files.
+        cuts_used: of these, and of new ones, those that are still of use, to be saved.
     """
 
     members: dict[str, list[tuple[str, int, int]]] = field(default_factory=dict)
+    cuts: dict[str, Any] = field(default_factory=dict)
+    cuts_used: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def filled(self) -> bool:
+        """Whether there is anything to save."""
+        return bool(self.members or self.cuts_used)
 
     @classmethod
     def load(cls, path: Path) -> "Listings":
         """What `save` wrote; empty where there is nothing usable, since it can be made again."""
         try:
             content = read_json(path)
-            return cls({key: [(name, size, crc) for name, size, crc in rows] for key, rows in content.items()})
-        except (OSError, ValueError, AttributeError, TypeError):
+            members, cuts = content["archives"], content["cuts"]
+            return cls(
+                {key: [(name, size, crc) for name, size, crc in rows] for key, rows in members.items()}, {**cuts}
+            )
+        except (OSError, ValueError, AttributeError, TypeError, KeyError):
             return cls()
 
     def save(self, path: Path) -> None:
         """Write to `path`, atomically."""
-        write_text(path, json.dumps(self.members))
+        write_text(path, json.dumps({"archives": self.members, "cuts": self.cuts_used}))
 
 
 def list_files(root: Path, scratch: Path | None = None, known: Listings | None = None) -> Catalogue:
@@ -117,7 +130,7 @@ def list_files(root: Path, scratch: Path | None = None, known: Listings | None =
     root = Path(root)
     check_root(root)
     known = known or Listings()
-    fresh = Listings()
+    fresh = Listings(cuts=known.cuts)
     entries: list[Entry] = []
     with tempfile.TemporaryDirectory(prefix="mobanet-") as temporary:
         for path, location in _walk(root):

@@ -125,15 +125,7 @@ def check_vector_label(label: VectorLabel, classes: Sequence[str]) -> None:
     Raises:
         UserError: names the key and the remedy.
     """
-    if ending_of(label.vector) is None:
-        raise UserError(
-            f"{label.key}.vector is {shown(label.vector, 80)}: name a GeoPackage, shapefile, GeoJSON or FlatGeobuf by "
-            "its ending .gpkg, .shp, .geojson or .fgb; others can be converted, as with ogr2ogr landcover.gpkg FILE."
-        )
-    if label.vector.startswith("/") or ".." in re.split(r"[/\\]", label.vector):
-        raise UserError(
-            f"{label.key}.vector is {shown(label.vector, 80)}: give its path below the root, and put it there."
-        )
+    check_file(label.vector, f"{label.key}.vector")
     for key in ("background", "order", "all_touched"):  # which a parser lets pass
         if getattr(label, key) is None:
             raise UserError(f"{label.key}.{key} is null: give a value, or take it out.")
@@ -152,6 +144,25 @@ def check_vector_label(label: VectorLabel, classes: Sequence[str]) -> None:
             _check_class(f"{label.key}.all_touched", name, classes)
     if label.crs is not None:
         check_system(label.crs, f"{label.key}.crs")
+
+
+def check_file(name: str, key: str) -> None:
+    """Refuse what is no path of a vector file below the root.
+
+    Args:
+        name: as given.
+        key: under which.
+
+    Raises:
+        UserError: names the key.
+    """
+    if ending_of(name) is None:
+        raise UserError(
+            f"{key} is {shown(name, 80)}: name a GeoPackage, shapefile, GeoJSON or FlatGeobuf by its ending .gpkg, "
+            ".shp, .geojson or .fgb; others can be converted, as with ogr2ogr landcover.gpkg FILE."
+        )
+    if name.startswith("/") or ".." in re.split(r"[/\\]", name):
+        raise UserError(f"{key} is {shown(name, 80)}: give its path below the root, and put it there.")
 
 
 def _check_class(key: str, name: str, classes: Sequence[str]) -> None:

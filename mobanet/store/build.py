@@ -91,7 +91,7 @@ def build_store(
             # looked at again: whoever was waited for may have done it all
             store = _finished(folder, layout, jobs)
             if store is None:
-                if catalogue.listings.members:
+                if catalogue.listings.filled:
                     catalogue.listings.save(folder / _LISTINGS)
                 (folder / INDEX_FILE).unlink(missing_ok=True)  # from here on readers wait
                 _report(root, jobs, _prepare(jobs, (*survey.notes, *_older(folder)), workers, scratch), options)

@@ -1,0 +1,173 @@
+"""The tiles that a raster is cut into: squares of a grid, rectangles of an index, and the parts that areas reach."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from mobanet.datasets.held_out import ROLES
+from mobanet.datasets.vector_files import VectorLayer
+from mobanet.datasets.vector_outlines import polygonal
+from mobanet.datasets.vector_place import Placement
+from mobanet.datasets.vector_settings import VectorLabel, as_text
+from mobanet.datasets.vector_values import classed, unknown_values, unknown_words
+from mobanet.errors import UserError
+from mobanet.rasters.grid import Grid
+from mobanet.wording import shorten
+
+NARROW = 16
+"""Pixels a side below which a part of a tile that an area reaches is no tile."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A part of a raster.
+
+    Attributes:
+        name: within the raster.
+        window: top, left, height and width in its pixels.
+        role: that areas give it; empty where none do.
+    """
+
+    name: str
+    window: tuple[int, int, int, int]
+    role: str = ""
+
+
+def square_cells(grid: Grid, size: int) -> list[Cell]:
+    """Squares from the top left corner on, row by row; those at the right and bottom have what is left over."""
+    rows, columns = _edges(grid.height, size), _edges(grid.width, size)
+    return [
+        Cell(f"r{row}_c{column}", (top, left, bottom - top, right - left))
+        for row, (top, bottom) in enumerate(pairwise(rows))
+        for column, (left, right) in enumerate(pairwise(columns))
+    ]
+
+
+def _edges(length: int, size: int) -> list[int]:
+    """Where cells begin and the last one ends: it has less than one and a half of `size`."""
+    count = max(1, (length + size // 2) // size)
+    return [*range(0, count * size, size), length]
+
+
+def index_cells(layer: VectorLayer, attribute: str | None, grid: Grid) -> list[Cell]:
+    """The rectangles around the polygons of an index, as far as they lie on the grid, in the file's order.
+
+    Args:
+        layer: open.
+        attribute: that names them; None to number them.
+        grid: of the raster.
+
+    Raises:
+        UserError: when the file cannot be placed, names a tile twice or not at all, or none lies on the raster.
+    """
+    if attribute is not None:
+        layer.check_columns((attribute,))
+    place = Placement(layer, grid)
+    features = layer.features((attribute,) if attribute else (), place.bounds(0, grid.height))
+    names = {}
+    if attribute is not None:
+        for number, value in zip(features.ids.tolist(), features.columns[attribute].tolist(), strict=True):
+            names[number] = as_text(value)
+            if names[number] is None:
+                raise UserError(f"{layer.file} has a polygon without a value of {attribute}, which names the tiles")
+    cells = []
+    for number, shape in _shapes_in_pixels(layer, place):
+        left, top, right, bottom = shape.bounds
+        window = _clipped(round(top), round(left), round(bottom), round(right), grid)
+        if min(window[2:]) > 0:
+            cells.append(Cell(names.get(number, str(number)) if attribute else str(number), window))
+    _check_cells(cells, layer, grid)
+    return cells
+
+
+def _check_cells(cells: Sequence[Cell], layer: VectorLayer, grid: Grid) -> None:
+    seen: set[str] = set()
+    if twice := [cell.name for cell in cells if cell.name in seen or seen.add(cell.name)]:
+        raise UserError(
+            f"{layer.file} has several polygons called {shorten(dict.fromkeys(twice))}: name another attribute as "
+            "tiling.attribute, or none, to number them"
+        )
+    if not cells:
+        raise UserError(f"no polygon of {layer.file} lies on the raster that sets the grid ({grid.extent})")
+
+
+def area_cells(layer: VectorLayer, label: VectorLabel, grid: Grid, cells: Sequence[Cell]) -> tuple[list[Cell], int]:
+    """The parts of cells that areas reach, each the rectangle around them, and how many were left out as too narrow.
+
+    Args:
+        layer: of the areas, open.
+        label: the areas as settings of a vector file.
+        grid: of the raster.
+        cells: of the raster.
+
+    Raises:
+        UserError: when the file cannot be placed, or a value of the attribute names no part of a split.
+    """
+    import shapely
+
+    layer.check_columns(label.columns)
+    place = Placement(layer, grid)
+    features = layer.features(label.columns, place.bounds(0, grid.height))
+    values, indices = classed(features.columns[label.attribute], label, ROLES)
+    if unknown := unknown_values(values, label):
+        raise UserError(unknown_words(layer, label, unknown).replace("to a class", f"to {', '.join(ROLES)}"))
+    role = dict(zip(features.ids.tolist(), indices.tolist(), strict=True))
+    grounds: list[list] = [[] for _ in ROLES]
+    for number, shape in _shapes_in_pixels(layer, place):
+        if role.get(number, len(ROLES)) < len(ROLES):
+            grounds[role[number]].append(shape)
+    unions = [shapely.union_all(shapes) for shapes in grounds]
+    for earlier in range(len(ROLES)):  # whatever is held out lies on top
+        for later in unions[earlier + 1 :]:
+            unions[earlier] = unions[earlier].difference(later)
+    found, narrow = [], 0
+    for cell in cells:
+        top, left, height, width = cell.window
+        square = shapely.box(left, top, left + width, top + height)
+        for name, union in zip(ROLES, unions, strict=True):
+            inside = square.intersection(union)
+            if inside.area == 0:
+                continue
+            west, north, east, south = inside.bounds
+            window = _clipped(int(np.floor(north)), int(np.floor(west)), int(np.ceil(south)), int(np.ceil(east)), grid)
+            if min(window[2:]) < NARROW:
+                narrow += 1
+            else:
+                found.append(Cell(f"{cell.name}_{name}", window, name))
+    return found, narrow
+
+
+def _shapes_in_pixels(layer: VectorLayer, place: Placement) -> Iterator[tuple[int, object]]:
+    """Number and valid polygon of each feature with an outline, in columns and rows of the raster, in the file's order.
+
+    Raises:
+        UserError: for an outline that cannot be brought to the raster's system.
+    """
+    import shapely
+
+    ids, shapes = layer.geometries(place.bounds(0, place.grid.height))
+    known = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
+    ids, shapes = ids[known], shapes[known]
+    length = place.straight()
+    if length is not None and len(shapes):
+        shapes = shapely.segmentize(shapes, length)
+    shapes = shapely.transform(shapes, place.pixels)
+    points, at = shapely.get_coordinates(shapes, return_index=True)
+    if lost := np.unique(ids[at[~np.isfinite(points).all(axis=1)]]).tolist():
+        raise UserError(
+            f"{layer.file} has an outline that cannot be brought to the system of the rasters (number {lost[0]}): mend "
+            "or remove it"
+        )
+    parts, of = polygonal(shapely.make_valid(shapes))
+    for number in range(len(ids)):
+        own = parts[of == number]
+        if len(own):
+            yield int(ids[number]), shapely.union_all(own)
+
+
+def _clipped(top: int, left: int, bottom: int, right: int, grid: Grid) -> tuple[int, int, int, int]:
+    """Top, left, height and width of the part of a rectangle that lies on the grid; not positive where none does."""
+    top, left = max(top, 0), max(left, 0)
+    return top, left, min(bottom, grid.height) - top, min(right, grid.width) - left

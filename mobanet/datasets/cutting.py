@@ -1,0 +1,409 @@
+"""Large rasters of one's own data as tiles: where each lies, what there is of it, and what is held out around it.
+
+What rasters and labels have on a tile is looked up once, and remembered with the listings of the store: a start with a
+finished store opens no raster.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mobanet.datasets.base import Layout, Tile
+from mobanet.datasets.catalogue import Catalogue
+from mobanet.datasets.cells import Cell, area_cells, index_cells, square_cells
+from mobanet.datasets.held_out import ROLES, Held, Role, rectangles_near
+from mobanet.datasets.scalings import usual_scaling
+from mobanet.datasets.tiling_settings import SplitAreas, SplitBlocks, Tiling, areas_file, index_file
+from mobanet.datasets.vector_files import VectorLayer, open_layer
+from mobanet.datasets.vector_place import Placement
+from mobanet.datasets.vector_settings import IGNORED, VectorLabel
+from mobanet.datasets.vector_values import classed
+from mobanet.errors import UserError
+from mobanet.rasters.alignment import cut_place, how_to_fit, overlap_window, part_of
+from mobanet.rasters.bands import find_mask
+from mobanet.rasters.contents import IGNORE_INDEX, FileRef, Source
+from mobanet.rasters.grid import Grid
+from mobanet.rasters.opening import grid_of, opened, read_label
+from mobanet.rasters.palettes import label_colours
+from mobanet.rasters.reader import settle
+from mobanet.rasters.rows import row_windows, rows_at_once
+from mobanet.rasters.values import Described, known_range
+from mobanet.typed import build
+from mobanet.wording import shorten
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+    from rasterio.windows import Window
+
+_RULE = 1
+"""Goes up when the same rasters are cut in another way."""
+
+
+@dataclass(frozen=True)
+class CutCell:
+    """A cell with what is on it.
+
+    Attributes:
+        cell: where it lies.
+        modalities: of which a pixel there was measured.
+        labelled: whether the label may have a class there.
+    """
+
+    cell: Cell
+    modalities: tuple[str, ...]
+    labelled: bool
+
+
+@dataclass(frozen=True)
+class CutRaster:
+    """The cells of a raster.
+
+    Attributes:
+        grid: of the raster.
+        cells: row by row.
+        narrow: number of parts that areas reach and that are too narrow.
+    """
+
+    grid: Grid
+    cells: tuple[CutCell, ...]
+    narrow: int
+
+
+@dataclass(frozen=True)
+class SpaceSplit:
+    """How the tiles of cut rasters are dealt out.
+
+    Attributes:
+        areas: polygons that say so, and their file; None for none.
+        roles: by tile id, where areas do not: of those that have one.
+        buffer: pixels around ground that is held out whose labels do not count.
+    """
+
+    areas: FileRef | None
+    roles: Callable[[Sequence[str]], dict[str, Role]]
+    buffer: int
+
+
+class Cutter:
+    """Cuts the rasters of a data set.
+
+    Args:
+        layout: of the data.
+        tiling: how.
+        areas: polygons that say which ground is for what; None for none.
+        catalogue: the files.
+        index: file of the index; None for none.
+        areas_at: file of the areas; None for none.
+        vector: labels that are polygons; None for none.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        tiling: Tiling,
+        areas: SplitAreas | None,
+        catalogue: Catalogue,
+        index: FileRef | None,
+        areas_at: FileRef | None,
+        vector: VectorLabel | None,
+    ) -> None:
+        self._layout, self._tiling, self._catalogue, self._vector = layout, tiling, catalogue, vector
+        self._areas, self._index, self._areas_at = areas, index, areas_at
+
+    def cut(self, wholes: Sequence[Tile], split: SpaceSplit) -> tuple[tuple[Tile, ...], list[str]]:
+        """The tiles of some rasters, and remarks.
+
+        Args:
+            wholes: what is to be cut, as if each were a tile.
+            split: how tiles are dealt out.
+
+        Raises:
+            UserError: when a raster cannot be read or placed, or nothing is left.
+        """
+        found = {whole.id: self._raster(whole) for whole in wholes}
+        tiles, bare, empty = dict[str, tuple[Tile, CutCell, Grid]](), list[str](), list[str]()
+        for whole in wholes:
+            raster = found[whole.id]
+            for cut in raster.cells:
+                name = f"{whole.id}_{cut.cell.name}" if whole.id else cut.cell.name
+                if not cut.modalities:
+                    empty.append(name)
+                elif whole.labels and not cut.labelled:
+                    bare.append(name)
+                elif name in tiles:
+                    raise UserError(f"two tiles would be called {name}: rename the rasters of either.")
+                else:
+                    tiles[name] = whole, cut, part_of(raster.grid, *cut.cell.window)
+        self._check_left(wholes, tiles, found)
+        roles = (
+            split.roles(list(tiles)) if split.areas is None else {n: cut.cell.role for n, (_, cut, _) in tiles.items()}
+        )
+        held = _held(tiles, roles, split)
+        made = tuple(
+            replace(
+                whole,
+                id=name,
+                sources={key: source for key, source in whole.sources.items() if key in cut.modalities},
+                window=cut.cell.window,
+                held=held.get(name),
+            )
+            for name, (whole, cut, _) in tiles.items()
+        )
+        narrow = sum(raster.narrow for raster in found.values())
+        return made, [*_notes(wholes, tiles, empty, bare), *_narrow_notes(narrow)]
+
+    def _check_left(self, wholes: Sequence[Tile], tiles: dict, found: dict[str, CutRaster]) -> None:
+        if tiles:
+            return
+        rasters = shorten(next(iter(whole.sources.values())).file.name for whole in wholes)
+        cells = sum(len(raster.cells) for raster in found.values())
+        if not cells and self._areas is not None:
+            raise UserError(
+                f"no polygon of {self._areas_at} lies on {rasters}: look whether the systems of both are right."
+            )
+        raise UserError(
+            f"none of the {cells} tiles of {rasters} has both measured and labelled pixels: look at the files."
+        )
+
+    def _raster(self, whole: Tile) -> CutRaster:
+        """What was remembered of a raster, or is found out now."""
+        key, known = self._key(whole), self._catalogue.listings.cuts
+        try:
+            raster = build(CutRaster, known[key])
+        except (KeyError, TypeError, ValueError):
+            raster = self._found(whole)
+        self._catalogue.listings.cuts_used[key] = asdict(raster)
+        return raster
+
+    def _key(self, whole: Tile) -> str:
+        files = {source.file for source in whole.sources.values()} | {*whole.labels.values(), *whole.extras}
+        files |= {file for file in (self._index, self._areas_at, whole.measure) if file is not None}
+        files |= {whole.reference[1]} if whole.reference is not None else set()
+        entries = self._catalogue.by_file
+        stamps = sorted((entries[file].location, entries[file].stamp) for file in files)
+        kinds = [(name, self._layout.modalities[name]) for name in whole.sources]
+        rule = (
+            _RULE,
+            whole.id,
+            [(name, s.bands, s.others, s.nodata, s.minimum, s.factor) for name, s in whole.sources.items()],
+        )
+        rest = (
+            kinds,
+            self._layout.label_rule(),
+            self._layout.crs,
+            repr(self._tiling),
+            repr(self._areas),
+            whole.reference,
+        )
+        return hashlib.sha256(repr((stamps, rule, [repr(one) for one in rest])).encode()).hexdigest()[:32]
+
+    def _found(self, whole: Tile) -> CutRaster:
+        files = [source.file for source in whole.sources.values()]
+        for file in [*files, *whole.labels.values(), self._index, self._areas_at]:
+            if file is not None and file.member is not None:
+                raise UserError(f"{file} is in an archive, of which rasters cannot be cut into tiles: unpack it.")
+        grid = self._grid(whole)
+        if self._tiling.size is not None:
+            cells = square_cells(grid, self._tiling.size)
+        else:
+            label = index_file(self._tiling)
+            cells = index_cells(open_layer(self._index.path, self._index, label), self._tiling.attribute, grid)
+        narrow = 0
+        if self._areas is not None:
+            label = areas_file(self._areas)
+            cells, narrow = area_cells(open_layer(self._areas_at.path, self._areas_at, label), label, grid, cells)
+        measured: dict[str, set[str]] = {cell.name: set() for cell in cells}
+        for name, source in whole.sources.items():
+            for cell in self._measured(name, source, whole, grid, cells):
+                measured[cell.name].add(name)
+        labelled = {cell.name for cell in self._labelled(whole, grid, cells)}
+        # in the order of the modalities, which is that of the sources
+        return CutRaster(
+            grid,
+            tuple(
+                CutCell(cell, tuple(n for n in whole.sources if n in measured[cell.name]), cell.name in labelled)
+                for cell in cells
+            ),
+            narrow,
+        )
+
+    def _grid(self, whole: Tile) -> Grid:
+        _, file = whole.reference
+        grid = self._own_grid(file)
+        if whole.measure is None:
+            return grid
+        other = self._own_grid(whole.measure)
+        if grid.transform is None or other.transform is None or grid.crs != other.crs:
+            raise UserError(
+                f"{file} cannot be cut by pixels as large as those of {whole.measure}: add the raster that lacks."
+            )
+        return grid.with_pixels_of(other)
+
+    def _own_grid(self, file: FileRef) -> Grid:
+        with opened(file.path, file) as raster:
+            return grid_of(raster, self._layout.crs, file)
+
+    def _measured(self, name: str, source: Source, whole: Tile, grid: Grid, cells: Sequence[Cell]) -> list[Cell]:
+        """The cells of which a raster has a pixel that was measured.
+
+        Raises:
+            UserError: when it cannot be placed, or has none on any.
+        """
+        layout, file = self._layout, source.file
+        modality = layout.modalities[name]
+        with opened(file.path, file, overviews=False) as raster:
+            own = self._placed(raster, file, grid)
+            try:
+                mask = find_mask(raster, (*source.bands, *source.others), whole.band_counts.get(name))
+                known = known_range(modality, usual_scaling(layout, modality))
+                reading = settle(raster, source, modality, mask, Described(), known)
+            except UserError:
+                return list(cells)  # what is wrong with it is said of the tiles
+
+            def some(window: "Window") -> bool:
+                _, valid = reading.read(raster, window)
+                return valid is None or bool(valid.any())
+
+            step = rows_at_once(own.width, len(source.bands), raster.dtypes[0])
+            found = [cell for cell in cells if _any(some, own, grid, cell, step)]
+        if cells and not found:
+            raise UserError(f"{file} has no measured pixel on any tile: replace it, or leave {name} out.")
+        return found
+
+    def _labelled(self, whole: Tile, grid: Grid, cells: Sequence[Cell]) -> list[Cell]:
+        """The cells on which the label may have a class; all where there are no labels."""
+        if not whole.labels:
+            return list(cells)
+        file = whole.labels.get("full") or whole.labels["eroded"]
+        if "full" in whole.labels and self._vector is not None:
+            layer = open_layer(file.path, file, self._vector)
+            return [
+                cell for cell in cells if _some_polygon(self._vector, self._layout.classes.names, layer, grid, cell)
+            ]
+        with opened(file.path, file, overviews=False) as raster:
+            own = self._placed(raster, file, grid)
+
+            def some(window: "Window") -> bool:
+                values, missing, _ = read_label(raster, window)
+                values = label_colours(raster, values) if self._layout.coloured_labels else values
+                return bool(((self._layout.decode_label(values).classes != IGNORE_INDEX) & ~missing).any())
+
+            step = rows_at_once(own.width, raster.count, raster.dtypes[0])
+            try:
+                return [cell for cell in cells if _any(some, own, grid, cell, step)]
+            except UserError:
+                return list(cells)  # it is no label of this kind, which is said of the tiles
+
+    def _placed(self, raster: "DatasetReader", file: FileRef, grid: Grid) -> Grid:
+        own = grid_of(raster, self._layout.crs, file)
+        try:
+            how_to_fit(own, grid, "georeference")
+        except UserError as error:
+            raise UserError(f"{file} {error}") from error
+        return own
+
+
+def drawn_roles(names: Iterable[str], blocks: SplitBlocks) -> dict[str, Role]:
+    """Tiles dealt out by a draw: of each its place depends on its name and the seed alone.
+
+    Args:
+        names: of the tiles.
+        blocks: shares and seed.
+
+    Raises:
+        UserError: when there are too few tiles.
+    """
+    order = sorted(names, key=lambda name: hashlib.sha256(f"{blocks.seed}:{name}".encode()).digest())
+    counts = [max(1, round(len(order) * share)) if share else 0 for share in (blocks.test, blocks.validation)]
+    if len(order) <= sum(counts):
+        raise UserError(
+            f"splits.blocks has {len(order)} tile{'' if len(order) == 1 else 's'} to deal out, which is too few: lower "
+            "tiling.size, or name the ground of each part of the split under splits.areas."
+        )
+    test, validation = order[: counts[0]], order[counts[0] : sum(counts)]
+    return dict.fromkeys(order, "train") | dict.fromkeys(validation, "validation") | dict.fromkeys(test, "test")
+
+
+def _any(some: "Callable[[Window], bool]", own: Grid, grid: Grid, cell: Cell, step: int) -> bool:
+    """Whether a raster has something on a cell; it is read no further than to the first that is found."""
+    window = _window_on(own, grid, cell)
+    return window is not None and any(some(part) for part in row_windows(window, step))
+
+
+def _window_on(own: Grid, grid: Grid, cell: Cell) -> "Window | None":
+    """The part of a raster that lies on a cell; None where none does."""
+    from rasterio.windows import Window
+
+    top, left, height, width = cell.window
+    place = part_of(grid, *cell.window)
+    window = cut_place(own, place)
+    if window is None and (own.transform is None or grid.transform is None):
+        window = Window(left, top, width, height)
+    if window is None:
+        return overlap_window(own, place)
+    first, last = max(window.row_off, 0), min(window.row_off + window.height, own.height)
+    begin, end = max(window.col_off, 0), min(window.col_off + window.width, own.width)
+    return Window(begin, first, end - begin, last - first) if end > begin and last > first else None
+
+
+def _some_polygon(label: VectorLabel, classes: Sequence[str], layer: VectorLayer, grid: Grid, cell: Cell) -> bool:
+    """Whether a polygon with a class may lie on a cell."""
+    if label.background != IGNORED:
+        return True
+    layer.check_columns(label.columns)
+    place = part_of(grid, *cell.window)
+    features = layer.features(label.columns, Placement(layer, place).bounds(0, place.height))
+    _, indices = classed(features.columns[label.attribute], label, classes)
+    return bool((indices != IGNORE_INDEX).any())
+
+
+def _held(tiles: dict[str, tuple[Tile, CutCell, Grid]], roles: dict[str, Role], split: SpaceSplit) -> dict[str, Held]:
+    """Where the labels of each tile count, of those near ground that is held out."""
+    if split.areas is not None:
+        return {name: Held(role, split.buffer, areas=split.areas) for name, role in roles.items()}
+    # within one system; without any, within one raster
+    places: dict[str, tuple[str, Grid]] = {}
+    for name, (whole, cut, grid) in tiles.items():
+        if grid.transform is None:
+            top, left, height, width = cut.cell.window
+            places[name] = f"of {whole.id}", Grid(height, width, (1, 0, left, 0, 1, top))
+        else:
+            places[name] = grid.crs or "", grid
+    held: dict[str, Held] = {}
+    names = [name for name in places if name in roles]
+    corners = np.array([places[name][1].corners() for name in names]).reshape(-1, 4, 2)
+    low, high = corners.min(axis=1), corners.max(axis=1)
+    order = np.array([ROLES.index(roles[name]) for name in names])
+    system = np.array([places[name][0] for name in names])
+    for number, name in enumerate(names):
+        grid = places[name][1]
+        reach = (split.buffer + 1) * max(grid.steps)
+        near = (low - reach <= high[number]).all(axis=1) & (high + reach >= low[number]).all(axis=1)
+        near &= (order > order[number]) & (system == system[number])
+        found = rectangles_near(grid, [places[names[at]][1] for at in np.flatnonzero(near)], split.buffer)
+        if found:
+            held[name] = Held(roles[name], split.buffer, found)
+    return held
+
+
+def _notes(wholes: Sequence[Tile], tiles: dict[str, Any], empty: Sequence[str], bare: Sequence[str]) -> list[str]:
+    notes = []
+    if empty:
+        notes.append(f"left out, since no raster has a measured pixel there: {shorten(empty)}")
+    if bare:
+        notes.append(f"left out, since no label lies there: {shorten(bare)}")
+    for name in dict.fromkeys(name for whole in wholes for name in whole.sources):
+        without = [
+            tile for tile, (whole, cut, _) in tiles.items() if name in whole.sources and name not in cut.modalities
+        ]
+        if without:
+            notes.append(f"{name} has nothing on {len(without)} of {len(tiles)} tiles: {shorten(without)}")
+    return notes
+
+
+def _narrow_notes(narrow: int) -> list[str]:
+    parts = "a part of a tile" if narrow == 1 else f"{narrow} parts of tiles"
+    return [f"left out, since too narrow: {parts} that areas reach"] if narrow else []
