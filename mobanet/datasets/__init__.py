@@ -6,6 +6,7 @@ from mobanet.datasets.folder import FolderLayout
 from mobanet.datasets.folder_settings import FolderModality, FolderSettings, FolderSplit, load_folder_settings
 from mobanet.datasets.hunan import LABEL_MAPS, HunanLayout
 from mobanet.datasets.potsdam import PotsdamLayout
+from mobanet.datasets.tiling_settings import SplitAreas, SplitBlocks, Tiling
 from mobanet.datasets.vaihingen import VaihingenLayout
 from mobanet.datasets.vector_settings import VectorLabel
 from mobanet.errors import UserError
@@ -23,6 +24,9 @@ __all__ = [
     "FolderSettings",
     "FolderSplit",
     "Layout",
+    "SplitAreas",
+    "SplitBlocks",
+    "Tiling",
     "VectorLabel",
     "get_layout",
     "load_folder_settings",

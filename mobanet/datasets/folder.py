@@ -2,7 +2,8 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import numpy as np
 from mobanet.bounds import shown
 from mobanet.datasets.base import DrawnLabel, LabelKind, Layout, Split, Survey, Tile
 from mobanet.datasets.catalogue import Catalogue, Entry
+from mobanet.datasets.cutting import Cutter, SpaceSplit, drawn_roles
 from mobanet.datasets.folder_settings import FolderModality, FolderSettings
+from mobanet.datasets.held_out import ROLES, Role, Strips
+from mobanet.datasets.tiling_settings import areas_file, check_areas, check_blocks, check_tiling
 from mobanet.datasets.vector_files import open_layer
 from mobanet.datasets.vector_labels import draw_polygons
 from mobanet.datasets.vector_settings import VectorLabel, check_vector_label, ending_of
@@ -60,7 +64,9 @@ class FolderLayout(Layout):
             else "put the right label there, or list its numbers under values or ignored"
         )
         given = settings.splits
-        self.splits = {SPLIT: Split(tuple(given.train), tuple(given.validation), tuple(given.test))}
+        buffer = None if settings.tiling is None else given.buffer
+        lists = tuple(given.train), tuple(given.validation), tuple(given.test)
+        self.splits = {SPLIT: Split(*lists, buffer=buffer)}
 
     def decode_label(self, raster: np.ndarray) -> DecodedLabel:
         """See `Layout.decode_label`: by `values` where given, otherwise by colours."""
@@ -100,6 +106,19 @@ class FolderLayout(Layout):
         layer = open_layer(local(tile.labels[kind]), tile.labels[kind], self._vector)
         return draw_polygons(self._vector, self.classes.names, layer, grid)
 
+    def draw_areas(self, tile: Tile, local: Callable[[FileRef], Path]) -> Strips | None:
+        """See `Layout.draw_areas`."""
+        if tile.held is None or tile.held.areas is None:
+            return None
+        label, file = areas_file(self.settings.splits.areas), tile.held.areas
+        layer = open_layer(local(file), file, label)
+
+        def strips(grid: Grid, step: int) -> Iterator[np.ndarray]:
+            drawn = draw_polygons(label, ROLES, layer, grid)
+            yield from drawn.strips(step)
+
+        return strips
+
     def survey(self, catalogue: Catalogue, modalities: Iterable[str], scratch: Path | None = None) -> Survey:
         """See `Layout.survey`."""
         wanted = tuple(modalities)
@@ -109,7 +128,8 @@ class FolderLayout(Layout):
         patterns |= {
             kind: text for kind, text in (("label_full", full), ("label_eroded", s.eroded_label)) if text is not None
         }
-        found = _sort(catalogue, set(patterns.values()))
+        shared = {use: name for use, name in self._vector_files() if name is not None}
+        found = _sort(catalogue, {*patterns.values(), *shared.values()})
         for use, pattern in patterns.items():
             if not found[pattern] and (use in wanted or use.startswith("label_")):
                 folder = (catalogue.root / pattern).is_dir()
@@ -117,9 +137,16 @@ class FolderLayout(Layout):
                     f"the pattern {pattern!r} of {use} matches no file below {catalogue.root}"
                     f"{', where it is a folder' if folder else _why(pattern, catalogue)}: correct it."
                 )
-        if self._vector is not None and self._vector.shared:
-            whole = only_file(full, found[full][""])
-            found[full] = {tile: [whole] for name in s.modalities for tile in found[patterns[name]]}
+        several = [text for name, text in patterns.items() if "{tile}" in text and name in s.modalities]
+        if s.tiling is not None:
+            ids = dict.fromkeys(tile for pattern in several for tile in found[pattern]) or {"": None}
+        else:
+            ids = dict.fromkeys(tile for name in s.modalities for tile in found[patterns[name]])
+        for use, pattern in patterns.items():
+            if "{tile}" not in pattern and found[pattern]:
+                key = "label.vector" if use == "label_full" and self._vector is not None else use
+                whole = only_file(pattern, found[pattern][""], key)
+                found[pattern] = {tile: [whole] for tile in ids}
         labelled = {tile for use, pattern in patterns.items() if use not in s.modalities for tile in found[pattern]}
         known = sorted(dict.fromkeys(t for name in s.modalities for t in found[patterns[name]]), key=natural_key)
         used = {tile for name in wanted for tile in found[patterns[name]]}
@@ -133,18 +160,67 @@ class FolderLayout(Layout):
             notes.append(f"left out, since they have labels only: {shorten(bare)}")
         if others := [tile for tile in known if tile not in used]:
             notes.append(f"left out, since there is nothing of {', '.join(wanted)} for them: {shorten(others)}")
+        if s.tiling is not None:
+            tiles, remarks = self._cut(tiles, catalogue, {use: found[name] for use, name in shared.items()})
+            notes += remarks
+            known = ids = [tile.id for tile in tiles]
         split = self.resolve_split(SPLIT, known)
         listed = {*split.train, *split.validation, *split.test}
-        if listed and (unused := [tile for tile in ids if tile not in listed]):
+        if s.splits.areas is None and listed and (unused := [tile for tile in ids if tile not in listed]):
             notes.append(f"in no list of splits, and so not used: {shorten(unused)}")
         return Survey(tiles, tuple(notes))
 
+    def _vector_files(self) -> Iterator[tuple[str, str | None]]:
+        """Files beside those of tiles, by the key that names them."""
+        s = self.settings
+        yield "tiling.index", None if s.tiling is None else s.tiling.index
+        yield "splits.areas.vector", None if s.splits.areas is None else s.splits.areas.vector
+
+    def _cut(
+        self, wholes: Sequence[Tile], catalogue: Catalogue, shared: dict[str, dict[str, list[Entry]]]
+    ) -> tuple[tuple[Tile, ...], list[str]]:
+        """The tiles that rasters are cut into, and remarks.
+
+        Args:
+            wholes: what is cut, as if each were a tile.
+            catalogue: the files.
+            shared: files of index and areas, by the keys that name them.
+        """
+        s = self.settings
+        files = {}
+        for use, name in self._vector_files():
+            if name is not None:
+                if not shared[use]:
+                    raise UserError(
+                        f"{use} {name!r} matches no file below {catalogue.root}{_why(name, catalogue)}: correct it."
+                    )
+                files[use] = only_file(name, shared[use][""], use).file
+        areas = files.get("splits.areas.vector")
+        index = files.get("tiling.index")
+        cutter = Cutter(self, s.tiling, s.splits.areas, catalogue, index, areas, self._vector)
+
+        def roles(names: Sequence[str]) -> dict[str, Role]:
+            split = self.resolve_split(SPLIT, names)
+            return {tile: part for part in ROLES for tile in getattr(split, part)}
+
+        return cutter.cut(wholes, SpaceSplit(areas, roles, s.splits.buffer))
+
     def resolve_split(self, name: str, tiles: Iterable[str]) -> Split:
-        """See `Layout.resolve_split`; patterns become ids.
+        """See `Layout.resolve_split`; patterns become ids, and areas and blocks say which ones.
 
         Raises:
-            UserError: when an entry matches no tile, or a tile is in two lists.
+            UserError: when an entry matches no tile, or a tile is in two lists, or there are too few tiles for blocks.
         """
+        given = self.settings.splits
+        if given.areas is not None or given.blocks is not None:
+            whole = super().resolve_split(name, ())
+            names = list(tiles)
+            roles = (
+                drawn_roles(names, given.blocks)
+                if given.blocks is not None
+                else {tile: tile.rpartition("_")[2] for tile in names}
+            )
+            return replace(whole, **{part: tuple(tile for tile in names if roles[tile] == part) for part in ROLES})
         split, ids = super().resolve_split(name, ()), dict.fromkeys(tiles)  # of which thousands may be named one by one
         lists: dict[str, tuple[str, ...]] = {}
         owner: dict[str, str] = {}
@@ -163,7 +239,7 @@ class FolderLayout(Layout):
                     raise UserError(f"tile {tile} is in splits.{owner[tile]} and in splits.{part}: leave it in one.")
                 owner[tile] = part
             lists[part] = tuple(chosen)
-        return Split(**lists)
+        return replace(split, **lists)
 
     def _tile(
         self,
@@ -267,8 +343,11 @@ def check_settings(settings: FolderSettings) -> None:
         if key.endswith("label") and (ending := ending_of(pattern)):
             values = "{vector: …, attribute: …, values: {…}}"
             raise UserError(f"{key} is {pattern!r}, a vector file ({ending}): describe it as label: {values}.")
-        if "{tile}" not in pattern:
-            raise UserError(f"{key} is {pattern!r}, without {{tile}}: put it where the tile's id is.")
+        if "{tile}" not in pattern and s.tiling is None:
+            raise UserError(
+                f"{key} is {pattern!r}, without {{tile}}: put it where the tile's id is, or have one large raster cut "
+                "into tiles with tiling: {size: 4096}."
+            )
     images = {given.pattern for given in s.modalities.values()}
     labels = [text for text in rasters.values() if text is not None]
     if len({*images, *labels}) < len(images) + len(labels):
@@ -305,6 +384,7 @@ def check_settings(settings: FolderSettings) -> None:
         check_vector_label(vector, s.classes)
         _check_only_vector(s)
     _check_palette(s)
+    _check_space(s)
     if s.values is not None:
         wrong = [index for index in s.values.values() if not 0 <= index < count]
         if wrong:
@@ -323,6 +403,28 @@ def _check_only_vector(s: FolderSettings) -> None:
             f"{' and '.join(keys)} say{'s' if len(keys) == 1 else ''} what label rasters hold, and label is a vector "
             "file: say it under label.values, and leave this out."
         )
+
+
+def _check_space(s: FolderSettings) -> None:
+    """Refuse contradictions in how rasters are cut and their ground is dealt out."""
+    given = s.splits
+    space = {"areas": given.areas, "blocks": given.blocks}
+    used = [key for key, value in space.items() if value is not None]
+    lists = [part for part in ROLES if getattr(given, part)]
+    if given.buffer < 0:
+        raise UserError(f"splits.buffer is {given.buffer}: give a number of pixels from 0 on.")
+    if used and s.tiling is None:
+        raise UserError(
+            f"splits.{used[0]} is given without tiling: say how rasters are cut, as with tiling: {{size: 4096}}."
+        )
+    if len(used) == 2 or (used and lists):
+        raise UserError(f"splits has {' and '.join([*used, *lists])}: give areas, blocks or lists of tiles.")
+    if s.tiling is not None:
+        check_tiling(s.tiling)
+    if given.areas is not None:
+        check_areas(given.areas)
+    if given.blocks is not None:
+        check_blocks(given.blocks)
 
 
 def _check_palette(s: FolderSettings) -> None:

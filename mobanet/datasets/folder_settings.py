@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mobanet.bounds import shorten_text
+from mobanet.datasets.tiling_settings import BUFFER, SplitAreas, SplitBlocks, Tiling
 from mobanet.datasets.vector_settings import VectorLabel
 from mobanet.errors import UserError
 from mobanet.folder_words import PARSER_ERRORS, check_folder_keys
@@ -44,17 +45,25 @@ class FolderModality:
 
 @dataclass
 class FolderSplit:
-    """Tile ids, or patterns of them such as `north_*`, of one's own data.
+    """Tile ids, or patterns of them such as `north_*`, of one's own data; of rasters that are cut, ground as well.
 
     Attributes:
         train: tiles to train on.
         validation: tiles held out, by which checkpoints are chosen.
         test: tiles for the final figures.
+        areas: polygons that say which ground is for what, in place of lists.
+        blocks: tiles drawn with a seed, in place of lists.
+        buffer: pixels around ground that is held out whose labels do not count: of test ground for training and
+            validation, of validation ground for training. With at least a crop's width no crop that teaches anything
+            shows such ground.
     """
 
     train: list[str] = field(default_factory=list)
     validation: list[str] = field(default_factory=list)
     test: list[str] = field(default_factory=list)
+    areas: SplitAreas | None = None
+    blocks: SplitBlocks | None = None
+    buffer: int = BUFFER
 
 
 @dataclass
@@ -73,7 +82,8 @@ class FolderSettings:
         values: class index by raster value, for labels that hold numbers.
         ignored: raster values that mean no class.
         averaged: names of the classes that mean F1 and mIoU are taken over; null for all.
-        splits: which tiles are for training, validation and test.
+        tiling: how rasters are cut into tiles; null for tiles that are files of their own.
+        splits: which tiles, or which ground, are for training, validation and test.
         crs: coordinate reference system of rasters that carry none, such as EPSG:32633.
         grid: name of the modality whose grid the others are brought to; null for the first one.
     """
@@ -88,6 +98,7 @@ class FolderSettings:
     values: dict[int, int] | None = None
     ignored: list[int] = field(default_factory=list)
     averaged: list[str] | None = None
+    tiling: Tiling | None = None
     splits: FolderSplit = field(default_factory=FolderSplit)
     crs: str | None = None
     grid: str | None = None

@@ -12,12 +12,13 @@ from mobanet.rasters.archives import SHAPES
 from mobanet.rasters.contents import FileRef
 
 
-def only_file(pattern: str, entries: Sequence[Entry]) -> Entry:
-    """The vector file of all tiles.
+def only_file(pattern: str, entries: Sequence[Entry], use: str) -> Entry:
+    """The file of all tiles.
 
     Args:
         pattern: by which it was found.
         entries: what matches it, at least one.
+        use: what it is for, for the message.
 
     Raises:
         UserError: where there are several; the same file once packed and once unpacked is one.
@@ -27,8 +28,8 @@ def only_file(pattern: str, entries: Sequence[Entry]) -> Entry:
         same = (other.name, other.size) == (first.name, first.size)
         if not same or (other.file.member is None) == (first.file.member is None):
             raise UserError(
-                f"the pattern {pattern!r} of label.vector matches {first.location} and {other.location}: name one file,"
-                " or put {tile} where the tile's id is."
+                f"the pattern {pattern!r} of {use} matches {first.location} and {other.location}: name one file, or "
+                "put {tile} where the tile's id is."
             )
     return first
 
