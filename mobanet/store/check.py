@@ -4,32 +4,38 @@ Rasters are read thinned out, every so many pixels, so that shares and ranges ar
 of the time that preparing does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobanet.datasets.base import DrawnLabel, Layout
+from mobanet.datasets.base import DrawnLabel, Layout, Tile
 from mobanet.datasets.catalogue import check_root, list_files
+from mobanet.datasets.held_out import ROLES, KeptRows
 from mobanet.datasets.scalings import usual_scaling
 from mobanet.errors import UserError
-from mobanet.rasters.alignment import align_label, how_to_fit
+from mobanet.rasters.alignment import Fit, align_label, part_of, source_window
 from mobanet.rasters.contents import IGNORE_INDEX, FileRef
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import grid_of, opened
 from mobanet.rasters.reader import check_values
-from mobanet.rasters.rows import CACHE_BYTES, CHUNK
+from mobanet.rasters.rows import CACHE_BYTES, CHUNK, rows_at_once
 from mobanet.rasters.values import Described, fitting_maximum, range_note
 from mobanet.store.decoding import LabelDecoder
 from mobanet.store.jobs import TileJob, inspect_labels, jobs_for, label_kind, nothing_drawn
 from mobanet.store.pool import in_processes
-from mobanet.store.products import Products, fit_notes, label_notes, label_strip, settled
+from mobanet.store.products import Products, fit_notes, label_notes, label_strip, nothing_note, settled
 from mobanet.store.progress import TaskProgress
 from mobanet.store.scratch import scratch_folder
 from mobanet.store.stored import default_store
-from mobanet.wording import absent_note
+from mobanet.wording import absent_note, shorten
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+    from rasterio.windows import Window
 
 SAMPLE = 512
 """Pixels along the longer side of a thinned-out raster."""
@@ -85,14 +91,18 @@ class Findings:
         modalities: names of those looked at.
         tiles: in natural order.
         notes: remarks about the whole set.
+        windows: of tiles that are cut from larger rasters, by tile, the raster's name and top, left, height and width.
         overall: complaints about the whole set.
+        roles: by tile, `train`, `validation` or `test` in the layout's first split, of tiles that have one.
     """
 
     layout: Layout
     modalities: tuple[str, ...]
     tiles: tuple[TileLook, ...]
     notes: tuple[str, ...]
+    windows: Mapping[str, tuple[str, int, int, int, int]] = field(default_factory=dict)
     overall: tuple[str, ...] = ()
+    roles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def problems(self) -> list[str]:
@@ -142,11 +152,14 @@ def check_files(
                 steps.advance()
     tiles = tuple(found[tile.id] for tile in survey.tiles)
     problems += nothing_drawn(jobs, [tile.notes for tile in tiles])
-    return Findings(layout, wanted, tiles, (*notes, *_overall(layout, wanted, tiles)), tuple(problems))
+    roles = _roles(layout, [tile.tile for tile in tiles])
+    notes += _overall(layout, wanted, tiles, roles)
+    windows = {tile.id: (_raster_of(tile), *tile.window) for tile in survey.tiles if tile.window is not None}
+    return Findings(layout, wanted, tiles, tuple(notes), windows, tuple(problems), roles)
 
 
-def _overall(layout: Layout, wanted: Sequence[str], tiles: Sequence[TileLook]) -> list[str]:
-    """Remarks about all tiles together: ranges that nobody declares, and classes that training would not see."""
+def _overall(layout: Layout, wanted: Sequence[str], tiles: Sequence[TileLook], roles: Mapping[str, str]) -> list[str]:
+    """Remarks about all tiles together: ranges that nobody declares, and classes that a part of the split lacks."""
     notes = []
     for modality in (layout.modalities[name] for name in wanted):
         looks = [tile.looks[modality.name] for tile in tiles if modality.name in tile.looks]
@@ -155,21 +168,38 @@ def _overall(layout: Layout, wanted: Sequence[str], tiles: Sequence[TileLook]) -
             inside = [look.pixels if look.valid is None else look.pixels[:, look.valid] for look in looks]
             typical = max(float(np.percentile(values, 98)) for values in inside)
             notes.append(range_note(modality, fitting_maximum(dtype, max(look.high or 0 for look in looks), typical)))
-    training = _training(layout, [tile.tile for tile in tiles])
-    chosen = [tile for tile in tiles if tile.tile in training] or list(tiles)
     for kind in ("label_full", "label_eroded"):
-        shares = [tile.looks[kind].shares for tile in chosen if kind in tile.looks]
-        if shares:
-            notes.append(absent_note(np.sum(shares, axis=0), layout.classes.names, "training tile"))
+        for role, name in (("train", "training"), ("validation", "validation"), ("test", "test")):
+            chosen = [tile for tile in tiles if roles.get(tile.tile) == role]
+            chosen = list(tiles) if role == "train" and not chosen else chosen
+            shares = [tile.looks[kind].shares for tile in chosen if kind in tile.looks]
+            if shares:
+                notes.append(_lacking(np.sum(shares, axis=0), layout.classes.names, role, name))
     return [note for note in dict.fromkeys(notes) if note]
 
 
-def _training(layout: Layout, tiles: Sequence[str]) -> tuple[str, ...]:
-    """Tiles to train on in the layout's first split; none where it makes no sense, which fitting says."""
+def _raster_of(tile: Tile) -> str:
+    """The name of the raster that a tile is cut from."""
+    return str(tile.reference[1]) if tile.reference is not None else ""
+
+
+def _lacking(shares: np.ndarray, names: Sequence[str], role: str, name: str) -> str:
+    """A remark on the classes that a part of the split lacks; empty for none."""
+    if role == "train":
+        return absent_note(shares, names, f"{name} tile")
+    absent = [name for name, share in zip(names, shares, strict=True) if not share]
+    if not absent:
+        return ""
+    return f"no {name} tile has a pixel of {shorten(absent)}, whose figures will be those of no pixel"
+
+
+def _roles(layout: Layout, tiles: Sequence[str]) -> dict[str, str]:
+    """By tile, its part of the layout's first split; of none where that makes no sense, which fitting says."""
     try:
-        return layout.resolve_split(next(iter(layout.splits)), tiles).train
+        split = layout.resolve_split(next(iter(layout.splits)), tiles)
     except UserError:
-        return ()
+        return {}
+    return {tile: role for role in ROLES for tile in getattr(split, role)}
 
 
 def look_at(job: TileJob) -> TileLook:
@@ -192,10 +222,11 @@ def look_at(job: TileJob) -> TileLook:
                 if grid is not None and name.startswith("label_"):
                     drawn = job.layout.draw_label(job.tile, label_kind(name), grid, products.path)
                 if drawn is not None:
-                    looks[name], remarks = _look_at_outlines(job, name, file, grid, drawn)
+                    look, remarks = _look_at_outlines(products, name, file, grid, drawn)
                 else:
                     products.compare_copies(name, file)
-                    looks[name], remarks = _look(products, name, file, grid)
+                    look, remarks = _look(products, name, file, grid)
+                looks |= {name: look} if look is not None else {}
                 notes.extend(remarks)
             except UserError as error:
                 problem = str(error).rstrip(".")
@@ -204,29 +235,24 @@ def look_at(job: TileJob) -> TileLook:
     return TileLook(job.tile.id, looks, tuple(notes), tuple(problems))
 
 
-def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tuple[Look, list[str]]:
+def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tuple[Look | None, list[str]]:
     from rasterio.windows import Window
 
     job = products.job
     source = job.tile.sources.get(name)
     with opened(products.path(file), file, overviews=False) as raster:
-        own = grid_of(raster, job.layout.crs, file)
+        own, fit, part, remarks = grid_of(raster, job.layout.crs, file), "same", None, []
+        if grid is not None:
+            own, fit, part, remarks = _placed(products, raster, name, file, grid)
         small = _thinned(own)
         shape = (small.height, small.width)
         raster.read(1, window=Window(0, raster.height - 1, raster.width, 1))  # the end, which a cut file lacks
         dtype = raster.dtypes[0]
         if source is None:
-            label = label_strip(raster, job.layout, shape=shape)
+            label = label_strip(raster, job.layout, part, shape=shape)
         else:
             reading = settled(raster, source, job.tile.band_counts.get(name), *products.known(name))
-            values, valid = reading.read(raster, shape=shape)
-    remarks, fit = [], "same"
-    if grid is not None:
-        try:
-            fit = how_to_fit(own, grid, job.layout.placing)
-        except UserError as error:
-            raise UserError(f"{file} {error}") from error
-        remarks = fit_notes(name, file, own, grid, fit)
+            values, valid = reading.read(raster, part, shape)
 
     def placed(plane: np.ndarray) -> np.ndarray:
         """A thinned-out plane as the tile will have it; `IGNORE_INDEX` where the raster does not reach."""
@@ -238,16 +264,51 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
         classes = decoder.count(*label)
         decoder.judge(lambda: [label])
         remarks += label_notes(name, decoder, thinned=shape != (own.height, own.width))
-        return _label_look(job, name, location, own, len(label[0]), dtype, placed(classes)), remarks
+        look = _label_look(job, name, location, own, len(label[0]), dtype, _kept(products, placed(classes), grid))
+        return look, remarks
     inside = values if valid is None else values[:, valid]
     if inside.size == 0:
-        raise UserError(f"{file} has no valid pixel: replace or remove it")
+        if job.tile.window is None:
+            raise UserError(f"{file} has no valid pixel: replace or remove it")
+        return None, [nothing_note(name, file)]
     measured = placed(np.ones(shape, np.uint8) if valid is None else valid.astype(np.uint8)) == 1
     missing = 1 - float(measured.mean())
     low, high = float(inside.min()), float(inside.max())
     check_values(reading, low, high, Described(), products.known(name)[1])
     remarks += reading.remarks()
     return Look(name, location, own, len(values), dtype, low, high, missing, (), values, valid), remarks
+
+
+def _placed(
+    products: Products, raster: "DatasetReader", name: str, file: FileRef, grid: Grid
+) -> tuple[Grid, Fit, "Window | None", list[str]]:
+    """Grid of the part of a raster that a tile needs, how that gets to the tile's, the part, None for all; remarks."""
+    at = products.placed(raster, file, grid)
+    remarks = fit_notes(name, file, at.whole, grid, at.fit)
+    if products.job.tile.window is None:
+        return at.whole, at.fit, None, remarks
+    # of a raster that many tiles share, only what lies here
+    part = at.inside if at.part is not None else source_window(at.whole, grid)
+    own = part_of(at.whole, part.row_off, part.col_off, part.height, part.width)
+    whole = at.part is not None and ((own.height, own.width) == (grid.height, grid.width) or own.transform is None)
+    return own, "same" if whole else "warp", part, remarks
+
+
+def _kept(products: Products, classes: np.ndarray, grid: Grid | None) -> np.ndarray:
+    """A label, thinned out, ignored where it does not count."""
+    tile = products.job.tile
+    if tile.held is None or grid is None:
+        return classes
+    rows, columns = (_taken(*lengths) for lengths in zip((grid.height, grid.width), classes.shape, strict=True))
+    step = rows_at_once(grid.width)
+    kept = KeptRows(tile.held, grid, products.job.layout.draw_areas(tile, products.path), step)
+    strips = [kept.take(min(step, grid.height - top))[:, columns] for top in range(0, grid.height, step)]
+    return np.where(np.concatenate(strips)[rows], classes, np.uint8(IGNORE_INDEX))
+
+
+def _taken(length: int, thinned: int) -> np.ndarray:
+    """The pixels of a side that a look with so many has, in their middles."""
+    return ((np.arange(thinned) + 0.5) * length / thinned).astype(int).clip(max=length - 1)
 
 
 def _thinned(grid: Grid) -> Grid:
@@ -268,10 +329,13 @@ def _label_look(job: TileJob, name: str, location: str, own: Grid, bands: int, d
     return Look(name, location, own, bands, dtype, None, None, ignored, shares, classes[None], None)
 
 
-def _look_at_outlines(job: TileJob, name: str, file: FileRef, grid: Grid, drawn: DrawnLabel) -> tuple[Look, list[str]]:
+def _look_at_outlines(
+    products: Products, name: str, file: FileRef, grid: Grid, drawn: DrawnLabel
+) -> tuple[Look, list[str]]:
+    job = products.job
     thinner = max(1, -(-max(grid.height, grid.width) // SAMPLE))
     # a multiple of the thinning, so that each strip begins with a row that is kept
     strips = drawn.strips(thinner * max(1, CHUNK // thinner))
-    classes = np.concatenate([strip[::thinner, ::thinner] for strip in strips])
+    classes = _kept(products, np.concatenate([strip[::thinner, ::thinner] for strip in strips]), grid)
     look = _label_look(job, name, job.entries[file].location, grid, drawn.outlines, "outlines", classes)
     return look, [f"{name}: {note}" for note in drawn.notes]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobanet.files import whole_file
-from mobanet.rasters.contents import Classes
+from mobanet.rasters.contents import IGNORE_INDEX, Classes
 from mobanet.rasters.pictures import coloured, natural_bands, optical_picture, relief
-from mobanet.store.check import Findings, Look
+from mobanet.store.check import Findings, Look, TileLook
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,11 @@ _DPI = 110
 _LONGEST = 187
 """Pixels of a picture's longer side: a cell at this resolution."""
 _UNMEASURED = (236, 170, 190)
+_MAP, _TALLEST, _MAP_HEAD = 900, 6.0, 0.25
+"""Of the picture of a split: pixels of its longer side, inches that it is high at most, and those of its title."""
+# told apart by all kinds of eyes, as blue, orange and a bluish green are
+_ROLES = {"train": (0, 114, 178), "validation": (230, 159, 0), "test": (0, 158, 115)}
+_ROLE_WORDS = {"train": "blue", "validation": "orange", "test": "green"}
 _INK, _PALE, _ALARM = "#222222", "#8a8a8a", "#b3261e"
 
 
@@ -29,26 +34,38 @@ def draw_sheet(findings: Findings, path: Path) -> None:
     """Write the contact sheet of `findings` to a PNG file."""
     from matplotlib.figure import Figure
 
-    columns, rows = findings.products, findings.tiles
-    width = _LEFT + len(columns) * (_CELL + _GAP) + _GAP
-    height = _TOP + len(rows) * (_CELL + _GAP) + _BOTTOM
-    figure = Figure((max(width, 6.0), height), dpi=_DPI, facecolor="white")
-    width = figure.get_figwidth()
+    columns, rows, maps = findings.products, findings.tiles, split_maps(findings)
+    width = max(_LEFT + len(columns) * (_CELL + _GAP) + _GAP, 6.0)
+    tall = [min(_TALLEST, (width - 0.3) * len(image) / image.shape[1]) for _, image in maps]
+    above = sum(tall) + (_MAP_HEAD + _GAP) * len(maps)
+    height = _TOP + above + len(rows) * (_CELL + _GAP) + _BOTTOM
+    figure = Figure((width, height), dpi=_DPI, facecolor="white")
+
+    top = _TOP + above
 
     def place(row: int, column: int) -> "Axes":
         left = _LEFT + column * (_CELL + _GAP)
-        bottom = height - _TOP - (row + 1) * (_CELL + _GAP) + _GAP
+        bottom = height - top - (row + 1) * (_CELL + _GAP) + _GAP
         return figure.add_axes((left / width, bottom / height, _CELL / width, _CELL / height))
 
     tiles = "1 tile" if len(rows) == 1 else f"{len(rows)} tiles"
     figure.text(0.15 / width, 1 - 0.28 / height, f"{findings.layout.name}, {tiles}", size=13, weight="bold", color=_INK)
+    at = 0.55
+    for (title, image), high in zip(maps, tall, strict=True):
+        figure.text(0.15 / width, 1 - (at + 0.16) / height, title, size=8, color=_PALE)
+        at += _MAP_HEAD + high
+        axes = figure.add_axes((0.15 / width, 1 - at / height, 1 - 0.3 / width, high / height))
+        axes.imshow(image, interpolation="nearest")
+        axes.axis("off")
+        axes.set_anchor("W")
+        at += _GAP
     for number, name in enumerate(columns):
         across = (_LEFT + number * (_CELL + _GAP) + _CELL / 2) / width
         title, detail = _heading(findings, name)
-        figure.text(across, 1 - (_TOP - 0.24) / height, title, size=9, ha="center", color=_INK)
-        figure.text(across, 1 - (_TOP - 0.08) / height, detail, size=6.5, ha="center", color=_PALE)
+        figure.text(across, 1 - (top - 0.24) / height, title, size=9, ha="center", color=_INK)
+        figure.text(across, 1 - (top - 0.08) / height, detail, size=6.5, ha="center", color=_PALE)
     for row, tile in enumerate(rows):
-        middle = 1 - (_TOP + row * (_CELL + _GAP) + _CELL / 2) / height
+        middle = 1 - (top + row * (_CELL + _GAP) + _CELL / 2) / height
         figure.text(0.15 / width, middle + 0.02 / height, tile.tile, size=10, va="bottom", weight="bold", color=_INK)
         first = next(iter(tile.looks.values()), None)
         if first is not None:
@@ -77,6 +94,70 @@ def picture(look: Look, elevation: bool, bands: Sequence[int] = ()) -> np.ndarra
     image = (255 * image).astype(np.uint8)
     image[~valid] = _UNMEASURED
     return image
+
+
+def split_maps(findings: Findings) -> list[tuple[str, np.ndarray]]:
+    """Of each raster that is cut into tiles a title and a picture, (h, w, 3) uint8: which ground is for what.
+
+    Ground whose labels count is tinted in the colour of its part of the split, the rest is grey.
+    """
+    names = list(dict.fromkeys(window[0] for window in findings.windows.values()))
+    return [_split_map(findings, name) for name in names]
+
+
+def _split_map(findings: Findings, raster: str) -> tuple[str, np.ndarray]:
+    windows = {tile: window[1:] for tile, window in findings.windows.items() if window[0] == raster}
+    height = max(top + high for top, _, high, _ in windows.values())
+    width = max(left + wide for _, left, _, wide in windows.values())
+    thinner = max(1, -(-max(height, width) // _MAP))
+    image = np.full((-(-height // thinner), -(-width // thinner), 3), 244, np.uint8)
+    edges = []
+    for tile in (tile for tile in findings.tiles if tile.tile in windows):
+        top, left, high, wide = windows[tile.tile]
+        rows = np.arange(-(-top // thinner), -(-(top + high) // thinner))
+        columns = np.arange(-(-left // thinner), -(-(left + wide) // thinner))
+        role = findings.roles.get(tile.tile, "")
+        tinted = _tinted(tile, findings, _ROLES.get(role), (len(rows), len(columns)))
+        if tinted is not None:
+            shown, counts = tinted
+            part = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            # a tile of another part of the split may have the same rectangle, and counts elsewhere
+            fresh = counts | (part == 244).all(axis=2)
+            part[fresh] = shown[fresh]
+            edges.append((rows[0], rows[-1], columns[0], columns[-1]))
+    for first, last, begin, end in edges:
+        image[[first, last], begin : end + 1] = image[first : last + 1, [begin, end]] = 255
+    parts = [f"{part} {colour}" for part, colour in _ROLE_WORDS.items() if part in findings.roles.values()]
+    grey = "labels that do not count grey"
+    return f"{Path(raster).name}: {', '.join([*parts, grey] if parts else ['in no part of a split'])}", image
+
+
+def _tinted(
+    tile: TileLook, findings: Findings, colour: tuple[int, int, int] | None, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """A tile in grey, tinted where its labels count, (h, w, 3) uint8, and (h, w) bool, where that is."""
+    look = next((look for name, look in tile.looks.items() if name in findings.layout.modalities), None)
+    if look is None or not min(shape):
+        return None
+    modality = findings.layout.modalities[look.product]
+    shown = picture(look, modality.kind == "elevation", natural_bands(modality))
+    grey = np.repeat(shown.mean(axis=2, keepdims=True), 3, axis=2)[_nearest(shown.shape, shape)]
+    label = next((tile.looks[name] for name in ("label_full", "label_eroded") if name in tile.looks), None)
+    counts = np.zeros(shape, bool)
+    if colour is not None:
+        classes = None if label is None else label.pixels[0]
+        counts = np.ones(shape, bool) if classes is None else (classes != IGNORE_INDEX)[_nearest(classes.shape, shape)]
+    tint = np.array(colour or (0, 0, 0), np.float32)
+    return np.where(counts[..., None], 0.5 * grey + 0.5 * tint, 0.6 * grey + 90).astype(np.uint8), counts
+
+
+def _nearest(source: tuple[int, ...], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Index of the pixels of an array that a picture of another size takes."""
+    rows, columns = (
+        ((np.arange(to) + 0.5) * have / to).astype(int).clip(max=have - 1)
+        for have, to in zip(source[:2], shape, strict=True)
+    )
+    return np.ix_(rows, columns)
 
 
 def label_picture(look: Look, classes: Classes) -> np.ndarray:

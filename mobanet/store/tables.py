@@ -2,16 +2,17 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from mobanet.datasets.held_out import ROLES
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.pixel_size import pixel_words
 from mobanet.rasters.values import range_note
-from mobanet.store.check import Findings
+from mobanet.store.check import Findings, Look
 from mobanet.store.stored import TileStore
 from mobanet.store.summary import range_of
 from mobanet.wording import absent_note, natural_key, shorten
@@ -147,19 +148,28 @@ def _rasters(findings: Findings) -> Table:
 
 def _print_classes(console: Console, findings: Findings) -> None:
     kinds = [name for name in findings.products if name.startswith("label_")]
+    parts = [part for part in ROLES if part in findings.roles.values()]
+    columns = [(kind, part) for kind in kinds for part in ("", *(parts if len(parts) > 1 else ()))]
     if kinds:
-        shares = _table("class", *(f"share, {kind.removeprefix('label_')} labels" for kind in kinds))
-        means = [_mean_shares(findings, kind) for kind in kinds]
+        words = {kind: kind.removeprefix("label_") for kind in kinds}
+        heads = (f"{words[kind]}, {part}" if part else f"share, {words[kind]} labels" for kind, part in columns)
+        shares = _table("class", *heads)
+        looks = [_labels(findings, kind, part) for kind, part in columns]
+        means = [_mean_shares(found) if found else None for found in looks]
         for index, name in enumerate(findings.layout.classes.names):
-            shares.add_row(name, *(f"{100 * mean[index]:.1f} %" for mean in means))
-        counted = (str(sum(kind in tile.looks for tile in findings.tiles)) for kind in kinds)
-        shares.add_row("tiles", *counted, style="dim")
+            shares.add_row(name, *("-" if mean is None else f"{100 * mean[index]:.1f} %" for mean in means))
+        shares.add_row("tiles", *(str(len(found)) for found in looks), style="dim")
         console.print(shares)
 
 
-def _mean_shares(findings: Findings, kind: str) -> np.ndarray:
-    """Shares of the classes over all tiles' labelled pixels."""
-    looks = [tile.looks[kind] for tile in findings.tiles if kind in tile.looks]
+def _labels(findings: Findings, kind: str, part: str) -> list[Look]:
+    """The labels of a part of the split, or of all tiles."""
+    tiles = [tile for tile in findings.tiles if kind in tile.looks]
+    return [tile.looks[kind] for tile in tiles if not part or findings.roles.get(tile.tile) == part]
+
+
+def _mean_shares(looks: Sequence[Look]) -> np.ndarray:
+    """Shares of the classes over all labelled pixels."""
     labelled = [look.grid.height * look.grid.width * (1 - look.missing) for look in looks]
     total = sum(np.array(look.shares) * pixels for look, pixels in zip(looks, labelled, strict=True))
     return total / max(1.0, sum(labelled))
