@@ -12,9 +12,16 @@ from mobanet.data.augment import Augmentation, ignore_label
 from mobanet.data.batch import StoredBatch
 from mobanet.data.handover import Allocate, Handover, HandoverLoader
 from mobanet.data.reading import Sample, TileReader, Window, grid
+from mobanet.rasters.contents import IGNORE_INDEX
+from mobanet.store.marks import squares_of
+from mobanet.store.stored import MARK
 
 Sampling = Literal["tile", "area"]
 """How a crop's tile is drawn: every tile alike (as in MoBaNet), or in proportion to its area."""
+
+
+_DRAWS = 100
+"""Positions that are drawn before one is looked for where labels are: of a tile whose labels fill a part in so many."""
 
 
 class _Windows(Dataset):
@@ -49,6 +56,9 @@ class _Windows(Dataset):
 class RandomCrops(_Windows):
     """Training crops; every draw is a function of the seed and the sample's index.
 
+    A crop without a labelled pixel teaches nothing: of a tile that is labelled in parts only, its position is drawn
+    among those that have one.
+
     Args:
         reader: of the training tiles.
         levels: by modality, (T, 2, C) offsets and scales (`mobanet.data.scaling`).
@@ -78,13 +88,46 @@ class RandomCrops(_Windows):
         """The crop of a sample index (see `mobanet.data.sampler`)."""
         # Philox is keyed: any sample's draws are had at once, without those before it, in whichever worker
         generator = np.random.Generator(np.random.Philox(key=[self.seed, index]))
-        window = self.window(generator)
-        return self._pack(window, self.augmentation(self.reader.read(window), generator))
+        window, sample = self._labelled(self.window(generator), generator)
+        return self._pack(window, self.augmentation(sample, generator))
+
+    def _labelled(self, window: Window, generator: np.random.Generator) -> tuple[Window, Sample]:
+        """A window of the same tile that has a label, the one given if it has, and its pixels."""
+        tile, marks = self.reader.tiles[window.tile], self.reader.marks(window.tile)
+        for _ in range(_DRAWS if marks is not None else 0):
+            if marks[squares_of(tile, window.top, window.left, window.height, window.width)].any():
+                sample = self.reader.read(window)
+                if (sample.label != IGNORE_INDEX).any():
+                    return window, sample
+            window = self._within(window.tile, generator)
+        if marks is not None:
+            window = self._around_a_label(window, marks, generator)
+        return window, self.reader.read(window)
+
+    def _around_a_label(self, window: Window, marks: np.ndarray, generator: np.random.Generator) -> Window:
+        """A window of the same tile with a square that has a label, as far as it is large enough to hold one."""
+        tile = self.reader.tiles[window.tile]
+        rows, columns = squares_of(tile, 0, 0, tile.height, tile.width)
+        found = np.argwhere(marks[rows, columns])
+        if not len(found):
+            return window
+        row, column = found[int(generator.integers(len(found)))]
+        corner = (int(rows.start + row) * MARK - tile.top, int(columns.start + column) * MARK - tile.left)
+        starts = []
+        for at, length in zip(corner, (tile.height, tile.width), strict=True):
+            last = max(length - self.size, 0)
+            low, high = (min(max(edge, 0), last) for edge in (at + MARK - self.size, at))
+            starts.append(int(generator.integers(min(low, high), max(low, high) + 1)))
+        return Window(window.tile, *starts, self.size, self.size)
 
     def window(self, generator: np.random.Generator) -> Window:
         """Draw a tile, then a position uniformly inside it."""
         # the last bound is 1 but for rounding, and the draw may lie above it
         place = min(int(np.searchsorted(self.bounds, generator.random(), side="right")), len(self.bounds) - 1)
+        return self._within(place, generator)
+
+    def _within(self, place: int, generator: np.random.Generator) -> Window:
+        """Draw a position in a tile."""
         tile = self.reader.tiles[place]
         top = int(generator.integers(max(tile.height - self.size, 0) + 1))
         left = int(generator.integers(max(tile.width - self.size, 0) + 1))

@@ -43,7 +43,7 @@ from mobanet.store.elevation import Grounds
 from mobanet.store.patches import cut_store
 from mobanet.store.stored import StoredTile, TileStore
 from mobanet.store.summary import grid_words
-from mobanet.wording import absent_note
+from mobanet.wording import absent_note, shorten
 
 
 class RasterDataModule(LightningDataModule):
@@ -202,6 +202,11 @@ class RasterDataModule(LightningDataModule):
             store = cut_store(store, declared.patch)
         if declared.leak and not self._roles:
             rank_zero_info(f"warning: split {self.split_name}: {declared.leak}")
+        if declared.buffer is not None and self.crop - 1 > declared.buffer and not self._roles:
+            rank_zero_info(
+                f"warning: crops of {self.crop} pixels reach across the buffer of {declared.buffer} pixels around "
+                f"ground that is held out; raise --data.folder.splits.buffer to {self.crop}"
+            )
         split = self.layout.resolve_split(self.split_name, store.tiles)
         train, validation = split.train, split.validation
         if self.validation == "test":
@@ -407,11 +412,22 @@ class RasterDataModule(LightningDataModule):
                 f"the {role} tiles {lacking} below {self.root} have no {labels} labels; add them or choose a split "
                 "without these tiles."
             )
+        if bare := [tile.id for tile in labelled if not any(tile.labels[labels].pixels)]:
+            rank_zero_info(f"{role}: {len(bare)} of {len(labelled)} tiles have no labelled pixel: {shorten(bare)}")
+            labelled = [tile for tile in labelled if tile.id not in bare]
+            if not labelled:
+                raise UserError(self._unlabelled(role))
         if role == "train":
             counts = np.sum([tile.labels[labels].pixels for tile in labelled], axis=0)
             if note := absent_note(counts, self.layout.classes.names, "training tile"):
                 rank_zero_info(f"note: {note}")
         return labelled
+
+    def _unlabelled(self, role: str) -> str:
+        """The sentence on tiles without a labelled pixel."""
+        buffer = self.layout.splits[self.split_name].buffer
+        near = f", or lower --data.folder.splits.buffer, now {buffer}" if buffer and role != "test" else ""
+        return f"no {role} tile below {self.root} has a labelled pixel; look at the labels with mobanet.check{near}."
 
 
 def _workers(devices: int) -> int:

@@ -10,6 +10,7 @@ from mobanet.datasets.base import LabelKind
 from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.rasters.ground import Ground
 from mobanet.store.arrays import OpenArrays
+from mobanet.store.marks import read_marks
 from mobanet.store.stored import StoredTile
 
 
@@ -76,6 +77,13 @@ class TileReader:
             for name in modalities
         }
         self._arrays: OpenArrays | None = None
+        self._marks: dict[int, np.ndarray | None] = {}
+
+    def marks(self, tile: int) -> np.ndarray | None:
+        """Which squares of a tile's array have a labelled pixel (`mobanet.store.marks`); None where all have one."""
+        if tile not in self._marks:
+            self._marks[tile] = read_marks(self.tiles[tile], self.label)
+        return self._marks[tile]
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_arrays": None}

@@ -116,6 +116,7 @@ def _publish(
     names = {*modalities, *(f"label_{kind}" for kind in labels)}
     names |= {f"{name}.valid" for name, record in modalities.items() if not record.complete}
     names |= {f"{name}.blocks" for name, record in modalities.items() if record.blocks}
+    names |= {f"label_{kind}.marks" for kind, record in labels.items() if record.marks}
     for old in folder.glob("*.npy"):
         if old.name.removesuffix(".npy") not in names:
             old.unlink()

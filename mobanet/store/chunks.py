@@ -20,8 +20,8 @@ HEADER = 4096
 
 
 def is_chunked(name: str) -> bool:
-    """Whether an array of a store lies in chunks: all but the blocks of elevations, which are small."""
-    return not name.endswith(".blocks")
+    """Whether an array of a store lies in chunks: all but summaries of elevations and labels, which are small."""
+    return not name.endswith((".blocks", ".marks"))
 
 
 def chunked_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -257,7 +257,7 @@ class Products:
         target, shape = job.folder / f"{name}.npy", (grid.height, grid.width)
         drawn = job.layout.draw_label(job.tile, kind, grid, self.path)
         if drawn is not None:
-            part, pixels = stage_label(self._kept(drawn.strips(rows_at_once(grid.width)), grid), target, shape)
+            parts, pixels = stage_label(self._kept(drawn.strips(rows_at_once(grid.width)), grid), target, shape)
             corrected = unknown = 0
             notes = [f"{name}: {note}" for note in drawn.notes]
         else:
@@ -268,7 +268,7 @@ class Products:
                 self._check_room(file, own, grid, fit, 1, 1)
                 decoder = LabelDecoder(job.layout, file)
                 rows = self._label_rows(raster, decoder, placed, grid)
-                part, pixels = stage_label(self._kept(rows, grid), target, shape)
+                parts, pixels = stage_label(self._kept(rows, grid), target, shape)
             corrected, unknown = decoder.corrected, decoder.unknown
             notes = [*fit_notes(name, file, own, grid, fit), *label_notes(name, decoder)]
         record = LabelRecord(
@@ -278,8 +278,9 @@ class Products:
             unknown=unknown,
             source=job.entries[file].location,
             stamp=stamp,
+            marks=len(parts) > 1,
         )
-        return StoredProduct({target: part}, record, tuple(notes))
+        return StoredProduct(parts, record, tuple(notes))
 
     def _label_rows(
         self, raster: "DatasetReader", decoder: LabelDecoder, placed: Placed, grid: Grid

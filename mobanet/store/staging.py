@@ -11,10 +11,12 @@ import numpy as np
 
 from mobanet.files import named
 from mobanet.rasters.blocks import block_rows, block_shape
+from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.rasters.rows import Part
 from mobanet.rasters.statistics import BandStatistics, describe_rows
 from mobanet.rasters.strips import strips
-from mobanet.store.writing import ArrayWriter
+from mobanet.store.stored import MARK, marks_shape
+from mobanet.store.writing import ArrayWriter, stage_array
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,10 @@ def stage_modality(
     return Staged({target: writer.part} | validity.parts, statistics, validity.count)
 
 
-def stage_label(rows: Iterable[np.ndarray], target: Path, shape: tuple[int, int]) -> tuple[Path, np.ndarray]:
-    """Write a label.
+def stage_label(
+    rows: Iterable[np.ndarray], target: Path, shape: tuple[int, int]
+) -> tuple[dict[Path, Path], np.ndarray]:
+    """Write a label, and which squares have a labelled pixel where some have none.
 
     Args:
         rows: of the tile from top to bottom, (h, W) uint8 class indices.
@@ -70,17 +74,27 @@ def stage_label(rows: Iterable[np.ndarray], target: Path, shape: tuple[int, int]
         shape: (H, W).
 
     Returns:
-        The temporary file, and how many pixels have each index, (256,).
+        The temporary files by the places they are for, and how many pixels have each index, (256,).
 
     Raises:
         OSError: when the disk is full, with the name of the file.
     """
-    pixels = np.zeros(256, np.int64)
+    pixels, marks, first = np.zeros(256, np.int64), np.zeros(marks_shape(shape), bool), 0
+    columns = np.arange(0, shape[1], MARK)
     with ArrayWriter(target, shape, np.uint8) as writer:
         for classes in rows:
             writer.write(classes)
             pixels += np.bincount(classes.ravel(), minlength=256)
-    return writer.part, pixels
+            squares = np.logical_or.reduceat(classes != IGNORE_INDEX, columns, axis=1)
+            lines = (first + np.arange(len(classes))) // MARK
+            starts = np.flatnonzero(np.diff(lines, prepend=-1))
+            marks[lines[starts]] |= np.logical_or.reduceat(squares, starts, axis=0)
+            first += len(classes)
+    parts = {target: writer.part}
+    if not marks.all():
+        place = _beside(target, "marks")
+        parts[place] = stage_array(place, marks.astype(np.uint8))
+    return parts, pixels
 
 
 def _stage_measured(

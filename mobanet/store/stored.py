@@ -8,6 +8,8 @@
     STORE/tiles/<id>/<modality>.valid.npy   (H, W) uint8, 1 = measured; only there when some pixel is not
     STORE/tiles/<id>/<modality>.blocks.npy  (h, w, 3 + C) float32, of elevation (`mobanet.rasters.blocks.summarise`)
     STORE/tiles/<id>/label_full.npy         (H, W) uint8 class indices, 255 = ignore; label_eroded.npy alike
+    STORE/tiles/<id>/label_full.marks.npy   (h, w) uint8, 1 where a square of `MARK` pixels has a label; only there
+                                            when some square has none
     STORE/tiles/<id>/tile.json              written when its arrays are there, so that a build that was stopped goes on
 
 Arrays of pixels lie in chunks: `mobanet.store.chunks` says how, and `mobanet.store.arrays` reads them.
@@ -42,6 +44,9 @@ from mobanet.store.locking import no_builder
 from mobanet.typed import build, checked
 
 VERSION = 2
+MARK = 64
+"""Pixels a side of the squares of which it is stored whether a label has any pixel there."""
+
 TILE_FILE = "tile.json"
 
 
@@ -83,6 +88,7 @@ class LabelRecord:
         unknown: pixels whose colour or value named nothing.
         source: the raster it was read from, below the root.
         stamp: changes whenever the source or the way of reading it does.
+        marks: whether it is stored which squares have a labelled pixel, as some have none.
     """
 
     pixels: tuple[int, ...]
@@ -91,6 +97,7 @@ class LabelRecord:
     unknown: int
     source: str
     stamp: str
+    marks: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,7 +155,11 @@ class StoredTile:
                 found[f"{name}.valid"] = (plane, "uint8")
             if record.blocks:
                 found[f"{name}.blocks"] = ((*block_shape(plane, self.origin), 3 + record.bands), "float32")
-        return found | {f"label_{kind}": (plane, "uint8") for kind in self.labels}
+        for kind, record in self.labels.items():
+            found[f"label_{kind}"] = (plane, "uint8")
+            if record.marks:
+                found[f"label_{kind}.marks"] = (marks_shape(plane), "uint8")
+        return found
 
     def sizes(self) -> dict[str, int]:
         """Bytes that the file of every array has at least, by name."""
@@ -156,6 +167,11 @@ class StoredTile:
             name: chunked_size(shape, dtype) if is_chunked(name) else math.prod(shape) * np.dtype(dtype).itemsize
             for name, (shape, dtype) in self.arrays().items()
         }
+
+
+def marks_shape(plane: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of squares of a label of (H, W) pixels."""
+    return -(-plane[0] // MARK), -(-plane[1] // MARK)
 
 
 class TileStore:

@@ -6,6 +6,11 @@ import numpy as np
 import pytest
 import shapely
 
+from mobanet.data.augment import Augmentation, AugmentationSettings
+from mobanet.data.crops import RandomCrops
+from mobanet.data.datamodule import RasterDataModule
+from mobanet.data.options import EvaluationSettings
+from mobanet.data.reading import TileReader
 from mobanet.datasets import (
     FolderModality,
     FolderSettings,
@@ -17,7 +22,9 @@ from mobanet.datasets import (
     get_layout,
 )
 from mobanet.datasets.catalogue import list_files
+from mobanet.errors import UserError
 from mobanet.store.build import build_store
+from mobanet.store.patches import cut_tile
 from tests.data_files.fake_files import ages, georeferenced, indices, load, noise, surface, write
 from tests.data_files.fake_vectors import CLASSES, LEFT, PIXEL, TOP, VALUES, write_vector
 
@@ -269,3 +276,76 @@ def test_what_has_not_changed_is_neither_opened_nor_cut_again(root, monkeypatch)
     monkeypatch.setattr("mobanet.datasets.cutting.opened", refused)
     with pytest.raises(AssertionError, match="opened"):
         build(root, splits=splits)
+
+
+def crops(store, size, tiles=None):
+    tiles = tiles or list(store.tiles.values())
+    reader = TileReader(tiles, {"rgb": 3}, "full", size)
+    plain = Augmentation(AugmentationSettings(flips=False), store.modalities)
+    return RandomCrops(reader, {"rgb": np.zeros((len(tiles), 2, 3), np.float32)}, size, "tile", 5, plain)
+
+
+@pytest.mark.parametrize("patched", [False, True])
+def test_crops_without_labels_are_not_drawn(root, patched):
+    """Of 400 x 400 pixels one corner and a spot of 3 x 3 are labelled, which less than a sixtieth of all crops show."""
+    _, classes = fill(root, (400, 400))
+    labelled = np.full_like(classes, 255)
+    labelled[:30, :30] = classes[:30, :30]
+    labelled[301:304, 350:353] = 1
+    write(root / "label.tif", labelled[None], **PLACE)
+    store = build(root, tiling=Tiling(1000), ignored=[255])
+    tiles = list(store.tiles.values())
+    if patched:
+        tiles = [patch for patch in cut_tile(tiles[0], 200) if patch.id.endswith(("r0_c0", "r1_c1"))]
+    seen = set()
+    dataset = crops(store, 64, tiles)
+    for index in range(60):
+        sample = dataset[index]
+        label = sample["label"].numpy()
+        assert (label != 255).any()
+        top, left, height, width = sample["window"].tolist()
+        tile = next(tile for tile in tiles if tile.id == sample["tile"])
+        assert 0 <= top <= tile.height - 64
+        assert 0 <= left <= tile.width - 64
+        assert np.array_equal(label, labelled[tile.top + top :, tile.left + left :][:height, :width])
+        seen.add((tile.top + top < 200, bool((label == 1).any())))
+    assert len(seen) >= 2
+    # labelled everywhere, positions are those of a first draw
+    fill(root, (400, 400))
+    whole = crops(build(root, tiling=Tiling(1000)), 64)
+    for index in range(20):
+        generator = np.random.Generator(np.random.Philox(key=[5, index]))
+        window = whole.window(generator)
+        assert whole[index]["window"].tolist() == [window.top, window.left, 64, 64]
+
+
+def test_tiles_that_the_buffer_takes_whole_are_not_trained_on(root, caplog):
+    fill(root)
+    rules = FolderSettings(
+        {"rgb": FolderModality("ortho.tif", bands=[0, 1, 2], maximum=255)},
+        list("abcdef"),
+        "label.tif",
+        values={number: number for number in range(6)},
+        tiling=Tiling(100),
+        splits=FolderSplit(["r0_*", "r2_*"], ["r1_c0"], ["r1_c1", "r1_c2", "r1_c3"], buffer=0),
+    )
+    caplog.set_level("INFO")
+    small = {"crop": 32, "evaluation": EvaluationSettings(labels="full"), "num_workers": 0}
+    data = RasterDataModule(str(root), "folder", folder=rules, **small)
+    data.prepare_data()
+    data.setup("fit")
+    assert [tile.id for tile in data.tiles("train")] == [f"r{row}_c{column}" for row in (0, 2) for column in range(4)]
+    assert (
+        "warning: crops of 32 pixels reach across the buffer of 0 pixels around ground that is held out" in caplog.text
+    )
+    rules.splits.buffer = 100
+    data = RasterDataModule(str(root), "folder", folder=rules, **small)
+    data.prepare_data()
+    with pytest.raises(UserError, match=r"no train tile below .* has a labelled pixel; .*buffer, now 100"):
+        data.setup("fit")
+    rules.splits.test = ["r1_c1"]
+    data = RasterDataModule(str(root), "folder", folder=rules, **small)
+    data.prepare_data()
+    data.setup("fit")
+    assert [tile.id for tile in data.tiles("train")] == ["r0_c3", "r2_c3"]
+    assert "train: 6 of 8 tiles have no labelled pixel: r0_c0, r0_c1, r0_c2, r2_c0, r2_c1, r2_c2" in caplog.text
