@@ -343,9 +343,9 @@ def test_tiles_that_the_buffer_takes_whole_are_not_trained_on(root, caplog):
     data.prepare_data()
     with pytest.raises(UserError, match=r"no train tile below .* has a labelled pixel; .*buffer, now 100"):
         data.setup("fit")
-    rules.splits.test = ["r1_c1"]
+    rules.splits = FolderSplit(["r0_c[23]", "r2_*"], ["r0_c0"], ["r1_c2"], buffer=100)
     data = RasterDataModule(str(root), "folder", folder=rules, **small)
     data.prepare_data()
     data.setup("fit")
-    assert [tile.id for tile in data.tiles("train")] == ["r0_c3", "r2_c3"]
-    assert "train: 6 of 8 tiles have no labelled pixel: r0_c0, r0_c1, r0_c2, r2_c0, r2_c1, r2_c2" in caplog.text
+    assert [tile.id for tile in data.tiles("train")] == ["r2_c0"]
+    assert "train: 5 of 6 tiles have no labelled pixel: r0_c2, r0_c3, r2_c1, r2_c2, r2_c3" in caplog.text
