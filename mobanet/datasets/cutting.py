@@ -23,14 +23,13 @@ from mobanet.datasets.vector_settings import IGNORED, VectorLabel
 from mobanet.datasets.vector_values import classed
 from mobanet.errors import UserError
 from mobanet.rasters.alignment import cut_place, how_to_fit, overlap_window, part_of
-from mobanet.rasters.bands import find_mask
 from mobanet.rasters.contents import IGNORE_INDEX, FileRef, Source
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import grid_of, opened, read_label
 from mobanet.rasters.palettes import label_colours
-from mobanet.rasters.reader import settle
+from mobanet.rasters.reader import settled
 from mobanet.rasters.rows import row_windows, rows_at_once
-from mobanet.rasters.values import Described, known_range
+from mobanet.rasters.values import known_range
 from mobanet.typed import build
 from mobanet.wording import shorten
 
@@ -257,9 +256,8 @@ class Cutter:
         with opened(file.path, file, overviews=False) as raster:
             own = self._placed(raster, file, grid)
             try:
-                mask = find_mask(raster, (*source.bands, *source.others), whole.band_counts.get(name))
                 known = known_range(modality, usual_scaling(layout, modality))
-                reading = settle(raster, source, modality, mask, Described(), known)
+                reading = settled(raster, source, whole.band_counts.get(name), modality, known)
             except UserError:
                 return list(cells)  # what is wrong with it is said of the tiles
 

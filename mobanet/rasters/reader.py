@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobanet.errors import UserError
-from mobanet.rasters.bands import Mask, colour_table, order_note, windows
+from mobanet.rasters.bands import Mask, colour_table, find_mask, order_note, windows
 from mobanet.rasters.contents import Modality, Source
 from mobanet.rasters.opening import ABSURD, check_memory, masked
 from mobanet.rasters.strips import strips
@@ -22,6 +22,7 @@ from mobanet.rasters.values import (
     HIGHEST,
     LOWEST,
     SENTINELS,
+    Described,
     Range,
     Remedies,
     check_heights,
@@ -278,6 +279,34 @@ def settle(
         notes=tuple(told),
     )
     return replace(reading, notes=(*reading.notes, *_judged(raster, reading, remedies, known)))
+
+
+def settled(
+    raster: "DatasetReader", source: Source, declared: int | None, modality: Modality, known: Range | None
+) -> Reading:
+    """How a modality is read from an open raster.
+
+    Args:
+        raster: open.
+        source: what is read from it.
+        declared: how many data bands it must have; None for at least those read.
+        modality: what it is read for.
+        known: the values that imagery may have; None for any.
+
+    Raises:
+        UserError: when it has another number of bands, or other types or values than declared.
+    """
+    mask = find_mask(raster, (*source.bands, *source.others), declared)
+    table = colour_table(raster, source, modality)
+    count = len(mask.data) if table is None else len(table)
+    needed = max(source.bands) + 1 if declared is None else declared
+    if count < needed or declared not in (None, count):
+        bands = "1 band" if count == 1 else f"{count} bands"
+        raise UserError(
+            f"{source.file} has {bands} where {modality.name} needs {needed}: put the right raster there, or for layout"
+            " folder list its bands"
+        )
+    return settle(raster, source, modality, mask, Described(), known)
 
 
 def declares(raster: "DatasetReader", band: int, modality: Modality) -> bool:

@@ -21,13 +21,13 @@ from mobanet.rasters.alignment import Fit, align_label, part_of, source_window
 from mobanet.rasters.contents import IGNORE_INDEX, FileRef
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import grid_of, opened
-from mobanet.rasters.reader import check_values
+from mobanet.rasters.reader import check_values, settled
 from mobanet.rasters.rows import CACHE_BYTES, CHUNK, rows_at_once
 from mobanet.rasters.values import Described, fitting_maximum, range_note
 from mobanet.store.decoding import LabelDecoder
 from mobanet.store.jobs import TileJob, inspect_labels, jobs_for, label_kind, nothing_drawn
 from mobanet.store.pool import in_processes
-from mobanet.store.products import Products, fit_notes, label_notes, label_strip, nothing_note, settled
+from mobanet.store.products import Products, fit_notes, label_notes, label_strip, nothing_note
 from mobanet.store.progress import TaskProgress
 from mobanet.store.scratch import scratch_folder
 from mobanet.store.stored import default_store

@@ -16,14 +16,13 @@ from mobanet.datasets.scalings import usual_scaling
 from mobanet.errors import UserError
 from mobanet.rasters.alignment import Fit, cut_place, how_to_fit, part_of
 from mobanet.rasters.archives import local_copy, read_text
-from mobanet.rasters.bands import colour_table, find_mask
 from mobanet.rasters.blocks import origin_of
-from mobanet.rasters.contents import IGNORE_INDEX, FileRef, Modality, Source
+from mobanet.rasters.contents import IGNORE_INDEX, FileRef, Modality
 from mobanet.rasters.georeference import read_world
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import grid_of, open_raster, read_label, readable
 from mobanet.rasters.palettes import label_colours
-from mobanet.rasters.reader import Reading, check_values, settle
+from mobanet.rasters.reader import Reading, check_values, settled
 from mobanet.rasters.resampling import resampled, window_needed
 from mobanet.rasters.rows import GridRows, Part, row_windows, rows_at_once, within
 from mobanet.rasters.values import Described, Range, known_range
@@ -383,34 +382,6 @@ def _unmarked(planes: np.ndarray, dtype: np.dtype) -> Part:
     # zeros for NaN before the cast, which makes any number of a NaN
     values = (np.rint(known) if np.issubdtype(dtype, np.integer) else known).astype(dtype)
     return np.ascontiguousarray(values.transpose(1, 2, 0)), None if valid.all() else valid
-
-
-def settled(
-    raster: "DatasetReader", source: Source, declared: int | None, modality: Modality, known: Range | None
-) -> Reading:
-    """How a modality is read from an open raster.
-
-    Args:
-        raster: open.
-        source: what is read from it.
-        declared: how many data bands it must have; None for at least those read.
-        modality: what it is read for.
-        known: the values that imagery may have; None for any.
-
-    Raises:
-        UserError: when it has another number of bands, or other types or values than declared.
-    """
-    mask = find_mask(raster, (*source.bands, *source.others), declared)
-    table = colour_table(raster, source, modality)
-    count = len(mask.data) if table is None else len(table)
-    needed = max(source.bands) + 1 if declared is None else declared
-    if count < needed or declared not in (None, count):
-        bands = "1 band" if count == 1 else f"{count} bands"
-        raise UserError(
-            f"{source.file} has {bands} where {modality.name} needs {needed}: put the right raster there, or for layout"
-            " folder list its bands"
-        )
-    return settle(raster, source, modality, mask, Described(), known)
 
 
 def nothing_note(name: str, file: FileRef) -> str:

@@ -21,6 +21,8 @@ _TOP, _BOTTOM = 0.95, 0.6
 _DPI = 110
 _LONGEST = 187
 """Pixels of a picture's longer side: a cell at this resolution."""
+_MOST = 40
+"""Tiles that have a row."""
 _UNMEASURED = (236, 170, 190)
 _MAP, _TALLEST, _MAP_HEAD = 900, 6.0, 0.25
 """Of the picture of a split: pixels of its longer side, inches that it is high at most, and those of its title."""
@@ -34,7 +36,7 @@ def draw_sheet(findings: Findings, path: Path) -> None:
     """Write the contact sheet of `findings` to a PNG file."""
     from matplotlib.figure import Figure
 
-    columns, rows, maps = findings.products, findings.tiles, split_maps(findings)
+    columns, rows, maps = findings.products, _some(findings.tiles), split_maps(findings)
     width = max(_LEFT + len(columns) * (_CELL + _GAP) + _GAP, 6.0)
     tall = [min(_TALLEST, (width - 0.3) * len(image) / image.shape[1]) for _, image in maps]
     above = sum(tall) + (_MAP_HEAD + _GAP) * len(maps)
@@ -48,7 +50,12 @@ def draw_sheet(findings: Findings, path: Path) -> None:
         bottom = height - top - (row + 1) * (_CELL + _GAP) + _GAP
         return figure.add_axes((left / width, bottom / height, _CELL / width, _CELL / height))
 
-    tiles = "1 tile" if len(rows) == 1 else f"{len(rows)} tiles"
+    count = len(findings.tiles)
+    tiles = (
+        "1 tile"
+        if count == 1
+        else f"{count} tiles" + (f", of which {len(rows)} are shown" if count > len(rows) else "")
+    )
     figure.text(0.15 / width, 1 - 0.28 / height, f"{findings.layout.name}, {tiles}", size=13, weight="bold", color=_INK)
     at = 0.55
     for (title, image), high in zip(maps, tall, strict=True):
@@ -76,6 +83,16 @@ def draw_sheet(findings: Findings, path: Path) -> None:
     _legend(figure, findings, width, height)
     with whole_file(path) as file:
         figure.savefig(file, dpi=_DPI, format="png")
+
+
+def _some(tiles: Sequence[TileLook]) -> list[TileLook]:
+    """Those that have a row: all, or of many those with problems first and then some from all over the set."""
+    if len(tiles) <= _MOST:
+        return list(tiles)
+    wrong = [number for number, tile in enumerate(tiles) if tile.problems][:_MOST]
+    others = [number for number, tile in enumerate(tiles) if not tile.problems]
+    spread = np.linspace(0, len(others) - 1, _MOST - len(wrong)).round().astype(int) if others else []
+    return [tiles[number] for number in sorted({*wrong, *(others[at] for at in spread)})]
 
 
 def picture(look: Look, elevation: bool, bands: Sequence[int] = ()) -> np.ndarray:

@@ -17,13 +17,13 @@ from mobanet.rasters.alignment import align, align_label, source_window, window_
 from mobanet.rasters.blocks import origin_of, summarise
 from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.rasters.opening import opened
-from mobanet.rasters.reader import Reading
+from mobanet.rasters.reader import Reading, settled
 from mobanet.rasters.statistics import describe
 from mobanet.store.build import build_store
 from mobanet.store.check import check_files
 from mobanet.store.decoding import LabelDecoder
 from mobanet.store.jobs import jobs_for
-from mobanet.store.products import Products, label_strip, settled
+from mobanet.store.products import Products, label_strip
 from mobanet.store.stored import LabelRecord, ModalityRecord
 from tests.data_files.fake_files import coloured, georeferenced, indices, load, noise, surface, truncate, write
 from tests.data_files.tile_kinds import HERE, KINDS, described
