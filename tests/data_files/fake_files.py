@@ -95,7 +95,7 @@ def zipped(archive: Path, folder: Path, prefix="", compression=zipfile.ZIP_DEFLA
 
 def load(tile, name):
     """An array of a stored tile."""
-    return np.load(tile.path(name)) if name.endswith(".blocks") else read_array(tile, name)
+    return np.load(tile.path(name)) if name.endswith((".blocks", ".marks")) else read_array(tile, name)
 
 
 def ages(store: Path):

@@ -24,7 +24,7 @@ from mobanet.store.check import check_files
 from mobanet.store.decoding import LabelDecoder
 from mobanet.store.jobs import jobs_for
 from mobanet.store.products import Products, label_strip
-from mobanet.store.stored import LabelRecord, ModalityRecord
+from mobanet.store.stored import MARK, LabelRecord, ModalityRecord
 from tests.data_files.fake_files import coloured, georeferenced, indices, load, noise, surface, truncate, write
 from tests.data_files.tile_kinds import HERE, KINDS, described
 from tests.hostile.children import verdicts
@@ -51,6 +51,8 @@ class Whole:
                     continue
                 with opened(self.products.path(file), file) as raster:
                     self._label(kind, file, raster)
+            for kind in job.tile.labels:
+                self._marks(f"label_{kind}")
 
     def _placed(self, raster, file):
         placed = self.products.placed(raster, file, self.grid)
@@ -75,6 +77,13 @@ class Whole:
             blocks = summarise(lambda: [(self.arrays[name], valid)], *size, origin_of(self.grid.transform))
             self.arrays[f"{name}.blocks"] = blocks
         self.figures[name] = statistics, 1.0 if valid is None else valid.mean(), str(values.dtype)
+
+    def _marks(self, name):
+        labelled = self.arrays[name] != IGNORE_INDEX
+        rows, columns = (range(0, length, MARK) for length in labelled.shape)
+        marks = [[labelled[row : row + MARK, column : column + MARK].any() for column in columns] for row in rows]
+        if not np.all(marks):
+            self.arrays[f"{name}.marks"] = np.array(marks, np.uint8)
 
     def _label(self, kind, file, raster):
         window, *placed = self._placed(raster, file)
