@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mobanet.data.datamodule import RasterDataModule
-    from mobanet.exporting.pretrained import from_pretrained
+    from mobanet.exporting.places import from_pretrained
     from mobanet.prediction.saved_model import load
     from mobanet.runs import open_run
     from mobanet.training.module import SegmentationModule
@@ -15,7 +15,7 @@ __all__ = ["RasterDataModule", "SegmentationModule", "__version__", "from_pretra
 _PLACES = {
     "RasterDataModule": "mobanet.data.datamodule",
     "SegmentationModule": "mobanet.training.module",
-    "from_pretrained": "mobanet.exporting.pretrained",
+    "from_pretrained": "mobanet.exporting.places",
     "load": "mobanet.prediction.saved_model",
     "open_run": "mobanet.runs",
 }

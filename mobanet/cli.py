@@ -19,6 +19,7 @@ from mobanet.data.datamodule import RasterDataModule
 from mobanet.datasets.catalogue import STORE_FILE, check_root
 from mobanet.errors import UserError
 from mobanet.experiment import CONFIG_FILE, choose_run_folder, resolve, run_folder_of, take
+from mobanet.exporting.places import Exported, as_checkpoint, exported_in
 from mobanet.files import write_text
 from mobanet.options import DESCRIPTIONS, USAGE, add_options, with_bare
 from mobanet.parser_errors import plain_parser_message
@@ -87,14 +88,16 @@ class MobanetCLI(LightningCLI):
             words = explicit_test(going_on(words))
         elif command == "test":
             words = with_bare(words, "--degrade", ALL)
-        words = _with_files(words, command)
+        self.exported: Exported | None = None
+        words = self._with_files(words)
         self.checkpoint: dict[str, Any] | None = None
         self.initial: dict[str, Any] | None = None
         path, _ = take(words, "--ckpt_path")
         if path:
-            self.checkpoint = read_checkpoint(path)  # before what the parser has to say about its run's configuration
+            # before what the parser has to say about its run's configuration
+            self.checkpoint, words = self._read(path, "--ckpt_path", words)
         elif command == "fit" and not _asks_for_help(words) and (start := take(words, "--init_from")[0]):
-            self.initial = read_checkpoint(start, "--init_from")
+            self.initial, words = self._read(start, "--init_from", words)
         elif command != "fit" and not any(word.split("=")[0] in _WITHOUT_CHECKPOINT for word in words):
             raise UserError(_NO_CHECKPOINT.format(command))
         for option in ("--variant", "--init_from") if command != "fit" else ():
@@ -137,6 +140,40 @@ class MobanetCLI(LightningCLI):
             load_from_checkpoint_support=False,
         )
 
+    def _with_files(self, words: Sequence[str]) -> Sequence[str]:
+        """The words with the checkpoint itself where a run's folder is given; a training goes on from the last one.
+
+        A model on the hub becomes the folder that it was downloaded to.
+        """
+        for option, last in (("--ckpt_path", self.command == "fit"), ("--init_from", False)):
+            path, rest = take(words, option)
+            if not path:
+                continue
+            if (exported := exported_in(path, option)) is not None:
+                words = [*rest, option, str(exported.path)]
+                self.exported = exported
+            elif Path(path).is_dir():
+                words = [*rest, option, str(checkpoint_in(path, option, last))]
+        return words
+
+    def _read(self, path: str, option: str, words: Sequence[str] = ()) -> tuple[dict[str, Any], Sequence[str]]:
+        """The content of a checkpoint or of an exported model, and the words without what was needed for it.
+
+        Raises:
+            UserError: when it cannot be read, or a training is to go on from an export.
+        """
+        exported = self.exported or exported_in(path, option)
+        if exported is None:
+            return read_checkpoint(path, option), words
+        self.exported = exported
+        if self.command == "fit" and option == "--ckpt_path":
+            raise UserError(
+                f"--ckpt_path {path} is an exported model, which has no state of a training to go on with; begin a new "
+                "run with its weights: --init_from."
+            )
+        backbone, rest = take(words, BACKBONE_OPTION)  # which is read here, and not with the model of the run
+        return as_checkpoint(exported.read(backbone)), rest
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add our own options, and feed what the data is to the model."""
         add_options(parser, self.command)
@@ -155,7 +192,7 @@ class MobanetCLI(LightningCLI):
         """Settle the model, if there is a checkpoint, and the run folder."""
         path = self.config.ckpt_path
         if path and self.checkpoint is None:  # named in a configuration file
-            self.checkpoint = read_checkpoint(path)
+            self.checkpoint, _ = self._read(path, "--ckpt_path")
         if self.command != "fit":
             if self.checkpoint is None:
                 raise UserError(_NO_CHECKPOINT.format(self.command))
@@ -172,7 +209,7 @@ class MobanetCLI(LightningCLI):
             self.config.model.restored = self._restored_by(self.checkpoint)
         elif self.config.init_from:
             if self.initial is None:  # named in a configuration file
-                self.initial = read_checkpoint(self.config.init_from, "--init_from")
+                self.initial, _ = self._read(self.config.init_from, "--init_from")
             follow_crop(self.config, self.initial)
             self._scale_as(self.initial)
             self.config.model.restored = self._restored_by(self.initial)
@@ -343,15 +380,6 @@ class MobanetCLI(LightningCLI):
             if earlier is not None:
                 announce_changes(earlier / CONFIG_FILE, text)
             write_text(self.folder / CONFIG_FILE, text)
-
-
-def _with_files(words: Sequence[str], command: str) -> Sequence[str]:
-    """The words with the checkpoint itself where a run's folder is given; a training goes on from the last one."""
-    for option, last in (("--ckpt_path", command == "fit"), ("--init_from", False)):
-        path, rest = take(words, option)
-        if path and Path(path).is_dir():
-            words = [*rest, option, str(checkpoint_in(path, option, last))]
-    return words
 
 
 def _asks_for_help(words: Sequence[str]) -> bool:

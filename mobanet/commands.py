@@ -149,6 +149,11 @@ def _prepare_adapting(cli: MobanetCLI) -> None:
 
 
 def _adapted_path(cli: MobanetCLI) -> Path:
+    if cli.exported is not None and not cli.config.output:
+        raise UserError(
+            f"--ckpt_path {cli.config.ckpt_path} is an exported model, and what mobanet.adapt writes is a checkpoint; "
+            "name it with --output FILE.ckpt."
+        )
     return Path(cli.config.output or Path(cli.config.ckpt_path).with_name("adapted.ckpt"))
 
 
@@ -182,10 +187,12 @@ def _fit(cli: MobanetCLI, said: MemoryHandler) -> None:
 
 
 def _test(cli: MobanetCLI, said: MemoryHandler) -> None:
+    path = cli.config.ckpt_path
+    if cli.exported is not None:  # of which Lightning knows nothing
+        take_weights(cli, cli.checkpoint)
+        path = None
     cli.checkpoint = None
-    cli.trainer.test(
-        cli.model, datamodule=cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True, verbose=False
-    )
+    cli.trainer.test(cli.model, datamodule=cli.datamodule, ckpt_path=path, weights_only=True, verbose=False)
 
 
 def _scores(cli: MobanetCLI, said: MemoryHandler) -> None:

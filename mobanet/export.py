@@ -1,7 +1,6 @@
 """`python -m mobanet.export`: a trained model for others: ONNX, a torch program, weights, or a folder with a card."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 from mobanet.entry import run
@@ -19,12 +18,13 @@ def export(
     license: str | None = None,
     push_to_hub: str | None = None,
 ) -> None:
-    """Export a checkpoint and compare what was written with it, in every scenario, before it gets its name.
+    """Export a model and compare what was written with it, in every scenario, before it gets its name.
 
     Args:
         ckpt_path: checkpoint of the model, or the folder of a run; of its run folder, if it lies in one, the model card
-            takes the figures.
-        output: file or folder to write; null for the checkpoint's name with another suffix, beside it.
+            takes the figures. Or what is exported already, for another format: a folder, a .safetensors file, or
+            OWNER/NAME on the hub.
+        output: file or folder to write; null for the model's name with another suffix, beside it.
         format: onnx (any number of tiles of a fixed size, stored values in, logits out), torch (the same as a .pt2
             program), safetensors (weights and configuration in one file) or folder (weights, configuration, card).
         tile: height and width of what onnx and torch take, in pixels; null for the run's windows, as patches allow.
@@ -35,13 +35,12 @@ def export(
             one is private.
     """
     from mobanet.exporting.command import ExportRequest, run_export
-    from mobanet.training.checkpoint import checkpoint_in
     from mobanet.training.messages import quieten
 
     quieten()
-    request = ExportRequest(
-        checkpoint_in(ckpt_path),
-        Path(output) if output else None,
+    request = ExportRequest.of(
+        ckpt_path,
+        output,
         format,
         tile,
         weights == "full",

@@ -24,7 +24,7 @@ options:
   --variant NAME                 changes it in one respect; several by commas (`python -m mobanet` lists them)
   --run DIR                      folder for results; runs/NAME/TIME unless given
   --ckpt_path FILE               go on from a checkpoint, or a run's last one
-  --init_from FILE               begin a new run with a checkpoint's weights
+  --init_from FILE               begin a new run with the weights of a checkpoint or an exported model
   --seeds 0,1,2 --test           a run each, each tested, means and deviations; --seed_everything N for one
   --wandb off                    or auto, online, offline
   --data.root DIR                folder with the rasters or archives as they were downloaded
@@ -66,9 +66,9 @@ examples:
   python -m mobanet.test --ckpt_path runs/potsdam/checkpoints/best.ckpt --degrade
 
 options:
-  --ckpt_path FILE               checkpoint to evaluate, or folder of a run
+  --ckpt_path FILE               checkpoint, folder of a run, exported model, or OWNER/NAME on the hub
   --run DIR                      folder whose test/ takes the results; the checkpoint's run folder unless given
-  --experiment NAME              settings of a checkpoint that lies in no run folder
+  --experiment NAME              settings of a model that lies in no run folder
   --scenarios.evaluate all       every combination of the modalities, or full
   --scenarios.failure P          probability that a sensor fails, for the expected mIoU; [P, P] or {NAME: P, NAME: P}
   --degrade                      each sensor degraded, too: 15 to 21 passes a sensor; or some: --degrade blocks,haze
@@ -90,10 +90,10 @@ examples:
   python -m mobanet.scores --ckpt_path runs/uniform/checkpoints/best.ckpt --scenarios.bandwidth median --output p.json
 
 options:
-  --ckpt_path FILE               checkpoint to measure, or folder of a run
+  --ckpt_path FILE               checkpoint, folder of a run, exported model, or OWNER/NAME on the hub
   --output FILE                  JSON file; scenario_scores.json in the checkpoint's run folder unless given
   --run DIR                      folder for it instead
-  --experiment NAME              settings of a checkpoint that lies in no run folder
+  --experiment NAME              settings of a model that lies in no run folder
   --scenarios.num_windows N      windows to measure on, or auto
   --scenarios.tau X              temperature: lower prefers the strongest scenarios more
   --scenarios.gamma X            0 is uniform
@@ -113,11 +113,11 @@ examples:
   python -m mobanet.adapt --ckpt_path runs/full/checkpoints/best.ckpt --windows 512 --output adapted/full.ckpt
 
 options:
-  --ckpt_path FILE               checkpoint to adapt, or folder of a run; it stays as it is
+  --ckpt_path FILE               checkpoint, folder of a run, exported model or one on the hub; it stays as it is
   --output FILE                  checkpoint to write, new; adapted.ckpt beside it unless given
   --windows N                    training windows, the same in every scenario; 256 unless given
   --seed_everything N            of their order; the run's unless given
-  --experiment NAME              settings of a checkpoint that lies in no run folder
+  --experiment NAME              settings of a model that lies in no run folder
   --scenarios.failure P          probability that a sensor fails, for the expected mIoU
 """
 

@@ -20,11 +20,12 @@ DESCRIPTIONS = {
 }
 USAGE = {"fit": "--experiment NAME", **dict.fromkeys(("test", "scores", "adapt"), "--ckpt_path FILE")}
 
+_MODEL = "a checkpoint, the folder of a run, an exported folder or .safetensors file, or OWNER/NAME on the hub"
 _CKPT = {
     "fit": "checkpoint to resume from, or the folder of its run; options given here win over those in it",
-    "test": "checkpoint to evaluate, or the folder of a run",
-    "scores": "checkpoint to measure, or the folder of a run",
-    "adapt": "checkpoint to adapt, or the folder of a run; it stays as it is",
+    "test": f"model to evaluate: {_MODEL}",
+    "scores": f"model to measure: {_MODEL}",
+    "adapt": f"model to adapt, which stays as it is: {_MODEL}",
 }
 _LOGGER = "what follows the run beside metrics.csv, which is always written; csv: nothing else"
 _WANDB = "Weights & Biases; auto: online if logged in, offline if not"
@@ -33,7 +34,7 @@ _CHECKPOINTS = (
 )
 _MATMUL = "how float32 matrices are multiplied: high is TF32 on GPUs that have it, faster; null is torch's own way"
 _VARIANT = "name of a variant that changes the experiment in one respect, or a YAML file; several by commas"
-_INIT = "checkpoint whose weights and scaling a new run begins with; everything else starts afresh"
+_INIT = "checkpoint or exported model whose weights and scaling a new run begins with; everything else starts afresh"
 _MONITOR = (
     "metric by which the best epoch is kept; null for val/miou, and with a strategy that samples scenarios for "
     "val/scenarios/mean_miou"
@@ -48,7 +49,7 @@ _DEGRADE = (
 _DEGRADE_SEED = "of the degradations' draws; of the same seed a pixel suffers the same in every test"
 _OUTPUT = {
     "scores": "JSON file to write; null for scenario_scores.json in the checkpoint's run folder",
-    "adapt": "checkpoint to write; null for adapted.ckpt beside the one it is made of",
+    "adapt": "checkpoint to write; null for adapted.ckpt beside the checkpoint it is made of",
 }
 _WINDOWS = "training windows that batch statistics are taken from, the same in every scenario"
 

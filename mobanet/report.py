@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from mobanet.entry import fail, run
 from mobanet.errors import UserError
@@ -12,7 +11,8 @@ def report(run: str, output: str | None = None, tiles: int = 6, side: int = 768)
     """Write a run's figures, confusion matrices, maps, curves and settings as one HTML page that needs no other file.
 
     Args:
-        run: folder that mobanet.fit has written; `mobanet.report RUN` means the same as `--run RUN`.
+        run: folder that mobanet.fit has written, or a checkpoint or exported model in one; `mobanet.report RUN` means
+            the same as `--run RUN`.
         output: HTML file to write; null for report.html in the run folder.
         tiles: most test tiles to show.
         side: most rows and columns of a picture; larger tiles are thinned.
@@ -20,9 +20,11 @@ def report(run: str, output: str | None = None, tiles: int = 6, side: int = 768)
     for option, value, least in (("tiles", tiles, 1), ("side", side, 16)):
         if value < least:
             raise UserError(f"--{option} is {value}; give at least {least}.")
+    from mobanet.reporting.folder import run_in
     from mobanet.reporting.write import write_report
 
-    path = write_report(run, output or Path(run) / "report.html", tiles, side)
+    folder = run_in(run)
+    path = write_report(folder, output or folder / "report.html", tiles, side)
     print(f"the report is {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 

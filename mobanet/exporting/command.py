@@ -5,25 +5,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from mobanet.errors import UserError
 from mobanet.exporting.card import model_card
-from mobanet.exporting.deployed import DeployedModel, deployed
 from mobanet.exporting.describe import description, signature
 from mobanet.exporting.files import check_place, move_all, scratch_beside
 from mobanet.exporting.hub import OPTION, check_push, push
 from mobanet.exporting.onnx_file import check_packages, run_onnx, write_onnx
 from mobanet.exporting.parity import TOLERANCE, Runner, compare
-from mobanet.exporting.pretrained import CONFIG_FILE, FILES, read_folder, read_model, write_files
+from mobanet.exporting.places import Exported, exported_in, pretrained_of
+from mobanet.exporting.pretrained import (
+    CONFIG_FILE,
+    FILES,
+    PretrainedModel,
+    read_folder,
+    read_model,
+    write_files,
+)
 from mobanet.exporting.run_facts import RunFacts, run_facts
 from mobanet.exporting.tiles import chosen_tile
 from mobanet.exporting.torch_file import run_program, write_program
-from mobanet.exporting.weights import Training, saved, write_weights
-from mobanet.training.data_state import DATA_STATE
+from mobanet.exporting.weights import saved, write_weights
+from mobanet.training.checkpoint import checkpoint_in
 from mobanet.training.frozen import LEFT_OUT
 from mobanet.training.loading import load_module
-from mobanet.training.module import SegmentationModule
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors", "folder": ""}
 GRAPHS = ("onnx", "torch")
@@ -34,7 +38,7 @@ class ExportRequest:
     """What the user asks for; see `mobanet.export.export`.
 
     Attributes:
-        checkpoint: to export.
+        checkpoint: to export, or the folder or file of an exported model.
         output: where to; None for beside the checkpoint.
         format: of what is written.
         tile: height and width in pixels; None for what fits.
@@ -42,6 +46,7 @@ class ExportRequest:
         backbone: file with the weights of a left-out backbone.
         licence: of the model.
         repository: on the hub; None to upload nothing.
+        exported: the exported model that is to be exported in another format; None for a checkpoint.
     """
 
     checkpoint: Path
@@ -52,11 +57,33 @@ class ExportRequest:
     backbone: str | None = None
     licence: str | None = None
     repository: str | None = None
+    exported: Exported | None = None
+
+    @classmethod
+    def of(cls, source: str, output: str | None, *rest: Any) -> "ExportRequest":
+        """A request for whatever a name stands for.
+
+        Args:
+            source: see `mobanet.export.export`.
+            output: alike.
+            rest: the further attributes in order, but for the last.
+
+        Raises:
+            UserError: when there is nothing of that name.
+        """
+        exported = exported_in(source, "--ckpt_path")
+        path = checkpoint_in(source) if exported is None else exported.place
+        return cls(path, Path(output) if output else None, *rest, exported=exported)
 
     @property
     def place(self) -> Path:
         """Where the export goes."""
-        return self.output or self.checkpoint.with_suffix(SUFFIXES[self.format])
+        if self.output is not None:
+            return self.output
+        suffix, beside = SUFFIXES[self.format], self.checkpoint
+        if self.exported is not None and self.exported.path.is_dir():  # whose name may have a point in it
+            return beside.with_name(f"{beside.name}{suffix}")
+        return beside.with_suffix(suffix)
 
     def check(self) -> None:
         """Refuse what cannot succeed, before any work is done.
@@ -65,6 +92,8 @@ class ExportRequest:
             UserError: naming the option.
         """
         folder = self.format == "folder"
+        if self.exported is not None and self.place.resolve() == self.exported.path.resolve():
+            raise UserError(f"{self.place} is the model that is to be exported; name another place with --output.")
         for option, given in ((OPTION, self.repository), ("--license", self.licence)):
             if given and not folder:
                 raise UserError(f"{option} is for --format folder, not for {self.format}; leave it out.")
@@ -82,56 +111,56 @@ class ExportRequest:
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint opened.
+    """A model opened.
 
     Attributes:
-        module: in eval mode, on the CPU.
-        learnt: by modality, (2, C), the numbers that it scales by.
-        windows: `size` and `stride` of its evaluation; None where it does not say.
-        facts: of its run.
-        model: the network with its scaling.
-        training: what it was trained on.
+        pretrained: in eval mode, on the CPU.
+        facts: of its run; None of an export, which has none.
     """
 
-    module: SegmentationModule
-    learnt: dict[str, np.ndarray]
-    windows: dict[str, int] | None
-    facts: RunFacts
-    model: DeployedModel
-    training: Training
+    pretrained: PretrainedModel
+    facts: RunFacts | None
+
+    @property
+    def trained_tile(self) -> int | None:
+        """Height and width of the windows of its evaluation, or of its training crops; None where neither is known."""
+        if self.pretrained.windows:
+            return self.pretrained.windows["size"]
+        return self.facts and self.facts.trained_tile
 
 
 def run_export(request: ExportRequest) -> Iterator[str]:
-    """Export a checkpoint; what it says comes line by line.
+    """Export a model; what it says comes line by line.
 
     Args:
         request: what to write.
 
     Raises:
-        UserError: when the checkpoint cannot be read or exported, the export computes something else, or the hub
+        UserError: when the model cannot be read or exported, the export computes something else, or the hub
             refuses it.
         OSError: when it cannot be written.
     """
     request.check()
-    source = open_checkpoint(request.checkpoint, request.backbone)
-    place = request.place
+    source, place = open_source(request), request.place
     check_place(place, request.format == "folder")
-    names = [modality.name for modality in source.module.data.modalities]
-    yield f"network  {source.module.settings.architecture}, {source.module.settings.described()}"
-    trained = source.windows["size"] if source.windows else source.facts.trained_tile
-    tile = chosen_tile(source.model.network, request.tile, trained)
+    module, model = source.pretrained.module, source.pretrained.deployed
+    names = [modality.name for modality in module.data.modalities]
+    yield f"network  {module.settings.architecture}, {module.settings.described()}"
+    tile = chosen_tile(model.network, request.tile, source.trained_tile)
     with scratch_beside(place) as scratch:
         file = scratch / place.name
         if request.format in GRAPHS:
-            yield from signature(source.model, tile)
-            about = description(source.module, source.learnt, tile)
+            yield from signature(model, tile)
+            about = description(module, source.pretrained.learnt, tile)
             write, runner = (write_onnx, run_onnx) if request.format == "onnx" else (write_program, run_program)
-            write(source.model, tile, about, file)
+            write(model, tile, about, file)
             tolerance, exported = TOLERANCE, runner(file)
         else:
             yield f"inputs   {', '.join(names)}, of any size"
+            if request.format == "folder" and source.facts is None:
+                yield "card     figures and settings of its run are not known of an export"
             exported, tolerance = _write_model(request, source, scratch, file), 0.0
-        yield compare(source.model, exported, tile, f"the {request.format} export", tolerance).described()
+        yield compare(model, exported, tile, f"the {request.format} export", tolerance).described()
         if request.format == "folder":
             move_all(scratch, place, CONFIG_FILE)
         else:
@@ -142,39 +171,35 @@ def run_export(request: ExportRequest) -> Iterator[str]:
         yield f"uploaded to {push(place, request.repository, FILES)}"
 
 
-def open_checkpoint(path: Path, backbone: str | None = None) -> Source:
+def open_source(request: ExportRequest) -> Source:
     """Load what is to be exported.
 
     Args:
-        path: of the checkpoint.
-        backbone: file with the weights of a backbone that it leaves out.
+        request: what the user asks for.
 
     Raises:
         UserError: when it cannot be read, or does not say how inputs are scaled.
     """
-    loaded = load_module(path, backbone)
-    state: Any = loaded.checkpoint.get(DATA_STATE)
-    if not isinstance(state, dict) or "scaling" not in state:
-        raise UserError(f"--ckpt_path {path} does not say how its inputs are scaled; give one that mobanet.fit wrote.")
-    learnt = {name: np.array(numbers) for name, numbers in state["scaling"].items()}
-    facts = run_facts(path, loaded.checkpoint)
-    model, training = deployed(loaded.module, learnt), Training.of(loaded.checkpoint)
-    return Source(loaded.module, learnt, state.get("windows"), facts, model, training)
+    if request.exported is not None:
+        return Source(request.exported.read(request.backbone), None)
+    path = request.checkpoint
+    loaded = load_module(path, request.backbone)
+    return Source(pretrained_of(loaded, f"--ckpt_path {path}"), run_facts(path, loaded.checkpoint))
 
 
 def _write_model(request: ExportRequest, source: Source, scratch: Path, file: Path) -> Runner:
     """Write a folder or a file of weights, and read it again."""
-    module, folder = source.module, request.format == "folder"
+    of, folder = source.pretrained, request.format == "folder"
     whole = request.whole or not folder
-    model = saved(module, source.learnt, source.windows, whole, source.training)
+    model = saved(of.module, of.learnt, of.windows, whole, of.training)
     if not folder:
         write_weights(model, file)
         return read_model(file).deployed
     card = model_card(
-        module,
-        source.learnt,
+        of.module,
+        of.learnt,
         source.facts,
-        source.windows,
+        of.windows,
         left_out=LEFT_OUT in model.config,
         licence=request.licence,
         name=request.repository or request.place.name,

@@ -16,7 +16,6 @@ from mobanet.exporting.card import model_card
 from mobanet.exporting.deployed import AVAILABLE, TILE_WISE, DeployedModel, deployed, levels_name
 from mobanet.exporting.describe import KEY
 from mobanet.exporting.files import move_all, scratch_beside
-from mobanet.exporting.hub import fetch, looks_like_repository
 from mobanet.exporting.weights import (
     Saved,
     Training,
@@ -203,41 +202,16 @@ def write_files(model: Saved, card: str, folder: Path) -> None:
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
 
 
-def from_pretrained(
-    source: str | Path, backbone: str | Path | None = None, revision: str | None = None
-) -> PretrainedModel:
-    """A model that was exported with `--format folder` or `safetensors`; on the CPU it predicts bit for bit the same.
-
-    Args:
-        source: the folder, the file, or OWNER/NAME of a repository on the hub.
-        backbone: file with the weights of a frozen backbone that the model leaves out; None: they come from the hub.
-        revision: branch, tag or commit of the repository.
-
-    Raises:
-        UserError: when there is no such model, it is damaged, or the weights of its backbone cannot be had.
-    """
-    path = Path(source)
-    if path.is_file():
-        return read_model(path, backbone)
-    if not path.is_dir():
-        if not looks_like_repository(str(source)):
-            raise UserError(
-                f"{source} does not exist; give a folder that mobanet.export wrote, or OWNER/NAME on the hub."
-            )
-        path = fetch(str(source), FILES, revision)
-    return read_folder(path, str(source), backbone)
-
-
 def read_folder(folder: Path, source: str, backbone: str | Path | None = None) -> PretrainedModel:
     """The model of a folder.
 
     Args:
         folder: with `config.json` and `model.safetensors`.
         source: what the user calls it, for messages.
-        backbone: as in `from_pretrained`.
+        backbone: file with the weights of a frozen backbone that the model leaves out; None: they come from the hub.
 
     Raises:
-        UserError: as `from_pretrained`.
+        UserError: when a file is not there or damaged, or the weights of the backbone cannot be had.
     """
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
@@ -256,7 +230,7 @@ def read_model(file: Path, backbone: str | Path | None = None) -> PretrainedMode
     """The model of a single safetensors file.
 
     Raises:
-        UserError: as `from_pretrained`.
+        UserError: as `read_folder`.
     """
     state, metadata = read_weights(file)
     try:

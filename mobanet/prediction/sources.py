@@ -3,12 +3,10 @@
 from pathlib import Path
 
 from mobanet.errors import UserError
-from mobanet.exporting.hub import fetch, looks_like_repository
-from mobanet.exporting.pretrained import CONFIG_FILE, FILES, WEIGHTS_FILE, PretrainedModel, read_folder, read_model
+from mobanet.exporting.places import exported_in
+from mobanet.exporting.pretrained import PretrainedModel
 from mobanet.prediction.run import Model, describe_model, fingerprint
 from mobanet.training.checkpoint import checkpoint_in
-
-_SAFETENSORS = ".safetensors"
 
 
 def open_model(source: str | Path, backbone: str | None = None, option: str = "--ckpt_path") -> Model:
@@ -23,21 +21,10 @@ def open_model(source: str | Path, backbone: str | None = None, option: str = "-
     Raises:
         UserError: when there is no such model, or it cannot be used.
     """
-    path = Path(source)
-    if (path / CONFIG_FILE).is_file() or (path / WEIGHTS_FILE).is_file():
-        return _of_export(read_folder(path, f"{option} {source}", backbone), path / WEIGHTS_FILE)
-    if path.suffix == _SAFETENSORS and path.is_file():
-        return _of_export(read_model(path, backbone), path)
-    if not path.exists() and _on_hub(str(source)):
-        folder = fetch(str(source), FILES)
-        return _of_export(read_folder(folder, str(source), backbone), folder / WEIGHTS_FILE)
-    return describe_model(checkpoint_in(path, option), backbone, option)
-
-
-def _on_hub(source: str) -> bool:
-    """Whether a name that is nothing here is one of the hub's, and no mistyped path of a file or into a folder."""
-    owner = Path(source.partition("/")[0])
-    return looks_like_repository(source) and not owner.exists() and not Path(source).suffix.lower().startswith(".ckpt")
+    exported = exported_in(source, option)
+    if exported is not None:
+        return _of_export(exported.read(backbone), exported.weights)
+    return describe_model(checkpoint_in(source, option), backbone, option)
 
 
 def _of_export(model: PretrainedModel, weights: Path) -> Model:

@@ -9,7 +9,8 @@ from mobanet import yaml_files
 from mobanet.bounds import read_bounded
 from mobanet.data.description import DataDescription
 from mobanet.errors import UserError
-from mobanet.experiment import CONFIG_FILE
+from mobanet.experiment import CONFIG_FILE, run_folder_of
+from mobanet.exporting.places import exported_in
 from mobanet.json_files import MOST_BYTES, parse_json
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.data_state import DATA_STATE
@@ -91,6 +92,29 @@ def read_folder(path: str | Path) -> RunFolder:
         commit=_commit(path),
         precision=trained_precision(checkpoint),
     )
+
+
+def run_in(path: str | Path) -> Path:
+    """The folder of a run: what is given, or the one that a checkpoint or an exported model lies in.
+
+    Args:
+        path: as the user gives it.
+
+    Raises:
+        UserError: for an exported model that lies in no run.
+    """
+    path = Path(path)
+    if not path.exists() or (path / CONFIG_FILE).is_file():
+        return path
+    exported = exported_in(path) is not None
+    if (exported or path.is_file()) and (run := run_folder_of(str(path))) is not None:
+        return run
+    if exported:
+        raise UserError(
+            f"--run {path} is an exported model, which has no figures of a run; give the folder of the run that it was "
+            "exported from."
+        )
+    return path
 
 
 def _config(path: Path) -> tuple[str, dict[str, Any]]:

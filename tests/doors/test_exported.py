@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mobanet.errors import UserError
-from mobanet.exporting.pretrained import from_pretrained, save_pretrained
+from mobanet.exporting.places import from_pretrained
+from mobanet.exporting.pretrained import save_pretrained
 from mobanet.models import backbone_weights
 from tests.doors.test_content import CASES
 from tests.exporting.small import DSM, RGB, make, numbers

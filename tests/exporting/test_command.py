@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mobanet.export import main
-from mobanet.exporting.pretrained import from_pretrained
+from mobanet.exporting.places import from_pretrained
 from tests.exporting.small import keep, make
 
 

@@ -13,7 +13,8 @@ from mobanet.data.scaling import tile_levels
 from mobanet.errors import UserError
 from mobanet.exporting.command import ExportRequest, run_export
 from mobanet.exporting.describe import description
-from mobanet.exporting.pretrained import FILES, from_pretrained, save_pretrained
+from mobanet.exporting.places import from_pretrained
+from mobanet.exporting.pretrained import FILES, save_pretrained
 from mobanet.exporting.weights import saved, write_weights
 from mobanet.models.backbone_kinds import build_backbone
 from mobanet.models.lora import LoRASettings
@@ -158,7 +159,7 @@ def test_a_repository_comes_from_the_hub_by_name(hub, tmp_path):
     assert same(module, from_pretrained("someone/roofs"))
     with pytest.raises(UserError, match=r"someone/walls is no folder here, and cannot be fetched from the hub \("):
         from_pretrained("someone/walls")
-    with pytest.raises(UserError, match="nowhere/at/all does not exist; give a folder"):
+    with pytest.raises(UserError, match="nowhere/at/all does not exist; give a checkpoint, the folder of a run, a "):
         from_pretrained("nowhere/at/all")
 
 

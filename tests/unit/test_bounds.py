@@ -12,7 +12,7 @@ from mobanet.datasets import load_folder_settings
 from mobanet.entry import run
 from mobanet.errors import UserError
 from mobanet.experiment import resolve
-from mobanet.exporting.pretrained import from_pretrained
+from mobanet.exporting.places import from_pretrained
 from mobanet.json_files import parse_json, read_json
 from mobanet.parser_errors import check_config_files, check_words
 from mobanet.prediction.workspace import Workspace
