@@ -5,7 +5,7 @@ from typing import Literal
 
 from mobanet.entry import run
 
-Format = Literal["onnx", "torch", "safetensors", "folder"]
+Format = Literal["onnx", "torch", "deepness", "safetensors", "folder"]
 
 
 def export(
@@ -17,6 +17,8 @@ def export(
     backbone: str | None = None,
     license: str | None = None,
     push_to_hub: str | None = None,
+    scenario: str | None = None,
+    datum: Literal["layer", "window"] | None = None,
 ) -> None:
     """Export a model and compare what was written with it, in every scenario, before it gets its name.
 
@@ -26,13 +28,19 @@ def export(
             OWNER/NAME on the hub.
         output: file or folder to write; null for the model's name with another suffix, beside it.
         format: onnx (any number of tiles of a fixed size, stored values in, logits out), torch (the same as a .pt2
-            program), safetensors (weights and configuration in one file) or folder (weights, configuration, card).
-        tile: height and width of what onnx and torch take, in pixels; null for the run's windows, as patches allow.
+            program), deepness (ONNX for the plugin Deepness of QGIS, the bands of one layer in, probabilities out),
+            safetensors (weights and configuration in one file) or folder (weights, configuration, card).
+        tile: height and width of what onnx, torch and deepness take, in pixels; null for the run's windows, as patches
+            allow.
         weights: of a folder; light leaves out those of a frozen backbone that are published, full writes all.
         backbone: file with the weights of a frozen backbone that the checkpoint leaves out, where they have moved.
         license: of the trained model, as the hub abbreviates it (apache-2.0, cc-by-4.0, …), for a folder's card.
         push_to_hub: upload the folder to this repository of the Hugging Face hub, OWNER/NAME, with your token; a new
             one is private.
+        scenario: of deepness, the modalities of which the layer has the bands, such as rgb+ir; null for all.
+        datum: of deepness, where a modality is scaled by what is measured on a whole scene (the ground under heights, a
+            median, a range): layer, the layer's band holds what is left when that is done, or window, it is measured on
+            each window.
     """
     from mobanet.exporting.command import ExportRequest, run_export
     from mobanet.training.messages import quieten
@@ -47,6 +55,8 @@ def export(
         backbone,
         license,
         push_to_hub,
+        scenario,
+        datum,
     )
     for line in run_export(request):
         print(line, flush=True)

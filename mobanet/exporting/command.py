@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mobanet.errors import UserError
+from mobanet.exporting import deepness
 from mobanet.exporting.card import model_card
+from mobanet.exporting.deployed import DeployedModel
 from mobanet.exporting.describe import description, signature
 from mobanet.exporting.files import check_place, move_all, scratch_beside
 from mobanet.exporting.hub import OPTION, check_push, push
@@ -22,6 +24,7 @@ from mobanet.exporting.pretrained import (
     write_files,
 )
 from mobanet.exporting.run_facts import RunFacts, run_facts
+from mobanet.exporting.stacked import Datum, StackedModel, needs_datum
 from mobanet.exporting.tiles import chosen_tile
 from mobanet.exporting.torch_file import run_program, write_program
 from mobanet.exporting.weights import saved, write_weights
@@ -29,7 +32,8 @@ from mobanet.training.checkpoint import checkpoint_in
 from mobanet.training.frozen import LEFT_OUT
 from mobanet.training.loading import load_module
 
-SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors", "folder": ""}
+Format = Literal["onnx", "torch", "deepness", "safetensors", "folder"]
+SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "deepness": "_deepness.onnx", "safetensors": ".safetensors", "folder": ""}
 GRAPHS = ("onnx", "torch")
 
 
@@ -46,34 +50,39 @@ class ExportRequest:
         backbone: file with the weights of a left-out backbone.
         licence: of the model.
         repository: on the hub; None to upload nothing.
+        scenario: of what a plugin's layer has; None for everything.
+        datum: how what is scaled by a whole scene is scaled in a plugin's windows.
         exported: the exported model that is to be exported in another format; None for a checkpoint.
     """
 
     checkpoint: Path
     output: Path | None
-    format: Literal["onnx", "torch", "safetensors", "folder"]
+    format: Format
     tile: int | None = None
     whole: bool = False
     backbone: str | None = None
     licence: str | None = None
     repository: str | None = None
+    scenario: str | None = None
+    datum: Datum | None = None
     exported: Exported | None = None
 
     @classmethod
-    def of(cls, source: str, output: str | None, *rest: Any) -> "ExportRequest":
+    def of(cls, source: str, output: str | None, *rest: Any, **named: Any) -> "ExportRequest":
         """A request for whatever a name stands for.
 
         Args:
             source: see `mobanet.export.export`.
             output: alike.
             rest: the further attributes in order, but for the last.
+            named: of these, by name.
 
         Raises:
             UserError: when there is nothing of that name.
         """
         exported = exported_in(source, "--ckpt_path")
         path = checkpoint_in(source) if exported is None else exported.place
-        return cls(path, Path(output) if output else None, *rest, exported=exported)
+        return cls(path, Path(output) if output else None, *rest, **named, exported=exported)
 
     @property
     def place(self) -> Path:
@@ -83,7 +92,7 @@ class ExportRequest:
         suffix, beside = SUFFIXES[self.format], self.checkpoint
         if self.exported is not None and self.exported.path.is_dir():  # whose name may have a point in it
             return beside.with_name(f"{beside.name}{suffix}")
-        return beside.with_suffix(suffix)
+        return beside.with_name(f"{beside.stem}{suffix}")
 
     def check(self) -> None:
         """Refuse what cannot succeed, before any work is done.
@@ -99,14 +108,17 @@ class ExportRequest:
                 raise UserError(f"{option} is for --format folder, not for {self.format}; leave it out.")
         if self.whole and not folder:
             raise UserError(f"--weights full is for --format folder; {self.format} always has all weights.")
-        if self.tile is not None and self.format not in GRAPHS:
+        if self.tile is not None and self.format not in (*GRAPHS, "deepness"):
             raise UserError(
-                f"--tile is for --format onnx and torch; a model in the format {self.format} takes any size."
+                f"--tile is for --format onnx, torch and deepness; a model in the format {self.format} takes any size."
             )
+        for option, given in (("--scenario", self.scenario), ("--datum", self.datum)):
+            if given and self.format != "deepness":
+                raise UserError(f"{option} is for --format deepness, not for {self.format}; leave it out.")
         if self.repository:
             check_push(self.repository)
-        if self.format == "onnx":
-            check_packages()
+        if self.format in ("onnx", "deepness"):
+            check_packages(self.format)
 
 
 @dataclass(frozen=True)
@@ -149,18 +161,19 @@ def run_export(request: ExportRequest) -> Iterator[str]:
     tile = chosen_tile(model.network, request.tile, source.trained_tile)
     with scratch_beside(place) as scratch:
         file = scratch / place.name
-        if request.format in GRAPHS:
+        if request.format == "deepness":
+            yield from _write_deepness(request, source.pretrained, tile, file)
+        elif request.format in GRAPHS:
             yield from signature(model, tile)
             about = description(module, source.pretrained.learnt, tile)
             write, runner = (write_onnx, run_onnx) if request.format == "onnx" else (write_program, run_program)
             write(model, tile, about, file)
-            tolerance, exported = TOLERANCE, runner(file)
+            yield _compared(request, model, runner(file), tile, TOLERANCE)
         else:
             yield f"inputs   {', '.join(names)}, of any size"
             if request.format == "folder" and source.facts is None:
                 yield "card     figures and settings of its run are not known of an export"
-            exported, tolerance = _write_model(request, source, scratch, file), 0.0
-        yield compare(model, exported, tile, f"the {request.format} export", tolerance).described()
+            yield _compared(request, model, _write_model(request, source, scratch, file), tile, 0.0)
         if request.format == "folder":
             move_all(scratch, place, CONFIG_FILE)
         else:
@@ -185,6 +198,22 @@ def open_source(request: ExportRequest) -> Source:
     path = request.checkpoint
     loaded = load_module(path, request.backbone)
     return Source(pretrained_of(loaded, f"--ckpt_path {path}"), run_facts(path, loaded.checkpoint))
+
+
+def _compared(request: ExportRequest, model: DeployedModel, exported: Runner, tile: int, tolerance: float) -> str:
+    return compare(model, exported, tile, f"the {request.format} export", tolerance).described()
+
+
+def _write_deepness(request: ExportRequest, model: PretrainedModel, tile: int, file: Path) -> Iterator[str]:
+    """Write what the plugin reads, and compare it."""
+    scenario = deepness.chosen_scenario(model, request.scenario)
+    if request.datum and not needs_datum(model, scenario):
+        raise UserError(f"--datum is for what is scaled by a whole scene, and {scenario.name} has none; leave it out.")
+    stacked = StackedModel(model, scenario, request.datum).eval()
+    yield from deepness.signature(stacked, tile)
+    yield from deepness.remarks(model, stacked)
+    deepness.write_deepness(model, stacked, tile, file)
+    yield deepness.compare_deepness(stacked, file, tile)
 
 
 def _write_model(request: ExportRequest, source: Source, scratch: Path, file: Path) -> Runner:

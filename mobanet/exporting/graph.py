@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,11 +27,23 @@ def capture(model: DeployedModel, tile: int) -> ExportedProgram:
     Raises:
         UserError: when torch cannot.
     """
-    batch = Dim(BATCH, min=1)
     feeds = next(feeds for feeds in random_feeds(model, tile) if len(feeds["available"]) > 1)
-    shapes = {"feeds": {name: {0: batch} for name in model.inputs}}
+    return traced(model, feeds, {name: {0: Dim(BATCH, min=1)} for name in model.inputs})
+
+
+def traced(model: nn.Module, given: Any, shapes: Any) -> ExportedProgram:
+    """Trace a module of one argument.
+
+    Args:
+        model: in eval mode, on the CPU.
+        given: the argument, with more than one sample.
+        shapes: which of its dimensions vary.
+
+    Raises:
+        UserError: when torch cannot.
+    """
     with quiet(), torch.no_grad(), refused("traced"):
-        program = torch.export.export(model, (feeds,), dynamic_shapes=shapes, strict=False)
+        program = torch.export.export(model, (given,), dynamic_shapes=(shapes,), strict=False)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths on this machine
     return program

@@ -2,12 +2,14 @@
 
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
+from torch.onnx import ONNXProgram
 
 from mobanet.errors import UserError
 from mobanet.exporting.deployed import OUTPUT, DeployedModel
@@ -15,11 +17,17 @@ from mobanet.exporting.describe import KEY
 from mobanet.exporting.graph import BATCH, capture, quiet, refused, written_out_attention
 from mobanet.exporting.parity import Runner
 
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
 _PACKAGES = {"onnx": "onnx", "onnxscript": "onnxscript", "onnxruntime": "ONNX Runtime"}
 
 
-def check_packages() -> None:
+def check_packages(kind: str = "onnx") -> None:
     """Look for what writes ONNX files and runs them.
+
+    Args:
+        kind: the format that the user asks for.
 
     Raises:
         UserError: when a package is not there.
@@ -29,7 +37,7 @@ def check_packages() -> None:
             importlib.import_module(package)
         except ImportError as error:
             raise UserError(
-                f"--format onnx needs {title}, which is not installed; install it with pip install 'mobanet[export]'."
+                f"--format {kind} needs {title}, which is not installed; install it with pip install 'mobanet[export]'."
             ) from error
 
 
@@ -50,33 +58,64 @@ def write_onnx(
     """
     with written_out_attention(model.network):
         program = capture(model, tile)
+    shapes = {"feeds": {name: {0: BATCH} for name in model.inputs}}
+    onnx = converted(program, list(model.inputs), OUTPUT, shapes)
+    onnx.model.metadata_props[KEY] = json.dumps(description)
+    with quiet(), refused("converted to ONNX"):
+        onnx.save(str(path), external_data=external)
+
+
+def converted(
+    program: ExportedProgram, inputs: Sequence[str], output: str, shapes: Any, opset: int | None = None
+) -> ONNXProgram:
+    """A traced program as ONNX, without notes of this machine.
+
+    Args:
+        program: from `capture` or `traced`.
+        inputs: names of its inputs, in order.
+        output: name of its output.
+        shapes: names of the dimensions that vary, as the program's arguments are nested.
+        opset: version of the operators; None for the exporter's own.
+
+    Raises:
+        UserError: when it cannot be converted.
+    """
     with quiet(), refused("converted to ONNX"):
         onnx = torch.onnx.export(
             program,
             dynamo=True,
-            input_names=list(model.inputs),
-            output_names=[OUTPUT],
-            dynamic_shapes={"feeds": {name: {0: BATCH} for name in model.inputs}},
+            input_names=list(inputs),
+            output_names=[output],
+            dynamic_shapes=shapes,
+            opset_version=opset,
             verbose=False,
         )
-        for node in onnx.model.graph.all_nodes():
-            node.metadata_props.clear()  # the exporter's own notes, paths on this machine among them
-        onnx.model.metadata_props[KEY] = json.dumps(description)
-        onnx.save(str(path), external_data=external)
+    for node in onnx.model.graph.all_nodes():
+        node.metadata_props.clear()  # the exporter's own notes, paths on this machine among them
+    return onnx
 
 
 def run_onnx(path: Path) -> Runner:
     """What runs an ONNX file, on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    with refused("run by ONNX Runtime"):
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = opened(path)
 
     def run(feeds: dict[str, Tensor]) -> Tensor:
         with refused("run by ONNX Runtime"):
             return torch.from_numpy(session.run([OUTPUT], {name: x.numpy() for name, x in feeds.items()})[0])
 
     return run
+
+
+def opened(path: Path) -> "InferenceSession":
+    """An ONNX file, ready to run on the CPU.
+
+    Raises:
+        UserError: when ONNX Runtime cannot.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    with refused("run by ONNX Runtime"):
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -208,7 +208,7 @@ class Reading:
         if self.source.minimum is not None:
             missing |= raw < self.source.minimum
         if self.modality.kind == "elevation":
-            odd = (stored < _in_unit(DEEP, self.modality)) | (stored > _in_unit(HIGHEST, self.modality))
+            odd = (stored < in_unit(DEEP, self.modality)) | (stored > in_unit(HIGHEST, self.modality))
         elif np.issubdtype(raw.dtype, np.unsignedinteger):  # 9999 and 65535 may be brightnesses
             return
         else:
@@ -274,7 +274,7 @@ def settle(
         table=table,
         scale=scale,
         offset=offset,
-        lowest=_in_unit(LOWEST, modality) if elevation and source.minimum is None else None,
+        lowest=in_unit(LOWEST, modality) if elevation and source.minimum is None else None,
         dtype=dtype if plain else np.dtype(np.float32),
         notes=tuple(told),
     )
@@ -330,7 +330,7 @@ def check_values(reading: Reading, low: float, high: float, remedies: Remedies, 
     """
     file, modality = reading.source.file, reading.modality
     if modality.kind == "elevation":
-        check_heights(file, modality.name, high, _in_unit(HIGHEST, modality), remedies)
+        check_heights(file, modality.name, high, in_unit(HIGHEST, modality), remedies)
     elif known is not None:
         check_imagery(file, modality.name, low, high, known, remedies, reading.dtype, reading.scale[0])
 
@@ -416,7 +416,7 @@ def _metres(unit: str | None) -> float | None:
     return _METRES.get((unit or "").strip().lower())
 
 
-def _in_unit(metres: float, modality: Modality) -> float:
+def in_unit(metres: float, modality: Modality) -> float:
     """A height in the unit of a modality."""
     return metres / (_metres(modality.unit) or 1.0)
 
