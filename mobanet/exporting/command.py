@@ -24,6 +24,7 @@ from mobanet.exporting.pretrained import (
     write_files,
 )
 from mobanet.exporting.run_facts import RunFacts, run_facts
+from mobanet.exporting.stac import Described
 from mobanet.exporting.stacked import Datum, StackedModel, needs_datum
 from mobanet.exporting.tiles import chosen_tile
 from mobanet.exporting.torch_file import run_program, write_program
@@ -233,7 +234,16 @@ def _write_model(request: ExportRequest, source: Source, scratch: Path, file: Pa
         licence=request.licence,
         name=request.repository or request.place.name,
     )
-    write_files(model, card, scratch)
+    about = Described(
+        of.module,
+        of.learnt,
+        of.windows,
+        of.training,
+        source.facts,
+        request.licence,
+        request.repository or request.place.name,
+    )
+    write_files(model, card, about, scratch)
     return read_folder(scratch, str(request.place)).deployed
 
 

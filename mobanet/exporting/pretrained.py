@@ -1,4 +1,4 @@
-"""Models as folders: `config.json`, `model.safetensors` and a model card, here or on the hub."""
+"""Models as folders: `config.json`, `model.safetensors`, a model card and a STAC item, here or on the hub."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ from mobanet.exporting.card import model_card
 from mobanet.exporting.deployed import AVAILABLE, TILE_WISE, DeployedModel, deployed, levels_name
 from mobanet.exporting.describe import KEY
 from mobanet.exporting.files import move_all, scratch_beside
+from mobanet.exporting.stac import Described, stac_item
 from mobanet.exporting.weights import (
     Saved,
     Training,
@@ -32,8 +33,8 @@ from mobanet.rasters.ground import Ground
 from mobanet.rasters.statistics import describe
 from mobanet.training.module import SegmentationModule
 
-CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
-FILES = [CONFIG_FILE, WEIGHTS_FILE, CARD_FILE]
+CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, ITEM_FILE = "config.json", "model.safetensors", "README.md", "stac_item.json"
+FILES = [CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, ITEM_FILE]
 """All that a folder consists of."""
 
 
@@ -168,7 +169,7 @@ def save_pretrained(
     whole: bool = False,
     training: Training | None = None,
 ) -> Path:
-    """Write a model as a folder of three files; files of these names that are there are replaced.
+    """Write a model as a folder of four files; files of these names that are there are replaced.
 
     Args:
         module: of the model.
@@ -185,14 +186,21 @@ def save_pretrained(
     folder = Path(folder)
     model = saved(module, scaling, windows, whole, training)
     text = model_card(module, scaling, windows=windows) if card is None else card
+    about = Described(module, scaling, windows, training or Training(), name=folder.name)
     with scratch_beside(folder) as scratch:
-        write_files(model, text, scratch)
+        write_files(model, text, about, scratch)
         move_all(scratch, folder, CONFIG_FILE)
     return folder
 
 
-def write_files(model: Saved, card: str, folder: Path) -> None:
-    """Write the three files of a model into a folder that is there.
+def write_files(model: Saved, card: str, about: Described, folder: Path) -> None:
+    """Write the four files of a model into a folder that is there.
+
+    Args:
+        model: to write.
+        card: text of README.md.
+        about: what the STAC item says.
+        folder: where to.
 
     Raises:
         OSError: when the disk is full.
@@ -200,6 +208,9 @@ def write_files(model: Saved, card: str, folder: Path) -> None:
     write_weights(model, folder / WEIGHTS_FILE)
     (folder / CONFIG_FILE).write_text(f"{json.dumps(model.config, indent=2)}\n", encoding="utf-8")
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
+    files = {"model": WEIGHTS_FILE, "configuration": CONFIG_FILE, "card": CARD_FILE}
+    item = stac_item(about, {role: folder / name for role, name in files.items()})
+    (folder / ITEM_FILE).write_text(f"{json.dumps(item, indent=2)}\n", encoding="utf-8")
 
 
 def read_folder(folder: Path, source: str, backbone: str | Path | None = None) -> PretrainedModel:

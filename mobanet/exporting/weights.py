@@ -58,7 +58,11 @@ class Training:
 
     def to_plain(self) -> dict[str, Any]:
         """Lists, dicts, strings and numbers only."""
-        return {"rasters": self.rasters.to_plain(), "never": sorted(self.never)}
+        rasters = self.rasters.to_plain()
+        for rule in rasters["rules"].values():
+            if rule["nodata"] is not None and not math.isfinite(rule["nodata"]):
+                rule["nodata"] = None  # what is not finite is missing anyway, and no JSON
+        return {"rasters": rasters, "never": sorted(self.never)}
 
     @classmethod
     def from_plain(cls, plain: Any, source: str) -> "Training":

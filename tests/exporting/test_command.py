@@ -75,7 +75,11 @@ MISTAKES = {
     "no checkpoint": ([], "--ckpt_path is missing"),
     "missing": (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt does not exist"),
     "no checkpoint at all": (["--ckpt_path", "{other}"], "cannot be read as a checkpoint"),
-    "format": (["--ckpt_path", "{model}", "--format", "onx"], "--format cannot be onx", "onnx, torch, safetensors"),
+    "format": (
+        ["--ckpt_path", "{model}", "--format", "onx"],
+        "--format cannot be onx",
+        "onnx, torch, deepness, safetensors",
+    ),
     "tile of no patches": (["--ckpt_path", "{model}", "--tile", "15"], "--tile is 15", "no multiple"),
     "tile of nothing": (["--ckpt_path", "{model}", "--tile", "0"], "--tile is 0"),
     "tile of a folder": (["--ckpt_path", "{model}", "--format", "folder", "--tile", "64"], "--tile is for"),
@@ -143,4 +147,5 @@ def test_a_hub_that_refuses_is_said_and_the_folder_stays(call, tmp_path, monkeyp
         "README.md",
         "config.json",
         "model.safetensors",
+        "stac_item.json",
     ]
