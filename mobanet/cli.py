@@ -172,7 +172,7 @@ class MobanetCLI(LightningCLI):
                 "run with its weights: --init_from."
             )
         backbone, rest = take(words, BACKBONE_OPTION)  # which is read here, and not with the model of the run
-        return as_checkpoint(exported.read(backbone)), rest
+        return as_checkpoint(exported.read(backbone, BACKBONE_OPTION)), rest
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add our own options, and feed what the data is to the model."""

@@ -15,6 +15,7 @@ from mobanet.exporting.weights import Training
 from mobanet.schema import to_plain
 from mobanet.training.checkpoint import VERSION, checkpoint_in
 from mobanet.training.data_state import DATA_STATE
+from mobanet.training.frozen import BACKBONE_OPTION
 from mobanet.training.loading import LoadedModel, load_module
 
 _SAFETENSORS = ".safetensors"
@@ -44,18 +45,22 @@ class Exported:
         """What things are written beside: the model itself, or, of one on the hub, its name in the working folder."""
         return self.path if self.local else Path(Path(self.shown).name)
 
-    def read(self, backbone: str | Path | None = None) -> PretrainedModel:
+    def read(self, backbone: str | Path | None = None, option: str = "--backbone") -> PretrainedModel:
         """The model.
 
         Args:
             backbone: file with the weights of a frozen backbone that it leaves out; None: they come from the hub.
+            option: what the user types that file behind, for messages.
 
         Raises:
             UserError: when it is damaged, or the weights of its backbone cannot be had.
         """
-        if self.path.is_dir():
-            return read_folder(self.path, self.shown, backbone)
-        return read_model(self.path, backbone)
+        try:
+            if self.path.is_dir():
+                return read_folder(self.path, self.shown, backbone)
+            return read_model(self.path, backbone)
+        except UserError as error:  # which names the options of training
+            raise UserError(str(error).replace(BACKBONE_OPTION, option)) from error
 
 
 def exported_in(source: str | Path, option: str | None = None, revision: str | None = None) -> Exported | None:
@@ -109,14 +114,15 @@ def from_pretrained(
     """
     exported = exported_in(source, revision=revision)
     if exported is not None:
-        return exported.read(backbone)
+        return exported.read(backbone, "backbone")
     if not Path(source).exists():
         raise UserError(
             f"{source} does not exist; give a checkpoint, the folder of a run, a folder that mobanet.export wrote, or "
             "OWNER/NAME on the hub."
         )
     path = checkpoint_in(source, "model")
-    return pretrained_of(load_module(path, None if backbone is None else str(backbone), "model"), f"model {path}")
+    file = None if backbone is None else str(backbone)
+    return pretrained_of(load_module(path, file, "model", "backbone"), f"model {path}")
 
 
 def pretrained_of(loaded: LoadedModel, shown: str) -> PretrainedModel:
@@ -150,7 +156,7 @@ def as_checkpoint(model: PretrainedModel) -> dict[str, Any]:
     return {
         "state_dict": state,
         "hyper_parameters": {**to_plain(dict(module.hparams)), "restored": True},
-        "epoch": 0,
+        "epoch": training.epoch or 0,
         "global_step": 0,
         VERSION: mobanet.__version__,
         DATA_STATE: {

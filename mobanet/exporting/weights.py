@@ -18,7 +18,7 @@ from mobanet.errors import UserError
 from mobanet.exporting.describe import KEY, temperatures_as_plain
 from mobanet.json_files import parse_json
 from mobanet.scenarios.words import never_drawn
-from mobanet.schema import MismatchError, check_value, shown, to_plain
+from mobanet.schema import LARGEST, MismatchError, check_value, shown, to_plain
 from mobanet.training.content import VERSION, check_content, describes_model
 from mobanet.training.data_state import DATA_STATE
 from mobanet.training.frozen import LEFT_OUT, LeftOut, backbone_tensors, check_has_need
@@ -43,10 +43,12 @@ class Training:
     Attributes:
         rasters: how they were read, and the size of their pixels on the ground.
         never: names of the scenarios that it was not trained in.
+        epoch: after which it was written, from 0; None where that is not known.
     """
 
     rasters: TrainingRasters = field(default_factory=TrainingRasters)
     never: frozenset[str] = frozenset()
+    epoch: int | None = None
 
     @classmethod
     def of(cls, checkpoint: Mapping[str, Any]) -> "Training":
@@ -54,7 +56,8 @@ class Training:
         names = [modality["name"] for modality in checkpoint["hyper_parameters"]["data"]["modalities"]]
         state = checkpoint.get(DATA_STATE)
         rasters = state.get("rasters") if isinstance(state, Mapping) else None
-        return cls(TrainingRasters.from_plain(rasters), never_drawn(checkpoint["state_dict"], names))
+        never = never_drawn(checkpoint["state_dict"], names)
+        return cls(TrainingRasters.from_plain(rasters), never, checkpoint.get("epoch"))
 
     def to_plain(self) -> dict[str, Any]:
         """Lists, dicts, strings and numbers only."""
@@ -62,7 +65,7 @@ class Training:
         for rule in rasters["rules"].values():
             if rule["nodata"] is not None and not math.isfinite(rule["nodata"]):
                 rule["nodata"] = None  # what is not finite is missing anyway, and no JSON
-        return {"rasters": rasters, "never": sorted(self.never)}
+        return {"rasters": rasters, "never": sorted(self.never), "epoch": self.epoch}
 
     @classmethod
     def from_plain(cls, plain: Any, source: str) -> "Training":
@@ -77,9 +80,12 @@ class Training:
             check_value(plain, dict[str, Any], _TRAINING)
             check_value(plain.get("never"), list[str], f"{_TRAINING}.never")
             check_rasters(plain.get("rasters"), f"{_TRAINING}.rasters")
+            check_value(plain.get("epoch"), int | None, f"{_TRAINING}.epoch")
+            if not 0 <= (plain.get("epoch") or 0) < LARGEST:
+                raise MismatchError(f"{_TRAINING}.epoch", f"is {shown(plain['epoch'])}")
         except MismatchError as error:
             raise UserError(f"{source} cannot be used: {error}; export the checkpoint again.") from error
-        return cls(TrainingRasters.from_plain(plain["rasters"]), frozenset(plain["never"]))
+        return cls(TrainingRasters.from_plain(plain["rasters"]), frozenset(plain["never"]), plain.get("epoch"))
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,8 @@ def test_scores_are_those_of_the_checkpoint(finished, exported, small, command, 
         ended = command(main, "scores", [*given, "--run", str(tmp_path / name)])
         assert ended.code == 0, ended.err
     one, other = (json.loads((tmp_path / f"{name}.json").read_text()) for name in "ab")
-    assert one["probabilities"] == other["probabilities"]
+    differ = {key for key in one if one[key] != other[key]}
+    assert differ <= {"checkpoint", "seconds"}
 
 
 def test_training_begins_with_the_weights_of_an_export(finished, exported, fit, tmp_path):

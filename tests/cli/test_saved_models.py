@@ -73,6 +73,8 @@ def test_an_export_knows_how_rasters_were_read_and_what_it_never_saw(model, expo
         ({"training": {"rasters": {"rules": {}, "side": -1, "systems": []}, "never": []}}, "side"),
         ({"training": {"rasters": None, "never": []}}, "rasters"),
         ({"training": {"rasters": {"rules": {}, "side": None, "systems": []}, "never": [1]}}, "never"),
+        ({"training": {"rasters": {"rules": {}, "side": None, "systems": []}, "never": [], "epoch": -1}}, "epoch"),
+        ({"training": {"rasters": {"rules": {}, "side": None, "systems": []}, "never": [], "epoch": "x"}}, "epoch"),
     ],
 )
 def test_what_an_export_says_of_its_training_is_checked(exported, command, prepared, tmp_path, damage, words):

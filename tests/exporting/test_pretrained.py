@@ -142,6 +142,22 @@ def test_another_backbone_than_the_one_left_out_is_refused(published, tmp_path, 
         from_pretrained(tmp_path / "light")
 
 
+def test_commands_take_the_backbone_of_an_export_from_a_file(published, city, tmp_path, monkeypatch):
+    from mobanet.cli import MobanetCLI
+
+    module = make(backbone=published)
+    folder, file = save_pretrained(module, numbers(module), tmp_path / "light"), tmp_path / "weights/model.safetensors"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
+    monkeypatch.chdir(tmp_path)
+    words = ["--ckpt_path", str(folder), "--data.layout", "potsdam", "--data.root", str(city), "--run", "run"]
+    with pytest.raises(UserError, match=r"leaves out .* or give a local file with --model.backbone.checkpoint FILE"):
+        MobanetCLI("test", words)
+    cli = MobanetCLI("test", [*words, "--model.backbone.checkpoint", str(file), "--trainer.accelerator", "cpu"])
+    assert cli.checkpoint["state_dict"].keys() == module.state_dict().keys()
+    with pytest.raises(UserError, match="or give a local file with --backbone FILE"):
+        list(run_export(ExportRequest.of(str(folder), str(tmp_path / "model.onnx"), "onnx")))
+
+
 def test_a_local_file_of_backbone_weights_is_written_whole_and_its_folder_is_not_named(published, tmp_path):
     local = backbone("dinov3", name=HUB_NAME, checkpoint=str(tmp_path / "weights/model.safetensors"))
     module = make(backbone=local)
