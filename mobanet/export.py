@@ -19,6 +19,13 @@ def export(
     push_to_hub: str | None = None,
     scenario: str | None = None,
     datum: Literal["layer", "window"] | None = None,
+    input: list[str] | None = None,
+    reference: str | None = None,
+    crs: str | None = None,
+    resolution: str | None = None,
+    nodata: list[str] | None = None,
+    factor: list[str] | None = None,
+    minimum: list[str] | None = None,
 ) -> None:
     """Export a model and compare what was written with it, in every scenario, before it gets its name.
 
@@ -41,8 +48,17 @@ def export(
         datum: of deepness, where a modality is scaled by what is measured on a whole scene (the ground under heights, a
             median, a range): layer, the layer's band holds what is left when that is done, or window, it is measured on
             each window.
+        input: of deepness, a raster for each modality, such as rgb=ortho.tif ir=rgbir.tif[4] dsm=surface.tif, to make
+            the layer of: OUTPUT_layer.tif, all bands on one grid, and what --datum layer asks for done.
+        reference: modality whose grid the layer gets; null for the first one given, in the model's order.
+        crs: coordinate reference system of rasters that name none, such as EPSG:25833.
+        resolution: side of the layer's pixels on the ground in metres, or training; null for that of the reference.
+        nodata: values that mean missing, such as dsm=-9999, as in mobanet.predict.
+        factor: what raster values are multiplied by, such as ndsm=0.1, as in mobanet.predict.
+        minimum: below which raster values are missing, such as dsm=-50, as in mobanet.predict.
     """
     from mobanet.exporting.command import ExportRequest, run_export
+    from mobanet.exporting.layer import LayerRequest
     from mobanet.training.messages import quieten
 
     quieten()
@@ -57,6 +73,17 @@ def export(
         push_to_hub,
         scenario,
         datum,
+        LayerRequest.of(
+            {
+                "input": input,
+                "reference": reference,
+                "crs": crs,
+                "resolution": resolution,
+                "nodata": nodata,
+                "factor": factor,
+                "minimum": minimum,
+            }
+        ),
     )
     for line in run_export(request):
         print(line, flush=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mobanet.errors import UserError
 from mobanet.exporting import deepness
@@ -33,6 +33,9 @@ from mobanet.training.checkpoint import checkpoint_in
 from mobanet.training.frozen import LEFT_OUT
 from mobanet.training.loading import load_module
 
+if TYPE_CHECKING:
+    from mobanet.exporting.layer import LayerRequest
+
 Format = Literal["onnx", "torch", "deepness", "safetensors", "folder"]
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "deepness": "_deepness.onnx", "safetensors": ".safetensors", "folder": ""}
 GRAPHS = ("onnx", "torch")
@@ -53,6 +56,7 @@ class ExportRequest:
         repository: on the hub; None to upload nothing.
         scenario: of what a plugin's layer has; None for everything.
         datum: how what is scaled by a whole scene is scaled in a plugin's windows.
+        layer: of which rasters the plugin's layer is made; None to make none.
         exported: the exported model that is to be exported in another format; None for a checkpoint.
     """
 
@@ -66,6 +70,7 @@ class ExportRequest:
     repository: str | None = None
     scenario: str | None = None
     datum: Datum | None = None
+    layer: "LayerRequest | None" = None
     exported: Exported | None = None
 
     @classmethod
@@ -113,7 +118,7 @@ class ExportRequest:
             raise UserError(
                 f"--tile is for --format onnx, torch and deepness; a model in the format {self.format} takes any size."
             )
-        for option, given in (("--scenario", self.scenario), ("--datum", self.datum)):
+        for option, given in (("--scenario", self.scenario), ("--datum", self.datum), ("--input", self.layer)):
             if given and self.format != "deepness":
                 raise UserError(f"{option} is for --format deepness, not for {self.format}; leave it out.")
         if self.repository:
@@ -207,14 +212,22 @@ def _compared(request: ExportRequest, model: DeployedModel, exported: Runner, ti
 
 def _write_deepness(request: ExportRequest, model: PretrainedModel, tile: int, file: Path) -> Iterator[str]:
     """Write what the plugin reads, and compare it."""
+    from mobanet.exporting.layer import layer_beside, placed, write_layer  # which nothing else needs
+
     scenario = deepness.chosen_scenario(model, request.scenario)
     if request.datum and not needs_datum(model, scenario):
         raise UserError(f"--datum is for what is scaled by a whole scene, and {scenario.name} has none; leave it out.")
     stacked = StackedModel(model, scenario, request.datum).eval()
+    layer = layer_beside(request.place)
+    scene = placed(model, stacked, request.layer, layer) if request.layer else None
     yield from deepness.signature(stacked, tile)
-    yield from deepness.remarks(model, stacked)
+    yield from deepness.remarks(model, stacked, layer=scene is not None)
     deepness.write_deepness(model, stacked, tile, file)
     yield deepness.compare_deepness(stacked, file, tile)
+    if scene is not None:
+        yield from (f"note     {note}" for note in scene.notes)
+        write_layer(model, stacked, scene, file.with_name(layer.name))
+        yield f"layer    {scene.grid.size} pixels of {scene.reference}: {layer}"
 
 
 def _write_model(request: ExportRequest, source: Source, scratch: Path, file: Path) -> Runner:

@@ -62,14 +62,20 @@ def signature(model: StackedModel, tile: int) -> Iterator[str]:
     yield f"output   {OUTPUT} (B, {model.num_outputs}, {tile}, {tile}) float32, class 0 is {NOTHING}"
 
 
-def remarks(model: PretrainedModel, stacked: StackedModel) -> Iterator[str]:
-    """What the user has to see to."""
+def remarks(model: PretrainedModel, stacked: StackedModel, layer: bool = False) -> Iterator[str]:
+    """What the user has to see to.
+
+    Args:
+        model: that is exported.
+        stacked: made of it.
+        layer: whether the layer is made here.
+    """
     rasters = model.training.rasters
     if rasters.side is None:
         yield "note     the model does not say how large its pixels are: set the resolution in the plugin"
     for modality in stacked.modalities:
         rule = rasters.rules.get(modality.name)
-        if rule is not None and rule.factor != 1:
+        if rule is not None and rule.factor != 1 and not layer:
             yield (
                 f"note     in training values of {modality.name} were multiplied by {rule.factor:g}: the layer has to "
                 "hold them so"

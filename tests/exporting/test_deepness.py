@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +12,18 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import rasterio
 import torch
+from affine import Affine
 
 import mobanet
 from mobanet.data.training_rasters import TrainingRasters
 from mobanet.errors import UserError
 from mobanet.export import main
-from mobanet.exporting import deepness
+from mobanet.exporting import deepness, layer
 from mobanet.exporting.deepness import chosen_scenario, compare_deepness, metadata, random_images
 from mobanet.exporting.deployed import deployed
+from mobanet.exporting.layer import LayerRequest, placed, write_layer
 from mobanet.exporting.pretrained import PretrainedModel
 from mobanet.exporting.stacked import StackedModel, lower_plane
 from mobanet.exporting.weights import Training
@@ -54,7 +58,7 @@ def pretrained(modalities=(RGB, IR, DSM), rules=RULES, side=0.2, windows=None, *
     return PretrainedModel(module, learnt, windows, Training(TrainingRasters(rules, side)))
 
 
-def layer(batch=2, size=TILE, seed=0):
+def values_of(batch=2, size=TILE, seed=0):
     """Stored values of rgb, ir and dsm, (B, 5, size, size)."""
     rng = np.random.default_rng(seed)
     rgb, ir = rng.integers(1, 256, (batch, 3, size, size)), rng.integers(1, 2048, (batch, 1, size, size))
@@ -79,7 +83,7 @@ def expected(model, values, available, temperature=1.0):
 
 
 def test_the_bands_of_one_layer_give_the_probabilities_of_the_model():
-    model, values = pretrained(), layer()
+    model, values = pretrained(), values_of()
     found = shares(model, values)
     assert torch.allclose(found[:, 1:], expected(model, values, [True] * 3), atol=1e-5)
     assert not found[:, 0].any()
@@ -95,7 +99,7 @@ def test_the_bands_of_one_layer_give_the_probabilities_of_the_model():
 
 
 def test_what_has_no_data_is_class_0_and_counts_as_missing():
-    model, values = pretrained(), layer(4)
+    model, values = pretrained(), values_of(4)
     values[0, :, :9] = 0  # beyond the layer's edge
     values[1, :, 3:5] = torch.nan
     values[2, :4, 7] = torch.finfo(torch.float32).min  # nodata of floats
@@ -123,14 +127,14 @@ def test_zero_may_be_a_value_where_there_is_no_imagery():
 
 def test_a_nodata_value_that_may_be_a_brightness_is_missing_in_all_bands_only():
     rule = ReadingRule("uint8", (0, 1, 2), 3, 1.0, 255.0)
-    model, values = pretrained((RGB,), {"rgb": rule}), layer()[:, :3].clamp(max=254)
+    model, values = pretrained((RGB,), {"rgb": rule}), values_of()[:, :3].clamp(max=254)
     values[0, :2, :9], values[1, :, :9] = 255, 255
     assert shares(model, values, None, None)[:, 0].flatten(1).sum(1).tolist() == [0, 9 * TILE]
 
 
 @pytest.mark.parametrize("scaling", ["robust", "minmax"])
 def test_what_a_whole_scene_says_is_measured_on_each_window_or_given(scaling):
-    model, values = pretrained(dsm=scaling), layer()
+    model, values = pretrained(dsm=scaling), values_of()
     values[:, 4] += 40
     values[1, 4, :8] = torch.nan
     given = values.clone()
@@ -163,7 +167,7 @@ def test_heights_are_taken_above_a_plane_where_each_window_is_its_own_scene():
     plane = lower_plane(torch.from_numpy(rough).view(1, 1, TILE, TILE), there[:1])
     assert plane[0, 0, TILE // 2 - 1 : TILE // 2 + 1, TILE // 2 - 1 : TILE // 2 + 1].mean() == pytest.approx(expected)
     model = pretrained()
-    values = layer()
+    values = values_of()
     values[:, 4] = surface[0, 0]
     given = values.clone()
     given[:, 4] -= found[0, 0]
@@ -225,14 +229,14 @@ def test_the_plugin_shows_the_classes_of_a_prediction(written, plugin_map):
     path, file, _ = written
     session, model, (rgb, ir, dsm) = onnxruntime.InferenceSession(file), mobanet.load(path), scene()
     heights = mobanet.from_pretrained(path).heights("dsm", dsm[0])[None]
-    layer = np.concatenate((rgb, ir, heights))
+    stack = np.concatenate((rgb, ir, heights))
     found = model.predict(rgb=rgb, ir=ir, dsm=dsm, window=TILE, stride=TILE).classes
-    assert np.array_equal(plugin_map(session, layer) - 1, found)
+    assert np.array_equal(plugin_map(session, stack) - 1, found)
     assert len(np.unique(found)) == 3
-    layer[:, :20, 30:50] = 0  # where a layer has nothing
-    shown = plugin_map(session, layer[:, :150, :100])  # whose tiles are padded
+    stack[:, :20, 30:50] = 0  # where a layer has nothing
+    shown = plugin_map(session, stack[:, :150, :100])  # whose tiles are padded
     assert shown.shape == (150, 100)
-    assert np.array_equal(shown == 0, (layer == 0).all(0)[:150, :100])
+    assert np.array_equal(shown == 0, (stack == 0).all(0)[:150, :100])
 
 
 @pytest.mark.long
@@ -315,3 +319,103 @@ def test_inputs_of_the_comparison_have_holes_padding_and_a_modality_missing():
         assert batches[number][0, bands].isnan().all()
         assert not batches[number][0].isnan().all(0).any()
     assert all((images[-1, :, 0, 0] == 0).all() or images[-1, :, 0, 0].isnan().any() for images in batches)
+
+
+@pytest.fixture(scope="module")
+def rasters(tmp_path_factory):
+    """The scene as files, the surface with a hole and a metre to the pixel, the others with two."""
+    folder, (rgb, ir, dsm) = tmp_path_factory.mktemp("rasters"), scene()
+    dsm = np.kron(dsm, np.ones((1, 2, 2), np.float32))
+    dsm[0, 200:260, 40:90] = -9999
+    for name, planes, side, nodata in (("rgb", rgb, 2, None), ("ir", ir, 2, None), ("dsm", dsm, 1, -9999)):
+        count, height, width = planes.shape
+        size = {"count": count, "height": height, "width": width, "dtype": planes.dtype, "nodata": nodata}
+        where = {"crs": "EPSG:25833", "transform": Affine(side, 0, 400_000, 0, -side, 5_800_000)}
+        with rasterio.open(folder / f"{name}.tif", "w", driver="GTiff", **size, **where) as file:
+            file.write(planes)
+    return folder
+
+
+def given(rasters, *names):
+    return ["--input", *(f"{name}={rasters / name}.tif" for name in names)]
+
+
+def test_a_layer_is_made_of_rasters_as_a_prediction_reads_them(written, rasters, plugin_map, tmp_path, monkeypatch):
+    path, file, _ = written
+    monkeypatch.setattr(deepness, "write_deepness", lambda *given: given[-1].write_bytes(b""))
+    monkeypatch.setattr(deepness, "compare_deepness", lambda *given: "")
+    monkeypatch.setattr(layer, "_ROWS", 100)
+    found = {}
+    for datum in ("window", "layer"):
+        words = ["--format", "deepness", "--datum", datum, "--output", tmp_path / f"{datum}.onnx"]
+        main([str(word) for word in ("--ckpt_path", path, *words, *given(rasters, "dsm", "rgb", "ir"))])
+        with rasterio.open(tmp_path / f"{datum}_layer.tif") as made:
+            assert made.descriptions == ("rgb red", "rgb green", "rgb blue", "ir infrared", "dsm height")
+            assert (made.dtypes[0], made.crs.to_epsg(), made.res) == ("float32", 25833, (2.0, 2.0))
+            found[datum] = made.read()
+    hole = np.isnan(found["layer"][4])
+    assert hole[101:129, 21:44].all()
+    assert not hole[:99].any()
+    for planes in found.values():
+        assert np.array_equal(planes[:4], np.concatenate(scene()[:2]))
+    surface = found["window"][4]
+    inner = np.s_[5:98:14, 6:112:14]  # of pieces of one height
+    assert np.abs(surface[inner] - scene()[2][0][inner]).max() < 1e-3
+    place = (2, 0, 400_000, 0, -2, 5_800_000)
+    heights = mobanet.from_pretrained(path).heights("dsm", surface, transform=place)
+    assert np.abs(found["layer"][4] - heights)[~hole].max() < 1e-3
+    # and the plugin has the classes of a prediction from the files
+    shown = plugin_map(onnxruntime.InferenceSession(file), found["layer"])
+    files = {name: rasters / f"{name}.tif" for name in ("rgb", "ir", "dsm")}
+    expected = mobanet.load(path).predict(files, window=TILE, stride=TILE, coverage="window").classes
+    assert np.array_equal(shown - 1, expected)
+
+
+def test_a_layer_of_a_scene_s_median_and_range(tmp_path, rasters):
+    for scaling in ("robust", "minmax"):
+        model = pretrained((RGB, DSM), {}, dsm=scaling)
+        stacked = StackedModel(model, chosen_scenario(model, None), "layer")
+        request = LayerRequest([f"{name}={rasters / name}.tif" for name in ("rgb", "dsm")])
+        write_layer(model, stacked, placed(model, stacked, request, tmp_path / "x.tif"), tmp_path / "x.tif")
+        with rasterio.open(tmp_path / "x.tif") as made:
+            heights = made.read(4)
+        there = heights[np.isfinite(heights)]
+        if scaling == "robust":
+            assert abs(np.median(there)) < 0.3
+            assert np.ptp(there) > 10
+        else:
+            assert (there.min(), there.max()) == pytest.approx((0, 1))
+
+
+LAYER_MISTAKES = {
+    "one is missing": (
+        ["rgb", "ir"],
+        [],
+        "--input gives rgb+ir, and the model takes rgb+ir+dsm; give a raster of each",
+    ),
+    "one too many": (["rgb", "ir", "dsm"], ["--scenario", "ir"], "--input gives rgb+ir+dsm, and the model takes ir"),
+    "no raster": (["rgb", "ir", "sar"], [], "--input sar: the model takes rgb, ir, dsm"),
+    "an option of none": ([], ["--factor", "dsm=0.1"], "--factor is for the rasters of --input"),
+    "another format": (["rgb", "ir", "dsm"], ["--format", "onnx"], "--input is for --format deepness, not for onnx"),
+    "of other values": (["rgb", "ir", "dsm"], ["--factor", "rgb=9"], "rgb.tif has values up to", "--factor rgb="),
+}
+
+
+@pytest.mark.parametrize("case", LAYER_MISTAKES)
+def test_mistakes_with_rasters_end_in_one_sentence_and_leave_nothing(case, written, rasters, call, tmp_path):
+    names, words, *parts = LAYER_MISTAKES[case]
+    datum = [] if words[:1] in (["--scenario"], ["--format"]) else ["--datum", "layer"]
+    inputs = given(rasters, *names) if names else []
+    ended = call(
+        "--format", "deepness", *datum, "--ckpt_path", written[0], *inputs, *words, "--output", tmp_path / "x.onnx"
+    )
+    assert ended.code == 2, ended.out
+    assert all(part in ended.err.splitlines()[-1] for part in parts), ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_raster_is_not_replaced_by_the_layer(written, rasters, call, tmp_path):
+    shutil.copy(rasters / "rgb.tif", tmp_path / "x_layer.tif")
+    words = ["--input", f"rgb={tmp_path / 'x_layer.tif'}", "--scenario", "rgb", "--output", tmp_path / "x.onnx"]
+    ended = call("--format", "deepness", "--ckpt_path", written[0], *words)
+    assert "x_layer.tif is a raster of --input, which the layer would replace" in ended.err.splitlines()[-1]
