@@ -107,7 +107,8 @@ class ExportRequest:
             UserError: naming the option.
         """
         folder = self.format == "folder"
-        if self.exported is not None and self.place.resolve() == self.exported.path.resolve():
+        own = () if self.exported is None else (self.exported.path.resolve(), self.exported.weights.resolve())
+        if self.place.resolve() in own:
             raise UserError(f"{self.place} is the model that is to be exported; name another place with --output.")
         for option, given in ((OPTION, self.repository), ("--license", self.licence)):
             if given and not folder:

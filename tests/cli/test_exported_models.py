@@ -142,8 +142,10 @@ def test_an_export_becomes_another_format(exported, command, tmp_path):
         json.loads(path.read_text()) for path in (exported / "roofs/config.json", tmp_path / "again/config.json")
     )
     assert one == other
-    ended = command(export, ["--ckpt_path", str(exported / "roofs"), "--format", "folder"])
-    assert f"{exported / 'roofs'} is the model that is to be exported; name another place" in ended.sentence()
+    for kind, place in (("folder", "roofs"), ("safetensors", "roofs/model.safetensors")):
+        words = ["--ckpt_path", str(exported / "roofs"), "--format", kind, "--output", str(exported / place)]
+        ended = command(export, words)
+        assert f"{exported / place} is the model that is to be exported; name another place" in ended.sentence()
 
 
 def test_python_takes_a_checkpoint_and_a_run_s_folder_like_an_export(finished, exported):
