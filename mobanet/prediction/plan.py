@@ -17,7 +17,11 @@ from mobanet.prediction.scene import Scene
 from mobanet.prediction.scene_scaling import SceneScaling
 from mobanet.prediction.vectors import VectorSettings
 from mobanet.prediction.workspace import Workspace
+from mobanet.rasters.contents import FileRef
+from mobanet.rasters.elsewhere import Elsewhere
 from mobanet.rasters.grid import Grid
+from mobanet.rasters.network import state_of
+from mobanet.rasters.opening import opened
 
 Preset = Literal["smooth", "test", "authors"]
 """Ways to put windows together:
@@ -173,11 +177,11 @@ def ticket(scene: Scene, settings: MapSettings, checkpoint: str) -> dict[str, An
     """
     inputs: dict[str, Any] = {}
     for name, raster in scene.rasters.items():
-        source, status = raster.source, raster.source.file.path.stat()
+        source = raster.source
         bands = ",".join(str(band + 1) for band in source.bands)
-        # time and size stand for the content, which would take too long to read
-        of = f"{datetime.fromtimestamp(status.st_mtime).isoformat()}, {status.st_size} bytes"
-        inputs[f"--input {name}"] = f"{source.file.path.absolute()}[{bands}] of {of}"
+        path = source.file.path
+        where = path.absolute() if isinstance(path, Path) else path
+        inputs[f"--input {name}"] = f"{where}[{bands}] of {_state(source.file)}"
         nodata = source.nodata
         inputs[f"--nodata {name}"] = "nan" if nodata is not None and math.isnan(nodata) else nodata  # JSON has no NaN
         inputs[f"--factor {name}"] = source.factor
@@ -192,6 +196,16 @@ def ticket(scene: Scene, settings: MapSettings, checkpoint: str) -> dict[str, An
         "--preset": options.pop("blend"),  # what says how windows are added up
         **{f"--{name}": value for name, value in options.items()},
     }
+
+
+def _state(file: FileRef) -> str:
+    """What stands for a raster's content, which would take too long to read."""
+    path = file.path
+    if isinstance(path, Elsewhere) and path.archive is None:
+        with opened(path, file) as raster:
+            return state_of(path, raster)
+    status = (path.archive if isinstance(path, Elsewhere) else path).stat()
+    return f"{datetime.fromtimestamp(status.st_mtime).isoformat()}, {status.st_size} bytes"
 
 
 def plan_scene(

@@ -10,6 +10,7 @@ from pathlib import Path
 from mobanet.bounds import shown
 from mobanet.errors import UserError
 from mobanet.rasters.contents import FileRef
+from mobanet.rasters.elsewhere import Place, elsewhere, redacted
 
 SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".png", ".jpg", ".jpeg", ".img")
 """Of rasters that a folder is searched for."""
@@ -23,14 +24,14 @@ class GivenRaster:
     """A file as the user names it.
 
     Attributes:
-        path: of the file.
+        path: of the file, or its place elsewhere.
         bands: 0-based band numbers; empty for all of them.
         nodata: a value that means missing, beside what the file declares.
         factor: value for the model = raster value times this; None for what the file says by scale, offset and unit.
         minimum: raster values below it are missing; None for heights below -1000 m.
     """
 
-    path: Path
+    path: Place
     bands: tuple[int, ...] = ()
     nodata: float | None = None
     factor: float | None = None
@@ -66,7 +67,8 @@ def find_scenes(
 
     A modality is given as a file, a folder, or a pattern with `*`, `?` or `**`; band numbers, from 1, may stand behind
     it in brackets: `ir=rgbir.tif[4]`. One file is one scene, or the same for all scenes. Several files of several
-    modalities are matched by what differs in their names: `top_2_12_RGB.tif` and `dsm_02_12.tif` by `2_12`.
+    modalities are matched by what differs in their names: `top_2_12_RGB.tif` and `dsm_02_12.tif` by `2_12`. A file may
+    lie elsewhere, see `mobanet.rasters.elsewhere`.
 
     Args:
         given: path by modality, or words such as `rgb=ortho.tif`.
@@ -161,7 +163,10 @@ def _some(keys: Sequence[str]) -> str:
     return ", ".join(sorted(keys, key=_natural)[:3]) + (", …" if len(keys) > 3 else "")
 
 
-def _files(text: str, modality: str) -> list[Path]:
+def _files(text: str, modality: str) -> list[Place]:
+    place = elsewhere(text)
+    if place is not None:
+        return [place]
     path = Path(text).expanduser()
     if path.is_file():
         return [path]
@@ -178,7 +183,7 @@ def _files(text: str, modality: str) -> list[Path]:
     raise UserError(f"--input {modality}={text} does not exist; give a raster, a folder or a pattern.")
 
 
-def _plain_name(path: Path) -> Path:
+def _plain_name(path: Place) -> Place:
     """A file whose name can stand in the map's tags, in tables and in the names of other files."""
     if not path.name.isprintable():
         raise UserError(f"--input finds the file {shown(path.name)}, whose name cannot be printed; rename it.")
@@ -189,11 +194,11 @@ def _bands(text: str) -> tuple[str, tuple[int, ...]]:
     """The path, and 0-based bands from the brackets behind it."""
     told = re.fullmatch(r"(.+)\[(\d+(?:\s*,\s*\d+)*)\]", text)
     # brackets may be a part of the file's own name
-    if told is None or Path(text).exists():
+    if told is None or (elsewhere(text) is None and Path(text).exists()):
         return text, ()
     numbers = [int(number) for number in told[2].split(",")]
     if min(numbers) < 1:
-        raise UserError(f"--input {text}: bands are counted from 1.")
+        raise UserError(f"--input {redacted(text)}: bands are counted from 1.")
     return told[1], tuple(number - 1 for number in numbers)
 
 

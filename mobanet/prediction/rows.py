@@ -8,8 +8,10 @@ import numpy as np
 
 from mobanet.errors import UserError
 from mobanet.prediction.scene import PlacedRaster
+from mobanet.rasters.elsewhere import Elsewhere
 from mobanet.rasters.grid import Grid
-from mobanet.rasters.opening import opened
+from mobanet.rasters.network import said_of
+from mobanet.rasters.opening import open_raster, readable
 from mobanet.rasters.rows import CHUNK, GridRows
 
 __all__ = ["CHUNK", "RasterRows"]
@@ -43,7 +45,8 @@ class RasterRows:
         file = self.raster.source.file
         with ExitStack() as stack:
             stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES))
-            self._open = stack.enter_context(opened(file.path, file))
+            with readable(file.path, file):
+                self._open = stack.enter_context(open_raster(file.path, file))
             self._stack = stack.pop_all()
         return self
 
@@ -90,14 +93,24 @@ class RasterRows:
         """All rows of the scene, chunk by chunk: (h, W, C) values, and (h, W) bool or None."""
         yield from self._rows.chunks()
 
+    def chunk_at(self, row: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """The one of them that a row is in."""
+        return self._rows.chunk(row // self._rows.step)
+
     def _source(self, window: "object") -> tuple[np.ndarray, np.ndarray | None]:
         """Values as stored, (C, h, w), and validity, of a window of the file."""
         from rasterio.errors import RasterioError
 
-        try:
-            return self.raster.reading.read(self._open, window)
-        except RasterioError as error:
-            raise UserError(
-                f"{self.raster.source.file} cannot be read from row {window.row_off} on; it is damaged or cut short: "
-                "fetch it again, then start anew with --overwrite."
-            ) from error
+        file = self.raster.source.file
+        # each time, since rasters that are open side by side may have other settings, as those from other servers
+        with readable(file.path, file):
+            try:
+                return self.raster.reading.read(self._open, window)
+            except RasterioError as error:
+                if isinstance(file.path, Elsewhere) and file.path.on_network:
+                    told = said_of(file.path, error).removesuffix(".")
+                    raise UserError(f"{told}; what is finished stays, and --resume goes on with it.") from None
+                raise UserError(
+                    f"{file} cannot be read from row {window.row_off} on; it is damaged or cut short: fetch it again, "
+                    "then start anew with --overwrite."
+                ) from error

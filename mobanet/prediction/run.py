@@ -149,7 +149,8 @@ def clear_way(
         own = vectors.zones.file.path.resolve()
         if any(own == file.resolve() for path in paths for file in vectors.files(settings.files(path)).all):
             raise UserError(f"{vectors.zones.file.path} is the file of --zones, which would be replaced: rename it.")
-    given = {raster.source.file.path.resolve() for scene in scenes for raster in scene.rasters.values()}
+    sources = [raster.source.file.path for scene in scenes for raster in scene.rasters.values()]
+    given = {path.resolve() for path in sources if isinstance(path, Path)}
     for scene, path in zip(scenes, paths, strict=True):
         files = vectors.files(settings.files(path))
         workspace = Workspace.of(path)

@@ -103,9 +103,10 @@ class SavedModel:
         folder on the way.
 
         Args:
-            rasters: by modality, an array or the path of a raster, with bands in brackets as in `--input`; modalities
-                may be given by name, too. Those left out are predicted without. Arrays hold what the rasters of the
-                training hold, as (H, W), (bands, H, W) or (H, W, bands); NaN and masked pixels were not measured.
+            rasters: by modality, an array, or the path or URL of a raster as in `--input`, with bands in brackets;
+                modalities may be given by name, too. Those left out are predicted without. Arrays hold what the rasters
+                of the training hold, as (H, W), (bands, H, W) or (H, W, bands); NaN and masked pixels were not
+                measured.
             transform: affine pixel-to-map coefficients (a, b, c, d, e, f) of the arrays; None where they are not known.
             crs: reference system of the arrays, and of files that name none.
             reference: modality whose grid the result has; None for the first one given, in the model's order.

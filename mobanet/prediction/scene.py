@@ -15,7 +15,7 @@ from mobanet.rasters.alignment import Fit, how_to_fit
 from mobanet.rasters.bands import Mask, colour_table, find_mask, order_by_meaning
 from mobanet.rasters.contents import Modality, Source
 from mobanet.rasters.grid import Grid
-from mobanet.rasters.opening import grid_of, opened
+from mobanet.rasters.opening import grid_of, look_anew, opened
 from mobanet.rasters.reader import Reading, settle
 from mobanet.rasters.values import Commanded, Range, known_range
 
@@ -106,6 +106,8 @@ def place(
         )
     reference = reference or names[0]
     crs = None if crs is None else _plain_crs(crs)
+    for raster in given.rasters.values():
+        look_anew(raster.path)
     given, filled_in = read_as_trained(given, modalities, trained.rules)
     ranges = ranges or {name: known_range(m, default_scaling(m)) for name, m in modalities.items()}
     # a band that is asked for is no alpha, whatever GDAL takes the fourth of four for

@@ -18,6 +18,9 @@ from mobanet.rasters.statistics import BandStatistics, describe_rows
 _FROM_TILE = ("robust", "minmax")
 """Scalings that look at the tile."""
 
+_MIDDLE = 64
+"""Columns that are looked at first."""
+
 
 @dataclass(frozen=True)
 class SceneScaling:
@@ -115,6 +118,8 @@ def _statistics(raster: PlacedRaster, scene: Scene, wanted: bool) -> tuple[BandS
     Raises:
         UserError: when it has no valid pixel, whatever it is needed for.
     """
+    if not wanted and _valid_in_the_middle(raster, scene):
+        return None
     with RasterRows(raster, scene.grid) as rows:
         statistics = describe_rows(rows.chunks, raster.dtype) if wanted else None
         there = statistics if wanted else any(valid is None or valid.any() for _, valid in rows.chunks())
@@ -123,3 +128,11 @@ def _statistics(raster: PlacedRaster, scene: Scene, wanted: bool) -> tuple[BandS
     name = raster.modality.name
     remedy = f"leave {name} out to predict without it" if len(scene.rasters) > 1 else "give another raster"
     raise UserError(f"{raster.source.file} has no valid pixel on the map of {scene.id}: {remedy}.")
+
+
+def _valid_in_the_middle(raster: PlacedRaster, scene: Scene) -> bool:
+    """Whether a few columns there have a valid pixel: what is on a server need not be fetched twice to be looked at."""
+    left = max(scene.grid.width - _MIDDLE, 0) // 2
+    with RasterRows(raster, scene.grid, left, min(left + _MIDDLE, scene.grid.width)) as rows:
+        _, valid = rows.chunk_at(scene.grid.height // 2)
+    return valid is None or bool(valid.any())

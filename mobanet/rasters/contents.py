@@ -1,10 +1,11 @@
 """What rasters hold, declared: files, modalities, classes and decoded labels."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
+
+from mobanet.rasters.elsewhere import Place
 
 IGNORE_INDEX = 255
 """Label value of pixels that neither loss nor metrics look at."""
@@ -51,14 +52,14 @@ class Classes:
 
 @dataclass(frozen=True)
 class FileRef:
-    """A file on disk, or a member of a zip archive on disk.
+    """A file on disk, a member of a zip archive on disk, or a raster elsewhere.
 
     Attributes:
-        path: the file, or the archive.
+        path: the file, the archive, or the place elsewhere.
         member: the name inside the archive; of an archive inside an archive, `inner.zip!folder/name.tif`.
     """
 
-    path: Path
+    path: Place
     member: str | None = None
 
     @property

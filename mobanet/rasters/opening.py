@@ -3,7 +3,8 @@
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,12 @@ import numpy as np
 
 from mobanet.errors import UserError
 from mobanet.rasters.contents import FileRef
+from mobanet.rasters.elsewhere import Elsewhere, Place
 from mobanet.rasters.georeference import transform_of
 from mobanet.rasters.grid import Grid
+from mobanet.rasters.network import LOCAL, fetching, said_of
 from mobanet.rasters.strips import strips
-from mobanet.rasters.virtual import absent_source
+from mobanet.rasters.virtual import absent_source, check_local, check_remote
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
@@ -23,15 +26,36 @@ if TYPE_CHECKING:
 ABSURD = 1e30
 """Float values beyond this are missing: exporters write the largest float where they have nothing to say."""
 
-_BY_NAME = "GDAL_DISABLE_READDIR_ON_OPEN"
+_SERVICES = frozenset(
+    (
+        "HTTP",
+        "WMS",
+        "WCS",
+        "WMTS",
+        "STACIT",
+        "STACTA",
+        "PLMOSAIC",
+        "OGCAPI",
+        "EEDAI",
+        "NGW",
+        "GTI",
+        "DAAS",
+        "RDA",
+        "MRF",
+    )
+)
+"""GDAL's drivers of what is no raster but leads to some, most of them on the network."""
+
+_seen: set[Elsewhere] = set()
+"""What this process has fetched, and GDAL may have kept."""
 
 
 @contextmanager
-def opened(path: Path, shown: FileRef, overviews: bool = True) -> Iterator["DatasetReader"]:
+def opened(path: Place, shown: FileRef, overviews: bool = True) -> Iterator["DatasetReader"]:
     """A raster, opened for reading.
 
     Args:
-        path: a file GDAL can open.
+        path: what GDAL can open.
         shown: the file as messages name it.
         overviews: whether reads that are thinned out may take them: means of class numbers, or of heights and -9999,
             stand for nothing, and nobody knows how they were made.
@@ -44,16 +68,27 @@ def opened(path: Path, shown: FileRef, overviews: bool = True) -> Iterator["Data
 
 
 @contextmanager
-def readable(path: Path, shown: FileRef) -> Iterator[None]:
-    """Within, GDAL's errors on a raster are sentences; arguments and errors as for `opened`."""
+def readable(path: Place, shown: FileRef) -> Iterator[None]:
+    """Within, GDAL's errors on a raster are sentences, and only what was named is fetched; all else as for `opened`.
+
+    What is fetched is read within, too, however long it has been open.
+    """
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-    with warnings.catch_warnings(), gdal_settings():
+    fetched = isinstance(path, Elsewhere) and path.on_network
+    if fetched:
+        _seen.add(path)
+    with warnings.catch_warnings(), gdal_settings(**(fetching(path) if fetched else {})):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
+            if fetched and path.suffix.lower() == ".vrt":
+                _check_virtual(path)
             yield
         except (RasterioError, gdal_error()) as error:
-            if absent := absent_source(path):
+            if fetched:
+                # not as the cause: what GDAL says holds the whole address, keys and all
+                raise UserError(said_of(path, error)) from None
+            if isinstance(path, Path) and (absent := absent_source(path)):
                 raise UserError(
                     f"{shown} shows the pixels of {absent}, which is not there: put that raster back, or mend the path "
                     "that leads to it."
@@ -65,7 +100,7 @@ def readable(path: Path, shown: FileRef) -> Iterator[None]:
 
 @contextmanager
 def gdal_settings(**more: Any) -> Iterator[None]:
-    """Within, GDAL asks for a world file or a mask beside a raster by its name.
+    """Within, GDAL asks for a world file or a mask beside a raster by its name, and fetches nothing that a file names.
 
     By itself it lists the folder, which may hold thousands of others.
 
@@ -76,7 +111,7 @@ def gdal_settings(**more: Any) -> Iterator[None]:
     from rasterio import Env
     from rasterio.env import getenv, hasenv
 
-    settings = {_BY_NAME: True, **more}
+    settings = {"GDAL_DISABLE_READDIR_ON_OPEN": True, **LOCAL, **more}
     if hasenv() and settings.items() <= getenv().items():
         yield
     else:
@@ -85,19 +120,60 @@ def gdal_settings(**more: Any) -> Iterator[None]:
 
 
 @contextmanager
-def open_raster(path: Path, shown: FileRef, overviews: bool = True) -> Iterator["DatasetReader"]:
+def open_raster(path: Place, shown: FileRef, overviews: bool = True) -> Iterator["DatasetReader"]:
     """A raster that is open for longer than one block of `readable`; arguments as for `opened`.
 
     Raises:
-        UserError: where it holds further rasters only.
+        UserError: where it holds further rasters only, or leads to the network.
     """
-    import rasterio
+    from rasterio import DatasetReader
 
-    with rasterio.open(path, **({} if overviews else {"OVERVIEW_LEVEL": "NONE"})) as raster:
+    name, options = str(path), {} if overviews else {"OVERVIEW_LEVEL": "NONE"}
+    virtual = path.suffix.lower() == ".vrt"
+    if isinstance(path, Elsewhere):
+        if virtual and not path.on_network:
+            raise UserError(f"{shown} is a virtual raster, whose names lead nowhere in an archive: unpack the archive.")
+        name = path.opens
+    else:
+        check_local(path, shown)
+        virtual = True  # by its content, whatever its name
+    with DatasetReader(name, driver=_drivers(virtual), **options) as raster:
         # such as a container of further rasters, of which GDAL opens none by itself
         if not raster.count:
             raise UserError(f"{shown} holds no raster of its own: give the file that does.")
         yield raster
+
+
+def look_anew(path: Place) -> None:
+    """Let GDAL forget what this process has read at a place elsewhere, where there may be something else by now."""
+    from rasterio import DatasetReader, Env
+    from rasterio.errors import RasterioError
+
+    if not (isinstance(path, Elsewhere) and path in _seen):
+        return
+    # to close what is not to be kept drops it; where it is not there, that is dropped
+    with suppress(RasterioError, gdal_error()), Env(**fetching(path), CPL_VSIL_CURL_NON_CACHED="/vsi"):
+        DatasetReader(path.opens).close()
+    _check_virtual.cache_clear()
+    _seen.discard(path)
+
+
+@cache
+def _drivers(virtual: bool) -> list[str]:
+    """GDAL's drivers of rasters as such, and that of virtual ones where these have been looked at."""
+    from rasterio import Env
+
+    with Env() as environment:
+        return [name for name in environment.drivers() if name not in _SERVICES and (virtual or name != "VRT")]
+
+
+@lru_cache(64)
+def _check_virtual(place: Elsewhere) -> None:
+    """Look at the names in a virtual raster on the network, which are fetched with it, while only itself may be."""
+    from rasterio import DatasetReader, Env
+
+    with Env(CPL_VSIL_CURL_ALLOWED_FILENAME=place.fetched), DatasetReader(place.opens, driver=["VRT"]) as raster:
+        check_remote(place, raster.tags(ns="xml:VRT").get("xml:VRT", ""))
 
 
 def gdal_error() -> type[Exception]:

@@ -1,0 +1,177 @@
+"""Rasters that are no file on a disk: at a URL, in a bucket, in an archive, behind one of GDAL's `/vsi` prefixes."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from mobanet.errors import UserError
+
+SCHEMES = {
+    "http": "/vsicurl/http://",
+    "https": "/vsicurl/https://",
+    "s3": "/vsis3/",
+    "gs": "/vsigs/",
+    "az": "/vsiaz/",
+}
+"""What GDAL writes for the beginning of an address."""
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+
+_NETWORK = re.compile(r"/vsi(?:curl|s3|gs|az|adls|oss|swift|webhdfs|hdfs)(?:_streaming)?(?=[/?])")
+"""GDAL's prefixes of what is fetched."""
+
+_URL = re.compile(
+    r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*://)(?:[^\s/@?#\"'<>{}]*@)?(?P<rest>[^\s?#\"'<>{}!]*)(?P<more>[?#][^\s\"'<>{}!]*)?"
+)
+_CURL_OPTIONS = re.compile(r"/vsicurl\?[^\s\"'<>{}!]*")
+
+_PACKED = re.compile(r"\.(?:zip|tar|tgz|tar\.gz|gz|7z|rar|kmz)(?=/|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A raster that is no file on a disk; takes the place of a `Path` wherever GDAL is what opens it.
+
+    Attributes:
+        opens: the name that GDAL opens; may hold keys, and is shown to nobody.
+        shown: the same for messages and records, without user names, passwords and what follows a question mark.
+        name: of the file, as the last part of a path.
+        archive: the file on this disk that it is packed in; None where there is none.
+    """
+
+    opens: str = field(repr=False)
+    shown: str
+    name: str
+    archive: Path | None = None
+
+    def __str__(self) -> str:
+        """As messages name it."""
+        return self.shown
+
+    @property
+    def stem(self) -> str:
+        """The name without its last suffix."""
+        return PurePosixPath(self.name).stem
+
+    @property
+    def suffix(self) -> str:
+        """The last suffix of the name."""
+        return PurePosixPath(self.name).suffix
+
+    @property
+    def on_network(self) -> bool:
+        """Whether it is fetched."""
+        return _NETWORK.search(self.opens) is not None
+
+    @property
+    def fetched(self) -> str:
+        """The one name that GDAL may fetch to read it: of an archive there, all of that."""
+        start = _NETWORK.search(self.opens)
+        if start is None:
+            return ""
+        name = self.opens[start.start() :]
+        if "{" in self.opens[: start.start()]:
+            return name.partition("}")[0]
+        packed = _PACKED.search(name) if start.start() else None
+        return name if packed is None else name[: packed.end()]
+
+    @property
+    def url(self) -> str | None:
+        """Of what is fetched, where it is asked for by HTTP without GDAL's own keys; may hold keys."""
+        name = self.fetched
+        return name.removeprefix("/vsicurl/") if name.startswith("/vsicurl/http") else None
+
+    @property
+    def server(self) -> str:
+        """The beginning of all names on the same server, or in the same bucket."""
+        name = self.fetched
+        depth = 5 if name.startswith("/vsicurl/http") else 3  # /vsicurl/https://HOST/ and /vsis3/BUCKET/
+        return "/".join(name.split("/")[:depth]) + "/"
+
+
+Place = Path | Elsewhere
+"""Where a raster lies."""
+
+
+def elsewhere(text: str) -> Elsewhere | None:
+    """A place that is no path of a file on a disk; None for one that is.
+
+    Args:
+        text: as the user types it: `https://host/ortho.tif`, `s3://bucket/ortho.tif`, `archive.zip!folder/ortho.tif`,
+            `/vsicurl/https://host/ortho.tif`.
+
+    Raises:
+        UserError: for an address that cannot be one, and for an archive of which nothing is named.
+    """
+    archive, inside, member = text.rpartition("!")
+    if inside and (archive.lower().endswith(".zip") or _is_address(archive)) and not Path(_short(text)).exists():
+        return _packed(archive, member, text)
+    if not _is_address(text):
+        return None
+    if not text.isprintable():
+        raise UserError(f"{redacted(text)!a} has characters in it that no address has: check it.")
+    if text.startswith("/vsi"):
+        return Elsewhere(text, redacted(text), _name(redacted(text)))
+    scheme, _, rest = text.partition("://")
+    prefix = SCHEMES.get(scheme.lower())
+    if prefix is None:
+        known = ", ".join(f"{name}://" for name in SCHEMES)
+        raise UserError(f"{redacted(text)} begins with {scheme}://, which is not read: give a path or one of {known}.")
+    if prefix.startswith("/vsicurl/"):
+        rest = rest.replace(" ", "%20")
+        if not _host(text):
+            raise UserError(f"{redacted(text)} names no server: write it as {scheme}://HOST/PATH.")
+    return Elsewhere(prefix + rest, redacted(text), _name(unquote(redacted(text))))
+
+
+def place_of(text: str) -> Place:
+    """A path, or a place elsewhere; errors as for `elsewhere`."""
+    return elsewhere(text) or Path(text).expanduser()
+
+
+def redacted(text: str) -> str:
+    """A text in which URLs have no user names, passwords, queries and fragments: these are where keys stand."""
+    text = _CURL_OPTIONS.sub(_without_options, text)
+    return _URL.sub(lambda url: f"{url['scheme']}{url['rest']}{'?…' if url['more'] else ''}", text)
+
+
+def _without_options(match: re.Match[str]) -> str:
+    """`/vsicurl?url=https%3A%2F%2Fhost%2Fa.tif&header.Authorization=…` as the URL alone."""
+    urls = parse_qs(match[0].partition("?")[2]).get("url", [])
+    return f"/vsicurl/{urls[0]}" if urls else "/vsicurl?…"
+
+
+def _is_address(text: str) -> bool:
+    return text.startswith("/vsi") or _SCHEME.match(text) is not None
+
+
+def _host(text: str) -> str | None:
+    try:
+        return urlsplit(text).hostname
+    except ValueError:  # of brackets without an address in them
+        return None
+
+
+def _packed(archive: str, member: str, text: str) -> Elsewhere:
+    if not member.strip("/"):
+        raise UserError(f"{redacted(text)} names nothing in the archive: write ARCHIVE.zip!FOLDER/RASTER.tif.")
+    outer = elsewhere(archive)
+    opens = str(Path(archive).expanduser().absolute()) if outer is None else outer.opens
+    if outer is None and not Path(archive).expanduser().is_file():
+        raise UserError(f"{archive}, of which {member} is wanted, does not exist; give an archive that is there.")
+    own = Path(archive).expanduser() if outer is None else outer.archive
+    member = member.strip("/")
+    shown = f"{archive if outer is None else outer.shown}!{member}"
+    return Elsewhere(f"/vsizip/{{{opens}}}/{member}", shown, _name(member), own)
+
+
+def _name(path: str) -> str:
+    """The last part of a path or an address."""
+    bare = path.removesuffix("?…").rstrip("/")
+    return bare.rpartition("/")[2] or bare
+
+
+def _short(text: str) -> str:
+    """Of an address that is longer than a path may be, so much that it is none."""
+    return text[:200]

@@ -1,0 +1,139 @@
+"""What GDAL may fetch, and what is said where it cannot: only what the user names leads to the network."""
+
+import base64
+import os
+import re
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from mobanet.rasters.elsewhere import Elsewhere, redacted
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+
+LOCAL = {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "-"}
+"""GDAL's settings while a file on this disk is read: no name that it holds, such as that of an overview, is fetched."""
+
+_ONLY = "CPL_VSIL_CURL_ALLOWED_FILENAME"
+
+_VIRTUAL = {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".vrt,.tif,.tiff,.jp2,.png,.jpg,.jpeg,.img"}
+"""While a virtual raster is read whose names have been looked at."""
+
+_USUAL = {
+    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "1",  # seconds, longer each time
+    "GDAL_HTTP_CONNECTTIMEOUT": "20",  # seconds
+    "GDAL_HTTP_LOW_SPEED_TIME": "30",  # seconds with less than the limit; a large answer may take any time
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1000",  # bytes a second
+    "GDAL_HTTP_TCP_KEEPALIVE": "YES",
+    "CPL_VSIL_CURL_CACHE_SIZE": str(2**26),
+}
+"""Unless the user's environment says otherwise."""
+
+_WAIT = 20
+"""Seconds for a server to say what it has."""
+
+_KEYS = (
+    "give GDAL the keys in the environment (AWS_ACCESS_KEY_ID, AZURE_STORAGE_CONNECTION_STRING, GDAL_HTTP_HEADERS, …), "
+    "or an address whose signature has not expired"
+)
+
+_SENTENCES = (
+    (r"code(?: on .*)?: 404|does not exist|NoSuch|no such|ContainerNotFound", "is not there (404): check the address"),
+    (
+        r"code(?: on .*)?: 40[13]|Access ?Denied|credentials|InvalidAccessKey|SignatureDoesNotMatch|Forbidden|"
+        r"Unauthorized|AuthenticationFailed|not authorized|AWS_SECRET_ACCESS_KEY|GS_SECRET_ACCESS_KEY|AZURE_STORAGE",
+        f"is refused by its server: {_KEYS}",
+    ),
+    (r"resolve host|resolve proxy", "cannot be reached, since no server of that name is found: check name and network"),
+    (
+        r"ailed to connect|ould not connect|onnection refused|onnection reset|Empty reply",
+        "cannot be reached, since its server refuses the connection: check host, port and network",
+    ),
+    (
+        r"timed out|too slow|Timeout",
+        "is not answered in time: try again, or wait longer with GDAL_HTTP_CONNECTTIMEOUT and GDAL_HTTP_TIMEOUT",
+    ),
+    (
+        r"Range downloading not supported",
+        "can only be fetched as a whole, since its server knows no range requests: download it, and give the file",
+    ),
+    (r"SSL|certificate", "has a certificate that is not trusted: name that of your network in CURL_CA_BUNDLE"),
+    (
+        r"not recognized",
+        "is no raster that is read, perhaps a page to log in at: look at the address in a browser",
+    ),
+    (r"code(?: on .*)?: (?:429|5\d\d)", "is not given out by its server, which fails or is too busy: try again later"),
+)
+
+
+def fetching(place: Elsewhere) -> dict[str, str]:
+    """GDAL's settings to read what the user has named, and nothing else, from the network."""
+    from rasterio.env import getenv, hasenv
+
+    known = {*os.environ, *(getenv() if hasenv() else ())}
+    usual = {key: value for key, value in _USUAL.items() if key not in known}
+    only = _VIRTUAL if place.suffix.lower() == ".vrt" else {_ONLY: place.fetched}
+    return {**usual, **only, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+
+
+def said_of(place: Elsewhere, error: BaseException) -> str:
+    """One sentence on what went wrong at a server, by what GDAL says of it."""
+    texts, at = [], error
+    while at is not None:
+        texts.append(str(at))
+        at = at.__cause__
+    told = " ".join(texts)
+    for pattern, sentence in _SENTENCES:
+        if re.search(pattern, told):
+            return f"{place} {sentence}."
+    short = redacted(texts[-1]).replace(place.opens, place.shown).strip().rstrip(".")
+    return f"{place} cannot be read ({short}): the server fails, or the raster there is damaged; try again."
+
+
+def state_of(place: Elsewhere, raster: "DatasetReader") -> str:
+    """What changes with the content of a raster on the network, as far as it can be had without reading all of it.
+
+    Args:
+        place: at which it is.
+        raster: the same, open.
+
+    Returns:
+        Of an HTTP server its size, ETag and time; else, and where that says nothing, sizes and places of blocks.
+    """
+    told = None if place.url is None else _headers(place.url)
+    return told or _blocks(raster)
+
+
+def _headers(url: str) -> str | None:
+    parts = urlsplit(url)
+    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+    bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
+    request = urllib.request.Request(bare, headers={"Range": "bytes=0-0"})
+    if user:
+        login = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+        request.add_header("Authorization", f"Basic {login}")
+    try:
+        with urllib.request.urlopen(request, timeout=_WAIT) as answer:
+            size = answer.headers.get("Content-Range", "").rpartition("/")[2]
+            told = [answer.headers.get(name, "") for name in ("ETag", "Last-Modified")]
+    except (OSError, ValueError):  # of what GDAL reads with keys or through a proxy that only it is told of
+        return None
+    return f"{', '.join(text for text in told if text)}, {size or '?'} bytes" if any(told) else None
+
+
+def _blocks(raster: "DatasetReader") -> str:
+    """Size and type of a raster, and where some of its blocks lie in the file, which changes with their sizes."""
+    height, width = raster.block_shapes[0]
+    rows, columns = -(-raster.height // height), -(-raster.width // width)
+    last = rows * columns - 1
+    places = []
+    for number in sorted({last * step // 16 for step in range(17)}):
+        block = f"{number % columns}_{number // columns}"
+        place = [raster.get_tag_item(f"BLOCK_{what}_{block}", "TIFF", bidx=1) for what in ("OFFSET", "SIZE")]
+        places.append("+".join(map(str, place)))
+    made = raster.tags().get("TIFFTAG_DATETIME", "")
+    what = f"{raster.width} x {raster.height} x {raster.count} {raster.dtypes[0]}, {made}"
+    return f"{what}, blocks at {' '.join(places)}"

@@ -1,0 +1,319 @@
+"""Rasters where they lie: on a server on this machine, in archives, behind virtual rasters."""
+
+import re
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import from_origin
+
+import mobanet
+from mobanet.predict import main, predict
+from tests.cli.test_predict import copy_with, files_of, model, read
+from tests.file_server import serve
+from tests.prediction.conftest import sentence
+
+__all__ = ["model"]
+
+OPTIONS = {"preset": "test", "stride": 64, "accelerator": "cpu"}
+WORDS = ("--preset", "test", "--stride", "64", "--accelerator", "cpu")
+SECRET = "X-Amz-Signature=0123hidden"
+
+
+@pytest.fixture(scope="module")
+def folder(prepared, tmp_path_factory) -> Path:
+    """The rasters of a tile under short names, with their place in themselves, and an infrared band of a district."""
+    folder = tmp_path_factory.mktemp("served")
+    for name, path in files_of(prepared).items():
+        copy_with(path.removesuffix("[4]"), folder / f"{'rgbir' if name == 'ir' else name}.tif", crs="EPSG:32633")
+    with rasterio.open(folder / "rgb.tif") as raster:
+        size, left, top = raster.transform.a, raster.transform.c, raster.transform.f
+    place = from_origin(left - 900 * size, top + 900 * size, size, size)
+    kinds = {"driver": "COG", "compress": "deflate", "blocksize": 128, "overviews": "NONE"}
+    profile = {"count": 1, "height": 2048, "width": 2048, "dtype": "uint8", "crs": "EPSG:32633"}
+    with rasterio.open(folder / "district.tif", "w", transform=place, **profile, **kinds) as raster:
+        raster.write(np.random.default_rng(2).integers(0, 200, (1, 2048, 2048), np.uint8))
+    return folder
+
+
+@pytest.fixture
+def server(folder, monkeypatch):
+    """Gives the rasters out; nobody waits for one that does not answer, nor asks twice."""
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
+    monkeypatch.setenv("GDAL_HTTP_TIMEOUT", "1")
+    server, http = serve(folder)
+    yield server
+    http.shutdown()
+    http.server_close()
+
+
+def served(server) -> dict[str, str]:
+    return {"rgb": server.url("rgb.tif"), "ir": server.url("rgbir.tif[4]"), "dsm": server.url("dsm.tif")}
+
+
+def test_maps_of_rasters_on_a_server_are_those_of_files(model, folder, server, tmp_path):
+    files = {"rgb": f"{folder}/rgb.tif", "ir": f"{folder}/rgbir.tif[4]", "dsm": f"{folder}/dsm.tif"}
+    predict(str(model), files, str(tmp_path / "here.tif"), **OPTIONS, confidence="uint8")
+    predict(str(model), served(server), str(tmp_path / "there.tif"), **OPTIONS, confidence="uint8")
+    assert len(np.unique(read(tmp_path / "here.tif"))) >= 3
+    for name in ("{}.tif", "{}_confidence.tif"):
+        here, there = (tmp_path / name.format(place) for place in ("here", "there"))
+        assert here.read_bytes() == there.read_bytes()
+    assert any(range_ for _, _, range_ in server.asked)
+
+
+def test_each_byte_is_fetched_about_once(model, folder, server, tmp_path):
+    predict(str(model), served(server), str(tmp_path / "map.tif"), **OPTIONS)
+    size = sum((folder / f"{name}.tif").stat().st_size for name in ("rgb", "rgbir", "dsm"))
+    assert 0.5 * size < server.sent < 1.2 * size
+
+
+def test_a_part_of_a_large_raster_is_read_in_part(model, folder, server, tmp_path, command):
+    """The infrared of a district beside the orthophoto of a place in it: blocks of the place are fetched."""
+    words = ["--input", f"rgb={server.url('rgb.tif')}", f"ir={server.url('district.tif')}"]
+    ended = command(main, ["--ckpt_path", str(model), "--output", f"{tmp_path}/map.tif", *words, *WORDS])
+    assert ended.code == 0, ended.err
+    assert 0 < server.sent - (folder / "rgb.tif").stat().st_size < 0.1 * (folder / "district.tif").stat().st_size
+    here = {"rgb": f"{folder}/rgb.tif", "ir": f"{folder}/district.tif"}
+    predict(str(model), here, str(tmp_path / "here.tif"), **OPTIONS)
+    assert (tmp_path / "here.tif").read_bytes() == (tmp_path / "map.tif").read_bytes()
+
+
+def test_in_python_a_url_is_a_path(model, folder, server):
+    loaded = mobanet.load(model)
+    here = loaded.predict(rgb=folder / "rgb.tif", dsm=str(folder / "dsm.tif"), accelerator="cpu")
+    there = loaded.predict(rgb=server.url("rgb.tif"), dsm=server.url("dsm.tif"), accelerator="cpu")
+    assert np.array_equal(here.classes, there.classes)
+    assert np.array_equal(here.confidence, there.confidence, equal_nan=True)
+
+
+def test_what_has_changed_at_a_url_is_read_anew(model, folder, server, tmp_path):
+    loaded, path = mobanet.load(model), folder / "changing.tif"
+    shutil.copyfile(folder / "rgb.tif", path)
+    before = loaded.predict(rgb=server.url("changing.tif"), accelerator="cpu")
+    copy_with(folder / "rgb.tif", path, lambda values: 255 - values)
+    after = loaded.predict(rgb=server.url("changing.tif"), accelerator="cpu")
+    assert np.array_equal(after.classes, loaded.predict(rgb=path, accelerator="cpu").classes)
+    assert not np.array_equal(before.classes, after.classes)
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("403/rgb.tif", "is refused by its server: give GDAL the keys in the environment"),
+        ("401/rgb.tif", "is refused by its server"),
+        ("404/rgb.tif", "is not there (404): check the address"),
+        ("absent.tif", "is not there (404)"),
+        ("503/rgb.tif", "is not given out by its server, which fails or is too busy: try again later"),
+        ("whole/district.tif", "knows no range requests: download it, and give the file"),
+        ("slow/rgb.tif", "is not answered in time: try again, or wait longer with GDAL_HTTP_CONNECTTIMEOUT"),
+        ("page.tif", "is no raster that is read, perhaps a page to log in at"),
+        ("cut.tif", "cannot be read"),
+    ],
+)
+def test_what_a_server_does_not_give_is_one_sentence_without_keys(
+    address, told, model, folder, server, tmp_path, command
+):
+    (folder / "page.tif").write_text("<html><body>please log in</body></html>" * 30)
+    (folder / "cut.tif").write_bytes((folder / "rgb.tif").read_bytes()[:30_000])
+    url = f"{server.url(address, 'me:hidden@')}?{SECRET}"
+    ended = command(
+        main, ["--ckpt_path", str(model), "--input", f"rgb={url}", "--output", f"{tmp_path}/map.tif", *WORDS]
+    )
+    said = sentence(ended)
+    assert told in said
+    assert f"{server.url(address)}?…" in said
+    assert "hidden" not in ended.err + ended.out
+    assert not (tmp_path / "map.tif").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://nowhere.invalid/rgb.tif?key=hidden", "no server of that name is found: check name and network"),
+        ("http://127.0.0.1:1/rgb.tif?key=hidden", "its server refuses the connection: check host, port and network"),
+        ("https:///rgb.tif?key=hidden", "names no server: write it as https://HOST/PATH"),
+        ("ftp://127.0.0.1/rgb.tif?key=hidden", "begins with ftp://, which is not read: give a path or one of http://"),
+        ("http://127.0.0.1:1/*.tif[0]?key=hidden", "its server refuses the connection"),
+        ("http://127.0.0.1:1/a.tif?key=hidden[0]", "bands are counted from 1"),
+        ("/vsicurl?url=http%3A%2F%2F127.0.0.1%3A1%2Fa.tif&header.Authorization=hidden", "refuses the connection"),
+    ],
+)
+def test_what_has_no_server_is_one_sentence_without_keys(url, told, model, monkeypatch, tmp_path, command):
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    ended = command(main, ["--ckpt_path", str(model), "--input", f"rgb={url}", "--output", f"{tmp_path}/map.tif"])
+    assert told in ended.sentence()
+    assert "hidden" not in ended.err + ended.out
+
+
+def test_no_key_is_written_anywhere(model, server, tmp_path, command):
+    url = f"{server.url('login/rgb.tif', 'me:hidden@')}?{SECRET}"
+    words = ["--ckpt_path", str(model), "--input", f"rgb={url}", f"dsm={server.url('dsm.tif')}?{SECRET}"]
+    ended = command(main, [*words, "--output", f"{tmp_path}/map.tif", *WORDS, "--scenarios", "--polygons"])
+    assert ended.code == 0, ended.err
+    assert "map.tif: 160 x 160" in ended.out
+    told = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(told) >= 3
+    for path in told:
+        assert b"hidden" not in path.read_bytes(), path
+    assert "hidden" not in ended.out + ended.err
+    with rasterio.open(tmp_path / "map.tif") as raster:
+        assert '"rgb": "rgb.tif"' in raster.tags()["mobanet_inputs"]
+
+
+@pytest.mark.parametrize("how", ["", "bare/"])
+def test_what_a_server_breaks_off_is_gone_on_with_unless_it_has_changed(
+    how, model, folder, server, tmp_path, monkeypatch, command
+):
+    path = folder / "long.tif"
+    tiled = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate"}
+    copy_with(folder / "rgb.tif", path, lambda values: np.tile(values, (1, 8, 2)), **tiled)
+    monkeypatch.setattr("mobanet.prediction.plan.STRIP", 32)
+    words = ["--ckpt_path", str(model), "--input", f"rgb={server.url(f'{how}long.tif')}", "--batch_size", "1", *WORDS]
+    words += ["--output", f"{tmp_path}/map.tif"]
+    server.fails_after = path.stat().st_size // 2
+    said = sentence(command(main, words))
+    assert "what is finished stays, and --resume goes on with it" in said
+    parts = tmp_path / "map.tif.parts"
+    assert len(list(parts.glob("*.npz"))) >= 3
+    server.fails_after = None
+    assert "go on with --resume" in sentence(command(main, words))
+    kept = path.read_bytes()
+    copy_with(path, path, lambda values: 255 - values // 2, **tiled)
+    said = sentence(command(main, [*words, "--resume"]))
+    assert re.search(r"was begun with another --input rgb \(.*now ", said)
+    if not how:
+        return  # what came back would have another time
+    path.write_bytes(kept)
+    ended = command(main, [*words, "--resume"])
+    assert ended.code == 0, ended.err
+    predict(str(model), {"rgb": str(path)}, str(tmp_path / "here.tif"), **OPTIONS, batch_size=1)
+    assert (tmp_path / "here.tif").read_bytes() == (tmp_path / "map.tif").read_bytes()
+
+
+def test_members_of_archives_are_read_in_place(model, folder, server, tmp_path):
+    predict(str(model), {"rgb": f"{folder}/rgb.tif"}, str(tmp_path / "plain.tif"), **OPTIONS)
+    with zipfile.ZipFile(folder / "delivery.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(folder / "rgb.tif", "ortho photos/rgb.tif")
+    whole = folder / "delivery.zip"
+    given = (f"{whole}!ortho photos/rgb.tif", f"{server.url('delivery.zip')}!ortho photos/rgb.tif")
+    given += (
+        f"/vsizip/{whole}/ortho photos/rgb.tif",
+        f"/vsizip//vsicurl/{server.url('delivery.zip')}/ortho photos/rgb.tif",
+    )
+    for number, path in enumerate(given):
+        predict(str(model), {"rgb": path}, str(tmp_path / f"{number}.tif"), **OPTIONS)
+        assert (tmp_path / f"{number}.tif").read_bytes() == (tmp_path / "plain.tif").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("delivery.zip!absent.tif", "delivery.zip!absent.tif is unreadable or cut short"),
+        ("delivery.zip!", "names nothing in the archive"),
+        ("absent.zip!rgb.tif", "absent.zip, of which rgb.tif is wanted, does not exist"),
+        ("delivery.zip!mosaic.vrt", "is a virtual raster, whose names lead nowhere in an archive: unpack the archive"),
+        ("delivery.zip!hidden.tif", "is unreadable or cut short"),
+    ],
+)
+def test_what_an_archive_does_not_have_is_one_sentence(path, told, model, folder, server, tmp_path, command):
+    with zipfile.ZipFile(tmp_path / "delivery.zip", "w") as archive:
+        archive.write(folder / "rgb.tif", "rgb.tif")
+        for name in ("mosaic.vrt", "hidden.tif"):
+            archive.writestr(name, virtual(server.url("rgb.tif")))
+    words = ["--ckpt_path", str(model), "--input", f"rgb={tmp_path}/{path}", "--output", f"{tmp_path}/map.tif"]
+    assert told in command(main, words).sentence()
+    assert server.asked == []
+
+
+def virtual(source, relative=0, tag="SourceFilename"):
+    """A virtual raster of 160 x 160 pixels that names another."""
+    band = (
+        f'<VRTRasterBand dataType="Byte" band="{{}}"><SimpleSource><{tag} relativeToVRT="{relative}">{source}</{tag}>'
+        "<SourceBand>{}</SourceBand></SimpleSource></VRTRasterBand>"
+    )
+    bands = "".join(band.format(number, number) for number in (1, 2, 3))
+    return f'<VRTDataset rasterXSize="160" rasterYSize="160">{bands}</VRTDataset>'
+
+
+def test_a_virtual_raster_on_a_server_shows_what_lies_beside_it(model, folder, server, tmp_path, command):
+    (folder / "mosaic.vrt").write_text(virtual("rgb.tif", relative=1))
+    predict(str(model), {"rgb": server.url("mosaic.vrt")}, str(tmp_path / "there.tif"), **OPTIONS)
+    predict(str(model), {"rgb": f"{folder}/mosaic.vrt"}, str(tmp_path / "here.tif"), **OPTIONS)
+    assert (tmp_path / "here.tif").read_bytes() == (tmp_path / "there.tif").read_bytes()
+    other, http = serve(folder)
+    leading = {
+        f"/vsicurl/{other.url('rgb.tif')}": "on another server: give that address itself",
+        other.url("rgb.tif"): "on another server",
+        f"{folder}/rgb.tif": "may name rasters beside it only",
+        "/etc/hostname": "may name rasters beside it only",
+    }
+    for number, (source, told) in enumerate(leading.items()):
+        (folder / f"{number}.vrt").write_text(virtual(source))
+        words = ["--input", f"rgb={server.url(f'{number}.vrt')}", "--output", f"{tmp_path}/map.tif"]
+        assert told in command(main, ["--ckpt_path", str(model), *words]).sentence()
+    assert other.asked == []
+    http.shutdown()
+    http.server_close()
+
+
+SERVICE = """<GDAL_WMS><Service name="TMS"><ServerUrl>{}/${{z}}/${{x}}/${{y}}.tif</ServerUrl></Service><DataWindow>
+<UpperLeftX>0</UpperLeftX><UpperLeftY>160</UpperLeftY><LowerRightX>160</LowerRightX><LowerRightY>0</LowerRightY>
+<TileLevel>0</TileLevel><SizeX>160</SizeX><SizeY>160</SizeY></DataWindow><BandsCount>3</BandsCount></GDAL_WMS>"""
+WARPED = """<VRTDataset rasterXSize="160" rasterYSize="160" subClass="VRTWarpedDataset"><VRTRasterBand dataType="Byte"
+band="1" subClass="VRTWarpedRasterBand"/><GDALWarpOptions><SourceDataset>{}</SourceDataset></GDALWarpOptions>
+</VRTDataset>"""
+
+
+def hiding(kind, folder, server):
+    """A file that leads to a server; its name, and what is said of it."""
+    url, network = server.url("rgb.tif"), "where a file may not lead to the network"
+    files = {
+        "curl": ("m.vrt", virtual(f"/vsicurl/{url}"), network),
+        "plain": ("m.vrt", virtual(url), network),
+        "escaped": ("m.vrt", virtual(f"&#104;ttp{url[4:]}"), network),
+        "quoted": ("m.vrt", virtual(f"<![CDATA[{url}]]>"), network),
+        "warped": ("m.vrt", WARPED.format(url), network),
+        "attribute": (
+            "m.vrt",
+            virtual("x").replace("<SimpleSource>", f'<SimpleSource SourceFilename="{url}">'),
+            network,
+        ),
+        "by content": ("m.tif", virtual(url), network),
+        "inline": ("m.vrt", virtual("&lt;VRTDataset&gt;"), network),
+        "service": ("m.tif", SERVICE.format(server.url("")), "describes a service"),
+        "service behind": ("m.vrt", virtual("service.xml", relative=1), "describes a service"),
+        "another behind": ("m.vrt", virtual("inner.vrt", relative=1), network),
+    }
+    (folder / "service.xml").write_text(SERVICE.format(server.url("")))
+    (folder / "inner.vrt").write_text(virtual(url))
+    name, content, told = files[kind]
+    (folder / name).write_text(content)
+    return folder / name, told
+
+
+KINDS = ["curl", "plain", "escaped", "quoted", "warped", "attribute", "by content", "inline"]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "service", "service behind", "another behind"])
+def test_no_file_leads_to_the_network(kind, model, server, tmp_path, command):
+    path, told = hiding(kind, tmp_path, server)
+    words = ["--ckpt_path", str(model), "--input", f"rgb={path}", "--output", f"{tmp_path}/map.tif"]
+    assert told in command(main, words).sentence()
+    assert server.asked == []
+
+
+def test_no_text_beside_a_raster_leads_to_the_network(model, folder, server, tmp_path):
+    for number, url in enumerate((server.url("rgb.tif"), f"/vsicurl/{server.url('rgb.tif')}")):
+        copy_with(folder / "rgb.tif", tmp_path / f"{number}.tif")
+        beside = (
+            f'<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">{url}</MDI></Metadata></PAMDataset>'
+        )
+        (tmp_path / f"{number}.tif.aux.xml").write_text(beside)
+        predict(str(model), {"rgb": f"{tmp_path}/{number}.tif"}, str(tmp_path / f"map{number}.tif"), **OPTIONS)
+    assert server.asked == []
