@@ -253,7 +253,7 @@ class Cutter:
         """
         layout, file = self._layout, source.file
         modality = layout.modalities[name]
-        with opened(file.path, file, overviews=False) as raster:
+        with opened(file.path, file) as raster:
             own = self._placed(raster, file, grid)
             try:
                 known = known_range(modality, usual_scaling(layout, modality))
@@ -281,7 +281,7 @@ class Cutter:
             return [
                 cell for cell in cells if _some_polygon(self._vector, self._layout.classes.names, layer, grid, cell)
             ]
-        with opened(file.path, file, overviews=False) as raster:
+        with opened(file.path, file) as raster:
             own = self._placed(raster, file, grid)
 
             def some(window: "Window") -> bool:

@@ -241,13 +241,13 @@ def test_copies_of_different_size(potsdam, root):
 
 def test_each_raster_of_a_tile_is_opened_once_and_no_folder_is_listed_for_it(potsdam, root, monkeypatch):
     potsdam_tile(root, 2, 10)
-    seen, real = [], rasterio.open
+    seen, real = [], rasterio.DatasetReader
 
     def opened(path, *given, **named):
         seen.append((Path(path).name, rasterio.env.getenv()["GDAL_DISABLE_READDIR_ON_OPEN"]))
         return real(path, *given, **named)
 
-    monkeypatch.setattr(rasterio, "open", opened)
+    monkeypatch.setattr(rasterio, "DatasetReader", opened)
     build_store(potsdam, root, workers=1)
     # rgb and infrared, which are bands of one raster, and the two labels and the surface model
     assert len({name for name, _ in seen}) == len(seen) == 4
