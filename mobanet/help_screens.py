@@ -129,11 +129,13 @@ Write a class map of rasters of any size, from whichever modalities there are.
 examples:
   python -m mobanet.predict --ckpt_path best.ckpt --input rgb=ortho.tif ir=rgbir.tif[4] dsm=surface.tif --output map.tif
   python -m mobanet.predict --ckpt_path best.ckpt --input rgb=orthos/ dsm=surfaces/*.tif --output maps/ --scenarios
-  python -m mobanet.predict --ckpt_path best.ckpt --input rgb=ortho.tif --output map.tif --resume
+  python -m mobanet.predict --ckpt_path best.ckpt --input rgb=https://host/ortho.tif --output map.tif --resume
+  python -m mobanet.predict --ckpt_path best.ckpt --scenes scenes.csv --output maps/
 
 options:
   --ckpt_path FILE               checkpoint, folder of a run, folder that mobanet.export wrote, or OWNER/NAME on the hub
-  --input NAME=RASTER ...        a raster, folder or pattern for each modality; bands, from 1, in brackets
+  --input NAME=RASTER ...        a raster, folder, pattern or URL for each modality; bands, from 1, in brackets
+  --scenes FILE.csv              in its place, a list of scenes (id and modalities); --part 3/16 for a share of it
   --output FILE                  GeoTIFF to write; a folder for several scenes
   --preset smooth                or test (as mobanet.test measures), authors (stride 32)
   --window N, --stride N         pixels of a window, and from window to window

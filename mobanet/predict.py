@@ -7,15 +7,15 @@ from functools import partial
 from typing import Any, Literal
 
 from mobanet.entry import run
-from mobanet.errors import Stopped
+from mobanet.errors import Stopped, UserError
 
 _COMMAND = ("python", "-m", "mobanet.predict")
 
 
 def predict(
     ckpt_path: str,
-    input: list[str],
-    output: str,
+    input: list[str] | None = None,
+    output: str | None = None,
     preset: Literal["smooth", "test", "authors"] = "smooth",
     window: int | None = None,
     stride: int | None = None,
@@ -46,6 +46,8 @@ def predict(
     backbone: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    scenes: str | None = None,
+    part: str | None = None,
 ) -> list[Any]:
     """Write a class map of rasters of any size: --input rgb=ortho.tif dsm=surface.tif --output map.tif.
 
@@ -53,7 +55,8 @@ def predict(
         ckpt_path: checkpoint of the model, which needs nothing else of its run; or the folder of a run, a folder or a
             .safetensors file that mobanet.export wrote, or OWNER/NAME of one on the hub.
         input: a raster, folder or pattern for each modality that is there, such as rgb=ortho.tif or dsm=tiles/*.tif;
-            bands, counted from 1, may follow in brackets: ir=rgbir.tif[4]. Modalities left out are predicted without.
+            bands, counted from 1, may follow in brackets: ir=rgbir.tif[4]. Modalities left out are predicted without. A
+            raster may lie elsewhere: https://host/ortho.tif, s3://bucket/ortho.tif, archive.zip!ortho.tif.
         output: GeoTIFF to write; a folder for several scenes.
         preset: smooth (half-overlapping windows, blended), test (the windows of the run's test, logits summed) or
             authors (stride 32, logits summed).
@@ -97,6 +100,9 @@ def predict(
         backbone: file with the weights of a frozen backbone that the checkpoint leaves out, where they have moved.
         resume: go on with an interrupted prediction.
         overwrite: replace a map that is there, and forget an interrupted prediction.
+        scenes: in place of --input, a CSV file with the columns id and modalities, a scene a row; its maps go to the
+            folder --output. Any number of processes may share it, and the same command takes up what is missing.
+        part: of the scenes, such as 3/16 for every sixteenth from the third on; null for all that nobody is at.
 
     Returns:
         A `mobanet.prediction.areas.FinishedMap` for each map, in the first process.
@@ -113,6 +119,9 @@ def predict(
 
     quieten()
 
+    _check_given(input, output, scenes, part)
+    if scenes is not None:
+        _check_alone(polygons, resume, overwrite, devices)
     vectors = VectorSettings(polygons, minimum_area, fill_holes, simplify, read_zones(zones, zones_attribute))
     model = open_model(ckpt_path, backbone)
     chosen = {
@@ -129,19 +138,69 @@ def predict(
         "float32_matmul_precision": float32_matmul_precision,
     }
     settings = MapSettings.of(preset, model.windows, chosen)
-    given = find_scenes(input, list(model.modalities), nodata or (), factor or (), minimum or ())
+    said = nodata or (), factor or (), minimum or ()
+    if scenes is not None:
+        from mobanet.prediction.many import Placing, predict_list
+        from mobanet.prediction.plan import output_folder
+        from mobanet.prediction.scene_list import part_of, read_scenes
+
+        listed = read_scenes(scenes, list(model.modalities), *said)
+        listed, folder = listed if part is None else part_of(listed, part), output_folder(output)
+        placing = Placing(reference, crs, resolution)
+        fabric = launched(accelerator, devices, settings.precision)
+        with matmul_precision(float32_matmul_precision):
+            outcome = predict_list(model, listed, folder, settings, placing, fabric, batch_size, vectors)
+        print(outcome.described())
+        outcome.check()
+        return outcome.finished
+    given = find_scenes(input, list(model.modalities), *said)
     paths = output_paths(output, [scene.id for scene in given])
     known = model.ranges, model.rasters
-    scenes = [place(scene, model.modalities, reference, crs, *known, resolution) for scene in given]
-    vectors.check(scenes)
-    scenes, paths = clear_way(scenes, paths, settings, resume, overwrite, vectors)
-    announce(model, scenes, settings)
+    placed = [place(scene, model.modalities, reference, crs, *known, resolution) for scene in given]
+    vectors.check(placed)
+    placed, paths = clear_way(placed, paths, settings, resume, overwrite, vectors)
+    announce(model, placed, settings)
     fabric = launched(accelerator, devices, settings.precision)
     with matmul_precision(float32_matmul_precision):
-        maps = make_maps(model, scenes, paths, settings, fabric, batch_size, vectors)
+        maps = make_maps(model, placed, paths, settings, fabric, batch_size, vectors)
     for finished in maps:
         print(finished.described())
     return maps
+
+
+def _check_given(given: list[str] | None, output: str | None, scenes: str | None, part: str | None) -> None:
+    """Refuse what is missing, and what does not go together.
+
+    Raises:
+        UserError: naming the option.
+    """
+    if given is None and scenes is None:
+        raise UserError("--input is missing: name the rasters, such as rgb=ortho.tif; or give a list with --scenes.")
+    if given is not None and scenes is not None:
+        raise UserError("--input names the rasters of one scene, and --scenes those of many: give one of them.")
+    if output is None:
+        raise UserError(f"--output is missing: name the {'GeoTIFF' if scenes is None else 'folder'} to write.")
+    if part is not None and scenes is None:
+        raise UserError(f"--part {part} is a share of a list: give --scenes, too, or leave it out.")
+
+
+def _check_alone(polygons: bool | str, resume: bool, overwrite: bool, devices: int) -> None:
+    """Refuse options that a list has no use for.
+
+    Raises:
+        UserError: naming the option.
+    """
+    if isinstance(polygons, str):
+        raise UserError(
+            f"--polygons {polygons} names one file for many scenes; give --polygons without a name, which writes them "
+            "beside each map."
+        )
+    if resume:
+        raise UserError("--resume: with --scenes, what is missing is taken up in any case; leave it out.")
+    if overwrite:
+        raise UserError("--overwrite: with --scenes, maps that are there stay; delete them, or name another --output.")
+    if devices != 1:
+        raise UserError(f"--devices {devices}: with --scenes, start a process a device, which share the list.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -153,7 +212,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _way_on(words: Sequence[str], interrupt: KeyboardInterrupt) -> str:
     """What to say on Ctrl-C."""
     rest = _without(words, "--overwrite", "--resume")
-    if not isinstance(interrupt, Stopped) and _without(words, "--overwrite") != list(words):
+    if any(word.partition("=")[0] == "--scenes" for word in words):
+        pass  # takes up what is missing in any case
+    elif not isinstance(interrupt, Stopped) and _without(words, "--overwrite") != list(words):
         rest.append("--overwrite")  # of several maps, some may still be those that are to be replaced
     else:
         rest.append("--resume")

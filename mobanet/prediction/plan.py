@@ -160,11 +160,27 @@ def output_paths(output: str | Path, ids: Sequence[str]) -> list[Path]:
         raise UserError(f"--output {output} must end with .tif, or name a folder that is there.")
     if len(set(ids)) < len(ids):
         raise UserError(f"several scenes are named {max(ids, key=ids.count)}; predict them one at a time.")
-    parent = path if folder else path.parent
-    existing = next(place for place in (parent, *parent.absolute().parents) if place.exists())
+    _check_writable(path if folder else path.parent, output)
+    return [path / f"{name}.tif" for name in ids] if folder else [path]
+
+
+def output_folder(output: str | Path) -> Path:
+    """The folder that the maps of a list go to.
+
+    Raises:
+        UserError: when it is none, or cannot be written to.
+    """
+    path = Path(output).expanduser()
+    if path.suffix.lower() in (".tif", ".tiff"):
+        raise UserError(f"--output {output} names one file for the scenes of a list; name a folder.")
+    _check_writable(path, output)
+    return path
+
+
+def _check_writable(folder: Path, output: str | Path) -> None:
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise UserError(f"--output {output} cannot be written: {existing} is not a folder that you may write to.")
-    return [path / f"{name}.tif" for name in ids] if folder else [path]
 
 
 def ticket(scene: Scene, settings: MapSettings, checkpoint: str) -> dict[str, Any]:

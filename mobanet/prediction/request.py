@@ -101,6 +101,39 @@ def find_scenes(
     return _matched(found, several)
 
 
+def given_raster(text: str, folder: Path) -> GivenRaster:
+    """One raster with the bands behind it, from a list.
+
+    Args:
+        text: as for `find_scenes`, but neither a folder nor a pattern.
+        folder: that a path is relative to.
+
+    Raises:
+        UserError: for an address that is none.
+    """
+    text, bands = _bands(text, folder)
+    place = elsewhere(text, folder)
+    return GivenRaster(_plain_name(folder / Path(text).expanduser() if place is None else place), bands)
+
+
+def numbers_of(
+    given: Sequence[str], modalities: Sequence[str], option: str, names: Sequence[str], where: str
+) -> dict[str, float]:
+    """Numbers by modality, from words such as `dsm=0.1`.
+
+    Args:
+        given: the words.
+        modalities: of the model.
+        option: behind which they stand.
+        names: modalities that there are.
+        where: they are named, for messages.
+
+    Raises:
+        UserError: for what is no number, or of another modality.
+    """
+    return _numbers(given, modalities, option, dict.fromkeys(names, ""), where)
+
+
 def _matched(found: Mapping[str, list[GivenRaster]], several: Mapping[str, list[GivenRaster]]) -> list[GivenScene]:
     keys = _keys({name: [raster.path.stem for raster in files] for name, files in several.items()})
     (first, own), *others = keys.items()
@@ -190,11 +223,11 @@ def _plain_name(path: Place) -> Place:
     return path
 
 
-def _bands(text: str) -> tuple[str, tuple[int, ...]]:
+def _bands(text: str, folder: Path = Path()) -> tuple[str, tuple[int, ...]]:
     """The path, and 0-based bands from the brackets behind it."""
     told = re.fullmatch(r"(.+)\[(\d+(?:\s*,\s*\d+)*)\]", text)
     # brackets may be a part of the file's own name
-    if told is None or (elsewhere(text) is None and Path(text).exists()):
+    if told is None or (elsewhere(text, folder) is None and (folder / text).exists()):
         return text, ()
     numbers = [int(number) for number in told[2].split(",")]
     if min(numbers) < 1:
@@ -221,12 +254,16 @@ def _by_modality(
 
 
 def _numbers(
-    given: Mapping[str, float] | Sequence[str], modalities: Sequence[str], option: str, paths: Mapping[str, str]
+    given: Mapping[str, float] | Sequence[str],
+    modalities: Sequence[str],
+    option: str,
+    paths: Mapping[str, str],
+    where: str = "--input",
 ) -> dict[str, float]:
     numbers = {}
     for name, value in _by_modality(given, modalities, option, "NUMBER").items():
         if name not in paths:
-            raise UserError(f"{option} {name}={value}: --input gives no {name}; leave it out.")
+            raise UserError(f"{option} {name}={value}: {where} gives no {name}; leave it out.")
         try:
             numbers[name] = float(value)
         except ValueError as error:

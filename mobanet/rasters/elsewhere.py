@@ -94,19 +94,20 @@ Place = Path | Elsewhere
 """Where a raster lies."""
 
 
-def elsewhere(text: str) -> Elsewhere | None:
+def elsewhere(text: str, folder: Path = Path()) -> Elsewhere | None:
     """A place that is no path of a file on a disk; None for one that is.
 
     Args:
         text: as the user types it: `https://host/ortho.tif`, `s3://bucket/ortho.tif`, `archive.zip!folder/ortho.tif`,
             `/vsicurl/https://host/ortho.tif`.
+        folder: that the path of an archive is relative to.
 
     Raises:
         UserError: for an address that cannot be one, and for an archive of which nothing is named.
     """
     archive, inside, member = text.rpartition("!")
-    if inside and (archive.lower().endswith(".zip") or _is_address(archive)) and not Path(_short(text)).exists():
-        return _packed(archive, member, text)
+    if inside and (archive.lower().endswith(".zip") or _is_address(archive)) and not _exists(folder, text):
+        return _packed(archive, member, text, folder)
     if not _is_address(text):
         return None
     if not text.isprintable():
@@ -123,11 +124,6 @@ def elsewhere(text: str) -> Elsewhere | None:
         if not _host(text):
             raise UserError(f"{redacted(text)} names no server: write it as {scheme}://HOST/PATH.")
     return Elsewhere(prefix + rest, redacted(text), _name(unquote(redacted(text))))
-
-
-def place_of(text: str) -> Place:
-    """A path, or a place elsewhere; errors as for `elsewhere`."""
-    return elsewhere(text) or Path(text).expanduser()
 
 
 def redacted(text: str) -> str:
@@ -153,17 +149,17 @@ def _host(text: str) -> str | None:
         return None
 
 
-def _packed(archive: str, member: str, text: str) -> Elsewhere:
-    if not member.strip("/"):
-        raise UserError(f"{redacted(text)} names nothing in the archive: write ARCHIVE.zip!FOLDER/RASTER.tif.")
-    outer = elsewhere(archive)
-    opens = str(Path(archive).expanduser().absolute()) if outer is None else outer.opens
-    if outer is None and not Path(archive).expanduser().is_file():
-        raise UserError(f"{archive}, of which {member} is wanted, does not exist; give an archive that is there.")
-    own = Path(archive).expanduser() if outer is None else outer.archive
+def _packed(archive: str, member: str, text: str, folder: Path) -> Elsewhere:
     member = member.strip("/")
-    shown = f"{archive if outer is None else outer.shown}!{member}"
-    return Elsewhere(f"/vsizip/{{{opens}}}/{member}", shown, _name(member), own)
+    if not member:
+        raise UserError(f"{redacted(text)} names nothing in the archive: write ARCHIVE.zip!FOLDER/RASTER.tif.")
+    outer = elsewhere(archive, folder)
+    if outer is not None:
+        return Elsewhere(f"/vsizip/{{{outer.opens}}}/{member}", f"{outer}!{member}", _name(member), outer.archive)
+    path = folder / Path(archive).expanduser()
+    if not path.is_file():
+        raise UserError(f"{archive}, of which {member} is wanted, does not exist; give an archive that is there.")
+    return Elsewhere(f"/vsizip/{{{path.absolute()}}}/{member}", f"{archive}!{member}", _name(member), path)
 
 
 def _name(path: str) -> str:
@@ -172,6 +168,6 @@ def _name(path: str) -> str:
     return bare.rpartition("/")[2] or bare
 
 
-def _short(text: str) -> str:
-    """Of an address that is longer than a path may be, so much that it is none."""
-    return text[:200]
+def _exists(folder: Path, text: str) -> bool:
+    """Whether a file has an exclamation mark in its own name; an address is longer than a path may be."""
+    return not _is_address(text) and (folder / text).exists()

@@ -1,0 +1,265 @@
+"""Maps of many scenes by any number of processes: each takes one at a time, goes on after failures, and says them."""
+
+import csv
+import errno
+import io
+import json
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from mobanet.errors import UserError
+from mobanet.files import write_bytes
+from mobanet.json_files import read_json
+from mobanet.prediction.areas import FinishedMap
+from mobanet.prediction.claims import Claims
+from mobanet.prediction.plan import MapSettings
+from mobanet.prediction.run import Model, announce, clear_way, make_maps, network_of
+from mobanet.prediction.scene import place
+from mobanet.prediction.scene_list import ListedScene
+from mobanet.prediction.vectors import VectorSettings
+from mobanet.prediction.workspace import Workspace
+from mobanet.rasters.elsewhere import redacted
+from mobanet.training.precision import weight_dtype
+
+FAILED = "failed.csv"
+"""Table of the scenes that failed, in the folder of the maps."""
+
+_WORK = ".scenes"
+_SETTINGS = "settings.json"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class Placing:
+    """How the rasters of each scene are brought together; as the options of `mobanet.predict`."""
+
+    reference: str | None = None
+    crs: str | None = None
+    resolution: str | None = None
+
+
+@dataclass
+class Outcome:
+    """What became of a list.
+
+    Attributes:
+        finished: maps that this process has written.
+        there: scenes whose maps were there.
+        elsewhere: scenes that other processes were at.
+        failed: sentences, by id.
+        table: of them.
+    """
+
+    finished: list[FinishedMap]
+    there: int
+    elsewhere: list[str]
+    failed: dict[str, str]
+    table: Path
+
+    def described(self) -> str:
+        """One line."""
+        more = [f"{self.there} were there"] if self.there else []
+        more += [f"other processes are at {len(self.elsewhere)}"] if self.elsewhere else []
+        more += [f"{len(self.failed)} failed"] if self.failed else []
+        count = "1 scene" if len(self.finished) == 1 else f"{len(self.finished)} scenes"
+        return ", ".join([f"{count} predicted", *more])
+
+    def check(self) -> None:
+        """Say what failed.
+
+        Raises:
+            UserError: where anything has.
+        """
+        if self.failed:
+            name, sentence = next(iter(self.failed.items()))
+            count = "a scene" if len(self.failed) == 1 else f"{len(self.failed)} scenes"
+            raise UserError(
+                f"{count} of the list failed, and {self.table} says why ({name}: {sentence.rstrip('.')}): mend that "
+                "and give the same command again, which takes up what is missing."
+            )
+
+
+def predict_list(
+    model: Model,
+    scenes: Sequence[ListedScene],
+    folder: Path,
+    settings: MapSettings,
+    placing: Placing,
+    fabric: Fabric,
+    batch_size: int = 8,
+    vectors: VectorSettings | None = None,
+    lease: float | None = None,
+) -> Outcome:
+    """Predict scenes, in order, that have no map yet and that no other process is at; each failure is kept for the end.
+
+    Args:
+        model: of the checkpoint.
+        scenes: of this process.
+        folder: of the maps; several processes may write to it.
+        settings: how maps are made.
+        placing: how rasters are brought together.
+        fabric: one device and its precision, launched.
+        batch_size: windows that go through the network together.
+        vectors: what is made of finished maps.
+        lease: seconds after which a process that does not stir counts as gone; None for the usual.
+
+    Raises:
+        UserError: when maps in the folder were made otherwise.
+        OSError: when the disk is full.
+    """
+    vectors = vectors or VectorSettings()
+    work = folder / _WORK
+    _check_settings(work / _SETTINGS, model, settings, placing, vectors, scenes)
+    # once, and not for every scene
+    model = replace(model, network=network_of(model, weight_dtype(settings.precision)))
+    outcome = Outcome([], 0, [], {}, folder / FAILED)
+    with Claims(work, *(() if lease is None else (lease,))) as claims:
+        for scene in scenes:
+            path = folder / f"{scene.id}.tif"
+            if _finished(path, settings, vectors):
+                outcome.there += 1
+                continue
+            if _failed_since(work, scene.id, claims.began):
+                continue  # in another process, a moment ago
+            with claims.taken(scene.id) as held:
+                if not held:
+                    outcome.elsewhere.append(scene.id)
+                elif _finished(path, settings, vectors):  # meanwhile
+                    outcome.there += 1
+                else:
+                    _one(model, scene, path, settings, placing, fabric, batch_size, vectors, work, outcome)
+    outcome.failed = {scene.id: told for scene in scenes if (told := _failure(work, scene.id)) is not None}
+    _write_table(outcome.table, work)
+    return outcome
+
+
+def _one(
+    model: Model,
+    listed: ListedScene,
+    path: Path,
+    settings: MapSettings,
+    placing: Placing,
+    fabric: Fabric,
+    batch_size: int,
+    vectors: VectorSettings,
+    work: Path,
+    outcome: Outcome,
+) -> None:
+    record = work / f"{listed.id}.failed"
+    try:
+        known = model.ranges, model.rasters
+        scene = place(listed.given(), model.modalities, placing.reference, placing.crs, *known, placing.resolution)
+        vectors.check([scene])
+        left, paths = clear_way([scene], [path], settings, True, False, vectors)
+        announce(model, left, settings)
+        finished = make_maps(model, left, paths, settings, fabric, batch_size, vectors)
+    except Exception as error:
+        if _of_all(error):
+            raise
+        sentence = redacted(_sentence(error))
+        rank_zero_info(f"{listed.id}: failed: {sentence}")
+        trace = "" if isinstance(error, UserError) else redacted("".join(traceback.format_exception(error)))
+        content = {"sentence": sentence, "trace": trace, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        write_bytes(record, json.dumps(content, indent=1).encode(), own=True)
+        return
+    record.unlink(missing_ok=True)
+    for each in finished:
+        print(each.described(), flush=True)
+    outcome.finished += finished
+
+
+def _of_all(error: Exception) -> bool:
+    """Whether the next scene would fail in the same way: a full disk, and a device that is lost or full."""
+    full = isinstance(error, OSError) and error.errno in _FULL
+    return full or isinstance(error, torch.OutOfMemoryError) or "CUDA error" in str(error)
+
+
+def _sentence(error: Exception) -> str:
+    told = " ".join(str(error).split())
+    if isinstance(error, UserError):
+        return told
+    return f"{type(error).__name__}: {told}" if told else type(error).__name__
+
+
+def _finished(path: Path, settings: MapSettings, vectors: VectorSettings) -> bool:
+    """Whether all files of a map are there, and nothing is being written."""
+    files = vectors.files(settings.files(path)).all
+    return all(file.exists() for file in files) and not Workspace.of(path).folder.exists()
+
+
+def _failed_since(work: Path, name: str, began: float) -> bool:
+    try:
+        return (work / f"{name}.failed").stat().st_mtime >= began
+    except FileNotFoundError:
+        return False
+
+
+def _failure(work: Path, name: str) -> str | None:
+    try:
+        return str(read_json(work / f"{name}.failed")["sentence"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write_table(table: Path, work: Path) -> None:
+    """All that failed in any process, so that the last to end leaves the whole of it; none where nothing did."""
+    names = sorted(path.name.removesuffix(".failed") for path in work.glob("*.failed"))
+    rows = [(name, told) for name in names if (told := _failure(work, name)) is not None]
+    if not rows:
+        table.unlink(missing_ok=True)
+        return
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("id", "sentence"), *rows])
+    write_bytes(table, text.getvalue().encode(), own=True)
+
+
+def _check_settings(
+    path: Path,
+    model: Model,
+    settings: MapSettings,
+    placing: Placing,
+    vectors: VectorSettings,
+    scenes: Sequence[ListedScene],
+) -> None:
+    """Keep what maps of a folder are made with, and refuse to add others to them."""
+    options: dict[str, Any] = {"ckpt_path": model.fingerprint, **asdict(settings), **asdict(placing)}
+    options["preset"] = options.pop("blend")  # what says how windows are added up
+    options |= {name: getattr(vectors, name) for name in ("polygons", "minimum_area", "fill_holes", "simplify")}
+    options["zones"] = None if vectors.zones is None else str(vectors.zones.file)
+    numbers = _numbers(scenes)
+    now = json.loads(json.dumps({**options, **numbers}, default=str))
+    before: Mapping[str, Any] | None = None
+    with suppress(FileNotFoundError):
+        try:
+            before = dict(read_json(path))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path} is damaged ({error}); name another --output, or delete it.") from error
+    if before is None:
+        write_bytes(path, json.dumps(now, indent=1).encode(), own=True)
+        return
+    for key in dict.fromkeys([*now, *before]):
+        if now.get(key) != before.get(key):
+            raise UserError(
+                f"--output {path.parents[1]} holds maps that were made with another --{key} ({before.get(key)}, now "
+                f"{now.get(key)}): give the same, or name another folder."
+            )
+
+
+def _numbers(scenes: Sequence[ListedScene]) -> dict[str, Any]:
+    """Nodata, factor and minimum by modality, NaN as JSON has it."""
+    told: dict[str, dict[str, str]] = {"nodata": {}, "factor": {}, "minimum": {}}
+    for scene in scenes[:1]:
+        for name, numbers in scene.numbers.items():
+            for key, value in numbers.items():
+                if value is not None:
+                    told[key][name] = repr(value)
+    return told
