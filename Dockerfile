@@ -17,7 +17,7 @@ WORKDIR /opt/mobanet
 COPY pyproject.toml README.md LICENSE ./
 COPY mobanet mobanet
 COPY experiments experiments
-RUN pip install --no-cache-dir '.[lora,export,tensorboard]'
+RUN pip install --no-cache-dir '.[lora,export,stac,tensorboard]'
 
 ENV NO_ALBUMENTATIONS_UPDATE=1 MPLCONFIGDIR=/tmp/matplotlib
 WORKDIR /work

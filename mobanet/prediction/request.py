@@ -11,12 +11,16 @@ from mobanet.bounds import shown
 from mobanet.errors import UserError
 from mobanet.rasters.contents import FileRef
 from mobanet.rasters.elsewhere import Place, elsewhere, redacted
+from mobanet.rasters.stac import PREFIX, asset
 
 SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".png", ".jpg", ".jpeg", ".img")
 """Of rasters that a folder is searched for."""
 
 _PART = re.compile(r"\d+|[^\W\d_]+")
 """Of a name: a number or a word."""
+
+_WITH_BANDS = re.compile(r"(.+)\[(\d+(?:\s*,\s*\d+)*)\]")
+"""A path or an address, with band numbers behind it."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +94,8 @@ def find_scenes(
         )
     found = {}
     for name in (name for name in modalities if name in paths):
-        text, bands = _bands(paths[name])
-        files = _files(text, name)
         numbers = missing.get(name), factors.get(name), least.get(name)
-        found[name] = [GivenRaster(_plain_name(file), bands, *numbers) for file in files]
+        found[name] = [GivenRaster(_plain_name(file), bands, *numbers) for file, bands in _located(paths[name], name)]
     several = {name: files for name, files in found.items() if len(files) > 1}
     if not several:
         first = next(iter(found.values()))[0]
@@ -111,6 +113,8 @@ def given_raster(text: str, folder: Path) -> GivenRaster:
     Raises:
         UserError: for an address that is none.
     """
+    if text.startswith(PREFIX):
+        return GivenRaster(*_of_item(text, folder))
     text, bands = _bands(text, folder)
     place = elsewhere(text, folder)
     return GivenRaster(_plain_name(folder / Path(text).expanduser() if place is None else place), bands)
@@ -196,6 +200,21 @@ def _some(keys: Sequence[str]) -> str:
     return ", ".join(sorted(keys, key=_natural)[:3]) + (", …" if len(keys) > 3 else "")
 
 
+def _located(text: str, modality: str) -> list[tuple[Place, tuple[int, ...]]]:
+    """The files that are named, with the bands of each."""
+    if text.startswith(PREFIX):
+        return [_of_item(text, Path())]
+    text, bands = _bands(text)
+    return [(file, bands) for file in _files(text, modality)]
+
+
+def _of_item(text: str, folder: Path) -> tuple[Place, tuple[int, ...]]:
+    """An asset, with the bands behind it, or those that it was asked for by."""
+    told = re.fullmatch(_WITH_BANDS, text)
+    place, own = asset(text if told is None else told[1], folder)
+    return _plain_name(place), own if told is None else _numbered(told[2], text)
+
+
 def _files(text: str, modality: str) -> list[Place]:
     place = elsewhere(text)
     if place is not None:
@@ -225,14 +244,18 @@ def _plain_name(path: Place) -> Place:
 
 def _bands(text: str, folder: Path = Path()) -> tuple[str, tuple[int, ...]]:
     """The path, and 0-based bands from the brackets behind it."""
-    told = re.fullmatch(r"(.+)\[(\d+(?:\s*,\s*\d+)*)\]", text)
+    told = re.fullmatch(_WITH_BANDS, text)
     # brackets may be a part of the file's own name
     if told is None or (elsewhere(text, folder) is None and (folder / text).exists()):
         return text, ()
-    numbers = [int(number) for number in told[2].split(",")]
+    return told[1], _numbered(told[2], text)
+
+
+def _numbered(bands: str, text: str) -> tuple[int, ...]:
+    numbers = [int(number) for number in bands.split(",")]
     if min(numbers) < 1:
         raise UserError(f"--input {redacted(text)}: bands are counted from 1.")
-    return told[1], tuple(number - 1 for number in numbers)
+    return tuple(number - 1 for number in numbers)
 
 
 def _by_modality(

@@ -3,6 +3,7 @@
 import base64
 import os
 import re
+import socket
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ _USUAL = {
 }
 """Unless the user's environment says otherwise."""
 
-_WAIT = 20
+WAIT = 20
 """Seconds for a server to say what it has."""
 
 _KEYS = (
@@ -85,12 +86,42 @@ def said_of(place: Elsewhere, error: BaseException) -> str:
     while at is not None:
         texts.append(str(at))
         at = at.__cause__
-    told = " ".join(texts)
-    for pattern, sentence in _SENTENCES:
-        if re.search(pattern, told):
-            return f"{place} {sentence}."
+    if sentence := _sentence(" ".join(texts)):
+        return f"{place} {sentence}."
     short = redacted(texts[-1]).replace(place.opens, place.shown).strip().rstrip(".")
     return f"{place} cannot be read ({short}): the server fails, or the raster there is damaged; try again."
+
+
+def said_of_answer(name: str, error: Exception) -> str:
+    """One sentence on what went wrong at a server that Python itself asked.
+
+    Args:
+        name: what was asked for, without keys.
+        error: of `urllib`.
+    """
+    if isinstance(error, urllib.error.HTTPError):
+        told = f"HTTP response code: {error.code}"
+    else:
+        reason = getattr(error, "reason", error)
+        told = "resolve host" if isinstance(reason, socket.gaierror) else str(reason)
+    sentence = _sentence(told) or f"cannot be fetched ({redacted(told).rstrip('.')}): check the address"
+    return f"{name} {sentence}."
+
+
+def _sentence(told: str) -> str | None:
+    return next((sentence for pattern, sentence in _SENTENCES if re.search(pattern, told)), None)
+
+
+def asked_for(url: str, **headers: str) -> urllib.request.Request:
+    """A request, with the user name and the password of its address as HTTP wants them."""
+    parts = urlsplit(url)
+    login, _, host = parts.netloc.rpartition("@")
+    request = urllib.request.Request(urlunsplit(parts._replace(netloc=host, fragment="")), headers=headers)
+    if login:
+        user, _, password = login.partition(":")
+        plain = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {plain}")
+    return request
 
 
 def state_of(place: Elsewhere, raster: "DatasetReader") -> str:
@@ -108,15 +139,8 @@ def state_of(place: Elsewhere, raster: "DatasetReader") -> str:
 
 
 def _headers(url: str) -> str | None:
-    parts = urlsplit(url)
-    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
-    bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
-    request = urllib.request.Request(bare, headers={"Range": "bytes=0-0"})
-    if user:
-        login = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
-        request.add_header("Authorization", f"Basic {login}")
     try:
-        with urllib.request.urlopen(request, timeout=_WAIT) as answer:
+        with urllib.request.urlopen(asked_for(url, Range="bytes=0-0"), timeout=WAIT) as answer:
             size = answer.headers.get("Content-Range", "").rpartition("/")[2]
             told = [answer.headers.get(name, "") for name in ("ETag", "Last-Modified")]
     except (OSError, ValueError):  # of what GDAL reads with keys or through a proxy that only it is told of

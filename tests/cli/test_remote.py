@@ -1,7 +1,9 @@
 """Rasters where they lie: on a server on this machine, in archives, behind virtual rasters."""
 
+import json
 import re
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -317,3 +319,109 @@ def test_no_text_beside_a_raster_leads_to_the_network(model, folder, server, tmp
         (tmp_path / f"{number}.tif.aux.xml").write_text(beside)
         predict(str(model), {"rgb": f"{tmp_path}/{number}.tif"}, str(tmp_path / f"map{number}.tif"), **OPTIONS)
     assert server.asked == []
+
+
+# STAC items
+
+
+def item(**assets):
+    """An item with an asset a keyword: its link, and what else is said of it."""
+    made = {
+        key: {"type": "image/tiff", **(each if isinstance(each, dict) else {"href": each})}
+        for key, each in assets.items()
+    }
+    properties = {"datetime": "2026-01-01T00:00:00Z"}
+    kinds = {"type": "Feature", "stac_version": "1.1.0", "id": "t_1", "geometry": None, "links": []}
+    return json.dumps({**kinds, "properties": properties, "assets": made})
+
+
+def bands_of(version, *names):
+    key, band = ("bands", "eo:common_name") if version == "1.1" else ("eo:bands", "common_name")
+    return {key: [{"name": f"B{number}", band: name} for number, name in enumerate(names)]}
+
+
+@pytest.fixture
+def pystac():
+    return pytest.importorskip("pystac")
+
+
+def test_assets_of_an_item_are_rasters(pystac, model, folder, server, tmp_path):
+    here = {"rgb": f"{folder}/rgb.tif", "ir": f"{folder}/rgbir.tif[4]"}
+    predict(str(model), here, str(tmp_path / "here.tif"), **OPTIONS)
+    (folder / "items").mkdir(exist_ok=True)
+    for version in ("1.0", "1.1"):
+        both = {"href": "../rgbir.tif", **bands_of(version, "red", "green", "blue", "nir")}
+        thumbnail = {"href": "../rgb.png", "type": "image/png", "roles": ["thumbnail"]}
+        text = item(visual="../rgb.tif", image=both, thumbnail=thumbnail, about={"href": "a.html", "type": "text/html"})
+        (folder / "items/t_1.json").write_text(text)
+        for number, where in enumerate((f"{folder}/items/t_1.json", f"{server.url('items/t_1.json')}?{SECRET}")):
+            given = {"rgb": f"stac:{where}#visual[1,2,3]", "ir": f"stac:{where}#nir"}
+            path = tmp_path / f"{version}_{number}.tif"
+            predict(str(model), given, str(path), **OPTIONS)
+            assert path.read_bytes() == (tmp_path / "here.tif").read_bytes()
+    (folder / "items/one.json").write_text(
+        item(data={"href": server.url("rgb.tif"), "roles": ["data"]}, thumbnail=thumbnail)
+    )
+    predict(str(model), {"rgb": f"stac:{folder}/items/one.json"}, str(tmp_path / "one.tif"), **OPTIONS)
+    assert read(tmp_path / "one.tif").shape == (160, 160)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("absent.json", None, "is not there (404): check the address"),
+        ("403/a.json", "{}", "is refused by its server"),
+        ("a.json", "{", "is no STAC item (Expecting property name"),
+        ("a.json", "[]", "is 'None' and no STAC item"),
+        (
+            "a.json",
+            '{"type": "FeatureCollection"}',
+            "is 'FeatureCollection' and no STAC item: give the address of one item",
+        ),
+        ("a.json", '{"type": "Feature"}', "is no STAC item that pystac reads (STACTypeError)"),
+        ("a.json", item(), "is an item of several assets: name one behind it"),
+        ("a.json", item(a="a.tif", b="b.tif"), "NAME; it has 'a', 'b'"),
+        ("a.json#c", item(a="a.tif", b="b.tif"), "has no asset 'c', and none with such bands: it has 'a', 'b'"),
+        ("a.json#a", item(a="file:///etc/hostname"), "leads to file:///etc/hostname, which is not read"),
+        (
+            "a.json#a",
+            item(a="/vsicurl/http://127.0.0.1:1/a.tif"),
+            "leads to /vsicurl/http://127.0.0.1:1/a.tif, which is not",
+        ),
+        ("a.json#a", item(a="absent.tif?key=hidden"), "absent.tif?… is not there (404)"),
+        (
+            "a.json#nir",
+            item(**{n: {"href": "a.tif", **bands_of("1.1", "nir")} for n in "ab"}),
+            "is in the assets 'a', 'b'",
+        ),
+        ("a.json[0]", item(a="a.tif"), "bands are counted from 1"),
+    ],
+)
+def test_what_is_no_asset_is_one_sentence(pystac, name, content, told, model, folder, server, tmp_path, command):
+    if content is not None:
+        (folder / "a.json").write_text(content)
+    address, mark, fragment = name.partition("#")
+    address, bracket, bands = address.partition("[")
+    url = f"stac:{server.url(address)}?{SECRET}{mark}{fragment}{bracket}{bands}"
+    words = ["--ckpt_path", str(model), "--input", f"rgb={url}", "--output", f"{tmp_path}/map.tif"]
+    ended = command(main, words)
+    assert told in ended.sentence()
+    assert "hidden" not in ended.err
+
+
+def test_an_item_on_a_server_does_not_lead_to_this_disk(pystac, model, folder, server, tmp_path, command):
+    (folder / "a.json").write_text(item(a=f"{folder}/rgb.tif"))
+    words = ["--ckpt_path", str(model), "--output", f"{tmp_path}/map.tif", "--input"]
+    # of a path without a host, what counts is the server
+    assert "is not there (404)" in command(main, [*words, f"rgb=stac:{server.url('a.json')}#a"]).sentence()
+    assert command(main, [*words, f"rgb=stac:{folder}/a.json#a"]).code == 0
+    (folder / "a.json").write_text(item(a="absent.tif"))
+    said = command(main, [*words, f"rgb=stac:{folder}/a.json#a"]).sentence()
+    assert "absent.tif, which does not exist: mend the item" in said
+
+
+def test_without_pystac_it_is_said_how_to_get_it(model, folder, tmp_path, command, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pystac", None)
+    (folder / "a.json").write_text(item(a="rgb.tif"))
+    words = ["--ckpt_path", str(model), "--input", f"rgb=stac:{folder}/a.json", "--output", f"{tmp_path}/map.tif"]
+    assert "needs pystac; install it with pip install 'mobanet[stac]'" in command(main, words).sentence()
