@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,10 +15,19 @@ from mobanet.rasters.network import said_of
 from mobanet.rasters.opening import open_raster, readable
 from mobanet.rasters.rows import CHUNK, GridRows
 
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+
 __all__ = ["CHUNK", "RasterRows"]
 
 _CACHE_BYTES = 96 * 2**20
 """Of GDAL, a share of all memory by default. Rows of strips and blocks that chunks cut stay in it."""
+
+_USUAL_BLOCK = 512
+"""Rows of a block, where the raster has smaller ones that may stand for others."""
+
+_MOST_BLOCKS = 2**29
+"""Bytes of a row of blocks that are kept at most."""
 
 
 class RasterRows:
@@ -44,9 +54,12 @@ class RasterRows:
 
         file = self.raster.source.file
         with ExitStack() as stack:
-            stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES))
+            stack.enter_context(rasterio.Env(GDAL_CACHEMAX=max(_cache(), _CACHE_BYTES)))
             with readable(file.path, file):
                 self._open = stack.enter_context(open_raster(file.path, file))
+            if isinstance(file.path, Elsewhere):
+                # beside what others need that are open with it: to fetch a block twice takes longer than to read it so
+                stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_cache() + _row_of_blocks(self._open)))
             self._stack = stack.pop_all()
         return self
 
@@ -114,3 +127,17 @@ class RasterRows:
                     f"{file} cannot be read from row {window.row_off} on; it is damaged or cut short: fetch it again, "
                     "then start anew with --overwrite."
                 ) from error
+
+
+def _cache() -> int:
+    """Bytes that GDAL may keep by what is open so far; 0 where nobody has said."""
+    from rasterio.env import getenv, hasenv
+
+    said = getenv().get("GDAL_CACHEMAX") if hasenv() else None
+    return said if isinstance(said, int) else 0
+
+
+def _row_of_blocks(raster: "DatasetReader") -> int:
+    """Bytes of all blocks that lie side by side in a raster, as far as they are kept for the chunks that cut them."""
+    height = max(raster.block_shapes[0][0], _USUAL_BLOCK)
+    return min(raster.width * height * sum(np.dtype(dtype).itemsize for dtype in raster.dtypes), _MOST_BLOCKS)

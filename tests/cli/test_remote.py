@@ -5,18 +5,22 @@ import re
 import shutil
 import sys
 import zipfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+from rasterio.env import getenv
 from rasterio.transform import from_origin
 
 import mobanet
 from mobanet.predict import main, predict
+from mobanet.prediction.request import find_scenes
+from mobanet.prediction.rows import RasterRows
 from tests.cli.test_predict import copy_with, files_of, model, read
 from tests.file_server import serve
-from tests.prediction.conftest import sentence
+from tests.prediction.conftest import MODALITIES, placed, sentence
 
 __all__ = ["model"]
 
@@ -82,6 +86,25 @@ def test_a_part_of_a_large_raster_is_read_in_part(model, folder, server, tmp_pat
     here = {"rgb": f"{folder}/rgb.tif", "ir": f"{folder}/district.tif"}
     predict(str(model), here, str(tmp_path / "here.tif"), **OPTIONS)
     assert (tmp_path / "here.tif").read_bytes() == (tmp_path / "map.tif").read_bytes()
+
+
+def test_gdal_keeps_a_row_of_blocks_of_each_raster_that_is_fetched(folder, server):
+    """Chunks of rows cut blocks, and what GDAL does not keep is fetched twice."""
+
+    def kept(**rasters):
+        scene = placed(
+            **{name: find_scenes({name: path}, list(MODALITIES))[0].rasters[name] for name, path in rasters.items()}
+        )
+        with ExitStack() as stack:
+            for raster in scene.rasters.values():
+                stack.enter_context(RasterRows(raster, scene.grid))
+            return getenv()["GDAL_CACHEMAX"]
+
+    here = kept(rgb=f"{folder}/rgb.tif", dsm=f"{folder}/dsm.tif")
+    there = {"rgb": server.url("rgb.tif"), "dsm": server.url("dsm.tif")}
+    assert kept(rgb=there["rgb"]) == here + 160 * 512 * 3
+    assert kept(**there) == here + 160 * 512 * (3 + 4)
+    assert kept(rgb=there["rgb"], dsm=f"{folder}/dsm.tif") == here + 160 * 512 * 3
 
 
 def test_in_python_a_url_is_a_path(model, folder, server):
