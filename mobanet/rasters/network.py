@@ -87,7 +87,9 @@ def said_of(place: Elsewhere, error: BaseException) -> str:
         texts.append(str(at))
         at = at.__cause__
     if sentence := _sentence(" ".join(texts)):
-        return f"{place} {sentence}."
+        # as GDAL says of buckets that it has no keys for
+        or_keys = f", or not for these keys: {_KEYS}" if place.url is None else ": check the address"
+        return f"{place} {sentence.replace(': check the address', or_keys) if '(404)' in sentence else sentence}."
     short = redacted(texts[-1]).replace(place.opens, place.shown).strip().rstrip(".")
     return f"{place} cannot be read ({short}): the server fails, or the raster there is damaged; try again."
 

@@ -115,6 +115,44 @@ def test_in_python_a_url_is_a_path(model, folder, server):
     assert np.array_equal(here.confidence, there.confidence, equal_nan=True)
 
 
+BUCKETS = {
+    "s3": {"AWS_S3_ENDPOINT": "{}", "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE", "AWS_NO_SIGN_REQUEST": "YES"},
+    "gs": {"CPL_GS_ENDPOINT": "http://{}/", "GS_NO_SIGN_REQUEST": "YES"},
+    "az": {
+        "AZURE_STORAGE_CONNECTION_STRING": "DefaultEndpointsProtocol=http;AccountName=me;AccountKey=bXk=;"
+        "BlobEndpoint=http://{}",
+    },
+}
+
+
+@pytest.mark.parametrize("scheme", BUCKETS)
+def test_buckets_are_read_by_gdals_own_settings(scheme, model, folder, server, tmp_path, monkeypatch, command):
+    for key, value in BUCKETS[scheme].items():
+        monkeypatch.setenv(key, value.format(f"127.0.0.1:{server.port}"))
+    place = folder / f"{scheme}_bucket/deep"
+    place.mkdir(parents=True)
+    shutil.copyfile(folder / "rgb.tif", place / "rgb.tif")
+    words = ["--ckpt_path", str(model), "--output", f"{tmp_path}/map.tif", *WORDS]
+    ended = command(main, [*words, "--input", f"rgb={scheme}://{scheme}_bucket/deep/rgb.tif"])
+    assert ended.code == 0, ended.err
+    predict(str(model), {"rgb": f"{folder}/rgb.tif"}, str(tmp_path / "here.tif"), **OPTIONS)
+    assert (tmp_path / "map.tif").read_bytes() == (tmp_path / "here.tif").read_bytes()
+    said = command(main, [*words, "--input", f"rgb={scheme}://{scheme}_bucket/deep/absent.tif"]).sentence()
+    assert f"{scheme}://{scheme}_bucket/deep/absent.tif is not there (404), or not for these keys" in said
+    said = command(main, [*words, "--input", f"rgb={scheme}://403/deep/absent.tif"]).sentence()
+    assert "is refused by its server: give GDAL the keys in the environment" in said
+
+
+def test_without_keys_a_bucket_is_refused_in_a_sentence(model, tmp_path, monkeypatch, command):
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_NO_SIGN_REQUEST"):
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("CPL_AWS_EC2_API_ROOT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = ["--ckpt_path", str(model), "--input", "rgb=s3://bucket/rgb.tif", "--output", f"{tmp_path}/map.tif"]
+    assert "is refused by its server: give GDAL the keys" in command(main, words).sentence()
+
+
 def test_what_has_changed_at_a_url_is_read_anew(model, folder, server, tmp_path):
     loaded, path = mobanet.load(model), folder / "changing.tif"
     shutil.copyfile(folder / "rgb.tif", path)
