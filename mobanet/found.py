@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.datasets.catalogue import STORE_FILE
 from mobanet.errors import UserError
+from mobanet.rasters.elsewhere import is_address, redacted
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.schema import MismatchError, UnknownKeyError, check_keys, check_value, shown
 from mobanet.yaml_files import read_yaml
@@ -99,7 +100,20 @@ def plain_data(data: Any, path: Path) -> dict[str, Any]:
         raise UserError(f"{path} sets {error.where}, which is not an option; see --help.") from error
     except MismatchError as error:
         raise _odd(path, error) from error
+    if names := [text for text in _texts(data.get("folder")) if is_address(text)]:
+        raise UserError(
+            f"{path} names the address {redacted(names[0])}, and a configuration that was found leads nobody to the "
+            f"network: name it with --config {path}, if it is yours."
+        )
     return dict(data)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, str):
+        yield value
 
 
 def _check(value: Any, kind: Any, where: str, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from mobanet.datasets.catalogue import Catalogue, list_files
+from mobanet.datasets.catalogue import Catalogue, Entry, list_files
 from mobanet.datasets.held_out import Held, Strips
 from mobanet.errors import UserError
 from mobanet.rasters.alignment import Placing
@@ -82,10 +82,17 @@ class Tile:
 
 @dataclass(frozen=True)
 class Survey:
-    """All tiles of a data set, in natural order of their ids, and remarks about the whole set."""
+    """All tiles of a data set, in natural order of their ids, and remarks about the whole set.
+
+    Attributes:
+        tiles: in natural order of their ids.
+        notes: remarks about the whole set.
+        elsewhere: files of tiles that are not below the root, which the catalogue does not have.
+    """
 
     tiles: tuple[Tile, ...]
     notes: tuple[str, ...] = ()
+    elsewhere: tuple[Entry, ...] = ()
 
 
 NOTHING_DRAWN = "no polygon lies on the tile"

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from mobanet.datasets.vector_tiles import only_file, with_sidecars
 from mobanet.datasets.vector_values import inspect_layers
 from mobanet.errors import UserError
 from mobanet.rasters.contents import Classes, DecodedLabel, FileRef, Modality, Source
+from mobanet.rasters.elsewhere import elsewhere, is_address, redacted
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.labels import decode_colours, decode_values
 from mobanet.wording import natural_key, shorten
@@ -129,7 +131,9 @@ class FolderLayout(Layout):
             kind: text for kind, text in (("label_full", full), ("label_eroded", s.eroded_label)) if text is not None
         }
         shared = {use: name for use, name in self._vector_files() if name is not None}
-        found = _sort(catalogue, {*patterns.values(), *shared.values()})
+        distant = {pattern for pattern in patterns.values() if is_address(pattern)}
+        found = _sort(catalogue, {*patterns.values(), *shared.values()} - distant)
+        found |= self._at_addresses(distant, found)
         for use, pattern in patterns.items():
             if not found[pattern] and (use in wanted or use.startswith("label_")):
                 folder = (catalogue.root / pattern).is_dir()
@@ -168,7 +172,26 @@ class FolderLayout(Layout):
         listed = {*split.train, *split.validation, *split.test}
         if s.splits.areas is None and listed and (unused := [tile for tile in ids if tile not in listed]):
             notes.append(f"in no list of splits, and so not used: {shorten(unused)}")
-        return Survey(tiles, tuple(notes))
+        elsewhere = tuple(entry for pattern in distant for entries in found[pattern].values() for entry in entries)
+        return Survey(tiles, tuple(notes), elsewhere)
+
+    def _at_addresses(
+        self, patterns: Iterable[str], found: dict[str, dict[str, list[Entry]]]
+    ) -> dict[str, dict[str, list[Entry]]]:
+        """Files at addresses, which cannot be listed: of the tiles that are found on this disk, or named in splits.
+
+        No server is asked at every start: what is prepared is taken to be current as long as its address is the same.
+        """
+        splits = self.settings.splits
+        named = [entry for part in (splits.train, splits.validation, splits.test) for entry in part]
+        plain = [entry for entry in named if not has_magic(entry)]
+        ids = dict.fromkeys([*(tile for tiles in found.values() for tile in tiles if tile), *plain])
+        if patterns and not ids:
+            raise UserError(
+                f"the pattern {min(patterns)!r} is an address, where tiles cannot be listed: name each of them in "
+                "splits."
+            )
+        return {pattern: {tile: [_at_address(pattern, tile)] for tile in ids} for pattern in patterns}
 
     def _vector_files(self) -> Iterator[tuple[str, str | None]]:
         """Files beside those of tiles, by the key that names them."""
@@ -348,6 +371,10 @@ def check_settings(settings: FolderSettings) -> None:
                 f"{key} is {pattern!r}, without {{tile}}: put it where the tile's id is, or have one large raster cut "
                 "into tiles with tiling: {size: 4096}."
             )
+        if is_address(pattern):
+            _check_address(key, pattern)
+            if s.tiling is not None:
+                raise UserError(f"{key} is an address, of which no raster is cut into tiles: download it, or leave tiling out.")
     images = {given.pattern for given in s.modalities.values()}
     labels = [text for text in rasters.values() if text is not None]
     if len({*images, *labels}) < len(images) + len(labels):
@@ -443,6 +470,22 @@ def _check_palette(s: FolderSettings) -> None:
                     f"colours {list(one)} and {list(other)} are {apart} apart, too near to be told apart with distance "
                     f"{s.distance}: lower it below {max(1, (apart + 1) // 2)} or change a colour."
                 )
+
+
+def _at_address(pattern: str, tile: str) -> Entry:
+    place = elsewhere(pattern.replace("{tile}", tile))
+    return Entry(FileRef(place), place.shown, 0, place.shown)
+
+
+def _check_address(key: str, pattern: str) -> None:
+    """Refuse an address that is none, or that holds keys, which would be written into every record of a run."""
+    if redacted(pattern) != pattern:
+        raise UserError(
+            f"{key} is {redacted(pattern)!r}, with more behind it or a login in it, which runs would record: leave it "
+            "out, and give GDAL the keys in the environment, such as GDAL_HTTP_HEADERS."
+        )
+    if "*" in pattern or pattern.startswith("/vsi") or elsewhere(pattern.replace("{tile}", "tile")) is None:
+        raise UserError(f"{key} is {pattern!r}: write an address such as https://host/folder/{{tile}}.tif, without *.")
 
 
 def _check_alone(pattern: str, use: str, tile: str, entries: Sequence[Entry]) -> None:

@@ -20,7 +20,8 @@ class FolderModality:
     Attributes:
         pattern: path below the root with `{tile}` where the tile's id is, in a folder or in the file name, such as
             `ortho/{tile}.tif`. `*` stands for anything within a name, `**/` for any folders; an archive counts as a
-            folder called like it, without `.zip`.
+            folder called like it, without `.zip`. Or an address, such as `https://host/ortho/{tile}.tif`, of tiles that
+            other patterns find below the root, or that splits name.
         bands: 0-based numbers of the bands to use, in order; null for a raster with a single band.
         names: of these bands; null to number them.
         kind: colour augmentation touches `optical` only.

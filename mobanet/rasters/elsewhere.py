@@ -21,10 +21,8 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _NETWORK = re.compile(r"/vsi(?:curl|s3|gs|az|adls|oss|swift|webhdfs|hdfs)(?:_streaming)?(?=[/?])")
 """GDAL's prefixes of what is fetched."""
 
-_URL = re.compile(
-    r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*://)(?:[^\s/@?#\"'<>{}]*@)?(?P<rest>[^\s?#\"'<>{}!]*)(?P<more>[?#][^\s\"'<>{}!]*)?"
-)
-_CURL_OPTIONS = re.compile(r"/vsicurl\?[^\s\"'<>{}!]*")
+_URL = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)([^\s?#]*)([?#]\S*)?")
+_CURL_OPTIONS = re.compile(r"/vsicurl\?\S*")
 
 _PACKED = re.compile(r"\.(?:zip|tar|tgz|tar\.gz|gz|7z|rar|kmz)(?=/|$)", re.IGNORECASE)
 
@@ -106,9 +104,9 @@ def elsewhere(text: str, folder: Path = Path()) -> Elsewhere | None:
         UserError: for an address that cannot be one, and for an archive of which nothing is named.
     """
     archive, inside, member = text.rpartition("!")
-    if inside and (archive.lower().endswith(".zip") or _is_address(archive)) and not _exists(folder, text):
+    if inside and re.split(r"[?#]", archive)[0].lower().endswith(".zip") and not _exists(folder, text):
         return _packed(archive, member, text, folder)
-    if not _is_address(text):
+    if not is_address(text):
         return None
     if not text.isprintable():
         raise UserError(f"{redacted(text)!a} has characters in it that no address has: check it.")
@@ -116,20 +114,40 @@ def elsewhere(text: str, folder: Path = Path()) -> Elsewhere | None:
         return Elsewhere(text, redacted(text), _name(redacted(text)))
     scheme, _, rest = text.partition("://")
     prefix = SCHEMES.get(scheme.lower())
+    bare = re.split(r"[?#]", text)[0]
+    shown = redacted(bare) + ("?…" if bare != text else "")
     if prefix is None:
         known = ", ".join(f"{name}://" for name in SCHEMES)
-        raise UserError(f"{redacted(text)} begins with {scheme}://, which is not read: give a path or one of {known}.")
+        raise UserError(f"{shown} begins with {scheme}://, which is not read: give a path or one of {known}.")
     if prefix.startswith("/vsicurl/"):
         rest = rest.replace(" ", "%20")
         if not _host(text):
-            raise UserError(f"{redacted(text)} names no server: write it as {scheme}://HOST/PATH.")
-    return Elsewhere(prefix + rest, redacted(text), _name(unquote(redacted(text))))
+            raise UserError(f"{shown} names no server: write it as {scheme}://HOST/PATH.")
+    return Elsewhere(prefix + rest, shown, _name(unquote(shown)))
 
 
 def redacted(text: str) -> str:
     """A text in which URLs have no user names, passwords, queries and fragments: these are where keys stand."""
-    text = _CURL_OPTIONS.sub(_without_options, text)
-    return _URL.sub(lambda url: f"{url['scheme']}{url['rest']}{'?…' if url['more'] else ''}", text)
+    return _URL.sub(_without_keys, _CURL_OPTIONS.sub(_without_options, text))
+
+
+def _without_keys(match: re.Match[str]) -> str:
+    scheme, place, more = match.groups(default="")
+    host, slash, path = place.partition("/")
+    if not re.fullmatch(r"[^:]*(:\d*)?", host.rpartition("@")[2]) and not host.rpartition("@")[2].startswith("["):
+        return f"{scheme}…"  # no port, and so perhaps a password that an address cannot hold
+    return f"{scheme}{host.rpartition('@')[2]}{slash}{path}{_end(place, more)}"
+
+
+def _end(place: str, more: str) -> str:
+    """For what follows a question mark: of an archive's member, and of what GDAL puts in braces, that comes behind."""
+    if not more:
+        return ""
+    for mark in ("}", "!"):
+        inside = "}/" in more if mark == "}" else place.lower().endswith(".zip")
+        if inside and mark in more:
+            return f"?…{mark}{more.rpartition(mark)[2]}"
+    return "?…"
 
 
 def _without_options(match: re.Match[str]) -> str:
@@ -138,14 +156,16 @@ def _without_options(match: re.Match[str]) -> str:
     return f"/vsicurl/{urls[0]}" if urls else "/vsicurl?…"
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether a text begins like one, and not like a path."""
     return text.startswith("/vsi") or _SCHEME.match(text) is not None
 
 
 def _host(text: str) -> str | None:
     try:
-        return urlsplit(text).hostname
-    except ValueError:  # of brackets without an address in them
+        parts = urlsplit(text)
+        return parts.hostname if parts.port is None or parts.port else None
+    except ValueError:  # of brackets without an address in them, and of a port that is no number
         return None
 
 
@@ -170,4 +190,4 @@ def _name(path: str) -> str:
 
 def _exists(folder: Path, text: str) -> bool:
     """Whether a file has an exclamation mark in its own name; an address is longer than a path may be."""
-    return not _is_address(text) and (folder / text).exists()
+    return not is_address(text) and (folder / text).exists()

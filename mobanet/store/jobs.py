@@ -113,6 +113,7 @@ def jobs_for(
 ) -> list[TileJob]:
     """A job for each tile of a survey."""
     jobs, folder = [], store / "tiles"
+    elsewhere = {entry.file: entry for entry in survey.elsewhere}
     for tile in survey.tiles:
         _check_name(tile.id)
         files = {source.file for source in tile.sources.values()} | {*tile.labels.values()}
@@ -121,7 +122,7 @@ def jobs_for(
         files |= {*tile.extras, *((tile.reference[1],) if tile.reference is not None else ())}
         files |= {tile.measure} if tile.measure is not None else set()
         files |= {tile.held.areas} if tile.held is not None and tile.held.areas is not None else set()
-        entries = {file: catalogue.by_file[file] for file in files}
+        entries = {file: elsewhere.get(file) or catalogue.by_file[file] for file in files}
         for entry in entries.values():
             # a line feed is a character like others in a text, and not in a name
             if odd := odd_character(entry.location.replace("\n", "\0")):

@@ -11,14 +11,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import yaml
 from rasterio.env import getenv
 from rasterio.transform import from_origin
 
 import mobanet
+from mobanet.check import main as check
+from mobanet.datasets import get_layout
+from mobanet.datasets.folder_settings import parsed_settings
 from mobanet.predict import main, predict
 from mobanet.prediction.request import find_scenes
 from mobanet.prediction.rows import RasterRows
+from mobanet.prepare import main as prepare
+from mobanet.store.build import build_store
+from mobanet.store.stored import TileStore
+from tests.cli.test_own_data import described, experiment_of
 from tests.cli.test_predict import copy_with, files_of, model, read
+from tests.data_files.fake_files import load
 from tests.file_server import serve
 from tests.prediction.conftest import MODALITIES, placed, sentence
 
@@ -486,3 +495,76 @@ def test_without_pystac_it_is_said_how_to_get_it(model, folder, tmp_path, comman
     (folder / "a.json").write_text(item(a="rgb.tif"))
     words = ["--ckpt_path", str(model), "--input", f"rgb=stac:{folder}/a.json", "--output", f"{tmp_path}/map.tif"]
     assert "needs pystac; install it with pip install 'mobanet[stac]'" in command(main, words).sentence()
+
+
+# Layout folder
+
+
+def own_data(root, pattern):
+    """Own data whose orthophotos match a pattern."""
+    folder = described(root)
+    folder["modalities"]["rgb"]["pattern"] = pattern
+    return folder
+
+
+def test_own_data_may_lie_on_a_server(server, folder, command, fit, test, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    described(here)
+    plain = own_data(there, server.url("ortho/{tile}.tif"))
+    shutil.move(there / "ortho", folder / "ortho")
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(plain))
+    words = ["--layout", "folder", "--root", str(there), "--folder", str(tmp_path / "own.yaml"), "--workers", "1"]
+    checked = command(check, words)
+    assert checked.code == 0, checked.err
+    trained = fit(experiment=experiment_of(there, plain, tmp_path / "there.yaml"))
+    assert trained.code == 0, trained.err
+    layout = get_layout("folder", parsed_settings(own_data(here, "ortho/{tile}.tif")))
+    stored, own = TileStore(there / "mobanet_store").tiles, build_store(layout, here, workers=1).tiles
+    assert stored.keys() == own.keys()
+    for tile in own:
+        assert np.array_equal(load(stored[tile], "rgb"), load(own[tile], "rgb"))
+        assert stored[tile].modalities["rgb"].source == server.url(f"ortho/{tile}.tif")
+    server.forget()
+    best = str(tmp_path / "run/checkpoints/best.ckpt")
+    said = test("--ckpt_path", best).sentence()
+    assert "a configuration that was found leads nobody to the network: name it with --config" in said
+    tested = test("--ckpt_path", best, "--config", str(tmp_path / "run/config.yaml"))
+    assert tested.code == 0, tested.err
+    assert server.asked == []  # what is prepared is current
+
+
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [
+        ("http://127.0.0.1:1/{tile}.tif", "cannot be reached, since its server refuses the connection"),
+        ("{}nowhere/{{tile}}.tif", "is not there (404): check the address"),
+        (
+            "http://me:hidden@host/{tile}.tif",
+            "with more behind it or a login in it, which runs would record: leave it out",
+        ),
+        ("http://host/{tile}.tif?key=hidden", "'http://host/{tile}.tif?…', with more behind it"),
+        ("http://host/*/{tile}.tif", "write an address such as https://host/folder/{tile}.tif, without *"),
+        ("ftp://host/{tile}.tif", "begins with ftp://, which is not read"),
+        ("http://host/tile.tif", "without {tile}: put it where the tile's id is"),
+    ],
+)
+def test_addresses_of_own_data_that_lead_nowhere_are_one_sentence(pattern, told, server, command, tmp_path):
+    pattern = pattern.format(server.url("")) if pattern.startswith("{}") else pattern
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own_data(tmp_path / "data", pattern)))
+    words = ["--layout", "folder", "--root", str(tmp_path / "data"), "--folder", str(tmp_path / "own.yaml")]
+    ended = command(prepare, [*words, "--workers", "1"])
+    assert ended.code == 2
+    assert told in ended.err.splitlines()[-1]
+    assert "hidden" not in ended.err + ended.out
+
+
+def test_tiles_that_nothing_names_cannot_be_found_at_an_address(command, tmp_path):
+    plain = own_data(tmp_path / "data", "http://host/{tile}.tif")
+    shutil.rmtree(tmp_path / "data/label")
+    shutil.rmtree(tmp_path / "data/dsm")
+    plain |= {"splits": {"train": ["*"]}, "label": None, "values": None}
+    plain["modalities"].pop("dsm")
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(plain))
+    words = ["--layout", "folder", "--root", str(tmp_path / "data"), "--folder", str(tmp_path / "own.yaml")]
+    said = command(prepare, words).sentence()
+    assert "is an address, where tiles cannot be listed: name each of them in splits" in said
