@@ -141,7 +141,8 @@ def read_map(path: Path, tile: StoredTile, count: int) -> ClassMap:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # of tiles that have no place on the ground
-            with rasterio.open(path) as raster:
+            # as a GeoTIFF, and not as what names other rasters, which might be anywhere
+            with rasterio.open(path, driver="GTiff") as raster:
                 found, scenario = raster.read(1), raster.tags().get("SCENARIO", "")
     except RasterioError as error:
         raise UserError(f"{path} cannot be read as a class map; run mobanet.test again.") from error

@@ -151,3 +151,16 @@ def test_a_truncated_class_map_is_named(run, tmp_path):
     (tmp_path / "map.tif").write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=r"map\.tif cannot be read as a class map; run mobanet.test again"):
         read_map(tmp_path / "map.tif", tile, 6)
+
+
+def test_a_map_that_names_another_raster_is_none(run, tmp_path):
+    """It might be anywhere."""
+    (tile,) = opened(run).tiles("test")
+    source = f"<SourceFilename>{run}/test/maps/{tile.id}.tif</SourceFilename><SourceBand>1</SourceBand>"
+    band = f'<VRTRasterBand dataType="Byte" band="1"><SimpleSource>{source}</SimpleSource></VRTRasterBand>'
+    size = f'rasterXSize="{tile.width}" rasterYSize="{tile.height}"'
+    (tmp_path / "map.tif").write_text(f"<VRTDataset {size}>{band}</VRTDataset>")
+    with rasterio.open(tmp_path / "map.tif") as raster:
+        assert raster.shape == (tile.height, tile.width)
+    with pytest.raises(UserError, match=r"map\.tif cannot be read as a class map; run mobanet.test again"):
+        read_map(tmp_path / "map.tif", tile, 6)
