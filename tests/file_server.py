@@ -18,7 +18,7 @@ class Server:
     Attributes:
         folder: whose files it gives out, by `/a.tif`; the first folder of an address may say how:
             `/404/a.tif` and the like with that status, `/whole/a.tif` without ranges, `/slow/a.tif` never,
-            `/login/a.tif` with a name and a password only, `/bare/a.tif` without ETag and time.
+            `/login/a.tif` with a name and a password only, `/bare/a.tif` without ETag and time, `/get/a.tif` by GET.
         port: on this machine.
         asked: what came in: method, address and range.
         sent: bytes that went out as content.
@@ -75,13 +75,15 @@ class _Handler(BaseHTTPRequestHandler):
         told.asked.append((self.command, self.path, wanted))
         path = unquote(urlsplit(self.path).path).lstrip("/")
         how = path.partition("/")[0]
-        file = told.folder / (path.partition("/")[2] if re.fullmatch(r"\d{3}|whole|slow|login|bare", how) else path)
+        file = told.folder / (path.partition("/")[2] if re.fullmatch(r"\d{3}|whole|slow|login|bare|get", how) else path)
         if how == "slow":
             time.sleep(3)
             self.close_connection = True
             return
         if how == "login" and self.headers.get("Authorization") != f"Basic {base64.b64encode(b'me:hidden').decode()}":
             self._end(401)
+        elif how == "get" and not body:
+            self._end(403)
         elif how.isdecimal() and len(how) == 3:
             self._end(int(how))
         elif told.fails_after is not None and told.sent >= told.fails_after:

@@ -33,6 +33,9 @@ _USUAL = {
 }
 """Unless the user's environment says otherwise."""
 
+_SIGNED = {"CPL_VSIL_CURL_USE_HEAD": "NO"}
+"""For addresses with a signature, which holds for one way to ask: by GET."""
+
 WAIT = 20
 """Seconds for a server to say what it has."""
 
@@ -75,7 +78,8 @@ def fetching(place: Elsewhere) -> dict[str, str]:
     from rasterio.env import getenv, hasenv
 
     known = {*os.environ, *(getenv() if hasenv() else ())}
-    usual = {key: value for key, value in _USUAL.items() if key not in known}
+    wanted = _USUAL if "?" not in place.fetched else {**_USUAL, **_SIGNED}
+    usual = {key: value for key, value in wanted.items() if key not in known}
     only = _VIRTUAL if place.suffix.lower() == ".vrt" else {_ONLY: place.fetched}
     return {**usual, **only, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 

@@ -25,6 +25,7 @@ from mobanet.prediction.rows import RasterRows
 from mobanet.prepare import main as prepare
 from mobanet.store.build import build_store
 from mobanet.store.stored import TileStore
+from tests.cli.conftest import ROOT, start, wait
 from tests.cli.test_own_data import described, experiment_of
 from tests.cli.test_predict import copy_with, files_of, model, read
 from tests.data_files.fake_files import load
@@ -220,6 +221,27 @@ def test_what_has_no_server_is_one_sentence_without_keys(url, told, model, monke
         monkeypatch.delenv(name, raising=False)
     ended = command(main, ["--ckpt_path", str(model), "--input", f"rgb={url}", "--output", f"{tmp_path}/map.tif"])
     assert told in ended.sentence()
+    assert "hidden" not in ended.err + ended.out
+
+
+def test_a_signature_that_holds_for_get_alone_is_enough(model, server, tmp_path):
+    predict(str(model), {"rgb": f"{server.url('get/rgb.tif')}?sig=0123"}, str(tmp_path / "map.tif"), **OPTIONS)
+    assert {method for method, _, _ in server.asked} == {"GET"}
+
+
+def test_nothing_that_gdal_logs_holds_a_key(model, server, tmp_path):
+    """In a process of its own, whose standard error nobody has set up."""
+    addresses = ("404/rgb.tif", "page.tif", "whole/district.tif", "cut.tif")
+    script = "import os, traceback, mobanet\nmodel = mobanet.load(os.environ['MODEL'])\n"
+    script += "for url in os.environ['URLS'].split():\n    try:\n        model.predict(rgb=url, accelerator='cpu')\n"
+    script += "    except mobanet.errors.UserError:\n        traceback.print_exc()\n"
+    (tmp_path / "script.py").write_text(script)
+    urls = " ".join(f"{server.url(address, 'me:hidden@')}?{SECRET}" for address in addresses)
+    given = {"MODEL": str(model), "URLS": urls, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    ended = wait(start("script", folder=tmp_path, **given))
+    assert ended.code == 0, ended.err
+    for address in addresses:
+        assert f"mobanet.errors.UserError: {server.url(address)}?…" in ended.err
     assert "hidden" not in ended.err + ended.out
 
 
