@@ -4,6 +4,7 @@ import csv
 import errno
 import io
 import json
+import os
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -118,6 +119,7 @@ def predict_list(
     """
     vectors = vectors or VectorSettings()
     work = folder / _WORK
+    _check_places(folder, scenes)
     _check_settings(work / _SETTINGS, model, settings, placing, vectors, scenes)
     # once, and not for every scene
     model = replace(model, network=network_of(model, weight_dtype(settings.precision)))
@@ -222,6 +224,14 @@ def _write_table(table: Path, work: Path) -> None:
     write_bytes(table, text.getvalue().encode(), own=True)
 
 
+def _check_places(folder: Path, scenes: Sequence[ListedScene]) -> None:
+    """Refuse to write a map where a raster is, which would pass for a finished one."""
+    rasters = {file for scene in scenes for file in scene.files}
+    for scene in scenes:
+        if (path := os.path.abspath(folder / f"{scene.id}.tif")) in rasters:
+            raise UserError(f"{path} is a raster of --scenes, which the map would replace: name another --output.")
+
+
 def _check_settings(
     path: Path,
     model: Model,
@@ -244,6 +254,9 @@ def _check_settings(
         except (ValueError, TypeError) as error:
             raise UserError(f"{path} is damaged ({error}); name another --output, or delete it.") from error
     if before is None:
+        maps = (path.parents[1] / f"{scene.id}.tif" for scene in scenes)
+        if foreign := next((file for file in maps if file.exists()), None):
+            raise UserError(f"{foreign} is there already, and was not made from a list: name another --output.")
         write_bytes(path, json.dumps(now, indent=1).encode(), own=True)
         return
     for key in dict.fromkeys([*now, *before]):

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from mobanet.bounds import read_bounded, shown
 from mobanet.errors import UserError
 from mobanet.prediction.request import GivenRaster, GivenScene, given_raster, numbers_of
-from mobanet.rasters.elsewhere import redacted
+from mobanet.rasters.elsewhere import is_address, redacted
 from mobanet.wording import shorten
 
 ID = "id"
@@ -41,6 +42,12 @@ class ListedScene:
     paths: dict[str, str]
     folder: Path
     numbers: Mapping[str, Mapping[str, float | None]]
+
+    @property
+    def files(self) -> list[str]:
+        """Paths of those of its rasters that are files; none is looked for."""
+        bare = [text.rpartition("[")[0] if text.endswith("]") else text for text in self.paths.values()]
+        return [os.path.abspath(self.folder / text) for text in bare if not is_address(text)]
 
     def given(self) -> GivenScene:
         """The rasters, looked for.

@@ -304,6 +304,18 @@ def test_without_a_list_or_rasters_something_is_missing(model, command):
     assert "--part 1/2 is a share of a list: give --scenes, too" in ended.sentence()
 
 
+def test_no_raster_and_no_other_file_passes_for_a_map(model, folder, command):
+    said = command(main, [*words_of(model, folder), "--output", str(folder)]).sentence()
+    assert said == f"{folder}/north.tif is a raster of --scenes, which the map would replace: name another --output."
+    (folder / "maps").mkdir()
+    (folder / "maps/west.tif").write_bytes((folder / "west.tif").read_bytes())
+    said = command(main, words_of(model, folder)).sentence()
+    assert said == f"{folder}/maps/west.tif is there already, and was not made from a list: name another --output."
+    (folder / "maps/west.tif").unlink()
+    (folder / "maps/.scenes").write_text("")
+    assert f"{folder}/maps/.scenes" in command(main, words_of(model, folder)).sentence()
+
+
 def test_maps_made_otherwise_are_not_added_to(model, folder, command):
     assert command(main, words_of(model, folder, "--part", "1/5")).code == 0
     said = command(main, words_of(model, folder, "--stride", "32")).sentence()
