@@ -141,9 +141,19 @@ class ScenePlan:
     workspace: Workspace
 
     @property
+    def kept(self) -> Path:
+        """Folder for the rows of what was fetched to measure the scene."""
+        return kept_folder(self.files.classes)
+
+    @property
     def grid(self) -> Grid:
         """Of the map."""
         return self.scene.grid
+
+
+def kept_folder(path: Path) -> Path:
+    """That of a map, beside it, for rows that are fetched and read again."""
+    return path.with_name(f"{path.name}.fetched")
 
 
 def output_paths(output: str | Path, ids: Sequence[str]) -> list[Path]:

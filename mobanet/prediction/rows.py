@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mobanet.errors import UserError
+from mobanet.files import part_of, whole_file
 from mobanet.prediction.scene import PlacedRaster
 from mobanet.rasters.elsewhere import Elsewhere
 from mobanet.rasters.grid import Grid
@@ -38,10 +40,13 @@ class RasterRows:
         grid: of the scene.
         left: first column.
         right: column behind the last.
+        kept: folder of rows that have been read before, which those of the whole width are put into; None for none.
     """
 
-    def __init__(self, raster: PlacedRaster, grid: Grid, left: int = 0, right: int | None = None) -> None:
-        self.raster, self.grid = raster, grid
+    def __init__(
+        self, raster: PlacedRaster, grid: Grid, left: int = 0, right: int | None = None, kept: Path | None = None
+    ) -> None:
+        self.raster, self.grid, self.kept = raster, grid, kept
         self.left, self.right = left, grid.width if right is None else right
         placed = len(raster.source.bands), raster.dtype, raster.own, grid, raster.fit, self.left, self.right
         self._rows = GridRows(lambda window: self._source(window), *placed)
@@ -93,7 +98,7 @@ class RasterRows:
         across = columns.stop - columns.start
         for number in range(first, last // step + 1):
             if number not in self._chunks:
-                self._chunks[number] = self._rows.chunk(number)
+                self._chunks[number] = self._chunk(number)
             chunk, known = self._chunks[number]
             begin = number * step
             here = slice(max(top, begin) - begin, min(top + height, begin + len(chunk)) - begin)
@@ -104,11 +109,27 @@ class RasterRows:
 
     def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """All rows of the scene, chunk by chunk: (h, W, C) values, and (h, W) bool or None."""
-        yield from self._rows.chunks()
+        for number in range(-(-self.grid.height // self._rows.step)):
+            yield self._chunk(number)
 
     def chunk_at(self, row: int) -> tuple[np.ndarray, np.ndarray | None]:
         """The one of them that a row is in."""
         return self._rows.chunk(row // self._rows.step)
+
+    def _chunk(self, number: int) -> tuple[np.ndarray, np.ndarray | None]:
+        if self.kept is None:
+            return self._rows.chunk(number)
+        path = self.kept / f"{number:05d}.npz"
+        if path.exists():
+            columns = slice(self.left, self.right)
+            with np.load(path) as arrays:
+                valid = arrays["valid"][:, columns] if "valid" in arrays else None
+                return arrays["values"][:, columns], valid
+        values, valid = self._rows.chunk(number)
+        if (self.left, self.right) == (0, self.grid.width):
+            with whole_file(path, part_of(path, own=True)) as file:
+                np.savez(file, values=values, **({} if valid is None else {"valid": valid}))
+        return values, valid
 
     def _source(self, window: "object") -> tuple[np.ndarray, np.ndarray | None]:
         """Values as stored, (C, h, w), and validity, of a window of the file."""
@@ -127,6 +148,18 @@ class RasterRows:
                     f"{file} cannot be read from row {window.row_off} on; it is damaged or cut short: fetch it again, "
                     "then start anew with --overwrite."
                 ) from error
+
+
+def kept_rows(raster: PlacedRaster, folder: Path | None, name: str) -> Path | None:
+    """Where the rows of a raster are kept that is fetched, and read more than once; None for others.
+
+    Args:
+        raster: of a scene.
+        folder: for those of the scene.
+        name: of the modality.
+    """
+    path = raster.source.file.path
+    return folder / name if folder is not None and isinstance(path, Elsewhere) and path.on_network else None
 
 
 def _cache() -> int:

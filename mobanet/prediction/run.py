@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from copy import deepcopy
@@ -25,7 +26,7 @@ from mobanet.prediction.areas import FinishedMap
 from mobanet.prediction.assemble import assemble, map_tags
 from mobanet.prediction.map_writer import GoOn, MapWriter
 from mobanet.prediction.parts import PartRun, runs_of
-from mobanet.prediction.plan import MapSettings, ScenePlan, plan_scene
+from mobanet.prediction.plan import MapSettings, ScenePlan, kept_folder, plan_scene
 from mobanet.prediction.polygons import Legend
 from mobanet.prediction.predictor import MapPredictor
 from mobanet.prediction.samples import WindowRules, ahead, batches_of, read_windows
@@ -264,6 +265,24 @@ def make_maps(
     if batch_size < 1:
         raise UserError(f"--batch_size is {batch_size}; give at least 1.")
     network = network_of(model, weight_dtype(settings.precision))  # before anything is begun
+    try:
+        return _made(model, network, scenes, paths, settings, fabric, batch_size, vectors)
+    finally:
+        if fabric.global_rank == 0:
+            for path in paths:
+                shutil.rmtree(kept_folder(path), ignore_errors=True)
+
+
+def _made(
+    model: Model,
+    network: SegmentationModel,
+    scenes: Sequence[Scene],
+    paths: Sequence[Path],
+    settings: MapSettings,
+    fabric: Fabric,
+    batch_size: int,
+    vectors: VectorSettings | None,
+) -> list[FinishedMap]:
     plans, trouble = [], None
     try:
         if fabric.global_rank == 0:
@@ -314,12 +333,14 @@ def _plans(
     settings: MapSettings,
     vectors: VectorSettings | None,
 ) -> list[ScenePlan]:
-    def measure(scene: Scene) -> SceneScaling:
-        return SceneScaling.measured(scene, model.modalities, model.data.scaling, model.learnt)
+    def measure(scene: Scene, path: Path) -> SceneScaling:
+        kept = kept_folder(path)
+        shutil.rmtree(kept, ignore_errors=True)
+        return SceneScaling.measured(scene, model.modalities, model.data.scaling, model.learnt, kept)
 
     pairs = list(zip(scenes, paths, strict=True))
     # all before the folder of any is begun, so that a raster without a valid pixel leaves nothing behind
-    measured = {path: measure(scene) for scene, path in pairs if Workspace.of(path).settings() is None}
+    measured = {path: measure(scene, path) for scene, path in pairs if Workspace.of(path).settings() is None}
     classes = len(model.data.classes)
     return [
         plan_scene(k, scene, path, settings, classes, model.fingerprint, lambda _, path=path: measured[path], vectors)
@@ -357,7 +378,7 @@ def _work(
     with ExitStack() as stack:
         steps = stack.enter_context(TaskProgress("predicting windows", total if first else 0))
         given, scalings = [plan.scene for plan in plans], [plan.scaling for plan in plans]
-        samples = read_windows(jobs, given, scalings, model.modalities, rules)
+        samples = read_windows(jobs, given, scalings, model.modalities, rules, [plan.kept for plan in plans])
         # closed here, and its thread with it, also where an error keeps hold of what is going on
         batches = stack.enter_context(closing(ahead(batches_of(samples, batch_size))))
         finish = partial(_finish, model, settings, vectors) if first else None
@@ -409,6 +430,7 @@ def _finish(model: Model, settings: MapSettings, vectors: VectorSettings, plan: 
     more = write_vectors(plan, vectors, legend, go_on)
     counts = assemble(plan.workspace, plan.parts, plan.files, plan.grid, classes, scenarios, tags, go_on)
     plan.workspace.remove()
+    shutil.rmtree(plan.kept, ignore_errors=True)
     names = tuple(scenario.name for scenario in scenarios)
     return FinishedMap.of(scene.id, plan.files, plan.grid, counts, classes.names, names, model.never, more)
 

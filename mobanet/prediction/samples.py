@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from mobanet.data.crops import collate
 from mobanet.prediction.coverage import Coverage, Gaps, WindowCoverage, window_coverage
 from mobanet.prediction.parts import PartRun
-from mobanet.prediction.rows import RasterRows
+from mobanet.prediction.rows import RasterRows, kept_rows
 from mobanet.prediction.scene import Scene
 from mobanet.prediction.scene_scaling import SceneScaling
 from mobanet.rasters.contents import Modality
@@ -77,6 +78,7 @@ def read_windows(
     scalings: Sequence[SceneScaling],
     modalities: Mapping[str, Modality],
     rules: WindowRules,
+    kept: Sequence[Path] | None = None,
 ) -> Iterator[WindowSample]:
     """The windows of all jobs that have a pixel the map is to have.
 
@@ -86,6 +88,7 @@ def read_windows(
         scalings: by number of the scene.
         modalities: of the model.
         rules: of windows.
+        kept: by number of the scene, folder with the rows of what was fetched to measure it.
 
     Raises:
         UserError: when a raster cannot be read any further.
@@ -100,8 +103,11 @@ def read_windows(
         given = sum(1 << place for place, name in enumerate(modalities) if name in scene.rasters)
         reference = list(modalities).index(scene.reference)
         with ExitStack() as stack:
+            folder = None if kept is None else kept[index]
             rows = {
-                name: stack.enter_context(RasterRows(raster, scene.grid, left, right))
+                name: stack.enter_context(
+                    RasterRows(raster, scene.grid, left, right, _measured(kept_rows(raster, folder, name)))
+                )
                 for name, raster in scene.rasters.items()
             }
             for top, column in corners:
@@ -115,6 +121,11 @@ def read_windows(
                     raw = _raw(cut, scalings[index].levels, modalities, rules.size)
                     yield WindowSample(passed, number, top, column, covered, raw)
                 passed += 1
+
+
+def _measured(kept: Path | None) -> Path | None:
+    """The rows of what was read to be measured; nothing is kept of what is read once."""
+    return kept if kept is not None and kept.is_dir() else None
 
 
 def _raw(

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mobanet.data.scaling import learnt_radius, tile_levels
 from mobanet.errors import UserError
-from mobanet.prediction.rows import RasterRows
+from mobanet.prediction.rows import RasterRows, kept_rows
 from mobanet.prediction.scene import PlacedRaster, Scene
 from mobanet.rasters.blocks import origin_of, summarise
 from mobanet.rasters.contents import Modality
@@ -41,9 +42,10 @@ class SceneScaling:
         modalities: Mapping[str, Modality],
         scaling: Mapping[str, str],
         learnt: Mapping[str, np.ndarray],
+        kept: Path | None = None,
     ) -> "SceneScaling":
         """That of a scene; arguments and errors are those of `scene_levels`."""
-        how = modalities, scaling, learnt
+        how = modalities, scaling, learnt, kept
         return cls(scene_levels(scene, *how), scene_grounds(scene, *how))
 
     def to_plain(self) -> dict[str, Any]:
@@ -65,7 +67,11 @@ class SceneScaling:
 
 
 def scene_levels(
-    scene: Scene, modalities: Mapping[str, Modality], scaling: Mapping[str, str], learnt: Mapping[str, np.ndarray]
+    scene: Scene,
+    modalities: Mapping[str, Modality],
+    scaling: Mapping[str, str],
+    learnt: Mapping[str, np.ndarray],
+    kept: Path | None = None,
 ) -> dict[str, np.ndarray]:
     """The numbers that each modality of the model is scaled by in a scene.
 
@@ -74,6 +80,7 @@ def scene_levels(
         modalities: of the model.
         scaling: by modality.
         learnt: by modality, from the checkpoint.
+        kept: folder for the rows of what is fetched; None to fetch them again.
 
     Returns:
         By modality, (2, C) float32: scaled = (stored - offset) / scale, of heights above the ground instead of stored
@@ -85,13 +92,18 @@ def scene_levels(
     found = {}
     for name in modalities:
         raster = scene.rasters.get(name)
-        statistics = _statistics(raster, scene, scaling[name] in _FROM_TILE) if raster is not None else None
+        wanted = scaling[name] in _FROM_TILE
+        statistics = _statistics(raster, scene, wanted, kept) if raster is not None else None
         found[name] = tile_levels(scaling[name], learnt[name], statistics)
     return found
 
 
 def scene_grounds(
-    scene: Scene, modalities: Mapping[str, Modality], scaling: Mapping[str, str], learnt: Mapping[str, np.ndarray]
+    scene: Scene,
+    modalities: Mapping[str, Modality],
+    scaling: Mapping[str, str],
+    learnt: Mapping[str, np.ndarray],
+    kept: Path | None = None,
 ) -> dict[str, Ground]:
     """The ground under the elevation rasters of a scene, of those whose heights the model takes above it.
 
@@ -100,6 +112,7 @@ def scene_grounds(
         modalities: of the model.
         scaling: by modality.
         learnt: by modality, from the checkpoint.
+        kept: folder for the rows of what is fetched; None to fetch them again.
     """
     found = {}
     for name in modalities:
@@ -107,12 +120,15 @@ def scene_grounds(
         if radius is None or name not in scene.rasters:
             continue
         origin, size = origin_of(scene.grid.transform), (scene.grid.height, scene.grid.width)
-        with RasterRows(scene.rasters[name], scene.grid) as rows:
+        raster = scene.rasters[name]
+        with RasterRows(raster, scene.grid, kept=kept_rows(raster, kept, name)) as rows:
             found[name] = Ground.fitted(summarise(rows.chunks, *size, origin), size, origin, radius)
     return found
 
 
-def _statistics(raster: PlacedRaster, scene: Scene, wanted: bool) -> tuple[BandStatistics, ...] | None:
+def _statistics(
+    raster: PlacedRaster, scene: Scene, wanted: bool, kept: Path | None
+) -> tuple[BandStatistics, ...] | None:
     """Of a raster's bands, where they are wanted.
 
     Raises:
@@ -120,7 +136,7 @@ def _statistics(raster: PlacedRaster, scene: Scene, wanted: bool) -> tuple[BandS
     """
     if not wanted and _valid_in_the_middle(raster, scene):
         return None
-    with RasterRows(raster, scene.grid) as rows:
+    with RasterRows(raster, scene.grid, kept=kept_rows(raster, kept, raster.modality.name) if wanted else None) as rows:
         statistics = describe_rows(rows.chunks, raster.dtype) if wanted else None
         there = statistics if wanted else any(valid is None or valid.any() for _, valid in rows.chunks())
     if there:

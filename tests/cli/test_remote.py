@@ -117,6 +117,24 @@ def test_gdal_keeps_a_row_of_blocks_of_each_raster_that_is_fetched(folder, serve
     assert kept(rgb=there["rgb"], dsm=f"{folder}/dsm.tif") == here + 160 * 512 * 3
 
 
+def test_what_is_measured_is_fetched_once(model, folder, server, tmp_path, monkeypatch):
+    """Heights above the ground are read twice: rows of the first time are kept until the map is there."""
+    read_again, put = [], []
+    load, save = np.load, np.savez
+    monkeypatch.setattr(np, "savez", lambda file, **arrays: put.append(file.name) or save(file, **arrays))
+    monkeypatch.setattr(np, "load", lambda file, **kinds: read_again.append(str(file)) or load(file, **kinds))
+    predict(str(model), served(server), str(tmp_path / "there.tif"), **OPTIONS)
+    (kept,) = {path for path in read_again if "fetched" in path}
+    assert kept == f"{tmp_path}/there.tif.fetched/dsm/00000.npz"
+    assert [path.partition(".npz")[0] for path in put if "fetched" in path] == [kept.removesuffix(".npz")]
+    assert sorted(path.name for path in tmp_path.iterdir() if "there" in path.name and path.is_dir()) == []
+    read_again.clear()
+    files = {"rgb": f"{folder}/rgb.tif", "ir": f"{folder}/rgbir.tif[4]", "dsm": f"{folder}/dsm.tif"}
+    predict(str(model), files, str(tmp_path / "here.tif"), **OPTIONS)
+    assert not any("fetched" in path for path in read_again)
+    assert (tmp_path / "here.tif").read_bytes() == (tmp_path / "there.tif").read_bytes()
+
+
 def test_in_python_a_url_is_a_path(model, folder, server):
     loaded = mobanet.load(model)
     here = loaded.predict(rgb=folder / "rgb.tif", dsm=str(folder / "dsm.tif"), accelerator="cpu")
