@@ -374,7 +374,9 @@ def check_settings(settings: FolderSettings) -> None:
         if is_address(pattern):
             _check_address(key, pattern)
             if s.tiling is not None:
-                raise UserError(f"{key} is an address, of which no raster is cut into tiles: download it, or leave tiling out.")
+                raise UserError(
+                    f"{key} is an address, of which no raster is cut into tiles: download it, or leave tiling out."
+                )
     images = {given.pattern for given in s.modalities.values()}
     labels = [text for text in rasters.values() if text is not None]
     if len({*images, *labels}) < len(images) + len(labels):
