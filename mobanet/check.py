@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from mobanet.data_options import folder_settings, with_data_of
 from mobanet.entry import run
 from mobanet.errors import UserError
 
@@ -26,18 +27,18 @@ def check(
         store: where the prepared tiles would go; null for mobanet_store inside root.
         modalities: those to look at, such as [rgb,dsm]; null for the layout's usual ones.
         workers: processes, a tile each; 0 for one a core but no more than 8.
-        folder: YAML file that describes your own data, for layout folder.
+        folder: YAML file that describes your own data, for layout folder, or an experiment that does under data.folder.
         allow_missing: accept tiles that lack some of the modalities.
         sheet: where the contact sheet goes; null for contact_sheet.png in the store.
     """
-    from mobanet.datasets import get_layout, load_folder_settings
+    from mobanet.datasets import get_layout
     from mobanet.store.check import check_files
     from mobanet.store.sheet import draw_sheet
     from mobanet.store.stored import default_store
     from mobanet.store.tables import print_findings
     from mobanet.store.writing import check_writable
 
-    rules = get_layout(layout, load_folder_settings(Path(folder)) if folder else None)
+    rules = get_layout(layout, folder_settings(folder))
     place = Path(store) if store else default_store(Path(root), layout)
     path = Path(sheet) if sheet else place / "contact_sheet.png"
     # before everything is read
@@ -53,7 +54,7 @@ def check(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
-    run(check, "python -m mobanet.check", arguments)
+    run(check, "python -m mobanet.check", arguments, prepared=with_data_of)
 
 
 if __name__ == "__main__":

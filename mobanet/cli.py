@@ -12,7 +12,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from mobanet.crop_sizes import follow_crop
 from mobanet.data.datamodule import RasterDataModule
@@ -113,6 +113,8 @@ class MobanetCLI(LightningCLI):
         register_types()
         line = resolve(words, command)
         self.experiment = line.experiment
+        if line.said:
+            rank_zero_info(f"experiment  {line.said}")
         self.given_words = list(words)
         super().__init__(
             SegmentationModule,

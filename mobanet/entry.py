@@ -141,6 +141,7 @@ def run(
     program: str,
     arguments: Sequence[str] | None = None,
     way_on: Callable[[KeyboardInterrupt], str] | None = None,
+    prepared: Callable[[Sequence[str]], list[str]] | None = None,
 ) -> None:
     """Parse `arguments` (default: the command line) by the signature of `function` and call it.
 
@@ -149,6 +150,7 @@ def run(
         program: the name shown in the help, such as `python -m mobanet.prepare`.
         arguments: the words after the program's name.
         way_on: what to say on Ctrl-C.
+        prepared: what is made of the words before they are parsed, as of an experiment's name.
     """
     parser = SentenceParser(prog=program, description=(function.__doc__ or "").split("\n\n")[0])
     parser.add_function_arguments(function, as_group=False)
@@ -162,6 +164,7 @@ def run(
             print(short, end="")
             return
         check_config_files(words)
+        words = prepared(words) if prepared else words
         options = parser.instantiate(parser.parse_args(_gathered(_explicit_flags(words, function), function)))
         options.pop("config", None)
         function(**options)

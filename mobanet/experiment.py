@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobanet.errors import UserError
-from mobanet.folder_words import with_quoted_ids
+from mobanet.folder_words import with_described, with_quoted_ids
 from mobanet.parser_errors import check_config_files
 from mobanet.yaml_files import read_yaml
 
@@ -72,10 +72,12 @@ class CommandLine:
     Attributes:
         experiment: a short name for run folders.
         words: for the parser, `--experiment NAME` turned into `--config FILE`.
+        said: what the user is to be told of it; empty for nothing.
     """
 
     experiment: str
     words: list[str]
+    said: str = ""
 
 
 def resolve(words: Sequence[str], command: str = "fit") -> CommandLine:
@@ -92,6 +94,8 @@ def resolve(words: Sequence[str], command: str = "fit") -> CommandLine:
     Raises:
         UserError: for an unknown experiment, an option without its value, or a file that does not hold options.
     """
+    from mobanet.layered import without_foreign
+
     name, rest = take(words, "--experiment")
     variants, rest = take(rest, "--variant")
     line, found = CommandLine("custom", rest), None
@@ -105,15 +109,16 @@ def resolve(words: Sequence[str], command: str = "fit") -> CommandLine:
             line = CommandLine(_name_of(run), ["--config", str(found), *rest])
     # a sweep's agent words null as Python does
     given = [f"{word[:-4]}null" if word.endswith("=None") else word for word in line.words]
-    line = CommandLine(line.experiment, with_quoted_ids(given))
-    for variant in variants.split(",") if variants else ():
-        line = _with_variant(line, find_experiment(variant.strip(), "--variant"))
-    check_config_files(line.words)
+    words, experiment = with_variants(with_described(with_quoted_ids(given)), variants), line.experiment
+    for variant in _listed(variants):
+        experiment += f"_{find_experiment(variant, '--variant').stem}"
+    check_config_files(words)
+    words, said = without_foreign(words)
     if found is not None:
         from mobanet.found import found_configuration  # Lightning with it, which not every command needs
 
-        line.words[1] = found_configuration(found, command)
-    return line
+        words[1] = found_configuration(found, command)
+    return CommandLine(experiment, words, said)
 
 
 def _name_of(run: Path) -> str:
@@ -123,12 +128,23 @@ def _name_of(run: Path) -> str:
     return name if isinstance(name, str) and re.fullmatch(r"[\w.+-]+", name) else run.parent.name
 
 
-def _with_variant(line: CommandLine, path: Path) -> CommandLine:
-    """A variant's configuration goes behind the others and before the options."""
-    last = max((i for i, word in enumerate(line.words) if word.split("=")[0] in ("--config", "-c")), default=None)
-    behind = 0 if last is None else last + (1 if "=" in line.words[last] else 2)
-    words = [*line.words[:behind], "--config", str(path), *line.words[behind:]]
-    return CommandLine(f"{line.experiment}_{path.stem}", words)
+def with_variants(words: Sequence[str], names: str | None) -> list[str]:
+    """Variants' configurations, by names joined by commas, behind the other configurations and before the options.
+
+    Raises:
+        UserError: for an unknown one.
+    """
+    words = list(words)
+    for name in _listed(names):
+        path = find_experiment(name, "--variant")
+        last = max((i for i, word in enumerate(words) if word.split("=")[0] in ("--config", "-c")), default=None)
+        behind = 0 if last is None else last + (1 if "=" in words[last] else 2)
+        words[behind:behind] = ["--config", str(path)]
+    return words
+
+
+def _listed(names: str | None) -> list[str]:
+    return [name.strip() for name in names.split(",")] if names else []
 
 
 def take(words: Sequence[str], option: str) -> tuple[str | None, list[str]]:

@@ -4,17 +4,25 @@ import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentError
 
 from mobanet.errors import UserError
 from mobanet.schema import MismatchError, UnknownKeyError, check_keys, check_value
+from mobanet.yaml_files import read_yaml
 
 OPTION = "--data.folder"
 
 PARSER_ERRORS = (ArgumentError, TypeError, ValueError, ArithmeticError, LookupError)
 """What the parser raises of settings that are none."""
+
+EXPERIMENT_KEYS = frozenset(("data", "model", "trainer", "scenarios", "panels", "seed_everything"))
+"""Of what only an experiment has."""
+
+HINT = "the YAML file that describes your data"
+"""What is to be given in place of a file that is no text."""
 
 _SPLITS = tuple(f"{OPTION}.splits.{part}" for part in ("train", "validation", "test"))
 
@@ -101,6 +109,45 @@ def with_quoted_ids(words: Sequence[str]) -> list[str]:
         else:
             out.append(word)
     return out
+
+
+def with_described(words: Sequence[str]) -> list[str]:
+    """Words in which `--data.folder` names no experiment: what that one says under `data.folder` takes its place."""
+    out: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        option, equals, value = word.partition("=")
+        path = value if equals and option == OPTION else word if before == OPTION else ""
+        content = described_in(Path(path)) if path.endswith((".yaml", ".yml")) else None
+        text = "" if content is None else as_words(content)
+        out.append(word if content is None else f"{OPTION}={text}" if equals else text)
+    return out
+
+
+def described_in(path: Path) -> dict[str, Any] | None:
+    """What an experiment says under `data.folder`; None of a file that is none.
+
+    Raises:
+        UserError: for an experiment that says nothing there.
+    """
+    if not path.is_file():
+        return None
+    content = read_yaml(path, HINT)
+    if not isinstance(content, dict) or "modalities" in content or not EXPERIMENT_KEYS & content.keys():
+        return None
+    data = content.get("data")
+    folder = data.get("folder") if isinstance(data, dict) else None
+    if isinstance(folder, str):
+        folder = read_yaml(path.parent / folder, HINT)
+    if not isinstance(folder, dict):
+        raise UserError(f"{path} is an experiment without data.folder; give one that describes your own data there.")
+    return folder
+
+
+def as_words(content: Any) -> str:
+    """Plain content as YAML in one line, as a word of a command line may have it."""
+    import yaml
+
+    return yaml.safe_dump(content, default_flow_style=True, allow_unicode=True, width=2**20, sort_keys=False).strip()
 
 
 def _quoted(value: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from mobanet.data_options import folder_settings, with_data_of
 from mobanet.entry import run
 
 _INTERRUPTED = "interrupted; tiles that are finished stay, and the same command goes on"
@@ -26,21 +27,21 @@ def prepare(
         store: where the prepared tiles go; null for mobanet_store inside root.
         modalities: those to prepare, such as [rgb,dsm]; null for the layout's usual ones.
         workers: processes, a tile each; 0 for one a core but no more than 8.
-        folder: YAML file that describes your own data, for layout folder.
+        folder: YAML file that describes your own data, for layout folder, or an experiment that does under data.folder.
         allow_missing: accept tiles that lack some of the modalities.
     """
-    from mobanet.datasets import get_layout, load_folder_settings
+    from mobanet.datasets import get_layout
     from mobanet.store.build import build_store
     from mobanet.store.tables import print_store
 
-    rules = get_layout(layout, load_folder_settings(Path(folder)) if folder else None)
+    rules = get_layout(layout, folder_settings(folder))
     place = Path(store) if store else None
     print_store(build_store(rules, Path(root), place, modalities, workers, allow_missing))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
-    run(prepare, "python -m mobanet.prepare", arguments, lambda _: _INTERRUPTED)
+    run(prepare, "python -m mobanet.prepare", arguments, lambda _: _INTERRUPTED, with_data_of)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import pytest
 import rasterio
 from rasterio.transform import Affine
 
+from mobanet.datasets import FolderModality, FolderSettings, get_layout
 from mobanet.errors import UserError
 from mobanet.rasters.categories import class_kind
 from mobanet.rasters.geotiff import RowWriter
@@ -13,7 +14,7 @@ from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import grid_of
 from mobanet.store.build import build_store
 from mobanet.store.check import check_files
-from tests.data_files.fake_files import WORLD, georeferenced, noise, potsdam_tile, vaihingen_area, write
+from tests.data_files.fake_files import WORLD, georeferenced, indices, noise, potsdam_tile, vaihingen_area, write
 from tests.hostile.kinds import OWN, SIZE, check_store, raster_files
 from tests.prediction.conftest import placed
 
@@ -159,3 +160,17 @@ def test_grids_are_the_same_to_a_twentieth_of_a_pixel_either_way(across, down, s
     quarter = Grid(20, 30, (0, 10.0, 500.0, -1.0, 0, 900.0), "EPSG:32633")  # turned by a right angle
     assert quarter.same_as(quarter)
     assert not quarter.same_as(Grid(20, 30, (0, 10.0, 500.0, -1.0, 0, 900.4), "EPSG:32633"))
+
+
+def test_check_takes_a_label_without_georeference_for_the_tiles_own_pixels(tmp_path):
+    for tile in "abcdefgh":
+        write(tmp_path / f"data/{tile}.tif", noise(tile, 3), **georeferenced(500_000, 5_800_000, 0.5))
+        write(tmp_path / f"data/{tile}_label.tif", indices(tile)[None])
+    settings = FolderSettings(
+        {"rgb": FolderModality("{tile}.tif", [0, 1, 2])},
+        ["x", "y"],
+        "{tile}_label.tif",
+        values={n: n % 2 for n in range(6)},
+    )
+    findings = check_files(get_layout("folder", settings), tmp_path / "data", workers=1)
+    assert findings.problems == []
