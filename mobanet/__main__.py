@@ -16,6 +16,7 @@ COMMANDS = {
     "sweep": "a search over settings by a W&B sweep file: mobanet sweep FILE --local",
     "scores": "measure how far each scenario moves a checkpoint's latent",
     "adapt": "let a checkpoint that was trained with every sensor there do better without one",
+    "init": "an experiment for rasters and labels of your own: mobanet init --rgb F --labels F --output town.yaml",
     "prepare": "turn rasters or archives into the tile store",
     "check": "list tiles, shapes, values and problems, and draw a contact sheet",
     "synthesize": "write a synthetic city under a data set's own file names",

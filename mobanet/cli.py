@@ -384,6 +384,29 @@ class MobanetCLI(LightningCLI):
             write_text(self.folder / CONFIG_FILE, text)
 
 
+class _Parsed(MobanetCLI):
+    """Parses, and makes nothing of it."""
+
+    def before_instantiate_classes(self) -> None:
+        """Leave run folders and backbones alone."""
+
+    def instantiate_classes(self) -> None:
+        """Make the data module alone: a model takes long, and its weights may have to be fetched."""
+        parser = Parser(prog=self.parser.prog)
+        parser.add_class_arguments(RasterDataModule, "data")
+        given = {"data": self.config.data.clone()}
+        self.datamodule = parser.instantiate(parser.parse_object(given)).data
+
+
+def parsed_data(words: Sequence[str]) -> RasterDataModule:
+    """The data module of a command line of `fit`, all of whose settings are parsed.
+
+    Raises:
+        UserError: for settings that are none.
+    """
+    return _Parsed("fit", words).datamodule
+
+
 def _asks_for_help(words: Sequence[str]) -> bool:
     options = [word.split("=")[0] for word in words if word.startswith("-")]
     return any(option == "-h" or "help" in option or option == "--print_config" for option in options)

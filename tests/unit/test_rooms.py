@@ -16,6 +16,7 @@ UNKNOWN = {
     "data": {"models", "training", "exporting", "reporting", "trials", "synthetic", "cli", "experiment", "runs"},
     "models": {*ROOMS, "training", "exporting", "reporting", "trials", "cli", "experiment", "runs"},
     "scenarios": {"exporting", "reporting", "trials", "synthetic", "cli", "experiment", "runs"},
+    "own_data": {"models", "training", "exporting", "reporting", "trials", "prediction", "data", "cli", "runs"},
     "synthetic": {"data", "prediction", "models", "training", "exporting", "reporting", "trials", "cli", "runs"},
 }
 """Rooms that none of those on the left imports from."""

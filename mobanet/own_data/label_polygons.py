@@ -1,0 +1,373 @@
+"""Labels that are polygons: which attribute tells the classes, what these are, and how much ground each covers."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mobanet.bounds import shown
+from mobanet.datasets.vector_files import Bounds, VectorLayer, open_layer
+from mobanet.datasets.vector_labels import draw_polygons
+from mobanet.datasets.vector_place import Placement
+from mobanet.datasets.vector_settings import IGNORED, VectorLabel, as_text, as_word
+from mobanet.datasets.vector_values import classed, value_words
+from mobanet.errors import UserError
+from mobanet.own_data.classes import MOST, FoundClass, LabelLook, check_count, class_name, colours_for
+from mobanet.own_data.files import Found
+from mobanet.own_data.looks import Raster
+from mobanet.rasters.contents import IGNORE_INDEX, FileRef
+from mobanet.rasters.grid import Grid
+from mobanet.wording import natural_key, shorten
+
+OTHER = "other"
+"""The class under no polygon, where polygons are of one class alone."""
+
+_COARSE = 1024
+"""Pixels along the longer side, of all tiles together, on which shares of the ground are measured."""
+
+_TILES = 16
+"""On which they are measured."""
+
+_BOXES = 64
+"""Tiles around each of which polygons are looked for; of more, around all of them."""
+
+_FEW = 40
+"""Values of an attribute that may well be classes."""
+
+_HINTS = (
+    "class",
+    "klass",
+    "classe",
+    "type",
+    "typ",
+    "art",
+    "cover",
+    "landuse",
+    "nutzung",
+    "use",
+    "kind",
+    "label",
+    "category",
+)
+"""Words of attributes that tell classes, in lower case."""
+
+_KEYS = (
+    "fid",
+    "id",
+    "gid",
+    "objectid",
+    "ogc_fid",
+    "uuid",
+    "gml_id",
+    "shape_area",
+    "shape_leng",
+    "shape_length",
+    "area",
+)
+"""Attributes that tell no classes."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Vector files opened.
+
+    Attributes:
+        found: the files.
+        layers: by tile; under the empty name where there is but one file.
+        label: what was used to open them.
+    """
+
+    found: Found
+    layers: dict[str, VectorLayer]
+    label: VectorLabel
+
+    @property
+    def first(self) -> VectorLayer:
+        """Of the first file."""
+        return next(iter(self.layers.values()))
+
+
+def open_layers(found: Found, layer: str | None, crs: str | None) -> Layers:
+    """Open vector files.
+
+    Args:
+        found: the files.
+        layer: of each; None for the only one with polygons.
+        crs: coordinate reference system of files that name none.
+
+    Raises:
+        UserError: where one cannot be read, or has no such layer.
+    """
+    label, layers = VectorLabel(found.pattern, "", {}, layer), {}
+    for tile, path in found.files.items():
+        with _Words():
+            layers[tile] = open_layer(path, FileRef(path), label)
+            if layers[tile].crs is None and crs is not None:
+                label = VectorLabel(found.pattern, "", {}, layer, crs=crs)
+                layers[tile] = open_layer(path, FileRef(path), label)
+    return Layers(found, layers, label)
+
+
+def chosen_attribute(layers: Layers, given: str | None, option: str = "--attribute") -> tuple[str, str]:
+    """The attribute that tells the classes, and what is to be said of it.
+
+    Args:
+        layers: open.
+        given: by the user; None to find out.
+        option: that names it.
+
+    Raises:
+        UserError: where there is none, or several of which none is the likeliest.
+    """
+    layer = layers.first
+    if given is not None:
+        with _Words():
+            layer.check_columns([given])
+        return given, ""
+    candidates = {}
+    for name in layer.fields:
+        values = _values(layers, name)
+        kinds = len([value for value in values if value is not None])
+        text = any(value is not None and not _number(value) for value in values)
+        if name.lower() not in _KEYS and 1 <= kinds <= min(MOST, max(_FEW, 0)) and sum(values.values()) > 0:
+            candidates[name] = (values, text)
+    texts = {name: values for name, (values, text) in candidates.items() if text and len(values) > 1}
+    if not candidates:
+        there = f"; it has {shorten(map(as_word, layer.fields), 12)}" if layer.fields else ", since it has none"
+        raise UserError(f"{layer.file} has no attribute that tells classes{there}; name one with {option}.")
+    for group in (texts, {name: values for name, (values, _) in candidates.items()}):
+        hinted = [name for name in group if any(hint in name.lower() for hint in _HINTS)]
+        for chosen in (hinted, list(group)):
+            if len(chosen) == 1:
+                return chosen[0], f"{as_word(chosen[0])} is the attribute that most likely tells the classes"
+        if len(group) > 1:
+            raise _ambiguous(layer, group, option)
+    raise _ambiguous(layer, {name: values for name, (values, _) in candidates.items()}, option)
+
+
+def _ambiguous(layer: VectorLayer, group: dict[str, Counter], option: str) -> UserError:
+    told = (
+        f"{as_word(name)} ({shorten(map(value_words, sorted(filter(None, values), key=natural_key)), 3)})"
+        for name, values in group.items()
+    )
+    return UserError(
+        f"{layer.file} has several attributes that may tell the classes, {shorten(told, 8)}; name one with {option}."
+    )
+
+
+def look_at_polygons(layers: Layers, attribute: str, rasters: dict[str, Raster]) -> LabelLook:
+    """What polygons say.
+
+    Args:
+        layers: open.
+        attribute: that tells the classes.
+        rasters: of the modality that sets the grid, by tile.
+
+    Raises:
+        UserError: where they do not lie on the rasters, or their values are no classes.
+    """
+    values, near = _values(layers, attribute), _values_near(layers, attribute, rasters)
+    remedy = f"name another attribute with --attribute, of {shorten(map(as_word, layers.first.fields), 12)}"
+    known = [value for value in values if value is not None]
+    check_count(len(known), f"{layers.first.file}, attribute {as_word(attribute)},", remedy)
+    listed: list[FoundClass] = []
+    for value in sorted(known, key=natural_key):
+        count = near.get(value, 0)
+        name = class_name(value, [each.name for each in listed]) if count else IGNORED
+        note = "" if count else f"{values[value]} elsewhere, none on the rasters"
+        listed.append(FoundClass(name, value, count or values[value], note=note))
+    if values.get(None):
+        listed.append(FoundClass(IGNORED, None, values[None], note="polygons without a value"))
+    classes = list(dict.fromkeys(each.name for each in listed if not each.ignored))
+    if not classes:
+        raise UserError(
+            f"{layers.first.file} has no value of {as_word(attribute)} on the rasters that tells a class; {remedy}."
+        )
+    background = None if len(classes) > 1 else OTHER if classes != [OTHER] else "rest"
+    names = [*classes, *([background] if background else [])]
+    look = LabelLook(
+        "polygons", listed, colours_for(len(names)), "polygons", attribute, layers.label.layer, layers.label.crs
+    )
+    look.background = background
+    _measure(look, layers, rasters)
+    return look
+
+
+def _values(layers: Layers, attribute: str) -> Counter[str | None]:
+    """How often each value occurs in all files."""
+    total: Counter[str | None] = Counter()
+    for layer in layers.layers.values():
+        with _Words():
+            layer.check_columns([attribute])
+            total += _counted(layer, attribute, None)
+    return total
+
+
+def _counted(layer: VectorLayer, attribute: str, bounds: Bounds | None) -> Counter[str | None]:
+    column = layer.features([attribute], bounds).columns[attribute]
+    return classed(column, VectorLabel("", attribute, {}), [])[0]
+
+
+def _values_near(layers: Layers, attribute: str, rasters: dict[str, Raster]) -> Counter[str | None]:
+    """How often each value occurs on or near the rasters.
+
+    Raises:
+        UserError: where nothing does.
+    """
+    total: Counter[str | None] = Counter()
+    for tile, layer in layers.layers.items():
+        grids = [raster.grid for name, raster in rasters.items() if tile in ("", name)]
+        seen: set[int] = set()
+        for bounds in _boxes(layer, grids):
+            with _Words():
+                features = layer.features([attribute], bounds)
+            fresh = np.array([number not in seen for number in features.ids.tolist()], bool)
+            seen.update(features.ids.tolist())
+            total += classed(features.columns[attribute][fresh], VectorLabel("", attribute, {}), [])[0]
+    if not total:
+        layer, raster = layers.first, next(iter(rasters.values()))
+        extent = layer.extent()
+        covers = (
+            ""
+            if extent is None
+            else f", which covers {extent[0]:.10g} to {extent[2]:.10g}, {extent[1]:.10g} to {extent[3]:.10g}"
+        )
+        raise UserError(
+            f"no polygon of {layer.file}{covers}, lies on the rasters, such as {raster.path} ({raster.grid.extent}); "
+            "look whether the reference systems of both are right."
+        )
+    return total
+
+
+def _boxes(layer: VectorLayer, grids: Sequence[Grid]) -> list[Bounds]:
+    with _Words():
+        boxes = [Placement(layer, grid).bounds(0, grid.height) for grid in grids]
+    if len(boxes) <= _BOXES:
+        return boxes
+    sides = np.array(boxes)
+    return [(*sides[:, :2].min(axis=0).tolist(), *sides[:, 2:].max(axis=0).tolist())]
+
+
+def _measure(look: LabelLook, layers: Layers, rasters: dict[str, Raster]) -> None:
+    """Shares of the ground, on some tiles in coarse pixels, drawn as labels will be."""
+    values = {each.value: each.name for each in look.found}
+    label = VectorLabel(
+        layers.label.vector, look.attribute, values, look.layer, background=look.background or IGNORED, crs=look.crs
+    )
+    chosen = [(tile, raster) for tile, raster in rasters.items() if "" in layers.layers or tile in layers.layers]
+    chosen = [chosen[len(chosen) * n // min(len(chosen), _TILES)] for n in range(min(len(chosen), _TILES))]
+    side = max(64, _COARSE // max(1, round(len(chosen) ** 0.5)))
+    # by place in the list, since several values may be of one class
+    counts = np.zeros(256, np.int64)
+    for tile, raster in chosen:
+        layer = layers.layers.get("", layers.layers.get(tile))
+        with _Words():
+            drawn = draw_polygons(label, look.names, layer, _coarse(raster.grid, side))
+            for strip in drawn.strips(256):
+                counts += np.bincount(strip.ravel(), minlength=256)
+        look.notes += [note for note in drawn.notes if "invalid" in note or "no polygon" in note]
+    labelled = counts[: len(look.names)]
+    share = labelled / max(1, labelled.sum())
+    first: set[str] = set()
+    for each in look.found:
+        if not each.ignored and each.name not in first:
+            each.share = float(share[look.names.index(each.name)])
+            first.add(each.name)
+    without = counts[look.names.index(look.background)] if look.background else counts[IGNORE_INDEX]
+    look.unlabelled = float(without / max(1, counts.sum()))
+    look.notes = list(dict.fromkeys(look.notes))
+
+
+def _coarse(grid: Grid, side: int) -> Grid:
+    thinner = max(1.0, max(grid.height, grid.width) / side)
+    height, width = max(1, round(grid.height / thinner)), max(1, round(grid.width / thinner))
+    (a, b, x, d, e, y), wide, high = grid.transform, grid.width / width, grid.height / height
+    return Grid(height, width, (a * wide, b * high, x, d * wide, e * high, y), grid.crs)
+
+
+def _number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+class _Words:
+    """Within, sentences on a vector file name options in place of the keys of a description."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, UserError):
+            text = str(error).rstrip(".")
+            for key, option in (
+                ("label.layer", "--layer"),
+                ("label.crs", "--crs"),
+                ("label.attribute", "--attribute"),
+                ("the key crs in the description of the data", "--crs"),
+                ("take crs out from under label", "leave --crs out"),
+            ):
+                text = text.replace(key, option)
+            raise UserError(f"{text}.") from error
+
+
+def areas_values(layers: Layers, attribute: str) -> dict[str | None, str]:
+    """Which values of areas are for what; `ignored` for those that say nothing.
+
+    Args:
+        layers: open.
+        attribute: that says it.
+
+    Raises:
+        UserError: where no area is for training, or none for validation.
+    """
+    values = _values(layers, attribute)
+    found = {value: _role(value) for value in values}
+    lacking = [role for role in ("train", "validation") if role not in found.values()]
+    if lacking:
+        told = shorten(map(value_words, sorted((value for value in values if value is not None), key=natural_key)), 8)
+        raise UserError(
+            f"{layers.first.file} has no area for {' and '.join(lacking)} in {as_word(attribute)}, whose values are "
+            f"{told or 'none'}; write train, validation and test into it, or name another attribute with "
+            "--areas_attribute."
+        )
+    return found
+
+
+def areas_attribute(layers: Layers, given: str | None) -> str:
+    """The attribute of areas that says what they are for.
+
+    Raises:
+        UserError: where none has train among its values.
+    """
+    if given is not None:
+        with _Words():
+            layers.first.check_columns([given])
+        return given
+    fitting = [name for name in layers.first.fields if "train" in map(_role, _values(layers, name))]
+    if len(fitting) == 1:
+        return fitting[0]
+    there = shorten(map(as_word, fitting or layers.first.fields), 12) or "none"
+    what = "several attributes" if fitting else "no attribute"
+    raise UserError(
+        f"{layers.first.file} has {what} with train among the values, where areas say what they are for (there are "
+        f"{there}); name one with --areas_attribute."
+    )
+
+
+def _role(value: str | None) -> str:
+    words = {
+        "train": ("train", "training", "trn", "fit"),
+        "validation": ("validation", "valid", "val", "dev"),
+        "test": ("test", "testing", "tst"),
+    }
+    text = (as_text(value) or "").lower()
+    return next((role for role, of in words.items() if text in of), IGNORED)
+
+
+def shown_value(value: str | None) -> str:
+    """A value as comments have it."""
+    return "no value" if value is None else shown(value)

@@ -1,0 +1,269 @@
+"""From files to a plan: what the rasters and labels are, where they lie, how they are split, and a recipe for them."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from mobanet.datasets.folder_settings import FolderSettings
+from mobanet.errors import UserError
+from mobanet.own_data.classes import LabelLook
+from mobanet.own_data.files import Found, find_files, is_vector
+from mobanet.own_data.given import Given
+from mobanet.own_data.label_polygons import (
+    areas_attribute,
+    areas_values,
+    chosen_attribute,
+    look_at_polygons,
+    open_layers,
+)
+from mobanet.own_data.label_rasters import look_at_raster_labels
+from mobanet.own_data.looks import ModalityLook, Raster, check_fit, check_overlap, header, look_at, share_of_ground
+from mobanet.own_data.recipe import (
+    Chosen,
+    Machine,
+    buffer_of,
+    choose_recipe,
+    drawn_split,
+    tile_size,
+)
+from mobanet.own_data.written import Plan
+from mobanet.wording import shorten
+
+_ORDER = {"optical": 0, "other": 1, "elevation": 2}
+_WHOLE = 0.98
+"""Share of the ground from which on a raster counts as covering all of it."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user says beside the files.
+
+    Attributes:
+        output: the file to write.
+        attribute: of polygons, that tells the classes; None to find out.
+        layer: of a vector file with several.
+        areas: file of polygons that say which ground is for what; None for none.
+        areas_attribute: that says it; None to find out.
+        crs: coordinate reference system of files that name none.
+        seed: of the split.
+        machine: that the experiment is for.
+    """
+
+    output: Path
+    attribute: str | None
+    layer: str | None
+    areas: str | None
+    areas_attribute: str | None
+    crs: str | None
+    seed: int
+    machine: Machine
+
+
+def make_plan(modalities: Sequence[Given], labels: Given, wishes: Wishes) -> Plan:
+    """Look at everything, and choose.
+
+    Args:
+        modalities: at least one.
+        labels: of them.
+        wishes: the rest of the command line.
+
+    Raises:
+        UserError: for files that do not go together, or are not what they are given for.
+    """
+    *found, label = find_files([*modalities, labels])
+    polygons = is_vector(label)
+    _check_one_kind(found, label, polygons)
+    looks = sorted((look_at(each, wishes.crs) for each in found), key=lambda look: _ORDER[look.kind])
+    check_overlap(looks)
+    reference = looks[0]
+    rasters = dict(reference.rasters)
+    if polygons:
+        layers = open_layers(label, wishes.layer, wishes.crs)
+        attribute, said = chosen_attribute(layers, wishes.attribute)
+        look = look_at_polygons(layers, attribute, rasters)
+        look.notes = [*([said] if said else []), *look.notes]
+    else:
+        _check_labels(label, rasters, wishes.crs)
+        look = look_at_raster_labels(label)
+    root = _root([*found, label], wishes)
+    common = _Common(looks, label, look, root, wishes)
+    return _tiled(common) if reference.found.tiled else _mosaic(common)
+
+
+@dataclass(frozen=True)
+class _Common:
+    """What plans of tiles and of a mosaic have in common."""
+
+    looks: Sequence[ModalityLook]
+    label: Found
+    labels: LabelLook
+    root: Path
+    wishes: Wishes
+
+    def settings(self) -> dict[str, Any]:
+        """For `Plan`."""
+        patterns = {look.name: below(look.found.pattern, self.root) for look in self.looks}
+        place = _as_typed(self.root, [look.found.given.text for look in self.looks])
+        store = None if os.access(self.root, os.W_OK) else str(self.wishes.output.with_suffix("")) + "_store"
+        named = any(look.first.grid.crs == self.wishes.crs for look in self.looks)
+        return {
+            "output": self.wishes.output,
+            "root": place,
+            "store": store,
+            "looks": self.looks,
+            "patterns": patterns,
+            "label": below(self.label.pattern, self.root),
+            "labels": self.labels,
+            "crs": self.wishes.crs if named else None,
+        }
+
+
+def _tiled(common: _Common) -> Plan:
+    looks, label = common.looks, common.label
+    tiles = [tile for tile in looks[0].found.files if not label.tiled or tile in label.files]
+    if not tiles:
+        raise UserError(
+            f"{label.given.option} and {looks[0].found.given.option} have no tile in common: {shorten(label.files, 3)} "
+            f"and {shorten(looks[0].found.files, 3)}; rename them so that a tile is called alike everywhere, or give "
+            "patterns with {tile}."
+        )
+    if common.wishes.areas is not None:
+        raise UserError(
+            f"--areas is for one mosaic, and {looks[0].found.given.option} has tiles, of which lists are drawn; leave "
+            "it out, or give a mosaic of the tiles, as from gdalbuildvrt."
+        )
+    if len(tiles) < 3:
+        raise UserError(
+            f"{looks[0].found.given.option} has {len(tiles)} tile{'s' if len(tiles) > 1 else ''} with labels, where "
+            "training, validation and test need one each; give a mosaic in place of them, as from gdalbuildvrt "
+            "mosaic.vrt FILES, which is then cut into tiles."
+        )
+    grids = [raster.grid for raster in looks[0].rasters.values()]
+    smallest = min(min(grid.height, grid.width) for grid in grids)
+    splits = drawn_split(tiles, common.wishes.seed)
+    mean = sum(grid.height * grid.width for grid in grids) / len(grids)
+    recipe = choose_recipe(looks, smallest, int(mean * len(splits["train"])), common.wishes.machine)
+    return Plan(**common.settings(), splits=splits, recipe=recipe, lacking=_lacking(looks, tiles))
+
+
+def _lacking(looks: Sequence[ModalityLook], tiles: Sequence[str]) -> str:
+    """Which modalities some tiles lack, in words; empty for none."""
+    counts = {look.name: sum(tile not in look.found.files for tile in tiles) for look in looks}
+    told = [f"{count} of {len(tiles)} tiles lack {name}" for name, count in counts.items() if count]
+    return "; ".join(told)
+
+
+def _mosaic(common: _Common) -> Plan:
+    reference = common.looks[0]
+    if "tiling" not in {each.name for each in fields(FolderSettings)}:
+        raise UserError(
+            f"{reference.found.given.option} is one raster, where training needs tiles; cut it and the others into "
+            "tiles, as with gdal_retile.py, and give the folders."
+        )
+    grid, wishes = reference.first.grid, common.wishes
+    try:
+        size = tile_size(grid.height, grid.width)
+    except UserError as error:
+        raise UserError(f"{reference.first.path} {error}") from error
+    ground = int(grid.height * grid.width * 0.7)
+    recipe = choose_recipe(common.looks, size, ground, wishes.machine)
+    buffer = buffer_of(size, recipe.data["crop"].value)
+    settings = common.settings()
+    split: dict[str, Any] = {"blocks": {"validation": 0.15, "test": 0.15, "seed": wishes.seed}}
+    if wishes.areas is not None:
+        split = {"areas": _areas(common)}
+    shares = {look.name: share_of_ground(look.first.grid, grid) for look in common.looks[1:]}
+    partly = [f"{name} reaches about {100 * of:.0f} % of the ground" for name, of in shares.items() if of < _WHOLE]
+    return Plan(
+        **settings,
+        **split,
+        splits={},
+        tiling={"size": size},
+        buffer=Chosen(buffer, "pixels around ground that is held out, whose labels do not train"),
+        recipe=recipe,
+        lacking="; ".join(partly),
+    )
+
+
+def _areas(common: _Common) -> dict[str, Any]:
+    wishes = common.wishes
+    (found,) = find_files([Given("areas", str(wishes.areas), f"--areas {wishes.areas}")])
+    if not is_vector(found):
+        raise UserError(
+            f"{found.given.option} is no vector file; give polygons as GeoPackage, shapefile, GeoJSON or FlatGeobuf."
+        )
+    layers = open_layers(found, None, wishes.crs)
+    attribute = areas_attribute(layers, wishes.areas_attribute)
+    values = areas_values(layers, attribute)
+    look_at_polygons(layers, attribute, dict(common.looks[0].rasters))  # which says where they do not overlap
+    settings = {"vector": below(found.pattern, common.root), "attribute": attribute, "values": values}
+    return settings | ({"crs": layers.label.crs} if layers.label.crs else {})
+
+
+def _check_one_kind(found: Sequence[Found], label: Found, polygons: bool) -> None:
+    """Refuse polygons in place of rasters, and tiles of one modality beside a mosaic of another."""
+    if vector := next((each for each in found if each.vector), None):
+        raise UserError(
+            f"{vector.given.option} is a vector file, where {vector.given.name} needs a raster; give it as --labels if "
+            "it holds the labels."
+        )
+    kinds = [*found, *([] if polygons else [label])]
+    tiled = next((each for each in kinds if each.tiled), None)
+    single = next((each for each in kinds if not each.tiled), None)
+    if tiled is not None and single is not None:
+        raise UserError(
+            f"{tiled.given.option} is of several tiles and {single.given.option} is one raster; give all as tiles, or "
+            "all as one, such as with gdalbuildvrt mosaic.vrt FILES."
+        )
+    if polygons and label.tiled and tiled is None:
+        raise UserError(
+            f"{label.given.option} is of several files and {found[0].given.option} is one raster; give one file with "
+            "all polygons, as from ogrmerge.py -single -o all.gpkg FILES."
+        )
+
+
+def _check_labels(label: Found, rasters: Mapping[str, Raster], crs: str | None) -> None:
+    """Refuse label rasters that do not lie on the others."""
+    for tile, path in label.files.items():
+        if tile in rasters:
+            check_fit(path, header(path, crs).grid, rasters[tile].grid)
+
+
+def _root(found: Sequence[Found], wishes: Wishes) -> Path:
+    """The folder that holds all files.
+
+    Raises:
+        UserError: where they have none in common.
+    """
+    patterns = [each.pattern for each in found]
+    if wishes.areas is not None:
+        patterns.append(str(Path(wishes.areas).expanduser().absolute()))
+    folders = [_fixed(pattern) for pattern in patterns]
+    root = Path(os.path.commonpath(folders))
+    if root == Path(root.anchor):
+        raise UserError(
+            f"the files lie in {shorten(dict.fromkeys(map(str, folders)), 3)}, which have no folder in common; put "
+            "them, or links to them, below one."
+        )
+    return root
+
+
+def _fixed(pattern: str) -> Path:
+    """The folder of a pattern that no part stands for more of."""
+    parts = Path(pattern).parent.parts
+    special = next((number for number, part in enumerate(parts) if "{tile}" in part or "*" in part), len(parts))
+    return Path(os.path.normpath(Path(*parts[:special])))
+
+
+def below(pattern: str, root: Path) -> str:
+    """A pattern as the description has it."""
+    return Path(os.path.relpath(os.path.normpath(pattern), root)).as_posix()
+
+
+def _as_typed(root: Path, typed: Sequence[str]) -> str:
+    """A folder from the current one on where paths were typed so, absolute otherwise."""
+    if any(Path(text).expanduser().is_absolute() for text in typed):
+        return str(root)
+    return os.path.relpath(root)

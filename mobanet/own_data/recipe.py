@@ -1,0 +1,223 @@
+"""A recipe that fits data and machine: the recommended experiment, with sizes and a backbone chosen for them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mobanet.errors import UserError
+from mobanet.experiment import experiment_folder
+from mobanet.own_data.looks import ModalityLook
+from mobanet.yaml_files import read_yaml
+
+RECOMMENDED = "potsdam_irrgb_dsm"
+SMALL = "synthetic_irrgb_dsm"
+"""Experiments that recipes are taken from: on a GPU, and without one."""
+
+COARSE = 2.0
+"""Metres a pixel, from which on half the crop shows as much ground as is of use."""
+
+TILES = 20
+"""Into at least so many a mosaic is cut."""
+
+LARGEST, SMALLEST = 4096, 64
+"""Pixels a side of the tiles that a mosaic is cut into."""
+
+_PATCH = {RECOMMENDED: 14, SMALL: 6}
+_MEMORY = ((36.0, 1), (18.0, 2), (0.0, 4))
+"""GB of a GPU, and over how many steps the recipe's batch is spread."""
+
+_STEPS, _EPOCHS = {RECOMMENDED: 1000, SMALL: 100}, {RECOMMENDED: 50, SMALL: 10}
+_FEWEST_STEPS = 20
+_HELD_OUT = 0.15
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the experiment is to run on.
+
+    Attributes:
+        memory: GB of its GPU; infinite where that is not known, None for no GPU.
+        name: of the GPU; empty where there is none, or it is another machine's.
+    """
+
+    memory: float | None
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A setting and why it is so; the reason is empty where the recipe's own comment says enough."""
+
+    value: Any
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of an experiment beside those of the data set itself, by their key."""
+
+    base: str
+    trainer: dict[str, Chosen]
+    data: dict[str, Chosen]
+    scenarios: Chosen
+    model: dict[str, Chosen]
+
+
+def choose_recipe(looks: Sequence[ModalityLook], smallest: int, ground: int, machine: Machine) -> Recipe:
+    """The recipe.
+
+    Args:
+        looks: of the modalities, the one that sets the grid first.
+        smallest: pixels of the shortest side of any tile.
+        ground: pixels of the training tiles, together.
+        machine: that it is for.
+
+    Raises:
+        UserError: for tiles that are too small to train on.
+    """
+    base = RECOMMENDED if machine.memory is not None else SMALL
+    own = read_yaml(experiment_folder() / f"{base}.yaml", "an experiment")
+    recommended = read_yaml(experiment_folder() / f"{RECOMMENDED}.yaml", "an experiment")
+    crop = _crop(looks[0], base, own["data"]["crop"], smallest)
+    batch, spread = _batch(own["data"]["batch_size"], machine)
+    trainer = {"max_epochs": _epochs(base), "check_val_every_n_epoch": Chosen(2, "each validates all scenarios")}
+    if len(looks) == 1:
+        trainer["check_val_every_n_epoch"] = Chosen(2)
+    if spread > 1:
+        trainer["accumulate_grad_batches"] = Chosen(spread, f"steps of {batch.value * spread} crops, as in the recipe")
+    trainer["precision"] = Chosen("auto", "bf16-mixed where the hardware computes in it")
+    optical = any(look.kind == "optical" for look in looks)
+    augmentation = dict(recommended["data"]["augmentation"])
+    if not optical:
+        augmentation.pop("colour", None)
+    data = {
+        "crop": crop,
+        "batch_size": batch,
+        "steps_per_epoch": _steps(base, ground, crop.value, batch.value),
+        "sampling": Chosen("area", "every square metre counts the same"),
+        "augmentation": Chosen(augmentation, "seen from above there is no up" + ("; light differs" if optical else "")),
+        "train_labels": Chosen("full"),
+        "evaluation": Chosen(
+            {"labels": "full"}, "windows of a crop, without overlap in validation, by half in the test"
+        ),
+    }
+    return Recipe(base, trainer, data, _scenarios(own, looks), _model(own, base, looks))
+
+
+def tile_size(height: int, width: int, patch: int = 14) -> int:
+    """Pixels a side of the tiles that a mosaic is cut into: at least `TILES` of them, and none too large.
+
+    Raises:
+        UserError: for a mosaic of which no tiles can be made that are worth it; the sentence has no subject.
+    """
+    size = min(LARGEST, math.isqrt(height * width // TILES))
+    while size >= SMALLEST and _tiles(height, size) * _tiles(width, size) < TILES:
+        size -= 1
+    if size < SMALLEST:
+        raise UserError(
+            f"is {width} x {height} pixels, of which {TILES} tiles of {SMALLEST} pixels cannot be cut: give a larger "
+            "one."
+        )
+    return size if size < 256 else size // 64 * 64
+
+
+def _tiles(length: int, size: int) -> int:
+    """Along a side; what is left over and less than half a tile belongs to the one before it."""
+    return max(1, (2 * length + size) // (2 * size))
+
+
+def buffer_of(size: int, crop: int) -> int:
+    """Pixels around held-out ground that are not trained on: half a crop, unless that leaves too little ground."""
+    return max(1, min(crop // 2, size // 8))
+
+
+def drawn_split(tiles: Sequence[str], seed: int) -> dict[str, list[str]]:
+    """Tiles drawn for training, validation and test.
+
+    Args:
+        tiles: at least three.
+        seed: of the draw.
+    """
+    order = np.random.default_rng(seed).permutation(len(tiles)).tolist()
+    held = max(1, round(_HELD_OUT * len(tiles)))
+    chosen = {"validation": order[:held], "test": order[held : 2 * held], "train": order[2 * held :]}
+    return {part: [tiles[number] for number in sorted(chosen[part])] for part in ("train", "validation", "test")}
+
+
+def _crop(reference: ModalityLook, base: str, usual: int, smallest: int) -> Chosen:
+    patch, side = _PATCH[base], reference.side
+    wanted, why = usual, f"a multiple of the backbone's {patch} pixels; windows and strides of evaluation follow"
+    if side is not None and side >= COARSE:
+        wanted = usual // 2 // patch * patch
+        why = (
+            f"half the recipe's: at {side:.3g} m a pixel that is {wanted * side:.0f} m of ground; a multiple of {patch}"
+        )
+    if wanted > smallest:
+        wanted = smallest // patch * patch
+        why = f"the largest multiple of the backbone's {patch} pixels that the smallest tile of {smallest} holds"
+    if wanted < 2 * patch or wanted < 16:
+        least = max(2 * patch, 16)
+        raise UserError(
+            f"{reference.first.path} is of tiles as small as {smallest} pixels, where a crop needs {least}; give "
+            "larger rasters."
+        )
+    return Chosen(wanted, why)
+
+
+def _batch(usual: int, machine: Machine) -> tuple[Chosen, int]:
+    if machine.memory is None:
+        return Chosen(usual, "few, since there is no GPU"), 1
+    spread = next(steps for least, steps in _MEMORY if machine.memory >= least)
+    of = f"{machine.name} with {machine.memory:.0f} GB" if machine.name else f"a GPU of {_MEMORY[0][0]:.0f} GB or more"
+    return Chosen(usual // spread, f"crops a step, for {of}"), spread
+
+
+def _epochs(base: str) -> Chosen:
+    return Chosen(_EPOCHS[base], "" if base == RECOMMENDED else "few, since there is no GPU: for a first look")
+
+
+def _steps(base: str, ground: int, crop: int, batch: int) -> Chosen:
+    """Steps in which an epoch sees about twice the ground that there is."""
+    fitting = 2 * ground / (crop * crop * batch)
+    steps = int(min(_STEPS[base], max(_FEWEST_STEPS, 10 * math.ceil(fitting / 10))))
+    why = "of an epoch, in which the training ground is seen about twice"
+    if fitting > steps:
+        why = f"of an epoch; about {fitting / 2:.0f} would see all of the training ground once"
+    elif steps == _FEWEST_STEPS:
+        why = "of an epoch, which sees the little training ground several times"
+    return Chosen(steps, why)
+
+
+def _scenarios(own: Mapping[str, Any], looks: Sequence[ModalityLook]) -> Chosen:
+    if len(looks) == 1:
+        return Chosen({"strategy": "full"}, "with a single modality there is none that could be missing")
+    why = "works without some of the modalities, too (README, When a sensor is missing); --variant full trains for all"
+    return Chosen(dict(own["scenarios"]), why)
+
+
+def _model(own: Mapping[str, Any], base: str, looks: Sequence[ModalityLook]) -> dict[str, Chosen]:
+    model = {key: value for key, value in deepcopy(own["model"]).items() if key not in ("class_weights", "streams")}
+    optical = [look.name for look in looks if look.kind == "optical"]
+    others = [look.name for look in looks if look.kind != "optical"]
+    streams = {name: of for name, of in (("optical", optical), ("elevation", others)) if of}
+    out = {"streams": Chosen(streams, "modalities of a kind share a stream")}
+    if base == RECOMMENDED:
+        why = "fetched once from the hub; --model.backbone.checkpoint FILE takes a file"
+    else:
+        why = (
+            "small, in the package, and made for synthetic cities: for a first look without a GPU; for one, run "
+            "mobanet.init with --accelerator gpu"
+        )
+    out["backbone"] = Chosen(model.pop("backbone"), why)
+    network = model.pop("network")
+    if len(looks) == 1:
+        network["incomplete"] = "shared"
+        model.pop("masking", None)
+    out["network"] = Chosen(network)
+    if len(looks) == 1 or len(streams) == 1:
+        model["masking"] = {"ratio": 0}
+    return out | {key: Chosen(value) for key, value in model.items()}
