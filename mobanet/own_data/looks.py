@@ -1,6 +1,6 @@
 """What a modality's rasters are: bands, kind, values, pixels and place, by a look at some windows of some of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -200,15 +200,38 @@ def check_overlap(looks: Sequence[ModalityLook]) -> None:
     """
     reference = looks[0]
     for look in looks[1:]:
-        common = [tile for tile in look.rasters if tile in reference.rasters]
+        common = pairs(look.rasters, reference.rasters)
         if not common:
             raise UserError(
                 f"{look.found.given.option} and {reference.found.given.option} have no tile in common: "
                 f"{shorten(look.found.files, 3)} and {shorten(reference.found.files, 3)}; rename them so that a tile "
                 "is called alike everywhere, or give patterns with {tile}."
             )
-        for tile in common:
-            check_fit(look.rasters[tile].path, look.rasters[tile].grid, reference.rasters[tile].grid)
+        check_pairs(common)
+
+
+def check_pairs(common: Sequence[tuple[Raster, Raster]]) -> None:
+    """Refuse rasters that cannot be brought to the grid of those that they are paired with.
+
+    Raises:
+        UserError: for the first one; of a mosaic beside tiles where it fits none of them.
+    """
+    problems = {}
+    for own, target in common:
+        try:
+            check_fit(own.path, own.grid, target.grid)
+        except UserError as error:
+            problems[own.path, target.path] = error
+    shared = len({own.path for own, _ in common}) == 1 or len({target.path for _, target in common}) == 1
+    if problems and (not shared or len(problems) == len(common)):
+        raise next(iter(problems.values()))
+
+
+def pairs(own: Mapping[str, Raster], targets: Mapping[str, Raster]) -> list[tuple[Raster, Raster]]:
+    """Rasters that show the same ground, by tile; a mosaic is paired with each tile."""
+    if "" in own or "" in targets:
+        return [(one, target) for one in own.values() for target in targets.values()]
+    return [(own[tile], targets[tile]) for tile in own if tile in targets]
 
 
 def check_fit(path: Path, own: Grid, target: Grid) -> None:

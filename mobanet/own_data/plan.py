@@ -19,11 +19,19 @@ from mobanet.own_data.label_polygons import (
     open_layers,
 )
 from mobanet.own_data.label_rasters import look_at_raster_labels
-from mobanet.own_data.looks import ModalityLook, Raster, check_fit, check_overlap, header, look_at, share_of_ground
+from mobanet.own_data.looks import (
+    ModalityLook,
+    Raster,
+    check_overlap,
+    check_pairs,
+    header,
+    look_at,
+    pairs,
+    share_of_ground,
+)
 from mobanet.own_data.recipe import (
     Chosen,
     Machine,
-    buffer_of,
     choose_recipe,
     drawn_split,
     tile_size,
@@ -32,6 +40,13 @@ from mobanet.own_data.written import Plan
 from mobanet.wording import shorten
 
 _ORDER = {"optical": 0, "other": 1, "elevation": 2}
+_FEWEST = 3
+"""Tiles of which lists can be drawn: one each for training, validation and test."""
+
+_BLOCKS = {"validation": 0.15, "test": 0.15}
+_TRAINED = 0.7
+"""Share of the ground that is left to train on, about."""
+
 _WHOLE = 0.98
 """Share of the ground from which on a raster counts as covering all of it."""
 
@@ -74,7 +89,7 @@ def make_plan(modalities: Sequence[Given], labels: Given, wishes: Wishes) -> Pla
     """
     *found, label = find_files([*modalities, labels])
     polygons = is_vector(label)
-    _check_one_kind(found, label, polygons)
+    _check_kinds(found, label, polygons)
     looks = sorted((look_at(each, wishes.crs) for each in found), key=lambda look: _ORDER[look.kind])
     check_overlap(looks)
     reference = looks[0]
@@ -89,7 +104,9 @@ def make_plan(modalities: Sequence[Given], labels: Given, wishes: Wishes) -> Pla
         look = look_at_raster_labels(label)
     root = _root([*found, label], wishes)
     common = _Common(looks, label, look, root, wishes)
-    return _tiled(common) if reference.found.tiled else _mosaic(common)
+    tiles = _tiles(common)
+    single = [each for each in (*found, *([] if polygons else [label])) if not each.tiled]
+    return _cut(common, tiles) if single or wishes.areas is not None or len(tiles) < _FEWEST else _tiled(common, tiles)
 
 
 @dataclass(frozen=True)
@@ -120,26 +137,26 @@ class _Common:
         }
 
 
-def _tiled(common: _Common) -> Plan:
-    looks, label = common.looks, common.label
-    tiles = [tile for tile in looks[0].found.files if not label.tiled or tile in label.files]
+def _tiles(common: _Common) -> list[str]:
+    """Tiles of the modality that sets the grid that have labels; of a mosaic one without a name.
+
+    Raises:
+        UserError: for none.
+    """
+    files, label = common.looks[0].found, common.label
+    tiles = [tile for tile in files.files if "" in (tile, *label.files) or tile in label.files]
     if not tiles:
         raise UserError(
-            f"{label.given.option} and {looks[0].found.given.option} have no tile in common: {shorten(label.files, 3)} "
-            f"and {shorten(looks[0].found.files, 3)}; rename them so that a tile is called alike everywhere, or give "
-            "patterns with {tile}."
+            f"{label.given.option} and {files.given.option} have no tile in common: {shorten(label.files, 3)} and "
+            f"{shorten(files.files, 3)}; rename them so that a tile is called alike everywhere, or give patterns with "
+            "{tile}."
         )
-    if common.wishes.areas is not None:
-        raise UserError(
-            f"--areas is for one mosaic, and {looks[0].found.given.option} has tiles, of which lists are drawn; leave "
-            "it out, or give a mosaic of the tiles, as from gdalbuildvrt."
-        )
-    if len(tiles) < 3:
-        raise UserError(
-            f"{looks[0].found.given.option} has {len(tiles)} tile{'s' if len(tiles) > 1 else ''} with labels, where "
-            "training, validation and test need one each; give a mosaic in place of them, as from gdalbuildvrt "
-            "mosaic.vrt FILES, which is then cut into tiles."
-        )
+    return tiles
+
+
+def _tiled(common: _Common, tiles: Sequence[str]) -> Plan:
+    """Rasters are tiles, of which lists are drawn."""
+    looks = common.looks
     grids = [raster.grid for raster in looks[0].rasters.values()]
     smallest = min(min(grid.height, grid.width) for grid in grids)
     splits = drawn_split(tiles, common.wishes.seed)
@@ -150,41 +167,60 @@ def _tiled(common: _Common) -> Plan:
 
 def _lacking(looks: Sequence[ModalityLook], tiles: Sequence[str]) -> str:
     """Which modalities some tiles lack, in words; empty for none."""
-    counts = {look.name: sum(tile not in look.found.files for tile in tiles) for look in looks}
+    counts = {look.name: sum(tile not in look.found.files for tile in tiles) for look in looks if look.found.tiled}
     told = [f"{count} of {len(tiles)} tiles lack {name}" for name, count in counts.items() if count]
     return "; ".join(told)
 
 
-def _mosaic(common: _Common) -> Plan:
-    reference = common.looks[0]
+def _cut(common: _Common, tiles: Sequence[str]) -> Plan:
+    """Rasters are cut into tiles: a mosaic, or few and large ones."""
+    looks, wishes = common.looks, common.wishes
+    option = looks[0].found.given.option
     if "tiling" not in {each.name for each in fields(FolderSettings)}:
         raise UserError(
-            f"{reference.found.given.option} is one raster, where training needs tiles; cut it and the others into "
-            "tiles, as with gdal_retile.py, and give the folders."
+            f"{option} is one raster or few, where training needs tiles; cut all into tiles, as with gdal_retile.py, "
+            "and give the folders."
         )
-    grid, wishes = reference.first.grid, common.wishes
+    rasters = [raster for tile, raster in looks[0].rasters.items() if tile in tiles]
+    shapes = [(raster.grid.height, raster.grid.width) for raster in rasters]
     try:
-        size = tile_size(grid.height, grid.width)
+        size = tile_size(shapes)
     except UserError as error:
-        raise UserError(f"{reference.first.path} {error}") from error
-    ground = int(grid.height * grid.width * 0.7)
-    recipe = choose_recipe(common.looks, size, ground, wishes.machine)
-    buffer = buffer_of(size, recipe.data["crop"].value)
-    settings = common.settings()
-    split: dict[str, Any] = {"blocks": {"validation": 0.15, "test": 0.15, "seed": wishes.seed}}
-    if wishes.areas is not None:
-        split = {"areas": _areas(common)}
-    shares = {look.name: share_of_ground(look.first.grid, grid) for look in common.looks[1:]}
-    partly = [f"{name} reaches about {100 * of:.0f} % of the ground" for name, of in shares.items() if of < _WHOLE]
+        raise UserError(f"{option} {error}") from error
+    ground = sum(height * width for height, width in shapes) * len(tiles) // len(rasters)
+    recipe = choose_recipe(looks, size, int(_TRAINED * ground), wishes.machine)
+    held = {"areas": _areas(common)} if wishes.areas is not None else {"blocks": {**_BLOCKS, "seed": wishes.seed}}
     return Plan(
-        **settings,
-        **split,
+        **common.settings(),
+        **held,
         splits={},
         tiling={"size": size},
-        buffer=Chosen(buffer, "pixels around ground that is held out, whose labels do not train"),
+        buffer=_buffer(size, recipe.data["crop"].value),
         recipe=recipe,
-        lacking="; ".join(partly),
+        lacking="; ".join(filter(None, (_lacking(looks, tiles), *_partly(looks)))),
     )
+
+
+def _buffer(size: int, crop: int) -> Chosen:
+    """Pixels around held-out ground whose labels do not train: a crop's, unless that leaves too little ground."""
+    if size >= 8 * crop:
+        return Chosen(crop, "pixels around held-out ground whose labels do not train: no crop shows such ground")
+    return Chosen(
+        size // 8,
+        f"pixels around held-out ground whose labels do not train; a crop's {crop} would leave little ground",
+    )
+
+
+def _partly(looks: Sequence[ModalityLook]) -> list[str]:
+    """In words, mosaics that reach a part of the ground alone."""
+    first, told = looks[0], []
+    for look in looks[1:]:
+        if first.found.tiled or look.found.tiled:
+            continue
+        share = share_of_ground(look.first.grid, first.first.grid)
+        if share < _WHOLE:
+            told.append(f"{look.name} reaches about {100 * share:.0f} % of the ground")
+    return told
 
 
 def _areas(common: _Common) -> dict[str, Any]:
@@ -202,33 +238,25 @@ def _areas(common: _Common) -> dict[str, Any]:
     return settings | ({"crs": layers.label.crs} if layers.label.crs else {})
 
 
-def _check_one_kind(found: Sequence[Found], label: Found, polygons: bool) -> None:
-    """Refuse polygons in place of rasters, and tiles of one modality beside a mosaic of another."""
+def _check_kinds(found: Sequence[Found], label: Found, polygons: bool) -> None:
+    """Refuse polygons in place of rasters, and a file of polygons a tile where rasters are one."""
     if vector := next((each for each in found if each.vector), None):
         raise UserError(
             f"{vector.given.option} is a vector file, where {vector.given.name} needs a raster; give it as --labels if "
             "it holds the labels."
         )
-    kinds = [*found, *([] if polygons else [label])]
-    tiled = next((each for each in kinds if each.tiled), None)
-    single = next((each for each in kinds if not each.tiled), None)
-    if tiled is not None and single is not None:
+    if polygons and label.tiled and not all(each.tiled for each in found):
+        single = next(each for each in found if not each.tiled)
         raise UserError(
-            f"{tiled.given.option} is of several tiles and {single.given.option} is one raster; give all as tiles, or "
-            "all as one, such as with gdalbuildvrt mosaic.vrt FILES."
-        )
-    if polygons and label.tiled and tiled is None:
-        raise UserError(
-            f"{label.given.option} is of several files and {found[0].given.option} is one raster; give one file with "
-            "all polygons, as from ogrmerge.py -single -o all.gpkg FILES."
+            f"{label.given.option} is of several files and {single.given.option} is one raster; give one file with all "
+            "polygons, as from ogrmerge.py -single -o all.gpkg FILES."
         )
 
 
 def _check_labels(label: Found, rasters: Mapping[str, Raster], crs: str | None) -> None:
     """Refuse label rasters that do not lie on the others."""
-    for tile, path in label.files.items():
-        if tile in rasters:
-            check_fit(path, header(path, crs).grid, rasters[tile].grid)
+    known = {tile: header(path, crs) for tile, path in label.files.items() if tile in ("", *rasters) or "" in rasters}
+    check_pairs(pairs(known, rasters))
 
 
 def _root(found: Sequence[Found], wishes: Wishes) -> Path:

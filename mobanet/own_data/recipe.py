@@ -11,6 +11,7 @@ import numpy as np
 from mobanet.errors import UserError
 from mobanet.experiment import experiment_folder
 from mobanet.own_data.looks import ModalityLook
+from mobanet.wording import shorten
 from mobanet.yaml_files import read_yaml
 
 RECOMMENDED = "potsdam_irrgb_dsm"
@@ -25,6 +26,9 @@ TILES = 20
 
 LARGEST, SMALLEST = 4096, 64
 """Pixels a side of the tiles that a mosaic is cut into."""
+
+_ROUNDED = 256
+"""Pixels from which on tiles have round numbers of them."""
 
 _PATCH = {RECOMMENDED: 14, SMALL: 6}
 _MEMORY = ((36.0, 1), (18.0, 2), (0.0, 4))
@@ -108,31 +112,30 @@ def choose_recipe(looks: Sequence[ModalityLook], smallest: int, ground: int, mac
     return Recipe(base, trainer, data, _scenarios(own, looks), _model(own, base, looks))
 
 
-def tile_size(height: int, width: int, patch: int = 14) -> int:
-    """Pixels a side of the tiles that a mosaic is cut into: at least `TILES` of them, and none too large.
+def tile_size(shapes: Sequence[tuple[int, int]]) -> int:
+    """Pixels a side of the tiles that rasters are cut into: at least `TILES` of them, and none too large.
+
+    Args:
+        shapes: height and width of each raster.
 
     Raises:
-        UserError: for a mosaic of which no tiles can be made that are worth it; the sentence has no subject.
+        UserError: for rasters of which no tiles can be made that are worth it; the sentence has no subject.
     """
-    size = min(LARGEST, math.isqrt(height * width // TILES))
-    while size >= SMALLEST and _tiles(height, size) * _tiles(width, size) < TILES:
+    total = sum(height * width for height, width in shapes)
+    size = min(LARGEST, math.isqrt(total // TILES), *(min(shape) for shape in shapes))
+    while size >= SMALLEST and sum(_tiles(high, size) * _tiles(wide, size) for high, wide in shapes) < TILES:
         size -= 1
     if size < SMALLEST:
+        words = shorten([f"{width} x {height}" for height, width in shapes], 3)
         raise UserError(
-            f"is {width} x {height} pixels, of which {TILES} tiles of {SMALLEST} pixels cannot be cut: give a larger "
-            "one."
+            f"has {words} pixels, of which {TILES} tiles of {SMALLEST} x {SMALLEST} cannot be cut; give larger rasters."
         )
-    return size if size < 256 else size // 64 * 64
+    return size if size < _ROUNDED else size // 64 * 64
 
 
 def _tiles(length: int, size: int) -> int:
     """Along a side; what is left over and less than half a tile belongs to the one before it."""
     return max(1, (2 * length + size) // (2 * size))
-
-
-def buffer_of(size: int, crop: int) -> int:
-    """Pixels around held-out ground that are not trained on: half a crop, unless that leaves too little ground."""
-    return max(1, min(crop // 2, size // 8))
 
 
 def drawn_split(tiles: Sequence[str], seed: int) -> dict[str, list[str]]:

@@ -37,7 +37,7 @@ def summary(plan: Plan) -> str:
 def _splits(plan: Plan) -> str:
     if plan.splits:
         return ", ".join(f"{part} {len(tiles)} ({shorten(tiles, 3)})" for part, tiles in plan.splits.items())
-    size = f"the mosaic in tiles of {plan.tiling['size']} pixels" if plan.tiling else ""
+    size = f"in tiles of {plan.tiling['size']} pixels" if plan.tiling else ""
     if plan.areas is not None:
         return f"{size}, by the polygons of {plan.areas['vector']}"
     return f"{size}, {plan.blocks['validation']:.0%} drawn for validation and {plan.blocks['test']:.0%} for test"

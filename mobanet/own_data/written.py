@@ -117,7 +117,7 @@ def _folder(plan: Plan) -> Iterable[str]:
         yield _line(4, "crs", plan.crs, "of rasters that name none")
     yield from _labels(plan)
     if plan.tiling is not None:
-        yield _line(4, "tiling", plan.tiling, "the mosaic is cut into tiles of about so many pixels, called r0_c0 …")
+        yield _line(4, "tiling", plan.tiling, "rasters are cut into tiles of about so many pixels, called r0_c0 …")
     yield from _splits(plan)
 
 

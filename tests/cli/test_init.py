@@ -427,14 +427,6 @@ def unplaced(town):
         write(town / f"surface/dsm_town_{tile}.tif", surface(tile, SIZE), **place(number, crs=None))
 
 
-def few(count):
-    def make(town):
-        for tile in TILES[count:]:
-            (town / f"ortho/top_town_{tile}_RGB.tif").unlink()
-
-    return make
-
-
 def labelled(array, **options):
     """Label rasters of another kind."""
 
@@ -501,14 +493,8 @@ ODD = {
     "no system": (unplaced, {}, "names no coordinate reference system: give --crs (EPSG:32633 if it lies in that"),
     "heights of many bands": (None, {"dsm": "town/ortho"}, "has 3 bands, of which heights are one; name it"),
     "rgb of one band": (None, {"rgb": "town/surface", "dsm": None, "input": "rgb2=town/ortho"}, None),
-    "two tiles": (few(2), {}, "--rgb town/ortho has 2 tiles with labels, where training, validation and test need one"),
     "uneven bands": (uneven, {}, "top_town_3_11_RGB.tif has 4 bands and"),
     "tiny tiles": (small, {}, "is of tiles as small as 12 pixels, where a crop needs 16; give larger rasters"),
-    "tiles and a mosaic": (
-        None,
-        {"dsm": "town/surface/dsm_town_2_9.tif"},
-        "--rgb town/ortho is of several tiles and --dsm town/surface/dsm_town_2_9.tif is one raster",
-    ),
     "labels that are not there": (None, {"labels": "town/covr.gpkg"}, "(did you mean town/cover.gpkg?)"),
     "labels of another format": (text("cover.kml"), {"labels": "town/cover.kml"}, "ends with .kml, of which no labels"),
     "a damaged vector": (text("cover.gpkg"), {}, "cover.gpkg is no GeoPackage"),
@@ -560,7 +546,6 @@ ODD = {
         {},
         "names no coordinate reference system: give --crs, such as EPSG:32633",
     ),
-    "areas of tiles": (None, {"areas": "town/cover.gpkg"}, "--areas is for one mosaic, and --rgb town/ortho has tiles"),
     "another ending": (None, {"output": "town.json"}, "--output is town.json; give a file that ends with .yaml"),
     "another machine": (None, {"accelerator": "tpu"}, "--accelerator is tpu; choose one of auto, cpu, gpu"),
     "no labels": (None, {"labels": None}, "--labels is missing; give it"),
