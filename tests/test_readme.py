@@ -8,16 +8,20 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import shapely
 import yaml
 
 from mobanet.commands import main
 from mobanet.predict import predict
 from mobanet.training.checkpoint import read_checkpoint
 from tests.cli.conftest import start, wait
+from tests.data_files.fake_files import georeferenced, noise, surface, write
+from tests.data_files.fake_vectors import write_vector
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 RUN = re.search(r"<!-- the suite runs these commands -->\n```bash\n(.*?)```", README, re.S)[1].splitlines()
 SCRIPT, MAPPING = re.findall(r"<!-- the suite runs this script -->\n```python\n(.*?)```", README, re.S)
+OWN = re.search(r"<!-- the suite runs these commands on a town.*? -->\n```bash\n(.*?)```", README, re.S)[1].splitlines()
 COMMANDS = re.findall(r"^ *(?:[A-Z_]+=\S+ )?(python -m mobanet\.\S+ .*)$", README, re.M)
 
 
@@ -91,9 +95,27 @@ def parsed(command, capsys):
     return yaml.safe_load(out)
 
 
+@pytest.mark.long
+def test_own_data_run_as_written(tmp_path):
+    assert [line.split()[2] for line in OWN] == [
+        f"mobanet.{name}" for name in ("init", "check", "fit", "test", "predict")
+    ]
+    for number, tile in enumerate(("2_9", "2_10", "2_11", "3_9", "3_10", "3_11")):
+        place = georeferenced(500_000 + 64 * number, 5_800_000, 0.5)
+        write(tmp_path / f"town/ortho/{tile}.tif", noise(tile, 3, (128, 128)), **place)
+        write(tmp_path / f"town/surface/{tile}.tif", surface(tile, (128, 128)), **place)
+    shapes = [shapely.box(500_000 + 8 * n, 5_799_936, 500_008 + 8 * n, 5_800_000) for n in range(48)]
+    write_vector(tmp_path / "town/landcover.gpkg", shapes, {"class": ["meadow", "house", "road"] * 16})
+    for command in OWN:
+        done = execute(command, tmp_path)
+        assert done.code == 0, done.err
+    assert (tmp_path / "runs/town/test/test_scenarios.csv").is_file()
+    assert (tmp_path / "town.tif").is_file()
+
+
 # test, scores and adapt begin with a look at their checkpoint
 @pytest.mark.parametrize(
-    "command", [c for c in COMMANDS if c not in RUN and not re.search(r"\.(test|scores|adapt) ", c)]
+    "command", [c for c in COMMANDS if c not in (*RUN, *OWN) and not re.search(r"\.(test|scores|adapt) ", c)]
 )
 def test_other_commands_parse(command, capsys):
     config = parsed(command, capsys)
