@@ -1,19 +1,19 @@
 """Labels that are polygons: which attribute tells the classes, what these are, and how much ground each covers."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mobanet.bounds import shown
 from mobanet.datasets.vector_files import Bounds, VectorLayer, open_layer
 from mobanet.datasets.vector_labels import draw_polygons
 from mobanet.datasets.vector_place import Placement
 from mobanet.datasets.vector_settings import IGNORED, VectorLabel, as_text, as_word
 from mobanet.datasets.vector_values import classed, value_words
 from mobanet.errors import UserError
-from mobanet.own_data.classes import MOST, FoundClass, LabelLook, check_count, class_name, colours_for
+from mobanet.own_data.classes import FoundClass, LabelLook, check_count, class_name, colours_for
 from mobanet.own_data.files import Found
 from mobanet.own_data.looks import Raster
 from mobanet.rasters.contents import IGNORE_INDEX, FileRef
@@ -35,22 +35,9 @@ _BOXES = 64
 _FEW = 40
 """Values of an attribute that may well be classes."""
 
-_HINTS = (
-    "class",
-    "klass",
-    "classe",
-    "type",
-    "typ",
-    "art",
-    "cover",
-    "landuse",
-    "nutzung",
-    "use",
-    "kind",
-    "label",
-    "category",
-)
-"""Words of attributes that tell classes, in lower case."""
+_HINTS = {"class", "klasse", "classe", "cls", "type", "typ", "art", "use", "kind", "label", "category", "kategorie"}
+_HINTS_WITHIN = ("landcover", "landuse", "cover", "nutzung", "class")
+"""Words of attributes that tell classes, in lower case, and parts of words."""
 
 _KEYS = (
     "fid",
@@ -125,25 +112,23 @@ def chosen_attribute(layers: Layers, given: str | None, option: str = "--attribu
         with _Words():
             layer.check_columns([given])
         return given, ""
-    candidates = {}
-    for name in layer.fields:
-        values = _values(layers, name)
-        kinds = len([value for value in values if value is not None])
-        text = any(value is not None and not _number(value) for value in values)
-        if name.lower() not in _KEYS and 1 <= kinds <= min(MOST, max(_FEW, 0)) and sum(values.values()) > 0:
-            candidates[name] = (values, text)
-    texts = {name: values for name, (values, text) in candidates.items() if text and len(values) > 1}
+    found = {name: _values(layers, name) for name in layer.fields if name.lower() not in _KEYS}
+    candidates = {name: values for name, values in found.items() if 1 <= len(values.keys() - {None}) <= _FEW}
     if not candidates:
         there = f"; it has {shorten(map(as_word, layer.fields), 12)}" if layer.fields else ", since it has none"
         raise UserError(f"{layer.file} has no attribute that tells classes{there}; name one with {option}.")
-    for group in (texts, {name: values for name, (values, _) in candidates.items()}):
-        hinted = [name for name in group if any(hint in name.lower() for hint in _HINTS)]
-        for chosen in (hinted, list(group)):
-            if len(chosen) == 1:
-                return chosen[0], f"{as_word(chosen[0])} is the attribute that most likely tells the classes"
-        if len(group) > 1:
-            raise _ambiguous(layer, group, option)
-    raise _ambiguous(layer, {name: values for name, (values, _) in candidates.items()}, option)
+    texts = {name: values for name, values in candidates.items() if len(values) > 1 and any(map(_is_text, values))}
+    likely = texts or candidates
+    for chosen in ([name for name in likely if _hints(name)], list(likely)):
+        if len(chosen) == 1:
+            return chosen[0], f"{as_word(chosen[0])} is the attribute that most likely tells the classes"
+    raise _ambiguous(layer, likely, option)
+
+
+def _hints(name: str) -> bool:
+    """Whether an attribute is called as if it told classes."""
+    words = re.findall(r"[^\W\d_]+", name.lower())
+    return any(word in _HINTS or any(part in word for part in _HINTS_WITHIN) for word in words)
 
 
 def _ambiguous(layer: VectorLayer, group: dict[str, Counter], option: str) -> UserError:
@@ -231,10 +216,10 @@ def _values_near(layers: Layers, attribute: str, rasters: dict[str, Raster]) -> 
         covers = (
             ""
             if extent is None
-            else f", which covers {extent[0]:.10g} to {extent[2]:.10g}, {extent[1]:.10g} to {extent[3]:.10g}"
+            else f", which covers {extent[0]:.10g} to {extent[2]:.10g}, {extent[1]:.10g} to {extent[3]:.10g},"
         )
         raise UserError(
-            f"no polygon of {layer.file}{covers}, lies on the rasters, such as {raster.path} ({raster.grid.extent}); "
+            f"no polygon of {layer.file}{covers} lies on the rasters, such as {raster.path} ({raster.grid.extent}); "
             "look whether the reference systems of both are right."
         )
     return total
@@ -286,12 +271,15 @@ def _coarse(grid: Grid, side: int) -> Grid:
     return Grid(height, width, (a * wide, b * high, x, d * wide, e * high, y), grid.crs)
 
 
-def _number(value: str) -> bool:
+def _is_text(value: str | None) -> bool:
+    """Whether a value is neither a number nor none."""
+    if value is None:
+        return False
     try:
         float(value)
     except ValueError:
-        return False
-    return True
+        return True
+    return False
 
 
 class _Words:
@@ -366,8 +354,3 @@ def _role(value: str | None) -> str:
     }
     text = (as_text(value) or "").lower()
     return next((role for role, of in words.items() if text in of), IGNORED)
-
-
-def shown_value(value: str | None) -> str:
-    """A value as comments have it."""
-    return "no value" if value is None else shown(value)

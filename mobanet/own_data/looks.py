@@ -178,12 +178,14 @@ def look_at(found: Found, crs: str | None) -> ModalityLook:
         unit = "metre" if kind == "elevation" else ""
     several = bands if first.count > 1 or len(bands) > 1 else None
     modality = Modality(name, tuple(names or (f"{name}_{n}" for n in range(len(bands)))), kind, unit, None)
-    lows, highs, said = [], [], list(notes)
+    lows, highs, said, remarks = [], [], list(notes), dict[str, list[str]]()
     for _, path in _spread(files, SOME):
-        low, high, remarks = _values(path, bands, modality)
+        low, high, told = _values(path, bands, modality)
         lows.append(low)
         highs.append(high)
-        said += remarks
+        for remark in told:
+            remarks.setdefault(remark.replace(path.name, ""), []).append(remark)
+    said += [f"{same[0]} (and so others)" if len(same) > 1 else same[0] for same in remarks.values()]
     if kind == "optical" and first.dtype != "uint8" and min(lows) < -0.1 * fitting_maximum(first.dtype, max(highs), 1):
         kind = "other"  # no brightness: backscatter in decibels, an index from -1 to 1
     if odd := _sides_note(rasters):

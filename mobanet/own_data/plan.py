@@ -1,11 +1,13 @@
 """From files to a plan: what the rasters and labels are, where they lie, how they are split, and a recipe for them."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from mobanet.bounds import shown
 from mobanet.datasets.folder_settings import FolderSettings
 from mobanet.errors import UserError
 from mobanet.own_data.classes import LabelLook
@@ -87,6 +89,7 @@ def make_plan(modalities: Sequence[Given], labels: Given, wishes: Wishes) -> Pla
     Raises:
         UserError: for files that do not go together, or are not what they are given for.
     """
+    _check_wishes(wishes)
     *found, label = find_files([*modalities, labels])
     polygons = is_vector(label)
     _check_kinds(found, label, polygons)
@@ -236,6 +239,25 @@ def _areas(common: _Common) -> dict[str, Any]:
     look_at_polygons(layers, attribute, dict(common.looks[0].rasters))  # which says where they do not overlap
     settings = {"vector": below(found.pattern, common.root), "attribute": attribute, "values": values}
     return settings | ({"crs": layers.label.crs} if layers.label.crs else {})
+
+
+def _check_wishes(wishes: Wishes) -> None:
+    """Refuse a seed and a reference system that are none."""
+    from rasterio import Env
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError
+
+    if not 0 <= wishes.seed < 2**32:
+        raise UserError(f"--seed is {wishes.seed}; give a number from 0 to {2**32 - 1}.")
+    if wishes.crs is None:
+        return
+    try:
+        if not re.fullmatch(r"[A-Za-z]{2,12}:[\w.]{1,20}", wishes.crs):  # another text might name a file or an address
+            raise CRSError
+        with Env():  # GDAL's complaint goes to the log and not to the terminal
+            CRS.from_user_input(wishes.crs)
+    except CRSError as error:
+        raise UserError(f"--crs is {shown(wishes.crs)}; give the code of a system, such as EPSG:25833.") from error
 
 
 def _check_kinds(found: Sequence[Found], label: Found, polygons: bool) -> None:

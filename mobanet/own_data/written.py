@@ -1,5 +1,6 @@
 """The experiment as a YAML file with a comment beside everything that was chosen."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ class Plan:
             f"python -m mobanet.check --experiment {file}",
             f"python -m mobanet.fit --experiment {file} --run {run}",
             f"python -m mobanet.test --ckpt_path {run}",
-            f"python -m mobanet.predict --ckpt_path {run} --input {inputs} --output {self.output.stem}.tif",
+            f"python -m mobanet.predict --ckpt_path {run} --input {inputs} --output {quote(self.output.stem + '.tif')}",
         ]
 
 
@@ -152,13 +153,13 @@ def _labels(plan: Plan) -> Iterable[str]:
         yield "      values:  # which value is which class, or ignored"
         for each in labels.found:
             yield _line(8, each.value, each.name, said_of(each, labels))
-        free = f"about {100 * labels.unlabelled:.2g} % of the ground lies under no polygon"
+        free = f"about {100 * labels.unlabelled:.2g} % of the ground has no class"
         if labels.background is None:
-            yield _line(6, "background", "ignored", f"{free}; a class may be named here" if labels.unlabelled else "")
+            yield _line(6, "background", "ignored", f"of ground under no polygon; {free}" if labels.unlabelled else "")
         else:
             yield _line(6, "background", labels.background, f"{free}: there is but one class of polygons")
-        yield _line(4, "classes", labels.names, "")
-        yield _line(4, "colours", [list(colour) for colour in labels.colours], "in pictures and maps, red, green, blue")
+        yield from _list(4, "classes", labels.names)
+        yield from _colours(labels, "in pictures and maps")
         return
     yield _line(4, "label", plan.label, "")
     yield "    classes:"
@@ -172,12 +173,17 @@ def _labels(plan: Plan) -> Iterable[str]:
         if ignored:
             said = ", ".join(f"{each.value}: {said_of(each, labels)}" for each in ignored)
             yield _line(4, "ignored", [each.value for each in ignored], said)
-        yield _line(4, "colours", [list(colour) for colour in labels.colours], "in pictures and maps, red, green, blue")
+        yield from _colours(labels, "in pictures and maps")
         return
-    yield _line(4, "colours", [list(colour) for colour in labels.colours], "red, green and blue in the labels")
+    yield from _colours(labels, "in the labels")
     if ignored := [each for each in labels.found if each.ignored]:
         said = ", ".join(said_of(each, labels) for each in ignored)
         yield _line(4, "ignored_colours", [list(each.value) for each in ignored], said)
+
+
+def _colours(labels: LabelLook, where: str) -> Iterable[str]:
+    yield f"    # red, green and blue {where}"
+    yield from _list(4, "colours", [list(colour) for colour in labels.colours])
 
 
 def said_of(each: FoundClass, labels: LabelLook) -> str:
@@ -215,11 +221,11 @@ def _settings(chosen: Mapping[str, Chosen], indent: int) -> Iterable[str]:
         yield _line(indent, key, each.value, each.why)
 
 
-def _list(indent: int, key: str, items: Sequence[str]) -> Iterable[str]:
+def _list(indent: int, key: str, items: Sequence[Any]) -> Iterable[str]:
     """A list in brackets, over several lines where it is long."""
     line = f"{' ' * indent}{key}: ["
     for number, item in enumerate(items):
-        text = _word(str(item)) + (", " if number < len(items) - 1 else "]")
+        text = _word(item) + (", " if number < len(items) - 1 else "]")
         if len(line) + len(text) > _WIDTH and not line.endswith("["):
             yield line.rstrip()
             line = " " * (indent + 2)
@@ -254,5 +260,7 @@ def _comment(text: str) -> str:
 def _word(value: Any) -> str:
     import yaml
 
+    if isinstance(value, str) and not value.isprintable():
+        return json.dumps(value, ensure_ascii=False)  # on one line
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=2**20, sort_keys=False)
     return text.removesuffix("\n").removesuffix("\n...")

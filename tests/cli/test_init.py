@@ -43,11 +43,10 @@ def cover(path, shapes=None, columns=None, **more):
     return write_vector(path, shapes, columns, **more)
 
 
-@pytest.fixture
-def town(tmp_path, monkeypatch):
+@pytest.fixture(scope="session")
+def usual_town(tmp_path_factory):
     """Folders of six tiles, named in ways of their own, polygons, and labels in numbers and in colours."""
-    monkeypatch.chdir(tmp_path)
-    root = tmp_path / "town"
+    root = tmp_path_factory.mktemp("usual") / "town"
     for number, tile in enumerate(TILES):
         write(root / f"ortho/top_town_{tile}_RGB.tif", noise(tile, 3, SIZE), **place(number))
         write(root / f"surface/dsm_town_{tile}.tif", surface(tile, SIZE), nodata=-9999, **place(number))
@@ -55,6 +54,13 @@ def town(tmp_path, monkeypatch):
         write(root / f"colours/{tile}.tif", coloured(indices(tile, SIZE)), **place(number))
     cover(root / "cover.gpkg")
     return root
+
+
+@pytest.fixture
+def town(usual_town, tmp_path, monkeypatch):
+    """A copy of it, below the current folder."""
+    monkeypatch.chdir(tmp_path)
+    return shutil.copytree(usual_town, tmp_path / "town")
 
 
 QUICK = (
@@ -547,6 +553,9 @@ ODD = {
         "names no coordinate reference system: give --crs, such as EPSG:32633",
     ),
     "another ending": (None, {"output": "town.json"}, "--output is town.json; give a file that ends with .yaml"),
+    "a seed": (None, {"seed": "-3"}, "--seed is -3; give a number from 0 to 4294967295"),
+    "a system": (None, {"crs": "EPSG:99999"}, "--crs is 'EPSG:99999'; give the code of a system, such as EPSG:25833"),
+    "a system of words": (None, {"crs": "http://x/y"}, "--crs is 'http://x/y'; give the code of a system"),
     "another machine": (None, {"accelerator": "tpu"}, "--accelerator is tpu; choose one of auto, cpu, gpu"),
     "no labels": (None, {"labels": None}, "--labels is missing; give it"),
 }
