@@ -170,7 +170,7 @@ def _of_one_kind(given: Given, paths: list[Path]) -> list[Path]:
         )
     words = {given.name.lower()} if given.name != "labels" else set(_LABELS)
     named = [path for path in paths if words & {token.lower() for token in _TOKEN.findall(path.stem)}]
-    paths = named or paths
+    paths = named if len(named) > 1 else paths  # one alone may be a tile that is called so
     kinds = _kinds([path.stem for path in paths])
     if kinds:
         first, second = (f"{kind}{endings[0]}" for kind in kinds[:2])

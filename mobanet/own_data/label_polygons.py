@@ -152,7 +152,7 @@ def look_at_polygons(layers: Layers, attribute: str, rasters: dict[str, Raster])
     Raises:
         UserError: where they do not lie on the rasters, or their values are no classes.
     """
-    values, near = _values(layers, attribute), _values_near(layers, attribute, rasters)
+    values, near = _values(layers, attribute), values_near(layers, attribute, rasters)
     remedy = f"name another attribute with --attribute, of {shorten(map(as_word, layers.first.fields), 12)}"
     known = [value for value in values if value is not None]
     check_count(len(known), f"{layers.first.file}, attribute {as_word(attribute)},", remedy)
@@ -160,10 +160,10 @@ def look_at_polygons(layers: Layers, attribute: str, rasters: dict[str, Raster])
     for value in sorted(known, key=natural_key):
         count = near.get(value, 0)
         name = class_name(value, [each.name for each in listed]) if count else IGNORED
-        note = "" if count else f"{values[value]} elsewhere, none on the rasters"
+        note = "" if count else "none of them on the rasters"
         listed.append(FoundClass(name, value, count or values[value], note=note))
     if values.get(None):
-        listed.append(FoundClass(IGNORED, None, values[None], note="polygons without a value"))
+        listed.append(FoundClass(IGNORED, None, values[None], note="without a value"))
     classes = list(dict.fromkeys(each.name for each in listed if not each.ignored))
     if not classes:
         raise UserError(
@@ -194,8 +194,8 @@ def _counted(layer: VectorLayer, attribute: str, bounds: Bounds | None) -> Count
     return classed(column, VectorLabel("", attribute, {}), [])[0]
 
 
-def _values_near(layers: Layers, attribute: str, rasters: dict[str, Raster]) -> Counter[str | None]:
-    """How often each value occurs on or near the rasters.
+def values_near(layers: Layers, attribute: str, rasters: dict[str, Raster]) -> Counter[str | None]:
+    """How often each value of an attribute occurs on or near the rasters, which are by tile.
 
     Raises:
         UserError: where nothing does.

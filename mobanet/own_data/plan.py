@@ -19,6 +19,7 @@ from mobanet.own_data.label_polygons import (
     chosen_attribute,
     look_at_polygons,
     open_layers,
+    values_near,
 )
 from mobanet.own_data.label_rasters import look_at_raster_labels
 from mobanet.own_data.looks import (
@@ -236,7 +237,7 @@ def _areas(common: _Common) -> dict[str, Any]:
     layers = open_layers(found, None, wishes.crs)
     attribute = areas_attribute(layers, wishes.areas_attribute)
     values = areas_values(layers, attribute)
-    look_at_polygons(layers, attribute, dict(common.looks[0].rasters))  # which says where they do not overlap
+    values_near(layers, attribute, dict(common.looks[0].rasters))
     settings = {"vector": below(found.pattern, common.root), "attribute": attribute, "values": values}
     return settings | ({"crs": layers.label.crs} if layers.label.crs else {})
 

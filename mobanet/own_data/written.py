@@ -59,10 +59,9 @@ class Plan:
     def commands(self) -> list[str]:
         """What to type next."""
         run, file = quote(f"runs/{self.output.stem}"), quote(str(self.output))
-        tile = next(iter(self.splits.get("test", ())), "")
-        paths = {
-            name: str(Path(self.root) / pattern.replace("{tile}", tile)) for name, pattern in self.patterns.items()
-        }
+        tile = next(iter(self.splits.get("test", ())), next(iter(self.looks[0].found.files)))
+        there = [look for look in self.looks if tile in look.found.files or not look.found.tiled]
+        paths = {each.name: Path(self.root) / self.patterns[each.name].replace("{tile}", tile) for each in there}
         inputs = " ".join(quote(f"{name}={path}") for name, path in paths.items())
         return [
             f"python -m mobanet.check --experiment {file}",
@@ -188,17 +187,11 @@ def _colours(labels: LabelLook, where: str) -> Iterable[str]:
 
 def said_of(each: FoundClass, labels: LabelLook) -> str:
     """How often a class occurs, and what else is to be said of it."""
-    count = f"{'about ' if labels.sampled else ''}{each.count} {labels.what if each.count != 1 else labels.what[:-1]}"
-    parts = [
-        each.note if each.note and each.value is not None and each.ignored and labels.kind == "polygons" else count
-    ]
-    if each.value is None:
-        parts = [f"{count} without a value"]
-    elif each.share is not None:
+    what = labels.what.removesuffix("s") if each.count == 1 else labels.what
+    parts = [f"{'about ' if labels.sampled else ''}{each.count} {what}"]
+    if each.share is not None:
         parts.append(f"{100 * each.share:.3g} % of the labelled ground")
-    if each.note and each.note not in parts and each.value is not None:
-        parts.append(each.note)
-    return ", ".join(parts)
+    return ", ".join([*parts, *([each.note] if each.note else [])])
 
 
 def _splits(plan: Plan) -> Iterable[str]:

@@ -247,8 +247,8 @@ def test_values_of_polygons_that_are_no_classes(made, town):
         "unclassified": "ignored",
         None: "ignored",
     }
-    assert "1 polygon without a value" in said
-    assert "ignored: 1 elsewhere, none on the rasters" in said
+    assert "ignored: 1 polygon, without a value" in said
+    assert "ignored: 1 polygon, none of them on the rasters" in said
 
 
 def test_numbers_as_values_of_polygons(made, town):
@@ -323,9 +323,17 @@ def test_coarse_pixels_get_smaller_crops(made, town):
     assert content["model"]["network"]["incomplete"] == "shared"
 
 
-def test_a_single_modality_runs(made, command, town):
-    content, _ = made(*usual(dsm=None))
-    assert content["model"]["streams"] == {"optical": ["rgb"]}
+@pytest.mark.parametrize(
+    ("words", "streams"),
+    [
+        (usual(dsm=None), {"optical": ["rgb"]}),
+        (usual(rgb=None), {"elevation": ["dsm"]}),
+        ([*usual(dsm=None), "--input", "pan=town/ortho[2]"], {"optical": ["rgb", "pan"]}),
+    ],
+)
+def test_a_single_stream_runs(made, command, town, words, streams):
+    content, _ = made(*words)
+    assert content["model"]["streams"] == streams
     ended = command(main, "fit", ["--config", "town.yaml", "--run", "run", *QUICK])
     assert ended.code == 0, ended.err
 
