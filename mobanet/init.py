@@ -112,7 +112,7 @@ def _check(text: str) -> None:
         data = parsed_data(["--config", str(path)])
         survey = data.layout.survey(list_files(data.root, Path(folder)), data.modalities, Path(folder))
     split = data.layout.resolve_split(data.split_name, [tile.id for tile in survey.tiles])
-    for part in ("train", "validation", "test"):
+    for part in ("train", "validation"):
         if not getattr(split, part):
             raise UserError(f"no tile is left for {part}; give more ground, or other --areas.")
 

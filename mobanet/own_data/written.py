@@ -63,10 +63,11 @@ class Plan:
         there = [look for look in self.looks if tile in look.found.files or not look.found.tiled]
         paths = {each.name: Path(self.root) / self.patterns[each.name].replace("{tile}", tile) for each in there}
         inputs = " ".join(quote(f"{name}={path}") for name, path in paths.items())
+        tested = self.areas is None or "test" in self.areas["values"].values()
         return [
             f"python -m mobanet.check --experiment {file}",
             f"python -m mobanet.fit --experiment {file} --run {run}",
-            f"python -m mobanet.test --ckpt_path {run}",
+            *([f"python -m mobanet.test --ckpt_path {run}"] if tested else []),
             f"python -m mobanet.predict --ckpt_path {run} --input {inputs} --output {quote(self.output.stem + '.tif')}",
         ]
 
@@ -197,7 +198,7 @@ def said_of(each: FoundClass, labels: LabelLook) -> str:
 def _splits(plan: Plan) -> Iterable[str]:
     if plan.areas is not None:
         yield "    splits:"
-        yield _line(6, "areas", plan.areas, "")
+        yield _line(6, "areas", plan.areas, "" if len(plan.commands) == 4 else "none of them for test")
     elif plan.blocks is not None:
         yield "    splits:"
         yield _line(6, "blocks", plan.blocks, "tiles drawn; or polygons say which ground is for what, with --areas")

@@ -74,6 +74,13 @@ def test_a_mosaic_with_areas_from_looking_to_training(made, command, town):
     assert trained.code == 0, trained.err
 
 
+def test_areas_without_ground_to_test_on(made, town):
+    write_vector(town / "areas.gpkg", [box(0, 0, 250, 400), box(250, 0, 500, 400)], {"split": ["train", "val"]})
+    folder, _, said = made(*USUAL, "--areas", "areas.gpkg")
+    assert folder["splits"]["areas"]["values"] == {"train": "train", "val": "validation"}
+    assert "mobanet.test" not in said
+
+
 def test_a_mosaic_without_areas_has_tiles_drawn(made):
     folder, _, said = made(*USUAL, "--seed", "5")
     assert folder["splits"]["blocks"] == {"validation": 0.15, "test": 0.15, "seed": 5}
