@@ -7,21 +7,32 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
 import shapely
 import yaml
+from pyogrio import read_info
 
 from mobanet.commands import main
 from mobanet.predict import predict
 from mobanet.training.checkpoint import read_checkpoint
+from mobanet.yaml_files import parse_yaml
 from tests.cli.conftest import start, wait
 from tests.data_files.fake_files import georeferenced, noise, surface, write
 from tests.data_files.fake_vectors import write_vector
+from tests.file_server import serve
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
-RUN = re.search(r"<!-- the suite runs these commands -->\n```bash\n(.*?)```", README, re.S)[1].splitlines()
+
+
+def commands(where):
+    """The commands behind a remark of the README."""
+    return re.search(rf"<!-- the suite runs these commands{where} -->\n```bash\n(.*?)```", README, re.S)[1].splitlines()
+
+
+RUN, OWN, TOWN = commands(""), commands(" on a town.*?"), commands(" on one mosaic")
 SCRIPT, MAPPING = re.findall(r"<!-- the suite runs this script -->\n```python\n(.*?)```", README, re.S)
-OWN = re.search(r"<!-- the suite runs these commands on a town.*? -->\n```bash\n(.*?)```", README, re.S)[1].splitlines()
 COMMANDS = re.findall(r"^ *(?:[A-Z_]+=\S+ )?(python -m mobanet\.\S+ .*)$", README, re.M)
 
 
@@ -113,9 +124,71 @@ def test_own_data_run_as_written(tmp_path):
     assert (tmp_path / "town.tif").is_file()
 
 
+@pytest.fixture
+def town(tmp_path):
+    """Two rasters of 256 x 384 pixels, of which houses are bright and high, with land cover, areas and parcels."""
+    size, random = (256, 384), np.random.default_rng(4)
+    houses = [(row, column) for row in range(16, 256, 48) for column in range(16, 384, 48)]
+    built = np.zeros(size, bool)
+    for row, column in houses:
+        built[row : row + 24, column : column + 24] = True
+    ground = random.integers(60, 90, (3, *size)) + 100 * built
+    heights = 40 + 0.02 * np.arange(size[1]) + 8 * built + random.normal(0, 0.2, size)
+    place = georeferenced(500_000, 5_800_000, 0.5)
+    write(tmp_path / "town/ortho.tif", ground.astype(np.uint8), **place)
+    write(tmp_path / "town/surface.tif", heights[None].astype(np.float32), **place)
+
+    def box(top, left, bottom, right):
+        return shapely.box(500_000 + left / 2, 5_800_000 - bottom / 2, 500_000 + right / 2, 5_800_000 - top / 2)
+
+    shapes = [box(0, 0, *size), *(box(row, column, row + 24, column + 24) for row, column in houses)]
+    write_vector(tmp_path / "town/landcover.gpkg", shapes, {"class": ["open", *["house"] * len(houses)]})
+    areas = {"train": (0, 0, 256, 192), "validation": (0, 192, 128, 384), "test": (128, 192, 256, 384)}
+    write_vector(tmp_path / "town/areas.gpkg", [box(*at) for at in areas.values()], {"split": list(areas)})
+    parcels = {"west": (0, 0, 256, 150), "east": (0, 150, 256, 384)}
+    write_vector(tmp_path / "town/parcels.gpkg", [box(*at) for at in parcels.values()], {"parcel": list(parcels)})
+    return tmp_path
+
+
+@pytest.mark.long
+def test_from_one_delivery_to_a_map_run_as_written(town, monkeypatch):
+    assert [line.split()[2] for line in TOWN] == [
+        f"mobanet.{name}" for name in ("init", "check", "fit", "test", "predict", "export")
+    ]
+    for command in TOWN:
+        done = execute(command, town)
+        assert done.code == 0, done.err
+    scores = (town / "runs/town/test/test_scenarios.csv").read_text()
+    assert len(scores.splitlines()) > 3
+    with rasterio.open(town / "town.tif") as found:
+        classes = found.read(1)
+        assert found.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+    with rasterio.open(town / "town/ortho.tif") as ortho:
+        built = ortho.read(1) > 120
+    house = parse_yaml((town / "town.yaml").read_text())["data"]["folder"]["classes"].index("house")
+    assert ((classes == house) == built).mean() > 0.8  # trained for seconds
+    assert len(read_info(town / "town_polygons.gpkg")["fields"]) > 3
+    zones = [line.split(",")[0] for line in (town / "town_zones.csv").read_text().splitlines()]
+    assert zones[1:] == ["west", "east"]
+    # the folder, sent elsewhere, and the rasters, on a server, give the same bytes
+    (town / "elsewhere").mkdir()
+    shutil.move(town / "roofs", town / "elsewhere/roofs")
+    server, http = serve(town / "town")
+    try:
+        given = [f"rgb={server.url('ortho.tif')}", f"dsm={server.url('surface.tif')}"]
+        words = shlex.join(["--ckpt_path", "elsewhere/roofs", "--output", "again.tif", "--input", *given])
+        done = execute(f"python -m mobanet.predict {words}", town)
+    finally:
+        http.shutdown()
+        http.server_close()
+    assert done.code == 0, done.err
+    with rasterio.open(town / "again.tif") as again:
+        assert np.array_equal(again.read(1), classes)
+
+
 # test, scores and adapt begin with a look at their checkpoint
 @pytest.mark.parametrize(
-    "command", [c for c in COMMANDS if c not in (*RUN, *OWN) and not re.search(r"\.(test|scores|adapt) ", c)]
+    "command", [c for c in COMMANDS if c not in (*RUN, *OWN, *TOWN) and not re.search(r"\.(test|scores|adapt) ", c)]
 )
 def test_other_commands_parse(command, capsys):
     config = parsed(command, capsys)
