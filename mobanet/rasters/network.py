@@ -122,7 +122,7 @@ def asked_for(url: str, **headers: str) -> urllib.request.Request:
     """A request, with the user name and the password of its address as HTTP wants them."""
     parts = urlsplit(url)
     login, _, host = parts.netloc.rpartition("@")
-    request = urllib.request.Request(urlunsplit(parts._replace(netloc=host, fragment="")), headers=headers)
+    request = urllib.request.Request(urlunsplit((parts.scheme, host, parts.path, parts.query, "")), headers=headers)
     if login:
         user, _, password = login.partition(":")
         plain = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()

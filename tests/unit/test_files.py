@@ -15,7 +15,8 @@ from mobanet import files
 from mobanet.datasets.catalogue import Listings
 from mobanet.exporting.files import scratch_beside
 from mobanet.exporting.pretrained import write_files
-from mobanet.exporting.weights import Saved
+from mobanet.exporting.stac import Described
+from mobanet.exporting.weights import Saved, Training
 from mobanet.prediction.parts import parts_of
 from mobanet.prediction.predictor import PartMaps
 from mobanet.prediction.workspace import Workspace
@@ -33,6 +34,7 @@ from mobanet.training.results import result_files
 from mobanet.training.scenario_figure import draw_scenarios
 from mobanet.training.wandb_run import TrackedRun, write_tracked
 from mobanet.trials.files import write_json as write_trial
+from tests.exporting.small import LEARNT, make
 from tests.hostile.children import verdicts
 from tests.reporting.test_tested import results
 from tests.unit.test_score_files import record
@@ -51,9 +53,15 @@ def metrics(path):
     logger.save()
 
 
+def described():
+    module = make()
+    learnt = {modality.name: np.array(LEARNT[modality.name]) for modality in module.data.modalities}
+    return Described(module, learnt, None, Training())
+
+
 def model(path):
     with scratch_beside(path.parent) as scratch:
-        write_files(Saved({"a": 1}, {}), "card", scratch)
+        write_files(Saved({"a": 1}, {}), "card", described(), scratch)
 
 
 def part(path):
@@ -141,7 +149,7 @@ def test_content_is_on_the_disk_before_its_name_and_the_name_after(tmp_path, syn
         from mobanet.exporting.files import move_all
 
         with scratch_beside(path.parent) as scratch:
-            write_files(Saved({"a": 1}, {}), "card", scratch)
+            write_files(Saved({"a": 1}, {}), "card", described(), scratch)
             move_all(scratch, path.parent, path.name)
     else:
         WRITERS[name](path)
