@@ -175,11 +175,11 @@ def _check_given(given: list[str] | None, output: str | None, scenes: str | None
         UserError: naming the option.
     """
     if given is None and scenes is None:
-        raise UserError("--input is missing: name the rasters, such as rgb=ortho.tif; or give a list with --scenes.")
+        raise UserError("--input is missing; give it, such as rgb=ortho.tif, or a list of scenes with --scenes.")
     if given is not None and scenes is not None:
         raise UserError("--input names the rasters of one scene, and --scenes those of many: give one of them.")
     if output is None:
-        raise UserError(f"--output is missing: name the {'GeoTIFF' if scenes is None else 'folder'} to write.")
+        raise UserError(f"--output is missing; give the {'GeoTIFF' if scenes is None else 'folder'} to write.")
     if part is not None and scenes is None:
         raise UserError(f"--part {part} is a share of a list: give --scenes, too, or leave it out.")
 

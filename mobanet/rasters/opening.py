@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,8 +128,7 @@ def open_raster(path: Place, shown: FileRef, overviews: bool = True) -> Iterator
     """
     from rasterio import DatasetReader
 
-    name, options = str(path), {} if overviews else {"OVERVIEW_LEVEL": "NONE"}
-    virtual = path.suffix.lower() == ".vrt"
+    name, virtual = str(path), path.suffix.lower() == ".vrt"
     if isinstance(path, Elsewhere):
         if virtual and not path.on_network:
             raise UserError(f"{shown} is a virtual raster, whose names lead nowhere in an archive: unpack the archive.")
@@ -137,10 +136,15 @@ def open_raster(path: Place, shown: FileRef, overviews: bool = True) -> Iterator
     else:
         check_local(path, shown)
         virtual = True  # by its content, whatever its name
-    with DatasetReader(name, driver=_drivers(virtual), **options) as raster:
+    with ExitStack() as stack:
+        raster = stack.enter_context(DatasetReader(name, driver=_drivers(virtual)))
         # such as a container of further rasters, of which GDAL opens none by itself
         if not raster.count:
             raise UserError(f"{shown} holds no raster of its own: give the file that does.")
+        if not overviews and raster.overviews(1):
+            place = raster.get_transform()
+            raster = stack.enter_context(DatasetReader(name, driver=_drivers(virtual), OVERVIEW_LEVEL="NONE"))
+            raster._transform = place  # which GDAL leaves to chance so, where a raster has none
         yield raster
 
 

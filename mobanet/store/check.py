@@ -240,12 +240,10 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
 
     job = products.job
     source = job.tile.sources.get(name)
-    with products.opened(file) as raster:
-        # GDAL leaves the place of a raster that has none, and that is opened without overviews, to chance
+    with opened(products.path(file), file, overviews=False) as raster:
         own, fit, part, remarks = grid_of(raster, job.layout.crs, file), "same", None, []
         if grid is not None:
             own, fit, part, remarks = _placed(products, raster, name, file, grid)
-    with opened(products.path(file), file, overviews=False) as raster:
         small = _thinned(own)
         shape = (small.height, small.width)
         raster.read(1, window=Window(0, raster.height - 1, raster.width, 1))  # the end, which a cut file lacks

@@ -298,8 +298,8 @@ def test_what_does_not_go_with_a_list_is_one_sentence(words, told, model, folder
 
 def test_without_a_list_or_rasters_something_is_missing(model, command):
     words = ["--ckpt_path", str(model), "--output", "map.tif"]
-    assert "--input is missing: name the rasters" in command(main, words).sentence()
-    assert "--output is missing: name the GeoTIFF" in command(main, [*words[:2], "--input", "rgb=a.tif"]).sentence()
+    assert "--input is missing; give it, such as rgb=ortho.tif" in command(main, words).sentence()
+    assert "--output is missing; give the GeoTIFF" in command(main, [*words[:2], "--input", "rgb=a.tif"]).sentence()
     ended = command(main, [*words, "--input", "rgb=a.tif", "--part", "1/2"])
     assert "--part 1/2 is a share of a list: give --scenes, too" in ended.sentence()
 

@@ -9,9 +9,10 @@ from rasterio.transform import Affine
 from mobanet.datasets import FolderModality, FolderSettings, get_layout
 from mobanet.errors import UserError
 from mobanet.rasters.categories import class_kind
+from mobanet.rasters.contents import FileRef
 from mobanet.rasters.geotiff import RowWriter
 from mobanet.rasters.grid import Grid
-from mobanet.rasters.opening import grid_of
+from mobanet.rasters.opening import grid_of, opened
 from mobanet.store.build import build_store
 from mobanet.store.check import check_files
 from tests.data_files.fake_files import WORLD, georeferenced, indices, noise, potsdam_tile, vaihingen_area, write
@@ -174,3 +175,15 @@ def test_check_takes_a_label_without_georeference_for_the_tiles_own_pixels(tmp_p
     )
     findings = check_files(get_layout("folder", settings), tmp_path / "data", workers=1)
     assert findings.problems == []
+
+
+def test_a_raster_without_a_place_has_none_without_its_overviews_either(tmp_path):
+    """GDAL says that it knows no place then, and leaves the numbers to chance."""
+    path = write(tmp_path / "a.tif", noise("a", 1, (600, 600)))
+    with rasterio.open(path, "r+") as raster:
+        raster.build_overviews([2])
+    for overviews, factors in ((True, [2]), (False, [])):
+        with opened(path, FileRef(path), overviews) as raster:
+            assert raster.overviews(1) == factors
+            assert raster.transform.is_identity
+            assert grid_of(raster).transform is None

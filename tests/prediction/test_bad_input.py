@@ -69,7 +69,7 @@ def files(folder):
 
 
 WRONG = {
-    "no input": ("", "--input is missing; give it."),
+    "no input": ("", "--input is missing; give it, such as rgb=ortho.tif, or a list of scenes with --scenes."),
     "input without a word": ("--input", "--input", "needs a value"),
     "nothing in the list": ("--input []", "--input names no raster", "rgb, ir, dsm", "rgb=FILE"),
     "unknown modality": ("--input dms=surface.tif", "--input dms", "the model takes rgb, ir, dsm"),
