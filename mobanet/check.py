@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mobanet.data_options import folder_settings, with_data_of
+from mobanet.data_options import EXPERIMENT_OPTIONS, folder_settings, with_data_of
 from mobanet.entry import run
 from mobanet.errors import UserError
 
@@ -54,7 +54,7 @@ def check(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
-    run(check, "python -m mobanet.check", arguments, prepared=with_data_of)
+    run(check, "python -m mobanet.check", arguments, None, with_data_of, EXPERIMENT_OPTIONS)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,12 @@ from mobanet.yaml_files import parse_yaml, read_yaml
 if TYPE_CHECKING:
     from mobanet.datasets import FolderSettings
 
+EXPERIMENT_OPTIONS = {
+    "experiment": "name of an experiment, or a YAML file, whose data is meant, as fit takes it",
+    "variant": "name of a variant of it, or a YAML file; several by commas",
+}
+"""Options that `with_data_of` takes, and their help."""
+
 _TAKEN = ("root", "layout", "store", "modalities", "folder", "allow_missing")
 
 

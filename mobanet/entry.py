@@ -5,8 +5,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser
@@ -142,6 +143,7 @@ def run(
     arguments: Sequence[str] | None = None,
     way_on: Callable[[KeyboardInterrupt], str] | None = None,
     prepared: Callable[[Sequence[str]], list[str]] | None = None,
+    more: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Parse `arguments` (default: the command line) by the signature of `function` and call it.
 
@@ -151,10 +153,13 @@ def run(
         arguments: the words after the program's name.
         way_on: what to say on Ctrl-C.
         prepared: what is made of the words before they are parsed, as of an experiment's name.
+        more: options that it takes out of them, by name, and their help.
     """
     parser = SentenceParser(prog=program, description=(function.__doc__ or "").split("\n\n")[0])
     parser.add_function_arguments(function, as_group=False)
     parser.add_argument("--config", action="config", help="read options from a YAML file")
+    for name, text in more.items():
+        parser.add_argument(f"--{name}", type=str | None, default=None, help=text)
     words = sys.argv[1:] if arguments is None else arguments
     short = screen(program.rpartition(".")[2])
     if short:
@@ -166,5 +171,6 @@ def run(
         check_config_files(words)
         words = prepared(words) if prepared else words
         options = parser.instantiate(parser.parse_args(_gathered(_explicit_flags(words, function), function)))
-        options.pop("config", None)
+        for name in ("config", *more):
+            options.pop(name, None)
         function(**options)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mobanet.data_options import folder_settings, with_data_of
+from mobanet.data_options import EXPERIMENT_OPTIONS, folder_settings, with_data_of
 from mobanet.entry import run
 
 _INTERRUPTED = "interrupted; tiles that are finished stay, and the same command goes on"
@@ -41,7 +41,7 @@ def prepare(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
-    run(prepare, "python -m mobanet.prepare", arguments, lambda _: _INTERRUPTED, with_data_of)
+    run(prepare, "python -m mobanet.prepare", arguments, lambda _: _INTERRUPTED, with_data_of, EXPERIMENT_OPTIONS)
 
 
 if __name__ == "__main__":

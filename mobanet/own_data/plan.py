@@ -3,12 +3,11 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mobanet.bounds import shown
-from mobanet.datasets.folder_settings import FolderSettings
 from mobanet.errors import UserError
 from mobanet.own_data.classes import LabelLook
 from mobanet.own_data.files import Found, find_files, is_vector
@@ -180,11 +179,6 @@ def _cut(common: _Common, tiles: Sequence[str]) -> Plan:
     """Rasters are cut into tiles: a mosaic, or few and large ones."""
     looks, wishes = common.looks, common.wishes
     option = looks[0].found.given.option
-    if "tiling" not in {each.name for each in fields(FolderSettings)}:
-        raise UserError(
-            f"{option} is one raster or few, where training needs tiles; cut all into tiles, as with gdal_retile.py, "
-            "and give the folders."
-        )
     rasters = [raster for tile, raster in looks[0].rasters.items() if tile in tiles]
     shapes = [(raster.grid.height, raster.grid.width) for raster in rasters]
     try:

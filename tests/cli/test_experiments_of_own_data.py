@@ -146,12 +146,18 @@ def test_a_variant_of_a_layout_keeps_what_the_experiment_says(command):
     assert yaml.safe_load(ended.out)["data"]["modalities"] == ["rgb", "nir", "swir"]
 
 
+def test_the_help_names_the_experiment(command):
+    for each in (check, prepare):
+        assert "--experiment EXPERIMENT" in command(each, ["--help"]).out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ("--experiment potsdam_irgb_dsm", "--experiment potsdam_irgb_dsm is unknown (did you mean potsdam_irrgb_dsm?)"),
         ("--experiment nowhere.yaml", "--experiment nowhere.yaml does not exist; give an existing YAML file"),
         ("--experiment", "--experiment needs a value"),
+        ("--experimnt own.yaml", "--experimnt is not an option (did you mean --experiment?)"),
         ("--folder nowhere.yaml --layout folder --root mytown", "nowhere.yaml cannot be read"),
         ("--folder bare_experiment.yaml --layout folder --root mytown", "is an experiment without data.folder"),
         ("--config bare_experiment.yaml", "--root is missing; give it"),

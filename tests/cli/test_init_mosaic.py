@@ -11,8 +11,6 @@ from tests.cli.test_init import QUICK
 from tests.data_files.fake_files import georeferenced, indices, noise, surface, write
 from tests.data_files.fake_vectors import write_vector
 
-pytest.importorskip("mobanet.datasets.tiling_settings", reason="rasters are not cut into tiles yet")
-
 LEFT, TOP, PIXEL = 500_000, 5_800_000, 0.5
 SIZE = (400, 500)
 HERE = georeferenced(LEFT, TOP, PIXEL)
