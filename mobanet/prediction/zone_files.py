@@ -61,7 +61,7 @@ def read_polygons(path: Path, option: str) -> PolygonFile:
     except UserError as error:  # which speaks of labels, and has no full stop
         said = str(error).replace(": name one as label.layer", ": leave one in it, as ogr2ogr does")
         said = said.replace(", or name another layer as label.layer", "")
-        raise UserError(f"{option} {said.replace('labels need', 'zones need')}.") from error
+        raise UserError(f"{option} {said.replace('polygons are needed', 'zones need polygons')}.") from error
     if not layer.crs:
         raise UserError(
             f"{shown} names no coordinate reference system, so that its polygons have no place: write it into the "
