@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 from mobanet.data.crops import collate
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.options import EvaluationSettings
-from mobanet.exporting.command import open_checkpoint
+from mobanet.exporting.command import ExportRequest, open_source
 from mobanet.models.backbones import BackboneSettings
 from mobanet.models.mobanet import MoBaNetSettings
 from mobanet.prediction.run import describe_model
@@ -112,7 +112,7 @@ def test_data_of_a_subclass_is_found_again_by_everybody(fit, make_trainer, tmp_p
     _, data = fit(kind=TownData, epochs=1, callbacks=[keep])
     path, learnt = tmp_path / "last.ckpt", data.state_dict()["scaling"]
     assert {"TownData", "RasterDataModule"} <= read_checkpoint(path).keys()
-    for found in (describe_model(path), open_checkpoint(path)):
+    for found in (describe_model(path), open_source(ExportRequest(path, None, "torch")).pretrained):
         assert {name: numbers.tolist() for name, numbers in found.learnt.items()} == learnt
 
     class Renamed(TownData):
