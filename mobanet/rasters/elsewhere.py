@@ -111,7 +111,7 @@ def elsewhere(text: str, folder: Path = Path()) -> Elsewhere | None:
     if not text.isprintable():
         raise UserError(f"{redacted(text)!a} has characters in it that no address has: check it.")
     if text.startswith("/vsi"):
-        return Elsewhere(text, redacted(text), _name(redacted(text)))
+        return Elsewhere(text, redacted(text), _name(redacted(text)), _archive_in(text))
     scheme, _, rest = text.partition("://")
     prefix = SCHEMES.get(scheme.lower())
     bare = re.split(r"[?#]", text)[0]
@@ -180,6 +180,15 @@ def _packed(archive: str, member: str, text: str, folder: Path) -> Elsewhere:
     if not path.is_file():
         raise UserError(f"{archive}, of which {member} is wanted, does not exist; give an archive that is there.")
     return Elsewhere(f"/vsizip/{{{path.absolute()}}}/{member}", f"{archive}!{member}", _name(member), path)
+
+
+def _archive_in(text: str) -> Path | None:
+    """The file on this disk that GDAL's name of a member begins with; None where there is none."""
+    path = re.sub(r"^(?:/vsi(?:zip|tar|gzip|7z|rar)/\{?)+", "", text).partition("}")[0]
+    if path == text or path.startswith("/vsi"):
+        return None
+    found = [path[: end.end()] for end in _PACKED.finditer(path)]
+    return next((Path(name) for name in found or [path] if Path(name).is_file()), None)
 
 
 def _name(path: str) -> str:

@@ -17,7 +17,7 @@ from mobanet.rasters.georeference import transform_of
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.network import LOCAL, fetching, said_of
 from mobanet.rasters.strips import strips
-from mobanet.rasters.virtual import absent_source, check_local, check_remote
+from mobanet.rasters.virtual import absent_source, check_beside, check_local, check_remote
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
@@ -141,6 +141,7 @@ def open_raster(path: Place, shown: FileRef, overviews: bool = True) -> Iterator
         # such as a container of further rasters, of which GDAL opens none by itself
         if not raster.count:
             raise UserError(f"{shown} holds no raster of its own: give the file that does.")
+        check_beside(raster.get_tag_item("OVERVIEW_FILE", "OVERVIEWS"), shown)
         if not overviews and raster.overviews(1):
             place = raster.get_transform()
             raster = stack.enter_context(DatasetReader(name, driver=_drivers(virtual), OVERVIEW_LEVEL="NONE"))

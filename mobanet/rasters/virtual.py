@@ -26,6 +26,9 @@ _NETWORK = re.compile(
 
 _SERVICES = re.compile(r"<(?:GDAL_WMS|WCS_GDAL|GDAL_WMTS|Capabilities|GDALTileIndexDataset|MRF_META|GDAL_DAAS)\b")
 
+_TEXTS = ("Description", "Category", "UnitType")
+"""Elements for readers, who may be given any link."""
+
 _DATASETS = ("X_DATASET", "Y_DATASET", "RPC_DEM")
 """Metadata that name a raster; others may hold any link."""
 
@@ -56,6 +59,23 @@ def check_local(path: Path, shown: FileRef) -> None:
         UserError: with the name that it leads to.
     """
     _check_text(path, shown, _DEEPEST, {path})
+
+
+def check_beside(overviews: str | None, shown: FileRef) -> None:
+    """Refuse overviews on the network, which a text beside a raster or in it may name.
+
+    Args:
+        overviews: the name, as GDAL gives it; None for none.
+        shown: the raster as messages name it.
+
+    Raises:
+        UserError: with the name.
+    """
+    if overviews is not None and _NETWORK.search(overviews):
+        raise UserError(
+            f"{shown} names overviews at {redacted(overviews)}, where a file may not lead to the network: remove that "
+            "from the text beside it, or from its metadata."
+        )
 
 
 def check_remote(place: Elsewhere, text: str) -> None:
@@ -121,7 +141,8 @@ def _names(text: str) -> Iterator[str]:
     for tag, attributes, content in _ELEMENT.findall(text):
         given = {key: unescape(double or single) for key, double, single in _ATTRIBUTE.findall(attributes)}
         yield from (value for key, value in given.items() if not key.startswith("xmlns") and ":" not in key)
-        if not tag.endswith("SRS") and (tag != "MDI" or given.get("key") in _DATASETS):
+        plain = tag.endswith("SRS") or tag in _TEXTS or (tag == "MDI" and given.get("key") not in _DATASETS)
+        if not plain:
             yield unescape(content).strip()
 
 

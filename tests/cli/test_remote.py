@@ -382,6 +382,15 @@ band="1" subClass="VRTWarpedRasterBand"/><GDALWarpOptions><SourceDataset>{}</Sou
 </VRTDataset>"""
 
 
+def test_what_a_virtual_raster_says_to_its_readers_may_have_links(model, folder, tmp_path):
+    said = "<Description>see https://host/about</Description>"
+    metadata = '<Metadata><MDI key="source">https://host/rgb.tif</MDI></Metadata>'
+    text = virtual(f"{folder}/rgb.tif").replace("<SimpleSource>", f"{said}<SimpleSource>", 1)
+    (tmp_path / "m.vrt").write_text(text.replace("<VRTRasterBand", f"{metadata}<VRTRasterBand", 1))
+    predict(str(model), {"rgb": f"{tmp_path}/m.vrt"}, str(tmp_path / "map.tif"), **OPTIONS)
+    assert read(tmp_path / "map.tif").shape == (160, 160)
+
+
 def hiding(kind, folder, server):
     """A file that leads to a server; its name, and what is said of it."""
     url, network = server.url("rgb.tif"), "where a file may not lead to the network"
@@ -420,14 +429,20 @@ def test_no_file_leads_to_the_network(kind, model, server, tmp_path, command):
     assert server.asked == []
 
 
-def test_no_text_beside_a_raster_leads_to_the_network(model, folder, server, tmp_path):
-    for number, url in enumerate((server.url("rgb.tif"), f"/vsicurl/{server.url('rgb.tif')}")):
-        copy_with(folder / "rgb.tif", tmp_path / f"{number}.tif")
-        beside = (
-            f'<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">{url}</MDI></Metadata></PAMDataset>'
-        )
-        (tmp_path / f"{number}.tif.aux.xml").write_text(beside)
-        predict(str(model), {"rgb": f"{tmp_path}/{number}.tif"}, str(tmp_path / f"map{number}.tif"), **OPTIONS)
+@pytest.mark.parametrize("scheme", ["", "/vsicurl/"])
+def test_no_text_beside_a_raster_leads_to_the_network(scheme, model, folder, server, tmp_path, command):
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own_data(tmp_path / "data", "ortho/{tile}.tif")))
+    path, url = tmp_path / "data/ortho/west.tif", f"{scheme}{server.url('rgb.tif')}?key=hidden"
+    beside = f'<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">{url}</MDI></Metadata></PAMDataset>'
+    path.with_name("west.tif.aux.xml").write_text(beside)
+    told = f"west.tif names overviews at {scheme}{server.url('rgb.tif')}?…, where a file may not lead to the network"
+    words = ["--ckpt_path", str(model), "--input", f"rgb={path}", "--output", f"{tmp_path}/map.tif"]
+    assert told in command(main, words).sentence()
+    words = ["--layout", "folder", "--root", str(tmp_path / "data"), "--folder", str(tmp_path / "own.yaml")]
+    for looked in (check, prepare):
+        ended = command(looked, [*words, "--workers", "1"])
+        assert ended.code == 2
+        assert told in ended.err + ended.out
     assert server.asked == []
 
 

@@ -109,3 +109,15 @@ def test_archives_on_this_disk(tmp_path):
     inner = elsewhere("a.zip!b.zip!c.tif", tmp_path)
     assert inner.opens == f"/vsizip/{{/vsizip/{{{tmp_path}/a.zip}}/b.zip}}/c.tif"
     assert inner.archive == Path(tmp_path / "a.zip")
+
+
+def test_an_archive_in_gdals_own_words_is_known(tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"")
+    for text in (
+        f"/vsizip/{tmp_path}/a.zip/x/b.tif",
+        f"/vsizip/{{{tmp_path}/a.zip}}/b.tif",
+        f"/vsigzip/{tmp_path}/a.zip",
+    ):
+        assert elsewhere(text).archive == tmp_path / "a.zip"
+    for text in ("/vsizip//vsicurl/https://host/a.zip/b.tif", "/vsizip/absent.zip/b.tif", "/vsimem/a.tif"):
+        assert elsewhere(text).archive is None
