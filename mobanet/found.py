@@ -75,6 +75,7 @@ def _plain(content: Mapping[str, Any], path: Path) -> str:
         kept["scenarios"] = content["scenarios"]
     if content.get("data") is not None:
         kept["data"] = _own_store(plain_data(content["data"], path), path)
+        _check_addresses(kept["data"], path)
     return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
 
 
@@ -100,12 +101,16 @@ def plain_data(data: Any, path: Path) -> dict[str, Any]:
         raise UserError(f"{path} sets {error.where}, which is not an option; see --help.") from error
     except MismatchError as error:
         raise _odd(path, error) from error
+    return dict(data)
+
+
+def _check_addresses(data: Mapping[str, Any], path: Path) -> None:
+    """Refuse a description of data that leads to the network, which commands would follow to prepare tiles."""
     if names := [text for text in _texts(data.get("folder")) if is_address(text)]:
         raise UserError(
             f"{path} names the address {redacted(names[0])}, and a configuration that was found leads nobody to the "
             f"network: name it with --config {path}, if it is yours."
         )
-    return dict(data)
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -23,6 +23,7 @@ from mobanet.predict import main, predict
 from mobanet.prediction.request import find_scenes
 from mobanet.prediction.rows import RasterRows
 from mobanet.prepare import main as prepare
+from mobanet.report import main as report
 from mobanet.store.build import build_store
 from mobanet.store.stored import TileStore
 from tests.cli.conftest import ROOT, start, wait
@@ -586,6 +587,9 @@ def test_own_data_may_lie_on_a_server(server, folder, command, fit, test, tmp_pa
     tested = test("--ckpt_path", best, "--config", str(tmp_path / "run/config.yaml"))
     assert tested.code == 0, tested.err
     assert server.asked == []  # what is prepared is current
+    (page,) = tmp_path.glob("run/*.html") if command(report, [str(tmp_path / "run")]).code == 0 else ()
+    assert "west" in page.read_text()  # its test tile, as it was prepared
+    assert server.asked == []
 
 
 @pytest.mark.parametrize(
