@@ -236,9 +236,11 @@ def _files(text: str, modality: str) -> list[Place]:
 
 
 def _plain_name(path: Place) -> Place:
-    """A file whose name can stand in the map's tags, in tables and in the names of other files."""
+    """A raster whose name can stand in the map's tags, in tables and in the names of other files."""
     if not path.name.isprintable():
         raise UserError(f"--input finds the file {shown(path.name)}, whose name cannot be printed; rename it.")
+    if path.suffix.lower() == ".zip":
+        raise UserError(f"{path} is an archive; name a raster in it, as {path.name}!FOLDER/RASTER.tif.")
     return path
 
 

@@ -18,6 +18,9 @@ SCHEMES = {
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
+_ONE_SLASH = re.compile(rf"^({'|'.join(SCHEMES)}):/(?=[^/])", re.IGNORECASE)
+"""What a `Path` makes of an address."""
+
 _NETWORK = re.compile(r"/vsi(?:curl|s3|gs|az|adls|oss|swift|webhdfs|hdfs)(?:_streaming)?(?=[/?])")
 """GDAL's prefixes of what is fetched."""
 
@@ -103,6 +106,7 @@ def elsewhere(text: str, folder: Path = Path()) -> Elsewhere | None:
     Raises:
         UserError: for an address that cannot be one, and for an archive of which nothing is named.
     """
+    text = _ONE_SLASH.sub(r"\1://", text)
     archive, inside, member = text.rpartition("!")
     if inside and re.split(r"[?#]", archive)[0].lower().endswith(".zip") and not _exists(folder, text):
         return _packed(archive, member, text, folder)
@@ -115,7 +119,7 @@ def elsewhere(text: str, folder: Path = Path()) -> Elsewhere | None:
     scheme, _, rest = text.partition("://")
     prefix = SCHEMES.get(scheme.lower())
     bare = re.split(r"[?#]", text)[0]
-    shown = redacted(bare) + ("?…" if bare != text else "")
+    shown = _plain_address(scheme, bare.partition("://")[2]) + ("?…" if bare != text else "")
     if prefix is None:
         known = ", ".join(f"{name}://" for name in SCHEMES)
         raise UserError(f"{shown} begins with {scheme}://, which is not read: give a path or one of {known}.")
@@ -133,10 +137,16 @@ def redacted(text: str) -> str:
 
 def _without_keys(match: re.Match[str]) -> str:
     scheme, place, more = match.groups(default="")
-    host, slash, path = place.partition("/")
-    if not re.fullmatch(r"[^:]*(:\d*)?", host.rpartition("@")[2]) and not host.rpartition("@")[2].startswith("["):
-        return f"{scheme}…"  # no port, and so perhaps a password that an address cannot hold
-    return f"{scheme}{host.rpartition('@')[2]}{slash}{path}{_end(place, more)}"
+    return f"{_plain_address(scheme.removesuffix('://'), place)}{_end(place, more)}"
+
+
+def _plain_address(scheme: str, place: str) -> str:
+    """An address without user name and password."""
+    login_and_host, slash, path = place.partition("/")
+    host = login_and_host.rpartition("@")[2]
+    if not re.fullmatch(r"(?:[^:\s]*|\[[^\s]*\])(?::\d*)?", host):
+        return f"{scheme}://…"  # no host and port, and so perhaps a password that an address cannot hold
+    return f"{scheme}://{host}{slash}{path}"
 
 
 def _end(place: str, more: str) -> str:
@@ -158,7 +168,7 @@ def _without_options(match: re.Match[str]) -> str:
 
 def is_address(text: str) -> bool:
     """Whether a text begins like one, and not like a path."""
-    return text.startswith("/vsi") or _SCHEME.match(text) is not None
+    return _ONE_SLASH.match(text) is not None or text.startswith("/vsi") or _SCHEME.match(text) is not None
 
 
 def _host(text: str) -> str | None:

@@ -46,7 +46,7 @@ _SERVICES = frozenset(
 )
 """GDAL's drivers of what is no raster but leads to some, most of them on the network."""
 
-_seen: set[Elsewhere] = set()
+_seen: set[str] = set()
 """What this process has fetched, and GDAL may have kept."""
 
 
@@ -77,7 +77,7 @@ def readable(path: Place, shown: FileRef) -> Iterator[None]:
 
     fetched = isinstance(path, Elsewhere) and path.on_network
     if fetched:
-        _seen.add(path)
+        _seen.add(path.opens)
     with warnings.catch_warnings(), gdal_settings(**(fetching(path) if fetched else {})):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
@@ -154,13 +154,13 @@ def look_anew(path: Place) -> None:
     from rasterio import DatasetReader, Env
     from rasterio.errors import RasterioError
 
-    if not (isinstance(path, Elsewhere) and path in _seen):
+    if not (isinstance(path, Elsewhere) and path.opens in _seen):
         return
     # to close what is not to be kept drops it; where it is not there, that is dropped
     with suppress(RasterioError, gdal_error()), Env(**fetching(path), CPL_VSIL_CURL_NON_CACHED="/vsi"):
         DatasetReader(path.opens).close()
     _check_virtual.cache_clear()
-    _seen.discard(path)
+    _seen.discard(path.opens)
 
 
 @cache

@@ -92,7 +92,8 @@ def _item(content: Any, href: str, name: str) -> "Item":
         raise UserError(f"{name} needs pystac; install it with pip install 'mobanet[stac]'.") from error
     kind = content.get("type") if isinstance(content, Mapping) else None
     if kind != "Feature":
-        raise UserError(f"{name} is {shown(str(kind))} and no STAC item: give the address of one item.")
+        other = f"{shown(str(kind))} and no STAC item" if kind is not None else "no STAC item"
+        raise UserError(f"{name} is {other}: give the address of one item.")
     try:
         # no links are resolved, so that nothing else is fetched
         return pystac.Item.from_dict(dict(content), href=href, preserve_dict=False)

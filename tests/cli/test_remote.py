@@ -139,7 +139,7 @@ def test_what_is_measured_is_fetched_once(model, folder, server, tmp_path, monke
 def test_in_python_a_url_is_a_path(model, folder, server):
     loaded = mobanet.load(model)
     here = loaded.predict(rgb=folder / "rgb.tif", dsm=str(folder / "dsm.tif"), accelerator="cpu")
-    there = loaded.predict(rgb=server.url("rgb.tif"), dsm=server.url("dsm.tif"), accelerator="cpu")
+    there = loaded.predict(rgb=Path(server.url("rgb.tif")), dsm=server.url("dsm.tif"), accelerator="cpu")
     assert np.array_equal(here.classes, there.classes)
     assert np.array_equal(here.confidence, there.confidence, equal_nan=True)
 
@@ -327,6 +327,7 @@ def test_members_of_archives_are_read_in_place(model, folder, server, tmp_path):
 @pytest.mark.parametrize(
     ("path", "told"),
     [
+        ("delivery.zip", "delivery.zip is an archive; name a raster in it, as delivery.zip!FOLDER/RASTER.tif"),
         ("delivery.zip!absent.tif", "delivery.zip!absent.tif is unreadable or cut short"),
         ("delivery.zip!", "names nothing in the archive"),
         ("absent.zip!rgb.tif", "absent.zip, of which rgb.tif is wanted, does not exist"),
@@ -498,7 +499,7 @@ def test_assets_of_an_item_are_rasters(pystac, model, folder, server, tmp_path):
         ("absent.json", None, "is not there (404): check the address"),
         ("403/a.json", "{}", "is refused by its server"),
         ("a.json", "{", "is no STAC item (Expecting property name"),
-        ("a.json", "[]", "is 'None' and no STAC item"),
+        ("a.json", "[]", "is no STAC item: give the address of one item"),
         (
             "a.json",
             '{"type": "FeatureCollection"}',

@@ -12,10 +12,13 @@ PLACES = [
     ("HTTP://host/b.tif", "/vsicurl/http://host/b.tif", "HTTP://host/b.tif", "b.tif"),
     ("https://host:81/b.tif?k=1#x", "/vsicurl/https://host:81/b.tif?k=1#x", "https://host:81/b.tif?…", "b.tif"),
     ("https://me:p@ss@host/b.tif", "/vsicurl/https://me:p@ss@host/b.tif", "https://host/b.tif", "b.tif"),
+    ("https://me x:hidden @host/b.tif", "", "https://host/b.tif", "b.tif"),
     ("https://[::1]:81/b.tif", "/vsicurl/https://[::1]:81/b.tif", "https://[::1]:81/b.tif", "b.tif"),
     ("https://host/a b%20c.tif", "/vsicurl/https://host/a%20b%20c.tif", "https://host/a b%20c.tif", "a b c.tif"),
     ("https://host", "/vsicurl/https://host", "https://host", "host"),
     ('https://h/b.tif?q={"k":"hidden !"}', "", "https://h/b.tif?…", "b.tif"),
+    ("https:/me:hidden@host/b.tif?k=hidden", "", "https://host/b.tif?…", "b.tif"),  # of a Path
+    ("s3:/bucket/a/b.tif", "/vsis3/bucket/a/b.tif", "s3://bucket/a/b.tif", "b.tif"),
     ("s3://bucket/a/b.tif", "/vsis3/bucket/a/b.tif", "s3://bucket/a/b.tif", "b.tif"),
     ("gs://bucket/b.tif", "/vsigs/bucket/b.tif", "gs://bucket/b.tif", "b.tif"),
     ("az://box/b.tif", "/vsiaz/box/b.tif", "az://box/b.tif", "b.tif"),
@@ -58,6 +61,7 @@ def test_paths_are_left_alone(text):
     ("text", "told"),
     [
         ("https://me:hid/den@host/b.tif", "https://… names no server"),
+        ("https://me x:hid den@host:y/b.tif", "https://… names no server"),
         ("https://host:0/b.tif", "names no server"),
         ("https:///b.tif", "names no server"),
         ("https://[/b.tif", "names no server"),
