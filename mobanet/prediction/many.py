@@ -98,7 +98,6 @@ def predict_list(
     fabric: Fabric,
     batch_size: int = 8,
     vectors: VectorSettings | None = None,
-    lease: float | None = None,
 ) -> Outcome:
     """Predict scenes, in order, that have no map yet and that no other process is at; each failure is kept for the end.
 
@@ -111,7 +110,6 @@ def predict_list(
         fabric: one device and its precision, launched.
         batch_size: windows that go through the network together.
         vectors: what is made of finished maps.
-        lease: seconds after which a process that does not stir counts as gone; None for the usual.
 
     Raises:
         UserError: when maps in the folder were made otherwise.
@@ -124,23 +122,26 @@ def predict_list(
     # once, and not for every scene
     model = replace(model, network=network_of(model, weight_dtype(settings.precision)))
     outcome = Outcome([], 0, [], {}, folder / FAILED)
-    with Claims(work, *(() if lease is None else (lease,))) as claims:
-        for scene in scenes:
-            path = folder / f"{scene.id}.tif"
-            if _finished(path, settings, vectors):
-                outcome.there += 1
-                continue
-            if _failed_since(work, scene.id, claims.began):
-                continue  # in another process, a moment ago
-            with claims.taken(scene.id) as held:
-                if not held:
-                    outcome.elsewhere.append(scene.id)
-                elif _finished(path, settings, vectors):  # meanwhile
+    try:
+        with Claims(work) as claims:
+            for scene in scenes:
+                path = folder / f"{scene.id}.tif"
+                if _finished(path, settings, vectors):
                     outcome.there += 1
-                else:
-                    _one(model, scene, path, settings, placing, fabric, batch_size, vectors, work, outcome)
+                    continue
+                if _failed_since(work, scene.id, claims.began):
+                    continue  # in another process, a moment ago
+                with claims.taken(scene.id) as held:
+                    if not held:
+                        outcome.elsewhere.append(scene.id)
+                    elif _finished(path, settings, vectors):  # meanwhile
+                        outcome.there += 1
+                    else:
+                        _one(model, scene, path, settings, placing, fabric, batch_size, vectors, work, outcome)
+    finally:
+        with suppress(OSError):  # what ends it early, such as a full disk, says more
+            _write_table(outcome.table, work)
     outcome.failed = {scene.id: told for scene in scenes if (told := _failure(work, scene.id)) is not None}
-    _write_table(outcome.table, work)
     return outcome
 
 
