@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+import rasterio
 
 from mobanet.errors import UserError
 from mobanet.rasters.elsewhere import elsewhere, redacted
+from mobanet.rasters.network import fetching
 
 PLACES = [
     ("https://host/a/b.tif", "/vsicurl/https://host/a/b.tif", "https://host/a/b.tif", "b.tif"),
@@ -125,3 +127,16 @@ def test_an_archive_in_gdals_own_words_is_known(tmp_path):
         assert elsewhere(text).archive == tmp_path / "a.zip"
     for text in ("/vsizip//vsicurl/https://host/a.zip/b.tif", "/vsizip/absent.zip/b.tif", "/vsimem/a.tif"):
         assert elsewhere(text).archive is None
+
+
+def test_requests_are_tried_again_as_the_user_says_or_else_three_times(monkeypatch):
+    place = elsewhere("https://host/a.tif")
+    for name in ("GDAL_HTTP_MAX_RETRY", "GDAL_HTTP_CONNECTTIMEOUT"):
+        monkeypatch.delenv(name, raising=False)
+    usual = fetching(place)
+    assert (usual["GDAL_HTTP_MAX_RETRY"], usual["GDAL_HTTP_CONNECTTIMEOUT"]) == ("3", "20")
+    assert usual["CPL_VSIL_CURL_ALLOWED_FILENAME"] == "/vsicurl/https://host/a.tif"
+    assert usual["GDAL_DISABLE_READDIR_ON_OPEN"] == "EMPTY_DIR"
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "9")
+    with rasterio.Env(GDAL_HTTP_CONNECTTIMEOUT="1"):
+        assert not {"GDAL_HTTP_MAX_RETRY", "GDAL_HTTP_CONNECTTIMEOUT"} & fetching(place).keys()
