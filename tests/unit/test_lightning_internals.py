@@ -24,7 +24,8 @@ QUIET = {
 }
 
 OTHERS = {
-    "rasters/opening.py": {"rasterio._err"},  # GDAL's errors as rasterio lets them through
+    # GDAL's errors as rasterio lets them through, and the place of a raster, which GDAL leaves to chance without overviews
+    "rasters/opening.py": {"rasterio._err", "_transform"},
     "models/backbone_kinds.py": {"_pos_embed"},  # timm's own resampling of positions
     "models/lora.py": {"_BatchNorm"},  # every batch normalisation of torch
     "training/precision.py": {"_is_mkldnn_bf16_supported"},  # whether oneDNN takes bfloat16 on this CPU
