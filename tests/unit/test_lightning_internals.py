@@ -24,7 +24,7 @@ QUIET = {
 }
 
 OTHERS = {
-    # GDAL's errors as rasterio lets them through, and the place of a raster, which GDAL leaves to chance without overviews
+    # GDAL's errors as rasterio lets them through; the place of a raster, left to chance where it has no overviews
     "rasters/opening.py": {"rasterio._err", "_transform"},
     "models/backbone_kinds.py": {"_pos_embed"},  # timm's own resampling of positions
     "models/lora.py": {"_BatchNorm"},  # every batch normalisation of torch
