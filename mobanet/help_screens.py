@@ -145,6 +145,7 @@ options:
   --scenarios                    write which scenario each pixel was predicted in
   --polygons                     write polygons of the classes, too, or give a name: --polygons FILE.gpkg
   --minimum_area M2              of polygons; --fill_holes M2; --simplify METRES
+  --right_angles CLASS ...       polygons of these classes as right-angled outlines, such as building
   --zones FILE                   write what the map has in each polygon of a file; --zones_attribute NAME
   --reference NAME               modality whose grid the map gets
   --crs EPSG:25833               of rasters that name none

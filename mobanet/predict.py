@@ -30,6 +30,7 @@ def predict(
     minimum_area: float | None = None,
     fill_holes: float | None = None,
     simplify: float | None = None,
+    right_angles: list[str] | None = None,
     zones: str | None = None,
     zones_attribute: str | None = None,
     reference: str | None = None,
@@ -77,6 +78,9 @@ def predict(
         fill_holes: square metres; smaller holes of polygons are filled. The map itself keeps them.
         simplify: metres by which outlines of polygons may leave the pixels; neighbours keep their shared borders. Takes
             all outlines at once, in memory that grows with them.
+        right_angles: classes whose polygons get right-angled outlines, as buildings are surveyed, where these come near
+            enough; edges below the metres of --simplify go, or else below three pixels. They may overlap their
+            neighbours, or leave slivers. Not in degrees.
         zones: file of polygons in any reference system (GeoPackage, shapefile, GeoJSON, FlatGeobuf): what the map has
             in each of them is written to OUTPUT_zones.csv, and with the polygons to OUTPUT_zones.gpkg.
         zones_attribute: that names the zones in the table; null for their numbers, from 1 on.
@@ -122,8 +126,10 @@ def predict(
     _check_given(input, output, scenes, part)
     if scenes is not None:
         _check_alone(polygons, resume, overwrite, devices)
-    vectors = VectorSettings(polygons, minimum_area, fill_holes, simplify, read_zones(zones, zones_attribute))
+    wanted = read_zones(zones, zones_attribute)
+    vectors = VectorSettings(polygons, minimum_area, fill_holes, simplify, wanted, right_angles)
     model = open_model(ckpt_path, backbone)
+    vectors.check_classes(model.data.classes.names)
     chosen = {
         "window": window,
         "stride": stride,

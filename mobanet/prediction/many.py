@@ -245,6 +245,7 @@ def _check_settings(
     options: dict[str, Any] = {"ckpt_path": model.fingerprint, **asdict(settings), **asdict(placing)}
     options["preset"] = options.pop("blend")  # what says how windows are added up
     options |= {name: getattr(vectors, name) for name in ("polygons", "minimum_area", "fill_holes", "simplify")}
+    options["right_angles"] = vectors.right_angles  # null also in folders that were begun before there were any
     options["zones"] = None if vectors.zones is None else str(vectors.zones.file)
     numbers = _numbers(scenes)
     now = json.loads(json.dumps({**options, **numbers}, default=str))

@@ -9,6 +9,7 @@ import numpy as np
 
 from mobanet.errors import UserError
 from mobanet.prediction.regions import Regions, find_regions
+from mobanet.prediction.right_angles import RightAngles
 from mobanet.prediction.strips import Strips
 from mobanet.rasters.geopackage import PolygonWriter
 from mobanet.rasters.grid import Grid
@@ -85,7 +86,14 @@ class _Batch:
     columns: dict[str, np.ndarray]
 
 
-def write_polygons(path: Path, strips: Strips, grid: Grid, legend: Legend, simplify: float | None = None) -> int:
+def write_polygons(
+    path: Path,
+    strips: Strips,
+    grid: Grid,
+    legend: Legend,
+    simplify: float | None = None,
+    right_angles: RightAngles | None = None,
+) -> int:
     """Write the polygons of a map.
 
     Args:
@@ -95,6 +103,8 @@ def write_polygons(path: Path, strips: Strips, grid: Grid, legend: Legend, simpl
         legend: of its numbers.
         simplify: metres by which outlines may leave the pixels; takes all of them at once, whose memory grows with
             their points. None for outlines along the pixels.
+        right_angles: makes outlines of some classes right-angled, which need not fit their neighbours' then; None for
+            none.
 
     Returns:
         How many there are.
@@ -106,7 +116,10 @@ def write_polygons(path: Path, strips: Strips, grid: Grid, legend: Legend, simpl
     import shapely
 
     count = 0
-    batches = _polygons(strips, grid, legend) if simplify is None else _simplified(strips, grid, legend, simplify)
+    if simplify is None:
+        batches = _polygons(strips, grid, legend, right_angles)
+    else:
+        batches = _simplified(strips, grid, legend, simplify, right_angles)
     with PolygonWriter(path, LAYER, grid.crs, legend.columns()) as writer:
         for batch in _gathered(batches):
             check_valid(batch.polygons)
@@ -133,14 +146,19 @@ def matrix_of(grid: Grid) -> np.ndarray:
     return grid.matrix if grid.transform else np.diag([1.0, -1, 1])
 
 
-def _polygons(strips: Strips, grid: Grid, legend: Legend) -> Iterator[_Batch]:
+def _polygons(strips: Strips, grid: Grid, legend: Legend, right_angles: RightAngles | None) -> Iterator[_Batch]:
     for regions in find_regions(strips):
         for rings in rings_of(regions.corners):
             pieces, polygons = polygons_of(rings, matrix_of(grid))
-            yield _Batch(polygons, legend.columns(regions, pieces))
+            columns = legend.columns(regions, pieces)
+            if right_angles is not None:
+                right_angles.put(polygons, polygons, columns)
+            yield _Batch(polygons, columns)
 
 
-def _simplified(strips: Strips, grid: Grid, legend: Legend, metres: float) -> Iterator[_Batch]:
+def _simplified(
+    strips: Strips, grid: Grid, legend: Legend, metres: float, right_angles: RightAngles | None
+) -> Iterator[_Batch]:
     import shapely
 
     across, down = pixel_sides(grid)
@@ -162,17 +180,27 @@ def _simplified(strips: Strips, grid: Grid, legend: Legend, metres: float) -> It
     order = np.lexsort(first.T)
     every[order] = shapely.coverage_simplify(every[order], metres / down)
     matrix = matrix_of(grid)
+
+    def on_map(polygons: np.ndarray) -> np.ndarray:
+        return shapely.transform(polygons, lambda points: points / scale @ matrix[:2, :2].T + matrix[:2, 2])
+
     begin = 0
     for batch in batches:
         own = every[begin : begin + len(batch.polygons)]
         begin += len(own)
-        placed = shapely.transform(own, lambda points: points / scale @ matrix[:2, :2].T + matrix[:2, 2])
+        placed = on_map(own)
         if not shapely.is_valid(placed).all():
             raise UserError(
                 f"--simplify {metres:g} makes outlines cross themselves: give fewer metres, or leave it out, and go on "
                 "with --resume."
             )
-        yield _Batch(shapely.orient_polygons(placed), batch.columns)  # as those that are not simplified
+        placed = shapely.orient_polygons(placed)  # as those that are not simplified
+        if right_angles is not None:
+            # of the pixels' outlines, so that no tolerance adds to another
+            outlines, chosen = batch.polygons.copy(), right_angles.chosen(batch.columns)
+            outlines[chosen] = on_map(outlines[chosen])
+            right_angles.put(outlines, placed, batch.columns)
+        yield _Batch(placed, batch.columns)
 
 
 def _check_memory(points: int, metres: float) -> None:

@@ -4,6 +4,7 @@ from mobanet.prediction.map_writer import GoOn
 from mobanet.prediction.patches import generalised
 from mobanet.prediction.plan import ScenePlan
 from mobanet.prediction.polygons import Legend, write_polygons
+from mobanet.prediction.right_angles import RightAngles
 from mobanet.prediction.strips import SavedStrips, Strips
 from mobanet.prediction.vectors import VectorSettings
 from mobanet.prediction.zones import place_zones, write_zones
@@ -29,8 +30,12 @@ def write_vectors(plan: ScenePlan, settings: VectorSettings, legend: Legend, go_
     strips, files, said = SavedStrips(plan.workspace, plan.parts, plan.grid, go_on), plan.files, []
     if files.polygons is not None:
         pieces = _generalised(strips, plan, settings)
-        count = write_polygons(files.polygons, pieces, plan.grid, legend, settings.simplify)
+        chosen, right_angles = settings.right_angles, None
+        if chosen is not None:
+            right_angles = RightAngles(legend.classes, chosen, plan.grid, settings.simplify, go_on)
+        count = write_polygons(files.polygons, pieces, plan.grid, legend, settings.simplify, right_angles)
         said.append(f"{files.polygons}: {count:,} polygon{'' if count == 1 else 's'}")
+        said += right_angles.described() if right_angles is not None else ()
     if settings.zones is not None and files.zones is not None and files.zones_copy is not None:
         placed = place_zones(settings.zones, plan.grid)
         said.append(write_zones(files.zones, files.zones_copy, strips, settings.zones, placed, legend))

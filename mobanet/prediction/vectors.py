@@ -1,5 +1,6 @@
 """What becomes of a map beside rasters: polygons of its classes, as asked for on the command line."""
 
+import difflib
 import math
 import os
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from mobanet.prediction.assemble import MapFiles
 from mobanet.prediction.scene import Scene
 from mobanet.prediction.zones import Zones, check_zones
 from mobanet.rasters.geopackage import ENDING
-from mobanet.rasters.pixel_size import pixel_area
+from mobanet.rasters.pixel_size import in_degrees, pixel_area
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class VectorSettings:
         fill_holes: in square metres; smaller holes are filled. None for none.
         simplify: metres; None for outlines that follow the pixels.
         zones: the user's polygons, for a table of what they hold; None for none.
+        right_angles: names of classes whose polygons get right-angled outlines; None for none.
     """
 
     polygons: bool | str = False
@@ -31,6 +33,7 @@ class VectorSettings:
     fill_holes: float | None = None
     simplify: float | None = None
     zones: Zones | None = None
+    right_angles: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense.
@@ -46,6 +49,10 @@ class VectorSettings:
                 raise UserError(f"--{name} is {value:g}; give {unit} above 0, or leave it out.")
             if not self.polygons:
                 raise UserError(f"--{name} is about polygons, which are not asked for: give --polygons, too.")
+        if self.right_angles is not None and not self.polygons:
+            raise UserError("--right_angles is about polygons, which are not asked for: give --polygons, too.")
+        if self.right_angles is not None and not self.right_angles:
+            raise UserError("--right_angles names no class: give one or more, or leave it out.")
         if isinstance(self.polygons, str):
             _check_place(self.polygons)
 
@@ -60,12 +67,31 @@ class VectorSettings:
             zones, copy = path.with_name(f"{path.stem}_zones.csv"), path.with_name(f"{path.stem}_zones{ENDING}")
         return replace(rasters, polygons=polygons, zones=zones, zones_copy=copy)
 
+    def check_classes(self, classes: Sequence[str]) -> None:
+        """Refuse classes that the model does not have.
+
+        Args:
+            classes: names of the model's.
+
+        Raises:
+            UserError: with the nearest name, and all that there are.
+        """
+        for name in self.right_angles or ():
+            if name not in classes:
+                near = difflib.get_close_matches(name.lower(), [known.lower() for known in classes], n=1)
+                found = next((known for known in classes if near and known.lower() == near[0]), None)
+                hint = f" (did you mean {found!r}?)" if found else ""
+                raise UserError(
+                    f"--right_angles names {name!r}, which is no class of the model{hint}; there are "
+                    f"{', '.join(map(repr, classes))}."
+                )
+
     def check(self, scenes: Sequence[Scene]) -> None:
         """Refuse what does not go with the scenes.
 
         Raises:
-            UserError: where one file is named for several, for metres where a map has no place on the earth, and for
-                zones that lie on no map.
+            UserError: where one file is named for several, for metres where a map has no place on the earth, for right
+                angles where it is in degrees, and for zones that lie on no map.
         """
         if self.zones is not None:
             check_zones(self.zones, [scene.grid for scene in scenes])
@@ -73,6 +99,12 @@ class VectorSettings:
             raise UserError(
                 f"--polygons {self.polygons} names one file for {len(scenes)} scenes; give --polygons without a name, "
                 "which writes them beside each map."
+            )
+        degrees = [scene for scene in scenes if in_degrees(scene.grid)]
+        if self.right_angles is not None and degrees:
+            raise UserError(
+                f"--right_angles: the map of {degrees[0].id} is in degrees ({degrees[0].grid.crs}), in which right "
+                "angles on the ground are none: name a --reference in a projected system, or leave --right_angles out."
             )
         for name in ("minimum_area", "fill_holes", "simplify"):
             lost = [scene for scene in scenes if pixel_area(scene.grid) is None]

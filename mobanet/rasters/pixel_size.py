@@ -70,6 +70,21 @@ def pixel_words(grid: Grid) -> str:
     return "" if sides is None else f"{sides[0]:.3g} x {sides[1]:.3g} m"
 
 
+def in_degrees(grid: Grid) -> bool:
+    """Whether the coordinates of a grid are angles.
+
+    Args:
+        grid: of a raster.
+    """
+    from rasterio.errors import CRSError
+
+    try:
+        system = None if grid.crs is None else _system(grid.crs)
+    except (CRSError, gdal_error()):  # a name that this version of PROJ does not know
+        return False
+    return system is not None and system.is_geographic
+
+
 def _steps(grid: Grid) -> np.ndarray | None:
     """(2, 2), metres east and north on the ground from the middle pixel to the next in its row, and in its column."""
     from rasterio.errors import CRSError

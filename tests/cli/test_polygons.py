@@ -16,7 +16,7 @@ import shapely
 from mobanet.predict import main
 from mobanet.rasters.geopackage import PolygonWriter
 from tests.cli.conftest import leftovers
-from tests.cli.test_predict import TILE, half_covered, model, read, words_of
+from tests.cli.test_predict import TILE, copy_with, half_covered, model, read, words_of
 
 __all__ = ["half_covered", "model"]  # fixtures
 
@@ -99,6 +99,13 @@ WRONG = {
     "area without polygons": ("--minimum_area 5", "--minimum_area is about polygons", "give --polygons, too"),
     "holes without polygons": ("--fill_holes 5", "--fill_holes is about polygons", "give --polygons, too"),
     "simpler without polygons": ("--simplify 5", "--simplify is about polygons", "give --polygons, too"),
+    "angles without polygons": ("--right_angles building", "--right_angles is about polygons", "give --polygons, too"),
+    "angles of nothing": ("--polygons --right_angles []", "--right_angles names no class: give one or more"),
+    "angles of no class": (
+        "--polygons --right_angles car Bulding",
+        "--right_angles names 'Bulding', which is no class of the model (did you mean 'building'?); there are ",
+        "'building', ",
+    ),
     "a folder": ("--polygons dir.gpkg", "--polygons dir.gpkg cannot be written", "is a folder"),
 }
 
@@ -189,6 +196,38 @@ def test_small_pieces_go_to_their_neighbours(attempt, tmp_path):
     assert shapely.is_valid(after).all()
     assert shapely.coverage_is_valid(after)
     assert shapely.get_num_coordinates(after).sum() < shapely.get_num_coordinates(before).sum() / 3
+
+
+def test_right_angles_of_the_classes_that_are_named(attempt, tmp_path):
+    placed = "--crs", "EPSG:32633"
+    assert attempt("--polygons", *placed).code == 0
+    before, fields = features(tmp_path / "map_polygons.gpkg")
+    for more in ((), ("--simplify", 0.3), ("--minimum_area", 1)):
+        ended = attempt("--polygons", "--right_angles", "building", "car", "--overwrite", *more, *placed)
+        assert ended.code == 0, ended.err
+        after, others = features(tmp_path / "map_polygons.gpkg")
+        assert shapely.is_valid(after).all()
+        for name in ("building", "car"):
+            (line,) = [line for line in ended.out.splitlines() if f"of {name} kept their outline: no right" in line]
+            kept, number = (int(word.replace(",", "")) for word in line.split()[:3:2])
+            assert 0 < kept < number == np.count_nonzero(others["class"] == name)
+        if not more:
+            same = shapely.equals(before, after)
+            assert same[~np.isin(fields["class"], ["building", "car"])].all()
+            assert not same.all()
+            assert np.array_equal(fields["area_m2"], others["area_m2"])
+    refused = attempt("--polygons", "--right_angles", "building", *placed)
+    assert "map_polygons.gpkg is there already" in refused.sentence()
+
+
+def test_right_angles_are_none_in_degrees(attempt, prepared, tmp_path):
+    degrees = tmp_path / "degrees.tif"
+    place = {"crs": "EPSG:4326", "transform": rasterio.transform.from_origin(13, 52, 1e-6, 1e-6)}
+    copy_with(prepared / f"2_Ortho_RGB/top_potsdam_{TILE}_RGB.tif", degrees, **place)
+    ended = attempt("--polygons", "--right_angles", "building", files={"rgb": degrees})
+    assert ended.err.splitlines()[-1].startswith("error: --right_angles: the map of degrees is in degrees (EPSG:4326)")
+    assert "name a --reference in a projected system, or leave --right_angles out" in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["degrees.tif"]
 
 
 def test_a_folder_that_may_not_be_written_to(attempt, tmp_path, monkeypatch):
