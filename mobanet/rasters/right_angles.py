@@ -26,6 +26,9 @@ LEAST = 0.85
 STAIRS = 1.5
 """Pixels by which their steps leave a straight side, at most."""
 
+MOST = 100_000
+"""Points above which no building has an outline; Douglas-Peucker may take time that grows with their square."""
+
 _LONGEST = 32
 """Sides that settle the direction."""
 
@@ -40,11 +43,13 @@ def right_angled(polygon: "Polygon", tolerance: float, pixel: float) -> "Polygon
 
     Returns:
         Valid, outer ring against the clock; None where no such polygon has an intersection over union with the given
-        one of at least `LEAST`.
+        one of at least `LEAST`, and of outlines of more than `MOST` points.
     """
     import shapely
 
     whole = shapely.get_coordinates(polygon)
+    if len(whole) > MOST:
+        return None
     origin = whole.mean(axis=0)
     near = shapely.transform(polygon, lambda points: points - origin)
     rings = [shapely.get_coordinates(ring)[:-1] for ring in shapely.get_rings(near)]

@@ -287,6 +287,7 @@ def test_what_is_no_list_is_one_sentence(content, told, model, tmp_path, command
         (["--resume"], "--resume: with --scenes, what is missing is taken up in any case"),
         (["--devices", "2"], "--devices 2: with --scenes, start a process a device"),
         (["--polygons", "all.gpkg"], "--polygons all.gpkg names one file for many scenes"),
+        (["--polygons", "--right_angles", "trees"], "'trees', which is no class of the model (did you mean 'tree'?)"),
         (["--factor", "ir=2"], "scenes.csv gives no ir; leave it out"),
         (["--output", "maps.tif"], "--output maps.tif names one file for the scenes of a list; name a folder"),
     ],
@@ -324,3 +325,13 @@ def test_maps_made_otherwise_are_not_added_to(model, folder, command):
     assert "made with another --factor" in said
     (folder / "maps/.scenes/settings.json").write_text("[")
     assert "settings.json is damaged" in command(main, words_of(model, folder)).sentence()
+
+
+def test_right_angles_are_those_of_all_maps(model, folder, command):
+    words = words_of(model, folder, "--polygons", "--part", "1/5", "--right_angles")
+    ended = command(main, [*words, "building", "car"])
+    assert ended.code == 0, ended.err
+    assert "of building kept their outline" in ended.out
+    assert "0 scenes predicted, 1 were there" in command(main, [*words, "building", "car"]).out
+    said = command(main, [*words, "building"]).sentence()
+    assert "made with another --right_angles (['building', 'car'], now ['building'])" in said

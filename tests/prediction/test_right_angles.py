@@ -132,6 +132,14 @@ def test_round_ones_stay(radius):
     assert right_angled(outline, 3 * PIXEL, PIXEL) is None
 
 
+def test_what_has_too_many_points_stays(monkeypatch):
+    (outline,) = outlines(map_of(placed(SHAPES["L"], 40)))
+    monkeypatch.setattr("mobanet.rasters.right_angles.MOST", len(outline.exterior.coords))
+    assert right_angled(outline, 3 * PIXEL, PIXEL) is not None
+    monkeypatch.setattr("mobanet.rasters.right_angles.MOST", len(outline.exterior.coords) - 1)
+    assert right_angled(outline, 3 * PIXEL, PIXEL) is None
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_noise_stays_and_what_comes_is_valid_and_near(seed):
     generator = np.random.default_rng(seed)
