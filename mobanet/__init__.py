@@ -1,20 +1,51 @@
-"""Multimodal remote-sensing segmentation on vision foundation models, robust to missing sensors."""
+"""Multimodal remote-sensing segmentation on vision foundation models, robust to missing sensors.
+
+The names of `__all__` are those that scripts and notebooks build on; what lies below may move from version to version.
+"""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mobanet.data.datamodule import RasterDataModule
+    from mobanet.errors import UserError
     from mobanet.exporting.places import from_pretrained
-    from mobanet.prediction.saved_model import load
-    from mobanet.runs import open_run
+    from mobanet.exporting.pretrained import PretrainedModel
+    from mobanet.models.backbones import BackboneSettings
+    from mobanet.prediction.areas import FinishedMap
+    from mobanet.prediction.input_raster import InputRaster
+    from mobanet.prediction.saved_model import Prediction, SavedModel, load
+    from mobanet.runs import Run, open_run
     from mobanet.training.module import SegmentationModule
 
 __version__ = "0.1.0"
-__all__ = ["RasterDataModule", "SegmentationModule", "__version__", "from_pretrained", "load", "open_run"]
+__all__ = [
+    "BackboneSettings",
+    "FinishedMap",
+    "InputRaster",
+    "Prediction",
+    "PretrainedModel",
+    "RasterDataModule",
+    "Run",
+    "SavedModel",
+    "SegmentationModule",
+    "UserError",
+    "__version__",
+    "from_pretrained",
+    "load",
+    "open_run",
+]
 
 _PLACES = {
+    "BackboneSettings": "mobanet.models.backbones",
+    "FinishedMap": "mobanet.prediction.areas",
+    "InputRaster": "mobanet.prediction.input_raster",
+    "Prediction": "mobanet.prediction.saved_model",
+    "PretrainedModel": "mobanet.exporting.pretrained",
     "RasterDataModule": "mobanet.data.datamodule",
+    "Run": "mobanet.runs",
+    "SavedModel": "mobanet.prediction.saved_model",
     "SegmentationModule": "mobanet.training.module",
+    "UserError": "mobanet.errors",
     "from_pretrained": "mobanet.exporting.places",
     "load": "mobanet.prediction.saved_model",
     "open_run": "mobanet.runs",
@@ -28,3 +59,8 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """What there is, with the names that are loaded when asked for; notebooks complete them."""
+    return sorted({*globals(), *__all__})

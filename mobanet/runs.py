@@ -4,20 +4,30 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mobanet.cli import MobanetCLI
 from mobanet.commands import take_weights
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.errors import UserError
 from mobanet.json_files import read_json
+from mobanet.rasters.contents import Classes, Modality
 from mobanet.scenarios.callback import HISTORY_FILE
-from mobanet.scenarios.history import ScoreRecord, read_history
+from mobanet.scenarios.history import ScoreRecord, read_history, read_scores
+from mobanet.scenarios.plots import plot_history, plot_scores, plot_sensitivity
 from mobanet.scenarios.scenario import Scenario
+from mobanet.scenarios.scores import ScoreSettings
 from mobanet.training.frozen import BACKBONE_OPTION
 from mobanet.training.messages import quieten
 from mobanet.training.module import SegmentationModule
+from mobanet.training.window_figure import varied_windows, window_figure
 from mobanet.training.window_maps import WindowMaps, predict_window
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SCORES_FILE = "scenario_scores.json"
+"""What mobanet.scores writes into a run's folder."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,85 @@ class Run:
         sample = self.data.windows("test")[window]
         scenarios = self.module.scenarios if scenarios is None else scenarios
         return predict_window(self.module, sample, scenarios, lambda raw: self.module.on_after_batch_transfer(raw, 0))
+
+    @property
+    def classes(self) -> Classes:
+        """Names and colours of the classes, in index order."""
+        return self.module.data.classes
+
+    @property
+    def modalities(self) -> dict[str, Modality]:
+        """What the model takes, by name, with the bands of each."""
+        return dict(self.data.modalities)
+
+    def scores(self) -> list[ScoreRecord]:
+        """Scenario scores: the history, or else what `mobanet.scores` has measured of the best checkpoint, alone.
+
+        Raises:
+            UserError: where there is neither, or the file holds no scores.
+        """
+        if self.history:
+            return list(self.history)
+        path = self.folder / _SCORES_FILE
+        if not path.is_file():
+            best = self.folder / "checkpoints" / "best.ckpt"
+            raise UserError(f"{self.folder} has no scenario scores; measure them: mobanet.scores --ckpt_path {best}.")
+        return [read_scores(path)]
+
+    def plot_history(self, path: str | Path | None = None) -> "Figure":
+        """Distortion with a band of one standard error, scores and probabilities of each scenario over the epochs.
+
+        Args:
+            path: of a PNG or PDF to write, too.
+
+        Raises:
+            UserError: where there are no scores.
+        """
+        return plot_history(self.scores(), path)
+
+    def plot_scores(self, record: ScoreRecord | None = None, settings: ScoreSettings | None = None) -> "Figure":
+        """From distortion to probabilities: the kernel, and beside it the numbers of every scenario.
+
+        Args:
+            record: one of `scores()`; None for the last.
+            settings: to score its distortion with; None for the run's own.
+
+        Raises:
+            UserError: where there are no scores.
+        """
+        record = record or self.scores()[-1]
+        return plot_scores((settings or record.settings).score(record.distortion), record.distortion, record.scenarios)
+
+    def plot_sensitivity(self, record: ScoreRecord | None = None, settings: ScoreSettings | None = None) -> "Figure":
+        """Probabilities of the scenarios against each of tau, gamma, ridge and bandwidth, the others left alone.
+
+        Args:
+            record: one of `scores()`; None for the last.
+            settings: marked, and left alone; None for the run's own.
+
+        Raises:
+            UserError: where there are no scores.
+        """
+        record = record or self.scores()[-1]
+        return plot_sensitivity(record.distortion, record.scenarios, settings or record.settings)
+
+    def varied_windows(self, count: int = 1) -> list[int]:
+        """Numbers of the windows of the test tiles that hold the most classes, of different tiles where there are.
+
+        Args:
+            count: how many are wanted; fewer where there are no more.
+        """
+        return varied_windows(self.data.windows("test"), count)
+
+    def plot_window(self, window: int) -> "Figure":
+        """Inputs and truth of a window of the test tiles; below, each scenario's prediction above its errors.
+
+        Args:
+            window: its number, as in `data.windows("test")`.
+        """
+        maps = self.predict(window)
+        title = f"tile {maps.tile}, window {window}"
+        return window_figure(maps.inputs, maps.truth, maps.predictions, self.modalities, self.classes, title)
 
 
 def open_run(

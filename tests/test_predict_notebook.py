@@ -81,7 +81,12 @@ def assert_whole(done):
 
 def troubles(done):
     outputs = [output for cell in done.cells.values() for output in cell.get("outputs", [])]
-    return [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+    # warnings, too, go to stdout here, with the progress of predictions
+    return [
+        output
+        for output in outputs
+        if output.output_type == "error" or output.get("name") == "stderr" or "Warning:" in output.get("text", "")
+    ]
 
 
 def counted(values):
@@ -129,6 +134,16 @@ def test_the_notebook_runs_on_what_make_demo_leaves(demo):
     names = ["map", "map_half", "map_half_scenarios", "map_probabilities", "map_without", "half_surface"]
     assert {path.name for path in (project / MAPS).iterdir()} >= {f"{name}.tif" for name in names}
     assert not list(project.rglob("*.part*"))
+
+
+def test_two_lines_give_the_arrays_of_the_written_map(demo):
+    project, done = demo
+    said = done.said("two-arrays")
+    assert "rgb+ir+dsm -> impervious surfaces, building" in said
+    assert "classes (160, 160)" in said
+    pixels = {name: int(n.replace(",", "")) for name, n in re.findall(r"^(.+): ([\d,]+) pixels, mean conf", said, re.M)}
+    assert pixels == {name: n for name, n in counted(read(project / MAPS / "map.tif")).items() if n}
+    assert all(0 < float(mean) <= 1 for mean in re.findall(r"mean confidence (\S+)", said))
 
 
 def test_areas_are_those_of_the_written_map(demo):

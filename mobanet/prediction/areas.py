@@ -1,11 +1,19 @@
 """What a finished map holds: pixels, shares and areas of classes and of scenarios."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from mobanet.errors import UserError
 from mobanet.prediction.assemble import MapCounts, MapFiles
+from mobanet.prediction.map_views import Difference, MapPicture, counts_within, difference, highest, picture
+from mobanet.prediction.thinning import SIDE
 from mobanet.rasters.grid import Grid
+from mobanet.rasters.pixel_size import pixel_area
+
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
 
 _HECTARE = 10_000.0
 
@@ -101,3 +109,79 @@ class FinishedMap:
             strange = ", which the model was not trained in" if each.name in self.never else ""
             lines.append(f"  {name:<{wide}}  {100 * each.share:5.1f} %{strange}")
         return "\n".join([*lines, *self.more])
+
+    def picture(self, of: Literal["classes", "scenarios"] = "classes", side: int = SIDE) -> MapPicture:
+        """The map in its own colours, thinned out where it is large.
+
+        Args:
+            of: the classes, or the scenarios that pixels were predicted in.
+            side: longest side of the picture in pixels.
+
+        Returns:
+            `pixels`, (H, W, 3) in 0..1, and the `legend`: the colour of each class, or of each scenario that occurs.
+
+        Raises:
+            UserError: for scenarios that were not written, or a file that cannot be read.
+        """
+        if of == "classes":
+            return picture(self.files.classes, "CLASS", side)
+        if self.files.scenarios is None:
+            raise UserError(f"{self.files.classes} was written without its scenarios; ask for them with the map.")
+        return picture(self.files.scenarios, "SCENARIO", side)
+
+    def confidence(self, side: int = SIDE) -> np.ndarray:
+        """The probability of each pixel's class, thinned out where the map is large.
+
+        Args:
+            side: longest side in pixels.
+
+        Returns:
+            (H, W) float32 in 0..1, NaN where there is no class.
+
+        Raises:
+            UserError: for a map without confidence and probabilities, or a file that cannot be read.
+        """
+        path = self.files.confidence or self.files.probabilities
+        if path is None:
+            raise UserError(
+                f"{self.files.classes} was written without confidence and probabilities; ask for one with the map."
+            )
+        return highest(path, side)
+
+    def difference(self, other: "FinishedMap") -> Difference:
+        """Compare the classes with those of another map.
+
+        Args:
+            other: of the same grid.
+
+        Returns:
+            Pixels `changed`, which have another class, of those `known`, which have one in both.
+
+        Raises:
+            UserError: for a map of another grid, or a file that cannot be read.
+        """
+        if not self.grid.same_as(other.grid):
+            raise UserError(
+                f"{self.files.classes} and {other.files.classes} lie on different grids; compare maps of the same "
+                "pixels."
+            )
+        return difference(self.files.classes, other.files.classes)
+
+    def within(self, area: "BaseGeometry") -> tuple[Share, ...]:
+        """The classes within a place; pixels count whose centre is inside.
+
+        Args:
+            area: a shapely polygon, or several as one, in the coordinates of the map.
+
+        Returns:
+            One entry a class, with its share of the pixels inside that have a class.
+
+        Raises:
+            UserError: for a place outside the map, or a file that cannot be read.
+        """
+        counts = counts_within(self.files.classes, self.grid, area)[: len(self.classes)].tolist()
+        pixel, total = pixel_area(self.grid), max(sum(counts), 1)
+        return tuple(
+            Share(each.name, count, count / total, None if pixel is None else count * pixel)
+            for each, count in zip(self.classes, counts, strict=True)
+        )

@@ -13,10 +13,12 @@ import torch
 
 from mobanet.bounds import shorten_text
 from mobanet.errors import UserError
-from mobanet.prediction.plan import MapSettings
+from mobanet.prediction.areas import FinishedMap
+from mobanet.prediction.input_raster import InputRaster
+from mobanet.prediction.plan import MapSettings, Preset, output_paths
 from mobanet.prediction.request import find_scenes
-from mobanet.prediction.run import Model, announce, launched, make_maps, network_of
-from mobanet.prediction.scene import place
+from mobanet.prediction.run import Model, announce, clear_way, launched, make_maps, network_of
+from mobanet.prediction.scene import Scene, place
 from mobanet.prediction.sources import open_model
 from mobanet.rasters.contents import Classes, Modality
 from mobanet.training.precision import resolved
@@ -125,44 +127,148 @@ class SavedModel:
         Raises:
             UserError: for rasters that the model does not take, or that do not fit each other.
         """
-        for name in (rasters or {}).keys() & named.keys():
-            raise UserError(f"{name} is given twice, among the rasters and by its name.")
-        given = {**(rasters or {}), **named}
-        settings = MapSettings.of(
+        given = _once(rasters, named)
+        settings = self._settings(
             preset,
-            self._model.windows,
-            {
-                "window": window,
-                "stride": stride,
-                "coverage": coverage,
-                "turns": turns,
-                "gaps": gaps,
-                "confidence": "float32",
-                "calibrated": bool(self._model.temperatures),
-                "scenarios": False,
-                "precision": resolved(precision, accelerator, 1),
-                "float32_matmul_precision": None,
-            },
+            accelerator,
+            precision,
+            window=window,
+            stride=stride,
+            coverage=coverage,
+            turns=turns,
+            gaps=gaps,
+            confidence="float32",
         )
-        model = self._model
         with TemporaryDirectory(prefix="mobanet-") as name:
             folder = Path(name)
             files = {
-                modality: _file(folder, modality, value, model.modalities, transform, crs)
+                modality: _file(folder, modality, value, self.modalities, transform, crs)
                 for modality, value in given.items()
             }
             try:
-                scenes = find_scenes(files, list(model.modalities))
-                if len(scenes) > 1:
-                    raise UserError(f"the rasters are {len(scenes)} scenes; give one file of each modality.")
-                found = place(scenes[0], model.modalities, reference, crs, model.ranges, model.rasters, resolution)
+                found = self._placed(files, reference, crs, resolution)
                 found = replace(found, notes=tuple(_of_arrays(note, folder, files) for note in found.notes))
-                announce(model, [found], settings)
-                fabric = launched(accelerator, 1, settings.precision)
-                (finished,) = make_maps(model, [found], [folder / "map" / "map.tif"], settings, fabric, batch_size)
+                finished = self._made(found, folder / "map" / "map.tif", settings, accelerator, batch_size)
             except UserError as error:  # which names the file that an array was written to
                 raise UserError(_of_arrays(str(error), folder, files)) from error
             return _read(finished.files.classes, finished.files.confidence)
+
+    def write_map(
+        self,
+        output: str | Path,
+        rasters: Mapping[str, str | Path] | None = None,
+        *,
+        crs: str | None = None,
+        reference: str | None = None,
+        preset: Literal["smooth", "test", "authors"] = "smooth",
+        window: int | None = None,
+        stride: int | None = None,
+        turns: bool = False,
+        coverage: Literal["pixel", "window"] | None = None,
+        gaps: Literal["nodata", "predict"] = "nodata",
+        resolution: str | None = None,
+        probabilities: Literal["none", "uint8", "float32"] = "none",
+        confidence: Literal["none", "uint8", "float32"] = "none",
+        calibrated: bool = True,
+        scenarios: bool = False,
+        overwrite: bool = False,
+        batch_size: int = 8,
+        accelerator: str = "auto",
+        precision: str = "32-true",
+        **named: str | Path,
+    ) -> FinishedMap:
+        """Write the map of a scene of any size: `model.write_map("map.tif", rgb="ortho.tif", dsm="surface.tif")`.
+
+        The file is that of `python -m mobanet.predict`, byte for byte, which also goes on with an interrupted one
+        (`--resume`) and makes polygons and tables of zones.
+
+        Args:
+            output: GeoTIFF to write.
+            rasters: by modality, the path or URL of a raster as in `--input`, with bands in brackets; modalities may be
+                given by name, too. Those left out are predicted without.
+            crs: reference system of files that name none.
+            reference: as of `predict`, and so are the following.
+            preset: how windows overlap.
+            window: height and width of a window in pixels.
+            stride: from window to window in pixels.
+            turns: take the mean over the eight turns and flips of a window.
+            coverage: where a modality is there in part, decide by pixel or window.
+            gaps: pixels that the reference lacks are left out, or predicted from the others.
+            resolution: side of the map's pixels in metres, or `training`.
+            probabilities: write those of the classes, too, to OUTPUT_probabilities.tif.
+            confidence: write that of the map's class to OUTPUT_confidence.tif.
+            calibrated: calibrate them where the model has temperatures.
+            scenarios: write which scenario each pixel was predicted in to OUTPUT_scenarios.tif.
+            overwrite: replace a map that is there, and forget an interrupted one.
+            batch_size: windows that go through the network together.
+            accelerator: cpu, gpu or auto.
+            precision: of the network's arithmetic.
+            named: modalities.
+
+        Returns:
+            The map, with its files, pixels and areas of each class and scenario, and pictures.
+
+        Raises:
+            UserError: for rasters that the model does not take or that do not fit each other, an output that is there
+                already, and arrays, which `predict` takes.
+        """
+        settings = self._settings(
+            preset,
+            accelerator,
+            precision,
+            window=window,
+            stride=stride,
+            coverage=coverage,
+            turns=turns,
+            gaps=gaps,
+            probabilities=probabilities,
+            confidence=confidence,
+            calibrated=calibrated and bool(self._model.temperatures),
+            scenarios=scenarios,
+        )
+        scene = self._placed(_paths(_once(rasters, named)), reference, crs, resolution)
+        (path,) = output_paths(output, [scene.id])
+        clear_way([scene], [path], settings, resume=False, overwrite=overwrite)
+        return self._made(scene, path, settings, accelerator, batch_size)
+
+    def inputs(
+        self, rasters: Mapping[str, str | Path] | None = None, *, crs: str | None = None, **named: str | Path
+    ) -> dict[str, InputRaster]:
+        """Look at rasters before a map is made of them; they are checked against the model and each other.
+
+        Args:
+            rasters: by modality, as of `write_map`; modalities may be given by name, too.
+            crs: reference system of files that name none.
+            named: modalities.
+
+        Returns:
+            By modality, in the model's order.
+
+        Raises:
+            UserError: for rasters that the model does not take or that do not fit each other, and for arrays.
+        """
+        scene = self._placed(_paths(_once(rasters, named)), None, crs, None)
+        return {name: InputRaster(raster) for name, raster in scene.rasters.items()}
+
+    def _settings(self, preset: Preset, accelerator: str, precision: str, **chosen: Any) -> MapSettings:
+        usual = {"calibrated": bool(self._model.temperatures), "precision": resolved(precision, accelerator, 1)}
+        return MapSettings.of(preset, self._model.windows, {**usual, **chosen})
+
+    def _placed(
+        self, files: Mapping[str, str], reference: str | None, crs: str | None, resolution: str | None
+    ) -> Scene:
+        """The one scene that files are of."""
+        model = self._model
+        scenes = find_scenes(files, list(model.modalities))
+        if len(scenes) > 1:
+            raise UserError(f"the rasters are {len(scenes)} scenes; give one file of each modality.")
+        return place(scenes[0], model.modalities, reference, crs, model.ranges, model.rasters, resolution)
+
+    def _made(self, scene: Scene, path: Path, settings: MapSettings, accelerator: str, batch_size: int) -> FinishedMap:
+        announce(self._model, [scene], settings)
+        fabric = launched(accelerator, 1, settings.precision)
+        (finished,) = make_maps(self._model, [scene], [path], settings, fabric, batch_size)
+        return finished
 
 
 def load(source: str | Path, backbone: str | Path | None = None) -> SavedModel:
@@ -182,6 +288,23 @@ def load(source: str | Path, backbone: str | Path | None = None) -> SavedModel:
     model = open_model(source, None if backbone is None else str(backbone), "model")
     # once, and not for every prediction
     return SavedModel(replace(model, network=network_of(model, torch.float32)))
+
+
+def _once(rasters: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given together and by names."""
+    for name in (rasters or {}).keys() & named.keys():
+        raise UserError(f"{name} is given twice, among the rasters and by its name.")
+    return {**(rasters or {}), **named}
+
+
+def _paths(given: Mapping[str, Any]) -> dict[str, str]:
+    """Rasters that are files."""
+    for name, value in given.items():
+        if not isinstance(value, str | Path):
+            raise UserError(
+                f"{shorten_text(str(name))} is {type(value).__name__} and no path; give a file, or arrays to predict."
+            )
+    return {name: str(value) for name, value in given.items()}
 
 
 def _file(
