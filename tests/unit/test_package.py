@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -55,7 +56,7 @@ def below(source):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_use_public_names_only(path):
     cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    assert "import mobanet" in "\n".join(cells)
+    assert re.search(r"^(import|from) mobanet\b", "\n".join(cells), re.M)
     assert [name for cell in cells for name in below(cell)] == []
 
 
