@@ -121,10 +121,12 @@ class FinishedMap:
             `pixels`, (H, W, 3) in 0..1, and the `legend`: the colour of each class, or of each scenario that occurs.
 
         Raises:
-            UserError: for scenarios that were not written, or a file that cannot be read.
+            UserError: for anything else, for scenarios that were not written, or a file that cannot be read.
         """
         if of == "classes":
             return picture(self.files.classes, "CLASS", side)
+        if of != "scenarios":
+            raise UserError(f"a map has no picture of {of}; ask for that of classes or scenarios.")
         if self.files.scenarios is None:
             raise UserError(f"{self.files.classes} was written without its scenarios; ask for them with the map.")
         return picture(self.files.scenarios, "SCENARIO", side)
@@ -177,7 +179,7 @@ class FinishedMap:
             One entry a class, with its share of the pixels inside that have a class.
 
         Raises:
-            UserError: for a place outside the map, or a file that cannot be read.
+            UserError: for a place outside the map, or that is no polygon, or a file that cannot be read.
         """
         counts = counts_within(self.files.classes, self.grid, area)[: len(self.classes)].tolist()
         pixel, total = pixel_area(self.grid), max(sum(counts), 1)

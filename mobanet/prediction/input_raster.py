@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mobanet.errors import UserError
 from mobanet.prediction.scene import PlacedRaster
 from mobanet.prediction.thinning import SIDE, thinned
 from mobanet.rasters.contents import Modality
@@ -64,9 +65,14 @@ class InputRaster:
 
         Args:
             rows: of each but the last.
+
+        Raises:
+            UserError: for less than a row.
         """
         from rasterio.windows import Window
 
+        if rows < 1:
+            raise UserError(f"rows is {rows}; give at least 1.")
         for top in range(0, self.grid.height, rows):
             yield Window(0, top, self.grid.width, min(rows, self.grid.height - top))
 

@@ -117,11 +117,15 @@ def counts_within(path: Path, grid: Grid, area: Any) -> np.ndarray:
         area: a shapely polygon in the coordinates of the map.
 
     Raises:
-        UserError: when it lies outside the map, or the file cannot be read.
+        UserError: when it is no polygon or lies outside the map, or the file cannot be read.
     """
     from rasterio.errors import WindowError
     from rasterio.features import geometry_mask, geometry_window
+    from shapely.geometry import MultiPolygon, Polygon
 
+    if not isinstance(area, Polygon | MultiPolygon) or area.is_empty:
+        kind = getattr(area, "geom_type", type(area).__name__)
+        raise UserError(f"the area is of type {kind} or empty; give a shapely polygon with something inside.")
     counts = np.zeros(IGNORE_INDEX + 1, np.int64)
     with opened(path, FileRef(path)) as raster:
         try:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ import torch
 from mobanet.bounds import shorten_text
 from mobanet.errors import UserError
 from mobanet.prediction.areas import FinishedMap
+from mobanet.prediction.blending import Probabilities
+from mobanet.prediction.coverage import Coverage, Gaps
 from mobanet.prediction.input_raster import InputRaster
 from mobanet.prediction.plan import MapSettings, Preset, output_paths
 from mobanet.prediction.request import find_scenes
@@ -25,6 +27,15 @@ from mobanet.training.precision import resolved
 
 _STORED = ("uint8", "uint16", "int16", "uint32", "int32", "float32")
 """Types of arrays that go through a raster as they are."""
+
+_WORDS = {
+    "preset": get_args(Preset),
+    "coverage": get_args(Coverage),
+    "gaps": get_args(Gaps),
+    "probabilities": get_args(Probabilities),
+    "confidence": get_args(Probabilities),
+}
+"""Of options that take one of a few words."""
 
 
 class Prediction(NamedTuple):
@@ -251,6 +262,10 @@ class SavedModel:
         return {name: InputRaster(raster) for name, raster in scene.rasters.items()}
 
     def _settings(self, preset: Preset, accelerator: str, precision: str, **chosen: Any) -> MapSettings:
+        for name, words in _WORDS.items():
+            given = preset if name == "preset" else chosen.get(name)
+            if given is not None and given not in words:
+                raise UserError(f"{name} is {given!r}; give {', '.join(words)}.")
         usual = {"calibrated": bool(self._model.temperatures), "precision": resolved(precision, accelerator, 1)}
         return MapSettings.of(preset, self._model.windows, {**usual, **chosen})
 
@@ -292,6 +307,8 @@ def load(source: str | Path, backbone: str | Path | None = None) -> SavedModel:
 
 def _once(rasters: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dict[str, Any]:
     """What is given together and by names."""
+    if rasters is not None and not isinstance(rasters, Mapping):
+        raise UserError(f"rasters is a {type(rasters).__name__}; give them by modality, as a dictionary or by name.")
     for name in (rasters or {}).keys() & named.keys():
         raise UserError(f"{name} is given twice, among the rasters and by its name.")
     return {**(rasters or {}), **named}

@@ -142,7 +142,7 @@ def _plain_crs(crs: str) -> str:
     try:
         with rasterio.Env():  # GDAL's complaint goes to the log and not to the terminal
             return CRS.from_user_input(crs).to_string()
-    except CRSError as error:
+    except (CRSError, ValueError) as error:  # such as EPSG:west
         raise UserError(f"--crs {crs} is no coordinate reference system; give one such as EPSG:25833.") from error
 
 

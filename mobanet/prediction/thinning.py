@@ -1,5 +1,7 @@
 """How far large rasters are thinned out for pictures."""
 
+from mobanet.errors import UserError
+
 SIDE = 800
 """Longest side of a picture in pixels, unless asked for otherwise."""
 
@@ -10,7 +12,12 @@ def thinned(height: int, width: int, side: int = SIDE) -> tuple[int, int]:
     Args:
         height: rows of the raster.
         width: columns.
-        side: most that either may have in the picture; at least 1.
+        side: most that either may have in the picture.
+
+    Raises:
+        UserError: for less than a pixel.
     """
-    step = -(-max(height, width) // max(side, 1))
+    if side < 1:
+        raise UserError(f"side is {side}; give the longest side of the picture, at least 1 pixel.")
+    step = -(-max(height, width) // side)
     return -(-height // step), -(-width // step)

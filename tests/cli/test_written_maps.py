@@ -166,6 +166,53 @@ def test_what_was_not_written_is_said(loaded, prepared, tmp_path):
         bare.picture()
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"preset": "fine"}, "preset is 'fine'; give smooth, test, authors"),
+        ({"gaps": "none"}, "gaps is 'none'; give nodata, predict"),
+        ({"coverage": "all"}, "coverage is 'all'; give pixel, window"),
+        ({"probabilities": "uint16"}, "probabilities is 'uint16'; give none, uint8, float32"),
+        ({"confidence": True}, "confidence is True; give none, uint8, float32"),
+    ],
+)
+def test_words_that_options_do_not_take_are_said(loaded, prepared, tmp_path, options, words):
+    rgb = files_of(prepared)["rgb"]
+    with pytest.raises(UserError, match=words):
+        loaded.write_map(tmp_path / "map.tif", rgb=rgb, **options)
+    assert not list(tmp_path.iterdir())
+    if options.keys() <= {"preset", "gaps", "coverage"}:
+        with pytest.raises(UserError, match=words):
+            loaded.predict(rgb=rgb, **options)
+
+
+@pytest.mark.parametrize(
+    ("area", "words"),
+    [
+        (shapely.Polygon(), "the area is of type Polygon or empty"),
+        (shapely.LineString([(0, 0), (1, 1)]), "of type LineString or empty; give a shapely polygon"),
+        ("POLYGON((0 0, 1 1, 1 0, 0 0))", "of type str or empty"),
+        (None, "of type NoneType or empty"),
+    ],
+)
+def test_places_that_are_none_are_said(written, area, words):
+    with pytest.raises(UserError, match=words):
+        written.within(area)
+
+
+def test_sizes_and_kinds_of_pictures_that_there_are_not(loaded, written, prepared):
+    (rgb,) = loaded.inputs(rgb=files_of(prepared)["rgb"]).values()
+    for call in (rgb.picture, written.picture, written.confidence):
+        with pytest.raises(UserError, match="side is 0; give"):
+            call(side=0)
+    with pytest.raises(UserError, match="rows is -1; give at least 1"):
+        list(rgb.strips(-1))
+    with pytest.raises(UserError, match="no picture of confidence; ask for that of classes or scenarios"):
+        written.picture("confidence")
+    with pytest.raises(UserError, match="rasters is a list; give them by modality"):
+        loaded.predict([str(rgb.name)])
+
+
 def test_maps_are_compared_pixel_by_pixel(loaded, written, prepared, tmp_path):
     files = files_of(prepared)
     rgb = copy_with(files["rgb"], tmp_path / "gap.tif", lambda v: v.clip(1) * (np.arange(160) > 9), nodata=0)

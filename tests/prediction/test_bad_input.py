@@ -87,6 +87,7 @@ WRONG = {
     "no system on one": ("--input rgb=ortho.tif dsm=nameless.tif", "nameless.tif names no", "EPSG:32633", "--crs"),
     "unknown system": ("--input rgb=ortho.tif dsm=nameless.tif --crs EPSG:999999", "EPSG:999999", "--crs"),
     "unknown system of the only one": ("--input dsm=nameless.tif --crs EPSG:999999", "EPSG:999999", "--crs"),
+    "system without a number": ("--input dsm=nameless.tif --crs EPSG:west", "EPSG:west", "--crs"),
     "system in words": ("--input dsm=nameless.tif --crs somewhere", "somewhere", "--crs"),
     "nothing valid": ("--input rgb=ortho.tif dsm=void.tif", "void.tif has no valid pixel", "leave dsm out"),
     "nothing valid in the first one": (
