@@ -40,11 +40,13 @@ class Legend:
         classes: names.
         scenarios: all of the model's.
         modalities: names.
+        colours: of the classes, RGB; empty for none.
     """
 
     classes: Sequence[str]
     scenarios: Sequence[Scenario]
     modalities: Sequence[str]
+    colours: Sequence[tuple[int, int, int]] = ()
 
     def columns(self, regions: Regions | None = None, chosen: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Fields of the polygons of some pieces.

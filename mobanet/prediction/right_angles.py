@@ -38,14 +38,18 @@ class RightAngles:
         metres: float | None = None,
         go_on: Callable[[], None] = lambda: None,
     ) -> None:
+        import shapely
+
         steps = np.eye(2) if grid.transform is None else grid.matrix[:2, :2]
         self.pixel = float(np.linalg.norm(steps, axis=0).max())
         own, area = math.sqrt(abs(float(np.linalg.det(steps)))), pixel_area(grid)
         given = _PIXELS * self.pixel if metres is None or area is None else metres * own / math.sqrt(area)
         self.tolerance = max(given, _FEWEST * self.pixel)
         self._go_on = go_on
+        corners = grid.corners() if grid.transform is not None else Grid(grid.height, grid.width).corners() * (1, -1)
+        self._edge = shapely.LinearRing(corners)
         self._numbers = [number for number, name in enumerate(classes) if name in chosen]
-        self._seen, self._kept = {name: 0 for name in chosen}, {name: 0 for name in chosen}
+        self._seen, self._kept, self._cut = ({name: 0 for name in chosen} for _ in range(3))
         self._asked = 0
 
     def chosen(self, columns: dict[str, np.ndarray]) -> np.ndarray:
@@ -64,13 +68,18 @@ class RightAngles:
             polygons: (n,) to be written, changed in place.
             columns: their fields, which stay those of the pixels.
         """
+        import shapely
+
         for k in np.flatnonzero(self.chosen(columns)).tolist():
             self._asked += 1
             if self._asked % _OFTEN == 0:
                 self._go_on()
             name = columns["class"][k]
-            found = right_angled(outlines[k], self.tolerance, self.pixel)
             self._seen[name] += 1
+            if shapely.dwithin(outlines[k], self._edge, self.pixel / 100):
+                self._cut[name] += 1  # its outline there is the map's
+                continue
+            found = right_angled(outlines[k], self.tolerance, self.pixel)
             if found is None:
                 self._kept[name] += 1
             else:
@@ -81,8 +90,12 @@ class RightAngles:
         lines = []
         for name, seen in self._seen.items():
             of = f"{seen:,} polygon{'' if seen == 1 else 's'} of {name}"
-            if kept := self._kept[name]:
-                lines.append(f"  {kept:,} of {of} kept their outline: no right-angled one is near enough")
+            cut, kept = self._cut[name], self._kept[name]
+            why = [f"the map's edge cuts {cut:,}"] if cut else []
+            why += [f"of {kept:,} no right-angled one is near enough"] if kept and cut else []
+            why += ["no right-angled one is near enough"] if kept and not cut else []
+            if why:
+                lines.append(f"  {cut + kept:,} of {of} kept their outline: {', '.join(why)}")
             else:
                 lines.append(f"  {of} with right angles")
         return tuple(lines)

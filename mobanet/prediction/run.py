@@ -426,7 +426,7 @@ def _finish(model: Model, settings: MapSettings, vectors: VectorSettings, plan: 
     )
     classes, scenarios = model.data.classes, model.scenarios
     # before the map, which has its name once all is there
-    legend = Legend(classes.names, scenarios, tuple(model.modalities))
+    legend = Legend(classes.names, scenarios, tuple(model.modalities), classes.colours)
     more = write_vectors(plan, vectors, legend, go_on)
     counts = assemble(plan.workspace, plan.parts, plan.files, plan.grid, classes, scenarios, tags, go_on)
     plan.workspace.remove()

@@ -1,5 +1,6 @@
 """Polygons of a finished map, and what the user's zones hold of it, from its saved parts to their files."""
 
+from mobanet.files import write_bytes
 from mobanet.prediction.map_writer import GoOn
 from mobanet.prediction.patches import generalised
 from mobanet.prediction.plan import ScenePlan
@@ -9,6 +10,7 @@ from mobanet.prediction.strips import SavedStrips, Strips
 from mobanet.prediction.vectors import VectorSettings
 from mobanet.prediction.zones import place_zones, write_zones
 from mobanet.rasters.pixel_size import pixel_sides
+from mobanet.rasters.styles import categorised_style, style_of
 
 
 def write_vectors(plan: ScenePlan, settings: VectorSettings, legend: Legend, go_on: GoOn) -> tuple[str, ...]:
@@ -34,6 +36,10 @@ def write_vectors(plan: ScenePlan, settings: VectorSettings, legend: Legend, go_
         if chosen is not None:
             right_angles = RightAngles(legend.classes, chosen, plan.grid, settings.simplify, go_on)
         count = write_polygons(files.polygons, pieces, plan.grid, legend, settings.simplify, right_angles)
+        style = style_of(files.polygons)
+        # of the same name as the map, whose own style is there, they have none
+        if legend.colours and style != style_of(files.classes):
+            write_bytes(style, categorised_style("class", legend.classes, legend.colours))
         said.append(f"{files.polygons}: {count:,} polygon{'' if count == 1 else 's'}")
         said += right_angles.described() if right_angles is not None else ()
     if settings.zones is not None and files.zones is not None and files.zones_copy is not None:

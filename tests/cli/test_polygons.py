@@ -4,6 +4,7 @@ import os
 import signal
 import warnings
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pyogrio
@@ -149,7 +150,23 @@ def test_what_a_killed_run_left_goes(attempt, tmp_path):
     for name in ("map_polygons.part.gpkg", "map_polygons.part.gpkg-journal"):
         (tmp_path / name).write_text("half of it")
     assert attempt("--polygons").code == 0
-    assert sorted(path.name for path in tmp_path.glob("map_*")) == ["map_polygons.gpkg"]
+    assert sorted(path.name for path in tmp_path.glob("map_*")) == ["map_polygons.gpkg", "map_polygons.qml"]
+
+
+def test_polygons_have_the_colours_of_the_map(attempt, tmp_path):
+    assert attempt("--polygons").code == 0
+    style = ElementTree.fromstring((tmp_path / "map_polygons.qml").read_bytes())
+    renderer = style.find("renderer-v2")
+    assert (renderer.get("type"), renderer.get("attr")) == ("categorizedSymbol", "class")
+    names = [category.get("value") for category in renderer.iter("category")]
+    assert set(features(tmp_path / "map_polygons.gpkg")[1]["class"]) <= set(names)
+    colours = [prop.get("v") for prop in renderer.iter("prop") if prop.get("k") == "color"]
+    with rasterio.open(tmp_path / "map.tif") as raster:
+        table = raster.colormap(1)
+    assert colours == [",".join(map(str, table[number][:4])) for number in range(len(names))]
+    # beside a map of the same name, whose style it would be, there is none
+    assert attempt("--polygons", tmp_path / "map.gpkg", "--overwrite").code == 0
+    assert b"paletted" in (tmp_path / "map.qml").read_bytes()
 
 
 def test_other_options_of_polygons_may_go_on_with_the_parts(attempt, tmp_path, monkeypatch):
@@ -208,7 +225,7 @@ def test_right_angles_of_the_classes_that_are_named(attempt, tmp_path):
         after, others = features(tmp_path / "map_polygons.gpkg")
         assert shapely.is_valid(after).all()
         for name in ("building", "car"):
-            (line,) = [line for line in ended.out.splitlines() if f"of {name} kept their outline: no right" in line]
+            (line,) = [line for line in ended.out.splitlines() if f"of {name} kept their outline: " in line]
             kept, number = (int(word.replace(",", "")) for word in line.split()[:3:2])
             assert 0 < kept < number == np.count_nonzero(others["class"] == name)
         if not more:

@@ -234,3 +234,18 @@ def test_any_map_gives_valid_polygons(seed, tmp_path):
     polygons, _ = written(tmp_path, classes, 9, grid, LEGEND, right_angles=squared)  # which looks at every one
     assert len(polygons) == len(label_pieces(classes)[1])
     assert len(squared.described()) == 1
+
+
+def test_what_the_edge_of_the_map_cuts_keeps_its_outline(tmp_path):
+    classes = np.zeros((60, 80), np.uint8)
+    rows, columns = np.indices(classes.shape)
+    for row, column in ((0, 40), (30, 0), (30, 50)):  # squares that stand on a corner
+        classes[np.abs(rows - row) + np.abs(columns - column) < 15] = 1
+    grid = Grid(*classes.shape, tuple(PLACE)[:6], CRS)
+    plain, _ = written(tmp_path / "plain", classes, 60, grid, LEGEND)
+    squared = RightAngles(NAMES, [NAMES[1]], grid)
+    polygons, columns = written(tmp_path / "squared", classes, 60, grid, LEGEND, right_angles=squared)
+    changed = ~shapely.equals(plain, polygons)
+    assert np.count_nonzero(changed) == 1
+    assert shapely.get_num_coordinates(polygons[changed]) == 5
+    assert squared.described() == (f"  2 of 3 polygons of {NAMES[1]} kept their outline: the map's edge cuts 2",)
