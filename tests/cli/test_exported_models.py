@@ -130,6 +130,7 @@ def test_an_export_adapts_to_a_checkpoint(finished, exported, small, command, tm
     assert ends[0] == ends[1]
 
 
+@pytest.mark.long
 def test_an_export_becomes_another_format(exported, command, tmp_path):
     ended = command(export, ["--ckpt_path", str(exported / "roofs"), "--output", str(tmp_path / "roofs.onnx")])
     assert ended.code == 0, ended.err

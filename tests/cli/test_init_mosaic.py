@@ -55,6 +55,7 @@ def made(command, town):
     return run
 
 
+@pytest.mark.long
 def test_a_mosaic_with_areas_from_looking_to_training(made, command, town):
     folder, content, said = made(*USUAL, "--areas", "areas.gpkg")
     assert folder["modalities"]["rgb"]["pattern"] == "ortho.tif"

@@ -270,6 +270,7 @@ def test_many_tiles_make_a_sheet_that_can_be_looked_at(command, tmp_path):
     assert Image.open(sheet).height < 110 * (40 * 1.9 + 10)
 
 
+@pytest.mark.long
 def test_from_one_mosaic_to_figures(command, test, root, tmp_path):
     from mobanet.commands import main
 

@@ -20,6 +20,7 @@ def call(command):
     return lambda *words: command(main, [str(word) for word in words])
 
 
+@pytest.mark.long
 def test_every_format_says_what_it_takes_and_computes_the_same(call, run_folder, tmp_path):
     checkpoint = run_folder / "checkpoints/best.ckpt"
     said = {}
