@@ -300,6 +300,7 @@ def vit_tiny(tmp_path_factory):
     return path
 
 
+@pytest.mark.long
 def test_the_usual_overrides_take_effect_together(command, prepared, vit_tiny, tmp_path):
     run = tmp_path / "run"
     given = {

@@ -158,6 +158,7 @@ def check_expectation(folder, said, failures):
         )
 
 
+@pytest.mark.long
 def test_the_failure_of_each_sensor_and_specialists_can_be_given(command, finished, tmp_path):
     words = ["--ckpt_path", str(finished / "checkpoints/best.ckpt"), "--run", str(tmp_path)]
     ended = command(main, "test", [*words, "--scenarios.failure", "{dsm: 0, rgb: 0.5, ir: 1}"])
