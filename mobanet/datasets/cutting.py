@@ -5,6 +5,7 @@ finished store opens no raster.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,7 @@ class Cutter:
         index: file of the index; None for none.
         areas_at: file of the areas; None for none.
         vector: labels that are polygons; None for none.
+        beside: further files that index and areas consist of.
     """
 
     def __init__(
@@ -108,7 +110,9 @@ class Cutter:
         index: FileRef | None,
         areas_at: FileRef | None,
         vector: VectorLabel | None,
+        beside: Sequence[FileRef] = (),
     ) -> None:
+        self._beside = tuple(beside)
         self._layout, self._tiling, self._catalogue, self._vector = layout, tiling, catalogue, vector
         self._areas, self._index, self._areas_at = areas, index, areas_at
 
@@ -123,24 +127,25 @@ class Cutter:
             UserError: when a raster cannot be read or placed, or nothing is left.
         """
         found = {whole.id: self._raster(whole) for whole in wholes}
-        tiles, bare, empty = dict[str, tuple[Tile, CutCell, Grid]](), list[str](), list[str]()
+        # those without a modality that is asked for are dealt out like all others, so that they do not move any
+        dealt, bare = dict[str, tuple[Tile, CutCell, Grid]](), list[str]()
         for whole in wholes:
             raster = found[whole.id]
             for cut in raster.cells:
                 name = f"{whole.id}_{cut.cell.name}" if whole.id else cut.cell.name
-                if not cut.modalities:
-                    empty.append(name)
-                elif whole.labels and not cut.labelled:
+                if whole.labels and not cut.labelled:
                     bare.append(name)
-                elif name in tiles:
+                elif name in dealt:
                     raise UserError(f"two tiles would be called {name}: rename the rasters of either.")
                 else:
-                    tiles[name] = whole, cut, part_of(raster.grid, *cut.cell.window)
+                    dealt[name] = whole, cut, part_of(raster.grid, *cut.cell.window)
+        tiles = {name: one for name, one in dealt.items() if one[1].modalities}
+        empty = [name for name in dealt if name not in tiles]
         self._check_left(wholes, tiles, found)
         roles = (
-            split.roles(list(tiles)) if split.areas is None else {n: cut.cell.role for n, (_, cut, _) in tiles.items()}
+            split.roles(list(dealt)) if split.areas is None else {n: cut.cell.role for n, (_, cut, _) in dealt.items()}
         )
-        held = _held(tiles, roles, split)
+        held = _held(dealt, roles, split)
         made = tuple(
             replace(
                 whole,
@@ -148,6 +153,7 @@ class Cutter:
                 sources={key: source for key, source in whole.sources.items() if key in cut.modalities},
                 window=cut.cell.window,
                 held=held.get(name),
+                extras=(*whole.extras, *self._beside),
             )
             for name, (whole, cut, _) in tiles.items()
         )
@@ -179,6 +185,7 @@ class Cutter:
 
     def _key(self, whole: Tile) -> str:
         files = {source.file for source in whole.sources.values()} | {*whole.labels.values(), *whole.extras}
+        files |= {*self._beside}
         files |= {file for file in (self._index, self._areas_at, whole.measure) if file is not None}
         files |= {whole.reference[1]} if whole.reference is not None else set()
         entries = self._catalogue.by_file
@@ -305,24 +312,46 @@ class Cutter:
 
 
 def drawn_roles(names: Iterable[str], blocks: SplitBlocks) -> dict[str, Role]:
-    """Tiles dealt out by a draw: of each its place depends on its name and the seed alone.
+    """Tiles dealt out by a draw, in which the part of each depends on its name and the seed alone.
+
+    So no tile changes sides where sensors, labels or mosaics are added or left out. Tiles that are named by row and
+    column are spread evenly over the ground: their places are those of an additive recurrence by the plastic number
+    (Roberts 2018, the R2 sequence), whose start and directions the seed draws. Others are dealt out one by one.
 
     Args:
         names: of the tiles.
         blocks: shares and seed.
 
     Raises:
-        UserError: when there are too few tiles.
+        UserError: when a part that has a share has no tile.
     """
-    order = sorted(names, key=lambda name: hashlib.sha256(f"{blocks.seed}:{name}".encode()).digest())
-    counts = [max(1, round(len(order) * share)) if share else 0 for share in (blocks.test, blocks.validation)]
-    if len(order) <= sum(counts):
+    bounds = {"test": blocks.test, "validation": blocks.test + blocks.validation, "train": 1.0}
+    places = {name: _drawn_place(name, blocks.seed) for name in names}
+    roles = {name: next(role for role, bound in bounds.items() if place < bound) for name, place in places.items()}
+    wanted = [role for role, share in (("test", blocks.test), ("validation", blocks.validation), ("train", 1)) if share]
+    if lacking := [role for role in wanted if role not in roles.values()]:
         raise UserError(
-            f"splits.blocks has {len(order)} tile{'' if len(order) == 1 else 's'} to deal out, which is too few: lower "
-            "tiling.size, or name the ground of each part of the split under splits.areas."
+            f"splits.blocks deals none of {len(roles)} tile{'' if len(roles) == 1 else 's'} out to {lacking[0]}: give "
+            "another seed, lower tiling.size, or name the ground of each part of the split under splits.areas."
         )
-    test, validation = order[: counts[0]], order[counts[0] : sum(counts)]
-    return dict.fromkeys(order, "train") | dict.fromkeys(validation, "validation") | dict.fromkeys(test, "test")
+    return roles
+
+
+_ROW_COLUMN = re.compile(r"(.*?)r(\d+)_c(\d+)")
+_STEPS = 0.7548776662466927, 0.5698402909980532
+"""One over the plastic number, the real root of x^3 = x + 1, and one over its square."""
+
+
+def _drawn_place(name: str, seed: int) -> float:
+    """Where from 0 to 1 a draw places a tile."""
+    numbered = _ROW_COLUMN.fullmatch(name)
+    digest = hashlib.sha256(f"{seed}:{numbered[1] if numbered else name}".encode()).digest()
+    start = int.from_bytes(digest[:8], "big") / 2**64
+    if numbered is None:
+        return start
+    down, across = _STEPS if digest[8] & 1 else _STEPS[::-1]
+    down, across = (-step if digest[8] & bit else step for step, bit in ((down, 2), (across, 4)))
+    return (start + down * int(numbered[2]) + across * int(numbered[3])) % 1
 
 
 def _any(some: "Callable[[Window], bool]", own: Grid, grid: Grid, cell: Cell, step: int) -> bool:

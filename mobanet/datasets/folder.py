@@ -21,7 +21,7 @@ from mobanet.datasets.tiling_settings import areas_file, check_areas, check_bloc
 from mobanet.datasets.vector_files import open_layer
 from mobanet.datasets.vector_labels import draw_polygons
 from mobanet.datasets.vector_settings import VectorLabel, check_vector_label, ending_of
-from mobanet.datasets.vector_tiles import only_file, with_sidecars
+from mobanet.datasets.vector_tiles import only_file, sidecars, with_sidecars
 from mobanet.datasets.vector_values import inspect_layers
 from mobanet.errors import UserError
 from mobanet.rasters.contents import Classes, DecodedLabel, FileRef, Modality, Source
@@ -220,7 +220,8 @@ class FolderLayout(Layout):
                 files[use] = only_file(name, shared[use][""], use).file
         areas = files.get("splits.areas.vector")
         index = files.get("tiling.index")
-        cutter = Cutter(self, s.tiling, s.splits.areas, catalogue, index, areas, self._vector)
+        beside = [file for found in sidecars(files.values(), catalogue).values() for file in found]
+        cutter = Cutter(self, s.tiling, s.splits.areas, catalogue, index, areas, self._vector, beside)
 
         def roles(names: Sequence[str]) -> dict[str, Role]:
             split = self.resolve_split(SPLIT, names)

@@ -75,12 +75,14 @@ class SplitAreas:
 
 @dataclass
 class SplitBlocks:
-    """Tiles drawn for validation and test.
+    """Tiles drawn for validation and test, spread evenly over the ground (`mobanet.datasets.cutting.drawn_roles`).
+
+    The part of a tile depends on its name and the seed alone: it stays where sensors, labels or mosaics are added.
 
     Attributes:
-        validation: share of the tiles that are held out, by which checkpoints are chosen.
-        test: share of the tiles for the final figures.
-        seed: of the order in which tiles are drawn, which for two of them does not depend on what others there are.
+        validation: about this share of the tiles is held out, by which checkpoints are chosen.
+        test: about this share of the tiles is for the final figures.
+        seed: of the draw.
     """
 
     validation: float = 0.15

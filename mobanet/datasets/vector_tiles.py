@@ -1,7 +1,7 @@
 """Which vector file is whose label, and the files that a shapefile consists of."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,15 +36,20 @@ def only_file(pattern: str, entries: Sequence[Entry], use: str) -> Entry:
 
 def with_sidecars(tiles: Sequence[Tile], catalogue: Catalogue) -> tuple[Tile, ...]:
     """Tiles with the files beside their shapefiles, so that labels are drawn anew when one of these changes."""
-    files = {tile.labels["full"] for tile in tiles if "full" in tile.labels}
+    beside = sidecars({tile.labels["full"] for tile in tiles if "full" in tile.labels}, catalogue)
+    return tuple(
+        replace(tile, extras=tuple(beside[tile.labels["full"]])) if "full" in tile.labels else tile for tile in tiles
+    )
+
+
+def sidecars(files: Iterable[FileRef], catalogue: Catalogue) -> dict[FileRef, list[FileRef]]:
+    """By vector file, those that it consists of beside itself: none, but for a shapefile."""
     owners = {_stem(file): file for file in files if file.name.lower().endswith(".shp")}
     beside: dict[FileRef, list[FileRef]] = defaultdict(list)
     for entry in catalogue.entries if owners else ():
         if entry.suffix in SHAPES and (owner := owners.get(_stem(entry.file))):
             beside[owner].append(entry.file)
-    return tuple(
-        replace(tile, extras=tuple(beside[tile.labels["full"]])) if "full" in tile.labels else tile for tile in tiles
-    )
+    return beside
 
 
 def _stem(file: FileRef) -> tuple[Path, str | None]:

@@ -131,7 +131,7 @@ CASES = {
     "too few": (
         lambda root: fill(root, (64, 128)),
         {},
-        "splits.blocks has 2 tiles to deal out, which is too few: lower tiling.size",
+        "splits.blocks deals none of 2 tiles out to test: give another seed, lower tiling.size, or name the ground",
     ),
     "unknown value": (
         lambda root: areas(root, ("train", "validation", "exam")),

@@ -1,5 +1,6 @@
 """One mosaic cut into tiles and split in space: tiles are its pixels, and no crop that teaches shows test ground."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from mobanet.datasets import (
     get_layout,
 )
 from mobanet.datasets.catalogue import list_files
+from mobanet.datasets.cutting import drawn_roles
 from mobanet.errors import UserError
 from mobanet.store.build import build_store
 from mobanet.store.patches import cut_tile
@@ -225,7 +227,10 @@ def test_around_tiles_that_are_held_out_no_label_counts(root, lists):
         splits = FolderSplit(blocks=SplitBlocks(0.2, 0.2, seed=3), buffer=15)
     store = build(root, splits=splits)
     split = layout(splits=splits).resolve_split("folder", store.tiles)
-    assert len(split.train) >= 8 if lists else (len(split.train), len(split.validation), len(split.test)) == (8, 2, 2)
+    if lists:
+        assert len(split.train) == 8
+    else:
+        assert [len(part) for part in (split.train, split.validation, split.test)] == [6, 3, 3]
     found, role = windows(root, splits=splits), {t: n for n, part in enumerate(SPLITS) for t in getattr(split, part)}
     ground = np.zeros(SIZE, int)
     for name, (top, left, height, width) in found.items():
@@ -239,18 +244,74 @@ def test_around_tiles_that_are_held_out_no_label_counts(root, lists):
         assert np.array_equal(label, np.where(wanted[part], classes[part], 255))
 
 
-def test_a_draw_depends_on_the_seed_and_not_on_the_order(root):
+@pytest.mark.parametrize("prefix", ["", "north_", "sheet"])
+def test_a_draw_keeps_to_its_shares_and_no_tile_moves_for_others(prefix):
+    names = [f"{prefix}{n}" if prefix == "sheet" else f"{prefix}r{n // 30}_c{n % 30}" for n in range(900)]
+    drawn = [drawn_roles(names, SplitBlocks(0.2, 0.1, seed)) for seed in range(8)]
+    assert len({tuple(roles.values()) for roles in drawn}) == 8
+    slack = 0.04 if prefix == "sheet" else 0.01  # one by one, and spread evenly
+    for roles in drawn:
+        assert abs(list(roles.values()).count("validation") / 900 - 0.2) < slack
+        assert abs(list(roles.values()).count("test") / 900 - 0.1) < slack
+    some = names[5:700:3]
+    assert drawn_roles(some[::-1], SplitBlocks(0.2, 0.1, 3)) == {name: drawn[3][name] for name in some}
+
+
+def test_tiles_spread_evenly_have_every_part_near_by():
+    """Of any 6 x 6 tiles; those of the smallest mosaics that are cut have every part whatever the seed."""
+    for seed in range(40):
+        roles = drawn_roles([f"r{r}_c{c}" for r in range(40) for c in range(40)], SplitBlocks(0.15, 0.15, seed))
+        for row, column in ((0, 0), (17, 3), (34, 34)):
+            near = [roles[f"r{row + r}_c{column + c}"] for r in range(6) for c in range(6)]
+            assert 2 <= near.count("test") <= 9
+            assert 2 <= near.count("validation") <= 9
+    for seed in range(200):
+        drawn_roles([f"r{r}_c{c}" for r in range(3) for c in range(4)], SplitBlocks(seed=seed))
+
+
+def test_the_sensors_in_use_move_no_tile_and_no_buffer(root):
+    """A sensor that reaches a part of the ground trains and is tested on its share of the tiles of all."""
     fill(root, (400, 400))
-    drawn = [build_names(root, seed) for seed in (0, 0, 1, 2)]
-    assert drawn[0] == drawn[1]
-    assert drawn[0] != drawn[2] != drawn[3]
-    assert all(len(split.test) == 2 and len(split.validation) == 3 for split in drawn)
+    write(root / "ir.tif", noise("ir", 1, (400, 250)), **PLACE)
+    modalities = {
+        "rgb": FolderModality("ortho.tif", bands=[0, 1, 2], maximum=255),
+        "ir": FolderModality("ir.tif", maximum=255),
+    }
+    rules = layout(modalities=modalities, splits=FolderSplit(blocks=SplitBlocks(0.2, 0.2), buffer=20))
+    found = {}
+    for wanted in (("rgb", "ir"), ("rgb",), ("ir",)):
+        tiles = {tile.id: tile for tile in rules.survey(list_files(root), wanted).tiles}
+        found[wanted] = tiles, rules.resolve_split("folder", tiles)
+    (every, whole), (alone, part) = found["rgb", "ir"], found[("ir",)]
+    assert len(alone) == 12
+    assert found[("rgb",)][1] == whole
+    for role in SPLITS:
+        assert getattr(part, role) == tuple(name for name in getattr(whole, role) if name in alone)
+    assert all(alone[name].held == every[name].held for name in alone)
 
 
-def build_names(root, seed):
-    splits = FolderSplit(blocks=SplitBlocks(0.2, 0.1, seed))
-    names = [tile.id for tile in survey(root, splits=splits).tiles]
-    return layout(splits=splits).resolve_split("folder", names)
+@pytest.mark.parametrize("use", ["areas", "index"])
+def test_a_change_beside_a_shapefile_is_noticed(root, use):
+    """Its attributes are in a file of their own, and a new one may leave the outlines' as it is."""
+    fill(root)
+    shapes = [rectangle(0, 0, 300, 150), rectangle(0, 150, 150, 352), rectangle(150, 150, 300, 352)]
+    names = list(SPLITS)
+    settings = {"splits": FolderSplit(areas=SplitAreas("areas.shp", "name"), buffer=0)}
+    if use == "index":
+        settings = {"tiling": Tiling(index="areas.shp", attribute="name"), "splits": FolderSplit()}
+    end = "_train" if use == "areas" else "train"
+
+    def ground():
+        tiles = build(root, **settings).tiles.values()
+        return {(tile.transform[2], tile.width) for tile in tiles if tile.id.endswith(end)}
+
+    path = root / "areas.shp"
+    write_vector(path, shapes, {"name": names})
+    before, status = ground(), path.stat()
+    write_vector(path, shapes, {"name": names[::-1]})
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert before
+    assert ground() not in (set(), before)
 
 
 def test_what_has_not_changed_is_neither_opened_nor_cut_again(root, monkeypatch):
