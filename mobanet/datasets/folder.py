@@ -1,7 +1,5 @@
 """Layout `folder`: own data, described by file patterns instead of Python."""
 
-import re
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -11,29 +9,29 @@ from typing import Any
 
 import numpy as np
 
-from mobanet.bounds import shown
 from mobanet.datasets.base import DrawnLabel, LabelKind, Layout, Split, Survey, Tile
 from mobanet.datasets.catalogue import Catalogue, Entry
-from mobanet.datasets.cutting import Cutter, SpaceSplit, drawn_roles
+from mobanet.datasets.cutting import Cutter, SpaceSplit
+from mobanet.datasets.file_patterns import at_address, check_alone, sort_files, why_nothing
+from mobanet.datasets.folder_checks import check_settings
 from mobanet.datasets.folder_settings import FolderModality, FolderSettings
 from mobanet.datasets.held_out import ROLES, Role, Strips
-from mobanet.datasets.tiling_settings import areas_file, check_areas, check_blocks, check_tiling
+from mobanet.datasets.tile_draw import drawn_roles
+from mobanet.datasets.tiling_settings import areas_file
 from mobanet.datasets.vector_files import open_layer
 from mobanet.datasets.vector_labels import draw_polygons
-from mobanet.datasets.vector_settings import VectorLabel, check_vector_label, ending_of
+from mobanet.datasets.vector_settings import VectorLabel
 from mobanet.datasets.vector_tiles import only_file, sidecars, with_sidecars
 from mobanet.datasets.vector_values import inspect_layers
 from mobanet.errors import UserError
 from mobanet.rasters.contents import Classes, DecodedLabel, FileRef, Modality, Source
-from mobanet.rasters.elsewhere import elsewhere, is_address, redacted
+from mobanet.rasters.elsewhere import is_address
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.labels import decode_colours, decode_values
 from mobanet.wording import natural_key, shorten
 
 SPLIT = "folder"
 """Name of the only split."""
-
-_GLOB = re.compile(r"(\*\*/|\*|\{tile\})")
 
 
 class FolderLayout(Layout):
@@ -132,14 +130,14 @@ class FolderLayout(Layout):
         }
         shared = {use: name for use, name in self._vector_files() if name is not None}
         distant = {pattern for pattern in patterns.values() if is_address(pattern)}
-        found = _sort(catalogue, {*patterns.values(), *shared.values()} - distant)
+        found = sort_files(catalogue, {*patterns.values(), *shared.values()} - distant)
         found |= self._at_addresses(distant, found)
         for use, pattern in patterns.items():
             if not found[pattern] and (use in wanted or use.startswith("label_")):
                 folder = (catalogue.root / pattern).is_dir()
                 raise UserError(
                     f"the pattern {pattern!r} of {use} matches no file below {catalogue.root}"
-                    f"{', where it is a folder' if folder else _why(pattern, catalogue)}: correct it."
+                    f"{', where it is a folder' if folder else why_nothing(pattern, catalogue)}: correct it."
                 )
         several = [text for name, text in patterns.items() if "{tile}" in text and name in s.modalities]
         if s.tiling is not None:
@@ -191,7 +189,7 @@ class FolderLayout(Layout):
                 f"the pattern {min(patterns)!r} is an address, where tiles cannot be listed: name each of them in "
                 "splits."
             )
-        return {pattern: {tile: [_at_address(pattern, tile)] for tile in ids} for pattern in patterns}
+        return {pattern: {tile: [at_address(pattern, tile)] for tile in ids} for pattern in patterns}
 
     def _vector_files(self) -> Iterator[tuple[str, str | None]]:
         """Files beside those of tiles, by the key that names them."""
@@ -215,7 +213,8 @@ class FolderLayout(Layout):
             if name is not None:
                 if not shared[use]:
                     raise UserError(
-                        f"{use} {name!r} matches no file below {catalogue.root}{_why(name, catalogue)}: correct it."
+                        f"{use} {name!r} matches no file below {catalogue.root}{why_nothing(name, catalogue)}: correct "
+                        "it."
                     )
                 files[use] = only_file(name, shared[use][""], use).file
         areas = files.get("splits.areas.vector")
@@ -292,7 +291,7 @@ class FolderLayout(Layout):
             if not entries:
                 missing[name] = patterns[name].replace("{tile}", tile)
                 continue
-            _check_alone(patterns[name], name, tile, entries)
+            check_alone(patterns[name], name, tile, entries)
             sources[name] = Source(entries[0].file, **reads[name])
             copies[name] = tuple(entry.file for entry in entries[1:])
         # a raster with further bands has to say which of them are meant
@@ -302,7 +301,7 @@ class FolderLayout(Layout):
         for kind in kinds:
             entries = found[patterns[f"label_{kind}"]].get(tile) if f"label_{kind}" in patterns else None
             if entries:
-                _check_alone(patterns[f"label_{kind}"], f"label_{kind}", tile, entries)
+                check_alone(patterns[f"label_{kind}"], f"label_{kind}", tile, entries)
                 labels[kind] = entries[0].file
                 copies[f"label_{kind}"] = tuple(entry.file for entry in entries[1:])
         reference = self._reference(tile, patterns, found)
@@ -349,206 +348,7 @@ def spread_colours(count: int) -> list[tuple[int, int, int]]:
     return [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in hues]
 
 
-def check_settings(settings: FolderSettings) -> None:
-    """Refuse settings that contradict themselves.
-
-    Raises:
-        UserError: names the key and the remedy.
-    """
-    s = settings
-    count = len(s.classes)
-    if not s.modalities:
-        raise UserError("modalities is empty: describe at least one, with its pattern.")
-    patterns = {f"modalities.{name}.pattern": given.pattern for name, given in s.modalities.items()}
-    vector = s.label if isinstance(s.label, VectorLabel) else None
-    rasters = {"label": None if vector else s.label, "eroded_label": s.eroded_label}
-    patterns |= {key: text for key, text in rasters.items() if text is not None}
-    for key, pattern in patterns.items():
-        if key.endswith("label") and (ending := ending_of(pattern)):
-            values = "{vector: …, attribute: …, values: {…}}"
-            raise UserError(f"{key} is {pattern!r}, a vector file ({ending}): describe it as label: {values}.")
-        if "{tile}" not in pattern and s.tiling is None:
-            raise UserError(
-                f"{key} is {pattern!r}, without {{tile}}: put it where the tile's id is, or have one large raster cut "
-                "into tiles with tiling: {size: 4096}."
-            )
-        if is_address(pattern):
-            _check_address(key, pattern)
-            if s.tiling is not None:
-                raise UserError(
-                    f"{key} is an address, of which no raster is cut into tiles: download it, or leave tiling out."
-                )
-    images = {given.pattern for given in s.modalities.values()}
-    labels = [text for text in rasters.values() if text is not None]
-    if len({*images, *labels}) < len(images) + len(labels):
-        raise UserError("label or eroded_label has the pattern of something else: give each its own.")
-    for name, given in s.modalities.items():
-        if not re.fullmatch(r"\w[\w-]*", name) or name in (
-            "all",
-            "full",
-        ):  # part of scenarios', files' and options' names
-            raise UserError(
-                f"modalities names {name!r}: use letters, digits, _ and -, and neither all nor full, which stand for "
-                "scenarios."
-            )
-        if given.names is not None and len(given.names) != len(given.bands or (0,)):
-            raise UserError(
-                f"modalities.{name} has {len(given.names)} names for {len(given.bands or (0,))} bands: give one a band."
-            )
-        if given.bands is not None and (not given.bands or min(given.bands) < 0):
-            raise UserError(f"modalities.{name}.bands is {given.bands}: list band numbers from 0 on.")
-    odd = [name for name in (*s.modalities, *s.classes) if not name.isprintable() or not 0 < len(name) <= 60]
-    if odd:  # they stand in tables, pages and file names
-        raise UserError(f"a modality or class is named {shown(odd[0])}: use 1 to 60 letters that can be printed.")
-    if count < 2 or len(set(s.classes)) < count:
-        raise UserError(f"classes is {s.classes}: give at least two different names.")
-    if s.grid is not None and s.grid not in s.modalities:
-        raise UserError(f"grid is {s.grid!r}, which is none of the modalities {', '.join(s.modalities)}: name one.")
-    if s.averaged is not None and (not s.averaged or not set(s.averaged) <= set(s.classes)):
-        raise UserError(f"averaged is {s.averaged}: list some of the classes {', '.join(s.classes)}.")
-    if s.colours is not None and len(s.colours) != count:
-        raise UserError(f"colours has {len(s.colours)} entries for {count} classes: give one a class.")
-    if labels and s.values is None and s.colours is None:
-        raise UserError("label is given without colours or values: say which colour or number is which class.")
-    if vector is not None:
-        check_vector_label(vector, s.classes)
-        _check_only_vector(s)
-    _check_palette(s)
-    _check_space(s)
-    if s.values is not None:
-        wrong = [index for index in s.values.values() if not 0 <= index < count]
-        if wrong:
-            raise UserError(f"values maps to class {wrong[0]}, but classes go from 0 to {count - 1}: correct it.")
-        both = sorted(set(s.values) & set(s.ignored))
-        if both:
-            raise UserError(f"{both[0]} is in values and in ignored: leave it in one.")
-
-
-def _check_only_vector(s: FolderSettings) -> None:
-    """Refuse keys that say what label rasters hold where there are none; colours are those of pictures, too."""
-    given = {"values": s.values is not None, "ignored": s.ignored, "ignored_colours": s.ignored_colours}
-    given["distance"] = s.distance
-    if s.eroded_label is None and (keys := [key for key, value in given.items() if value]):
-        raise UserError(
-            f"{' and '.join(keys)} say{'s' if len(keys) == 1 else ''} what label rasters hold, and label is a vector "
-            "file: say it under label.values, and leave this out."
-        )
-
-
-def _check_space(s: FolderSettings) -> None:
-    """Refuse contradictions in how rasters are cut and their ground is dealt out."""
-    given = s.splits
-    space = {"areas": given.areas, "blocks": given.blocks}
-    used = [key for key, value in space.items() if value is not None]
-    lists = [part for part in ROLES if getattr(given, part)]
-    if given.buffer < 0:
-        raise UserError(f"splits.buffer is {given.buffer}: give a number of pixels from 0 on.")
-    if used and s.tiling is None:
-        raise UserError(
-            f"splits.{used[0]} is given without tiling: say how rasters are cut, as with tiling: {{size: 4096}}."
-        )
-    if len(used) == 2 or (used and lists):
-        raise UserError(f"splits has {' and '.join([*used, *lists])}: give areas, blocks or lists of tiles.")
-    if s.tiling is not None:
-        check_tiling(s.tiling)
-    if given.areas is not None:
-        check_areas(given.areas)
-    if given.blocks is not None:
-        check_blocks(given.blocks)
-
-
-def _check_palette(s: FolderSettings) -> None:
-    palette = [tuple(colour) for colour in [*(s.colours or []), *s.ignored_colours]]
-    for colour in palette:
-        if not all(0 <= channel <= 255 for channel in colour):
-            raise UserError(f"colours has {list(colour)}: give red, green and blue from 0 to 255.")
-    if s.colours is None or s.values is not None:
-        return
-    for number, one in enumerate(palette):
-        for other in palette[number + 1 :]:
-            apart = max(abs(a - b) for a, b in zip(one, other, strict=True))
-            # a colour in the middle would be near enough to both
-            if apart <= 2 * s.distance:
-                raise UserError(
-                    f"colours {list(one)} and {list(other)} are {apart} apart, too near to be told apart with distance "
-                    f"{s.distance}: lower it below {max(1, (apart + 1) // 2)} or change a colour."
-                )
-
-
-def _at_address(pattern: str, tile: str) -> Entry:
-    place = elsewhere(pattern.replace("{tile}", tile))
-    return Entry(FileRef(place), place.shown, 0, place.shown)
-
-
-def _check_address(key: str, pattern: str) -> None:
-    """Refuse an address that is none, or that holds keys, which would be written into every record of a run."""
-    if redacted(pattern) != pattern:
-        raise UserError(
-            f"{key} is {redacted(pattern)!r}, with more behind it or a login in it, which runs would record: leave it "
-            "out, and give GDAL the keys in the environment, such as GDAL_HTTP_HEADERS."
-        )
-    if "*" in pattern or pattern.startswith("/vsi") or elsewhere(pattern.replace("{tile}", "tile")) is None:
-        raise UserError(f"{key} is {pattern!r}: write an address such as https://host/folder/{{tile}}.tif, without *.")
-
-
-def _check_alone(pattern: str, use: str, tile: str, entries: Sequence[Entry]) -> None:
-    """Refuse two files for one tile; the same file once packed and once unpacked is one.
-
-    Raises:
-        UserError: naming both.
-    """
-    first = entries[0]
-    for other in entries[1:]:
-        if (other.name, other.size) != (first.name, first.size) or (other.file.member is None) == (
-            first.file.member is None
-        ):
-            raise UserError(
-                f"the pattern {pattern!r} of {use} matches two files of the tile {tile}, {first.location} and "
-                f"{other.location}: make it tell them apart, or remove one."
-            )
-
-
 def _modality(name: str, given: FolderModality) -> Modality:
     count = len(given.bands or (0,))
     names = given.names or ([name] if count == 1 else [f"{name}_{band}" for band in range(count)])
     return Modality(name, tuple(names), given.kind, given.unit, given.maximum)
-
-
-def _sort(catalogue: Catalogue, patterns: set[str]) -> dict[str, dict[str, list[Entry]]]:
-    """By pattern and tile, the files; each goes to the pattern with the most literal text that it matches."""
-    order = sorted(patterns, key=lambda pattern: (-len(_GLOB.sub("", pattern)), pattern))
-    rules = [(pattern, _expression(pattern)) for pattern in order]
-    found: dict[str, dict[str, list[Entry]]] = {pattern: defaultdict(list) for pattern in patterns}
-    for entry in catalogue.entries:
-        # an archive's own name need not be part of the pattern
-        inside = entry.location.split("/", 1)[-1] if entry.file.member is not None else entry.location
-        for pattern, rule in rules:
-            match = rule.fullmatch(entry.location) or rule.fullmatch(inside)
-            if match:
-                found[pattern][match.groupdict().get("tile", "")].append(entry)
-                break
-    return found
-
-
-def _why(pattern: str, catalogue: Catalogue) -> str:
-    """A clause on why a pattern may match nothing."""
-    anyhow = re.compile(_expression(pattern).pattern, re.IGNORECASE)
-    near = next((entry.location for entry in catalogue.entries if anyhow.fullmatch(entry.location)), None)
-    if near:
-        return f", where upper and lower case differ ({near})"
-    if odd := re.findall(r"[\[\]?{}]", pattern.replace("{tile}", "")):
-        return f": {' and '.join(dict.fromkeys(odd))} in it stand for themselves, only *, **/ and {{tile}} for more"
-    shown = shorten((entry.location for entry in catalogue.entries), 3)
-    return f", which holds {shown}" if shown else ", which holds none"
-
-
-def _expression(pattern: str) -> re.Pattern[str]:
-    parts, named = [], False
-    for part in _GLOB.split(pattern.removeprefix("./")):
-        if part == "{tile}":
-            # named a second time, it must be the same tile, as in {tile}/{tile}_rgb.tif
-            parts.append("(?P=tile)" if named else "(?P<tile>[^/]+)")
-            named = True
-        else:
-            parts.append({"**/": "(?:[^/]+/)*", "*": "[^/]*"}.get(part, re.escape(part)))
-    return re.compile("".join(parts))

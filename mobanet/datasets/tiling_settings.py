@@ -75,7 +75,7 @@ class SplitAreas:
 
 @dataclass
 class SplitBlocks:
-    """Tiles drawn for validation and test, spread evenly over the ground (`mobanet.datasets.cutting.drawn_roles`).
+    """Tiles drawn for validation and test, spread evenly over the ground (`mobanet.datasets.tile_draw.drawn_roles`).
 
     The part of a tile depends on its name and the seed alone: it stays where sensors, labels or mosaics are added.
 

@@ -23,7 +23,7 @@ from mobanet.datasets import (
     get_layout,
 )
 from mobanet.datasets.catalogue import list_files
-from mobanet.datasets.cutting import drawn_roles
+from mobanet.datasets.tile_draw import drawn_roles
 from mobanet.errors import UserError
 from mobanet.store.build import build_store
 from mobanet.store.patches import cut_tile

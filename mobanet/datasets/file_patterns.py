@@ -1,0 +1,76 @@
+"""Which files the patterns of one's own data stand for, and which tile each of them is of."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+
+from mobanet.datasets.catalogue import Catalogue, Entry
+from mobanet.errors import UserError
+from mobanet.rasters.contents import FileRef
+from mobanet.rasters.elsewhere import elsewhere
+from mobanet.wording import shorten
+
+_GLOB = re.compile(r"(\*\*/|\*|\{tile\})")
+
+
+def at_address(pattern: str, tile: str) -> Entry:
+    """The file that a pattern which is an address stands for; nobody is asked whether it is there."""
+    place = elsewhere(pattern.replace("{tile}", tile))
+    return Entry(FileRef(place), place.shown, 0, place.shown)
+
+
+def check_alone(pattern: str, use: str, tile: str, entries: Sequence[Entry]) -> None:
+    """Refuse two files for one tile; the same file once packed and once unpacked is one.
+
+    Raises:
+        UserError: naming both.
+    """
+    first = entries[0]
+    for other in entries[1:]:
+        if (other.name, other.size) != (first.name, first.size) or (other.file.member is None) == (
+            first.file.member is None
+        ):
+            raise UserError(
+                f"the pattern {pattern!r} of {use} matches two files of the tile {tile}, {first.location} and "
+                f"{other.location}: make it tell them apart, or remove one."
+            )
+
+
+def sort_files(catalogue: Catalogue, patterns: set[str]) -> dict[str, dict[str, list[Entry]]]:
+    """By pattern and tile, the files; each goes to the pattern with the most literal text that it matches."""
+    order = sorted(patterns, key=lambda pattern: (-len(_GLOB.sub("", pattern)), pattern))
+    rules = [(pattern, _expression(pattern)) for pattern in order]
+    found: dict[str, dict[str, list[Entry]]] = {pattern: defaultdict(list) for pattern in patterns}
+    for entry in catalogue.entries:
+        # an archive's own name need not be part of the pattern
+        inside = entry.location.split("/", 1)[-1] if entry.file.member is not None else entry.location
+        for pattern, rule in rules:
+            match = rule.fullmatch(entry.location) or rule.fullmatch(inside)
+            if match:
+                found[pattern][match.groupdict().get("tile", "")].append(entry)
+                break
+    return found
+
+
+def why_nothing(pattern: str, catalogue: Catalogue) -> str:
+    """A clause on why a pattern may match nothing."""
+    anyhow = re.compile(_expression(pattern).pattern, re.IGNORECASE)
+    near = next((entry.location for entry in catalogue.entries if anyhow.fullmatch(entry.location)), None)
+    if near:
+        return f", where upper and lower case differ ({near})"
+    if odd := re.findall(r"[\[\]?{}]", pattern.replace("{tile}", "")):
+        return f": {' and '.join(dict.fromkeys(odd))} in it stand for themselves, only *, **/ and {{tile}} for more"
+    shown = shorten((entry.location for entry in catalogue.entries), 3)
+    return f", which holds {shown}" if shown else ", which holds none"
+
+
+def _expression(pattern: str) -> re.Pattern[str]:
+    parts, named = [], False
+    for part in _GLOB.split(pattern.removeprefix("./")):
+        if part == "{tile}":
+            # named a second time, it must be the same tile, as in {tile}/{tile}_rgb.tif
+            parts.append("(?P=tile)" if named else "(?P<tile>[^/]+)")
+            named = True
+        else:
+            parts.append({"**/": "(?:[^/]+/)*", "*": "[^/]*"}.get(part, re.escape(part)))
+    return re.compile("".join(parts))

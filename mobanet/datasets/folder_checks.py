@@ -1,0 +1,148 @@
+"""Contradictions in the description of one's own data."""
+
+import re
+
+from mobanet.bounds import shown
+from mobanet.datasets.folder_settings import FolderSettings
+from mobanet.datasets.held_out import ROLES
+from mobanet.datasets.tiling_settings import check_areas, check_blocks, check_tiling
+from mobanet.datasets.vector_settings import VectorLabel, check_vector_label, ending_of
+from mobanet.errors import UserError
+from mobanet.rasters.elsewhere import elsewhere, is_address, redacted
+
+
+def check_settings(settings: FolderSettings) -> None:
+    """Refuse settings that contradict themselves.
+
+    Raises:
+        UserError: names the key and the remedy.
+    """
+    s = settings
+    count = len(s.classes)
+    if not s.modalities:
+        raise UserError("modalities is empty: describe at least one, with its pattern.")
+    patterns = {f"modalities.{name}.pattern": given.pattern for name, given in s.modalities.items()}
+    vector = s.label if isinstance(s.label, VectorLabel) else None
+    rasters = {"label": None if vector else s.label, "eroded_label": s.eroded_label}
+    patterns |= {key: text for key, text in rasters.items() if text is not None}
+    for key, pattern in patterns.items():
+        if key.endswith("label") and (ending := ending_of(pattern)):
+            values = "{vector: …, attribute: …, values: {…}}"
+            raise UserError(f"{key} is {pattern!r}, a vector file ({ending}): describe it as label: {values}.")
+        if "{tile}" not in pattern and s.tiling is None:
+            raise UserError(
+                f"{key} is {pattern!r}, without {{tile}}: put it where the tile's id is, or have one large raster cut "
+                "into tiles with tiling: {size: 4096}."
+            )
+        if is_address(pattern):
+            _check_address(key, pattern)
+            if s.tiling is not None:
+                raise UserError(
+                    f"{key} is an address, of which no raster is cut into tiles: download it, or leave tiling out."
+                )
+    images = {given.pattern for given in s.modalities.values()}
+    labels = [text for text in rasters.values() if text is not None]
+    if len({*images, *labels}) < len(images) + len(labels):
+        raise UserError("label or eroded_label has the pattern of something else: give each its own.")
+    for name, given in s.modalities.items():
+        if not re.fullmatch(r"\w[\w-]*", name) or name in (
+            "all",
+            "full",
+        ):  # part of scenarios', files' and options' names
+            raise UserError(
+                f"modalities names {name!r}: use letters, digits, _ and -, and neither all nor full, which stand for "
+                "scenarios."
+            )
+        if given.names is not None and len(given.names) != len(given.bands or (0,)):
+            raise UserError(
+                f"modalities.{name} has {len(given.names)} names for {len(given.bands or (0,))} bands: give one a band."
+            )
+        if given.bands is not None and (not given.bands or min(given.bands) < 0):
+            raise UserError(f"modalities.{name}.bands is {given.bands}: list band numbers from 0 on.")
+    odd = [name for name in (*s.modalities, *s.classes) if not name.isprintable() or not 0 < len(name) <= 60]
+    if odd:  # they stand in tables, pages and file names
+        raise UserError(f"a modality or class is named {shown(odd[0])}: use 1 to 60 letters that can be printed.")
+    if count < 2 or len(set(s.classes)) < count:
+        raise UserError(f"classes is {s.classes}: give at least two different names.")
+    if s.grid is not None and s.grid not in s.modalities:
+        raise UserError(f"grid is {s.grid!r}, which is none of the modalities {', '.join(s.modalities)}: name one.")
+    if s.averaged is not None and (not s.averaged or not set(s.averaged) <= set(s.classes)):
+        raise UserError(f"averaged is {s.averaged}: list some of the classes {', '.join(s.classes)}.")
+    if s.colours is not None and len(s.colours) != count:
+        raise UserError(f"colours has {len(s.colours)} entries for {count} classes: give one a class.")
+    if labels and s.values is None and s.colours is None:
+        raise UserError("label is given without colours or values: say which colour or number is which class.")
+    if vector is not None:
+        check_vector_label(vector, s.classes)
+        _check_only_vector(s)
+    _check_palette(s)
+    _check_space(s)
+    if s.values is not None:
+        wrong = [index for index in s.values.values() if not 0 <= index < count]
+        if wrong:
+            raise UserError(f"values maps to class {wrong[0]}, but classes go from 0 to {count - 1}: correct it.")
+        both = sorted(set(s.values) & set(s.ignored))
+        if both:
+            raise UserError(f"{both[0]} is in values and in ignored: leave it in one.")
+
+
+def _check_only_vector(s: FolderSettings) -> None:
+    """Refuse keys that say what label rasters hold where there are none; colours are those of pictures, too."""
+    given = {"values": s.values is not None, "ignored": s.ignored, "ignored_colours": s.ignored_colours}
+    given["distance"] = s.distance
+    if s.eroded_label is None and (keys := [key for key, value in given.items() if value]):
+        raise UserError(
+            f"{' and '.join(keys)} say{'s' if len(keys) == 1 else ''} what label rasters hold, and label is a vector "
+            "file: say it under label.values, and leave this out."
+        )
+
+
+def _check_space(s: FolderSettings) -> None:
+    """Refuse contradictions in how rasters are cut and their ground is dealt out."""
+    given = s.splits
+    space = {"areas": given.areas, "blocks": given.blocks}
+    used = [key for key, value in space.items() if value is not None]
+    lists = [part for part in ROLES if getattr(given, part)]
+    if given.buffer < 0:
+        raise UserError(f"splits.buffer is {given.buffer}: give a number of pixels from 0 on.")
+    if used and s.tiling is None:
+        raise UserError(
+            f"splits.{used[0]} is given without tiling: say how rasters are cut, as with tiling: {{size: 4096}}."
+        )
+    if len(used) == 2 or (used and lists):
+        raise UserError(f"splits has {' and '.join([*used, *lists])}: give areas, blocks or lists of tiles.")
+    if s.tiling is not None:
+        check_tiling(s.tiling)
+    if given.areas is not None:
+        check_areas(given.areas)
+    if given.blocks is not None:
+        check_blocks(given.blocks)
+
+
+def _check_palette(s: FolderSettings) -> None:
+    palette = [tuple(colour) for colour in [*(s.colours or []), *s.ignored_colours]]
+    for colour in palette:
+        if not all(0 <= channel <= 255 for channel in colour):
+            raise UserError(f"colours has {list(colour)}: give red, green and blue from 0 to 255.")
+    if s.colours is None or s.values is not None:
+        return
+    for number, one in enumerate(palette):
+        for other in palette[number + 1 :]:
+            apart = max(abs(a - b) for a, b in zip(one, other, strict=True))
+            # a colour in the middle would be near enough to both
+            if apart <= 2 * s.distance:
+                raise UserError(
+                    f"colours {list(one)} and {list(other)} are {apart} apart, too near to be told apart with distance "
+                    f"{s.distance}: lower it below {max(1, (apart + 1) // 2)} or change a colour."
+                )
+
+
+def _check_address(key: str, pattern: str) -> None:
+    """Refuse an address that is none, or that holds keys, which would be written into every record of a run."""
+    if redacted(pattern) != pattern:
+        raise UserError(
+            f"{key} is {redacted(pattern)!r}, with more behind it or a login in it, which runs would record: leave it "
+            "out, and give GDAL the keys in the environment, such as GDAL_HTTP_HEADERS."
+        )
+    if "*" in pattern or pattern.startswith("/vsi") or elsewhere(pattern.replace("{tile}", "tile")) is None:
+        raise UserError(f"{key} is {pattern!r}: write an address such as https://host/folder/{{tile}}.tif, without *.")
