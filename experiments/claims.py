@@ -215,10 +215,10 @@ def trained(city: str, name: str, seed: int, steps: int) -> list[dict[str, Any]]
     from mobanet.data.augment import AugmentationSettings
     from mobanet.data.datamodule import RasterDataModule
     from mobanet.data.options import EvaluationSettings
-    from mobanet.models.backbones import BackboneSettings
-    from mobanet.models.cmx import CMXSettings
+    from mobanet.models.backbones.stages import BackboneSettings
+    from mobanet.models.cmx.network import CMXSettings
     from mobanet.models.lora import LoRASettings
-    from mobanet.models.mobanet import MoBaNetSettings
+    from mobanet.models.mobanet.network import MoBaNetSettings
     from mobanet.models.summary import count_parameters
     from mobanet.scenarios.callback import ScenarioSampling
     from mobanet.scenarios.masking import MaskingSettings

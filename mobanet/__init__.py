@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mobanet.errors import UserError
     from mobanet.exporting.places import from_pretrained
     from mobanet.exporting.pretrained import PretrainedModel
-    from mobanet.models.backbones import BackboneSettings
+    from mobanet.models.backbones.stages import BackboneSettings
     from mobanet.prediction.areas import FinishedMap
     from mobanet.prediction.input_raster import InputRaster
     from mobanet.prediction.saved_model import Prediction, SavedModel, load
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _PLACES = {
-    "BackboneSettings": "mobanet.models.backbones",
+    "BackboneSettings": "mobanet.models.backbones.stages",
     "FinishedMap": "mobanet.prediction.areas",
     "InputRaster": "mobanet.prediction.input_raster",
     "Prediction": "mobanet.prediction.saved_model",

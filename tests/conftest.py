@@ -67,8 +67,8 @@ def make_data(city):
 @pytest.fixture
 def make_module():
     """Builds a small model for a data module."""
-    from mobanet.models.backbones import BackboneSettings
-    from mobanet.models.mobanet import MoBaNetSettings
+    from mobanet.models.backbones.stages import BackboneSettings
+    from mobanet.models.mobanet.network import MoBaNetSettings
     from mobanet.training.module import SegmentationModule
 
     def make(data, **options):

@@ -11,8 +11,8 @@ import torch
 
 from mobanet.data.options import EvaluationSettings
 from mobanet.errors import AgreedError
-from mobanet.models.backbones import BackboneSettings
-from mobanet.models.mobanet import MoBaNetSettings
+from mobanet.models.backbones.stages import BackboneSettings
+from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.training.best import BestCheckpoint
 from mobanet.training.checkpoint import read_checkpoint

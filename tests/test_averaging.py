@@ -8,8 +8,8 @@ from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, StochasticWeightAveraging
 from safetensors.torch import save_file
 
-from mobanet.models.backbone_kinds import build_backbone
-from mobanet.models.backbones import BackboneSettings
+from mobanet.models.backbones.kinds import build_backbone
+from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.interrupt import Interrupted, Interrupts
 from tests.conftest import TINY, same

@@ -12,8 +12,8 @@ from torch.multiprocessing import ProcessRaisedException
 from torch.utils.data import DataLoader
 
 from mobanet.data.options import EvaluationSettings
-from mobanet.models.backbones import BackboneSettings
-from mobanet.models.mobanet import MoBaNetSettings
+from mobanet.models.backbones.stages import BackboneSettings
+from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.divergence import Diverged, DivergenceStop
 from mobanet.training.finite import not_finite

@@ -8,8 +8,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import save_file
 
 from mobanet.errors import UserError
-from mobanet.models.backbone_kinds import build_backbone
-from mobanet.models.backbones import BackboneSettings
+from mobanet.models.backbones.kinds import build_backbone
+from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.lora import LoRASettings
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.frozen import LEFT_OUT, left_out

@@ -10,7 +10,7 @@ from lightning.pytorch import seed_everything
 
 from mobanet.data.crops import collate
 from mobanet.datasets import get_layout
-from mobanet.models.mobanet import MoBaNetSettings
+from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.scenarios.callback import ScenarioSampling
 from mobanet.scenarios.history import read_history
 from mobanet.scenarios.refresh import measure_distortion

@@ -6,9 +6,9 @@ from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mobanet.data.options import EvaluationSettings
-from mobanet.models.cbc import CBCSettings
-from mobanet.models.cmx import CMXSettings
-from mobanet.models.mobanet import MoBaNetSettings
+from mobanet.models.cbc.network import CBCSettings
+from mobanet.models.cmx.network import CMXSettings
+from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.scenarios.callback import ScenarioSampling
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.training.checkpoint import read_checkpoint

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mobanet.errors import UserError
-from mobanet.models.mobanet import MoBaNetSettings
+from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.scenarios.callback import ScenarioSampling
 from mobanet.scenarios.history import read_history
 from mobanet.scenarios.masking import MaskingSettings

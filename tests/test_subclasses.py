@@ -11,8 +11,8 @@ from mobanet.data.crops import collate
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.options import EvaluationSettings
 from mobanet.exporting.command import ExportRequest, open_source
-from mobanet.models.backbones import BackboneSettings
-from mobanet.models.mobanet import MoBaNetSettings
+from mobanet.models.backbones.stages import BackboneSettings
+from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.prediction.run import describe_model
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.module import SegmentationModule

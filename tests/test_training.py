@@ -8,10 +8,10 @@ from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mobanet.errors import UserError
-from mobanet.models.backbones import BackboneSettings
-from mobanet.models.cbc import CBCSettings
-from mobanet.models.cmx import CMXSettings
-from mobanet.models.mobanet import MoBaNetSettings
+from mobanet.models.backbones.stages import BackboneSettings
+from mobanet.models.cbc.network import CBCSettings
+from mobanet.models.cmx.network import CMXSettings
+from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.scenarios.callback import ScenarioSampling
 from mobanet.scenarios.masking import MaskingSettings
 from mobanet.scenarios.sampling import ScenarioSettings

@@ -20,12 +20,12 @@ from steps import timed, training
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from mobanet.models.backbones import BackboneSettings
+from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.base import SegmentationModel
-from mobanet.models.cbc import CBC
-from mobanet.models.cmx import CMX, CMXSettings
+from mobanet.models.cbc.network import CBC
+from mobanet.models.cmx.network import CMX, CMXSettings
 from mobanet.models.lora import LoRASettings, add_lora
-from mobanet.models.mobanet import MoBaNet, MoBaNetSettings
+from mobanet.models.mobanet.network import MoBaNet, MoBaNetSettings
 
 STREAMS = {"optical": {"rgb": 3, "ir": 1}, "elevation": {"dsm": 1}}
 BANDS = {"rgb": 3, "ir": 1, "dsm": 1}

@@ -20,7 +20,7 @@ from rasterio.transform import from_origin
 
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.scaling import learn
-from mobanet.models.backbones import BackboneSettings
+from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.training.module import SegmentationModule
 
 BANDS = {"rgb": (3, "uint8"), "ir": (1, "uint8"), "dsm": (1, "float32")}

@@ -15,8 +15,8 @@ import torch
 from steps import parsed, timed, training
 from torch import Tensor
 
-from mobanet.models.backbones import BackboneSettings
-from mobanet.models.mobanet import MoBaNet
+from mobanet.models.backbones.stages import BackboneSettings
+from mobanet.models.mobanet.network import MoBaNet
 from mobanet.scenarios.refresh import measure_distortion
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scenario import scenario_masks, scenarios_of

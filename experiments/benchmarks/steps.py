@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mobanet.models.mobanet import MoBaNet
+from mobanet.models.mobanet.network import MoBaNet
 from mobanet.training.losses import auxiliary_loss, segmentation_loss
 
 

@@ -15,9 +15,9 @@ import torch
 from steps import parsed, timed, training
 from torch import Tensor
 
-from mobanet.models.backbones import NUM_STAGES, BackboneSettings
-from mobanet.models.mobanet import MoBaNet
-from mobanet.models.pyramid import Stages
+from mobanet.models.backbones.stages import NUM_STAGES, BackboneSettings
+from mobanet.models.mobanet.network import MoBaNet
+from mobanet.models.mobanet.pyramid import Stages
 
 
 class TwoPasses(MoBaNet):

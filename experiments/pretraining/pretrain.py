@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from mobanet.data.augment import AugmentationSettings
 from mobanet.data.datamodule import RasterDataModule
-from mobanet.models.backbone_kinds import build_backbone
-from mobanet.models.backbones import NUM_STAGES, BackboneSettings
+from mobanet.models.backbones.kinds import build_backbone
+from mobanet.models.backbones.stages import NUM_STAGES, BackboneSettings
 from mobanet.models.base import Standardization
 from mobanet.synthetic import synthesize
 from mobanet.training.inputs import ModelBatch, model_batch

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mobanet.models.backbone_weights import LICENCES, licence
-from mobanet.models.build import NetworkSettings
-from mobanet.models.cbc_pretrained import REPOSITORY
-from mobanet.models.cmx_encoders import licence as encoder_licence
+from mobanet.models.backbones.weights import LICENCES, licence
+from mobanet.models.cbc.pretrained import REPOSITORY
+from mobanet.models.cmx.encoders import licence as encoder_licence
+from mobanet.models.registry import NetworkSettings
 
 _DINOV3 = "dinov3-license"
 _NVIDIA = "https://github.com/NVlabs/SegFormer/blob/master/LICENSE"

@@ -2,7 +2,7 @@
 
 from mobanet.errors import UserError
 from mobanet.models.base import SegmentationModel
-from mobanet.models.mobanet import MoBaNet
+from mobanet.models.mobanet.network import MoBaNet
 
 USUAL = 256
 LEAST = 32

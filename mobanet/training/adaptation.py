@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import mobanet
 from mobanet.errors import UserError
-from mobanet.models.mobanet import MoBaNet
+from mobanet.models.mobanet.network import MoBaNet
 from mobanet.scenarios.failure import Failure
 from mobanet.schema import MismatchError, check_value
 from mobanet.training.batch_statistics import BatchStatistics

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobanet.models.mobanet import MoBaNet
+from mobanet.models.mobanet.network import MoBaNet
 from mobanet.models.upernet import BatchNorm
 from mobanet.scenarios.refresh import Windows, undisturbed
 from mobanet.scenarios.scenario import Scenario, lowered

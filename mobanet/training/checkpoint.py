@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.errors import UserError
 from mobanet.files import write_buffer
-from mobanet.models.build import SETTINGS_OF
+from mobanet.models.registry import SETTINGS_OF
 from mobanet.training.checkpoint_file import load_file
 from mobanet.training.finite import check_finite_weights
 

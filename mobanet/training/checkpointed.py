@@ -10,8 +10,8 @@ from torch import Tensor
 
 import mobanet
 from mobanet.errors import UserError
-from mobanet.models.build import NetworkSettings
 from mobanet.models.lora import LoRASettings, with_lora_names
+from mobanet.models.registry import NetworkSettings
 from mobanet.training.adaptation import without_statistics
 from mobanet.training.averaging import change_copies, go_on_averaging
 from mobanet.training.checkpoint import VERSION, adopt_settings, check_architecture, check_names

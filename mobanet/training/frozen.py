@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from mobanet.errors import UserError
-from mobanet.models.backbone_weights import WEIGHTS_REMEDY
-from mobanet.models.backbones import BackboneSettings, weights_digest
+from mobanet.models.backbones.stages import BackboneSettings, weights_digest
+from mobanet.models.backbones.weights import WEIGHTS_REMEDY
 
 LEFT_OUT = "left_out_backbone"
 """Where a checkpoint says which backbone it leaves out."""
@@ -52,8 +52,8 @@ def backbone_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def fingerprint(state: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, shapes and float32 values of a backbone's tensors, 64 hexadecimal digits.
 
-    The same as `mobanet.models.backbones.Backbone.fingerprint`, with or without LoRA around its layers. It takes about
-    a second for 300 million parameters.
+    The same as `mobanet.models.backbones.stages.Backbone.fingerprint`, with or without LoRA around its layers. It takes
+    about a second for 300 million parameters.
 
     Args:
         state: of a module, or the part of it that `backbone_tensors` gives.

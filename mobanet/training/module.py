@@ -15,13 +15,13 @@ from torch.optim import Optimizer
 from mobanet.data.batch import StoredBatch
 from mobanet.data.description import DataDescription, to_plain
 from mobanet.errors import UserError
-from mobanet.models.backbones import BackboneSettings
+from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.base import SegmentationOutput
-from mobanet.models.build import Architecture, NetworkSettings
-from mobanet.models.cbc import CBCSettings
-from mobanet.models.cmx import CMXSettings
+from mobanet.models.cbc.network import CBCSettings
+from mobanet.models.cmx.network import CMXSettings
 from mobanet.models.lora import LoRASettings, add_lora, still_frozen_statistics
-from mobanet.models.mobanet import MoBaNetSettings
+from mobanet.models.mobanet.network import MoBaNetSettings
+from mobanet.models.registry import Architecture, NetworkSettings
 from mobanet.scenarios.draws import rounding
 from mobanet.scenarios.masking import MaskingSettings, draw_masks, mask_streams, spare_pixels
 from mobanet.scenarios.sampling import draw_availability, share_availability, share_batches

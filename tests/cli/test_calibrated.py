@@ -11,7 +11,7 @@ import torch
 
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.errors import Stopped, UserError
-from mobanet.models.mobanet import MoBaNetSettings
+from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.predict import predict
 from mobanet.prediction import run as prediction_run
 from mobanet.report import report

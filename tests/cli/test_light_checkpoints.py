@@ -8,8 +8,8 @@ import yaml
 from safetensors.torch import save_file
 
 from mobanet.commands import main
-from mobanet.models.backbone_kinds import build_backbone
-from mobanet.models.backbones import BackboneSettings
+from mobanet.models.backbones.kinds import build_backbone
+from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.runs import open_run
 from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.frozen import LEFT_OUT

@@ -17,8 +17,8 @@ from rasterio.warp import transform_bounds
 
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.options import EvaluationSettings
-from mobanet.models.backbones import BackboneSettings
-from mobanet.models.mobanet import MoBaNetSettings
+from mobanet.models.backbones.stages import BackboneSettings
+from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.predict import main, predict
 from mobanet.prediction.windows import Stitcher
 from mobanet.training.loading import load_module

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from mobanet.errors import UserError
 from mobanet.exporting.places import from_pretrained
 from mobanet.exporting.pretrained import save_pretrained
-from mobanet.models import backbone_weights
+from mobanet.models.backbones import weights as backbone_weights
 from tests.doors.test_content import CASES
 from tests.exporting.small import DSM, RGB, make, numbers
 

@@ -16,7 +16,7 @@ def run_folder(city, tmp_path_factory):
     from lightning.pytorch import Trainer
 
     from mobanet.data.datamodule import RasterDataModule
-    from mobanet.models.mobanet import MoBaNetSettings
+    from mobanet.models.mobanet.network import MoBaNetSettings
     from mobanet.training.module import SegmentationModule
     from tests.conftest import NARROW
     from tests.exporting.small import backbone

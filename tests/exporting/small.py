@@ -6,12 +6,12 @@ import numpy as np
 import torch
 
 from mobanet.data.description import DataDescription
-from mobanet.models.backbones import BackboneSettings
-from mobanet.models.cbc import CBCSettings
-from mobanet.models.cmx import CMXSettings
+from mobanet.models.backbones.stages import BackboneSettings
+from mobanet.models.cbc.network import CBCSettings
+from mobanet.models.cmx.network import CMXSettings
 from mobanet.models.inputs import scaled_inputs
 from mobanet.models.lora import LoRASettings
-from mobanet.models.mobanet import MoBaNetSettings
+from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.rasters.contents import Classes, Modality
 from mobanet.training.module import SegmentationModule
 from tests.models.tiny import NAMES, awaken

@@ -16,7 +16,7 @@ from mobanet.exporting.describe import description
 from mobanet.exporting.places import from_pretrained
 from mobanet.exporting.pretrained import FILES, save_pretrained
 from mobanet.exporting.weights import saved, write_weights
-from mobanet.models.backbone_kinds import build_backbone
+from mobanet.models.backbones.kinds import build_backbone
 from mobanet.models.lora import LoRASettings
 from mobanet.rasters.blocks import summarise
 from mobanet.rasters.ground import Ground

@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from mobanet.errors import UserError
-from mobanet.models.backbone_kinds import build_backbone
-from mobanet.models.backbone_weights import licence
-from mobanet.models.backbones import BackboneSettings
-from mobanet.models.convert import DINOV2_BY_WIDTH, SAM_BY_WIDTH
-from mobanet.models.positions import resample_dinov2, resample_sam
+from mobanet.models.backbones.kinds import build_backbone
+from mobanet.models.backbones.positions import resample_dinov2, resample_sam
+from mobanet.models.backbones.stages import BackboneSettings
+from mobanet.models.backbones.weights import licence
+from mobanet.models.mobanet.convert import DINOV2_BY_WIDTH, SAM_BY_WIDTH
 from tests.models.tiny import NAMES, tiny_backbone
 
 
@@ -236,7 +236,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
 
 
 def test_importing_the_models_does_not_import_timm():
-    code = "import sys, mobanet.models.mobanet, mobanet.models.convert; sys.exit('timm' in sys.modules)"
+    code = "import sys, mobanet.models.mobanet.network, mobanet.models.mobanet.convert; sys.exit('timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from mobanet.errors import UserError
-from mobanet.models.cbc import CBC, CBCSettings
-from mobanet.models.cbc_volumes import instance_norm
+from mobanet.models.cbc.network import CBC, CBCSettings
+from mobanet.models.cbc.volumes import instance_norm
 from tests.models.tiny import every_pattern, random_inputs
 
 ODD = (45, 70)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from mobanet.errors import UserError
-from mobanet.models.cbc import CBC, CBCSettings
-from mobanet.models.cbc_convert import cbc_from_authors
+from mobanet.models.cbc.convert import cbc_from_authors
+from mobanet.models.cbc.network import CBC, CBCSettings
 from mobanet.scenarios.distortion import DistortionMeter
 from mobanet.scenarios.scenario import scenario_masks, scenarios_of
 from tests.models.authors_cbc import (

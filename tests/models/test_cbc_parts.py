@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mobanet.models.cbc_decoder import Join, find_neighbourhoods
-from mobanet.models.cbc_encoder import BandEncoder
-from mobanet.models.cbc_fusion import Correlation, repeat_bands
-from mobanet.models.cbc_pretrained import fill_encoder
-from mobanet.models.cbc_volumes import instance_norm
+from mobanet.models.cbc.decoder import Join, find_neighbourhoods
+from mobanet.models.cbc.encoder import BandEncoder
+from mobanet.models.cbc.fusion import Correlation, repeat_bands
+from mobanet.models.cbc.pretrained import fill_encoder
+from mobanet.models.cbc.volumes import instance_norm
 
 
 @pytest.mark.parametrize(("depth", "size"), [(1, 4), (3, 16), (4, 13), (5, 4), (9, 9)])

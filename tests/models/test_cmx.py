@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from mobanet.errors import UserError
-from mobanet.models.cmx import CMX, CMXSettings
-from mobanet.models.cmx_parts import FFM, MLPDecoder
+from mobanet.models.cmx.network import CMX, CMXSettings
+from mobanet.models.cmx.parts import FFM, MLPDecoder
 from mobanet.models.upernet import resize
 from tests.models.tiny import ODD, TWO_STREAMS, awaken, every_pattern, random_inputs
 

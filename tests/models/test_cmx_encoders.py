@@ -8,10 +8,10 @@ from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 
 from mobanet.errors import UserError
-from mobanet.models.cbc import CBC, CBCSettings
-from mobanet.models.cmx import CMX, CMXSettings
-from mobanet.models.cmx_convert import STREAMS
-from mobanet.models.cmx_encoders import StreamInput, licence
+from mobanet.models.cbc.network import CBC, CBCSettings
+from mobanet.models.cmx.convert import STREAMS
+from mobanet.models.cmx.encoders import StreamInput, licence
+from mobanet.models.cmx.network import CMX, CMXSettings
 from tests.models.tiny import TWO_STREAMS, tiny_mobanet
 
 PUBLISHED_STREAMS = {"rgb": {"rgb": 3}, "x": {"depth": 3}}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mobanet.errors import UserError
-from mobanet.models.cmx_convert import cmx_from_authors
+from mobanet.models.cmx.convert import cmx_from_authors
 from mobanet.scenarios.distortion import DistortionMeter
 from mobanet.scenarios.scenario import scenario_masks, scenarios_of
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mobanet.errors import UserError
-from mobanet.models.convert import mobanet_from_authors, mobanet_sam_from_authors
+from mobanet.models.mobanet.convert import mobanet_from_authors, mobanet_sam_from_authors
 from tests.models.golden_rule import Golden, load_golden
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from mobanet.errors import UserError
-from mobanet.models.mobanet import MoBaNet, MoBaNetSettings
+from mobanet.models.mobanet.network import MoBaNet, MoBaNetSettings
 from tests.models.tiny import PAPER_STREAMS, awaken, every_pattern, random_inputs, tiny_mobanet
 
 ALL, NO_DSM, ONLY_DSM = [True, True, True], [True, True, False], [False, False, True]

@@ -101,7 +101,7 @@ def test_the_papers_lora_on_cbc_has_the_papers_count():
     import yaml
 
     from mobanet.experiment import experiment_folder
-    from mobanet.models.cbc import CBC
+    from mobanet.models.cbc.network import CBC
 
     variant = yaml.safe_load((experiment_folder() / "variants/lora_cbc.yaml").read_text())
     model = CBC({"rgb": 3, "nir": 3, "swir": 3}, 1, slp=True)

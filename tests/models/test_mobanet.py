@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mobanet.errors import UserError
-from mobanet.models.mobanet import MoBaNet, MoBaNetSettings
+from mobanet.models.mobanet.network import MoBaNet, MoBaNetSettings
 from tests.models.tiny import (
     ODD,
     ONE_STREAM,

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mobanet.models.backbones import BackboneSettings
-from mobanet.models.mobanet import MoBaNet, MoBaNetSettings
+from mobanet.models.backbones.stages import BackboneSettings
+from mobanet.models.mobanet.network import MoBaNet, MoBaNetSettings
 from mobanet.models.summary import PartSize, count_parameters
 from tests.models.tiny import PAPER_STREAMS, tiny_mobanet
 

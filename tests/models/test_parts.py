@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mobanet.models.cpia import CPIA, AdapterCPIA
-from mobanet.models.dgfm import DGFM, MeanFusion, SEFusion, build_fusion
+from mobanet.models.mobanet.cpia import CPIA, AdapterCPIA
+from mobanet.models.mobanet.dgfm import DGFM, MeanFusion, SEFusion, build_fusion
+from mobanet.models.mobanet.pyramid import StreamScales
 from mobanet.models.patches import StreamEmbedding, initial_kernel
-from mobanet.models.pyramid import StreamScales
 from mobanet.models.upernet import UPerNet, norm_of
 from tests.models.tiny import PAPER_STREAMS, random_inputs, tiny_mobanet
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mobanet.models.base import SegmentationModel, SegmentationOutput
-from mobanet.models.mobanet import MoBaNet, MoBaNetSettings
+from mobanet.models.mobanet.network import MoBaNet, MoBaNetSettings
 from mobanet.models.sharing import Held, each_once
 from mobanet.scenarios.scenario import scenario_masks, scenarios_of
 from tests.models.tiny import (

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from mobanet.models.backbones import BackboneSettings
-from mobanet.models.mobanet import MoBaNet, MoBaNetSettings
+from mobanet.models.backbones.stages import BackboneSettings
+from mobanet.models.mobanet.network import MoBaNet, MoBaNetSettings
 
 SMALL = {"depth": 4, "embed_dim": 32, "num_heads": 2}
 NAMES = {

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mobanet.errors import UserError
-from mobanet.models.cmx import CMX, CMXSettings
+from mobanet.models.cmx.network import CMX, CMXSettings
 from mobanet.scenarios.failure import usual_failures
 from mobanet.training.adaptation import Comparison, check_adaptable, check_output
 from mobanet.training.metrics import Scores

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from mobanet.errors import UserError
-from mobanet.models.backbone_kinds import build_backbone
-from mobanet.models.backbones import BackboneSettings
+from mobanet.models.backbones.kinds import build_backbone
+from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.training.groups import check_backbone_lr, learning_rates, undecayed_parameters
 from mobanet.training.optim import ScheduleSettings, adam, adamw, parameter_groups, scheduled, warmup_cosine
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mobanet.models.authors import Release
-from mobanet.models.cmx import CMX, CMXSettings
+from mobanet.models.cmx.network import CMX, CMXSettings
 
 STREAMS = {"rgb": {"rgb": 3}, "x": {"nir": 3, "swir": 3}}
 CLASSIFIER = "core.decode_head.linear_pred.weight"

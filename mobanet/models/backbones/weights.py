@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mobanet.errors import UserError
-from mobanet.models.backbone_options import check_options
-from mobanet.models.backbones import BackboneSettings
+from mobanet.models.backbones.options import check_options
+from mobanet.models.backbones.stages import BackboneSettings
 
 # Modules of timm that hold the supported classes, and our own; deit builds plain VisionTransformers.
 SUPPORTED_MODULES = ("vision_transformer", "deit", "eva", "vision_transformer_sam", "city_vit")
@@ -32,7 +32,7 @@ def known_models() -> ModuleType:
     """timm, with our own backbone among its models."""
     import timm
 
-    import mobanet.models.city_vit  # noqa: F401 - registers its name
+    import mobanet.models.backbones.city_vit  # noqa: F401 - registers its name
 
     return timm
 

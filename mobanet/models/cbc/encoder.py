@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobanet.models.cbc_volumes import to_tokens
+from mobanet.models.cbc.volumes import to_tokens
 
 BAND_TAPS = 3
 STRIDE = 32

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from mobanet.errors import UserError
-from mobanet.models.backbones import MOST_CHANNELS
+from mobanet.models.backbones.stages import MOST_CHANNELS
 from mobanet.models.base import SegmentationModel, SegmentationOutput, select_available
-from mobanet.models.cbc_decoder import VolumeDecoder
-from mobanet.models.cbc_encoder import STRIDE, BandEncoder
-from mobanet.models.cbc_fusion import Fused, LatentFusion
-from mobanet.models.cbc_pretrained import DEPTHS, WIDTH, fill_encoder, load_resnet50
-from mobanet.models.cbc_volumes import Cellwise, gate, initialize, to_volume
+from mobanet.models.cbc.decoder import VolumeDecoder
+from mobanet.models.cbc.encoder import STRIDE, BandEncoder
+from mobanet.models.cbc.fusion import Fused, LatentFusion
+from mobanet.models.cbc.pretrained import DEPTHS, WIDTH, fill_encoder, load_resnet50
+from mobanet.models.cbc.volumes import Cellwise, gate, initialize, to_volume
 from mobanet.models.sharing import each_once
 
 _MOST_CELLS, _MOST_BLOCKS = 64, 64

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from mobanet.errors import UserError
-from mobanet.models.backbones import BackboneSettings
-from mobanet.models.mobanet import MoBaNet, MoBaNetSettings
+from mobanet.models.backbones.stages import BackboneSettings
+from mobanet.models.mobanet.network import MoBaNet, MoBaNetSettings
 
 STREAMS = {"optical": {"rgb": 3}, "elevation": {"dsm": 1}}
 DINOV2_BY_WIDTH = {

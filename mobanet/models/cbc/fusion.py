@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobanet.models.cbc_volumes import Cellwise, ConvReLUNorm, gate, to_tokens
+from mobanet.models.cbc.volumes import Cellwise, ConvReLUNorm, gate, to_tokens
 
 FUSED_LEVELS = 5  # 1 to 4 and 6: the release also fuses level 5 and never uses it
 

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobanet.models.backbone_weights import create_vit, load_weights
-from mobanet.models.backbones import Backbone, BackboneSettings, Geometry
-from mobanet.models.positions import resample_dinov2, resample_sam
+from mobanet.models.backbones.positions import resample_dinov2, resample_sam
+from mobanet.models.backbones.stages import Backbone, BackboneSettings, Geometry
+from mobanet.models.backbones.weights import create_vit, load_weights
 
 
 class PlainBackbone(Backbone):

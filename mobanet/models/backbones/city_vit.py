@@ -12,7 +12,7 @@ from typing import Any
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parent / "shipped"
 """Folder of the weights that come with the package, NAME.safetensors each."""
 
 default_cfgs = generate_default_cfgs(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mobanet.models.authors import Release, Rules
-from mobanet.models.cbc import CBC
+from mobanet.models.cbc.network import CBC
 
 MODALITIES = {"RGB": "rgb", "NIR": "nir", "SWIR": "swir"}
 BANDS = 3

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobanet.models.cbc_volumes import ConvReLUNorm, instance_norm
+from mobanet.models.cbc.volumes import ConvReLUNorm, instance_norm
 
 
 class Refine(nn.Sequential):

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobanet.errors import UserError
-from mobanet.models.backbones import MOST_CHANNELS
+from mobanet.models.backbones.stages import MOST_CHANNELS
 from mobanet.models.base import SegmentationModel, SegmentationOutput, select_available
-from mobanet.models.cmx_encoders import (
+from mobanet.models.cmx.encoders import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     MIT_SMALLEST_SIDE,
@@ -27,7 +27,7 @@ from mobanet.models.cmx_encoders import (
     build_encoders,
     stage_channels,
 )
-from mobanet.models.cmx_parts import CMFRM, FFM, MLPDecoder, initialize
+from mobanet.models.cmx.parts import CMFRM, FFM, MLPDecoder, initialize
 from mobanet.models.sharing import Held, each_once, pattern_keys
 from mobanet.models.streams import check_streams, standardize
 from mobanet.models.upernet import resize

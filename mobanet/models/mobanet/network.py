@@ -19,15 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobanet.errors import UserError
-from mobanet.models.apart import apart, touched
-from mobanet.models.backbone_kinds import build_backbone
-from mobanet.models.backbones import MOST_CHANNELS, NUM_STAGES, BackboneSettings
+from mobanet.models.backbones.kinds import build_backbone
+from mobanet.models.backbones.stages import MOST_CHANNELS, NUM_STAGES, BackboneSettings
 from mobanet.models.base import SegmentationModel, SegmentationOutput, select_available
-from mobanet.models.cpia import CPIA, AdapterCPIA
-from mobanet.models.dgfm import Fusion
-from mobanet.models.flow import Flow, Placement, Step, join_flows, plan_steps
+from mobanet.models.mobanet.apart import apart, touched
+from mobanet.models.mobanet.cpia import CPIA, AdapterCPIA
+from mobanet.models.mobanet.dgfm import Fusion
+from mobanet.models.mobanet.flow import Flow, Placement, Step, join_flows, plan_steps
+from mobanet.models.mobanet.pyramid import Neck, PlainPyramid, ScaledPyramid, Stages
 from mobanet.models.patches import StreamEmbedding
-from mobanet.models.pyramid import Neck, PlainPyramid, ScaledPyramid, Stages
 from mobanet.models.sharing import Held, each_once, pattern_keys
 from mobanet.models.streams import check_streams, find_pretrained, standardize
 from mobanet.models.upernet import AuxiliaryHead, BatchNorm, Normalization, UPerNet, resize

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobanet.errors import UserError
-from mobanet.models.backbone_options import check_options
+from mobanet.models.backbones.options import check_options
 
 NUM_STAGES = 4
 MOST_CHANNELS = 16384
@@ -65,7 +65,7 @@ class Backbone(nn.Module, ABC):
 
     Tokens are (B, P + N, C): P prefix tokens (class, registers), then N = rows·columns patch tokens. When frozen, no
     parameter asks for a gradient and `train()` leaves every part in eval mode. Made by
-    `mobanet.models.backbone_kinds.build_backbone`.
+    `mobanet.models.backbones.kinds.build_backbone`.
 
     Attributes:
         vit: timm's model.

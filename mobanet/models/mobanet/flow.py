@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mobanet.models.backbones import Geometry
+from mobanet.models.backbones.stages import Geometry
 
 Placement = Literal["stage", "block", "none"]
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mobanet.errors import UserError
-from mobanet.models.backbone_weights import read_weights
+from mobanet.models.backbones.weights import read_weights
 from mobanet.models.patches import initial_kernel
 
 EncoderName = Literal["cnn", "mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5"]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobanet.models.backbones import NUM_STAGES
-from mobanet.models.dgfm import Fusion, build_fusion
+from mobanet.models.backbones.stages import NUM_STAGES
+from mobanet.models.mobanet.dgfm import Fusion, build_fusion
 from mobanet.models.upernet import Normalization, Normed, norm_of
 
 

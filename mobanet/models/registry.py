@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mobanet.models.backbone_weights import licence as backbone_licence
-from mobanet.models.backbones import BackboneSettings
+from mobanet.models.backbones.stages import BackboneSettings
+from mobanet.models.backbones.weights import licence as backbone_licence
 from mobanet.models.base import SegmentationModel
-from mobanet.models.cbc import CBC, CBCSettings
-from mobanet.models.cmx import CMX, CMXSettings
-from mobanet.models.cmx_encoders import licence as encoder_licence
-from mobanet.models.mobanet import MoBaNet, MoBaNetSettings
+from mobanet.models.cbc.network import CBC, CBCSettings
+from mobanet.models.cmx.encoders import licence as encoder_licence
+from mobanet.models.cmx.network import CMX, CMXSettings
+from mobanet.models.mobanet.network import MoBaNet, MoBaNetSettings
 
 Architecture = Literal["mobanet", "cmx", "cbc", "cbc_slp"]
 

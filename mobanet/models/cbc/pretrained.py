@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mobanet.errors import UserError
-from mobanet.models.cbc_encoder import BAND_TAPS, BandEncoder
+from mobanet.models.cbc.encoder import BAND_TAPS, BandEncoder
 
 REPOSITORY, FILE = "timm/resnet50.tv_in1k", "model.safetensors"  # torchvision's weights, BSD-3-Clause
 DEPTHS, WIDTH = (3, 4, 6, 3), 64
