@@ -336,8 +336,8 @@ def add(results: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def figures(scenarios: dict[str, float]) -> np.ndarray:
     """All sensors, mean of incomplete, worst, expected at each failure probability: in per cent."""
+    from mobanet.evaluation.scenario_summary import expected_of
     from mobanet.scenarios.failure import usual_failures
-    from mobanet.training.scenario_summary import expected_of
 
     *incomplete, full = scenarios.values()
     expected = [expected_of(failure.weights(), scenarios) for failure in usual_failures(MODALITIES)]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mobanet.prediction.areas import FinishedMap
     from mobanet.prediction.input_raster import InputRaster
     from mobanet.prediction.saved_model import Prediction, SavedModel, load
-    from mobanet.runs import Run, open_run
+    from mobanet.runs.opened import Run, open_run
     from mobanet.training.module import SegmentationModule
 
 __version__ = "0.1.0"
@@ -42,13 +42,13 @@ _PLACES = {
     "Prediction": "mobanet.prediction.saved_model",
     "PretrainedModel": "mobanet.exporting.pretrained",
     "RasterDataModule": "mobanet.data.datamodule",
-    "Run": "mobanet.runs",
+    "Run": "mobanet.runs.opened",
     "SavedModel": "mobanet.prediction.saved_model",
     "SegmentationModule": "mobanet.training.module",
     "UserError": "mobanet.errors",
     "from_pretrained": "mobanet.exporting.places",
     "load": "mobanet.prediction.saved_model",
-    "open_run": "mobanet.runs",
+    "open_run": "mobanet.runs.opened",
 }
 
 

@@ -5,7 +5,7 @@ import importlib
 import sys
 
 from mobanet import __version__
-from mobanet.pipes import unread_output_ends_quietly
+from mobanet.plain.pipes import unread_output_ends_quietly
 
 COMMANDS = {
     "fit": "train a model: mobanet fit --experiment NAME",
@@ -31,7 +31,7 @@ def main() -> None:
 
 def _main(words: list[str]) -> None:
     if not words or words[0] in ("-h", "--help"):
-        from mobanet.overview import overview
+        from mobanet.cli.overview import overview
 
         print(overview(COMMANDS))
         return
@@ -45,7 +45,7 @@ def _main(words: list[str]) -> None:
         sys.exit(2)
     # the processes of a distributed run are started with the same words
     if words[0] in ("fit", "test", "scores", "adapt"):
-        from mobanet.start import start
+        from mobanet.cli.start import start
 
         start(words[0], words[1:])
     else:

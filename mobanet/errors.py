@@ -5,14 +5,14 @@ class UserError(Exception):
     """A mistake in what the user gave.
 
     The message is one sentence: it names the file or option, says what is wrong, and says what to do. Entry points
-    print it and exit with code 2 (see `mobanet.entry`).
+    print it and exit with code 2 (see `mobanet.cli.entry`).
     """
 
 
 class Stopped(KeyboardInterrupt):
     """Ctrl-C, in work that can be gone on with.
 
-    The message says how far it came; entry points add the command to go on with (see `mobanet.entry`).
+    The message says how far it came; entry points add the command to go on with (see `mobanet.cli.entry`).
     """
 
 

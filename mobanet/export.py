@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from mobanet.entry import run
+from mobanet.cli.entry import run
 
 Format = Literal["onnx", "torch", "deepness", "safetensors", "folder"]
 
@@ -59,7 +59,7 @@ def export(
     """
     from mobanet.exporting.command import ExportRequest, run_export
     from mobanet.exporting.layer import LayerRequest
-    from mobanet.training.messages import quieten
+    from mobanet.runs.messages import quieten
 
     quieten()
     request = ExportRequest.of(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobanet.entry import run
+from mobanet.cli.entry import run
 from mobanet.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def init(
     from mobanet.own_data.plan import Wishes, make_plan
     from mobanet.own_data.summary import summary
     from mobanet.own_data.written import experiment_text
-    from mobanet.training.messages import quieten
+    from mobanet.runs.messages import quieten
 
     quieten()
     path = _writable(output, overwrite)
@@ -103,7 +103,7 @@ def _check(text: str) -> None:
     """
     import tempfile
 
-    from mobanet.cli import parsed_data
+    from mobanet.cli.command_line import parsed_data
     from mobanet.datasets.catalogue import list_files
 
     with tempfile.TemporaryDirectory(prefix="mobanet-") as folder:

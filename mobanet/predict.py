@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
-from mobanet.entry import run
+from mobanet.cli.entry import run
 from mobanet.errors import Stopped, UserError
 
 _COMMAND = ("python", "-m", "mobanet.predict")
@@ -111,6 +111,7 @@ def predict(
     Returns:
         A `mobanet.prediction.areas.FinishedMap` for each map, in the first process.
     """
+    from mobanet.models.precision import matmul_precision, resolved
     from mobanet.prediction.plan import MapSettings, output_paths
     from mobanet.prediction.request import find_scenes
     from mobanet.prediction.run import announce, clear_way, launched, make_maps
@@ -118,8 +119,7 @@ def predict(
     from mobanet.prediction.sources import open_model
     from mobanet.prediction.vectors import VectorSettings
     from mobanet.prediction.zones import read_zones
-    from mobanet.training.messages import quieten
-    from mobanet.training.precision import matmul_precision, resolved
+    from mobanet.runs.messages import quieten
 
     quieten()
 

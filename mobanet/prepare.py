@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mobanet.data_options import EXPERIMENT_OPTIONS, folder_settings, with_data_of
-from mobanet.entry import run
+from mobanet.cli.data_options import EXPERIMENT_OPTIONS, folder_settings, with_data_of
+from mobanet.cli.entry import run
 
 _INTERRUPTED = "interrupted; tiles that are finished stay, and the same command goes on"
 

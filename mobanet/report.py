@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from mobanet.entry import fail, run
+from mobanet.cli.entry import fail, run
 from mobanet.errors import UserError
 
 

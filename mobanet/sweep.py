@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from mobanet.entry import fail, run
+from mobanet.cli.entry import fail, run
 from mobanet.errors import UserError
 
 _FLAGS = ("--local",)

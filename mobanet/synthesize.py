@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mobanet.entry import run
+from mobanet.cli.entry import run
 from mobanet.synthetic import synthesize
 
 

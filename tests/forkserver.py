@@ -30,7 +30,7 @@ IMPORTED = (
     "lightning.pytorch",
     "matplotlib.pyplot",
     "mobanet.check",
-    "mobanet.commands",
+    "mobanet.cli.commands",
     "mobanet.predict",
     "mobanet.report",
     "mobanet.sweep",

@@ -9,16 +9,16 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mobanet.checkpoints.best import BestCheckpoint
+from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.data.options import EvaluationSettings
 from mobanet.errors import AgreedError
+from mobanet.evaluation.results import ResultFiles
 from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.rasters.contents import IGNORE_INDEX
-from mobanet.training.best import BestCheckpoint
-from mobanet.training.checkpoint import read_checkpoint
-from mobanet.training.csv_log import MetricsCSV
+from mobanet.tracking.csv_log import MetricsCSV
 from mobanet.training.module import SegmentationModule
-from mobanet.training.results import ResultFiles
 from tests.conftest import NARROW, TINY
 
 

@@ -8,10 +8,10 @@ from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, StochasticWeightAveraging
 from safetensors.torch import save_file
 
+from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.models.backbones.kinds import build_backbone
 from mobanet.models.backbones.stages import BackboneSettings
-from mobanet.training.checkpoint import read_checkpoint
-from mobanet.training.interrupt import Interrupted, Interrupts
+from mobanet.runs.interrupt import Interrupted, Interrupts
 from tests.conftest import TINY, same
 
 NAME = "vit_tiny_patch16_224"

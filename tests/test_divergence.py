@@ -11,12 +11,12 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch.multiprocessing import ProcessRaisedException
 from torch.utils.data import DataLoader
 
+from mobanet.checkpoints.checkpoint import read_checkpoint
+from mobanet.checkpoints.finite import not_finite
 from mobanet.data.options import EvaluationSettings
 from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.mobanet.network import MoBaNetSettings
-from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.divergence import Diverged, DivergenceStop
-from mobanet.training.finite import not_finite
 from mobanet.training.module import SegmentationModule
 from tests.conftest import NARROW, TINY
 

@@ -5,7 +5,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.demos.boring_classes import BoringModel
 
-from mobanet.training.last_validation import LastValidation
+from mobanet.runs.last_validation import LastValidation
 
 STEPS = 4
 """Steps of an epoch."""

@@ -7,13 +7,13 @@ from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import save_file
 
+from mobanet.checkpoints.checkpoint import read_checkpoint
+from mobanet.checkpoints.frozen import LEFT_OUT, left_out
+from mobanet.checkpoints.loading import load_module
 from mobanet.errors import UserError
 from mobanet.models.backbones.kinds import build_backbone
 from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.lora import LoRASettings
-from mobanet.training.checkpoint import read_checkpoint
-from mobanet.training.frozen import LEFT_OUT, left_out
-from mobanet.training.loading import load_module
 from mobanet.training.module import SegmentationModule
 from tests.conftest import TINY, same
 

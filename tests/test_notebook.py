@@ -107,7 +107,7 @@ def run_all(project, run, before, after_sliders):
 @pytest.fixture(scope="session")
 def project(city, tmp_path_factory) -> Path:
     """A project with a small run of the strategy latent, which has not been tested; tests copy it."""
-    from mobanet.commands import main
+    from mobanet.cli.commands import main
 
     folder = tmp_path_factory.mktemp("project")
     experiment = small_experiment(city) | {"scenarios": {"strategy": "latent", "num_windows": 8}}

@@ -5,15 +5,15 @@ import torch
 from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from mobanet.checkpoints.checkpoint import read_checkpoint
+from mobanet.checkpoints.loading import load_module
 from mobanet.data.options import EvaluationSettings
 from mobanet.models.cbc.network import CBCSettings
 from mobanet.models.cmx.network import CMXSettings
 from mobanet.models.mobanet.network import MoBaNetSettings
+from mobanet.runs.summary import RunSummary
 from mobanet.scenarios.callback import ScenarioSampling
 from mobanet.scenarios.sampling import ScenarioSettings
-from mobanet.training.checkpoint import read_checkpoint
-from mobanet.training.loading import load_module
-from mobanet.training.summary import RunSummary
 from mobanet.training.trainer import Trainer
 from tests.conftest import NARROW, same
 

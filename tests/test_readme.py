@@ -14,10 +14,10 @@ import shapely
 import yaml
 from pyogrio import read_info
 
-from mobanet.commands import main
+from mobanet.checkpoints.checkpoint import read_checkpoint
+from mobanet.cli.commands import main
+from mobanet.plain.yaml_files import parse_yaml
 from mobanet.predict import predict
-from mobanet.training.checkpoint import read_checkpoint
-from mobanet.yaml_files import parse_yaml
 from tests.cli.conftest import start, wait
 from tests.data_files.fake_files import georeferenced, noise, surface, write
 from tests.data_files.fake_vectors import write_vector

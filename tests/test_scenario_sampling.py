@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.errors import UserError
 from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.scenarios.callback import ScenarioSampling
@@ -16,7 +17,6 @@ from mobanet.scenarios.history import read_history
 from mobanet.scenarios.masking import MaskingSettings
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scores import score_scenarios
-from mobanet.training.checkpoint import read_checkpoint
 from tests.conftest import NARROW, same
 
 NAMES = ("rgb", "ir", "dsm", "rgb+ir", "rgb+dsm", "ir+dsm", "rgb+ir+dsm")

@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.errors import UserError
 from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.cbc.network import CBCSettings
@@ -15,7 +16,6 @@ from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.scenarios.callback import ScenarioSampling
 from mobanet.scenarios.masking import MaskingSettings
 from mobanet.scenarios.sampling import ScenarioSettings
-from mobanet.training.checkpoint import read_checkpoint
 from mobanet.training.module import SegmentationModule
 from tests.conftest import NARROW, TINY, same
 

@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mobanet.data.reading import TileReader, Window
+from mobanet.evaluation.metrics import confusion_matrix, scores
 from mobanet.predict import predict
-from mobanet.runs import Run, open_run
-from mobanet.training.metrics import confusion_matrix, scores
+from mobanet.runs.opened import Run, open_run
 
 CHOICES = {
     "authors: stride 32, sum": {"preset": "authors"},

@@ -10,7 +10,6 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
 
-from mobanet.collector import collector_at_rest
 from mobanet.data.augment import Augmentation, AugmentationSettings
 from mobanet.data.crops import GridWindows, RandomCrops, Sampling, crop_loader
 from mobanet.data.description import DataDescription
@@ -35,6 +34,8 @@ from mobanet.datasets.catalogue import STORE_FILE
 from mobanet.datasets.scalings import Scaling
 from mobanet.errors import UserError
 from mobanet.lightning_internals import batches_done, epochs_done
+from mobanet.plain.collector import collector_at_rest
+from mobanet.plain.wording import absent_note, shorten
 from mobanet.rasters.contents import Modality
 from mobanet.rasters.ground import Ground, radius_of
 from mobanet.rasters.values import range_note
@@ -43,7 +44,6 @@ from mobanet.store.elevation import Grounds
 from mobanet.store.patches import cut_store
 from mobanet.store.stored import StoredTile, TileStore
 from mobanet.store.summary import grid_words
-from mobanet.wording import absent_note, shorten
 
 
 class RasterDataModule(LightningDataModule):

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 from mobanet.datasets.scalings import Scaling
+from mobanet.plain.schema import MismatchError, check_value, to_plain
 from mobanet.rasters.contents import IGNORE_INDEX, Classes, Modality
-from mobanet.schema import MismatchError, check_value, to_plain
 
 MOST_MODALITIES, MOST_BANDS = 12, 1024
 """Of one model; there are 2^M - 1 scenarios of M modalities."""

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from mobanet.plain.schema import MismatchError, check_value
 from mobanet.rasters.pixel_size import pixel_area
 from mobanet.rasters.reader import ReadingRule
-from mobanet.schema import MismatchError, check_value
 from mobanet.store.stored import StoredTile
 from mobanet.store.summary import grid_of_tile
 

@@ -10,7 +10,7 @@ from mobanet.datasets.tiling_settings import SplitAreas, SplitBlocks, Tiling
 from mobanet.datasets.vaihingen import VaihingenLayout
 from mobanet.datasets.vector_settings import VectorLabel
 from mobanet.errors import UserError
-from mobanet.wording import choose_from
+from mobanet.plain.wording import choose_from
 
 _DSTL = {"dstl": None} | {f"dstl_{target}": target for target in TARGETS}
 _HUNAN = {"_".join(("hunan", *filter(None, (name,)))): name for name in LABEL_MAPS}

@@ -12,10 +12,10 @@ import numpy as np
 from mobanet.datasets.catalogue import Catalogue, Entry, list_files
 from mobanet.datasets.held_out import Held, Strips
 from mobanet.errors import UserError
+from mobanet.plain.wording import choose_from
 from mobanet.rasters.alignment import Placing
 from mobanet.rasters.contents import Classes, DecodedLabel, FileRef, Modality, Source
 from mobanet.rasters.grid import Grid
-from mobanet.wording import choose_from
 
 LabelKind = Literal["full", "eroded"]
 """`eroded`: a margin around every object is ignored, as in the ISPRS `noBoundary` rasters."""

@@ -13,7 +13,7 @@ from typing import Any
 from mobanet.datasets.origins import how_to_get
 from mobanet.errors import UserError
 from mobanet.files import write_text
-from mobanet.json_files import read_json
+from mobanet.plain.json_files import read_json
 from mobanet.rasters.archives import check_name, open_archive, reported
 from mobanet.rasters.contents import FileRef
 

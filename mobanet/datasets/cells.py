@@ -13,8 +13,8 @@ from mobanet.datasets.vector_place import Placement
 from mobanet.datasets.vector_settings import VectorLabel, as_text
 from mobanet.datasets.vector_values import classed, unknown_values, unknown_words
 from mobanet.errors import UserError
+from mobanet.plain.wording import shorten
 from mobanet.rasters.grid import Grid
-from mobanet.wording import shorten
 
 NARROW = 16
 """Pixels a side below which a part of a tile that an area reaches is no tile."""

@@ -22,6 +22,8 @@ from mobanet.datasets.vector_place import Placement
 from mobanet.datasets.vector_settings import IGNORED, VectorLabel
 from mobanet.datasets.vector_values import classed
 from mobanet.errors import UserError
+from mobanet.plain.typed import build
+from mobanet.plain.wording import shorten
 from mobanet.rasters.alignment import cut_place, how_to_fit, overlap_window, part_of
 from mobanet.rasters.contents import IGNORE_INDEX, FileRef, Source
 from mobanet.rasters.grid import Grid
@@ -30,8 +32,6 @@ from mobanet.rasters.palettes import label_colours
 from mobanet.rasters.reader import settled
 from mobanet.rasters.rows import row_windows, rows_at_once
 from mobanet.rasters.values import known_range
-from mobanet.typed import build
-from mobanet.wording import shorten
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader

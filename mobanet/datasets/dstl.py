@@ -23,10 +23,10 @@ from mobanet.datasets.catalogue import Catalogue, Entry
 from mobanet.datasets.named_files import Recipe, RecipeLayout
 from mobanet.datasets.polygons import Filled, labelled_images, read_extent, read_outlines
 from mobanet.errors import UserError
+from mobanet.plain.wording import natural_key, shorten
 from mobanet.rasters.archives import local_copy
 from mobanet.rasters.contents import Classes, DecodedLabel, FileRef, Modality
 from mobanet.rasters.grid import Grid
-from mobanet.wording import natural_key, shorten
 
 _RASTER = re.compile(r"(?P<scene>\d{4}_\d_\d)(?:_(?P<product>[amp]))?", re.IGNORECASE)
 _OUTLINES = re.compile(r"train_wkt(?:_v\d+)?", re.IGNORECASE)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from mobanet.datasets.catalogue import Catalogue, Entry
 from mobanet.errors import UserError
+from mobanet.plain.wording import shorten
 from mobanet.rasters.contents import FileRef
 from mobanet.rasters.elsewhere import elsewhere
-from mobanet.wording import shorten
 
 _GLOB = re.compile(r"(\*\*/|\*|\{tile\})")
 

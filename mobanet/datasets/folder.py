@@ -24,11 +24,11 @@ from mobanet.datasets.vector_settings import VectorLabel
 from mobanet.datasets.vector_tiles import only_file, sidecars, with_sidecars
 from mobanet.datasets.vector_values import inspect_layers
 from mobanet.errors import UserError
+from mobanet.plain.wording import natural_key, shorten
 from mobanet.rasters.contents import Classes, DecodedLabel, FileRef, Modality, Source
 from mobanet.rasters.elsewhere import is_address
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.labels import decode_colours, decode_values
-from mobanet.wording import natural_key, shorten
 
 SPLIT = "folder"
 """Name of the only split."""

@@ -2,12 +2,12 @@
 
 import re
 
-from mobanet.bounds import shown
 from mobanet.datasets.folder_settings import FolderSettings
 from mobanet.datasets.held_out import ROLES
 from mobanet.datasets.tiling_settings import check_areas, check_blocks, check_tiling
 from mobanet.datasets.vector_settings import VectorLabel, check_vector_label, ending_of
 from mobanet.errors import UserError
+from mobanet.plain.bounds import shown
 from mobanet.rasters.elsewhere import elsewhere, is_address, redacted
 
 

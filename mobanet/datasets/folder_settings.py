@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mobanet.bounds import shorten_text
+from mobanet.datasets.folder_words import PARSER_ERRORS, check_folder_keys
 from mobanet.datasets.tiling_settings import BUFFER, SplitAreas, SplitBlocks, Tiling
 from mobanet.datasets.vector_settings import VectorLabel
 from mobanet.errors import UserError
-from mobanet.folder_words import PARSER_ERRORS, check_folder_keys
-from mobanet.yaml_files import bound_parsers, read_yaml
+from mobanet.plain.bounds import shorten_text
+from mobanet.plain.yaml_files import bound_parsers, read_yaml
 
 
 @dataclass

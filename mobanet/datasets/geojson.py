@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mobanet.bounds import size_in_words
 from mobanet.errors import UserError
+from mobanet.plain.bounds import size_in_words
 from mobanet.rasters.contents import FileRef
 
 MOST_BYTES = 1 << 29

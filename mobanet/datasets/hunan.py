@@ -16,9 +16,9 @@ from mobanet.datasets.base import Split
 from mobanet.datasets.catalogue import Catalogue, Entry
 from mobanet.datasets.isprs import LOWEST
 from mobanet.datasets.named_files import Recipe, RecipeLayout
+from mobanet.plain.wording import natural_key
 from mobanet.rasters.contents import IGNORE_INDEX, Classes, DecodedLabel, Modality
 from mobanet.rasters.labels import decode_values
-from mobanet.wording import natural_key
 
 _S2 = (
     *("coastal", "blue", "green", "red", "red edge 1", "red edge 2", "red edge 3", "nir", "narrow nir"),

@@ -10,8 +10,8 @@ from typing import ClassVar
 from mobanet.datasets.base import LabelKind, Layout, Survey, Tile
 from mobanet.datasets.catalogue import Catalogue, Entry
 from mobanet.errors import UserError
+from mobanet.plain.wording import natural_key, shorten
 from mobanet.rasters.contents import FileRef, Source
-from mobanet.wording import natural_key, shorten
 
 
 @dataclass(frozen=True)

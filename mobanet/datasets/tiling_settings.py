@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mobanet.bounds import shown
 from mobanet.datasets.held_out import ROLES
 from mobanet.datasets.vector_settings import IGNORED, VectorLabel, check_file, check_system
 from mobanet.errors import UserError
+from mobanet.plain.bounds import shown
 
 SMALLEST = 64
 """Pixels a side of the smallest tile that a raster is cut into."""

@@ -22,10 +22,10 @@ from mobanet.datasets.geopackage import check_geopackage, layers_of
 from mobanet.datasets.shapefile import check_shapefile
 from mobanet.datasets.vector_settings import ENDINGS, VectorLabel, as_word, ending_of
 from mobanet.errors import UserError
+from mobanet.plain.wording import shorten
 from mobanet.rasters.contents import FileRef
 from mobanet.rasters.opening import gdal_error
 from mobanet.rasters.reference_systems import name_of, same_plane
-from mobanet.wording import shorten
 
 Bounds = tuple[float, float, float, float]
 """Least x, least y, greatest x and greatest y, in the file's system."""

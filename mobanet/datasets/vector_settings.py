@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mobanet.bounds import shown
 from mobanet.errors import UserError
+from mobanet.plain.bounds import shown
+from mobanet.plain.wording import shorten
 from mobanet.rasters.contents import IGNORE_INDEX
-from mobanet.wording import shorten
 
 IGNORED = "ignored"
 """In place of a class: pixels that neither loss nor metrics look at."""

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from mobanet.bounds import shown
 from mobanet.datasets.vector_files import EVERYWHERE, VectorLayer
 from mobanet.datasets.vector_settings import FILE_ORDER, VectorLabel, as_text, class_table
 from mobanet.errors import UserError
+from mobanet.plain.bounds import shown
+from mobanet.plain.wording import shorten
 from mobanet.rasters.contents import IGNORE_INDEX
-from mobanet.wording import shorten
 
 NULL = 256
 """Beside class indices: of a feature without a value."""

@@ -7,6 +7,7 @@ import numpy as np
 
 import mobanet
 from mobanet.data.scaling import learnt_radius, tile_levels
+from mobanet.evaluation.temperature import temperature_words
 from mobanet.exporting.card_figures import figure_section
 from mobanet.exporting.citation import CBC_NUMBERS, papers_of
 from mobanet.exporting.markdown import table
@@ -15,7 +16,6 @@ from mobanet.exporting.terms import published, weight_terms
 from mobanet.models.summary import count_parameters
 from mobanet.rasters.contents import Modality
 from mobanet.training.module import SegmentationModule
-from mobanet.training.temperature import temperature_words
 
 NETWORKS = {"mobanet": "MoBaNet", "cmx": "CMX", "cbc": "CBC", "cbc_slp": "CBC-SLP"}
 _NAMELESS = "PATH_OR_REPOSITORY"

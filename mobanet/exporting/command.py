@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mobanet.checkpoints.checkpoint import checkpoint_in
+from mobanet.checkpoints.frozen import LEFT_OUT
+from mobanet.checkpoints.loading import load_module
 from mobanet.errors import UserError
 from mobanet.exporting import deepness
 from mobanet.exporting.card import model_card
@@ -29,9 +32,6 @@ from mobanet.exporting.stacked import Datum, StackedModel, needs_datum
 from mobanet.exporting.tiles import chosen_tile
 from mobanet.exporting.torch_file import run_program, write_program
 from mobanet.exporting.weights import saved, write_weights
-from mobanet.training.checkpoint import checkpoint_in
-from mobanet.training.frozen import LEFT_OUT
-from mobanet.training.loading import load_module
 
 if TYPE_CHECKING:
     from mobanet.exporting.layer import LayerRequest

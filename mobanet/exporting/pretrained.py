@@ -27,7 +27,7 @@ from mobanet.exporting.weights import (
     saved,
     write_weights,
 )
-from mobanet.json_files import parse_json, read_json
+from mobanet.plain.json_files import parse_json, read_json
 from mobanet.rasters.blocks import origin_of, summarise
 from mobanet.rasters.ground import Ground
 from mobanet.rasters.statistics import describe

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mobanet.checkpoints.content import LARGEST_WINDOW
 from mobanet.errors import UserError
-from mobanet.experiment import CONFIG_FILE
-from mobanet.json_files import read_json
-from mobanet.training.content import LARGEST_WINDOW
-from mobanet.training.precision import trained_precision
-from mobanet.yaml_files import read_yaml
+from mobanet.models.precision import trained_precision
+from mobanet.plain.json_files import read_json
+from mobanet.plain.yaml_files import read_yaml
+from mobanet.runs.folder import CONFIG_FILE
 
 _SCENARIOS, _SINGLE = "test/test_scenarios.json", "test/test.json"
 

@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 
 import mobanet
+from mobanet.checkpoints.content import VERSION, check_content, describes_model
+from mobanet.checkpoints.data_state import DATA_STATE
+from mobanet.checkpoints.frozen import LEFT_OUT, LeftOut, backbone_tensors, check_has_need
 from mobanet.data.training_rasters import TrainingRasters, check_rasters
 from mobanet.errors import UserError
+from mobanet.evaluation.temperature import TEMPERATURES, temperature_trouble
 from mobanet.exporting.describe import KEY, temperatures_as_plain
-from mobanet.json_files import parse_json
+from mobanet.plain.json_files import parse_json
+from mobanet.plain.schema import LARGEST, MismatchError, check_value, shown, to_plain
 from mobanet.scenarios.words import never_drawn
-from mobanet.schema import LARGEST, MismatchError, check_value, shown, to_plain
-from mobanet.training.content import VERSION, check_content, describes_model
-from mobanet.training.data_state import DATA_STATE
-from mobanet.training.frozen import LEFT_OUT, LeftOut, backbone_tensors, check_has_need
 from mobanet.training.module import SegmentationModule
-from mobanet.training.temperature import TEMPERATURES, temperature_trouble
 
 FORMAT = 1
 _NETWORK = "network."
@@ -95,7 +95,7 @@ class Saved:
     Attributes:
         config: plain: `format`, `version`, `hyper_parameters`, `scaling`, `windows`, `temperatures`, by name of the
             scenario, None where none was fitted, and `training`, a `Training`; where the published weights of a frozen
-            backbone are left out, which (as in `mobanet.training.frozen`).
+            backbone are left out, which (as in `mobanet.checkpoints.frozen`).
         state: of the network, by name.
     """
 

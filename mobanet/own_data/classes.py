@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mobanet.bounds import shown
 from mobanet.datasets.vector_settings import IGNORED
 from mobanet.errors import UserError
+from mobanet.plain.bounds import shown
 from mobanet.rasters.distinct_colours import distinct_colours
 
 MOST = 254

@@ -11,7 +11,7 @@ from pathlib import Path
 from mobanet.datasets.vector_settings import ENDINGS, ending_of
 from mobanet.errors import UserError
 from mobanet.own_data.given import Given
-from mobanet.wording import natural_key, shorten
+from mobanet.plain.wording import natural_key, shorten
 
 RASTERS = (".tif", ".tiff", ".vrt", ".jp2", ".png", ".jpg", ".jpeg", ".img", ".asc", ".bil")
 """Of rasters that a folder is searched for."""

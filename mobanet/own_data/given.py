@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobanet.bounds import shown
 from mobanet.errors import UserError
+from mobanet.plain.bounds import shown
 
 SHORT = ("rgb", "irrg", "ir", "ndsm", "dsm")
 """Modalities that have an option of their own, in the order in which they come."""

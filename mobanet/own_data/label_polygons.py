@@ -16,9 +16,9 @@ from mobanet.errors import UserError
 from mobanet.own_data.classes import FoundClass, LabelLook, check_count, class_name, colours_for
 from mobanet.own_data.files import Found
 from mobanet.own_data.looks import Raster
+from mobanet.plain.wording import natural_key, shorten
 from mobanet.rasters.contents import IGNORE_INDEX, FileRef
 from mobanet.rasters.grid import Grid
-from mobanet.wording import natural_key, shorten
 
 OTHER = "other"
 """The class under no polygon, where polygons are of one class alone."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from mobanet.errors import UserError
 from mobanet.own_data.files import Found
+from mobanet.plain.wording import shorten
 from mobanet.rasters.alignment import how_to_fit
 from mobanet.rasters.bands import find_mask, windows
 from mobanet.rasters.contents import FileRef, Modality, Source
@@ -19,7 +20,6 @@ from mobanet.rasters.reader import Reading
 from mobanet.rasters.reference_systems import name_of
 from mobanet.rasters.values import fitting_maximum
 from mobanet.store.products import settled
-from mobanet.wording import shorten
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobanet.bounds import shown
 from mobanet.errors import UserError
 from mobanet.own_data.classes import LabelLook
 from mobanet.own_data.files import Found, find_files, is_vector
@@ -39,7 +38,8 @@ from mobanet.own_data.recipe import (
     tile_size,
 )
 from mobanet.own_data.written import Plan
-from mobanet.wording import shorten
+from mobanet.plain.bounds import shown
+from mobanet.plain.wording import shorten
 
 _ORDER = {"optical": 0, "other": 1, "elevation": 2}
 _FEWEST = 3

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from mobanet.errors import UserError
-from mobanet.experiment import experiment_folder
 from mobanet.own_data.looks import ModalityLook
-from mobanet.wording import shorten
-from mobanet.yaml_files import read_yaml
+from mobanet.plain.wording import shorten
+from mobanet.plain.yaml_files import read_yaml
+from mobanet.shipped import experiment_folder
 
 RECOMMENDED = "potsdam_irrgb_dsm"
 SMALL = "synthetic_irrgb_dsm"

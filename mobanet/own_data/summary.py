@@ -1,7 +1,7 @@
 """What was found and chosen, in a few lines for the terminal."""
 
 from mobanet.own_data.written import Plan, said_of
-from mobanet.wording import shorten
+from mobanet.plain.wording import shorten
 
 _MOST = 12
 """Classes that are listed."""

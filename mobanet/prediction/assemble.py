@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mobanet.prediction.blending import NOTHING, Probabilities
 from mobanet.prediction.parts import Part
 from mobanet.prediction.predictor import PartMaps
 from mobanet.prediction.workspace import Workspace
@@ -21,6 +20,7 @@ from mobanet.rasters.geotiff import RowWriter, class_kind, probability_kind, sce
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.pixel_size import pixel_area
 from mobanet.scenarios.scenario import Scenario
+from mobanet.stitching.blending import NOTHING, Probabilities
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mobanet.json_files import read_json
+from mobanet.plain.json_files import read_json
 
 LEASE = 900.0
 """Seconds after which a lock that nobody touches is nobody's."""

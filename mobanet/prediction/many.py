@@ -19,7 +19,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.errors import UserError
 from mobanet.files import write_bytes
-from mobanet.json_files import read_json
+from mobanet.models.precision import weight_dtype
+from mobanet.plain.json_files import read_json
 from mobanet.prediction.areas import FinishedMap
 from mobanet.prediction.claims import Claims
 from mobanet.prediction.plan import MapSettings
@@ -29,7 +30,6 @@ from mobanet.prediction.scene_list import ListedScene
 from mobanet.prediction.vectors import VectorSettings
 from mobanet.prediction.workspace import Workspace
 from mobanet.rasters.elsewhere import redacted
-from mobanet.training.precision import weight_dtype
 
 FAILED = "failed.csv"
 """Table of the scenes that failed, in the folder of the maps."""

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from mobanet.errors import UserError
 from mobanet.prediction.assemble import MapFiles
-from mobanet.prediction.blending import Blend, Probabilities
 from mobanet.prediction.coverage import Coverage, Gaps
 from mobanet.prediction.parts import PANEL, Part, parts_of
 from mobanet.prediction.scene import Scene
@@ -22,6 +21,7 @@ from mobanet.rasters.elsewhere import Elsewhere
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.network import state_of
 from mobanet.rasters.opening import opened
+from mobanet.stitching.blending import Blend, Probabilities
 
 Preset = Literal["smooth", "test", "authors"]
 """Ways to put windows together:

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from mobanet.models.base import SegmentationModel
 from mobanet.models.inputs import scaled_inputs
-from mobanet.prediction.blending import NOTHING, Blend, MapRows, Mosaic, Probabilities, window_weights
 from mobanet.prediction.parts import Part, PartRun
 from mobanet.prediction.samples import WindowBatch
 from mobanet.prediction.symmetries import mean_over_turns
 from mobanet.scenarios.scenario import Scenario
+from mobanet.stitching.blending import NOTHING, Blend, MapRows, Mosaic, Probabilities, window_weights
 
 
 @dataclass

@@ -9,10 +9,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from mobanet.prediction.blending import NOTHING
 from mobanet.prediction.strips import MapStrip, Strips
 from mobanet.rasters.components import label_pieces, touching, united
 from mobanet.rasters.outlines import Corners, find_corners
+from mobanet.stitching.blending import NOTHING
 
 _MANY = 500_000
 """Pieces of a strip above which it is halved, which bounds memory also where nothing hangs together."""

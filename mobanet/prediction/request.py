@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
 
-from mobanet.bounds import shown
 from mobanet.errors import UserError
+from mobanet.plain.bounds import shown
 from mobanet.rasters.contents import FileRef
 from mobanet.rasters.elsewhere import Place, elsewhere, redacted
 from mobanet.rasters.stac import PREFIX, asset

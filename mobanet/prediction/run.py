@@ -18,10 +18,16 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 import mobanet
+from mobanet.checkpoints.checkpoint import read_checkpoint
+from mobanet.checkpoints.data_state import DATA_STATE
+from mobanet.checkpoints.loading import load_module
 from mobanet.data.description import DataDescription
 from mobanet.data.training_rasters import TrainingRasters
 from mobanet.errors import Stopped, UserError
+from mobanet.evaluation.adaptation import adapted_scenarios
+from mobanet.evaluation.temperature import TEMPERATURES, known_temperatures, temperature_words
 from mobanet.models.base import SegmentationModel
+from mobanet.models.precision import remark, weight_dtype
 from mobanet.prediction.areas import FinishedMap
 from mobanet.prediction.assemble import assemble, map_tags
 from mobanet.prediction.map_writer import GoOn, MapWriter
@@ -40,12 +46,6 @@ from mobanet.rasters.values import Range, known_range
 from mobanet.scenarios.scenario import Scenario, scenarios_of, usual_scenarios
 from mobanet.scenarios.words import never_drawn, never_drawn_words
 from mobanet.store.progress import TaskProgress
-from mobanet.training.adaptation import adapted_scenarios
-from mobanet.training.checkpoint import read_checkpoint
-from mobanet.training.data_state import DATA_STATE
-from mobanet.training.loading import load_module
-from mobanet.training.precision import remark, weight_dtype
-from mobanet.training.temperature import TEMPERATURES, known_temperatures, temperature_words
 
 
 @dataclass(frozen=True)

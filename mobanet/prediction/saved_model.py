@@ -11,10 +11,10 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import torch
 
-from mobanet.bounds import shorten_text
 from mobanet.errors import UserError
+from mobanet.models.precision import resolved
+from mobanet.plain.bounds import shorten_text
 from mobanet.prediction.areas import FinishedMap
-from mobanet.prediction.blending import Probabilities
 from mobanet.prediction.coverage import Coverage, Gaps
 from mobanet.prediction.input_raster import InputRaster
 from mobanet.prediction.plan import MapSettings, Preset, output_paths
@@ -23,7 +23,7 @@ from mobanet.prediction.run import Model, announce, clear_way, launched, make_ma
 from mobanet.prediction.scene import Scene, place
 from mobanet.prediction.sources import open_model
 from mobanet.rasters.contents import Classes, Modality
-from mobanet.training.precision import resolved
+from mobanet.stitching.blending import Probabilities
 
 _STORED = ("uint8", "uint16", "int16", "uint32", "int32", "float32")
 """Types of arrays that go through a raster as they are."""
@@ -297,7 +297,7 @@ def load(source: str | Path, backbone: str | Path | None = None) -> SavedModel:
     Raises:
         UserError: when there is no such model, or it cannot be used.
     """
-    from mobanet.training.messages import quieten
+    from mobanet.runs.messages import quieten
 
     quieten()
     model = open_model(source, None if backbone is None else str(backbone), "model")

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mobanet.bounds import read_bounded, shown
 from mobanet.errors import UserError
+from mobanet.plain.bounds import read_bounded, shown
+from mobanet.plain.wording import shorten
 from mobanet.prediction.request import GivenRaster, GivenScene, given_raster, numbers_of
 from mobanet.rasters.elsewhere import is_address, redacted
-from mobanet.wording import shorten
 
 ID = "id"
 """Heading of the column that names the outputs."""

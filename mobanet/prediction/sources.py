@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from mobanet.checkpoints.checkpoint import checkpoint_in
 from mobanet.errors import UserError
 from mobanet.exporting.places import exported_in
 from mobanet.exporting.pretrained import PretrainedModel
 from mobanet.prediction.run import Model, describe_model, fingerprint
-from mobanet.training.checkpoint import checkpoint_in
 
 
 def open_model(source: str | Path, backbone: str | None = None, option: str = "--ckpt_path") -> Model:

@@ -7,7 +7,6 @@ from itertools import groupby
 import numpy as np
 
 from mobanet.prediction.assemble import grid_of
-from mobanet.prediction.blending import NOTHING
 from mobanet.prediction.parts import Part
 from mobanet.prediction.predictor import PartMaps
 from mobanet.prediction.workspace import Workspace
@@ -15,6 +14,7 @@ from mobanet.rasters.categories import UNITS
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.pixel_size import pixel_area
 from mobanet.rasters.strips import strips
+from mobanet.stitching.blending import NOTHING
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from mobanet.errors import UserError
 from mobanet.files import part_of, whole_file, write_bytes
-from mobanet.json_files import read_json
+from mobanet.plain.json_files import read_json
 from mobanet.prediction.parts import Part
 from mobanet.prediction.predictor import PartMaps
 

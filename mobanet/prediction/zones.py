@@ -13,7 +13,6 @@ import numpy as np
 
 from mobanet.errors import UserError
 from mobanet.files import write_bytes
-from mobanet.prediction.blending import NOTHING
 from mobanet.prediction.polygons import Legend
 from mobanet.prediction.strips import MapStrip, Strips
 from mobanet.prediction.zone_files import PolygonFile, is_finite, read_polygons, with_area
@@ -21,6 +20,7 @@ from mobanet.rasters.geopackage import PolygonWriter, free_name
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import gdal_error
 from mobanet.rasters.reference_systems import name_of, same_plane
+from mobanet.stitching.blending import NOTHING
 
 LAYER = "zones"
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobanet.bounds import read_bounded, shown
 from mobanet.errors import UserError
-from mobanet.json_files import parse_json
+from mobanet.plain.bounds import read_bounded, shown
+from mobanet.plain.json_files import parse_json
+from mobanet.plain.wording import shorten
 from mobanet.rasters.elsewhere import SCHEMES, Place, elsewhere, redacted
 from mobanet.rasters.network import WAIT, asked_for, said_of_answer
-from mobanet.wording import shorten
 
 if TYPE_CHECKING:
     from pystac import Asset, Item

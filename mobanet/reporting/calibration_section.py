@@ -3,10 +3,10 @@
 import math
 from collections.abc import Mapping
 
+from mobanet.evaluation.calibration import BINS, Reliability
+from mobanet.plain.text_tables import percent
 from mobanet.reporting.markup import Markup, element, scenario_words
 from mobanet.reporting.scales import Scale
-from mobanet.training.calibration import BINS, Reliability
-from mobanet.training.text_tables import percent
 
 _WIDTH, _HEIGHT = 220, 240
 _LEFT, _RIGHT, _TOP, _MIDDLE, _BOTTOM = 34, 6, 6, 186, 20

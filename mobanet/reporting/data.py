@@ -2,9 +2,9 @@
 
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.errors import UserError
-from mobanet.experiment import CONFIG_FILE
-from mobanet.found import plain_data
 from mobanet.reporting.folder import RunFolder
+from mobanet.runs.folder import CONFIG_FILE
+from mobanet.runs.found import plain_data
 
 
 def open_data(run: RunFolder) -> RasterDataModule:

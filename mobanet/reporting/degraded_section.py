@@ -10,13 +10,13 @@ from torch import Tensor
 
 from mobanet.data.description import DataDescription
 from mobanet.errors import UserError
-from mobanet.json_files import read_json
+from mobanet.evaluation.degradations import DEGRADATIONS, Degradation
+from mobanet.evaluation.degraded_table import STRENGTHS, DegradedFigure, DegradedResults, DegradedRow
+from mobanet.evaluation.metrics import scores
+from mobanet.plain.json_files import read_json
+from mobanet.plain.text_tables import percent
 from mobanet.reporting.charts import Chart, Line, chart_figure
 from mobanet.reporting.markup import Markup, element, joined, scrolling
-from mobanet.training.degradations import DEGRADATIONS, Degradation
-from mobanet.training.degraded_table import STRENGTHS, DegradedFigure, DegradedResults, DegradedRow
-from mobanet.training.metrics import scores
-from mobanet.training.text_tables import percent
 
 
 def read_degraded(run: Path, data: DataDescription) -> DegradedResults | None:

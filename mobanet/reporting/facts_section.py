@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mobanet.models.precision import AUTO
 from mobanet.reporting.folder import RunFolder
 from mobanet.reporting.markup import Markup, element, grouped, joined, pairs, scrolling
 from mobanet.reporting.model import ModelFacts
-from mobanet.training.precision import AUTO
 
 _SETTINGS = {
     "layout": "data.layout",

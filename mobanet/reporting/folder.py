@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobanet import yaml_files
-from mobanet.bounds import read_bounded
+from mobanet.checkpoints.checkpoint import read_checkpoint
+from mobanet.checkpoints.data_state import DATA_STATE
+from mobanet.checkpoints.frozen import left_out
 from mobanet.data.description import DataDescription
 from mobanet.errors import UserError
-from mobanet.experiment import CONFIG_FILE, run_folder_of
 from mobanet.exporting.places import exported_in
-from mobanet.json_files import MOST_BYTES, parse_json
-from mobanet.training.checkpoint import read_checkpoint
-from mobanet.training.data_state import DATA_STATE
-from mobanet.training.frozen import left_out
-from mobanet.training.precision import trained_precision
-from mobanet.training.provenance import PROVENANCE_FILE
+from mobanet.models.precision import trained_precision
+from mobanet.plain import yaml_files
+from mobanet.plain.bounds import read_bounded
+from mobanet.plain.json_files import MOST_BYTES, parse_json
+from mobanet.runs.folder import CONFIG_FILE, run_folder_of
+from mobanet.runs.provenance import PROVENANCE_FILE
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobanet.bounds import whole_number
 from mobanet.errors import UserError
+from mobanet.plain.bounds import whole_number
 
 
 @dataclass(frozen=True)

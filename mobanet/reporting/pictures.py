@@ -8,6 +8,7 @@ import numpy as np
 
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.errors import UserError
+from mobanet.figures.predictions import RIGHT, WRONG
 from mobanet.rasters.contents import IGNORE_INDEX, Classes, Modality
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.pictures import natural_bands, optical_picture, relief
@@ -15,7 +16,6 @@ from mobanet.rasters.pixel_size import pixel_side
 from mobanet.reporting.images import jpeg_uri, png_uri
 from mobanet.reporting.thinning import Thinned, block_middles, thin
 from mobanet.store.stored import StoredTile
-from mobanet.training.figures import RIGHT, WRONG
 
 BLACK = (0, 0, 0)
 UNMEASURED = (236, 170, 190)

@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from mobanet.evaluation.bootstrap import INTERVAL
+from mobanet.evaluation.scenario_table import ECE_AT_T, Row, ScenarioResults, interval_text, rows_of
+from mobanet.plain.text_tables import ABSENT, percent
 from mobanet.reporting.markup import Markup, Part, element, joined, scenario_words, scrolling, swatch
 from mobanet.reporting.tested import Evaluated
-from mobanet.training.bootstrap import INTERVAL
-from mobanet.training.scenario_table import ECE_AT_T, Row, ScenarioResults, interval_text, rows_of
-from mobanet.training.text_tables import ABSENT, percent
 
 
 def scenario_section(evaluated: Evaluated) -> Markup:

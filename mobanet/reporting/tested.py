@@ -1,4 +1,4 @@
-"""The figures of an evaluation, read back from the files that `mobanet.training.results` writes."""
+"""The figures of an evaluation, read back from the files that `mobanet.evaluation.results` writes."""
 
 import csv
 import math
@@ -10,19 +10,19 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mobanet.bounds import whole_number
 from mobanet.data.description import DataDescription
 from mobanet.errors import UserError
-from mobanet.json_files import read_json
+from mobanet.evaluation.bootstrap import Interval, Intervals
+from mobanet.evaluation.calibration import BINS, Reliability
+from mobanet.evaluation.jaccard import SoftScores
+from mobanet.evaluation.metrics import Scores
+from mobanet.evaluation.scenario_table import ScenarioResults
+from mobanet.evaluation.specialists import Regained
+from mobanet.plain.bounds import whole_number
+from mobanet.plain.json_files import read_json
 from mobanet.rasters.contents import Classes
 from mobanet.scenarios.failure import Failure
 from mobanet.scenarios.scenario import scenarios_with
-from mobanet.training.bootstrap import Interval, Intervals
-from mobanet.training.calibration import BINS, Reliability
-from mobanet.training.jaccard import SoftScores
-from mobanet.training.metrics import Scores
-from mobanet.training.scenario_table import ScenarioResults
-from mobanet.training.specialists import Regained
 
 Stage = Literal["test", "validation"]
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from mobanet.figures.predictions import RIGHT, WRONG
 from mobanet.rasters.contents import Classes
 from mobanet.reporting.markup import Markup, element, joined, swatch
 from mobanet.reporting.pictures import BLACK, UNMEASURED, TilePictures
-from mobanet.training.figures import RIGHT, WRONG
 
 
 def tiles_section(tiles: Sequence[TilePictures], classes: Classes, remarks: Sequence[str]) -> Markup:

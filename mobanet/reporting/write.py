@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.errors import UserError
+from mobanet.evaluation.test_maps import map_names
 from mobanet.files import write_text
 from mobanet.reporting.calibration_section import calibration_section
 from mobanet.reporting.confusion_section import confusion_section
@@ -22,7 +23,6 @@ from mobanet.reporting.summary_section import summary_section
 from mobanet.reporting.tested import Evaluated, read_evaluation
 from mobanet.reporting.tiles_section import class_legend, tiles_section
 from mobanet.store.stored import StoredTile
-from mobanet.training.test_maps import map_names
 
 MOST_BYTES = 16_000_000
 """Of pictures in a page: what mail and submission systems usually still take."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from mobanet.errors import UserError
 from mobanet.files import write_text
-from mobanet.json_files import parse_json
+from mobanet.plain.json_files import parse_json
 from mobanet.scenarios.scores import ScenarioScores, ScoreSettings
 
 _LISTS = ("distortion", "standard_error", "scores", "probabilities")

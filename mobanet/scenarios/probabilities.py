@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mobanet.errors import UserError
-from mobanet.json_files import read_json
+from mobanet.plain.json_files import read_json
 from mobanet.scenarios.scenario import Scenario, modalities_in, typed_pairs
 
 _OPTION = "--scenarios.probabilities"

@@ -7,11 +7,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from mobanet.collector import collector_at_rest
 from mobanet.datasets.base import Layout
 from mobanet.datasets.catalogue import LOCK_FILE, STORE_FILE, Listings, check_root, list_files
 from mobanet.errors import UserError
 from mobanet.files import write_bytes
+from mobanet.plain.collector import collector_at_rest
 from mobanet.store.build_tile import build_tile
 from mobanet.store.index import INDEX_FILE, Index
 from mobanet.store.jobs import (

@@ -17,6 +17,7 @@ from mobanet.datasets.catalogue import check_root, list_files
 from mobanet.datasets.held_out import ROLES, KeptRows
 from mobanet.datasets.scalings import usual_scaling
 from mobanet.errors import UserError
+from mobanet.plain.wording import absent_note, shorten
 from mobanet.rasters.alignment import Fit, align_label, part_of, source_window
 from mobanet.rasters.contents import IGNORE_INDEX, FileRef
 from mobanet.rasters.grid import Grid
@@ -31,7 +32,6 @@ from mobanet.store.products import Products, fit_notes, label_notes, label_strip
 from mobanet.store.progress import TaskProgress
 from mobanet.store.scratch import scratch_folder
 from mobanet.store.stored import default_store
-from mobanet.wording import absent_note, shorten
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader

@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mobanet.bounds import read_bounded
-from mobanet.json_files import parse_json
+from mobanet.plain.bounds import read_bounded
+from mobanet.plain.json_files import parse_json
 
 INDEX_FILE = "tiles.jsonl"
 

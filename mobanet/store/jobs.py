@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobanet.bounds import odd_character, shown
 from mobanet.datasets.base import NOTHING_DRAWN, LabelKind, Layout, Survey, Tile
 from mobanet.datasets.catalogue import Catalogue, Entry
 from mobanet.errors import UserError
+from mobanet.plain.bounds import odd_character, shown
 from mobanet.rasters.archives import local_copy
 from mobanet.rasters.contents import FileRef
 from mobanet.store.stored import TILE_FILE, VERSION, StoredTile, check_plain, damaged, make_tile, read_json, read_tile

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from mobanet.errors import UserError
-from mobanet.processes import end_with_parent
+from mobanet.plain.processes import end_with_parent
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

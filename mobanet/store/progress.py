@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, Task, TextColumn
 from rich.text import Text
 
-from mobanet.progress_words import counted, duration, pace
+from mobanet.plain.progress import counted, duration, pace
 
 _SECONDS = 10.0
 """Between plain lines."""

@@ -29,10 +29,11 @@ from typing import Any
 
 import numpy as np
 
-from mobanet import json_files
-from mobanet.bounds import odd_character
 from mobanet.datasets.catalogue import STORE_FILE
 from mobanet.errors import UserError
+from mobanet.plain import json_files
+from mobanet.plain.bounds import odd_character
+from mobanet.plain.typed import build, checked
 from mobanet.rasters.blocks import block_shape, origin_of
 from mobanet.rasters.contents import Classes, Modality
 from mobanet.rasters.georeference import what_is_wrong
@@ -41,7 +42,6 @@ from mobanet.rasters.statistics import BandStatistics
 from mobanet.store.chunks import chunked_size, is_chunked
 from mobanet.store.index import INDEX_FILE, Index, Tiles
 from mobanet.store.locking import no_builder
-from mobanet.typed import build, checked
 
 VERSION = 2
 MARK = 64

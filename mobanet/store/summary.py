@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from mobanet.plain.wording import natural_key, shorten
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.pixel_size import pixel_words
 from mobanet.rasters.values import fitting_maximum
 from mobanet.store.stored import StoredTile
-from mobanet.wording import natural_key, shorten
 
 
 def grid_of_tile(tile: StoredTile) -> Grid:

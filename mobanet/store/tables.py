@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from mobanet.datasets.held_out import ROLES
+from mobanet.plain.wording import absent_note, natural_key, shorten
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.pixel_size import pixel_words
 from mobanet.rasters.values import range_note
 from mobanet.store.check import Findings, Look
 from mobanet.store.stored import TileStore
 from mobanet.store.summary import range_of
-from mobanet.wording import absent_note, natural_key, shorten
 
 _FEW = 8
 """Tiles whose rasters have a row each; of more, each tile has one."""

@@ -12,13 +12,13 @@ from typing import Any
 import cv2
 
 from mobanet.errors import UserError
-from mobanet.json_files import read_json
-from mobanet.processes import end_with_parent
+from mobanet.plain.json_files import read_json
+from mobanet.plain.processes import end_with_parent
+from mobanet.plain.typed import checked
 from mobanet.store.progress import TaskProgress
 from mobanet.synthetic.deliveries import delivery_of
 from mobanet.synthetic.delivery import CityPlan, Delivery
 from mobanet.synthetic.files import write_bytes
-from mobanet.typed import checked
 
 MARKER = ".mobanet_synthetic.json"
 """Names the parameters of the data set in a folder, and that it is ours to complete."""

@@ -1,1 +1,1 @@
-"""The LightningModule and what it trains with: losses, metrics, optimiser, checkpoints, figures."""
+"""What happens in a step: the LightningModule with its inputs, losses, optimiser and schedules."""

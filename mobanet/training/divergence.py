@@ -10,11 +10,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from mobanet.checkpoints.finite import named, not_finite
+from mobanet.checkpoints.frozen import backbone_tensors
 from mobanet.errors import DIVERGED, AgreedError
 from mobanet.lightning_internals import accumulates, last_saved
 from mobanet.training.deferred import DeferredNumber
-from mobanet.training.finite import named, not_finite
-from mobanet.training.frozen import backbone_tensors
 
 _SKIPPED = 5
 """Steps in a row that may overflow in 16-mixed: its scaler leaves them out, and the weights stay as they are."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mobanet.prediction.winners import winners
 from mobanet.rasters.contents import IGNORE_INDEX
+from mobanet.stitching.winners import winners
 from mobanet.training.binary_loss import binary_loss
 
 LossKind = Literal["cross_entropy", "bce", "bce_on_probabilities"]

@@ -12,6 +12,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mobanet.checkpoints.checkpoint import check_trained_parts, read_checkpoint
+from mobanet.checkpoints.checkpointed import CheckpointedModule
+from mobanet.checkpoints.frozen import fetched_for_checkpoint, has_source
+from mobanet.checkpoints.resumable import check_optimizers
 from mobanet.data.batch import StoredBatch
 from mobanet.data.description import DataDescription, to_plain
 from mobanet.errors import UserError
@@ -21,21 +25,17 @@ from mobanet.models.cbc.network import CBCSettings
 from mobanet.models.cmx.network import CMXSettings
 from mobanet.models.lora import LoRASettings, add_lora, still_frozen_statistics
 from mobanet.models.mobanet.network import MoBaNetSettings
+from mobanet.models.precision import weight_dtype
 from mobanet.models.registry import Architecture, NetworkSettings
 from mobanet.scenarios.draws import rounding
 from mobanet.scenarios.masking import MaskingSettings, draw_masks, mask_streams, spare_pixels
 from mobanet.scenarios.sampling import draw_availability, share_availability, share_batches
 from mobanet.scenarios.scenario import scenario_masks
 from mobanet.training.averaging import ends_unvalidated
-from mobanet.training.checkpoint import check_trained_parts, read_checkpoint
-from mobanet.training.checkpointed import CheckpointedModule
-from mobanet.training.frozen import fetched_for_checkpoint, has_source
 from mobanet.training.groups import check_backbone_lr, learning_rates, undecayed_parameters
 from mobanet.training.inputs import ModelBatch, model_batch
 from mobanet.training.losses import LOSSES, LossKind, auxiliary_loss
 from mobanet.training.optim import OPTIMIZERS, OptimizerKind, ScheduleSettings, parameter_groups, scheduled
-from mobanet.training.precision import weight_dtype
-from mobanet.training.resumable import check_optimizers
 from mobanet.training.streams import streams_of
 
 

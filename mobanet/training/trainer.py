@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch import Trainer as LightningTrainer
 from lightning.pytorch.plugins import Precision as PrecisionPlugin
 
-from mobanet.training.precision import AUTO, Precision, resolved
+from mobanet.models.precision import AUTO, Precision, resolved
 
 
 class Trainer(LightningTrainer):

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mobanet import files, json_files
+from mobanet import files
 from mobanet.errors import UserError
+from mobanet.plain import json_files
 
 
 def write_text(path: Path, text: str) -> None:

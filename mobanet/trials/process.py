@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import IO, Any
 
-from mobanet.experiment import RUN_VARIABLE, TEST_VARIABLE
+from mobanet.runs.folder import RUN_VARIABLE, TEST_VARIABLE
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 """What `mobanet.fit` ends at with a checkpoint."""

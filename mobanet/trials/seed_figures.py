@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mobanet.errors import UserError
-from mobanet.experiment import CONFIG_FILE
+from mobanet.evaluation.scenario_table import expected_label
+from mobanet.plain.yaml_files import read_yaml
 from mobanet.reporting.logged import Curve, read_curves
+from mobanet.runs.folder import CONFIG_FILE
 from mobanet.scenarios.failure import Failure
-from mobanet.training.scenario_table import expected_label
 from mobanet.trials.files import read_json
 from mobanet.trials.metric import Metric, Reached, best
-from mobanet.yaml_files import read_yaml
 
 SUMMARY = {"mean": "mean", "worst": "worst", "incomplete": "mean of incomplete"}
 """Rows behind the scenarios, and what they are called; others by their own names."""

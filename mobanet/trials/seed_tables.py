@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from mobanet.training.text_tables import as_text, fitted, stacked
+from mobanet.plain.text_tables import as_text, fitted, stacked
 from mobanet.trials.seed_figures import SUMMARY, Figure, Tested, Validation
 
 

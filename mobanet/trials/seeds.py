@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from mobanet.cli.experiments import resolve
 from mobanet.errors import UserError
-from mobanet.experiment import TEST_VARIABLE, choose_run_folder, resolve, take
+from mobanet.plain.command_words import take
+from mobanet.runs.folder import TEST_VARIABLE, choose_run_folder
 from mobanet.trials.files import write_json, write_text
 from mobanet.trials.process import Commands, Ended
 from mobanet.trials.seed_figures import read_test, read_validation, results_of

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from mobanet.errors import UserError
-from mobanet.experiment import experiment_folder
+from mobanet.plain.yaml_files import read_yaml
+from mobanet.shipped import experiment_folder
 from mobanet.trials.arguments import check_macros, expand, fit_words
 from mobanet.trials.metric import Goal, Metric
 from mobanet.trials.parameters import Parameter, read_parameter
-from mobanet.yaml_files import read_yaml
 
 _KEYS = (
     "program",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mobanet.training.text_tables import as_text, fitted
+from mobanet.plain.text_tables import as_text, fitted
 from mobanet.trials.metric import Metric
 from mobanet.trials.trial import Record
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mobanet.errors import UserError
-from mobanet.experiment import take
+from mobanet.plain.command_words import take
 from mobanet.trials.files import held, read_json, write_json
 from mobanet.trials.metric import Metric, reached
 from mobanet.trials.process import Commands

@@ -131,7 +131,7 @@ def command(capsys, monkeypatch):
 @pytest.fixture
 def fit(command, small, tmp_path):
     """Runs `mobanet.fit` on the small experiment in this process, into `tmp_path/run` unless told otherwise."""
-    from mobanet.commands import main
+    from mobanet.cli.commands import main
 
     def run(*words, experiment=small) -> Ended:
         given = ["--experiment", str(experiment)] if experiment else []
@@ -143,7 +143,7 @@ def fit(command, small, tmp_path):
 @pytest.fixture
 def test(command):
     """Runs `mobanet.test` in this process."""
-    from mobanet.commands import main
+    from mobanet.cli.commands import main
 
     return lambda *words: command(main, "test", list(words))
 
@@ -151,7 +151,7 @@ def test(command):
 @pytest.fixture(scope="session")
 def finished(small, tmp_path_factory) -> Path:
     """The folder of a run of the small experiment; tests that change it copy it first."""
-    from mobanet.commands import main
+    from mobanet.cli.commands import main
 
     folder = tmp_path_factory.mktemp("finished") / "run"
     main("fit", ["--experiment", str(small), "--run", str(folder), "--wandb", "off"])

@@ -11,13 +11,13 @@ import rasterio
 import torch
 
 from mobanet import from_pretrained
-from mobanet.commands import main
+from mobanet.checkpoints.checkpoint import read_checkpoint
+from mobanet.checkpoints.loading import load_module
+from mobanet.cli.commands import main
+from mobanet.evaluation.adaptation import adaptation
 from mobanet.export import export
 from mobanet.predict import predict
-from mobanet.runs import open_run
-from mobanet.training.adaptation import adaptation
-from mobanet.training.checkpoint import read_checkpoint
-from mobanet.training.loading import load_module
+from mobanet.runs.opened import open_run
 from tests.cli.conftest import WIDE, leftovers
 from tests.cli.test_fit_and_test import rows
 from tests.cli.test_predict import files_of

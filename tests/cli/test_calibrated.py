@@ -9,13 +9,13 @@ import pytest
 import rasterio
 import torch
 
+from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.errors import Stopped, UserError
 from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.predict import predict
 from mobanet.prediction import run as prediction_run
 from mobanet.report import report
-from mobanet.training.checkpoint import read_checkpoint
 from tests.cli.conftest import start, wait
 from tests.cli.test_fit_and_test import rows
 from tests.cli.test_predict import files_of, half_covered

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobanet.commands import main
+from mobanet.checkpoints.checkpoint import read_checkpoint
+from mobanet.cli.commands import main
 from mobanet.scenarios.history import read_history
-from mobanet.training.checkpoint import read_checkpoint
 from tests.cli.conftest import WIDE, Ended, fork_server, leftovers, start, wait
 from tests.cli.signals import sending
 from tests.cli.test_fit_and_test import differing, rows

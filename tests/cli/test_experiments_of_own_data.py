@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from mobanet.check import main as check
-from mobanet.commands import main
+from mobanet.cli.commands import main
 from mobanet.prepare import main as prepare
 from mobanet.store.stored import TileStore
 from tests.cli.conftest import small_experiment

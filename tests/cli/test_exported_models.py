@@ -9,10 +9,10 @@ import onnx
 import pytest
 
 import mobanet
-from mobanet.commands import main
+from mobanet.checkpoints.checkpoint import read_checkpoint
+from mobanet.cli.commands import main
 from mobanet.export import main as export
 from mobanet.report import main as report
-from mobanet.training.checkpoint import read_checkpoint
 from tests.conftest import same
 
 KINDS = {"folder": "roofs", "safetensors": "roofs.safetensors"}

@@ -18,9 +18,9 @@ import yaml
 from PIL import Image
 
 from mobanet.__main__ import main as console
-from mobanet.commands import main
+from mobanet.checkpoints.checkpoint import read_checkpoint
+from mobanet.cli.commands import main
 from mobanet.synthetic import synthesize
-from mobanet.training.checkpoint import read_checkpoint
 from tests.cli.conftest import leftovers, start, wait
 from tests.conftest import TINY, same
 

@@ -10,10 +10,10 @@ import shapely
 import yaml
 
 from mobanet.check import main as check
-from mobanet.commands import main
-from mobanet.experiment import experiment_folder
+from mobanet.cli.commands import main
 from mobanet.init import main as init
 from mobanet.rasters.categories import sidecar
+from mobanet.shipped import experiment_folder
 from tests.cli.conftest import start, wait
 from tests.data_files.fake_files import coloured, georeferenced, indices, noise, surface, write
 from tests.data_files.fake_vectors import write_vector

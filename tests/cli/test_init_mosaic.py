@@ -5,7 +5,7 @@ import shapely
 import yaml
 
 from mobanet.check import main as check
-from mobanet.commands import main
+from mobanet.cli.commands import main
 from mobanet.init import main as init
 from tests.cli.test_init import QUICK
 from tests.data_files.fake_files import georeferenced, indices, noise, surface, write

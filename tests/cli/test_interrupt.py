@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-from mobanet.training.checkpoint import read_checkpoint
-from mobanet.training.requeue import going_on, requeue
+from mobanet.checkpoints.checkpoint import read_checkpoint
+from mobanet.runs.requeue import going_on, requeue
 from tests.cli.conftest import leftovers, start, wait
 from tests.cli.signals import sending
 from tests.cli.test_fit_and_test import differing, rows, said
@@ -46,7 +46,7 @@ def _one_thread():
 @pytest.fixture(scope="module")
 def whole(small, tmp_path_factory):
     """The folder of a run that nothing interrupted."""
-    from mobanet.commands import main
+    from mobanet.cli.commands import main
 
     folder = tmp_path_factory.mktemp("whole") / "run"
     main("fit", ["--experiment", str(small), "--run", str(folder), "--wandb", "off", *WORDS])

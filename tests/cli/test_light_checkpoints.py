@@ -7,13 +7,13 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from mobanet.commands import main
+from mobanet.checkpoints.checkpoint import read_checkpoint
+from mobanet.checkpoints.frozen import LEFT_OUT
+from mobanet.checkpoints.loading import load_module
+from mobanet.cli.commands import main
 from mobanet.models.backbones.kinds import build_backbone
 from mobanet.models.backbones.stages import BackboneSettings
-from mobanet.runs import open_run
-from mobanet.training.checkpoint import read_checkpoint
-from mobanet.training.frozen import LEFT_OUT
-from mobanet.training.loading import load_module
+from mobanet.runs.opened import open_run
 from tests.cli.conftest import WIDE
 from tests.cli.test_fit_and_test import differing, rows
 from tests.conftest import TINY, same

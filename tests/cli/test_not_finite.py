@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from mobanet.commands import main
+from mobanet.checkpoints.loading import load_module
+from mobanet.cli.commands import main
 from mobanet.errors import UserError
 from mobanet.export import main as export
 from mobanet.exporting.places import from_pretrained
 from mobanet.exporting.weights import saved, write_weights
 from mobanet.predict import main as predict
-from mobanet.training.loading import load_module
 
 
 @pytest.fixture(scope="module")

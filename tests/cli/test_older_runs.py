@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from mobanet.commands import main
+from mobanet.cli.commands import main
 from tests.cli.test_fit_and_test import rows
 
 

@@ -5,9 +5,9 @@ import json
 import torch
 import yaml
 
-from mobanet.commands import main
-from mobanet.training import precision
-from mobanet.training.checkpoint import read_checkpoint
+from mobanet.checkpoints.checkpoint import read_checkpoint
+from mobanet.cli.commands import main
+from mobanet.models import precision
 
 WORDS = ("--trainer.precision", "auto", "--float32_matmul_precision", "high", "--data.steps_per_epoch", "1")
 SHORT = ("--trainer.limit_val_batches", "1", "--trainer.limit_test_batches", "1")

@@ -15,13 +15,13 @@ import torch
 from rasterio.transform import from_origin
 from rasterio.warp import transform_bounds
 
+from mobanet.checkpoints.loading import load_module
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.options import EvaluationSettings
 from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.predict import main, predict
-from mobanet.prediction.windows import Stitcher
-from mobanet.training.loading import load_module
+from mobanet.stitching.windows import Stitcher
 from mobanet.training.module import SegmentationModule
 from tests.cli.conftest import leftovers, start, wait
 from tests.conftest import NARROW, TINY

@@ -9,7 +9,7 @@ import pytest
 import rasterio
 
 import mobanet
-from mobanet.commands import main as run_command
+from mobanet.cli.commands import main as run_command
 from mobanet.errors import UserError
 from mobanet.export import main as export
 from mobanet.predict import main, predict
@@ -271,7 +271,7 @@ def test_a_prediction_changes_nothing_for_the_next(model, exported, prepared, ki
     assert not np.array_equal(first.confidence, halved.confidence)
     # nor is it read once more
     monkeypatch.setattr("torch.load", None)
-    monkeypatch.setattr("mobanet.training.checkpoint.load_file", None)
+    monkeypatch.setattr("mobanet.checkpoints.checkpoint.load_file", None)
     again = loaded.predict(rgb=rgb)
     assert np.array_equal(again.classes, first.classes)
     assert np.array_equal(again.confidence, first.confidence, equal_nan=True)

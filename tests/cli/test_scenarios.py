@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from mobanet import report
-from mobanet.commands import main
+from mobanet.checkpoints.checkpoint import read_checkpoint
+from mobanet.cli.commands import main
 from mobanet.scenarios.history import read_history
-from mobanet.training.checkpoint import read_checkpoint
 from tests.cli.test_fit_and_test import differing, rows, said
 
 NAMES = ("rgb", "ir", "dsm", "rgb+ir", "rgb+dsm", "ir+dsm", "rgb+ir+dsm")

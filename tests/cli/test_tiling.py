@@ -272,7 +272,7 @@ def test_many_tiles_make_a_sheet_that_can_be_looked_at(command, tmp_path):
 
 @pytest.mark.long
 def test_from_one_mosaic_to_figures(command, test, root, tmp_path):
-    from mobanet.commands import main
+    from mobanet.cli.commands import main
 
     areas(root)
     plain = small_experiment(root)

@@ -6,10 +6,10 @@ import sys
 import pytest
 import yaml
 
-from mobanet.commands import main
-from mobanet.experiment import experiment_folder, variant_names
+from mobanet.checkpoints.checkpoint import read_checkpoint
+from mobanet.cli.commands import main
+from mobanet.shipped import experiment_folder, variant_names
 from mobanet.synthetic import synthesize
-from mobanet.training.checkpoint import read_checkpoint
 from tests.cli.test_fit_and_test import rows, said
 
 SMALL = {

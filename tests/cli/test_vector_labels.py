@@ -504,7 +504,7 @@ def test_a_raster_beside_with_a_margin_ignored(command, root):
 
 
 def test_from_polygons_to_figures(command, test, tmp_path):
-    from mobanet.commands import main
+    from mobanet.cli.commands import main
 
     names = ("a", "b", "c", "d")
     tiles(tmp_path / "data", names)

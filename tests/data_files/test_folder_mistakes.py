@@ -6,10 +6,10 @@ import pytest
 import yaml
 
 from mobanet import prepare
-from mobanet.commands import main
+from mobanet.cli.commands import main
 from mobanet.datasets import load_folder_settings
+from mobanet.datasets.folder_words import with_quoted_ids
 from mobanet.errors import UserError
-from mobanet.folder_words import with_quoted_ids
 
 GOOD = {
     "modalities": {

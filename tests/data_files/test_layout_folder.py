@@ -9,12 +9,12 @@ from mobanet.data.options import EvaluationSettings
 from mobanet.datasets import FolderModality, FolderSettings, FolderSplit, get_layout, load_folder_settings
 from mobanet.datasets.catalogue import Catalogue, Entry, Listings
 from mobanet.errors import UserError
+from mobanet.plain.wording import natural_key
+from mobanet.plain.yaml_files import bound_parsers
 from mobanet.rasters.contents import FileRef
 from mobanet.store.build import build_store
 from mobanet.store.check import check_files
 from mobanet.store.tables import print_findings
-from mobanet.wording import natural_key
-from mobanet.yaml_files import bound_parsers
 from tests.data_files.fake_files import coloured, georeferenced, indices, load, noise, surface, write, zipped
 
 COLOURS = [(255, 255, 255), (0, 0, 255), (0, 255, 255), (0, 255, 0), (255, 255, 0), (255, 0, 0)]

@@ -43,7 +43,7 @@ def by_predict(path):
 
 def by_command(command, option="--ckpt_path"):
     def door(path):
-        from mobanet.cli import MobanetCLI
+        from mobanet.cli.command_line import MobanetCLI
 
         MobanetCLI(command, [option, str(path)])
 
@@ -63,7 +63,7 @@ def by_report(path):
 
 
 def by_open_run(path):
-    from mobanet.runs import open_run
+    from mobanet.runs.opened import open_run
 
     open_run(path.parents[1])
 

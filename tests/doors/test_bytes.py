@@ -4,11 +4,11 @@ import random
 
 import torch
 
+from mobanet.checkpoints.archive import load_file
 from mobanet.errors import UserError
 from mobanet.exporting.places import from_pretrained
 from mobanet.exporting.pretrained import save_pretrained
 from mobanet.exporting.weights import read_weights
-from mobanet.training.checkpoint_file import load_file
 from tests.conftest import same as same_numbers
 from tests.exporting.small import DSM, RGB, make, numbers
 

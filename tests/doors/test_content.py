@@ -5,8 +5,8 @@ import re
 import pytest
 import torch
 
-from mobanet.training.checkpoint import read_checkpoint
-from mobanet.training.loading import load_module
+from mobanet.checkpoints.checkpoint import read_checkpoint
+from mobanet.checkpoints.loading import load_module
 from mobanet.training.module import SegmentationModule
 from tests.doors.conftest import DOORS, refusal
 

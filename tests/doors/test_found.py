@@ -8,13 +8,13 @@ from contextlib import suppress
 import pytest
 import yaml
 
-from mobanet.cli import MobanetCLI
+from mobanet.cli.command_line import MobanetCLI
+from mobanet.cli.experiments import resolve
 from mobanet.errors import UserError
-from mobanet.experiment import resolve
-from mobanet.found import found_configuration
 from mobanet.report import report
-from mobanet.runs import open_run
-from mobanet.training.wandb_run import read_tracked
+from mobanet.runs.found import found_configuration
+from mobanet.runs.opened import open_run
+from mobanet.tracking.wandb_run import read_tracked
 from tests.data_files.fake_files import noise, write
 
 MADE = {"class_path": "stranger.Made", "init_args": {}}

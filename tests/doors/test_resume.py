@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
+from mobanet.checkpoints.resumable import check_progress
 from mobanet.errors import UserError
-from mobanet.training.resumable import check_progress
 
 
 @pytest.fixture(scope="module")

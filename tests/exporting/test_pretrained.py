@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from mobanet.checkpoints.loading import load_module
 from mobanet.data.scaling import tile_levels
 from mobanet.errors import UserError
 from mobanet.exporting.command import ExportRequest, run_export
@@ -21,7 +22,6 @@ from mobanet.models.lora import LoRASettings
 from mobanet.rasters.blocks import summarise
 from mobanet.rasters.ground import Ground
 from mobanet.rasters.statistics import BandStatistics
-from mobanet.training.loading import load_module
 from tests.exporting.small import CBC, DSM, IR, LORA, RADAR, RGB, backbone, keep, make, numbers, predicted, stored
 
 HUB_NAME = "vit_small_patch16_dinov3.lvd1689m"
@@ -143,7 +143,7 @@ def test_another_backbone_than_the_one_left_out_is_refused(published, tmp_path, 
 
 
 def test_commands_take_the_backbone_of_an_export_from_a_file(published, city, tmp_path, monkeypatch):
-    from mobanet.cli import MobanetCLI
+    from mobanet.cli.command_line import MobanetCLI
 
     module = make(backbone=published)
     folder, file = save_pretrained(module, numbers(module), tmp_path / "light"), tmp_path / "weights/model.safetensors"

@@ -16,8 +16,8 @@ from mobanet.exporting.places import from_pretrained
 from mobanet.exporting.pretrained import FILES, ITEM_FILE, save_pretrained
 from mobanet.exporting.stac import EXTENSIONS
 from mobanet.exporting.weights import Training
-from mobanet.json_files import read_json
 from mobanet.models.inputs import scaled_inputs
+from mobanet.plain.json_files import read_json
 from mobanet.rasters.reader import ReadingRule
 from tests.exporting.small import DSM, IR, LEARNT, RADAR, RGB, make, numbers
 

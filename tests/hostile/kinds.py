@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mobanet.checkpoints.loading import load_module
+from mobanet.cli.parser_errors import check_config_files
 from mobanet.data.reading import TileReader, Window
 from mobanet.datasets import FolderModality, FolderSettings, get_layout, load_folder_settings
 from mobanet.datasets.catalogue import Listings, list_files
 from mobanet.datasets.polygons import Filled, labelled_images, read_extent, read_outlines
 from mobanet.errors import UserError
-from mobanet.parser_errors import check_config_files
 from mobanet.prediction.parts import parts_of
 from mobanet.prediction.predictor import PartMaps
 from mobanet.prediction.request import find_scenes
@@ -38,9 +39,8 @@ from mobanet.scenarios.history import read_history, read_scores, write_record
 from mobanet.scenarios.probabilities import read_probabilities
 from mobanet.store.build import build_store
 from mobanet.store.stored import TileStore
-from mobanet.training.csv_log import read_rows
-from mobanet.training.loading import load_module
-from mobanet.training.wandb_run import read_tracked
+from mobanet.tracking.csv_log import read_rows
+from mobanet.tracking.wandb_run import read_tracked
 from mobanet.trials.files import read_json as read_trial
 from mobanet.trials.sweep_file import read_sweep
 from tests.cli.conftest import leftovers
@@ -296,7 +296,7 @@ def experiments(rng: random.Random, folder: Path) -> None:
 
 def options(rng: random.Random, folder: Path) -> None:
     """A configuration and words, parsed by types."""
-    from mobanet.entry import run
+    from mobanet.cli.entry import run
 
     def command(
         root: str, layout: str = "potsdam", modalities: list[str] | None = None, workers: int = 0, factor: float = 1.0,

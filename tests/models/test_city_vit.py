@@ -7,14 +7,14 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from mobanet.checkpoints.frozen import LEFT_OUT
+from mobanet.checkpoints.loading import load_module
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.errors import UserError
 from mobanet.models.backbones.city_vit import WEIGHTS
 from mobanet.models.backbones.kinds import build_backbone
 from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.backbones.weights import licence
-from mobanet.training.frozen import LEFT_OUT
-from mobanet.training.loading import load_module
 from mobanet.training.module import SegmentationModule
 from tests.conftest import same
 

@@ -100,8 +100,8 @@ def test_settings_that_make_no_sense_are_refused(settings, words):
 def test_the_papers_lora_on_cbc_has_the_papers_count():
     import yaml
 
-    from mobanet.experiment import experiment_folder
     from mobanet.models.cbc.network import CBC
+    from mobanet.shipped import experiment_folder
 
     variant = yaml.safe_load((experiment_folder() / "variants/lora_cbc.yaml").read_text())
     model = CBC({"rgb": 3, "nir": 3, "swir": 3}, 1, slp=True)

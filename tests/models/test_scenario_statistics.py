@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from mobanet.errors import UserError
+from mobanet.evaluation.batch_statistics import measure_statistics
 from mobanet.models.base import select_available
 from mobanet.scenarios.scenario import scenarios_of
-from mobanet.training.batch_statistics import measure_statistics
 from tests.models.tiny import awaken, every_pattern, random_inputs, tiny_mobanet
 
 FORMS = {"plain": {}, "scaled": {"family": "sam", "pyramid": "scaled", "fusion": "se", "missing": "token"}}

@@ -9,12 +9,12 @@ import rasterio
 from mobanet.data.training_rasters import TrainingRasters, check_rasters
 from mobanet.datasets import get_layout
 from mobanet.errors import UserError
+from mobanet.plain.schema import MismatchError
 from mobanet.prediction.as_trained import TRAINING
 from mobanet.prediction.request import GivenRaster
 from mobanet.prediction.rows import RasterRows
 from mobanet.prediction.scene import place
 from mobanet.rasters.reader import ReadingRule
-from mobanet.schema import MismatchError
 from tests.data_files.fake_files import georeferenced, noise, write
 from tests.prediction.conftest import MODALITIES, given, slope
 

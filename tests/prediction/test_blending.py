@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from mobanet.data.reading import grid
-from mobanet.prediction.blending import NOTHING, Mosaic, window_weights
 from mobanet.prediction.parts import PartRun, parts_of
 from mobanet.rasters.categories import UNITS
+from mobanet.stitching.blending import NOTHING, Mosaic, window_weights
 
 CLASSES, SIZE = 3, 8
 

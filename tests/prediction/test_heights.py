@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import rasterio
 
+from mobanet.checkpoints.content import check_scaling
 from mobanet.data.reading import TileReader, Window
 from mobanet.data.scaling import learnt_radius
 from mobanet.errors import UserError
+from mobanet.plain.schema import MismatchError
 from mobanet.prediction.parts import PartRun, parts_of
 from mobanet.prediction.samples import WindowRules, read_windows
 from mobanet.prediction.scene_scaling import SceneScaling
 from mobanet.rasters.ground import STEP
-from mobanet.schema import MismatchError
 from mobanet.store.elevation import ground_of
 from mobanet.store.stored import TileStore
 from mobanet.synthetic.scene import render_tile
-from mobanet.training.content import check_scaling
 from tests.data_files.fake_files import write
 from tests.prediction.conftest import MODALITIES, placed
 

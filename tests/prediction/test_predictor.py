@@ -5,12 +5,12 @@ import torch
 
 from mobanet.data.reading import grid
 from mobanet.models.inputs import scaled_inputs
-from mobanet.prediction.blending import NOTHING
 from mobanet.prediction.parts import PartRun, parts_of, runs_of
 from mobanet.prediction.predictor import MapPredictor, PartMaps
 from mobanet.prediction.samples import WindowRules, batches_of, read_windows
 from mobanet.prediction.scene_scaling import SceneScaling
 from mobanet.scenarios.scenario import scenarios_of
+from mobanet.stitching.blending import NOTHING
 from tests.data_files.fake_files import georeferenced, noise, write
 from tests.models.tiny import awaken, tiny_mobanet
 from tests.prediction.conftest import MODALITIES, placed, slope

@@ -3,7 +3,7 @@ import time
 import pytest
 import torch
 
-from mobanet.prediction.winners import winners
+from mobanet.stitching.winners import winners
 
 KINDS = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 

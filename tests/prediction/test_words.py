@@ -2,7 +2,7 @@
 
 import pytest
 
-from mobanet.entry import _explicit_flags, _gathered, run
+from mobanet.cli.entry import _explicit_flags, _gathered, run
 from mobanet.predict import predict
 from mobanet.prepare import prepare
 

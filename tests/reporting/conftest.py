@@ -18,7 +18,7 @@ def run(small, tmp_path_factory) -> Path:  # noqa: F811
 
     The map is the truth but for its first 40 rows, which are all building, and a corner of 5 x 5 without a class.
     """
-    from mobanet.commands import main
+    from mobanet.cli.commands import main
 
     folder = tmp_path_factory.mktemp("reported") / "run"
     latent = ("--scenarios.strategy", "latent", "--scenarios.num_windows", "4", "--scenarios.validate", "full")

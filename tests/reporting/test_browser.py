@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mobanet.evaluation.metrics import scores
+from mobanet.evaluation.scenario_table import ScenarioResults
 from mobanet.rasters.contents import Classes
 from mobanet.reporting.charts import Chart, Line, chart_figure
 from mobanet.reporting.confusion_section import confusion_section
@@ -19,8 +21,6 @@ from mobanet.reporting.tested import Evaluated
 from mobanet.reporting.tiles_section import class_legend, tiles_section
 from mobanet.reporting.write import write_report
 from mobanet.scenarios.scenario import scenarios_of
-from mobanet.training.metrics import scores
-from mobanet.training.scenario_table import ScenarioResults
 from tests.reporting.chromium import NAMES, Page, find_browser, start_browser
 from tests.reporting.conftest import opened
 

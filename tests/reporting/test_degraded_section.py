@@ -6,9 +6,9 @@ import pytest
 
 from mobanet.data.description import DataDescription
 from mobanet.errors import UserError
+from mobanet.evaluation.degraded_table import degraded_csv, degraded_json
 from mobanet.rasters.contents import Modality
 from mobanet.reporting.degraded_section import degraded_section, read_degraded
-from mobanet.training.degraded_table import degraded_csv, degraded_json
 from tests.reporting.html_tree import parse
 from tests.unit.test_degraded_table import CLASSES, SENSORS, results
 

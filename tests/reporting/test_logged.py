@@ -4,7 +4,7 @@ import pytest
 
 from mobanet.errors import UserError
 from mobanet.reporting.logged import Curve, finite, read_curves
-from mobanet.training.csv_log import MetricsCSV
+from mobanet.tracking.csv_log import MetricsCSV
 
 
 def test_what_the_logger_writes_comes_back_as_curves(tmp_path):

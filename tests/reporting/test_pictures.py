@@ -8,13 +8,13 @@ import rasterio
 from PIL import Image
 
 from mobanet.errors import UserError
+from mobanet.figures.predictions import RIGHT, WRONG
 from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.reporting import thinning
 from mobanet.reporting.images import jpeg_uri, png_uri
 from mobanet.reporting.pictures import read_map, tile_pictures
 from mobanet.reporting.thinning import block_means, block_middles, thin
 from mobanet.reporting.tiles_section import caption
-from mobanet.training.figures import RIGHT, WRONG
 from tests.reporting.conftest import opened, write_map
 
 

@@ -3,6 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mobanet.evaluation.bootstrap import bootstrap
+from mobanet.evaluation.calibration import BINS, Reliability
+from mobanet.evaluation.jaccard import SoftScores
+from mobanet.evaluation.metrics import scores
+from mobanet.evaluation.scenario_table import ScenarioResults
 from mobanet.rasters.contents import Classes
 from mobanet.reporting.calibration_section import calibration_section
 from mobanet.reporting.scenario_section import scenario_section
@@ -10,11 +15,6 @@ from mobanet.reporting.summary_section import key_figures, sentence
 from mobanet.reporting.tested import Evaluated
 from mobanet.scenarios.failure import Failure
 from mobanet.scenarios.scenario import scenarios_of
-from mobanet.training.bootstrap import bootstrap
-from mobanet.training.calibration import BINS, Reliability
-from mobanet.training.jaccard import SoftScores
-from mobanet.training.metrics import scores
-from mobanet.training.scenario_table import ScenarioResults
 from tests.reporting.html_tree import parse
 
 CLASSES = Classes(("road", "house", "mud"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), averaged=("road", "house"))

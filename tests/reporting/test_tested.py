@@ -6,16 +6,16 @@ import torch
 
 from mobanet.data.description import DataDescription
 from mobanet.errors import UserError
+from mobanet.evaluation.bootstrap import bootstrap
+from mobanet.evaluation.calibration import BINS, Reliability
+from mobanet.evaluation.jaccard import SoftScores
+from mobanet.evaluation.metrics import scores
+from mobanet.evaluation.results import result_files
+from mobanet.evaluation.scenario_table import ScenarioResults, scenario_csv, scenario_table
 from mobanet.rasters.contents import Classes, Modality
 from mobanet.reporting.tested import read_evaluation
 from mobanet.scenarios.failure import Failure
 from mobanet.scenarios.scenario import scenarios_of
-from mobanet.training.bootstrap import bootstrap
-from mobanet.training.calibration import BINS, Reliability
-from mobanet.training.jaccard import SoftScores
-from mobanet.training.metrics import scores
-from mobanet.training.results import result_files
-from mobanet.training.scenario_table import ScenarioResults, scenario_csv, scenario_table
 
 CLASSES = Classes(("road", "house", "mud"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), averaged=("road", "house"))
 DATA = DataDescription("toy", (Modality("rgb", ("red",)), Modality("dsm", ("height",))), {}, CLASSES)

@@ -6,8 +6,8 @@ from urllib.parse import urlparse
 import pytest
 
 from mobanet.errors import UserError
-from mobanet.training.tracking import logged_in, tracking_mode
-from mobanet.training.wandb_run import wandb_logger
+from mobanet.tracking.trackers import logged_in, tracking_mode
+from mobanet.tracking.wandb_run import wandb_logger
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import torch
 from lightning.pytorch.strategies import FSDPStrategy
 from PIL import Image
 
+from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.errors import UserError
-from mobanet.training.checkpoint import read_checkpoint
-from mobanet.training.panels import PanelSettings, ScenarioPanels
+from mobanet.tracking.panels import PanelSettings, ScenarioPanels
 
 
 def test_they_come_every_n_epochs_and_at_the_end_and_leave_the_training_alone(fit, tmp_path):

@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 
 import mobanet
-from mobanet.training import provenance
-from mobanet.training.record import flat
+from mobanet.runs import provenance
+from mobanet.runs.record import flat
 
 
 def test_every_start_leaves_a_line(fit, tmp_path):

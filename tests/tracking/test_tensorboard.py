@@ -17,7 +17,7 @@ def read(folder):
 @pytest.fixture(scope="module")
 def followed(small, tmp_path_factory):
     """A run of two epochs, gone on with for a third and tested."""
-    from mobanet.commands import main
+    from mobanet.cli.commands import main
 
     run = tmp_path_factory.mktemp("followed") / "run"
     words = [

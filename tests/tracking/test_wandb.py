@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from mobanet.errors import UserError
-from mobanet.training.wandb_run import read_tracked
+from mobanet.tracking.wandb_run import read_tracked
 from tests.cli.conftest import start, wait
 from tests.tracking.conftest import OFFLINE
 from tests.tracking.wandb_file import records

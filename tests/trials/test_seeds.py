@@ -8,8 +8,8 @@ import sys
 import pytest
 import yaml
 
-from mobanet.experiment import TEST_VARIABLE
-from mobanet.start import start
+from mobanet.cli.start import start
+from mobanet.runs.folder import TEST_VARIABLE
 from mobanet.trials.files import held
 from mobanet.trials.process import Ended
 from mobanet.trials.seed_figures import Figure, read_validation

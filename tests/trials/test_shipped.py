@@ -29,7 +29,7 @@ def words_of(sweep, values, experiment):
 
 @pytest.mark.parametrize("name", sweep_names())
 def test_every_value_is_one_that_fit_takes(name, small, tmp_path):
-    from mobanet.cli import MobanetCLI
+    from mobanet.cli.command_line import MobanetCLI
 
     sweep = read_sweep(find_sweep(name))
     seen = []

@@ -41,9 +41,9 @@ def test_the_shipped_sweeps_are_found_by_name():
 
 
 def test_the_metrics_of_the_shipped_sweeps_are_logged():
+    from mobanet.evaluation.metrics import Scores
+    from mobanet.evaluation.scenario_summary import figures_to_log
     from mobanet.rasters.contents import Classes
-    from mobanet.training.metrics import Scores
-    from mobanet.training.scenario_summary import figures_to_log
 
     scores = Scores(0.5, 0.5, 0.5, 0.5, (0.5, 0.5), (0.5, 0.5), (1, 1))
     logged = figures_to_log({"rgb": scores, "rgb+dsm": scores}, Classes(("a", "b"), ((0, 0, 0), (1, 1, 1)), ("a", "b")))

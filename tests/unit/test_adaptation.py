@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from mobanet.errors import UserError
+from mobanet.evaluation.adaptation import Comparison, check_adaptable, check_output
+from mobanet.evaluation.metrics import Scores
 from mobanet.models.cmx.network import CMX, CMXSettings
 from mobanet.scenarios.failure import usual_failures
-from mobanet.training.adaptation import Comparison, check_adaptable, check_output
-from mobanet.training.metrics import Scores
 from tests.models.tiny import ONE_STREAM, TWO_STREAMS, tiny_mobanet
 
 NAMES = ["rgb", "dsm", "rgb+dsm"]

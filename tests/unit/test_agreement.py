@@ -10,8 +10,8 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from mobanet.training.agreement import Agreement
-from mobanet.training.interrupt import Interrupted, Interrupts
+from mobanet.runs.agreement import Agreement
+from mobanet.runs.interrupt import Interrupted, Interrupts
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks")
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from mobanet.evaluation.bootstrap import bootstrap
+from mobanet.evaluation.metrics import scores
+from mobanet.evaluation.scenario_summary import summarise
 from mobanet.rasters.contents import Classes
 from mobanet.scenarios.failure import usual_failures
 from mobanet.scenarios.scenario import scenarios_of
-from mobanet.training.bootstrap import bootstrap
-from mobanet.training.metrics import scores
-from mobanet.training.scenario_summary import summarise
 
 CLASSES = Classes(("a", "b", "c"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), averaged=("a", "b"))
 MODALITIES = ("rgb", "dsm")

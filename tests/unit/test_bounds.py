@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mobanet.bounds import LARGEST
+from mobanet.cli.entry import run
+from mobanet.cli.experiments import resolve
+from mobanet.cli.parser_errors import check_config_files, check_words
 from mobanet.datasets import load_folder_settings
-from mobanet.entry import run
 from mobanet.errors import UserError
-from mobanet.experiment import resolve
 from mobanet.exporting.places import from_pretrained
-from mobanet.json_files import parse_json, read_json
-from mobanet.parser_errors import check_config_files, check_words
+from mobanet.plain.bounds import LARGEST
+from mobanet.plain.json_files import parse_json, read_json
+from mobanet.plain.yaml_files import read_yaml
 from mobanet.prediction.workspace import Workspace
 from mobanet.reporting.logged import read_curves
 from mobanet.reporting.tested import read_evaluation
@@ -22,11 +23,10 @@ from mobanet.scenarios.history import read_history, read_scores
 from mobanet.scenarios.probabilities import read_probabilities
 from mobanet.scenarios.scenario import chosen_scenarios, scenarios_of
 from mobanet.store.stored import TileStore
-from mobanet.training.csv_log import read_rows
-from mobanet.training.wandb_run import read_tracked
+from mobanet.tracking.csv_log import read_rows
+from mobanet.tracking.wandb_run import read_tracked
 from mobanet.trials.files import read_json as read_trial
 from mobanet.trials.sweep_file import read_sweep
-from mobanet.yaml_files import read_yaml
 from tests.hostile.children import verdicts
 from tests.reporting.test_tested import DATA
 
@@ -208,7 +208,7 @@ def test_a_modality_twice_is_no_scenario(name):
 
 
 def test_names_that_cannot_be_shown_are_shown_as_escapes(capsys):
-    from mobanet.entry import fail
+    from mobanet.cli.entry import fail
 
     with pytest.raises(SystemExit):
         fail(f"{Path('a')} \x1b[31m\udcff is wrong\nfor it.")
@@ -229,6 +229,6 @@ def test_no_short_cut_lets_a_value_through(text):
 
 
 def test_values_are_looked_at_one_by_one_only_where_need_be(monkeypatch):
-    monkeypatch.setattr("mobanet.json_files.check_values", None)
+    monkeypatch.setattr("mobanet.plain.json_files.check_values", None)
     given = {"a": [1, -2.5, 12345678901234.5678, 1e-300, 1e22, True, None, "ü"], "3e512a7e9999": {"c": "1e999"}}
     assert parse_json(json.dumps(given, ensure_ascii=False)) == given

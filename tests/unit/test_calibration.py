@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchmetrics.classification import MulticlassCalibrationError
 
-from mobanet.training.calibration import BINS, Calibration, Reliability
+from mobanet.evaluation.calibration import BINS, Calibration, Reliability
 
 
 def some_pixels(sharpness=2.0, seed=0):

@@ -2,7 +2,7 @@ import gc
 
 import pytest
 
-from mobanet.collector import collector_at_rest
+from mobanet.plain.collector import collector_at_rest
 
 
 @pytest.mark.parametrize("before", [True, False])

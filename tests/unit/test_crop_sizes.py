@@ -4,10 +4,10 @@ import pytest
 import yaml
 from jsonargparse import Namespace
 
-from mobanet.crop_sizes import follow_crop
+from mobanet.cli.crop_sizes import follow_crop
 from mobanet.data.options import EvaluationSettings
 from mobanet.errors import UserError
-from mobanet.experiment import experiment_folder, experiment_names
+from mobanet.shipped import experiment_folder, experiment_names
 
 
 def config(crop=128, options=None, name="vit_tiny_patch16_224", pretrained=False, architecture="mobanet", **evaluation):

@@ -8,18 +8,18 @@ import torch
 
 from mobanet.data.options import EvaluationSettings
 from mobanet.errors import UserError
-from mobanet.models.base import Standardization
-from mobanet.rasters.blocks import summarise
-from mobanet.rasters.contents import Modality
-from mobanet.rasters.ground import Ground
-from mobanet.store.arrays import read_array
-from mobanet.training.degradations import (
+from mobanet.evaluation.degradations import (
     DEGRADATIONS,
     SensorWindows,
     block_side,
     chosen_degradations,
 )
-from mobanet.training.degraded_test import degraded_batch, sensor_windows, variants_of
+from mobanet.evaluation.degraded_test import degraded_batch, sensor_windows, variants_of
+from mobanet.models.base import Standardization
+from mobanet.rasters.blocks import summarise
+from mobanet.rasters.contents import Modality
+from mobanet.rasters.ground import Ground
+from mobanet.store.arrays import read_array
 from mobanet.training.inputs import model_batch
 
 RGB, DSM = Modality("rgb", ("red", "green", "blue")), Modality("dsm", ("elevation",), "elevation", "metre")

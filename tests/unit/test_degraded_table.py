@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from mobanet.rasters.contents import Classes
-from mobanet.training.degradations import DEGRADATIONS
-from mobanet.training.degraded_figure import degraded_figure, draw_degraded
-from mobanet.training.degraded_table import (
+from mobanet.evaluation.degradations import DEGRADATIONS
+from mobanet.evaluation.degraded_table import (
     DegradedFigure,
     DegradedResults,
     degraded_csv,
     degraded_json,
     degraded_table,
 )
-from mobanet.training.metrics import scores
+from mobanet.evaluation.metrics import scores
+from mobanet.figures.degraded import degraded_figure, draw_degraded
+from mobanet.rasters.contents import Classes
 
 CLASSES = Classes(("road", "house", "mud"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), averaged=("road", "house"))
 SENSORS = {"blocks": ("rgb", "dsm"), "gaussian": ("rgb", "dsm"), "offset": ("dsm",)}

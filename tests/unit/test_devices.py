@@ -6,14 +6,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from mobanet.evaluation.calibration import Calibration
+from mobanet.evaluation.jaccard import SoftJaccard
+from mobanet.evaluation.metrics import confusion_matrix, scores
 from mobanet.rasters.contents import Classes
 from mobanet.scenarios.distortion import DistortionMeter
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scenario import scenario_masks, scenarios_of
 from mobanet.scenarios.scoring import score_module
-from mobanet.training.calibration import Calibration
-from mobanet.training.jaccard import SoftJaccard
-from mobanet.training.metrics import confusion_matrix, scores
 
 
 class OnMPS(Tensor):

@@ -12,11 +12,15 @@ import numpy as np
 import pytest
 
 from mobanet import files
+from mobanet.checkpoints.checkpoint import WholeFiles
 from mobanet.datasets.catalogue import Listings
+from mobanet.evaluation.results import result_files
 from mobanet.exporting.files import scratch_beside
 from mobanet.exporting.pretrained import write_files
 from mobanet.exporting.stac import Described
 from mobanet.exporting.weights import Saved, Training
+from mobanet.figures.scenarios import draw_scenarios
+from mobanet.figures.scores import plot_history
 from mobanet.prediction.parts import parts_of
 from mobanet.prediction.predictor import PartMaps
 from mobanet.prediction.workspace import Workspace
@@ -24,15 +28,11 @@ from mobanet.rasters.categories import class_kind
 from mobanet.rasters.geotiff import RowWriter
 from mobanet.rasters.grid import Grid
 from mobanet.scenarios.history import write_record
-from mobanet.scenarios.plots import plot_history
 from mobanet.store.writing import stage_array
 from mobanet.store.writing import write_json as write_store_json
 from mobanet.synthetic.files import write_bytes as write_synthetic
-from mobanet.training.checkpoint import WholeFiles
-from mobanet.training.csv_log import MetricsCSV
-from mobanet.training.results import result_files
-from mobanet.training.scenario_figure import draw_scenarios
-from mobanet.training.wandb_run import TrackedRun, write_tracked
+from mobanet.tracking.csv_log import MetricsCSV
+from mobanet.tracking.wandb_run import TrackedRun, write_tracked
 from mobanet.trials.files import write_json as write_trial
 from tests.exporting.small import LEARNT, make
 from tests.hostile.children import verdicts

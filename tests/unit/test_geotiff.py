@@ -398,7 +398,7 @@ from pathlib import Path
 import numpy as np
 from mobanet.rasters.contents import Classes
 from mobanet.rasters.opening import Grid
-from mobanet.entry import one_sentence
+from mobanet.cli.entry import one_sentence
 from mobanet.rasters.geotiff import RowWriter, class_kind
 
 kind = class_kind(Classes(("a", "b"), ((255, 0, 0), (0, 0, 255)), ("a",)))

@@ -8,11 +8,11 @@ from io import StringIO
 
 import pytest
 
-from mobanet.commands import main
-from mobanet.experiment import experiment_names
-from mobanet.help_screens import screen
+from mobanet.cli.commands import main
+from mobanet.cli.help_screens import screen
+from mobanet.cli.start import start
 from mobanet.predict import main as predict
-from mobanet.start import start
+from mobanet.shipped import experiment_names
 
 COMMANDS = ("fit", "test", "scores", "adapt", "predict")
 

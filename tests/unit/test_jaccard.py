@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from mobanet.evaluation.jaccard import SoftJaccard, soft_scores
 from mobanet.rasters.contents import IGNORE_INDEX
-from mobanet.training.jaccard import SoftJaccard, soft_scores
 
 
 def test_soft_scores_of_a_few_pixels():

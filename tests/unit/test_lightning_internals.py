@@ -26,11 +26,14 @@ QUIET = {
 OTHERS = {
     # GDAL's errors as rasterio lets them through; the place of a raster, left to chance where it has no overviews
     "rasters/opening.py": {"rasterio._err", "_transform"},
-    "models/backbone_kinds.py": {"_pos_embed"},  # timm's own resampling of positions
+    "models/backbones/kinds.py": {"_pos_embed"},  # timm's own resampling of positions
     "models/lora.py": {"_BatchNorm"},  # every batch normalisation of torch
-    "training/precision.py": {"_is_mkldnn_bf16_supported"},  # whether oneDNN takes bfloat16 on this CPU
-    "parser_errors.py": {"_actions", "_option_string_actions"},  # what options a parser of the standard library knows
-    "parser_help.py": {"_actions", "_action_groups", "_group_actions"},  # and in which groups
+    "models/precision.py": {"_is_mkldnn_bf16_supported"},  # whether oneDNN takes bfloat16 on this CPU
+    "cli/parser_errors.py": {
+        "_actions",
+        "_option_string_actions",
+    },  # options a parser of the standard library knows
+    "cli/parser_help.py": {"_actions", "_action_groups", "_group_actions"},  # and in which groups
 }
 """Private names of other libraries than Lightning, by file."""
 

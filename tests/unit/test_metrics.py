@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
+from mobanet.evaluation.metrics import confusion_matrix, scores
 from mobanet.rasters.contents import Classes
-from mobanet.training.metrics import confusion_matrix, scores
 
 CLASSES = Classes(("road", "house", "clutter"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), averaged=("road", "house"))
 

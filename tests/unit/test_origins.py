@@ -9,7 +9,7 @@ from mobanet.datasets import LAYOUTS
 from mobanet.datasets.catalogue import check_root
 from mobanet.datasets.origins import DEMO_ROOT, how_to_get
 from mobanet.errors import UserError
-from mobanet.experiment import experiment_folder, experiment_names
+from mobanet.shipped import experiment_folder, experiment_names
 from mobanet.synthetic.deliveries import delivery_of
 
 TOP = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import pytest
 
 from mobanet.__main__ import COMMANDS, main
 from mobanet.datasets import LAYOUTS
-from mobanet.experiment import experiment_names, variant_names
+from mobanet.shipped import experiment_names, variant_names
 from mobanet.trials.sweep_file import sweep_names
 
 

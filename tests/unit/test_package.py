@@ -30,7 +30,7 @@ assert callable(mobanet.from_pretrained) and "torch" in sys.modules
 
 
 def test_what_there_is_not_is_an_attribute_error():
-    assert mobanet.open_run.__module__ == "mobanet.runs"
+    assert mobanet.open_run.__module__ == "mobanet.runs.opened"
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = mobanet.nothing
 

@@ -6,17 +6,17 @@ import pytest
 import torch
 from lightning.pytorch.plugins import HalfPrecision, MixedPrecision
 
+from mobanet.checkpoints.exact import moving
 from mobanet.data.batch import StoredBatch
 from mobanet.errors import UserError
+from mobanet.evaluation.jaccard import SoftJaccard
+from mobanet.models import precision
 from mobanet.models.base import Standardization
 from mobanet.models.inputs import scaled_inputs
+from mobanet.models.precision import explained, matmul_precision, remark, resolved, trained_precision, weight_dtype
 from mobanet.scenarios.sampling import draw_availability
-from mobanet.training import precision
-from mobanet.training.exact import moving
-from mobanet.training.jaccard import SoftJaccard
 from mobanet.training.losses import segmentation_loss
 from mobanet.training.optim import OPTIMIZERS
-from mobanet.training.precision import explained, matmul_precision, remark, resolved, trained_precision, weight_dtype
 from mobanet.training.trainer import Trainer
 
 AMX, AVX512, AVX2 = ({"amx_bf16": True}, True), ({"avx512_bf16": False}, True), ({}, False)

@@ -7,10 +7,10 @@ import sys
 import pytest
 from lightning.pytorch import Callback
 
-from mobanet.progress_words import duration, pace
+from mobanet.plain.progress import duration, pace
+from mobanet.runs.progress import BarProgress, PlainProgress
 from mobanet.store import progress as steps_module
 from mobanet.store.progress import TaskProgress
-from mobanet.training.progress import BarProgress, PlainProgress
 
 COUNT = re.compile(r"^(.+): (?:step )?\d+ of \d+, (?:\d+\.\d\d \w+/s, [\d \w]+ left|done in [\d \w]+)")
 

@@ -7,8 +7,8 @@ import pytest
 from mobanet.data.options import EvaluationSettings
 from mobanet.data.reading import grid
 from mobanet.datasets import get_layout
-from mobanet.experiment import experiment_folder, variant_names
-from mobanet.yaml_files import read_yaml
+from mobanet.plain.yaml_files import read_yaml
+from mobanet.shipped import experiment_folder, variant_names
 
 POTSDAM = (6000, 6000)
 VAIHINGEN = {

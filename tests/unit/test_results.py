@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
+from mobanet.evaluation.calibration import BINS, Reliability
+from mobanet.evaluation.metrics import scores
+from mobanet.evaluation.results import ResultFiles
 from mobanet.rasters.contents import Classes
 from mobanet.scenarios.failure import usual_failures
 from mobanet.scenarios.scenario import scenarios_of
-from mobanet.training.calibration import BINS, Reliability
-from mobanet.training.metrics import scores
-from mobanet.training.results import ResultFiles
 
 CLASSES = Classes(("road", "house", "clutter"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), averaged=("road", "house"))
 MATRICES = {

@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback
 
 from mobanet.errors import UserError
-from mobanet.training.saved_config import announce_changes, check_saved, register_types
+from mobanet.runs.saved_config import announce_changes, check_saved, register_types
 
 RUN = {
     "trainer": {"max_epochs": 2, "callbacks": None, "precision": "32-true"},

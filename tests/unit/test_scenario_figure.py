@@ -4,14 +4,14 @@ import torch
 from matplotlib.collections import LineCollection
 from PIL import Image
 
+from mobanet.evaluation.bootstrap import bootstrap
+from mobanet.evaluation.calibration import BINS, Reliability
+from mobanet.evaluation.metrics import scores
+from mobanet.figures.calibration import draw_reliability, reliability_figure
+from mobanet.figures.scenarios import contrasting, draw_scenarios, scenario_figure
 from mobanet.rasters.contents import Classes
 from mobanet.scenarios.failure import usual_failures
 from mobanet.scenarios.scenario import scenarios_of
-from mobanet.training.bootstrap import bootstrap
-from mobanet.training.calibration import BINS, Reliability
-from mobanet.training.calibration_figure import draw_reliability, reliability_figure
-from mobanet.training.metrics import scores
-from mobanet.training.scenario_figure import contrasting, draw_scenarios, scenario_figure
 
 CLASSES = Classes(("road", "house", "clutter"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), averaged=("road", "house"))
 MATRICES = {

@@ -9,15 +9,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mobanet.rasters.contents import Classes
-from mobanet.scenarios.failure import Failure, usual_failures
-from mobanet.scenarios.scenario import scenarios_of
-from mobanet.training.bootstrap import bootstrap
-from mobanet.training.calibration import BINS, Reliability
-from mobanet.training.jaccard import SoftScores
-from mobanet.training.metrics import scores
-from mobanet.training.scenario_summary import figures_to_log, summarise
-from mobanet.training.scenario_table import (
+from mobanet.evaluation.bootstrap import bootstrap
+from mobanet.evaluation.calibration import BINS, Reliability
+from mobanet.evaluation.jaccard import SoftScores
+from mobanet.evaluation.metrics import scores
+from mobanet.evaluation.scenario_summary import figures_to_log, summarise
+from mobanet.evaluation.scenario_table import (
     ScenarioResults,
     intervals_to_log,
     scenario_columns,
@@ -26,7 +23,10 @@ from mobanet.training.scenario_table import (
     scenario_rows,
     scenario_table,
 )
-from mobanet.training.text_tables import percent, stacked
+from mobanet.plain.text_tables import percent, stacked
+from mobanet.rasters.contents import Classes
+from mobanet.scenarios.failure import Failure, usual_failures
+from mobanet.scenarios.scenario import scenarios_of
 
 CLASSES = Classes(
     ("road", "low vegetation", "clutter"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), averaged=("road", "low vegetation")

@@ -3,8 +3,8 @@ import pytest
 from matplotlib.colors import to_rgba
 from PIL import Image
 
+from mobanet.figures.scores import plot_history, plot_scores, plot_sensitivity
 from mobanet.scenarios.history import ScoreRecord
-from mobanet.scenarios.plots import plot_history, plot_scores, plot_sensitivity
 from mobanet.scenarios.scenario import scenarios_of
 from mobanet.scenarios.scores import ScoreSettings, median_bandwidth
 

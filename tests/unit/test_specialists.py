@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from mobanet.errors import UserError
+from mobanet.evaluation.metrics import scores
+from mobanet.evaluation.results import result_files
+from mobanet.evaluation.scenario_table import ScenarioResults, rows_of, scenario_csv, scenario_json, scenario_table
+from mobanet.evaluation.specialists import read_specialists
 from mobanet.rasters.contents import Classes
 from mobanet.scenarios.scenario import scenarios_of
-from mobanet.training.metrics import scores
-from mobanet.training.results import result_files
-from mobanet.training.scenario_table import ScenarioResults, rows_of, scenario_csv, scenario_json, scenario_table
-from mobanet.training.specialists import read_specialists
 
 CLASSES = Classes(("road", "house"), ((1, 1, 1), (2, 2, 2)), averaged=("road", "house"))
 PROTOCOL = {"data": "toy, 2 test tiles", "labels": "full"}

@@ -3,10 +3,9 @@ import math
 import pytest
 import torch
 
-from mobanet.prediction.windows import Stitcher
-from mobanet.training.calibration import Calibration, Reliability
-from mobanet.training.finite import not_finite
-from mobanet.training.temperature import (
+from mobanet.checkpoints.finite import not_finite
+from mobanet.evaluation.calibration import Calibration, Reliability
+from mobanet.evaluation.temperature import (
     GRID,
     SAMPLED,
     TemperatureFit,
@@ -16,6 +15,7 @@ from mobanet.training.temperature import (
     temperature_words,
     with_temperatures,
 )
+from mobanet.stitching.windows import Stitcher
 
 CLASSES = 5
 

@@ -9,9 +9,9 @@ from lightning.pytorch import Callback
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.options import EvaluationSettings
 from mobanet.datasets.base import Split
+from mobanet.evaluation.test_maps import TestMaps, map_names
 from mobanet.rasters.opening import grid_of
 from mobanet.synthetic import synthesize
-from mobanet.training.test_maps import TestMaps, map_names
 from tests.data_files.fake_satellites import dstl
 
 pytestmark = pytest.mark.filterwarnings(

@@ -1,6 +1,6 @@
 import torch
 
-from mobanet.training.tile_matrices import TileMatrices, stacked
+from mobanet.evaluation.tile_matrices import TileMatrices, stacked
 
 
 def test_pixels_are_counted_by_tile_and_scenario_in_natural_order():

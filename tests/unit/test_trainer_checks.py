@@ -5,12 +5,9 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
 
-from mobanet.errors import UserError
-from mobanet.experiment import TEST_VARIABLE
-from mobanet.scenarios.sampling import ScenarioSettings
-from mobanet.training.kept import run_checkpoints
-from mobanet.training.monitor import check_monitors, training_names, validation_names
-from mobanet.training.trainer_checks import (
+from mobanet.checkpoints.kept import run_checkpoints
+from mobanet.cli.monitored import check_monitors, training_names, validation_names
+from mobanet.cli.trainer_checks import (
     as_list,
     check_overfit,
     check_strategy,
@@ -18,6 +15,9 @@ from mobanet.training.trainer_checks import (
     check_trains,
     shows_progress,
 )
+from mobanet.errors import UserError
+from mobanet.runs.folder import TEST_VARIABLE
+from mobanet.scenarios.sampling import ScenarioSettings
 
 FULL, LATENT = ScenarioSettings(), ScenarioSettings(strategy="latent", num_windows=4)
 

@@ -6,9 +6,9 @@ import torch
 
 from mobanet.data.options import EvaluationSettings
 from mobanet.data.wide_windows import marks_of
+from mobanet.evaluation.pixel_noise import Key, normal, uniform
 from mobanet.rasters.contents import Modality
 from mobanet.store.arrays import read_array
-from mobanet.training.pixel_noise import Key, normal, uniform
 
 NAMES = ("rgb", "ir", "dsm")
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from mobanet.figures.predictions import RIGHT, WRONG
+from mobanet.figures.windows import share_right, varied_windows, window_figure
 from mobanet.rasters.contents import IGNORE_INDEX, Classes, Modality
-from mobanet.training.figures import RIGHT, WRONG
-from mobanet.training.window_figure import share_right, varied_windows, window_figure
 
 CLASSES = Classes(("road", "house"), ((255, 255, 255), (0, 0, 255)), averaged=("road", "house"))
 MODALITIES = {

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from mobanet.data.reading import grid
-from mobanet.prediction.blending import Mosaic
-from mobanet.prediction.windows import Stitcher
+from mobanet.stitching.blending import Mosaic
+from mobanet.stitching.windows import Stitcher
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,222 @@
+"""Reading and writing checkpoints, and what may differ between one and the run that goes on from it."""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from mobanet.checkpoints.archive import load_file
+from mobanet.checkpoints.finite import check_finite_weights
+from mobanet.errors import UserError
+from mobanet.files import write_buffer
+from mobanet.models.registry import SETTINGS_OF
+
+VERSION = "mobanet_version"
+"""Where a checkpoint says which version of this package wrote it."""
+
+_GROUPS = ("data", "architecture", "streams", "backbone", "network", "cmx", "cbc", "lora")
+"""Hyper-parameters that decide which weights there are and what they mean."""
+
+_FREE = (
+    "backbone.pretrained",
+    "backbone.checkpoint",
+    "backbone.freeze",
+    "cmx.pretrained",
+    "cmx.checkpoint",
+    "cbc.pretrained",
+    "cbc.latent",
+    "cbc.statistics",
+    "lora.freeze_rest",
+    "restored",
+)
+"""Of these, the ones that only say where weights came from, whether they move, or what training does with them."""
+
+
+def checkpoint_in(path: str | Path, option: str = "--ckpt_path", last: bool = False) -> Path:
+    """The file of a checkpoint: what is given, or of a run's folder its best one, or else its last.
+
+    Args:
+        path: of a checkpoint, or a folder that mobanet.fit wrote.
+        option: what the user typed it behind, for messages.
+        last: take the last one, which a training goes on from.
+
+    Raises:
+        UserError: when it is a folder without a checkpoint.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    names = ("last.ckpt",) if last else ("best.ckpt", "last.ckpt")
+    found = [file for name in names for folder in (path / "checkpoints", path) if (file := folder / name).is_file()]
+    if not found:
+        raise UserError(
+            f"{option} {path} is a folder without checkpoints/{' and checkpoints/'.join(names)}; give the folder of a "
+            "run, or a checkpoint."
+        )
+    return found[0]
+
+
+def read_checkpoint(path: str | Path, option: str = "--ckpt_path", finite: bool = True) -> dict[str, Any]:
+    """A checkpoint's content, whole and fit to be used, without running any code from it: the way of every command.
+
+    Args:
+        path: of the file.
+        option: what the user typed it behind, for messages.
+        finite: refuse weights that are NaN or infinite; to look at what a run has left, they are as good as any.
+
+    Raises:
+        UserError: when the file is absent or damaged, or not a checkpoint that this version of the package can use,
+            or its weights are no numbers.
+    """
+    from mobanet.checkpoints.content import (
+        check_content,  # which follows the module's settings, and the module this file
+    )
+
+    checkpoint = check_content(load_file(path, option), f"{option} {path}")
+    if finite:
+        check_finite_weights(checkpoint["state_dict"], f"{option} {path}")
+    return checkpoint
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and then moves it there, so that a full disk or a kill leaves the old one.
+
+    Lightning's own writes to the system's temporary folder first, which may be small, and on another disk: from there a
+    checkpoint is copied over the old one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a file.
+
+        Raises:
+            OSError: when the disk is full; what was written is gone then.
+        """
+        buffer = io.BytesIO()  # torch would turn the system's complaint into a RuntimeError without its number
+        torch.save(checkpoint, buffer)
+        write_buffer(Path(path), buffer)
+
+
+def check_architecture(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint whose weights mean something else.
+
+    Args:
+        saved: hyper-parameters of the checkpoint.
+        given: those of the model at hand.
+
+    Raises:
+        UserError: naming each setting that differs, with both values.
+    """
+    differences = []
+    kinds = [settings["architecture"] for settings in (given, saved)]
+    old_names, new_names = (", ".join(m["name"] for m in settings["data"]["modalities"]) for settings in (saved, given))
+    if old_names != new_names:  # all else that differs follows from it
+        differences.append(f"--data.modalities is {new_names} here and {old_names} in the checkpoint")
+    elif kinds[0] != kinds[1]:
+        differences.append(f"--model.architecture is {kinds[0]} here and {kinds[1]} in the checkpoint")
+    else:
+        groups = ("data", "lora", *SETTINGS_OF[kinds[0]])
+        old, new = _flat(saved), _flat(given)
+        differences += [
+            f"{_option(key)} is {new.get(key)} here and {old.get(key)} in the checkpoint"
+            for key in sorted(old.keys() | new.keys())
+            if key.split(".")[0] in groups and key not in _FREE and old.get(key) != new.get(key)
+        ]
+    if differences:
+        raise UserError(
+            f"the checkpoint belongs to another model: {'; '.join(differences[:4])}"
+            f"{f' and {len(differences) - 4} more' if len(differences) > 4 else ''}; use the checkpoint's own settings."
+        )
+
+
+def check_names(saved: Iterable[str], wanted: Iterable[str]) -> None:
+    """Refuse weights that lack a name of the model or bring one that it does not know.
+
+    Args:
+        saved: names of a checkpoint's weights, with those that it leaves out.
+        wanted: those of the model.
+
+    Raises:
+        UserError: with the first names.
+    """
+    saved, wanted = set(saved), set(wanted)
+    problems = []
+    for words, names in (("lacks", sorted(wanted - saved)), ("has unknown", sorted(saved - wanted))):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            problems.append(f"{words} {', '.join(names[:3])}{more}")
+    if problems:
+        raise UserError(
+            f"the checkpoint does not hold the weights of its model: it {' and '.join(problems)}; take another one of "
+            "the run."
+        )
+
+
+def check_trained_parts(checkpoint: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse to resume where other parts were trained.
+
+    Args:
+        checkpoint: to resume from.
+        groups: parameter groups of the run's optimiser.
+
+    Raises:
+        UserError: when the checkpoint's optimiser has other ones.
+    """
+    for state in checkpoint.get("optimizer_states", []):
+        if [len(g["params"]) for g in state["param_groups"]] != [len(g["params"]) for g in groups]:
+            raise UserError(
+                "the checkpoint was trained with other parts frozen; resume with the same --model.backbone.freeze, or "
+                "start a new run."
+            )
+
+
+def adopt_settings(checkpoint: dict[str, Any], given: Mapping[str, Any], fresh: Mapping[str, Any]) -> None:
+    """Let the run's own settings win over those in the checkpoint, and say which.
+
+    Lightning would restore the checkpoint's learning rates, weight decay and so on with the optimiser's state.
+
+    Args:
+        checkpoint: about to be restored; changed in place.
+        given: hyper-parameters of the run.
+        fresh: its `configure_optimizers`, as at the start of training.
+
+    Raises:
+        UserError: when other parts were trained.
+    """
+    old, new = _flat(checkpoint["hyper_parameters"]), _flat(given)
+    for key in sorted(new):
+        if key.split(".")[0] not in _GROUPS and key not in _FREE and key in old and old[key] != new[key]:
+            rank_zero_info(f"resuming with {_option(key)} {new[key]} (the checkpoint has {old[key]})")
+    groups = fresh["optimizer"].param_groups
+    check_trained_parts(checkpoint, groups)
+    for state in checkpoint.get("optimizer_states", []):
+        for old_group, group in zip(state["param_groups"], groups, strict=True):
+            old_group |= {key: value for key, value in group.items() if key not in ("params", "lr")}
+    for state in checkpoint.get("lr_schedulers", []):
+        if "lr_lambdas" not in state:  # of another schedule, which a callback has put in the place of ours (SWA)
+            continue
+        scheduler = fresh["lr_scheduler"]["scheduler"]
+        state["base_lrs"] = list(scheduler.base_lrs)
+        step = state["last_epoch"]
+        rates = [base * factor(step) for base, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)]
+        state["_last_lr"] = rates
+        for optimizer_state in checkpoint["optimizer_states"]:
+            for group, rate in zip(optimizer_state["param_groups"], rates, strict=True):
+                group["lr"] = rate
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    out = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            out |= _flat(value, f"{prefix}{key}.")
+        else:
+            out[f"{prefix}{key}"] = value
+    return out
+
+
+def _option(key: str) -> str:
+    return f"--{key}" if key.startswith("data.") else f"--model.{key}"

@@ -1,0 +1,92 @@
+"""Configurations one upon another: what of an experiment names another layout's modalities, tiles or classes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mobanet.datasets import LAYOUTS
+from mobanet.plain.command_words import take
+from mobanet.plain.yaml_files import read_yaml
+
+_DATA = ("modalities", "split", "scaling", "ground_radius")
+_MODEL = ("streams", "class_weights")
+"""Settings that name modalities, tile lists or classes, or follow from the size of pixels."""
+
+
+def without_foreign(words: Sequence[str], option: str = "--data.layout") -> tuple[list[str], str]:
+    """Let an experiment be used with the data of another layout.
+
+    Where a configuration or an option that follows names another layout than a configuration before it, what that one
+    says of its own modalities, splits, scalings and classes is left out, so that what is usual for the layout takes its
+    place. What follows wins as ever.
+
+    Args:
+        words: of a command line, its experiment turned into `--config FILE`.
+        option: that names the layout.
+
+    Returns:
+        The words, with a further configuration among them where something is left out; and a sentence on it without a
+        full stop, empty where there is nothing.
+    """
+    found = [(place, path, content) for place, path, content in _configurations(words)]
+    named = [
+        (place, path, layout) for place, path, content in found if (layout := _part(content, "data").get("layout"))
+    ]
+    final = take(words, option)[0] or (named[-1][2] if named else None)
+    foreign = [each for each in named if _family(each[2]) != _family(final)]
+    if not foreign or final not in LAYOUTS:
+        return list(words), ""
+    last, path, layout = foreign[-1]
+    reset: dict[str, dict[str, Any]] = {}
+    for place, _, content in found:
+        if place <= last:
+            _add_reset(reset, content)
+    if not reset:
+        return list(words), ""
+    import yaml
+
+    keys = ", ".join(_names(reset))
+    said = f"{Path(path).stem}: its {keys} are those of the layout {layout}, and are left out for {final}"
+    text = yaml.safe_dump(reset, default_flow_style=True, width=2**20).strip()
+    return [*words[:last], "--config", text, *words[last:]], said
+
+
+def _configurations(words: Sequence[str]) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
+    """Of each configuration file where its words end, its path, and what it holds."""
+    for place, (word, following) in enumerate(zip(words, [*words, ""][1:], strict=True)):
+        name, equals, value = word.partition("=")
+        path = value if equals else following
+        if name in ("--config", "-c") and path and not path.startswith("{") and Path(path).is_file():
+            content = read_yaml(Path(path), "a YAML file with options")
+            if isinstance(content, dict):
+                yield place + (1 if equals else 2), path, content
+
+
+def _part(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = content.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _family(layout: Any) -> str:
+    """Variants of a layout, such as hunan_mfnet, have the same modalities and tiles."""
+    return str(layout).partition("_")[0]
+
+
+def _add_reset(reset: dict[str, dict[str, Any]], content: Mapping[str, Any]) -> None:
+    data, model = _part(content, "data"), _part(content, "model")
+    given = {key: None for key in _DATA if data.get(key) is not None}
+    # a margin around every object is what few data sets have
+    if data.get("train_labels") == "eroded":
+        given["train_labels"] = "full"
+    if _part(data, "evaluation").get("labels") == "eroded":
+        given["evaluation"] = {"labels": "full"}
+    for part, keys in (("data", given), ("model", {key: None for key in _MODEL if model.get(key) is not None})):
+        if keys:
+            reset.setdefault(part, {}).update(keys)
+
+
+def _names(reset: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for part, keys in reset.items():
+        for key, value in keys.items():
+            name = key if part == "data" else f"{part}.{key}"
+            yield f"{name}.labels" if isinstance(value, dict) else name

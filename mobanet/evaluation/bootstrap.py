@@ -1,0 +1,104 @@
+"""How far figures depend on which tiles were tested: a bootstrap over tiles, from their confusion matrices."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from mobanet.evaluation.scenario_summary import covers
+from mobanet.rasters.contents import Classes
+from mobanet.scenarios.failure import Failure
+
+LEVEL, RESAMPLES, FEW = 0.95, 1000, 5
+"""Of the interval; draws of as many tiles as there are, with replacement; with fewer tiles it is hardly more than a
+hint."""
+INTERVAL = f"{100 * LEVEL:.0f} %"
+_SEED = 0
+
+Interval = tuple[float, float]
+"""Lower and upper end, 0..1."""
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """95 % intervals of mIoU.
+
+    Attributes:
+        scenarios: by name; left out where a scenario has no figures.
+        mean: of the mean over the evaluated scenarios; None alike.
+        incomplete: of the mean over those that lack a modality; None alike, and where none was evaluated.
+        expected: of the expected mIoU, one a failure, None alike; empty where a scenario was not evaluated.
+    """
+
+    scenarios: Mapping[str, Interval]
+    mean: Interval | None
+    incomplete: Interval | None
+    expected: tuple[Interval | None, ...]
+
+
+def bootstrap(
+    tiles: Mapping[str, Tensor], classes: Classes, full: str, failures: Sequence[Failure] = ()
+) -> Intervals | None:
+    """Intervals from draws of tiles; every scenario is measured on the same draws.
+
+    A class that no tile of a draw has is absent from it, as in every other evaluation.
+
+    Args:
+        tiles: confusion matrices by scenario, (T, K, K), at least one scenario.
+        classes: which of the K are averaged.
+        full: name of the full scenario.
+        failures: of sensors, to expect mIoU of.
+
+    Returns:
+        None where fewer than two tiles have a pixel that counts.
+    """
+    counted = labelled(tiles)
+    number = int(counted.sum())
+    if number < 2:
+        return None
+    draws = np.random.default_rng(_SEED).multinomial(number, np.full(number, 1 / number), RESAMPLES)  # (R, T) counts
+    mious = {name: _mious(draws, each[counted].numpy(), classes) for name, each in tiles.items()}
+    rows = np.array(list(mious.values()))  # (S, R)
+    lacking = np.array([mious[name] for name in mious if name != full])
+    weights = [failure.weights() for failure in failures if covers(mious, full)]
+    return Intervals(
+        scenarios={name: found for name, each in mious.items() if (found := _interval(each))},
+        mean=_interval(_mean(rows, 0)),
+        incomplete=_interval(_mean(lacking, 0)) if len(lacking) else None,
+        expected=tuple(
+            _interval(sum(weight * mious[name] for name, weight in each.items() if weight)) for each in weights
+        ),
+    )
+
+
+def labelled(tiles: Mapping[str, Tensor]) -> Tensor:
+    """Which tiles have a pixel that counts, (T,) bool, of matrices (T, K, K) by scenario."""
+    return sum(each.flatten(1).sum(1) for each in tiles.values()) > 0
+
+
+def _mious(draws: np.ndarray, tiles: np.ndarray, classes: Classes) -> np.ndarray:
+    """The mIoU of each draw, (R,), from its counts of tiles, (R, T), and their matrices, (T, K, K)."""
+    side = tiles.shape[-1]
+    # in floats for the sake of speed; sums of pixels stay far below 2^53
+    m = (draws.astype(float) @ tiles.reshape(len(tiles), -1).astype(float)).reshape(-1, side, side)
+    hit = m.diagonal(axis1=1, axis2=2)
+    union = m.sum(1) + m.sum(2) - hit
+    iou = np.divide(hit, union, out=np.full_like(hit, math.nan), where=union > 0)
+    return _mean(iou[:, [classes.names.index(name) for name in classes.averaged]], 1)
+
+
+def _mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """Of what there is along an axis; NaN of nothing, and without numpy's warning of that."""
+    there = ~np.isnan(values)
+    count = there.sum(axis)
+    return np.divide(np.where(there, values, 0).sum(axis), count, out=np.full(count.shape, math.nan), where=count > 0)
+
+
+def _interval(values: np.ndarray) -> Interval | None:
+    there = values[~np.isnan(values)]
+    if not len(there):
+        return None
+    low, high = np.quantile(there, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)

@@ -1,0 +1,198 @@
+"""What an evaluation leaves in the run folder: tables as CSV and JSON, confusion matrices, and a table to read."""
+
+import csv
+import io
+import json
+import re
+import shutil
+from itertools import chain
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+
+from mobanet.evaluation.bootstrap import INTERVAL, bootstrap, labelled
+from mobanet.evaluation.metrics import Scores
+from mobanet.evaluation.scenario_table import (
+    ECE_AT_T,
+    ScenarioResults,
+    as_plain,
+    expectation_as_plain,
+    interval_text,
+    scenario_csv,
+    scenario_json,
+    scenario_table,
+    soft_as_plain,
+)
+from mobanet.evaluation.specialists import OPTION
+from mobanet.figures.calibration import draw_reliability
+from mobanet.figures.scenarios import draw_scenarios
+from mobanet.files import write_text
+from mobanet.plain.text_tables import as_text, decimal, percent
+from mobanet.rasters.contents import Classes
+from mobanet.scenarios.scenario import scenarios_with
+
+
+class ResultFiles(Callback):
+    """Writes the figures of each validation and of the test, with the protocol they were measured under.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the latest validation."""
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            self._write("validation", results_of(trainer, pl_module, "validation"), trainer.current_epoch)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the test, print its table, and draw its scenarios."""
+        if not trainer.is_global_zero:
+            return
+        results = results_of(trainer, pl_module, "test")
+        self._write("test", results, trainer.current_epoch)
+        protocol = " · ".join(f"{name}: {text}" for name, text in results.protocol.items())
+        if len(results.scores) > 1:
+            rank_zero_info(scenario_table(results, shutil.get_terminal_size((120, 24)).columns))
+            path, told = self.folder / "test_scenarios.png", (results.failures, results.intervals)
+            draw_scenarios(results.scores, results.classes, results.scenarios, protocol, path, *told)
+        else:
+            rank_zero_info(class_table(results))
+        draw_reliability(results.reliability, protocol, self.folder / "test_calibration.png", results.calibrated)
+        rank_zero_info(f"figures and confusion matrices are in {self.folder}")
+
+    def _write(self, stage: str, results: ScenarioResults, epoch: int) -> None:
+        texts = result_files(stage, results, epoch)
+        confusion = self.folder / "confusion"
+        # of an earlier evaluation; first, so that nothing stale lies beside new figures even after an interruption
+        several = (self.folder.glob(f"{stage}_{kind}.*") for kind in ("scenarios", "degraded"))
+        for path in [*chain(*several), *confusion.glob(f"{stage}_*.csv")]:
+            if path.relative_to(self.folder).as_posix() not in texts:
+                path.unlink()
+        if confusion.is_dir() and not any(confusion.iterdir()):
+            confusion.rmdir()
+        for name, text in texts.items():
+            write_text(self.folder / name, text)
+
+
+def results_of(trainer: Trainer, module: LightningModule, stage: str) -> ScenarioResults:
+    """What the latest evaluation of a stage, `validation` or `test`, found."""
+    classes, full = module.data.classes, module.scenarios[-1].name
+    there = labelled(module.tiles[stage]).tolist()
+    found, remarks = module.scores[stage], []
+    others = module.specialists if stage == "test" else None
+    unlike = others.unlike(next(iter(found.values())).pixels) if others else []
+    if unlike:
+        remarks.append(f"no gap is told, as {', '.join(unlike)} of {OPTION} was tested on other pixels")
+    if adapted := [name for name in found if name in module.settings.network.scenario_statistics]:
+        remarks.append(f"adapted: {', '.join(adapted)}, by batch statistics taken after training (mobanet.adapt)")
+    temperatures = module.known_temperatures if stage == "test" else {}
+    if stage == "test" and not module.calibrated[stage]:
+        known = f"none of {', '.join(found)}" if temperatures else "none"
+        remarks.append(
+            f"no ECE of calibrated probabilities: of temperatures the checkpoint has {known} (mobanet.fit fits them at "
+            "each validation, to --scenarios.validate)"
+        )
+    return ScenarioResults(
+        scenarios=scenarios_with(found, full.split("+")),
+        classes=classes,
+        scores=found,
+        matrices=module.matrices[stage],
+        kept=module.kept[stage],
+        soft=module.soft[stage],
+        windows=module.windows[stage],
+        protocol=trainer.datamodule.protocol(stage),
+        reliability=module.reliability[stage],
+        failures=module.failures,
+        tiles=[name for name, counted in zip(module.tile_names[stage], there, strict=True) if counted],
+        intervals=bootstrap(module.tiles[stage], classes, full, module.failures),
+        regained=others.regained(found, full) if others and not unlike else None,
+        remarks=remarks,
+        temperatures={name: value for name, value in temperatures.items() if name in found},
+        calibrated=module.calibrated[stage],
+    )
+
+
+def result_files(stage: str, results: ScenarioResults, epoch: int) -> dict[str, str]:
+    """The texts to write, by path within the run folder.
+
+    Figures of the fullest scenario evaluated; of several scenarios, all of them beside each other, too.
+    """
+    classes, fullest = results.classes, results.fullest
+    plain = as_plain(results.scores[fullest], classes)
+    content = {"protocol": dict(results.protocol), "epoch": epoch, "scenario": fullest, **plain}
+    content |= soft_as_plain(results, fullest) | expectation_as_plain(results, fullest)
+    files = {
+        f"{stage}_confusion.csv": confusion_csv(results.matrices[fullest], classes),
+        f"{stage}.csv": scores_csv(results.scores[fullest], classes),
+        f"{stage}.json": _json(content),
+    }
+    if len(results.scores) > 1:
+        files[f"{stage}_scenarios.csv"] = scenario_csv(results)
+        files[f"{stage}_scenarios.json"] = _json(scenario_json(results, epoch))
+        for name, matrix in results.matrices.items():
+            files[f"confusion/{stage}_{name}.csv"] = confusion_csv(matrix, classes)
+    return files
+
+
+def scores_csv(figures: Scores, classes: Classes) -> str:
+    """One row a class, then the averaged figures; absent classes are empty."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["class", "iou", "f1", "pixels", "averaged"])
+    for k, name in enumerate(classes.names):
+        numbers = [decimal(figures.iou[k]), decimal(figures.f1[k]), figures.pixels[k]]
+        writer.writerow([name, *numbers, int(name in classes.averaged)])
+    writer.writerow(["mean", decimal(figures.mean_iou), decimal(figures.mean_f1), sum(figures.pixels), ""])
+    writer.writerow(["overall accuracy", decimal(figures.overall_accuracy), "", "", ""])
+    writer.writerow(["kappa", decimal(figures.kappa), "", "", ""])
+    return out.getvalue()
+
+
+def confusion_csv(matrix: Tensor, classes: Classes) -> str:
+    """Counts of pixels, truth in rows, prediction in columns."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["truth \\ prediction", *classes.names])
+    for name, row in zip(classes.names, matrix.tolist(), strict=True):
+        writer.writerow([name, *row])
+    return out.getvalue()
+
+
+def class_table(results: ScenarioResults) -> str:
+    """The classes of the fullest scenario evaluated and the protocol, for people."""
+    figures, classes = results.scores[results.fullest], results.classes
+    shown = Table()
+    shown.add_column("class", no_wrap=True)
+    for column in ("IoU %", "F1 %", "share %"):
+        shown.add_column(column, justify="right")
+    total = max(sum(figures.pixels), 1)
+    for k, name in enumerate(classes.names):
+        mark = "" if name in classes.averaged else " *"
+        share = f"{100 * figures.pixels[k] / total:.1f}"
+        shown.add_row(Text(name + mark), percent(figures.iou[k]), percent(figures.f1[k]), share)
+    shown.add_section()
+    shown.add_row("mean", percent(figures.mean_iou), percent(figures.mean_f1), "")
+    shown.add_row("overall accuracy", percent(figures.overall_accuracy), "", "")
+    shown.add_row("kappa", percent(figures.kappa), "", "")
+    more = [] if results.fullest == results.full else [f"scenario: {results.fullest}"]
+    if results.intervals and (interval := results.intervals.scenarios.get(results.fullest)):
+        more.append(f"mIoU {interval_text(interval)} ({INTERVAL} interval)")
+    if results.fullest in results.reliability:
+        more.append(f"ECE {percent(results.reliability[results.fullest].error)}")
+    if results.fullest in results.calibrated:
+        more.append(f"{ECE_AT_T} {percent(results.calibrated[results.fullest].error)}")
+    return as_text([shown], [*more, *results.notes()])
+
+
+def _json(content: dict) -> str:
+    text = json.dumps(content, indent=2, allow_nan=False)
+    # of a confusion matrix, and numbers of an interval or by bin: one a line
+    rows = re.compile(r"\[\n(?:\s*(?:-?[\d.]+(?:e[+-]?\d+)?|null),?\n)+\s*\]")
+    return rows.sub(lambda row: " ".join(row[0].split()).replace("[ ", "[").replace(" ]", "]"), text) + "\n"

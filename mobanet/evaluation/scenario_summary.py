@@ -1,0 +1,158 @@
+"""What the figures of several scenarios come to: mean, worst, what to expect of sensors that fail, and the spread."""
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mobanet.evaluation.metrics import Scores
+from mobanet.rasters.contents import Classes
+from mobanet.scenarios.failure import Failure
+from mobanet.scenarios.scenario import scenarios_of
+
+
+@dataclass(frozen=True)
+class ScenarioSummary:
+    """What several scenarios come to; absent figures (NaN) are left out of every mean.
+
+    Attributes:
+        mean: over the evaluated scenarios, the full one among them.
+        worst: the figures of the scenario with the lowest mIoU; None where no scenario has one.
+        worst_name: that scenario's name.
+        incomplete: the mean over the scenarios that lack a modality; None where none was evaluated.
+        expected: the mean over all scenarios by how likely sensors that fail make them, one a failure; empty where a
+            scenario was not evaluated.
+        deviation: population standard deviation over the evaluated scenarios; None where fewer than two have a mIoU.
+    """
+
+    mean: Scores
+    worst: Scores | None
+    worst_name: str | None
+    incomplete: Scores | None
+    expected: tuple[tuple[Failure, Scores], ...] = ()
+    deviation: Scores | None = None
+
+
+def summarise(scores: Mapping[str, Scores], full: str, failures: Sequence[Failure] = ()) -> ScenarioSummary:
+    """Mean, worst, mean of the incomplete scenarios, expectations, and spread.
+
+    Args:
+        scores: by name of the scenario, at least one.
+        full: name of the full scenario.
+        failures: of sensors, to expect figures of.
+    """
+    known = [name for name, figures in scores.items() if not math.isnan(figures.mean_iou)]
+    worst = min(known, key=lambda name: scores[name].mean_iou, default=None)
+    incomplete = [figures for name, figures in scores.items() if name != full]
+    return ScenarioSummary(
+        mean=_merged(list(scores.values()), mean_of),
+        worst=scores[worst] if worst else None,
+        worst_name=worst,
+        incomplete=_merged(incomplete, mean_of) if incomplete else None,
+        expected=tuple((failure, _expected(scores, failure)) for failure in failures if covers(scores, full)),
+        deviation=_merged(list(scores.values()), deviation_of) if len(known) > 1 else None,
+    )
+
+
+def covers(evaluated: Iterable[str], full: str) -> bool:
+    """Whether every scenario that there can be was evaluated.
+
+    Args:
+        evaluated: names of the scenarios.
+        full: name of the full one.
+    """
+    return {scenario.name for scenario in scenarios_of(full.split("+"))} <= set(evaluated)
+
+
+def figures_to_log(
+    by_scenario: Mapping[str, Scores],
+    classes: Classes,
+    calibration: Mapping[str, float] | None = None,
+    failures: Sequence[Failure] = (),
+    calibrated: Mapping[str, float] | None = None,
+) -> dict[str, float]:
+    """What goes to the loggers: the figures of the fullest scenario, then what several scenarios add.
+
+    Args:
+        by_scenario: in the usual order.
+        classes: for names.
+        calibration: expected calibration error by scenario; None for none.
+        failures: of sensors, to expect figures of.
+        calibrated: the same at the temperatures of the scenarios that have one.
+    """
+    calibrated = calibrated or {}
+    *_, (name_of_fullest, fullest) = by_scenario.items()
+    figures = {
+        "miou": fullest.mean_iou,
+        "mean_f1": fullest.mean_f1,
+        "oa": fullest.overall_accuracy,
+        "kappa": fullest.kappa,
+    }
+    figures |= {f"iou_{name.replace(' ', '_')}": iou for name, iou in zip(classes.names, fullest.iou, strict=True)}
+    figures |= {"ece": calibration[name_of_fullest]} if calibration else {}
+    figures |= {"ece_calibrated": calibrated[name_of_fullest]} if name_of_fullest in calibrated else {}
+    if len(by_scenario) > 1:
+        summary = summarise(by_scenario, next(("+".join(f.rates) for f in failures), name_of_fullest), failures)
+        figures |= {f"scenarios/{name}/miou": each.mean_iou for name, each in by_scenario.items()}
+        figures |= {f"scenarios/{name}/ece": error for name, error in (calibration or {}).items()}
+        figures |= {f"scenarios/{name}/ece_calibrated": error for name, error in calibrated.items()}
+        figures["scenarios/mean_miou"] = summary.mean.mean_iou
+        figures["scenarios/worst_miou"] = summary.worst.mean_iou if summary.worst else math.nan
+        figures["scenarios/miou_deviation"] = summary.deviation.mean_iou if summary.deviation else math.nan
+        figures |= {f"scenarios/{failure.metric}": expected.mean_iou for failure, expected in summary.expected}
+    return figures
+
+
+def mean_of(values: Iterable[float]) -> float:
+    """The mean of those that there are; NaN of none."""
+    present = [value for value in values if not math.isnan(value)]
+    return sum(present) / len(present) if present else math.nan
+
+
+def deviation_of(values: Iterable[float]) -> float:
+    """The population standard deviation of those that there are; NaN of none."""
+    present = [value for value in values if not math.isnan(value)]
+    return statistics.pstdev(present) if present else math.nan
+
+
+def expected_of(weights: Mapping[str, float], values: Mapping[str, float]) -> float:
+    """The mean by weight; NaN where a value of some weight is absent, since nothing can stand for it.
+
+    Args:
+        weights: by scenario, summing to 1.
+        values: of all these scenarios.
+    """
+    return sum(weight * values[name] for name, weight in weights.items() if weight)
+
+
+def _expected(scores: Mapping[str, Scores], failure: Failure) -> Scores:
+    weights = failure.weights()
+    several = [scores[name] for name in weights]
+
+    def over(values: Iterable[float]) -> float:
+        return expected_of(weights, dict(zip(weights, values, strict=True)))
+
+    def over_present(values: Iterable[float]) -> float:
+        """Of a class, which may be absent in some scenarios: a mean over the others."""
+        there = [(w, v) for w, v in zip(weights.values(), values, strict=True) if w and not math.isnan(v)]
+        return sum(w * v for w, v in there) / sum(w for w, _ in there) if there else math.nan
+
+    return _merged(several, over, over_present)
+
+
+def _merged(
+    several: Sequence[Scores],
+    over: Callable[[Iterable[float]], float],
+    over_classes: Callable[[Iterable[float]], float] | None = None,
+) -> Scores:
+    """One figure of several, by a function of their values, or one of its own for those of a class."""
+    each = over_classes or over
+    return Scores(
+        overall_accuracy=over(f.overall_accuracy for f in several),
+        kappa=over(f.kappa for f in several),
+        mean_f1=over(f.mean_f1 for f in several),
+        mean_iou=over(f.mean_iou for f in several),
+        iou=tuple(each(values) for values in zip(*(f.iou for f in several), strict=True)),
+        f1=tuple(each(values) for values in zip(*(f.f1 for f in several), strict=True)),
+        pixels=several[0].pixels,  # of the truth, which is the same in every scenario
+    )

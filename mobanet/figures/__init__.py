@@ -1,0 +1,1 @@
+"""Pictures with matplotlib: windows and their predictions, scenarios, scores, calibration, degraded sensors."""

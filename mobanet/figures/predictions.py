@@ -1,0 +1,151 @@
+"""Pictures of predictions: inputs, truth, prediction and errors, side by side."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from mobanet.files import whole_file
+from mobanet.rasters.contents import IGNORE_INDEX, Classes, Modality
+from mobanet.rasters.pictures import coloured, natural_bands, optical_picture, relief
+from mobanet.stitching.windows import Strip
+
+if TYPE_CHECKING:
+    from matplotlib.patches import Patch
+
+RIGHT, WRONG = (225, 225, 225), (200, 30, 45)
+"""Colours of right and wrong pixels, RGB."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One row of a figure.
+
+    Attributes:
+        tile: its id.
+        inputs: by modality, (H, W, C) as stored.
+        truth: (H, W) class indices.
+        prediction: (H, W) class indices.
+    """
+
+    tile: str
+    inputs: Mapping[str, np.ndarray]
+    truth: np.ndarray
+    prediction: np.ndarray
+
+
+def errors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Right pixels light grey, wrong ones red, ignored ones black, (H, W, 3) uint8."""
+    out = np.full((*truth.shape, 3), RIGHT, np.uint8)
+    out[truth != prediction] = WRONG
+    out[truth == IGNORE_INDEX] = 0
+    return out
+
+
+def picture(array: np.ndarray, modality: Modality) -> np.ndarray:
+    """An input, (H, W, C) as stored, to look at: (H, W, 3) floats in 0..1."""
+    if modality.kind == "elevation":
+        return relief(array[..., 0])
+    return optical_picture(array[..., natural_bands(modality) or slice(None)])
+
+
+def legend_patches(classes: Classes) -> "list[Patch]":
+    """A patch a class, and one of ignored pixels, for a legend."""
+    from matplotlib.patches import Patch
+
+    handles = [
+        Patch(facecolor=np.array(colour) / 255, edgecolor="0.4", label=name)
+        for name, colour in zip(classes.names, classes.colours, strict=True)
+    ]
+    return [*handles, Patch(facecolor="black", edgecolor="0.4", label="ignored")]
+
+
+def draw(panels: list[Panel], modalities: Mapping[str, Modality], classes: Classes, path: Path) -> None:
+    """Write a figure with one row a panel.
+
+    Args:
+        panels: at least one.
+        modalities: say which inputs are elevation.
+        classes: for colours and the legend.
+        path: of the PNG.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = [*modalities, "truth", "prediction", "errors"]
+    figure = Figure(figsize=(2.5 * len(columns), 2.5 * len(panels) + 0.75), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(panels), len(columns), squeeze=False)
+    for row, panel in zip(grid, panels, strict=True):
+        pictures = {name: picture(array, modalities[name]) for name, array in panel.inputs.items()}
+        pictures["truth"] = coloured(panel.truth, classes)
+        pictures["prediction"] = coloured(panel.prediction, classes)
+        pictures["errors"] = errors(panel.truth, panel.prediction)
+        for axis, name in zip(row, columns, strict=True):
+            axis.imshow(pictures[name], interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            if axis in grid[0]:
+                axis.set_title(name, fontsize=11)
+        row[0].set_ylabel(f"tile {panel.tile}", fontsize=10)
+    handles = legend_patches(classes)
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
+    with whole_file(path) as file:
+        figure.savefig(file, format="png", dpi=130)
+
+
+class PredictionFigure(Callback):
+    """Draws predictions of a few test tiles at the end of a test.
+
+    Args:
+        path: of the PNG.
+        tiles: number of rows.
+        side: largest height and width of a shown part in pixels, cut from the middle of the tile.
+    """
+
+    def __init__(self, path: str | Path, tiles: int = 3, side: int = 768) -> None:
+        self.path = Path(path)
+        self.tiles = tiles
+        self.side = side
+        self._maps: dict[str, list[np.ndarray]] = {}
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget an earlier test."""
+        self._maps = {}
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: list[Strip] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the maps of the first tiles."""
+        for strip in outputs or () if trainer.is_global_zero else ():
+            if strip.tile in self._maps or len(self._maps) < self.tiles:
+                self._maps.setdefault(strip.tile, []).append(strip.prediction.cpu().numpy())
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw."""
+        if not trainer.is_global_zero or not self._maps:
+            return
+        data = trainer.datamodule
+        panels = []
+        for tile, strips in self._maps.items():
+            prediction = np.concatenate(strips)
+            height, width = prediction.shape  # less than the tile's where the number of batches was limited
+            rows, columns = _middle(height, self.side), _middle(width, self.side)
+            sample = data.picture(tile, rows, columns)
+            panels.append(Panel(tile, sample.inputs, sample.label, prediction[rows, columns]))
+        draw(panels, data.modalities, pl_module.data.classes, self.path)
+        rank_zero_info(f"a figure of predictions is in {self.path}")
+
+
+def _middle(length: int, side: int) -> slice:
+    first = max(length - side, 0) // 2
+    return slice(first, min(first + side, length))

@@ -1,0 +1,112 @@
+"""A figure of one window: its inputs and truth, and what a model makes of it in every scenario."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mobanet.figures.predictions import RIGHT, WRONG, errors, legend_patches, picture
+from mobanet.rasters.contents import IGNORE_INDEX, Classes, Modality
+from mobanet.rasters.pictures import coloured
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SIDE = 2.5
+"""Of a picture with its title, in inches."""
+
+
+def window_figure(
+    inputs: Mapping[str, np.ndarray],
+    truth: np.ndarray,
+    predictions: Mapping[str, np.ndarray],
+    modalities: Mapping[str, Modality],
+    classes: Classes,
+    title: str = "",
+) -> "Figure":
+    """Inputs and truth in the first row; below, each scenario's prediction above its errors.
+
+    Args:
+        inputs: by modality, (H, W, C) as stored.
+        truth: (H, W) class indices.
+        predictions: by scenario, (H, W) class indices, at least one; drawn in this order, the full one last.
+        modalities: say which inputs are elevation.
+        classes: for colours and the legend.
+        title: stands above.
+
+    Raises:
+        ValueError: without predictions.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    if not predictions:
+        raise ValueError("predictions must hold at least one scenario")
+    columns = len(inputs) + 1
+    names = list(predictions)
+    blocks = [names[first : first + columns] for first in range(0, len(names), columns)]
+    rows = 1 + 2 * len(blocks)
+    figure = Figure(figsize=(_SIDE * columns, _SIDE * rows + 0.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axis in grid.flat:
+        axis.set_axis_off()
+    pictures = {name: picture(array, modalities[name]) for name, array in inputs.items()}
+    for axis, (name, array) in zip(grid[0], [*pictures.items(), ("truth", coloured(truth, classes))], strict=True):
+        _draw(axis, array, name)
+    for block, above, below in zip(blocks, grid[1::2], grid[2::2], strict=True):
+        for name, prediction, wrong in zip(block, above, below, strict=False):  # the last block may be short
+            share = share_right(truth, predictions[name])
+            known = f"{100 * share:.1f} % right" if np.isfinite(share) else "no truth"
+            _draw(prediction, coloured(predictions[name], classes), f"{name}\n{known}")
+            _draw(wrong, errors(truth, predictions[name]))
+        above[0].set_ylabel("prediction", fontsize=10)
+        below[0].set_ylabel("errors", fontsize=10)
+    handles = legend_patches(classes)
+    handles.append(Patch(facecolor=np.array(RIGHT) / 255, edgecolor="0.4", label="right"))
+    handles.append(Patch(facecolor=np.array(WRONG) / 255, edgecolor="0.4", label="wrong"))
+    across = min(len(handles), 2 * columns - 2) if columns > 2 else 2
+    figure.legend(handles=handles, loc="outside lower center", ncols=across, fontsize=9, frameon=False)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def share_right(truth: np.ndarray, prediction: np.ndarray) -> float:
+    """Share of the pixels that count which are right, 0..1; NaN where all are ignored."""
+    counted = truth != IGNORE_INDEX
+    return float((truth == prediction)[counted].mean()) if counted.any() else float("nan")
+
+
+def varied_windows(windows: Sequence[Mapping[str, Any]], count: int = 1, most: int = 300) -> list[int]:
+    """Numbers of the windows whose truth holds the most classes; of several, those which the largest fills least.
+
+    Each is of another tile, as long as there are tiles.
+
+    Args:
+        windows: such as `data.windows("test")`; at least one.
+        count: how many are wanted; fewer where there are no more.
+        most: to look at, evenly spread over all, as large tiles have tens of thousands.
+    """
+    found: list[tuple[int, float, int, str]] = []
+    for number in range(0, len(windows), -(-len(windows) // most)):
+        window = windows[number]
+        counts = np.bincount(np.asarray(window["label"]).ravel(), minlength=IGNORE_INDEX + 1)[:IGNORE_INDEX]
+        share = counts.max() / max(counts.sum(), 1)
+        found.append((-np.count_nonzero(counts), share, number, str(window.get("tile", ""))))
+    found.sort()
+    first_of_tile: dict[str, int] = {}
+    for _, _, number, tile in found:
+        first_of_tile.setdefault(tile, number)
+    ranked = list(first_of_tile.values())
+    others = [number for _, _, number, tile in found if number != first_of_tile[tile]]
+    return [*ranked, *others][:count]
+
+
+def _draw(axis: "Axes", image: np.ndarray, title: str = "") -> None:
+    axis.set_axis_on()
+    axis.imshow(image, interpolation="nearest")
+    axis.set(xticks=[], yticks=[])
+    axis.set_title(title, fontsize=10)

@@ -1,0 +1,1 @@
+"""What needs neither torch nor rasters: files of text read within bounds, words, tables of text, processes."""

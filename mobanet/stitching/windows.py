@@ -1,0 +1,125 @@
+"""Overlapping windows put together to class maps, a strip at a time."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mobanet.rasters.contents import IGNORE_INDEX
+from mobanet.stitching.blending import RollingBand, confidence_of, weighted_mean
+from mobanet.stitching.winners import winners
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Finished rows of a tile.
+
+    Attributes:
+        tile: its id.
+        top: first row, in pixels.
+        prediction: (h, W) uint8 class indices.
+        label: (h, W) as given with the windows.
+        confidence: (h, W) float32, the highest of the probabilities that a map would have.
+        calibrated: the same at the stitcher's temperature; None without one.
+        sample: of the pixels that the stitcher samples, (K, h', W') float32 mean logits and (h', W') labels; None
+            where it samples none.
+    """
+
+    tile: str
+    top: int
+    prediction: Tensor
+    label: Tensor
+    confidence: Tensor
+    calibrated: Tensor | None = None
+    sample: tuple[Tensor, Tensor] | None = None
+
+
+class Stitcher:
+    """Sums the logits of overlapping windows and gives out rows as soon as no window can touch them any more.
+
+    Windows of a tile come row by row, one tile after the other; memory is one window height of logits at full width,
+    whatever the tile's height.
+
+    Args:
+        num_classes: K.
+        sampled: step in rows and in columns of the pixels whose logits are given out, from the tile's first on,
+            wherever strips begin; None gives out none.
+
+    Attributes:
+        temperature: that probabilities are calibrated by; None for none.
+    """
+
+    def __init__(self, num_classes: int, sampled: int | None = None) -> None:
+        self.num_classes, self.sampled = num_classes, sampled
+        self.temperature: float | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the tile at hand."""
+        self._tile: str | None = None
+        self._extent = (0, 0)
+        self._band: RollingBand | None = None
+
+    def add(
+        self,
+        tile: str,
+        extent: tuple[int, int],
+        window: tuple[int, int, int, int],
+        logits: Tensor,
+        label: Tensor,
+    ) -> list[Strip]:
+        """Take one window; what rows it finishes come back.
+
+        Args:
+            tile: its id.
+            extent: height and width of the tile in pixels.
+            window: top, left, height, width in pixels; it may reach beyond the tile.
+            logits: (K, h, w).
+            label: (h, w).
+        """
+        top, left, height, width = window
+        done = []
+        if tile != self._tile:
+            done += self.finish()
+            self._tile, self._extent = tile, extent
+            # a window may be wider than its tile
+            columns = max(extent[1], width)
+            self._band = RollingBand(
+                # whatever the network computes in: half precisions are too coarse to add many windows up in
+                logits=(logits.new_zeros(self.num_classes, height, columns, dtype=torch.float32), 0),
+                total=(logits.new_zeros(height, columns, dtype=torch.float32), 0),
+                label=(label.new_full((height, columns), IGNORE_INDEX), IGNORE_INDEX),
+            )
+        if rows := self._band.finished(top):
+            done += self._cut(rows)
+        self._band.move(top)
+        self._band["logits"][:, :, left : left + width] += logits
+        self._band["total"][:, left : left + width] += 1
+        self._band["label"][:, left : left + width] = label
+        if top + height >= extent[0] and left + width >= extent[1]:
+            done += self.finish()
+        return done
+
+    def finish(self) -> list[Strip]:
+        """What is left of a tile whose last window never came, as when the number of batches is limited."""
+        strips = [] if self._band is None else self._cut(self._band["label"].shape[0])
+        self.reset()
+        return strips
+
+    def _cut(self, rows: int) -> list[Strip]:
+        height, width = self._extent
+        rows = min(rows, height - self._band.top)
+        logits, total = self._band["logits"][:, :rows, :width], self._band["total"][:rows, :width]
+        prediction = winners(logits).to(torch.uint8)
+        # a clone, since the band moves on in the same memory
+        label = self._band["label"][:rows, :width].clone()
+        confidence, calibrated = confidence_of(logits, total), None
+        if self.temperature is not None:
+            calibrated = confidence_of(logits, total, 1 / self.temperature)
+        sample = None if self.sampled is None else self._sample(logits, total, label, self.sampled)
+        return [Strip(self._tile, self._band.top, prediction, label, confidence, calibrated, sample)]
+
+    def _sample(self, logits: Tensor, total: Tensor, label: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Mean logits and labels of every so manieth row and column of the tile; copies, as the mean is one."""
+        rows, columns = slice(-self._band.top % step, None, step), slice(None, None, step)
+        return weighted_mean(logits[:, rows, columns], total[rows, columns]), label[rows, columns]

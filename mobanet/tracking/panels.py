@@ -1,0 +1,104 @@
+"""Pictures of what the model makes of a few validation windows in every scenario, while it trains."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from mobanet.errors import UserError
+from mobanet.evaluation.window_maps import predict_window
+from mobanet.figures.windows import varied_windows, window_figure
+from mobanet.files import whole_file
+from mobanet.scenarios.refresh import eval_mode
+
+KEY = "panels"
+"""Name of the pictures in Weights & Biases and TensorBoard."""
+
+_LOOKED_AT = 60
+"""Windows among which the shown ones are chosen: their labels are read for it."""
+
+
+@dataclass
+class PanelSettings:
+    """Pictures of validation windows: inputs, truth, and prediction and errors in every scenario."""
+
+    every_n_epochs: int | None = 10
+    """Epochs from one drawing to the next, the last epoch is always drawn; null draws none."""
+
+    windows: int = 2
+    """Number of windows, those with the most classes, of different tiles where there are."""
+
+    def __post_init__(self) -> None:
+        hints = {"every_n_epochs": ", or null for none", "windows": ""}
+        for name, hint in hints.items():
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or value < 1):
+                raise UserError(f"--panels.{name} is {str(value).lower()}; give a number of at least 1{hint}.")
+
+
+class ScenarioPanels(Callback):
+    """Draws into the run folder's `panels`, and hands the pictures to loggers that take them.
+
+    The first process alone draws, with its own weights and without talking to the others, which go on until they need
+    it. Modes and random numbers of the training are left as they were.
+
+    Args:
+        settings: how often, and how many windows.
+        folder: for `epoch_0010_1.png`, epoch and number of the window, from 1.
+    """
+
+    def __init__(self, settings: PanelSettings, folder: str | Path) -> None:
+        self.settings = settings
+        self.folder = Path(folder)
+        self._windows: list[int] = []
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say so where no process has all weights, so that the first one cannot draw alone."""
+        if self.settings.every_n_epochs is not None and not _whole(trainer):
+            rank_zero_info(f"panels are not drawn with {type(trainer.strategy).__name__}, which shares out the weights")
+        elif self.settings.every_n_epochs is not None and not trainer.datamodule.validates:
+            rank_zero_info("panels are not drawn: there are no validation tiles")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw, if it is time."""
+        every, epoch = self.settings.every_n_epochs, trainer.current_epoch + 1
+        if not trainer.is_global_zero or every is None or not _whole(trainer) or not trainer.datamodule.validates:
+            return
+        last = trainer.should_stop or epoch == trainer.max_epochs or trainer.global_step == trainer.max_steps
+        if epoch % every and not last:
+            return
+        windows = trainer.datamodule.windows("validation")
+        if not self._windows:
+            self._windows = varied_windows(windows, self.settings.windows, _LOOKED_AT)
+        images, captions = [], []
+        for number, window in enumerate(self._windows):
+            image, tile = self._draw(trainer, pl_module, windows[window], epoch, number)
+            images.append(image)
+            captions.append(f"tile {tile}, window {window}")
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_image"):
+                logger.log_image(KEY, images, step=trainer.global_step - 1, caption=captions)
+
+    def _draw(
+        self, trainer: Trainer, module: LightningModule, sample: dict[str, Any], epoch: int, number: int
+    ) -> tuple[np.ndarray, str]:
+        with eval_mode(module.network), trainer.precision_plugin.val_step_context():
+            maps = predict_window(module, sample, module.scenarios, trainer.strategy.batch_to_device)
+        data = trainer.datamodule
+        title = f"epoch {epoch}, tile {maps.tile}"
+        figure = window_figure(maps.inputs, maps.truth, maps.predictions, data.modalities, module.data.classes, title)
+        figure.set_dpi(80)
+        with whole_file(self.folder / f"epoch_{epoch:04d}_{number + 1}.png") as file:
+            figure.savefig(file, format="png", dpi=80)
+        figure.canvas.draw()
+        return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy(), maps.tile
+
+
+def _whole(trainer: Trainer) -> bool:
+    """Whether each process has all weights."""
+    strategy = trainer.strategy
+    return isinstance(strategy, SingleDeviceStrategy | DDPStrategy) and not isinstance(strategy, DeepSpeedStrategy)
