@@ -13,12 +13,12 @@ from mobanet.checkpoints.archive import load_file
 from mobanet.checkpoints.finite import check_finite_weights
 from mobanet.errors import UserError
 from mobanet.files import write_buffer
-from mobanet.models.registry import SETTINGS_OF
+from mobanet.models.registry import settings_groups
 
 VERSION = "mobanet_version"
 """Where a checkpoint says which version of this package wrote it."""
 
-_GROUPS = ("data", "architecture", "streams", "backbone", "network", "cmx", "cbc", "lora")
+_GROUPS = ("data", "architecture", "streams", "backbone", "network", "cmx", "cbc", "arguments", "lora")
 """Hyper-parameters that decide which weights there are and what they mean."""
 
 _FREE = (
@@ -118,7 +118,7 @@ def check_architecture(saved: Mapping[str, Any], given: Mapping[str, Any]) -> No
     elif kinds[0] != kinds[1]:
         differences.append(f"--model.architecture is {kinds[0]} here and {kinds[1]} in the checkpoint")
     else:
-        groups = ("data", "lora", *SETTINGS_OF[kinds[0]])
+        groups = ("data", "lora", *settings_groups(kinds[0]))
         old, new = _flat(saved), _flat(given)
         differences += [
             f"{_option(key)} is {new.get(key)} here and {old.get(key)} in the checkpoint"

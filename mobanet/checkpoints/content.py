@@ -20,6 +20,7 @@ from mobanet.data.training_rasters import check_rasters
 from mobanet.errors import UserError
 from mobanet.evaluation.adaptation import check_adaptation, variance_trouble
 from mobanet.evaluation.temperature import temperature_trouble, with_temperatures
+from mobanet.models.registry import NETWORKS, check_arguments, network_named
 from mobanet.plain.schema import LARGEST, MismatchError, UnknownKeyError, check_keys, check_value, completed, shown
 from mobanet.rasters.ground import MOST, STEP
 from mobanet.scenarios.scenario import usual_scenarios
@@ -99,9 +100,18 @@ def checked_settings(settings: Any, light: bool) -> dict[str, Any]:
     kinds = get_type_hints(SegmentationModule.__init__) | {"data": DataDescription}
     kinds.pop("return", None)
     check_keys(settings, kinds, {"data"})
+    _check_network(settings.get("architecture", "mobanet"), settings.get("arguments", {}))
     check_description(settings["data"])
     whole = completed(settings, SegmentationModule.__init__)
     return {**whole, "restored": "trained" if light else True}
+
+
+def _check_network(name: str, arguments: Mapping[str, Any]) -> None:
+    """Refuse a network that is not at hand, without importing anything."""
+    if name not in NETWORKS and "." not in name:
+        raise MismatchError("architecture", f"is {shown(name)}, not one of {', '.join(NETWORKS)}")
+    network_named(name)
+    check_arguments(name, arguments)
 
 
 def check_scaling(state: Mapping[str, Any], data: Mapping[str, Any], where: str) -> None:

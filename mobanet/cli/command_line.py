@@ -20,6 +20,7 @@ from mobanet.checkpoints.kept import run_checkpoints
 from mobanet.cli.crop_sizes import follow_crop
 from mobanet.cli.experiments import resolve
 from mobanet.cli.monitored import MonitorCheck
+from mobanet.cli.networks import with_networks
 from mobanet.cli.options import DESCRIPTIONS, USAGE, add_options, with_bare
 from mobanet.cli.parser_errors import plain_parser_message
 from mobanet.cli.parser_help import HelpFormatter, PrintedHelp, tidied
@@ -86,6 +87,7 @@ class MobanetCLI(LightningCLI):
 
     def __init__(self, command: str, words: Sequence[str]) -> None:
         self.command = command
+        words = with_networks(words)
         if command == "fit":
             words = explicit_test(going_on(words))
         elif command == "test":

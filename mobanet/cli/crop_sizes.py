@@ -7,6 +7,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from mobanet.data.options import EvaluationSettings
+from mobanet.models.registry import settings_groups
 
 
 def follow_crop(config: Namespace, checkpoint: Mapping[str, Any] | None = None) -> None:
@@ -23,7 +24,7 @@ def follow_crop(config: Namespace, checkpoint: Mapping[str, Any] | None = None) 
     rule = EvaluationSettings(given.window, given.validation_stride, given.test_stride)
     given.window = rule.size(crop)
     given.validation_stride, given.test_stride = rule.stride("validation", crop), rule.stride("test", crop)
-    if config.model.architecture == "mobanet":
+    if "backbone" in settings_groups(config.model.architecture):
         config.model.backbone.options = _with_size(config.model.backbone, crop, checkpoint)
 
 

@@ -13,6 +13,8 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 from jsonargparse import ArgumentParser
 
 from mobanet.cli.help_screens import asked_for, screen
+from mobanet.cli.networks import HELP as NETWORKS_HELP
+from mobanet.cli.networks import with_networks
 from mobanet.cli.parser_errors import check_config_files, plain_parser_message
 from mobanet.cli.parser_help import PrintedHelp
 from mobanet.errors import Stopped, UserError
@@ -158,6 +160,7 @@ def run(
     parser = SentenceParser(prog=program, description=(function.__doc__ or "").split("\n\n")[0])
     parser.add_function_arguments(function, as_group=False)
     parser.add_argument("--config", action="config", help="read options from a YAML file")
+    parser.add_argument("--networks", type=str | None, default=None, help=NETWORKS_HELP)
     for name, text in more.items():
         parser.add_argument(f"--{name}", type=str | None, default=None, help=text)
     words = sys.argv[1:] if arguments is None else arguments
@@ -169,8 +172,9 @@ def run(
             print(short, end="")
             return
         check_config_files(words)
+        words = with_networks(words)
         words = prepared(words) if prepared else words
         options = parser.instantiate(parser.parse_args(_gathered(_explicit_flags(words, function), function)))
-        for name in ("config", *more):
+        for name in ("config", "networks", *more):
             options.pop(name, None)
         function(**options)

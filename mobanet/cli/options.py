@@ -5,6 +5,7 @@ from typing import Literal
 
 from lightning.pytorch.cli import LightningArgumentParser
 
+from mobanet.cli.networks import HELP as NETWORKS_HELP
 from mobanet.models.precision import Matmul
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.tracking.panels import PanelSettings
@@ -78,6 +79,7 @@ def add_options(parser: LightningArgumentParser, command: str) -> None:
     parser.add_argument("--monitor_mode", type=Literal["max", "min"], default="max", help="which way is better")
     parser.add_argument("--checkpoints", type=Literal["light", "full"], default="light", help=_CHECKPOINTS)
     parser.add_argument("--float32_matmul_precision", type=Matmul | None, default=None, help=_MATMUL)
+    parser.add_argument("--networks", type=text, default=None, help=NETWORKS_HELP)
     parser.add_argument("--experiment", type=text, default=None, help="name of an experiment, or a YAML file")
     parser.add_argument("--variant", type=text, default=None, help=_VARIANT)
     parser.add_argument("--init_from", type=text, default=None, help=_INIT)

@@ -17,7 +17,6 @@ from mobanet.models.summary import count_parameters
 from mobanet.rasters.contents import Modality
 from mobanet.training.module import SegmentationModule
 
-NETWORKS = {"mobanet": "MoBaNet", "cmx": "CMX", "cbc": "CBC", "cbc_slp": "CBC-SLP"}
 _NAMELESS = "PATH_OR_REPOSITORY"
 
 
@@ -66,18 +65,15 @@ def _front_matter(module: SegmentationModule, licence: str | None) -> str:
             terms.pop(key, None)
         terms = {"license": licence, **terms}
     tags = ["remote-sensing", "earth-observation", "semantic-segmentation", "multimodal", "missing-modality"]
-    tags.append(NETWORKS[module.settings.architecture].lower())
+    tags.append(module.settings.title.lower())
     content = {**terms, "library_name": "mobanet", "pipeline_tag": "image-segmentation", "tags": tags}
     return f"---\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}---"
 
 
 def _introduction(module: SegmentationModule, facts: RunFacts | None) -> str:
-    data, network = module.data, NETWORKS[module.settings.architecture]
+    data, network = module.data, module.settings.title
     names = [modality.name for modality in data.modalities]
-    missing = {"mobanet": module.settings.network.missing, "cmx": module.settings.cmx.missing}.get(
-        module.settings.architecture, "zero"
-    )
-    stands_in = {"zero": "zeros after scaling", "token": "a learned token"}[missing]
+    stands_in = {"zero": "zeros after scaling", "token": "a learned token"}[module.settings.missing]
     title = f"# {network} on {data.layout}: {', '.join(names)}"
     text = (
         f"Semantic segmentation of remote-sensing rasters ({', '.join(names)}) into {len(data.classes)} classes with "
@@ -85,7 +81,7 @@ def _introduction(module: SegmentationModule, facts: RunFacts | None) -> str:
     )
     if module.lora.rank:
         text += f" Its attention has low-rank additions (LoRA, rank {module.lora.rank})."
-    if module.settings.architecture in ("mobanet", "cmx"):
+    if module.settings.uses_streams:
         streams = "; ".join(f"{stream}: {', '.join(members)}" for stream, members in module.streams.items())
         text += f" Streams: {streams}."
     if len(names) > 1:
@@ -262,6 +258,8 @@ def _citation(module: SegmentationModule, facts: RunFacts | None) -> str:
     entries = "\n\n".join(
         paper.bibtex() for paper in papers_of(architecture, facts and facts.get("scenarios", "strategy"))
     )
+    if not entries:
+        return f"## Citation\n\n{module.settings.title} is code of its own, with papers of its own."
     text = ""
     if architecture.startswith("cbc"):
         text = f"CBC and CBC-SLP: {' and '.join(f'arXiv {number}' for number in CBC_NUMBERS)}.\n\n"

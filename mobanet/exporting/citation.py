@@ -77,5 +77,6 @@ def papers_of(architecture: str, strategy: str | None) -> tuple[Paper, ...]:
         architecture: of its network.
         strategy: of scenario sampling; None where that is not known.
     """
-    found = {"mobanet": (MOBANET,), "cmx": (CMX,)}.get(architecture, (SCENARIOS,))
+    known = {"mobanet": (MOBANET,), "cmx": (CMX,), "cbc": (SCENARIOS,), "cbc_slp": (SCENARIOS,)}
+    found = known.get(architecture, ())
     return (*found, SCENARIOS) if strategy == "latent" and SCENARIOS not in found else found

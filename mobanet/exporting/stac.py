@@ -18,7 +18,6 @@ import torch
 
 import mobanet
 from mobanet.data.scaling import learnt_radius, tile_levels
-from mobanet.exporting.card import NETWORKS
 from mobanet.exporting.citation import papers_of
 from mobanet.exporting.deployed import TILE_WISE
 from mobanet.exporting.run_facts import RunFacts
@@ -108,7 +107,7 @@ def stac_item(of: Described, files: Mapping[str, Path]) -> dict[str, Any]:
 
 
 def _sentence(of: Described) -> str:
-    data, network = of.module.data, NETWORKS[of.module.settings.architecture]
+    data, network = of.module.data, of.module.settings.title
     names = ", ".join(modality.name for modality in data.modalities)
     return (
         f"{network}, {published(of.module.settings).described()}: {names} to {', '.join(data.classes.names)}. Any of "
@@ -120,7 +119,6 @@ def _model(of: Described) -> dict[str, Any]:
     settings, classes = of.module.settings, of.module.data.classes
     total = count_parameters(of.module.network)[-1]
     version = _VERSION.match(str(torch.__version__))
-    source = {"mobanet": settings.backbone, "cmx": settings.cmx}.get(settings.architecture, settings.cbc)
     known = {name: round(value, 6) for name, value in of.module.known_temperatures.items()}
     parameters = {
         **({"window": of.windows["size"], "stride": of.windows["stride"]} if of.windows else {}),
@@ -129,13 +127,13 @@ def _model(of: Described) -> dict[str, Any]:
     }
     return {
         "mlm:name": _plain_name(of.name),
-        "mlm:architecture": NETWORKS[settings.architecture],
+        "mlm:architecture": settings.title,
         "mlm:tasks": [_TASK],
         "mlm:framework": "PyTorch",
         **({"mlm:framework_version": version[0]} if version else {}),
         "mlm:total_parameters": total.trainable + total.frozen,
         # of others it is not said that they were not
-        **({"mlm:pretrained": True} if source.pretrained else {}),
+        **({"mlm:pretrained": True} if settings.pretrained else {}),
         "mlm:accelerator": None,
         "mlm:input": [_input(of, modality) for modality in of.module.data.modalities],
         "mlm:output": [

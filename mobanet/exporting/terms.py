@@ -46,9 +46,13 @@ def weight_terms(settings: NetworkSettings) -> Terms:
     Args:
         settings: of the network.
     """
-    if settings.architecture == "mobanet":
+    groups = settings.entry.groups
+    if "arguments" in groups:
+        own = f"The network {settings.title} is {settings.described()}"
+        return Terms(f"{own}; this card does not know where its weights started from.")
+    if "backbone" in groups:
         return _backbone_terms(settings)
-    if settings.architecture == "cmx":
+    if "cmx" in groups:
         if settings.cmx.encoder == "cnn":
             return Terms("All weights started from random ones.")
         hub = {"license": "other", "license_name": "nvidia-source-code-license-segformer", "license_link": _NVIDIA}

@@ -2,11 +2,8 @@
 
 from mobanet.errors import UserError
 from mobanet.models.base import SegmentationModel
-from mobanet.models.mobanet.network import MoBaNet
 
 USUAL = 256
-LEAST = 32
-"""The networks without patches see nothing smaller: their coarsest map has a 32nd of the image's side."""
 
 
 def chosen_tile(network: SegmentationModel, given: int | None, trained: int | None) -> int:
@@ -20,7 +17,7 @@ def chosen_tile(network: SegmentationModel, given: int | None, trained: int | No
     Raises:
         UserError: for a tile that the network would have to pad, with the next ones that it would not.
     """
-    step, least = (network.backbone.patch_size,) * 2 if isinstance(network, MoBaNet) else (1, LEAST)
+    step, least = network.patch_size, network.least_size
     if given is None:
         return max(round((trained or USUAL) / step) * step, least)
     if given < least:
@@ -28,7 +25,6 @@ def chosen_tile(network: SegmentationModel, given: int | None, trained: int | No
     if given % step:
         below = given // step * step
         raise UserError(
-            f"--tile is {given}, no multiple of the {step} pixels of a patch of {network.backbone.name}; give {below} "
-            f"or {below + step}."
+            f"--tile is {given}, no multiple of the {step} pixels of a patch; give {below} or {below + step}."
         )
     return given

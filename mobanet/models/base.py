@@ -1,13 +1,17 @@
 """The contract every model meets: inputs by modality and their availability in, logits and latent out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from mobanet.models.sharing import each_once
+
+if TYPE_CHECKING:
+    from mobanet.models.backbones.stages import BackboneSettings
 
 
 @dataclass
@@ -31,6 +35,24 @@ class Standardization:
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class NetworkInputs:
+    """What a network is made for.
+
+    Attributes:
+        modalities: number of bands by modality, in the order of the data.
+        streams: the same by stream, for networks that have streams.
+        num_classes: K.
+        backbone: `--model.backbone`, for networks around a transformer of timm's (`build_backbone`). One that calls it
+            `self.backbone` gets light checkpoints, without a frozen backbone's weights.
+    """
+
+    modalities: Mapping[str, int]
+    streams: Mapping[str, Mapping[str, int]]
+    num_classes: int
+    backbone: "BackboneSettings"
 
 
 def select_available(inputs: dict[str, Tensor], available: Tensor | None) -> dict[str, Tensor]:
@@ -67,15 +89,34 @@ class SegmentationModel(nn.Module, ABC):
 
     In eval mode `model(batch)[i]` equals `model(batch[i:i+1])`, whatever the mix of availability in the batch.
 
+    A network of a user's own is a subclass whose constructor takes `inputs` and its `settings`, named by import path:
+    `--model.architecture package.module.Class`. Nothing else knows of it (see `mobanet.models.registry`).
+
+    Args:
+        inputs: that it is made for; None for networks that set the attributes below themselves.
+
     Attributes:
+        Settings: a dataclass of what `--model.arguments` may hold, of numbers, switches, text and lists of these; None
+            for a network without settings.
+        patch_size: inputs whose sides are multiples of it are not padded, in pixels.
+        least_size: the smallest side that the network sees, in pixels.
         modalities: number of bands by modality, in order.
         num_classes: K.
         standardization: by modality, for those whose pretrained kernel expects one.
     """
 
+    Settings: ClassVar[type[Any] | None] = None
+    patch_size: int = 1
+    least_size: int = 32
     modalities: dict[str, int]
     num_classes: int
     standardization: dict[str, Standardization]
+
+    def __init__(self, inputs: NetworkInputs | None = None) -> None:
+        super().__init__()
+        if inputs is not None:
+            self.modalities, self.num_classes = dict(inputs.modalities), inputs.num_classes
+            self.standardization = {}
 
     def forward(
         self, inputs: dict[str, Tensor], available: Tensor | None = None, auxiliary: bool | None = None

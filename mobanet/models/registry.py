@@ -1,26 +1,36 @@
-"""Every network by its name, from the settings of all of them."""
+"""The one door for networks: those of this package by name, those of users by import path.
 
+A network of this package is a folder with its settings, its parts and an entry (`mobanet.models.entry.Network`), named
+here. One of a user's own is a subclass of `SegmentationModel` in a module that Python can import. A checkpoint names
+its network, too, and may be a stranger's: a class is looked up among the modules that are imported already, and no name
+that a file gives leads to an import (`import_network` is for what the user has typed).
+"""
+
+import difflib
+import importlib
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from typing import Any
 
+from mobanet.errors import UserError
 from mobanet.models.backbones.stages import BackboneSettings
-from mobanet.models.backbones.weights import licence as backbone_licence
-from mobanet.models.base import SegmentationModel
-from mobanet.models.cbc.network import CBC, CBCSettings
-from mobanet.models.cmx.encoders import licence as encoder_licence
-from mobanet.models.cmx.network import CMX, CMXSettings
-from mobanet.models.mobanet.network import MoBaNet, MoBaNetSettings
+from mobanet.models.base import NetworkInputs, SegmentationModel
+from mobanet.models.cbc.entry import CBC_ENTRY, CBC_SLP
+from mobanet.models.cbc.network import CBCSettings
+from mobanet.models.cmx.entry import CMX_ENTRY
+from mobanet.models.cmx.network import CMXSettings
+from mobanet.models.entry import Network
+from mobanet.models.mobanet.entry import MOBANET
+from mobanet.models.mobanet.network import MoBaNetSettings
+from mobanet.plain.schema import MismatchError, UnknownKeyError, check_value
 
-Architecture = Literal["mobanet", "cmx", "cbc", "cbc_slp"]
+NETWORKS: dict[str, Network] = {"mobanet": MOBANET, "cmx": CMX_ENTRY, "cbc": CBC_ENTRY, "cbc_slp": CBC_SLP}
+"""By the name behind `--model.architecture`."""
 
-SETTINGS_OF: dict[str, tuple[str, ...]] = {
-    "mobanet": ("streams", "backbone", "network"),
-    "cmx": ("streams", "cmx"),
-    "cbc": ("cbc",),
-    "cbc_slp": ("cbc",),
-}
-"""By architecture, the settings that decide which weights it has and what they mean."""
+OPTION = "--networks"
+"""Names a user's own networks to commands that take a model from a file."""
 
 
 @dataclass(frozen=True)
@@ -28,18 +38,49 @@ class NetworkSettings:
     """What a network is built from; of the groups of other architectures nothing is used.
 
     Attributes:
-        architecture: which network.
+        architecture: which network: a name of `NETWORKS`, or the import path of a `SegmentationModel`.
         backbone: MoBaNet's transformer.
         network: MoBaNet's trained parts.
         cmx: CMX.
         cbc: CBC and CBC-SLP.
+        arguments: of a network of a user's own.
     """
 
-    architecture: Architecture
+    architecture: str
     backbone: BackboneSettings
     network: MoBaNetSettings
     cmx: CMXSettings
     cbc: CBCSettings
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def entry(self) -> Network:
+        """The network of that name.
+
+        Raises:
+            UserError: as `network_named`.
+        """
+        return network_named(self.architecture)
+
+    @property
+    def title(self) -> str:
+        """The network's name in texts."""
+        return self.entry.title
+
+    @property
+    def uses_streams(self) -> bool:
+        """Whether the network sorts modalities into streams."""
+        return self.entry.uses_streams
+
+    @property
+    def missing(self) -> str:
+        """What stands in for a missing modality: `zero` or `token`."""
+        return self.entry.missing(**self._groups())
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether weights of others are what the network started from."""
+        return self.entry.pretrained(**self._groups())
 
     def restored(self) -> "NetworkSettings":
         """The same without a look for pretrained weights, as those of a checkpoint follow."""
@@ -63,26 +104,129 @@ class NetworkSettings:
         Raises:
             UserError: for settings that do not fit the data or each other, and weights that cannot be had.
         """
-        if self.architecture == "mobanet":
-            return MoBaNet(streams, num_classes, self.backbone, self.network, tuple(modalities))
-        if self.architecture == "cmx":
-            return CMX(streams, num_classes, self.cmx, tuple(modalities))
-        return CBC(modalities, num_classes, self.cbc, slp=self.architecture == "cbc_slp")
+        check_arguments(self.architecture, self.arguments)
+        return self.entry.build(NetworkInputs(modalities, streams, num_classes, self.backbone), **self._groups())
 
     def described(self) -> str:
         """The pretrained part and where its weights come from, in a line."""
-        if self.architecture == "mobanet":
-            backbone = self.backbone
-            published = backbone.pretrained and not backbone.checkpoint
-            terms = f", licence {backbone_licence(backbone.name)}" if published else ""
-            state = "frozen" if backbone.freeze else "trained"
-            return f"{backbone.name}, {state}, {_weights(backbone.pretrained, backbone.checkpoint)}{terms}"
-        if self.architecture == "cmx":
-            terms = "" if self.cmx.encoder == "cnn" else f", licence {encoder_licence(self.cmx.encoder)}"
-            weights = _weights(self.cmx.pretrained and self.cmx.encoder != "cnn", self.cmx.checkpoint)
-            return f"{self.cmx.encoder}, two encoders, {weights}{terms}"
-        return f"3-D ResNet, one a modality, {_weights(self.cbc.pretrained, None)}"
+        return self.entry.described(**self._groups())
+
+    def _groups(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.entry.groups}
 
 
-def _weights(pretrained: bool, checkpoint: str | None) -> str:
-    return checkpoint or ("published weights" if pretrained else "from random weights")
+def network_named(name: str) -> Network:
+    """The network of a name, or of a class of a user's own by its import path.
+
+    Args:
+        name: a key of `NETWORKS`, or `package.module.Class` of a module that is imported already.
+
+    Raises:
+        UserError: for another one.
+    """
+    if name in NETWORKS:
+        return NETWORKS[name]
+    if "." not in name:
+        near = difflib.get_close_matches(name, NETWORKS, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise UserError(
+            f"--model.architecture {name} is unknown{hint}: choose from {', '.join(NETWORKS)}, or give the import path "
+            "of a network of your own, package.module.Class."
+        )
+    found = _class(name)
+    if found is None:
+        raise UserError(
+            f"the network {name} is code of its own, which no file may load by itself: if you trust it, name it with "
+            f"{OPTION} {name}, or import it before in Python."
+        )
+    if not (isinstance(found, type) and issubclass(found, SegmentationModel)):
+        raise UserError(f"--model.architecture {name} is no subclass of mobanet.models.base.SegmentationModel.")
+    return _own(found)
+
+
+def settings_groups(name: str) -> tuple[str, ...]:
+    """The groups of settings that decide which weights a network has and what they mean."""
+    entry = network_named(name)
+    return (*(("streams",) if entry.uses_streams else ()), *entry.groups)
+
+
+def import_network(name: str) -> None:
+    """Import the module of a network that the user has named, so that it can be looked up.
+
+    Args:
+        name: a key of `NETWORKS`, which needs nothing; or `package.module`, or `package.module.Class`.
+
+    Raises:
+        UserError: where there is no such module or class, or its own code fails.
+    """
+    if name in NETWORKS:
+        return
+    try:
+        importlib.import_module(name if _importable(name) else name.rpartition(".")[0])
+    except Exception as error:  # of somebody else's code anything
+        words = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(
+            f"the network {name} cannot be imported ({words}): give package.module.Class, of a package that is "
+            "installed or lies in the folder that the command is typed in."
+        ) from error
+
+
+def check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments of a network that takes none, or others.
+
+    Args:
+        name: of the network.
+        arguments: by name.
+
+    Raises:
+        UserError: naming the first that it does not take, or that is not of its kind.
+    """
+    if name in NETWORKS:
+        if arguments:
+            raise UserError(
+                f"--model.arguments are for a network of your own, and --model.architecture is {name}: leave them out."
+            )
+        return
+    kind = getattr(_class(name), "Settings", None)
+    if kind is None:
+        if arguments:
+            raise UserError(f"--model.arguments names {next(iter(arguments))}, and {name} takes no arguments.")
+        return
+    try:
+        check_value(dict(arguments), kind, "--model.arguments")
+    except UnknownKeyError as error:
+        known = ", ".join(kind.__dataclass_fields__)
+        raise UserError(f"{error.where} is nothing that {name} takes; it takes {known}.") from error
+    except MismatchError as error:
+        raise UserError(f"{error}.") from error
+
+
+def _own(found: type[SegmentationModel]) -> Network:
+    def build(inputs: NetworkInputs, backbone: BackboneSettings, arguments: Mapping[str, Any]) -> SegmentationModel:
+        kind = found.Settings
+        return found(inputs) if kind is None else found(inputs, kind(**arguments))  # type: ignore[call-arg]
+
+    def described(backbone: BackboneSettings, arguments: Mapping[str, Any]) -> str:
+        given = ", ".join(f"{name} {value}" for name, value in arguments.items())
+        return f"code of its own{f' ({given})' if given else ''}"
+
+    return Network(found.__name__, ("backbone", "arguments"), build, described)
+
+
+def path_of(network: type[SegmentationModel]) -> str:
+    """The import path of a class, by which a checkpoint names it."""
+    return f"{network.__module__}.{network.__qualname__}"
+
+
+def _class(path: str) -> Any:
+    """What an import path leads to among the modules that are there; None for nothing."""
+    module, _, name = path.rpartition(".")
+    return getattr(sys.modules.get(module), name, None)
+
+
+def _importable(name: str) -> bool:
+    """Whether a name is that of a module, rather than of something within one."""
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # what should be the package is a module, or not there
+        return False

@@ -6,6 +6,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.models.precision import CHECKPOINT_KEY, explained, remark, trained_precision
+from mobanet.models.registry import NETWORKS
 from mobanet.models.summary import count_parameters
 
 
@@ -28,7 +29,9 @@ class RunSummary(Callback):
         rank_zero_info(f"streams     {streams}")
         if stage == "fit" and pl_module.masking.ratio and len(pl_module.streams) == 1:
             rank_zero_info("masking     none: a block of the only stream is all that its pixels have")
-        rank_zero_info(f"backbone    {pl_module.settings.described()}")
+        own = pl_module.settings.architecture not in NETWORKS
+        network = f"network     {pl_module.settings.architecture}, " if own else "backbone    "
+        rank_zero_info(f"{network}{pl_module.settings.described()}")
         rank_zero_info(f"parameters  {total.trainable:,} trained ({trained}), {total.frozen:,} frozen")
         rank_zero_info(f"precision   {explained(precision, getattr(trainer, 'asked_precision', None), kind)}")
         if note := remark(precision, kind):

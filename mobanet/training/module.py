@@ -19,14 +19,14 @@ from mobanet.checkpoints.resumable import check_optimizers
 from mobanet.data.batch import StoredBatch
 from mobanet.data.description import DataDescription, to_plain
 from mobanet.errors import UserError
-from mobanet.models.backbones.stages import BackboneSettings
+from mobanet.models.backbones.stages import Backbone, BackboneSettings
 from mobanet.models.base import SegmentationOutput
 from mobanet.models.cbc.network import CBCSettings
 from mobanet.models.cmx.network import CMXSettings
 from mobanet.models.lora import LoRASettings, add_lora, still_frozen_statistics
 from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.models.precision import weight_dtype
-from mobanet.models.registry import Architecture, NetworkSettings
+from mobanet.models.registry import NetworkSettings, path_of
 from mobanet.scenarios.draws import rounding
 from mobanet.scenarios.masking import MaskingSettings, draw_masks, mask_streams, spare_pixels
 from mobanet.scenarios.sampling import draw_availability, share_availability, share_batches
@@ -44,13 +44,15 @@ class SegmentationModule(CheckpointedModule):
 
     Args:
         data: modalities and classes, from the data module; a plain dict from a checkpoint.
-        architecture: mobanet, cmx (with --model.cmx), cbc or cbc_slp (with --model.cbc).
+        architecture: mobanet, cmx (with --model.cmx), cbc or cbc_slp (with --model.cbc); or the import path of a
+            network of your own, package.module.Class (with --model.arguments), a subclass of `SegmentationModel`.
         backbone: MoBaNet's vision transformer, its weights, and whether it is frozen.
         streams: the modalities of each of the two streams; null puts optical ones into `optical` and the rest into
             `elevation`. MCRM masks by stream, whatever the architecture.
         network: MoBaNet's trainable parts.
         cmx: the network CMX.
         cbc: the networks CBC and CBC-SLP.
+        arguments: of a network of your own, by name: what its `Settings` take.
         lora: low-rank additions to frozen layers.
         masking: modality-conditional random masking (MCRM).
         schedule: of the learning rate.
@@ -74,12 +76,13 @@ class SegmentationModule(CheckpointedModule):
     def __init__(
         self,
         data: DataDescription | dict[str, Any],
-        architecture: Architecture = "mobanet",
+        architecture: str = "mobanet",
         backbone: BackboneSettings = BackboneSettings(),  # noqa: B008 - read, never changed
         streams: dict[str, list[str]] | None = None,
         network: MoBaNetSettings = MoBaNetSettings(),  # noqa: B008
         cmx: CMXSettings = CMXSettings(),  # noqa: B008
         cbc: CBCSettings = CBCSettings(),  # noqa: B008
+        arguments: dict[str, Any] = {},  # noqa: B006
         lora: LoRASettings = LoRASettings(rank=0),  # noqa: B008
         masking: MaskingSettings = MaskingSettings(),  # noqa: B008
         schedule: ScheduleSettings = ScheduleSettings(),  # noqa: B008
@@ -104,11 +107,12 @@ class SegmentationModule(CheckpointedModule):
         network = _revived(MoBaNetSettings, network)
         network = replace(network, auxiliary_heads=network.auxiliary_heads and auxiliary_weight > 0)
         self.settings = NetworkSettings(
-            architecture,
+            path_of(architecture) if isinstance(architecture, type) else architecture,
             _revived(BackboneSettings, backbone),
             network,
             _revived(CMXSettings, cmx),
             _revived(CBCSettings, cbc),
+            dict(arguments),
         )
         self.lora = _revived(LoRASettings, lora)
         self.masking = _revived(MaskingSettings, masking)
@@ -145,8 +149,8 @@ class SegmentationModule(CheckpointedModule):
                 bands,
                 num_classes=len(self.data.classes),
             )
-        frozen = architecture == "mobanet" and start.backbone.freeze
-        self.leaves_out = frozen and has_source(start.backbone)
+        around = isinstance(getattr(self.network, "backbone", None), Backbone)
+        self.leaves_out = around and start.backbone.freeze and has_source(start.backbone)
         self.adapted = add_lora(self.network, self.lora) if self.lora.rank else []
         if self.lora.freeze_rest:
             still_frozen_statistics(self.network)  # Lightning keeps the modes that parts start in

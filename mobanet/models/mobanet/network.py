@@ -181,6 +181,7 @@ class MoBaNet(SegmentationModel):
         self.settings = settings
         self.streams = {stream: tuple(modalities) for stream, modalities in streams.items()}
         self.backbone = build_backbone(backbone)
+        self.patch_size = self.least_size = self.backbone.patch_size
         optical = "optical" if "optical" in streams else next(iter(streams))
         borrowed = find_pretrained(streams[optical])
         mean, std = self.backbone.mean, self.backbone.std
