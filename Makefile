@@ -1,5 +1,5 @@
 # make demo: from nothing to a first map of a synthetic city.   make test: what every change must pass, in minutes.
-# make test-long: what takes longer and covers the same kinds end to end.
+# make test-long: what takes longer and covers the same kinds end to end.   make docs: the documentation in build/docs.
 # LOCKED=1 installs the very files that requirements.lock names by hash, rather than the newest that fit.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -9,8 +9,9 @@ INSTALLED := .venv/installed$(if $(LOCKED),-locked)
 UV := .venv-uv/bin/uv
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 export NO_ALBUMENTATIONS_UPDATE := 1
+export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo test test-long test-lowest lint lock install clean
+.PHONY: demo test test-long test-lowest lint docs lock install clean
 
 install: $(INSTALLED)
 
@@ -33,9 +34,13 @@ demo: install
 	@echo "The picture is demo/run/test/predictions.png, the figures are in demo/run/test/test.csv, and all of it in demo/run/report.html."
 	@echo "To go on: source .venv/bin/activate, then python -m mobanet lists what there is."
 
-lint: install
+lint: docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# A site that needs no network to be read; a link that leads nowhere or a docstring that does not fit is an error.
+docs: install
+	$(BIN)/mkdocs build --quiet --strict
 
 test: lint
 	$(PYTEST) -m 'not long'
@@ -63,4 +68,4 @@ $(UV):
 	.venv-uv/bin/pip install --quiet --disable-pip-version-check uv
 
 clean:
-	rm -rf demo runs .pytest_cache .ruff_cache
+	rm -rf build demo runs .pytest_cache .ruff_cache

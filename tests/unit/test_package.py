@@ -97,9 +97,8 @@ def test_all_that_is_loaded_when_asked_for_is_listed():
     assert list(mobanet.__all__) == sorted(mobanet.__all__)
 
 
-def test_the_readme_lists_the_public_names():
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    chapter = readme.partition("## From Python\n")[2].partition("\n## ")[0]
-    rows = [line.split("|")[1] for line in chapter.splitlines() if line.startswith("| `")]
+def test_the_documentation_lists_the_public_names():
+    page = (Path(__file__).parents[2] / "docs/python.md").read_text()
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
     listed = [word for row in rows for word in row.replace(" ", "").replace("`", "").split(",")]
     assert sorted(listed) == sorted(NAMES)

@@ -1,11 +1,11 @@
-"""The README's commands: the path on the synthetic city is run as written, every other command is parsed."""
+"""Commands of README.md and docs: those behind a remark are run as written, every other one is parsed."""
 
 import importlib
 import re
 import shlex
 import shutil
+import tomllib
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,18 +22,34 @@ from tests.cli.conftest import start, wait
 from tests.data_files.fake_files import georeferenced, noise, surface, write
 from tests.data_files.fake_vectors import write_vector
 from tests.file_server import serve
-
-README = (Path(__file__).parent.parent / "README.md").read_text()
+from tests.pages import ROOT, blocks, command_lines, marked, pages, told_options
 
 
 def commands(where):
-    """The commands behind a remark of the README."""
-    return re.search(rf"<!-- the suite runs these commands{where} -->\n```bash\n(.*?)```", README, re.S)[1].splitlines()
+    """The commands behind a remark."""
+    (code,) = marked(f"the suite runs these commands{where}", "bash")
+    return code.splitlines()
 
 
-RUN, OWN, TOWN = commands(""), commands(" on a town.*?"), commands(" on one mosaic")
-SCRIPT, MAPPING = re.findall(r"<!-- the suite runs this script -->\n```python\n(.*?)```", README, re.S)
-COMMANDS = re.findall(r"^ *(?:[A-Z_]+=\S+ )?(python -m mobanet\.\S+ .*)$", README, re.M)
+RUN, OWN, TOWN = commands(""), commands(" on a town of its own"), commands(" on one mosaic")
+MAPPING, SCRIPT = marked("the suite runs this script", "python")
+LINES = [line for line in command_lines() if line not in (*RUN, *OWN, *TOWN)]
+FIT = re.compile(
+    r"(?:[A-Z_]+=\S+ )*(?:torchrun .* -m -- mobanet\.fit|bash experiments/cluster/torchrun\.sh"
+    r"|sbatch .*experiments/cluster/slurm\.sbatch) (.*)"
+)
+"""What starts mobanet.fit in other ways than Python."""
+LOOKING = r"python -m mobanet\.(test|scores|adapt|fit(?= --ckpt_path)) "
+"""Commands that begin with a look at their checkpoint, so that only their options can be held against the parser's."""
+OTHERS = {"source", "docker", "gdalwarp", "ogr2ogr", "wandb"}
+"""Programs whose command lines are not ours."""
+
+
+def plain(line):
+    """A command without the environment before it; what starts mobanet.fit in another way, as if by Python."""
+    if found := FIT.fullmatch(line):
+        return f"python -m mobanet.fit {found[1]}"
+    return re.sub(r"^(?:[A-Z_]+=\S+ )+", "", line)
 
 
 def execute(command, folder):
@@ -186,26 +202,50 @@ def test_from_one_delivery_to_a_map_run_as_written(town, monkeypatch):
         assert np.array_equal(again.read(1), classes)
 
 
-# test, scores and adapt begin with a look at their checkpoint
-@pytest.mark.parametrize(
-    "command", [c for c in COMMANDS if c not in (*RUN, *OWN, *TOWN) and not re.search(r"\.(test|scores|adapt) ", c)]
-)
-def test_other_commands_parse(command, capsys):
-    config = parsed(command, capsys)
-    given = re.findall(r" --([a-z][a-z_]*)[ =]", command)
-    assert given
-    assert {name for name in given if name not in ("print_config", "variant", "seeds", "test")} <= config.keys()
+PARSED = [line for line in map(plain, LINES) if re.match(r"python -m mobanet\.", line) and not re.match(LOOKING, line)]
 
 
-def test_the_readme_names_only_what_exists():
-    root = Path(__file__).parent.parent
-    for path in re.findall(r"\]\(((?:experiments|notebooks|LICENSE|CITATION)[^)]*)\)", README):
-        assert (root / path).is_file(), path
-    names = set(re.findall(r"--experiment (\w+)", README)) | set(re.findall(r"^\| `(\w+)` \|.*\|.*\|$", README, re.M))
-    known = {path.stem for path in (root / "experiments").glob("*.yaml")}
+@pytest.mark.parametrize("command", PARSED)
+def test_other_commands_parse(command, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    description = next(code for page, code in blocks("yaml") if page == "docs/data-description.md")
+    (tmp_path / "mytown.yaml").write_text(description)
+    given = re.findall(r" --([a-z][a-z_]*)[ =]", f"{command} ")
+    assert given or command.startswith("python -m mobanet.report ")
+    if not {"help", "help_all"} & set(given):
+        of_the_line = {"print_config", "config", "variant", "seeds", "test"}  # and no settings
+        assert set(given) - of_the_line <= parsed(command, capsys).keys()
+
+
+@pytest.mark.parametrize("line", [line for line in map(plain, LINES) if line not in PARSED])
+def test_lines_of_other_programs_name_what_there_is(line):
+    program, *words = shlex.split(line)
+    given = [word.partition("=")[0] for word in words if word.startswith("--")]
+    if found := re.match(LOOKING, line):
+        assert set(given) <= told_options(found[1])
+    elif program == "make":
+        assert set(words) <= set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    elif program in ("python", "python3") and words[0] != "-m":
+        source = (ROOT / words[0]).read_text()
+        assert all(f'"{name}"' in source for name in given if name != "--")
+    elif program == "pip":
+        assert words[0] == "install"
+    else:
+        assert program in OTHERS or line == "python -m mobanet"
+
+
+def test_pages_name_only_what_exists():
+    text = "\n".join(pages().values())
+    names = set(re.findall(r"--experiment (\w+)", text)) | set(re.findall(r"^\| `(\w+)` \|.*\|.*\|$", text, re.M))
+    known = {path.stem for path in (ROOT / "experiments").glob("*.yaml")}
     assert known <= names
     assert {name for name in names if name.endswith("_dsm")} <= known
-    variants = {name for listed in re.findall(r"--variant ([a-z_,]+)", README) for name in listed.split(",")}
-    known = {path.stem for path in (root / "experiments/variants").glob("*.yaml")}
-    assert variants <= known
-    assert known <= set(re.findall(r"`([a-z_]+)`", README)) | {"lora_cbc"}
+    variants = {name for listed in re.findall(r"--variant ([a-z_,]+)", text) for name in listed.split(",")}
+    known = {path.stem for path in (ROOT / "experiments/variants").glob("*.yaml")}
+    assert variants - {"my"} <= known
+    assert known <= set(re.findall(r"`([a-z_]+)`", text)) | {"lora_cbc"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {name for listed in re.findall(r"'(?:\.|mobanet)\[([a-z,]+)\]'", text) for name in listed.split(",")}
+    assert extras <= project["optional-dependencies"].keys()
+    for path in re.findall(r"\b(?:experiments|tests|mobanet)/[\w/.-]+\w\.(?:py|sh|sbatch|yaml|csv)\b", text):
+        assert (ROOT / path).is_file() or path.endswith("/NAME.py"), path
