@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[2]
 BESIDE: dict[str, str] = {}
 """Files that pages show or offer: their names on the site, by their place in the repository."""
 _CLASS = re.compile(r"^::: mobanet:(\w+)$", re.M)
+_CODE = re.compile(r"""<code>[^<]*--[^<]*</code>|<div class="language-bash.*?</div>""", re.S)
+_OPTION = re.compile(r"(?<![\w-])(--[\w.-]+)")
 _FROM_THE_WEB = re.compile(r"""<(?:script|link|img|iframe)\b[^>]*(?:src|href)=["']?(?:https?:)?//[^>]*>""")
 
 
@@ -40,6 +42,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     if page.file.src_uri == "options.md":
         return markdown + _options()
     return _CLASS.sub(lambda match: f"::: {_module_of(match[1])}.{match[1]}", markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Mark options in code amid text and in commands, so that no line ends within one."""
+    return _CODE.sub(lambda match: _OPTION.sub(r'<span class="option">\1</span>', match[0]), html)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
