@@ -3,17 +3,16 @@
 python docs/hooks/options.py > FILE
 """
 
-import importlib
+import gc
 import os
 import re
-from contextlib import redirect_stdout, suppress
+import sys
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
-from functools import partial
 from html import escape
 from io import StringIO
 
-from mobanet.__main__ import COMMANDS
-from mobanet.help_screens import screen
+from mobanet.__main__ import COMMANDS, main
 
 OF_A_RUN = ("fit", "test", "scores", "adapt")
 """Commands with the settings of a whole run: those of the first are told, and how the others differ."""
@@ -62,17 +61,20 @@ class Help:
 
 def printed_help(command: str) -> str:
     """The whole help of a command, a line for each text however long it is."""
-    module = "mobanet.commands" if command in OF_A_RUN else f"mobanet.{command}"
-    main = importlib.import_module(module).main
-    run = partial(main, command) if command in OF_A_RUN else main
-    former, out = os.environ.get("COLUMNS"), StringIO()
+    former = sys.argv, os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = "100000"
     try:
-        with redirect_stdout(out), suppress(SystemExit):
-            run(["--help_all" if screen(command) else "--help"])
+        for word in ("--help_all", "--help"):  # the first where the second is one screen of the most used
+            sys.argv, out = ["mobanet", command, word], StringIO()
+            with redirect_stdout(out), redirect_stderr(StringIO()), suppress(SystemExit):
+                main()
+            if out.getvalue():
+                return out.getvalue()
     finally:
-        os.environ.pop("COLUMNS") if former is None else os.environ.update(COLUMNS=former)
-    return out.getvalue()
+        sys.argv = former[0]
+        os.environ.pop("COLUMNS") if former[1] is None else os.environ.update(COLUMNS=former[1])
+        gc.enable()  # some commands begin without
+    raise RuntimeError(f"mobanet {command} has no help")
 
 
 def parsed_help(text: str) -> Help:

@@ -52,7 +52,7 @@ def test_links_out_of_docs_lead_to_where_things_are_on_the_site():
 
 def test_every_page_is_in_the_navigation():
     configuration = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    named = re.findall(r"^ +- (?:[^:]+: )?([\w-]+\.md)$", configuration, re.M)
+    named = re.findall(r"^ +- (?:[^:\n]+: )?([\w-]+\.md)$", configuration, re.M)
     assert sorted(named) == sorted([path.name for path in (ROOT / "docs").glob("*.md")] + list(LINKS.PAGES.values()))
 
 
@@ -70,7 +70,17 @@ def test_options_that_pages_name_are_there():
     known = options | {name.rpartition(".")[0] for name in options} | {"--help", "--help_all"}
     scripts = [path for kind in ("py", "sh", "sbatch") for path in (ROOT / "experiments").rglob(f"*.{kind}")]
     known |= {name for path in scripts for name in re.findall(r"--[a-z][\w-]+", path.read_text(encoding="utf-8"))}
-    others = {"--rm", "--gpus", "--shm-size", "--ipc", "--index-url", "--torch-backend", "--array", "--nproc_per_node"}
+    others = {
+        "--directory",
+        "--rm",
+        "--gpus",
+        "--shm-size",
+        "--ipc",
+        "--index-url",
+        "--torch-backend",
+        "--array",
+        "--nproc_per_node",
+    }
     for page, text in pages().items():
         unknown = {name.rstrip(".") for name in re.findall(r"(?<![\w-])--[a-z][\w.-]*", text)} - known - others
         # keys of mappings are none of the options
@@ -89,6 +99,11 @@ def test_the_page_of_options_has_every_command():
     assert "--data.crop" not in tested  # as of fit
     assert "It takes no `--variant`" in tested
     assert "| needed |" in page.partition("\n## prepare\n")[2]
+
+
+def test_the_layout_of_the_code_has_every_folder():
+    drawn = re.findall(r"^  (\w+)/ ", pages()["docs/adding.md"], re.M)
+    assert sorted(drawn) == sorted(path.parent.name for path in (ROOT / "mobanet").glob("*/__init__.py"))
 
 
 @cache
