@@ -3,13 +3,16 @@
 import ast
 import importlib
 import re
+import textwrap
 from functools import cache
 from pathlib import PurePosixPath
 
 import pytest
+import yaml
 
 import mobanet
 from mobanet.__main__ import COMMANDS
+from mobanet.datasets.folder_settings import FolderSettings, parsed_settings
 from tests.pages import FENCE, ROOT, blocks, hook, pages, told_options
 
 LINKS, OPTIONS = hook("pages"), hook("options")
@@ -153,3 +156,12 @@ NAMED = [found for text in pages().values() for found in re.findall(r"`(mobanet(
 @pytest.mark.parametrize(("module", "name"), NAMED)
 def test_modules_that_pages_name_are_there(module, name):
     assert hasattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize(("page", "code"), blocks("yaml"))
+def test_descriptions_on_pages_have_known_keys(page, code):
+    """Each is of a whole experiment's data, or of keys of the description that a page begins with."""
+    content = yaml.safe_load(textwrap.dedent(code))
+    whole = yaml.safe_load(blocks("yaml")[0][1])["data"]["folder"]
+    given = content["data"]["folder"] if "data" in content else content
+    assert isinstance(parsed_settings(whole | given), FolderSettings)
