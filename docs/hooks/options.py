@@ -9,6 +9,7 @@ import re
 import sys
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from io import StringIO
 
@@ -59,6 +60,7 @@ class Help:
     groups: tuple[Group, ...]
 
 
+@cache
 def printed_help(command: str) -> str:
     """The whole help of a command, a line for each text however long it is."""
     former = sys.argv, os.environ.get("COLUMNS")

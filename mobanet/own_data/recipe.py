@@ -198,7 +198,7 @@ def _steps(base: str, ground: int, crop: int, batch: int) -> Chosen:
 def _scenarios(own: Mapping[str, Any], looks: Sequence[ModalityLook]) -> Chosen:
     if len(looks) == 1:
         return Chosen({"strategy": "full"}, "with a single modality there is none that could be missing")
-    why = "works without some of the modalities, too (README, When a sensor is missing); --variant full trains for all"
+    why = "works without some of the modalities, too (docs/missing-sensors.md); --variant full trains for all"
     return Chosen(dict(own["scenarios"]), why)
 
 

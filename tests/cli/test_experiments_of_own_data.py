@@ -35,7 +35,7 @@ def dumped(content):
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """The data of the README's chapter, `bare.yaml`, which describes them, and `own.yaml`, which runs on them."""
+    """The data of docs/data-description.md, `bare.yaml`, which describes them, and `own.yaml`, which runs on them."""
     monkeypatch.chdir(tmp_path)
     root = tmp_path / "mytown"
     for number, tile in enumerate(TILES):
@@ -110,7 +110,7 @@ def test_an_experiment_says_more_than_where_the_data_is(command, root):
 
 
 def test_the_chapter_composes_with_the_recipe(command, root):
-    """What the README describes, upon the recipe of another layout, without a repair."""
+    """What the page describes, upon the recipe of another layout, without a repair."""
     own = {"data": {"layout": "folder", "root": "mytown", "folder": yaml.safe_load(FOLDER)}}
     (root.parent / "own.yaml").write_text(dumped(own))
     small = small_experiment("mytown")  # sizes alone, so that it is quick
