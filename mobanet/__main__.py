@@ -45,7 +45,7 @@ def _main(words: list[str]) -> None:
         sys.exit(2)
     # the processes of a distributed run are started with the same words
     if words[0] in ("fit", "test", "scores", "adapt"):
-        from mobanet.cli.start import start
+        from mobanet.start import start
 
         start(words[0], words[1:])
     else:

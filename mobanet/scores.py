@@ -2,6 +2,6 @@
 
 if __name__ == "__main__":
     # here, so that processes that prepare tiles and import this file anew do not load all of it
-    from mobanet.cli.start import start
+    from mobanet.start import start
 
     start("scores")

@@ -24,6 +24,8 @@ from mobanet.cli.networks import with_networks
 from mobanet.cli.options import DESCRIPTIONS, USAGE, add_options, with_bare
 from mobanet.cli.parser_errors import plain_parser_message
 from mobanet.cli.parser_help import HelpFormatter, PrintedHelp, tidied
+from mobanet.cli.seeds import OPTIONS as SEED_OPTIONS
+from mobanet.cli.seeds import explicit_test
 from mobanet.cli.trainer_checks import as_list, check_overfit, check_strategy, shows_progress
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.datasets.catalogue import STORE_FILE, check_root
@@ -60,8 +62,6 @@ from mobanet.tracking.trackers import followers
 from mobanet.tracking.wandb_run import RUN_FILE
 from mobanet.training.module import SegmentationModule
 from mobanet.training.trainer import Trainer
-from mobanet.trials.seeds import OPTIONS as SEED_OPTIONS
-from mobanet.trials.seeds import explicit_test
 
 
 class Parser(PrintedHelp, LightningArgumentParser):

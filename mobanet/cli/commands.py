@@ -58,7 +58,7 @@ def main(command: str, words: Sequence[str] | None = None) -> None:
     with one_sentence(), collected() as said, ExitStack() as settings:
         with told_once():
             cli = MobanetCLI(command, words)
-            gc.enable()  # off since `mobanet.cli.start`
+            gc.enable()  # off since `mobanet.start`
             _prepare(cli)
         settings.enter_context(matmul_precision(cli.config.float32_matmul_precision))
         try:

@@ -10,7 +10,6 @@ from mobanet.files import write_text
 from mobanet.reporting.calibration_section import calibration_section
 from mobanet.reporting.confusion_section import confusion_section
 from mobanet.reporting.curves import curves_section, sampling_section
-from mobanet.reporting.data import open_data
 from mobanet.reporting.degraded_section import degraded_section, read_degraded
 from mobanet.reporting.facts_section import model_section, protocol_section, settings_section
 from mobanet.reporting.folder import RunFolder, read_folder
@@ -22,6 +21,8 @@ from mobanet.reporting.scenario_section import scenario_section
 from mobanet.reporting.summary_section import summary_section
 from mobanet.reporting.tested import Evaluated, read_evaluation
 from mobanet.reporting.tiles_section import class_legend, tiles_section
+from mobanet.runs.data import open_data
+from mobanet.runs.folder import CONFIG_FILE
 from mobanet.store.stored import StoredTile
 
 MOST_BYTES = 16_000_000
@@ -94,7 +95,7 @@ def _tiles(run: RunFolder, tested: Evaluated | None, most: int, side: int, check
     if tested is None:
         return note(f"There are no pictures, as the test tiles have not been predicted; {again} does it.")
     try:
-        data = open_data(run)
+        data = open_data(run.config, run.path / CONFIG_FILE, run.data, run.scaling)
     except UserError as error:
         return note(f"There are no pictures, as the test tiles are not at hand: {error}")
     there = data.tiles("test")

@@ -1,21 +1,26 @@
 """A finished run opened again, to look at: for notebooks and scripts."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import yaml
+
+from mobanet.checkpoints.data_state import DATA_STATE
 from mobanet.checkpoints.frozen import BACKBONE_OPTION
-from mobanet.cli.command_line import MobanetCLI
-from mobanet.cli.commands import take_weights
+from mobanet.checkpoints.loading import load_module
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.errors import UserError
 from mobanet.evaluation.window_maps import WindowMaps, predict_window
 from mobanet.figures.scores import plot_history, plot_scores, plot_sensitivity
 from mobanet.figures.windows import varied_windows, window_figure
 from mobanet.plain.json_files import read_json
+from mobanet.plain.yaml_files import read_yaml
 from mobanet.rasters.contents import Classes, Modality
+from mobanet.runs.data import open_data
+from mobanet.runs.folder import CONFIG_FILE
+from mobanet.runs.found import found_configuration
 from mobanet.runs.messages import quieten
 from mobanet.scenarios.callback import HISTORY_FILE
 from mobanet.scenarios.history import ScoreRecord, read_history, read_scores
@@ -159,20 +164,19 @@ def open_run(
             f"{folder} holds no run with checkpoints/{checkpoint}.ckpt; give a folder that fit has written."
         )
     quieten()
-    words = ["--ckpt_path", str(path), "--trainer.accelerator", "cpu", "--trainer.devices", "1"]
-    words += [BACKBONE_OPTION, str(backbone)] if backbone else []
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*`srun` command is available.*")  # one process is all that is wanted
-        cli = MobanetCLI("test", [*words, "--trainer.strategy", "auto"])
-    cli.datamodule.prepare_data()
-    cli.datamodule.setup("test")
-    cli.model.check_checkpoint(cli.checkpoint)
-    take_weights(cli, cli.checkpoint)
+    file = folder / CONFIG_FILE
+    if not isinstance(content := read_yaml(file, "a YAML file with options"), dict):
+        raise UserError(f"{file} holds no options; give a folder that fit has written.")
+    loaded = load_module(path, None if backbone is None else str(backbone), backbone_option=BACKBONE_OPTION)
+    kept = yaml.safe_load(found_configuration(file, "test"))
+    data = open_data(
+        {"data": content.get("data"), **kept}, file, loaded.module.data, loaded.checkpoint.get(DATA_STATE), True
+    )
     history, tested = folder / HISTORY_FILE, folder / "test" / "test_scenarios.json"
     return Run(
         folder,
-        cli.model.eval(),
-        cli.datamodule,
+        loaded.module,
+        data,
         read_history(history) if history.is_file() else [],
         _content(tested) if tested.is_file() else None,
     )

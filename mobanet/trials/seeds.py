@@ -21,8 +21,6 @@ from mobanet.trials.seed_files import seeds_csv, seeds_json
 from mobanet.trials.seed_tables import scenarios_text, validation_text
 from mobanet.trials.trial import Outcome, Trial, only_here, run_trial
 
-OPTIONS = ("--seeds", "--test")
-
 _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
 
@@ -41,20 +39,6 @@ class Request:
     test: bool
     words: tuple[str, ...]
     folder: Path
-
-
-def asks_for_more(words: Sequence[str]) -> bool:
-    """Whether a command line of `mobanet.fit` is for `fit_seeds`."""
-    given = {word.split("=")[0] for word in words}
-    return bool(given & set(OPTIONS)) and not given & {"-h", "--help", "--help_all", "--print_config"}
-
-
-def explicit_test(words: Sequence[str]) -> list[str]:
-    """Let a bare `--test` mean `--test=true`, for the parser."""
-    behind = [*words, "--"][1:]
-    return [
-        f"{w}=true" if w == "--test" and after.startswith("--") else w for w, after in zip(words, behind, strict=True)
-    ]
 
 
 def fit_seeds(words: Sequence[str]) -> None:

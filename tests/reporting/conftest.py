@@ -42,10 +42,12 @@ def copied(run, tmp_path) -> Path:
 
 def opened(folder):
     """The data module of a run."""
-    from mobanet.reporting.data import open_data
     from mobanet.reporting.folder import read_folder
+    from mobanet.runs.data import open_data
+    from mobanet.runs.folder import CONFIG_FILE
 
-    return open_data(read_folder(folder))
+    run = read_folder(folder)
+    return open_data(run.config, run.path / CONFIG_FILE, run.data, run.scaling)
 
 
 def write_map(path: Path, classes: np.ndarray, **tags: str) -> None:

@@ -237,8 +237,8 @@ def more_tiles(copied, monkeypatch):
     """The run with its one test tile under three names; the last has no map."""
     opened = write.open_data
 
-    def with_more(folder):
-        data = opened(folder)
+    def with_more(*given):
+        data = opened(*given)
         (tile,) = data.tiles("test")
         monkeypatch.setitem(data._roles, "test", [tile, *(replace(tile, id=name) for name in ("a/b", "c"))])
         return data

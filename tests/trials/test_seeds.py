@@ -8,12 +8,13 @@ import sys
 import pytest
 import yaml
 
-from mobanet.cli.start import start
+from mobanet.cli.seeds import asks_for_more, explicit_test
 from mobanet.runs.folder import TEST_VARIABLE
+from mobanet.start import start
 from mobanet.trials.files import held
 from mobanet.trials.process import Ended
 from mobanet.trials.seed_figures import Figure, read_validation
-from mobanet.trials.seeds import asks_for_more, explicit_test, read_request, read_seeds
+from mobanet.trials.seeds import read_request, read_seeds
 from tests.cli.conftest import fork_server
 from tests.trials.conftest import log, remembered
 

@@ -10,9 +10,9 @@ import pytest
 
 from mobanet.cli.commands import main
 from mobanet.cli.help_screens import screen
-from mobanet.cli.start import start
 from mobanet.predict import main as predict
 from mobanet.shipped import experiment_names
+from mobanet.start import start
 
 COMMANDS = ("fit", "test", "scores", "adapt", "predict")
 

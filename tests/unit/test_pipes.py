@@ -8,8 +8,8 @@ import pytest
 
 import mobanet.__main__ as console
 from mobanet.check import main as check
-from mobanet.cli.start import start
 from mobanet.plain.pipes import UNREAD, unread_output_ends_quietly
+from mobanet.start import start
 from mobanet.synthetic import synthesize
 
 

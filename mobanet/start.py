@@ -21,7 +21,7 @@ def start(command: str, words: Sequence[str] | None = None) -> None:
             print(screen(command), end="")
         return
     if command == "fit":
-        from mobanet.trials.seeds import asks_for_more
+        from mobanet.cli.seeds import asks_for_more
 
         if asks_for_more(words):  # by processes of their own; this one waits, and needs nothing of what follows
             from mobanet.cli.entry import one_sentence
