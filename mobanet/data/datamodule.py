@@ -207,6 +207,7 @@ class RasterDataModule(LightningDataModule):
                 f"warning: crops of {self.crop} pixels reach across the buffer of {declared.buffer} pixels around "
                 f"ground that is held out; raise --data.folder.splits.buffer to {self.crop}"
             )
+        self.layout.recall_split(store.description.get("split"))
         split = self.layout.resolve_split(self.split_name, store.tiles)
         train, validation = split.train, split.validation
         if self.validation == "test":

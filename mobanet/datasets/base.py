@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -192,6 +192,21 @@ class Layout(ABC):
             UserError: when there is no such split.
         """
         return choose_from(self.splits, name, f"layout {self.name} has no split")
+
+    def told_split(self) -> dict[str, list[str]] | None:
+        """The split as files below the root have told it when they were surveyed, to be kept with what is prepared.
+
+        Returns:
+            Tiles by part; None where no file tells it.
+        """
+        return None
+
+    def recall_split(self, told: Any) -> None:  # noqa: B027 - most have nothing to recall
+        """Take what was kept of `told_split`, where nothing has been surveyed yet.
+
+        Args:
+            told: of a store; anything but a mapping of lists counts as nothing.
+        """
 
     def inspect_labels(self, tiles: Sequence[Tile], local: Callable[[FileRef], Path]) -> list[str]:
         """Look through label files that hold outlines as wholes, before any label is drawn; remarks.

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mobanet.datasets.catalogue import Catalogue, Entry
 from mobanet.errors import UserError
@@ -10,7 +10,24 @@ from mobanet.plain.wording import shorten
 from mobanet.rasters.contents import FileRef
 from mobanet.rasters.elsewhere import elsewhere
 
-_GLOB = re.compile(r"(\*\*/|\*|\{tile\})")
+_GLOB = re.compile(r"(\*\*/|\*|\{tile[1-9]?\})")
+_TILE = re.compile(r"\{(tile[1-9]?)\}")
+
+
+def placeholders(pattern: str) -> tuple[str, ...]:
+    """`tile` where it stands for an id in a pattern; or what stands for its parts, `tile1` and so on, in order."""
+    return tuple(sorted(set(_TILE.findall(pattern))))
+
+
+def filled(pattern: str, parts: Mapping[str, str]) -> str:
+    """A pattern with the parts of an id in their places; what is not among them stays."""
+    return _TILE.sub(lambda match: parts.get(match[1], match[0]), pattern)
+
+
+def parts_of(pattern: str, location: str) -> dict[str, str]:
+    """The parts of an id in a location that matches a pattern; none where it does not."""
+    match = _expression(pattern).fullmatch(location) or _expression(pattern).fullmatch(_inside(location))
+    return match.groupdict() if match else {}
 
 
 def at_address(pattern: str, tile: str) -> Entry:
@@ -43,11 +60,11 @@ def sort_files(catalogue: Catalogue, patterns: set[str]) -> dict[str, dict[str, 
     found: dict[str, dict[str, list[Entry]]] = {pattern: defaultdict(list) for pattern in patterns}
     for entry in catalogue.entries:
         # an archive's own name need not be part of the pattern
-        inside = entry.location.split("/", 1)[-1] if entry.file.member is not None else entry.location
+        inside = _inside(entry.location) if entry.file.member is not None else entry.location
         for pattern, rule in rules:
             match = rule.fullmatch(entry.location) or rule.fullmatch(inside)
             if match:
-                found[pattern][match.groupdict().get("tile", "")].append(entry)
+                found[pattern]["_".join(match[name] for name in placeholders(pattern))].append(entry)
                 break
     return found
 
@@ -58,19 +75,24 @@ def why_nothing(pattern: str, catalogue: Catalogue) -> str:
     near = next((entry.location for entry in catalogue.entries if anyhow.fullmatch(entry.location)), None)
     if near:
         return f", where upper and lower case differ ({near})"
-    if odd := re.findall(r"[\[\]?{}]", pattern.replace("{tile}", "")):
+    if odd := re.findall(r"[\[\]?{}]", _TILE.sub("", pattern)):
         return f": {' and '.join(dict.fromkeys(odd))} in it stand for themselves, only *, **/ and {{tile}} for more"
     shown = shorten((entry.location for entry in catalogue.entries), 3)
     return f", which holds {shown}" if shown else ", which holds none"
 
 
+def _inside(location: str) -> str:
+    """Without the first folder."""
+    return location.split("/", 1)[-1]
+
+
 def _expression(pattern: str) -> re.Pattern[str]:
-    parts, named = [], False
+    parts, named = [], set[str]()
     for part in _GLOB.split(pattern.removeprefix("./")):
-        if part == "{tile}":
+        if match := _TILE.fullmatch(part):
             # named a second time, it must be the same tile, as in {tile}/{tile}_rgb.tif
-            parts.append("(?P=tile)" if named else "(?P<tile>[^/]+)")
-            named = True
+            parts.append(f"(?P={match[1]})" if match[1] in named else f"(?P<{match[1]}>[^/]+)")
+            named.add(match[1])
         else:
             parts.append({"**/": "(?:[^/]+/)*", "*": "[^/]*"}.get(part, re.escape(part)))
     return re.compile("".join(parts))

@@ -1,6 +1,6 @@
 """Layout `folder`: own data, described by file patterns instead of Python."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from glob import has_magic
@@ -12,10 +12,19 @@ import numpy as np
 from mobanet.datasets.base import DrawnLabel, LabelKind, Layout, Split, Survey, Tile
 from mobanet.datasets.catalogue import Catalogue, Entry
 from mobanet.datasets.cutting import Cutter, SpaceSplit
-from mobanet.datasets.file_patterns import at_address, check_alone, sort_files, why_nothing
+from mobanet.datasets.file_patterns import (
+    at_address,
+    check_alone,
+    filled,
+    parts_of,
+    placeholders,
+    sort_files,
+    why_nothing,
+)
 from mobanet.datasets.folder_checks import check_settings
 from mobanet.datasets.folder_settings import FolderModality, FolderSettings
 from mobanet.datasets.held_out import ROLES, Role, Strips
+from mobanet.datasets.listed_splits import Told, files_of, told_by
 from mobanet.datasets.tile_draw import drawn_roles
 from mobanet.datasets.tiling_settings import areas_file
 from mobanet.datasets.vector_files import open_layer
@@ -47,6 +56,7 @@ class FolderLayout(Layout):
             UserError: for contradictions, naming the key.
         """
         self.settings = settings
+        self._told: Told | None = None
         self.crs = settings.crs
         check_settings(settings)
         self.modalities = {name: _modality(name, given) for name, given in settings.modalities.items()}
@@ -128,7 +138,7 @@ class FolderLayout(Layout):
         patterns |= {
             kind: text for kind, text in (("label_full", full), ("label_eroded", s.eroded_label)) if text is not None
         }
-        shared = {use: name for use, name in self._vector_files() if name is not None}
+        shared = {use: name for use, name in self._vector_files() if name is not None} | files_of(s.splits.told)
         distant = {pattern for pattern in patterns.values() if is_address(pattern)}
         found = sort_files(catalogue, {*patterns.values(), *shared.values()} - distant)
         found |= self._at_addresses(distant, found)
@@ -139,13 +149,13 @@ class FolderLayout(Layout):
                     f"the pattern {pattern!r} of {use} matches no file below {catalogue.root}"
                     f"{', where it is a folder' if folder else why_nothing(pattern, catalogue)}: correct it."
                 )
-        several = [text for name, text in patterns.items() if "{tile}" in text and name in s.modalities]
+        several = [text for name, text in patterns.items() if placeholders(text) and name in s.modalities]
         if s.tiling is not None:
             ids = dict.fromkeys(tile for pattern in several for tile in found[pattern]) or {"": None}
         else:
             ids = dict.fromkeys(tile for name in s.modalities for tile in found[patterns[name]])
         for use, pattern in patterns.items():
-            if "{tile}" not in pattern and found[pattern]:
+            if not placeholders(pattern) and found[pattern]:
                 key = "label.vector" if use == "label_full" and self._vector is not None else use
                 whole = only_file(pattern, found[pattern][""], key)
                 found[pattern] = {tile: [whole] for tile in ids}
@@ -162,11 +172,19 @@ class FolderLayout(Layout):
             notes.append(f"left out, since they have labels only: {shorten(bare)}")
         if others := [tile for tile in known if tile not in used]:
             notes.append(f"left out, since there is nothing of {', '.join(wanted)} for them: {shorten(others)}")
+        beside = self._beside(catalogue, {use: (name, found[name]) for use, name in shared.items()})
+        if s.splits.told is not None:
+            self._told, remarks = told_by(
+                s.splits.told, {key: beside[key] for key in files_of(s.splits.told)}, known, scratch
+            )
+            notes += remarks
         if s.tiling is not None:
-            tiles, remarks = self._cut(tiles, catalogue, {use: found[name] for use, name in shared.items()})
+            tiles, remarks = self._cut(tiles, catalogue, beside)
             notes += remarks
             known = ids = [tile.id for tile in tiles]
         split = self.resolve_split(SPLIT, known)
+        if absent := self._absent(dict.fromkeys(known)):
+            notes.append(f"in a list of splits, and not there: {shorten(absent)}")
         listed = {*split.train, *split.validation, *split.test}
         if s.splits.areas is None and listed and (unused := [tile for tile in ids if tile not in listed]):
             notes.append(f"in no list of splits, and so not used: {shorten(unused)}")
@@ -197,29 +215,33 @@ class FolderLayout(Layout):
         yield "tiling.index", None if s.tiling is None else s.tiling.index
         yield "splits.areas.vector", None if s.splits.areas is None else s.splits.areas.vector
 
+    @staticmethod
+    def _beside(catalogue: Catalogue, shared: dict[str, tuple[str, dict[str, list[Entry]]]]) -> dict[str, FileRef]:
+        """The files beside those of tiles, of names and what matches them, by the keys that name them."""
+        files = {}
+        for use, (name, found) in shared.items():
+            if not found:
+                raise UserError(
+                    f"{use} {name!r} matches no file below {catalogue.root}{why_nothing(name, catalogue)}: correct it."
+                )
+            files[use] = only_file(name, found[""], use).file
+        return files
+
     def _cut(
-        self, wholes: Sequence[Tile], catalogue: Catalogue, shared: dict[str, dict[str, list[Entry]]]
+        self, wholes: Sequence[Tile], catalogue: Catalogue, files: Mapping[str, FileRef]
     ) -> tuple[tuple[Tile, ...], list[str]]:
         """The tiles that rasters are cut into, and remarks.
 
         Args:
             wholes: what is cut, as if each were a tile.
             catalogue: the files.
-            shared: files of index and areas, by the keys that name them.
+            files: of index and areas, by the keys that name them.
         """
         s = self.settings
-        files = {}
-        for use, name in self._vector_files():
-            if name is not None:
-                if not shared[use]:
-                    raise UserError(
-                        f"{use} {name!r} matches no file below {catalogue.root}{why_nothing(name, catalogue)}: correct "
-                        "it."
-                    )
-                files[use] = only_file(name, shared[use][""], use).file
         areas = files.get("splits.areas.vector")
         index = files.get("tiling.index")
-        beside = [file for found in sidecars(files.values(), catalogue).values() for file in found]
+        drawn = [file for file in (areas, index) if file is not None]
+        beside = [file for found in sidecars(drawn, catalogue).values() for file in found]
         cutter = Cutter(self, s.tiling, s.splits.areas, catalogue, index, areas, self._vector, beside)
 
         def roles(names: Sequence[str]) -> dict[str, Role]:
@@ -244,17 +266,34 @@ class FolderLayout(Layout):
                 else {tile: tile.rpartition("_")[2] for tile in names}
             )
             return replace(whole, **{part: tuple(tile for tile in names if roles[tile] == part) for part in ROLES})
-        split, ids = super().resolve_split(name, ()), dict.fromkeys(tiles)  # of which thousands may be named one by one
+        ids = dict.fromkeys(tiles)  # of which thousands may be named one by one
+        told = self._told_lists(ids) if given.told is not None else self._named_lists(ids)
+        return replace(super().resolve_split(name, ()), **told)
+
+    def told_split(self) -> dict[str, list[str]] | None:
+        """See `Layout.told_split`."""
+        if self._told is None:
+            return None
+        return {role: [tile for tile, part in self._told.items() if part == role] for role in ROLES}
+
+    def recall_split(self, told: Any) -> None:
+        """See `Layout.recall_split`."""
+        if self._told is None and self.settings.splits.told is not None and isinstance(told, dict):
+            self._told = {str(tile): role for role in ROLES for tile in told.get(role, ())}
+
+    def _named_lists(self, ids: dict[str, None]) -> dict[str, tuple[str, ...]]:
+        """The lists with patterns as ids."""
+        given = self.settings.splits
         lists: dict[str, tuple[str, ...]] = {}
         owner: dict[str, str] = {}
-        for part in ("train", "validation", "test"):
+        for part in ROLES:
             chosen: dict[str, None] = {}
-            for entry in getattr(split, part):
-                # names first, for one may have brackets; and not `fnmatch` itself, which forgets case on some systems
-                hits = [entry] if entry in ids else [tile for tile in ids if fnmatchcase(tile, entry)]
-                if not hits:
+            for entry in getattr(given, part):
+                hits = _hits(entry, ids)
+                if not hits and not given.incomplete:
                     raise UserError(
-                        f"splits.{part} names {entry!r}, but no tile is called so: there are {shorten(ids)}."
+                        f"splits.{part} names {entry!r}, but no tile is called so: there are {shorten(ids)}; correct "
+                        "it, or set splits.incomplete true to go without."
                     )
                 chosen.update(dict.fromkeys(hits))
             for tile in chosen:
@@ -262,7 +301,28 @@ class FolderLayout(Layout):
                     raise UserError(f"tile {tile} is in splits.{owner[tile]} and in splits.{part}: leave it in one.")
                 owner[tile] = part
             lists[part] = tuple(chosen)
-        return replace(split, **lists)
+        return lists
+
+    def _told_lists(self, ids: dict[str, None]) -> dict[str, tuple[str, ...]]:
+        """The lists that files have told."""
+        key = "splits.lists" if self.settings.splits.table is None else "splits.table"
+        if self._told is None:
+            raise UserError(f"what is prepared does not say what {key} tells: run python -m mobanet.prepare again.")
+        if not self.settings.splits.incomplete and (absent := self._absent(ids)):
+            tiles = "a tile that is" if len(absent) == 1 else f"{len(absent)} tiles that are"
+            raise UserError(
+                f"{key} names {tiles} not there, {shorten(absent)}: add the files, or set splits.incomplete true to go "
+                f"without. There are {shorten(ids)}."
+            )
+        return {role: tuple(tile for tile in ids if self._told.get(tile) == role) for role in ROLES}
+
+    def _absent(self, ids: Collection[str]) -> list[str]:
+        """What lists name, and no tile is called."""
+        given = self.settings.splits
+        if given.told is not None:
+            return [tile for tile in self._told or () if tile not in ids]
+        entries = [entry for part in ROLES for entry in getattr(given, part)]
+        return [entry for entry in entries if not _hits(entry, ids)]
 
     def _tile(
         self,
@@ -283,13 +343,16 @@ class FolderLayout(Layout):
             reads: by modality, from `_read_with`.
             measure: from `_measure`.
         """
+        reference = self._reference(tile, patterns, found)
+        setting = patterns[reference[0]]
+        there = parts_of(setting, found[setting][tile][0].location)
         sources: dict[str, Source] = {}
         missing: dict[str, str] = {}
         copies: dict[str, tuple[FileRef, ...]] = {}
         for name in wanted:
             entries = found[patterns[name]].get(tile)
             if not entries:
-                missing[name] = patterns[name].replace("{tile}", tile)
+                missing[name] = filled(patterns[name], {"tile": tile} | there)
                 continue
             check_alone(patterns[name], name, tile, entries)
             sources[name] = Source(entries[0].file, **reads[name])
@@ -304,7 +367,6 @@ class FolderLayout(Layout):
                 check_alone(patterns[f"label_{kind}"], f"label_{kind}", tile, entries)
                 labels[kind] = entries[0].file
                 copies[f"label_{kind}"] = tuple(entry.file for entry in entries[1:])
-        reference = self._reference(tile, patterns, found)
         # of a tile that lacks the modality that sets the grid
         size = None if reference[0] == self._grid else measure
         return Tile(tile, sources, labels, counts, missing, copies, reference=reference, measure=size)
@@ -338,6 +400,12 @@ class FolderLayout(Layout):
         whole = found[patterns[self._grid]]
         # the first of all tiles, so that it is the same raster each time, and stamps hold
         return next((whole[tile][0].file for tile in known if whole.get(tile)), None)
+
+
+def _hits(entry: str, ids: Collection[str]) -> list[str]:
+    """The tiles that an entry of a list stands for."""
+    # names first, for one may have brackets; and not `fnmatch` itself, which forgets case on some systems
+    return [entry] if entry in ids else [tile for tile in ids if fnmatchcase(tile, entry)]
 
 
 def spread_colours(count: int) -> list[tuple[int, int, int]]:

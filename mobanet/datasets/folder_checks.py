@@ -1,9 +1,13 @@
 """Contradictions in the description of one's own data."""
 
 import re
+from collections.abc import Mapping
 
+from mobanet.plain.bounds import shown
+from mobanet.datasets.file_patterns import filled, placeholders
 from mobanet.datasets.folder_settings import FolderSettings
 from mobanet.datasets.held_out import ROLES
+from mobanet.datasets.listed_splits import check_lists, check_table
 from mobanet.datasets.tiling_settings import check_areas, check_blocks, check_tiling
 from mobanet.datasets.vector_settings import VectorLabel, check_vector_label, ending_of
 from mobanet.errors import UserError
@@ -29,7 +33,7 @@ def check_settings(settings: FolderSettings) -> None:
         if key.endswith("label") and (ending := ending_of(pattern)):
             values = "{vector: …, attribute: …, values: {…}}"
             raise UserError(f"{key} is {pattern!r}, a vector file ({ending}): describe it as label: {values}.")
-        if "{tile}" not in pattern and s.tiling is None:
+        if not placeholders(pattern) and s.tiling is None:
             raise UserError(
                 f"{key} is {pattern!r}, without {{tile}}: put it where the tile's id is, or have one large raster cut "
                 "into tiles with tiling: {size: 4096}."
@@ -40,6 +44,7 @@ def check_settings(settings: FolderSettings) -> None:
                 raise UserError(
                     f"{key} is an address, of which no raster is cut into tiles: download it, or leave tiling out."
                 )
+    _check_parts(patterns | ({} if vector is None else {"label.vector": vector.vector}))
     images = {given.pattern for given in s.modalities.values()}
     labels = [text for text in rasters.values() if text is not None]
     if len({*images, *labels}) < len(images) + len(labels):
@@ -86,6 +91,22 @@ def check_settings(settings: FolderSettings) -> None:
             raise UserError(f"{both[0]} is in values and in ignored: leave it in one.")
 
 
+def _check_parts(patterns: Mapping[str, str]) -> None:
+    """Refuse patterns that name tiles by other parts than another one, whose ids would be others."""
+    known: tuple[str, tuple[str, ...]] | None = None
+    for key, pattern in patterns.items():
+        parts = placeholders(pattern)
+        if "tile" in parts and len(parts) > 1:
+            raise UserError(f"{key} is {pattern!r}: name a tile by {{tile}}, or by its parts {{tile1}}, {{tile2}}, ….")
+        if parts and known is not None and parts != known[1]:
+            names, others = (" and ".join(f"{{{name}}}" for name in given) for given in (parts, known[1]))
+            raise UserError(
+                f"{key} is {pattern!r}, where {names} make{'s' if len(parts) == 1 else ''} the id of a tile, and in "
+                f"{known[0]} {others}: name the same parts in all patterns."
+            )
+        known = known or ((key, parts) if parts else None)
+
+
 def _check_only_vector(s: FolderSettings) -> None:
     """Refuse keys that say what label rasters hold where there are none; colours are those of pictures, too."""
     given = {"values": s.values is not None, "ignored": s.ignored, "ignored_colours": s.ignored_colours}
@@ -109,14 +130,21 @@ def _check_space(s: FolderSettings) -> None:
         raise UserError(
             f"splits.{used[0]} is given without tiling: say how rasters are cut, as with tiling: {{size: 4096}}."
         )
-    if len(used) == 2 or (used and lists):
-        raise UserError(f"splits has {' and '.join([*used, *lists])}: give areas, blocks or lists of tiles.")
+    named = [*used, *(key for key in ("lists", "table") if getattr(given, key) is not None), *lists]
+    if len(named) > max(1, len(lists)):
+        raise UserError(
+            f"splits has {' and '.join(named)}: give areas, blocks or lists of tiles, here or in files (lists, table)."
+        )
     if s.tiling is not None:
         check_tiling(s.tiling)
     if given.areas is not None:
         check_areas(given.areas)
     if given.blocks is not None:
         check_blocks(given.blocks)
+    if given.lists is not None:
+        check_lists(given.lists)
+    if given.table is not None:
+        check_table(given.table)
 
 
 def _check_palette(s: FolderSettings) -> None:
@@ -144,5 +172,7 @@ def _check_address(key: str, pattern: str) -> None:
             f"{key} is {redacted(pattern)!r}, with more behind it or a login in it, which runs would record: leave it "
             "out, and give GDAL the keys in the environment, such as GDAL_HTTP_HEADERS."
         )
-    if "*" in pattern or pattern.startswith("/vsi") or elsewhere(pattern.replace("{tile}", "tile")) is None:
+    named = placeholders(pattern) in ((), ("tile",))
+    place = elsewhere(filled(pattern, {"tile": "tile"}))
+    if "*" in pattern or not named or pattern.startswith("/vsi") or place is None:
         raise UserError(f"{key} is {pattern!r}: write an address such as https://host/folder/{{tile}}.tif, without *.")

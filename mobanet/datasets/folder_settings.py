@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mobanet.datasets.folder_words import PARSER_ERRORS, check_folder_keys
+from mobanet.plain.bounds import shorten_text
+from mobanet.datasets.listed_splits import SplitLists, SplitTable
 from mobanet.datasets.tiling_settings import BUFFER, SplitAreas, SplitBlocks, Tiling
 from mobanet.datasets.vector_settings import VectorLabel
 from mobanet.errors import UserError
@@ -19,9 +21,10 @@ class FolderModality:
 
     Attributes:
         pattern: path below the root with `{tile}` where the tile's id is, in a folder or in the file name, such as
-            `ortho/{tile}.tif`. `*` stands for anything within a name, `**/` for any folders; an archive counts as a
-            folder called like it, without `.zip`. Or an address, such as `https://host/ortho/{tile}.tif`, of tiles that
-            other patterns find below the root, or that splits name.
+            `ortho/{tile}.tif`; or with parts of the id, `{tile1}`, `{tile2}` and so on, such as
+            `{tile1}/ortho/{tile2}.tif`, of which `_` between them makes it. `*` stands for anything within a name,
+            `**/` for any folders; an archive counts as a folder called like it, without `.zip`. Or an address, such as
+            `https://host/ortho/{tile}.tif`, of tiles that other patterns find below the root, or that splits name.
         bands: 0-based numbers of the bands to use, in order; null for a raster with a single band.
         names: of these bands; null to number them.
         kind: colour augmentation touches `optical` only.
@@ -54,6 +57,9 @@ class FolderSplit:
         test: tiles for the final figures.
         areas: polygons that say which ground is for what, in place of lists.
         blocks: tiles drawn with a seed, in place of lists.
+        lists: text files with a tile a line, in place of the lists above.
+        table: a table of tiles and their parts, in place of lists.
+        incomplete: leave tiles out that lists, a table or patterns name and that are not there, in place of refusing.
         buffer: pixels around ground that is held out whose labels do not count: of test ground for training and
             validation, of validation ground for training. With at least a crop's width no crop that teaches anything
             shows such ground.
@@ -65,6 +71,14 @@ class FolderSplit:
     areas: SplitAreas | None = None
     blocks: SplitBlocks | None = None
     buffer: int = BUFFER
+    lists: SplitLists | None = None
+    table: SplitTable | None = None
+    incomplete: bool = False
+
+    @property
+    def told(self) -> SplitLists | SplitTable | None:
+        """Files that tell the split; None for none."""
+        return self.lists if self.table is None else self.table
 
 
 @dataclass

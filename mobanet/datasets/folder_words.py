@@ -187,10 +187,12 @@ def _inside(kind: Any, key: str) -> Any:
 
 def _nearest(where: str) -> str:
     from mobanet.datasets.folder_settings import FolderModality, FolderSettings, FolderSplit
+    from mobanet.datasets.listed_splits import SplitLists, SplitTable
     from mobanet.datasets.tiling_settings import SplitAreas, SplitBlocks, Tiling
     from mobanet.datasets.vector_settings import VectorLabel
 
-    kinds = (FolderSettings, FolderModality, FolderSplit, VectorLabel, Tiling, SplitAreas, SplitBlocks)
+    splits = (FolderSplit, SplitAreas, SplitBlocks, SplitLists, SplitTable)
+    kinds = (FolderSettings, FolderModality, *splits, VectorLabel, Tiling)
     names = [field.name for kind in kinds for field in fields(kind)]
     near = difflib.get_close_matches(where.rpartition(".")[2], names, n=1, cutoff=0.6)
     return f" (did you mean {near[0]}?)" if near else ""

@@ -14,7 +14,7 @@ SMALLEST = 64
 BUFFER = 512
 """Pixels around ground that is held out, unless the user says: the crops of the recipes are no wider."""
 
-_WORDS = {
+ROLE_WORDS = {
     written: role
     for role, words in (
         ("train", ("train", "training")),
@@ -104,7 +104,7 @@ class _IndexFile(VectorLabel):
 
 def areas_file(areas: SplitAreas) -> VectorLabel:
     """The areas as polygons that are drawn, with the roles for classes."""
-    values = _WORDS if areas.values is None else areas.values
+    values = ROLE_WORDS if areas.values is None else areas.values
     # of areas that overlap, the ground that is held out lies on top
     return _AreasFile(areas.vector, areas.attribute, dict(values), areas.layer, order=list(ROLES), crs=areas.crs)
 

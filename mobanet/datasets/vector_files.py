@@ -268,12 +268,13 @@ def _choose(layers: dict[str, str], file: FileRef, label: VectorLabel) -> str:
                 f"{file} has no layer {label.layer!r}{hint}: there are {shorten(map(as_word, layers), 20) or 'none'}"
             )
         return label.layer
-    fitting = [name for name, kind in layers.items() if _plain(kind) in _POLYGONS]
+    fitting = [name for name, kind in layers.items() if _plain(kind) in _POLYGONS or not label.outlines]
     if len(fitting) == 1:
         return fitting[0]
     if len(fitting) > 1:
+        kind = " with polygons" if label.outlines else ""
         raise UserError(
-            f"{file} has {len(fitting)} layers with polygons, {shorten(map(as_word, fitting), 20)}: name one as "
+            f"{file} has {len(fitting)} layers{kind}, {shorten(map(as_word, fitting), 20)}: name one as "
             f"{label.key}.layer"
         )
     if len(layers) == 1:
@@ -283,7 +284,7 @@ def _choose(layers: dict[str, str], file: FileRef, label: VectorLabel) -> str:
 
 
 def _check_kind(kind: str, file: FileRef, layer: str, label: VectorLabel) -> None:
-    if _plain(kind) not in _POLYGONS:
+    if label.outlines and _plain(kind) not in _POLYGONS:
         what = "no geometries" if kind == "None" else f"features of the type {as_word(kind)}"
         raise UserError(
             f"{file} has {what} in the layer {as_word(layer)} where polygons are needed: export the polygons, or name "

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mobanet.plain.bounds import shown
+from mobanet.datasets.file_patterns import placeholders
 from mobanet.errors import UserError
 from mobanet.plain.bounds import shown
 from mobanet.plain.wording import shorten
@@ -56,6 +58,8 @@ class VectorLabel:
 
     key: ClassVar[str] = "label"
     """Of the description under which the settings stand, for messages."""
+    outlines: ClassVar[bool] = True
+    """Whether its features have to be polygons; of a table only the attributes count."""
 
     vector: str
     attribute: str
@@ -69,7 +73,7 @@ class VectorLabel:
     @property
     def shared(self) -> bool:
         """Whether one file has the polygons of all tiles."""
-        return "{tile}" not in self.vector
+        return not placeholders(self.vector)
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -182,6 +182,7 @@ def _description(layout: Layout, modalities: Collection[str], jobs: list[TileJob
         jobs: one a tile.
         index: the sum of the index.
     """
+    told = layout.told_split()
     return {
         "version": VERSION,
         "layout": layout.name,
@@ -197,6 +198,7 @@ def _description(layout: Layout, modalities: Collection[str], jobs: list[TileJob
         },
         "tiles": [job.tile.id for job in jobs],
         "index": index,
+        **({} if told is None else {"split": told}),
     }
 
 

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ def synthesize(
     gsd: float | None = None,
     workers: int = 0,
     products: list[str] | None = None,
+    coarser: dict[str, int] | None = None,
 ) -> list[str]:
     """Draw a procedural city, or for hunan a landscape, and write it as a benchmark would ship it.
 
@@ -49,7 +50,9 @@ def synthesize(
     killed continues where it stopped when started again with the same options.
 
     Args:
-        layout: whose file names, bands and labels to use: potsdam, vaihingen, dstl or hunan.
+        layout: whose file names, bands and labels to use: potsdam, vaihingen, dstl or hunan; or a described data set
+            (whu_opt_sar, earthmiss, flair_hub), or a YAML file that describes your own data, for a patchwork in files
+            as it says.
         root: folder to write to; new, empty, or holding this very data set.
         tiles: how many, named so that from three on the first split has training, validation and test tiles.
         size: pixels a side, at least 128; Vaihingen's tiles differ by up to a tenth, DSTL's by up to a hundredth.
@@ -59,7 +62,8 @@ def synthesize(
             9 cm would leave small tiles without a whole house. 10 for hunan.
         workers: processes that draw; 0 draws in this one. The pixels do not depend on it.
         products: what to write, all unless given: rgb, irrg, rgbir, dsm, ndsm, ndsm_own, labels, labels_eroded; for
-            dstl rgb, pan, ms, swir, labels; for hunan s2, s1, topo, tri, labels.
+            dstl rgb, pan, ms, swir, labels; for hunan s2, s1, topo, tri, labels; of described data sensors, labels.
+        coarser: of described data, by modality how many times as large its pixels are.
 
     Returns:
         The ids of the tiles.
@@ -70,6 +74,9 @@ def synthesize(
     delivery = delivery_of(layout)
     names = delivery.names(tiles)
     plan = _plan(delivery, tiles, size, seed, gsd, archives, products)
+    if coarser:
+        delivery.check_coarser(coarser, size)
+        plan = replace(plan, coarser=coarser)
     if workers < 0:
         raise UserError(f"--workers {workers}: give 0 to draw in this process, or the number of processes.")
     root = Path(root)
@@ -119,6 +126,8 @@ def _plan(
 def _claim(root: Path, plan: CityPlan) -> None:
     """Make `root` the folder of this data set, or refuse it."""
     mine = {"recipe": RECIPE, **asdict(plan), "products": list(plan.products)}
+    if plan.coarser is None:
+        del mine["coarser"]  # as in folders that were drawn before there was such an option
     marker = root / MARKER
     if root.exists() and not root.is_dir():
         raise UserError(f"--root {root} is a file: give a folder.")

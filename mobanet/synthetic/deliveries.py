@@ -1,8 +1,10 @@
 """The data sets that can be drawn, by the name of their layout."""
 
-from mobanet.datasets import LAYOUTS
+from mobanet.datasets import LAYOUTS, load_folder_settings
 from mobanet.errors import UserError
+from mobanet.experiment import described_data, described_names
 from mobanet.synthetic.delivery import Delivery
+from mobanet.synthetic.described import DescribedDelivery
 from mobanet.synthetic.dstl import DstlDelivery
 from mobanet.synthetic.hunan import HunanDelivery
 from mobanet.synthetic.isprs import IsprsDelivery
@@ -14,15 +16,21 @@ def delivery_of(layout: str) -> Delivery:
     """How a data set is delivered.
 
     Args:
-        layout: one of `DRAWABLE`; variants such as `dstl_crops` read the same files.
+        layout: one of `DRAWABLE`, of which variants such as `dstl_crops` read the same files; or the name of a data set
+            that comes described, or a YAML file that describes one.
 
     Raises:
         UserError: for another name.
     """
     base = layout.partition("_")[0]
+    if (path := described_data(layout)) is not None:
+        return DescribedDelivery(layout, load_folder_settings(path))
     if layout not in LAYOUTS or base not in DRAWABLE:
         *most, last = DRAWABLE
-        raise UserError(f"--layout {layout}: nothing can be drawn in this layout; use {', '.join(most)} or {last}.")
+        others = f"; {', '.join(described_names())}; or a YAML file that describes data"
+        raise UserError(
+            f"--layout {layout}: nothing can be drawn in this layout; use {', '.join(most)} or {last}{others}."
+        )
     return {"dstl": DstlDelivery, "hunan": HunanDelivery}.get(base, lambda: IsprsDelivery(base))()
 
 

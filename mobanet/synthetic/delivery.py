@@ -1,7 +1,7 @@
 """How a data set is delivered: what its files are called, what is in them, how they are packed."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ class CityPlan:
     gsd: float
     archives: bool
     products: tuple[str, ...]
+    coarser: dict[str, int] | None = None
 
 
 class Delivery(ABC):
@@ -53,6 +54,15 @@ class Delivery(ABC):
     @abstractmethod
     def draw(self, plan: CityPlan, folder: Path, tile: str) -> None:
         """Draw one tile and write its files below `folder`."""
+
+    def check_coarser(self, coarser: Mapping[str, int], size: int) -> None:
+        """Refuse rasters with larger pixels where there can be none.
+
+        Raises:
+            UserError: naming the option.
+        """
+        if coarser:
+            raise UserError(f"--coarser: layout {self.layout} has pixels of its own; leave the option out.")
 
     def finish(self, plan: CityPlan, folder: Path, names: Sequence[str]) -> None:  # noqa: B027 - most have nothing to do
         """Write the files that belong to all tiles together, once these are drawn."""

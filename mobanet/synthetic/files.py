@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -62,8 +63,8 @@ def write_raster(path: Path, content: Content, tile: SyntheticTile) -> None:
     write_tiff(path, bands, photometric="RGB" if len(bands) >= 3 else "MINISBLACK", **options)
 
 
-def write_tiff(path: Path, bands: np.ndarray, **options: str) -> None:
-    """Write (bands, H, W) as a TIFF without georeference; `options` go to rasterio."""
+def write_tiff(path: Path, bands: np.ndarray, **options: Any) -> None:
+    """Write (bands, H, W) as a TIFF, without georeference unless it is given; `options` go to rasterio."""
     profile = {"driver": "GTiff", "count": len(bands), "height": bands.shape[1], "width": bands.shape[2]}
     with warnings.catch_warnings(), MemoryFile() as memory:
         # as in the benchmark the place is in the world file alone

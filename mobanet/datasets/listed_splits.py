@@ -1,0 +1,233 @@
+"""Splits that files beside the rasters tell: lists of tiles, a file a part, or a table of tiles and their parts."""
+
+import csv
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+from mobanet.bounds import read_bounded, shown
+from mobanet.datasets.held_out import ROLES, Role
+from mobanet.datasets.tiling_settings import ROLE_WORDS
+from mobanet.datasets.vector_files import open_layer
+from mobanet.datasets.vector_settings import IGNORED, VectorLabel, as_text, ending_of
+from mobanet.errors import UserError
+from mobanet.rasters.archives import local_copy
+from mobanet.rasters.contents import FileRef
+from mobanet.wording import shorten
+
+_MOST_BYTES = 1 << 28
+"""Of a list or a table in text: millions of lines."""
+
+_COMMA = (".csv", ".txt", ".tsv")
+"""Endings of tables in text."""
+
+Told = dict[str, Role]
+"""By tile, its part."""
+
+
+@dataclass
+class SplitLists:
+    """Text files with a tile a line, by its id or by the name of one of its files; what follows # is left out.
+
+    Attributes:
+        train: path below the root of the list of tiles to train on; `*` and `**/` stand for more, as in patterns.
+        validation: of those held out, by which checkpoints are chosen; null for none.
+        test: of those for the final figures; null for none.
+    """
+
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+
+
+@dataclass
+class SplitTable:
+    """A table that says which part each tile is in.
+
+    Attributes:
+        path: below the root, of a CSV file (commas, semicolons or tabs) or of a GeoPackage, shapefile, GeoJSON or
+            FlatGeobuf, of which the attributes count; `*` and `**/` stand for more, as in patterns.
+        tile: column with the tiles' ids, or with the name of one of their files.
+        attribute: column that says which part a tile is in.
+        values: `train`, `validation`, `test` or `ignored` by the column's value; null where the values are these words,
+            or `training`, `val` and the like. Tiles with other values are in no part.
+        layer: of the file; null for the only one.
+    """
+
+    path: str
+    tile: str
+    attribute: str
+    values: dict[Any, str] | None = None
+    layer: str | None = None
+
+
+class _TableFile(VectorLabel):
+    """A table as settings of a vector file."""
+
+    key: ClassVar[str] = "splits.table"
+    outlines: ClassVar[bool] = False
+
+
+def check_table(table: SplitTable) -> None:
+    """Refuse settings that contradict themselves.
+
+    Raises:
+        UserError: names the key and the remedy.
+    """
+    _check_path(table.path, "splits.table.path")
+    if ending_of(table.path) is None and not table.path.lower().endswith(_COMMA):
+        raise UserError(
+            f"splits.table.path is {shown(table.path, 80)}: name a table by its ending .csv, .gpkg, .shp, .geojson or "
+            ".fgb."
+        )
+    if table.values is not None and not table.values:
+        raise UserError("splits.table.values is empty: say which value of the attribute is which part of the split.")
+    for key, role in (table.values or {}).items():
+        if role not in (*ROLES, IGNORED):
+            raise UserError(
+                f"splits.table.values.{'null' if key is None else key} is {shown(str(role))}: give {', '.join(ROLES)} "
+                f"or {IGNORED}."
+            )
+
+
+def check_lists(lists: SplitLists) -> None:
+    """Refuse settings that name no list.
+
+    Raises:
+        UserError: names the key and the remedy.
+    """
+    given = files_of(lists)
+    if not given:
+        raise UserError("splits.lists names no file: give the list of train, and of validation and test.")
+    for key, path in given.items():
+        _check_path(path, key)
+
+
+def files_of(given: SplitLists | SplitTable | None) -> dict[str, str]:
+    """Paths of the files that tell a split, by the keys that name them."""
+    if given is None:
+        return {}
+    if isinstance(given, SplitTable):
+        return {"splits.table.path": given.path}
+    named = {f"splits.lists.{role}": getattr(given, role) for role in ROLES}
+    return {key: path for key, path in named.items() if path is not None}
+
+
+def told_by(
+    given: SplitLists | SplitTable, files: Mapping[str, FileRef], ids: Iterable[str], scratch: Path | None
+) -> tuple[Told, list[str]]:
+    """What files say of tiles.
+
+    Args:
+        given: lists or a table.
+        files: by the keys of `files_of`.
+        ids: tiles that there are.
+        scratch: folder for unpacked archive members; a temporary one for None.
+
+    Returns:
+        The part of each tile that is named, also of those that there are not, and remarks.
+
+    Raises:
+        UserError: when a file cannot be read, or a tile is in two parts.
+    """
+    with ExitStack() as stack:
+        folder = scratch or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mobanet-")))
+        paths = {key: (stack.enter_context(local_copy(file, folder)), file) for key, file in files.items()}
+        if isinstance(given, SplitTable):
+            path, file = paths["splits.table.path"]
+            rows, notes = _parts(given, file, _rows(given, path, file))
+        else:
+            rows, notes = [], []
+            for role in ROLES:
+                if (key := f"splits.lists.{role}") in paths:
+                    rows += [(name, role) for name in _lines(*paths[key])]
+    known, told = dict.fromkeys(ids), Told()
+    where = " and ".join(map(str, files.values()))
+    for name, role in rows:
+        tile = _tile_of(name, known)
+        if told.setdefault(tile, role) != role:
+            raise UserError(f"{where}: the tile {tile} is in {told[tile]} and in {role}; leave it in one.")
+    if not told:
+        raise UserError(f"{where}: no tile is in {', '.join(ROLES)}; look at the file, or name another.")
+    return told, notes
+
+
+def _tile_of(name: str, known: Mapping[str, None]) -> str:
+    """The id of a tile that is named by it, or by a file."""
+    if name in known:
+        return name
+    plain = PurePosixPath(name.replace("\\", "/")).name
+    if plain in known:
+        return plain
+    stem = re.sub(r"\.(tiff?|png|jpe?g|vrt|jp2|img)$", "", plain, flags=re.IGNORECASE)
+    return stem
+
+
+def _lines(path: Path, file: FileRef) -> Iterator[str]:
+    for line in _text(path, file).splitlines():
+        if name := line.partition("#")[0].strip():
+            yield name
+
+
+def _text(path: Path, file: FileRef) -> str:
+    try:
+        return read_bounded(path, _MOST_BYTES)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is no text that can be read ({error}): name a list or table in UTF-8.") from error
+
+
+def _rows(table: SplitTable, path: Path, file: FileRef) -> list[tuple[Any, Any]]:
+    """Tile and value of each row of a table."""
+    if ending_of(file.name) is not None:
+        columns = [table.tile, table.attribute]
+        try:
+            layer = open_layer(path, file, _TableFile(table.path, table.attribute, {}, table.layer))
+            layer.check_columns(columns)
+            found = layer.features(columns).columns
+        except UserError as error:
+            raise UserError(f"splits.table: {str(error).rstrip('.')}.") from error
+        return list(zip(found[table.tile].tolist(), found[table.attribute].tolist(), strict=True))
+    lines = _text(path, file).lstrip("\ufeff").splitlines()
+    head = lines[0] if lines else ""
+    delimiter = max(",;\t", key=head.count)
+    try:
+        reader = csv.DictReader(lines, delimiter=delimiter)
+        names = [name for name in reader.fieldnames or () if name is not None]
+        for name in (table.tile, table.attribute):
+            if name not in names:
+                raise UserError(
+                    f"splits.table: {file} has no column {name!r}: there are {shorten(names, 20) or 'none'}."
+                )
+        return [(row[table.tile], row[table.attribute]) for row in reader]
+    except csv.Error as error:
+        raise UserError(f"splits.table: {file} is no table with a head ({error}): name another file.") from error
+
+
+def _parts(
+    table: SplitTable, file: FileRef, rows: Sequence[tuple[Any, Any]]
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Name and part of the rows that are in one, and a remark on values that say nothing."""
+    given = ROLE_WORDS if table.values is None else table.values
+    meaning = {as_text(key): role for key, role in given.items()}
+    parts, strange = list[tuple[str, str]](), dict[str, int]()
+    for tile, value in rows:
+        name, text = as_text(tile), as_text(value)
+        role = meaning.get(text)
+        if role is None:
+            strange[text or "nothing"] = strange.get(text or "nothing", 0) + 1
+        elif role != IGNORED and name is not None:
+            parts.append((name, role))
+    if table.values is not None:
+        # whoever writes values down has named those that count
+        return parts, []
+    told = shorten((f"{shown(text)} ({count})" for text, count in strange.items()), 5)
+    return parts, [f"{file}: values of {table.attribute} that name no part of a split: {told}"] if strange else []
+
+
+def _check_path(path: str, key: str) -> None:
+    if not path or path.startswith("/") or ".." in re.split(r"[/\\]", path):
+        raise UserError(f"{key} is {shown(path, 80)}: give its path below the root, and put it there.")
