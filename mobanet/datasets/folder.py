@@ -344,15 +344,15 @@ class FolderLayout(Layout):
             measure: from `_measure`.
         """
         reference = self._reference(tile, patterns, found)
-        setting = patterns[reference[0]]
-        there = parts_of(setting, found[setting][tile][0].location)
         sources: dict[str, Source] = {}
         missing: dict[str, str] = {}
         copies: dict[str, tuple[FileRef, ...]] = {}
         for name in wanted:
             entries = found[patterns[name]].get(tile)
             if not entries:
-                missing[name] = filled(patterns[name], {"tile": tile} | there)
+                known = patterns[reference[0]]
+                parts = parts_of(known, found[known][tile][0].location)
+                missing[name] = filled(patterns[name], {"tile": tile} | parts)
                 continue
             check_alone(patterns[name], name, tile, entries)
             sources[name] = Source(entries[0].file, **reads[name])

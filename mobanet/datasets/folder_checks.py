@@ -175,4 +175,7 @@ def _check_address(key: str, pattern: str) -> None:
     named = placeholders(pattern) in ((), ("tile",))
     place = elsewhere(filled(pattern, {"tile": "tile"}))
     if "*" in pattern or not named or pattern.startswith("/vsi") or place is None:
-        raise UserError(f"{key} is {pattern!r}: write an address such as https://host/folder/{{tile}}.tif, without *.")
+        raise UserError(
+            f"{key} is {pattern!r}: write an address such as https://host/folder/{{tile}}.tif, without * and with "
+            "{tile} alone."
+        )

@@ -49,16 +49,24 @@ def check_geopackage(path: Path, file: FileRef, start: bytes) -> None:
                 _check_table(str(name), text, file)
 
 
-def layers_of(path: Path, file: FileRef) -> dict[str, str]:
+def layers_of(path: Path, file: FileRef, tables: bool = False) -> dict[str, str]:
     """Declared types of geometry by the names of layers.
+
+    Args:
+        path: of the file.
+        file: as messages name it.
+        tables: with those that have no geometries, whose type is `None`.
 
     Raises:
         UserError: when it has no table of layers, or one of the layers is a view.
     """
     with _database(path, file) as database:
         rows = database.execute(
-            "SELECT c.table_name, g.geometry_type_name FROM gpkg_contents c JOIN gpkg_geometry_columns g "
-            "ON lower(c.table_name) = lower(g.table_name) WHERE c.data_type = 'features' ORDER BY c.rowid"
+            "SELECT c.table_name, coalesce(g.geometry_type_name, 'None') FROM gpkg_contents c "
+            "LEFT JOIN gpkg_geometry_columns g ON lower(c.table_name) = lower(g.table_name) "
+            "WHERE (c.data_type = 'features' AND g.table_name IS NOT NULL) OR (? AND c.data_type = 'attributes') "
+            "ORDER BY c.rowid",
+            (tables,),
         ).fetchall()
         for name, _ in rows:
             made = database.execute(

@@ -141,7 +141,7 @@ class _Pyogrio(VectorLayer):
         # immutable: without it SQLite may write beside the file
         self._options = {"IMMUTABLE": "YES"} if ending == ".gpkg" else {}
         if ending == ".gpkg":
-            layers = layers_of(path, file)
+            layers = layers_of(path, file, tables=not label.outlines)
         else:
             layers = {str(name): "Unknown" if kind is None else str(kind) for name, kind in list_layers(path)}
         if not layers and ending != ".gpkg":
@@ -279,6 +279,8 @@ def _choose(layers: dict[str, str], file: FileRef, label: VectorLabel) -> str:
         )
     if len(layers) == 1:
         _check_kind(next(iter(layers.values())), file, next(iter(layers)), label)
+    if not label.outlines:
+        raise UserError(f"{file} has no table: export it again")
     told = shorten((f"{as_word(name)} ({as_word(kind)})" for name, kind in layers.items()), 20)
     raise UserError(f"{file} has no layer with polygons{f', only {told}' if told else ''}: export the polygons again")
 

@@ -1,4 +1,4 @@
-"""Data sets that come described for the layout `folder`: drawn, looked at, prepared, fitted and tested by their recipes."""
+"""Data sets that come described for the layout `folder`: drawn, prepared, fitted and tested by their recipes."""
 
 import pytest
 import yaml
@@ -20,7 +20,11 @@ DRAWN = {
 
 FILES = {
     "whu_opt_sar": {"optical/NH49E004021.tif", "sar/NH49E001013.tif", "lbl/NH49E001014.tif"},
-    "earthmiss": {"America-Eugene/images/RGB/1.tif", "Australia-PortHedland/images/SAR/1.tif", "French-Paris/masks/1.tif"},
+    "earthmiss": {
+        "America-Eugene/images/RGB/1.tif",
+        "Australia-PortHedland/images/SAR/1.tif",
+        "French-Paris/masks/1.tif",
+    },
     "flair_hub": {
         "train1_AERIAL_RGBI/1/train1_AERIAL_RGBI_1_1.tif",
         "test1_SPOT_RGBI/1/test1_SPOT_RGBI_1_1.tif",
