@@ -24,14 +24,16 @@ def described_data(name: str) -> Path | None:
     """The YAML file that describes a data set.
 
     Args:
-        name: of one that comes with the package, or a path to a YAML file.
+        name: of one that comes described with the package, or of an experiment, or a path to a YAML file of either.
 
     Returns:
         None for another name.
     """
     if name.endswith((".yaml", ".yml")):
         return Path(name)
-    return experiment_folder() / "folders" / f"{name}.yaml" if name in described_names() else None
+    if name in described_names():
+        return experiment_folder() / "folders" / f"{name}.yaml"
+    return experiment_folder() / f"{name}.yaml" if name in experiment_names() else None
 
 
 def find_experiment(name: str, option: str = "--experiment") -> Path:

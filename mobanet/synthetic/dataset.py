@@ -51,8 +51,8 @@ def synthesize(
 
     Args:
         layout: whose file names, bands and labels to use: potsdam, vaihingen, dstl or hunan; or a described data set
-            (whu_opt_sar, earthmiss, flair_hub), or a YAML file that describes your own data, for a patchwork in files
-            as it says.
+            (whu_opt_sar, earthmiss, flair_hub), or an experiment or YAML file that describes your own data, for a
+            patchwork of its classes in files as it says.
         root: folder to write to; new, empty, or holding this very data set.
         tiles: how many, named so that from three on the first split has training, validation and test tiles.
         size: pixels a side, at least 128; Vaihingen's tiles differ by up to a tenth, DSTL's by up to a hundredth.

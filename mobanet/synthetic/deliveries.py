@@ -1,6 +1,7 @@
 """The data sets that can be drawn, by the name of their layout."""
 
-from mobanet.datasets import LAYOUTS, load_folder_settings
+from mobanet.data_options import folder_settings
+from mobanet.datasets import LAYOUTS
 from mobanet.errors import UserError
 from mobanet.experiment import described_data, described_names
 from mobanet.synthetic.delivery import Delivery
@@ -17,14 +18,14 @@ def delivery_of(layout: str) -> Delivery:
 
     Args:
         layout: one of `DRAWABLE`, of which variants such as `dstl_crops` read the same files; or the name of a data set
-            that comes described, or a YAML file that describes one.
+            that comes described or of its experiment, or a YAML file of either kind.
 
     Raises:
         UserError: for another name.
     """
     base = layout.partition("_")[0]
     if (path := described_data(layout)) is not None:
-        return DescribedDelivery(layout, load_folder_settings(path))
+        return DescribedDelivery(layout, folder_settings(str(path)))
     if layout not in LAYOUTS or base not in DRAWABLE:
         *most, last = DRAWABLE
         others = f"; {', '.join(described_names())}; or a YAML file that describes data"

@@ -120,3 +120,56 @@ def test_a_recipe_fits_and_is_tested(recipe, drawn, command, tmp_path):
     scenarios = [row["scenario"] for row in rows(run / "test/test_scenarios.csv")]
     assert set(modalities) <= {*scenarios}
     assert len({*scenarios}) >= 2 ** len(modalities) - 1
+
+
+@pytest.mark.parametrize(
+    ("layout", "words", "said"),
+    [
+        ("flair_hub", ["--coarser", "{spt: 8}"], "--coarser names 'spt': there are rgb, ir, dsm, dtm, spot."),
+        ("flair_hub", ["--coarser", "{spot: 7}"], "--coarser spot is 7: give a whole number by which --size 128 is"),
+        ("hunan", ["--coarser", "{s1: 2}"], "--coarser: layout hunan has pixels of its own; leave the option out."),
+        ("nothing.yaml", [], "nothing.yaml cannot be read (No such file or directory); give another file."),
+        ("hunan_s2_s1_topo", [], "hunan_s2_s1_topo.yaml is an experiment without data.folder; give one that"),
+        ("whu_opt_sra", [], "use potsdam, vaihingen, dstl or hunan; earthmiss, flair_hub, whu_opt_sar; or a YAML"),
+        ("whu_opt_sar", ["--tiles", "101"], "--tiles 101: layout whu_opt_sar has names for 1 to 100 tiles"),
+        ("whu_opt_sar", ["--products", "rgb"], "--products rgb: layout whu_opt_sar has sensors, labels; name some of"),
+        ("CUT", [], "own.yaml: its description has tiling, of which nothing can be drawn; take it out."),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(layout, words, said, command, tmp_path):
+    text = "{modalities: {rgb: {pattern: a.tif}}, classes: [a, b], tiling: {size: 64}}"
+    (tmp_path / "own.yaml").write_text(text)
+    given = ["--layout", str(tmp_path / "own.yaml") if layout == "CUT" else layout, "--tiles", "3", *words]
+    ended = command(synthesize.main, [*given, "--root", str(tmp_path / "x"), "--size", "128"])
+    assert said in ended.sentence()
+    assert not (tmp_path / "x").exists()
+
+
+OWN = """
+modalities:
+  spectral: {pattern: "scenes/*_{tile}.tif", bands: [2, 0], maximum: 1}
+  height: {pattern: "h/{tile}/*.tif", kind: elevation, factor: 0.1, nodata: -9999}
+label: "maps/{tile}.png.tif"
+classes: [land, sea]
+colours: [[0, 200, 0], [0, 0, 200]]
+ignored_colours: [[0, 0, 0]]
+splits:
+  lists: {train: train.txt, validation: val.txt, test: test.txt}
+"""
+
+
+def test_a_description_of_ones_own_is_drawn_whole_or_packed(tmp_path, command):
+    (tmp_path / "own.yaml").write_text(OWN)
+    for name, more in (("plain", ()), ("packed", ("--archives", "true"))):
+        words = ["--layout", str(tmp_path / "own.yaml"), "--tiles", "3", "--size", "128", *more]
+        synthesize.main([*words, "--root", str(tmp_path / name)])
+        place = ["--root", str(tmp_path / name), "--layout", "folder", "--folder", str(tmp_path / "own.yaml")]
+        prepare.main([*place, "--workers", "1"])
+        tiles = TileStore(tmp_path / name / "mobanet_store").tiles
+        assert list(tiles) == ["test1", "train1", "validation1"]
+        tile = tiles["train1"]
+        assert (tile.modalities["spectral"].dtype, tile.modalities["spectral"].bands) == ("float32", 2)
+        assert 50 < tile.modalities["height"].statistics[0].p50 < 200  # metres, of decimetres in the raster
+        assert tile.modalities["height"].valid_share == 1 - 64 / 128**2
+        assert (tile.labels["full"].unknown, tile.labels["full"].ignored) == (0, 64)
+    assert {path.name for path in (tmp_path / "packed").iterdir()} >= {"own.zip"}
