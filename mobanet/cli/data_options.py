@@ -64,17 +64,14 @@ def folder_settings(given: str | None) -> "FolderSettings | None":
     Raises:
         UserError: when it cannot be read, or does not describe data.
     """
-    from mobanet.datasets.folder_settings import load_folder_settings, parsed_settings
+    from mobanet.datasets.folder_settings import parsed_settings, settings_in
 
     if given is None:
         return None
-    if given.startswith("{"):
-        content, place = parse_yaml(given), "--folder"
-    else:
-        content, place = described_in(Path(given)), given
-        if content is None:
-            return load_folder_settings(Path(given))
-    check_part(content, place)
+    if not given.startswith("{"):
+        return settings_in(Path(given))
+    content = parse_yaml(given)
+    check_part(content, "--folder")
     return parsed_settings(content)
 
 

@@ -15,27 +15,6 @@ from mobanet.runs.folder import CONFIG_FILE, run_folder_of
 from mobanet.shipped import experiment_folder, experiment_names, variant_names
 
 
-def described_names() -> list[str]:
-    """Names of the data sets that come described for the layout `folder`."""
-    return sorted(path.stem for path in (experiment_folder() / "folders").glob("*.yaml"))
-
-
-def described_data(name: str) -> Path | None:
-    """The YAML file that describes a data set.
-
-    Args:
-        name: of one that comes described with the package, or of an experiment, or a path to a YAML file of either.
-
-    Returns:
-        None for another name.
-    """
-    if name.endswith((".yaml", ".yml")):
-        return Path(name)
-    if name in described_names():
-        return experiment_folder() / "folders" / f"{name}.yaml"
-    return experiment_folder() / f"{name}.yaml" if name in experiment_names() else None
-
-
 def find_experiment(name: str, option: str = "--experiment") -> Path:
     """The YAML file of an experiment or a variant.
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 
-from mobanet.plain.bounds import shown
 from mobanet.datasets.file_patterns import filled, placeholders
 from mobanet.datasets.folder_settings import FolderSettings
 from mobanet.datasets.held_out import ROLES

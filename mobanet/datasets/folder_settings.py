@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mobanet.datasets.folder_words import PARSER_ERRORS, check_folder_keys
-from mobanet.plain.bounds import shorten_text
+from mobanet.datasets.folder_words import PARSER_ERRORS, check_folder_keys, check_part, described_in
 from mobanet.datasets.listed_splits import SplitLists, SplitTable
 from mobanet.datasets.tiling_settings import BUFFER, SplitAreas, SplitBlocks, Tiling
 from mobanet.datasets.vector_settings import VectorLabel
@@ -133,6 +132,19 @@ def load_folder_settings(path: Path) -> FolderSettings:
             check_folder_keys(content, str(path))  # which names the key
         reason = shorten_text(" ".join(str(error).split()))
         raise UserError(f"{path} does not describe a folder layout: {reason}") from error
+
+
+def settings_in(path: Path) -> FolderSettings:
+    """Settings from a YAML file of them alone, or from an experiment that has them under `data.folder`.
+
+    Raises:
+        UserError: as `load_folder_settings`, and for an experiment without them.
+    """
+    content = described_in(path)
+    if content is None:
+        return load_folder_settings(path)
+    check_part(content, str(path))
+    return parsed_settings(content)
 
 
 def parsed_settings(content: Any) -> FolderSettings:

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from mobanet.bounds import read_bounded, shown
 from mobanet.datasets.held_out import ROLES, Role
 from mobanet.datasets.tiling_settings import ROLE_WORDS
 from mobanet.datasets.vector_files import open_layer
 from mobanet.datasets.vector_settings import IGNORED, VectorLabel, as_text, ending_of
 from mobanet.errors import UserError
+from mobanet.plain.bounds import read_bounded, shown
+from mobanet.plain.wording import shorten
 from mobanet.rasters.archives import local_copy
 from mobanet.rasters.contents import FileRef
-from mobanet.wording import shorten
 
 _MOST_BYTES = 1 << 28
 """Of a list or a table in text: millions of lines."""

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mobanet.plain.bounds import shown
 from mobanet.datasets.file_patterns import placeholders
 from mobanet.errors import UserError
 from mobanet.plain.bounds import shown

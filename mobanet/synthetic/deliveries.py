@@ -1,9 +1,9 @@
 """The data sets that can be drawn, by the name of their layout."""
 
-from mobanet.data_options import folder_settings
 from mobanet.datasets import LAYOUTS
+from mobanet.datasets.folder_settings import settings_in
 from mobanet.errors import UserError
-from mobanet.experiment import described_data, described_names
+from mobanet.shipped import described_data, described_names
 from mobanet.synthetic.delivery import Delivery
 from mobanet.synthetic.described import DescribedDelivery
 from mobanet.synthetic.dstl import DstlDelivery
@@ -25,7 +25,7 @@ def delivery_of(layout: str) -> Delivery:
     """
     base = layout.partition("_")[0]
     if (path := described_data(layout)) is not None:
-        return DescribedDelivery(layout, folder_settings(str(path)))
+        return DescribedDelivery(layout, settings_in(path))
     if layout not in LAYOUTS or base not in DRAWABLE:
         *most, last = DRAWABLE
         others = f"; {', '.join(described_names())}; or a YAML file that describes data"

@@ -4,9 +4,9 @@ import pytest
 import yaml
 
 from mobanet import check, prepare, synthesize
-from mobanet.commands import main
+from mobanet.cli.commands import main
 from mobanet.datasets import load_folder_settings
-from mobanet.experiment import described_names, experiment_folder
+from mobanet.shipped import described_names, experiment_folder
 from mobanet.store.stored import TileStore
 from tests.cli.test_fit_and_test import rows
 from tests.conftest import NARROW, TINY

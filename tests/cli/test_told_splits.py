@@ -9,7 +9,7 @@ import shapely
 import yaml
 from pyogrio.raw import write as write_features
 
-from mobanet.commands import main
+from mobanet.cli.commands import main
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.options import EvaluationSettings
 from mobanet.datasets import get_layout, load_folder_settings
