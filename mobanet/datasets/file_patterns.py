@@ -56,15 +56,15 @@ def check_alone(pattern: str, use: str, tile: str, entries: Sequence[Entry]) -> 
 def sort_files(catalogue: Catalogue, patterns: set[str]) -> dict[str, dict[str, list[Entry]]]:
     """By pattern and tile, the files; each goes to the pattern with the most literal text that it matches."""
     order = sorted(patterns, key=lambda pattern: (-len(_GLOB.sub("", pattern)), pattern))
-    rules = [(pattern, _expression(pattern)) for pattern in order]
+    rules = [(pattern, _expression(pattern), placeholders(pattern)) for pattern in order]
     found: dict[str, dict[str, list[Entry]]] = {pattern: defaultdict(list) for pattern in patterns}
     for entry in catalogue.entries:
         # an archive's own name need not be part of the pattern
         inside = _inside(entry.location) if entry.file.member is not None else entry.location
-        for pattern, rule in rules:
+        for pattern, rule, parts in rules:
             match = rule.fullmatch(entry.location) or rule.fullmatch(inside)
             if match:
-                found[pattern]["_".join(match[name] for name in placeholders(pattern))].append(entry)
+                found[pattern]["_".join(match[name] for name in parts)].append(entry)
                 break
     return found
 

@@ -78,6 +78,10 @@ class FolderLayout(Layout):
         lists = tuple(given.train), tuple(given.validation), tuple(given.test)
         self.splits = {SPLIT: Split(*lists, buffer=buffer)}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what files have told of all tiles: each tile's job takes the layout to another process."""
+        return {**self.__dict__, "_told": None}
+
     def decode_label(self, raster: np.ndarray) -> DecodedLabel:
         """See `Layout.decode_label`: by `values` where given, otherwise by colours."""
         settings = self.settings

@@ -1,6 +1,7 @@
 """Own data whose tiles are called by two parts of their paths, and whose split is told by files beside the rasters."""
 
 import copy
+import pickle
 import zipfile
 
 import numpy as np
@@ -13,6 +14,7 @@ from mobanet.cli.commands import main
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.options import EvaluationSettings
 from mobanet.datasets import get_layout, load_folder_settings
+from mobanet.datasets.catalogue import list_files
 from mobanet.prepare import main as prepare
 from mobanet.store.stored import TileStore
 from tests.data_files.fake_files import georeferenced, indices, noise, write
@@ -113,6 +115,18 @@ def test_files_tell_the_split(kind, command, root):
     data.setup("fit")
     assert [tile.id for tile in data.tiles("train")] == PARTS["train"]
     assert [tile.id for tile in data.tiles("validation")] == PARTS["validation"]
+
+
+def test_what_a_table_has_told_does_not_go_to_each_process_that_prepares_a_tile(root):
+    rows = "".join(f"elsewhere_{number};test\n" for number in range(20000))
+    (root / "parts.csv").write_text((root / "parts.csv").read_text() + rows)
+    told = {"table": {"path": "parts.csv", "tile": "patch", "attribute": "fold"}, "incomplete": True}
+    described(root, told)
+    layout = get_layout("folder", load_folder_settings(root.parent / "own.yaml"))
+    before = len(pickle.dumps(layout))
+    layout.survey(list_files(root), ["rgb", "sar"])
+    assert len(layout.told_split()["test"]) == 20002
+    assert len(pickle.dumps(layout)) == before
 
 
 def test_a_table_that_changes_changes_the_split_and_no_array(command, root):
