@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from mobanet.datasets.catalogue import Catalogue, Entry
 from mobanet.errors import UserError
@@ -86,6 +87,7 @@ def _inside(location: str) -> str:
     return location.split("/", 1)[-1]
 
 
+@lru_cache(maxsize=64)
 def _expression(pattern: str) -> re.Pattern[str]:
     parts, named = [], set[str]()
     for part in _GLOB.split(pattern.removeprefix("./")):

@@ -178,9 +178,8 @@ class FolderLayout(Layout):
             notes.append(f"left out, since there is nothing of {', '.join(wanted)} for them: {shorten(others)}")
         beside = self._beside(catalogue, {use: (name, found[name]) for use, name in shared.items()})
         if s.splits.told is not None:
-            self._told, remarks = told_by(
-                s.splits.told, {key: beside[key] for key in files_of(s.splits.told)}, known, scratch
-            )
+            told = {key: beside[key] for key in files_of(s.splits.told)}
+            self._told, remarks = told_by(s.splits.told, told, known, patterns.values(), scratch)
             notes += remarks
         if s.tiling is not None:
             tiles, remarks = self._cut(tiles, catalogue, beside)

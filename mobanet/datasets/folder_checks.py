@@ -134,6 +134,11 @@ def _check_space(s: FolderSettings) -> None:
         raise UserError(
             f"splits has {' and '.join(named)}: give areas, blocks or lists of tiles, here or in files (lists, table)."
         )
+    if given.incomplete and (used or not named):
+        raise UserError(
+            "splits.incomplete says what becomes of tiles that are named and not there, and splits names none: leave "
+            "it out."
+        )
     if s.tiling is not None:
         check_tiling(s.tiling)
     if given.areas is not None:

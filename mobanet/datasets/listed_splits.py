@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
+from mobanet.datasets.file_patterns import parts_of, placeholders
 from mobanet.datasets.held_out import ROLES, Role
 from mobanet.datasets.tiling_settings import ROLE_WORDS
 from mobanet.datasets.vector_files import open_layer
@@ -118,7 +119,11 @@ def files_of(given: SplitLists | SplitTable | None) -> dict[str, str]:
 
 
 def told_by(
-    given: SplitLists | SplitTable, files: Mapping[str, FileRef], ids: Iterable[str], scratch: Path | None
+    given: SplitLists | SplitTable,
+    files: Mapping[str, FileRef],
+    ids: Iterable[str],
+    patterns: Iterable[str],
+    scratch: Path | None,
 ) -> tuple[Told, list[str]]:
     """What files say of tiles.
 
@@ -126,6 +131,7 @@ def told_by(
         given: lists or a table.
         files: by the keys of `files_of`.
         ids: tiles that there are.
+        patterns: of their files, by which a path names a tile.
         scratch: folder for unpacked archive members; a temporary one for None.
 
     Returns:
@@ -145,10 +151,10 @@ def told_by(
             for role in ROLES:
                 if (key := f"splits.lists.{role}") in paths:
                     rows += [(name, role) for name in _lines(*paths[key])]
-    known, told = dict.fromkeys(ids), Told()
+    known, named, told = dict.fromkeys(ids), [text for text in patterns if placeholders(text)], Told()
     where = " and ".join(map(str, files.values()))
     for name, role in rows:
-        tile = _tile_of(name, known)
+        tile = _tile_of(name, known, named)
         if told.setdefault(tile, role) != role:
             raise UserError(f"{where}: the tile {tile} is in {told[tile]} and in {role}; leave it in one.")
     if not told:
@@ -156,19 +162,22 @@ def told_by(
     return told, notes
 
 
-def _tile_of(name: str, known: Mapping[str, None]) -> str:
-    """The id of a tile that is named by it, or by a file."""
+def _tile_of(name: str, known: Mapping[str, None], patterns: Sequence[str]) -> str:
+    """The id of a tile that is named by it, or by the path or name of a file."""
     if name in known:
         return name
-    plain = PurePosixPath(name.replace("\\", "/")).name
-    if plain in known:
-        return plain
-    stem = re.sub(r"\.(tiff?|png|jpe?g|vrt|jp2|img)$", "", plain, flags=re.IGNORECASE)
-    return stem
+    path = PurePosixPath(name.replace("\\", "/"))
+    location = "/".join(part for part in path.parts if part not in ("/", "..", "."))
+    for pattern in patterns:
+        if parts := parts_of(pattern, location):
+            return "_".join(parts[part] for part in placeholders(pattern))
+    if path.name in known:
+        return path.name
+    return re.sub(r"\.(tiff?|png|jpe?g|vrt|jp2|img)$", "", path.name, flags=re.IGNORECASE)
 
 
 def _lines(path: Path, file: FileRef) -> Iterator[str]:
-    for line in _text(path, file).splitlines():
+    for line in _text(path, file).lstrip("\ufeff").splitlines():
         if name := line.partition("#")[0].strip():
             yield name
 
@@ -229,5 +238,5 @@ def _parts(
 
 
 def _check_path(path: str, key: str) -> None:
-    if not path or path.startswith("/") or ".." in re.split(r"[/\\]", path):
-        raise UserError(f"{key} is {shown(path, 80)}: give its path below the root, and put it there.")
+    if not path or path.startswith("/") or ".." in re.split(r"[/\\]", path) or placeholders(path):
+        raise UserError(f"{key} is {shown(path, 80)}: give the path of one file below the root, and put it there.")

@@ -59,7 +59,7 @@ def synthesize(
         seed: which city.
         archives: pack everything into zip archives like the official ones.
         gsd: metres a pixel; unless given 0.25, or what shows 64 m in tiles below 256 pixels: the benchmarks' own 5 and
-            9 cm would leave small tiles without a whole house. 10 for hunan.
+            9 cm would leave small tiles without a whole house. 10 for hunan, 1 for described data.
         workers: processes that draw; 0 draws in this one. The pixels do not depend on it.
         products: what to write, all unless given: rgb, irrg, rgbir, dsm, ndsm, ndsm_own, labels, labels_eroded; for
             dstl rgb, pan, ms, swir, labels; for hunan s2, s1, topo, tri, labels; of described data sensors, labels.

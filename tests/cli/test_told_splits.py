@@ -45,7 +45,7 @@ def root(tmp_path):
         write(folder / f"{city}/sar/{name}.tif", noise(name + city, 1), **place)
         write(folder / f"{city}/labels/{name}_lbl.tif", (10 + 10 * indices(city + name))[None], **place)
     (folder / "lists").mkdir()
-    (folder / "lists/train.txt").write_text("rome/rgb/rome_1.tif\n\nrome_2  # the second\n")
+    (folder / "lists/train.txt").write_text("\ufeff../data/rome/rgb/rome-1.tif\r\n\r\nrome_2  # the second\r\n")
     (folder / "lists/val.txt").write_text("oslo_1.TIF\n")
     (folder / "lists/test.txt").write_text("oslo_2\nlima_1\n")
     (folder / "parts.csv").write_text("patch;fold\n" + "".join(f"{tile};{part}\n" for tile, part in ROWS))
@@ -129,6 +129,19 @@ def test_what_a_table_has_told_does_not_go_to_each_process_that_prepares_a_tile(
     assert len(pickle.dumps(layout)) == before
 
 
+def test_tiles_of_a_mosaic_are_dealt_out_by_a_table(command, root):
+    write(root / "mosaic.tif", noise("m", 3, (128, 192)), **georeferenced(0, 2000, 1))
+    write(root / "classes.tif", (10 + 10 * indices("m", (128, 192)))[None], **georeferenced(0, 2000, 1))
+    cells = [f"r{row}_c{column}" for row in range(2) for column in range(3)]
+    names = ("train", "validation", "test")
+    (root / "cells.csv").write_text("cell,part\n" + "".join(f"{cell},{names[n % 3]}\n" for n, cell in enumerate(cells)))
+    changes = {"modalities": {"rgb": {"pattern": "mosaic.tif", "bands": [0, 1, 2]}}, "label": "classes.tif"}
+    told = {"table": {"path": "cells.csv", "tile": "cell", "attribute": "part"}}
+    ended = command(prepare, described(root, told, tiling={"size": 64}, **changes))
+    assert ended.code == 0, ended.err
+    assert parts(root) == {name: cells[n::3] for n, name in enumerate(names)}
+
+
 def test_a_table_that_changes_changes_the_split_and_no_array(command, root):
     splits = {"table": {"path": "parts.csv", "tile": "patch", "attribute": "fold"}}
     assert command(prepare, described(root, splits)).code == 0
@@ -201,7 +214,15 @@ def test_tiles_that_are_not_there_are_refused_or_left_out_and_said(command, root
         ({"splits": {"lists": {}}}, "splits.lists names no file: give the list of train, and of validation and test"),
         (
             {"splits": {"lists": {"train": "../a.txt"}}},
-            "splits.lists.train is '../a.txt': give its path below the root",
+            "splits.lists.train is '../a.txt': give the path of one file below",
+        ),
+        (
+            {"splits": {"lists": {"train": "{tile1}/a.txt"}}},
+            "splits.lists.train is '{tile1}/a.txt': give the path of one file below the root, and put it there",
+        ),
+        (
+            {"splits": {"incomplete": True}},
+            "splits.incomplete says what becomes of tiles that are named and not there, and splits names none: leave",
         ),
         ({"splits": {"lists": {"train": "a.txt"}}}, "splits.lists.train 'a.txt' matches no file below"),
         (
