@@ -1,6 +1,11 @@
 """Data sets that come described for the layout `folder`: drawn, prepared, fitted and tested by their recipes."""
 
+import shutil
+import zipfile
+
+import numpy as np
 import pytest
+import rasterio
 import yaml
 
 from mobanet import check, prepare, synthesize
@@ -10,6 +15,7 @@ from mobanet.shipped import described_names, experiment_folder
 from mobanet.store.stored import TileStore
 from tests.cli.test_fit_and_test import rows
 from tests.conftest import NARROW, TINY
+from tests.data_files.fake_files import noise, write
 
 DRAWN = {
     "whu_opt_sar_rgb_ir_sar": ("whu_opt_sar", ()),
@@ -173,3 +179,38 @@ def test_a_description_of_ones_own_is_drawn_whole_or_packed(tmp_path, command):
         assert tile.modalities["height"].valid_share == 1 - 64 / 128**2
         assert (tile.labels["full"].unknown, tile.labels["full"].ignored) == (0, 64)
     assert {path.name for path in (tmp_path / "packed").iterdir()} >= {"own.zip"}
+
+
+def test_domains_in_archives_are_read_as_they_were_fetched(drawn, tmp_path):
+    name, words = DRAWN["flair_hub_irrgb_dsm_spot"]
+    source, root = drawn(name, *words), tmp_path / "hub"
+    for folder in sorted(path for path in source.iterdir() if path.is_dir() and path.name != "mobanet_store"):
+        root.mkdir(exist_ok=True)
+        shutil.make_archive(str(root / folder.name), "zip", source, folder.name)
+    with zipfile.ZipFile(root / "GLOBAL_ALL_MTD.zip", "w") as archive:
+        archive.write(source / "GLOBAL_ALL_MTD_SPLIT.gpkg", "GLOBAL_ALL_MTD/GLOBAL_ALL_MTD_SPLIT.gpkg")
+    prepare.main(["--experiment", "flair_hub_irrgb_dsm_spot", "--root", str(root), "--workers", "1"])
+    store = TileStore(root / "mobanet_store")
+    assert len(store.tiles) == TILES
+    assert sorted(store.description["split"]["validation"]) == ["validation1_1_1"]
+
+
+def test_what_may_be_amiss_with_a_download_is_said(drawn, tmp_path, command):
+    root = tmp_path / "whu"
+    shutil.copytree(drawn("whu_opt_sar"), root, ignore=shutil.ignore_patterns("mobanet_store"))
+    place = ["--experiment", "whu_opt_sar_rgb_ir_sar", "--root", str(root), "--workers", "1"]
+    (root / "sar/NH49E001013.tif").unlink()
+    with rasterio.open(root / "lbl/NH49E001014.tif", "r+") as label:
+        label.write(np.where(label.read() == 40, 255, label.read()))
+    ended = command(prepare.main, place)
+    assert "tile NH49E001013 has no sar: **/sar/NH49E001013.tif is missing; add the missing files" in ended.sentence()
+    ended = command(prepare.main, [*place, "--allow_missing", "true"])
+    assert ended.code == 0, ended.err
+    assert "note: in a list of splits, and not there: " in ended.err
+    tiles = TileStore(root / "mobanet_store").tiles
+    assert list(tiles["NH49E001013"].modalities) == ["rgb", "ir"]
+    label = tiles["NH49E001014"].labels["full"]
+    assert (label.pixels[3], label.unknown > 0) == (0, True)
+    write(root / "sar/NH49E001013.tif", noise("small", 1, (64, 64)))
+    ended = command(prepare.main, place)
+    assert "sar/NH49E001013.tif is 64 x 64 pixels where the tile is 128 x 128" in ended.sentence()
