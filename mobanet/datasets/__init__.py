@@ -5,6 +5,7 @@ from mobanet.datasets.dstl import TARGETS, DstlLayout
 from mobanet.datasets.folder import FolderLayout
 from mobanet.datasets.folder_settings import FolderModality, FolderSettings, FolderSplit, load_folder_settings
 from mobanet.datasets.hunan import LABEL_MAPS, HunanLayout
+from mobanet.datasets.listed_splits import SplitLists, SplitTable
 from mobanet.datasets.potsdam import PotsdamLayout
 from mobanet.datasets.tiling_settings import SplitAreas, SplitBlocks, Tiling
 from mobanet.datasets.vaihingen import VaihingenLayout
@@ -26,6 +27,8 @@ __all__ = [
     "Layout",
     "SplitAreas",
     "SplitBlocks",
+    "SplitLists",
+    "SplitTable",
     "Tiling",
     "VectorLabel",
     "get_layout",
