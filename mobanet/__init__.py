@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mobanet.exporting.places import from_pretrained
     from mobanet.exporting.pretrained import PretrainedModel
     from mobanet.models.backbones.stages import BackboneSettings
+    from mobanet.models.base import NetworkInputs, SegmentationModel, SegmentationOutput
     from mobanet.prediction.areas import FinishedMap
     from mobanet.prediction.input_raster import InputRaster
     from mobanet.prediction.saved_model import Prediction, SavedModel, load
@@ -22,12 +23,15 @@ __all__ = [
     "BackboneSettings",
     "FinishedMap",
     "InputRaster",
+    "NetworkInputs",
     "Prediction",
     "PretrainedModel",
     "RasterDataModule",
     "Run",
     "SavedModel",
+    "SegmentationModel",
     "SegmentationModule",
+    "SegmentationOutput",
     "UserError",
     "__version__",
     "from_pretrained",
@@ -39,12 +43,15 @@ _PLACES = {
     "BackboneSettings": "mobanet.models.backbones.stages",
     "FinishedMap": "mobanet.prediction.areas",
     "InputRaster": "mobanet.prediction.input_raster",
+    "NetworkInputs": "mobanet.models.base",
     "Prediction": "mobanet.prediction.saved_model",
     "PretrainedModel": "mobanet.exporting.pretrained",
     "RasterDataModule": "mobanet.data.datamodule",
     "Run": "mobanet.runs.opened",
     "SavedModel": "mobanet.prediction.saved_model",
+    "SegmentationModel": "mobanet.models.base",
     "SegmentationModule": "mobanet.training.module",
+    "SegmentationOutput": "mobanet.models.base",
     "UserError": "mobanet.errors",
     "from_pretrained": "mobanet.exporting.places",
     "load": "mobanet.prediction.saved_model",

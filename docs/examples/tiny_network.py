@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mobanet.models.base import NetworkInputs, SegmentationModel, SegmentationOutput
+from mobanet import NetworkInputs, SegmentationModel, SegmentationOutput
 
 
 @dataclass(frozen=True)
