@@ -87,7 +87,7 @@ class MobanetCLI(LightningCLI):
 
     def __init__(self, command: str, words: Sequence[str]) -> None:
         self.command = command
-        words = with_networks(words)
+        words = with_networks(words, resumes=command == "fit")
         if command == "fit":
             words = explicit_test(going_on(words))
         elif command == "test":

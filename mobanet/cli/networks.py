@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mobanet.plain.command_words import take
 from mobanet.plain.yaml_files import read_yaml
+from mobanet.runs.folder import CONFIG_FILE, run_folder_of
 
 OPTION = "--networks"
 HELP = "import path of a network of your own, package.module.Class, that a model's file may name; several by commas"
@@ -15,19 +16,21 @@ _ARCHITECTURE = "--model.architecture"
 _FILES = ("--config", "--experiment", "--variant")
 
 
-def with_networks(words: Sequence[str]) -> list[str]:
+def with_networks(words: Sequence[str], resumes: bool = False) -> list[str]:
     """Import what the user names as a network, and leave `--networks` out of the words.
 
     The configuration that lies beside a checkpoint is named by nobody: it may be a stranger's, as the checkpoint may.
+    Only a training goes on with all of its run's configuration, its classes and its network (`mobanet.runs.found`).
 
     Args:
         words: the command line.
+        resumes: whether `--ckpt_path` is a run to go on with.
 
     Raises:
         UserError: for an option without its value, and a network that cannot be imported.
     """
     given, rest = take(words, OPTION)
-    named = [*_listed(given), *filter(lambda name: "." in name, _architectures(rest))]
+    named = [*_listed(given), *filter(lambda name: "." in name, _architectures(rest, resumes))]
     if named:
         from mobanet.models.registry import import_network  # torch with it
 
@@ -38,7 +41,7 @@ def with_networks(words: Sequence[str]) -> list[str]:
     return rest
 
 
-def _architectures(words: Sequence[str]) -> Iterator[str]:
+def _architectures(words: Sequence[str], resumes: bool) -> Iterator[str]:
     """What is typed, and what the configurations say that are named."""
     name, _ = take(words, _ARCHITECTURE)
     yield name or ""
@@ -47,11 +50,20 @@ def _architectures(words: Sequence[str]) -> Iterator[str]:
         if option not in _FILES:
             continue
         for file in _listed(value if equals else following):
-            if file.endswith((".yaml", ".yml")) and Path(file).is_file():
-                content = read_yaml(Path(file), "a YAML file with options")
-                model = content.get("model") if isinstance(content, dict) else None
-                architecture = model.get("architecture") if isinstance(model, dict) else None
-                yield architecture if isinstance(architecture, str) else ""
+            if file.endswith((".yaml", ".yml")):
+                yield _architecture_in(Path(file))
+    checkpoint, _ = take(words, "--ckpt_path")
+    if checkpoint and resumes:
+        folder = Path(checkpoint) if Path(checkpoint).is_dir() else run_folder_of(checkpoint)
+        yield _architecture_in(folder / CONFIG_FILE) if folder is not None else ""
+
+
+def _architecture_in(file: Path) -> str:
+    """What a configuration names; nothing where there is none."""
+    content = read_yaml(file, "a YAML file with options") if file.is_file() else None
+    model = content.get("model") if isinstance(content, dict) else None
+    architecture = model.get("architecture") if isinstance(model, dict) else None
+    return architecture if isinstance(architecture, str) else ""
 
 
 def _listed(given: str | None) -> list[str]:

@@ -55,7 +55,7 @@ def _check_resumed(content: Mapping[str, Any], path: Path) -> None:
     for key in ("run", "ckpt_path"):
         if content.get(key) is not None:
             raise UserError(f"{path} sets {key}, which fit never leaves in a run folder; remove the line.")
-    names = [name for name in dict.fromkeys(_class_paths(content)) if name]
+    names = [name for name in dict.fromkeys([*_class_paths(content), *_own_network(content)]) if name]
     if names:
         rank_zero_info(f"{path} brings {', '.join(names)}")
 
@@ -148,6 +148,13 @@ def _own_store(data: dict[str, Any], path: Path) -> dict[str, Any]:
         return data
     rank_zero_info(f"{path}: the tiles of --data.store {store} are not there; give it anew to prepare them there")
     return {**data, "store": None}
+
+
+def _own_network(content: Mapping[str, Any]) -> list[str]:
+    """An import path that stands in the place of a network's name."""
+    model = content.get("model")
+    name = model.get("architecture") if isinstance(model, Mapping) else None
+    return [name] if isinstance(name, str) and "." in name else []
 
 
 def _class_paths(value: Any, key: Any = None) -> Iterator[str]:
