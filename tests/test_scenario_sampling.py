@@ -86,6 +86,24 @@ def test_each_strategy_sets_its_probabilities(fitted):
     assert not (folder / "nothing").exists()
 
 
+def test_only_scenarios_that_are_named_are_drawn_and_measured(fitted):
+    chosen = {"sampled": "single,rgb+dsm"}
+    _, uniform, _ = fitted(strategy="uniform", **chosen)
+    np.testing.assert_allclose(uniform.probabilities, [[0.25, 0.25, 0.25, 0, 0.25, 0, 0]] * 2)
+    _, latent, folder = fitted(strategy="latent", num_scenarios=2, **chosen)
+    records = read_history(folder / "scenario_scores.jsonl")
+    assert [record.scenarios for record in records] == [("rgb", "ir", "dsm", "rgb+dsm")] * 2
+    for record, p in zip(records, latent.probabilities, strict=True):
+        assert min(record.distortion) > 0  # of the full scenario, which is not drawn, it is 0
+        np.testing.assert_allclose(np.array(p)[[0, 1, 2, 4]], record.probabilities, rtol=1e-6)
+        assert [p[place] for place in (3, 5, 6)] == [0, 0, 0]
+    rows = set(map(tuple, torch.cat(latent.available).int().tolist()))
+    assert rows <= {(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1)}
+    _, half, _ = fitted(strategy="latent", full_share=0.5, **chosen)
+    assert [p[-1] for p in half.probabilities] == [0.5, 0.5]
+    assert all(p[3] == p[5] == 0 for p in half.probabilities)
+
+
 def test_history_holds_what_was_measured_and_leads_to_the_probabilities(fitted):
     _, watch, folder = fitted(strategy="latent", epochs=3)
     records = read_history(folder / "scenario_scores.jsonl")

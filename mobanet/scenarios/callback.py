@@ -54,6 +54,8 @@ class ScenarioSampling(Callback):
                 "--model.network.incomplete is own, and with --scenarios.strategy full nothing is ever incomplete: set "
                 "the strategy to uniform or latent, or incomplete to shared."
             )
+        if self.settings.strategy in ("uniform", "latent"):
+            self.settings.drawn(scenarios)
         if self.settings.strategy == "fixed":
             self._given = read_probabilities(self.settings.probabilities, scenarios)
             with_full_share(self._given, scenarios, self.settings.full_share)
@@ -97,7 +99,9 @@ class ScenarioSampling(Callback):
         if epoch < 0 or settings.strategy == "full":
             p = np.array([float(scenario.full) for scenario in scenarios])
         elif settings.strategy == "uniform":
-            p = np.full(len(scenarios), 1 / len(scenarios))
+            drawn = settings.drawn(scenarios)
+            p = np.zeros(len(scenarios))
+            p[drawn] = 1 / len(drawn)
         elif settings.strategy == "fixed":
             p = self._given
         elif epoch == 0 or self._due or (settings.every_n_epochs and epoch % settings.every_n_epochs == 0):
@@ -118,15 +122,18 @@ class ScenarioSampling(Callback):
             pl_module.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
 
     def _refresh(self, trainer: Trainer, module: LightningModule) -> np.ndarray:
-        record, scores = score_module(trainer, module, self.settings, trainer.current_epoch)
+        places = self.settings.drawn(module.scenarios)
+        record, scores = score_module(trainer, module, self.settings, trainer.current_epoch, places)
         module.log_dict(
             {f"scenarios/distortion/{name}": d for name, d in zip(record.scenarios, record.distortion, strict=True)},
             on_step=False,
             on_epoch=True,
             batch_size=1,
         )
-        drawn = with_full_share(scores.probabilities, module.scenarios, self.settings.full_share)
-        shown = ", ".join(f"{name} {p:.3f}" for name, p in zip(record.scenarios, drawn, strict=True))
+        drawn = np.zeros(len(module.scenarios))
+        drawn[places] = scores.probabilities
+        drawn = with_full_share(drawn, module.scenarios, self.settings.full_share)
+        shown = ", ".join(f"{s.name} {p:.3f}" for s, p in zip(module.scenarios, drawn, strict=True) if p)
         rank_zero_info(f"scenarios   {shown}; {record.num_windows} windows, {record.seconds:.1f} s")
         if trainer.is_global_zero:
             if self.history is not None:
@@ -144,7 +151,8 @@ class ScenarioSampling(Callback):
         self._begun = state_dict.get("begun")
         for field in fields(self.settings):
             old, new = state_dict.get(field.name), getattr(self.settings, field.name)
-            if field.name not in ("evaluate", "validate") and old != new:
+            known = field.name in state_dict  # not of an earlier version, which did what the default does
+            if known and field.name not in ("evaluate", "validate") and old != new:
                 rank_zero_info(f"resuming with --scenarios.{field.name} {new} (the checkpoint has {old})")
                 self._due = True
 

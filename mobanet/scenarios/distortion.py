@@ -1,5 +1,6 @@
 """Latent distortion: how far each scenario moves a model's latent from the full one (arXiv 2605.20372)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,23 +53,27 @@ class DistortionMeter:
         """Number of windows, sum of distortions, sum of their squares, by scenario; ranks' sums add up."""
 
     @torch.no_grad()
-    def add(self, encoder: Encoder, inputs: dict[str, Tensor], available: Tensor) -> None:
+    def add(
+        self, encoder: Encoder, inputs: dict[str, Tensor], available: Tensor, incomplete: Sequence[int] | None = None
+    ) -> None:
         """Measure a batch; the latent of the full scenario is computed once.
 
         Args:
             encoder: in eval mode.
             inputs: by modality, (B, C, H, W), normalised.
             available: (B, M) bool, what the data has.
+            incomplete: indices of the scenarios to measure in, beside the full one; None: all.
         """
-        masks = self.masks.to(available.device)
+        chosen = [*(range(len(self.masks) - 1) if incomplete is None else incomplete), len(self.masks) - 1]
+        masks = self.masks.to(available.device)[chosen]
         latents = iter(encoder.latents(inputs, [available, *(lowered(available, mask) for mask in masks[:-1])]))
         full = _exact(next(latents))
         distortions = [(_exact(latent) - full).square().flatten(1).mean(1) for latent in latents]
         distortions.append(torch.zeros_like(full[:, 0, 0, 0]))
-        d = torch.stack(distortions, 1).cpu().double()  # (B, S)
-        counts = (available[:, None] & masks).any(2).cpu()  # (B, S)
+        d = torch.stack(distortions, 1).cpu().double()  # (B, chosen)
+        counts = (available[:, None] & masks).any(2).cpu()  # (B, chosen)
         d = torch.where(counts, d, 0)
-        self.sums += torch.stack([counts.double().sum(0), d.sum(0), d.square().sum(0)])
+        self.sums[:, chosen] += torch.stack([counts.double().sum(0), d.sum(0), d.square().sum(0)])
 
     def result(self, sums: Tensor | None = None) -> Distortion:
         """What was measured.

@@ -67,6 +67,7 @@ def measure_distortion(
     rank: int = 0,
     world_size: int = 1,
     reduce: Callable[[Tensor], Tensor] = lambda sums: sums,
+    num_scenarios: int | None = None,
 ) -> Distortion:
     """Latent distortion of every scenario; the same for any number of ranks, up to the rounding of sums.
 
@@ -82,18 +83,30 @@ def measure_distortion(
         rank: of this process.
         world_size: number of processes.
         reduce: sums a tensor over the ranks.
+        num_scenarios: incomplete ones that a batch of windows is measured in, all in turn, and at least as many as it
+            takes for each to have its turn; None: all.
     """
     wanted = len(windows) if num_windows == "auto" else min(num_windows, len(windows))
     chunk = _CHUNK if num_windows == "auto" else wanted
-    meter = DistortionMeter(masks)
+    meter, incomplete = DistortionMeter(masks), len(masks) - 1
+    turn = (
+        incomplete if num_scenarios is None else max(num_scenarios, math.ceil(incomplete * _BATCH / min(chunk, wanted)))
+    )
     with undisturbed(encoder), torch.no_grad():
         for start in range(0, wanted, chunk):
             stop = min(start + chunk, wanted)
             for number in range(rank, math.ceil((stop - start) / _BATCH), world_size):
                 first = start + number * _BATCH
                 batch = prepare(windows.read(first, min(first + _BATCH, stop)))
-                meter.add(encoder, batch.inputs, batch.available)
+                meter.add(encoder, batch.inputs, batch.available, in_turn(first // _BATCH, turn, incomplete))
             distortion = meter.result(reduce(meter.sums.clone()))
             if num_windows == "auto" and distortion.settled(_SETTLED):
                 break
     return distortion
+
+
+def in_turn(number: int, turn: int, count: int) -> list[int]:
+    """Which of `count` scenarios the batch of this number is measured in: the next `turn`, from the first again."""
+    if turn >= count:
+        return [*range(count)]
+    return sorted((number * turn + place) % count for place in range(turn))

@@ -13,7 +13,7 @@ from torch import Tensor
 from mobanet.errors import UserError
 from mobanet.scenarios.draws import rounding, sent
 from mobanet.scenarios.failure import USUAL
-from mobanet.scenarios.scenario import Scenario, lowered
+from mobanet.scenarios.scenario import Scenario, chosen_scenarios, lowered
 from mobanet.scenarios.scores import ScoreSettings
 
 Strategy = Literal["full", "uniform", "latent", "fixed"]
@@ -32,6 +32,10 @@ class ScenarioSettings(ScoreSettings):
     probabilities: str | dict[str, float] | list[float] | None = None
     """Of the strategy fixed: a JSON file that mobanet.scores wrote, or numbers by scenario, such as {rgb+dsm: 1}."""
 
+    sampled: str | list[str] = "auto"
+    """Scenarios that uniform and latent draw from: all, full, single (one sensor each), all_but_one, or names such as
+    rgb,rgb+dsm; auto: those of a test."""
+
     full_share: float | None = None
     """Share of every batch, to whole samples up or down, that sees all its data has; the rest is drawn from the
     incomplete scenarios by the strategy. With --model.network.incomplete own it is a share of the batches, which are
@@ -46,9 +50,13 @@ class ScenarioSettings(ScoreSettings):
     num_windows: int | Literal["auto"] = 192
     """Training windows that distortion is measured on; auto: until its standard error is under a tenth of it."""
 
+    num_scenarios: int | None = 16
+    """Incomplete scenarios that distortion is measured in on each of these windows, all in turn, so that a refresh of
+    five modalities (30 of them) costs about as much as one of four (14); null: all."""
+
     evaluate: str | list[str] = "auto"
-    """Scenarios that a test reports: all, full, or names such as rgb,rgb+dsm; auto: all of up to five modalities, of
-    more the single ones, all but one, and all."""
+    """Scenarios that a test reports: all, full, single, all_but_one, or names such as rgb,rgb+dsm; auto: all of up to
+    five modalities, of more single,all_but_one,full."""
 
     validate: str | list[str] = "auto"
     """Scenarios that are evaluated after each epoch, as with evaluate; auto: full where strategy is, otherwise those of
@@ -71,6 +79,11 @@ class ScenarioSettings(ScoreSettings):
                 "--scenarios.strategy fixed and --scenarios.probabilities go together; give a JSON file that "
                 "mobanet.scores wrote, or numbers by scenario."
             )
+        if self.sampled != "auto" and self.strategy not in ("uniform", "latent"):
+            raise UserError(
+                f"--scenarios.sampled is for the strategies uniform and latent, and --scenarios.strategy is "
+                f"{self.strategy}: choose one of them, or leave sampled out."
+            )
         if self.full_share is not None:
             self._check_share(self.full_share)
         warmup = self.warmup_epochs
@@ -84,6 +97,10 @@ class ScenarioSettings(ScoreSettings):
             )
         if self.num_windows != "auto" and (isinstance(self.num_windows, str) or self.num_windows < 2):
             raise UserError(f"--scenarios.num_windows is {self.num_windows}; give a number of at least 2, or auto.")
+        if self.num_scenarios is not None and self.num_scenarios < 1:
+            raise UserError(
+                f"--scenarios.num_scenarios is {self.num_scenarios}; give a number of at least 1, or null for all."
+            )
 
     def _check_share(self, share: float) -> None:
         if isinstance(share, bool) or not 0 <= share <= 1:
@@ -111,6 +128,28 @@ class ScenarioSettings(ScoreSettings):
                 "epochs, or --trainer.max_epochs."
             )
         return max(1, round(self.warmup_epochs * epochs))
+
+    def drawn(self, scenarios: Sequence[Scenario]) -> list[int]:
+        """Which of the scenarios the strategies uniform and latent draw from, in order.
+
+        Args:
+            scenarios: that training knows, in the usual order.
+
+        Raises:
+            UserError: for a name that is none of them, or none but the full one.
+        """
+        option = "--scenarios.sampled"
+        modalities, places = scenarios[-1].name.split("+"), {s.name: place for place, s in enumerate(scenarios)}
+        names = [scenario.name for scenario in chosen_scenarios(self.sampled, modalities, option)]
+        for name in names:
+            if name not in places:
+                raise UserError(
+                    f"{option} names {name}, and of {len(modalities)} modalities training knows single ones, all but "
+                    "one, and all: leave it out, or put modalities that fail together into one."
+                )
+        if len(scenarios) > 1 and names == [scenarios[-1].name]:
+            raise UserError(f"{option} names the full scenario alone: set --scenarios.strategy full, or name others.")
+        return [places[name] for name in names]
 
     @property
     def validated(self) -> str | list[str]:

@@ -80,23 +80,24 @@ def chosen_scenarios(given: str | Sequence[str], modalities: Sequence[str], opti
     """The scenarios that a user names, in the usual order.
 
     Args:
-        given: `auto` (the usual ones), `all`, `full`, or names, as a list or joined by commas; the modalities in a name
-            may come in any order.
+        given: `auto` (the usual ones), `all`, `full`, `single` (one modality each), `all_but_one`, or names, as a list
+            or joined by commas; the modalities in a name may come in any order.
         modalities: of the data, in order.
         option: what the user typed them behind, for messages.
 
     Raises:
         UserError: for a name that is no scenario of these modalities, or none at all.
     """
-    usual = usual_scenarios(modalities)
+    usual, most = usual_scenarios(modalities), len(modalities)
+    sizes = {"all": range(1, most + 1), "full": [most], "single": [1], "all_but_one": [most - 1]}
     wanted: set[Scenario] = set()
     names = given.split(",") if isinstance(given, str) else given
     for name in (name.replace(" ", "") for name in names):
         there = modalities_in(name)
-        if name in ("auto", "all"):
-            wanted.update(usual if name == "auto" else scenarios_of(modalities))
-        elif name == "full":
-            wanted.add(usual[-1])
+        if name == "auto":
+            wanted.update(usual)
+        elif name in sizes and name not in modalities and min(sizes[name]):
+            wanted.update(_of_sizes(modalities, sizes[name]))
         elif there and there.issubset(modalities):
             available = tuple(modality in there for modality in modalities)
             wanted.add(Scenario("+".join(modality for modality in modalities if modality in there), available))
@@ -105,10 +106,12 @@ def chosen_scenarios(given: str | Sequence[str], modalities: Sequence[str], opti
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise UserError(
                 f"{option} names {name or 'nothing'}, which is no scenario of {', '.join(modalities)}{hint}; write "
-                f"auto, all, full, or modalities joined by a plus, such as {usual[-1].name}."
+                f"auto, all, full, single, all_but_one, or modalities joined by a plus, such as {usual[-1].name}."
             )
     if not wanted:
-        raise UserError(f"{option} names no scenario; write auto, all, full, or modalities joined by a plus.")
+        raise UserError(
+            f"{option} names no scenario; write auto, all, full, single, all_but_one, or modalities joined by a plus."
+        )
     return tuple(sorted(wanted, key=_order))
 
 

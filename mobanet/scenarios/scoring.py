@@ -2,7 +2,8 @@
 
 import io
 import time
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,11 @@ COLUMNS = ("scenario", "distortion", "standard error", "score", "probability")
 
 
 def score_module(
-    trainer: Trainer, module: LightningModule, settings: ScenarioSettings, epoch: int
+    trainer: Trainer,
+    module: LightningModule,
+    settings: ScenarioSettings,
+    epoch: int,
+    among: Sequence[int] | None = None,
 ) -> tuple[ScoreRecord, ScenarioScores]:
     """Measure latent distortion with a module as it is, and score it.
 
@@ -31,12 +36,14 @@ def score_module(
         module: with `network`, `scenarios`, `scenario_masks` and Lightning's transfer hooks.
         settings: number of windows, and those of the scores.
         epoch: that the weights are of.
+        among: indices of the scenarios that are measured and scored, in order; None: all.
 
     Raises:
         UserError: when the model has diverged; on every rank.
     """
     begun = time.monotonic()
-    distortion = _distortion(trainer, module, settings)
+    places = [*range(len(module.scenarios))] if among is None else [*among]
+    distortion = _distortion(trainer, module, settings, places)
     if not np.isfinite(distortion.mean).all():
         raise UserError(
             "the latents of training windows are not finite: training has diverged; lower --model.lr, or go on from an "
@@ -45,7 +52,7 @@ def score_module(
     scores = settings.score(distortion.mean)
     record = ScoreRecord(
         epoch=epoch,
-        scenarios=tuple(scenario.name for scenario in module.scenarios),
+        scenarios=tuple(module.scenarios[place].name for place in places),
         distortion=tuple(distortion.mean.tolist()),
         standard_error=tuple(distortion.standard_error.tolist()),
         scores=tuple(scores.scores.tolist()),
@@ -57,23 +64,29 @@ def score_module(
     return record, scores
 
 
-def _distortion(trainer: Trainer, module: LightningModule, settings: ScenarioSettings) -> Distortion:
+def _distortion(trainer: Trainer, module: LightningModule, settings: ScenarioSettings, places: list[int]) -> Distortion:
+    """Of the scenarios in these places, (S,) each; against the full one, whether it is among them or not."""
+
     def reduce(sums: Tensor) -> Tensor:
         if trainer.world_size == 1:  # the device need not have float64
             return sums
         return trainer.strategy.reduce(sums.to(module.device), reduce_op="sum").cpu()
 
+    full = len(module.scenarios) - 1
     with trainer.precision_plugin.val_step_context():
-        return measure_distortion(
+        found = measure_distortion(
             module.network,
-            module.scenario_masks,
+            module.scenario_masks[places if full in places else [*places, full]],
             trainer.datamodule.probe_windows(),
             settings.num_windows,
             trainer.strategy.batch_to_device,
             trainer.global_rank,
             trainer.world_size,
             reduce,
+            settings.num_scenarios,
         )
+    count = len(places)
+    return replace(found, mean=found.mean[:count], standard_error=found.standard_error[:count])
 
 
 def record_rows(record: ScoreRecord) -> list[list[Any]]:

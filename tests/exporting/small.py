@@ -55,6 +55,15 @@ EXPORTED = {
 """By name: modalities, the rest of a module, and height and width of a tile."""
 
 TRACED = {
+    "three_streams": (
+        (RGB, IR, DSM),
+        {
+            "backbone": backbone("dinov2"),
+            "network": MoBaNetSettings(**PARTS, absent="left_out"),
+            "streams": {"optical": ["rgb"], "infrared": ["ir"], "elevation": ["dsm"]},
+        },
+        70,
+    ),
     "own": (
         (RGB, IR, DSM),
         {"backbone": backbone("dinov2"), "network": MoBaNetSettings(**PARTS, incomplete="own", absent="left_out")},

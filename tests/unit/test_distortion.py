@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mobanet.scenarios.distortion import DistortionMeter
-from mobanet.scenarios.refresh import measure_distortion, undisturbed
+from mobanet.scenarios.refresh import in_turn, measure_distortion, undisturbed
 from mobanet.scenarios.scenario import scenario_masks, scenarios_of
 
 MASKS = scenario_masks(scenarios_of(("a", "b")))
@@ -119,6 +119,45 @@ def test_auto_goes_on_until_every_standard_error_is_small_or_nothing_is_left():
     noisy = Numbers(500)
     noisy.images *= torch.linspace(-3, 3, 500).exp()[:, None, None, None, None] ** 2
     assert measure_distortion(model, MASKS, noisy, "auto", prepare).num_windows == 500
+
+
+@pytest.mark.parametrize("turn", [1, 3, 16, 29, 30, 31])
+def test_each_scenario_has_its_turn(turn):
+    turns = [in_turn(number, turn, 30) for number in range(90)]
+    assert {len(set(one)) for one in turns} == {min(turn, 30)}
+    for until in (1, 10, 45, 90):
+        counts = np.bincount(np.concatenate(turns[:until]), minlength=30)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_in_turn_a_scenario_is_measured_on_the_windows_of_its_batches():
+    windows, model = Numbers(40), Linear().eval()
+    found = measure_distortion(model, MASKS, windows, 40, prepare, num_scenarios=1)
+    assert model.seen == 2 * 40  # the full scenario, and one other
+    assert found.num_windows == 40
+    for scenario, batches in ((0, (0, 2, 4)), (1, (1, 3))):
+        own = [window for batch in batches for window in range(8 * batch, 8 * batch + 8)]
+        part = Numbers(40)
+        part.images = part.images[own]
+        mean, error = by_hand(part, len(own))
+        assert found.mean[scenario] == pytest.approx(mean[scenario], rel=1e-6)
+        assert found.standard_error[scenario] == pytest.approx(error[scenario], rel=1e-6)
+
+
+def test_no_scenario_is_left_out_where_windows_are_few_and_ranks_take_the_same_turns():
+    for count in (3, 8, 9, 17, 100):
+        windows, model, sums = Numbers(count), Linear().eval(), []
+        masks = scenario_masks(scenarios_of(("a", "b")))[[0, 1, 0, 1, 0, 2]]  # six, in the places of as many others
+        for given in (count, "auto"):
+            found = measure_distortion(model, masks, windows, given, prepare, num_scenarios=1)
+            assert (found.mean[:-1] > 0).all()
+        for world in (1, 3):
+            parts = []
+            for rank in range(world):
+                given = (rank, world, lambda s, p=parts: p.append(s) or s)
+                measure_distortion(model, masks, windows, count, prepare, *given, num_scenarios=1)
+            sums.append(torch.stack(parts).sum(0))
+        torch.testing.assert_close(sums[0], sums[1], rtol=1e-14, atol=0)
 
 
 def test_a_model_is_left_as_it_was():

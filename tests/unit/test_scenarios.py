@@ -50,6 +50,36 @@ def test_scenarios_are_chosen_by_name_in_any_order():
     assert names(chosen_scenarios(["full", "dsm", "dsm"], NAMES, "--x")) == ["dsm", "rgb+ir+dsm"]
 
 
+def test_scenarios_are_chosen_by_how_many_sensors_are_there():
+    assert names(chosen_scenarios("single", NAMES, "--x")) == ["rgb", "ir", "dsm"]
+    assert names(chosen_scenarios("full, all_but_one", NAMES, "--x")) == ["rgb+ir", "rgb+dsm", "ir+dsm", "rgb+ir+dsm"]
+    assert names(chosen_scenarios(["single"], ["rgb"], "--x")) == ["rgb"]
+    assert chosen_scenarios("single,all_but_one,full", "abcdef", "--x") == usual_scenarios("abcdef")
+    assert names(chosen_scenarios("single", ["rgb", "single"], "--x")) == ["single"]  # a sensor of that name
+    with pytest.raises(UserError, match="names all_but_one, which is no scenario of rgb"):
+        chosen_scenarios("all_but_one", ["rgb"], "--x")
+
+
+def test_a_strategy_draws_from_the_scenarios_that_are_named():
+    def drawn(sampled, modalities=NAMES):
+        scenarios = usual_scenarios(modalities)
+        return [
+            scenarios[place].name for place in ScenarioSettings(strategy="uniform", sampled=sampled).drawn(scenarios)
+        ]
+
+    assert drawn("auto") == ALL
+    assert drawn(["full", "dsm+rgb", "single"]) == ["rgb", "ir", "dsm", "rgb+dsm", "rgb+ir+dsm"]
+    assert drawn("auto", ["rgb"]) == drawn("full", ["rgb"]) == ["rgb"]
+    with pytest.raises(UserError, match=r"names rgb\+dms, which is no scenario"):
+        drawn("rgb+dms")
+    with pytest.raises(UserError, match=r"names the full scenario alone: set --scenarios\.strategy full"):
+        drawn("full")
+    with pytest.raises(
+        UserError, match=r"names a\+b, and of 6 modalities training knows single ones, all but one, and"
+    ):
+        drawn("a+b,single", "abcdef")
+
+
 @pytest.mark.parametrize("count", range(1, 10))
 def test_of_too_many_scenarios_the_usual_ones_are_taken(count):
     modalities = "abcdefghi"[:count]
@@ -253,6 +283,8 @@ def test_a_share_of_a_run_without_an_end_is_refused():
         ({"full_share": 0.5}, "--scenarios.strategy full, with which every sample sees all; choose uniform"),
         ({"every_n_epochs": 0}, "--scenarios.every_n_epochs is 0"),
         ({"num_windows": 1}, "--scenarios.num_windows is 1"),
+        ({"num_scenarios": 0}, "--scenarios.num_scenarios is 0; give a number of at least 1, or null for all"),
+        ({"sampled": "single"}, "sampled is for the strategies uniform and latent, and --scenarios.strategy is full"),
         ({"gamma": 2.0}, "--scenarios.gamma"),
     ],
 )
