@@ -47,8 +47,8 @@ class SegmentationModule(CheckpointedModule):
         architecture: mobanet, cmx (with --model.cmx), cbc or cbc_slp (with --model.cbc); or the import path of a
             network of your own, package.module.Class (with --model.arguments), a subclass of `SegmentationModel`.
         backbone: MoBaNet's vision transformer, its weights, and whether it is frozen.
-        streams: the modalities of each of the two streams; null puts optical ones into `optical` and the rest into
-            `elevation`. MCRM masks by stream, whatever the architecture.
+        streams: the modalities of each stream, one to eight (CMX: two); null puts optical ones into `optical` and the
+            rest into `elevation`. MCRM masks by stream, whatever the architecture.
         network: MoBaNet's trainable parts.
         cmx: the network CMX.
         cbc: the networks CBC and CBC-SLP.
