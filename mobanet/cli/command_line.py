@@ -263,7 +263,8 @@ class MobanetCLI(LightningCLI):
             check_has_need(checkpoint, f"--ckpt_path {self.config.ckpt_path}", f"{BACKBONE_OPTION} {file}")
             own["backbone"] = {**own["backbone"], "checkpoint": file}
         self.config = self.parser.parse_object({"model": own}, self.config)
-        for key in sorted(explicit):
+        whole = {"model.loss" if key.startswith("model.loss.") else key for key in explicit}  # a mapping is one value
+        for key in sorted(whole):
             before, after = given.get(key[len("model.") :]), self.config.get(key)
             if before != after:
                 raise _conflict(key, before, after)

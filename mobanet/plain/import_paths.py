@@ -46,9 +46,10 @@ def imported(path: str, option: str) -> Any:
 
 
 def import_path_of(thing: Any) -> str:
-    """The path by which a function, or the class of an object, could be imported again."""
+    """The path by which a function, or the class of an object, could be imported again, where it lies in a module."""
     named = thing if hasattr(thing, "__qualname__") else type(thing)
-    return f"{named.__module__}.{named.__qualname__}"
+    name = named.__qualname__.rpartition(".")[2]
+    return f"{named.__module__}.{name if name.isidentifier() else 'unnamed'}"
 
 
 def _in_a_line(error: Exception) -> str:
