@@ -20,7 +20,7 @@ from mobanet.checkpoints.kept import run_checkpoints
 from mobanet.cli.crop_sizes import follow_crop
 from mobanet.cli.experiments import resolve
 from mobanet.cli.monitored import MonitorCheck
-from mobanet.cli.networks import with_networks
+from mobanet.cli.networks import find_code_here, with_networks
 from mobanet.cli.options import DESCRIPTIONS, USAGE, add_options, with_bare
 from mobanet.cli.parser_errors import plain_parser_message
 from mobanet.cli.parser_help import HelpFormatter, PrintedHelp, tidied
@@ -221,6 +221,8 @@ class MobanetCLI(LightningCLI):
             self.config.model.restored = self._restored_by(self.initial)
         else:
             follow_crop(self.config)
+        if self.command == "fit":
+            find_code_here()  # where a loss of the user's own may lie
         self.folder = choose_run_folder(self.config.run, self.experiment, path)
         _check_writable(self.folder)
         root, store = Path(self.config.data.root), self.config.data.store

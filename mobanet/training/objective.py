@@ -1,7 +1,6 @@
 """What training makes small: a loss by its name, a sum of losses, or one of the user's own by its import path."""
 
 import difflib
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from mobanet.errors import UserError
 from mobanet.plain.import_paths import import_path_of, is_import_path
+from mobanet.plain.schema import shown
 from mobanet.training.binary_loss import binary_loss
 from mobanet.training.losses import PixelLoss, segmentation_loss
 from mobanet.training.own_loss import OwnLoss
@@ -42,6 +42,7 @@ _OPTIONS: dict[str, dict[str, tuple[float, float]]] = {
 
 _CROSS_ENTROPIES = ("cross_entropy", "bce", "bce_on_probabilities")
 _OPTION = "--model.loss"
+_MOST = 1e6
 _SHOWN = "{cross_entropy: 1, dice: 0.5}"
 
 
@@ -204,7 +205,7 @@ def _by_class_path(settings: Mapping[str, Any]) -> _Part:
 def _part(name: str, given: Any) -> _Part:
     """A term, of its weight or of a mapping with it."""
     options = dict(given) if isinstance(given, Mapping) else {"weight": given}
-    weight = _number(f"{_OPTION}.{name}", options.pop("weight", 1.0), 0, math.inf)
+    weight = _number(f"{_OPTION}.{name}", options.pop("weight", 1.0), 0, _MOST)
     if name not in LOSSES:
         _check_arguments(name, options)
         return _Part(name, weight, options)
@@ -231,11 +232,7 @@ def _check_arguments(name: str, options: Mapping[str, Any]) -> None:
 
 def _number(option: str, value: Any, low: float, high: float, whole: bool = False) -> Any:
     number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    if not number or not low <= value <= high or value == math.inf:
+    if not number or not low <= value <= high:
         kind = "a whole number" if whole else "a number"
-        raise UserError(f"{option} is {value}; give {kind} {_range(low, high)}.")
+        raise UserError(f"{option} is {shown(value)}; give {kind} from {low:g} to {high:g}.")
     return value
-
-
-def _range(low: float, high: float) -> str:
-    return f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"

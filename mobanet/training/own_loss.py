@@ -1,6 +1,7 @@
 """A loss of the user's own: a function, or an object of a class of theirs, found by its import path."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -35,7 +36,14 @@ class OwnLoss:
         self.function, self.name, self.option = function, name, option
         if not callable(function):
             raise UserError(f"{option} names {name}, which is no function and no class; give one of these.")
-        self.weighted = _arguments(function) != 2
+        least, most = _arguments(function)
+        if least > 3 or most < 2:
+            number = f"{least} arguments" if least > 3 else "1 argument" if most else "no argument"
+            raise UserError(
+                f"{option} names {name}, which takes {number}; a loss takes logits, label and class weights, or the "
+                "first two alone."
+            )
+        self.weighted = most > 2
         trained = [key for key, _ in function.named_parameters()] if isinstance(function, nn.Module) else []
         if trained:
             raise UserError(
@@ -80,7 +88,7 @@ class OwnLoss:
             )
         scores = exact(logits)
         if not bool((label != IGNORE_INDEX).any()):
-            return scores.sum() * 0
+            return scores.flatten()[:0].sum()  # 0, and attached
         if isinstance(self.function, nn.Module):
             self.function.to(scores.device)
         loss = self.function(*((scores, label, weight) if self.weighted else (scores, label)))
@@ -95,15 +103,13 @@ class OwnLoss:
         return loss
 
 
-def _arguments(function: Callable[..., Any]) -> int | None:
-    """How many arguments a function takes by their place; None where nobody can tell, or any number."""
+def _arguments(function: Callable[..., Any]) -> tuple[float, float]:
+    """How many arguments a function takes by their place, at least and at most; where nobody can tell, any number."""
     called = function.forward if isinstance(function, nn.Module) else function
     try:
         parameters = inspect.signature(called).parameters.values()
     except (TypeError, ValueError):
-        return None
-    if any(parameter.kind == parameter.VAR_POSITIONAL for parameter in parameters):
-        return None
-    return sum(
-        parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters
-    )
+        return 0, math.inf
+    placed = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    most = math.inf if any(each.kind == each.VAR_POSITIONAL for each in parameters) else len(placed)
+    return sum(each.default is each.empty for each in placed), most

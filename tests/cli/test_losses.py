@@ -43,6 +43,14 @@ def map_of_it(logits, label, weight):
     return functional.cross_entropy(logits, label, weight, ignore_index=255, reduction="none")
 
 
+def of_four(logits, label, weight, other):
+    return logits.sum()
+
+
+def of_one(logits):
+    return logits.sum()
+
+
 NUMBER = 3
 """
 
@@ -162,12 +170,12 @@ MISTAKES = {
     "a list": ("[dice]", "--model.loss", "choose one of"),
     "unknown in a sum": ("{cross_entropy: 1, lovas: 1}", "names lovas", "did you mean lovasz?"),
     "nothing": ("{}", "--model.loss is {}", "{cross_entropy: 1, dice: 0.5}"),
-    "negative": ("{cross_entropy: 1, dice: -0.5}", "--model.loss.dice is -0.5", "at least 0"),
+    "negative": ("{cross_entropy: 1, dice: -0.5}", "--model.loss.dice is -0.5", "a number from 0 to"),
     "all 0": ("{cross_entropy: 0, dice: 0}", "--model.loss has the weight 0 for all", "above 0"),
-    "a word for a weight": ("{dice: much}", "--model.loss.dice is much", "a number of at least 0"),
-    "no number": ("{dice: .nan}", "--model.loss.dice is nan", "a number of at least 0"),
-    "endless": ("{dice: .inf}", "--model.loss.dice is inf", "a number of at least 0"),
-    "true": ("{dice: true}", "--model.loss.dice is True", "a number of at least 0"),
+    "a word for a weight": ("{dice: much}", "--model.loss.dice is 'much'", "a number from 0 to"),
+    "no number": ("{dice: .nan}", "--model.loss.dice is nan", "a number from 0 to"),
+    "endless": ("{dice: .inf}", "--model.loss.dice is inf", "a number from 0 to"),
+    "true": ("{dice: true}", "--model.loss.dice is True", "a number from 0 to"),
     "unknown option": ("{focal: {gama: 2}}", "--model.loss.focal has no option gama", "it has gamma"),
     "option of nothing": ("{dice: {smooth: 1}}", "--model.loss.dice has no option smooth", "it has none"),
     "too smooth": ("{cross_entropy: {smoothing: 2}}", "--model.loss.cross_entropy.smoothing is 2", "from 0 to 1"),
@@ -185,6 +193,8 @@ MISTAKES = {
     "wrong arguments": ("{class_path: my_losses.MyLoss, init_args: {size: 1}}", "cannot be made of", "size"),
     "learns": ("my_losses.Learns", "which has parameters (factor)", "make them buffers"),
     "gives a map": ("my_losses.map_of_it", "which gives a tensor of the shape (4, 32, 32)", "no dimension"),
+    "takes four": ("my_losses.of_four", "takes 4 arguments", "logits, label and class weights"),
+    "takes one": ("my_losses.of_one", "takes 1 argument", "or the first two alone"),
     "is blind": ("my_losses.blind", "does not depend on the logits", "argmax"),
 }
 
