@@ -9,6 +9,7 @@ import yaml
 from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.checkpoints.loading import load_module
 from tests.cli.test_fit_and_test import differing, rows, said
+from tests.pages import blocks
 
 OWN = """
 import torch
@@ -161,6 +162,16 @@ def test_a_run_with_a_loss_of_ones_own_resumes_to_the_same_weights(fit, own_pack
     assert resumed.code == 0, resumed.err
     assert f"{tmp_path / 'half/config.yaml'} brings my_losses.pair" in said(resumed)  # which is code
     assert differing(tmp_path / "run/checkpoints/last.ckpt", last) == []
+
+
+def test_the_loss_of_the_documentation_trains(fit, tmp_path, monkeypatch):
+    (code,) = [code for page, code in blocks("python") if page == "docs/losses.md"]
+    (tmp_path / "documented_losses.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    given = "{documented_losses.PolyLoss: {weight: 0.5, init_args: {epsilon: 2}}}"
+    ended = fit("--model.loss", given, "--trainer.max_epochs", "1", "--model.class_weights", "auto")
+    assert ended.code == 0, ended.err
+    assert "loss        0.5 documented_losses.PolyLoss (epsilon 2)" in said(ended)
 
 
 MISTAKES = {
