@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import yaml
 from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
@@ -132,3 +133,29 @@ def test_of_several_processes_the_mean_of_their_losses_counts():
     for name, alike in (("cross_entropy", True), ("focal", True), ("dice", False), ("lovasz", False)):
         ranks = np.mean([LOSSES[name](logits[part], label[part]).item() for part in (slice(0, 2), slice(2, 4))])
         assert (abs(ranks - LOSSES[name](logits, label).item()) < 1e-6) == alike
+
+
+MISTAKES = {
+    "null": ("null", "--model.loss names null, which is no loss", "cross_entropy, bce"),
+    "a number": ("3", "--model.loss names 3", "choose one of"),
+    "unknown in a sum": ("{cross_entropy: 1, lovas: 1}", "names lovas", "did you mean lovasz?"),
+    "nothing": ("{}", "--model.loss is {}", "{cross_entropy: 1, dice: 0.5}"),
+    "a word for a weight": ("{dice: much}", "--model.loss.dice is 'much'", "a number from 0 to"),
+    "no number": ("{dice: .nan}", "--model.loss.dice is nan", "a number from 0 to"),
+    "endless": ("{dice: .inf}", "--model.loss.dice is inf", "a number from 0 to"),
+    "true": ("{dice: true}", "--model.loss.dice is True", "a number from 0 to"),
+    "option of nothing": ("{dice: {smooth: 1}}", "--model.loss.dice has no option smooth", "it has none"),
+    "too smooth": ("{cross_entropy: {smoothing: 2}}", "--model.loss.cross_entropy.smoothing is 2", "from 0 to 1"),
+    "half a pixel": ("{boundary_cross_entropy: {pixels: 0.5}}", "pixels is 0.5", "a whole number from 1 to 100"),
+    "no module": ("torch.lossy.MyLoss", "and Python finds no torch.lossy", "install it"),
+}
+"""More of them, from the command line: `tests/cli/test_losses.py`."""
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_settings_that_make_no_sense(case):
+    given, *parts = MISTAKES[case]
+    with pytest.raises(UserError) as refused:
+        Objective(yaml.safe_load(given) if given.startswith("{") else given)
+    for part in parts:
+        assert part in str(refused.value)

@@ -53,7 +53,7 @@ def settle_class_weights(module: LightningModule, data: Any) -> None:
     """Put numbers in the place of a word, in the settings of checkpoints, too, and say them.
 
     Args:
-        module: with `class_weights`.
+        module: with `class_weights`, a buffer.
         data: that it is trained on, set up; has `class_pixels()`.
 
     Raises:
@@ -70,7 +70,7 @@ def settle_class_weights(module: LightningModule, data: Any) -> None:
     pixels = data.class_pixels()
     weights = class_weights(weighting, pixels)
     module.hparams["class_weights"] = weights
-    module.class_weights = torch.tensor(weights, dtype=torch.float32, device=module.device)
+    module.class_weights.copy_(torch.tensor(weights))
     shown = ", ".join(f"{name} {weight:g}" for name, weight in zip(classes, weights, strict=True))
     rank_zero_info(f"classes     weighted ({_named(weighting)}): {shown}")
     absent = [name for name, count in zip(classes, pixels, strict=True) if not count]

@@ -340,8 +340,11 @@ class SegmentationModule(CheckpointedModule):
     def _class_weights(self, given: list[float] | str | None) -> Tensor | None:
         if given is None:
             return None
-        if isinstance(given, str):  # counted as the training begins
-            return check_weighting(given)
+        if isinstance(
+            given, str
+        ):  # counted as the training begins; a buffer already, as averages of weights count them
+            check_weighting(given)
+            return torch.ones(len(self.data.classes))
         classes = self.data.classes
         if len(given) != len(classes):
             raise UserError(
