@@ -35,6 +35,9 @@ _FREE = (
 )
 """Of these, the ones that only say where weights came from, whether they move, or what training does with them."""
 
+_WHOLE = ("loss",)
+"""Settings that may be a word or a mapping, and are told as they stand."""
+
 
 def checkpoint_in(path: str | Path, option: str = "--ckpt_path", last: bool = False) -> Path:
     """The file of a checkpoint: what is given, or of a run's folder its best one, or else its last.
@@ -189,7 +192,8 @@ def adopt_settings(checkpoint: dict[str, Any], given: Mapping[str, Any], fresh: 
     old, new = _flat(checkpoint["hyper_parameters"]), _flat(given)
     for key in sorted(new):
         if key.split(".")[0] not in _GROUPS and key not in _FREE and key in old and old[key] != new[key]:
-            rank_zero_info(f"resuming with {_option(key)} {new[key]} (the checkpoint has {old[key]})")
+            values = [str(flat[key]).replace("'", "") for flat in (new, old)]
+            rank_zero_info(f"resuming with {_option(key)} {values[0]} (the checkpoint has {values[1]})")
     groups = fresh["optimizer"].param_groups
     check_trained_parts(checkpoint, groups)
     for state in checkpoint.get("optimizer_states", []):
@@ -211,7 +215,7 @@ def adopt_settings(checkpoint: dict[str, Any], given: Mapping[str, Any], fresh: 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     out = {}
     for key, value in tree.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and f"{prefix}{key}" not in _WHOLE:
             out |= _flat(value, f"{prefix}{key}.")
         else:
             out[f"{prefix}{key}"] = value

@@ -20,7 +20,7 @@ from mobanet.checkpoints.kept import run_checkpoints
 from mobanet.cli.crop_sizes import follow_crop
 from mobanet.cli.experiments import resolve
 from mobanet.cli.monitored import MonitorCheck
-from mobanet.cli.networks import with_networks
+from mobanet.cli.networks import find_code_here, with_networks
 from mobanet.cli.options import DESCRIPTIONS, USAGE, add_options, with_bare
 from mobanet.cli.parser_errors import plain_parser_message
 from mobanet.cli.parser_help import HelpFormatter, PrintedHelp, tidied
@@ -221,6 +221,8 @@ class MobanetCLI(LightningCLI):
             self.config.model.restored = self._restored_by(self.initial)
         else:
             follow_crop(self.config)
+        if self.command == "fit":
+            find_code_here()  # where a loss of the user's own may lie
         self.folder = choose_run_folder(self.config.run, self.experiment, path)
         _check_writable(self.folder)
         root, store = Path(self.config.data.root), self.config.data.store
@@ -263,7 +265,8 @@ class MobanetCLI(LightningCLI):
             check_has_need(checkpoint, f"--ckpt_path {self.config.ckpt_path}", f"{BACKBONE_OPTION} {file}")
             own["backbone"] = {**own["backbone"], "checkpoint": file}
         self.config = self.parser.parse_object({"model": own}, self.config)
-        for key in sorted(explicit):
+        whole = {"model.loss" if key.startswith("model.loss.") else key for key in explicit}  # a mapping is one value
+        for key in sorted(whole):
             before, after = given.get(key[len("model.") :]), self.config.get(key)
             if before != after:
                 raise _conflict(key, before, after)
@@ -378,6 +381,7 @@ class MobanetCLI(LightningCLI):
                 config.pop(name[2:], None)
             config.experiment = self.experiment
             config.model.restored = False
+            config.model.class_weights = self.model.hparams["class_weights"]  # numbers, where a word was given
             # in words that mean the same when the run goes on with another strategy
             config.scenarios.validate = named(self.model.evaluations["validation"].scenarios)
             text = self.parser.dump(config, skip_none=False)

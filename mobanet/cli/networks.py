@@ -34,11 +34,16 @@ def with_networks(words: Sequence[str], resumes: bool = False) -> list[str]:
     if named:
         from mobanet.models.registry import import_network  # torch with it
 
-        if not {"", os.getcwd()} & set(sys.path):  # as with `mobanet`, which is a file elsewhere; `python -m` has it
-            sys.path.append(os.getcwd())
+        find_code_here()
         for name in named:
             import_network(name)
     return rest
+
+
+def find_code_here() -> None:
+    """Let Python find modules in the folder that the command is typed in."""
+    if not {"", os.getcwd()} & set(sys.path):  # as with `mobanet`, which is a file elsewhere; `python -m` has it
+        sys.path.append(os.getcwd())
 
 
 def _architectures(words: Sequence[str], resumes: bool) -> Iterator[str]:

@@ -57,7 +57,10 @@ def metric_charts(logged: Mapping[str, Curve]) -> list[Chart]:
     Args:
         logged: by name, each with something finite.
     """
-    losses = [name for name in ("train/loss", "train/cross_entropy", "val/loss") if name in logged]
+    from mobanet.training.objective import LOSSES  # torch with it
+
+    terms = [f"train/{name}" for name in LOSSES]
+    losses = [name for name in ("train/loss", *terms, "val/loss") if name in logged]
     auxiliary = [name for name in logged if name.startswith("train/auxiliary_")]
     figures = [name for name in _FIGURES if name in logged]
     classes = [name for name in logged if name.startswith("val/iou_")]

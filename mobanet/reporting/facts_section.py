@@ -121,4 +121,4 @@ def _setting(config: Mapping[str, Any], path: str) -> str | None:
         if not isinstance(value, dict) or value.get(key) is None:
             return None
         value = value[key]
-    return str(value)
+    return str(value).replace("'", "")  # of a mapping, as YAML has it

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.datasets.catalogue import STORE_FILE
 from mobanet.errors import UserError
+from mobanet.plain.import_paths import is_import_path
 from mobanet.plain.schema import MismatchError, UnknownKeyError, check_keys, check_value, shown
 from mobanet.plain.yaml_files import read_yaml
 from mobanet.rasters.elsewhere import is_address, redacted
@@ -55,7 +56,8 @@ def _check_resumed(content: Mapping[str, Any], path: Path) -> None:
     for key in ("run", "ckpt_path"):
         if content.get(key) is not None:
             raise UserError(f"{path} sets {key}, which fit never leaves in a run folder; remove the line.")
-    names = [name for name in dict.fromkeys([*_class_paths(content), *_own_network(content)]) if name]
+    own = [*_class_paths(content), *_own_network(content), *_own_losses(content)]
+    names = [name for name in dict.fromkeys(own) if name]
     if names:
         rank_zero_info(f"{path} brings {', '.join(names)}")
 
@@ -155,6 +157,14 @@ def _own_network(content: Mapping[str, Any]) -> list[str]:
     model = content.get("model")
     name = model.get("architecture") if isinstance(model, Mapping) else None
     return [name] if isinstance(name, str) and "." in name else []
+
+
+def _own_losses(content: Mapping[str, Any]) -> list[str]:
+    """Import paths that stand in the place of names of losses."""
+    model = content.get("model")
+    loss = model.get("loss") if isinstance(model, Mapping) else None
+    names = [loss] if isinstance(loss, str) else [*loss] if isinstance(loss, Mapping) else []
+    return [name for name in names if isinstance(name, str) and is_import_path(name)]
 
 
 def _class_paths(value: Any, key: Any = None) -> Iterator[str]:

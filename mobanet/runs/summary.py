@@ -32,6 +32,8 @@ class RunSummary(Callback):
         own = pl_module.settings.architecture not in NETWORKS
         network = f"network     {pl_module.settings.architecture}, " if own else "backbone    "
         rank_zero_info(f"{network}{pl_module.settings.described()}")
+        if stage == "fit" and pl_module.pixel_loss.described != "cross_entropy":
+            rank_zero_info(f"loss        {pl_module.pixel_loss.described}")
         rank_zero_info(f"parameters  {total.trainable:,} trained ({trained}), {total.frozen:,} frozen")
         rank_zero_info(f"precision   {explained(precision, getattr(trainer, 'asked_precision', None), kind)}")
         if note := remark(precision, kind):

@@ -32,9 +32,11 @@ from mobanet.scenarios.masking import MaskingSettings, draw_masks, mask_streams,
 from mobanet.scenarios.sampling import draw_availability, share_availability, share_batches
 from mobanet.scenarios.scenario import scenario_masks
 from mobanet.training.averaging import ends_unvalidated
+from mobanet.training.class_weights import ClassWeighting, check_weighting, settle_class_weights
 from mobanet.training.groups import check_backbone_lr, learning_rates, undecayed_parameters
 from mobanet.training.inputs import ModelBatch, model_batch
-from mobanet.training.losses import LOSSES, LossKind, auxiliary_loss
+from mobanet.training.losses import auxiliary_loss
+from mobanet.training.objective import LossSettings, Objective
 from mobanet.training.optim import OPTIMIZERS, OptimizerKind, ScheduleSettings, parameter_groups, scheduled
 from mobanet.training.streams import streams_of
 
@@ -57,9 +59,11 @@ class SegmentationModule(CheckpointedModule):
         masking: modality-conditional random masking (MCRM).
         schedule: of the learning rate.
         auxiliary_weight: of each stream's cross-entropy on hard pixels; 0 leaves the auxiliary heads out.
-        class_weights: of the cross-entropy, one a class; null for all alike.
-        loss: of every pixel: cross_entropy; bce, of each class against the rest (of two classes, the second's
-            probability alone, as in the scenario paper); or bce_on_probabilities, with that paper's second sigmoid.
+        class_weights: of pixels by their class, and of classes in losses of regions, one a class; null for all alike;
+            or by the training tiles' labels: inverse, inverse_root, effective, or auto for inverse_root.
+        loss: cross_entropy; bce, of each class against the rest (of two classes, the second's probability alone, as in
+            the scenario paper); bce_on_probabilities, with that paper's second sigmoid; dice, focal, lovasz, tversky,
+            boundary_cross_entropy; a sum, {cross_entropy: 1, dice: 0.5}; or your own by its import path.
         optimizer: adamw, or adam, whose weight decay is part of the gradient.
         lr: learning rate of the optimiser.
         backbone_lr: learning rate of a backbone, or of the encoders of CMX and CBC, that is trained; null for the same.
@@ -87,8 +91,8 @@ class SegmentationModule(CheckpointedModule):
         masking: MaskingSettings = MaskingSettings(),  # noqa: B008
         schedule: ScheduleSettings = ScheduleSettings(),  # noqa: B008
         auxiliary_weight: float = 0.01,
-        class_weights: list[float] | None = None,
-        loss: LossKind = "cross_entropy",
+        class_weights: list[float] | ClassWeighting | None = None,
+        loss: LossSettings = "cross_entropy",
         optimizer: OptimizerKind = "adamw",
         lr: float = 2e-4,
         backbone_lr: float | None = None,
@@ -99,9 +103,8 @@ class SegmentationModule(CheckpointedModule):
     ) -> None:
         super().__init__()
         _check_rates(lr=lr, backbone_lr=backbone_lr, weight_decay=weight_decay, auxiliary_weight=auxiliary_weight)
-        _check_choice(LOSSES, loss=loss)
         _check_choice(OPTIMIZERS, optimizer=optimizer)
-        self.pixel_loss, self.new_optimizer = LOSSES[loss], OPTIMIZERS[optimizer]
+        self.pixel_loss, self.new_optimizer = Objective(loss, bring=not restored), OPTIMIZERS[optimizer]
         # a checkpoint hands plain dicts back
         self.data = data if isinstance(data, DataDescription) else DataDescription.from_plain(data)
         network = _revived(MoBaNetSettings, network)
@@ -129,8 +132,8 @@ class SegmentationModule(CheckpointedModule):
                 "masking": asdict(self.masking),
                 "schedule": asdict(self.schedule),
                 "auxiliary_weight": auxiliary_weight,
-                "class_weights": list(class_weights) if class_weights else None,
-                "loss": loss,
+                "class_weights": to_plain(class_weights) if class_weights else None,
+                "loss": to_plain(self.pixel_loss.settings),
                 "optimizer": optimizer,
                 "lr": lr,
                 "backbone_lr": backbone_lr,
@@ -182,6 +185,8 @@ class SegmentationModule(CheckpointedModule):
     def setup(self, stage: str) -> None:
         """Compile, if asked for; the state dict's keys stay as they are."""
         super().setup(stage)
+        if stage == "fit":
+            settle_class_weights(self, self.trainer.datamodule)
         if self.compile_network:
             self.network.compile()
 
@@ -244,11 +249,13 @@ class SegmentationModule(CheckpointedModule):
         self.temperatures.fill_(math.nan)  # of the weights before this step
 
     def training_step(self, batch: ModelBatch, batch_idx: int) -> Tensor:
-        """Drawn scenarios, masked inputs in them, cross-entropy, and the auxiliary losses on hard pixels."""
+        """Drawn scenarios, masked inputs in them, the loss, and the auxiliary losses on hard pixels."""
         available = self._drawn(batch, batch_idx)
         output = self.network(self._masked(batch, available, batch_idx), available)
-        loss = self.pixel_loss(output.logits, batch.label, self.class_weights)
-        self.log("train/cross_entropy", loss.detach(), batch_size=len(batch.tiles))
+        terms = self.pixel_loss.terms(output.logits, batch.label, self.class_weights)
+        for name, value in zip(self.pixel_loss.names, terms, strict=True):
+            self.log(f"train/{name}", value.detach(), batch_size=len(batch.tiles))
+        loss = self.pixel_loss.total(terms)
         present = self._present(available)
         auxiliary = auxiliary_loss(
             output.auxiliary, output.logits, batch.label, self.class_weights, present, self.pixel_loss
@@ -330,9 +337,14 @@ class SegmentationModule(CheckpointedModule):
             check_optimizers(checkpoint, groups)
             check_trained_parts(checkpoint, groups)
 
-    def _class_weights(self, given: list[float] | None) -> Tensor | None:
+    def _class_weights(self, given: list[float] | str | None) -> Tensor | None:
         if given is None:
             return None
+        if isinstance(
+            given, str
+        ):  # counted as the training begins; a buffer already, as averages of weights count them
+            check_weighting(given)
+            return torch.ones(len(self.data.classes))
         classes = self.data.classes
         if len(given) != len(classes):
             raise UserError(

@@ -18,8 +18,8 @@ from tests.forkserver import ROOT, ForkServer
 
 PROGRESS = re.compile(
     r"(INFO: )?((preparing|checking|drawing) tiles: |problem: |note: |GPU available|(train|validation|test): \d|"
-    r"(grid|streams|masking|backbone|validation|parameters|precision|scenarios|checkpoints|epoch|resuming) |Restor|"
-    r"nothing was left|probabilities are calibrated |\S+: warning: the model was trained )"
+    r"(grid|streams|loss|classes|masking|backbone|validation|parameters|precision|scenarios|checkpoints|epoch) |"
+    r"resuming |Restor|nothing was left|probabilities are calibrated |\S+: warning: the model was trained )"
 )
 """What may stand before the error: how far a command came."""
 

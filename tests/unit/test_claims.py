@@ -1,5 +1,6 @@
 """The paired comparison of ways to train: its rows, its table, and the table in the README."""
 
+import csv
 import importlib.util
 import sys
 from pathlib import Path
@@ -127,6 +128,37 @@ def test_rows_are_added_to_those_there_are(claims, tmp_path):
     assert found[0]["protocol"] == "a, b"
 
 
+def test_a_file_of_fewer_columns_gets_the_others_and_keeps_its_rows(claims, tmp_path):
+    path, fewer = tmp_path / "claims.csv", claims.COLUMNS[:-2]
+    before = dict.fromkeys(fewer, "a, b") | {"scenario": "rgb"}
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fewer, lineterminator="\n")
+        writer.writeheader()
+        writer.writerow(before)
+    claims.add(path, [dict.fromkeys(claims.COLUMNS, "c")])
+    old, new = claims.read(path)
+    assert {name: old[name] for name in fewer} == before
+    assert not old["iou_car"]
+    assert new == dict.fromkeys(claims.COLUMNS, "c")
+    with path.open("a", newline="") as file:  # by a process that knows of no others yet
+        csv.DictWriter(file, fewer, lineterminator="\n").writerow(before)
+    assert {name: claims.read(path)[2][name] for name in fewer} == before
+
+
+def test_a_table_of_rare_classes_tells_of_them_with_all_sensors(claims):
+    found = []
+    for seed in range(3):
+        found += [row | {"iou_car": "0.5", "iou_clutter": "0.25"} for row in rows("even", seed, [0.1] * 6 + [0.75])]
+        rare = {"iou_car": "0.625", "iou_clutter": str(0.25 + (seed - 1) / 8)}
+        found += [row | rare for row in rows("plus_dice", seed, [0.1] * 6 + [0.5])[-1:]]
+    table = claims.table(found + rows("focal", 0, [0.5] * 7), 400, "imbalance")
+    assert table.splitlines()[0].endswith("| all sensors | IoU of car | IoU of clutter |")
+    assert cells(table, "even")[1:] == ["3", "75.0", "50.0", "25.0"]
+    assert cells(table, "plus_dice")[2:4] == ["50.0 (-25.0, -25.0 to -25.0)", "62.5 (+12.5, +12.5 to +12.5)"]
+    assert cells(table, "plus_dice")[4].endswith("undecided)")
+    assert cells(table, "focal")[1:] == ["1", "50.0", "", ""]  # of a time when they were not written
+
+
 def test_every_arm_has_its_place_in_a_group_and_every_start_is_an_arm(claims):
     assert {arm for group in claims.GROUPS.values() for arm in group.arms} == set(claims.ARMS)
     for group in claims.GROUPS.values():
@@ -204,7 +236,7 @@ def test_an_arm_goes_on_from_the_weights_of_its_start(claims, city, make_module,
     assert begun[1][1]["global_step"] == 8
 
 
-@pytest.mark.parametrize("arm", ["own", "lora", "full_finetuning", "alone_rgb+dsm"])
+@pytest.mark.parametrize("arm", ["own", "lora", "full_finetuning", "alone_rgb+dsm", "balanced"])
 def test_an_arm_trains_what_it_says(claims, arm, city, make_module, monkeypatch, tmp_path):
     made = []
 
@@ -222,7 +254,8 @@ def test_an_arm_trains_what_it_says(claims, arm, city, make_module, monkeypatch,
     monkeypatch.setattr(claims, "BATCH", 4)
     monkeypatch.setattr(claims, "EPOCHS", 2)
     found = claims.trained("town", arm, 3, 4)
-    told = {"lora": NAMES[-1:], "full_finetuning": NAMES[-1:], "alone_rgb+dsm": ("rgb+dsm",)}.get(arm, NAMES)
+    alike = ("lora", "full_finetuning", "balanced")
+    told = {**dict.fromkeys(alike, NAMES[-1:]), "alone_rgb+dsm": ("rgb+dsm",)}.get(arm, NAMES)
     assert tuple(row["scenario"] for row in found) == told
     assert {(row["city"], row["arm"], row["seed"], row["steps"]) for row in found} == {("town", arm, 3, 4)}
     assert all(0 <= float(row["miou"]) <= 1 for row in found)
@@ -233,5 +266,8 @@ def test_an_arm_trains_what_it_says(claims, arm, city, make_module, monkeypatch,
     assert any("lora" in name for name, _ in module.network.named_parameters()) == (arm == "lora")
     expected = {"own": 0.5, "alone_rgb+dsm": 0.0}.get(arm, 1.0)
     assert module.scenario_probabilities[-1].item() == expected
+    assert all(0 <= float(row["iou_car"]) <= 1 for row in found)
+    assert module.trainer.datamodule.sampling == ("balanced" if arm == "balanced" else "area")
+    assert module.hparams["class_weights"] == (None if arm == "balanced" else [1, 1, 1, 1, 5, 2])
     if arm == "alone_rgb+dsm":
         assert module.scenario_probabilities[NAMES.index("rgb+dsm")].item() == 1

@@ -95,8 +95,9 @@ def test_the_page_of_options_has_every_command():
     assert re.findall(r"^## (\w+)$", page, re.M) == list(COMMANDS)
     assert "| <code>--data.crop</code><br><small>int</small> | " in page
     assert re.search(
-        r"<code>--model.loss</code><br><small>cross&#95;entropy, bce, .* \| <code>cross&#95;entropy</code>", page
+        r"<code>--data.sampling</code><br><small>tile, area, balanced</small> \| .* \| <code>tile</code>", page
     )
+    assert re.search(r"<code>--model.loss</code><br><small>.* \| <code>cross&#95;entropy</code>", page)
     tested = page.partition("\n## test\n")[2].partition("\n## ")[0]
     assert "<code>--degrade_seed</code>" in tested
     assert "--data.crop" not in tested  # as of fit
