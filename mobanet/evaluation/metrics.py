@@ -43,6 +43,13 @@ class Scores:
         iou: one a class.
         f1: one a class.
         pixels: of the truth, one a class.
+        users_accuracy: one a class: of the pixels that the map gives it, the share that is right, also called
+            precision (user's accuracy, Congalton 1991, A review of assessing the accuracy of classifications of
+            remotely sensed data); NaN where the map has none.
+        producers_accuracy: one a class: of its pixels in the truth, the share that the map has right, also called
+            recall; NaN where the truth has none.
+        frequency_weighted_iou: the mean over all classes by their share of the truth (Long et al. 2015, Fully
+            convolutional networks for semantic segmentation).
     """
 
     overall_accuracy: float
@@ -52,6 +59,9 @@ class Scores:
     iou: tuple[float, ...]
     f1: tuple[float, ...]
     pixels: tuple[int, ...]
+    users_accuracy: tuple[float, ...]
+    producers_accuracy: tuple[float, ...]
+    frequency_weighted_iou: float
 
 
 def scores(matrix: Tensor, classes: Classes) -> Scores:
@@ -75,6 +85,9 @@ def scores(matrix: Tensor, classes: Classes) -> Scores:
         iou=tuple(iou.tolist()),
         f1=tuple(f1.tolist()),
         pixels=tuple(int(x) for x in truth.tolist()),
+        users_accuracy=tuple((hit / predicted).tolist()),
+        producers_accuracy=tuple((hit / truth).tolist()),
+        frequency_weighted_iou=float((truth * iou.nan_to_num(0)).sum() / total),
     )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from mobanet.evaluation.bootstrap import INTERVAL, bootstrap, labelled
 from mobanet.evaluation.metrics import Scores
 from mobanet.evaluation.scenario_table import (
+    ACCURACIES,
     ECE_AT_T,
     ScenarioResults,
     as_plain,
@@ -145,13 +146,16 @@ def scores_csv(figures: Scores, classes: Classes) -> str:
     """One row a class, then the averaged figures; absent classes are empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["class", "iou", "f1", "pixels", "averaged"])
+    writer.writerow(["class", "iou", "f1", "pixels", "averaged", "users_accuracy", "producers_accuracy"])
     for k, name in enumerate(classes.names):
         numbers = [decimal(figures.iou[k]), decimal(figures.f1[k]), figures.pixels[k]]
-        writer.writerow([name, *numbers, int(name in classes.averaged)])
-    writer.writerow(["mean", decimal(figures.mean_iou), decimal(figures.mean_f1), sum(figures.pixels), ""])
-    writer.writerow(["overall accuracy", decimal(figures.overall_accuracy), "", "", ""])
-    writer.writerow(["kappa", decimal(figures.kappa), "", "", ""])
+        accuracies = [decimal(figures.users_accuracy[k]), decimal(figures.producers_accuracy[k])]
+        writer.writerow([name, *numbers, int(name in classes.averaged), *accuracies])
+    empty = [""] * 3
+    writer.writerow(["mean", decimal(figures.mean_iou), decimal(figures.mean_f1), sum(figures.pixels), *empty])
+    writer.writerow(["overall accuracy", decimal(figures.overall_accuracy), "", "", *empty])
+    writer.writerow(["kappa", decimal(figures.kappa), "", "", *empty])
+    writer.writerow(["frequency weighted", decimal(figures.frequency_weighted_iou), "", "", *empty])
     return out.getvalue()
 
 
@@ -170,18 +174,21 @@ def class_table(results: ScenarioResults) -> str:
     figures, classes = results.scores[results.fullest], results.classes
     shown = Table()
     shown.add_column("class", no_wrap=True)
-    for column in ("IoU %", "F1 %", "share %"):
+    for column in ("IoU %", "F1 %", "user's %", "producer's %", "share %"):
         shown.add_column(column, justify="right")
     total = max(sum(figures.pixels), 1)
     for k, name in enumerate(classes.names):
         mark = "" if name in classes.averaged else " *"
         share = f"{100 * figures.pixels[k] / total:.1f}"
-        shown.add_row(Text(name + mark), percent(figures.iou[k]), percent(figures.f1[k]), share)
+        values = (figures.iou[k], figures.f1[k], figures.users_accuracy[k], figures.producers_accuracy[k])
+        shown.add_row(Text(name + mark), *map(percent, values), share)
     shown.add_section()
-    shown.add_row("mean", percent(figures.mean_iou), percent(figures.mean_f1), "")
-    shown.add_row("overall accuracy", percent(figures.overall_accuracy), "", "")
-    shown.add_row("kappa", percent(figures.kappa), "", "")
-    more = [] if results.fullest == results.full else [f"scenario: {results.fullest}"]
+    shown.add_row("mean", percent(figures.mean_iou), percent(figures.mean_f1), "", "", "")
+    shown.add_row("frequency weighted", percent(figures.frequency_weighted_iou), "", "", "", "")
+    shown.add_row("overall accuracy", percent(figures.overall_accuracy), "", "", "", "")
+    shown.add_row("kappa", percent(figures.kappa), "", "", "", "")
+    more = [ACCURACIES]
+    more += [] if results.fullest == results.full else [f"scenario: {results.fullest}"]
     if results.intervals and (interval := results.intervals.scenarios.get(results.fullest)):
         more.append(f"mIoU {interval_text(interval)} ({INTERVAL} interval)")
     if results.fullest in results.reliability:

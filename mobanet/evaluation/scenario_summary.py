@@ -87,8 +87,14 @@ def figures_to_log(
         "mean_f1": fullest.mean_f1,
         "oa": fullest.overall_accuracy,
         "kappa": fullest.kappa,
+        "fwiou": fullest.frequency_weighted_iou,
     }
-    figures |= {f"iou_{name.replace(' ', '_')}": iou for name, iou in zip(classes.names, fullest.iou, strict=True)}
+    for kind, values in (
+        ("iou", fullest.iou),
+        ("users_accuracy", fullest.users_accuracy),
+        ("producers_accuracy", fullest.producers_accuracy),
+    ):
+        figures |= {f"{kind}_{name.replace(' ', '_')}": x for name, x in zip(classes.names, values, strict=True)}
     figures |= {"ece": calibration[name_of_fullest]} if calibration else {}
     figures |= {"ece_calibrated": calibrated[name_of_fullest]} if name_of_fullest in calibrated else {}
     if len(by_scenario) > 1:
@@ -155,4 +161,7 @@ def _merged(
         iou=tuple(each(values) for values in zip(*(f.iou for f in several), strict=True)),
         f1=tuple(each(values) for values in zip(*(f.f1 for f in several), strict=True)),
         pixels=several[0].pixels,  # of the truth, which is the same in every scenario
+        users_accuracy=tuple(each(values) for values in zip(*(f.users_accuracy for f in several), strict=True)),
+        producers_accuracy=tuple(each(values) for values in zip(*(f.producers_accuracy for f in several), strict=True)),
+        frequency_weighted_iou=over(f.frequency_weighted_iou for f in several),
     )

@@ -38,6 +38,13 @@ GAP = (
 )
 ECE_AT_T = "ECE at T"
 """Heading of the calibration error of calibrated probabilities."""
+FWIOU = "FW IoU"
+"""Heading of the frequency weighted IoU."""
+ACCURACIES = (
+    "user's accuracy: of the pixels that the map gives a class, the share that is right; producer's accuracy: of the "
+    "class's pixels in the truth, the share that the map has right; frequency weighted: IoU, mean over all classes by "
+    "their share of the truth"
+)
 NOT_AVERAGED = "* counts as an error where it is confused, but is not averaged"
 
 
@@ -200,11 +207,13 @@ def scenario_csv(results: ScenarioResults) -> str:
     """One row a scenario, then the summary, 0..1; absent figures are empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    ious = [f"iou_{name.replace(' ', '_')}" for name in results.classes.names]
+    names = [name.replace(" ", "_") for name in results.classes.names]
+    ious = [f"iou_{name}" for name in names]
+    accuracies = [f"{kind}_accuracy_{name}" for kind in ("users", "producers") for name in names]
     soft = ["soft_jaccard"] if results.soft else []
     gap = ["gap_regained"] if results.regained else []
     at = ["ece_calibrated", "temperature"] if results.calibrated else []
-    added = ["miou_low", "miou_high", "ece", *at, *gap]
+    added = ["miou_low", "miou_high", "ece", *at, "fwiou", *accuracies, *gap]
     writer.writerow(["scenario", "oa", "kappa", "mean_f1", "miou", "drop", *ious, *soft, "kept_windows", *added])
     for row in rows_of(results):
         f = row.figures
@@ -213,7 +222,9 @@ def scenario_csv(results: ScenarioResults) -> str:
         kept = "" if row.kept is None else row.kept
         low, high = row.interval or (math.nan, math.nan)
         at = (row.calibrated, row.temperature) if results.calibrated else ()
-        ends = (low, high, row.error, *at, *[math.nan if row.regained is None else row.regained] * len(gap))
+        of_classes = (f.frequency_weighted_iou, *f.users_accuracy, *f.producers_accuracy)
+        regained = [math.nan if row.regained is None else row.regained] * len(gap)
+        ends = (low, high, row.error, *at, *of_classes, *regained)
         writer.writerow([row.label, *map(decimal, numbers), kept, *map(decimal, ends)])
     return out.getvalue()
 
@@ -221,7 +232,7 @@ def scenario_csv(results: ScenarioResults) -> str:
 def scenario_columns(results: ScenarioResults) -> list[str]:
     """Headings of `scenario_rows`."""
     at = [ECE_AT_T] if results.calibrated else []
-    return ["scenario", "OA", "mean F1", "mIoU", "drop", "mIoU low", "mIoU high", "ECE", *at]
+    return ["scenario", "OA", "mean F1", "mIoU", "drop", "mIoU low", "mIoU high", FWIOU, "ECE", *at]
 
 
 def scenario_rows(results: ScenarioResults) -> list[list[str | float | None]]:
@@ -231,7 +242,7 @@ def scenario_rows(results: ScenarioResults) -> list[list[str | float | None]]:
         f, (low, high) = row.figures, row.interval or (math.nan, math.nan)
         drop = math.nan if row.drop is None else row.drop
         at = [row.calibrated] if results.calibrated else []
-        numbers = (f.overall_accuracy, f.mean_f1, f.mean_iou, drop, low, high, row.error, *at)
+        numbers = (f.overall_accuracy, f.mean_f1, f.mean_iou, drop, low, high, f.frequency_weighted_iou, row.error, *at)
         table.append([row.label, *map(none_if_absent, numbers)])
     return table
 
@@ -346,7 +357,13 @@ def reliability_as_plain(found: Reliability | None) -> dict | None:
 def as_plain(figures: Scores, classes: Classes) -> dict:
     """One scenario's figures for JSON; absent classes are null."""
     per_class = {
-        name: {"iou": none_if_absent(figures.iou[k]), "f1": none_if_absent(figures.f1[k]), "pixels": figures.pixels[k]}
+        name: {
+            "iou": none_if_absent(figures.iou[k]),
+            "f1": none_if_absent(figures.f1[k]),
+            "pixels": figures.pixels[k],
+            "users_accuracy": none_if_absent(figures.users_accuracy[k]),
+            "producers_accuracy": none_if_absent(figures.producers_accuracy[k]),
+        }
         for k, name in enumerate(classes.names)
     }
     return {
@@ -354,6 +371,7 @@ def as_plain(figures: Scores, classes: Classes) -> dict:
         "kappa": none_if_absent(figures.kappa),
         "mean_f1": none_if_absent(figures.mean_f1),
         "miou": none_if_absent(figures.mean_iou),
+        "fwiou": none_if_absent(figures.frequency_weighted_iou),
         "classes": per_class,
     }
 

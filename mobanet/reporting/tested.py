@@ -3,7 +3,7 @@
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from mobanet.errors import UserError
 from mobanet.evaluation.bootstrap import Interval, Intervals
 from mobanet.evaluation.calibration import BINS, Reliability
 from mobanet.evaluation.jaccard import SoftScores
-from mobanet.evaluation.metrics import Scores
+from mobanet.evaluation.metrics import Scores, scores
 from mobanet.evaluation.scenario_table import ScenarioResults
 from mobanet.evaluation.specialists import Regained
 from mobanet.plain.bounds import whole_number
@@ -87,11 +87,12 @@ def _results(content: Mapping[str, Any], data: DataDescription) -> ScenarioResul
         raise ValueError(f"scenarios {', '.join(foreign) or 'none'} are not the run's")
     ordered = {name: found[name] for name in known if name in found}
     soft = {name: each["soft_per_image"] for name, each in ordered.items() if "soft_per_image" in each}
+    matrices = {name: _matrix(each["confusion"], len(data.classes)) for name, each in ordered.items()}
     return ScenarioResults(
         scenarios=scenarios,
         classes=data.classes,
-        scores={name: _scores(each, data.classes) for name, each in ordered.items()},
-        matrices={name: _matrix(each["confusion"], len(data.classes)) for name, each in ordered.items()},
+        scores={name: _scores(each, data.classes, matrices[name]) for name, each in ordered.items()},
+        matrices=matrices,
         kept={name: int(each.get("kept_windows", 0)) for name, each in ordered.items()},
         windows=int(content["windows"]),
         protocol={str(name): str(text) for name, text in content["protocol"].items()},
@@ -152,11 +153,13 @@ def _interval(content: Mapping[str, Any] | None) -> Interval | None:
     return low, high
 
 
-def _scores(content: Mapping[str, Any], classes: Classes) -> Scores:
+def _scores(content: Mapping[str, Any], classes: Classes, matrix: Tensor) -> Scores:
     if list(content["classes"]) != list(classes.names):
         raise ValueError("its classes are not the run's")
     each = [content["classes"][name] for name in classes.names]
-    return Scores(
+    # what earlier versions did not write is in the matrix
+    return replace(
+        scores(matrix, classes),
         overall_accuracy=_share(content["oa"]),
         kappa=_share(content["kappa"]),
         mean_f1=_share(content["mean_f1"]),

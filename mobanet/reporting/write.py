@@ -7,6 +7,7 @@ from mobanet.data.datamodule import RasterDataModule
 from mobanet.errors import UserError
 from mobanet.evaluation.test_maps import map_names
 from mobanet.files import write_text
+from mobanet.reporting.accuracy_section import accuracy_section
 from mobanet.reporting.calibration_section import calibration_section
 from mobanet.reporting.confusion_section import confusion_section
 from mobanet.reporting.curves import curves_section, sampling_section
@@ -52,6 +53,7 @@ def report_text(folder: str | Path, tiles: int, side: int) -> str:
         matrices = "Confusion matrices" if several else "Confusion matrix"
         sections.append(Section("scenarios", f"Scenarios{which}", scenario_section(shown)))
         sections.append(Section("confusion", f"{matrices}{which}", confusion_section(shown)))
+        sections.append(Section("accuracy", f"Accuracy of each class{which}", accuracy_section(shown)))
         if shown.results.reliability:  # of a test that earlier versions made nothing is known
             drawn = calibration_section(shown.results.reliability, shown.results.calibrated)
             sections.append(Section("calibration", f"Calibration{which}", drawn))

@@ -68,7 +68,8 @@ class Tested:
     Attributes:
         protocol: how the figures came about.
         classes: their names, in order.
-        scenarios: figures by name of the scenario, 0..1: `oa`, `kappa`, `mean_f1`, `miou`, `iou_CLASS`, `f1_CLASS`.
+        scenarios: figures by name of the scenario, 0..1: `oa`, `kappa`, `mean_f1`, `miou`, `fwiou`, `iou_CLASS`,
+            `f1_CLASS`, `users_accuracy_CLASS`, `producers_accuracy_CLASS`.
         summary: likewise of `mean`, `worst`, `incomplete` and what is expected of sensors that fail; empty where one
             scenario was tested.
     """
@@ -167,12 +168,14 @@ def _flat(content: Mapping[str, Any] | None) -> dict[str, float]:
     """A scenario's figures by name; absent ones are NaN."""
     if content is None:
         return {}
-    names = ("oa", "kappa", "mean_f1", "miou", "drop", "ece", "ece_calibrated")
+    names = ("oa", "kappa", "mean_f1", "miou", "fwiou", "drop", "ece", "ece_calibrated")
     figures = {name: content[name] for name in names if name in content}
     if "soft_per_image" in content:
         figures["soft_jaccard"] = content["soft_per_image"]["jaccard"]
-    for kind in ("iou", "f1"):
-        figures |= {f"{kind}_{name.replace(' ', '_')}": each[kind] for name, each in content["classes"].items()}
+    classes = {name.replace(" ", "_"): each for name, each in content["classes"].items()}
+    figures |= {f"{kind}_{name}": each[kind] for kind in ("iou", "f1") for name, each in classes.items()}
+    for kind in ("users_accuracy", "producers_accuracy"):  # of earlier versions there are none
+        figures |= {f"{kind}_{name}": each[kind] for name, each in classes.items() if kind in each}
     return {name: math.nan if value is None else float(value) for name, value in figures.items()}
 
 

@@ -16,6 +16,7 @@ from tests.reporting.html_tree import parse
 SECTIONS = [
     "scenarios",
     "confusion",
+    "accuracy",
     "calibration",
     "tiles",
     "curves",
@@ -91,6 +92,22 @@ def test_the_scenario_table_has_the_figures_of_the_test_and_marks_the_best(made,
     underlined = [len(row.all("td")[2].all("u")) for row in rows]
     assert underlined == [int(miou == max(mious[:6])) for miou in mious[:6]] + [0]
     assert [len(row.all("td")[3].all("strong")) for row in rows] == [0] * 7  # drop
+
+
+def test_users_and_producers_accuracy_of_every_scenario_are_those_of_the_test(made, run):
+    user, producer = section(made(), "accuracy").all("table")
+    with (run / "test/test_scenarios.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    for shown, first, kind in ((user, ["fwiou"], "users"), (producer, [], "producers")):
+        head, *body = shown.rows()
+        keys = [*first, *(key for key in table[0] if key.startswith(f"{kind}_accuracy_"))]
+        assert head[-6:] == ["impervious surfaces", "building", "low vegetation", "tree", "car", "clutter"]
+        for row, expected in zip(body, table, strict=True):
+            wanted = ["absent" if expected[key] == "" else f"{100 * float(expected[key]):.2f}" for key in keys]
+            assert row[0] == expected["scenario"]
+            assert [cell == "absent" for cell in row[1:]] == [cell == "absent" for cell in wanted]
+            there = [(float(a), float(b)) for a, b in zip(row[1:], wanted, strict=True) if a != "absent"]
+            assert [a for a, _ in there] == pytest.approx([b for _, b in there], abs=0.006)
 
 
 def test_every_scenario_has_its_confusion_matrix_and_the_fullest_is_chosen(made, run):
@@ -200,7 +217,12 @@ def test_a_run_that_was_not_tested_shows_its_validation(made, copied):
     assert "In the validation of epoch 2 the model reaches" in page.one("p", class_="lead").text
     assert "The run has not been tested: python -m mobanet.test" in page.one("header").one("p", class_="note").text
     titles = [part.one("h2").text for part in page.all("section", class_="part")]
-    assert titles[:3] == ["Scenarios (validation)", "Confusion matrix (validation)", "Calibration (validation)"]
+    assert titles[:4] == [
+        "Scenarios (validation)",
+        "Confusion matrix (validation)",
+        "Accuracy of each class (validation)",
+        "Calibration (validation)",
+    ]
     assert len(section(page, "confusion").all("table")) == 1
     assert len(section(page, "scenarios").all("tbody")) == 1  # one scenario has no summary
     assert "mobanet.test" in section(page, "tiles").one("p", class_="note").text

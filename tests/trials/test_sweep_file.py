@@ -45,7 +45,7 @@ def test_the_metrics_of_the_shipped_sweeps_are_logged():
     from mobanet.evaluation.scenario_summary import figures_to_log
     from mobanet.rasters.contents import Classes
 
-    scores = Scores(0.5, 0.5, 0.5, 0.5, (0.5, 0.5), (0.5, 0.5), (1, 1))
+    scores = Scores(0.5, 0.5, 0.5, 0.5, (0.5, 0.5), (0.5, 0.5), (1, 1), (0.5, 0.5), (0.5, 0.5), 0.5)
     logged = figures_to_log({"rgb": scores, "rgb+dsm": scores}, Classes(("a", "b"), ((0, 0, 0), (1, 1, 1)), ("a", "b")))
     for name in sweep_names():
         assert read_sweep(find_sweep(name)).metric.name.removeprefix("val/") in logged

@@ -12,7 +12,7 @@ from mobanet.scenarios.failure import usual_failures
 from tests.models.tiny import ONE_STREAM, TWO_STREAMS, tiny_mobanet
 
 NAMES = ["rgb", "dsm", "rgb+dsm"]
-NOTHING = Scores(0, 0, 0, 0, (), (), ())
+NOTHING = Scores(0, 0, 0, 0, (), (), (), (), (), 0)
 
 
 def comparison(before, own):

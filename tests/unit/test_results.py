@@ -111,7 +111,10 @@ def test_the_plain_files_are_of_the_fullest_scenario(tmp_path):
     assert matrix(tmp_path / "test_confusion.csv") == MATRICES["rgb+dsm"]
     with (tmp_path / "test.csv").open(newline="") as file:
         table = {row["class"]: row for row in csv.DictReader(file)}
-    assert table["house"] == {"class": "house", "iou": "0.900000", "f1": "0.947368", "pixels": "10", "averaged": "1"}
+    house = {"class": "house", "iou": "0.900000", "f1": "0.947368", "pixels": "10", "averaged": "1"}
+    assert table["house"] == {**house, "users_accuracy": "1.000000", "producers_accuracy": "0.900000"}
+    assert (table["clutter"]["users_accuracy"], table["clutter"]["producers_accuracy"]) == ("0.000000", "")
+    assert table["frequency weighted"]["iou"] == "0.950000"
     assert (table["clutter"]["iou"], table["clutter"]["averaged"]) == ("0.000000", "0")
     assert table["mean"]["iou"] == "0.950000"
 
@@ -128,8 +131,10 @@ def test_one_scenario_has_only_its_own_table(tmp_path, said):
     ResultFiles(tmp_path).on_test_end(trainer(), evaluated("rgb+dsm"))
     assert files(tmp_path) == PLAIN
     lines = [line.replace("│", " ").split() for line in said().splitlines()]
-    assert ["house", "90.00", "94.74", "50.0"] in lines
-    assert ["clutter", "*", "0.00", "0.00", "0.0"] in lines
+    assert ["house", "90.00", "94.74", "100.00", "90.00", "50.0"] in lines
+    assert ["clutter", "*", "0.00", "0.00", "0.00", "absent", "0.0"] in lines
+    assert ["frequency", "weighted", "95.00"] in lines
+    assert "user's accuracy: of the pixels that the map gives a class" in said()
     assert ["mean", "95.00", "97.37"] in lines
     assert "* counts as an error where it is confused, but is not averaged" in said()
     assert "data: toy, 1 test tile" in said()

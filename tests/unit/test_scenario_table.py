@@ -194,7 +194,8 @@ def test_csv_holds_every_figure_and_the_summary():
     text = scenario_csv(results(dsm=12))
     assert text.splitlines()[0] == (
         "scenario,oa,kappa,mean_f1,miou,drop,iou_road,iou_low_vegetation,iou_clutter,kept_windows,"
-        "miou_low,miou_high,ece"
+        "miou_low,miou_high,ece,fwiou,users_accuracy_road,users_accuracy_low_vegetation,users_accuracy_clutter,"
+        "producers_accuracy_road,producers_accuracy_low_vegetation,producers_accuracy_clutter"
     )
     found = rows(text)
     summary = ["mean", "worst (dsm)", "mean of incomplete", "standard deviation"]
@@ -210,6 +211,8 @@ def test_csv_holds_every_figure_and_the_summary():
         "",
         "0",
         *["", "", ""],  # neither tiles nor probabilities are known
+        "0.666667",
+        *["0.800000", "0.800000", ""] * 2,
     ]
     assert found["rgb+dsm"]["kappa"] == f"{0.475 / 0.525:.6f}"
     assert found["rgb+dsm"]["drop"] == "0.000000"
@@ -230,7 +233,9 @@ def test_json_holds_everything_and_null_where_absent():
     assert (dsm["oa"], dsm["miou"], dsm["drop"]) == pytest.approx((0.5, 1 / 3, 0.95 - 1 / 3))
     assert dsm["confusion"] == MATRICES["dsm"]
     assert dsm["kept_windows"] == 12
-    assert dsm["classes"]["clutter"] == {"iou": None, "f1": None, "pixels": 0}
+    accuracies = {"users_accuracy": None, "producers_accuracy": None}
+    assert dsm["classes"]["clutter"] == {"iou": None, "f1": None, "pixels": 0, **accuracies}
+    assert dsm["fwiou"] == pytest.approx(1 / 3)
     summary = content["summary"]
     assert summary["mean"]["miou"] == pytest.approx(0.65)
     assert summary["mean"]["drop"] == pytest.approx(0.3)
