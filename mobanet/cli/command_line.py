@@ -33,6 +33,9 @@ from mobanet.errors import UserError
 from mobanet.evaluation.adaptation import check_resumes
 from mobanet.evaluation.degradations import ALL, chosen_degradations
 from mobanet.evaluation.degraded_test import DegradedTest
+from mobanet.evaluation.details import OBJECTS_OPTION, USUAL_OBJECTS, DetailSettings, chosen_objects
+from mobanet.evaluation.distances import OPTION as BOUNDARY
+from mobanet.evaluation.distances import USUAL, chosen_distances
 from mobanet.evaluation.results import ResultFiles
 from mobanet.evaluation.specialists import read_specialists
 from mobanet.evaluation.test_maps import TestMaps
@@ -91,7 +94,8 @@ class MobanetCLI(LightningCLI):
         if command == "fit":
             words = explicit_test(going_on(words))
         elif command == "test":
-            words = with_bare(words, "--degrade", ALL)
+            for option, meaning in (("--degrade", ALL), (BOUNDARY, USUAL), (OBJECTS_OPTION, USUAL_OBJECTS)):
+                words = with_bare(words, option, meaning)
         self.exported: Exported | None = None
         words = self._with_files(words)
         self.checkpoint: dict[str, Any] | None = None
@@ -109,7 +113,7 @@ class MobanetCLI(LightningCLI):
                 raise UserError(
                     f"{option} is for mobanet.fit; mobanet.{command} takes all from --ckpt_path: leave it out."
                 )
-        for option in ("--degrade", "--degrade_seed") if command != "test" else ():
+        for option in ("--degrade", "--degrade_seed", BOUNDARY, OBJECTS_OPTION) if command != "test" else ():
             if any(word.split("=")[0] == option for word in words):
                 raise UserError(f"{option} is for mobanet.test --ckpt_path FILE; leave it out here.")
         # settings are explained there; to read them takes as long as all else that the parser does
@@ -283,6 +287,12 @@ class MobanetCLI(LightningCLI):
         self.model.failures = chosen_failures(settings.failure, names)
         if self.command == "test" and settings.specialists:
             self.model.specialists = read_specialists(settings.specialists, names, classes)
+        if self.command == "test":
+            distances, objects = self.config.boundary, self.config.objects
+            self.model.asked_details = DetailSettings(
+                () if distances is None else chosen_distances(distances),
+                () if objects is None else chosen_objects(objects, classes),
+            )
         if self.command == "fit":
             check_overfit(config.get("overfit_batches"))
             check_strategy(config.get("strategy"), settings)

@@ -34,6 +34,7 @@ from mobanet.evaluation.adaptation import (
     recorded,
 )
 from mobanet.evaluation.batch_statistics import measure_statistics
+from mobanet.evaluation.detail_table import ERODED
 from mobanet.evaluation.metrics import Scores
 from mobanet.lightning_internals import end_child_processes, release_child_processes
 from mobanet.models.precision import matmul_precision
@@ -112,6 +113,10 @@ def _prepare(cli: MobanetCLI) -> None:
     cli.datamodule.setup("test" if cli.command == "test" else "fit")
     if cli.command == "test" and cli.model.specialists is not None:
         cli.model.specialists.check(cli.datamodule.protocol("test"))
+    if cli.command == "test" and cli.model.asks_details:
+        cli.model.asked_details.on(cli.datamodule.tiles("test"), cli.model.data.classes)
+        if cli.datamodule.evaluation.labels == "eroded":
+            rank_zero_info(f"warning: {ERODED}")
     if cli.command != "fit":
         cli.model.check_checkpoint(cli.checkpoint)
         if cli.command == "test":

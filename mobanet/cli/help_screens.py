@@ -72,6 +72,8 @@ options:
   --scenarios.evaluate all       every combination of the modalities, or full
   --scenarios.failure P          probability that a sensor fails, for the expected mIoU; [P, P] or {NAME: P, NAME: P}
   --degrade                      each sensor degraded, too: 15 to 21 passes a sensor; or some: --degrade blocks,haze
+  --boundary 3,0.5m              boundary IoU and F1, too, at distances in pixels, metres or % of a tile's diagonal
+  --objects building             how many objects of these classes are found, too
   --data.split NAME              tile lists
   --data.evaluation.window N     pixels of a window
   --data.evaluation.test_stride N

@@ -6,6 +6,8 @@ from typing import Literal
 from lightning.pytorch.cli import LightningArgumentParser
 
 from mobanet.cli.networks import HELP as NETWORKS_HELP
+from mobanet.evaluation.details import USUAL_OBJECTS
+from mobanet.evaluation.distances import USUAL
 from mobanet.models.precision import Matmul
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.tracking.panels import PanelSettings
@@ -46,6 +48,14 @@ _DEGRADE = (
     "test each sensor degraded, too, all others as they were: blocks, pixels, gaussian, salt_and_pepper, haze, blur, "
     "misregistration, offset, scale, by commas; a bare --degrade takes all that apply: 21 passes over the test windows "
     "for each optical sensor and elevation model and 15 for any other; each pass takes as long as one scenario"
+)
+_BOUNDARY = (
+    "measure boundary IoU and boundary F1, too, at these distances, by commas: 3 pixels, 0.5m on the ground, 2% of a "
+    f"tile's diagonal; a bare --boundary takes {USUAL}"
+)
+_OBJECTS = (
+    "count objects of these classes, too, by commas, and those that map and truth have alike; a bare --objects takes "
+    f"{USUAL_OBJECTS}"
 )
 _DEGRADE_SEED = "of the degradations' draws; of the same seed a pixel suffers the same in every test"
 _OUTPUT = {
@@ -88,6 +98,8 @@ def add_options(parser: LightningArgumentParser, command: str) -> None:
         parser.add_argument("--test", type=bool, default=False, help=_TEST)
     if command == "test":
         parser.add_argument("--degrade", type=text, default=None, help=_DEGRADE)
+        parser.add_argument("--boundary", type=text, default=None, help=_BOUNDARY)
+        parser.add_argument("--objects", type=text, default=None, help=_OBJECTS)
         parser.add_argument("--degrade_seed", type=int, default=0, help=_DEGRADE_SEED)
     if command in _OUTPUT:
         parser.add_argument("--output", type=text, default=None, help=_OUTPUT[command])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mobanet.data.description import DataDescription
 from mobanet.errors import AgreedError
 from mobanet.evaluation.calibration import Reliability
+from mobanet.evaluation.details import DetailScores, DetailSettings
 from mobanet.evaluation.jaccard import SoftScores
 from mobanet.evaluation.maps import ScenarioEvaluation, overflow_words, unlabelled_words
 from mobanet.evaluation.metrics import Scores, scores
@@ -52,6 +53,8 @@ class EvaluatedModule(LightningModule):
         calibrated: the same at their temperatures, of the scenarios that have one.
         failures: of sensors, at which the expected mIoU is told.
         specialists: tests that a test is compared with; None for none.
+        asked_details: what a test measures beside its confusion matrices; nothing unless it is set.
+        details: what the latest test has measured so, by stage and scenario; empty where nothing was.
         soft: latest soft figures of binary targets, by stage and scenario; empty for more classes.
         windows: number of windows of the latest evaluation, by stage.
         kept: of these, by stage and scenario, those that have nothing of the scenario and were evaluated with all they
@@ -79,6 +82,8 @@ class EvaluatedModule(LightningModule):
         self.register_buffer(TEMPERATURES, torch.full((len(self.scenarios),), math.nan))
         self.failures = usual_failures([m.name for m in data.modalities])
         self.specialists: Specialists | None = None
+        self.asked_details = DetailSettings()
+        self.details: dict[str, dict[str, DetailScores]] = {}
         self.soft: dict[str, dict[str, SoftScores]] = {}
         self.windows: dict[str, int] = {}
         self.kept: dict[str, dict[str, int]] = {}
@@ -103,6 +108,11 @@ class EvaluatedModule(LightningModule):
     def known_temperatures(self) -> dict[str, float]:
         """Those of `temperatures` that were fitted, by name of the scenario."""
         return known_temperatures(self.temperatures, [scenario.name for scenario in self.scenarios])
+
+    @property
+    def asks_details(self) -> bool:
+        """Whether a test measures boundaries or objects."""
+        return bool(self.asked_details.distances or self.asked_details.objects)
 
     def on_validation_epoch_start(self) -> None:
         """Start empty confusion matrices on equal weights everywhere."""
@@ -141,6 +151,11 @@ class EvaluatedModule(LightningModule):
 
     def _begin(self, stage: str) -> None:
         self.evaluations[stage].reset()
+        self._measures = None
+        if stage == "test" and self.asks_details:
+            self._measures = self.asked_details.on(self.trainer.datamodule.tiles("test"), self.data.classes)
+        self.evaluations[stage].measure(self._measures)
+        self.evaluations[stage].to(self.device)
         if stage == "test":  # a validation fits temperatures, and has none of its own weights before
             self.evaluations[stage].calibrate(self.known_temperatures)
         if self.trainer.world_size > 1:
@@ -202,10 +217,15 @@ class EvaluatedModule(LightningModule):
         if stage == "validation" and not self.trainer.sanity_checking:
             found = evaluation.temperatures()
             self._take_temperatures({name: x for name, x in found.items() if name not in unusable})
+        self.details[stage] = {
+            name: self._measures.scores(torch.zeros_like(counts) if name in unusable else counts)
+            for name, counts in evaluation.detail_counts().items()
+        }
         errors, calibrated = (
             {name: each.error for name, each in of[stage].items()} for of in (self.reliability, self.calibrated)
         )
-        figures = figures_to_log(self.scores[stage], self.data.classes, errors, self.failures, calibrated)
+        measured = {name: each.figures() for name, each in self.details[stage].items()}
+        figures = figures_to_log(self.scores[stage], self.data.classes, errors, self.failures, calibrated, measured)
         for name, figure in figures.items():
             self.log(f"{_PREFIX[stage]}/{name}", figure, prog_bar=name == "miou")
         soft = evaluation.soft_scores()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mobanet.evaluation.calibration import Calibration, Reliability
+from mobanet.evaluation.details import DetailCounts, Measures
 from mobanet.evaluation.jaccard import SoftJaccard, SoftScores
 from mobanet.evaluation.temperature import SAMPLED, TemperatureFit
 from mobanet.evaluation.tile_matrices import TileMatrices
@@ -32,12 +33,13 @@ class ScenarioEvaluation(nn.Module):
         self.fits = nn.ModuleList(TemperatureFit() for _ in scenarios) if fit else nn.ModuleList()
         self.stitchers = [Stitcher(num_classes, SAMPLED if fit else None) for _ in scenarios]
         self.soft = nn.ModuleList(SoftJaccard() for _ in scenarios) if num_classes == 2 else nn.ModuleList()
+        self.details = nn.ModuleList()
         self.reset()
 
     def reset(self) -> None:
         """Start anew."""
         self.tiles.reset()
-        for part in (*self.stitchers, *self.calibrations, *self.calibrated, *self.fits, *self.soft):
+        for part in (*self.stitchers, *self.calibrations, *self.calibrated, *self.fits, *self.soft, *self.details):
             part.reset()
         self.windows = 0
         """Windows seen by this rank."""
@@ -50,6 +52,12 @@ class ScenarioEvaluation(nn.Module):
         """Count how far probabilities are right at temperatures, too, by name of the scenarios that have one."""
         for scenario, stitcher in zip(self.scenarios, self.stitchers, strict=True):
             stitcher.temperature = temperatures.get(scenario.name)
+
+    def measure(self, measures: Measures | None) -> None:
+        """Count boundaries and objects, too; None for neither."""
+        self.details = (
+            nn.ModuleList() if measures is None else nn.ModuleList(DetailCounts(measures) for _ in self.scenarios)
+        )
 
     def note(self, batch: ModelBatch) -> None:
         """Count windows, and those that have nothing of a scenario."""
@@ -79,6 +87,8 @@ class ScenarioEvaluation(nn.Module):
         """The confusion matrices of every tile, (S, K, K) on the CPU, of the tiles of all ranks."""
         for k, stitcher in enumerate(self.stitchers):
             self._count(k, stitcher.finish())
+        for counts in self.details:
+            counts.update(None)
         return self.tiles.gathered()
 
     def reliability(self) -> dict[str, Reliability]:
@@ -100,6 +110,10 @@ class ScenarioEvaluation(nn.Module):
         """Of binary targets, the scenario paper's figures of each scenario; empty otherwise."""
         return {s.name: soft.compute() for s, soft in zip(self.scenarios, self.soft, strict=False)}
 
+    def detail_counts(self) -> dict[str, Tensor]:
+        """What was counted of boundaries and objects in each scenario, over all ranks; empty unless asked for."""
+        return {s.name: counts.compute() for s, counts in zip(self.scenarios, self.details, strict=False)}
+
     def _count(self, k: int, strips: Sequence[Strip]) -> None:
         for strip in strips:
             self.tiles.add(strip.tile, k, strip.prediction, strip.label)
@@ -108,6 +122,8 @@ class ScenarioEvaluation(nn.Module):
                 self.calibrated[k].update(strip.calibrated, strip.prediction, strip.label)
             if strip.sample is not None:
                 self.fits[k].update(*strip.sample)
+            if len(self.details):
+                self.details[k].update(strip)
 
 
 def overflow_words(stage: str, scenarios: Sequence[str], windows: int, total: int) -> str:

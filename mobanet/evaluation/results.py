@@ -15,14 +15,17 @@ from rich.text import Text
 from torch import Tensor
 
 from mobanet.evaluation.bootstrap import INTERVAL, bootstrap, labelled
+from mobanet.evaluation.detail_table import ERODED, boundary_csv, objects_csv
 from mobanet.evaluation.metrics import Scores
 from mobanet.evaluation.scenario_table import (
     ACCURACIES,
     ECE_AT_T,
     ScenarioResults,
     as_plain,
+    detail_tables,
     expectation_as_plain,
     interval_text,
+    rows_of,
     scenario_csv,
     scenario_json,
     scenario_table,
@@ -72,7 +75,7 @@ class ResultFiles(Callback):
         texts = result_files(stage, results, epoch)
         confusion = self.folder / "confusion"
         # of an earlier evaluation; first, so that nothing stale lies beside new figures even after an interruption
-        several = (self.folder.glob(f"{stage}_{kind}.*") for kind in ("scenarios", "degraded"))
+        several = (self.folder.glob(f"{stage}_{kind}.*") for kind in ("scenarios", "degraded", "boundary", "objects"))
         for path in [*chain(*several), *confusion.glob(f"{stage}_*.csv")]:
             if path.relative_to(self.folder).as_posix() not in texts:
                 path.unlink()
@@ -93,6 +96,9 @@ def results_of(trainer: Trainer, module: LightningModule, stage: str) -> Scenari
         remarks.append(f"no gap is told, as {', '.join(unlike)} of {OPTION} was tested on other pixels")
     if adapted := [name for name in found if name in module.settings.network.scenario_statistics]:
         remarks.append(f"adapted: {', '.join(adapted)}, by batch statistics taken after training (mobanet.adapt)")
+    details = module.details[stage]
+    if details and trainer.datamodule.evaluation.labels == "eroded":
+        remarks.append(ERODED)
     temperatures = module.known_temperatures if stage == "test" else {}
     if stage == "test" and not module.calibrated[stage]:
         known = f"none of {', '.join(found)}" if temperatures else "none"
@@ -117,6 +123,7 @@ def results_of(trainer: Trainer, module: LightningModule, stage: str) -> Scenari
         remarks=remarks,
         temperatures={name: value for name, value in temperatures.items() if name in found},
         calibrated=module.calibrated[stage],
+        details=details,
     )
 
 
@@ -134,6 +141,10 @@ def result_files(stage: str, results: ScenarioResults, epoch: int) -> dict[str, 
         f"{stage}.csv": scores_csv(results.scores[fullest], classes),
         f"{stage}.json": _json(content),
     }
+    if any(each.boundary for each in results.details.values()):
+        files[f"{stage}_boundary.csv"] = boundary_csv(results.details, classes)
+    if any(each.objects for each in results.details.values()):
+        files[f"{stage}_objects.csv"] = objects_csv(results.details)
     if len(results.scores) > 1:
         files[f"{stage}_scenarios.csv"] = scenario_csv(results)
         files[f"{stage}_scenarios.json"] = _json(scenario_json(results, epoch))
@@ -195,7 +206,8 @@ def class_table(results: ScenarioResults) -> str:
         more.append(f"ECE {percent(results.reliability[results.fullest].error)}")
     if results.fullest in results.calibrated:
         more.append(f"{ECE_AT_T} {percent(results.calibrated[results.fullest].error)}")
-    return as_text([shown], [*more, *results.notes()])
+    width = shutil.get_terminal_size((120, 24)).columns
+    return as_text([shown, *detail_tables(results, rows_of(results)[:1], width)], [*more, *results.notes()])
 
 
 def _json(content: dict) -> str:

@@ -70,6 +70,7 @@ def figures_to_log(
     calibration: Mapping[str, float] | None = None,
     failures: Sequence[Failure] = (),
     calibrated: Mapping[str, float] | None = None,
+    details: Mapping[str, Mapping[str, float]] | None = None,
 ) -> dict[str, float]:
     """What goes to the loggers: the figures of the fullest scenario, then what several scenarios add.
 
@@ -79,7 +80,9 @@ def figures_to_log(
         calibration: expected calibration error by scenario; None for none.
         failures: of sensors, to expect figures of.
         calibrated: the same at the temperatures of the scenarios that have one.
+        details: further figures by name, of each scenario; None for none.
     """
+    details = details or {}
     calibrated = calibrated or {}
     *_, (name_of_fullest, fullest) = by_scenario.items()
     figures = {
@@ -97,7 +100,9 @@ def figures_to_log(
         figures |= {f"{kind}_{name.replace(' ', '_')}": x for name, x in zip(classes.names, values, strict=True)}
     figures |= {"ece": calibration[name_of_fullest]} if calibration else {}
     figures |= {"ece_calibrated": calibrated[name_of_fullest]} if name_of_fullest in calibrated else {}
+    figures |= details.get(name_of_fullest, {})
     if len(by_scenario) > 1:
+        figures |= {f"scenarios/{name}/{key}": x for name, each in details.items() for key, x in each.items()}
         summary = summarise(by_scenario, next(("+".join(f.rates) for f in failures), name_of_fullest), failures)
         figures |= {f"scenarios/{name}/miou": each.mean_iou for name, each in by_scenario.items()}
         figures |= {f"scenarios/{name}/ece": error for name, error in (calibration or {}).items()}

@@ -6,10 +6,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
+from rich.table import Table
 from torch import Tensor
 
 from mobanet.evaluation.bootstrap import FEW, INTERVAL, LEVEL, RESAMPLES, Interval, Intervals
 from mobanet.evaluation.calibration import BINS, Reliability
+from mobanet.evaluation.detail_table import detail_heads, detail_notes, details_as_plain
+from mobanet.evaluation.details import DetailScores
 from mobanet.evaluation.jaccard import SoftScores
 from mobanet.evaluation.metrics import Scores
 from mobanet.evaluation.scenario_summary import (
@@ -69,6 +72,7 @@ class ScenarioResults:
         remarks: what else is to be said of the figures.
         temperatures: of the checkpoint, by name of the evaluated scenarios that have one.
         calibrated: how far probabilities at these are right, alike.
+        details: boundaries and objects, by name of the scenario; empty where they were not measured.
     """
 
     scenarios: Sequence[Scenario]
@@ -87,11 +91,16 @@ class ScenarioResults:
     remarks: Sequence[str] = ()
     temperatures: Mapping[str, float] = field(default_factory=dict)
     calibrated: Mapping[str, Reliability] = field(default_factory=dict)
+    details: Mapping[str, DetailScores] = field(default_factory=dict)
 
     @property
     def full(self) -> str:
         """Name of the full scenario, evaluated or not."""
         return self.scenarios[-1].name
+
+    def detail_heads(self) -> dict[str, str]:
+        """Headings, on several lines, of the figures of boundaries and objects, by their names."""
+        return detail_heads(self.details[self.fullest]) if self.details else {}
 
     @property
     def fullest(self) -> str:
@@ -152,6 +161,7 @@ class ScenarioResults:
         lines += self.calibration_words()
         lines += [words for words in [self.interval_words()] if words]
         lines += [GAP] if self.regained else []
+        lines += detail_notes(self.details)
         lines += self.remarks
         lines += [f"{name}: {text}" for name, text in self.protocol.items()]
         for name in self.scores:
@@ -194,8 +204,22 @@ def scenario_table(results: ScenarioResults, width: int = 120) -> str:
     ]
     labels = [row.label for row in rows]
     tables = fitted("scenario", labels, len(results.scores), shown, ious, width, split="IoU %")
+    tables += detail_tables(results, rows, width)
     explained = [f"per cent; under a class's name its IoU; {drop}", *results.explained()]
     return as_text(tables, [*explained, *results.notes()])
+
+
+def detail_tables(results: ScenarioResults, rows: Sequence["Row"], width: int) -> list[Table]:
+    """Boundaries and objects in tables of their own, none where they were not measured.
+
+    Args:
+        results: of one evaluation.
+        rows: of `rows_of`.
+        width: characters of a line; columns that do not fit go into further tables.
+    """
+    columns = [(head, [percent(row.details[key]) for row in rows]) for key, head in results.detail_heads().items()]
+    labels = [row.label for row in rows]
+    return fitted("scenario", labels, min(len(results.scores), len(rows)), [], columns, width) if columns else []
 
 
 def interval_text(interval: Interval | None) -> str:
@@ -213,7 +237,8 @@ def scenario_csv(results: ScenarioResults) -> str:
     soft = ["soft_jaccard"] if results.soft else []
     gap = ["gap_regained"] if results.regained else []
     at = ["ece_calibrated", "temperature"] if results.calibrated else []
-    added = ["miou_low", "miou_high", "ece", *at, "fwiou", *accuracies, *gap]
+    details = [*results.detail_heads()]
+    added = ["miou_low", "miou_high", "ece", *at, "fwiou", *accuracies, *details, *gap]
     writer.writerow(["scenario", "oa", "kappa", "mean_f1", "miou", "drop", *ious, *soft, "kept_windows", *added])
     for row in rows_of(results):
         f = row.figures
@@ -224,7 +249,7 @@ def scenario_csv(results: ScenarioResults) -> str:
         at = (row.calibrated, row.temperature) if results.calibrated else ()
         of_classes = (f.frequency_weighted_iou, *f.users_accuracy, *f.producers_accuracy)
         regained = [math.nan if row.regained is None else row.regained] * len(gap)
-        ends = (low, high, row.error, *at, *of_classes, *regained)
+        ends = (low, high, row.error, *at, *of_classes, *(row.details[key] for key in details), *regained)
         writer.writerow([row.label, *map(decimal, numbers), kept, *map(decimal, ends)])
     return out.getvalue()
 
@@ -232,6 +257,7 @@ def scenario_csv(results: ScenarioResults) -> str:
 def scenario_columns(results: ScenarioResults) -> list[str]:
     """Headings of `scenario_rows`."""
     at = [ECE_AT_T] if results.calibrated else []
+    at += [head.replace("\n", " ") for head in results.detail_heads().values()]
     return ["scenario", "OA", "mean F1", "mIoU", "drop", "mIoU low", "mIoU high", FWIOU, "ECE", *at]
 
 
@@ -242,6 +268,7 @@ def scenario_rows(results: ScenarioResults) -> list[list[str | float | None]]:
         f, (low, high) = row.figures, row.interval or (math.nan, math.nan)
         drop = math.nan if row.drop is None else row.drop
         at = [row.calibrated] if results.calibrated else []
+        at += [row.details[key] for key in results.detail_heads()]
         numbers = (f.overall_accuracy, f.mean_f1, f.mean_iou, drop, low, high, f.frequency_weighted_iou, row.error, *at)
         table.append([row.label, *map(none_if_absent, numbers)])
     return table
@@ -279,6 +306,8 @@ def scenario_json(results: ScenarioResults, epoch: int) -> dict:
         if results.calibrated:
             content["ece_calibrated"] = none_if_absent(row.calibrated)
         content["miou_interval"] = list(row.interval) if row.interval else None
+        if row.details:
+            content["details"] = {name: none_if_absent(value) for name, value in row.details.items()}
         if results.regained and row.regained is not None:
             content["gap_regained"] = none_if_absent(row.regained)
         return content
@@ -301,6 +330,7 @@ def scenario_json(results: ScenarioResults, epoch: int) -> dict:
                 "kept_windows": results.kept[name],
                 "calibration": reliability_as_plain(results.reliability.get(name)),
                 **calibrated_as_plain(results, name),
+                **details_as_plain(results.details.get(name, DetailScores()), results.classes),
                 "confusion": results.matrices[name].tolist(),
             }
             for name, row in zip(results.scores, rows, strict=False)
@@ -328,6 +358,7 @@ def expectation_as_plain(results: ScenarioResults, scenario: str) -> dict:
         "ece": none_if_absent(results.reliability[scenario].error) if scenario in results.reliability else None,
         "calibration": reliability_as_plain(results.reliability.get(scenario)),
         **calibrated_as_plain(results, scenario),
+        **details_as_plain(results.details.get(scenario, DetailScores()), results.classes),
     }
 
 
@@ -408,6 +439,7 @@ class Row:
         calibrated: expected calibration error at the scenario's temperature; NaN where it has none, and of several
             scenarios unless all that were evaluated have one.
         temperature: of a scenario; NaN where it has none.
+        details: figures of boundaries and objects by name, NaN where absent; empty where they were not measured.
     """
 
     label: str
@@ -420,6 +452,7 @@ class Row:
     regained: float | None = None
     calibrated: float = math.nan
     temperature: float = math.nan
+    details: Mapping[str, float] = field(default_factory=dict)
 
 
 def rows_of(results: ScenarioResults) -> list[Row]:
@@ -430,18 +463,25 @@ def rows_of(results: ScenarioResults) -> list[Row]:
     at_all = at if at.keys() == results.scores.keys() else {}
     intervals = results.intervals or Intervals({}, None, None, ())
     shares = results.regained.shares if results.regained else {}
+    details: dict[str, dict[str, float]] = {key: {} for key in results.detail_heads()}
+    for name, measured in results.details.items():
+        for key, value in measured.figures().items():
+            details[key][name] = value
 
     def single(label: str, name: str) -> Row:
         figures = results.scores[name]
         of = soft.get(name, math.nan), errors.get(name, math.nan), intervals.scenarios.get(name), shares.get(name)
         temperature = results.temperatures.get(name, math.nan)
-        return Row(label, figures, results.drop(figures), results.kept[name], *of, at.get(name, math.nan), temperature)
+        own = {key: values[name] for key, values in details.items()}
+        calibrated = at.get(name, math.nan)
+        return Row(label, figures, results.drop(figures), results.kept[name], *of, calibrated, temperature, own)
 
     def several(
         label: str, figures: Scores, over: Callable[[Mapping[str, float]], float], interval: Interval | None
     ) -> Row:
         drop = results.drop(figures)
-        return Row(label, figures, drop, None, over(soft), over(errors), interval, calibrated=over(at_all))
+        own = {key: over(values) for key, values in details.items()}
+        return Row(label, figures, drop, None, over(soft), over(errors), interval, calibrated=over(at_all), details=own)
 
     summary = results.summary()
     rows = [single(name, name) for name in results.scores]
@@ -464,5 +504,6 @@ def rows_of(results: ScenarioResults) -> list[Row]:
     if summary.deviation:
         figures = summary.deviation
         spreads = [deviation_of(each.values()) for each in (soft, errors, at_all)]
-        rows.append(Row(DEVIATION, figures, None, None, *spreads[:2], calibrated=spreads[2]))
+        own = {key: deviation_of(values.values()) for key, values in details.items()}
+        rows.append(Row(DEVIATION, figures, None, None, *spreads[:2], calibrated=spreads[2], details=own))
     return rows

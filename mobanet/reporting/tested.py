@@ -14,6 +14,8 @@ from mobanet.data.description import DataDescription
 from mobanet.errors import UserError
 from mobanet.evaluation.bootstrap import Interval, Intervals
 from mobanet.evaluation.calibration import BINS, Reliability
+from mobanet.evaluation.detail_table import details_from_plain
+from mobanet.evaluation.details import DetailScores
 from mobanet.evaluation.jaccard import SoftScores
 from mobanet.evaluation.metrics import Scores, scores
 from mobanet.evaluation.scenario_table import ScenarioResults
@@ -107,6 +109,7 @@ def _results(content: Mapping[str, Any], data: DataDescription) -> ScenarioResul
         remarks=[str(line) for line in content.get("remarks", ())],
         temperatures={name: float(each["temperature"]) for name, each in ordered.items() if each.get("calibrated")},
         calibrated={name: _reliability(each["calibrated"]) for name, each in ordered.items() if each.get("calibrated")},
+        details=_details(ordered, data.classes),
     )
 
 
@@ -168,6 +171,16 @@ def _scores(content: Mapping[str, Any], classes: Classes, matrix: Tensor) -> Sco
         f1=tuple(_share(figures["f1"]) for figures in each),
         pixels=tuple(int(figures["pixels"]) for figures in each),
     )
+
+
+def _details(scenarios: Mapping[str, Any], classes: Classes) -> dict[str, DetailScores]:
+    """Boundaries and objects by scenario; empty where the test measured none."""
+    found = {name: details_from_plain(each, classes) for name, each in scenarios.items()}
+    if not any(found.values()):
+        return {}
+    if len({tuple(scores.figures()) for scores in found.values()}) > 1:
+        raise ValueError("its scenarios were not measured alike")
+    return found
 
 
 def _share(value: float | None) -> float:

@@ -12,6 +12,7 @@ from mobanet.reporting.calibration_section import calibration_section
 from mobanet.reporting.confusion_section import confusion_section
 from mobanet.reporting.curves import curves_section, sampling_section
 from mobanet.reporting.degraded_section import degraded_section, read_degraded
+from mobanet.reporting.detail_section import detail_section
 from mobanet.reporting.facts_section import model_section, protocol_section, settings_section
 from mobanet.reporting.folder import RunFolder, read_folder
 from mobanet.reporting.markup import Markup, note
@@ -54,6 +55,8 @@ def report_text(folder: str | Path, tiles: int, side: int) -> str:
         sections.append(Section("scenarios", f"Scenarios{which}", scenario_section(shown)))
         sections.append(Section("confusion", f"{matrices}{which}", confusion_section(shown)))
         sections.append(Section("accuracy", f"Accuracy of each class{which}", accuracy_section(shown)))
+        if shown.results.details:
+            sections.append(Section("details", f"Boundaries and objects{which}", detail_section(shown)))
         if shown.results.reliability:  # of a test that earlier versions made nothing is known
             drawn = calibration_section(shown.results.reliability, shown.results.calibrated)
             sections.append(Section("calibration", f"Calibration{which}", drawn))

@@ -176,6 +176,7 @@ def _flat(content: Mapping[str, Any] | None) -> dict[str, float]:
     figures |= {f"{kind}_{name}": each[kind] for kind in ("iou", "f1") for name, each in classes.items()}
     for kind in ("users_accuracy", "producers_accuracy"):  # of earlier versions there are none
         figures |= {f"{kind}_{name}": each[kind] for name, each in classes.items() if kind in each}
+    figures |= content.get("details", {})  # of boundaries and objects, where they were measured
     return {name: math.nan if value is None else float(value) for name, value in figures.items()}
 
 

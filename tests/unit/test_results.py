@@ -52,6 +52,7 @@ def evaluated(*names, stage="test"):
         calibrated={stage: {}},
         failures=usual_failures(("rgb", "dsm")),
         specialists=None,
+        details={stage: {}},
     )
 
 

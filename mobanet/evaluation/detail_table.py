@@ -1,0 +1,176 @@
+"""Figures of boundaries and objects, as columns of tables, notes, CSV and JSON."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mobanet.evaluation.boundary import COUNTED, BoundaryScores, boundary_scores
+from mobanet.evaluation.details import DetailScores
+from mobanet.evaluation.objects import ObjectScores
+from mobanet.plain.text_tables import decimal, none_if_absent, stacked
+from mobanet.rasters.contents import Classes
+
+ERODED = (
+    "labels are eroded, and what lies around the boundaries of the truth is ignored with them: figures of boundaries "
+    "and objects mean little (--data.evaluation.labels full)"
+)
+_BOUNDARIES = (
+    "boundary IoU: of the pixels within the distance of another class (Cheng et al. 2021); boundary F1: of the "
+    "contours, within the distance of each other (Csurka et al. 2013); mean over the averaged classes; neither ignored "
+    "pixels nor a tile's edge are a boundary"
+)
+_OBJECTS = (
+    "objects: what hangs together of a class by the sides of pixels; matched one to one at an IoU of at least 0.5; "
+    "what a tile's edge cuts is an object as it is there"
+)
+
+
+def detail_heads(details: DetailScores) -> dict[str, str]:
+    """Headings, on several lines, by the names of `DetailScores.figures`."""
+    heads = [f"{kind}\n{each.distance}" for each in details.boundary for kind in ("boundary\nIoU", "boundary\nF1")]
+    for each in details.objects:
+        heads += [f"{stacked(each.of)}\n{kind}" for kind in ("precision", "recall", "F1")]
+    return dict(zip(details.figures(), heads, strict=True))
+
+
+def detail_notes(details: Mapping[str, DetailScores]) -> list[str]:
+    """What has to stand below the tables; nothing where nothing was measured.
+
+    Args:
+        details: by name of the scenario.
+    """
+    *_, fullest = [DetailScores(), *details.values()]
+    lines = [_BOUNDARIES] if fullest.boundary else []
+    rounded = [f"{each.distance} {_pixels(each)}" for each in fullest.boundary if not each.distance.endswith(" px")]
+    lines += [f"distances in whole pixels: {', '.join(rounded)}"] if rounded else []
+    lines += [_OBJECTS] if fullest.objects else []
+    for each in fullest.objects:
+        cut = f", {each.truth_cut} of them cut by a tile's edge" if each.truth_cut else ""
+        lines.append(f"{each.of}: {each.truth} {'object' if each.truth == 1 else 'objects'} in the truth{cut}")
+    return lines
+
+
+def _pixels(each: BoundaryScores) -> str:
+    least, most = each.pixels
+    return f"{least} px" if least == most else f"{least} to {most} px"
+
+
+def boundary_csv(details: Mapping[str, DetailScores], classes: Classes) -> str:
+    """One row a scenario, distance and class, then the mean, 0..1; absent figures are empty.
+
+    Args:
+        details: by name of the scenario.
+        classes: of the maps.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    names = ["boundary_iou", "boundary_f1", "boundary_precision", "boundary_recall"]
+    writer.writerow(["scenario", "distance", "class", *names, "averaged", *COUNTED])
+    for scenario, scores in details.items():
+        for each in scores.boundary:
+            columns = zip(each.iou, each.f1, each.precision, each.recall, strict=True)
+            for name, numbers, counts in zip(classes.names, columns, each.counts, strict=True):
+                place = [scenario, each.distance, name]
+                writer.writerow([*place, *map(decimal, numbers), int(name in classes.averaged), *counts])
+            means = [decimal(each.mean_iou), decimal(each.mean_f1), "", ""]
+            writer.writerow([scenario, each.distance, "mean", *means, "", *[""] * len(COUNTED)])
+    return out.getvalue()
+
+
+def objects_csv(details: Mapping[str, DetailScores]) -> str:
+    """One row a scenario and class; absent figures are empty.
+
+    Args:
+        details: by name of the scenario.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    counts = ["truth", "mapped", "matched", "truth_cut", "map_cut"]
+    writer.writerow(["scenario", "class", "precision", "recall", "f1", *counts])
+    for scenario, scores in details.items():
+        for each in scores.objects:
+            numbers = [each.truth, each.mapped, each.matched, each.truth_cut, each.map_cut]
+            writer.writerow([scenario, each.of, *map(decimal, (each.precision, each.recall, each.f1)), *numbers])
+    return out.getvalue()
+
+
+def details_as_plain(scores: DetailScores, classes: Classes) -> dict[str, Any]:
+    """One scenario's boundaries and objects for JSON; absent figures are null, and what was not measured is not there.
+
+    Args:
+        scores: of the scenario.
+        classes: of the maps.
+    """
+    content: dict[str, Any] = {}
+    if scores.boundary:
+        content["boundary"] = [_boundary_as_plain(each, classes) for each in scores.boundary]
+    if scores.objects:
+        content["objects"] = [
+            {
+                "class": each.of,
+                "truth": each.truth,
+                "mapped": each.mapped,
+                "matched": each.matched,
+                "truth_cut": each.truth_cut,
+                "map_cut": each.map_cut,
+                "precision": none_if_absent(each.precision),
+                "recall": none_if_absent(each.recall),
+                "f1": none_if_absent(each.f1),
+            }
+            for each in scores.objects
+        ]
+    return content
+
+
+def _boundary_as_plain(each: BoundaryScores, classes: Classes) -> dict[str, Any]:
+    return {
+        "distance": each.distance,
+        "name": each.name,
+        "pixels": list(each.pixels),
+        "iou": none_if_absent(each.mean_iou),
+        "f1": none_if_absent(each.mean_f1),
+        "classes": {
+            name: {
+                "iou": none_if_absent(each.iou[k]),
+                "f1": none_if_absent(each.f1[k]),
+                "precision": none_if_absent(each.precision[k]),
+                "recall": none_if_absent(each.recall[k]),
+                "counts": list(each.counts[k]),
+            }
+            for k, name in enumerate(classes.names)
+        },
+    }
+
+
+def details_from_plain(content: Mapping[str, Any], classes: Classes) -> DetailScores:
+    """What `details_as_plain` has written into a scenario's content.
+
+    Args:
+        content: of the scenario; one of earlier versions has nothing of it.
+        classes: of the run.
+
+    Raises:
+        ValueError, KeyError, TypeError: for what is no such thing.
+    """
+    found = []
+    for each in content.get("boundary", ()):
+        if list(each["classes"]) != list(classes.names):
+            raise ValueError("the classes of its boundaries are not the run's")
+        counts = [_counts(own["counts"], len(COUNTED)) for own in each["classes"].values()]
+        least, most = _counts(each["pixels"], 2)
+        found.append(boundary_scores(str(each["distance"]), str(each["name"]), (least, most), counts, classes))
+    objects = []
+    for each in content.get("objects", ()):
+        if each["class"] not in classes.names:
+            raise ValueError(f"its objects are of {each['class']}, which is no class of the run")
+        numbers = _counts([each[key] for key in ("truth", "mapped", "matched", "truth_cut", "map_cut")], 5)
+        objects.append(ObjectScores(each["class"], *numbers))
+    return DetailScores(tuple(found), tuple(objects))
+
+
+def _counts(values: Sequence[Any], length: int) -> list[int]:
+    numbers = [int(value) for value in values]
+    if len(numbers) != length or min(numbers) < 0:
+        raise ValueError(f"{values} are not {length} counts")
+    return numbers
