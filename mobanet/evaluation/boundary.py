@@ -13,7 +13,7 @@ the truth's contour of that class, recall the reverse. The paper takes the mean 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -24,10 +24,6 @@ from mobanet.rasters.contents import IGNORE_INDEX, Classes
 COUNTED = ("truth_band", "map_band", "both_bands", "truth_contour", "map_contour", "truth_matched", "map_matched")
 """What is counted of each class at each distance, in pixels: within the distance of another class in the truth, in the
 map, in both; on the contour in the truth, in the map; and of these within the distance of the other one's."""
-
-_DISC = 12
-"""Up to this distance in pixels a disc is moved over the map; beyond, distances are computed, which takes as long
-whatever the distance."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +96,35 @@ def _mean(values: Sequence[float]) -> float:
     return sum(there) / len(there) if there else math.nan
 
 
+class SharedTruths:
+    """The truth's side of rows, which is alike in every scenario: made for the first, and let go with the last.
+
+    Args:
+        users: how many ask for each.
+    """
+
+    def __init__(self, users: int) -> None:
+        self.users = users
+        self.reset()
+
+    def reset(self) -> None:
+        """Let go of all."""
+        self._held: dict[tuple[str, int], tuple[Side, int]] = {}
+
+    def get(self, key: tuple[str, int], make: Callable[[], "Side"]) -> "Side":
+        """The side of some rows.
+
+        Args:
+            key: id of the tile, and how many times its rows were counted before.
+            make: it, where it is not there.
+        """
+        side, left = self._held.pop(key, (None, self.users))
+        side = side or make()
+        if left > 1:
+            self._held[key] = side, left - 1
+        return side
+
+
 class BoundaryRows:
     """Counts boundaries of a tile whose rows come from top to bottom.
 
@@ -110,10 +135,15 @@ class BoundaryRows:
     Args:
         num_classes: K.
         distances: D, in pixels, at least 1.
+        truths: shared with others that count the same tile at the same distances; None for nobody.
+        tile: its id.
     """
 
-    def __init__(self, num_classes: int, distances: Sequence[int]) -> None:
+    def __init__(
+        self, num_classes: int, distances: Sequence[int], truths: "SharedTruths | None" = None, tile: str = ""
+    ) -> None:
         self.num_classes, self.distances = num_classes, tuple(distances)
+        self._truths, self._tile, self._blocks = truths or SharedTruths(1), tile, 0
         self._reach = max(distances) + 1  # of a contour, which has a pixel beside it
         self._rows: np.ndarray | None = None
         """(2, n, W) uint8, map and truth: rows that are still to be counted, and those above them in reach."""
@@ -145,63 +175,124 @@ class BoundaryRows:
         return self._count(self._rows.shape[1])
 
     def _count(self, last: int) -> np.ndarray:
-        found = boundary_counts(*self._rows, slice(self._done, last), self.distances, self.num_classes)
+        prediction, label = self._rows
+        truth = self._truths.get((self._tile, self._blocks), lambda: self._side(label))
+        found = boundary_counts(truth, self._side(prediction), slice(self._done, last))
+        self._blocks += 1
         first = max(last - self._reach, 0)
         self._rows, self._done = self._rows[:, first:].copy(), last - first
         return found
 
+    def _side(self, classes: np.ndarray) -> "Side":
+        return Side(classes, self.distances, self.num_classes)
 
-def boundary_counts(
-    prediction: np.ndarray, label: np.ndarray, rows: slice, distances: Sequence[int], num_classes: int
-) -> np.ndarray:
+
+def boundary_counts(truth: "Side", mapped: "Side", rows: slice) -> np.ndarray:
     """Count the boundaries of some rows.
 
     Args:
-        prediction: (h, W) uint8 class indices, `IGNORE_INDEX` where the label has it.
-        label: (h, W) uint8 class indices or `IGNORE_INDEX`.
+        truth: rows of the truth.
+        mapped: of the map, as ignored where the truth is.
         rows: which are counted; others are looked at.
-        distances: D, in pixels, at least 1.
-        num_classes: K.
 
     Returns:
         (D, K, 7) int64, `COUNTED`.
     """
-    found = np.zeros((len(distances), num_classes, len(COUNTED)), np.int64)
-    there = np.bincount(prediction.ravel(), minlength=256) + np.bincount(label.ravel(), minlength=256)
-    labelled = (label != IGNORE_INDEX).view(np.uint8)
-    for k in np.flatnonzero(there[:num_classes]).tolist():
-        own = [(side == k).view(np.uint8) for side in (label, prediction)]
-        others = [labelled - side for side in own]
-        contours = [side & within(other, 1) for side, other in zip(own, others, strict=True)]
-        for number, distance in enumerate(distances):
-            bands = [side & within(other, distance) for side, other in zip(own, others, strict=True)]
-            matched = [contours[0] & within(contours[1], distance), contours[1] & within(contours[0], distance)]
-            planes = (*bands, bands[0] & bands[1], *contours, *matched)
-            found[number, k] = [np.count_nonzero(plane[rows]) for plane in planes]
-    return found
+    alike = truth.classes == mapped.classes
+    found = []
+    for number in range(len(truth.bands)):
+        both = truth.bands[number] & mapped.bands[number] & alike
+        matched = [
+            truth.contour & mapped.has_contour_near(truth, number),
+            mapped.contour & truth.has_contour_near(mapped, number),
+        ]
+        first = truth.by_class(rows, truth.bands[number], both, truth.contour, matched[0])
+        second = mapped.by_class(rows, mapped.bands[number], mapped.contour, matched[1])
+        found.append([first[0], second[0], first[1], first[2], second[1], first[3], second[2]])
+    return np.array(found, np.int64).transpose(0, 2, 1)
 
 
-def within(mask: np.ndarray, distance: int) -> np.ndarray:
-    """Pixels that are no further than a distance from one of a mask.
+class Side:
+    """Some rows of the truth or of the map, and what is near their boundaries.
+
+    A class is a bit, so that one move of the bits looks for all classes at once.
 
     Args:
-        mask: (h, W) uint8, 0 or 1.
-        distance: in pixels, between their middles.
+        classes: (h, W) uint8 class indices, `IGNORE_INDEX` where a pixel does not count.
+        distances: D, in pixels, at least 1.
+        num_classes: K.
 
-    Returns:
-        (h, W) uint8, 0 or 1.
+    Attributes:
+        classes: as given.
+        contour: (h, W) bool, pixels with another class beside them.
+        bands: of each distance (h, W) bool, pixels with another class within it.
     """
-    import cv2
 
-    if distance <= _DISC:
-        return cv2.dilate(mask, _disc(distance))
-    if not mask.any():
-        return np.zeros_like(mask)
-    # exact: the square root of a whole square has no rounding, and that of the next whole number lies above it
-    return (cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= distance).view(np.uint8)
+    def __init__(self, classes: np.ndarray, distances: Sequence[int], num_classes: int) -> None:
+        self.classes, self._num_classes = classes, num_classes
+        self._own = _bits(num_classes)[:, classes]
+        near = spread(self._own, [1, *distances])
+        self.contour, *self.bands = [(each & ~self._own).any(0) & (classes != IGNORE_INDEX) for each in near]
+        self._near = spread(self._own * self.contour, distances)
+
+    def has_contour_near(self, other: "Side", number: int) -> np.ndarray:
+        """Where this side's contour of the other side's class is within a distance, by its number; (h, W) bool."""
+        return (self._near[number] & other._own).any(0)
+
+    def by_class(self, rows: slice, *planes: np.ndarray) -> list[np.ndarray]:
+        """How many pixels of each class planes have in some rows, (K,) each."""
+        codes = self.classes[rows].astype(np.uint16)
+        for plane in planes:
+            codes <<= 1
+            codes |= plane[rows]
+        shape = (256, *[2] * len(planes))
+        counts = np.bincount(codes.ravel(), minlength=math.prod(shape)).reshape(shape)[: self._num_classes]
+        return [counts.take(1, axis=axis).reshape(self._num_classes, -1).sum(1) for axis in range(1, len(shape))]
 
 
 @cache
-def _disc(radius: int) -> np.ndarray:
-    at = np.arange(-radius, radius + 1)
-    return (at[:, None] ** 2 + at**2 <= radius**2).astype(np.uint8)
+def _bits(num_classes: int) -> np.ndarray:
+    """(n, 256) of the bit of each class, in as many words as are needed for all; no bit for `IGNORE_INDEX`."""
+    size = next(size for size in (8, 16, 32, 64) if num_classes <= size or size == 64)
+    table = np.zeros((-(-num_classes // size), 256), f"uint{size}")
+    for k in range(num_classes):
+        table[k // size, k] = 1 << k % size
+    return table
+
+
+def spread(bits: np.ndarray, distances: Sequence[int]) -> list[np.ndarray]:
+    """The bits that pixels have within distances, all in all.
+
+    A disc is a stack of lines: they are made longer by a pixel at either end, and moved up and down as far as a line of
+    that length belongs to the disc, which takes four moves for each pixel of the distance instead of one for each pixel
+    of the disc.
+
+    Args:
+        bits: (n, h, W) unsigned integers.
+        distances: in pixels, between the middles of pixels.
+
+    Returns:
+        One array a distance.
+    """
+    found = [bits.copy() for _ in distances]
+    lines = bits.copy()
+    for half in range(max(distances) + 1):
+        if half:
+            _add(lines, bits, 0, half)
+        for out, distance in zip(found, distances, strict=True):
+            # the rows of the disc in which it is that wide
+            least = math.isqrt(distance**2 - (half + 1) ** 2) + 1 if half < distance else 0
+            for down in range(least, math.isqrt(distance**2 - half**2) + 1 if half <= distance else 0):
+                _add(out, lines, down, 0)
+    return found
+
+
+def _add(out: np.ndarray, bits: np.ndarray, down: int, right: int) -> None:
+    """Add the bits moved so far both ways; nothing comes from beyond the edges."""
+    height, width = out.shape[1:]
+    if down >= height or right >= width:
+        return
+    first, last = np.s_[:, : height - down, : width - right], np.s_[:, down:, right:]
+    out[last] |= bits[first]
+    if down or right:
+        out[first] |= bits[last]

@@ -11,7 +11,7 @@ from torchmetrics import Metric
 
 from mobanet.errors import UserError
 from mobanet.evaluation import boundary, objects
-from mobanet.evaluation.boundary import BoundaryRows, BoundaryScores, boundary_scores
+from mobanet.evaluation.boundary import BoundaryRows, BoundaryScores, SharedTruths, boundary_scores
 from mobanet.evaluation.distances import Distance, pixel_distances
 from mobanet.evaluation.objects import ObjectRows, ObjectScores
 from mobanet.rasters.contents import IGNORE_INDEX, Classes
@@ -115,14 +115,15 @@ class DetailCounts(Metric):
 
     Args:
         measures: what is counted.
+        truths: shared by all scenarios.
     """
 
     full_state_update = False
     counts: Tensor
 
-    def __init__(self, measures: Measures) -> None:
+    def __init__(self, measures: Measures, truths: SharedTruths | None = None) -> None:
         super().__init__()
-        self.measures = measures
+        self.measures, self._truths = measures, truths or SharedTruths(1)
         self._boundaries = len(measures.settings.distances) * len(measures.classes) * len(boundary.COUNTED)
         self._of = [measures.classes.names.index(name) for name in measures.settings.objects]
         total = self._boundaries + len(self._of) * len(objects.COUNTED)
@@ -132,6 +133,7 @@ class DetailCounts(Metric):
     def reset(self) -> None:
         """Start anew."""
         super().reset()
+        self._truths.reset()
         self._leave()
 
     def update(self, strip: Strip | None) -> None:
@@ -158,7 +160,8 @@ class DetailCounts(Metric):
         if strip.tile != self._tile:
             self._tile = strip.tile
             if self.measures.settings.distances:
-                self._rows = BoundaryRows(len(self.measures.classes), self.measures.pixels[strip.tile])
+                distances = self.measures.pixels[strip.tile]
+                self._rows = BoundaryRows(len(self.measures.classes), distances, self._truths, strip.tile)
             self._objects = [ObjectRows() for _ in self._of]
         prediction, label = strip.prediction.cpu().numpy(), strip.label.cpu().numpy()
         counted = label != IGNORE_INDEX

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from mobanet.evaluation.boundary import SharedTruths
 from mobanet.evaluation.calibration import Calibration, Reliability
 from mobanet.evaluation.details import DetailCounts, Measures
 from mobanet.evaluation.jaccard import SoftJaccard, SoftScores
@@ -55,9 +56,8 @@ class ScenarioEvaluation(nn.Module):
 
     def measure(self, measures: Measures | None) -> None:
         """Count boundaries and objects, too; None for neither."""
-        self.details = (
-            nn.ModuleList() if measures is None else nn.ModuleList(DetailCounts(measures) for _ in self.scenarios)
-        )
+        truths, counted = SharedTruths(len(self.scenarios)), self.scenarios if measures is not None else ()
+        self.details = nn.ModuleList(DetailCounts(measures, truths) for _ in counted)
 
     def note(self, batch: ModelBatch) -> None:
         """Count windows, and those that have nothing of a scenario."""

@@ -64,14 +64,15 @@ class _Pieces:
         self.row: np.ndarray | None = None
         """(W,) of the last row, numbers from 1 on, 0 for none."""
 
-    def grow(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def grow(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Take rows below.
 
         Args:
             mask: (h, W) uint8, 1 where the class is.
 
         Returns:
-            (h, W) numbers of objects from 1 on, 0 for none; and the new numbers, from 0 on, of those there were.
+            (h, W) pieces of these rows, from 1 on, 0 for none; the numbers of the objects that they belong to, from 0
+            on; and those that the objects have now that there were.
         """
         import cv2
 
@@ -92,9 +93,8 @@ class _Pieces:
         np.add.at(self.areas, inverse, areas)
         self.cut = _spread(np.concatenate([self.cut, cut[1:]]), inverse, len(kept))
         self.closed = _spread(np.concatenate([self.closed, np.zeros(number, bool)]), inverse, len(kept))
-        labels = np.concatenate([[0], inverse[before:] + 1]).astype(np.int32)[own]
-        self.row = labels[-1].copy()
-        return labels, inverse[:before]
+        self.row = np.concatenate([[0], inverse[before:] + 1])[own[-1]]
+        return own, inverse[before:], inverse[:before]
 
     def close(self, last: bool) -> tuple[int, int]:
         """How many objects end above the last row now, or with it, and how many of these an edge cuts."""
@@ -145,9 +145,9 @@ class ObjectRows:
         Returns:
             (5,) int64, `COUNTED`.
         """
-        labels, numbers = zip(self._truth.grow(truth), self._map.grow(mapped), strict=True)
-        earlier = np.stack([numbers[0][self._pairs[:, 0]], numbers[1][self._pairs[:, 1]], self._pairs[:, 2]], axis=1)
-        self._pairs = _merged(np.concatenate([earlier, _shared(*labels)]))
+        pieces, own, before = zip(self._truth.grow(truth), self._map.grow(mapped), strict=True)
+        pairs = np.concatenate([_numbered(self._pairs, before), _numbered(_shared(*pieces), own)])
+        self._pairs = _merged(pairs)
         return self._settle(last=False)
 
     def finish(self) -> np.ndarray:
@@ -165,16 +165,20 @@ class ObjectRows:
         possible = 3 * shared >= self._truth.areas[t] + self._map.areas[m]
         matched = int((possible & (closed == 2)).sum())
         self._pairs = self._pairs[(closed == 0) | (possible & (closed == 1))]
-        numbers = self._truth.keep(self._pairs[:, 0]), self._map.keep(self._pairs[:, 1])
-        self._pairs[:, 0], self._pairs[:, 1] = numbers[0][self._pairs[:, 0]], numbers[1][self._pairs[:, 1]]
+        self._pairs = _numbered(self._pairs, (self._truth.keep(self._pairs[:, 0]), self._map.keep(self._pairs[:, 1])))
         return np.array([truth, mapped, matched, truth_cut, map_cut], np.int64)
 
 
+def _numbered(pairs: np.ndarray, numbers: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Pairs with other numbers, of the truth's and of the map's."""
+    return np.stack([numbers[0][pairs[:, 0]], numbers[1][pairs[:, 1]], pairs[:, 2]], axis=1)
+
+
 def _shared(truth: np.ndarray, mapped: np.ndarray) -> np.ndarray:
-    """Pairs of objects that share pixels, and how many, (n, 3); a pair may come more than once."""
+    """Pairs of pieces, from 0 on, that share pixels, and how many, (n, 3); a pair may come more than once."""
     import cv2
 
-    # a piece of what both have lies in one object of each
+    # a piece of what both have lies in one of each
     both = ((truth > 0) & (mapped > 0)).view(np.uint8)
     number, pieces = cv2.connectedComponents(both, connectivity=4, ltype=cv2.CV_32S)
     out = np.zeros((number - 1, 3), np.int64)

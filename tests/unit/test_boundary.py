@@ -5,14 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from mobanet.evaluation.boundary import COUNTED, BoundaryRows, boundary_scores, within
+from mobanet.evaluation.boundary import COUNTED, BoundaryRows, SharedTruths, boundary_scores, spread
 from mobanet.rasters.contents import Classes
 
 CLASSES = Classes(("road", "house", "mud"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), averaged=("road", "house"))
 K = len(CLASSES)
 
 
-def by_pairs(prediction, label, distances):
+def by_pairs(prediction, label, distances, number=K):
     """(D, K, 7) from the distances between all pairs of pixels."""
     places = np.stack(np.indices(label.shape), -1).reshape(-1, 2)
     squares = ((places[:, None] - places[None]) ** 2).sum(-1)
@@ -22,8 +22,8 @@ def by_pairs(prediction, label, distances):
     def near(chosen, distance):
         return (squares[:, chosen] <= distance**2).any(1)
 
-    found = np.zeros((len(distances), K, len(COUNTED)), int)
-    for k in range(K):
+    found = np.zeros((len(distances), number, len(COUNTED)), int)
+    for k in range(number):
         own = [side == k for side in sides]
         others = [labelled & ~side for side in own]
         contours = [side & near(other, 1) for side, other in zip(own, others, strict=True)]
@@ -74,17 +74,35 @@ def random_maps(seed):
 @pytest.mark.parametrize("seed", range(40))
 def test_counts_are_those_of_all_pairs_of_pixels_however_rows_come(seed):
     prediction, label, heights, random = random_maps(seed)
-    distances = [1, int(random.integers(2, 7)), int(random.integers(13, 22))]  # moved discs, and computed distances
+    distances = [1, int(random.integers(2, 7)), int(random.integers(13, 22))]
     assert (by_rows(prediction, label, distances, heights) == by_pairs(prediction, label, distances)).all()
 
 
-@pytest.mark.parametrize("distance", [12, 13, 20, 29, 37])
-def test_discs_and_computed_distances_agree_on_what_is_exactly_as_far(distance):
-    mask = np.zeros((2 * distance + 3, 2 * distance + 3), np.uint8)
-    mask[distance + 1, distance + 1] = 1
+@pytest.mark.parametrize("distance", [1, 2, 5, 13, 25])
+def test_bits_spread_over_a_disc_and_not_beyond_the_edges(distance):
+    bits = np.zeros((1, 2 * distance + 3, 2 * distance + 3), np.uint8)
+    bits[0, distance + 1, distance + 1] = 4
+    bits[0, 0, 0] = 8
     at = np.arange(-distance - 1, distance + 2)
-    assert (within(mask, distance) == (at[:, None] ** 2 + at**2 <= distance**2)).all()
-    assert not within(np.zeros_like(mask), distance).any()
+    squares = at[:, None] ** 2 + at**2
+    (found,) = spread(bits, [distance])
+    assert ((found[0] & 4 > 0) == (squares <= distance**2)).all()
+    corner = np.arange(len(at))
+    assert ((found[0] & 8 > 0) == (corner[:, None] ** 2 + corner**2 <= distance**2)).all()
+    assert (spread(bits, [1, distance, 2])[1] == found).all()
+    flat = np.ones((1, 1, 3), np.uint8)
+    assert (spread(flat, [distance])[0] == 1).all()  # a tile smaller than the disc
+
+
+@pytest.mark.parametrize("number", [8, 9, 64, 65, 200])
+def test_classes_may_be_many(number):
+    label = np.random.default_rng(number).integers(0, number, (12, 12)).astype(np.uint8)
+    label[3] = 255
+    prediction = np.roll(label, 1, axis=1)
+    distances = [1, 3]
+    rows = BoundaryRows(number, distances)
+    found = rows.add(prediction, label) + rows.finish()
+    assert (found == by_pairs(prediction, label, distances, number)).all()
 
 
 def test_a_shifted_edge_by_hand():
@@ -152,6 +170,23 @@ def test_what_a_map_says_of_ignored_pixels_counts_nowhere(seed):
     assert (first == second).all()
     right = by_rows(np.where(label == 255, other, label), label, [1, 4], heights)
     assert (right[..., 0] == right[..., 2]).all()
+
+
+def test_the_truth_is_looked_at_once_for_all_scenarios_and_let_go():
+    random = np.random.default_rng(4)
+    label = random.integers(0, K, (40, 9)).astype(np.uint8)
+    maps = [random.integers(0, K, (40, 9)).astype(np.uint8) for _ in range(3)]
+    truths, made = SharedTruths(3), []
+    several = [BoundaryRows(K, [2], truths, "a") for _ in maps]
+    alone = [by_rows(each, label, [2], [10] * 4) for each in maps]
+    found = [0, 0, 0]
+    for top in range(0, 40, 10):
+        for k, rows in enumerate(several):
+            found[k] = found[k] + rows.add(maps[k][top : top + 10], label[top : top + 10])
+            made.append(len(truths._held))
+    assert max(made) == 1
+    assert all((each + rows.finish() == wanted).all() for each, rows, wanted in zip(found, several, alone, strict=True))
+    assert truths._held == {}
 
 
 def test_rows_that_wait_do_not_depend_on_the_height_of_a_tile():
