@@ -170,7 +170,6 @@ def details_from_plain(content: Mapping[str, Any], classes: Classes) -> DetailSc
 
 
 def _counts(values: Sequence[Any], length: int) -> list[int]:
-    numbers = [int(value) for value in values]
-    if len(numbers) != length or min(numbers) < 0:
+    if len(values) != length or any(type(value) is not int or value < 0 for value in values):
         raise ValueError(f"{values} are not {length} counts")
-    return numbers
+    return [*values]

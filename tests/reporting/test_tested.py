@@ -7,9 +7,12 @@ import torch
 from mobanet.data.description import DataDescription
 from mobanet.errors import UserError
 from mobanet.evaluation.bootstrap import bootstrap
+from mobanet.evaluation.boundary import boundary_scores
 from mobanet.evaluation.calibration import BINS, Reliability
+from mobanet.evaluation.details import DetailScores
 from mobanet.evaluation.jaccard import SoftScores
 from mobanet.evaluation.metrics import scores
+from mobanet.evaluation.objects import ObjectScores
 from mobanet.evaluation.results import result_files
 from mobanet.evaluation.scenario_table import ScenarioResults, scenario_csv, scenario_table
 from mobanet.rasters.contents import Classes, Modality
@@ -38,6 +41,7 @@ def results(names=tuple(MATRICES), soft=False, told=False):
             "failures": failures,
             "tiles": ["a", "b"],
             "intervals": bootstrap(tiles, CLASSES, "rgb+dsm", failures),
+            "details": {name: details(number) for number, name in enumerate(names)},
         }
     return ScenarioResults(
         scenarios=scenarios_of(["rgb", "dsm"]),
@@ -50,6 +54,14 @@ def results(names=tuple(MATRICES), soft=False, told=False):
         soft={name: SoftScores(0.5, 0.1, 0.6, 3) for name in names} if soft else {},
         **more,
     )
+
+
+def details(number):
+    """Of one scenario; a class has no boundary, and no mud was mapped."""
+    counts = [[9, 8, 5 + number, 4, 4, 3, 2], [6, 7, 5, 3, 2, 2, 1], [0] * 7]
+    distances = (("3 px", "3px", (3, 3)), ("0.5 m", "0.5m", (9, 10)))
+    boundary = tuple(boundary_scores(*distance, counts, CLASSES) for distance in distances)
+    return DetailScores(boundary, (ObjectScores("house", 9, 8 + number, 7, 2, 1), ObjectScores("mud", 3, 0, 0, 0, 0)))
 
 
 def written(folder, given, stage="test"):
@@ -69,6 +81,7 @@ def test_intervals_calibration_and_expectation_come_back(names, tmp_path, monkey
     assert repr(found.reliability) == repr(given.reliability)
     assert (found.temperatures, repr(found.calibrated)) == (given.temperatures, repr(given.calibrated))
     assert (found.tiles, found.intervals.scenarios) == (["a", "b"], given.intervals.scenarios)
+    assert repr(found.details) == repr(given.details)
     if len(names) > 1:
         assert scenario_csv(found) == scenario_csv(given)
         assert scenario_table(found) == scenario_table(given)
@@ -84,6 +97,10 @@ def test_a_file_of_an_earlier_version_says_nothing_of_tiles_calibration_and_fail
     for figures in (*content["scenarios"].values(), *filter(None, content["summary"].values())):
         for name in ("miou_interval", "ece", "calibration", "calibrated", "temperature", "ece_calibrated"):
             figures.pop(name, None)
+        for name in ("fwiou", "details", "boundary", "objects"):
+            figures.pop(name, None)
+        for each in figures["classes"].values():
+            del each["users_accuracy"], each["producers_accuracy"]
     path.write_text(json.dumps(content))
     found = read_evaluation(tmp_path, "test", DATA).results
     assert (found.tiles, found.intervals, found.failures, found.reliability) == (None, None, (), {})
@@ -139,6 +156,14 @@ WRONG = {
     "a list": (("protocol",), ["full"]),
     "bins gone": (("scenarios", "rgb", "calibration", "pixels"), [1, 2]),
     "half an interval": (("summary", "mean", "miou_interval"), [0.5]),
+    "boundaries of other classes": (("scenarios", "rgb", "boundary", 0, "classes"), {"road": {"counts": [0] * 7}}),
+    "boundaries of one scenario alone": (("scenarios", "rgb", "boundary"), GONE),
+    "a boundary without counts": (("scenarios", "rgb", "boundary", 1, "classes", "house"), {"iou": 0.5}),
+    "half a count": (("scenarios", "rgb", "boundary", 1, "classes", "house", "counts"), [1.5] * 7),
+    "a count too few": (("scenarios", "rgb", "boundary", 1, "classes", "house", "counts"), [1] * 6),
+    "boundaries in a word": (("scenarios", "rgb", "boundary"), "none"),
+    "objects of nothing": (("scenarios", "rgb", "objects", 0, "class"), "tree"),
+    "fewer than no objects": (("scenarios", "rgb", "objects", 0, "matched"), -1),
     "a failure of nothing": (("failures",), [{"rgb": 0.1}]),
 }
 BROKEN = {"cut short": lambda content: content[:100], "no text": lambda content: b"\xff\xfe\x00"}
