@@ -39,7 +39,8 @@ def killed(small, tmp_path_factory) -> Path:  # noqa: F811
     resumed += ("--panels.every_n_epochs", "50")
     ended = wait(start("mobanet.fit", *resumed, folder=folder, **{**OFFLINE, "WANDB_PROJECT": "other"}))
     assert ended.code == 0, ended.err
-    ended = wait(start("mobanet.test", "--ckpt_path", "run/checkpoints/best.ckpt", folder=folder, **OFFLINE))
+    more = ("--boundary", "2", "--objects", "building")
+    ended = wait(start("mobanet.test", "--ckpt_path", "run/checkpoints/best.ckpt", *more, folder=folder, **OFFLINE))
     assert ended.code == 0, ended.err
     assert "tracking    Weights & Biases, offline" in ended.err
     return folder / "run"

@@ -96,7 +96,23 @@ def test_the_tables_of_scenarios_are_there(killed, found):
     assert tested.summary["test/scenarios/rgb/ece"] == pytest.approx(result["scenarios"]["rgb"]["ece"], abs=1e-6)
     deviation = result["summary"]["deviation"]["miou"]
     assert tested.summary["test/scenarios/miou_deviation"] == pytest.approx(deviation, abs=1e-6)
+    full = result["scenarios"]["rgb+ir+dsm"]
+    assert tested.summary["test/fwiou"] == pytest.approx(full["fwiou"], abs=1e-6)
+    users = full["classes"]["building"]["users_accuracy"]
+    assert tested.summary["test/users_accuracy_building"] == pytest.approx(users, abs=1e-6, nan_ok=True)
+    for name, measured in result["scenarios"].items():
+        logged = tested.summary[f"test/scenarios/{name}/boundary_iou_2px"]
+        assert logged == pytest.approx(measured["boundary"][0]["iou"], abs=1e-6)
+    assert tested.summary["test/boundary_iou_2px"] == pytest.approx(full["boundary"][0]["iou"], abs=1e-6)
+    assert tested.summary["test/objects_building_recall"] == pytest.approx(full["objects"][0]["recall"], abs=1e-6)
     shown = table(killed, tested.summary["test/scenarios/table"], tested)
+    assert shown["columns"][-5:] == [
+        "boundary IoU 2 px",
+        "boundary F1 2 px",
+        "building precision",
+        "building recall",
+        "building F1",
+    ]
     assert [row[3] for row in shown["data"]][:7] == pytest.approx([result["scenarios"][s]["miou"] for s in SCENARIOS])
 
 
