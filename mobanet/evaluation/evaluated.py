@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mobanet.data.description import DataDescription
 from mobanet.errors import AgreedError
 from mobanet.evaluation.calibration import Reliability
-from mobanet.evaluation.details import DetailScores, DetailSettings
+from mobanet.evaluation.details import DetailScores, DetailSettings, Measures
 from mobanet.evaluation.jaccard import SoftScores
 from mobanet.evaluation.maps import ScenarioEvaluation, overflow_words, unlabelled_words
 from mobanet.evaluation.metrics import Scores, scores
@@ -83,6 +83,7 @@ class EvaluatedModule(LightningModule):
         self.failures = usual_failures([m.name for m in data.modalities])
         self.specialists: Specialists | None = None
         self.asked_details = DetailSettings()
+        self._measures: Measures | None = None
         self.details: dict[str, dict[str, DetailScores]] = {}
         self.soft: dict[str, dict[str, SoftScores]] = {}
         self.windows: dict[str, int] = {}
@@ -233,6 +234,7 @@ class EvaluatedModule(LightningModule):
         for figure in list(self.soft[stage].values())[-1:]:  # the fullest scenario's
             self.log(f"{_PREFIX[stage]}/soft_jaccard", figure.jaccard)
         evaluation.reset()
+        evaluation.measure(None)
 
     def _take_temperatures(self, found: Mapping[str, float]) -> None:
         """Keep what a validation has fitted; that of earlier weights says nothing of these."""
