@@ -125,6 +125,11 @@ def test_without_being_asked_a_test_measures_neither_and_leaves_nothing_stale(te
     assert "rgb+ir+dsm" in ended.err.partition("boundary")[2]
     assert [row["distance"] for row in rows(run / "test/test_boundary.csv")[::7]] == ["3 px", "10 px"]
     assert not (run / "test/test_objects.csv").exists()
+    assert command(report.main, [str(run), "--output", str(run / "report.html")]).code == 0
+    page = parse((run / "report.html").read_text().removeprefix("<!DOCTYPE html>\n"))
+    one, classes = page.one("section", id="details").all("table")
+    assert [row[0] for row in one.rows()] == ["scenario", "rgb+ir+dsm"]
+    assert len(classes.rows()) == 1 + 2 * 2
     assert command(main, "test", [*words, "--objects"]).code == 0
     assert [row["class"] for row in rows(run / "test/test_objects.csv")] == ["building"]
     assert not (run / "test/test_boundary.csv").exists()
