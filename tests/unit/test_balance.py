@@ -11,6 +11,7 @@ from mobanet.data.augment import Augmentation, AugmentationSettings
 from mobanet.data.balance import ClassPixels
 from mobanet.data.crops import RandomCrops
 from mobanet.data.reading import TileReader
+from mobanet.data.sampler import CropSampler
 from mobanet.datasets import get_layout
 from mobanet.errors import UserError
 from mobanet.store.arrays import read_array
@@ -106,6 +107,18 @@ def test_draws_depend_on_seed_and_index_alone(store, monkeypatch):
         assert len(again.classes._known) == 1
     other = crops(tiles, store, share=0.7, seed=2, flips=True, turns=True)
     assert any(other[index]["window"].tolist() != forward[index]["window"].tolist() for index in range(5))
+
+
+def test_ranks_share_out_what_one_would_draw(store):
+    tiles = list(store.tiles.values())
+
+    def drawn(size, rank, world):
+        indices = CropSampler(3, size, rank, world, lambda: (1, 1))  # resumed behind the first batch
+        dataset = crops(tiles, store, share=0.7)
+        return [(sample["tile"], *sample["window"].tolist()) for sample in map(dataset.__getitem__, indices)]
+
+    one, two = drawn(4, 0, 1), [drawn(2, rank, 2) for rank in (0, 1)]
+    assert [*two[0][:2], *two[1][:2], *two[0][2:], *two[1][2:]] == one
 
 
 def test_patches_and_crops_larger_than_a_tile(store):

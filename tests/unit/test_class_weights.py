@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mobanet.cli.layered import without_foreign
 from mobanet.errors import UserError
 from mobanet.store.class_pixels import class_pixels
 from mobanet.training.class_weights import class_weights
@@ -70,3 +71,14 @@ def test_weights_of_a_word_need_labels_to_count(make_data, make_module, make_tra
         make_trainer().fit(module, train_dataloaders=data.train_dataloader())
     with pytest.raises(UserError, match=r"--model.class_weights is rare; choose one of auto, inverse"):
         make_module(data, class_weights="rare")
+
+
+def test_a_word_is_kept_for_data_of_another_layout(tmp_path):
+    """Numbers are of the classes that an experiment knows; what is counted is not."""
+    kept = {}
+    for name, given in (("word", "auto"), ("numbers", [1.0, 2.0])):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(f"data: {{layout: potsdam}}\nmodel: {{class_weights: {given}}}\n")
+        kept[name], _ = without_foreign(["--config", str(path), "--data.layout", "hunan"])
+    assert kept["word"] == ["--config", str(tmp_path / "word.yaml"), "--data.layout", "hunan"]
+    assert "{model: {class_weights: null}}" in kept["numbers"]
