@@ -34,9 +34,9 @@ def gradients(model: MoBaNet, rows: list[int], available: Tensor) -> tuple[Tenso
     return max(grad.abs().max() for name, grad in there.items() if not name.startswith("incomplete.")), max(own)
 
 
-@pytest.mark.parametrize("norm", ["batch", "group"])
-def test_samples_move_the_parts_that_saw_them_and_no_others(norm):
-    model = apart(normalization=norm)
+@pytest.mark.parametrize("settings", [{}, {"normalization": "group"}, {"auxiliary_heads": False}])
+def test_samples_move_the_parts_that_saw_them_and_no_others(settings):
+    model = apart(**settings)
     available = torch.tensor([ALL, NO_DSM, ALL, ONLY_DSM, NO_DSM])
     complete, incomplete = gradients(model, [0, 2], available)
     assert complete > 0

@@ -301,7 +301,9 @@ class MoBaNet(SegmentationModel):
 
         found = apart(inputs, available, partial(way, self), partial(way, self.incomplete))
         logits = touched(found["logits"], self.parameters()) if self.training else found["logits"]
-        heads = {stream: found[f"auxiliary {stream}"] for stream in (self.streams if auxiliary else ())}
+        heads = {
+            stream: found[f"auxiliary {stream}"] for stream in (self.streams if auxiliary and len(self.heads) else ())
+        }
         return SegmentationOutput(logits, found["latent"], heads)
 
     def _segment(
