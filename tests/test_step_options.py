@@ -8,6 +8,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mobanet.errors import UserError
 from mobanet.models.backbones.stages import BackboneSettings
+from mobanet.models.backbones.weights import create_vit
+from mobanet.models.cmx.encoders import build_encoders
 from mobanet.models.cmx.network import CMXSettings
 from mobanet.models.lora import LoRASettings
 from mobanet.models.mobanet.network import MoBaNetSettings
@@ -149,3 +151,40 @@ def test_scaled_gradients_that_are_clipped_are_not_fused(caplog):
         takes_fused_steps(True, pretended("cuda", "16-mixed", 1.0))
     with pytest.raises(UserError, match=r"no fused optimiser for tpu; leave it out"):
         takes_fused_steps(True, SimpleNamespace(strategy=SimpleNamespace(root_device=SimpleNamespace(type="tpu"))))
+
+
+@pytest.mark.parametrize("pyramid", ["plain", "scaled"])
+def test_maps_of_tokens_are_in_channels_last_order(pyramid, make_data, make_module):
+    small = {"decoder_channels": 8, "projection_channels": 16, "pyramid": pyramid}
+    module = make_module(make_data(), backbone=FROZEN, network=MoBaNetSettings(**small))
+    others = []
+
+    def look(part, given, _):
+        x = given[0]
+        if x.shape[2] > 1 and not x.is_contiguous(memory_format=torch.channels_last):
+            others.append(part)
+
+    convolutions = [part for part in module.network.decoder.modules() if isinstance(part, torch.nn.Conv2d)]
+    for part in convolutions:
+        part.register_forward_hook(look)
+    module.network({name: torch.rand(2, bands, 64, 64) for name, bands in module.network.modalities.items()})
+    assert len(convolutions) > 5
+    assert others == []
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_small_patch16_dinov3_qkvb", "samvit_base_patch16"])
+def test_attention_of_backbones_is_torchs_own(name):
+    with torch.device("meta"):
+        vit = create_vit(BackboneSettings(name, False, options={"depth": 4}))
+    kinds = [part.fused_attn for part in vit.modules() if hasattr(part, "fused_attn")]
+    assert kinds == [True] * 4
+
+
+def test_attention_of_mix_transformers_is_theirs_to_rounding():
+    encoder = build_encoders("mit_b0", False, None)[1].eval()
+    parts = [part for part in encoder.modules() if type(part).__name__ == "Attention"]
+    assert {part.sr_ratio for part in parts} == {8, 4, 2, 1}
+    for part in parts:
+        assert part.forward.__self__ is part
+        tokens = torch.randn(2, 16 * 8, part.dim)
+        torch.testing.assert_close(part(tokens, 16, 8), type(part).forward(part, tokens, 16, 8))
