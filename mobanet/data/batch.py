@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
+from torch import Tensor
 
 
 class StoredBatch:
@@ -16,10 +17,15 @@ class StoredBatch:
 
     Args:
         contents: of `mobanet.data.crops.collate`.
+        known: (B, M) bool, `available` as it came from the loader; None where `contents` are as they came.
+
+    Attributes:
+        known: stays on the CPU wherever the batch goes: what is drawn and decided there need not wait for a device.
     """
 
-    def __init__(self, contents: Mapping[str, Any]) -> None:
+    def __init__(self, contents: Mapping[str, Any], known: Tensor | None = None) -> None:
         self.contents = contents
+        self.known: Tensor = contents["available"] if known is None else known
 
     def __getitem__(self, name: str) -> Any:
         """A part of the batch."""
@@ -31,4 +37,4 @@ class StoredBatch:
 
     def to(self, device: torch.device | str) -> "StoredBatch":
         """The batch on a device."""
-        return StoredBatch(move_data_to_device(self.contents, device))
+        return StoredBatch(move_data_to_device(self.contents, device), self.known.clone())

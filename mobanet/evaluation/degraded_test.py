@@ -179,9 +179,8 @@ def degraded_batch(
     column = list(own).index(name)
     available = batch.available.clone()
     available[:, column] &= there.flatten(1).any(1)
-    return replace(
-        batch, inputs={**own, name: values}, valid={**valid, name: there.to(torch.uint8)}, available=available
-    )
+    valid = {**valid, name: there.to(torch.uint8)}
+    return replace(batch, inputs={**own, name: values}, valid=valid, available=available, known=None)
 
 
 def sensor_windows(

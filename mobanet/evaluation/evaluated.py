@@ -89,6 +89,7 @@ class EvaluatedModule(LightningModule):
         self.windows: dict[str, int] = {}
         self.kept: dict[str, dict[str, int]] = {}
         self._said_unlabelled: set[str] = set()
+        self._most_samples = 0  # of a batch that was evaluated
 
     def evaluate_on(self, **stages: str | Sequence[str]) -> None:
         """Choose the scenarios that a stage evaluates.
@@ -187,11 +188,14 @@ class EvaluatedModule(LightningModule):
             scenarios: of the module's own.
         """
         patterns = [lowered(batch.available, batch.available.new_tensor(s.available)) for s in scenarios]
-        if self.compile_network:  # what is compiled is the plain forward pass
-            outputs = (self.network(batch.inputs, pattern, auxiliary=False) for pattern in patterns)
-        else:
-            outputs = self.network.forward_each(batch.inputs, patterns)
-        return (output.logits.float() for output in outputs)
+        if not self.compile_network:
+            return (output.logits.float() for output in self.network.forward_each(batch.inputs, patterns))
+        count = len(batch.available)
+        self._most_samples = max(self._most_samples, count)
+        # what is compiled is the plain forward pass, of as many samples as ever: another number would be another graph
+        inputs = {name: _filled(x, self._most_samples) for name, x in batch.inputs.items()}
+        outputs = (self.network(inputs, _filled(p, self._most_samples), auxiliary=False) for p in patterns)
+        return (output.logits[:count].float() for output in outputs)
 
     def _conclude(self, stage: str) -> None:
         evaluation: ScenarioEvaluation = self.evaluations[stage]
@@ -260,3 +264,8 @@ class EvaluatedModule(LightningModule):
         elif not any(int(matrix.sum()) for matrix in matrices.values()) and stage not in self._said_unlabelled:
             self._said_unlabelled.add(stage)
             rank_zero_info(f"warning: {unlabelled_words(stage, self.windows[stage])}")
+
+
+def _filled(x: Tensor, count: int) -> Tensor:
+    """As many samples as a whole batch has, the last one repeated: (b, ...) -> (count, ...)."""
+    return x if len(x) == count else torch.cat((x, x[-1:].expand(count - len(x), *x.shape[1:])))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mobanet.models.sharing import each_once
+from mobanet.scenarios.draws import sent
 
 if TYPE_CHECKING:
     from mobanet.models.backbones.stages import BackboneSettings
@@ -125,7 +126,8 @@ class SegmentationModel(nn.Module, ABC):
 
         Args:
             inputs: by modality, (B, C_m, H, W), normalised, of any floating-point type; any H and W.
-            available: (B, M) bool in the order of `modalities`; None when everything is there.
+            available: (B, M) bool in the order of `modalities`, where the inputs are or on the CPU; None when
+                everything is there.
             auxiliary: whether to compute auxiliary logits; None: in training mode only.
 
         Raises:
@@ -133,7 +135,10 @@ class SegmentationModel(nn.Module, ABC):
         """
         ordered = self._order(inputs)
         auxiliary = self.training if auxiliary is None else auxiliary
-        return self.segment(select_available(ordered, available), available, auxiliary)
+        if available is None:
+            return self.segment(ordered, None, auxiliary)
+        there = sent(available, next(iter(ordered.values())).device)
+        return self.segment(select_available(ordered, there), available if self.parts_samples else there, auxiliary)
 
     def forward_each(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[SegmentationOutput]:
         """What `forward(inputs, pattern, auxiliary=False)` gives for each availability pattern, one after the other.
@@ -157,12 +162,29 @@ class SegmentationModel(nn.Module, ABC):
         """The latents alone, (B, C, h, w) each, of what `forward_each` gives; without a decoder where a model can."""
         return (output.latent for output in self.forward_each(inputs, patterns))
 
+    parts_samples = False
+    """Whether what is computed of a batch depends on which of its samples lack what, so that `segment` is given
+    `available` as it came: on the CPU, if it was there, where it can be read without waiting for a device."""
+
     apart = False
     """Whether samples that lack something are seen by other parts than complete ones."""
 
-    def idle_parts(self) -> list[nn.Module]:
-        """After a backward pass, parts that none of its samples reached; the same on every rank."""
+    def idle_parts(self, reached: tuple[bool, bool] | None = None) -> list[nn.Module]:
+        """After a backward pass, parts that none of its samples reached; the same on every rank.
+
+        Args:
+            reached: whether there were complete samples, and incomplete ones, on any rank; None: as gradients tell,
+                which waits for the device.
+        """
         return []
+
+    def compile_steps(self, **options: Any) -> None:
+        """Compile what a training step and an evaluation run of this network.
+
+        Args:
+            options: of `torch.compile`.
+        """
+        self.compile(**options)
 
     def part_ways(self) -> None:
         """Told once, when training on incomplete scenarios begins after one on all sensors; nothing here."""

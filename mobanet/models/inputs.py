@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mobanet.models.base import Standardization
+from mobanet.scenarios.draws import sent
 
 
 class Batch(Protocol):
@@ -32,7 +33,7 @@ def scaled_inputs(batch: Batch, standardization: Mapping[str, Standardization]) 
         offset, scale = batch["levels"][name].unbind(1)  # (B, 2, C) -> two of (B, C)
         if name in standardization:
             mean, std = (
-                x.new_tensor(v, dtype=torch.float32) for v in (standardization[name].mean, standardization[name].std)
+                sent(torch.tensor(v), x.device) for v in (standardization[name].mean, standardization[name].std)
             )
             # ((x - offset) / scale - mean) / std, as one subtraction and one division
             offset, scale = offset + mean * scale, scale * std

@@ -1,5 +1,6 @@
 """Progress of training: a bar on a terminal, plain lines now and then elsewhere, in the same words."""
 
+import math
 import time
 from typing import Any
 
@@ -85,10 +86,35 @@ class PlainProgress(ProgressBar):
             rank_zero_info(line)
 
 
+_SECONDS = 1.0
+"""Between two looks at the loss for the bar."""
+
+
 class BarProgress(TQDMProgressBar):
-    """Lightning's bar in our words, with epochs from 1 and a whole count of steps in an epoch that was resumed."""
+    """Lightning's bar in our words, with epochs from 1 and a whole count of steps in an epoch that was resumed.
+
+    Within an epoch it asks for the loss once a second: each time, the process waits until the device has computed it.
+    """
 
     BAR_FORMAT = "{desc} {n_fmt} of {total_fmt} |{bar}| {rate_noinv_fmt}, {remaining} left{postfix}"
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self._steps, self._asked = False, -math.inf
+        self._shown: dict[str, Any] = {}
+
+    def on_train_batch_end(self, *given: Any, **more: Any) -> None:
+        """Move the bar on."""
+        self._steps = True
+        super().on_train_batch_end(*given, **more)
+        self._steps = False
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """What stands behind the bar; of steps that follow in the same second, as it was at the first of them."""
+        now = time.monotonic()
+        if not self._steps or now - self._asked >= _SECONDS:
+            self._asked, self._shown = now, super().get_metrics(trainer, pl_module)
+        return dict(self._shown)
 
     def init_sanity_tqdm(self) -> Tqdm:
         """See Lightning."""

@@ -15,7 +15,26 @@ def sent(drawn: Tensor, device: torch.device) -> Tensor:
         drawn: on the CPU, in memory of its own, which a copy to CUDA has read when it returns.
         device: to send it to.
     """
-    return drawn.to(device, non_blocking=device.type == "cuda")
+    return drawn if drawn.device == device else drawn.to(device, non_blocking=device.type == "cuda")
+
+
+class HostCopy:
+    """What a tensor holds, on the CPU: fetched once after every change, as each time is a wait for its device."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[Tensor, int] | None = None
+        self._held: Tensor | None = None
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """The content of a tensor; on the CPU the tensor itself.
+
+        Args:
+            tensor: the same at every call, or another that has taken its place.
+        """
+        seen = self._seen
+        if self._held is None or seen is None or seen[0] is not tensor or seen[1] != tensor._version:
+            self._seen, self._held = (tensor, tensor._version), tensor.detach().cpu()
+        return self._held
 
 
 def rounding(seed: int, step: int) -> float:

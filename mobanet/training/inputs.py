@@ -23,6 +23,7 @@ class ModelBatch:
         extents: (B, 2) height and width of each window's tile.
         windows: (B, 4) top, left, height, width in pixels.
         valid: by modality, (B, H, W) uint8, 1 where a pixel was measured; only for modalities that are not complete.
+        known: (B, M) bool, `available` on the CPU; None where it came without.
     """
 
     inputs: dict[str, Tensor]
@@ -32,6 +33,7 @@ class ModelBatch:
     extents: Tensor
     windows: Tensor
     valid: dict[str, Tensor] = field(default_factory=dict)
+    known: Tensor | None = None
 
 
 def model_batch(batch: Mapping[str, Any] | StoredBatch, standardization: Mapping[str, Standardization]) -> ModelBatch:
@@ -50,4 +52,5 @@ def model_batch(batch: Mapping[str, Any] | StoredBatch, standardization: Mapping
         batch["extent"],
         batch["window"],
         batch["valid"],
+        batch.known if isinstance(batch, StoredBatch) else None,
     )

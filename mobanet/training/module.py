@@ -27,17 +27,19 @@ from mobanet.models.lora import LoRASettings, add_lora, still_frozen_statistics
 from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.models.precision import weight_dtype
 from mobanet.models.registry import NetworkSettings, path_of
-from mobanet.scenarios.draws import rounding
+from mobanet.scenarios.draws import HostCopy, rounding, sent
 from mobanet.scenarios.masking import MaskingSettings, draw_masks, mask_streams, spare_pixels
 from mobanet.scenarios.sampling import draw_availability, share_availability, share_batches
 from mobanet.scenarios.scenario import scenario_masks
 from mobanet.training.averaging import ends_unvalidated
 from mobanet.training.class_weights import ClassWeighting, check_weighting, settle_class_weights
+from mobanet.training.fused import Fused, takes_fused_steps
 from mobanet.training.groups import check_backbone_lr, learning_rates, undecayed_parameters
 from mobanet.training.inputs import ModelBatch, model_batch
 from mobanet.training.losses import auxiliary_loss
 from mobanet.training.objective import LossSettings, Objective
 from mobanet.training.optim import OPTIMIZERS, OptimizerKind, ScheduleSettings, parameter_groups, scheduled
+from mobanet.training.reached import Reached
 from mobanet.training.streams import streams_of
 
 
@@ -65,9 +67,13 @@ class SegmentationModule(CheckpointedModule):
             the scenario paper); bce_on_probabilities, with that paper's second sigmoid; dice, focal, lovasz, tversky,
             boundary_cross_entropy; a sum, {cross_entropy: 1, dice: 0.5}; or your own by its import path.
         optimizer: adamw, or adam, whose weight decay is part of the gradient.
+        fused: whether the optimiser's step is one kernel over all parameters, equal to rounding; auto: on CUDA GPUs,
+            but for 16-mixed with --trainer.gradient_clip_val.
         lr: learning rate of the optimiser.
         backbone_lr: learning rate of a backbone, or of the encoders of CMX and CBC, that is trained; null for the same.
         weight_decay: on parameters with more than one dimension.
+        recompute_blocks: whether a backward pass runs the backbone's blocks once more, so that a forward pass keeps
+            less: gradients are the same, memory is less, steps take longer.
         compile: whether to run the network through torch.compile.
         seed: of masking and dropout.
         restored: whether all weights come from a checkpoint, so that no pretrained ones are looked for; `trained`
@@ -94,9 +100,11 @@ class SegmentationModule(CheckpointedModule):
         class_weights: list[float] | ClassWeighting | None = None,
         loss: LossSettings = "cross_entropy",
         optimizer: OptimizerKind = "adamw",
+        fused: Fused = "auto",
         lr: float = 2e-4,
         backbone_lr: float | None = None,
         weight_decay: float = 0.05,
+        recompute_blocks: bool = False,
         compile: bool = False,
         seed: int = 42,
         restored: bool | Literal["trained"] = False,
@@ -122,6 +130,7 @@ class SegmentationModule(CheckpointedModule):
         self.schedule = _revived(ScheduleSettings, schedule)
         self.streams = streams_of(self.data, streams)
         self.auxiliary_weight, self.compile_network, self.seed = auxiliary_weight, compile, seed
+        self.fused: Fused = fused
         self.lr, self.backbone_lr, self.weight_decay = lr, lr if backbone_lr is None else backbone_lr, weight_decay
         self.save_hyperparameters(
             {
@@ -135,9 +144,11 @@ class SegmentationModule(CheckpointedModule):
                 "class_weights": to_plain(class_weights) if class_weights else None,
                 "loss": to_plain(self.pixel_loss.settings),
                 "optimizer": optimizer,
+                "fused": fused,
                 "lr": lr,
                 "backbone_lr": backbone_lr,
                 "weight_decay": weight_decay,
+                "recompute_blocks": recompute_blocks,
                 "compile": compile,
                 "seed": seed,
                 "restored": True,
@@ -153,6 +164,9 @@ class SegmentationModule(CheckpointedModule):
                 num_classes=len(self.data.classes),
             )
         around = isinstance(getattr(self.network, "backbone", None), Backbone)
+        if recompute_blocks:
+            _check_recomputes(around, self.settings.architecture)
+            self.network.backbone.recomputes = True
         self.leaves_out = around and start.backbone.freeze and has_source(start.backbone)
         self.adapted = add_lora(self.network, self.lora) if self.lora.rank else []
         if self.lora.freeze_rest:
@@ -163,6 +177,7 @@ class SegmentationModule(CheckpointedModule):
         self.register_buffer("scenario_masks", scenario_masks(self.scenarios), persistent=False)
         # in every checkpoint, so that a run resumed within an epoch goes on with them; the callback sets them
         self.register_buffer("scenario_probabilities", torch.tensor([float(s.full) for s in self.scenarios]))
+        self._host_probabilities, self._host_masks, self._reached = HostCopy(), HostCopy(), Reached()
         self.exact_scenario_shares = False
         """Whether each batch sees scenarios in these very shares, rather than each sample one of its own; the callback
         sets it, and a resumed run has it from its settings."""
@@ -188,12 +203,13 @@ class SegmentationModule(CheckpointedModule):
         if stage == "fit":
             settle_class_weights(self, self.trainer.datamodule)
         if self.compile_network:
-            self.network.compile()
+            self.network.compile_steps()
 
     def configure_optimizers(self) -> Any:
         """The optimiser, with warm-up and what follows it over the trainer's epochs or steps."""
         groups = self.check_trainable()
-        optimizer = self.new_optimizer(groups, weight_dtype(self.trainer.precision))
+        fused = takes_fused_steps(self.fused, self.trainer)
+        optimizer = self.new_optimizer(groups, weight_dtype(self.trainer.precision), fused)
         steps = self.trainer.estimated_stepping_batches
         epochs = self.trainer.max_epochs if (self.trainer.max_epochs or -1) > 0 else None
         per_epoch = max(steps / epochs, 1.0) if epochs else float(self.trainer.num_training_batches)
@@ -250,8 +266,12 @@ class SegmentationModule(CheckpointedModule):
 
     def training_step(self, batch: ModelBatch, batch_idx: int) -> Tensor:
         """Drawn scenarios, masked inputs in them, the loss, and the auxiliary losses on hard pixels."""
-        available = self._drawn(batch, batch_idx)
-        output = self.network(self._masked(batch, available, batch_idx), available)
+        known = self._drawn(batch, batch_idx)
+        available = sent(known, batch.available.device)
+        if self.network.apart:
+            self._reached.note(known, available.device, ranks=self.trainer.world_size > 1)
+        inputs = self._masked(batch, available, batch_idx)
+        output = self.network(inputs, known if self.network.parts_samples else available)
         terms = self.pixel_loss.terms(output.logits, batch.label, self.class_weights)
         for name, value in zip(self.pixel_loss.names, terms, strict=True):
             self.log(f"train/{name}", value.detach(), batch_size=len(batch.tiles))
@@ -268,7 +288,7 @@ class SegmentationModule(CheckpointedModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Leave parts of the network that saw no sample of this step as they are: no momentum, no weight decay."""
-        for parts in self.network.idle_parts():
+        for parts in self.network.idle_parts(self._reached.read()):
             for parameter in parts.parameters():
                 parameter.grad = None
 
@@ -297,8 +317,14 @@ class SegmentationModule(CheckpointedModule):
         return {stream: torch.stack([there[name] for name in own]).any(0) for stream, own in self.streams.items()}
 
     def _drawn(self, batch: ModelBatch, batch_idx: int) -> Tensor:
+        """(B, M) bool on the CPU, what is left of each sample's modalities: decided there, no device is waited for."""
         generator = torch.Generator().manual_seed(self._step_seed(batch_idx) + 2)
-        given = self.scenario_probabilities, self.scenario_masks, batch.available, generator
+        known = batch.available.cpu() if batch.known is None else batch.known
+        shares, masks = (
+            self._host_probabilities.of(self.scenario_probabilities),
+            self._host_masks.of(self.scenario_masks),
+        )
+        given = shares, masks, known, generator
         if self.exact_scenario_shares:
             own = self._step_seed(0) + 4
             if self.network.apart:
@@ -366,6 +392,13 @@ def _check_choice(known: Collection[str], **values: str) -> None:
     for option, value in values.items():
         if value not in known:
             raise UserError(f"--model.{option} is {value}; choose one of {', '.join(known)}.")
+
+
+def _check_recomputes(around: bool, architecture: str) -> None:
+    if not around:
+        raise UserError(
+            f"--model.recompute_blocks is for networks around a transformer, and {architecture} is none; leave it out."
+        )
 
 
 def _revived(kind: type, value: Any) -> Any:

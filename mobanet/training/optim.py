@@ -81,24 +81,26 @@ def parameter_groups(
     ]
 
 
-def adamw(groups: list[dict], dtype: torch.dtype = torch.float32) -> AdamW:
+def adamw(groups: list[dict], dtype: torch.dtype = torch.float32, fused: bool = False) -> AdamW:
     """AdamW with the recipe's betas.
 
     Args:
         groups: of parameters.
         dtype: that they are trained in.
+        fused: take a step in one kernel; see `mobanet.training.fused`.
     """
-    return AdamW(groups, betas=(0.9, 0.999), eps=_eps(dtype))
+    return AdamW(groups, betas=(0.9, 0.999), eps=_eps(dtype), fused=fused or None)
 
 
-def adam(groups: list[dict], dtype: torch.dtype = torch.float32) -> Adam:
+def adam(groups: list[dict], dtype: torch.dtype = torch.float32, fused: bool = False) -> Adam:
     """Adam with the usual betas; weight decay is part of the gradient.
 
     Args:
         groups: of parameters.
         dtype: that they are trained in.
+        fused: take a step in one kernel; see `mobanet.training.fused`.
     """
-    return Adam(groups, betas=(0.9, 0.999), eps=_eps(dtype))
+    return Adam(groups, betas=(0.9, 0.999), eps=_eps(dtype), fused=fused or None)
 
 
 def _eps(dtype: torch.dtype) -> float:

@@ -34,8 +34,7 @@ class RotaryBackbone(Backbone):
         tokens, rope = self.vit._pos_embed(self.vit.patch_embed.norm(patches))
         return self.vit.norm_pre(tokens), Geometry(grid, rope)
 
-    def block(self, index: int, tokens: Tensor, geometry: Geometry) -> Tensor:
-        """Run one block: (B, P + N, C) -> (B, P + N, C)."""
+    def _run_block(self, index: int, tokens: Tensor, geometry: Geometry) -> Tensor:
         rope = geometry.rope
         if rope is not None and self.vit.rope_mixed:  # learned frequencies: one embedding a block
             rope = rope[index]
@@ -70,8 +69,8 @@ class WindowedBackbone(Backbone):
             patches = patches + resample_sam(self.vit.pos_embed, grid)
         return self.vit.norm_pre(patches).flatten(1, 2), Geometry(grid)
 
-    def block(self, index: int, tokens: Tensor, geometry: Geometry) -> Tensor:
-        """Run one block, which pads the grid to whole windows itself: (B, N, C) -> (B, N, C)."""
+    def _run_block(self, index: int, tokens: Tensor, geometry: Geometry) -> Tensor:
+        # pads the grid to whole windows itself
         return self.vit.blocks[index](tokens.unflatten(1, geometry.grid)).flatten(1, 2)
 
     def neck(self, tokens: Tensor, geometry: Geometry) -> Tensor:

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mobanet.errors import UserError
 from mobanet.models.backbones.options import check_options
@@ -71,6 +73,8 @@ class Backbone(nn.Module, ABC):
         vit: timm's model.
         name: its timm name.
         frozen: whether it stays as it is.
+        recomputes: whether a backward pass runs each block once more, rather than a forward pass keeping all that the
+            block computes on the way: the same numbers, for less memory and more time.
         patch_size: side of a patch in pixels.
         width: channels C of a token.
         depth: number of blocks.
@@ -86,6 +90,7 @@ class Backbone(nn.Module, ABC):
         self.vit: Any = vit
         self.name = settings.name
         self.frozen = settings.freeze
+        self.recomputes = False
         self.patch_size: int = projection.kernel_size[0]
         self.width: int = vit.embed_dim
         self.depth = len(vit.blocks)
@@ -128,6 +133,14 @@ class Backbone(nn.Module, ABC):
 
     def block(self, index: int, tokens: Tensor, geometry: Geometry) -> Tensor:
         """Run one block: (B, P + N, C) -> (B, P + N, C)."""
+        if not (self.recomputes and torch.is_grad_enabled()):
+            return self._run_block(index, tokens, geometry)
+        # one in eval mode draws nothing, so that there is no state of generators to keep for the second time
+        return checkpoint(
+            self._run_block, index, tokens, geometry, use_reentrant=False, preserve_rng_state=self.training
+        )
+
+    def _run_block(self, index: int, tokens: Tensor, geometry: Geometry) -> Tensor:
         return self.vit.blocks[index](tokens)
 
     def final_norm(self) -> nn.Module | None:

@@ -23,6 +23,7 @@ from mobanet.models.cbc.fusion import Fused, LatentFusion
 from mobanet.models.cbc.pretrained import DEPTHS, WIDTH, fill_encoder, load_resnet50
 from mobanet.models.cbc.volumes import Cellwise, gate, initialize, to_volume
 from mobanet.models.sharing import each_once
+from mobanet.scenarios.draws import sent
 
 _MOST_CELLS, _MOST_BLOCKS = 64, 64
 
@@ -108,6 +109,8 @@ class CBC(SegmentationModel):
         UserError: for arguments that do not fit, and when pretrained weights cannot be had.
     """
 
+    parts_samples = True  # encoders run for the samples that have their modality
+
     def __init__(
         self,
         modalities: Mapping[str, int],
@@ -139,8 +142,9 @@ class CBC(SegmentationModel):
 
     def segment(self, inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool) -> SegmentationOutput:
         """Segment inputs in which missing modalities are already zero; there are no auxiliary logits."""
-        fused = self.fusion(self._encode(inputs, available), available)
-        return self._decode(fused, available, _size(inputs))
+        there = None if available is None else sent(available, next(iter(inputs.values())).device)
+        fused = self.fusion(self._encode(inputs, available), there)
+        return self._decode(fused, there, _size(inputs))
 
     def forward_each(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[SegmentationOutput]:
         """As in the base; the encoders, which know nothing of patterns, run once for all of them."""
@@ -167,11 +171,12 @@ class CBC(SegmentationModel):
 
     def _encode(self, inputs: dict[str, Tensor], available: Tensor | None) -> list[list[Tensor]]:
         """The five levels of each modality; in those of a missing one there are zeros or what zeros give."""
-        if (self.training and self.settings.statistics == "all") or torch.compiler.is_exporting():
-            available = None  # an exported graph is one for all patterns, and the fusion deselects what is missing
+        everything = self.settings.statistics == "all" if self.training else torch.compiler.is_compiling()
+        if everything or torch.compiler.is_exporting():
+            available = None  # a graph is one for all patterns, and the fusion deselects what is missing
         levels = []
         for column, (encoder, x) in enumerate(zip(self.encoders, inputs.values(), strict=True)):
-            chosen = None if available is None else available[:, column].nonzero()[:, 0]
+            chosen = None if available is None else sent(available[:, column].nonzero()[:, 0], x.device)
             levels.append(self._encode_some(encoder, x, chosen))
         return levels
 

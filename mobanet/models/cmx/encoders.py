@@ -8,10 +8,11 @@ import copy
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
+from types import MethodType, ModuleType
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobanet.errors import UserError
@@ -165,7 +166,25 @@ def _build_cnn(channels: tuple[int, ...]) -> Encoder:
 
 def _create_mit(name: str) -> Any:
     """A Mix-Transformer with random weights, and stochastic depth that grows from 0 to 0.1 over its blocks."""
-    return _package(name).get_encoder(name, in_channels=3, depth=5, weights=None)
+    mit = _package(name).get_encoder(name, in_channels=3, depth=5, weights=None)
+    for part in mit.modules():
+        if type(part).__name__ == "Attention":
+            part.forward = MethodType(_attend, part)
+    return mit
+
+
+def _attend(attention: Any, tokens: Tensor, height: int, width: int) -> Tensor:
+    """What the package's attention computes, (B, N, C) -> the same, without a matrix of all pairs in memory."""
+    keyed = tokens
+    if attention.sr_ratio > 1:
+        maps = tokens.transpose(1, 2).unflatten(2, (height, width))
+        keyed = attention.norm(attention.sr(maps).flatten(2).transpose(1, 2))
+    heads = attention.num_heads
+    q = attention.q(tokens).unflatten(2, (heads, -1)).transpose(1, 2)  # (B, heads, N, C/heads)
+    k, v = attention.kv(keyed).unflatten(2, (2, heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    dropout = attention.attn_drop.p if attention.training else 0.0
+    out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=attention.scale)
+    return attention.proj_drop(attention.proj(out.transpose(1, 2).flatten(2)))
 
 
 def _package(name: str) -> ModuleType:

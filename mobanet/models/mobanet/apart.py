@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from mobanet.scenarios.draws import sent
+
 Way = Callable[[dict[str, Tensor], Tensor], dict[str, Tensor]]
 """From inputs by modality, (n, C_m, H, W), and availability, (n, M) bool, to tensors by name, (n, ...) each."""
 
@@ -17,27 +19,28 @@ def apart(inputs: dict[str, Tensor], available: Tensor, complete: Way, incomplet
 
     Args:
         inputs: by modality, (B, C_m, H, W).
-        available: (B, M) bool.
+        available: (B, M) bool; on the CPU it is read there, and nothing waits for the device that the inputs are on.
         complete: of samples that have everything.
         incomplete: of the others.
 
     Returns:
         By name, (B, ...); of the names that both ways give.
     """
-    whole = available.all(1)
+    whole, device = available.all(1), next(iter(inputs.values())).device
     if torch.compiler.is_exporting():
         both = complete(inputs, available), incomplete(inputs, available)
         return {name: torch.where(whole.view(-1, *[1] * (x.ndim - 1)), x, both[1][name]) for name, x in both[0].items()}
     rows = whole.nonzero()[:, 0], whole.logical_not().nonzero()[:, 0]
+    there = sent(available, device)
     if not len(rows[1]):
-        return complete(inputs, available)
+        return complete(inputs, there)
     if not len(rows[0]):
-        return incomplete(inputs, available)
+        return incomplete(inputs, there)
     first, second = (
-        way({name: x[own] for name, x in inputs.items()}, available[own])
-        for way, own in zip((complete, incomplete), rows, strict=True)
+        way({name: x[own] for name, x in inputs.items()}, there[own])
+        for way, own in zip((complete, incomplete), (sent(own, device) for own in rows), strict=True)
     )
-    back = torch.cat(rows).argsort()
+    back = sent(torch.cat(rows).argsort(), device)
     return {name: torch.cat((x, second[name]))[back] for name, x in first.items()}
 
 

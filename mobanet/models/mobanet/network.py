@@ -11,9 +11,9 @@ choices independent of the backbone.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from itertools import chain
-from typing import Literal, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 import torch
 import torch.nn.functional as F
@@ -222,7 +222,8 @@ class MoBaNet(SegmentationModel):
         # of a single modality no sample is incomplete: what has nothing at all is not predicted
         own = settings.incomplete == "own" and len(self.modalities) > 1
         self.incomplete = Parts(self) if own else None
-        self.apart = own
+        self.apart = self.parts_samples = own
+        self._compiled_with: dict[str, Any] | None = None
         self.register_buffer("with_statistics", None, persistent=False)  # (S, M) bool
         if settings.scenario_statistics:
             self.know_scenarios(settings.scenario_statistics)
@@ -266,20 +267,24 @@ class MoBaNet(SegmentationModel):
         if self.incomplete is not None:
             self.incomplete.copy_from(self)
 
-    def idle_parts(self) -> list[nn.Module]:
-        """As in the base: those whose gradients are exactly 0, as `touched` leaves them."""
+    def idle_parts(self, reached: tuple[bool, bool] | None = None) -> list[nn.Module]:
+        """As in the base; gradients tell by being exactly 0, as `touched` leaves them."""
         if self.incomplete is None:
             return []
-        # of gradients, which ranks have agreed on, and not of what this rank has seen
-        moved = [parts.decoder.classifier.weight.grad for parts in (self, self.incomplete)]
+        if reached is None:
+            # of gradients, which ranks have agreed on, and not of what this rank has seen
+            moved = [parts.decoder.classifier.weight.grad for parts in (self, self.incomplete)]
+            reached = (_moves(moved[0]), _moves(moved[1]))
         own = [getattr(self, name) for name in Parts.NAMES]
         sides = [[part for part in own if part is not None], [self.incomplete]]
-        return [
-            part
-            for side, grad in zip(sides, moved, strict=True)
-            if grad is not None and not grad.any()
-            for part in side
-        ]
+        return [part for side, seen in zip(sides, reached, strict=True) if not seen for part in side]
+
+    def compile_steps(self, **options: Any) -> None:
+        """As in the base; where samples are parted by what they lack, what either set of parts does is compiled."""
+        if self.incomplete is None:
+            self.compile(**options)
+        else:
+            self._compiled_with = options
 
     def segment(self, inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool) -> SegmentationOutput:
         """Segment inputs in which missing modalities are already zero.
@@ -307,6 +312,14 @@ class MoBaNet(SegmentationModel):
         return SegmentationOutput(logits, found["latent"], heads)
 
     def _segment(
+        self, parts: "MoBaNet | Parts", inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool
+    ) -> SegmentationOutput:
+        if self._compiled_with is not None and not torch.compiler.is_exporting():
+            run = _compiled(tuple(self._compiled_with.items()))
+            return run(self, parts, inputs, available, auxiliary)
+        return self._segment_plainly(parts, inputs, available, auxiliary)
+
+    def _segment_plainly(
         self, parts: "MoBaNet | Parts", inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool
     ) -> SegmentationOutput:
         stages = self._encode(parts, inputs, available, stream_stages=1 if auxiliary and len(self.heads) else 0)
@@ -531,6 +544,16 @@ class MoBaNet(SegmentationModel):
                 f"--model.network.projection_channels is {channels}, but the neck of {self.backbone.name} has {neck} "
                 f"channels: set it to {neck}, or --model.network.pyramid plain."
             )
+
+
+def _moves(grad: Tensor | None) -> bool:
+    return grad is None or bool(grad.any())
+
+
+@cache
+def _compiled(options: tuple[tuple[str, Any], ...]) -> Callable[..., SegmentationOutput]:
+    """One function for all networks, which it takes as an argument: a copy of a network must not run the original."""
+    return torch.compile(MoBaNet._segment_plainly, **dict(options))
 
 
 def _size(inputs: Mapping[str, Tensor]) -> tuple[int, int]:

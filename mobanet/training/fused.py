@@ -1,0 +1,45 @@
+"""Whether the optimiser takes its step in one kernel over all parameters, and where that does not go."""
+
+from typing import Literal
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from mobanet.errors import UserError
+
+Fused = bool | Literal["auto"]
+"""What `--model.fused` takes."""
+
+_DEVICES = ("cuda", "cpu", "mps", "xpu")
+"""Types of devices that torch has fused Adam and AdamW for."""
+
+
+def takes_fused_steps(asked: Fused, trainer: Trainer) -> bool:
+    """Whether the optimiser is to be a fused one.
+
+    With `auto` it is on CUDA GPUs; on CPUs steps are those of earlier versions, to the last bit. In 16-mixed a fused
+    optimiser takes the scale off the gradients itself, within its step, so that nothing can clip them before, and
+    Lightning refuses to.
+
+    Args:
+        asked: by the user.
+        trainer: that trains.
+
+    Raises:
+        UserError: where it is asked for and does not go.
+    """
+    device = trainer.strategy.root_device.type
+    if asked is False or (asked == "auto" and device != "cuda"):
+        return False
+    if device not in _DEVICES:
+        raise UserError(f"--model.fused true: torch has no fused optimiser for {device}; leave it out.")
+    if not (trainer.gradient_clip_val and getattr(trainer.precision_plugin, "scaler", None)):
+        return True
+    why = (
+        f"a fused optimiser takes the scale of {trainer.precision} off the gradients only in its step, too late for "
+        f"--trainer.gradient_clip_val {trainer.gradient_clip_val:g}"
+    )
+    if asked == "auto":
+        rank_zero_info(f"{why}: the optimiser is not fused")
+        return False
+    raise UserError(f"--model.fused true: {why}; leave one of them out, or set --trainer.precision bf16-mixed.")
