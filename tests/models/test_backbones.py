@@ -97,9 +97,12 @@ def test_position_embeddings_at_any_grid(grid):
     [
         ("vit_small_patch14_dinov", "did you mean vit_small_patch14_dinov2"),
         ("vit_small_patch14_dinov2.lvd", r"did you mean vit_small_patch14_dinov2\.lvd142m"),
-        ("resnet18", "class VisionTransformer, Eva or VisionTransformerSAM"),
-        ("swin_tiny_patch4_window7_224", "class VisionTransformer, Eva or VisionTransformerSAM"),
-        ("deit_tiny_distilled_patch16_224", "class VisionTransformer, Eva or VisionTransformerSAM"),
+        ("resnet18", r"of a family that does not work here: choose .*\(DINOv2, .*HieraDet \(SAM 2\)"),
+        ("mvitv2_tiny", r"one with stages of class SwinTransformer, .*ConvNeXt"),
+        (
+            "deit_tiny_distilled_patch16_224",
+            "does not work here: choose a plain transformer of class",
+        ),
     ],
 )
 def test_names_are_checked(name, message):

@@ -44,3 +44,70 @@ def resample_sam(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
     maps = embedding.float().permute(0, 3, 1, 2)  # (1, C, M, M)
     maps = F.interpolate(maps, size=grid, mode="bicubic", align_corners=False)  # (1, C, rows, columns)
     return maps.permute(0, 2, 3, 1).to(embedding.dtype)
+
+
+def resample_tokens(embedding: Tensor, known: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """Position embedding of tokens alone at another grid: bicubic, antialiased.
+
+    Args:
+        embedding: (1, M·N, C).
+        known: M and N.
+        grid: rows and columns of tokens wanted.
+
+    Returns:
+        (1, rows, columns, C).
+    """
+    maps = embedding.unflatten(1, known)
+    if grid == known:
+        return maps
+    maps = maps.float().permute(0, 3, 1, 2)
+    maps = F.interpolate(maps, size=grid, mode="bicubic", antialias=True, align_corners=False)
+    return maps.permute(0, 2, 3, 1).to(embedding.dtype)
+
+
+def resample_windows(embedding: Tensor, window: Tensor, grid: tuple[int, int], antialias: bool = True) -> Tensor:
+    """Position embedding of the whole image at any grid plus that of windows, repeated (arXiv 2311.05613).
+
+    Args:
+        embedding: of the image, (1, C, M, N).
+        window: of a window, (1, C, m, n); m and n divide the grid.
+        grid: rows and columns of tokens wanted.
+        antialias: whether a smaller grid averages.
+
+    Returns:
+        (1, rows, columns, C).
+    """
+    maps = F.interpolate(embedding.float(), size=grid, mode="bicubic", antialias=antialias, align_corners=False)
+    repeats = (grid[0] // window.shape[2], grid[1] // window.shape[3])
+    return (maps.to(embedding.dtype) + window.tile(repeats)).permute(0, 2, 3, 1)
+
+
+def relative_bias(table: Tensor, known: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """Biases of attention by how far two patches lie from each other, at any grid (BEiT, arXiv 2106.08254).
+
+    Distances that the table does not hold are interpolated, bicubic, from one end of it to the other.
+
+    Args:
+        table: (D + 3, heads), D = (2M - 1)·(2N - 1) distances row by row, then class token to patch, patch to class
+            token, and class token to itself.
+        known: M and N.
+        grid: rows and columns of tokens wanted.
+
+    Returns:
+        (1, heads, 1 + rows·columns, 1 + rows·columns), the class token first.
+    """
+    (rows, columns), heads = grid, table.shape[1]
+    distances, ends = table[:-3], table[-3:]
+    if tuple(grid) != tuple(known):
+        maps = distances.T.float().unflatten(1, (2 * known[0] - 1, 2 * known[1] - 1))[None]
+        size = (2 * rows - 1, 2 * columns - 1)
+        maps = F.interpolate(maps, size=size, mode="bicubic", align_corners=False)
+        distances = maps[0].flatten(1).T.to(table.dtype)
+    places = torch.arange(rows * columns, device=table.device)
+    row, column = places // columns, places % columns
+    apart = (row[:, None] - row + rows - 1) * (2 * columns - 1) + column[:, None] - column + columns - 1  # (N, N)
+    patches = distances[apart].permute(2, 0, 1)  # (heads, N, N)
+    to_patch, to_token, itself = ends.unbind(0)
+    first = torch.cat((itself[:, None], to_patch[:, None].expand(heads, rows * columns)), dim=1)  # (heads, 1 + N)
+    rest = torch.cat((to_token[:, None, None].expand(heads, rows * columns, 1), patches), dim=2)
+    return torch.cat((first[:, None], rest), dim=1)[None]
