@@ -1,5 +1,8 @@
 """Position embeddings of a frozen transformer, resampled to the token grid of any image."""
 
+import math
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -82,32 +85,76 @@ def resample_windows(embedding: Tensor, window: Tensor, grid: tuple[int, int], a
     return (maps.to(embedding.dtype) + window.tile(repeats)).permute(0, 2, 3, 1)
 
 
-def relative_bias(table: Tensor, known: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """Biases of attention by how far two patches lie from each other, at any grid (BEiT, arXiv 2106.08254).
+@dataclass(frozen=True)
+class Distances:
+    """How far the patches of a grid lie from each other, in terms of a table that was learnt on another.
 
-    Distances that the table does not hold are interpolated, bicubic, from one end of it to the other.
+    Attributes:
+        rows: share of each row of the table in each distance between rows, (2·rows - 1, 2M - 1).
+        columns: the same between columns, (2·columns - 1, 2N - 1).
+        apart: which distance, row by row, (rows·columns, rows·columns).
+    """
+
+    rows: Tensor
+    columns: Tensor
+    apart: Tensor
+
+
+def distances(known: tuple[int, int], grid: tuple[int, int], like: Tensor) -> Distances:
+    """Distances of a grid by those of a table.
+
+    Source: BEiT (arXiv 2106.08254), public code, `run_class_finetuning.py`: short distances keep their biases, and
+    longer ones than the table has are brought into it by steps that grow geometrically. Its splines are linear here.
+
+    Args:
+        known: M and N, of the grid that the table was learnt on.
+        grid: rows and columns of tokens.
+        like: a tensor of the table's type and device.
+    """
+    rows, columns = grid
+    places = torch.arange(rows * columns, device=like.device)
+    row, column = places // columns, places % columns
+    apart = (row[:, None] - row + rows - 1) * (2 * columns - 1) + column[:, None] - column + columns - 1
+    return Distances(_shares(known[0], rows, like), _shares(known[1], columns, like), apart)
+
+
+def relative_bias(table: Tensor, distances: Distances) -> Tensor:
+    """Biases of attention by how far two patches lie from each other (BEiT).
 
     Args:
         table: (D + 3, heads), D = (2M - 1)·(2N - 1) distances row by row, then class token to patch, patch to class
             token, and class token to itself.
-        known: M and N.
-        grid: rows and columns of tokens wanted.
+        distances: of the grid.
 
     Returns:
         (1, heads, 1 + rows·columns, 1 + rows·columns), the class token first.
     """
-    (rows, columns), heads = grid, table.shape[1]
-    distances, ends = table[:-3], table[-3:]
-    if tuple(grid) != tuple(known):
-        maps = distances.T.float().unflatten(1, (2 * known[0] - 1, 2 * known[1] - 1))[None]
-        size = (2 * rows - 1, 2 * columns - 1)
-        maps = F.interpolate(maps, size=size, mode="bicubic", align_corners=False)
-        distances = maps[0].flatten(1).T.to(table.dtype)
-    places = torch.arange(rows * columns, device=table.device)
-    row, column = places // columns, places % columns
-    apart = (row[:, None] - row + rows - 1) * (2 * columns - 1) + column[:, None] - column + columns - 1  # (N, N)
-    patches = distances[apart].permute(2, 0, 1)  # (heads, N, N)
-    to_patch, to_token, itself = ends.unbind(0)
-    first = torch.cat((itself[:, None], to_patch[:, None].expand(heads, rows * columns)), dim=1)  # (heads, 1 + N)
-    rest = torch.cat((to_token[:, None, None].expand(heads, rows * columns, 1), patches), dim=2)
+    count, heads = len(distances.apart), table.shape[1]
+    known = table[:-3].T.unflatten(1, (distances.rows.shape[1], -1))  # (heads, 2M - 1, 2N - 1)
+    wanted = distances.rows @ known @ distances.columns.T  # (heads, 2·rows - 1, 2·columns - 1)
+    patches = wanted.flatten(1)[:, distances.apart]  # (heads, N, N)
+    to_patch, to_token, itself = table[-3:].unbind(0)
+    first = torch.cat((itself[:, None], to_patch[:, None].expand(heads, count)), dim=1)  # (heads, 1 + N)
+    rest = torch.cat((to_token[:, None, None].expand(heads, count, 1), patches), dim=2)
     return torch.cat((first[:, None], rest), dim=1)[None]
+
+
+def _shares(known: int, wanted: int, like: Tensor) -> Tensor:
+    """Linear shares of 2·known - 1 distances in 2·wanted - 1: (2·wanted - 1, 2·known - 1), rows adding up to 1."""
+    apart = torch.arange(1 - wanted, wanted, device=like.device, dtype=torch.float32)
+    growth = _growth(known - 1, wanted - 1)
+    if growth > 1:
+        apart = apart.sign() * torch.log1p(apart.abs() * (growth - 1)) / math.log(growth)
+    places = torch.arange(1 - known, known, device=like.device, dtype=torch.float32)
+    return (1 - (apart[:, None].clamp(1 - known, known - 1) - places).abs()).clamp(min=0).to(like.dtype)
+
+
+def _growth(steps: int, distance: int) -> float:
+    """Ratio of steps that begin with 1, each longer than the one before, and come to a distance; 1 where 1s do."""
+    if not 0 < steps < distance:
+        return 1.0
+    low, high = 1.0, float(distance)  # of two steps or more the last alone may be as long as all
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sum(middle**step for step in range(steps)) < distance else (low, middle)
+    return high

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mobanet.errors import UserError
 from mobanet.models.backbones.options import check_options
+from mobanet.models.backbones.positions import Distances
 
 NUM_STAGES = 4
 MOST_CHANNELS = 16384
@@ -55,10 +56,12 @@ class Geometry:
     Attributes:
         grid: rows and columns of patch tokens; in a hierarchical backbone those of the first stage.
         rope: rotary embedding of that grid, for the backbones that have one.
+        distances: between the patches of that grid, for the backbones that attend by them.
     """
 
     grid: tuple[int, int]
     rope: Tensor | None = None
+    distances: Distances | None = None
 
 
 class Backbone(nn.Module, ABC):
