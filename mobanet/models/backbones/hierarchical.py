@@ -11,7 +11,6 @@ from itertools import accumulate, pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobanet.errors import UserError
 from mobanet.models.backbones.families import FAMILIES
 from mobanet.models.backbones.positions import resample_tokens, resample_windows
 from mobanet.models.backbones.stages import NUM_STAGES, Backbone, Geometry
@@ -33,11 +32,6 @@ class HierarchicalBackbone(Backbone):
         """Read sizes off timm's model."""
         self._lengths = self._count_blocks()
         self._widths = [int(info["num_chs"]) for info in self.vit.feature_info]
-        if len(self._lengths) != NUM_STAGES or min(self._lengths) < 1:
-            raise UserError(
-                f"--model.backbone.name {self.name} has stages of {', '.join(map(str, self._lengths))} blocks, and "
-                "four of at least one block each are needed: choose another, or mend --model.backbone.options."
-            )
         self.width, self.depth = self._widths[-1], sum(self._lengths)
         self.patch_size = self._first_stride() << NUM_STAGES - 1
 

@@ -21,14 +21,13 @@ _SIZES: dict[str, tuple[int, int]] = {
     "window_size": (0, 1024),
     "neck_chans": (0, 16384),
 }
-_LISTS: dict[str, tuple[int, int]] = {
+_BY_STAGE: dict[str, tuple[int, int]] = {
     "depths": (1, 128),
     "dims": (1, 16384),
     "stages": (1, 128),
-    "global_att_blocks": (0, 512),
 }
-_LONGEST = 16
-"""Entries of a list."""
+"""Of backbones with four stages of their own, a number for each; num_heads may be so, too."""
+_STAGES = 4
 _NUMBERS: dict[str, tuple[float, float]] = {
     "mlp_ratio": (0.01, 64),
     "init_values": (0, 10),
@@ -70,7 +69,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "rope_type": ("cat", "mixed", "dinov3", "none"),
     "rope_grid_indexing": ("ij", "xy"),
 }
-ALLOWED = tuple(sorted((*_SIZES, *_LISTS, *_NUMBERS, *_SWITCHES, *_WORDS)))
+ALLOWED = tuple(sorted((*_SIZES, *_BY_STAGE, *_NUMBERS, *_SWITCHES, *_WORDS)))
 """Of all supported classes together; which of them takes what, timm says."""
 
 
@@ -97,10 +96,10 @@ def _wanted(name: str, value: Any) -> str | None:
         return None if isinstance(value, bool) else "true or false"
     if name in _WORDS:
         return None if value in _WORDS[name] else f"one of {', '.join(map(repr, _WORDS[name]))}"
-    if name in _LISTS or (name == "num_heads" and isinstance(value, list)):  # by stage, where there are stages
-        low, high = _LISTS.get(name) or _SIZES[name]
-        fits = isinstance(value, list | tuple) and len(value) <= _LONGEST and all(_whole(x, low, high) for x in value)
-        return None if fits else f"a list of whole numbers from {low} to {high}"
+    if name in _BY_STAGE or (name == "num_heads" and isinstance(value, list | tuple)):
+        low, high = _BY_STAGE.get(name) or _SIZES[name]
+        fits = isinstance(value, list | tuple) and len(value) == _STAGES and all(_whole(x, low, high) for x in value)
+        return None if fits else f"a list of {_STAGES} whole numbers from {low} to {high}"
     whole = name in _SIZES
     low, high = _SIZES[name] if whole else _NUMBERS[name]
     number = _whole(value, low, high) if whole else _number(value, low, high)
