@@ -1,9 +1,11 @@
 """Making, filling and running timm transformers."""
 
 import inspect
+import re
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -13,15 +15,15 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from mobanet.errors import UserError
-from mobanet.models.backbones.kinds import build_backbone
+from mobanet.models.backbones.kinds import KINDS, build_backbone
 from mobanet.models.backbones.positions import distances, relative_bias, resample_dinov2, resample_sam
 from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.backbones.weights import licence
 from mobanet.models.mobanet.convert import DINOV2_BY_WIDTH, SAM_BY_WIDTH
-from tests.models.tiny import NAMES, tiny_backbone
+from tests.models.tiny import FURTHER, NAMES, STAGED, tiny_backbone
 
 
-@pytest.mark.parametrize("family", NAMES)
+@pytest.mark.parametrize("family", [*NAMES, *FURTHER])
 @torch.no_grad()
 def test_blocks_run_as_in_timm(family):
     torch.manual_seed(0)
@@ -44,6 +46,15 @@ def test_blocks_run_as_in_timm(family):
             expected = backbone.vit.fc_norm(expected)
         found = backbone.normalize(tokens)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_page_names_the_families_that_are_tested():
+    page = (Path(__file__).parents[2] / "docs/networks.md").read_text()
+    table = page.partition("### Families of backbones")[2].partition("###")[0]
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("| ") and "`" in line]
+    assert {name for row in rows for name in re.findall(r"`([^`]+)`", row[2])} == {*KINDS}
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row[3])}
+    assert named == {name for name, _ in {**NAMES, **FURTHER, **STAGED}.values()}
 
 
 def test_what_a_backbone_publishes():

@@ -20,6 +20,17 @@ NAMES = {
     "siglip": ("vit_base_patch16_siglip_224", {**SMALL, "img_size": 64}),
     "beit": ("beit_base_patch16_224", {**SMALL, "img_size": 64}),
 }
+FURTHER = {
+    "supervised": ("vit_small_patch16_224", SMALL),
+    "mae": ("vit_base_patch16_224.mae", SMALL),
+    "siglip_gap": ("vit_base_patch16_siglip_gap_224", SMALL),
+    "quickgelu": ("vit_base_patch16_clip_quickgelu_224", SMALL),
+    "aimv2": ("aimv2_large_patch14_224", SMALL),
+    "perception": ("vit_pe_core_small_patch16_384", {**SMALL, "embed_dim": 64}),
+    "eva": ("eva_giant_patch14_clip_224", SMALL),
+    "beitv2": ("beitv2_base_patch16_224", {**SMALL, "img_size": 64}),
+}
+"""Others of the same classes, of which the transformers alone are tested."""
 SHORT = [1, 1, 2, 1]
 SWIN = {"img_size": 64, "embed_dim": 8, "depths": [2, 1, 2, 1], "num_heads": [1, 1, 2, 4]}
 CONVNEXT = {"depths": SHORT, "dims": [8, 12, 16, 32]}
@@ -88,7 +99,7 @@ VARIANTS = {
 
 
 def tiny_backbone(family: str = "dinov2", **changes) -> BackboneSettings:
-    name, options = {**NAMES, **STAGED}[family]
+    name, options = {**NAMES, **FURTHER, **STAGED}[family]
     return BackboneSettings(name=name, pretrained=False, options=options, **changes)
 
 
