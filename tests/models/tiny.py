@@ -44,7 +44,7 @@ STAGED = {
     "convnext_overlap": ("convnext_atto_ols", CONVNEXT),
     "hiera": ("hiera_tiny_224", HIERA),
     "hiera_abswin": ("hiera_small_abswin_256", HIERA),
-    "sam2": ("sam2_hiera_tiny", {"embed_dim": 8, "stages": [1, 2, 4, 1]}),
+    "sam2": ("sam2_hiera_tiny", {"embed_dim": 8, "stages": [1, 2, 3, 2]}),
 }
 """With stages of their own widths and strides."""
 TWO_STREAMS = {"optical": {"rgb": 3, "ir": 1}, "elevation": {"dsm": 1}}

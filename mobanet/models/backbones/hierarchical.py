@@ -11,6 +11,7 @@ from itertools import accumulate, pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mobanet.errors import UserError
 from mobanet.models.backbones.families import FAMILIES
 from mobanet.models.backbones.positions import resample_tokens, resample_windows
 from mobanet.models.backbones.stages import NUM_STAGES, Backbone, Geometry
@@ -179,6 +180,15 @@ class HieraDetBackbone(HierarchicalBackbone):
     def _count_blocks(self) -> list[int]:
         ends = [-1, *self.vit.stage_ends]
         return [end - start for start, end in pairwise(ends)]
+
+    def _measure(self) -> None:
+        super()._measure()
+        both = sorted({*self.vit.global_att_blocks} & {*self.vit.q_pool_blocks})
+        if both:
+            raise UserError(
+                f"--model.backbone.options makes stages of {', '.join(map(str, self._lengths))} blocks, where block "
+                f"{both[0]} of {self.name} attends to everything and cannot begin a stage: choose other lengths."
+            )
 
     def embed(self, patches: Tensor) -> tuple[Tensor, Geometry]:
         """Add positions: (B, h, w, C) -> (B, N, C)."""
