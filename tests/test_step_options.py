@@ -157,19 +157,12 @@ def test_scaled_gradients_that_are_clipped_are_not_fused(caplog):
 def test_maps_of_tokens_are_in_channels_last_order(pyramid, make_data, make_module):
     small = {"decoder_channels": 8, "projection_channels": 16, "pyramid": pyramid}
     module = make_module(make_data(), backbone=FROZEN, network=MoBaNetSettings(**small))
-    others = []
-
-    def look(part, given, _):
-        x = given[0]
-        if x.shape[2] > 1 and not x.is_contiguous(memory_format=torch.channels_last):
-            others.append(part)
-
-    convolutions = [part for part in module.network.decoder.modules() if isinstance(part, torch.nn.Conv2d)]
-    for part in convolutions:
-        part.register_forward_hook(look)
+    seen = []
+    module.network.decoder.register_forward_pre_hook(lambda _, given: seen.extend(given[0]))
     module.network({name: torch.rand(2, bands, 64, 64) for name, bands in module.network.modalities.items()})
-    assert len(convolutions) > 5
-    assert others == []
+    assert len(seen) == 4
+    # what the decoder's own operators make of them is theirs, and differs from processor to processor
+    assert all(maps.is_contiguous(memory_format=torch.channels_last) for maps in seen)
 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_small_patch16_dinov3_qkvb", "samvit_base_patch16"])

@@ -73,12 +73,15 @@ def add_lora(network: nn.Module, settings: LoRASettings) -> list[str]:
     if not layers:
         kinds = f", but {matches[0]} is no linear layer and no convolution" if matches else ""
         raise UserError(
-            f"--model.lora.targets {settings.targets} matches no layer of this model{kinds}; its attention layers "
-            f"are {_examples(network)}."
+            f"--model.lora.targets {settings.targets} matches no layer of this model{kinds}; {_examples(network)}."
         )
     for name in layers:
         owner = network.get_submodule(name.rpartition(".")[0])
-        if name.endswith("qkv") and getattr(owner, "q_bias", None) is not None:
+        if not name.endswith("qkv") or getattr(owner, "q_bias", None) is None:
+            continue
+        if hasattr(owner, "qkv_bias_separate"):
+            owner.qkv_bias_separate = True  # timm's way of running the layer itself, and adding its biases after it
+        else:
             raise UserError(
                 f"--model.lora.targets matches {name}, whose weight this backbone uses past the layer, so that nothing "
                 "could be added to it; choose other layers, such as .*attn\\.proj, or another backbone."
@@ -126,7 +129,18 @@ def with_lora_names(state: dict, layers: list[str]) -> dict:
 
 
 def _examples(network: nn.Module) -> str:
-    linear = [name for name, part in network.named_modules() if isinstance(part, nn.Linear) and "att" in name]
-    if not linear:
-        return "none"
-    return ", ".join(linear[:2]) + (f" and {len(linear) - 2} more" if len(linear) > 2 else "")
+    found = [name for name, part in network.named_modules() if isinstance(part, nn.Linear) and "att" in name]
+    lead = "its attention layers are"
+    if not found:
+        lead = "it has no attention, and its frozen linear layers are"
+        found = [name for name, part in network.named_modules() if _is_linear(part) and _is_frozen(part)]
+    return f"{lead} {', '.join(found[:2]) or 'none'}" + (f" and {len(found) - 2} more" if len(found) > 2 else "")
+
+
+def _is_linear(part: nn.Module) -> bool:
+    pointwise = isinstance(part, nn.Conv2d | nn.Conv3d) and {*part.kernel_size} == {1}
+    return pointwise or isinstance(part, nn.Linear)
+
+
+def _is_frozen(part: nn.Module) -> bool:
+    return not any(parameter.requires_grad for parameter in part.parameters())

@@ -40,6 +40,8 @@ class StreamEmbedding(nn.Module):
         borrowed: the modality that uses the backbone's kernel; None: every modality has its own, the stream a bias.
         kernel: pretrained kernel (C, 3, p, p) to start from.
         bias: pretrained bias (C,) to start from; None: start from zero.
+        stride: of the convolution, in pixels; None: that of disjoint patches, p.
+        padding: of the convolution, in pixels of zeros.
         missing_tokens: learn a vector (C,) a modality that is added to all patches of the samples which lack it. It
             starts at zero, as if there were none.
     """
@@ -51,11 +53,14 @@ class StreamEmbedding(nn.Module):
         kernel: Tensor,
         bias: Tensor | None,
         missing_tokens: bool = False,
+        stride: int | None = None,
+        padding: int = 0,
     ) -> None:
         super().__init__()
         self.modalities = dict(modalities)
         self.borrowed = borrowed
         self.patch_size: int = kernel.shape[-1]
+        self.stride, self.padding = stride or self.patch_size, padding
         for name, bands in self.modalities.items():
             if name != borrowed:
                 start = initial_kernel(kernel.detach(), bands, alone=len(self.modalities) == 1)
@@ -77,23 +82,29 @@ class StreamEmbedding(nn.Module):
         """Embed the stream's images.
 
         Args:
-            inputs: by modality, (B, bands, H, W), H and W multiples of p, zero where missing; others are ignored.
+            inputs: by modality, (B, bands, H, W), H and W multiples of the stride, zero where missing; others are
+                ignored.
             kernel: the backbone's, (C, 3, p, p).
             bias: the backbone's, (C,) or None.
             available: by modality, (B,) bool; None: everything is there.
 
         Returns:
-            (B, H/p, W/p, C).
+            (B, h, w, C), H and W over the stride.
         """
         kernels = [self._kernel(name, kernel) for name in self.modalities]
         images = torch.cat([inputs[name] for name in self.modalities], dim=1)  # (B, all bands, H, W)
         # A sum of convolutions is one over stacked channels; over disjoint patches it is a matrix product.
-        weight = torch.cat(kernels, dim=1).flatten(1)  # (C, all bands·p·p)
+        embedded = self._convolve(images, torch.cat(kernels, dim=1), bias if self.borrowed is not None else self.bias)
+        return embedded + self._stand_in(available)[:, None, None] if self.has_tokens else embedded
+
+    def _convolve(self, images: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, bands, H, W) and (C, bands, p, p) to (B, h, w, C)."""
         p = self.patch_size
+        if self.stride != p or self.padding:
+            return F.conv2d(images, kernel, bias, self.stride, self.padding).permute(0, 2, 3, 1)
         patches = images.unflatten(3, (-1, p)).unflatten(2, (-1, p))  # (B, bands, h, p, w, p)
         patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3)  # (B, h, w, bands·p·p)
-        embedded = F.linear(patches, weight, bias if self.borrowed is not None else self.bias)
-        return embedded + self._stand_in(available)[:, None, None] if self.has_tokens else embedded
+        return F.linear(patches, kernel.flatten(1), bias)  # by (C, all bands·p·p)
 
     def _stand_in(self, available: Mapping[str, Tensor] | None) -> Tensor:
         """Sum of the tokens of what each sample lacks: (B, C), or (1, C) where nothing is missing."""

@@ -24,6 +24,11 @@ def setting(path, value):
     return change
 
 
+def around(name, **options):
+    """Names another backbone."""
+    return setting("backbone", {"name": name, "pretrained": False, "options": options})
+
+
 def without(group):
     return lambda checkpoint: checkpoint["hyper_parameters"].pop(group) and None
 
@@ -137,7 +142,7 @@ CASES = {
     "no timm name": (setting("backbone.name", "vit_tny"), "is not a model of timm"),
     "repository": (setting("backbone.name", "hf-hub:someone/model"), "is not a model of timm"),
     "folder": (setting("backbone.name", "local-dir:/tmp"), "is not a model of timm"),
-    "no transformer": (setting("backbone.name", "resnet18"), "no plain vision transformer"),
+    "no transformer": (setting("backbone.name", "resnet18"), "is of a family that does not work here"),
     "file of timm": (setting(f"{OPTIONS}.checkpoint_path", "w.pth"), "must not set 'checkpoint_path'"),
     "data sheet of timm": (setting(f"{OPTIONS}.pretrained_cfg_overlay", "x"), "must not set 'pretrained_cfg_overlay'"),
     "endless depth": (setting(f"{OPTIONS}.depth", 100000), "options.depth is '100000': give a whole number"),
@@ -145,6 +150,20 @@ CASES = {
     "no heads": (setting(f"{OPTIONS}.num_heads", 0), "options.num_heads is"),
     "more than the memory": (
         setting(OPTIONS, {"embed_dim": 16384, "num_heads": 2, "depth": 128, "mlp_ratio": 64}),
+        "its model takes .* GB, and this machine has",
+    ),
+    "three stages": (setting(f"{OPTIONS}.depths", [1, 2, 3]), "depths is .*: give a list of 4 whole numbers"),
+    "stages in words": (setting(f"{OPTIONS}.depths", ["a"]), r"backbone.options.depths\[0\] is 'a'"),
+    "endless windows": (
+        around("swin_tiny_patch4_window7_224", window_size=1024, img_size=8192),
+        "its model takes .* GB, and this machine has",
+    ),
+    "endless distances": (
+        around("beit_base_patch16_224", img_size=8192, patch_size=2, num_heads=1, embed_dim=8),
+        "its model takes .* GB, and this machine has",
+    ),
+    "endless stages": (
+        around("convnext_tiny", depths=[128] * 4, dims=[16384] * 4),
         "its model takes .* GB, and this machine has",
     ),
     "options as a list": (setting(OPTIONS, [1]), "options is a list where a mapping"),

@@ -14,7 +14,7 @@ from mobanet.models.lora import LoRASettings
 from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.rasters.contents import Classes, Modality
 from mobanet.training.module import SegmentationModule
-from tests.models.tiny import NAMES, awaken
+from tests.models.tiny import NAMES, STAGED, awaken
 
 RGB = Modality("rgb", ("red", "green", "blue"))
 IR = Modality("ir", ("infrared",), maximum=2047)
@@ -31,7 +31,7 @@ CLASSES = Classes(("road", "roof", "rest"), ((90, 90, 90), (255, 0, 0), (0, 0, 0
 
 
 def backbone(family, **changes):
-    name, options = NAMES[family]
+    name, options = {**NAMES, **STAGED}[family]
     return BackboneSettings(**{"name": name, "pretrained": False, "options": dict(options), **changes})
 
 
@@ -51,6 +51,14 @@ EXPORTED = {
         80,
     ),
     "cbc_slp": ((IR, DSM), {"architecture": "cbc_slp", "cbc": CBC}, 112),
+    **{
+        family: (
+            (IR, DSM),
+            {"backbone": backbone(family), "network": MoBaNetSettings(**PARTS), "scalings": {"dsm": "minmax"}},
+            tile,
+        )
+        for family, tile in {"swin": 96, "convnext": 64, "hiera": 64, "sam2": 96}.items()
+    },
 }
 """By name: modalities, the rest of a module, and height and width of a tile."""
 
@@ -77,6 +85,10 @@ TRACED = {
         },
         70,
     ),
+    **{
+        family: ((IR, DSM), {"backbone": backbone(family), "network": MoBaNetSettings(**PARTS)}, tile)
+        for family, tile in {"beit": 48, "swin": 96, "swinv2": 96, "convnext": 64, "hiera": 64, "sam2": 96}.items()
+    },
     "cmx": (
         (IR, DSM),
         {"architecture": "cmx", "cmx": CMXSettings(pretrained=False, decoder_channels=16, **CMX)},

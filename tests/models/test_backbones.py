@@ -1,9 +1,11 @@
 """Making, filling and running timm transformers."""
 
 import inspect
+import re
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -13,15 +15,15 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from mobanet.errors import UserError
-from mobanet.models.backbones.kinds import build_backbone
-from mobanet.models.backbones.positions import resample_dinov2, resample_sam
+from mobanet.models.backbones.kinds import KINDS, build_backbone
+from mobanet.models.backbones.positions import distances, relative_bias, resample_dinov2, resample_sam
 from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.backbones.weights import licence
 from mobanet.models.mobanet.convert import DINOV2_BY_WIDTH, SAM_BY_WIDTH
-from tests.models.tiny import NAMES, tiny_backbone
+from tests.models.tiny import FURTHER, NAMES, STAGED, tiny_backbone
 
 
-@pytest.mark.parametrize("family", NAMES)
+@pytest.mark.parametrize("family", [*NAMES, *FURTHER])
 @torch.no_grad()
 def test_blocks_run_as_in_timm(family):
     torch.manual_seed(0)
@@ -44,6 +46,15 @@ def test_blocks_run_as_in_timm(family):
             expected = backbone.vit.fc_norm(expected)
         found = backbone.normalize(tokens)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_page_names_the_families_that_are_tested():
+    page = (Path(__file__).parents[2] / "docs/networks.md").read_text()
+    table = page.partition("### Families of backbones")[2].partition("###")[0]
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("| ") and "`" in line]
+    assert {name for row in rows for name in re.findall(r"`([^`]+)`", row[2])} == {*KINDS}
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row[3])}
+    assert named == {name for name, _ in {**NAMES, **FURTHER, **STAGED}.values()}
 
 
 def test_what_a_backbone_publishes():
@@ -92,14 +103,61 @@ def test_position_embeddings_at_any_grid(grid):
     assert resample_sam(torch.randn(1, 16, 16, 4), grid).shape == (1, *grid, 4)
 
 
+def test_biases_by_distance_at_other_grids():
+    table = torch.randn(7 * 9 + 3, 2)
+    native = relative_bias(table, distances((4, 5), (4, 5), table))[0]
+    known = table[:-3].reshape(7, 9, 2)
+    for first, second in ((0, 0), (3, 17), (19, 0), (8, 12)):
+        row, column = first // 5 - second // 5, first % 5 - second % 5
+        assert torch.equal(native[:, 1 + first, 1 + second], known[3 + row, 4 + column])
+    to_patch, to_token, itself = table[-3:]
+    assert torch.equal(native[:, 0, 0], itself)
+    assert torch.equal(native[:, 0, 1:], to_patch[:, None].expand(2, 20))
+    assert torch.equal(native[:, 1:, 0], to_token[:, None].expand(2, 20))
+    small = relative_bias(table, distances((4, 5), (2, 3), table))[0]
+    assert torch.equal(small[:, 1, 6], known[3 - 1, 4 - 2])  # as near as there: the same
+    large = relative_bias(table, distances((4, 5), (12, 5), table))[0]
+    torch.testing.assert_close(large[:, 1, 1 + 55], known[0, 4])  # the farthest is the farthest
+    torch.testing.assert_close(large[:, 1, 1 + 5], known[2, 4], atol=0.5, rtol=0)
+    shares = distances((4, 5), (12, 5), table).rows
+    torch.testing.assert_close(shares.sum(1), torch.ones(23))
+    assert (shares @ torch.arange(-3.0, 4)).diff().gt(0).all()  # farther stays farther
+
+
+@torch.no_grad()
+def test_relative_positions_at_another_grid_as_in_a_model_of_timm_with_such_a_table():
+    torch.manual_seed(0)
+    backbone = build_backbone(tiny_backbone("beit"))
+    for block in backbone.vit.blocks:
+        block.attn.relative_position_bias_table.normal_()
+    name, options = NAMES["beit"]
+    original = timm.create_model(name, num_classes=0, **{**options, "img_size": (96, 48)}).eval()
+    apart = distances((4, 4), (6, 3), torch.zeros(1))
+    state = dict(backbone.vit.state_dict())
+    for key, table in state.items():
+        if key.endswith("relative_position_bias_table"):
+            known = table[:-3].T.unflatten(1, (7, 7))
+            state[key] = torch.cat(((apart.rows @ known @ apart.columns.T).flatten(1).T, table[-3:]))
+    original.load_state_dict(state)
+    image = torch.randn(2, 3, 96, 48)
+    patches = F.conv2d(image, backbone.patch_kernel, backbone.patch_bias, stride=16).permute(0, 2, 3, 1)
+    tokens, geometry = backbone.embed(patches)
+    for index in range(backbone.depth):
+        tokens = backbone.block(index, tokens, geometry)
+    torch.testing.assert_close(tokens, original.forward_features(image), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("vit_small_patch14_dinov", "did you mean vit_small_patch14_dinov2"),
         ("vit_small_patch14_dinov2.lvd", r"did you mean vit_small_patch14_dinov2\.lvd142m"),
-        ("resnet18", "class VisionTransformer, Eva or VisionTransformerSAM"),
-        ("swin_tiny_patch4_window7_224", "class VisionTransformer, Eva or VisionTransformerSAM"),
-        ("deit_tiny_distilled_patch16_224", "class VisionTransformer, Eva or VisionTransformerSAM"),
+        ("resnet18", r"of a family that does not work here: choose .*\(DINOv2, .*HieraDet \(SAM 2\)"),
+        ("mvitv2_tiny", r"one with stages of class SwinTransformer, .*ConvNeXt"),
+        (
+            "deit_tiny_distilled_patch16_224",
+            "does not work here: choose a plain transformer of class",
+        ),
     ],
 )
 def test_names_are_checked(name, message):

@@ -17,7 +17,36 @@ NAMES = {
     "rope_mixed": ("vit_small_patch16_rope_mixed_224", SMALL),
     "sam": ("samvit_base_patch16", {**SMALL, "img_size": 64, "window_size": 3, "neck_chans": 16}),
     "sam_without_neck": ("samvit_base_patch16_224", {**SMALL, "img_size": 64, "window_size": 3}),
+    "siglip": ("vit_base_patch16_siglip_224", {**SMALL, "img_size": 64}),
+    "beit": ("beit_base_patch16_224", {**SMALL, "img_size": 64}),
 }
+FURTHER = {
+    "supervised": ("vit_small_patch16_224", SMALL),
+    "mae": ("vit_base_patch16_224.mae", SMALL),
+    "siglip_gap": ("vit_base_patch16_siglip_gap_224", SMALL),
+    "quickgelu": ("vit_base_patch16_clip_quickgelu_224", SMALL),
+    "aimv2": ("aimv2_large_patch14_224", SMALL),
+    "perception": ("vit_pe_core_small_patch16_384", {**SMALL, "embed_dim": 64}),
+    "eva": ("eva_giant_patch14_clip_224", SMALL),
+    "beitv2": ("beitv2_base_patch16_224", {**SMALL, "img_size": 64}),
+}
+"""Others of the same classes, of which the transformers alone are tested."""
+SHORT = [1, 1, 2, 1]
+SWIN = {"img_size": 64, "embed_dim": 8, "depths": [2, 1, 2, 1], "num_heads": [1, 1, 2, 4]}
+CONVNEXT = {"depths": SHORT, "dims": [8, 12, 16, 32]}
+HIERA = {"img_size": 64, "embed_dim": 8, "stages": SHORT}
+STAGED = {
+    "swin": ("swin_tiny_patch4_window7_224", SWIN),
+    "swinv2": ("swinv2_tiny_window8_256", SWIN),
+    "convnext": ("convnext_tiny", CONVNEXT),
+    "convnextv2": ("convnextv2_tiny", CONVNEXT),
+    "convnext_dinov3": ("convnext_tiny.dinov3_lvd1689m", CONVNEXT),
+    "convnext_overlap": ("convnext_atto_ols", CONVNEXT),
+    "hiera": ("hiera_tiny_224", HIERA),
+    "hiera_abswin": ("hiera_small_abswin_256", HIERA),
+    "sam2": ("sam2_hiera_tiny", {"embed_dim": 8, "stages": [1, 2, 3, 2]}),
+}
+"""With stages of their own widths and strides."""
 TWO_STREAMS = {"optical": {"rgb": 3, "ir": 1}, "elevation": {"dsm": 1}}
 PAPER_STREAMS = {"optical": {"rgb": 3}, "elevation": {"dsm": 1}}
 THREE_STREAMS = {"optical": {"rgb": 3}, "elevation": {"dsm": 1}, "radar": {"s1": 2}}
@@ -70,7 +99,7 @@ VARIANTS = {
 
 
 def tiny_backbone(family: str = "dinov2", **changes) -> BackboneSettings:
-    name, options = NAMES[family]
+    name, options = {**NAMES, **FURTHER, **STAGED}[family]
     return BackboneSettings(name=name, pretrained=False, options=options, **changes)
 
 

@@ -1,10 +1,25 @@
-"""The three families of timm transformers: absolute positions, rotary positions, and SAM's windows; and making one."""
+"""Plain transformers of timm: absolute, rotary and relative positions, and SAM's windows; and making any backbone."""
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobanet.models.backbones.positions import resample_dinov2, resample_sam
+from mobanet.models.backbones.hierarchical import (
+    ConvNeXtBackbone,
+    HieraBackbone,
+    HieraDetBackbone,
+    SwinBackbone,
+)
+from mobanet.models.backbones.positions import (
+    Distances,
+    distances,
+    relative_bias,
+    resample_dinov2,
+    resample_sam,
+    resample_tokens,
+)
 from mobanet.models.backbones.stages import Backbone, BackboneSettings, Geometry
 from mobanet.models.backbones.weights import create_vit, load_weights
 
@@ -39,6 +54,41 @@ class RotaryBackbone(Backbone):
         if rope is not None and self.vit.rope_mixed:  # learned frequencies: one embedding a block
             rope = rope[index]
         return self.vit.blocks[index](tokens, rope=rope)
+
+
+class RelativeBackbone(Backbone):
+    """timm's Beit: each block has a table of biases by how far two patches lie from each other."""
+
+    def embed(self, patches: Tensor) -> tuple[Tensor, Geometry]:
+        """Add the class token, and positions where there are any: (B, h, w, C) -> (B, 1 + N, C)."""
+        known, grid = self.vit.patch_embed.grid_size, (patches.shape[1], patches.shape[2])
+        tokens = self.vit.patch_embed.norm(patches).flatten(1, 2)
+        tokens = torch.cat((self.vit.cls_token.expand(patches.shape[0], -1, -1), tokens), dim=1)
+        if self.vit.pos_embed is not None:
+            prefix, positions = self.vit.pos_embed[:, :1], self.vit.pos_embed[:, 1:]
+            tokens = tokens + torch.cat((prefix, resample_tokens(positions, known, grid).flatten(1, 2)), dim=1)
+        return self.vit.pos_drop(tokens), Geometry(grid, distances=distances(known, grid, tokens))
+
+    def _run_block(self, index: int, tokens: Tensor, geometry: Geometry) -> Tensor:
+        """Run one block: (B, 1 + N, C) -> (B, 1 + N, C)."""
+        block = self.vit.blocks[index]
+        attended, mixed = block.gamma_1, block.gamma_2  # scales a channel; None: 1
+        found = self._attend(block.attn, block.norm1(tokens), geometry.distances)
+        tokens = tokens + block.drop_path1(found if attended is None else attended * found)
+        found = block.mlp(block.norm2(tokens))
+        return tokens + block.drop_path2(found if mixed is None else mixed * found)
+
+    def _attend(self, attention: Any, tokens: Tensor, apart: Distances) -> Tensor:
+        """Attention as timm's own, which knows one grid only: (B, 1 + N, C) -> (B, 1 + N, C)."""
+        heads = attention.qkv(tokens)
+        if attention.q_bias is not None:
+            heads = heads + torch.cat((attention.q_bias, attention.k_bias, attention.v_bias))
+        query, key, value = heads.unflatten(2, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        table = attention.relative_position_bias_table
+        bias = None if table is None else relative_bias(table.to(query.dtype), apart)
+        dropout = attention.attn_drop.p if self.training else 0.0
+        found = F.scaled_dot_product_attention(query, key, value, bias, dropout)  # (B, heads, 1 + N, c)
+        return attention.proj_drop(attention.proj(found.transpose(1, 2).flatten(2)))
 
 
 class WindowedBackbone(Backbone):
@@ -83,7 +133,13 @@ class WindowedBackbone(Backbone):
 KINDS: dict[str, type[Backbone]] = {
     "VisionTransformer": PlainBackbone,
     "Eva": RotaryBackbone,
+    "Beit": RelativeBackbone,
     "VisionTransformerSAM": WindowedBackbone,
+    "SwinTransformer": SwinBackbone,
+    "SwinTransformerV2": SwinBackbone,
+    "ConvNeXt": ConvNeXtBackbone,
+    "Hiera": HieraBackbone,
+    "HieraDet": HieraDetBackbone,
 }
 
 

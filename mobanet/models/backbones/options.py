@@ -21,6 +21,13 @@ _SIZES: dict[str, tuple[int, int]] = {
     "window_size": (0, 1024),
     "neck_chans": (0, 16384),
 }
+_BY_STAGE: dict[str, tuple[int, int]] = {
+    "depths": (1, 128),
+    "dims": (1, 16384),
+    "stages": (1, 128),
+}
+"""Of backbones with four stages of their own, a number for each; num_heads may be so, too."""
+_STAGES = 4
 _NUMBERS: dict[str, tuple[float, float]] = {
     "mlp_ratio": (0.01, 64),
     "init_values": (0, 10),
@@ -52,6 +59,8 @@ _SWITCHES = (
     "use_rope",
     "use_abs_pos_emb",
     "use_rot_pos_emb",
+    "conv_mlp",
+    "use_grn",
     "rope_rotate_half",
 )
 _WORDS: dict[str, tuple[str, ...]] = {
@@ -60,7 +69,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "rope_type": ("cat", "mixed", "dinov3", "none"),
     "rope_grid_indexing": ("ij", "xy"),
 }
-ALLOWED = tuple(sorted((*_SIZES, *_NUMBERS, *_SWITCHES, *_WORDS)))
+ALLOWED = tuple(sorted((*_SIZES, *_BY_STAGE, *_NUMBERS, *_SWITCHES, *_WORDS)))
 """Of all supported classes together; which of them takes what, timm says."""
 
 
@@ -87,7 +96,19 @@ def _wanted(name: str, value: Any) -> str | None:
         return None if isinstance(value, bool) else "true or false"
     if name in _WORDS:
         return None if value in _WORDS[name] else f"one of {', '.join(map(repr, _WORDS[name]))}"
+    if name in _BY_STAGE or (name == "num_heads" and isinstance(value, list | tuple)):
+        low, high = _BY_STAGE.get(name) or _SIZES[name]
+        fits = isinstance(value, list | tuple) and len(value) == _STAGES and all(_whole(x, low, high) for x in value)
+        return None if fits else f"a list of {_STAGES} whole numbers from {low} to {high}"
     whole = name in _SIZES
     low, high = _SIZES[name] if whole else _NUMBERS[name]
-    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    return None if number and low <= value <= high else f"a {'whole ' if whole else ''}number from {low} to {high}"
+    number = _whole(value, low, high) if whole else _number(value, low, high)
+    return None if number else f"a {'whole ' if whole else ''}number from {low} to {high}"
+
+
+def _whole(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, int) and _number(value, low, high)
+
+
+def _number(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high

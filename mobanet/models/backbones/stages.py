@@ -1,4 +1,4 @@
-"""Frozen transformers by timm name, cut into four stages that adapters can reach.
+"""Frozen backbones by timm name, in four stages that adapters can reach.
 
 What a backbone publishes (patch size, width, prefix tokens, mean and standard deviation) is read from timm's model
 and from the data sheet of its weights.
@@ -8,7 +8,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mobanet.errors import UserError
 from mobanet.models.backbones.options import check_options
+from mobanet.models.backbones.positions import Distances
 
 NUM_STAGES = 4
 MOST_CHANNELS = 16384
@@ -28,7 +29,7 @@ class BackboneSettings:
     """Which pretrained transformer, from where, and whether it trains."""
 
     name: str = "vit_small_patch14_dinov2.lvd142m"
-    """timm name of a model of class VisionTransformer, Eva (DINOv3) or VisionTransformerSAM."""
+    """timm name of a plain transformer (DINOv2, DINOv3, SAM, CLIP, BEiT, …) or of a Swin, ConvNeXt or Hiera."""
 
     pretrained: bool = True
     """Start from the published weights, downloaded once; false starts from random ones."""
@@ -42,8 +43,9 @@ class BackboneSettings:
     standardize: bool = True
     """Give optical bands the mean and standard deviation the weights expect; the SAM release of MoBaNet does not."""
 
-    options: dict[str, int | float | bool | str] = field(default_factory=dict)
-    """Passed to timm.create_model, for other sizes than the named one: depth, embed_dim, num_heads, img_size."""
+    options: dict[str, int | float | bool | str | list[int]] = field(default_factory=dict)
+    """Passed to timm.create_model, for other sizes than the named one: depth, embed_dim, num_heads, img_size; depths,
+    dims or stages, lists of four, of a backbone with stages of its own."""
 
     def __post_init__(self) -> None:
         check_options(self.options)
@@ -54,16 +56,18 @@ class Geometry:
     """What the blocks of one forward pass need besides tokens.
 
     Attributes:
-        grid: rows and columns of patch tokens.
+        grid: rows and columns of patch tokens; in a hierarchical backbone those of the first stage.
         rope: rotary embedding of that grid, for the backbones that have one.
+        distances: between the patches of that grid, for the backbones that attend by them.
     """
 
     grid: tuple[int, int]
     rope: Tensor | None = None
+    distances: Distances | None = None
 
 
 class Backbone(nn.Module, ABC):
-    """A timm transformer, its depth cut in four stages of equal length.
+    """A timm transformer, its depth cut in four stages of equal length, or one with four stages of its own.
 
     Tokens are (B, P + N, C): P prefix tokens (class, registers), then N = rows·columns patch tokens. When frozen, no
     parameter asks for a gradient and `train()` leaves every part in eval mode. Made by
@@ -84,28 +88,38 @@ class Backbone(nn.Module, ABC):
         neck_channels: of the model's own neck (SAM); 0 where there is none.
     """
 
+    hierarchical: ClassVar[bool] = False
+    """Whether stages have widths and strides of their own (`mobanet.models.backbones.hierarchical`)."""
+
+    patch_size: int
+    width: int
+    depth: int
+
     def __init__(self, vit: nn.Module, settings: BackboneSettings) -> None:
         super().__init__()
-        projection = vit.patch_embed.proj
         self.vit: Any = vit
         self.name = settings.name
         self.frozen = settings.freeze
         self.recomputes = False
-        self.patch_size: int = projection.kernel_size[0]
-        self.width: int = vit.embed_dim
-        self.depth = len(vit.blocks)
         self.num_prefix_tokens: int = getattr(vit, "num_prefix_tokens", 0)  # SAM has none and does not say so
         self.mean: tuple[float, ...] = tuple(vit.pretrained_cfg["mean"])
         self.std: tuple[float, ...] = tuple(vit.pretrained_cfg["std"])
         self.neck_channels = 0
+        self._measure()
+        if self.frozen:
+            self.requires_grad_(False)
+            self.eval()
+
+    def _measure(self) -> None:
+        """Read sizes off timm's model."""
+        self.patch_size = self.stem.kernel_size[0]
+        self.width = self.vit.embed_dim
+        self.depth = len(self.vit.blocks)
         if self.depth % NUM_STAGES or not self.depth:
             raise UserError(
                 f"--model.backbone.name {self.name} has {self.depth} blocks, which four equal stages cannot share: "
                 "choose another, or set depth in --model.backbone.options to a multiple of 4."
             )
-        if self.frozen:
-            self.requires_grad_(False)
-            self.eval()
 
     def train(self, mode: bool = True) -> "Backbone":
         """Switch between training and eval mode; a frozen backbone stays in eval mode."""
@@ -118,14 +132,33 @@ class Backbone(nn.Module, ABC):
         return [range(stage * length, (stage + 1) * length) for stage in range(NUM_STAGES)]
 
     @property
+    def stem(self) -> nn.Conv2d:
+        """The convolution that makes tokens of an image, the first one where there are several."""
+        return self.vit.patch_embed.proj
+
+    @property
     def patch_kernel(self) -> Tensor:
         """Weight of the patch embedding, (C, 3, p, p)."""
-        return self.vit.patch_embed.proj.weight
+        return self.stem.weight
 
     @property
     def patch_bias(self) -> Tensor | None:
         """Bias of the patch embedding, (C,); None where the model has none."""
-        return self.vit.patch_embed.proj.bias
+        return self.stem.bias
+
+    @property
+    def stage_widths(self) -> list[int]:
+        """Channels of the tokens after each stage."""
+        return [self.width] * NUM_STAGES
+
+    @property
+    def entry_widths(self) -> list[int]:
+        """Channels of the tokens that the first block of each stage gets."""
+        return [self.width] * NUM_STAGES
+
+    def grid(self, stage: int, geometry: Geometry) -> tuple[int, int]:
+        """Rows and columns of the patch tokens after a stage."""
+        return geometry.grid
 
     @abstractmethod
     def embed(self, patches: Tensor) -> tuple[Tensor, Geometry]:
@@ -142,6 +175,14 @@ class Backbone(nn.Module, ABC):
 
     def _run_block(self, index: int, tokens: Tensor, geometry: Geometry) -> Tensor:
         return self.vit.blocks[index](tokens)
+
+    def descend(self, stage: int, tokens: Tensor, geometry: Geometry) -> Tensor:
+        """From the tokens after a stage to those that the next one begins with; the same in a plain transformer."""
+        return tokens
+
+    def tapped(self, stage: int, tokens: Tensor, geometry: Geometry) -> Tensor:
+        """The patch tokens after a stage, row by row: (B, P + N, C) -> (B, N, C)."""
+        return tokens[:, self.num_prefix_tokens :]
 
     def final_norm(self) -> nn.Module | None:
         """The norm after the last block; None where the model has none."""

@@ -2,7 +2,6 @@
 
 import difflib
 import sys
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,12 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from mobanet.errors import UserError
+from mobanet.models.backbones.families import FAMILIES, MODULES, WORKING, Family
 from mobanet.models.backbones.options import check_options
 from mobanet.models.backbones.stages import BackboneSettings
 
-# Modules of timm that hold the supported classes, and our own; deit builds plain VisionTransformers.
-SUPPORTED_MODULES = ("vision_transformer", "deit", "eva", "vision_transformer_sam", "city_vit")
-SUPPORTED_CLASSES = ("VisionTransformer", "Eva", "VisionTransformerSAM")
 WEIGHTS_REMEDY = (
     "give a local file with --model.backbone.checkpoint FILE, or start from random weights with "
     "--model.backbone.pretrained false"
@@ -49,27 +46,27 @@ def licence(name: str) -> str:
 
 
 def create_vit(settings: BackboneSettings) -> nn.Module:
-    """A timm transformer with random weights that takes any image size and has no classifier.
+    """A timm model with random weights that takes any image size and has no classifier.
 
     Raises:
         UserError: for an unknown or unsupported name and for options that do not fit it.
     """
-    name, options = settings.name, settings.options
+    name = settings.name
     module = _find_module(name)
-    check_options(options)  # a dict that may have changed since it was looked at first
-    # Official SAM normalises with eps 1e-6 where timm leaves torch's 1e-5; the others carry theirs.
-    extra = (
-        {"norm_layer": partial(nn.LayerNorm, eps=1e-6)}
-        if module == "vision_transformer_sam"
-        else {"dynamic_img_size": True}
-    )
+    check_options(settings.options)  # a dict that may have changed since it was looked at first
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.options.items()}
+    arguments = {**MODULES[module].extra(), **options}
     try:
-        vit = known_models().create_model(name, pretrained=False, num_classes=0, **extra, **options)
-    except (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError) as error:
-        raise UserError(f"--model.backbone.options {options} do not fit {name}: {error}; mend or drop them.") from error
-    projection = getattr(vit.patch_embed, "proj", None)
-    if type(vit).__name__ not in SUPPORTED_CLASSES or not _is_patch_projection(projection):
+        vit = known_models().create_model(name, pretrained=False, num_classes=0, **arguments)
+    except (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError, IndexError) as error:
+        raise UserError(
+            f"--model.backbone.options {settings.options} do not fit {name}: {error}; mend or drop them."
+        ) from error
+    family = FAMILIES.get(type(vit).__name__)
+    if family is None or module not in family.modules or not _is_stem(vit, family):
         raise _unsupported(name)
+    for part in family.unused:
+        setattr(vit, part, nn.Identity())
     return vit
 
 
@@ -105,29 +102,29 @@ def _find_module(name: str) -> str:
     timm = known_models()
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture) or (tag and name not in timm.list_models(f"{architecture}.*", pretrained=True)):
-        known = [*timm.list_models(module=list(SUPPORTED_MODULES)), *timm.list_models("*.*", pretrained=True)]
+        known = [*timm.list_models(module=list(MODULES)), *timm.list_models("*.*", pretrained=True)]
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
         hint = f"did you mean {near[0]}?" if near else "timm.list_models() lists the known ones."
         raise UserError(f"--model.backbone.name {name} is not a model of timm: {hint}")
     module = timm.model_entrypoint(architecture).__module__.rpartition(".")[2]
-    if module not in SUPPORTED_MODULES:
+    if module not in MODULES:
         raise _unsupported(name)
     return module
 
 
 def _unsupported(name: str) -> UserError:
-    return UserError(
-        f"--model.backbone.name {name} is no plain vision transformer: choose a timm model of class "
-        f"{', '.join(SUPPORTED_CLASSES[:-1])} or {SUPPORTED_CLASSES[-1]}."
-    )
+    return UserError(f"--model.backbone.name {name} is of a family that does not work here: choose {WORKING}.")
 
 
-def _is_patch_projection(projection: Any) -> bool:
-    """Whether a patch embedding is one convolution over disjoint square patches."""
-    if not isinstance(projection, nn.Conv2d):
+def _is_stem(vit: nn.Module, family: Family) -> bool:
+    """Whether images become tokens by one square convolution, over disjoint patches in a plain transformer."""
+    try:
+        stem = vit.get_submodule(family.stem)
+    except AttributeError:
         return False
-    height, width = projection.kernel_size
-    return height == width and projection.stride == projection.kernel_size and projection.padding == (0, 0)
+    if not isinstance(stem, nn.Conv2d) or any(len({*sizes}) > 1 for sizes in (stem.kernel_size, stem.stride)):
+        return False
+    return family.hierarchical or (stem.stride == stem.kernel_size and stem.padding == (0, 0))
 
 
 def _download(vit: nn.Module, name: str) -> Path:
@@ -179,18 +176,34 @@ def _to_timm(vit: nn.Module, contents: dict[str, Any], source: str) -> dict[str,
     for wrapper in ("model", "state_dict"):
         if isinstance(contents.get(wrapper), dict):
             contents = contents[wrapper]
-    kernel = contents.get("patch_embed.proj.weight")
-    positions = contents.get("pos_embed")
-    if kernel is not None and kernel.shape[-2:] != vit.patch_embed.proj.weight.shape[-2:]:
-        raise _misfit(source, "patch_embed.proj.weight", kernel, vit.patch_embed.proj.weight)
-    own = getattr(vit, "pos_embed", None)
-    # Registers move the class token out of the position embedding, one row, which the filter takes care of.
-    if positions is not None and own is not None and abs(positions.shape[1] - own.shape[1]) > 1:
-        raise _misfit(source, "pos_embed", positions, own)
-    contents = sys.modules[type(vit).__module__].checkpoint_filter_fn(dict(contents), vit)
+    family = FAMILIES[type(vit).__name__]
+    _check_sizes(vit, family, contents, source)
+    try:
+        contents = sys.modules[type(vit).__module__].checkpoint_filter_fn(dict(contents), vit)
+    except (AttributeError, IndexError, KeyError, RuntimeError) as error:  # of names and shapes it does not expect
+        raise UserError(
+            f"{source} does not hold the weights of this model: timm cannot read it ({error}); "
+            "let --model.backbone.name and --model.backbone.options name the model of the file."
+        ) from error
     classifiers = vit.pretrained_cfg.get("classifier") or ()
     heads = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
-    return {name: value for name, value in contents.items() if name.rpartition(".")[0] not in heads}
+    kept = {name: value for name, value in contents.items() if name.rpartition(".")[0] not in heads}
+    return {name: value for name, value in kept.items() if name.partition(".")[0] not in family.unused}
+
+
+def _check_sizes(vit: nn.Module, family: Family, contents: dict[str, Any], source: str) -> None:
+    """Refuse what timm's filters would resize without a word."""
+    own = vit.state_dict()
+    for name, value in contents.items():
+        if name not in own or not isinstance(value, Tensor):
+            continue
+        kernel, table = name == f"{family.stem}.weight", name.endswith("relative_position_bias_table")
+        if (kernel and value.shape[-2:] != own[name].shape[-2:]) or (table and value.shape != own[name].shape):
+            raise _misfit(source, name, value, own[name])
+    positions, wanted = contents.get("pos_embed"), own.get("pos_embed")
+    # Registers move the class token out of the position embedding, one row, which the filter takes care of.
+    if positions is not None and wanted is not None and abs(positions.shape[1] - wanted.shape[1]) > 1:
+        raise _misfit(source, "pos_embed", positions, wanted)
 
 
 def _misfit(source: str, name: str, found: Tensor, wanted: Tensor) -> UserError:

@@ -27,7 +27,7 @@ class CPIA(nn.Module):
 
     def __init__(self, width: int, ratio: float, streams: int = 2) -> None:
         super().__init__()
-        rank = int(ratio * width)
+        rank = max(1, int(ratio * width))
         self.reduce = nn.ModuleList(nn.Linear(width, rank) for _ in range(streams))
         self.mix = nn.Linear(streams * rank, rank)
         self.expand = nn.Linear(rank, width)
@@ -69,7 +69,7 @@ class BottleneckAdapter(nn.Module):
 
     def __init__(self, width: int, ratio: float, dropout: float) -> None:
         super().__init__()
-        hidden = int(ratio * width)
+        hidden = max(1, int(ratio * width))
         self.reduce = nn.Linear(width, hidden)
         self.reduce_prompt = nn.Linear(width, hidden)
         self.dropout = nn.Dropout(dropout)

@@ -18,16 +18,17 @@ class Step:
     """One step through the transformer.
 
     Attributes:
-        kind: run a block, let the streams interact, or keep the patch tokens for the pyramid.
-        index: of the block, the interaction or the tap.
+        kind: run a block, let the streams interact, keep the patch tokens for the pyramid, or go down to the next
+            stage.
+        index: of the block, the interaction, the tap, or the stage that is left.
     """
 
-    kind: Literal["block", "interact", "tap"]
+    kind: Literal["block", "interact", "tap", "descend"]
     index: int
 
 
 def plan_steps(
-    stages: Sequence[range], placement: Placement, every_tap: bool
+    stages: Sequence[range], placement: Placement, every_tap: bool, descends: bool = False
 ) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
     """All steps through the transformer, parted where the streams first interact.
 
@@ -35,6 +36,7 @@ def plan_steps(
         stages: indices of the blocks of each stage.
         placement: where the streams interact; `none` too where there is only one.
         every_tap: keep tokens after each stage rather than after the last only.
+        descends: whether there is something between stages.
 
     Returns:
         The steps that each stream takes by itself, and those that they take together.
@@ -49,6 +51,8 @@ def plan_steps(
                 steps.append(Step("interact", index))
         if every_tap or stage == len(stages) - 1:
             steps.append(Step("tap", stage))
+        if descends and stage < len(stages) - 1:
+            steps.append(Step("descend", stage))
     alone = next((place for place, step in enumerate(steps) if step.kind == "interact"), len(steps))
     return tuple(steps[:alone]), tuple(steps[alone:])
 

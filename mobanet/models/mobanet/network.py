@@ -196,20 +196,24 @@ class MoBaNet(SegmentationModel):
                 self.backbone.patch_kernel,
                 self.backbone.patch_bias,
                 missing_tokens=settings.missing == "token",
+                stride=self.backbone.stem.stride[0],
+                padding=self.backbone.stem.padding[0],
             )
             for stream, modalities in streams.items()
         )
         self.interactions = self._build_interactions()
         placement = settings.placement if len(self.interactions) else "none"
-        self._alone, self._together = plan_steps(self.backbone.stages, placement, settings.pyramid == "plain")
+        self._alone, self._together = plan_steps(
+            self.backbone.stages, placement, settings.pyramid == "plain", self.backbone.hierarchical
+        )
         names, channels, norm = list(streams), settings.projection_channels, settings.normalization
         self.neck: nn.Module | None = None
         self.pyramid: PlainPyramid | ScaledPyramid
         if settings.pyramid == "plain":
-            self.pyramid = PlainPyramid(self.backbone.width, channels, settings.fusion, names)
+            self.pyramid = PlainPyramid(self.backbone.stage_widths, channels, settings.fusion, names)
         else:
+            self._check_scales(channels)
             self.pyramid = ScaledPyramid(channels, settings.fusion, names, norm)
-            self._check_neck(channels)
             if not self.backbone.neck_channels:
                 self.neck = Neck(self.backbone.width, channels)
         self.decoder = UPerNet(channels, settings.decoder_channels, num_classes, settings.decoder_dropout, norm)
@@ -478,7 +482,7 @@ class MoBaNet(SegmentationModel):
         given = stream_stages, flow.streams, flow.there, rows
         if isinstance(parts.pyramid, PlainPyramid):
             taps = [backbone.normalize(tap) for tap in flow.taps]
-            return parts.pyramid(taps, flow.geometry.grid, *given)
+            return parts.pyramid(taps, [backbone.grid(stage, flow.geometry) for stage in range(NUM_STAGES)], *given)
         if parts.neck is None:
             return parts.pyramid(backbone.neck(flow.taps[-1], flow.geometry), *given)
         maps = backbone.normalize(flow.taps[-1]).unflatten(1, flow.geometry.grid).permute(0, 3, 1, 2)
@@ -492,8 +496,10 @@ class MoBaNet(SegmentationModel):
                 tokens = self.backbone.block(step.index, tokens, flow.geometry)
             elif step.kind == "interact":
                 tokens = self._interact(parts.interactions[step.index], tokens, flow)
+            elif step.kind == "descend":
+                tokens = self.backbone.descend(step.index, tokens, flow.geometry)
             else:
-                taps.append(tokens[:, self.backbone.num_prefix_tokens :])  # (S·B, N, C)
+                taps.append(self.backbone.tapped(step.index, tokens, flow.geometry))  # (S·B, N, C)
         return replace(flow, tokens=tokens, taps=tuple(taps))
 
     def _interact(self, interaction: nn.Module, tokens: Tensor, flow: Flow) -> Tensor:
@@ -527,17 +533,23 @@ class MoBaNet(SegmentationModel):
         return resize(logits.to(exact), padded)[..., :height, :width]
 
     def _build_interactions(self) -> nn.ModuleList:
-        settings, width, streams = self.settings, self.backbone.width, len(self.streams)
+        settings, backbone, streams = self.settings, self.backbone, len(self.streams)
         if streams == 1 or settings.placement == "none":
             return nn.ModuleList()
         if settings.placement == "stage":
-            return nn.ModuleList(CPIA(width, settings.cpia_ratio, streams) for _ in range(NUM_STAGES))
+            return nn.ModuleList(CPIA(width, settings.cpia_ratio, streams) for width in backbone.entry_widths)
         return nn.ModuleList(
             AdapterCPIA(width, settings.cpia_ratio, settings.adapter_ratio, settings.adapter_dropout, streams)
-            for _ in range(self.backbone.depth)
+            for width, blocks in zip(backbone.stage_widths, backbone.stages, strict=True)
+            for _ in blocks
         )
 
-    def _check_neck(self, channels: int) -> None:
+    def _check_scales(self, channels: int) -> None:
+        if self.backbone.hierarchical:
+            raise UserError(
+                f"--model.network.pyramid is scaled, which makes four scales of one map, but {self.backbone.name} has "
+                "four scales of its own: set it to plain."
+            )
         neck = self.backbone.neck_channels
         if neck and neck != channels:
             raise UserError(

@@ -39,30 +39,30 @@ def to_tokens(maps: Tensor) -> Tensor:
 
 
 class PlainPyramid(nn.Module):
-    """Four maps at patch resolution from the taps after each stage (DINOv2 release; mobanet.md, section 2).
+    """Four maps from the taps after each stage, at the stage's resolution (DINOv2 release; mobanet.md, section 2).
 
     DGFM and the mean fuse at the backbone's width and share one projection a stage with the streams; `se` fuses
     what is projected, as it does in the release it comes from.
 
     Args:
-        width: channels C of the taps.
+        widths: channels C of the taps, by stage.
         channels: D of the maps.
         fusion: way of fusing.
         names: of the streams.
     """
 
-    def __init__(self, width: int, channels: int, fusion: Fusion, names: list[str]) -> None:
+    def __init__(self, widths: Sequence[int], channels: int, fusion: Fusion, names: list[str]) -> None:
         super().__init__()
         self.names = names
         self.project_first = fusion == "se"
-        fused_width = channels if self.project_first else width
-        self.fusions = nn.ModuleList(build_fusion(fusion, fused_width, len(names)) for _ in range(NUM_STAGES))
-        self.projections = nn.ModuleList(nn.Linear(width, channels, bias=False) for _ in range(NUM_STAGES))
+        fused = [channels if self.project_first else width for width in widths]
+        self.fusions = nn.ModuleList(build_fusion(fusion, width, len(names)) for width in fused)
+        self.projections = nn.ModuleList(nn.Linear(width, channels, bias=False) for width in widths)
 
     def forward(
         self,
         taps: list[Tensor],
-        grid: tuple[int, int],
+        grids: Sequence[tuple[int, int]],
         stream_stages: int,
         streams: Sequence[int],
         there: Tensor | None = None,
@@ -72,7 +72,7 @@ class PlainPyramid(nn.Module):
 
         Args:
             taps: four of (G·B, N, C), normalised; the samples of the first given stream, then those of the next.
-            grid: h and w, N = h·w.
+            grids: h and w by stage, N = h·w.
             stream_stages: of how many stages, from the first, the streams' own maps are wanted.
             streams: indices of the G streams that are given, in order; no sample has any of the others.
             there: (G·B,) bool, whether a sample has anything of a stream; None where all count.
@@ -81,6 +81,7 @@ class PlainPyramid(nn.Module):
         fused_maps, stream_maps = [], []
         present = _present(there, len(streams))
         for stage, (tap, fusion, project) in enumerate(zip(taps, self.fusions, self.projections, strict=True)):
+            grid = grids[stage]
             wanted = stage < stream_stages
             projected = project(tap) if wanted or self.project_first else None  # (G·B, N, C) -> (G·B, N, D)
             split = _split(projected if self.project_first else tap, len(streams))
