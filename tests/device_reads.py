@@ -1,13 +1,13 @@
 """Finds where a step asks a device for what it has computed, without a device: each such place waits for it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 ASKING = {Tensor.cpu, Tensor.item, Tensor.numpy, Tensor.tolist, Tensor.__bool__, Tensor.__float__, Tensor.__int__}
 SIZED = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "unique", "_unique2", "equal", "bincount")
@@ -23,7 +23,7 @@ class DeviceReads:
 
     def __init__(self) -> None:
         self.found: list[str] = []
-        self.watching = False
+        self._modes = ExitStack()
         self._own: dict[int, object] = {}  # storages, kept, so that no other takes the place of one
 
     def put(self, values: Iterable) -> None:
@@ -33,22 +33,32 @@ class DeviceReads:
 
     def add(self, values: Iterable) -> None:
         """Say so of these, too."""
-        for x in tree_leaves(values):
-            if isinstance(x, Tensor):
-                self._own[x.untyped_storage()._cdata] = x.untyped_storage()
+        for x in _tensors(values):
+            self._own[x.untyped_storage()._cdata] = x.untyped_storage()
 
     def has(self, values: Iterable) -> bool:
         """Whether one of them is on the device."""
-        return any(isinstance(x, Tensor) and x.untyped_storage()._cdata in self._own for x in tree_leaves(values))
+        return any(x.untyped_storage()._cdata in self._own for x in _tensors(values))
 
-    def __enter__(self) -> "DeviceReads":
-        self._modes = ExitStack()
+    def watch(self) -> None:
+        """Look out from here on."""
         self._modes.enter_context(_Kernels(self))
         self._modes.enter_context(_Calls(self))
-        return self
 
-    def __exit__(self, *_) -> None:
+    def rest(self) -> None:
+        """Look out no more."""
         self._modes.close()
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, Mapping):
+        for value in values.values():
+            yield from _tensors(value)
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from _tensors(value)
 
 
 class _Kernels(TorchDispatchMode):
@@ -60,9 +70,9 @@ class _Kernels(TorchDispatchMode):
         kwargs = kwargs or {}
         there, name = self.reads.has([args, kwargs]), func.overloadpacket.__name__
         masks = name in ("index", "index_put", "index_put_", "_index_put_impl_") and any(
-            x.dtype in (torch.bool, torch.uint8) for x in tree_leaves(args[1]) if isinstance(x, Tensor)
+            x.dtype in (torch.bool, torch.uint8) for x in _tensors(args[1])
         )
-        if self.reads.watching and there and (name in SIZED or masks):
+        if there and (name in SIZED or masks):
             self.reads.found.append(f"aten::{name}")
         out = func(*args, **kwargs)
         if there:
@@ -76,6 +86,6 @@ class _Calls(TorchFunctionMode):
         self.reads = reads
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if self.reads.watching and func in ASKING and self.reads.has(args[:1]):
+        if func in ASKING and self.reads.has(args[:1]):
             self.reads.found.append(f"Tensor.{func.__name__}")
         return func(*args, **(kwargs or {}))

@@ -12,7 +12,9 @@ from mobanet.models.cmx.network import CMXSettings
 from mobanet.models.lora import LoRASettings
 from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.scenarios.callback import ScenarioSampling
+from mobanet.scenarios.draws import HostCopy
 from mobanet.scenarios.sampling import ScenarioSettings
+from mobanet.training.reached import Reached
 from tests.conftest import NARROW
 from tests.device_reads import DeviceReads
 from tests.test_training import FROZEN
@@ -25,6 +27,7 @@ NETWORKS = {
     "own": {"network": OWN},
     "recomputed": {"recompute_blocks": True, "lora": LoRASettings(rank=2)},
     "cmx": {"architecture": "cmx", "cmx": CMXSettings("cnn"), "class_weights": [1, 2, 1, 1, 1, 0]},
+    "losses": {"loss": {"cross_entropy": 1, "dice": 0.5, "lovasz": 0.5, "focal": 1, "boundary_cross_entropy": 1}},
     "cbc": {"architecture": "cbc_slp", "cbc": SMALL},
 }
 STRATEGIES = {
@@ -67,8 +70,8 @@ def test_a_step_runs_on_a_device_that_holds_no_numbers(
 class Watch(Callback):
     """Watches each step from when its batch is on the device until the step is done and logged."""
 
-    def __init__(self, module, reads, monkeypatch):
-        self.reads, self.steps, self.trainer = reads, 0, None
+    def __init__(self, module, monkeypatch):
+        self.reads, self.steps = DeviceReads(), 0
         ready = module.on_after_batch_transfer
 
         def begin(batch, dataloader_idx):
@@ -76,57 +79,85 @@ class Watch(Callback):
                 return ready(batch, dataloader_idx)
             states = [optimizer.state.values() for optimizer in module.trainer.optimizers]
             moments = [x for state in states for values in state for name, x in values.items() if name != "step"]
-            self.reads.put([[*module.parameters()], [*module.buffers()], moments])
             given = [x for name, x in batch.contents.items() if name != "available"]
-            self.reads.add(given)
-            self.reads.watching = True
+            self.reads.put([[*module.parameters()], [*module.buffers()], moments, given])
+            self.reads.watch()
             return ready(batch, dataloader_idx)
 
         monkeypatch.setattr(module, "on_after_batch_transfer", begin)
 
     def on_train_batch_end(self, *_):
-        self.reads.watching = False
+        self.reads.rest()
         self.steps += 1
 
 
-def watched(module, data, make_trainer, monkeypatch, callbacks=(), **trainer):
-    with DeviceReads() as reads:
-        watch = Watch(module, reads, monkeypatch)
-        given = {"callbacks": [*callbacks, watch], "max_epochs": 2, "limit_val_batches": 0, "logger": False}
-        make_trainer(**{**given, **trainer}).fit(module, datamodule=data)
-    assert watch.steps == 6
-    return reads.found
-
-
-@pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("network", ["plain", "own"])
+@pytest.mark.parametrize(
+    ("network", "strategy"), [("own", "shared_out"), ("plain", "latent"), ("plain", "uniform"), ("plain", "full")]
+)
 def test_a_training_reads_nothing_of_its_steps(network, strategy, make_data, make_module, make_trainer, monkeypatch):
-    data = make_data()
+    data = make_data(steps_per_epoch=2)
     module = make_module(data, **{"backbone": FROZEN, **NETWORKS[network]})
-    sampling = ScenarioSampling(STRATEGIES[strategy])
-    options = {"gradient_clip_val": 1.0, "accumulate_grad_batches": 1}
-    assert watched(module, data, make_trainer, monkeypatch, [sampling], **options) == []
+    watch = Watch(module, monkeypatch)
+    options = {"max_epochs": 1, "limit_val_batches": 0, "logger": False, "gradient_clip_val": 1.0}
+    trainer = make_trainer(callbacks=[ScenarioSampling(STRATEGIES[strategy]), watch], **options)
+    trainer.fit(module, datamodule=data)
+    assert watch.steps == 2
+    assert watch.reads.found == []
+    assert watch.reads.has([trainer.callback_metrics["train/loss"]])
 
 
 @pytest.mark.parametrize(
     ("reading", "name"),
     [
-        (lambda x: x.item(), "Tensor.item"),
-        (lambda x: x.cpu(), "Tensor.cpu"),
-        (lambda x: x > 0 and None, "Tensor.__bool__"),
-        (lambda x: x[None][x[None] > 0], "aten::index"),
-        (lambda x: x[None].nonzero(), "aten::nonzero"),
+        (lambda x: x.sum().item(), "aten::_local_scalar_dense"),
+        (lambda x: float(x[0]), "aten::_local_scalar_dense"),
+        (lambda x: bool(x.any()), "Tensor.__bool__"),
+        (lambda x: (2 * x).cpu(), "Tensor.cpu"),
+        (lambda x: x.tolist(), "Tensor.tolist"),
+        (lambda x: x[x > 0], "aten::index"),
+        (lambda x: x.nonzero(), "aten::nonzero"),
     ],
 )
-def test_what_reads_is_found(reading, name, make_data, make_module, make_trainer, monkeypatch):
-    data = make_data()
-    module = make_module(data, backbone=FROZEN)
-    step = module.training_step
+def test_what_reads_is_found(reading, name):
+    reads, drawn = DeviceReads(), torch.ones(3)
+    there = torch.ones(3)
+    reads.put([there])
+    reads.watch()
+    reading(drawn)
+    nothing = list(reads.found)
+    reading(there + drawn)
+    reads.rest()
+    reading(there)
+    assert nothing == []
+    assert name in reads.found
+    assert len(reads.found) < 4
 
-    def training_step(batch, batch_idx):
-        loss = step(batch, batch_idx)
-        reading(loss.detach())
-        return loss
 
-    monkeypatch.setattr(module, "training_step", training_step)
-    assert name in watched(module, data, make_trainer, monkeypatch)
+def test_what_samples_reached_is_kept_until_the_step_is_taken():
+    reached, device = Reached(), torch.device("cpu")
+    assert reached.read() is None
+    reached.note(torch.tensor([[True, True], [True, True]]), device, ranks=False)
+    assert reached.read() == (True, False)
+    reached.note(torch.tensor([[True, False]]), device, ranks=False)
+    reached.note(torch.tensor([[True, True]]), device, ranks=False)
+    assert reached.read() == (True, True)
+    assert reached.read() is None
+
+
+def test_a_tensor_is_fetched_once_after_each_change():
+    class Counted(torch.Tensor):
+        fetched = 0
+
+        def detach(self):
+            Counted.fetched += 1
+            return self
+
+    copy, tensor = HostCopy(), torch.zeros(2).as_subclass(Counted)
+    copy.of(tensor), copy.of(tensor)
+    assert Counted.fetched == 1
+    tensor.copy_(torch.ones(2))
+    assert copy.of(tensor).tolist() == [1, 1]
+    with torch.inference_mode():
+        tensor.fill_(2)
+    assert copy.of(tensor).tolist() == [2, 2]
+    assert Counted.fetched == 3

@@ -34,6 +34,12 @@ OPTIONS = {
     "Python's None": ("--data.crop None", "--data.crop cannot be None", "whole number"),
     "list for a mapping": ("--model.streams [rgb,ir]", "--model.streams cannot be ['rgb', 'ir']", "a mapping"),
     "texts for numbers": ("--model.class_weights [a,b]", "--model.class_weights cannot be", "a list of numbers"),
+    "blocks of a network that has none": (
+        "--model.recompute_blocks true --model.architecture cmx --model.cmx.encoder cnn",
+        "--model.recompute_blocks is for networks around a transformer",
+        "leave it out",
+    ),
+    "neither fused nor not": ("--model.fused maybe", "--model.fused cannot be maybe", "auto"),
     "unknown choice": ("--model.network.fusion sum", "--model.network.fusion cannot be sum", "dgfm, se, mean"),
     "unknown scaling": ("--data.scaling.dsm foo", "--data.scaling", "unit, standard, ground, robust, minmax"),
     "unknown tracking": ("--wandb maybe", "--wandb cannot be maybe", "auto, online, offline, off"),
