@@ -84,19 +84,19 @@ class Backbone(nn.Module, ABC):
         neck_channels: of the model's own neck (SAM); 0 where there is none.
     """
 
-    def __init__(self, vit: nn.Module, settings: BackboneSettings) -> None:
+    # `vit` is of one of timm's classes, which share attributes and no type
+    def __init__(self, vit: Any, settings: BackboneSettings) -> None:
         super().__init__()
-        projection = vit.patch_embed.proj
-        self.vit: Any = vit
+        self.vit = vit
         self.name = settings.name
         self.frozen = settings.freeze
         self.recomputes = False
-        self.patch_size: int = projection.kernel_size[0]
-        self.width: int = vit.embed_dim
-        self.depth = len(vit.blocks)
+        self.patch_size: int = self.vit.patch_embed.proj.kernel_size[0]
+        self.width: int = self.vit.embed_dim
+        self.depth = len(self.vit.blocks)
         self.num_prefix_tokens: int = getattr(vit, "num_prefix_tokens", 0)  # SAM has none and does not say so
-        self.mean: tuple[float, ...] = tuple(vit.pretrained_cfg["mean"])
-        self.std: tuple[float, ...] = tuple(vit.pretrained_cfg["std"])
+        self.mean: tuple[float, ...] = tuple(self.vit.pretrained_cfg["mean"])
+        self.std: tuple[float, ...] = tuple(self.vit.pretrained_cfg["std"])
         self.neck_channels = 0
         if self.depth % NUM_STAGES or not self.depth:
             raise UserError(

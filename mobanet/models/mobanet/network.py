@@ -352,6 +352,7 @@ class MoBaNet(SegmentationModel):
             return {"latent": self._encode(parts, rows, there, stream_stages=0).latent}
 
         def apart_by_rows(pattern: Tensor) -> Tensor:
+            assert self.incomplete is not None  # else no row is apart
             ways = partial(way, self), partial(way, self.incomplete)
             return apart(select_available(ordered, pattern), pattern, *ways)["latent"]
 
