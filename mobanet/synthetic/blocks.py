@@ -76,8 +76,8 @@ def _parcel(city: City, parcel: Plot, rng: np.random.Generator, north: bool) -> 
     if length < 6 or parcel.depth < 18:
         return _trees(city, parcel, rng, 120)
     drive_u = parcel.u0 + 2.2 if rng.random() < 0.5 else parcel.u1 - 2.2
-    v = sorted((front, front + inward * (setback + 9)))
-    drive = Plot(drive_u - 1.6, drive_u + 1.6, *v)
+    near, far = sorted((front, front + inward * (setback + 9)))
+    drive = Plot(drive_u - 1.6, drive_u + 1.6, near, far)
     paved = materials.paving(rng)
     city.fill(drive, PAVED, paved)
     if rng.random() < 0.5:
@@ -204,7 +204,8 @@ def park(city: City, plot: Plot, rng: np.random.Generator) -> None:
     city.blotch(plot, rng.uniform(0.05, 0.25), GREEN, materials.dry_grass(rng))
     path = materials.paving(rng)
     cut = rng.uniform(0.3, 0.7)
-    city.fill(Plot(*(plot.u0 + cut * plot.width + side for side in (-1.3, 1.3)), plot.v0, plot.v1), PAVED, path)
+    left, right = (plot.u0 + cut * plot.width + side for side in (-1.3, 1.3))
+    city.fill(Plot(left, right, plot.v0, plot.v1), PAVED, path)
     cut = rng.uniform(0.3, 0.7)
     city.fill(Plot(plot.u0, plot.u1, *(plot.v0 + cut * plot.depth + side for side in (-1.3, 1.3))), PAVED, path)
     if rng.random() < 0.75:
