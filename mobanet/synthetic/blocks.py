@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mobanet.synthetic import materials
+from mobanet.synthetic.buildings import Roof
 from mobanet.synthetic.canvas import Label
 from mobanet.synthetic.city import City
 from mobanet.synthetic.streets import Block, Plot
@@ -161,7 +162,8 @@ def slabs(city: City, plot: Plot, rng: np.random.Generator) -> None:
     parking = Plot(plot.u0, plot.u1, plot.v0, plot.v0 + 6.2)
     _car_park(city, parking, rng)
     green = Plot(plot.u0, plot.u1, parking.v1, plot.v1)
-    width, eaves, roof = rng.uniform(12, 15), rng.uniform(9, 18), "flat" if rng.random() < 0.75 else "gable"
+    width, eaves = rng.uniform(12, 15), rng.uniform(9, 18)
+    roof: Roof = "flat" if rng.random() < 0.75 else "gable"
     cover = materials.flat_roof(rng) if roof == "flat" else materials.roof_tiles(rng)
     rows = max(1, int(green.depth // 25))
     for row in range(rows):
@@ -225,7 +227,7 @@ def school(city: City, plot: Plot, rng: np.random.Generator) -> None:
     size = (plot.width * 0.7, rng.uniform(12, 16))
     wing = (plot.depth * 0.28 + size[1] / 2, rng.uniform(11, 14))
     place = (plot.centre[0] - plot.width * 0.05, plot.v0 + plot.depth * 0.16 + 3, 0.0)
-    roof = "flat" if rng.random() < 0.7 else "hip"
+    roof: Roof = "flat" if rng.random() < 0.7 else "hip"
     cover = materials.flat_roof(rng) if roof == "flat" else materials.roof_tiles(rng)
     city.build(rng, place, size, rng.uniform(6.5, 12), roof, cover, wing)
     court = plot.part(0.12, 0.62, 0.66, 0.94)
