@@ -169,10 +169,12 @@ class SegmentationModule(CheckpointedModule):
                 bands,
                 num_classes=len(self.data.classes),
             )
-        around = isinstance(getattr(self.network, "backbone", None), Backbone)
+        inner = getattr(self.network, "backbone", None)
+        around = isinstance(inner, Backbone)
         if recompute_blocks:
             _check_recomputes(around, self.settings.architecture)
-            self.network.backbone.recomputes = True
+        if recompute_blocks and isinstance(inner, Backbone):
+            inner.recomputes = True
         self.leaves_out = around and start.backbone.freeze and has_source(start.backbone)
         self.adapted = add_lora(self.network, self.lora) if self.lora.rank else []
         if self.lora.freeze_rest:
