@@ -11,7 +11,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 export NO_ALBUMENTATIONS_UPDATE := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo test test-long test-lowest lint docs lock install clean
+.PHONY: demo test test-long test-lowest lint docs types lock install clean
 
 install: $(INSTALLED)
 
@@ -34,14 +34,20 @@ demo: install
 	@echo "The picture is demo/run/test/predictions.png, the figures are in demo/run/test/test.csv, and all of it in demo/run/report.html."
 	@echo "To go on: source .venv/bin/activate, then python -m mobanet lists what there is."
 
-lint: docs
+# The two that take long beside each other, one's output after the other's where make can (4.0 and newer).
+lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(MAKE) --no-print-directory --keep-going --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) docs types
 
 # A site that needs no network to be read; a link that leads nowhere or a docstring that does not fit is an error
 # (with --quiet it would not be counted).
 docs: install
 	$(BIN)/mkdocs build --strict
+
+# Strict; what it leaves out stands in pyproject.toml.
+types: install
+	$(BIN)/mypy
 
 test: lint
 	$(PYTEST) -m 'not long'
@@ -69,4 +75,4 @@ $(UV):
 	.venv-uv/bin/pip install --quiet --disable-pip-version-check uv
 
 clean:
-	rm -rf build demo runs .pytest_cache .ruff_cache
+	rm -rf build demo runs .mypy_cache .pytest_cache .ruff_cache

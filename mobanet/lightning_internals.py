@@ -6,17 +6,47 @@ Its loops, connectors and launchers are private as a whole ("protected" in its w
 
 import signal
 import subprocess
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lightning.fabric.plugins.environments import ClusterEnvironment
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.callbacks import Callback, Checkpoint, StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.loops.progress import _Progress
+from lightning.pytorch.loops.progress import _ProcessedTracker
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+if TYPE_CHECKING:
+    from mobanet.data.datamodule import RasterDataModule
+    from mobanet.training.module import SegmentationModule
 
 _VALIDATION = "epoch_loop.val_loop.batch_progress"
 """In a checkpoint's `fit_loop`: how far the validation of the epoch has come."""
+
+
+def data_of(trainer: Trainer) -> "RasterDataModule":
+    """The data module that a trainer was given; Lightning sets the attribute and declares it nowhere."""
+    return trainer.datamodule  # type: ignore[attr-defined] # see above
+
+
+def give_data(trainer: Trainer, data: "RasterDataModule") -> None:
+    """Have a trainer know its data module, as its verbs do at their begin."""
+    trainer.datamodule = data  # type: ignore[attr-defined] # as `data_of`
+
+
+def is_first_process() -> bool:
+    """Whether this process is that which prints and writes; Lightning sets the attribute on a function of its own."""
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined] # see above
+
+
+def callbacks_of(trainer: Trainer) -> list[Callback]:
+    """A trainer's callbacks; Lightning's connector sets the attribute and declares it nowhere."""
+    return trainer.callbacks  # type: ignore[attr-defined] # see above
+
+
+def segmentation(module: LightningModule) -> "SegmentationModule":
+    """What a hook is handed, by its own class: Lightning's hooks name the base, and nothing else is trained here."""
+    return cast("SegmentationModule", module)
 
 
 def cluster_environment(trainer: Trainer) -> ClusterEnvironment | None:
@@ -24,7 +54,7 @@ def cluster_environment(trainer: Trainer) -> ClusterEnvironment | None:
     return trainer._accelerator_connector.cluster_environment
 
 
-def release_child_processes(trainer: Trainer) -> list[subprocess.Popen]:
+def release_child_processes(trainer: Trainer) -> list["subprocess.Popen[Any]"]:
     """The other ranks of this node, where this process has started them, which Lightning's observer then forgets.
 
     The observer is a thread that looks at its list of them every 5 s. It kills this process, too, once one of them has
@@ -65,7 +95,7 @@ def has_resumed_schedule(callback: StochasticWeightAveraging) -> bool:
 
 def averaged(callback: WeightAveraging) -> LightningModule | None:
     """The module that a callback keeps an average in; None outside of a training."""
-    return None if callback._average_model is None else callback._average_model.module
+    return None if callback._average_model is None else cast(LightningModule, callback._average_model.module)
 
 
 def logged_so_far(trainer: Trainer) -> dict[str, float]:
@@ -76,20 +106,25 @@ def logged_so_far(trainer: Trainer) -> dict[str, float]:
 
 def epochs_done(trainer: Trainer) -> tuple[int, int]:
     """How many epochs were begun and how many are through; `current_epoch` lags while a run is being resumed."""
-    epochs = trainer.fit_loop.epoch_progress.current
+    epochs = _counts(trainer.fit_loop.epoch_progress.current)
     return epochs.started, epochs.processed
 
 
 def batches_done(trainer: Trainer) -> tuple[int, bool]:
     """How many batches of the epoch are through, and whether that was all of them; no hook tells it before a batch."""
     batches = trainer.fit_loop.epoch_loop.batch_progress
-    return batches.current.processed, batches.is_last_batch
+    return _counts(batches.current).processed, batches.is_last_batch
 
 
 def count_validation_anew(trainer: Trainer) -> None:
     """Take back the one batch too many that counts as under way where a validation was cut short and begins anew."""
-    total: _Progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress.total
+    total = _counts(trainer.fit_loop.epoch_loop.val_loop.batch_progress.total)
     total.ready = total.started = total.processed = total.completed
+
+
+def _counts(tracker: object) -> _ProcessedTracker:
+    """By the class that epochs and batches are counted with; Lightning declares their base."""
+    return cast(_ProcessedTracker, tracker)
 
 
 def put_before_validation(checkpoint: dict[str, Any]) -> None:

@@ -123,7 +123,7 @@ def predict(
 
     quieten()
 
-    _check_given(input, output, scenes, part)
+    rasters, target = _given(input, output, scenes, part)
     if scenes is not None:
         _check_alone(polygons, resume, overwrite, devices)
     wanted = read_zones(zones, zones_attribute)
@@ -151,7 +151,7 @@ def predict(
         from mobanet.prediction.scene_list import part_of, read_scenes
 
         listed = read_scenes(scenes, list(model.modalities), *said)
-        listed, folder = listed if part is None else part_of(listed, part), output_folder(output)
+        listed, folder = listed if part is None else part_of(listed, part), output_folder(target)
         placing = Placing(reference, crs, resolution)
         fabric = launched(accelerator, devices, settings.precision)
         with matmul_precision(float32_matmul_precision):
@@ -159,8 +159,8 @@ def predict(
         print(outcome.described())
         outcome.check()
         return outcome.finished
-    given = find_scenes(input, list(model.modalities), *said)
-    paths = output_paths(output, [scene.id for scene in given])
+    given = find_scenes(rasters, list(model.modalities), *said)
+    paths = output_paths(target, [scene.id for scene in given])
     known = model.ranges, model.rasters
     placed = [place(scene, model.modalities, reference, crs, *known, resolution) for scene in given]
     vectors.check(placed)
@@ -174,8 +174,8 @@ def predict(
     return maps
 
 
-def _check_given(given: list[str] | None, output: str | None, scenes: str | None, part: str | None) -> None:
-    """Refuse what is missing, and what does not go together.
+def _given(given: list[str] | None, output: str | None, scenes: str | None, part: str | None) -> tuple[list[str], str]:
+    """The rasters, none for a list of scenes, and where to write; what is missing or does not go together is refused.
 
     Raises:
         UserError: naming the option.
@@ -188,6 +188,7 @@ def _check_given(given: list[str] | None, output: str | None, scenes: str | None
         raise UserError(f"--output is missing; give the {'GeoTIFF' if scenes is None else 'folder'} to write.")
     if part is not None and scenes is None:
         raise UserError(f"--part {part} is a share of a list: give --scenes, too, or leave it out.")
+    return given or [], output
 
 
 def _check_alone(polygons: bool | str, resume: bool, overwrite: bool, devices: int) -> None:

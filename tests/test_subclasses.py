@@ -51,6 +51,28 @@ class Own(SegmentationModule):
         return self.recipe(self)
 
 
+def by_half(module):
+    half = [p for name, p in module.named_parameters() if "backbone" in name]
+    rest = [p for name, p in module.named_parameters() if "backbone" not in name]
+    return [SGD(half, 1e-3), SGD(rest, 1e-2)]
+
+
+class ByHand(Own):
+    """Has two optimisers, and steps them itself, as Lightning wants it then."""
+
+    automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        """One step of both."""
+        loss = super().training_step(batch, batch_idx)
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+        self.manual_backward(loss)
+        for optimizer in self.optimizers():
+            optimizer.step()
+        return loss
+
+
 class TownData(RasterDataModule):
     """Data under a name of its own."""
 
@@ -59,7 +81,7 @@ class TownData(RasterDataModule):
 def fit(city, make_trainer):
     """Trains steps of tiny crops with plain Lightning, and gives module and data."""
 
-    def run(recipe=None, epochs=2, ckpt_path=None, callbacks=(), kind=RasterDataModule):
+    def run(recipe=None, epochs=2, ckpt_path=None, callbacks=(), kind=RasterDataModule, own=Own):
         seed_everything(42)
         data = kind(
             str(city),
@@ -72,7 +94,7 @@ def fit(city, make_trainer):
         )
         backbone = BackboneSettings("vit_tiny_patch16_224", False, freeze=False, options=dict(TINY))
         network = MoBaNetSettings(**NARROW)
-        module = (Own if recipe else SegmentationModule)(data.description, backbone=backbone, network=network)
+        module = (own if recipe else SegmentationModule)(data.description, backbone=backbone, network=network)
         if recipe:
             module.recipe = recipe
         trainer = make_trainer(max_epochs=epochs, callbacks=list(callbacks), enable_checkpointing=bool(callbacks))
@@ -93,6 +115,16 @@ def test_an_optimiser_of_a_subclass_resumes_as_if_nothing_had_been(recipe, fit, 
         assert [group["lr"] for group in resumed.optimizers().param_groups] == rates
         state = resumed.state_dict()
         assert [key for key, value in whole.state_dict().items() if not same(value, state[key])] == []
+
+
+def test_the_rates_of_two_optimisers_are_logged(fit):
+    module, _ = fit(by_half, epochs=1, own=ByHand)
+    logged = module.trainer.callback_metrics
+    assert {name: round(float(logged[f"train/{name}"]), 6) for name in ("lr_0", "lr_1", "lr")} == {
+        "lr_0": 1e-3,
+        "lr_1": 1e-2,
+        "lr": 1e-2,
+    }
 
 
 def test_a_plateau_goes_on_with_what_it_has_seen(fit, tmp_path):

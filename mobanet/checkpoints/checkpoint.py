@@ -213,7 +213,7 @@ def adopt_settings(checkpoint: dict[str, Any], given: Mapping[str, Any], fresh: 
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    out = {}
+    out: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping) and f"{prefix}{key}" not in _WHOLE:
             out |= _flat(value, f"{prefix}{key}.")

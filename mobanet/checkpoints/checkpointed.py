@@ -1,7 +1,7 @@
 """The checkpoint half of the LightningModule: what is written, what is left out, and what may be read again."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback
@@ -18,6 +18,7 @@ from mobanet.errors import UserError
 from mobanet.evaluation.adaptation import without_statistics
 from mobanet.evaluation.evaluated import EvaluatedModule
 from mobanet.evaluation.temperature import temperature_trouble, with_temperatures
+from mobanet.lightning_internals import callbacks_of, data_of
 from mobanet.models.lora import LoRASettings, with_lora_names
 from mobanet.models.registry import NetworkSettings
 from mobanet.training.averaging import change_copies, go_on_averaging
@@ -37,19 +38,23 @@ class CheckpointedModule(EvaluatedModule):
         adapted: names of the network's layers that have them.
         leaves_out: whether checkpoints do without the frozen backbone. They can where it is what its file or the hub
             holds; weights that came out of another checkpoint, or are random, stay in.
-        has_own_optimizers: whether a subclass configures them, of whose settings nothing is known here.
     """
 
     settings: NetworkSettings
     lora: LoRASettings
     adapted: list[str]
     leaves_out: bool
-    has_own_optimizers: bool
     _fingerprint: str | None = None
+
+    @property
+    def has_own_optimizers(self) -> bool:
+        """Whether a subclass configures them, of whose settings nothing is known here."""
+        raise NotImplementedError
 
     def configure_callbacks(self) -> list[Callback]:
         """What no training goes without, whoever makes the trainer."""
-        there = any(isinstance(callback, DivergenceStop) for callback in self.trainer.callbacks)  # of an earlier call
+        # of an earlier call
+        there = any(isinstance(callback, DivergenceStop) for callback in callbacks_of(self.trainer))
         return [] if there else [DivergenceStop()]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "CheckpointedModule":
@@ -89,7 +94,7 @@ class CheckpointedModule(EvaluatedModule):
         state = checkpoint["state_dict"]
         self._check_finite(state)
         if self._trainer is not None:
-            keep_data_state(checkpoint, self.trainer.datamodule)
+            keep_data_state(checkpoint, data_of(self.trainer))
         without = backbone_tensors(state).keys()
         if not self.leaves_out or not without:  # other strategies than DDP gather no state here
             return
@@ -115,13 +120,14 @@ class CheckpointedModule(EvaluatedModule):
         self._replaced_by(checkpoint)
         if self._trainer is None:
             return
-        hand_over_data_state(checkpoint, self.trainer.datamodule)
+        hand_over_data_state(checkpoint, data_of(self.trainer))
         if self.trainer.training and self.has_own_optimizers:
             rank_zero_info(
                 f"the optimiser and its schedule go on as the checkpoint has them: {type(self).__name__}'s own"
             )
         elif self.trainer.training:
-            adopt_settings(checkpoint, self.hparams, self.configure_optimizers())
+            made = cast(Mapping[str, Any], self.configure_optimizers())  # the package's own, as there are no others
+            adopt_settings(checkpoint, self.hparams, made)
 
     def check_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse a checkpoint of another architecture or around another backbone before anything is started.
@@ -152,8 +158,8 @@ class CheckpointedModule(EvaluatedModule):
             rank_zero_info("note: the checkpoint was adapted by mobanet.adapt; its statistics of scenarios stay behind")
         if self.network.apart and saved["network"].get("incomplete", "shared") == "shared":
             saved["network"] = {**saved["network"], "incomplete": "own"}
-            own = [name for name in self.state_dict() if name.startswith(_INCOMPLETE)]
-            copied = {name: state.get(name.replace(_INCOMPLETE, _NETWORK, 1)) for name in own}
+            apart = [name for name in self.state_dict() if name.startswith(_INCOMPLETE)]
+            copied = {name: state.get(name.replace(_INCOMPLETE, _NETWORK, 1)) for name in apart}
             state |= {name: value for name, value in copied.items() if value is not None}
         check_architecture(saved, self.hparams)
         check_finite_weights(state, "the checkpoint")

@@ -169,7 +169,8 @@ def _refuse_code(checkpoint: Mapping[str, Any], source: str) -> None:
 
 def _check_size(checkpoint: Mapping[str, Any]) -> None:
     """Bound what has to be walked through: a few bytes of pickle can stand for endlessly nested lists."""
-    left, stack = _NODES, [(checkpoint, 0)]
+    left = _NODES
+    stack: list[tuple[Any, int]] = [(checkpoint, 0)]
     while stack:
         value, depth = stack.pop()
         inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()

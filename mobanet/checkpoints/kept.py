@@ -1,7 +1,7 @@
 """The two checkpoints of a run: that of the best epoch, and the last one."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mobanet.checkpoints.best import BestCheckpoint
 
@@ -27,6 +27,6 @@ def run_checkpoints(folder: Path, monitor: str | None, mode: Literal["min", "max
         monitor: metric by which the best epoch is kept; None keeps the last one alone.
         mode: which way is better.
     """
-    keep = {"dirpath": str(folder), "auto_insert_metric_name": False, "enable_version_counter": False}
+    keep: dict[str, Any] = {"dirpath": str(folder), "auto_insert_metric_name": False, "enable_version_counter": False}
     best = [RunCheckpoint(filename="best", monitor=monitor, mode=mode, **keep)] if monitor else []
     return [*best, RunCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)]  # validated or not

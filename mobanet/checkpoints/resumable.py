@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mobanet.checkpoints.tensors import trouble
 from mobanet.errors import UserError
+from mobanet.lightning_internals import callbacks_of
 from mobanet.plain.schema import MismatchError, check_value, shown
 
 _REMEDY = "take another checkpoint of the run, or begin a new run with --init_from"
@@ -83,7 +84,7 @@ def _check_callbacks(states: Mapping[str, Any], trainer: Trainer) -> None:
         for name, value in logged.items():  # NaN, too, where a class is absent
             if not isinstance(value, float):
                 raise MismatchError(f"{where}.{name}", f"is {shown(value)}")
-    for callback in trainer.callbacks:
+    for callback in callbacks_of(trainer):
         if isinstance(callback, ModelCheckpoint) and callback.state_key in states:
             _check_best(states[callback.state_key], "callbacks.ModelCheckpoint")
 

@@ -26,7 +26,9 @@ _FILLS = tuple(
 class _Outline(TorchFunctionMode):
     """What building a model goes on with without values: no tensor is filled, and rates over depth are numbers."""
 
-    def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         if function in _FILLS:
             return args[0]
         if function is torch.linspace:  # stochastic depth, read one by one

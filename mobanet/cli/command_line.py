@@ -12,7 +12,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.checkpoints.checkpoint import WholeFiles, checkpoint_in, read_checkpoint
 from mobanet.checkpoints.frozen import BACKBONE_OPTION, check_has_need, left_out
@@ -42,6 +42,7 @@ from mobanet.evaluation.test_maps import TestMaps
 from mobanet.exporting.places import Exported, as_checkpoint, exported_in
 from mobanet.figures.predictions import PredictionFigure
 from mobanet.files import write_text
+from mobanet.lightning_internals import callbacks_of, is_first_process
 from mobanet.models.precision import AUTO
 from mobanet.plain.command_words import take
 from mobanet.runs.folder import CONFIG_FILE, choose_run_folder, run_folder_of
@@ -311,13 +312,14 @@ class MobanetCLI(LightningCLI):
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise trainer_error(error, dict(config.items())) from error
         if self.command == "fit":
-            trainer.callbacks.append(LastValidation())
+            callbacks_of(trainer).append(LastValidation())
         strategy = trainer.strategy
         plain = isinstance(strategy, SingleDeviceStrategy | DDPStrategy)  # others write in ways of their own
         if plain and type(strategy.checkpoint_io) is TorchCheckpointIO:
             strategy.checkpoint_io = WholeFiles()
         if ours and self.command == "fit" and trainer.is_global_zero:  # of all nodes, which the trainer knows
             (log,) = trainer.loggers
+            assert isinstance(log, MetricsCSV)  # see `_logs`
             trainer.loggers = [log, *self._followers(log.rows if self._goes_on() else None)]
         return trainer
 
@@ -363,6 +365,12 @@ class MobanetCLI(LightningCLI):
             raise UserError(f"--degrade_seed is {seed}; give a number from 0 to {2**32 - 1}.")
         return [DegradedTest(folder, chosen_degradations(given, self.model.data.modalities), seed)]
 
+    @property
+    def known(self) -> dict[str, Any]:
+        """The checkpoint, for commands that cannot do without one."""
+        assert self.checkpoint is not None
+        return self.checkpoint
+
     def _logs(self) -> list[MetricsCSV]:
         if self.command != "fit":
             return []
@@ -384,7 +392,7 @@ class MobanetCLI(LightningCLI):
 
     def write_config(self) -> None:
         """Save the resolved configuration in the run folder."""
-        if rank_zero_only.rank == 0:
+        if is_first_process():
             config = self.config.clone()
             config.run = config.ckpt_path = None  # of this call, not of the experiment
             for name in SEED_OPTIONS:

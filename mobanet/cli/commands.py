@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.checkpoints.checkpoint import WholeFiles
 from mobanet.checkpoints.data_state import DATA_STATE
@@ -36,7 +36,7 @@ from mobanet.evaluation.adaptation import (
 from mobanet.evaluation.batch_statistics import measure_statistics
 from mobanet.evaluation.detail_table import ERODED
 from mobanet.evaluation.metrics import Scores
-from mobanet.lightning_internals import end_child_processes, release_child_processes
+from mobanet.lightning_internals import end_child_processes, give_data, is_first_process, release_child_processes
 from mobanet.models.precision import matmul_precision
 from mobanet.runs.interrupt import Interrupted
 from mobanet.runs.messages import collected, leave_to_first, quieten, told_once, trainer_error, write_log
@@ -147,7 +147,7 @@ def _prepare_adapting(cli: MobanetCLI) -> None:
     """What can be known of an adaptation before the data is looked at."""
     if (count := cli.config.windows) < 2:
         raise UserError(f"--windows is {count}; give a number of at least 2.")
-    check_adaptable(cli.model.network, cli.checkpoint, cli.model.settings.architecture, cli.datamodule.batch_size)
+    check_adaptable(cli.model.network, cli.known, cli.model.settings.architecture, cli.datamodule.batch_size)
     check_output(_adapted_path(cli), Path(cli.config.ckpt_path))
     cli.model.compile_network = False  # what is compiled has no batch statistics to look at
     if cli.datamodule.validation == "test":
@@ -168,9 +168,9 @@ def _adapted_path(cli: MobanetCLI) -> Path:
 def _warn_of_scenarios(cli: MobanetCLI) -> None:
     """Say which of the tested scenarios the model was not trained in, and to which it was adapted since."""
     tested, modalities = cli.model.evaluations["test"].scenarios, [m.name for m in cli.model.data.modalities]
-    if record := adaptation(cli.checkpoint):
+    if record := adaptation(cli.known):
         rank_zero_info(f"adapted     {record.described}")
-    never, adapted = never_drawn(cli.checkpoint["state_dict"], modalities), adapted_scenarios(cli.checkpoint)
+    never, adapted = never_drawn(cli.known["state_dict"], modalities), adapted_scenarios(cli.known)
     if words := never_drawn_words([scenario.name for scenario in tested], never, modalities, adapted):
         rank_zero_info(words)
 
@@ -178,7 +178,7 @@ def _warn_of_scenarios(cli: MobanetCLI) -> None:
 def _fit(cli: MobanetCLI, said: MemoryHandler) -> None:
     leaves = not cli.config_init["trainer"].get("fast_dev_run")
     path = cli.config.ckpt_path
-    if leaves and rank_zero_only.rank == 0:
+    if leaves and is_first_process():
         cli.write_config()
         write_log(said, cli.folder)
     begun = cli.checkpoint.get("global_step") if cli.checkpoint else None
@@ -197,7 +197,7 @@ def _fit(cli: MobanetCLI, said: MemoryHandler) -> None:
 def _test(cli: MobanetCLI, said: MemoryHandler) -> None:
     path = cli.config.ckpt_path
     if cli.exported is not None:  # of which Lightning knows nothing
-        take_weights(cli, cli.checkpoint)
+        take_weights(cli, cli.known)
         path = None
     cli.checkpoint = None
     cli.trainer.test(cli.model, datamodule=cli.datamodule, ckpt_path=path, weights_only=True, verbose=False)
@@ -206,9 +206,9 @@ def _test(cli: MobanetCLI, said: MemoryHandler) -> None:
 def _scores(cli: MobanetCLI, said: MemoryHandler) -> None:
     settings: ScenarioSettings = cli.config_init["scenarios"]
     trainer, module = cli.trainer, cli.model
-    take_weights(cli, cli.checkpoint)
+    take_weights(cli, cli.known)
     _onto_device(cli)
-    record, scores = score_module(trainer, module, settings, cli.checkpoint["epoch"])
+    record, scores = score_module(trainer, module, settings, cli.known["epoch"])
     path = Path(cli.config.output or (cli.folder / "scenario_scores.json"))
     write_scores(path, record, scores, str(cli.config.ckpt_path))
     rank_zero_info(record_table(record))
@@ -218,14 +218,14 @@ def _scores(cli: MobanetCLI, said: MemoryHandler) -> None:
 def _onto_device(cli: MobanetCLI) -> None:
     """Have the model where the trainer would, outside its verbs."""
     trainer, module = cli.trainer, cli.model
-    trainer.datamodule = cli.datamodule
+    give_data(trainer, cli.datamodule)
     trainer.strategy.connect(module)
     trainer.precision_plugin.convert_module(module)
     module.to(trainer.strategy.root_device)
 
 
 def _adapt(cli: MobanetCLI, said: MemoryHandler) -> None:
-    module, data, trainer, checkpoint = cli.model, cli.datamodule, cli.trainer, cli.checkpoint
+    module, data, trainer, checkpoint = cli.model, cli.datamodule, cli.trainer, cli.known
     path, incomplete = Path(cli.config.ckpt_path), [s for s in module.scenarios if not s.full]
     take_weights(cli, checkpoint)
     before = _validated(cli)

@@ -120,7 +120,7 @@ def _gathered(words: Sequence[str], function: Callable[..., Any]) -> list[str]:
     lists = {
         f"--{name}"
         for name, kind in kinds.items()
-        if get_origin(kind) is list or list in map(get_origin, get_args(kind))
+        if get_origin(kind) is list or any(get_origin(each) is list for each in get_args(kind))
     }
     out: list[str] = []
     given = list(words)

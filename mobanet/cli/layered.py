@@ -74,7 +74,7 @@ def _family(layout: Any) -> str:
 
 def _add_reset(reset: dict[str, dict[str, Any]], content: Mapping[str, Any]) -> None:
     data, model = _part(content, "data"), _part(content, "model")
-    given = {key: None for key in _DATA if data.get(key) is not None}
+    given: dict[str, Any] = {key: None for key in _DATA if data.get(key) is not None}
     # a margin around every object is what few data sets have
     if data.get("train_labels") == "eroded":
         given["train_labels"] = "full"

@@ -12,6 +12,7 @@ from mobanet.cli.trainer_checks import why_unvalidated
 from mobanet.errors import UserError
 from mobanet.evaluation.metrics import scores
 from mobanet.evaluation.scenario_summary import figures_to_log
+from mobanet.lightning_internals import callbacks_of
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.training.groups import learning_rates
 from mobanet.training.module import SegmentationModule
@@ -57,7 +58,7 @@ def check_monitors(
     Raises:
         UserError: with the names that there are.
     """
-    callbacks: Sequence[Callback] = trainer.callbacks
+    callbacks: Sequence[Callback] = callbacks_of(trainer)
     if not all(type(callback).__module__.startswith(_KNOWN_CODE) for callback in callbacks):
         return
     unvalidated = why_unvalidated(trainer)

@@ -27,7 +27,8 @@ class PrintedHelp:
 
     def print_help(self, file: Any = None) -> None:
         """Print it to `file`, or to standard output."""
-        print(self.format_help(), end="", file=file)  # type: ignore[attr-defined]
+        parser: Any = self
+        print(parser.format_help(), end="", file=file)
 
 
 @contextmanager

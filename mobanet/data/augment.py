@@ -54,7 +54,7 @@ class Augmentation:
         self.modalities = dict(modalities)
         self._pipeline: Any = None
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         # whoever gets a copy builds its own: a class made within a function, as that of turns, cannot be pickled
         return {**self.__dict__, "_pipeline": None}
 
@@ -171,7 +171,7 @@ def _fast_transpose(albumentations: Any) -> type:
     """The Transpose of albumentations on OpenCV's blocked transposition, ten times as fast as its strided copy."""
     import cv2
 
-    class FastTranspose(albumentations.Transpose):
+    class FastTranspose(albumentations.Transpose):  # type: ignore[misc] # of a library without types
         def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
             if img.itemsize * (img.shape[2] if img.ndim == 3 else 1) not in _TRANSPOSED:
                 return super().apply(img, **params)

@@ -26,7 +26,7 @@ _DRAWS = 100
 """Positions that are drawn before one is looked for where labels are: of a tile whose labels fill a part in so many."""
 
 
-class _Windows(Dataset):
+class _Windows(Dataset[dict[str, Any]]):
     """What random crops and grid windows share: from a window's pixels to a sample for the batch."""
 
     def __init__(self, reader: TileReader, levels: dict[str, np.ndarray]) -> None:
@@ -100,14 +100,15 @@ class RandomCrops(_Windows):
     def _labelled(self, window: Window, generator: np.random.Generator) -> tuple[Window, Sample]:
         """A window of the same tile that has a label, the one given if it has, and its pixels."""
         tile, marks = self.reader.tiles[window.tile], self.reader.marks(window.tile)
-        for _ in range(_DRAWS if marks is not None else 0):
+        if marks is None:
+            return window, self.reader.read(window)
+        for _ in range(_DRAWS):
             if marks[squares_of(tile, window.top, window.left, window.height, window.width)].any():
                 sample = self.reader.read(window)
-                if (sample.label != IGNORE_INDEX).any():
+                if np.any(sample.label != IGNORE_INDEX):
                     return window, sample
             window = self._within(window.tile, generator)
-        if marks is not None:
-            window = self._around_a_label(window, marks, generator)
+        window = self._around_a_label(window, marks, generator)
         return window, self.reader.read(window)
 
     def _around_a_label(self, window: Window, marks: np.ndarray, generator: np.random.Generator) -> Window:
@@ -128,7 +129,8 @@ class RandomCrops(_Windows):
             last = max(length - self.size, 0)
             low, high = (min(max(edge, 0), last) for edge in (at + side - self.size, at))
             starts.append(int(generator.integers(min(low, high), max(low, high) + 1)))
-        return Window(place, *starts, self.size, self.size)
+        top, left = starts
+        return Window(place, top, left, self.size, self.size)
 
     def window(self, generator: np.random.Generator) -> Window:
         """Draw a tile, then a position uniformly inside it; or a pixel of a class, then one that has it inside."""
@@ -207,15 +209,15 @@ def _stack(values: Sequence[Any], allocate: Allocate) -> Any:
 class CropLoader(HandoverLoader):
     """Hands out batches of stored values."""
 
-    def __iter__(self) -> Iterator[StoredBatch]:
+    def __iter__(self) -> Iterator[StoredBatch]:  # type: ignore[override] # as that of `HandoverLoader`
         """The batches of an epoch, from the moment the first is asked for."""
         yield from map(StoredBatch, super().__iter__())
 
 
 def crop_loader(
-    dataset: Dataset,
+    dataset: Dataset[dict[str, Any]],
     batch_size: int,
-    sampler: Sampler,
+    sampler: Sampler[int],
     num_workers: int,
     pin_memory: bool = False,
     persistent: bool = False,

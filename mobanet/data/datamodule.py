@@ -157,7 +157,7 @@ class RasterDataModule(LightningDataModule):
             "data": f"{self.layout.name}, split {self.split_name}, {count} {kind} "
             f"{'patch' if split.patch else 'tile'}{'' if count == 1 else 'es' if split.patch else 's'}"
             + (f"; {split.leak}" if split.leak else ""),
-            "grid": grid_words(self._roles.get(stage) or self._roles.get("train", ())),
+            "grid": grid_words(self._roles.get(stage) or self._roles.get("train") or ()),
             "labels": f"{self.evaluation.labels}; ignored pixels count nowhere",
             "windows": f"{self.evaluation.size(self.crop)} pixels, stride {stride}, logits summed",
             "mean F1 and mIoU": f"over {len(averaged)} of {len(self.layout.classes)} classes ({', '.join(averaged)})",
@@ -265,7 +265,7 @@ class RasterDataModule(LightningDataModule):
         # so that a later `setup`, as that of a test behind the training, learns nothing anew
         self._restored = True
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Random crops, for as many steps as `steps_per_epoch` says."""
         tiles = self._roles["train"]
         dataset = RandomCrops(
@@ -281,19 +281,19 @@ class RasterDataModule(LightningDataModule):
         sampler = CropSampler(self.steps_per_epoch, self.batch_size, rank, world, self._position)
         return self._loader(dataset, sampler, self.batch_size, persistent=True)
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Grid windows of the validation tiles."""
         return self._window_loader(self.windows("validation"))
 
-    def test_dataloader(self) -> DataLoader:
+    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Grid windows of the test tiles."""
         return self._window_loader(self.windows("test"))
 
-    def predict_dataloader(self) -> DataLoader:
+    def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Grid windows of the test tiles."""
         return self._window_loader(self.windows("test"))
 
-    def wide_test_dataloader(self, margin: int) -> DataLoader:
+    def wide_test_dataloader(self, margin: int) -> DataLoader[dict[str, Any]]:
         """As `test_dataloader`, each window with so many pixels around it (`mobanet.data.wide_windows`)."""
         tiles, window = self._roles["test"], self.evaluation.size(self.crop)
         reader = self._reader(tiles, self.evaluation.labels, ALL_INCOMPLETE)
@@ -350,7 +350,7 @@ class RasterDataModule(LightningDataModule):
         """The modalities, each with its full range."""
         return {n: ranged(m, self.scaling[n], self._learnt.get(n), tiles) for n, m in self.modalities.items()}
 
-    def _window_loader(self, dataset: GridWindows) -> DataLoader:
+    def _window_loader(self, dataset: GridWindows) -> DataLoader[dict[str, Any]]:
         rank, world = self._rank()
         by_tile = dataset.by_tile()
         # whole tiles, so that a tile's overlapping logits meet on one rank
@@ -358,7 +358,7 @@ class RasterDataModule(LightningDataModule):
         sampler = ShareSampler([[i for tile in share for i in by_tile[tile]] for share in shares], rank)
         return self._loader(dataset, sampler, self.evaluation.batch_size or self.batch_size, persistent=False)
 
-    def _loader(self, dataset: Any, sampler: Any, batch_size: int, persistent: bool) -> DataLoader:
+    def _loader(self, dataset: Any, sampler: Any, batch_size: int, persistent: bool) -> DataLoader[dict[str, Any]]:
         cuda = bool(self.trainer and getattr(self.trainer.strategy.root_device, "type", "cpu") == "cuda")
         workers = _workers(self.trainer.num_devices if self.trainer else 1)
         workers = workers if self.num_workers is None else self.num_workers

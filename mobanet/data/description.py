@@ -28,7 +28,7 @@ class DataDescription:
 
     layout: str
     modalities: tuple[Modality, ...]
-    scaling: dict[str, str]
+    scaling: dict[str, Scaling]
     classes: Classes
 
     def to_plain(self) -> dict[str, Any]:

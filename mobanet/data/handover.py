@@ -111,7 +111,10 @@ class Handover:
             return _Parcel(worker.id, self._number, None, contents, self._lacking)
         copied = int(_last_copied(self._ring))
         slot = next((slot for slot, number in enumerate(self._holds) if number <= copied), None)
-        contents = _each(self.collate(samples, torch.empty), _copied) if slot is None else self._lay(samples, slot)
+        if slot is None:
+            contents = _each(self.collate(samples, torch.empty), _copied)
+        else:
+            contents = self._lay(samples, slot, self._ring)
         # passed on until one batch is known to have been copied, and so the ring to have come
         return _Parcel(worker.id, self._number, None if copied else self._ring, contents)
 
@@ -127,9 +130,8 @@ class Handover:
                 raise
             self._lacking = size
 
-    def _lay(self, samples: Sequence[Any], slot: int) -> Any:
+    def _lay(self, samples: Sequence[Any], slot: int, ring: Tensor) -> Any:
         self._holds[slot] = self._number
-        ring = self._ring
         size = (len(ring) - _ALIGNMENT) // len(self._holds)
         start = _ALIGNMENT + slot * size
         end = start + size
@@ -145,7 +147,9 @@ class Handover:
         def note(leaf: Any) -> Any:
             if not isinstance(leaf, Tensor) or leaf.untyped_storage().data_ptr() != ring.untyped_storage().data_ptr():
                 return _copied(leaf)
-            return _Place(leaf.storage_offset() * leaf.element_size(), leaf.dtype, tuple(leaf.shape), leaf.stride())
+            return _Place(
+                int(leaf.storage_offset()) * leaf.element_size(), leaf.dtype, tuple(leaf.shape), leaf.stride()
+            )
 
         return _each(self.collate(samples, allocate), note)
 
@@ -161,7 +165,9 @@ class Handover:
         if batch.lacking:
             self._tell(batch.lacking)
             return _each(batch.contents, lambda leaf: self._own(leaf.tensor() if isinstance(leaf, _Copy) else leaf))
-        ring = rings.setdefault(batch.worker, batch.ring)
+        if batch.ring is not None:
+            rings.setdefault(batch.worker, batch.ring)
+        ring = rings[batch.worker]
 
         def unpack(leaf: Any) -> Any:
             if not isinstance(leaf, _Place):
@@ -187,10 +193,13 @@ class Handover:
         return leaf.pin_memory() if self.pin_memory and isinstance(leaf, Tensor) else leaf
 
 
-class HandoverLoader(DataLoader):
+class HandoverLoader(DataLoader[Any]):
     """A `DataLoader` with a `Handover` as its `collate_fn`; hands out batches that are the receiver's own."""
 
-    def __iter__(self) -> Iterator[Any]:
+    collate_fn: Handover
+
+    # torch promises an iterator of a class of its own, of which nobody uses more than `next`
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """The batches of an epoch, from the moment the first is asked for.
 
         Lightning makes the iterator before it has restored a checkpoint's progress; workers would begin on the first

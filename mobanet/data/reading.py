@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +86,7 @@ class TileReader:
             self._marks[tile] = read_marks(self.tiles[tile], self.label)
         return self._marks[tile]
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_arrays": None}
 
     def read(self, window: Window) -> Sample:

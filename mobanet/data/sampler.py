@@ -8,7 +8,7 @@ EPOCH_STRIDE = 2**32
 """A sample's index is epoch * EPOCH_STRIDE + its place in the epoch: all that its random draws depend on."""
 
 
-class CropSampler(DistributedSampler):
+class CropSampler(DistributedSampler[int]):
     """Deals each step's global batch to the ranks, so that 2 ranks of 4 crops see what 1 rank of 8 sees.
 
     It is a `DistributedSampler` so that Lightning leaves it in place.
@@ -47,7 +47,7 @@ class CropSampler(DistributedSampler):
                 yield epoch * EPOCH_STRIDE + place
 
 
-class ShareSampler(DistributedSampler):
+class ShareSampler(DistributedSampler[int]):
     """Gives every rank its own list of indices, made equally long with -1.
 
     -1 stands for a window that counts nowhere: every rank runs the same number of steps, so that no collective call

@@ -63,8 +63,9 @@ def learn(
         numbers = list(whole.values())
         if len(numbers) > SOME:
             numbers = [numbers[number * len(numbers) // SOME] for number in range(SOME)]
-        spreads = [_height_range(training[number], modality.name, grounds[number]) for number in numbers]
-        return np.stack([np.zeros(bands), np.median(spreads, axis=0) / 2, np.full(bands, radius)])
+        known = [(training[number], ground) for number in numbers if (ground := grounds[number]) is not None]
+        heights = [_height_range(tile, modality.name, ground) for tile, ground in known]
+        return np.stack([np.zeros(bands), np.median(heights, axis=0) / 2, np.full(bands, radius)])
     spreads = [[band.p98 - band.p2 for band in statistics] for statistics in learnt]
     return np.stack([np.zeros(bands), np.median(spreads, axis=0) / 2])
 
@@ -83,8 +84,9 @@ def ranged(modality: Modality, scaling: str, learnt: np.ndarray | None, tiles: S
     """A modality with its full range: declared, or what it is divided by, or else what the tiles have."""
     if modality.maximum is not None or not any(modality.name in tile.modalities for tile in tiles):
         return modality
-    divided = scaling == "unit" and learnt is not None
-    return replace(modality, maximum=float(np.max(learnt[1])) if divided else range_of(modality.name, tiles))
+    if scaling == "unit" and learnt is not None:
+        return replace(modality, maximum=float(np.max(learnt[1])))
+    return replace(modality, maximum=range_of(modality.name, tiles))
 
 
 def levels(modality: Modality, scaling: Scaling, learnt: np.ndarray, tiles: Sequence[StoredTile]) -> np.ndarray:
@@ -100,7 +102,8 @@ def levels(modality: Modality, scaling: Scaling, learnt: np.ndarray, tiles: Sequ
         (T, 2, C) float32: scaled = (stored - offset) / scale.
     """
     records = [tile.modalities.get(modality.name) for tile in tiles]
-    return np.stack([tile_levels(scaling, learnt, record and record.statistics) for record in records])
+    statistics = [None if record is None else record.statistics for record in records]
+    return np.stack([tile_levels(scaling, learnt, of) for of in statistics])
 
 
 def tile_levels(scaling: Scaling, learnt: np.ndarray, statistics: Sequence[BandStatistics] | None) -> np.ndarray:
@@ -129,7 +132,7 @@ def _height_range(tile: StoredTile, name: str, ground: Ground) -> np.ndarray:
     return high - low
 
 
-def _pooled(statistics: Sequence) -> tuple[float, float]:
+def _pooled(statistics: Sequence[BandStatistics]) -> tuple[float, float]:
     """Mean and standard deviation of the union of several sets of pixels."""
     count = np.array([s.count for s in statistics], np.float64)
     mean = np.array([s.mean for s in statistics])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from mobanet.plain.wording import choose_from
 from mobanet.rasters.alignment import Placing
 from mobanet.rasters.contents import Classes, DecodedLabel, FileRef, Modality, Source
 from mobanet.rasters.grid import Grid
+
+if TYPE_CHECKING:
+    from mobanet.datasets.scalings import Scaling
 
 LabelKind = Literal["full", "eroded"]
 """`eroded`: a margin around every object is ignored, as in the ISPRS `noBoundary` rasters."""
@@ -133,12 +136,12 @@ class Layout(ABC):
     """
 
     name: str
-    modalities: dict[str, Modality]
+    modalities: Mapping[str, Modality]
     default_modalities: tuple[str, ...]
     classes: Classes
-    splits: dict[str, Split]
+    splits: Mapping[str, Split]
     crs: str | None = None
-    scalings: Mapping[str, str] = MappingProxyType({})
+    scalings: "Mapping[str, Scaling]" = MappingProxyType({})
     placing: Placing = "pixels"
     coloured_labels: bool = True
     label_remedy: str = "put the right label there"

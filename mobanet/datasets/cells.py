@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
-from mobanet.datasets.held_out import ROLES
+from mobanet.datasets.held_out import ROLES, Role
 from mobanet.datasets.vector_files import VectorLayer
 from mobanet.datasets.vector_outlines import polygonal
 from mobanet.datasets.vector_place import Placement
@@ -27,12 +28,12 @@ class Cell:
     Attributes:
         name: within the raster.
         window: top, left, height and width in its pixels.
-        role: that areas give it; empty where none do.
+        role: that areas give it; None where none do.
     """
 
     name: str
     window: tuple[int, int, int, int]
-    role: str = ""
+    role: Role | None = None
 
 
 def square_cells(grid: Grid, size: int) -> list[Cell]:
@@ -66,12 +67,13 @@ def index_cells(layer: VectorLayer, attribute: str | None, grid: Grid) -> list[C
         layer.check_columns((attribute,))
     place = Placement(layer, grid)
     features = layer.features((attribute,) if attribute else (), place.bounds(0, grid.height))
-    names = {}
+    names: dict[int, str] = {}
     if attribute is not None:
         for number, value in zip(features.ids.tolist(), features.columns[attribute].tolist(), strict=True):
-            names[number] = as_text(value)
-            if names[number] is None:
+            text = as_text(value)
+            if text is None:
                 raise UserError(f"{layer.file} has a polygon without a value of {attribute}, which names the tiles")
+            names[number] = text
     cells = []
     for number, shape in _shapes_in_pixels(layer, place):
         left, top, right, bottom = shape.bounds
@@ -84,9 +86,14 @@ def index_cells(layer: VectorLayer, attribute: str | None, grid: Grid) -> list[C
 
 def _check_cells(cells: Sequence[Cell], layer: VectorLayer, grid: Grid) -> None:
     seen: set[str] = set()
-    if twice := [cell.name for cell in cells if cell.name in seen or seen.add(cell.name)]:
+    twice: dict[str, None] = {}
+    for cell in cells:
+        if cell.name in seen:
+            twice[cell.name] = None
+        seen.add(cell.name)
+    if twice:
         raise UserError(
-            f"{layer.file} has several polygons called {shorten(dict.fromkeys(twice))}: name another attribute as "
+            f"{layer.file} has several polygons called {shorten(twice)}: name another attribute as "
             "tiling.attribute, or none, to number them"
         )
     if not cells:
@@ -114,7 +121,7 @@ def area_cells(layer: VectorLayer, label: VectorLabel, grid: Grid, cells: Sequen
     if unknown := unknown_values(values, label):
         raise UserError(unknown_words(layer, label, unknown).replace("to a class", f"to {', '.join(ROLES)}"))
     role = dict(zip(features.ids.tolist(), indices.tolist(), strict=True))
-    grounds: list[list] = [[] for _ in ROLES]
+    grounds: list[list[Any]] = [[] for _ in ROLES]
     for number, shape in _shapes_in_pixels(layer, place):
         if role.get(number, len(ROLES)) < len(ROLES):
             grounds[role[number]].append(shape)
@@ -139,7 +146,7 @@ def area_cells(layer: VectorLayer, label: VectorLabel, grid: Grid, cells: Sequen
     return found, narrow
 
 
-def _shapes_in_pixels(layer: VectorLayer, place: Placement) -> Iterator[tuple[int, object]]:
+def _shapes_in_pixels(layer: VectorLayer, place: Placement) -> Iterator[tuple[int, Any]]:
     """Number and valid polygon of each feature with an outline, in columns and rows of the raster, in the file's order.
 
     Raises:

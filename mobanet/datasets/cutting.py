@@ -5,7 +5,7 @@ finished store opens no raster.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -141,9 +141,8 @@ class Cutter:
         tiles = {name: one for name, one in dealt.items() if one[1].modalities}
         empty = [name for name in dealt if name not in tiles]
         self._check_left(wholes, tiles, found)
-        roles = (
-            split.roles(list(dealt)) if split.areas is None else {n: cut.cell.role for n, (_, cut, _) in dealt.items()}
-        )
+        by_areas = {name: cut.cell.role for name, (_, cut, _) in dealt.items() if cut.cell.role is not None}
+        roles = split.roles(list(dealt)) if split.areas is None else by_areas
         held = _held(dealt, roles, split)
         made = tuple(
             replace(
@@ -159,7 +158,7 @@ class Cutter:
         narrow = sum(raster.narrow for raster in found.values())
         return made, [*_notes(wholes, tiles, empty, bare), *_narrow_notes(narrow)]
 
-    def _check_left(self, wholes: Sequence[Tile], tiles: dict, found: dict[str, CutRaster]) -> None:
+    def _check_left(self, wholes: Sequence[Tile], tiles: Mapping[str, Any], found: dict[str, CutRaster]) -> None:
         if tiles:
             return
         rasters = shorten(next(iter(whole.sources.values())).file.name for whole in wholes)
@@ -214,12 +213,14 @@ class Cutter:
         if self._tiling.size is not None:
             cells = square_cells(grid, self._tiling.size)
         else:
+            assert self._index is not None  # where tiles have no size, an index is named
             label = index_file(self._tiling)
-            cells = index_cells(open_layer(self._index.path, self._index, label), self._tiling.attribute, grid)
+            cells = index_cells(open_layer(self._index.disk_path, self._index, label), self._tiling.attribute, grid)
         narrow = 0
         if self._areas is not None:
-            label = areas_file(self._areas)
-            cells, narrow = area_cells(open_layer(self._areas_at.path, self._areas_at, label), label, grid, cells)
+            assert self._areas_at is not None  # the file of the areas
+            label, at = areas_file(self._areas), self._areas_at
+            cells, narrow = area_cells(open_layer(at.disk_path, at, label), label, grid, cells)
         measured: dict[str, set[str]] = {cell.name: set() for cell in cells}
         for name, source in whole.sources.items():
             for cell in self._measured(name, source, whole, grid, cells):
@@ -236,6 +237,7 @@ class Cutter:
         )
 
     def _grid(self, whole: Tile) -> Grid:
+        assert whole.reference is not None  # a layout that cuts rasters names one for each
         _, file = whole.reference
         grid = self._own_grid(file)
         if whole.measure is None:
@@ -283,7 +285,7 @@ class Cutter:
             return list(cells)
         file = whole.labels.get("full") or whole.labels["eroded"]
         if "full" in whole.labels and self._vector is not None:
-            layer = open_layer(file.path, file, self._vector)
+            layer = open_layer(file.disk_path, file, self._vector)
             return [
                 cell for cell in cells if _some_polygon(self._vector, self._layout.classes.names, layer, grid, cell)
             ]

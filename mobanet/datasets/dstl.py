@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -24,7 +25,7 @@ from mobanet.datasets.named_files import Recipe, RecipeLayout
 from mobanet.datasets.polygons import Filled, labelled_images, read_extent, read_outlines
 from mobanet.errors import UserError
 from mobanet.plain.wording import natural_key, shorten
-from mobanet.rasters.archives import local_copy
+from mobanet.rasters.archives import disk_copy
 from mobanet.rasters.contents import Classes, DecodedLabel, FileRef, Modality
 from mobanet.rasters.grid import Grid
 
@@ -73,14 +74,16 @@ class DstlLayout(RecipeLayout):
 
     placing = "extent"
     splits = dstl_folds.splits()
-    modalities: ClassVar = {
-        "rgb": Modality("rgb", ("red", "green", "blue"), maximum=2047),
-        "nir": Modality("nir", _M[5:], maximum=2047),
-        "swir": Modality("swir", _A[:3], maximum=16383),
-        "pan": Modality("pan", ("panchromatic",), maximum=2047),
-        "ms": Modality("ms", _M, maximum=2047),
-        "swir8": Modality("swir8", _A, maximum=16383),
-    }
+    modalities = MappingProxyType(
+        {
+            "rgb": Modality("rgb", ("red", "green", "blue"), maximum=2047),
+            "nir": Modality("nir", _M[5:], maximum=2047),
+            "swir": Modality("swir", _A[:3], maximum=16383),
+            "pan": Modality("pan", ("panchromatic",), maximum=2047),
+            "ms": Modality("ms", _M, maximum=2047),
+            "swir8": Modality("swir8", _A, maximum=16383),
+        }
+    )
     default_modalities = ("rgb", "nir", "swir")
     recipes: ClassVar = {
         "rgb": (Recipe("RGB", (0, 1, 2), 3),),
@@ -119,7 +122,7 @@ class DstlLayout(RecipeLayout):
         outlines, extents = self._table(catalogue, "train_wkt_v4"), self._table(catalogue, _EXTENTS)
         with tempfile.TemporaryDirectory(prefix="mobanet-") as temporary:
             try:
-                with local_copy(outlines.file, scratch or Path(temporary)) as path:
+                with disk_copy(outlines.file, scratch or Path(temporary)) as path:
                     labelled = set(labelled_images(path))
             except UserError as error:
                 raise _about(outlines.file, error) from error

@@ -34,6 +34,7 @@ def parts_of(pattern: str, location: str) -> dict[str, str]:
 def at_address(pattern: str, tile: str) -> Entry:
     """The file that a pattern which is an address stands for; nobody is asked whether it is there."""
     place = elsewhere(pattern.replace("{tile}", tile))
+    assert place is not None  # the pattern is an address, with any id in it
     return Entry(FileRef(place), place.shown, 0, place.shown)
 
 

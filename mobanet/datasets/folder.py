@@ -26,7 +26,7 @@ from mobanet.datasets.folder_settings import FolderModality, FolderSettings
 from mobanet.datasets.held_out import ROLES, Role, Strips
 from mobanet.datasets.listed_splits import Told, files_of, told_by
 from mobanet.datasets.tile_draw import drawn_roles
-from mobanet.datasets.tiling_settings import areas_file
+from mobanet.datasets.tiling_settings import Tiling, areas_file
 from mobanet.datasets.vector_files import open_layer
 from mobanet.datasets.vector_labels import draw_polygons
 from mobanet.datasets.vector_settings import VectorLabel
@@ -63,7 +63,7 @@ class FolderLayout(Layout):
         self.default_modalities = tuple(self.modalities)
         self.classes = Classes(
             names=tuple(settings.classes),
-            colours=tuple(tuple(c) for c in settings.colours or spread_colours(len(settings.classes))),
+            colours=tuple((r, g, b) for r, g, b in settings.colours or spread_colours(len(settings.classes))),
             averaged=tuple(settings.averaged if settings.averaged is not None else settings.classes),
         )
         self.coloured_labels = settings.values is None
@@ -124,7 +124,9 @@ class FolderLayout(Layout):
         """See `Layout.draw_areas`."""
         if tile.held is None or tile.held.areas is None:
             return None
-        label, file = areas_file(self.settings.splits.areas), tile.held.areas
+        areas = self.settings.splits.areas
+        assert areas is not None  # whose file a tile has
+        label, file = areas_file(areas), tile.held.areas
         layer = open_layer(local(file), file, label)
 
         def strips(grid: Grid, step: int) -> Iterator[np.ndarray]:
@@ -138,7 +140,7 @@ class FolderLayout(Layout):
         wanted = tuple(modalities)
         s = self.settings
         patterns = {name: given.pattern for name, given in s.modalities.items()}
-        full = self._vector.vector if self._vector is not None else s.label
+        full = s.label.vector if isinstance(s.label, VectorLabel) else s.label
         patterns |= {
             kind: text for kind, text in (("label_full", full), ("label_eroded", s.eroded_label)) if text is not None
         }
@@ -155,14 +157,14 @@ class FolderLayout(Layout):
                 )
         several = [text for name, text in patterns.items() if placeholders(text) and name in s.modalities]
         if s.tiling is not None:
-            ids = dict.fromkeys(tile for pattern in several for tile in found[pattern]) or {"": None}
+            every = list(dict.fromkeys(tile for pattern in several for tile in found[pattern])) or [""]
         else:
-            ids = dict.fromkeys(tile for name in s.modalities for tile in found[patterns[name]])
+            every = list(dict.fromkeys(tile for name in s.modalities for tile in found[patterns[name]]))
         for use, pattern in patterns.items():
             if not placeholders(pattern) and found[pattern]:
                 key = "label.vector" if use == "label_full" and self._vector is not None else use
                 whole = only_file(pattern, found[pattern][""], key)
-                found[pattern] = {tile: [whole] for tile in ids}
+                found[pattern] = {tile: [whole] for tile in every}
         labelled = {tile for use, pattern in patterns.items() if use not in s.modalities for tile in found[pattern]}
         known = sorted(dict.fromkeys(t for name in s.modalities for t in found[patterns[name]]), key=natural_key)
         used = {tile for name in wanted for tile in found[patterns[name]]}
@@ -182,7 +184,7 @@ class FolderLayout(Layout):
             self._told, remarks = told_by(s.splits.told, told, known, patterns.values(), scratch)
             notes += remarks
         if s.tiling is not None:
-            tiles, remarks = self._cut(tiles, catalogue, beside)
+            tiles, remarks = self._cut(s.tiling, tiles, catalogue, beside)
             notes += remarks
             known = ids = [tile.id for tile in tiles]
         split = self.resolve_split(SPLIT, known)
@@ -231,11 +233,12 @@ class FolderLayout(Layout):
         return files
 
     def _cut(
-        self, wholes: Sequence[Tile], catalogue: Catalogue, files: Mapping[str, FileRef]
+        self, tiling: Tiling, wholes: Sequence[Tile], catalogue: Catalogue, files: Mapping[str, FileRef]
     ) -> tuple[tuple[Tile, ...], list[str]]:
         """The tiles that rasters are cut into, and remarks.
 
         Args:
+            tiling: how they are cut.
             wholes: what is cut, as if each were a tile.
             catalogue: the files.
             files: of index and areas, by the keys that name them.
@@ -245,7 +248,7 @@ class FolderLayout(Layout):
         index = files.get("tiling.index")
         drawn = [file for file in (areas, index) if file is not None]
         beside = [file for found in sidecars(drawn, catalogue).values() for file in found]
-        cutter = Cutter(self, s.tiling, s.splits.areas, catalogue, index, areas, self._vector, beside)
+        cutter = Cutter(self, tiling, s.splits.areas, catalogue, index, areas, self._vector, beside)
 
         def roles(names: Sequence[str]) -> dict[str, Role]:
             split = self.resolve_split(SPLIT, names)
@@ -263,14 +266,15 @@ class FolderLayout(Layout):
         if given.areas is not None or given.blocks is not None:
             whole = super().resolve_split(name, ())
             names = list(tiles)
-            roles = (
+            roles: Mapping[str, str] = (
                 drawn_roles(names, given.blocks)
                 if given.blocks is not None
                 else {tile: tile.rpartition("_")[2] for tile in names}
             )
-            return replace(whole, **{part: tuple(tile for tile in names if roles[tile] == part) for part in ROLES})
+            train, validation, test = (tuple(tile for tile in names if roles[tile] == part) for part in ROLES)
+            return replace(whole, train=train, validation=validation, test=test)
         ids = dict.fromkeys(tiles)  # of which thousands may be named one by one
-        told = self._told_lists(ids) if given.told is not None else self._named_lists(ids)
+        told: Mapping[str, Any] = self._told_lists(ids) if given.told is not None else self._named_lists(ids)
         return replace(super().resolve_split(name, ()), **told)
 
     def told_split(self) -> dict[str, list[str]] | None:

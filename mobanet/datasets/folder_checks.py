@@ -26,7 +26,7 @@ def check_settings(settings: FolderSettings) -> None:
         raise UserError("modalities is empty: describe at least one, with its pattern.")
     patterns = {f"modalities.{name}.pattern": given.pattern for name, given in s.modalities.items()}
     vector = s.label if isinstance(s.label, VectorLabel) else None
-    rasters = {"label": None if vector else s.label, "eroded_label": s.eroded_label}
+    rasters = {"label": None if isinstance(s.label, VectorLabel) else s.label, "eroded_label": s.eroded_label}
     patterns |= {key: text for key, text in rasters.items() if text is not None}
     for key, pattern in patterns.items():
         if key.endswith("label") and (ending := ending_of(pattern)):

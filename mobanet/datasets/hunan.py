@@ -6,8 +6,9 @@ scaled by mean and deviation of the training tiles. Sources: the publisher's REA
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from mobanet.datasets.base import Split
 from mobanet.datasets.catalogue import Catalogue, Entry
 from mobanet.datasets.isprs import LOWEST
 from mobanet.datasets.named_files import Recipe, RecipeLayout
+from mobanet.datasets.scalings import Scaling
 from mobanet.plain.wording import natural_key
 from mobanet.rasters.contents import IGNORE_INDEX, Classes, DecodedLabel, Modality
 from mobanet.rasters.labels import decode_values
@@ -82,16 +84,20 @@ class HunanLayout(RecipeLayout):
         averaged=("cropland", "forest", "grassland", "wetland", "water", "unused land", "built-up"),
     )
     # `evsr` tests validation and test tiles together, and validates on every tenth training tile
-    splits: ClassVar = {"official": Split((), VALIDATION, TEST), "evsr": Split((), (), (*VALIDATION, *TEST))}
-    modalities: ClassVar = {
-        "s2": Modality("s2", _S2, maximum=10000),
-        "rgb": Modality("rgb", ("red", "green", "blue"), maximum=10000),
-        "s1": Modality("s1", ("VV", "VH"), "other"),
-        "topo": Modality("topo", ("elevation", "slope"), "elevation", "metre"),
-        "dem": Modality("dem", ("elevation",), "elevation", "metre"),
-    }
+    splits = MappingProxyType({"official": Split((), VALIDATION, TEST), "evsr": Split((), (), (*VALIDATION, *TEST))})
+    modalities = MappingProxyType(
+        {
+            "s2": Modality("s2", _S2, maximum=10000),
+            "rgb": Modality("rgb", ("red", "green", "blue"), maximum=10000),
+            "s1": Modality("s1", ("VV", "VH"), "other"),
+            "topo": Modality("topo", ("elevation", "slope"), "elevation", "metre"),
+            "dem": Modality("dem", ("elevation",), "elevation", "metre"),
+        }
+    )
     # reflectances have no known range, and absolute height matters to what grows
-    scalings: ClassVar = {"s2": "standard", "rgb": "minmax", "topo": "standard", "dem": "standard"}
+    scalings: Mapping[str, Scaling] = MappingProxyType(
+        {"s2": "standard", "rgb": "minmax", "topo": "standard", "dem": "standard"}
+    )
     default_modalities = ("s2", "s1", "topo")
     coloured_labels = False
     recipes: ClassVar = {

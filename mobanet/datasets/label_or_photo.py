@@ -2,12 +2,16 @@
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mobanet.rasters.archives import local_copy
 from mobanet.rasters.contents import FileRef
 from mobanet.rasters.opening import opened
+
+if TYPE_CHECKING:
+    from rasterio.windows import Window
 
 _WINDOW = 64
 _GRID = 4
@@ -44,7 +48,7 @@ def looks_like_label(file: FileRef, scratch: Path | None) -> bool | None:
     return False if share < _IMAGE else None
 
 
-def _windows(height: int, width: int) -> list:
+def _windows(height: int, width: int) -> "list[Window]":
     from rasterio.windows import Window
 
     size_y, size_x = min(_WINDOW, height), min(_WINDOW, width)

@@ -17,7 +17,7 @@ from mobanet.datasets.vector_settings import IGNORED, VectorLabel, as_text, endi
 from mobanet.errors import UserError
 from mobanet.plain.bounds import read_bounded, shown
 from mobanet.plain.wording import shorten
-from mobanet.rasters.archives import local_copy
+from mobanet.rasters.archives import disk_copy
 from mobanet.rasters.contents import FileRef
 
 _MOST_BYTES = 1 << 28
@@ -142,15 +142,15 @@ def told_by(
     """
     with ExitStack() as stack:
         folder = scratch or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mobanet-")))
-        paths = {key: (stack.enter_context(local_copy(file, folder)), file) for key, file in files.items()}
+        paths = {key: (stack.enter_context(disk_copy(file, folder)), file) for key, file in files.items()}
         if isinstance(given, SplitTable):
             path, file = paths["splits.table.path"]
             rows, notes = _parts(given, file, _rows(given, path, file))
         else:
             rows, notes = [], []
-            for role in ROLES:
-                if (key := f"splits.lists.{role}") in paths:
-                    rows += [(name, role) for name in _lines(*paths[key])]
+            for part in ROLES:
+                if (key := f"splits.lists.{part}") in paths:
+                    rows += [(name, part) for name in _lines(*paths[key])]
     known, named, told = dict.fromkeys(ids), [text for text in patterns if placeholders(text)], Told()
     where = " and ".join(map(str, files.values()))
     for name, role in rows:
@@ -218,18 +218,18 @@ def _rows(table: SplitTable, path: Path, file: FileRef) -> list[tuple[Any, Any]]
 
 def _parts(
     table: SplitTable, file: FileRef, rows: Sequence[tuple[Any, Any]]
-) -> tuple[list[tuple[str, str]], list[str]]:
+) -> tuple[list[tuple[str, Role]], list[str]]:
     """Name and part of the rows that are in one, and a remark on values that say nothing."""
     given = ROLE_WORDS if table.values is None else table.values
     meaning = {as_text(key): role for key, role in given.items()}
-    parts, strange = list[tuple[str, str]](), dict[str, int]()
+    parts, strange = list[tuple[str, Role]](), dict[str, int]()
     for tile, value in rows:
         name, text = as_text(tile), as_text(value)
         role = meaning.get(text)
         if role is None:
             strange[text or "nothing"] = strange.get(text or "nothing", 0) + 1
-        elif role != IGNORED and name is not None:
-            parts.append((name, role))
+        elif name is not None:
+            parts += [(name, part) for part in ROLES if part == role]  # none for what is ignored
     if table.values is not None:
         # whoever writes values down has named those that count
         return parts, []

@@ -66,7 +66,8 @@ class RecipeLayout(Layout):
             for product, entries in products.items():
                 # the fullest set first, then what is unpacked already
                 entries.sort(key=lambda e: (-len(tiles_in[e.folder, product]), e.file.member is not None, e.location))
-        found, bare = [], []
+        found: list[Tile] = []
+        bare: list[Tile] = []
         for tile in sorted(table, key=natural_key):
             made = self._tile(tile, table[tile], wanted)
             (found if made.sources else bare).append(made)
@@ -108,10 +109,9 @@ class RecipeLayout(Layout):
         labels: dict[LabelKind, FileRef] = {}
         kinds: tuple[LabelKind, ...] = ("full", "eroded")
         for kind in kinds:
-            first, *others = usable.get(f"label_{kind}") or [None]
-            if first is not None:
-                labels[kind] = first.file
-                copies[f"label_{kind}"] = tuple(other.file for other in others if other is not None)
+            if there := usable.get(f"label_{kind}"):
+                labels[kind] = there[0].file
+                copies[f"label_{kind}"] = tuple(other.file for other in there[1:])
         world = next((usable[product][0].file for product in self.worlds if usable.get(product)), None)
         return Tile(tile, sources, labels, counts, missing, copies, world, tuple(notes))
 

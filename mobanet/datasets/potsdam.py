@@ -8,6 +8,7 @@ files.
 
 import re
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 from mobanet.datasets import isprs_splits
@@ -32,10 +33,12 @@ class PotsdamLayout(IsprsLayout):
     name = "potsdam"
     crs = "EPSG:32633"
     splits = isprs_splits.POTSDAM
-    modalities: ClassVar = {
-        **{name: OPTICAL[name] for name in ("rgb", "ir", "irrg")},
-        **{name: ELEVATION[name] for name in ("dsm", "ndsm", "ndsm_lastools", "ndsm_ownapproach")},
-    }
+    modalities = MappingProxyType(
+        {
+            **{name: OPTICAL[name] for name in ("rgb", "ir", "irrg")},
+            **{name: ELEVATION[name] for name in ("dsm", "ndsm", "ndsm_lastools", "ndsm_ownapproach")},
+        }
+    )
     default_modalities = ("rgb", "ir", "dsm")
     recipes: ClassVar = {
         "rgb": (Recipe("RGBIR", (0, 1, 2), 4), Recipe("RGB", (0, 1, 2), 3)),

@@ -21,11 +21,14 @@ Scaling = Literal["unit", "standard", "ground", "robust", "minmax"]
 """
 
 
+_BY_KIND: dict[str, Scaling] = {"optical": "unit", "elevation": "ground", "other": "standard"}
+
+
 def default_scaling(modality: Modality) -> Scaling:
     """`unit` for optical products, `ground` for elevation, `standard` for the rest."""
-    return {"optical": "unit", "elevation": "ground", "other": "standard"}[modality.kind]
+    return _BY_KIND[modality.kind]
 
 
-def usual_scaling(layout: Layout, modality: Modality) -> str:
+def usual_scaling(layout: Layout, modality: Modality) -> Scaling:
     """How a layout's modality is scaled unless the user says otherwise."""
     return layout.scalings.get(modality.name, default_scaling(modality))

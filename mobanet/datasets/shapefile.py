@@ -10,25 +10,26 @@ from mobanet.rasters.contents import FileRef
 def check_shapefile(path: Path, file: FileRef, start: bytes) -> None:
     """Refuse a shapefile without index or attributes, and one whose parts have not the lengths that they say."""
     beside = {other.name.lower(): other for other in path.parent.iterdir()}
-    parts = {ending: beside.get(f"{path.stem}{ending}".lower()) for ending in (".shx", ".dbf")}
-    for ending, part in parts.items():
+    parts = []
+    for ending, what in ((".shx", "the index"), (".dbf", "the attributes")):
+        part = beside.get(f"{path.stem}{ending}".lower())
         if part is None or not part.is_file():
-            what = "the index" if ending == ".shx" else "the attributes"
             raise UserError(f"{file} lacks {path.stem}{ending}, which holds {what}: put it beside the shapefile")
-    if len(start) < 100 or start[:4] != b"\0\0\x27\x0a" or not _whole_shapefile(path, parts):
+        parts.append(part)
+    if len(start) < 100 or start[:4] != b"\0\0\x27\x0a" or not _whole_shapefile(path, *parts):
         raise UserError(f"{file} is no shapefile, or cut short: fetch it and the files beside it again")
 
 
-def _whole_shapefile(path: Path, parts: dict[str, Path | None]) -> bool:
+def _whole_shapefile(path: Path, index: Path, attributes: Path) -> bool:
     """Whether index, outlines and attributes are as long as their headers say."""
-    for each in (path, parts[".shx"]):
+    for each in (path, index):
         with each.open("rb") as content:
             head = content.read(28)
         if len(head) < 28 or 2 * struct.unpack(">i", head[24:28])[0] > each.stat().st_size:  # in words of 16 bits
             return False
-    with parts[".dbf"].open("rb") as content:
+    with attributes.open("rb") as content:
         head = content.read(12)
     if len(head) < 12:
         return False
     rows, header, row = struct.unpack("<IHH", head[4:12])
-    return header + rows * row <= parts[".dbf"].stat().st_size
+    return header + rows * row <= attributes.stat().st_size

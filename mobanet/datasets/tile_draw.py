@@ -28,7 +28,7 @@ def drawn_roles(names: Iterable[str], blocks: SplitBlocks) -> dict[str, Role]:
         UserError: when a part that has a share has no tile.
     """
     # the rest trains, also what rounding places at 1
-    bounds = {"test": blocks.test, "validation": blocks.test + blocks.validation, "train": 2.0}
+    bounds: dict[Role, float] = {"test": blocks.test, "validation": blocks.test + blocks.validation, "train": 2.0}
     places = {name: _drawn_place(name, blocks.seed) for name in names}
     roles = {name: next(role for role, bound in bounds.items() if place < bound) for name, place in places.items()}
     wanted = [role for role, share in (("test", blocks.test), ("validation", blocks.validation), ("train", 1)) if share]

@@ -128,7 +128,7 @@ def check_tiling(tiling: Tiling) -> None:
         if given := [key for key in ("attribute", "layer", "crs") if getattr(tiling, key) is not None]:
             raise UserError(f"tiling.{given[0]} is of an index, and tiling has a size: leave it out.")
         return
-    check_file(tiling.index, "tiling.index")
+    check_file(tiling.index or "", "tiling.index")
     if tiling.crs is not None:
         check_system(tiling.crs, "tiling.crs")
 

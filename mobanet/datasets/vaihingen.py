@@ -7,6 +7,7 @@ are told apart by the folder or archive they are in, or else by their colours. S
 
 import re
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar, Literal
 
 from mobanet.datasets import isprs_splits
@@ -34,10 +35,12 @@ class VaihingenLayout(IsprsLayout):
     # the VRT that comes with the data says zone 33, but the place (9 degrees east) is in zone 32
     crs = "EPSG:32632"
     splits = isprs_splits.VAIHINGEN
-    modalities: ClassVar = {
-        **{name: OPTICAL[name] for name in ("irrg", "ir", "rg")},
-        **{name: ELEVATION[name] for name in ("dsm", "ndsm")},
-    }
+    modalities = MappingProxyType(
+        {
+            **{name: OPTICAL[name] for name in ("irrg", "ir", "rg")},
+            **{name: ELEVATION[name] for name in ("dsm", "ndsm")},
+        }
+    )
     default_modalities = ("irrg", "dsm")
     recipes: ClassVar = {
         "irrg": (Recipe("TOP", (0, 1, 2), 3),),

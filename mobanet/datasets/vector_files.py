@@ -179,7 +179,10 @@ class _Pyogrio(VectorLayer):
         with _readable(self.file):
             options = {"force_total_bounds": True, **self._options}
             bounds = read_info(self._path, layer=self._layer, **options)["total_bounds"]
-        return None if bounds is None or not np.isfinite(bounds).all() else tuple(map(float, bounds))
+        if bounds is None or not np.isfinite(bounds).all():
+            return None
+        left, bottom, right, top = map(float, bounds)
+        return left, bottom, right, top
 
     def _read(self, bounds: Bounds | None, **wanted: Any) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
         from pyogrio.raw import read

@@ -164,7 +164,7 @@ class _Drawing:
         broken[index[~np.isfinite(points).all(axis=1)]] = True
         nothing = shapely.is_missing(shapes) | shapely.is_empty(shapes) | broken
         counts.empty |= set(ids[nothing].tolist())
-        shapes = np.where(nothing, None, shapes)
+        shapes = np.where(nothing, np.array(None), shapes)
         parts, index = polygonal(shapes)
         bare = ~nothing
         bare[index] = False

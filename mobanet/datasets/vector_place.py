@@ -44,8 +44,9 @@ class Placement:
                 f"{layer.file} lies in {as_word(name_of(layer.crs))} and the raster that sets the grid names no "
                 "coordinate reference system: give the key crs in the description of the data"
             )
-        self._moves = layer.crs is not None and not same_system(layer.crs, grid.crs)
-        if self._moves:
+        self._moves = False
+        if layer.crs is not None and grid.crs is not None and not same_system(layer.crs, grid.crs):
+            self._moves = True
             try:
                 check_tied(layer.crs, grid.crs)
             except UserError as error:

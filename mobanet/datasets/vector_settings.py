@@ -13,6 +13,7 @@ from mobanet.errors import UserError
 from mobanet.plain.bounds import shown
 from mobanet.plain.wording import shorten
 from mobanet.rasters.contents import IGNORE_INDEX
+from mobanet.rasters.elsewhere import is_address
 
 IGNORED = "ignored"
 """In place of a class: pixels that neither loss nor metrics look at."""
@@ -159,6 +160,8 @@ def check_file(name: str, key: str) -> None:
     Raises:
         UserError: names the key.
     """
+    if is_address(name) and not name.startswith("/"):
+        raise UserError(f"{key} is an address, where only rasters are read: download the file and name it by its path.")
     if ending_of(name) is None:
         raise UserError(
             f"{key} is {shown(name, 80)}: name a GeoPackage, shapefile, GeoJSON or FlatGeobuf by its ending .gpkg, "

@@ -55,5 +55,5 @@ def sidecars(files: Iterable[FileRef], catalogue: Catalogue) -> dict[FileRef, li
 def _stem(file: FileRef) -> tuple[Path, str | None]:
     """What a file and those beside it have in common."""
     if file.member is None:
-        return file.path.with_suffix(""), None
-    return file.path, file.member.rpartition(".")[0]
+        return file.disk_path.with_suffix(""), None
+    return file.disk_path, file.member.rpartition(".")[0]

@@ -96,8 +96,9 @@ def _plain(column: np.ndarray) -> Iterable[Any]:
 
 def unknown_values(values: Counter[str | None], label: VectorLabel) -> list[tuple[str, int]]:
     """Values that the settings do not name, and how many features have each, the most frequent first."""
-    known = {None, *map(as_text, label.values)}
-    return sorted(((v, n) for v, n in values.items() if v not in known), key=lambda pair: (-pair[1], pair[0]))
+    known = set(map(as_text, label.values))
+    unknown = [(value, count) for value, count in values.items() if value is not None and value not in known]
+    return sorted(unknown, key=lambda pair: (-pair[1], pair[0]))
 
 
 def unknown_words(layer: VectorLayer, label: VectorLabel, unknown: Sequence[tuple[str, int]]) -> str:

@@ -216,8 +216,8 @@ class Comparison:
 
     def incomplete(self) -> tuple[float, float]:
         """The mean mIoU of incomplete scenarios before, and where all of them have their own statistics."""
-        means = [self._summary(figures).incomplete for figures in (self.before, self.own)]
-        return means[0].mean_iou, means[1].mean_iou
+        before, own = (self._summary(figures).incomplete for figures in (self.before, self.own))
+        return _miou(before), _miou(own)
 
     def check_gain(self, trained_full: bool) -> None:
         """Refuse to go on where there is nothing to be gained.
@@ -292,6 +292,11 @@ def adapted_checkpoint(
     }
 
 
+def _miou(scores: Scores | None) -> float:
+    """NaN where there is no such scenario."""
+    return math.nan if scores is None else scores.mean_iou
+
+
 def recorded(comparison: Comparison, statistics: BatchStatistics, **facts: Any) -> Adaptation:
     """The record of an adaptation.
 
@@ -305,7 +310,7 @@ def recorded(comparison: Comparison, statistics: BatchStatistics, **facts: Any) 
         for figures in (comparison.before, comparison.own)
     )
     windows = dict(zip(statistics.names, statistics.windows, strict=True))
-    about = {"windows": windows, "before": before, "own": own, "kept": comparison.kept}
+    about: dict[str, Any] = {"windows": windows, "before": before, "own": own, "kept": comparison.kept}
     return Adaptation(version=mobanet.__version__, **facts, **about)
 
 

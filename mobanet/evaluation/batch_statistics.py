@@ -104,7 +104,10 @@ def measure_statistics(
                 network({name: x[rows] for name, x in batch.inputs.items()}, pattern[rows], auxiliary=False)
                 batches[k], seen[k] = batches[k] + 1, seen[k] + there
                 for name, norm in norms.items():
-                    sums[name][:, k] += torch.stack([norm.running_mean, norm.running_var]).cpu().double()
+                    mean, var = norm.running_mean, norm.running_var
+                    assert mean is not None  # it tracks them
+                    assert var is not None
+                    sums[name][:, k] += torch.stack([mean, var]).cpu().double()
     found = [k for k, number in enumerate(batches) if number]
     each = torch.tensor([batches[k] for k in found])[:, None]
     means = {name: values[:, found] / each for name, values in sums.items()}

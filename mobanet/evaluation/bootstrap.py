@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mobanet.evaluation.scenario_summary import covers
@@ -68,14 +69,15 @@ def bootstrap(
         mean=_interval(_mean(rows, 0)),
         incomplete=_interval(_mean(lacking, 0)) if len(lacking) else None,
         expected=tuple(
-            _interval(sum(weight * mious[name] for name, weight in each.items() if weight)) for each in weights
+            _interval(np.sum([weight * mious[name] for name, weight in each.items() if weight], axis=0))
+            for each in weights
         ),
     )
 
 
 def labelled(tiles: Mapping[str, Tensor]) -> Tensor:
     """Which tiles have a pixel that counts, (T,) bool, of matrices (T, K, K) by scenario."""
-    return sum(each.flatten(1).sum(1) for each in tiles.values()) > 0
+    return torch.stack([each.flatten(1).sum(1) for each in tiles.values()]).sum(0) > 0
 
 
 def _mious(draws: np.ndarray, tiles: np.ndarray, classes: Classes) -> np.ndarray:

@@ -166,21 +166,21 @@ class BoundaryRows:
         last = self._rows.shape[1] - self._reach
         if last - self._done < self._reach:
             return np.zeros((len(self.distances), self.num_classes, len(COUNTED)), np.int64)
-        return self._count(last)
+        return self._count(self._rows, last)
 
     def finish(self) -> np.ndarray:
         """What is left of a tile that has no further row, as from `add`."""
         if self._rows is None:
             return np.zeros((len(self.distances), self.num_classes, len(COUNTED)), np.int64)
-        return self._count(self._rows.shape[1])
+        return self._count(self._rows, self._rows.shape[1])
 
-    def _count(self, last: int) -> np.ndarray:
-        prediction, label = self._rows
+    def _count(self, rows: np.ndarray, last: int) -> np.ndarray:
+        prediction, label = rows
         truth = self._truths.get((self._tile, self._blocks), lambda: self._side(label))
         found = boundary_counts(truth, self._side(prediction), slice(self._done, last))
         self._blocks += 1
         first = max(last - self._reach, 0)
-        self._rows, self._done = self._rows[:, first:].copy(), last - first
+        self._rows, self._done = rows[:, first:].copy(), last - first
         return found
 
     def _side(self, classes: np.ndarray) -> "Side":

@@ -178,14 +178,14 @@ def _numbers(results: DegradedResults, figures: Scores) -> Iterator[str]:
 
 def degraded_json(results: DegradedResults) -> str:
     """Everything; absent figures are null."""
-    full = results.undegraded
+    full, whole = results.undegraded, results.whole
     content = {
         "protocol": dict(results.protocol),
         "scenario": results.full,
         "classes": list(results.classes.names),
         "undegraded": None
-        if full is None
-        else {**as_plain(full, results.classes), "confusion": results.whole.tolist()},
+        if full is None or whole is None
+        else {**as_plain(full, results.classes), "confusion": whole.tolist()},
         "degraded": [
             {
                 "modality": figure.modality,

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
@@ -29,6 +29,7 @@ from mobanet.evaluation.metrics import scores
 from mobanet.evaluation.tile_matrices import TileMatrices, stacked
 from mobanet.figures.degraded import draw_degraded
 from mobanet.files import write_text
+from mobanet.lightning_internals import data_of, segmentation
 from mobanet.plain.progress import counted, duration
 from mobanet.rasters.contents import Modality
 from mobanet.stitching.windows import Stitcher, Strip
@@ -76,16 +77,17 @@ class DegradedTest(Callback):
         self.degradations = list(degradations)
         self.seed = seed
 
-    def on_test_start(self, trainer: Trainer, pl_module: EvaluatedModule) -> None:
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say how much there is to do."""
-        modalities = pl_module.data.modalities
+        modalities = segmentation(pl_module).data.modalities
         passes = sum(len(variants_of(degradation, modalities)) for degradation in self.degradations)
         names = ", ".join(degradation.name for degradation in self.degradations)
         rank_zero_info(f"degrading   {passes} passes behind the test, each as long as one scenario takes: {names}")
 
-    def on_test_end(self, trainer: Trainer, pl_module: EvaluatedModule) -> None:
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Run all passes, and leave what they found beside the test's other results, and with its figures."""
-        results = self._results(trainer, pl_module, list(self._measured(trainer, pl_module)))
+        module = segmentation(pl_module)
+        results = self._results(trainer, module, list(self._measured(trainer, module)))
         # from where those who record a test take its figures
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in results.to_log().items()})
         if not trainer.is_global_zero:
@@ -119,7 +121,7 @@ class DegradedTest(Callback):
             AgreedError: when logits are not finite.
         """
         counts = [Counts(len(module.data.classes)) for _ in variants]
-        loader = trainer.datamodule.wide_test_dataloader(degradation.margin)
+        loader = data_of(trainer).wide_test_dataloader(degradation.margin)
         windows = 0
         with ExitStack() as stack:
             stack.enter_context(torch.no_grad())
@@ -150,7 +152,7 @@ class DegradedTest(Callback):
             whole=module.matrices["test"].get(full),
             classes=module.data.classes,
             protocol={
-                **trainer.datamodule.protocol("test"),
+                **data_of(trainer).protocol("test"),
                 "degradations": f"one sensor at a time, all others as they were; seed {self.seed}",
             },
         )

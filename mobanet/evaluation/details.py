@@ -101,9 +101,9 @@ class DetailScores:
         out: dict[str, float] = {}
         for each in self.boundary:
             out |= {f"boundary_iou_{each.name}": each.mean_iou, f"boundary_f1_{each.name}": each.mean_f1}
-        for each in self.objects:
-            name = f"objects_{each.of.replace(' ', '_')}"
-            out |= {f"{name}_precision": each.precision, f"{name}_recall": each.recall, f"{name}_f1": each.f1}
+        for found in self.objects:
+            name = f"objects_{found.of.replace(' ', '_')}"
+            out |= {f"{name}_precision": found.precision, f"{name}_recall": found.recall, f"{name}_f1": found.f1}
         return out
 
 

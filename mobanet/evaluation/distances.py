@@ -17,6 +17,8 @@ USUAL = "3,10"
 """Distances where a user names none; ISPRS erodes its labels by the first of them."""
 
 _GIVEN = re.compile(r"([\d.]+(?:e[+-]?\d+)?) ?(px|m|%|)", re.IGNORECASE)
+Unit = Literal["px", "m", "%"]
+_UNITS: dict[str, Unit] = {"": "px", "px": "px", "m": "m", "%": "%"}
 _NAMES = {"px": "px", "m": "m", "%": "percent"}
 
 
@@ -30,7 +32,7 @@ class Distance:
     """
 
     amount: float
-    unit: Literal["px", "m", "%"]
+    unit: Unit
 
     @property
     def label(self) -> str:
@@ -90,7 +92,7 @@ def chosen_distances(given: str) -> tuple[Distance, ...]:
             amount = float(match[1]) if match else math.nan
         except ValueError:
             amount = math.nan
-        unit = (match[2].lower() or "px") if match else "px"
+        unit = _UNITS[match[2].lower()] if match else "px"
         if math.isnan(amount) or (unit == "px" and amount != round(min(amount, 1e9))):
             raise UserError(
                 f"{OPTION} names {word.strip() or 'nothing'}, which is no distance; give whole pixels, metres or per "

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from torch import Tensor, nn
+from torch import Tensor
 
 from mobanet.data.description import DataDescription
 from mobanet.errors import AgreedError
@@ -21,7 +21,9 @@ from mobanet.evaluation.scenario_summary import figures_to_log
 from mobanet.evaluation.specialists import Specialists
 from mobanet.evaluation.temperature import TEMPERATURES, known_temperatures
 from mobanet.evaluation.tile_matrices import stacked
+from mobanet.lightning_internals import data_of, segmentation
 from mobanet.models.base import SegmentationModel
+from mobanet.models.containers import DictOf
 from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.scenarios.failure import usual_failures
 from mobanet.scenarios.scenario import Scenario, chosen_scenarios, lowered, usual_scenarios
@@ -71,7 +73,7 @@ class EvaluatedModule(LightningModule):
     def prepare_evaluation(self, data: DataDescription) -> None:
         """Validate on the full scenario and test the usual ones, until `evaluate_on` says otherwise."""
         self.scenarios = usual_scenarios([m.name for m in data.modalities])
-        self.evaluations = nn.ModuleDict()
+        self.evaluations: DictOf[ScenarioEvaluation] = DictOf()
         self.evaluate_on(validation="full", test="auto")
         self.scores: dict[str, dict[str, Scores]] = {}
         self.matrices: dict[str, dict[str, Tensor]] = {}
@@ -124,12 +126,13 @@ class EvaluatedModule(LightningModule):
         """Start empty confusion matrices on equal weights everywhere."""
         self._begin("test")
 
-    def validation_step(self, batch: ModelBatch, batch_idx: int) -> list[Strip]:
-        """Sum logits over windows and count finished rows."""
+    # Lightning hands on whatever a step returns, and names less
+    def validation_step(self, batch: ModelBatch, batch_idx: int) -> Any:
+        """Sum logits over windows and count finished rows, which come back as a list of `Strip`."""
         return self._evaluate(batch, "validation")
 
-    def test_step(self, batch: ModelBatch, batch_idx: int) -> list[Strip]:
-        """Sum logits over windows and count finished rows."""
+    def test_step(self, batch: ModelBatch, batch_idx: int) -> Any:
+        """Sum logits over windows and count finished rows, which come back as a list of `Strip`."""
         return self._evaluate(batch, "test")
 
     def predict_step(self, batch: ModelBatch, batch_idx: int) -> dict[str, Any]:
@@ -155,7 +158,7 @@ class EvaluatedModule(LightningModule):
         self.evaluations[stage].reset()
         self._measures = None
         if stage == "test" and self.asks_details:
-            self._measures = self.asked_details.on(self.trainer.datamodule.tiles("test"), self.data.classes)
+            self._measures = self.asked_details.on(data_of(self.trainer).tiles("test"), self.data.classes)
         self.evaluations[stage].measure(self._measures)
         self.evaluations[stage].to(self.device)
         if stage == "test":  # a validation fits temperatures, and has none of its own weights before
@@ -166,7 +169,7 @@ class EvaluatedModule(LightningModule):
 
     def _evaluate(self, batch: ModelBatch, stage: str) -> list[Strip]:
         """The finished rows of the fullest scenario."""
-        evaluation: ScenarioEvaluation = self.evaluations[stage]
+        evaluation = self.evaluations[stage]
         evaluation.note(batch)
         strips: list[Strip] = []
         for k, logits in enumerate(self.predict_scenarios(batch, evaluation.scenarios)):
@@ -198,7 +201,7 @@ class EvaluatedModule(LightningModule):
         return (output.logits[:count].float() for output in outputs)
 
     def _conclude(self, stage: str) -> None:
-        evaluation: ScenarioEvaluation = self.evaluations[stage]
+        evaluation = self.evaluations[stage]
         by_tile = evaluation.finish()
         each = stacked(by_tile, evaluation.tiles.shape)  # (T, S, K, K)
         tiles = {scenario.name: each[:, k] for k, scenario in enumerate(evaluation.scenarios)}
@@ -220,12 +223,17 @@ class EvaluatedModule(LightningModule):
             for name, x in evaluation.calibrated_reliability().items()
         }
         if stage == "validation" and not self.trainer.sanity_checking:
-            found = evaluation.temperatures()
-            self._take_temperatures({name: x for name, x in found.items() if name not in unusable})
-        self.details[stage] = {
-            name: self._measures.scores(torch.zeros_like(counts) if name in unusable else counts)
-            for name, counts in evaluation.detail_counts().items()
-        }
+            fitted = evaluation.temperatures()
+            self._take_temperatures({name: x for name, x in fitted.items() if name not in unusable})
+        measures = self._measures
+        self.details[stage] = (
+            {}
+            if measures is None
+            else {
+                name: measures.scores(torch.zeros_like(counts) if name in unusable else counts)
+                for name, counts in evaluation.detail_counts().items()
+            }
+        )
         errors, calibrated = (
             {name: each.error for name, each in of[stage].items()} for of in (self.reliability, self.calibrated)
         )
@@ -235,15 +243,15 @@ class EvaluatedModule(LightningModule):
             self.log(f"{_PREFIX[stage]}/{name}", figure, prog_bar=name == "miou")
         soft = evaluation.soft_scores()
         self.soft[stage] = {name: SoftScores.absent() if name in unusable else x for name, x in soft.items()}
-        for figure in list(self.soft[stage].values())[-1:]:  # the fullest scenario's
-            self.log(f"{_PREFIX[stage]}/soft_jaccard", figure.jaccard)
+        for fullest in list(self.soft[stage].values())[-1:]:
+            self.log(f"{_PREFIX[stage]}/soft_jaccard", fullest.jaccard)
         evaluation.reset()
         evaluation.measure(None)
 
     def _take_temperatures(self, found: Mapping[str, float]) -> None:
         """Keep what a validation has fitted; that of earlier weights says nothing of these."""
         values = torch.tensor([found.get(scenario.name, math.nan) for scenario in self.scenarios])
-        for module in (self, *averaged_modules(self.trainer)):
+        for module in (self, *map(segmentation, averaged_modules(self.trainer))):
             module.temperatures.copy_(values)
 
     def _say_unusable(self, stage: str, matrices: Mapping[str, Tensor], unusable: Sequence[str], windows: int) -> None:

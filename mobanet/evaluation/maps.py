@@ -11,6 +11,7 @@ from mobanet.evaluation.details import DetailCounts, Measures
 from mobanet.evaluation.jaccard import SoftJaccard, SoftScores
 from mobanet.evaluation.temperature import SAMPLED, TemperatureFit
 from mobanet.evaluation.tile_matrices import TileMatrices
+from mobanet.models.containers import ListOf
 from mobanet.scenarios.scenario import Scenario
 from mobanet.stitching.windows import Stitcher, Strip
 from mobanet.training.inputs import ModelBatch
@@ -29,12 +30,12 @@ class ScenarioEvaluation(nn.Module):
         super().__init__()
         self.scenarios = tuple(scenarios)
         self.tiles = TileMatrices(len(self.scenarios), num_classes)
-        self.calibrations = nn.ModuleList(Calibration() for _ in scenarios)
-        self.calibrated = nn.ModuleList(Calibration() for _ in scenarios)
-        self.fits = nn.ModuleList(TemperatureFit() for _ in scenarios) if fit else nn.ModuleList()
+        self.calibrations: ListOf[Calibration] = ListOf(Calibration() for _ in scenarios)
+        self.calibrated: ListOf[Calibration] = ListOf(Calibration() for _ in scenarios)
+        self.fits: ListOf[TemperatureFit] = ListOf(TemperatureFit() for _ in (scenarios if fit else ()))
         self.stitchers = [Stitcher(num_classes, SAMPLED if fit else None) for _ in scenarios]
-        self.soft = nn.ModuleList(SoftJaccard() for _ in scenarios) if num_classes == 2 else nn.ModuleList()
-        self.details = nn.ModuleList()
+        self.soft: ListOf[SoftJaccard] = ListOf(SoftJaccard() for _ in (scenarios if num_classes == 2 else ()))
+        self.details: ListOf[DetailCounts] = ListOf()
         self.reset()
 
     def reset(self) -> None:
@@ -56,8 +57,9 @@ class ScenarioEvaluation(nn.Module):
 
     def measure(self, measures: Measures | None) -> None:
         """Count boundaries and objects, too; None for neither."""
-        truths, counted = SharedTruths(len(self.scenarios)), self.scenarios if measures is not None else ()
-        self.details = nn.ModuleList(DetailCounts(measures, truths) for _ in counted)
+        truths = SharedTruths(len(self.scenarios))
+        counts = [] if measures is None else [DetailCounts(measures, truths) for _ in self.scenarios]
+        self.details = ListOf(counts)
 
     def note(self, batch: ModelBatch) -> None:
         """Count windows, and those that have nothing of a scenario."""
@@ -69,10 +71,10 @@ class ScenarioEvaluation(nn.Module):
 
     def add(self, k: int, batch: ModelBatch, logits: Tensor) -> list[Strip]:
         """Take the logits of scenario `k`, (B, K, H, W); the rows that they finish come back, counted."""
+        there = [bool(tile) for tile in batch.tiles]
         if len(self.soft):
-            counted = [bool(tile) for tile in batch.tiles]
-            self.soft[k].update(logits[counted], batch.label[counted])
-        counted = torch.tensor([bool(tile) for tile in batch.tiles], device=logits.device)
+            self.soft[k].update(logits[there], batch.label[there])
+        counted = torch.tensor(there, device=logits.device)
         self.overflown[k] += (counted & ~torch.isfinite(logits).flatten(1).all(1)).sum()
         windows, extents = batch.windows.tolist(), batch.extents.tolist()
         strips = []

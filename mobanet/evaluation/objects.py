@@ -85,7 +85,8 @@ class _Pieces:
             cut[own[0]] = True
             pairs = np.zeros((0, 2), int)
         else:
-            pairs = touching(self.row, np.where(own[0] > 0, own[0] + before, 0), np.True_) - 1
+            alike = np.ones(own.shape[1], bool)
+            pairs = touching(self.row, np.where(own[0] > 0, own[0] + before, 0), alike) - 1
         roots = united(before + number, map(tuple, pairs.tolist()))
         kept, inverse = np.unique(roots, return_inverse=True)
         areas = np.concatenate([self.areas, np.bincount(own.ravel(), minlength=number + 1)[1:]])
@@ -99,7 +100,8 @@ class _Pieces:
     def close(self, last: bool) -> tuple[int, int]:
         """How many objects end above the last row now, or with it, and how many of these an edge cuts."""
         still = np.zeros(len(self.areas), bool)
-        still[self.row[self.row > 0] - 1] = True
+        if self.row is not None:
+            still[self.row[self.row > 0] - 1] = True
         if last:
             self.cut |= still
             still[:] = False

@@ -7,6 +7,7 @@ import re
 import shutil
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
@@ -35,9 +36,13 @@ from mobanet.evaluation.specialists import OPTION
 from mobanet.figures.calibration import draw_reliability
 from mobanet.figures.scenarios import draw_scenarios
 from mobanet.files import write_text
+from mobanet.lightning_internals import data_of, segmentation
 from mobanet.plain.text_tables import as_text, decimal, percent
 from mobanet.rasters.contents import Classes
 from mobanet.scenarios.scenario import scenarios_with
+
+if TYPE_CHECKING:
+    from mobanet.training.module import SegmentationModule
 
 
 class ResultFiles(Callback):
@@ -53,13 +58,13 @@ class ResultFiles(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the latest validation."""
         if trainer.is_global_zero and not trainer.sanity_checking:
-            self._write("validation", results_of(trainer, pl_module, "validation"), trainer.current_epoch)
+            self._write("validation", results_of(trainer, segmentation(pl_module), "validation"), trainer.current_epoch)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the test, print its table, and draw its scenarios."""
         if not trainer.is_global_zero:
             return
-        results = results_of(trainer, pl_module, "test")
+        results = results_of(trainer, segmentation(pl_module), "test")
         self._write("test", results, trainer.current_epoch)
         protocol = " · ".join(f"{name}: {text}" for name, text in results.protocol.items())
         if len(results.scores) > 1:
@@ -85,11 +90,11 @@ class ResultFiles(Callback):
             write_text(self.folder / name, text)
 
 
-def results_of(trainer: Trainer, module: LightningModule, stage: str) -> ScenarioResults:
+def results_of(trainer: Trainer, module: "SegmentationModule", stage: Literal["validation", "test"]) -> ScenarioResults:
     """What the latest evaluation of a stage, `validation` or `test`, found."""
     classes, full = module.data.classes, module.scenarios[-1].name
     there = labelled(module.tiles[stage]).tolist()
-    found, remarks = module.scores[stage], []
+    found, remarks = module.scores[stage], list[str]()
     others = module.specialists if stage == "test" else None
     unlike = others.unlike(next(iter(found.values())).pixels) if others else []
     if unlike:
@@ -97,7 +102,7 @@ def results_of(trainer: Trainer, module: LightningModule, stage: str) -> Scenari
     if adapted := [name for name in found if name in module.settings.network.scenario_statistics]:
         remarks.append(f"adapted: {', '.join(adapted)}, by batch statistics taken after training (mobanet.adapt)")
     details = module.details[stage]
-    if details and trainer.datamodule.evaluation.labels == "eroded":
+    if details and data_of(trainer).evaluation.labels == "eroded":
         remarks.append(ERODED)
     temperatures = module.known_temperatures if stage == "test" else {}
     if stage == "test" and not module.calibrated[stage]:
@@ -114,7 +119,7 @@ def results_of(trainer: Trainer, module: LightningModule, stage: str) -> Scenari
         kept=module.kept[stage],
         soft=module.soft[stage],
         windows=module.windows[stage],
-        protocol=trainer.datamodule.protocol(stage),
+        protocol=data_of(trainer).protocol(stage),
         reliability=module.reliability[stage],
         failures=module.failures,
         tiles=[name for name, counted in zip(module.tile_names[stage], there, strict=True) if counted],
@@ -210,7 +215,7 @@ def class_table(results: ScenarioResults) -> str:
     return as_text([shown, *detail_tables(results, rows_of(results)[:1], width)], [*more, *results.notes()])
 
 
-def _json(content: dict) -> str:
+def _json(content: dict[str, Any]) -> str:
     text = json.dumps(content, indent=2, allow_nan=False)
     # of a confusion matrix, and numbers of an interval or by bin: one a line
     rows = re.compile(r"\[\n(?:\s*(?:-?[\d.]+(?:e[+-]?\d+)?|null),?\n)+\s*\]")

@@ -5,6 +5,8 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any
 
 from rich.table import Table
 from torch import Tensor
@@ -246,10 +248,10 @@ def scenario_csv(results: ScenarioResults) -> str:
         numbers = (f.overall_accuracy, f.kappa, f.mean_f1, f.mean_iou, drop, *f.iou, *[row.soft] * len(soft))
         kept = "" if row.kept is None else row.kept
         low, high = row.interval or (math.nan, math.nan)
-        at = (row.calibrated, row.temperature) if results.calibrated else ()
+        own = (row.calibrated, row.temperature) if results.calibrated else ()
         of_classes = (f.frequency_weighted_iou, *f.users_accuracy, *f.producers_accuracy)
         regained = [math.nan if row.regained is None else row.regained] * len(gap)
-        ends = (low, high, row.error, *at, *of_classes, *(row.details[key] for key in details), *regained)
+        ends = (low, high, row.error, *own, *of_classes, *(row.details[key] for key in details), *regained)
         writer.writerow([row.label, *map(decimal, numbers), kept, *map(decimal, ends)])
     return out.getvalue()
 
@@ -289,7 +291,7 @@ def intervals_to_log(results: ScenarioResults) -> dict[str, float]:
     return {f"{name}_{end}": x for name, each in ends.items() for end, x in zip(("low", "high"), each, strict=True)}
 
 
-def scenario_json(results: ScenarioResults, epoch: int) -> dict:
+def scenario_json(results: ScenarioResults, epoch: int) -> dict[str, Any]:
     """Everything, for JSON; absent figures are null.
 
     Args:
@@ -299,7 +301,7 @@ def scenario_json(results: ScenarioResults, epoch: int) -> dict:
     rows = rows_of(results)
     summed = {row.label: row for row in rows[len(results.scores) :]}
 
-    def plain(row: Row) -> dict:
+    def plain(row: Row) -> dict[str, Any]:
         content = as_plain(row.figures, results.classes)
         content["drop"] = None if row.drop is None else none_if_absent(row.drop)
         content["ece"] = none_if_absent(row.error)
@@ -348,7 +350,7 @@ def scenario_json(results: ScenarioResults, epoch: int) -> dict:
     }
 
 
-def expectation_as_plain(results: ScenarioResults, scenario: str) -> dict:
+def expectation_as_plain(results: ScenarioResults, scenario: str) -> dict[str, Any]:
     """What the file of a single scenario says of tiles, interval and calibration, for JSON."""
     found = results.intervals.scenarios.get(scenario) if results.intervals else None
     return {
@@ -362,7 +364,7 @@ def expectation_as_plain(results: ScenarioResults, scenario: str) -> dict:
     }
 
 
-def calibrated_as_plain(results: ScenarioResults, scenario: str) -> dict:
+def calibrated_as_plain(results: ScenarioResults, scenario: str) -> dict[str, Any]:
     """What one scenario's temperature makes of its calibration, for JSON; nothing where it has none."""
     found = results.calibrated.get(scenario)
     if found is None:
@@ -374,7 +376,7 @@ def calibrated_as_plain(results: ScenarioResults, scenario: str) -> dict:
     }
 
 
-def reliability_as_plain(found: Reliability | None) -> dict | None:
+def reliability_as_plain(found: Reliability | None) -> dict[str, Any] | None:
     """A calibration for JSON; None where it is not known."""
     if found is None:
         return None
@@ -385,7 +387,7 @@ def reliability_as_plain(found: Reliability | None) -> dict | None:
     }
 
 
-def as_plain(figures: Scores, classes: Classes) -> dict:
+def as_plain(figures: Scores, classes: Classes) -> dict[str, Any]:
     """One scenario's figures for JSON; absent classes are null."""
     per_class = {
         name: {
@@ -407,7 +409,7 @@ def as_plain(figures: Scores, classes: Classes) -> dict:
     }
 
 
-def soft_as_plain(results: ScenarioResults, scenario: str) -> dict:
+def soft_as_plain(results: ScenarioResults, scenario: str) -> dict[str, Any]:
     """The soft figures of one scenario for JSON; nothing where the target is not binary."""
     if not results.soft:
         return {}
@@ -455,6 +457,10 @@ class Row:
     details: Mapping[str, float] = field(default_factory=dict)
 
 
+def _expected(weights: Mapping[str, float], values: Mapping[str, float]) -> float:
+    return expected_of(weights, values) if values else math.nan
+
+
 def rows_of(results: ScenarioResults) -> list[Row]:
     """One a scenario, then the summary's."""
     soft = {name: figures.jaccard for name, figures in results.soft.items()}
@@ -497,13 +503,12 @@ def rows_of(results: ScenarioResults) -> list[Row]:
         together = results.regained.incomplete if results.regained else math.nan
         rows.append(row if math.isnan(together) else replace(row, regained=together))
     for k, (failure, figures) in enumerate(summary.expected):
-        weights = failure.weights()
         interval = intervals.expected[k] if intervals.expected else None
         label = expected_label(failure)
-        rows.append(several(label, figures, lambda x, w=weights: expected_of(w, x) if x else math.nan, interval))
+        rows.append(several(label, figures, partial(_expected, failure.weights()), interval))
     if summary.deviation:
         figures = summary.deviation
-        spreads = [deviation_of(each.values()) for each in (soft, errors, at_all)]
+        jaccard, error, calibrated = (deviation_of(each.values()) for each in (soft, errors, at_all))
         own = {key: deviation_of(values.values()) for key, values in details.items()}
-        rows.append(Row(DEVIATION, figures, None, None, *spreads[:2], calibrated=spreads[2], details=own))
+        rows.append(Row(DEVIATION, figures, None, None, jaccard, error, calibrated=calibrated, details=own))
     return rows

@@ -3,17 +3,21 @@
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from mobanet.lightning_internals import data_of, segmentation
 from mobanet.rasters.geotiff import RowWriter, class_kind
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.styles import style_of
 from mobanet.stitching.windows import Strip
 from mobanet.store.stored import StoredTile
+
+if TYPE_CHECKING:
+    from mobanet.training.module import SegmentationModule
 
 _LONGEST = 200
 """Bytes of a map's name without its endings; file systems allow 255 for all."""
@@ -43,7 +47,7 @@ class TestMaps(Callback):
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove the maps of an earlier test."""
-        self._tiles = {tile.id: tile for tile in trainer.datamodule.tiles("test")}
+        self._tiles = {tile.id: tile for tile in data_of(trainer).tiles("test")}
         self._names = map_names(self._tiles)
         self._tile, self._writer, self._written = "", None, 0
         if trainer.is_global_zero:
@@ -58,20 +62,23 @@ class TestMaps(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: list[Strip] | None,
+        outputs: Any,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         """Write the rows that the batch has finished."""
-        for strip in outputs or ():
+        strips: list[Strip] = outputs or []  # what `EvaluatedModule.test_step` returns
+        for strip in strips:
             if strip.tile != self._tile:
-                self._begin(strip.tile, pl_module)
+                self._begin(strip.tile, segmentation(pl_module))
+            writer = self._writer
+            assert writer is not None  # of a tile of which rows come there are rows missing
             rows = strip.prediction[None].cpu().numpy()
-            self._writer.write(rows)
+            writer.write(rows)
             self._missing -= rows.shape[1]
             if not self._missing:
-                writer, self._writer = self._writer, None
+                self._writer = None
                 writer.finish()
                 self._written += 1
 
@@ -92,7 +99,7 @@ class TestMaps(Callback):
         """Leave no part of a map behind."""
         self._abandon()
 
-    def _begin(self, name: str, module: LightningModule) -> None:
+    def _begin(self, name: str, module: "SegmentationModule") -> None:
         self._abandon()
         tile = self._tiles[name]
         grid = Grid(tile.height, tile.width, tile.transform, tile.crs)

@@ -1,6 +1,6 @@
 """What a model makes of one window, in every scenario."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ class WindowMaps:
 @torch.no_grad()
 def predict_window(
     module: EvaluatedModule,
-    sample: Mapping[str, Any],
+    sample: dict[str, Any],
     scenarios: Sequence[Scenario],
     prepare: Callable[[dict[str, Any]], ModelBatch],
 ) -> WindowMaps:

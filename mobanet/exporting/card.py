@@ -7,6 +7,7 @@ import numpy as np
 
 import mobanet
 from mobanet.data.scaling import learnt_radius, tile_levels
+from mobanet.datasets.scalings import Scaling
 from mobanet.evaluation.temperature import temperature_words
 from mobanet.exporting.card_figures import figure_section
 from mobanet.exporting.citation import CBC_NUMBERS, papers_of
@@ -111,7 +112,7 @@ def _inputs(module: SegmentationModule, learnt: Mapping[str, np.ndarray], window
     return f"## Inputs\n\n{table(('modality', 'kind', 'bands', 'unit', 'scaling'), rows)}\n\n{text}"
 
 
-def _scaling(modality: Modality, scaling: str, learnt: np.ndarray) -> str:
+def _scaling(modality: Modality, scaling: Scaling, learnt: np.ndarray) -> str:
     offset, scale = tile_levels(scaling, learnt, None)
     return {
         "unit": f"divided by {_numbers(scale)}",
@@ -255,9 +256,8 @@ def _variable(name: str) -> str:
 
 def _citation(module: SegmentationModule, facts: RunFacts | None) -> str:
     architecture = module.settings.architecture
-    entries = "\n\n".join(
-        paper.bibtex() for paper in papers_of(architecture, facts and facts.get("scenarios", "strategy"))
-    )
+    strategy = None if facts is None else facts.get("scenarios", "strategy")
+    entries = "\n\n".join(paper.bibtex() for paper in papers_of(architecture, strategy))
     if not entries:
         return f"## Citation\n\n{module.settings.title} is code of its own, with papers of its own."
     text = ""

@@ -1,7 +1,7 @@
 """What `mobanet.export` does once its command line is read: write beside, compare, and only then give the name."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -88,7 +88,7 @@ class ExportRequest:
         """
         exported = exported_in(source, "--ckpt_path")
         path = checkpoint_in(source) if exported is None else exported.place
-        return cls(path, Path(output) if output else None, *rest, **named, exported=exported)
+        return replace(cls(path, Path(output) if output else None, *rest, **named), exported=exported)
 
     @property
     def place(self) -> Path:
@@ -119,8 +119,8 @@ class ExportRequest:
             raise UserError(
                 f"--tile is for --format onnx, torch and deepness; a model in the format {self.format} takes any size."
             )
-        for option, given in (("--scenario", self.scenario), ("--datum", self.datum), ("--input", self.layer)):
-            if given and self.format != "deepness":
+        for option, wanted in (("--scenario", self.scenario), ("--datum", self.datum), ("--input", self.layer)):
+            if wanted and self.format != "deepness":
                 raise UserError(f"{option} is for --format deepness, not for {self.format}; leave it out.")
         if self.repository:
             check_push(self.repository)
@@ -145,7 +145,7 @@ class Source:
         """Height and width of the windows of its evaluation, or of its training crops; None where neither is known."""
         if self.pretrained.windows:
             return self.pretrained.windows["size"]
-        return self.facts and self.facts.trained_tile
+        return None if self.facts is None else self.facts.trained_tile
 
 
 def run_export(request: ExportRequest) -> Iterator[str]:

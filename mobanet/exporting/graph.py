@@ -58,7 +58,7 @@ def written_out_attention(network: nn.Module) -> Iterator[None]:
     Args:
         network: restored in the end.
     """
-    layers = [part for part in network.modules() if getattr(part, "fused_attn", False)]
+    layers: list[Any] = [part for part in network.modules() if getattr(part, "fused_attn", False)]
     try:
         for layer in layers:
             layer.fused_attn = False
@@ -80,7 +80,7 @@ def refused(what: str) -> Iterator[None]:
     except (UserError, OSError):
         raise
     except Exception as error:
-        cause = error
+        cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
         words = (str(cause).strip().splitlines() or [type(cause).__name__])[0]

@@ -88,7 +88,8 @@ def placed(model: PretrainedModel, stacked: StackedModel, request: LayerRequest,
             f"--input gives {'+'.join(name for name in modalities if name in given)}, and the model takes "
             f"{stacked.scenario.name}; give a raster of each, or another --scenario."
         )
-    if any(raster.path.resolve() == output.resolve() for raster in given.values()):
+    here = [raster.path for raster in given.values() if isinstance(raster.path, Path)]
+    if any(path.resolve() == output.resolve() for path in here):
         raise UserError(f"{output} is a raster of --input, which the layer would replace: name another --output.")
     ranges = {name: known_range(m, data.scaling[name], model.learnt[name]) for name, m in modalities.items()}
     how = request.reference, request.crs, ranges, model.training.rasters, request.resolution

@@ -90,6 +90,7 @@ def converted(
             opset_version=opset,
             verbose=False,
         )
+    assert onnx is not None  # as it is where the exporter writes a file by itself
     for node in onnx.model.graph.all_nodes():
         node.metadata_props.clear()  # the exporter's own notes, paths on this machine among them
     return onnx

@@ -115,12 +115,12 @@ class PretrainedModel:
         if radius is None:
             raise ValueError(f"{modality} is scaled by {self.module.data.scaling[modality]}, from values as stored")
         planes = (pixels[:, :, None] if pixels.ndim == 2 else pixels).astype(np.float32)
-        valid = np.isfinite(planes).all(axis=2) if valid is None else np.asarray(valid, bool)
-        planes[~valid] = 0
+        there: np.ndarray = np.asarray(np.isfinite(planes).all(axis=2) if valid is None else valid, bool)
+        planes[~there] = 0
         origin, size = origin_of(transform), (planes.shape[0], planes.shape[1])
-        ground = Ground.fitted(summarise(lambda: [(planes, valid)], *size, origin), size, origin, radius)
-        heights = ground.heights(planes, valid, 0, 0)
-        heights[~valid] = np.nan
+        ground = Ground.fitted(summarise(lambda: [(planes, there)], *size, origin), size, origin, radius)
+        heights = ground.heights(planes, there, 0, 0)
+        heights[~there] = np.nan
         return heights.reshape(pixels.shape)
 
     @torch.inference_mode()
@@ -152,10 +152,12 @@ class PretrainedModel:
         for name, bands in model.modalities.items():
             feeds[name] = inputs[name] if name in inputs else any_of.new_zeros(batch, bands, *size)
         feeds[AVAILABLE] = has.expand(batch, -1) if available is None else available & has
+        measured = levels or {}
         for name in model.tile_wise:
-            if name in inputs and name not in (levels or {}):
+            if name in inputs and name not in measured:
                 raise ValueError(f"{name} is scaled tile by tile: give `levels` with what `levels()` measures")
-            given = levels[name] if name in inputs else any_of.new_ones(2, model.modalities[name], dtype=torch.float32)
+            alike = any_of.new_ones(2, model.modalities[name], dtype=torch.float32)
+            given = measured[name] if name in inputs else alike
             feeds[levels_name(name)] = given.to(any_of.device).expand(batch, 2, -1)
         return model(feeds)
 

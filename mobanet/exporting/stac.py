@@ -18,6 +18,7 @@ import torch
 
 import mobanet
 from mobanet.data.scaling import learnt_radius, tile_levels
+from mobanet.datasets.scalings import Scaling
 from mobanet.exporting.citation import papers_of
 from mobanet.exporting.deployed import TILE_WISE
 from mobanet.exporting.run_facts import RunFacts
@@ -77,7 +78,7 @@ def stac_item(of: Described, files: Mapping[str, Path]) -> dict[str, Any]:
     now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     terms = weight_terms(of.module.settings).hub
     licence = of.licence or terms.get("license")
-    strategy = of.facts and of.facts.get("scenarios", "strategy")
+    strategy = None if of.facts is None else of.facts.get("scenarios", "strategy")
     papers = papers_of(of.module.settings.architecture, strategy)
     links = [
         {"rel": "cite-as", "href": f"https://arxiv.org/abs/{paper.arxiv}", "title": paper.title} for paper in papers
@@ -183,7 +184,7 @@ def _input(of: Described, modality: Modality) -> dict[str, Any]:
     }
 
 
-def _scaling(scaling: str, learnt: np.ndarray, standardization: Standardization | None) -> Iterator[dict[str, Any]]:
+def _scaling(scaling: Scaling, learnt: np.ndarray, standardization: Standardization | None) -> Iterator[dict[str, Any]]:
     """What is done with each band before the network, the standardisation of its pretrained kernels with it."""
     if scaling in TILE_WISE:
         yield {"type": "processing", **_function("levels")}

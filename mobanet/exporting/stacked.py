@@ -77,6 +77,9 @@ class StackedModel(nn.Module):
         UserError: when a modality needs a datum and none is given.
     """
 
+    bits: Tensor
+    temperatures: Tensor
+
     def __init__(self, model: PretrainedModel, scenario: Scenario, datum: Datum | None = None) -> None:
         super().__init__()
         if datum is None and (names := needs_datum(model, scenario)):

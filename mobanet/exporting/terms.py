@@ -31,13 +31,12 @@ def published(settings: NetworkSettings) -> NetworkSettings:
     Args:
         settings: of a network.
     """
-    files = {"backbone": settings.backbone, "cmx": settings.cmx}
-    named = {
-        group: replace(of, checkpoint=Path(of.checkpoint).name)
-        for group, of in files.items()
-        if of.checkpoint is not None
-    }
-    return replace(settings, **named)
+    backbone, cmx = settings.backbone, settings.cmx
+    if backbone.checkpoint is not None:
+        backbone = replace(backbone, checkpoint=Path(backbone.checkpoint).name)
+    if cmx.checkpoint is not None:
+        cmx = replace(cmx, checkpoint=Path(cmx.checkpoint).name)
+    return replace(settings, backbone=backbone, cmx=cmx)
 
 
 def weight_terms(settings: NetworkSettings) -> Terms:

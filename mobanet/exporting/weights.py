@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 import mobanet
-from mobanet.checkpoints.content import VERSION, check_content, describes_model
+from mobanet.checkpoints.checkpoint import VERSION
+from mobanet.checkpoints.content import check_content, describes_model
 from mobanet.checkpoints.data_state import DATA_STATE
 from mobanet.checkpoints.frozen import LEFT_OUT, LeftOut, backbone_tensors, check_has_need
 from mobanet.data.training_rasters import TrainingRasters, check_rasters

@@ -4,7 +4,7 @@ import math
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from mobanet.evaluation.calibration import BINS, Reliability
 from mobanet.files import whole_file
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -92,7 +93,7 @@ def _draw_accuracy(axes: "Axes", reliability: Reliability) -> None:
     middles, low = (np.array(there) + 0.5) / BINS, np.minimum(p, right)
     # one call for all bars: each works out the limits of the axes anew
     axes.bar(middles, right, 1 / BINS, color=_RIGHT, edgecolor="white", linewidth=0.4)
-    gap = {"facecolor": "none", "edgecolor": _GAP, "hatch": "//////", "linewidth": 0.5}
+    gap: dict[str, Any] = {"facecolor": "none", "edgecolor": _GAP, "hatch": "//////", "linewidth": 0.5}
     axes.bar(middles, np.maximum(p, right) - low, 1 / BINS, bottom=low, **gap)
     axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, linestyle=(0, (4, 2.5)))
     axes.set(xlim=(0, 1), ylim=(0, 1), yticks=[0, 0.5, 1])
@@ -120,7 +121,7 @@ def _plain(axes: "Axes") -> None:
     axes.tick_params(length=2, labelsize=7, colors=_INK)
 
 
-def _keys(calibrated: bool) -> list:
+def _keys(calibrated: bool) -> "list[Artist]":
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

@@ -3,7 +3,7 @@
 import math
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mobanet.evaluation.degraded_table import DegradedResults, DegradedRow
 from mobanet.files import whole_file
@@ -44,7 +44,7 @@ def degraded_figure(results: DegradedResults) -> "Figure":
     figure = Figure(figsize=(max(2.7 * across, 5.4) + 0.4, 2.1 * down + 1.5), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(down, across, sharey=True, squeeze=False).flatten().tolist()
-    looks = {
+    looks: dict[str, dict[str, Any]] = {
         name: {"color": _COLOURS[k % len(_COLOURS)], "marker": _MARKERS[k % len(_MARKERS)]}
         for k, name in enumerate(results.modalities())
     }
@@ -68,7 +68,7 @@ def degraded_figure(results: DegradedResults) -> "Figure":
     return figure
 
 
-def _draw(axes: "Axes", rows: list[DegradedRow], looks: dict[str, dict], whole: float) -> None:
+def _draw(axes: "Axes", rows: list[DegradedRow], looks: dict[str, dict[str, Any]], whole: float) -> None:
     at = range(1, len(rows[0].severities) + 1)
     for row in rows:
         mious = [100 * miou for miou in row.mious]

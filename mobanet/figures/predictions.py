@@ -1,6 +1,6 @@
 """Pictures of predictions: inputs, truth, prediction and errors, side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.files import whole_file
+from mobanet.lightning_internals import data_of, segmentation
 from mobanet.rasters.contents import IGNORE_INDEX, Classes, Modality
 from mobanet.rasters.pictures import coloured, natural_bands, optical_picture, relief
 from mobanet.stitching.windows import Strip
@@ -53,12 +54,18 @@ def picture(array: np.ndarray, modality: Modality) -> np.ndarray:
     return optical_picture(array[..., natural_bands(modality) or slice(None)])
 
 
+def shares(colour: Sequence[int]) -> tuple[float, float, float]:
+    """Red, green and blue, 0 to 255, as matplotlib takes them."""
+    red, green, blue = (channel / 255 for channel in colour)
+    return red, green, blue
+
+
 def legend_patches(classes: Classes) -> "list[Patch]":
     """A patch a class, and one of ignored pixels, for a legend."""
     from matplotlib.patches import Patch
 
     handles = [
-        Patch(facecolor=np.array(colour) / 255, edgecolor="0.4", label=name)
+        Patch(facecolor=shares(colour), edgecolor="0.4", label=name)
         for name, colour in zip(classes.names, classes.colours, strict=True)
     ]
     return [*handles, Patch(facecolor="black", edgecolor="0.4", label="ignored")]
@@ -120,13 +127,14 @@ class PredictionFigure(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: list[Strip] | None,
+        outputs: Any,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the maps of the first tiles."""
-        for strip in outputs or () if trainer.is_global_zero else ():
+        strips: list[Strip] = outputs or []  # what `EvaluatedModule.test_step` returns
+        for strip in strips if trainer.is_global_zero else ():
             if strip.tile in self._maps or len(self._maps) < self.tiles:
                 self._maps.setdefault(strip.tile, []).append(strip.prediction.cpu().numpy())
 
@@ -134,15 +142,16 @@ class PredictionFigure(Callback):
         """Draw."""
         if not trainer.is_global_zero or not self._maps:
             return
-        data = trainer.datamodule
+        data = data_of(trainer)
         panels = []
         for tile, strips in self._maps.items():
             prediction = np.concatenate(strips)
             height, width = prediction.shape  # less than the tile's where the number of batches was limited
             rows, columns = _middle(height, self.side), _middle(width, self.side)
             sample = data.picture(tile, rows, columns)
+            assert sample.label is not None  # tiles without labels are not tested
             panels.append(Panel(tile, sample.inputs, sample.label, prediction[rows, columns]))
-        draw(panels, data.modalities, pl_module.data.classes, self.path)
+        draw(panels, data.modalities, segmentation(pl_module).data.classes, self.path)
         rank_zero_info(f"a figure of predictions is in {self.path}")
 
 

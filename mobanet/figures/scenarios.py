@@ -4,7 +4,7 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mobanet.evaluation.bootstrap import INTERVAL, Intervals
 from mobanet.evaluation.metrics import Scores
@@ -23,8 +23,8 @@ _INK, _GREY, _LEFT, _LOST, _WORST = "#1a1a1a", "#9aa7b5", "#5b7fa6", "#e3e7ec", 
 _ROW, _COLUMN = 0.29, 0.5
 """Height of a scenario and width of a class, in inches."""
 _DASH = "\N{EN DASH}"
-_MEAN = {"color": _INK, "linewidth": 1.1, "linestyle": (0, (4, 2.5))}
-_NUMBER = {"ha": "right", "va": "center", "fontsize": 8.5, "color": _INK}
+_MEAN: dict[str, Any] = {"color": _INK, "linewidth": 1.1, "linestyle": (0, (4, 2.5))}
+_NUMBER: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 8.5, "color": _INK}
 
 
 def draw_scenarios(
@@ -151,7 +151,11 @@ def _draw_miou(
     heads = {numbers: "mIoU"} if math.isnan(full) else {numbers: "mIoU", drops: "drop"}
     for x, head in heads.items():
         # in points above the axes: a share of them, of many scenarios, would be in the legend
-        place = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "xytext": (0, 4)}
+        place: dict[str, Any] = {
+            "xycoords": axes.get_xaxis_transform(),
+            "textcoords": "offset points",
+            "xytext": (0, 4),
+        }
         axes.annotate(head, (x, 1), **place, ha="right", fontsize=8.5, color=_INK)
 
 
@@ -202,7 +206,7 @@ def _draw_classes(axes: "Axes", figures: Sequence[Scores], rows: Sequence[float]
         for k, iou in enumerate(f.iou):
             absent = math.isnan(iou)
             fill = (1.0, 1.0, 1.0, 1.0) if absent else colours(0.03 + 0.85 * iou)
-            hatch = {"hatch": "//////", "edgecolor": "0.85"} if absent else {}
+            hatch: dict[str, Any] = {"hatch": "//////", "edgecolor": "0.85"} if absent else {}
             axes.add_patch(Rectangle((k - 0.5, row - 0.5), 1, 1, facecolor=fill, linewidth=0, **hatch))
             axes.add_patch(Rectangle((k - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="white"))
             axes.text(k, row, _number(100 * iou), ha="center", va="center", fontsize=8, color=contrasting(fill))

@@ -173,7 +173,9 @@ def _looks(count: int) -> list[_Look]:
     return [*looks, _Look("black", "-", "o")]
 
 
-def _lines(axis: "Axes", x: Sequence[float], values: np.ndarray, names: Sequence[str], marked: bool = False) -> None:
+def _lines(
+    axis: "Axes", x: Sequence[float] | np.ndarray, values: np.ndarray, names: Sequence[str], marked: bool = False
+) -> None:
     for k, (name, look) in enumerate(zip(names, _looks(len(names)), strict=True)):
         axis.plot(
             x,

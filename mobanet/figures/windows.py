@@ -1,11 +1,11 @@
 """A figure of one window: its inputs and truth, and what a model makes of it in every scenario."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from mobanet.figures.predictions import RIGHT, WRONG, errors, legend_patches, picture
+from mobanet.figures.predictions import RIGHT, WRONG, errors, legend_patches, picture, shares
 from mobanet.rasters.contents import IGNORE_INDEX, Classes, Modality
 from mobanet.rasters.pictures import coloured
 
@@ -65,8 +65,8 @@ def window_figure(
         above[0].set_ylabel("prediction", fontsize=10)
         below[0].set_ylabel("errors", fontsize=10)
     handles = legend_patches(classes)
-    handles.append(Patch(facecolor=np.array(RIGHT) / 255, edgecolor="0.4", label="right"))
-    handles.append(Patch(facecolor=np.array(WRONG) / 255, edgecolor="0.4", label="wrong"))
+    handles.append(Patch(facecolor=shares(RIGHT), edgecolor="0.4", label="right"))
+    handles.append(Patch(facecolor=shares(WRONG), edgecolor="0.4", label="wrong"))
     across = min(len(handles), 2 * columns - 2) if columns > 2 else 2
     figure.legend(handles=handles, loc="outside lower center", ncols=across, fontsize=9, frameon=False)
     if title:
@@ -80,7 +80,17 @@ def share_right(truth: np.ndarray, prediction: np.ndarray) -> float:
     return float((truth == prediction)[counted].mean()) if counted.any() else float("nan")
 
 
-def varied_windows(windows: Sequence[Mapping[str, Any]], count: int = 1, most: int = 300) -> list[int]:
+class Windows(Protocol):
+    """A list of samples, or what reads them when they are asked for."""
+
+    def __len__(self) -> int:
+        """Number of windows."""
+
+    def __getitem__(self, number: int, /) -> Mapping[str, Any]:
+        """A window."""
+
+
+def varied_windows(windows: Windows, count: int = 1, most: int = 300) -> list[int]:
     """Numbers of the windows whose truth holds the most classes; of several, those which the largest fills least.
 
     Each is of another tile, as long as there are tiles.
@@ -95,7 +105,7 @@ def varied_windows(windows: Sequence[Mapping[str, Any]], count: int = 1, most: i
         window = windows[number]
         counts = np.bincount(np.asarray(window["label"]).ravel(), minlength=IGNORE_INDEX + 1)[:IGNORE_INDEX]
         share = counts.max() / max(counts.sum(), 1)
-        found.append((-np.count_nonzero(counts), share, number, str(window.get("tile", ""))))
+        found.append((-int(np.count_nonzero(counts)), share, number, str(window.get("tile", ""))))
     found.sort()
     first_of_tile: dict[str, int] = {}
     for _, _, number, tile in found:

@@ -6,6 +6,7 @@ query, key, value and output projections of attention, additions taken as they a
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -76,7 +77,7 @@ def add_lora(network: nn.Module, settings: LoRASettings) -> list[str]:
             f"--model.lora.targets {settings.targets} matches no layer of this model{kinds}; {_examples(network)}."
         )
     for name in layers:
-        owner = network.get_submodule(name.rpartition(".")[0])
+        owner: Any = network.get_submodule(name.rpartition(".")[0])
         if not name.endswith("qkv") or getattr(owner, "q_bias", None) is None:
             continue
         if hasattr(owner, "qkv_bias_separate"):
@@ -95,7 +96,8 @@ def add_lora(network: nn.Module, settings: LoRASettings) -> list[str]:
     trainable = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     config = LoraConfig(
         r=settings.rank,
-        lora_alpha=settings.rank if settings.alpha is None else settings.alpha,
+        # peft says int, and divides whatever number it is by the rank
+        lora_alpha=settings.rank if settings.alpha is None else settings.alpha,  # type: ignore[arg-type]
         target_modules=layers,
         bias="none",
     )
@@ -114,7 +116,7 @@ def still_frozen_statistics(network: nn.Module) -> None:
             part.eval()
 
 
-def with_lora_names(state: dict, layers: list[str]) -> dict:
+def with_lora_names(state: dict[str, Any], layers: list[str]) -> dict[str, Any]:
     """A state dict of the network without LoRA under the names that its layers have with it.
 
     Args:

@@ -46,6 +46,8 @@ class StreamEmbedding(nn.Module):
             starts at zero, as if there were none.
     """
 
+    bias: nn.Parameter  # of a stream that borrows none
+
     def __init__(
         self,
         modalities: Mapping[str, int],
@@ -112,7 +114,10 @@ class StreamEmbedding(nn.Module):
         if available is None:
             # Zeros with a gradient of zero: no parameter may drop out of the graph under DDP.
             available = {name: token.new_ones(1, dtype=torch.bool) for name, token in tokens.items()}
-        return sum(torch.where(available[name][:, None], 0, token) for name, token in tokens.items())
+        first, *others = (torch.where(available[name][:, None], 0, token) for name, token in tokens.items())
+        for other in others:
+            first = first + other
+        return first
 
     def _kernel(self, name: str, pretrained: Tensor) -> Tensor:
         if name == self.borrowed:

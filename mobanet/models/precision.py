@@ -49,7 +49,7 @@ _TRUE = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch
 
 
 def resolved(
-    asked: Precision | None,
+    asked: Precision | str | None,
     accelerator: str | Accelerator = "auto",
     devices: list[int] | str | int = "auto",
     strategy: Any = "auto",

@@ -9,10 +9,10 @@ that a file gives leads to an import (`import_network` is for what the user has 
 import difflib
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 from mobanet.errors import UserError
 from mobanet.models.backbones.stages import BackboneSettings
@@ -203,8 +203,8 @@ def check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
 
 def _own(found: type[SegmentationModel]) -> Network:
     def build(inputs: NetworkInputs, backbone: BackboneSettings, arguments: Mapping[str, Any]) -> SegmentationModel:
-        kind = found.Settings
-        return found(inputs) if kind is None else found(inputs, kind(**arguments))  # type: ignore[call-arg]
+        kind, made = found.Settings, cast(Callable[..., SegmentationModel], found)
+        return made(inputs) if kind is None else made(inputs, kind(**arguments))
 
     def described(backbone: BackboneSettings, arguments: Mapping[str, Any]) -> str:
         given = ", ".join(f"{name} {value}" for name, value in arguments.items())

@@ -4,6 +4,7 @@ Source: UPerNet, arXiv 1807.10221, in the light form of MoBaNet (arXiv 2603.1770
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -17,11 +18,11 @@ _GROUPS = 8
 """Of channels, at most."""
 
 
-def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
     """Bilinear resampling to `size`, corners not aligned: (B, C, h, w) -> (B, C, *size); nothing to do if equal."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+    return F.interpolate(maps, size=list(size), mode="bilinear", align_corners=False)
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -38,6 +39,8 @@ class BatchNorm(nn.BatchNorm2d):
 
     def make_room(self, count: int) -> None:
         """Have statistics of so many scenarios, too, (S, C) each; they begin as running ones do, at 0 and 1."""
+        assert self.running_mean is not None  # it tracks them
+        assert self.running_var is not None
         shape = (count, self.num_features)
         self.register_buffer("scenario_mean", self.running_mean.new_zeros(shape))
         self.register_buffer("scenario_var", self.running_var.new_ones(shape))

@@ -217,7 +217,7 @@ def _matched(
     anchors = [fixed] if fixed else [ids for _, ids in choices[first]]
     best: tuple[tuple[int, int], dict[str, tuple[int, int]]] | None = None
     for anchor in anchors:
-        picked = {name: max(of, key=lambda cut, a=anchor: _alike(cut[1], a)) for name, of in choices.items()}
+        picked = {name: _most_alike(of, anchor) for name, of in choices.items()}
         alike = min(len(anchor & ids) for _, ids in picked.values())
         score = alike, sum(len(anchor & ids) for _, ids in picked.values())
         if best is None or score > best[0]:
@@ -231,6 +231,10 @@ def _matched(
             "or give patterns with {tile}."
         )
     return best[1]
+
+
+def _most_alike(cuts: Sequence[tuple[tuple[int, int], set[str]]], anchor: set[str]) -> tuple[tuple[int, int], set[str]]:
+    return max(cuts, key=lambda cut: _alike(cut[1], anchor))
 
 
 def _alike(ids: set[str], anchor: set[str]) -> tuple[int, int]:

@@ -131,7 +131,7 @@ def _hints(name: str) -> bool:
     return any(word in _HINTS or any(part in word for part in _HINTS_WITHIN) for word in words)
 
 
-def _ambiguous(layer: VectorLayer, group: dict[str, Counter], option: str) -> UserError:
+def _ambiguous(layer: VectorLayer, group: dict[str, Counter[str | None]], option: str) -> UserError:
     told = (
         f"{as_word(name)} ({shorten(map(value_words, sorted(filter(None, values), key=natural_key)), 3)})"
         for name, values in group.items()
@@ -246,7 +246,7 @@ def _measure(look: LabelLook, layers: Layers, rasters: dict[str, Raster]) -> Non
     # by place in the list, since several values may be of one class
     counts = np.zeros(256, np.int64)
     for tile, raster in chosen:
-        layer = layers.layers.get("", layers.layers.get(tile))
+        layer = layers.layers[""] if "" in layers.layers else layers.layers[tile]
         with _Words():
             drawn = draw_polygons(label, look.names, layer, _coarse(raster.grid, side))
             for strip in drawn.strips(256):
@@ -267,7 +267,7 @@ def _measure(look: LabelLook, layers: Layers, rasters: dict[str, Raster]) -> Non
 def _coarse(grid: Grid, side: int) -> Grid:
     thinner = max(1.0, max(grid.height, grid.width) / side)
     height, width = max(1, round(grid.height / thinner)), max(1, round(grid.width / thinner))
-    (a, b, x, d, e, y), wide, high = grid.transform, grid.width / width, grid.height / height
+    (a, b, x, d, e, y), wide, high = grid.coefficients, grid.width / width, grid.height / height
     return Grid(height, width, (a * wide, b * high, x, d * wide, e * high, y), grid.crs)
 
 

@@ -60,7 +60,7 @@ def look_at_raster_labels(found: Found) -> LabelLook:
 
 
 def _of_numbers(
-    found: Found, counted: Counter, empty: Counter, names: dict[int, str], table: dict[int, Colour]
+    found: Found, counted: Counter[int], empty: Counter[int], names: dict[int, str], table: dict[int, Colour]
 ) -> LabelLook:
     notes: list[str] = []
     if len(counted) < 2 and empty:
@@ -85,7 +85,7 @@ def _of_numbers(
     return LabelLook("numbers", listed, colours_for(len(classes), known), "pixels", notes=notes)
 
 
-def _of_colours(found: Found, counted: Counter) -> LabelLook:
+def _of_colours(found: Found, counted: Counter[int]) -> LabelLook:
     colours = {(int(code) >> 16, int(code) >> 8 & 255, int(code) & 255): count for code, count in counted.items()}
     listed: list[FoundClass] = []
     for colour in sorted(colours):
@@ -106,10 +106,10 @@ def _check_classes(found: Found, count: int) -> None:
         )
 
 
-def _counted(paths: list[Path], coloured: bool) -> tuple[Counter, Counter, bool]:
+def _counted(paths: list[Path], coloured: bool) -> tuple[Counter[int], Counter[int], bool]:
     """How often each number or packed colour occurs, and of nodata by itself; and whether a part was looked at."""
-    counted: Counter = Counter()
-    empty: Counter = Counter()
+    counted: Counter[int] = Counter()
+    empty: Counter[int] = Counter()
     sampled = False
     share = 1.0
     for number, path in enumerate(paths):
@@ -138,7 +138,7 @@ def _strips(raster: "DatasetReader", step: int) -> Iterator[tuple[np.ndarray, np
 
 
 def _count(
-    values: np.ndarray, nothing: np.ndarray, counted: Counter, empty: Counter, path: Path, coloured: bool
+    values: np.ndarray, nothing: np.ndarray, counted: Counter[int], empty: Counter[int], path: Path, coloured: bool
 ) -> None:
     if coloured:
         red, green, blue = values.astype(np.int32)
@@ -207,5 +207,6 @@ def _listed(root: ElementTree.Element) -> dict[int, str]:
             rows = [[cell.text or "" for cell in row.iter("F")] for row in table.iter("Row")]
             return {int(float(row[value])): row[name] for row in rows if row[name].strip()}
     for names in root.iter("CategoryNames"):
-        return {number: of.text for number, of in enumerate(names.iter("Category")) if (of.text or "").strip()}
+        texts = [of.text or "" for of in names.iter("Category")]
+        return {number: text for number, text in enumerate(texts) if text.strip()}
     return {}

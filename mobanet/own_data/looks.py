@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
@@ -16,13 +16,14 @@ from mobanet.rasters.contents import FileRef, Modality, Source
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import grid_of, opened
 from mobanet.rasters.pixel_size import pixel_side, pixel_words
-from mobanet.rasters.reader import Reading
+from mobanet.rasters.reader import Reading, settled
 from mobanet.rasters.reference_systems import name_of
 from mobanet.rasters.values import fitting_maximum
-from mobanet.store.products import settled
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
+
+Item = TypeVar("Item")
 
 Kind = Literal["optical", "elevation", "other"]
 
@@ -265,7 +266,7 @@ def share_of_ground(own: Grid, target: Grid) -> float:
     return float(wide * max(0.0, min(top, north) - max(bottom, south)) / (north - south))
 
 
-def _spread(items: list, most: int) -> list:
+def _spread(items: list[Item], most: int) -> list[Item]:
     """At most so many, evenly spread."""
     if len(items) <= most:
         return items

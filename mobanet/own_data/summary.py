@@ -40,4 +40,5 @@ def _splits(plan: Plan) -> str:
     size = f"in tiles of {plan.tiling['size']} pixels" if plan.tiling else ""
     if plan.areas is not None:
         return f"{size}, by the polygons of {plan.areas['vector']}"
+    assert plan.blocks is not None  # what a plan has that names neither tiles nor areas
     return f"{size}, {plan.blocks['validation']:.0%} drawn for validation and {plan.blocks['test']:.0%} for test"

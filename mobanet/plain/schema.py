@@ -118,12 +118,11 @@ def completed(value: Mapping[str, Any], function: Callable[..., Any]) -> dict[st
         default = parameter.default
         if default is inspect.Parameter.empty:
             continue
-        if not is_dataclass(default):
-            whole.setdefault(name, default)
-        elif name not in whole:
-            whole[name] = to_plain(asdict(default))
+        if is_dataclass(default) and not isinstance(default, type):
+            own = to_plain(_defaults(type(default)) if name in whole else asdict(default))
+            whole[name] = {**own, **whole.get(name, {})}
         else:
-            whole[name] = {**to_plain(_defaults(type(default))), **whole[name]}
+            whole.setdefault(name, default)
     return whole
 
 

@@ -2,11 +2,14 @@
 
 import dataclasses
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
-Record = TypeVar("Record")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Record = TypeVar("Record", bound="DataclassInstance")
 Check = Callable[[Any, str], Any]
 
 
@@ -58,7 +61,7 @@ def _check(wanted: Any) -> Check:
     origin, arguments = get_origin(wanted), get_args(wanted)
     if wanted is Any:
         return lambda value, name: value
-    if dataclasses.is_dataclass(wanted):
+    if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
         return lambda value, name: build(wanted, value)
     if origin in (Union, types.UnionType):
         inner, optional = _check(arguments[0]), type(None) in arguments
@@ -75,7 +78,7 @@ def _check(wanted: Any) -> Check:
     if origin is dict:
         key, each = map(_check, arguments)
 
-        def mapping(value: Any, name: str) -> dict:
+        def mapping(value: Any, name: str) -> dict[Any, Any]:
             if not isinstance(value, Mapping):
                 refuse(value, name)
             return {key(one, name): each(other, name) for one, other in value.items()}
@@ -102,7 +105,7 @@ def _tuple(arguments: tuple[Any, ...]) -> Check:
         return lambda value, name: tuple([each(one, name) for one in value])
     checks = [_check(kind) for kind in arguments]
 
-    def fixed(value: list | tuple, name: str) -> tuple[Any, ...]:
+    def fixed(value: Sequence[Any], name: str) -> tuple[Any, ...]:
         if len(value) != len(checks):
             raise TypeError(f"{name} has {len(value)} values, where {len(checks)} belong")
         return tuple([check(one, name) for check, one in zip(checks, value, strict=True)])

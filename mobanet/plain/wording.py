@@ -33,7 +33,7 @@ def natural_key(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part]
 
 
-def absent_note(counts: Sequence[float], names: Sequence[str], where: str) -> str:
+def absent_note(counts: Iterable[float], names: Sequence[str], where: str) -> str:
     """A remark on classes that occur nowhere, as where ids are off by one; empty where all occur, or none.
 
     Args:

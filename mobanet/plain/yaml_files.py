@@ -205,6 +205,7 @@ def _bounded(loader: Callable[[str], Any]) -> Callable[..., Any]:
             raise UserError(f"{where} {' '.join(str(error).split())}; mend it.") from error
         return content
 
+    # to be known by when it is asked for again; a function has whatever attributes it is given
     load.bounded = True  # type: ignore[attr-defined]
     return load
 

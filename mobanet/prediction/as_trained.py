@@ -111,10 +111,10 @@ def map_grid(grid: Grid, trained: TrainingRasters, resolution: str | float | Non
                 f"{side:.3g} m; give one between {side / _MOST:.3g} and {side * _MOST:.3g}."
             )
         return _coarser(grid, times), [f"the map's pixels are {wanted:.3g} m, the reference raster's {side:.3g} m"]
-    times = trained.times_as_large(side)
-    if times is None or 1 / FAR <= times <= FAR:
+    known = trained.times_as_large(side)
+    if known is None or 1 / FAR <= known <= FAR:
         return grid, []
-    how = f"{times:.3g} times as large as" if times > 1 else f"{1 / times:.3g} times as fine as"
+    how = f"{known:.3g} times as large as" if known > 1 else f"{1 / known:.3g} times as fine as"
     return grid, [
         f"pixels of {side:.3g} m are {how} those that the model was trained on ({trained.side:.3g} m), and the map may "
         f"be poor; --resolution {TRAINING} resamples them"

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -119,11 +120,11 @@ def assemble(
             writer = RowWriter(files.scenarios, grid, scenario_kind(scenarios), tags)
             more.append(("scenarios", stack.enter_context(writer)))
         if files.probabilities:
-            dtype = str(workspace.load(parts[0]).probabilities.dtype)
+            dtype = _dtype(workspace.load(parts[0]).probabilities)
             writer = RowWriter(files.probabilities, grid, probability_kind(classes, dtype), tags)
             more.append(("probabilities", stack.enter_context(writer)))
         if files.confidence:
-            dtype = str(workspace.load(parts[0]).confidence.dtype)
+            dtype = _dtype(workspace.load(parts[0]).confidence)
             writer = RowWriter(files.confidence, grid, confidence_kind(dtype), tags)
             more.append(("confidence", stack.enter_context(writer)))
         for _, strip in groupby(sorted(parts, key=lambda part: (part.strip, part.panel)), key=lambda part: part.strip):
@@ -158,6 +159,12 @@ def _joined(maps: Sequence[PartMaps], name: str) -> np.ndarray:
 def _counts(numbers: np.ndarray) -> np.ndarray:
     """How often each of 256 numbers is there."""
     return torch.bincount(torch.from_numpy(numbers).ravel(), minlength=256).numpy()  # numpy's takes three times as long
+
+
+def _dtype(values: np.ndarray | None) -> Literal["uint8", "float32"]:
+    """In which type the parts of a map have what is to be written."""
+    assert values is not None  # parts and files follow the same settings
+    return "uint8" if values.dtype == np.uint8 else "float32"
 
 
 def grid_of(part: Part, grid: Grid) -> Grid:

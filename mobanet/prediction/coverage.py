@@ -51,13 +51,13 @@ def window_coverage(
         None where the window has no pixel that the map is to have.
     """
     places = [place for place in range(len(valid)) if given >> place & 1]
-    if all(valid[place] is None for place in places):
+    masks = {place: mask for place in places if (mask := valid[place]) is not None}
+    if not masks:
         return WindowCoverage((given,), None, None)
-    shape = next(valid[place].shape for place in places if valid[place] is not None)
     # a bit a modality, of which a model has at most 12
-    bits = np.zeros(shape, np.int16)
+    bits = np.zeros(next(iter(masks.values())).shape, np.int16)
     for place in places:
-        bits |= np.int16(1 << place) if valid[place] is None else valid[place].astype(np.int16) << place
+        bits |= masks[place].astype(np.int16) << place if place in masks else np.int16(1 << place)
     wanted = valid[reference] if gaps == "nodata" else bits > 0
     if wanted is not None:
         if not wanted.any():

@@ -150,6 +150,7 @@ class MapWriter:
                 time.sleep(_LOOK)
 
     def _write(self, plan: ScenePlan) -> None:
+        assert self._finish_map is not None  # without it no scene is left to write
         self._at = plan
         self._go_on()
         self._finished.append(self._finish_map(plan, self._go_on))

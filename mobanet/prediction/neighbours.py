@@ -45,9 +45,14 @@ def find_neighbours(strips: Strips, small: float) -> Graph:
     Args:
         strips: of the map, with areas.
         small: square metres; what touches what is told of pieces smaller than this.
+
+    Raises:
+        ValueError: for strips without areas.
     """
     found = _Growing(small)
     for strip in strips:
+        if strip.area is None:
+            raise ValueError("of a map that has no place on the earth nobody knows how large its pieces are")
         found.add(strip.classes, strip.area)
     return found.finished()
 
@@ -73,8 +78,9 @@ class _Growing:
         else:
             each = np.broadcast_to(area, labels.shape)
             areas = np.bincount(labels.ravel(), each.ravel(), len(value) + 1)[1:]
-        for gathered, own in zip((self.value, self.pixels, self.area), (value, pixels, areas), strict=True):
-            gathered.append(own)
+        self.value.append(value)
+        self.pixels.append(pixels)
+        self.area.append(areas)
         numbers = np.where(labels > 0, labels.astype(np.int64) + self.count, 0)
         self._meet(numbers[:, :-1], numbers[:, 1:], 0)
         self._meet(numbers[:-1], numbers[1:], 1)

@@ -71,11 +71,11 @@ class _Merged:
         source, target = np.concatenate([pairs, pairs[:, ::-1]]).T
         order = np.argsort(source, kind="stable")
         lengths = np.concatenate([graph.sides, graph.sides])[order]
-        self.begins = memoryview(np.searchsorted(source[order], np.arange(len(self.nodes) + 1)))
-        self.targets = memoryview(np.ascontiguousarray(target[order]))
-        self.columns, self.rows = (memoryview(np.ascontiguousarray(lengths[:, k])) for k in range(2))
-        self.value = memoryview(graph.value[self.nodes])
-        self.pixels, self.area = memoryview(graph.pixels[self.nodes]), memoryview(graph.area[self.nodes])
+        self.begins = np.searchsorted(source[order], np.arange(len(self.nodes) + 1)).data
+        self.targets = np.ascontiguousarray(target[order]).data
+        self.columns, self.rows = (np.ascontiguousarray(lengths[:, k]).data for k in range(2))
+        self.value = graph.value[self.nodes].data
+        self.pixels, self.area = graph.pixels[self.nodes].data, graph.area[self.nodes].data
         self.parents: dict[int, int] = {}
         self.members: dict[int, list[int]] = {}
         """Of pieces that are still small: those that they are made of."""

@@ -227,10 +227,12 @@ def ticket(scene: Scene, settings: MapSettings, checkpoint: str) -> dict[str, An
 def _state(file: FileRef) -> str:
     """What stands for a raster's content, which would take too long to read."""
     path = file.path
-    if isinstance(path, Elsewhere) and path.archive is None:
-        with opened(path, file) as raster:
-            return state_of(path, raster)
-    status = (path.archive if isinstance(path, Elsewhere) else path).stat()
+    if isinstance(path, Elsewhere):
+        if path.archive is None:
+            with opened(path, file) as raster:
+                return state_of(path, raster)
+        path = path.archive
+    status = path.stat()
     return f"{datetime.fromtimestamp(status.st_mtime).isoformat()}, {status.st_size} bytes"
 
 

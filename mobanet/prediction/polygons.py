@@ -163,7 +163,9 @@ def _simplified(
 ) -> Iterator[_Batch]:
     import shapely
 
-    across, down = pixel_sides(grid)
+    sides = pixel_sides(grid)
+    assert sides is not None  # a map that has no place on the earth is not simplified by metres
+    across, down = sides
     # lengths on the ground but for the unit, in numbers whose products are exact: what touches then touches afterwards
     scale = np.array([max(round(across / down * _EXACT), 1) / _EXACT, 1])
     batches, points = [], 0

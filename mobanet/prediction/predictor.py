@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,9 +47,12 @@ class PartMaps:
         """Take rows `here` of finished ones as rows `there` of the part."""
         self.classes[there] = rows.classes[here].numpy()
         self.scenarios[there] = rows.scenarios[here].numpy()
+        # rows come of a mosaic that was asked for the same
         if self.probabilities is not None:
+            assert rows.probabilities is not None
             self.probabilities[:, there] = rows.probabilities[:, here].numpy()
         if self.confidence is not None:
+            assert rows.confidence is not None
             self.confidence[there] = rows.confidence[here].numpy()
 
 
@@ -93,7 +97,7 @@ class MapPredictor:
         turns: bool,
         probabilities: Probabilities,
         device: torch.device,
-        precision: Callable[[], AbstractContextManager] = nullcontext,
+        precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
         temperatures: Mapping[str, float] | None = None,
         confidence: Probabilities = "none",
     ) -> None:
@@ -159,7 +163,7 @@ class MapPredictor:
                 maps.put(rows, here, there)
             if bottom < part.bottom:
                 return
-            yield self._done(running, part)
+            yield self._done(running, part, maps)
 
     def _finish(self, running: _Running) -> Iterator[tuple[Part, PartMaps]]:
         rows = running.mosaic.finish()
@@ -167,8 +171,7 @@ class MapPredictor:
             yield from self._take(running, rows)
         while running.part < len(running.job.parts):
             part = running.job.parts[running.part]
-            self._maps(running, part)
-            yield self._done(running, part)
+            yield self._done(running, part, self._maps(running, part))
 
     def _maps(self, running: _Running, part: Part) -> PartMaps:
         if running.maps is None:
@@ -176,8 +179,8 @@ class MapPredictor:
             running.maps = PartMaps.empty(part, self.network.num_classes, *kinds)
         return running.maps
 
-    def _done(self, running: _Running, part: Part) -> tuple[Part, PartMaps]:
-        maps, running.maps = running.maps, None
+    def _done(self, running: _Running, part: Part, maps: PartMaps) -> tuple[Part, PartMaps]:
+        running.maps = None
         running.part += 1
         return part, maps
 

@@ -183,8 +183,8 @@ class _Open:
         self.last = np.concatenate([[0], order + 1]).astype(np.int32)[last]
         if len(done_sums.pixels):
             mean = done_sums.confidence / done_sums.pixels
-            order = np.argsort(self.numbers)
-            seen = done_sums.scenarios[:, order], np.array(self.numbers, np.int64)[order]
+            by_number = np.argsort(self.numbers)
+            seen = done_sums.scenarios[:, by_number], np.array(self.numbers, np.int64)[by_number]
             yield Regions(value[~still], done_sums.pixels, done_sums.area, mean, *seen, done)
 
 

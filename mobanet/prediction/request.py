@@ -215,7 +215,7 @@ def _of_item(text: str, folder: Path) -> tuple[Place, tuple[int, ...]]:
     return _plain_name(place), own if told is None else _numbered(told[2], text)
 
 
-def _files(text: str, modality: str) -> list[Place]:
+def _files(text: str, modality: str) -> Sequence[Place]:
     place = elsewhere(text)
     if place is not None:
         return [place]

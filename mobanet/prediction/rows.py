@@ -19,6 +19,7 @@ from mobanet.rasters.rows import CHUNK, GridRows
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
+    from rasterio.windows import Window
 
 __all__ = ["CHUNK", "RasterRows"]
 
@@ -128,10 +129,13 @@ class RasterRows:
         values, valid = self._rows.chunk(number)
         if (self.left, self.right) == (0, self.grid.width):
             with whole_file(path, part_of(path, own=True)) as file:
-                np.savez(file, values=values, **({} if valid is None else {"valid": valid}))
+                if valid is None:
+                    np.savez(file, values=values)
+                else:
+                    np.savez(file, values=values, valid=valid)
         return values, valid
 
-    def _source(self, window: "object") -> tuple[np.ndarray, np.ndarray | None]:
+    def _source(self, window: "Window") -> tuple[np.ndarray, np.ndarray | None]:
         """Values as stored, (C, h, w), and validity, of a window of the file."""
         from rasterio.errors import RasterioError
 

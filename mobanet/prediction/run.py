@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
@@ -35,7 +35,7 @@ from mobanet.prediction.parts import PartRun, runs_of
 from mobanet.prediction.plan import MapSettings, ScenePlan, kept_folder, plan_scene
 from mobanet.prediction.polygons import Legend
 from mobanet.prediction.predictor import MapPredictor
-from mobanet.prediction.samples import WindowRules, ahead, batches_of, read_windows
+from mobanet.prediction.samples import WindowBatch, WindowRules, ahead, batches_of, read_windows
 from mobanet.prediction.scene import Scene
 from mobanet.prediction.scene_scaling import SceneScaling
 from mobanet.prediction.vector_writing import write_vectors
@@ -117,8 +117,7 @@ def describe_model(path: str | Path, backbone: str | None = None, option: str = 
     usual = [scenario.name for scenario in usual_scenarios(names)]
     temperatures = known_temperatures(checkpoint["state_dict"][TEMPERATURES], usual)
     about = state.get("windows"), fingerprint(Path(path)), rasters, never, temperatures, backbone
-    about = (*about, adapted_scenarios(checkpoint))
-    return Model(Path(path), data, learnt, *about)
+    return Model(Path(path), data, learnt, *about, adapted_scenarios(checkpoint))
 
 
 def clear_way(
@@ -218,7 +217,7 @@ def calibration_words(model: Model, calibrated: bool) -> str:
     return f"probabilities are calibrated by the checkpoint's temperatures: {told}{others}"
 
 
-def launched(accelerator: str, devices: int, precision: str) -> Fabric:
+def launched(accelerator: str, devices: int, precision: Any) -> Fabric:
     """Devices and precision; further processes are started here.
 
     Raises:
@@ -343,9 +342,13 @@ def _plans(
     measured = {path: measure(scene, path) for scene, path in pairs if Workspace.of(path).settings() is None}
     classes = len(model.data.classes)
     return [
-        plan_scene(k, scene, path, settings, classes, model.fingerprint, lambda _, path=path: measured[path], vectors)
+        plan_scene(k, scene, path, settings, classes, model.fingerprint, partial(_of_path, measured, path), vectors)
         for k, (scene, path) in enumerate(pairs)
     ]
+
+
+def _of_path(measured: Mapping[Path, SceneScaling], path: Path, scene: Scene) -> SceneScaling:
+    return measured[path]
 
 
 def _work(
@@ -385,7 +388,7 @@ def _work(
         writer = stack.enter_context(MapWriter(plans, finish))
         passed = 0
 
-        def told() -> Any:
+        def told() -> Iterator[WindowBatch]:
             nonlocal passed
             for batch in batches:
                 yield batch

@@ -162,6 +162,7 @@ class SavedModel:
                 finished = self._made(found, folder / "map" / "map.tif", settings, accelerator, batch_size)
             except UserError as error:  # which names the file that an array was written to
                 raise UserError(_of_arrays(str(error), folder, files)) from error
+            assert finished.files.confidence is not None  # as the settings say
             return _read(finished.files.classes, finished.files.confidence)
 
     def write_map(
@@ -383,7 +384,7 @@ def _write(path: Path, planes: np.ndarray, transform: Sequence[float] | None, cr
     from affine import Affine
     from rasterio.errors import NotGeoreferencedWarning
 
-    where = {} if transform is None else {"transform": Affine(*transform[:6])}
+    where: dict[str, Any] = {} if transform is None else {"transform": Affine(*transform[:6])}
     if where and crs is not None:
         where["crs"] = crs
     if planes.dtype == np.float32:

@@ -115,19 +115,19 @@ def place(
         raster.path: [band for other in given.rasters.values() if other.path == raster.path for band in other.bands]
         for raster in given.rasters.values()
     }
-    opened_rasters = {
+    looked = {
         name: _look(raster, modalities[name], crs, asked[raster.path], ranges[name])
         for name, raster in ((name, given.rasters[name]) for name in names)
     }
     first = given.rasters[reference].path
-    grid, notes = map_grid(opened_rasters[reference].own, trained, resolution)
+    grid, notes = map_grid(looked[reference].own, trained, resolution)
     rasters = {}
-    for name, raster in opened_rasters.items():
-        fit = _fit(raster, grid, given.rasters[name], first)
-        rasters[name] = PlacedRaster(raster.reading, raster.own, fit)
+    for name, look in looked.items():
+        fit = _fit(look, grid, given.rasters[name], first)
+        rasters[name] = PlacedRaster(look.reading, look.own, fit)
         # that the reference is resampled was asked for, and is said by `map_grid`
         placed = [] if resolution is not None and name == reference else _notes(name, rasters[name], grid, reference)
-        notes += [*filled_in.get(name, ()), *placed, *raster.reading.remarks()]
+        notes += [*filled_in.get(name, ()), *placed, *look.reading.remarks()]
     if grid.transform is None:
         notes.append(f"{first} has no georeference, and the map gets none")
     return Scene(given.id, grid, reference, rasters, tuple(notes))

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mobanet.errors import UserError
 from mobanet.plain.bounds import read_bounded, shown
@@ -60,7 +61,8 @@ class ListedScene:
             raster = given_raster(text, self.folder)
             if isinstance(raster.path, Path) and not raster.path.is_file():
                 raise UserError(f"{raster.path} ({name} of {self.id}) does not exist: mend its path in the list.")
-            rasters[name] = replace(raster, **self.numbers[name])
+            numbers: Mapping[str, Any] = self.numbers[name]  # by field
+            rasters[name] = replace(raster, **numbers)
         return GivenScene(self.id, rasters)
 
 

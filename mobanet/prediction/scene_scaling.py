@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mobanet.data.scaling import learnt_radius, tile_levels
+from mobanet.datasets.scalings import Scaling
 from mobanet.errors import UserError
 from mobanet.prediction.rows import RasterRows, kept_rows
 from mobanet.prediction.scene import PlacedRaster, Scene
@@ -40,7 +41,7 @@ class SceneScaling:
         cls,
         scene: Scene,
         modalities: Mapping[str, Modality],
-        scaling: Mapping[str, str],
+        scaling: Mapping[str, Scaling],
         learnt: Mapping[str, np.ndarray],
         kept: Path | None = None,
     ) -> "SceneScaling":
@@ -69,7 +70,7 @@ class SceneScaling:
 def scene_levels(
     scene: Scene,
     modalities: Mapping[str, Modality],
-    scaling: Mapping[str, str],
+    scaling: Mapping[str, Scaling],
     learnt: Mapping[str, np.ndarray],
     kept: Path | None = None,
 ) -> dict[str, np.ndarray]:
@@ -101,7 +102,7 @@ def scene_levels(
 def scene_grounds(
     scene: Scene,
     modalities: Mapping[str, Modality],
-    scaling: Mapping[str, str],
+    scaling: Mapping[str, Scaling],
     learnt: Mapping[str, np.ndarray],
     kept: Path | None = None,
 ) -> dict[str, Ground]:

@@ -89,15 +89,23 @@ class SavedStrips:
             row[0].top,
             np.concatenate(classes, axis=1),
             np.concatenate(scenarios, axis=1),
-            None if any(each is None for each in confidence) else np.concatenate(confidence, axis=1),
-            None if any(each is None for each in areas) else np.concatenate(areas),
+            _joined(confidence),
+            _joined(areas),
         )
 
 
+def _joined(parts: list[np.ndarray | None]) -> np.ndarray | None:
+    """Side by side; None where one of them is."""
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known, axis=-1) if len(known) == len(parts) else None
+
+
 def _confidence(maps: PartMaps) -> np.ndarray | None:
-    if maps.confidence is None and maps.probabilities is None:
-        return None
-    highest = maps.probabilities.max(axis=0) if maps.confidence is None else maps.confidence
+    highest = maps.confidence
+    if highest is None:
+        if maps.probabilities is None:
+            return None
+        highest = maps.probabilities.max(axis=0)
     if highest.dtype == np.uint8:
         return np.where(highest == NOTHING, np.float32(0), highest / np.float32(UNITS))
     return np.nan_to_num(highest)

@@ -1,6 +1,7 @@
 """Test-time augmentation by the eight symmetries of the square (the dihedral group D4), all modalities together."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -30,10 +31,6 @@ def mean_over_turns(segment: Callable[[dict[str, Tensor]], Tensor], inputs: dict
         segment: gives logits (B, K, H, W) of inputs.
         inputs: by modality, (B, C, H, W), H = W.
     """
-
-    def each() -> Iterator[Tensor]:
-        for turn in SYMMETRIES:
-            yield turned_back(segment({name: turned(x, turn) for name, x in inputs.items()}), turn)
-
     # one after the other, so that memory never holds the logits of all eight
-    return sum(each()) / len(SYMMETRIES)
+    each = (turned_back(segment({name: turned(x, turn) for name, x in inputs.items()}), turn) for turn in SYMMETRIES)
+    return reduce(torch.add, each) / len(SYMMETRIES)

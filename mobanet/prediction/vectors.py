@@ -61,8 +61,8 @@ class VectorSettings:
         path = rasters.classes
         polygons = zones = copy = None
         if self.polygons:
-            named = isinstance(self.polygons, str)
-            polygons = Path(self.polygons).expanduser() if named else path.with_name(f"{path.stem}_polygons{ENDING}")
+            beside = path.with_name(f"{path.stem}_polygons{ENDING}")
+            polygons = Path(self.polygons).expanduser() if isinstance(self.polygons, str) else beside
         if self.zones is not None:
             zones, copy = path.with_name(f"{path.stem}_zones.csv"), path.with_name(f"{path.stem}_zones{ENDING}")
         return replace(rasters, polygons=polygons, zones=zones, zones_copy=copy)

@@ -8,6 +8,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -235,7 +236,7 @@ def _plain(values: np.ndarray) -> np.ndarray:
     return np.array([None if value is None else str(value) for value in values], object)
 
 
-def _multiple(shape: object) -> object:
+def _multiple(shape: Any) -> Any:
     import shapely
 
     return shape if shape.geom_type == "MultiPolygon" else shapely.multipolygons([shape])

@@ -9,16 +9,21 @@ import shutil
 import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from filelock import FileLock
 
 from mobanet.errors import UserError
 from mobanet.files import named, part_of
 from mobanet.rasters.contents import FileRef
+from mobanet.rasters.elsewhere import Place
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 TEXTS = (".aux.xml", ".wld", *(f".{short}w" for short in ("tf", "jg", "pg", "bp", "j2")), ".tifw", ".tiffw")
 TEXTS += tuple(f".{ending}w" for ending in ("jpg", "jpeg", "png", "bmp", "jp2"))
@@ -65,12 +70,13 @@ class FileSlice(io.RawIOBase):
         self._at = max(0, origin + offset)
         return self._at
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: "WriteableBuffer") -> int:
         """Fill `buffer` from the current byte on."""
-        count = max(0, min(len(buffer), self._size - self._at))
+        target = memoryview(buffer)
+        count = max(0, min(len(target), self._size - self._at))
         self._file.seek(self._start + self._at)
         data = self._file.read(count)
-        buffer[: len(data)] = data
+        target[: len(data)] = data
         self._at += len(data)
         return len(data)
 
@@ -124,7 +130,7 @@ def reported(where: FileRef) -> Iterator[None]:
         if error.errno not in (None, errno.EINVAL):  # of bzip2, and of places before a file's beginning
             raise
         raise damaged(where) from error
-    except (zipfile.BadZipFile, EOFError, zipfile.zlib.error, lzma.LZMAError, *_ODD) as error:
+    except (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, *_ODD) as error:
         raise damaged(where) from error
 
 
@@ -134,7 +140,7 @@ def damaged(where: FileRef) -> UserError:
 
 
 @contextmanager
-def local_copy(file: FileRef, scratch: Path) -> Iterator[Path]:
+def local_copy(file: FileRef, scratch: Path) -> Iterator[Place]:
     """A path that GDAL can open: the file itself, or a copy of the archive member that lives as long as the block.
 
     World files and other sidecars of the member come along.
@@ -149,7 +155,7 @@ def local_copy(file: FileRef, scratch: Path) -> Iterator[Path]:
     scratch.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="raster-", dir=scratch))
     try:
-        with open_archive(file.path, inner, scratch) as archive:
+        with open_archive(file.disk_path, inner, scratch) as archive:
             names = set(archive.namelist())
             stem = name.rsplit(".", 1)[0]
             ends = SHAPES if name.lower().endswith(".shp") else TEXTS
@@ -161,9 +167,21 @@ def local_copy(file: FileRef, scratch: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def disk_copy(file: FileRef, scratch: Path) -> Iterator[Path]:
+    """As `local_copy`, of a file that is known to lie on this disk, for what is not read by GDAL.
+
+    Raises:
+        UserError: when the archive or the member is damaged.
+        TypeError: for a raster elsewhere.
+    """
+    with local_copy(file, scratch) as place:
+        yield FileRef(place).disk_path
+
+
 def read_text(file: FileRef, scratch: Path) -> str:
     """Content of a small text file; of a large one the beginning."""
-    with local_copy(file, scratch) as path, path.open("rb") as text:
+    with disk_copy(file, scratch) as path, path.open("rb") as text:
         return text.read(_CHUNK).decode("latin-1")
 
 

@@ -1,6 +1,7 @@
 """What rasters hold, declared: files, modalities, classes and decoded labels."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -61,6 +62,17 @@ class FileRef:
 
     path: Place
     member: str | None = None
+
+    @property
+    def disk_path(self) -> Path:
+        """The file, or the archive, where it is known to lie on this disk.
+
+        Raises:
+            TypeError: for a raster elsewhere.
+        """
+        if isinstance(self.path, Path):
+            return self.path
+        raise TypeError(f"{self.path} is no file on this disk")
 
     @property
     def name(self) -> str:

@@ -124,5 +124,5 @@ def _text(path: Path, shown: FileRef) -> str:
 def _beside(shown: FileRef, suffix: str) -> FileRef:
     """The file beside another, with another ending."""
     if shown.member is None:
-        return replace(shown, path=shown.path.with_suffix(suffix))
+        return replace(shown, path=shown.disk_path.with_suffix(suffix))
     return replace(shown, member=f"{shown.member.rpartition('.')[0]}{suffix}")

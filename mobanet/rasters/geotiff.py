@@ -120,7 +120,7 @@ class RowWriter:
                 if self._filled < full:
                     return
                 taken, self._filled = self._buffer[:, :full], 0
-            self._put(taken)
+            self._put(taken, self._dataset)
 
     def finish(self) -> None:
         """Make overviews, compress, compare the file with what was handed in, and give it its name.
@@ -204,7 +204,7 @@ class RowWriter:
         # names in the file too, so that they survive a sidecar that is lost
         dataset.update_tags(1, **{f"{kind.bands[0].upper()}_{k}": name for k, name in enumerate(kind.categories)})
 
-    def _put(self, block: np.ndarray) -> None:
+    def _put(self, block: np.ndarray, dataset: "DatasetWriter") -> None:
         """Write a row of blocks, (bands, h, W)."""
         from rasterio.windows import Window
 
@@ -213,11 +213,11 @@ class RowWriter:
             for band, plane in enumerate(block, start=1):
                 if self.kind.dtype == "float32":
                     plane = np.where(np.isnan(plane), np.float32(np.nan), plane)  # one of the many bit patterns of NaN
-                checksum = zlib.crc32(np.ascontiguousarray(plane), checksum)
+                checksum = zlib.crc32(np.ascontiguousarray(plane).data, checksum)
                 # block by block: of a whole row GDAL's cache may hold too little, and write blocks half-filled
                 for left in range(0, plane.shape[1], BLOCK):
                     part = plane[:, left : left + BLOCK]
-                    self._dataset.write(part, band, window=Window(left, self._top, part.shape[1], part.shape[0]))
+                    dataset.write(part, band, window=Window(left, self._top, part.shape[1], part.shape[0]))
         self._sums.append(checksum)
         self._top += block.shape[1]
 
@@ -346,7 +346,7 @@ def give_up(path: Path) -> None:
 
 
 def _overview_factors(height: int, width: int) -> list[int]:
-    factors = []
+    factors: list[int] = []
     while min(height, width) / 2 ** len(factors) >= SMALLEST_OVERVIEW:
         factors.append(2 ** (len(factors) + 1))
     return factors

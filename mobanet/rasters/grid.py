@@ -29,9 +29,14 @@ class Grid:
         return f"{self.width} x {self.height}"
 
     @property
+    def coefficients(self) -> tuple[float, ...]:
+        """Those of `transform`; of a grid that is not georeferenced, in pixels."""
+        return self.transform or (1, 0, 0, 0, 1, 0)
+
+    @property
     def matrix(self) -> np.ndarray:
         """(3, 3), from (column, row, 1) to (x, y, 1)."""
-        return np.array([*(self.transform or (1, 0, 0, 0, 1, 0)), 0, 0, 1], np.float64).reshape(3, 3)
+        return np.array([*self.coefficients, 0, 0, 1], np.float64).reshape(3, 3)
 
     def corners(self) -> np.ndarray:
         """(4, 2), map coordinates of the four corners."""
@@ -53,7 +58,7 @@ class Grid:
 
     def with_pixels_of(self, other: "Grid") -> "Grid":
         """The same place from the same corner on, in pixels as large as another grid's."""
-        (across, down), (a, b, x, d, e, y) = self.steps, self.transform or (1, 0, 0, 0, 1, 0)
+        (across, down), (a, b, x, d, e, y) = self.steps, self.coefficients
         wide, high = other.steps[0] / across, other.steps[1] / down
         size = (max(1, round(self.height / high)), max(1, round(self.width / wide)))
         return Grid(*size, (a * wide, b * high, x, d * wide, e * high, y), self.crs)

@@ -86,7 +86,8 @@ def fetching(place: Elsewhere) -> dict[str, str]:
 
 def said_of(place: Elsewhere, error: BaseException) -> str:
     """One sentence on what went wrong at a server, by what GDAL says of it."""
-    texts, at = [], error
+    texts: list[str] = []
+    at: BaseException | None = error
     while at is not None:
         texts.append(str(at))
         at = at.__cause__

@@ -75,19 +75,19 @@ def readable(path: Place, shown: FileRef) -> Iterator[None]:
     """
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-    fetched = isinstance(path, Elsewhere) and path.on_network
-    if fetched:
-        _seen.add(path.opens)
-    with warnings.catch_warnings(), gdal_settings(**(fetching(path) if fetched else {})):
+    fetched = path if isinstance(path, Elsewhere) and path.on_network else None
+    if fetched is not None:
+        _seen.add(fetched.opens)
+    with warnings.catch_warnings(), gdal_settings(**({} if fetched is None else fetching(fetched))):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
-            if fetched and path.suffix.lower() == ".vrt":
+            if fetched is not None and path.suffix.lower() == ".vrt":
                 _check_virtual(path)
             yield
         except (RasterioError, gdal_error()) as error:
-            if fetched:
+            if fetched is not None:
                 # not as the cause: what GDAL says holds the whole address, keys and all
-                raise UserError(said_of(path, error)) from None
+                raise UserError(said_of(fetched, error)) from None
             if isinstance(path, Path) and (absent := absent_source(path)):
                 raise UserError(
                     f"{shown} shows the pixels of {absent}, which is not there: put that raster back, or mend the path "

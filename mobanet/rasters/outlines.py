@@ -139,7 +139,7 @@ def rings_of(corners: Corners) -> Iterator[Rings]:
 
 
 def _traced(corners: Corners) -> Rings:
-    following = memoryview(_following(corners))
+    following = _following(corners).data
     count = len(corners)
     seen, visited, begins = bytearray(count // 2), array("i"), array("q", [0])
     add = visited.append

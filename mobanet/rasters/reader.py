@@ -159,12 +159,13 @@ class Reading:
         declared = [self.nodata[band] for band in self.bands]
         if all(value is None or self._could_be_data(value) for value in declared):
             # a colour is missing where all of its channels are, those among them that this modality does not read
-            if all(self.nodata[band] is not None for band in self.data):
+            marks = [(band, mark) for band in self.data if (mark := self.nodata[band]) is not None]
+            if len(marks) == len(self.data):
                 empty = np.ones_like(missing)
                 at = {band: index for index, band in enumerate(self.bands)}
-                for band in self.data:
+                for band, mark in marks:
                     plane = values[at[band]] if band in at else raster.read(band + 1, window=window, out_shape=shape)
-                    empty &= _has(plane, self.nodata[band])
+                    empty &= _has(plane, mark)
                 missing |= empty
         else:
             for plane, value in zip(values, declared, strict=True):

@@ -46,8 +46,10 @@ def check_tied(own: str, target: str) -> None:
     )
 
 
-def name_of(crs: str) -> str:
+def name_of(crs: str | None) -> str:
     """A short name, for messages."""
+    if crs is None:
+        return "no reference system"
     return crs if len(crs) < 30 else str(_plain(crs).get("name", crs[:60]))
 
 

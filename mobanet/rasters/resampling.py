@@ -121,4 +121,4 @@ def _write(path: Path, read: "Callable[[Window], np.ndarray]", window: "Window",
         for part in row_windows(window, rows_at_once(width, bands, dtype)):
             for band, plane in enumerate(read(part)):
                 file.seek((band * height + part.row_off - window.row_off) * width * dtype.itemsize)
-                file.write(memoryview(np.ascontiguousarray(plane)).cast("B"))
+                file.write(np.ascontiguousarray(plane).data.cast("B"))

@@ -66,12 +66,13 @@ def describe_rows(rows: Rows, dtype: np.dtype) -> tuple[BandStatistics, ...]:
 
 
 def _from_histogram(rows: Rows, dtype: np.dtype) -> tuple[BandStatistics, ...]:
-    histograms: np.ndarray | int = 0  # (C, values)
+    histograms: np.ndarray | None = None  # (C, values)
     for values, valid in rows():
         chosen = _counting(values, valid)
         size = np.iinfo(dtype).max + 1
-        histograms = histograms + np.stack([np.bincount(band, minlength=size) for band in chosen.T])
-    if not np.any(histograms):
+        counts = np.stack([np.bincount(band, minlength=size) for band in chosen.T])
+        histograms = counts if histograms is None else histograms + counts
+    if histograms is None or not np.any(histograms):
         return ()
     return tuple(_of_histogram(histogram) for histogram in histograms)
 

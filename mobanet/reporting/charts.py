@@ -176,7 +176,12 @@ def _line(line: Line, look: _Look, across: Scale, up: Scale) -> Markup:
         for x, y in points:
             if math.isfinite(y):
                 told = element("title", f"{line.label}: {_short(y)} at {x:g}")
-                place = {"cx": f"{across(x):.1f}", "cy": f"{up(y):.1f}", "r": 2.6, "class_": f"mark c-{look.colour}"}
+                place: dict[str, str | float] = {
+                    "cx": f"{across(x):.1f}",
+                    "cy": f"{up(y):.1f}",
+                    "r": 2.6,
+                    "class_": f"mark c-{look.colour}",
+                }
                 parts.append(element("circle", told, **place))
     return element("g", *parts)
 

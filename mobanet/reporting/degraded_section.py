@@ -1,7 +1,7 @@
 """Degraded sensors: a table of what is left at each severity, and a chart a degradation."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,7 @@ def _row(row: DegradedRow, dropped: bool) -> Markup:
 
 
 def _cell(value: float) -> Markup:
-    text: Sequence[str] | Markup = percent(value).replace("-", "\N{MINUS SIGN}")
+    text: str | Markup = percent(value).replace("-", "\N{MINUS SIGN}")
     if math.isnan(value):
         text = element("span", text, class_="absent")
     return element("td", text, class_="number")

@@ -3,8 +3,12 @@
 import base64
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _QUALITY = 88
 """Of JPEG: below it, ringing shows at roof edges."""
@@ -37,7 +41,7 @@ def jpeg_uri(picture: np.ndarray) -> str:
     return _uri(image, "JPEG", quality=_QUALITY, optimize=True)
 
 
-def _uri(image: object, kind: str, **options: bool | int) -> str:
+def _uri(image: "Image", kind: str, **options: bool | int) -> str:
     out = io.BytesIO()
     image.save(out, format=kind, **options)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(out.getvalue()).decode('ascii')}"

@@ -80,6 +80,11 @@ def _as_several(content: Mapping[str, Any], confusion: Path) -> dict[str, Any]:
     return {**content, "windows": 0, "scenarios": {content["scenario"]: {**content, "confusion": matrix}}}
 
 
+def _soft(each: Mapping[str, Any]) -> SoftScores:
+    given: dict[str, Any] = {key: _share(x) for key, x in each.items()}
+    return SoftScores(**given)
+
+
 def _results(content: Mapping[str, Any], data: DataDescription) -> ScenarioResults:
     found = content["scenarios"]
     scenarios = scenarios_with(found, [m.name for m in data.modalities])
@@ -98,7 +103,7 @@ def _results(content: Mapping[str, Any], data: DataDescription) -> ScenarioResul
         kept={name: int(each.get("kept_windows", 0)) for name, each in ordered.items()},
         windows=int(content["windows"]),
         protocol={str(name): str(text) for name, text in content["protocol"].items()},
-        soft={name: SoftScores(**{key: _share(x) for key, x in each.items()}) for name, each in soft.items()},
+        soft={name: _soft(each) for name, each in soft.items()},
         reliability={
             name: _reliability(each["calibration"]) for name, each in ordered.items() if each.get("calibration")
         },

@@ -104,8 +104,8 @@ def quieten() -> None:
         ".*method of metric .* was called before the ``update`` method.*",  # by a process that no tile fell to
     ):
         warnings.filterwarnings("ignore", message)
-    noise = ("Tip:", "TPU available", "HPU available", "Loading `train_dataloader` to estimate", "Seed set to")
-    noise += ("Detected KeyboardInterrupt", "SLURM auto-requeueing")  # we say so ourselves
+    noise = ["Tip:", "TPU available", "HPU available", "Loading `train_dataloader` to estimate", "Seed set to"]
+    noise += ["Detected KeyboardInterrupt", "SLURM auto-requeueing"]  # we say so ourselves
     for name in (
         "lightning.pytorch.utilities.rank_zero",
         "lightning.pytorch.trainer.connectors.signal_connector",

@@ -5,14 +5,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import Logger
 
 from mobanet.evaluation.results import results_of
 from mobanet.evaluation.scenario_table import intervals_to_log, scenario_columns, scenario_rows
 from mobanet.files import named
+from mobanet.lightning_internals import data_of, segmentation
 from mobanet.models.summary import count_parameters
 from mobanet.plain.yaml_files import read_yaml
 from mobanet.runs.folder import CONFIG_FILE
@@ -41,11 +41,11 @@ class RunRecord(Callback):
         path = self.folder / PROVENANCE_FILE
         with named(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(made) + "\n")
-        *parts, total = count_parameters(pl_module.network)
+        *parts, total = count_parameters(segmentation(pl_module).network)
         settings = {
             **flat(read_yaml(self.folder / CONFIG_FILE, "the configuration of the run")),
             "experiment": self.experiment,
-            **flat({"protocol": trainer.datamodule.protocol("validation")}),
+            **flat({"protocol": data_of(trainer).protocol("validation")}),
             **flat({"provenance": made}),
             "parameters.trained": total.trainable,
             "parameters.frozen": total.frozen,
@@ -58,11 +58,18 @@ class RunRecord(Callback):
         """Hand on the table of scenarios, if several were validated."""
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
-        results = results_of(trainer, pl_module, "validation")
+        results = results_of(trainer, segmentation(pl_module), "validation")
         for logger in trainer.loggers if len(results.scores) > 1 else ():
             if hasattr(logger, "log_table"):
                 step, rows = max(trainer.global_step - 1, 0), scenario_rows(results)
                 logger.log_table("val/scenarios/table", columns=scenario_columns(results), data=rows, step=step)
+
+
+class Follower(Protocol):
+    """A logger that a run's test is handed on to."""
+
+    def log_test(self, figures: Mapping[str, float], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Add figures, and the table of scenarios, to what was recorded of the run."""
 
 
 class TestRecord(Callback):
@@ -74,7 +81,7 @@ class TestRecord(Callback):
 
     __test__ = False  # by its name pytest would take it for a test
 
-    def __init__(self, followers: Callable[[], Sequence[Logger]]) -> None:
+    def __init__(self, followers: Callable[[], Sequence[Follower]]) -> None:
         self._followers = followers
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -82,7 +89,7 @@ class TestRecord(Callback):
         if not trainer.is_global_zero:
             return
         figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
-        results = results_of(trainer, pl_module, "test")
+        results = results_of(trainer, segmentation(pl_module), "test")
         figures |= {f"test/{name}": value for name, value in intervals_to_log(results).items()}
         if results.regained:
             shares = {name: share for name, share in results.regained.shares.items() if not math.isnan(share)}

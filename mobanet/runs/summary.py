@@ -5,6 +5,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from mobanet.lightning_internals import data_of, segmentation
 from mobanet.models.precision import CHECKPOINT_KEY, explained, remark, trained_precision
 from mobanet.models.registry import NETWORKS
 from mobanet.models.summary import count_parameters
@@ -20,20 +21,21 @@ class RunSummary(Callback):
         """Print, once, before the first step."""
         if stage not in ("fit", "test"):
             return
-        *parts, total = count_parameters(pl_module.network)
+        module = segmentation(pl_module)
+        *parts, total = count_parameters(module.network)
         trained = ", ".join(f"{part.part} {part.trainable:,}" for part in parts if part.trainable)
-        streams = "; ".join(f"{stream}: {', '.join(members)}" for stream, members in pl_module.streams.items())
+        streams = "; ".join(f"{stream}: {', '.join(members)}" for stream, members in module.streams.items())
         kind, precision = trainer.strategy.root_device.type, str(trainer.precision)
-        if protocol := getattr(trainer.datamodule, "protocol", None):  # data of another kind has none
+        if protocol := getattr(data_of(trainer), "protocol", None):  # data of another kind has none
             rank_zero_info(f"grid        {protocol('validation' if stage == 'fit' else 'test').get('grid')}")
         rank_zero_info(f"streams     {streams}")
-        if stage == "fit" and pl_module.masking.ratio and len(pl_module.streams) == 1:
+        if stage == "fit" and module.masking.ratio and len(module.streams) == 1:
             rank_zero_info("masking     none: a block of the only stream is all that its pixels have")
-        own = pl_module.settings.architecture not in NETWORKS
-        network = f"network     {pl_module.settings.architecture}, " if own else "backbone    "
-        rank_zero_info(f"{network}{pl_module.settings.described()}")
-        if stage == "fit" and pl_module.pixel_loss.described != "cross_entropy":
-            rank_zero_info(f"loss        {pl_module.pixel_loss.described}")
+        own = module.settings.architecture not in NETWORKS
+        network = f"network     {module.settings.architecture}, " if own else "backbone    "
+        rank_zero_info(f"{network}{module.settings.described()}")
+        if stage == "fit" and module.pixel_loss.described != "cross_entropy":
+            rank_zero_info(f"loss        {module.pixel_loss.described}")
         rank_zero_info(f"parameters  {total.trainable:,} trained ({trained}), {total.frozen:,} frozen")
         rank_zero_info(f"precision   {explained(precision, getattr(trainer, 'asked_precision', None), kind)}")
         if note := remark(precision, kind):

@@ -3,7 +3,7 @@
 import math
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,11 +12,15 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 
 from mobanet.errors import UserError
+from mobanet.lightning_internals import segmentation
 from mobanet.scenarios.history import ScoreRecord, drop_records, write_record
 from mobanet.scenarios.probabilities import read_probabilities
 from mobanet.scenarios.sampling import ScenarioSettings, with_full_share
 from mobanet.scenarios.scenario import Scenario
 from mobanet.scenarios.scoring import COLUMNS, record_rows, score_module
+
+if TYPE_CHECKING:
+    from mobanet.training.module import SegmentationModule
 
 HISTORY_FILE = "scenario_scores.jsonl"
 
@@ -57,6 +61,7 @@ class ScenarioSampling(Callback):
         if self.settings.strategy in ("uniform", "latent"):
             self.settings.drawn(scenarios)
         if self.settings.strategy == "fixed":
+            assert self.settings.probabilities is not None  # as the strategy has it
             self._given = read_probabilities(self.settings.probabilities, scenarios)
             with_full_share(self._given, scenarios, self.settings.full_share)
 
@@ -67,8 +72,9 @@ class ScenarioSampling(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read given probabilities, once, and settle how samples are drawn and when the strategy begins."""
-        self.check(pl_module.scenarios, pl_module.network)
-        pl_module.exact_scenario_shares = self.settings.full_share is not None
+        module = segmentation(pl_module)
+        self.check(module.scenarios, module.network)
+        module.exact_scenario_shares = self.settings.full_share is not None
         epochs = epochs_of(trainer)
         self._warmup = self.settings.warmup(epochs)
         if self._begun is not None and self._begun < self._warmup:
@@ -95,7 +101,9 @@ class ScenarioSampling(Callback):
         if trainer.is_global_zero and self.history is not None:
             drop_records(self.history, trainer.current_epoch)  # of an earlier run into the same folder
         settings, epoch = self.settings, trainer.current_epoch - self._warmup
-        scenarios: tuple[Scenario, ...] = pl_module.scenarios
+        module = segmentation(pl_module)
+        scenarios = module.scenarios
+        p: np.ndarray | None = None
         if epoch < 0 or settings.strategy == "full":
             p = np.array([float(scenario.full) for scenario in scenarios])
         elif settings.strategy == "uniform":
@@ -105,23 +113,21 @@ class ScenarioSampling(Callback):
         elif settings.strategy == "fixed":
             p = self._given
         elif epoch == 0 or self._due or (settings.every_n_epochs and epoch % settings.every_n_epochs == 0):
-            p, self._due = self._refresh(trainer, pl_module), False
-        else:
-            p = None
-        if epoch >= 0 and settings.strategy in ("uniform", "fixed"):
+            p, self._due = self._refresh(trainer, module), False
+        if p is not None and epoch >= 0 and settings.strategy in ("uniform", "fixed"):
             p = with_full_share(p, scenarios, settings.full_share)
         if epoch >= 0 and settings.strategy != "full" and self._begun is None:
             self._begun = trainer.current_epoch
         if epoch == 0 and self._warmup:
-            pl_module.network.part_ways()
-        buffer = pl_module.scenario_probabilities
+            module.network.part_ways()
+        buffer = module.scenario_probabilities
         if p is not None:
             buffer.copy_(torch.as_tensor(p, dtype=buffer.dtype))
         if settings.strategy != "full":
             values = {f"scenarios/probability/{s.name}": v for s, v in zip(scenarios, buffer.tolist(), strict=True)}
-            pl_module.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
+            module.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
 
-    def _refresh(self, trainer: Trainer, module: LightningModule) -> np.ndarray:
+    def _refresh(self, trainer: Trainer, module: "SegmentationModule") -> np.ndarray:
         places = self.settings.drawn(module.scenarios)
         record, scores = score_module(trainer, module, self.settings, trainer.current_epoch, places)
         module.log_dict(

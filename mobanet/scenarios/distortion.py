@@ -1,6 +1,6 @@
 """Latent distortion: how far each scenario moves a model's latent from the full one (arXiv 2605.20372)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from mobanet.scenarios.scenario import lowered
 class Encoder(Protocol):
     """What distortion needs of a model (`mobanet.models.base.SegmentationModel`)."""
 
-    def latents(self, inputs: dict[str, Tensor], patterns: list[Tensor]) -> "list[Tensor]":
+    def latents(self, inputs: dict[str, Tensor], patterns: list[Tensor]) -> Iterable[Tensor]:
         """The latent (B, C, h, w) for each availability pattern (B, M)."""
 
 

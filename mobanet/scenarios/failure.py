@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mobanet.errors import UserError
 from mobanet.scenarios.scenario import scenarios_of, typed_pairs
@@ -91,14 +92,14 @@ def chosen_failures(
     return tuple(map(Failure, rates))
 
 
-def _rate(given: object, option: str) -> float:
+def _rate(given: Any, option: str) -> float:
     """A probability, of a number or its text.
 
     Raises:
         UserError: for anything else.
     """
     try:
-        rate = math.nan if isinstance(given, bool) else float(given)  # type: ignore[arg-type]
+        rate = math.nan if isinstance(given, bool) else float(given)
     except (TypeError, ValueError):
         rate = math.nan
     if not 0 <= rate <= 1:

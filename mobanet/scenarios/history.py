@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -180,7 +180,7 @@ def _settings(settings: ScoreSettings) -> dict[str, Any]:
     return {field.name: getattr(settings, field.name) for field in fields(ScoreSettings)}
 
 
-def _floats(numbers: Sequence[float]) -> list[float]:
+def _floats(numbers: Iterable[float]) -> list[float]:
     return [float(number) for number in numbers]
 
 

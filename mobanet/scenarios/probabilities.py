@@ -38,9 +38,9 @@ def read_probabilities(
         given = _typed(given)
     if isinstance(given, str | Path):
         where, given = f"{_OPTION} ({given})", _load(Path(given))
-    rounded = isinstance(given, Mapping) and "final_probs" in given
-    if rounded:
-        numbers = _of_paper(given, scenarios, where)
+    rounded = False
+    if isinstance(given, Mapping) and "final_probs" in given:
+        numbers, rounded = _of_paper(given, scenarios, where), True
     elif isinstance(given, Mapping) and {"scenarios", "probabilities"} <= given.keys():
         numbers = _of_scores(given, scenarios, where)
     elif isinstance(given, Mapping):

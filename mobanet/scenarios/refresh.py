@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from mobanet.models.base import SegmentationModel
 from mobanet.scenarios.distortion import Distortion, DistortionMeter
 
 _BATCH = 8
@@ -59,7 +60,7 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
 
 
 def measure_distortion(
-    encoder: nn.Module,
+    encoder: SegmentationModel,
     masks: Tensor,
     windows: Windows,
     num_windows: int | Literal["auto"],
@@ -74,7 +75,7 @@ def measure_distortion(
     Batches are made of the same windows however many ranks share them.
 
     Args:
-        encoder: the network (`mobanet.models.base.SegmentationModel`).
+        encoder: the network.
         masks: (S, M) bool, the scenarios' availability, the last the full one.
         windows: to measure on, in order.
         num_windows: how many; `auto` goes on until every standard error is under a tenth of its distortion, or there

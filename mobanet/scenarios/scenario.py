@@ -50,7 +50,7 @@ def usual_scenarios(modalities: Sequence[str]) -> tuple[Scenario, ...]:
     Args:
         modalities: names, in the order of the data.
     """
-    sizes = range(1, len(modalities) + 1)
+    sizes: Sequence[int] = range(1, len(modalities) + 1)
     if 2 ** len(modalities) - 1 > MOST:
         sizes = (1, len(modalities) - 1, len(modalities))
     return _of_sizes(modalities, sizes)

@@ -162,5 +162,7 @@ def _sensible(name: str, value: object) -> bool:
     if name == "bandwidth" and value == "median":
         return True
     least, most, _ = _BOUNDS[name]
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    return number and math.isfinite(value) and least <= value <= most
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    number = float(value)
+    return math.isfinite(number) and least <= number <= most

@@ -4,27 +4,31 @@ import io
 import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from mobanet.errors import UserError
+from mobanet.lightning_internals import data_of
 from mobanet.scenarios.distortion import Distortion
 from mobanet.scenarios.history import ScoreRecord
 from mobanet.scenarios.refresh import measure_distortion
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scores import ScenarioScores, ScoreSettings
 
+if TYPE_CHECKING:
+    from mobanet.training.module import SegmentationModule
+
 COLUMNS = ("scenario", "distortion", "standard error", "score", "probability")
 
 
 def score_module(
     trainer: Trainer,
-    module: LightningModule,
+    module: "SegmentationModule",
     settings: ScenarioSettings,
     epoch: int,
     among: Sequence[int] | None = None,
@@ -64,7 +68,9 @@ def score_module(
     return record, scores
 
 
-def _distortion(trainer: Trainer, module: LightningModule, settings: ScenarioSettings, places: list[int]) -> Distortion:
+def _distortion(
+    trainer: Trainer, module: "SegmentationModule", settings: ScenarioSettings, places: list[int]
+) -> Distortion:
     """Of the scenarios in these places, (S,) each; against the full one, whether it is among them or not."""
 
     def reduce(sums: Tensor) -> Tensor:
@@ -77,7 +83,7 @@ def _distortion(trainer: Trainer, module: LightningModule, settings: ScenarioSet
         found = measure_distortion(
             module.network,
             module.scenario_masks[places if full in places else [*places, full]],
-            trainer.datamodule.probe_windows(),
+            data_of(trainer).probe_windows(),
             settings.num_windows,
             trainer.strategy.batch_to_device,
             trainer.global_rank,

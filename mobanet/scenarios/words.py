@@ -1,13 +1,16 @@
 """What is said of the scenarios of a run before it begins."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scenario import MOST, Scenario, usual_scenarios
+
+if TYPE_CHECKING:
+    from mobanet.training.module import SegmentationModule
 
 
 def named(scenarios: Sequence[Scenario]) -> str:
@@ -72,7 +75,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def about_scenarios(module: LightningModule, settings: ScenarioSettings, command: str, monitor: str) -> list[str]:
+def about_scenarios(module: "SegmentationModule", settings: ScenarioSettings, command: str, monitor: str) -> list[str]:
     """Lines on what is validated and kept where training samples scenarios, and on what of too many is left out.
 
     Args:

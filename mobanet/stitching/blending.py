@@ -104,14 +104,15 @@ class RollingBand:
     window at hand are finished, and memory does not depend on the raster's height.
 
     Attributes:
-        top: first row of the raster that the planes hold; None before the first window.
+        top: first row of the raster that the planes hold; 0 before the first window.
+        begun: whether there was a window.
     """
 
     def __init__(self, **planes: tuple[Tensor, float]) -> None:
         """Take planes, (…, size, W), by name, each with the value of rows that no window has touched yet."""
         self._planes = {name: plane for name, (plane, _) in planes.items()}
         self._fills = {name: fill for name, (_, fill) in planes.items()}
-        self.top: int | None = None
+        self.top, self.begun = 0, False
 
     def __getitem__(self, name: str) -> Tensor:
         """A plane, to be changed in place."""
@@ -119,14 +120,14 @@ class RollingBand:
 
     def finished(self, top: int) -> int:
         """How many rows no window can touch any more, once one begins at row `top`; those of the first are 0."""
-        return 0 if self.top is None else min(top - self.top, next(iter(self._planes.values())).shape[-2])
+        return min(top - self.top, next(iter(self._planes.values())).shape[-2]) if self.begun else 0
 
     def move(self, top: int) -> None:
         """Let go of the rows above `top`."""
-        count = 0 if self.top is None else top - self.top
+        count = top - self.top if self.begun else 0
         for name, plane in self._planes.items() if count else ():
             _roll(plane, count, self._fills[name])
-        self.top = top
+        self.top, self.begun = top, True
 
 
 class Mosaic:
@@ -210,7 +211,7 @@ class Mosaic:
 
     def finish(self) -> MapRows | None:
         """The rows that are left."""
-        return None if self._band.top is None else self._rows(self.size)
+        return self._rows(self.size) if self._band.begun else None
 
     def _rows(self, count: int) -> MapRows:
         wanted, logits = self._band["wanted"][:count], self._band["logits"][:, :count]

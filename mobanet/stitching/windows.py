@@ -34,6 +34,15 @@ class Strip:
     sample: tuple[Tensor, Tensor] | None = None
 
 
+@dataclass(frozen=True)
+class _Tile:
+    """The tile at hand: its id, its height and width, and the rows that windows may still touch."""
+
+    id: str
+    extent: tuple[int, int]
+    band: RollingBand
+
+
 class Stitcher:
     """Sums the logits of overlapping windows and gives out rows as soon as no window can touch them any more.
 
@@ -56,9 +65,7 @@ class Stitcher:
 
     def reset(self) -> None:
         """Forget the tile at hand."""
-        self._tile: str | None = None
-        self._extent = (0, 0)
-        self._band: RollingBand | None = None
+        self._at: _Tile | None = None
 
     def add(
         self,
@@ -79,47 +86,49 @@ class Stitcher:
         """
         top, left, height, width = window
         done = []
-        if tile != self._tile:
+        if self._at is None or tile != self._at.id:
             done += self.finish()
-            self._tile, self._extent = tile, extent
             # a window may be wider than its tile
             columns = max(extent[1], width)
-            self._band = RollingBand(
+            band = RollingBand(
                 # whatever the network computes in: half precisions are too coarse to add many windows up in
                 logits=(logits.new_zeros(self.num_classes, height, columns, dtype=torch.float32), 0),
                 total=(logits.new_zeros(height, columns, dtype=torch.float32), 0),
                 label=(label.new_full((height, columns), IGNORE_INDEX), IGNORE_INDEX),
             )
-        if rows := self._band.finished(top):
-            done += self._cut(rows)
-        self._band.move(top)
-        self._band["logits"][:, :, left : left + width] += logits
-        self._band["total"][:, left : left + width] += 1
-        self._band["label"][:, left : left + width] = label
+            self._at = _Tile(tile, extent, band)
+        band = self._at.band
+        if rows := band.finished(top):
+            done += self._cut(self._at, rows)
+        band.move(top)
+        band["logits"][:, :, left : left + width] += logits
+        band["total"][:, left : left + width] += 1
+        band["label"][:, left : left + width] = label
         if top + height >= extent[0] and left + width >= extent[1]:
             done += self.finish()
         return done
 
     def finish(self) -> list[Strip]:
         """What is left of a tile whose last window never came, as when the number of batches is limited."""
-        strips = [] if self._band is None else self._cut(self._band["label"].shape[0])
+        strips = [] if self._at is None else self._cut(self._at, self._at.band["label"].shape[0])
         self.reset()
         return strips
 
-    def _cut(self, rows: int) -> list[Strip]:
-        height, width = self._extent
-        rows = min(rows, height - self._band.top)
-        logits, total = self._band["logits"][:, :rows, :width], self._band["total"][:rows, :width]
+    def _cut(self, tile: _Tile, rows: int) -> list[Strip]:
+        (height, width), band = tile.extent, tile.band
+        rows = min(rows, height - band.top)
+        logits, total = band["logits"][:, :rows, :width], band["total"][:rows, :width]
         prediction = winners(logits).to(torch.uint8)
         # a clone, since the band moves on in the same memory
-        label = self._band["label"][:rows, :width].clone()
+        label = band["label"][:rows, :width].clone()
         confidence, calibrated = confidence_of(logits, total), None
         if self.temperature is not None:
             calibrated = confidence_of(logits, total, 1 / self.temperature)
-        sample = None if self.sampled is None else self._sample(logits, total, label, self.sampled)
-        return [Strip(self._tile, self._band.top, prediction, label, confidence, calibrated, sample)]
+        sample = None if self.sampled is None else _sample(logits, total, label, band.top, self.sampled)
+        return [Strip(tile.id, band.top, prediction, label, confidence, calibrated, sample)]
 
-    def _sample(self, logits: Tensor, total: Tensor, label: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Mean logits and labels of every so manieth row and column of the tile; copies, as the mean is one."""
-        rows, columns = slice(-self._band.top % step, None, step), slice(None, None, step)
-        return weighted_mean(logits[:, rows, columns], total[rows, columns]), label[rows, columns]
+
+def _sample(logits: Tensor, total: Tensor, label: Tensor, top: int, step: int) -> tuple[Tensor, Tensor]:
+    """Mean logits and labels of every so manieth row and column of the tile; copies, as the mean is one."""
+    rows, columns = slice(-top % step, None, step), slice(None, None, step)
+    return weighted_mean(logits[:, rows, columns], total[rows, columns]), label[rows, columns]

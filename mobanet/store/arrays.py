@@ -140,10 +140,10 @@ class _ArrayFile:
         """Fill `chunks` with those that lie side by side from number `first` on."""
         place, count = HEADER + first * self._chunk, 0
         try:
-            got = os.preadv(self._handle, [chunks], place)
+            got = os.preadv(self._handle, [chunks.data], place)
             while got and count + got < chunks.nbytes:  # as it may be of a file far away
                 count += got
-                got = os.preadv(self._handle, [memoryview(chunks).cast("B")[count:]], place + count)
+                got = os.preadv(self._handle, [chunks.data.cast("B")[count:]], place + count)
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self.path)) from error
         if not got:

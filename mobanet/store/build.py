@@ -78,9 +78,9 @@ def build_store(
             catalogue = list_files(root, known=Listings.load(folder / _LISTINGS))
             survey = layout.survey(catalogue, wanted)
             jobs = jobs_for(survey, catalogue, layout, wanted, folder, scratch, allow_missing)
-            store = _finished(folder, layout, jobs)
-        if store is not None:
-            return store
+            finished = _finished(folder, layout, jobs)
+        if finished is not None:
+            return finished
     with _only_builder(folder, options):
         clear_left(folder)
         clear_parts(folder)
@@ -89,8 +89,8 @@ def build_store(
             survey = layout.survey(catalogue, wanted, scratch)
             jobs = jobs_for(survey, catalogue, layout, wanted, folder, scratch, allow_missing)
             # looked at again: whoever was waited for may have done it all
-            store = _finished(folder, layout, jobs)
-            if store is None:
+            finished = _finished(folder, layout, jobs)
+            if finished is None:
                 if catalogue.listings.filled:
                     catalogue.listings.save(folder / _LISTINGS)
                 (folder / INDEX_FILE).unlink(missing_ok=True)  # from here on readers wait
@@ -99,7 +99,7 @@ def build_store(
                 _finish(folder, layout, wanted, jobs)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    return TileStore(folder) if store is None else store
+    return TileStore(folder) if finished is None else finished
 
 
 def _prepare(jobs: list[TileJob], notes: Iterable[str], workers: int, scratch: Path) -> list[TileOutcome]:

@@ -206,7 +206,8 @@ def look_at(job: TileJob) -> TileLook:
     """One tile, thinned out."""
     import rasterio
 
-    problems, notes, looks = job.problems(), [*job.tile.notes], {}
+    problems, notes = job.problems(), [*job.tile.notes]
+    looks: dict[str, Look] = {}
     with ExitStack() as stack:
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES))
         products = Products(job, stack)
@@ -218,10 +219,10 @@ def look_at(job: TileJob) -> TileLook:
         labels = [(f"label_{kind}", file) for kind, file in job.tile.labels.items()]
         for name, file in [*((name, source.file) for name, source in job.tile.sources.items()), *labels]:
             try:
-                drawn = None
+                drawn = look = None
                 if grid is not None and name.startswith("label_"):
-                    drawn = job.layout.draw_label(job.tile, label_kind(name), grid, products.path)
-                if drawn is not None:
+                    drawn = job.layout.draw_label(job.tile, label_kind(name), grid, products.disk_path)
+                if grid is not None and drawn is not None:
                     look, remarks = _look_at_outlines(products, name, file, grid, drawn)
                 else:
                     products.compare_copies(name, file)
@@ -241,7 +242,9 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
     job = products.job
     source = job.tile.sources.get(name)
     with opened(products.path(file), file, overviews=False) as raster:
-        own, fit, part, remarks = grid_of(raster, job.layout.crs, file), "same", None, []
+        own, part = grid_of(raster, job.layout.crs, file), None
+        fit: Fit = "same"
+        remarks: list[str] = []
         if grid is not None:
             own, fit, part, remarks = _placed(products, raster, name, file, grid)
         small = _thinned(own)
@@ -301,7 +304,7 @@ def _kept(products: Products, classes: np.ndarray, grid: Grid | None) -> np.ndar
         return classes
     rows, columns = (_taken(*lengths) for lengths in zip((grid.height, grid.width), classes.shape, strict=True))
     step = rows_at_once(grid.width)
-    kept = KeptRows(tile.held, grid, products.job.layout.draw_areas(tile, products.path), step)
+    kept = KeptRows(tile.held, grid, products.job.layout.draw_areas(tile, products.disk_path), step)
     strips = [kept.take(min(step, grid.height - top))[:, columns] for top in range(0, grid.height, step)]
     return np.where(np.concatenate(strips)[rows], classes, np.uint8(IGNORE_INDEX))
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from tokenize import TokenError
+from typing import overload
 
 import numpy as np
 
@@ -75,12 +76,20 @@ class Grounds(Sequence[Ground | None]):
         """Number of tiles."""
         return len(self._tiles)
 
-    def __getitem__(self, number: int) -> Ground | None:
-        """Of a tile.
+    @overload
+    def __getitem__(self, number: int) -> Ground | None: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[Ground | None]: ...
+
+    def __getitem__(self, number: int | slice) -> Ground | list[Ground | None] | None:
+        """Of a tile, or of some.
 
         Raises:
             UserError: as `ground_of`.
         """
+        if isinstance(number, slice):
+            return [self[each] for each in range(len(self))[number]]
         tile = self._tiles[number]
         if self._name not in tile.modalities:
             return None

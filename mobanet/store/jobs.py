@@ -9,9 +9,10 @@ from typing import Any
 
 from mobanet.datasets.base import NOTHING_DRAWN, LabelKind, Layout, Survey, Tile
 from mobanet.datasets.catalogue import Catalogue, Entry
+from mobanet.datasets.held_out import Held
 from mobanet.errors import UserError
 from mobanet.plain.bounds import odd_character, shown
-from mobanet.rasters.archives import local_copy
+from mobanet.rasters.archives import disk_copy
 from mobanet.rasters.contents import FileRef
 from mobanet.store.stored import TILE_FILE, VERSION, StoredTile, check_plain, damaged, make_tile, read_json, read_tile
 
@@ -49,11 +50,11 @@ class TileJob:
         tile = self.tile
         world = None if tile.world is None else self.entries[tile.world].stamp
         # for a tile that has none of these, nothing is added, so that stores made earlier stay current
-        frame = () if tile.reference is None else (self.entries[tile.reference[1]].stamp,)
+        frame: tuple[Any, ...] = () if tile.reference is None else (self.entries[tile.reference[1]].stamp,)
         frame += () if tile.measure is None else (self.entries[tile.measure].stamp,)
         frame += () if tile.window is None else (tile.window,)
-        drawing = tuple(self.entries[file].stamp for file in tile.extras)
-        drawing += () if tile.held is None else (self._held_rule(),)
+        drawing: tuple[Any, ...] = tuple(self.entries[file].stamp for file in tile.extras)
+        drawing += () if tile.held is None else (self._held_rule(tile.held),)
         stamps = {}
         for name, source in tile.sources.items():
             modality = self.layout.modalities[name]
@@ -63,17 +64,16 @@ class TileJob:
             )
             stamps[name] = self._stamp(source.file, (*rule, *frame))
         for kind, file in tile.labels.items():
-            rule = (READING, self.layout.label_rule(), self.layout.crs)
-            stamps[f"label_{kind}"] = self._stamp(file, (*rule, *frame, *drawing))
+            decoding = (READING, self.layout.label_rule(), self.layout.crs)
+            stamps[f"label_{kind}"] = self._stamp(file, (*decoding, *frame, *drawing))
         return stamps
 
-    def _held_rule(self) -> tuple:
+    def _held_rule(self, held: Held) -> tuple[Any, ...]:
         """What tells where labels count."""
-        held = self.tile.held
         areas = None if held.areas is None else self.entries[held.areas].stamp
         return (held.role, held.buffer, held.rectangles, areas)
 
-    def _stamp(self, file: FileRef, rule: tuple) -> str:
+    def _stamp(self, file: FileRef, rule: tuple[Any, ...]) -> str:
         entry = self.entries[file]
         return hashlib.sha256(repr((VERSION, entry.location, entry.stamp, rule)).encode()).hexdigest()[:16]
 
@@ -171,7 +171,7 @@ def inspect_labels(jobs: Sequence[TileJob], layout: Layout, scratch: Path) -> li
     """
     with ExitStack() as stack:
         return layout.inspect_labels(
-            [job.tile for job in jobs], lambda file: stack.enter_context(local_copy(file, scratch))
+            [job.tile for job in jobs], lambda file: stack.enter_context(disk_copy(file, scratch))
         )
 
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobanet.datasets.base import Layout
-from mobanet.datasets.held_out import KeptRows
+from mobanet.datasets.held_out import KeptRows, Rectangle
 from mobanet.datasets.scalings import usual_scaling
 from mobanet.errors import UserError
 from mobanet.rasters.alignment import Fit, cut_place, how_to_fit, part_of
 from mobanet.rasters.archives import local_copy, read_text
 from mobanet.rasters.blocks import origin_of
 from mobanet.rasters.contents import IGNORE_INDEX, FileRef, Modality
+from mobanet.rasters.elsewhere import Place
 from mobanet.rasters.georeference import read_world
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import grid_of, open_raster, read_label, readable
@@ -46,6 +47,14 @@ class StoredProduct:
     parts: dict[Path, Path]
     record: ModalityRecord | LabelRecord | None
     notes: tuple[str, ...]
+
+
+def _window(cut: Rectangle) -> "Window":
+    """Where a cut tile lies in the raster that sets the grid."""
+    from rasterio.windows import Window
+
+    top, left, height, width = cut
+    return Window(left, top, width, height)
 
 
 @dataclass(frozen=True)
@@ -87,15 +96,23 @@ class Products:
     def __init__(self, job: TileJob, stack: ExitStack) -> None:
         self.job = job
         self._stack = stack
-        self._local: dict[FileRef, Path] = {}
+        self._local: dict[FileRef, Place] = {}
         self._open: dict[FileRef, DatasetReader] = {}
         self._whole: Grid | None = None  # that a cut tile is a part of
 
-    def path(self, file: FileRef) -> Path:
+    def path(self, file: FileRef) -> Place:
         """Where GDAL can open `file`."""
         if file not in self._local:
             self._local[file] = self._stack.enter_context(local_copy(file, self.job.scratch))
         return self._local[file]
+
+    def disk_path(self, file: FileRef) -> Path:
+        """Where `file`, which is no raster, can be read.
+
+        Raises:
+            TypeError: for a raster elsewhere.
+        """
+        return FileRef(self.path(file)).disk_path
 
     @contextmanager
     def opened(self, file: FileRef) -> Iterator["DatasetReader"]:
@@ -122,7 +139,7 @@ class Products:
         with self.opened(file) as raster:
             grid = grid_of(raster, job.layout.crs, file)
             if job.tile.measure is not None:
-                grid = self._measured(grid, file)
+                grid = self._measured(grid, file, job.tile.measure)
         if job.layout.placing == "extent":
             # of such rasters it is known that they show one square, and not where that lies
             grid = Grid(grid.height, grid.width)
@@ -135,9 +152,8 @@ class Products:
             self._whole, grid = grid, part_of(grid, top, left, height, width)
         return grid, name
 
-    def _measured(self, grid: Grid, file: FileRef) -> Grid:
+    def _measured(self, grid: Grid, file: FileRef, measure: FileRef) -> Grid:
         """The same place with pixels of the size that those of another tile have."""
-        measure = self.job.tile.measure
         with self.opened(measure) as raster:
             other = grid_of(raster, self.job.layout.crs, measure)
         if grid.transform is None or other.transform is None:
@@ -205,8 +221,7 @@ class Products:
             # NaN marks missing pixels for the warper, which otherwise knows only one number for it
             return _marked(values, valid)
 
-        onto = own, grid, fit, "bilinear", self.job.scratch
-        with resampled(marked, bands, np.nan, "float32", *onto) as strips:
+        with resampled(marked, bands, np.nan, "float32", own, grid, fit, "bilinear", self.job.scratch) as strips:
             for planes in strips:
                 yield _unmarked(planes, reading.dtype)
 
@@ -254,7 +269,7 @@ class Products:
         job, kind = self.job, label_kind(name)
         file = job.tile.labels[kind]
         target, shape = job.folder / f"{name}.npy", (grid.height, grid.width)
-        drawn = job.layout.draw_label(job.tile, kind, grid, self.path)
+        drawn = job.layout.draw_label(job.tile, kind, grid, self.disk_path)
         if drawn is not None:
             parts, pixels = stage_label(self._kept(drawn.strips(rows_at_once(grid.width)), grid), target, shape)
             corrected = unknown = 0
@@ -300,8 +315,7 @@ class Products:
             return decoder.count(*raw(part))[None]  # (1, h, W)
 
         if fit in ("warp", "stretch"):
-            onto = own, grid, fit, "nearest", self.job.scratch
-            with resampled(decoded, 1, IGNORE_INDEX, "uint8", *onto) as strips:
+            with resampled(decoded, 1, IGNORE_INDEX, "uint8", own, grid, fit, "nearest", self.job.scratch) as strips:
                 # all of the raster was read, and so counted, as the block began
                 decoder.judge(again)
                 for planes in strips:
@@ -322,7 +336,7 @@ class Products:
         if tile.held is None:
             yield from strips
             return
-        kept = KeptRows(tile.held, grid, self.job.layout.draw_areas(tile, self.path), rows_at_once(grid.width))
+        kept = KeptRows(tile.held, grid, self.job.layout.draw_areas(tile, self.disk_path), rows_at_once(grid.width))
         for classes in strips:
             yield np.where(kept.take(len(classes)), classes, np.uint8(IGNORE_INDEX))
 
@@ -333,25 +347,18 @@ class Products:
             UserError: when it does not; both sizes or extents are in the sentence.
         """
         own, placing = grid_of(raster, self.job.layout.crs, file), self.job.layout.placing
+        cut = self.job.tile.window
         try:
-            if self._whole is None:
+            if self._whole is None or cut is None:
                 return Placed(own, how_to_fit(own, grid, placing), None, own)
             place = cut_place(own, grid)
             if place is None and how_to_fit(own, self._whole, placing) in ("same", "edge"):
-                place = self._cut  # rasters without a georeference share their pixels
+                place = _window(cut)  # rasters without a georeference share their pixels
             if place is not None:
                 return Placed(grid, "same", place, own)
             return Placed(own, how_to_fit(own, grid, placing), None, own)
         except UserError as error:
             raise UserError(f"{file} {error}") from error
-
-    @property
-    def _cut(self) -> "Window":
-        """Where a cut tile lies in the raster that sets the grid."""
-        from rasterio.windows import Window
-
-        top, left, height, width = self.job.tile.window
-        return Window(left, top, width, height)
 
     def compare_copies(self, name: str, file: FileRef) -> None:
         """Refuse copies of a product that have different sizes in pixels."""

@@ -91,7 +91,7 @@ def _some(tiles: Sequence[TileLook]) -> list[TileLook]:
         return list(tiles)
     wrong = [number for number, tile in enumerate(tiles) if tile.problems][:_MOST]
     others = [number for number, tile in enumerate(tiles) if not tile.problems]
-    spread = np.linspace(0, len(others) - 1, _MOST - len(wrong)).round().astype(int) if others else []
+    spread = np.linspace(0, len(others) - 1, _MOST - len(wrong)).round().astype(int).tolist() if others else []
     return [tiles[number] for number in sorted({*wrong, *(others[at] for at in spread)})]
 
 
@@ -174,7 +174,7 @@ def _nearest(source: tuple[int, ...], shape: tuple[int, int]) -> tuple[np.ndarra
         ((np.arange(to) + 0.5) * have / to).astype(int).clip(max=have - 1)
         for have, to in zip(source[:2], shape, strict=True)
     )
-    return np.ix_(rows, columns)
+    return rows[:, None], columns[None]
 
 
 def label_picture(look: Look, classes: Classes) -> np.ndarray:

@@ -210,7 +210,7 @@ class _Spool:
             if valid is not None:
                 self._complete = False
                 plane = np.where(valid, plane, np.float32(np.nan))
-            content = memoryview(np.ascontiguousarray(plane)).cast("B")
+            content = np.ascontiguousarray(plane).data.cast("B")
             with named(self._target):
                 self._file.seek(self._place(band, self._rows))
                 while content:
@@ -236,7 +236,7 @@ class _Spool:
 
     def _plane(self, band: int, rows: slice) -> np.ndarray:
         plane = np.empty((rows.stop - rows.start, self._shape[1]), np.float32)
-        content = memoryview(plane).cast("B")
+        content = plane.data.cast("B")
         self._file.seek(self._place(band, rows.start))
         while content:
             content = content[self._file.readinto(content) :]

@@ -155,9 +155,9 @@ class StoredTile:
                 found[f"{name}.valid"] = (plane, "uint8")
             if record.blocks:
                 found[f"{name}.blocks"] = ((*block_shape(plane, self.origin), 3 + record.bands), "float32")
-        for kind, record in self.labels.items():
+        for kind, label in self.labels.items():
             found[f"label_{kind}"] = (plane, "uint8")
-            if record.marks:
+            if label.marks:
                 found[f"label_{kind}.marks"] = (marks_shape(plane), "uint8")
         return found
 

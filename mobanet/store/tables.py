@@ -171,8 +171,8 @@ def _labels(findings: Findings, kind: str, part: str) -> list[Look]:
 def _mean_shares(looks: Sequence[Look]) -> np.ndarray:
     """Shares of the classes over all labelled pixels."""
     labelled = [look.grid.height * look.grid.width * (1 - look.missing) for look in looks]
-    total = sum(np.array(look.shares) * pixels for look, pixels in zip(looks, labelled, strict=True))
-    return total / max(1.0, sum(labelled))
+    pixels = [np.array(look.shares) * of for look, of in zip(looks, labelled, strict=True)]
+    return np.sum(pixels, axis=0) / max(1.0, sum(labelled))
 
 
 def _console() -> Console:

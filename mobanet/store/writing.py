@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from mobanet.errors import UserError
 from mobanet.files import PART, named, part_of, put_in_place
 from mobanet.store.chunks import CHUNK, chunked_shape, is_chunked, make_header, to_chunks
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _AT_ONCE = 1 << 24  # bytes
 
@@ -34,7 +37,7 @@ class ArrayWriter:
         part: the temporary file.
     """
 
-    def __init__(self, target: Path, shape: tuple[int, ...], dtype: np.dtype | str) -> None:
+    def __init__(self, target: Path, shape: tuple[int, ...], dtype: "npt.DTypeLike") -> None:
         self.target, self.shape, self.dtype = target, tuple(map(int, shape)), np.dtype(dtype)
         self.part = part_of(target, own=True)
         self._rows = 0
@@ -84,7 +87,7 @@ class ArrayWriter:
                 self._put(self._chunks)
 
     def _put(self, values: np.ndarray) -> None:
-        content = memoryview(np.ascontiguousarray(values)).cast("B") if values.size else b""
+        content = np.ascontiguousarray(values).data.cast("B") if values.size else memoryview(b"")
         for start in range(0, len(content), _AT_ONCE):
             self._file.write(content[start : start + _AT_ONCE])
 

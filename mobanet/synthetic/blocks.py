@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mobanet.synthetic import materials
+from mobanet.synthetic.buildings import Roof
 from mobanet.synthetic.canvas import Label
 from mobanet.synthetic.city import City
 from mobanet.synthetic.streets import Block, Plot
@@ -76,8 +77,8 @@ def _parcel(city: City, parcel: Plot, rng: np.random.Generator, north: bool) -> 
     if length < 6 or parcel.depth < 18:
         return _trees(city, parcel, rng, 120)
     drive_u = parcel.u0 + 2.2 if rng.random() < 0.5 else parcel.u1 - 2.2
-    v = sorted((front, front + inward * (setback + 9)))
-    drive = Plot(drive_u - 1.6, drive_u + 1.6, *v)
+    near, far = sorted((front, front + inward * (setback + 9)))
+    drive = Plot(drive_u - 1.6, drive_u + 1.6, near, far)
     paved = materials.paving(rng)
     city.fill(drive, PAVED, paved)
     if rng.random() < 0.5:
@@ -161,7 +162,8 @@ def slabs(city: City, plot: Plot, rng: np.random.Generator) -> None:
     parking = Plot(plot.u0, plot.u1, plot.v0, plot.v0 + 6.2)
     _car_park(city, parking, rng)
     green = Plot(plot.u0, plot.u1, parking.v1, plot.v1)
-    width, eaves, roof = rng.uniform(12, 15), rng.uniform(9, 18), "flat" if rng.random() < 0.75 else "gable"
+    width, eaves = rng.uniform(12, 15), rng.uniform(9, 18)
+    roof: Roof = "flat" if rng.random() < 0.75 else "gable"
     cover = materials.flat_roof(rng) if roof == "flat" else materials.roof_tiles(rng)
     rows = max(1, int(green.depth // 25))
     for row in range(rows):
@@ -204,7 +206,8 @@ def park(city: City, plot: Plot, rng: np.random.Generator) -> None:
     city.blotch(plot, rng.uniform(0.05, 0.25), GREEN, materials.dry_grass(rng))
     path = materials.paving(rng)
     cut = rng.uniform(0.3, 0.7)
-    city.fill(Plot(*(plot.u0 + cut * plot.width + side for side in (-1.3, 1.3)), plot.v0, plot.v1), PAVED, path)
+    left, right = (plot.u0 + cut * plot.width + side for side in (-1.3, 1.3))
+    city.fill(Plot(left, right, plot.v0, plot.v1), PAVED, path)
     cut = rng.uniform(0.3, 0.7)
     city.fill(Plot(plot.u0, plot.u1, *(plot.v0 + cut * plot.depth + side for side in (-1.3, 1.3))), PAVED, path)
     if rng.random() < 0.75:
@@ -224,7 +227,7 @@ def school(city: City, plot: Plot, rng: np.random.Generator) -> None:
     size = (plot.width * 0.7, rng.uniform(12, 16))
     wing = (plot.depth * 0.28 + size[1] / 2, rng.uniform(11, 14))
     place = (plot.centre[0] - plot.width * 0.05, plot.v0 + plot.depth * 0.16 + 3, 0.0)
-    roof = "flat" if rng.random() < 0.7 else "hip"
+    roof: Roof = "flat" if rng.random() < 0.7 else "hip"
     cover = materials.flat_roof(rng) if roof == "flat" else materials.roof_tiles(rng)
     city.build(rng, place, size, rng.uniform(6.5, 12), roof, cover, wing)
     court = plot.part(0.12, 0.62, 0.66, 0.94)

@@ -11,6 +11,9 @@ from mobanet.synthetic.materials import Material, Surface
 SOLAR = (0.12, 0.14, 0.22, 0.1)
 
 
+Roof = Literal["flat", "gable", "hip", "shed"]
+
+
 @dataclass(frozen=True)
 class Building:
     """One house.
@@ -34,7 +37,7 @@ class Building:
     length: float
     width: float
     eaves: float
-    roof: Literal["flat", "gable", "hip", "shed"]
+    roof: Roof
     surface: Surface
     rise: float = 0.0
     wing: tuple[float, float] | None = None

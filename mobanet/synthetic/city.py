@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mobanet.synthetic import materials
-from mobanet.synthetic.buildings import Building, draw_building
+from mobanet.synthetic.buildings import Building, Roof, draw_building
 from mobanet.synthetic.canvas import Canvas, CanvasWindow, Label, cover
 from mobanet.synthetic.greenery import Tree, draw_hedge, draw_tree
 from mobanet.synthetic.materials import Surface
@@ -74,14 +74,15 @@ class City:
         place: tuple[float, float, float],
         size: tuple[float, float],
         eaves: float,
-        roof: str,
+        roof: Roof,
         surface: Surface,
         wing: tuple[float, float] | None = None,
     ) -> None:
         """Put up a house at (u, v, turn) of length and width `size`; pitched roofs get a usual pitch."""
         x, y, angle = self.grid.frame.place(*place)
         pitch = {"flat": 0.0, "shed": 0.15, "gable": rng.uniform(0.32, 0.48), "hip": rng.uniform(0.28, 0.42)}[roof]
-        house = Building(x, y, angle, *size, eaves, roof, surface, rise=pitch * size[1], wing=wing)  # type: ignore[arg-type]
+        length, width = size
+        house = Building(x, y, angle, length, width, eaves, roof, surface, rise=pitch * width, wing=wing)
         draw_building(self.canvas, house, rng)
 
     def plant(

@@ -78,8 +78,8 @@ class DstlDelivery(Delivery):
         if "labels" in plan.products:
             extent = Extent(float(rng.uniform(0.00900, 0.00919)), float(-rng.uniform(0.00903, 0.00905)))
             outlines = _outlines(city, crops, extent)
-            content = {"extent": [extent.x_max, extent.y_min], "outlines": outlines}
-            write_bytes(folder / _PARTS / f"{tile}.json", json.dumps(content).encode())
+            told = {"extent": [extent.x_max, extent.y_min], "outlines": outlines}
+            write_bytes(folder / _PARTS / f"{tile}.json", json.dumps(told).encode())
 
     def finish(self, plan: CityPlan, folder: Path, names: Sequence[str]) -> None:
         """Write the two tables, those of the polygons last."""
@@ -149,7 +149,7 @@ def _coarser(rng: np.random.Generator, bands: np.ndarray, factor: int, full: int
     """Bands of larger pixels over the same ground, shifted a little as the real products are."""
     height, width = bands.shape[1:]
     size = max(1, round(width / factor)), max(1, round(height / factor))
-    shift = np.float32([[1, 0, rng.uniform(-3, 3)], [0, 1, rng.uniform(-3, 3)]])
+    shift = np.array([[1, 0, rng.uniform(-3, 3)], [0, 1, rng.uniform(-3, 3)]], np.float32)
     planes = [
         cv2.resize(
             cv2.warpAffine(band, shift, (width, height), borderMode=cv2.BORDER_REPLICATE),

@@ -104,7 +104,7 @@ def match(canvas: Canvas, hidden: np.ndarray, rng: np.random.Generator) -> np.nd
         0.07 + 0.10 * hidden + 0.16 * (canvas.material == Material.CROWN) + 0.3 * (canvas.material == Material.WATER)
     )
     surface += cv2.GaussianBlur(unsure.astype(np.float32), (0, 0), 0.5 / gsd) * smooth(rng, shape, 1.1 / gsd, 2)
-    surface += np.float32(0.12) * smooth(rng, shape, 14 / gsd)
+    surface = surface + np.float32(0.12) * smooth(rng, shape, 14 / gsd)
     hectares = shape[0] * shape[1] * gsd**2 / 1e4
     for _ in range(rng.poisson(9 * hectares)):
         radius, offset = rng.uniform(0.5, 1.6), np.clip(rng.normal(0, 1.6), -4, 4)

@@ -5,6 +5,7 @@ same `paving`, texture included, so that only height tells a roof from a yard. A
 green but dark in the infrared, dry grass is brown but bright in it, so that infrared is worth having.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -28,16 +29,21 @@ class Material(IntEnum):
     PAINT = 11
 
 
+Colour = tuple[float, float, float, float]
+"""Red, green, blue, infrared in 0…1."""
+
+
 @dataclass(frozen=True)
 class Surface:
     """A material in one object's own colour: sunlit red, green, blue, infrared in 0…1."""
 
     material: Material
-    colour: tuple[float, float, float, float]
+    colour: Colour
 
     def shaded(self, factor: float) -> "Surface":
         """The same material, lighter or darker."""
-        return Surface(self.material, tuple(float(value * factor) for value in self.colour))
+        red, green, blue, infrared = (float(value * factor) for value in self.colour)
+        return Surface(self.material, (red, green, blue, infrared))
 
 
 def texture_table() -> np.ndarray:
@@ -66,9 +72,10 @@ def texture_table() -> np.ndarray:
     return table
 
 
-def _vary(rng: np.random.Generator, colour: tuple[float, ...], common: float, each: float) -> tuple[float, ...]:
+def _vary(rng: np.random.Generator, colour: Sequence[float], common: float, each: float) -> Colour:
     factor = np.exp(rng.normal(0, common)) * np.exp(rng.normal(0, each, 4))
-    return tuple(float(value) for value in np.clip(np.asarray(colour) * factor, 0.02, 0.98))
+    red, green, blue, infrared = np.clip(np.asarray(colour) * factor, 0.02, 0.98).tolist()
+    return red, green, blue, infrared
 
 
 def asphalt(rng: np.random.Generator) -> Surface:
@@ -158,8 +165,8 @@ def rubble(rng: np.random.Generator) -> Surface:
 
 def car_paint(rng: np.random.Generator) -> Surface:
     """A car's colour: mostly white, silver, grey or black."""
-    shades = ((0.85, 0.85, 0.86), (0.62, 0.63, 0.65), (0.38, 0.39, 0.41), (0.14, 0.14, 0.16), (0.6, 0.15, 0.13))
-    shades = (*shades, (0.17, 0.26, 0.5), (0.18, 0.36, 0.28), (0.75, 0.65, 0.2))
+    shades = [(0.85, 0.85, 0.86), (0.62, 0.63, 0.65), (0.38, 0.39, 0.41), (0.14, 0.14, 0.16), (0.6, 0.15, 0.13)]
+    shades += [(0.17, 0.26, 0.5), (0.18, 0.36, 0.28), (0.75, 0.65, 0.2)]
     red, green, blue = shades[rng.choice(8, p=(0.22, 0.2, 0.16, 0.18, 0.09, 0.09, 0.03, 0.03))]
     infrared = 0.8 * max(red, green, blue) * rng.uniform(0.7, 1.1)
     return Surface(Material.PAINT, _vary(rng, (red, green, blue, infrared), 0.06, 0.02))

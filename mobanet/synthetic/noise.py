@@ -33,7 +33,7 @@ def smooth(rng: np.random.Generator, shape: tuple[int, int], wavelength: float, 
             layer = white(rng, shape)
         else:
             # two spare knots on every side, so that the border is as rough as the middle
-            knots = tuple(int(np.ceil(side / step)) + 4 for side in shape)
+            knots = int(np.ceil(shape[0] / step)) + 4, int(np.ceil(shape[1] / step)) + 4
             zoomed = (round(knots[1] * step), round(knots[0] * step))
             layer = cv2.resize(white(rng, knots), zoomed, interpolation=cv2.INTER_CUBIC)
             margin = round(2 * step)

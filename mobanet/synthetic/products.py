@@ -72,21 +72,24 @@ class LayoutFiles:
 
 
 def _potsdam_products() -> Iterator[FileKind]:
-    for folder, content in (("2_Ortho_RGB", "rgb"), ("3_Ortho_IRRG", "irrg"), ("4_Ortho_RGBIR", "rgbir")):
+    orthos: dict[str, Content] = {"2_Ortho_RGB": "rgb", "3_Ortho_IRRG": "irrg", "4_Ortho_RGBIR": "rgbir"}
+    for folder, content in orthos.items():
         pattern = f"top_potsdam_{{tile}}_{content.upper()}.tif"
         yield FileKind(content, pattern, folder, folder, folder, folder, folder)
     yield FileKind("dsm", "dsm_potsdam_{padded}.tif", "1_DSM", "1_DSM", "1_DSM", "1_DSM", "1_DSM")
-    for content, way in (("ndsm", "lastools"), ("ndsm_own", "ownapproach")):
+    ways: dict[Content, str] = {"ndsm": "lastools", "ndsm_own": "ownapproach"}
+    for content, way in ways.items():
         folder = "1_DSM_normalisation"
         yield FileKind(content, f"dsm_potsdam_{{padded}}_normalized_{way}.jpg", folder, folder, folder)
     full, eroded = "top_potsdam_{tile}_label.tif", "top_potsdam_{tile}_label_noBoundary.tif"
     # the two sets of all tiles lie flat in their zips, the sets for participants do not and spell the folder otherwise
     yield FileKind("labels", full, "5_Labels_all", "5_Labels_all")
     yield FileKind("labels_eroded", eroded, "5_Labels_all_noBoundary", "5_Labels_all_noBoundary")
-    for content, pattern, name in (
+    for_participants: tuple[tuple[Content, str, str], ...] = (
         ("labels", full, "5_Labels_for_participants"),
         ("labels_eroded", eroded, "5_Labels_for_participants_no_Boundary"),
-    ):
+    )
+    for content, pattern, name in for_participants:
         yield FileKind(content, pattern, None, name, name, labelled_only=True)
 
 
@@ -99,10 +102,11 @@ def _vaihingen_products() -> Iterator[FileKind]:
     yield FileKind("dsm", f"{dsm}.tif", "dsm", main, "dsm", "Vaihingen_dsm_tiles_geoinfo")
     yield FileKind("ndsm", f"{dsm}_normalized.jpg", "ndsm", None)
     yield FileKind("labels", full, "gts_for_participants", main, "gts_for_participants", labelled_only=True)
-    for content, pattern, name in (
+    complete: tuple[tuple[Content, str, str], ...] = (
         ("labels", full, f"{main}_ground_truth_COMPLETE"),
         ("labels_eroded", eroded, f"{main}_ground_truth_eroded_COMPLETE"),
-    ):
+    )
+    for content, pattern, name in complete:
         yield FileKind(content, pattern, name, name)
     # the folder in this zip is misspelt
     name = f"{main}_ground_truth_eroded_for_participants"

@@ -64,7 +64,7 @@ def render_tile(
     shape = (size, size) if isinstance(size, int) else size
     gsd = default_gsd(min(shape)) if gsd is None else gsd
     terrain = elevation(
-        relief or Relief(seed=stream(*keys, "relief").integers(2**31), low=35, high=95), shape, gsd, origin
+        relief or Relief(seed=int(stream(*keys, "relief").integers(2**31)), low=35, high=95), shape, gsd, origin
     )
     canvas = _draw(keys, shape, gsd, terrain)
     rng = stream(*keys, "camera")

@@ -60,11 +60,13 @@ class Frame:
     angle: float
     bends: tuple[tuple[float, float, float], tuple[float, float, float]]
 
-    def to_streets(self, x: np.ndarray | float, y: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+    def to_streets(
+        self, x: np.ndarray | np.float32 | float, y: np.ndarray | np.float32 | float
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Street coordinates (u, v) of tile coordinates (x, y), metres."""
-        x, y = x - np.float32(self.centre[0]), y - np.float32(self.centre[1])
+        across, down = x - np.float32(self.centre[0]), y - np.float32(self.centre[1])
         cos, sin = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
-        p, q = x * cos + y * sin, y * cos - x * sin
+        p, q = across * cos + down * sin, down * cos - across * sin
         (a, k, s), (b, m, t) = (np.asarray(bend, np.float32) for bend in self.bends)
         v = q - b * np.sin(p * m + t)
         return p - a * np.sin(v * k + s), v
@@ -183,11 +185,11 @@ def _lines(
 def draw_grid(rng: np.random.Generator, extent: tuple[float, float]) -> StreetGrid:
     """A random grid that covers a tile of `extent` (width, height) metres; a street always runs near its middle."""
     reach = 0.55 * float(np.hypot(*extent)) + 12
-    bends = tuple((rng.uniform(1, 4), 2 * np.pi / rng.uniform(140, 320), rng.uniform(0, 2 * np.pi)) for _ in range(2))
-    frame = Frame((extent[0] / 2, extent[1] / 2), rng.uniform(0, np.pi), bends)
+    one, other = ((rng.uniform(1, 4), 2 * np.pi / rng.uniform(140, 320), rng.uniform(0, 2 * np.pi)) for _ in range(2))
+    frame = Frame((extent[0] / 2, extent[1] / 2), rng.uniform(0, np.pi), (one, other))
     shift = min(0.28 * min(extent), 36.0)
     # measure the shift from where the bent frame really puts the tile's middle
-    middle = frame.to_streets(*(np.float32(side / 2) for side in extent))
+    middle = frame.to_streets(np.float32(extent[0] / 2), np.float32(extent[1] / 2))
     columns = _lines(rng, reach, float(middle[0]) + rng.uniform(-shift, shift), (62, 90), 0.3)
     rows = _lines(rng, reach, float(middle[1]) + rng.uniform(-shift, shift) * 1.5, (72, 112), 0.2)
     return StreetGrid(frame, columns, rows)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -13,7 +13,11 @@ from mobanet.errors import UserError
 from mobanet.evaluation.window_maps import predict_window
 from mobanet.figures.windows import varied_windows, window_figure
 from mobanet.files import whole_file
+from mobanet.lightning_internals import data_of, segmentation
 from mobanet.scenarios.refresh import eval_mode
+
+if TYPE_CHECKING:
+    from mobanet.training.module import SegmentationModule
 
 KEY = "panels"
 """Name of the pictures in Weights & Biases and TensorBoard."""
@@ -60,23 +64,23 @@ class ScenarioPanels(Callback):
         """Say so where no process has all weights, so that the first one cannot draw alone."""
         if self.settings.every_n_epochs is not None and not _whole(trainer):
             rank_zero_info(f"panels are not drawn with {type(trainer.strategy).__name__}, which shares out the weights")
-        elif self.settings.every_n_epochs is not None and not trainer.datamodule.validates:
+        elif self.settings.every_n_epochs is not None and not data_of(trainer).validates:
             rank_zero_info("panels are not drawn: there are no validation tiles")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw, if it is time."""
         every, epoch = self.settings.every_n_epochs, trainer.current_epoch + 1
-        if not trainer.is_global_zero or every is None or not _whole(trainer) or not trainer.datamodule.validates:
+        if not trainer.is_global_zero or every is None or not _whole(trainer) or not data_of(trainer).validates:
             return
         last = trainer.should_stop or epoch == trainer.max_epochs or trainer.global_step == trainer.max_steps
         if epoch % every and not last:
             return
-        windows = trainer.datamodule.windows("validation")
+        windows = data_of(trainer).windows("validation")
         if not self._windows:
             self._windows = varied_windows(windows, self.settings.windows, _LOOKED_AT)
         images, captions = [], []
         for number, window in enumerate(self._windows):
-            image, tile = self._draw(trainer, pl_module, windows[window], epoch, number)
+            image, tile = self._draw(trainer, segmentation(pl_module), windows[window], epoch, number)
             images.append(image)
             captions.append(f"tile {tile}, window {window}")
         for logger in trainer.loggers:
@@ -84,18 +88,22 @@ class ScenarioPanels(Callback):
                 logger.log_image(KEY, images, step=trainer.global_step - 1, caption=captions)
 
     def _draw(
-        self, trainer: Trainer, module: LightningModule, sample: dict[str, Any], epoch: int, number: int
+        self, trainer: Trainer, module: "SegmentationModule", sample: dict[str, Any], epoch: int, number: int
     ) -> tuple[np.ndarray, str]:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
         with eval_mode(module.network), trainer.precision_plugin.val_step_context():
             maps = predict_window(module, sample, module.scenarios, trainer.strategy.batch_to_device)
-        data = trainer.datamodule
+        data = data_of(trainer)
         title = f"epoch {epoch}, tile {maps.tile}"
         figure = window_figure(maps.inputs, maps.truth, maps.predictions, data.modalities, module.data.classes, title)
         figure.set_dpi(80)
         with whole_file(self.folder / f"epoch_{epoch:04d}_{number + 1}.png") as file:
             figure.savefig(file, format="png", dpi=80)
-        figure.canvas.draw()
-        return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy(), maps.tile
+        canvas = figure.canvas
+        assert isinstance(canvas, FigureCanvasAgg)  # see `window_figure`
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy(), maps.tile
 
 
 def _whole(trainer: Trainer) -> bool:

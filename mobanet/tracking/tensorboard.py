@@ -1,5 +1,6 @@
 """TensorBoard's event files, with the tables and pictures that other loggers get."""
 
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,10 @@ class TensorBoardRun(TensorBoardLogger):
         super().__init__(str(folder), name="", version=EVENTS, default_hp_metric=False, purge_step=first_step)
 
     @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Write the settings as a table; as hyper-parameters they would need one metric to stand for the run."""
-        self.log_table("settings", ["setting", "value"], [[name, str(value)] for name, value in params.items()], 0)
+        given = vars(params) if isinstance(params, Namespace) else params
+        self.log_table("settings", ["setting", "value"], [[name, str(value)] for name, value in given.items()], 0)
 
     @rank_zero_only
     def save(self) -> None:

@@ -19,6 +19,9 @@ Follower = Literal["wandb", "tensorboard", "csv"]
 Tracking = Literal["auto", "online", "offline", "off"]
 """Of Weights & Biases; `auto`: online when a key is found, offline otherwise."""
 
+Mode = Literal["online", "offline", "off"]
+"""What that comes to."""
+
 _FORMER = "https://api.wandb.ai"
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _PATIENCE = 5.0
@@ -62,7 +65,16 @@ def unreachable() -> str | None:
     return None
 
 
-def tracking_mode(tracking: Tracking) -> Literal["online", "offline", "off"]:
+def _of_environment() -> Mode:
+    mode = os.environ.get("WANDB_MODE", "")
+    if os.environ.get("WANDB_DISABLED", "").lower() in _YES:  # of earlier versions
+        mode = "off"
+    known: dict[str, Mode] = {"online": "online", "offline": "offline", "off": "off"}
+    known |= {"disabled": "off", "dryrun": "offline"}
+    return known.get(mode, "online" if logged_in() else "offline")
+
+
+def tracking_mode(tracking: Tracking) -> Mode:
     """What `auto` means here and now.
 
     WANDB_DISABLED and WANDB_MODE decide, then whether a key is found and the server answers.
@@ -73,21 +85,15 @@ def tracking_mode(tracking: Tracking) -> Literal["online", "offline", "off"]:
     Raises:
         UserError: when `online` is asked for without a key or a server.
     """
-    asked = tracking
-    if tracking == "auto":
-        mode = os.environ.get("WANDB_MODE", "")
-        mode = {"disabled": "off", "dryrun": "offline"}.get(mode, mode)
-        if os.environ.get("WANDB_DISABLED", "").lower() in _YES:  # of earlier versions
-            mode = "off"
-        tracking = mode if mode in ("online", "offline", "off") else "online" if logged_in() else "offline"
-    if tracking != "online":
-        return tracking
+    mode = _of_environment() if tracking == "auto" else tracking
+    if mode != "online":
+        return mode
     if not logged_in():
         raise UserError("--wandb online needs a key; run `wandb login` or set WANDB_API_KEY, or use --wandb offline.")
     why = unreachable()
     if why is None:
-        return tracking
-    if asked == "online":
+        return mode
+    if tracking == "online":
         raise UserError(f"--wandb online finds no server ({why}); check the network, or use --wandb offline.")
     rank_zero_info(f"tracking    the server of Weights & Biases cannot be reached ({why}): recording offline")
     return "offline"

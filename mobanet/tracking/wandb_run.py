@@ -95,7 +95,7 @@ class WandbRun(WandbLogger):
         from wandb.errors import Error
 
         try:
-            return WandbLogger.experiment.fget(self)
+            return super().experiment
         except Error as error:
             reason = " ".join(str(error).split())[:300].rstrip(".")
             raise UserError(

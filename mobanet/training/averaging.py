@@ -7,7 +7,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from torch import Tensor
 
-from mobanet.lightning_internals import averaged, has_resumed_schedule
+from mobanet.lightning_internals import averaged, callbacks_of, has_resumed_schedule
 
 _CURRENT = "current_model_state"  # where Lightning puts the weights that train on, and the average in their place
 _WEIGHTS = "network."
@@ -34,20 +34,20 @@ def _holds_weights(value: Any) -> bool:
 
 def leave_averages(trainer: Trainer) -> None:
     """Give a module its own weights back within a validation, which Lightning lets see their average."""
-    for callback in trainer.callbacks:
+    for callback in callbacks_of(trainer):
         if isinstance(callback, WeightAveraging):
             callback.on_validation_epoch_end(trainer, trainer.lightning_module)
 
 
 def averaged_modules(trainer: Trainer) -> list[LightningModule]:
     """Those that averages are kept in, which a validation sees in a module's place."""
-    averages = [averaged(callback) for callback in trainer.callbacks if isinstance(callback, WeightAveraging)]
+    averages = [averaged(callback) for callback in callbacks_of(trainer) if isinstance(callback, WeightAveraging)]
     return [average for average in averages if average is not None]
 
 
 def ends_unvalidated(trainer: Trainer) -> bool:
     """Whether a training gives its module, as it ends, an average that no validation has seen."""
-    return any(isinstance(callback, StochasticWeightAveraging) for callback in trainer.callbacks)
+    return any(isinstance(callback, StochasticWeightAveraging) for callback in callbacks_of(trainer))
 
 
 def go_on_averaging(trainer: Trainer, module: LightningModule) -> None:
@@ -61,9 +61,10 @@ def go_on_averaging(trainer: Trainer, module: LightningModule) -> None:
         module: that is trained.
     """
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-    for callback in trainer.callbacks:
-        resumed = isinstance(callback, StochasticWeightAveraging) and has_resumed_schedule(callback)
-        if resumed and callback.swa_start <= trainer.current_epoch <= callback.swa_end:
+    for callback in callbacks_of(trainer):
+        if not isinstance(callback, StochasticWeightAveraging) or not has_resumed_schedule(callback):
+            continue
+        if callback.swa_start <= trainer.current_epoch <= callback.swa_end:
             rates = [group["lr"] for group in groups]
             callback.on_train_epoch_start(trainer, module)
             for group, rate in zip(groups, rates, strict=True):

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.errors import UserError
+
+if TYPE_CHECKING:
+    from mobanet.training.module import SegmentationModule
 
 ClassWeighting = Literal["auto", "inverse", "inverse_root", "effective"]
 """Of a class with a share p of the pixels, among K: 1 / p; its root; 1 / (1 - exp(-K p)); `auto` is `inverse_root`."""
@@ -49,7 +51,7 @@ def class_weights(weighting: str, pixels: Sequence[int]) -> list[float]:
     return [float(f"{weight / mean:.{_DIGITS}g}") for weight in raw]
 
 
-def settle_class_weights(module: LightningModule, data: Any) -> None:
+def settle_class_weights(module: "SegmentationModule", data: Any) -> None:
     """Put numbers in the place of a word, in the settings of checkpoints, too, and say them.
 
     Args:
@@ -70,6 +72,7 @@ def settle_class_weights(module: LightningModule, data: Any) -> None:
     pixels = data.class_pixels()
     weights = class_weights(weighting, pixels)
     module.hparams["class_weights"] = weights
+    assert module.class_weights is not None  # where a word stands for numbers there is room for them
     module.class_weights.copy_(torch.tensor(weights))
     shown = ", ".join(f"{name} {weight:g}" for name, weight in zip(classes, weights, strict=True))
     rank_zero_info(f"classes     weighted ({_named(weighting)}): {shown}")

@@ -18,7 +18,7 @@ class DeferredNumber:
 
     def __init__(self, value: Tensor, ranks: bool = False) -> None:
         self._value = value.clone()
-        maximum = torch.distributed.ReduceOp.MAX if ranks else None
+        maximum = torch.distributed.ReduceOp.MAX
         self._work = torch.distributed.all_reduce(self._value, maximum, async_op=True) if ranks else None
         self._copied: torch.cuda.Event | None = None
         if self._value.is_cuda:

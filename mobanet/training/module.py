@@ -17,8 +17,9 @@ from mobanet.checkpoints.checkpointed import CheckpointedModule
 from mobanet.checkpoints.frozen import fetched_for_checkpoint, has_source
 from mobanet.checkpoints.resumable import check_optimizers
 from mobanet.data.batch import StoredBatch
-from mobanet.data.description import DataDescription, to_plain
+from mobanet.data.description import DataDescription
 from mobanet.errors import UserError
+from mobanet.lightning_internals import data_of
 from mobanet.models.backbones.stages import Backbone, BackboneSettings
 from mobanet.models.base import SegmentationOutput
 from mobanet.models.cbc.network import CBCSettings
@@ -27,6 +28,7 @@ from mobanet.models.lora import LoRASettings, add_lora, still_frozen_statistics
 from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.models.precision import weight_dtype
 from mobanet.models.registry import NetworkSettings, path_of
+from mobanet.plain.schema import to_plain
 from mobanet.scenarios.draws import HostCopy, rounding, sent
 from mobanet.scenarios.masking import MaskingSettings, draw_masks, mask_streams, spare_pixels
 from mobanet.scenarios.sampling import draw_availability, share_availability, share_batches
@@ -82,6 +84,10 @@ class SegmentationModule(CheckpointedModule):
     Raises:
         UserError: for settings that do not fit the data or each other.
     """
+
+    class_weights: Tensor | None
+    scenario_masks: Tensor
+    scenario_probabilities: Tensor
 
     def __init__(
         self,
@@ -163,10 +169,12 @@ class SegmentationModule(CheckpointedModule):
                 bands,
                 num_classes=len(self.data.classes),
             )
-        around = isinstance(getattr(self.network, "backbone", None), Backbone)
+        inner = getattr(self.network, "backbone", None)
+        around = isinstance(inner, Backbone)
         if recompute_blocks:
             _check_recomputes(around, self.settings.architecture)
-            self.network.backbone.recomputes = True
+        if recompute_blocks and isinstance(inner, Backbone):
+            inner.recomputes = True
         self.leaves_out = around and start.backbone.freeze and has_source(start.backbone)
         self.adapted = add_lora(self.network, self.lora) if self.lora.rank else []
         if self.lora.freeze_rest:
@@ -201,7 +209,7 @@ class SegmentationModule(CheckpointedModule):
         """Compile, if asked for; the state dict's keys stay as they are."""
         super().setup(stage)
         if stage == "fit":
-            settle_class_weights(self, self.trainer.datamodule)
+            settle_class_weights(self, data_of(self.trainer))
         if self.compile_network:
             self.network.compile_steps()
 
@@ -230,13 +238,13 @@ class SegmentationModule(CheckpointedModule):
         """Whether a subclass, or this object, has a `configure_optimizers` of its own."""
         return getattr(self.configure_optimizers, "__func__", None) is not SegmentationModule.configure_optimizers
 
-    def _parameter_groups(self) -> list[dict]:
+    def _parameter_groups(self) -> list[dict[str, Any]]:
         undecayed = undecayed_parameters(self.network)
         return parameter_groups(
             self.network.named_parameters(), self.lr, self.backbone_lr, self.weight_decay, undecayed
         )
 
-    def check_trainable(self) -> list[dict]:
+    def check_trainable(self) -> list[dict[str, Any]]:
         """The groups of parameters to train.
 
         Raises:
@@ -299,7 +307,9 @@ class SegmentationModule(CheckpointedModule):
 
     def on_train_epoch_start(self) -> None:
         """Log the epoch's learning rates."""
-        self.log_dict({f"train/{name}": rate for name, rate in learning_rates(self.optimizers().param_groups).items()})
+        made = self.optimizers()
+        groups = [group for each in (made if isinstance(made, list) else [made]) for group in each.param_groups]
+        self.log_dict({f"train/{name}": rate for name, rate in learning_rates(groups).items()})
 
     def _masked(self, batch: ModelBatch, available: Tensor, batch_idx: int) -> dict[str, Tensor]:
         """The inputs without the blocks that MCRM takes, which are of what is available."""

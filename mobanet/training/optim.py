@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -55,7 +55,7 @@ def parameter_groups(
     backbone_lr: float,
     weight_decay: float,
     undecayed: Collection[str] = (),
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Trainable parameters by learning rate and weight decay; biases and other 1-D parameters do not decay.
 
     Args:
@@ -81,7 +81,7 @@ def parameter_groups(
     ]
 
 
-def adamw(groups: list[dict], dtype: torch.dtype = torch.float32, fused: bool = False) -> AdamW:
+def adamw(groups: list[dict[str, Any]], dtype: torch.dtype = torch.float32, fused: bool = False) -> AdamW:
     """AdamW with the recipe's betas.
 
     Args:
@@ -92,7 +92,7 @@ def adamw(groups: list[dict], dtype: torch.dtype = torch.float32, fused: bool = 
     return AdamW(groups, betas=(0.9, 0.999), eps=_eps(dtype), fused=fused or None)
 
 
-def adam(groups: list[dict], dtype: torch.dtype = torch.float32, fused: bool = False) -> Adam:
+def adam(groups: list[dict[str, Any]], dtype: torch.dtype = torch.float32, fused: bool = False) -> Adam:
     """Adam with the usual betas; weight decay is part of the gradient.
 
     Args:
@@ -143,8 +143,10 @@ def warmup_cosine(optimizer: Adam, warmup: float, total: float, min_lr: float) -
         floor = min(min_lr / base, 1.0) if base > 0 else 1.0
         return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
 
-    bases = [group["lr"] for group in optimizer.param_groups]
-    return LambdaLR(optimizer, [lambda step, base=base: factor(base, step) for base in bases])
+    def of(base: float) -> Callable[[int], float]:
+        return lambda step: factor(base, step)
+
+    return LambdaLR(optimizer, [of(group["lr"]) for group in optimizer.param_groups])
 
 
 def warmup_steps(optimizer: Adam, warmup: float, length: float, share: float) -> LambdaLR:

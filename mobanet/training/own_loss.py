@@ -67,7 +67,8 @@ class OwnLoss:
         if not inspect.isclass(found):
             return cls(partial(found, **given) if given and callable(found) else found, path, option)
         try:
-            return cls(found(**given), path, option)
+            made: Any = found(**given)
+            return cls(made, path, option)
         except UserError:
             raise
         except Exception as error:  # of code that is not ours

@@ -139,7 +139,9 @@ def _categorical(name: str, content: Mapping[str, Any], here: str) -> Parameter:
 
 def _numeric(name: str, distribution: str, content: Mapping[str, Any], here: str) -> Parameter:
     names = {"min": "low", "max": "high"}
-    given = {names.get(k, k): _number(v, f"{here}: {k}") for k, v in content.items() if k != "distribution"}
+    given: dict[str, Any] = {
+        names.get(k, k): _number(v, f"{here}: {k}") for k, v in content.items() if k != "distribution"
+    }
     parameter = Parameter(name, distribution, **given)
     if "low" in given:
         _check_bounds(parameter, here)

@@ -126,7 +126,7 @@ class Commands:
         code = child.wait()
         self._child = None
         reader.join(timeout=10)  # a process that it left behind may hold the pipe open
-        if not reader.is_alive():
+        if not reader.is_alive() and child.stderr is not None:
             child.stderr.close()
         ended = Ended(
             code if code >= 0 else 128 - code,

@@ -14,7 +14,7 @@ from mobanet.reporting.logged import Curve, read_curves
 from mobanet.runs.folder import CONFIG_FILE
 from mobanet.scenarios.failure import Failure
 from mobanet.trials.files import read_json
-from mobanet.trials.metric import Metric, Reached, best
+from mobanet.trials.metric import Goal, Metric, Reached, best
 
 SUMMARY = {"mean": "mean", "worst": "worst", "incomplete": "mean of incomplete"}
 """Rows behind the scenarios, and what they are called; others by their own names."""
@@ -137,7 +137,7 @@ def results_of(folder: Path) -> Path | None:
 
 def _monitor(folder: Path) -> Metric:
     config = read_yaml(folder / CONFIG_FILE, "a run that mobanet.fit has written")
-    goal = "minimize" if config.get("monitor_mode") == "min" else "maximize"
+    goal: Goal = "minimize" if config.get("monitor_mode") == "min" else "maximize"
     return Metric(str(config.get("monitor")), goal)
 
 

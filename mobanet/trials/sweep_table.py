@@ -62,7 +62,7 @@ def sweep_table(rows: Sequence[Row], metric: Metric, varied: Sequence[str], widt
     """
     ordered = best_first(rows, metric)
     outcomes = [row.record.outcome for row in ordered]
-    first = [
+    first: list[tuple[str, Sequence[str]]] = [
         ("status", [outcome.status for outcome in outcomes]),
         (f"best\n{metric.name}", [_short(outcome.best) for outcome in outcomes]),
         ("epoch", [_short(outcome.epoch) for outcome in outcomes]),

@@ -57,6 +57,7 @@ IN_AREAS = {"areas": {"vector": "areas.gpkg", "attribute": "split"}, "buffer": 0
         ({"tiling": {"size": 64, "attribute": "name"}}, "tiling.attribute is of an index, and tiling has a size"),
         ({"tiling": {"index": "index.tif"}}, "tiling.index is 'index.tif': name a GeoPackage, shapefile"),
         ({"tiling": {"index": "../index.gpkg"}}, "tiling.index is '../index.gpkg': give its path below the root"),
+        ({"tiling": {"index": "https://x/index.gpkg"}}, "tiling.index is an address, where only rasters are read"),
         ({"tiling": {"index": "none.gpkg"}}, "tiling.index 'none.gpkg' matches no file below"),
         ({"tiling": {"index": "i.gpkg", "crs": "32633"}}, "tiling.crs is '32633': give the code of a system"),
         ({"tiling": {"sise": 64}}, "tiling.sise is not a key of a description of data (did you mean size?)"),

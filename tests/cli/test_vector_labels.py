@@ -60,6 +60,8 @@ def labels(root):
         ({"vector": "cover.tif"}, "label.vector is 'cover.tif': name a GeoPackage, shapefile, GeoJSON or FlatGeobuf"),
         ({"vector": "/vsicurl/http://x/cover.gpkg"}, "give its path below the root, and put it there"),
         ({"vector": "../cover.gpkg"}, "label.vector is '../cover.gpkg': give its path below the root"),
+        ({"vector": "https://x/cover.gpkg"}, "label.vector is an address, where only rasters are read: download the"),
+        ({"vector": "s3://x/{tile}.gpkg"}, "label.vector is an address, where only rasters are read: download the"),
         ({"vector": "nowhere.gpkg"}, "the pattern 'nowhere.gpkg' of label_full matches no file below"),
         ({"vector": "ortho/nowhere*.shp"}, "which holds ortho/a.tif, ortho/b.tif: correct it"),
         ({"values": {}}, "label.values is empty: say which value of the attribute is which class"),

@@ -387,6 +387,18 @@ def test_a_layer_of_a_scene_s_median_and_range(tmp_path, rasters):
             assert (there.min(), there.max()) == pytest.approx((0, 1))
 
 
+def test_a_layer_of_rasters_in_an_archive_is_that_of_the_rasters(tmp_path, rasters):
+    archive, made = shutil.make_archive(str(tmp_path / "packed"), "zip", rasters), []
+    model = pretrained((RGB, DSM), {}, dsm="robust")
+    stacked = StackedModel(model, chosen_scenario(model, None), "layer")
+    for place in (f"{rasters}/", f"{archive}!"):
+        request = LayerRequest([f"{name}={place}{name}.tif" for name in ("rgb", "dsm")])
+        write_layer(model, stacked, placed(model, stacked, request, tmp_path / "x.tif"), tmp_path / "x.tif")
+        with rasterio.open(tmp_path / "x.tif") as file:
+            made.append(file.read())
+    assert np.array_equal(*made, equal_nan=True)
+
+
 LAYER_MISTAKES = {
     "one is missing": (
         ["rgb", "ir"],

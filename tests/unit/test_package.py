@@ -5,11 +5,15 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import mobanet
 
@@ -27,6 +31,49 @@ sys.modules["segmentation_models_pytorch"] = None  # an extra
 assert callable(mobanet.from_pretrained) and "torch" in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+IMPORTING_ALL = """
+import builtins, importlib, pkgutil, sys
+
+hidden, usual = set(sys.argv[1:]), builtins.__import__
+# pictures come with what timm needs, so that there they are hidden from the package alone
+sys.modules.update(dict.fromkeys(hidden - {"PIL"}))
+
+def guarded(name, globals=None, *rest, **more):
+    if name.partition(".")[0] in hidden and (globals or {}).get("__name__", "").startswith("mobanet"):
+        raise ModuleNotFoundError(f"{name} is hidden from {globals['__name__']}")
+    return usual(name, globals, *rest, **more)
+
+builtins.__import__ = guarded
+import mobanet
+
+found = [module.name for module in pkgutil.walk_packages(mobanet.__path__, "mobanet.")]
+for name in found:
+    importlib.import_module(name)
+print(len(found))
+"""
+
+
+def of_extras():
+    """Top-level modules of what only an extra asks for."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    needed = {Requirement(line).name for line in project["dependencies"]}
+    extra = {Requirement(line).name for lines in project["optional-dependencies"].values() for line in lines}
+    names = {canonicalize_name(name) for name in extra - needed - {"mobanet"}}
+    return {module for module, of in packages_distributions().items() if names & {canonicalize_name(n) for n in of}}
+
+
+def test_no_module_needs_an_extra_to_be_imported():
+    hidden = of_extras()
+    assert hidden >= {
+        *("peft", "segmentation_models_pytorch", "onnx", "onnxruntime", "onnxscript", "pystac", "tensorboard"),
+        *("ipykernel", "ipywidgets", "nbclient", "pytest", "PIL", "mkdocs"),
+    }
+    done = subprocess.run([sys.executable, "-c", IMPORTING_ALL, *hidden], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    files = [file for file in Path(mobanet.__file__).parent.rglob("*.py") if file.name != "__init__.py"]
+    assert int(done.stdout) >= len(files)
 
 
 def test_what_there_is_not_is_an_attribute_error():

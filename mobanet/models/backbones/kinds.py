@@ -73,6 +73,7 @@ class RelativeBackbone(Backbone):
         """Run one block: (B, 1 + N, C) -> (B, 1 + N, C)."""
         block = self.vit.blocks[index]
         attended, mixed = block.gamma_1, block.gamma_2  # scales a channel; None: 1
+        assert geometry.distances is not None  # `embed` has found them
         found = self._attend(block.attn, block.norm1(tokens), geometry.distances)
         tokens = tokens + block.drop_path1(found if attended is None else attended * found)
         found = block.mlp(block.norm2(tokens))
@@ -94,12 +95,13 @@ class RelativeBackbone(Backbone):
 class WindowedBackbone(Backbone):
     """timm's VisionTransformerSAM: attention in windows of 14, relative positions, no prefix tokens."""
 
-    def __init__(self, vit: nn.Module, settings: BackboneSettings) -> None:
+    def __init__(self, vit: Any, settings: BackboneSettings) -> None:
         super().__init__(vit, settings)
-        if isinstance(vit.neck, nn.Sequential):
-            self.neck_channels = vit.neck[0].out_channels
+        first: Any = vit.neck[0] if isinstance(vit.neck, nn.Sequential) else None
+        if first is not None:
+            self.neck_channels = first.out_channels
 
-    def final_norm(self) -> nn.Module | None:
+    def final_norm(self) -> nn.LayerNorm | None:
         """The norm that stands where a neck would, in the variant without one; SAM's own weights have none."""
         return self.vit.neck if isinstance(self.vit.neck, nn.LayerNorm) else None
 
@@ -109,7 +111,7 @@ class WindowedBackbone(Backbone):
         if norm is None:
             return super().normalize(tokens)
         # timm's module normalises maps; the tokens' last axis is its channel axis.
-        return F.layer_norm(tokens, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+        return F.layer_norm(tokens, list(norm.normalized_shape), norm.weight, norm.bias, norm.eps)
 
     def embed(self, patches: Tensor) -> tuple[Tensor, Geometry]:
         """Add positions to embedded patches: (B, h, w, C) -> (B, N, C)."""

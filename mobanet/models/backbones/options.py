@@ -97,9 +97,9 @@ def _wanted(name: str, value: Any) -> str | None:
     if name in _WORDS:
         return None if value in _WORDS[name] else f"one of {', '.join(map(repr, _WORDS[name]))}"
     if name in _BY_STAGE or (name == "num_heads" and isinstance(value, list | tuple)):
-        low, high = _BY_STAGE.get(name) or _SIZES[name]
-        fits = isinstance(value, list | tuple) and len(value) == _STAGES and all(_whole(x, low, high) for x in value)
-        return None if fits else f"a list of {_STAGES} whole numbers from {low} to {high}"
+        least, most = _BY_STAGE.get(name) or _SIZES[name]
+        fits = isinstance(value, list | tuple) and len(value) == _STAGES and all(_whole(x, least, most) for x in value)
+        return None if fits else f"a list of {_STAGES} whole numbers from {least} to {most}"
     whole = name in _SIZES
     low, high = _SIZES[name] if whole else _NUMBERS[name]
     number = _whole(value, low, high) if whole else _number(value, low, high)

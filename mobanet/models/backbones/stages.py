@@ -95,15 +95,16 @@ class Backbone(nn.Module, ABC):
     width: int
     depth: int
 
-    def __init__(self, vit: nn.Module, settings: BackboneSettings) -> None:
+    # `vit` is of one of timm's classes, which share attributes and no type
+    def __init__(self, vit: Any, settings: BackboneSettings) -> None:
         super().__init__()
-        self.vit: Any = vit
+        self.vit = vit
         self.name = settings.name
         self.frozen = settings.freeze
         self.recomputes = False
         self.num_prefix_tokens: int = getattr(vit, "num_prefix_tokens", 0)  # SAM has none and does not say so
-        self.mean: tuple[float, ...] = tuple(vit.pretrained_cfg["mean"])
-        self.std: tuple[float, ...] = tuple(vit.pretrained_cfg["std"])
+        self.mean: tuple[float, ...] = tuple(self.vit.pretrained_cfg["mean"])
+        self.std: tuple[float, ...] = tuple(self.vit.pretrained_cfg["std"])
         self.neck_channels = 0
         self._measure()
         if self.frozen:

@@ -127,7 +127,7 @@ def _is_stem(vit: nn.Module, family: Family) -> bool:
     return family.hierarchical or (stem.stride == stem.kernel_size and stem.padding == (0, 0))
 
 
-def _download(vit: nn.Module, name: str) -> Path:
+def _download(vit: Any, name: str) -> Path:
     """Path of the published weights: with this package, or in the hub's cache, fetched if they are not there yet."""
     import huggingface_hub
 
@@ -171,7 +171,7 @@ def read_weights(file: Path, source: str) -> dict[str, Any]:
     return contents
 
 
-def _to_timm(vit: nn.Module, contents: dict[str, Any], source: str) -> dict[str, Tensor]:
+def _to_timm(vit: Any, contents: dict[str, Any], source: str) -> dict[str, Tensor]:
     """Names as timm's, by timm's own filters, without classifier, and without timm's silent resizing."""
     for wrapper in ("model", "state_dict"):
         if isinstance(contents.get(wrapper), dict):

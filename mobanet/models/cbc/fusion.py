@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobanet.models.cbc.volumes import Cellwise, ConvReLUNorm, gate, to_tokens
+from mobanet.models.cbc.volumes import Cellwise, Convolved, gate, to_tokens
 
 FUSED_LEVELS = 5  # 1 to 4 and 6: the release also fuses level 5 and never uses it
 
@@ -28,7 +28,7 @@ class Fused:
     correlated: Tensor
 
 
-class EarlyFusion(ConvReLUNorm):
+class EarlyFusion(Convolved):
     """The modalities' maps of one level mixed at each position: M times (B, c, D_m, h, w) -> (B, M·c, D, h, w).
 
     D is the largest number of bands. A modality of fewer repeats them, nearest first, as the decoder does.
@@ -40,7 +40,7 @@ class EarlyFusion(ConvReLUNorm):
     def forward(self, volumes: Sequence[Tensor]) -> Tensor:
         """Fuse."""
         depth = max(volume.shape[2] for volume in volumes)
-        return super().forward(torch.cat([repeat_bands(volume, depth) for volume in volumes], 1))
+        return self.convolved(torch.cat([repeat_bands(volume, depth) for volume in volumes], 1))
 
 
 def repeat_bands(volume: Tensor, depth: int) -> Tensor:

@@ -9,7 +9,7 @@ layers of the release that nothing uses do not exist.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +63,8 @@ class CBCSettings:
     """What an encoder sees in training: all samples, missing ones as zeros, or those that have its modality."""
 
     def __post_init__(self) -> None:
-        self.encoder_depths = tuple(self.encoder_depths)
+        depths: Any = tuple(self.encoder_depths)  # of any length: see below
+        self.encoder_depths = depths
         hints = get_type_hints(type(self))
         for name in ("latent", "statistics"):
             choices = get_args(hints[name])
@@ -127,9 +128,8 @@ class CBC(SegmentationModel):
         self.slp = slp
         self.standardization = {}
         count, base, width, grid = len(modalities), settings.width, settings.token_width, settings.grid
-        self.encoders = nn.ModuleList(
-            BandEncoder(settings.encoder_width, settings.encoder_depths, base, grid) for _ in modalities
-        )
+        encoders = [BandEncoder(settings.encoder_width, settings.encoder_depths, base, grid) for _ in modalities]
+        self.encoders = nn.ModuleList(encoders)
         self.fusion = LatentFusion(count, base, width, settings.heads, settings.dropout, grid)
         self.shared = Cellwise(8 * base * count, 4 * base * count) if slp else None
         self.privates = nn.ModuleList(Cellwise(width, 4 * base) for _ in (modalities if slp else ()))
@@ -137,7 +137,7 @@ class CBC(SegmentationModel):
         self.apply(initialize)
         if settings.pretrained:
             weights = load_resnet50()
-            for encoder in self.encoders:
+            for encoder in encoders:
                 fill_encoder(encoder, weights)
 
     def segment(self, inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool) -> SegmentationOutput:
@@ -204,8 +204,8 @@ class CBC(SegmentationModel):
 
     def _latent(self, fused: Fused) -> Tensor:
         """What scenarios are scored by: (B, C, g, g·g)."""
-        shared = self.settings.latent == "shared" and self.shared is not None
-        cells = self.shared(fused.latent) if shared else fused.latent
+        shared = self.shared if self.settings.latent == "shared" else None
+        cells = fused.latent if shared is None else shared(fused.latent)
         return to_volume(cells, self.settings.grid).flatten(3)
 
 

@@ -4,6 +4,8 @@ Source: CBC and CBC-SLP, the networks of arXiv 2604.15856 and arXiv 2605.20372; 
 them in formulas. A volume is (B, C, d, h, w); its cells as tokens are (B, N, C), N = d·h·w, the last axis fastest.
 """
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,24 +15,38 @@ class Cellwise(nn.Linear):
     """A 1x1x1 convolution for cells that lie as tokens, (B, N, C) -> (B, N, D); starts as convolutions do."""
 
 
-class ConvReLUNorm(nn.Module):
+class Convolved(nn.Module):
     """Convolution that keeps the size, ReLU, instance norm: (B, in, d, h, w) -> (B, out, d, h, w).
 
     Args:
         in_channels: in.
         out_channels: out.
         kernel_size: 1 or 3 on all axes.
-        padding_mode: `zeros` or `replicate`.
+        padding_mode: at the edges.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding_mode: str = "zeros") -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        padding_mode: Literal["zeros", "replicate"] = "zeros",
+    ) -> None:
         super().__init__()
         padding = kernel_size // 2
         self.conv = nn.Conv3d(in_channels, out_channels, kernel_size, padding=padding, padding_mode=padding_mode)
 
-    def forward(self, volume: Tensor) -> Tensor:
+    def convolved(self, volume: Tensor) -> Tensor:
         """Convolve and normalise."""
         return instance_norm(F.relu(self.conv(volume)))
+
+
+class ConvReLUNorm(Convolved):
+    """The same as a layer of one volume; its arguments are those of `Convolved`."""
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """Convolve and normalise."""
+        return self.convolved(volume)
 
 
 def instance_norm(volume: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ than multiplied by zero, a missing modality may have learned values, and logits 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -193,14 +193,14 @@ class CMX(SegmentationModel):
             )
         if (rows, columns) != (height, width):
             image = F.pad(image, (0, columns - width, 0, rows - height))
-        return self.encoders[stream].stages[0](image)
+        return _stage(self.encoders[stream], 0, image)
 
     def _rectify(self, first: Tensor, second: Tensor) -> Iterator[Pair]:
         """From the streams' first stages, (B, C_1, h_1, w_1) each, to the rectified maps of each of the four."""
         for stage, rectification in enumerate(self.rectifications):
             if stage:
                 first, second = (
-                    encoder.stages[stage](maps) for encoder, maps in zip(self.encoders, (first, second), strict=True)
+                    _stage(encoder, stage, maps) for encoder, maps in zip(self.encoders, (first, second), strict=True)
                 )
             first, second = rectification(first, second)
             yield first, second
@@ -222,6 +222,12 @@ class CMX(SegmentationModel):
         """Height and width that the encoders see: those of the image, or the least that a Mix-Transformer can take."""
         height, width = (max(side, self._smallest_side) for side in size)
         return height, width
+
+
+def _stage(encoder: nn.Module, number: int, maps: Tensor) -> Tensor:
+    """One stage of an encoder of `build_encoders`, whose kinds have nothing but `stages` in common."""
+    stages: Any = encoder.stages
+    return stages[number](maps)
 
 
 def _size(inputs: Mapping[str, Tensor]) -> tuple[int, int]:

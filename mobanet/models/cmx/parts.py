@@ -127,16 +127,18 @@ class MLPDecoder(nn.Module):
         self.classifier = nn.Conv2d(channels, num_classes, 1)
         for conv in (self.fuse, self.classifier):
             nn.init.kaiming_normal_(conv.weight, mode="fan_in", nonlinearity="relu")
-            nn.init.zeros_(conv.bias)
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Decode maps (B, C_i, h_i, w_i), finest first, to logits (B, K, h_1, w_1)."""
-        size = maps[0].shape[2:]
+        size, bias = maps[0].shape[2:], self.fuse.bias
+        assert bias is not None  # as a convolution has one unless it is told otherwise
         # `fuse` takes the maps coarsest first. It is linear, as resizing is, so each map goes through its share of it
         # before it is enlarged: the same sum, at a quarter of the multiplications and without the stack of all maps.
         shares = self.fuse.weight.chunk(len(maps), dim=1)[::-1]
         narrowed = [self._narrow(*part) for part in zip(maps, self.linears, shares, strict=True)]
-        merged = sum((resize(part, size) for part in narrowed[1:]), narrowed[0] + self.fuse.bias[:, None, None])
+        merged = sum((resize(part, size) for part in narrowed[1:]), narrowed[0] + bias[:, None, None])
         return self.classifier(self.dropout(F.relu(self.norm(merged))))
 
     def _narrow(self, maps: Tensor, linear: nn.Module, share: Tensor) -> Tensor:

@@ -121,7 +121,9 @@ def mobanet_sam_from_authors(state: Mapping[str, Tensor]) -> MoBaNet:
     positions = state.get("image_encoder.pos_embed")
     if positions is None or positions.ndim != 4:
         raise _refusal("it lacks image_encoder.pos_embed of shape (1, rows, columns, channels)")
-    options = {"img_size": positions.shape[1] * state[PATCH_KERNEL].shape[-1]}
+    options: dict[str, int | float | bool | str | list[int]] = {
+        "img_size": positions.shape[1] * state[PATCH_KERNEL].shape[-1]
+    }
     backbone = BackboneSettings(name=SAM_BY_WIDTH[width], pretrained=False, standardize=False, options=options)
     settings = MoBaNetSettings(placement="block", fusion="se", pyramid="scaled")
     return _fill(state, backbone, settings, (*SAM_RULES, *SHARED_RULES))

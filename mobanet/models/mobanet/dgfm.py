@@ -80,7 +80,7 @@ class DGFM(nn.Module):
         pairs = [*combinations(range(len(reduced)), 2)]
         first, second = (torch.cat([reduced[pair[end]] for pair in pairs]) for end in range(2))  # (P·B, N, hidden)
         preference = self._preference(first, second).unflatten(0, (len(pairs), -1))  # (P, B, N, C)
-        number = float(len(reduced))
+        number: float | Tensor = float(len(reduced))
         if present is not None:
             both = torch.stack([present[i] & present[j] for i, j in pairs])  # (P, B)
             preference = torch.where(both[:, :, None, None], preference, 0)

@@ -189,6 +189,8 @@ class MoBaNet(SegmentationModel):
         borrowed = find_pretrained(streams[optical])
         mean, std = self.backbone.mean, self.backbone.std
         self.standardization = standardize(streams[optical], mean, std) if backbone.standardize else {}
+        (stride, _), padding = self.backbone.stem.stride, self.backbone.stem.padding
+        assert not isinstance(padding, str)  # timm's stems say how many pixels
         self.embeddings = nn.ModuleList(
             StreamEmbedding(
                 modalities,
@@ -196,8 +198,8 @@ class MoBaNet(SegmentationModel):
                 self.backbone.patch_kernel,
                 self.backbone.patch_bias,
                 missing_tokens=settings.missing == "token",
-                stride=self.backbone.stem.stride[0],
-                padding=self.backbone.stem.padding[0],
+                stride=stride,
+                padding=padding[0],
             )
             for stream, modalities in streams.items()
         )
@@ -356,6 +358,7 @@ class MoBaNet(SegmentationModel):
             return {"latent": self._encode(parts, rows, there, stream_stages=0).latent}
 
         def apart_by_rows(pattern: Tensor) -> Tensor:
+            assert self.incomplete is not None  # else no row is apart
             ways = partial(way, self), partial(way, self.incomplete)
             return apart(select_available(ordered, pattern), pattern, *ways)["latent"]
 

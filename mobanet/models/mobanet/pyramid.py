@@ -83,7 +83,7 @@ class PlainPyramid(nn.Module):
         for stage, (tap, fusion, project) in enumerate(zip(taps, self.fusions, self.projections, strict=True)):
             grid = grids[stage]
             wanted = stage < stream_stages
-            projected = project(tap) if wanted or self.project_first else None  # (G·B, N, C) -> (G·B, N, D)
+            projected = project(tap) if wanted or self.project_first else tap  # (G·B, N, C) -> (G·B, N, D)
             split = _split(projected if self.project_first else tap, len(streams))
             latent = fusion(*_placed(split, streams, len(self.names)), **present)
             fused_maps.append(to_map(latent if self.project_first else project(latent), grid))
