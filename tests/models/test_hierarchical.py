@@ -1,5 +1,8 @@
 """Backbones with stages of their own widths and strides: as timm runs them, and all of MoBaNet around them."""
 
+import re
+
+import huggingface_hub
 import pytest
 import timm
 import torch
@@ -192,6 +195,57 @@ def test_local_weights_are_read_whole_or_refused(family, tmp_path):
     save_file({"nonsense.weight": torch.zeros(2, 2)}, tmp_path / "other.safetensors")
     with pytest.raises(UserError, match="does not hold the weights of this model"):
         build_backbone(tiny_backbone(family, checkpoint=str(tmp_path / "other.safetensors")))
+
+
+@pytest.mark.parametrize("family", STAGED)
+def test_weights_of_a_backbone_alone_are_read(family, tmp_path):
+    source = build_backbone(tiny_backbone(family))
+    save_file(source.vit.state_dict(), tmp_path / "w.safetensors")
+    loaded = build_backbone(tiny_backbone(family, checkpoint=str(tmp_path / "w.safetensors")))
+    assert loaded.fingerprint() == source.fingerprint()
+
+
+def test_published_weights_come_from_the_cache_and_must_fit(tmp_path, monkeypatch):
+    name, options = STAGED["convnext_dinov3"]
+    lists = {key: tuple(value) for key, value in options.items()}
+    original = timm.create_model(name, pretrained=False, num_classes=0, **lists)
+    save_file(original.state_dict(), tmp_path / "model.safetensors")
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(tmp_path / "model.safetensors"))
+    loaded = build_backbone(BackboneSettings(name, options=options))
+    assert torch.equal(loaded.vit.stages[3].blocks[0].gamma, original.stages[3].blocks[0].gamma)
+    assert torch.equal(loaded.patch_kernel, original.stem[0].weight)
+    with pytest.raises(UserError, match="does not hold the weights of this model"):
+        build_backbone(BackboneSettings(name, options={**options, "depths": [1, 1, 1, 1]}))
+
+
+def test_files_of_dinov3_itself_are_read(tmp_path):
+    name, options = STAGED["convnext_dinov3"]
+    lists = {key: tuple(value) for key, value in options.items()}
+    original = timm.create_model(name, pretrained=False, num_classes=0, **lists)
+    words = (
+        (r"^stem\.", "downsample_layers.0."),
+        (r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1."),
+        (r"^stages\.(\d)\.blocks\.", r"stages.\1."),
+        (r"\.conv_dw\.", ".dwconv."),
+        (r"\.mlp\.fc", ".pwconv"),
+        (r"^head\.norm\.", "norm."),
+    )
+    state = {}
+    for key, value in original.state_dict().items():
+        for pattern, theirs in words:
+            key = re.sub(pattern, theirs, key)
+        state[key] = value
+    torch.save(state, tmp_path / "official.pth")
+    loaded = build_backbone(tiny_backbone("convnext_dinov3", checkpoint=str(tmp_path / "official.pth")))
+    assert all(torch.equal(value, original.state_dict()[key]) for key, value in loaded.vit.state_dict().items())
+
+
+def test_tables_of_other_windows_are_refused_rather_than_resized(tmp_path):
+    state = build_backbone(tiny_backbone("swin")).vit.state_dict()
+    table = "layers.0.blocks.0.attn.relative_position_bias_table"
+    save_file({**state, table: torch.zeros(11 * 11, 1)}, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=r"relative_position_bias_table is \(121, 1\) there and \(169, 1\)"):
+        build_backbone(tiny_backbone("swin", checkpoint=str(tmp_path / "w.safetensors")))
 
 
 def test_settings_that_make_no_sense_are_refused():
