@@ -179,7 +179,7 @@ CASES = {
     "modality as a path": (setting("data.modalities.0.name", "../rgb"), r"modalities\[0\].name is '../rgb'"),
     "modality without bands": (setting("data.modalities.0.bands", []), "has 0 bands"),
     "unknown kind": (setting("data.modalities.0.kind", "sonar"), "kind is 'sonar', not one of optical"),
-    "unknown scaling": (setting("data.scaling.rgb", "log"), "data.scaling is not one of unit"),
+    "unknown scaling": (setting("data.scaling.rgb", "log"), r"data\.scaling\.rgb is 'log', not one of unit"),
     "scaling of others": (setting("data.scaling", {"sar": "unit"}), "data.scaling is not one of unit"),
     "no class": (setting("data.classes.names", []), "data.classes holds 0"),
     "300 classes": (setting("data.classes.names", [str(k) for k in range(300)]), "data.classes holds 300"),
