@@ -164,6 +164,32 @@ def test_every_trained_parameter_gets_a_gradient_with_one_modality(model):
         assert without == []
 
 
+@pytest.mark.parametrize("family", [*STAGED, "beit"])
+def test_recomputed_blocks_give_the_same_gradients(family):
+    model = awaken(tiny_mobanet(family)).train()
+    inputs, found = random_inputs(model, 2, 64, 64), []
+    for recomputes in (False, True):
+        model.backbone.recomputes = recomputes
+        model.zero_grad()
+        torch.manual_seed(0)
+        model(inputs).logits.square().mean().backward()
+        found.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "family", ["swin", *(pytest.param(name, marks=pytest.mark.long) for name in ("convnext", "hiera", "sam2", "beit"))]
+)
+def test_it_compiles_as_one_graph(family):
+    model = awaken(tiny_mobanet(family)).eval()
+    inputs, available = random_inputs(model, 2, 64, 64), torch.tensor([[True, True, True], [True, False, True]])
+    expected = model(inputs, available).logits
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(inputs, available).logits, expected)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("family", STAGED)
 def test_padding_inside_equals_padding_outside(family):

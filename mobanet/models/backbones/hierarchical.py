@@ -33,6 +33,7 @@ class HierarchicalBackbone(Backbone):
         """Read sizes off timm's model."""
         self._lengths = self._count_blocks()
         self._widths = [int(info["num_chs"]) for info in self.vit.feature_info]
+        self._places = [(stage, place) for stage, length in enumerate(self._lengths) for place in range(length)]
         self.width, self.depth = self._widths[-1], sum(self._lengths)
         self.patch_size = self._first_stride() << NUM_STAGES - 1
 
@@ -76,8 +77,7 @@ class HierarchicalBackbone(Backbone):
 
     def place(self, index: int) -> tuple[int, int]:
         """Stage of a block, and its place in it."""
-        stage = next(stage for stage, blocks in enumerate(self.stages) if index in blocks)
-        return stage, index - self.stages[stage].start
+        return self._places[index]
 
     def normalize(self, tokens: Tensor) -> Tensor:
         """A LayerNorm without parameters on the tokens of any stage, (B, N, C); the last one's own is left out."""
