@@ -95,6 +95,7 @@ def _prepare(cli: MobanetCLI) -> None:
     if cli.config.checkpoints == "full":
         cli.model.leaves_out = False
     if cli.command == "fit":
+        cli.model.pixel_loss.bring()  # named by the user, and not by a checkpoint, which the model may be made for
         cli.sampling.check(cli.model.scenarios, cli.model.network)
         cli.model.check_trainable()
         check_trains(cli.trainer, cli.datamodule.steps_per_epoch)

@@ -95,7 +95,7 @@ def training_names(module: SegmentationModule, sampling: ScenarioSettings) -> li
     rates = learning_rates(module.check_trainable())
     kinds = {"full": (), "latent": ("probability", "distortion")}.get(sampling.strategy, ("probability",))
     return [
-        *(f"train/{name}" for name in ("loss", "cross_entropy", *auxiliary, *rates)),
+        *(f"train/{name}" for name in ("loss", *module.pixel_loss.names, *auxiliary, *rates)),
         *(f"scenarios/{kind}/{scenario.name}" for kind in kinds for scenario in module.scenarios),
     ]
 

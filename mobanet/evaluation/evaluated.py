@@ -27,7 +27,7 @@ from mobanet.scenarios.scenario import Scenario, chosen_scenarios, lowered, usua
 from mobanet.stitching.windows import Strip
 from mobanet.training.averaging import averaged_modules
 from mobanet.training.inputs import ModelBatch
-from mobanet.training.losses import PixelLoss
+from mobanet.training.objective import Objective
 
 _PREFIX = {"validation": "val", "test": "test"}
 """Of metrics, by stage."""
@@ -62,7 +62,7 @@ class EvaluatedModule(LightningModule):
     data: DataDescription
     compile_network: bool
     scenarios: tuple[Scenario, ...]
-    pixel_loss: PixelLoss
+    pixel_loss: Objective
     temperatures: Tensor
 
     def prepare_evaluation(self, data: DataDescription) -> None:
@@ -155,9 +155,10 @@ class EvaluatedModule(LightningModule):
         for k, logits in enumerate(self.predict_scenarios(batch, evaluation.scenarios)):
             strips = evaluation.add(k, batch, logits)
         # logged by every rank, also one that has nothing but windows that count nowhere: the mean is over all ranks
-        loss = self.pixel_loss(logits, batch.label, None)
-        counted = int((batch.label != IGNORE_INDEX).flatten(1).any(1).sum())  # others have no loss, which is not 0
-        self.log(f"{_PREFIX[stage]}/loss", loss, on_epoch=True, sync_dist=True, batch_size=counted)
+        if self.pixel_loss.at_hand:  # of a checkpoint the user's own is not, and figures do not need it
+            loss = self.pixel_loss(logits, batch.label, None)
+            counted = int((batch.label != IGNORE_INDEX).flatten(1).any(1).sum())  # others have no loss, which is not 0
+            self.log(f"{_PREFIX[stage]}/loss", loss, on_epoch=True, sync_dist=True, batch_size=counted)
         return strips
 
     def predict_scenarios(self, batch: ModelBatch, scenarios: Sequence[Scenario]) -> Iterator[Tensor]:

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mobanet.rasters.contents import IGNORE_INDEX
+from mobanet.training.counted import exact, pixel_weights, weighted_mean
 
 
 def binary_loss(logits: Tensor, label: Tensor, weight: Tensor | None = None, twice: bool = False) -> Tensor:
@@ -24,14 +25,12 @@ def binary_loss(logits: Tensor, label: Tensor, weight: Tensor | None = None, twi
     Returns:
         A scalar; exactly 0, and still attached to the logits' graph, where no pixel counts.
     """
-    counts = label != IGNORE_INDEX
-    target = torch.where(counts, label, 0)
-    scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    target = torch.where(label != IGNORE_INDEX, label, 0)
+    scores = exact(logits)
     if scores.shape[1] == 2:
         scores, truth = scores[:, 1:] - scores[:, :1], target[:, None]
     else:
         truth = functional.one_hot(target, scores.shape[1]).movedim(-1, 1)
     scores = scores.sigmoid() if twice else scores
     each = functional.binary_cross_entropy_with_logits(scores, truth.to(scores.dtype), reduction="none").mean(1)
-    own = counts.to(each.dtype) if weight is None else weight.to(each.dtype)[target].masked_fill(~counts, 0)
-    return (each * own).sum() / own.sum().clamp(min=torch.finfo(own.dtype).tiny)
+    return weighted_mean(each, pixel_weights(label, weight, each.dtype))

@@ -1,8 +1,6 @@
 """Cross-entropy on the fused prediction, and on what it gets wrong for each stream (MoBaNet, arXiv 2603.17705)."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,20 +8,19 @@ from torch.nn import functional
 
 from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.stitching.winners import winners
-from mobanet.training.binary_loss import binary_loss
 
-LossKind = Literal["cross_entropy", "bce", "bce_on_probabilities"]
 PixelLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """Of logits (B, K, H, W), label (B, H, W) and class weights (K,), a scalar."""
 
 
-def segmentation_loss(logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
+def segmentation_loss(logits: Tensor, label: Tensor, weight: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
     """Mean cross-entropy over the pixels that count.
 
     Args:
         logits: (B, K, H, W).
         label: (B, H, W) int64, `IGNORE_INDEX` where a pixel does not count.
         weight: (K,), one a class; None for all alike.
+        smoothing: share of each pixel's target that all classes have alike (arXiv 1512.00567), each by its weight.
 
     Returns:
         A scalar; exactly 0, and still attached to the logits' graph, where no pixel counts: under DDP every parameter
@@ -31,7 +28,9 @@ def segmentation_loss(logits: Tensor, label: Tensor, weight: Tensor | None = Non
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     weight = None if weight is None else weight.to(logits.dtype)
-    total = functional.cross_entropy(logits, label, weight, ignore_index=IGNORE_INDEX, reduction="sum")
+    total = functional.cross_entropy(
+        logits, label, weight, ignore_index=IGNORE_INDEX, reduction="sum", label_smoothing=smoothing
+    )
     counts = label != IGNORE_INDEX
     if weight is None:
         norm = counts.sum().to(total.dtype).clamp(min=1)
@@ -61,6 +60,8 @@ def auxiliary_loss(
 ) -> dict[str, Tensor]:
     """Loss of each stream's auxiliary logits on the hard pixels of the samples that have the stream.
 
+    To the loss, all other pixels are ignored ones; `mobanet.training.region_losses` says what that is for regions.
+
     Args:
         auxiliary: by stream, (B, K, H, W).
         logits: (B, K, H, W) of the fused prediction.
@@ -80,10 +81,3 @@ def auxiliary_loss(
         for stream in auxiliary
     }
     return {stream: loss(auxiliary[stream], own[stream], weight) for stream in auxiliary}
-
-
-LOSSES: dict[LossKind, PixelLoss] = {
-    "cross_entropy": segmentation_loss,
-    "bce": binary_loss,
-    "bce_on_probabilities": partial(binary_loss, twice=True),
-}

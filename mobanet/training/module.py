@@ -34,7 +34,8 @@ from mobanet.scenarios.scenario import scenario_masks
 from mobanet.training.averaging import ends_unvalidated
 from mobanet.training.groups import check_backbone_lr, learning_rates, undecayed_parameters
 from mobanet.training.inputs import ModelBatch, model_batch
-from mobanet.training.losses import LOSSES, LossKind, auxiliary_loss
+from mobanet.training.losses import auxiliary_loss
+from mobanet.training.objective import LossSettings, Objective
 from mobanet.training.optim import OPTIMIZERS, OptimizerKind, ScheduleSettings, parameter_groups, scheduled
 from mobanet.training.streams import streams_of
 
@@ -56,8 +57,9 @@ class SegmentationModule(CheckpointedModule):
         schedule: of the learning rate.
         auxiliary_weight: of each stream's cross-entropy on hard pixels; 0 leaves the auxiliary heads out.
         class_weights: of the cross-entropy, one a class; null for all alike.
-        loss: of every pixel: cross_entropy; bce, of each class against the rest (of two classes, the second's
-            probability alone, as in the scenario paper); or bce_on_probabilities, with that paper's second sigmoid.
+        loss: cross_entropy; bce, of each class against the rest (of two classes, the second's probability alone, as in
+            the scenario paper); bce_on_probabilities, with that paper's second sigmoid; dice, focal, lovasz, tversky,
+            boundary_cross_entropy; a sum, {cross_entropy: 1, dice: 0.5}; or your own by its import path.
         optimizer: adamw, or adam, whose weight decay is part of the gradient.
         lr: learning rate of the optimiser.
         backbone_lr: learning rate of a backbone, or of the encoders of CMX and CBC, that is trained; null for the same.
@@ -85,7 +87,7 @@ class SegmentationModule(CheckpointedModule):
         schedule: ScheduleSettings = ScheduleSettings(),  # noqa: B008
         auxiliary_weight: float = 0.01,
         class_weights: list[float] | None = None,
-        loss: LossKind = "cross_entropy",
+        loss: LossSettings = "cross_entropy",
         optimizer: OptimizerKind = "adamw",
         lr: float = 2e-4,
         backbone_lr: float | None = None,
@@ -96,9 +98,8 @@ class SegmentationModule(CheckpointedModule):
     ) -> None:
         super().__init__()
         _check_rates(lr=lr, backbone_lr=backbone_lr, weight_decay=weight_decay, auxiliary_weight=auxiliary_weight)
-        _check_choice(LOSSES, loss=loss)
         _check_choice(OPTIMIZERS, optimizer=optimizer)
-        self.pixel_loss, self.new_optimizer = LOSSES[loss], OPTIMIZERS[optimizer]
+        self.pixel_loss, self.new_optimizer = Objective(loss, bring=not restored), OPTIMIZERS[optimizer]
         # a checkpoint hands plain dicts back
         self.data = data if isinstance(data, DataDescription) else DataDescription.from_plain(data)
         network = _revived(MoBaNetSettings, network)
@@ -126,7 +127,7 @@ class SegmentationModule(CheckpointedModule):
                 "schedule": asdict(self.schedule),
                 "auxiliary_weight": auxiliary_weight,
                 "class_weights": list(class_weights) if class_weights else None,
-                "loss": loss,
+                "loss": to_plain(self.pixel_loss.settings),
                 "optimizer": optimizer,
                 "lr": lr,
                 "backbone_lr": backbone_lr,
@@ -240,11 +241,13 @@ class SegmentationModule(CheckpointedModule):
         self.temperatures.fill_(math.nan)  # of the weights before this step
 
     def training_step(self, batch: ModelBatch, batch_idx: int) -> Tensor:
-        """Drawn scenarios, masked inputs in them, cross-entropy, and the auxiliary losses on hard pixels."""
+        """Drawn scenarios, masked inputs in them, the loss, and the auxiliary losses on hard pixels."""
         available = self._drawn(batch, batch_idx)
         output = self.network(self._masked(batch, available, batch_idx), available)
-        loss = self.pixel_loss(output.logits, batch.label, self.class_weights)
-        self.log("train/cross_entropy", loss.detach(), batch_size=len(batch.tiles))
+        terms = self.pixel_loss.terms(output.logits, batch.label, self.class_weights)
+        for name, value in zip(self.pixel_loss.names, terms, strict=True):
+            self.log(f"train/{name}", value.detach(), batch_size=len(batch.tiles))
+        loss = self.pixel_loss.total(terms)
         present = self._present(available)
         auxiliary = auxiliary_loss(
             output.auxiliary, output.logits, batch.label, self.class_weights, present, self.pixel_loss

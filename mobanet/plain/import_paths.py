@@ -1,0 +1,55 @@
+"""Code of the user's own, by its import path."""
+
+import difflib
+import importlib
+import importlib.util
+from typing import Any
+
+from mobanet.errors import UserError
+
+
+def is_import_path(name: str) -> bool:
+    """Whether a name could be one: names of a package and of something in it, with dots between them."""
+    parts = name.split(".")
+    return len(parts) > 1 and all(part.isidentifier() for part in parts)
+
+
+def imported(path: str, option: str) -> Any:
+    """What an import path such as `my_package.losses.MyLoss` names.
+
+    Args:
+        path: of it.
+        option: where the user gave it, for messages.
+
+    Raises:
+        UserError: when there is no such package, or no such name in it, or its own import fails.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        package = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
+            raise UserError(
+                f"{option} names {path}, and Python finds no {error.name}; install it, or start where its folder lies, "
+                "with PYTHONPATH=. where need be."
+            ) from error
+        raise UserError(f"{option} names {path}, whose module needs {error.name}, which is not installed.") from error
+    except Exception as error:  # of code that is not ours
+        raise UserError(
+            f"{option} names {path}, whose module cannot be imported ({_in_a_line(error)}); mend it."
+        ) from error
+    if not hasattr(package, name):
+        near = difflib.get_close_matches(name, vars(package), n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise UserError(f"{option} names {path}, and {module} has no {name}{hint}; give a name that it has.")
+    return getattr(package, name)
+
+
+def import_path_of(thing: Any) -> str:
+    """The path by which a function, or the class of an object, could be imported again."""
+    named = thing if hasattr(thing, "__qualname__") else type(thing)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _in_a_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
