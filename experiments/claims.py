@@ -54,7 +54,13 @@ FAILURES = (0.05, 0.1, 0.2)
 FEWEST = 3
 """Pairs that an interval is told of."""
 BEGIN, END = "<!-- claims: the table of experiments/results/claims.csv -->\n", "\n<!-- end of claims -->\n"
-COLUMNS = ("city", "arm", "seed", "steps", "scenario", "miou", "parameters", "commit", "protocol")
+RARE = ("car", "clutter")
+"""Classes of few pixels, whose IoU is written, too; clutter is not among those that mIoU is the mean of."""
+COLUMNS = (
+    *("city", "arm", "seed", "steps", "scenario", "miou", "parameters", "commit", "protocol"),
+    *(f"iou_{name}" for name in RARE),
+)
+"""New ones at the end: a row that was written before is one without them."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class Arm:
         network: settings of `MoBaNetSettings`, beside the sizes that all arms share.
         module: settings of `SegmentationModule`.
         backbone: settings of `BackboneSettings`, beside the name.
+        data: settings of `RasterDataModule`, beside those that all arms share.
         tested: in which scenarios: `all`, `full`, or names; more than a table tells would cost as much as training.
         start: the arm whose weights it begins with, and trains half as many steps more at half the learning rate.
     """
@@ -76,6 +83,7 @@ class Arm:
     network: dict[str, Any] = field(default_factory=dict)
     module: dict[str, Any] = field(default_factory=dict)
     backbone: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
     tested: str | tuple[str, ...] = "all"
     start: str | None = None
 
@@ -86,6 +94,7 @@ HALF = {"strategy": "uniform", "full_share": 0.5}
 LATER = {**HALF, "warmup_epochs": 0.4}
 APART = {"strategy": "uniform", "full_share": 0.5, "warmup_epochs": 0.3}
 OWN = {"absent": "left_out", "incomplete": "own"}
+EVEN: dict[str, Any] = {"class_weights": None}
 PLAIN: dict[str, Any] = {"masking": {"ratio": 0.0}, "auxiliary_weight": 0.0}
 CMX: dict[str, Any] = {
     "architecture": "cmx",
@@ -137,6 +146,21 @@ ARMS = {
         backbone={"freeze": False},
         tested="full",
     ),
+    # what is done about classes of few pixels; above, cars weigh five times as much and clutter twice
+    "even": Arm("cross-entropy, every pixel alike", module=EVEN, tested="full"),
+    "plus_dice": Arm("Dice added to it", module={**EVEN, "loss": {"cross_entropy": 1, "dice": 1}}, tested="full"),
+    "plus_lovasz": Arm(
+        "Lovász-Softmax added to it", module={**EVEN, "loss": {"cross_entropy": 1, "lovasz": 1}}, tested="full"
+    ),
+    "focal": Arm("focal loss in its place", module={**EVEN, "loss": "focal"}, tested="full"),
+    "weights_auto": Arm("class weights `auto`, the inverse root", module={"class_weights": "auto"}, tested="full"),
+    "weights_effective": Arm("class weights `effective`", module={"class_weights": "effective"}, tested="full"),
+    "balanced": Arm(
+        "half of the crops around a pixel of each class alike",
+        module=EVEN,
+        data={"sampling": "balanced"},
+        tested="full",
+    ),
     # specialists: what each incomplete scenario allows where nothing else is asked for
     **{
         f"alone_{name}": Arm(
@@ -175,12 +199,14 @@ class Group:
         against: the arm that differences are told to.
         arms: by name.
         complete: whether only the scenario of all sensors is told.
+        rare: whether the IoU of `RARE` in it is told, too.
     """
 
     title: str
     against: str
     arms: tuple[str, ...]
     complete: bool = False
+    rare: bool = False
 
 
 GROUPS = {
@@ -201,6 +227,13 @@ GROUPS = {
         )
         for start in ("full", "uniform")
     },
+    "imbalance": Group(
+        "What is done about classes of few pixels, trained on all sensors",
+        "even",
+        ("even", "plus_dice", "plus_lovasz", "focal", "weights_auto", "weights_effective", "balanced"),
+        complete=True,
+        rare=True,
+    ),
     "cmx": Group("CMX with a small encoder", "cmx_uniform", tuple(name for name in ARMS if name.startswith("cmx_"))),
     "specialists": Group("", "", tuple(name for name in ARMS if name.startswith("alone_"))),
 }
@@ -235,11 +268,11 @@ def trained(city: str, name: str, seed: int, steps: int) -> list[dict[str, Any]]
         crop=CROP,
         batch_size=BATCH,
         steps_per_epoch=own_steps // EPOCHS,
-        sampling="area",
         augmentation=AugmentationSettings(flips=True, turns=True, colour=0.1),
         evaluation=EvaluationSettings(test_stride=CROP, batch_size=24),
         num_workers=0,
         seed=seed,
+        **{"sampling": "area", **arm.data},
     )
     kinds = {"masking": MaskingSettings, "lora": LoRASettings, "cmx": CMXSettings}
     options = {name: kinds[name](**value) if name in kinds else value for name, value in arm.module.items()}
@@ -249,10 +282,9 @@ def trained(city: str, name: str, seed: int, steps: int) -> list[dict[str, Any]]
         backbone=BackboneSettings("vit_city_patch6_120.mobanet", **arm.backbone),
         network=MoBaNetSettings(**SIZES, **arm.network),
         schedule=ScheduleSettings(warmup_epochs=0.5, min_lr=1e-6, every="step"),
-        class_weights=[1, 1, 1, 1, 5, 2],
         lr=2e-3 if arm.start is None else 1e-3,
         seed=seed,
-        **options,
+        **{"class_weights": [1, 1, 1, 1, 5, 2], **options},
     )
     if arm.start is not None:
         module.begin_from(weights_of(city, arm.start, seed, steps))
@@ -286,7 +318,12 @@ def trained(city: str, name: str, seed: int, steps: int) -> list[dict[str, Any]]
         "protocol": "; ".join(data.protocol("test").values()),
     }
     return [
-        {**shared, "scenario": scenario, "miou": f"{figures.mean_iou:.5f}"}
+        {
+            **shared,
+            "scenario": scenario,
+            "miou": f"{figures.mean_iou:.5f}",
+            **{f"iou_{name}": f"{figures.iou[data.layout.classes.names.index(name)]:.5f}" for name in RARE},
+        }
         for scenario, figures in module.scores["test"].items()
     ]
 
@@ -325,8 +362,14 @@ def read(results: Path) -> list[dict[str, str]]:
 
 def add(results: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Append the rows of a run at once, so that a run is there with all its scenarios or not at all."""
+    from mobanet.files import write_text
+
     results.parent.mkdir(parents=True, exist_ok=True)
     new = not results.is_file()
+    if not new:
+        head, _, others = results.read_text().partition("\n")
+        if head != ",".join(COLUMNS):  # of a time when there were fewer
+            write_text(results, "\n".join([",".join(COLUMNS), others]))
     with results.open("a", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         if new:
@@ -360,9 +403,12 @@ def grouped(
 
     order = [scenario.name for scenario in scenarios_of(MODALITIES)]
     found: dict[str, dict[int, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    rare: dict[tuple[str, int], list[float]] = {}
     for row in rows:
         if int(row["steps"]) == steps and row["city"] == city:
             found[row["arm"]][int(row["seed"])][row["scenario"]] = float(row["miou"])
+            if row["scenario"] == order[-1]:
+                rare[row["arm"], int(row["seed"])] = [100 * float(row.get(f"iou_{name}") or "nan") for name in RARE]
     alone = {
         seed: {name: found[f"alone_{name}"][seed][name] for name in INCOMPLETE}
         for seed in set.intersection(*(set(found[f"alone_{name}"]) for name in INCOMPLETE))
@@ -371,7 +417,9 @@ def grouped(
     runs = {
         arm: {
             seed: np.append(
-                [100 * run[order[-1]]] if group.complete else figures({name: run[name] for name in order}),
+                [100 * run[order[-1]], *(rare[arm, seed] if group.rare else [])]
+                if group.complete
+                else figures({name: run[name] for name in order}),
                 [regained(run, found["full"][seed], alone[seed]) if seed in alone else np.nan] * bool(alone),
             )
             for seed, run in seeds.items()
@@ -404,6 +452,7 @@ def table(rows: Sequence[dict[str, str]], steps: int, group: str = "sampling", c
     heads = ["all sensors"]
     if not GROUPS[group].complete:
         heads += ["mean of incomplete", "worst", *(f"expected at {p:g}" for p in FAILURES)]
+    heads += [f"IoU of {name}" for name in RARE] * GROUPS[group].rare
     heads += ["gap regained"] * gaps
     lines = [" | ".join(["arm", "seeds", *heads]), " | ".join(["---"] * (2 + len(heads)))]
     for arm in (name for name in ARMS if name in runs):

@@ -376,6 +376,7 @@ class MobanetCLI(LightningCLI):
                 config.pop(name[2:], None)
             config.experiment = self.experiment
             config.model.restored = False
+            config.model.class_weights = self.model.hparams["class_weights"]  # numbers, where a word was given
             # in words that mean the same when the run goes on with another strategy
             config.scenarios.validate = named(self.model.evaluations["validation"].scenarios)
             text = self.parser.dump(config, skip_none=False)

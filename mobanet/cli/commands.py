@@ -43,6 +43,7 @@ from mobanet.scenarios.history import write_scores
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scoring import record_table, score_module
 from mobanet.scenarios.words import about_scenarios, never_drawn, never_drawn_words
+from mobanet.training.class_weights import settle_class_weights
 
 
 def main(command: str, words: Sequence[str] | None = None) -> None:
@@ -121,6 +122,7 @@ def _prepare(cli: MobanetCLI) -> None:
         cli.model.check_resumable(cli.checkpoint)
     if cli.initial is not None:
         take_weights(cli, cli.initial)
+    settle_class_weights(cli.model, cli.datamodule)
     size, steps = cli.datamodule.batch_size, cli.datamodule.steps_per_epoch
     parts = cli.model.network.modules()
     if size == 1 and any(isinstance(part, torch.nn.BatchNorm2d | torch.nn.BatchNorm3d) for part in parts):

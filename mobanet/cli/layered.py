@@ -80,9 +80,14 @@ def _add_reset(reset: dict[str, dict[str, Any]], content: Mapping[str, Any]) -> 
         given["train_labels"] = "full"
     if _part(data, "evaluation").get("labels") == "eroded":
         given["evaluation"] = {"labels": "full"}
-    for part, keys in (("data", given), ("model", {key: None for key in _MODEL if model.get(key) is not None})):
+    for part, keys in (("data", given), ("model", {key: None for key in _MODEL if _foreign(model.get(key))})):
         if keys:
             reset.setdefault(part, {}).update(keys)
+
+
+def _foreign(value: Any) -> bool:
+    """A word, such as that of class weights which are counted, means the same with any data."""
+    return value is not None and not isinstance(value, str)
 
 
 def _names(reset: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -148,7 +148,9 @@ def _wrong_value(option: str, text: str) -> str:
             return wrong
     if literals := re.findall(r"Literal\[(.*?)\]", text):
         choices = dict.fromkeys(", ".join(literals).replace("'", "").split(", "))
-        return f"{option} cannot be {value}; choose one of {', '.join(choices)}."
+        lists = [_KINDS[kind] for kind in re.findall(r"list\[\w+\]", text) if kind in _KINDS]
+        other = f", or give {lists[0]}" if lists else ""
+        return f"{option} cannot be {value}; choose one of {', '.join(choices)}{other}."
     if (found := re.search(r"Expected a dot import path string: (\S+)", text)) and found[1] in value:
         return f"{option} cannot be {value}; {found[1]} would have to be a class path such as package.module.Class."
     wanted = re.search(r"Subtypes: \[(.*?)\] Errors:", text)

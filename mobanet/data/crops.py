@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from mobanet.data.augment import Augmentation, ignore_label
+from mobanet.data.balance import ClassPixels
 from mobanet.data.batch import StoredBatch
 from mobanet.data.handover import Allocate, Handover, HandoverLoader
 from mobanet.data.reading import Sample, TileReader, Window, grid
@@ -16,8 +17,9 @@ from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.store.marks import squares_of
 from mobanet.store.stored import MARK
 
-Sampling = Literal["tile", "area"]
-"""How a crop's tile is drawn: every tile alike (as in MoBaNet), or in proportion to its area."""
+Sampling = Literal["tile", "area", "balanced"]
+"""How a crop's tile is drawn: every tile alike (as in MoBaNet), or in proportion to its area; `balanced` draws a share
+of the crops around a pixel of a class, each class alike, and the rest by area."""
 
 
 _DRAWS = 100
@@ -66,6 +68,7 @@ class RandomCrops(_Windows):
         sampling: how the tile is drawn; the position is uniform within it.
         seed: of the run.
         augmentation: applied to each crop.
+        balanced_share: of the crops that are drawn around a pixel of a class, where `sampling` is `balanced`.
     """
 
     def __init__(
@@ -76,12 +79,15 @@ class RandomCrops(_Windows):
         sampling: Sampling,
         seed: int,
         augmentation: Augmentation,
+        balanced_share: float = 0.5,
     ) -> None:
         super().__init__(reader, levels)
         self.size = size
+        self.balanced_share = balanced_share
+        self.classes = ClassPixels(reader) if sampling == "balanced" else None
         self.seed = seed
         self.augmentation = augmentation
-        area = np.array([tile.height * tile.width if sampling == "area" else 1 for tile in reader.tiles], np.float64)
+        area = np.array([1 if sampling == "tile" else tile.height * tile.width for tile in reader.tiles], np.float64)
         self.bounds = np.cumsum(area / area.sum())
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -113,15 +119,22 @@ class RandomCrops(_Windows):
             return window
         row, column = found[int(generator.integers(len(found)))]
         corner = (int(rows.start + row) * MARK - tile.top, int(columns.start + column) * MARK - tile.left)
-        starts = []
+        return self._around(window.tile, corner, MARK, generator)
+
+    def _around(self, place: int, corner: tuple[int, int], side: int, generator: np.random.Generator) -> Window:
+        """Draw a position in a tile whose window holds a square of it, as far as it is large enough."""
+        tile, starts = self.reader.tiles[place], []
         for at, length in zip(corner, (tile.height, tile.width), strict=True):
             last = max(length - self.size, 0)
-            low, high = (min(max(edge, 0), last) for edge in (at + MARK - self.size, at))
+            low, high = (min(max(edge, 0), last) for edge in (at + side - self.size, at))
             starts.append(int(generator.integers(min(low, high), max(low, high) + 1)))
-        return Window(window.tile, *starts, self.size, self.size)
+        return Window(place, *starts, self.size, self.size)
 
     def window(self, generator: np.random.Generator) -> Window:
-        """Draw a tile, then a position uniformly inside it."""
+        """Draw a tile, then a position uniformly inside it; or a pixel of a class, then one that has it inside."""
+        if self.classes is not None and generator.random() < self.balanced_share:
+            place, row, column = self.classes.draw(generator)
+            return self._around(place, (row, column), 1, generator)
         # the last bound is 1 but for rounding, and the draw may lie above it
         place = min(int(np.searchsorted(self.bounds, generator.random(), side="right")), len(self.bounds) - 1)
         return self._within(place, generator)

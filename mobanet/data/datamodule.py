@@ -18,6 +18,7 @@ from mobanet.data.options import (
     check_ground,
     check_labels,
     check_numbers,
+    check_sampling,
     chosen_modalities,
     chosen_scaling,
     chosen_split,
@@ -40,6 +41,7 @@ from mobanet.rasters.contents import Modality
 from mobanet.rasters.ground import Ground, radius_of
 from mobanet.rasters.values import range_note
 from mobanet.store.build import build_store, default_store
+from mobanet.store.class_pixels import class_pixels
 from mobanet.store.elevation import Grounds
 from mobanet.store.patches import cut_store
 from mobanet.store.stored import StoredTile, TileStore
@@ -63,7 +65,9 @@ class RasterDataModule(LightningDataModule):
         crop: height and width of a training crop in pixels.
         batch_size: crops a step, on each device.
         steps_per_epoch: steps an epoch, on each device.
-        sampling: draw a crop's tile uniformly or in proportion to its area.
+        sampling: draw a crop's tile uniformly or in proportion to its area; `balanced` draws a share of the crops
+            around a pixel of a class, each class as often, and the rest in proportion to area.
+        balanced_share: of the crops, where sampling is balanced; null for half of them.
         augmentation: random geometry and colour.
         scaling: by modality, how stored values are scaled; the rest are scaled as fits their kind.
         ground_radius: pixels within which the ground under an elevation model is looked for (scaling `ground`), a
@@ -91,6 +95,7 @@ class RasterDataModule(LightningDataModule):
         batch_size: int = 24,
         steps_per_epoch: int = 1000,
         sampling: Sampling = "tile",
+        balanced_share: float | None = None,
         augmentation: AugmentationSettings = AugmentationSettings(),  # noqa: B008 - read, never changed
         scaling: dict[str, Scaling] | None = None,
         ground_radius: int | None = None,
@@ -109,6 +114,7 @@ class RasterDataModule(LightningDataModule):
         self.train_labels = train_labels
         self.crop, self.batch_size, self.steps_per_epoch = crop, batch_size, steps_per_epoch
         self.sampling: Sampling = sampling
+        self.balanced_share = balanced_share
         self.augmentation = augmentation
         self.evaluation = evaluation
         self.scaling = chosen_scaling(self.layout, self.modalities, scaling or {})
@@ -116,6 +122,7 @@ class RasterDataModule(LightningDataModule):
         self.allow_missing = allow_missing
         self.num_workers = num_workers
         self.seed = seed
+        check_sampling(sampling, balanced_share)
         check_labels(train_labels=train_labels)
         check_numbers(crop=crop, batch_size=batch_size, steps_per_epoch=steps_per_epoch, num_workers=num_workers or 0)
         check_ground(self.modalities, self.scaling, ground_radius)
@@ -267,6 +274,7 @@ class RasterDataModule(LightningDataModule):
             self.sampling,
             self.seed,
             Augmentation(self.augmentation, self._ranged(tiles)).build(),
+            0.5 if self.balanced_share is None else self.balanced_share,
         )
         rank, world = self._rank()
         sampler = CropSampler(self.steps_per_epoch, self.batch_size, rank, world, self._position)
@@ -307,6 +315,10 @@ class RasterDataModule(LightningDataModule):
     def tiles(self, stage: Literal["train", "validation", "test"]) -> list[StoredTile]:
         """The tiles of a stage; `setup` must have been called for it."""
         return list(self._roles[stage])
+
+    def class_pixels(self) -> list[int]:
+        """Labelled pixels of each class in the training tiles; `setup` must have been called for training."""
+        return class_pixels(self._roles["train"], self.train_labels).sum(0).tolist()
 
     def picture(self, tile: str, rows: slice, columns: slice) -> Sample:
         """Part of a test tile as stored, with its label, for figures."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from mobanet.data.crops import Sampling
 from mobanet.datasets.base import LabelKind, Layout
 from mobanet.datasets.scalings import Scaling, default_scaling
 from mobanet.errors import UserError
@@ -84,6 +85,23 @@ def check_labels(**values: str) -> None:
     for option, value in values.items():
         if value not in get_args(LabelKind):
             raise UserError(f"--data.{option} is {value}; choose one of {', '.join(get_args(LabelKind))}.")
+
+
+def check_sampling(sampling: str, share: float | None) -> None:
+    """Refuse a way to draw crops that there is not, and a share of balanced ones that is none, or that nothing draws.
+
+    Raises:
+        UserError: naming the option.
+    """
+    if sampling not in get_args(Sampling):
+        raise UserError(f"--data.sampling is {sampling}; choose one of {', '.join(get_args(Sampling))}.")
+    if share is not None and sampling != "balanced":
+        raise UserError(
+            f"--data.balanced_share is {share:g}, which changes nothing while --data.sampling is {sampling}; leave it "
+            "out, or set --data.sampling balanced."
+        )
+    if share is not None and not 0 < share <= 1:
+        raise UserError(f"--data.balanced_share is {share:g}; give a number above 0 and up to 1.")
 
 
 def check_ground(modalities: Mapping[str, Modality], scaling: Mapping[str, str], radius: int | None) -> None:

@@ -32,6 +32,7 @@ from mobanet.scenarios.masking import MaskingSettings, draw_masks, mask_streams,
 from mobanet.scenarios.sampling import draw_availability, share_availability, share_batches
 from mobanet.scenarios.scenario import scenario_masks
 from mobanet.training.averaging import ends_unvalidated
+from mobanet.training.class_weights import ClassWeighting, check_weighting, settle_class_weights
 from mobanet.training.groups import check_backbone_lr, learning_rates, undecayed_parameters
 from mobanet.training.inputs import ModelBatch, model_batch
 from mobanet.training.losses import auxiliary_loss
@@ -56,7 +57,8 @@ class SegmentationModule(CheckpointedModule):
         masking: modality-conditional random masking (MCRM).
         schedule: of the learning rate.
         auxiliary_weight: of each stream's cross-entropy on hard pixels; 0 leaves the auxiliary heads out.
-        class_weights: of the cross-entropy, one a class; null for all alike.
+        class_weights: of pixels by their class, and of classes in losses of regions, one a class; null for all alike;
+            or by the training tiles' labels: inverse, inverse_root, effective, or auto for inverse_root.
         loss: cross_entropy; bce, of each class against the rest (of two classes, the second's probability alone, as in
             the scenario paper); bce_on_probabilities, with that paper's second sigmoid; dice, focal, lovasz, tversky,
             boundary_cross_entropy; a sum, {cross_entropy: 1, dice: 0.5}; or your own by its import path.
@@ -86,7 +88,7 @@ class SegmentationModule(CheckpointedModule):
         masking: MaskingSettings = MaskingSettings(),  # noqa: B008
         schedule: ScheduleSettings = ScheduleSettings(),  # noqa: B008
         auxiliary_weight: float = 0.01,
-        class_weights: list[float] | None = None,
+        class_weights: list[float] | ClassWeighting | None = None,
         loss: LossSettings = "cross_entropy",
         optimizer: OptimizerKind = "adamw",
         lr: float = 2e-4,
@@ -126,7 +128,7 @@ class SegmentationModule(CheckpointedModule):
                 "masking": asdict(self.masking),
                 "schedule": asdict(self.schedule),
                 "auxiliary_weight": auxiliary_weight,
-                "class_weights": list(class_weights) if class_weights else None,
+                "class_weights": to_plain(class_weights) if class_weights else None,
                 "loss": to_plain(self.pixel_loss.settings),
                 "optimizer": optimizer,
                 "lr": lr,
@@ -179,6 +181,8 @@ class SegmentationModule(CheckpointedModule):
     def setup(self, stage: str) -> None:
         """Compile, if asked for; the state dict's keys stay as they are."""
         super().setup(stage)
+        if stage == "fit":
+            settle_class_weights(self, self.trainer.datamodule)
         if self.compile_network:
             self.network.compile()
 
@@ -329,9 +333,11 @@ class SegmentationModule(CheckpointedModule):
             check_optimizers(checkpoint, groups)
             check_trained_parts(checkpoint, groups)
 
-    def _class_weights(self, given: list[float] | None) -> Tensor | None:
+    def _class_weights(self, given: list[float] | str | None) -> Tensor | None:
         if given is None:
             return None
+        if isinstance(given, str):  # counted as the training begins
+            return check_weighting(given)
         classes = self.data.classes
         if len(given) != len(classes):
             raise UserError(

@@ -1,0 +1,97 @@
+"""Weights of classes from how many labelled pixels the training tiles have of each."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from mobanet.errors import UserError
+
+ClassWeighting = Literal["auto", "inverse", "inverse_root", "effective"]
+"""Of a class with a share p of the pixels, among K: 1 / p; its root; 1 / (1 - exp(-K p)); `auto` is `inverse_root`."""
+
+_DIGITS = 4
+
+
+def check_weighting(given: str) -> None:
+    """Refuse a word that is none of them.
+
+    Raises:
+        UserError: naming the option.
+    """
+    if given not in get_args(ClassWeighting):
+        raise UserError(
+            f"--model.class_weights is {given}; choose one of {', '.join(get_args(ClassWeighting))}, or give a list of "
+            "numbers, one a class."
+        )
+
+
+def class_weights(weighting: str, pixels: Sequence[int]) -> list[float]:
+    """Weights whose mean over the labelled pixels is 1, so that the scale of a loss stays what it was.
+
+    `effective` is the effective number of samples (arXiv 1901.05555), with an equal share of the pixels for the number
+    of different ones that there are of a class: those that have more than it weigh nearly alike, rarer ones nearly as
+    by `inverse`. A class without a pixel has the weight 0: nothing is known of it, and no pixel would be weighed.
+
+    Args:
+        weighting: which.
+        pixels: labelled ones of each class; not all 0.
+
+    Returns:
+        A weight for each class, rounded.
+    """
+    total, there = sum(pixels), sum(count > 0 for count in pixels)
+    raw = [_WEIGHTINGS[weighting](count / total, there) if count else 0.0 for count in pixels]
+    mean = sum(count * weight for count, weight in zip(pixels, raw, strict=True)) / total
+    return [float(f"{weight / mean:.{_DIGITS}g}") for weight in raw]
+
+
+def settle_class_weights(module: LightningModule, data: Any) -> None:
+    """Put numbers in the place of a word, in the settings of checkpoints, too, and say them.
+
+    Args:
+        module: with `class_weights`.
+        data: that it is trained on, set up; has `class_pixels()`.
+
+    Raises:
+        UserError: when it counts no labels.
+    """
+    weighting, classes = module.hparams["class_weights"], module.data.classes.names
+    if not isinstance(weighting, str):
+        return
+    if not hasattr(data, "class_pixels"):
+        raise UserError(
+            f"--model.class_weights {weighting} counts the labels of a RasterDataModule, and there is none; give "
+            "numbers."
+        )
+    pixels = data.class_pixels()
+    weights = class_weights(weighting, pixels)
+    module.hparams["class_weights"] = weights
+    module.class_weights = torch.tensor(weights, dtype=torch.float32, device=module.device)
+    shown = ", ".join(f"{name} {weight:g}" for name, weight in zip(classes, weights, strict=True))
+    rank_zero_info(f"classes     weighted ({_named(weighting)}): {shown}")
+    absent = [name for name, count in zip(classes, pixels, strict=True) if not count]
+    if absent:
+        rank_zero_info(f"classes     without a pixel in training, so of weight 0: {', '.join(absent)}")
+
+
+def _inverse(share: float, classes: int) -> float:
+    return 1 / share
+
+
+def _inverse_root(share: float, classes: int) -> float:
+    return share**-0.5
+
+
+def _effective(share: float, classes: int) -> float:
+    return -1 / math.expm1(-classes * share)
+
+
+_WEIGHTINGS = {"auto": _inverse_root, "inverse": _inverse, "inverse_root": _inverse_root, "effective": _effective}
+
+
+def _named(weighting: str) -> str:
+    return "auto, by the inverse root of their pixels" if weighting == "auto" else weighting
