@@ -9,6 +9,11 @@ from mobanet.models.base import Standardization
 PRETRAINED_MODALITIES = ("rgb", "irrg")
 
 
+MOST_STREAMS = 8
+"""Each stream runs through the whole transformer, and doubles the kinds of samples that masking shares blocks out to
+(`mobanet.scenarios.masking.share_out`)."""
+
+
 def check_streams(streams: Mapping[str, Mapping[str, int]], order: Sequence[str] | None) -> dict[str, int]:
     """Number of bands by modality over all streams, in order.
 
@@ -19,10 +24,12 @@ def check_streams(streams: Mapping[str, Mapping[str, int]], order: Sequence[str]
     Raises:
         UserError: for streams that a model cannot be built from.
     """
-    if not 1 <= len(streams) <= 2:
+    if not streams:
+        raise UserError("--model.streams names no stream: give at least one, such as {optical: [rgb]}.")
+    if len(streams) > MOST_STREAMS:
         raise UserError(
-            f"--model.streams names {len(streams)} streams, and the model has one or two: put modalities that belong "
-            "together into one stream."
+            f"--model.streams names {len(streams)} streams, and there may be {MOST_STREAMS}: put modalities that "
+            "belong together into one stream."
         )
     modalities: dict[str, int] = {}
     for stream, members in streams.items():

@@ -244,9 +244,9 @@ def test_bad_settings_are_refused(changes, message):
 
 def test_bad_arguments_are_refused():
     settings = CMXSettings("cnn")
-    with pytest.raises(UserError, match="names the stream optical alone, and CMX needs two"):
+    with pytest.raises(UserError, match=r"names 1 \(optical\), and CMX has two streams"):
         CMX({"optical": {"rgb": 3}}, 4, settings)
-    with pytest.raises(UserError, match="names 3 streams"):
+    with pytest.raises(UserError, match=r"names 3 \(a, b, c\), and CMX has two streams"):
         CMX({"a": {"x": 1}, "b": {"y": 1}, "c": {"z": 1}}, 4, settings)
     with pytest.raises(UserError, match="num_classes is 0"):
         CMX(TWO_STREAMS, 0, settings)

@@ -161,8 +161,8 @@ def test_standardization_is_the_backbones():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"streams": {}}, "names 0 streams"),
-        ({"streams": {"a": {"x": 1}, "b": {"y": 1}, "c": {"z": 1}}}, "names 3 streams"),
+        ({"streams": {}}, "names no stream"),
+        ({"streams": {f"s{k}": {f"m{k}": 1} for k in range(9)}}, "names 9 streams, and there may be 8"),
         ({"streams": {"a": {}}}, r"streams\.a has no modality"),
         ({"streams": {"a": {"x": 1}, "b": {"x": 1}}}, "modality x twice"),
         ({"streams": {"a": {"x": 0}}}, "at least one band"),

@@ -20,6 +20,7 @@ NAMES = {
 }
 TWO_STREAMS = {"optical": {"rgb": 3, "ir": 1}, "elevation": {"dsm": 1}}
 PAPER_STREAMS = {"optical": {"rgb": 3}, "elevation": {"dsm": 1}}
+THREE_STREAMS = {"optical": {"rgb": 3}, "elevation": {"dsm": 1}, "radar": {"s1": 2}}
 ONE_STREAM = {"elevation": {"dsm": 1}}
 ODD = (70, 45)  # no multiple of any patch size
 
@@ -54,6 +55,14 @@ VARIANTS = {
     "trained-sam-plain": {"family": "sam", "freeze": False},
     "trained-dinov3": {"family": "dinov3", "freeze": False},
     "paper": {"streams": PAPER_STREAMS},
+    "three-streams": {"streams": THREE_STREAMS},
+    "three-streams-left-out-tokens": {"streams": THREE_STREAMS, "absent": "left_out", "missing": "token"},
+    "three-streams-mean": {"streams": THREE_STREAMS, "absent": "left_out", "fusion": "mean", "placement": "none"},
+    "three-streams-own": {"streams": THREE_STREAMS, "absent": "left_out", "incomplete": "own", "placement": "block"},
+    "three-streams-sam": {
+        **{"family": "sam", "streams": THREE_STREAMS, "absent": "left_out"},
+        **{"placement": "block", "fusion": "se", "pyramid": "scaled"},
+    },
     "one-stream": {"streams": ONE_STREAM},
     "one-stream-scaled": {"streams": ONE_STREAM, "pyramid": "scaled", "fusion": "se", "placement": "block"},
     "one-stream-trained": {"streams": ONE_STREAM, "freeze": False},

@@ -120,8 +120,8 @@ class CMX(SegmentationModel):
         self.modalities = check_streams(streams, order)
         if len(streams) != 2:
             raise UserError(
-                f"--model.streams names the stream {next(iter(streams))} alone, and CMX needs two: give some "
-                "modalities a second stream, or choose another model."
+                f"--model.streams names {len(streams)} ({', '.join(streams)}), and CMX has two streams: share the "
+                "modalities out to two, or choose --model.architecture mobanet, which takes any number."
             )
         if num_classes < 1:
             raise UserError(f"--model.num_classes is {num_classes}: give the number of classes, at least 1.")

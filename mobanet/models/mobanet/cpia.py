@@ -1,9 +1,12 @@
-"""Cross-modal prompt injection (CPIA): two streams of a frozen transformer exchange what they see, token by token.
+"""Cross-modal prompt injection (CPIA): streams of a frozen transformer exchange what they see, token by token.
 
-Source: MoBaNet, arXiv 2603.17705; the parameter names and layout follow the authors' release. Two placements share
-one interface, two streams in and what to add to each of them out: `CPIA` alone at the start of a stage (DINOv2
-release) and `AdapterCPIA`, prompts through bottleneck adapters after a block (SAM release, the paper's wording).
+Source: MoBaNet, arXiv 2603.17705; the parameter names and layout follow the authors' release, which has two streams.
+Two placements share one interface, streams in and what to add to each of them out: `CPIA` alone at the start of a
+stage (DINOv2 release) and `AdapterCPIA`, prompts through bottleneck adapters after a block (SAM release, the paper's
+wording).
 """
+
+from itertools import compress
 
 import torch
 import torch.nn.functional as F
@@ -11,42 +14,48 @@ from torch import Tensor, nn
 
 
 class CPIA(nn.Module):
-    """One prompt shared by both streams, scaled and shifted for each; no nonlinearity, as in the release.
+    """One prompt shared by all streams, scaled and shifted for each; no nonlinearity, as in the release.
+
+    Of S streams t_1 ... t_S the prompt is u = U mix([reduce_1 t_1; ...; reduce_S t_S]), and stream s is given
+    u + (gamma_s u + beta_s). Nothing but the number of terms depends on S, so that two streams are the paper's.
 
     Args:
         width: channels C of the tokens.
         ratio: bottleneck r over C.
+        streams: S, at least two.
     """
 
-    def __init__(self, width: int, ratio: float) -> None:
+    def __init__(self, width: int, ratio: float, streams: int = 2) -> None:
         super().__init__()
         rank = int(ratio * width)
-        self.reduce = nn.ModuleList(nn.Linear(width, rank) for _ in range(2))
-        self.mix = nn.Linear(2 * rank, rank)
+        self.reduce = nn.ModuleList(nn.Linear(width, rank) for _ in range(streams))
+        self.mix = nn.Linear(streams * rank, rank)
         self.expand = nn.Linear(rank, width)
-        # One parameter a stream rather than a (2, C) tensor: weight decay leaves 1-D parameters alone.
-        self.gammas = nn.ParameterList(nn.Parameter(1 + 0.02 * torch.randn(width)) for _ in range(2))
-        self.betas = nn.ParameterList(nn.Parameter(0.02 * torch.randn(width)) for _ in range(2))
+        # One parameter a stream rather than a (S, C) tensor: weight decay leaves 1-D parameters alone.
+        self.gammas = nn.ParameterList(nn.Parameter(1 + 0.02 * torch.randn(width)) for _ in range(streams))
+        self.betas = nn.ParameterList(nn.Parameter(0.02 * torch.randn(width)) for _ in range(streams))
 
-    def forward(self, first: Tensor, second: Tensor, present: Tensor | None = None) -> Tensor:
-        """Prompts of both streams.
+    def forward(self, *streams: Tensor | None, present: Tensor | None = None) -> Tensor:
+        """Prompts of the streams that are given.
 
         Args:
-            first: patch tokens of the first stream, (B, N, C).
-            second: those of the second stream, (B, N, C).
-            present: (2, B) bool, the streams whose tokens say anything; the others have no part in the prompt. None:
-                both, as in the paper.
+            streams: S times the patch tokens of a stream, (B, N, C); None for one that no sample has.
+            present: (G, B) bool, of the G streams that are given, whether tokens say anything; the others have no part
+                in the prompt. None: all, as in the paper.
 
         Returns:
-            (2, B, N, C), to be added to the patch tokens.
+            (G, B, N, C), to be added to the patch tokens.
         """
-        parts = [self.reduce[0](first), self.reduce[1](second)]  # (B, N, r) each
+        given = [x is not None for x in streams]
+        parts = [reduce(x) for reduce, x in zip(self.reduce, streams, strict=True) if x is not None]  # (B, N, r) each
         if present is not None:
             parts = [torch.where(there[:, None, None], x, 0) for there, x in zip(present, parts, strict=True)]
-        prompt = self.expand(self.mix(torch.cat(parts, dim=-1)))  # 2x (B, N, r) -> (B, N, 2r) -> (B, N, C)
-        gamma = torch.stack(list(self.gammas))[:, None, None]  # (2, 1, 1, C)
-        beta = torch.stack(list(self.betas))[:, None, None]
-        return prompt * (1 + gamma) + beta  # u + (gamma·u + beta): (B, N, C) -> (2, B, N, C)
+        nothing, said = torch.zeros_like(parts[0]), iter(parts)
+        placed = [next(said) if there else nothing for there in given]
+        prompt = self.expand(self.mix(torch.cat(placed, dim=-1)))  # S times (B, N, r) -> (B, N, S·r) -> (B, N, C)
+        gamma = torch.stack([*compress(self.gammas, given)])[:, None, None]  # (G, 1, 1, C)
+        beta = torch.stack([*compress(self.betas, given)])[:, None, None]
+        return prompt * (1 + gamma) + beta  # u + (gamma·u + beta): (B, N, C) -> (G, B, N, C)
 
 
 class BottleneckAdapter(nn.Module):
@@ -82,14 +91,16 @@ class AdapterCPIA(nn.Module):
         ratio: CPIA's bottleneck over C.
         adapter_ratio: the adapters' hidden channels over C.
         dropout: probability, in the adapters.
+        streams: S, at least two.
     """
 
-    def __init__(self, width: int, ratio: float, adapter_ratio: float, dropout: float) -> None:
+    def __init__(self, width: int, ratio: float, adapter_ratio: float, dropout: float, streams: int = 2) -> None:
         super().__init__()
-        self.cpia = CPIA(width, ratio)
-        self.adapters = nn.ModuleList(BottleneckAdapter(width, adapter_ratio, dropout) for _ in range(2))
+        self.cpia = CPIA(width, ratio, streams)
+        self.adapters = nn.ModuleList(BottleneckAdapter(width, adapter_ratio, dropout) for _ in range(streams))
 
-    def forward(self, first: Tensor, second: Tensor, present: Tensor | None = None) -> Tensor:
-        """What to add to each stream's patch tokens: two of (B, N, C) -> (2, B, N, C); see `CPIA.forward`."""
-        prompts = self.cpia(first, second, present).unbind(0)
-        return torch.stack((self.adapters[0](first, prompts[0]), self.adapters[1](second, prompts[1])))
+    def forward(self, *streams: Tensor | None, present: Tensor | None = None) -> Tensor:
+        """What to add to the patch tokens of the streams that are given, (G, B, N, C); see `CPIA.forward`."""
+        prompts = self.cpia(*streams, present=present).unbind(0)
+        own = [(adapter, x) for adapter, x in zip(self.adapters, streams, strict=True) if x is not None]
+        return torch.stack([adapter(x, prompt) for (adapter, x), prompt in zip(own, prompts, strict=True)])

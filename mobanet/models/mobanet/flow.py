@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import torch
@@ -59,24 +60,26 @@ class Flow:
     Attributes:
         tokens: (S·B, P + N, C).
         geometry: what the blocks need besides.
+        streams: S indices, in the order of the model's streams; no sample has any of those that are not among them.
         taps: patch tokens kept on the way, (S·B, N, C) each.
         there: (S·B,) bool, whether a sample has anything of a stream; None where streams it lacks count as well.
     """
 
     tokens: Tensor
     geometry: Geometry
+    streams: tuple[int, ...]
     taps: tuple[Tensor, ...] = ()
     there: Tensor | None = None
 
-    def split(self, count: int) -> list["Flow"]:
-        """The streams one by one; views.
-
-        Args:
-            count: number of streams S.
-        """
+    def split(self) -> list["Flow"]:
+        """The streams one by one; views."""
+        count = len(self.streams)
         tokens, taps = self.tokens.chunk(count), [tap.chunk(count) for tap in self.taps]
         there = [None] * count if self.there is None else self.there.chunk(count)
-        return [Flow(tokens[i], self.geometry, tuple(tap[i] for tap in taps), there[i]) for i in range(count)]
+        return [
+            Flow(tokens[i], self.geometry, (stream,), tuple(tap[i] for tap in taps), there[i])
+            for i, stream in enumerate(self.streams)
+        ]
 
 
 def join_flows(flows: Sequence[Flow]) -> Flow:
@@ -85,5 +88,5 @@ def join_flows(flows: Sequence[Flow]) -> Flow:
         return flows[0]
     taps = tuple(torch.cat(same) for same in zip(*(flow.taps for flow in flows), strict=True))
     there = [flow.there for flow in flows if flow.there is not None]
-    tokens = torch.cat([flow.tokens for flow in flows])
-    return Flow(tokens, flows[0].geometry, taps, torch.cat(there) if there else None)
+    tokens, streams = torch.cat([flow.tokens for flow in flows]), tuple(chain(*(flow.streams for flow in flows)))
+    return Flow(tokens, flows[0].geometry, streams, taps, torch.cat(there) if there else None)

@@ -1,18 +1,19 @@
-"""MoBaNet: two sensors through one frozen transformer, trained parts of a few million parameters around it.
+"""MoBaNet: sensors through one frozen transformer, trained parts of a few million parameters around it.
 
 Paper: arXiv 2603.17705. Re-implemented from the description in the paper and the authors' public release; what each
-part does is said where it stands (cpia.py, dgfm.py, pyramid.py, upernet.py). What differs from the release: several
-modalities may share a stream, the streams run through the blocks as one batch, one-band kernels are summed at run
+part does is said where it stands (cpia.py, dgfm.py, pyramid.py, upernet.py). What differs from the release: there may
+be any number of streams (of two, prompts and gates are the paper's; of one, there are none), several modalities may
+share a stream, the streams run through the blocks as one batch, one-band kernels are summed at run
 time, any image size is taken, a missing modality may have a learned token, and placement, fusion and pyramid are
 choices independent of the backbone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
-from typing import Literal, get_args, get_type_hints
+from typing import Literal, TypeVar, get_args, get_type_hints
 
 import torch
 import torch.nn.functional as F
@@ -28,9 +29,11 @@ from mobanet.models.mobanet.dgfm import Fusion
 from mobanet.models.mobanet.flow import Flow, Placement, Step, join_flows, plan_steps
 from mobanet.models.mobanet.pyramid import Neck, PlainPyramid, ScaledPyramid, Stages
 from mobanet.models.patches import StreamEmbedding
-from mobanet.models.sharing import Held, each_once, pattern_keys
+from mobanet.models.sharing import Held, PatternKey, each_once, pattern_keys
 from mobanet.models.streams import check_streams, find_pretrained, standardize
 from mobanet.models.upernet import AuxiliaryHead, BatchNorm, Normalization, UPerNet, resize
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -141,7 +144,7 @@ class Parts(nn.Module):
 
 
 class MoBaNet(SegmentationModel):
-    """Segmentation of one or two streams of modalities with a shared, usually frozen, transformer.
+    """Segmentation of one or more streams of modalities with a shared, usually frozen, transformer.
 
     The first stream is the optical one, unless a stream is named `optical`. There, `rgb` (else a leading `irrg`) of
     three bands goes through the pretrained patch kernel; every other modality has a trainable one that starts from it.
@@ -307,34 +310,67 @@ class MoBaNet(SegmentationModel):
         return self._decode(parts, stages, _size(inputs), auxiliary)
 
     def forward_each(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[SegmentationOutput]:
-        """As in the base; what a stream computes before the streams first interact is shared, where all parts are."""
-        if self.incomplete is not None:
-            return super().forward_each(inputs, patterns)
+        """As in the base; what a stream computes before the streams first interact is shared.
+
+        With `absent: left_out`, a stream that no sample of a pattern has does not run at all: the scenarios of one
+        stream of S cost an S-th of the full one. Where a pattern has both samples that lack something and samples that
+        do not, and these are seen by parts of their own, nothing is shared.
+        """
         ordered = self._order(inputs, patterns)
+        size = _size(ordered)
         return each_once(
             patterns,
-            lambda distinct: (
-                self._decode(self, stages, _size(ordered), auxiliary=False)
-                for stages in self._encode_each(ordered, distinct)
+            lambda distinct: self._each(
+                ordered,
+                distinct,
+                lambda parts, stages: self._decode(parts, stages, size, auxiliary=False),
+                lambda pattern: self(ordered, pattern, auxiliary=False),
             ),
         )
 
     def latents(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[Tensor]:
         """The latents alone of what `forward_each` gives, (B, C, h, w) each; the decoder does not run."""
         ordered = self._order(inputs, patterns)
-        if self.incomplete is None:
-            return each_once(
-                patterns, lambda distinct: (stages.latent for stages in self._encode_each(ordered, distinct))
-            )
 
         def way(parts: "MoBaNet | Parts", rows: dict[str, Tensor], there: Tensor) -> dict[str, Tensor]:
             return {"latent": self._encode(parts, rows, there, stream_stages=0).latent}
 
-        ways = partial(way, self), partial(way, self.incomplete)
+        def apart_by_rows(pattern: Tensor) -> Tensor:
+            ways = partial(way, self), partial(way, self.incomplete)
+            return apart(select_available(ordered, pattern), pattern, *ways)["latent"]
+
         return each_once(
             patterns,
-            lambda distinct: (apart(select_available(ordered, p), p, *ways)["latent"] for p in distinct),
+            lambda distinct: self._each(ordered, distinct, lambda _, stages: stages.latent, apart_by_rows),
         )
+
+    def _each(
+        self,
+        inputs: dict[str, Tensor],
+        patterns: Sequence[Tensor],
+        finish: Callable[["MoBaNet | Parts", Stages], T],
+        mixed: Callable[[Tensor], T],
+    ) -> Iterator[T]:
+        """What each pattern, (B, M) bool, comes to, one after the other.
+
+        Args:
+            inputs: by modality, (B, C_m, H, W), in order.
+            patterns: what is there.
+            finish: of the stages of a pattern all of whose samples are seen by the same parts.
+            mixed: of a pattern whose samples are not.
+        """
+        sides = self._sides(patterns)
+        of_one = [(pattern, parts) for pattern, parts in zip(patterns, sides, strict=True) if parts is not None]
+        encoded = self._encode_each(inputs, *zip(*of_one, strict=True)) if of_one else iter(())
+        for pattern, parts in zip(patterns, sides, strict=True):
+            yield mixed(pattern) if parts is None else finish(parts, next(encoded))
+
+    def _sides(self, patterns: Sequence[Tensor]) -> "list[MoBaNet | Parts | None]":
+        """The parts that see all samples of a pattern, (B, M) bool; None where there are two that see some each."""
+        if self.incomplete is None:
+            return [self] * len(patterns)
+        complete = torch.stack([*patterns]).all(2).cpu()  # (S, B)
+        return [self if rows.all() else None if rows.any() else self.incomplete for rows in complete]
 
     def encode(
         self, inputs: dict[str, Tensor], available: Tensor | None = None, stream_stages: int = NUM_STAGES
@@ -359,20 +395,38 @@ class MoBaNet(SegmentationModel):
         flow = self._start(parts, range(len(parts.embeddings)), inputs, available)
         return self._finish(parts, flow, stream_stages, self._rows(available))
 
-    def _encode_each(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[Stages]:
-        """Fused maps of each pattern, (B, M) bool; each stream starts once for each pattern of its own modalities."""
+    def _encode_each(
+        self, inputs: dict[str, Tensor], patterns: Sequence[Tensor], sides: "Sequence[MoBaNet | Parts]"
+    ) -> Iterator[Stages]:
+        """Fused maps of each pattern, (B, M) bool; each stream starts once for each pattern of its own modalities.
+
+        Args:
+            inputs: by modality, (B, C_m, H, W), in order.
+            patterns: what is there.
+            sides: by pattern, the parts that see it.
+        """
         order = list(self.modalities)
         columns = [[order.index(name) for name in members] for members in self.streams.values()]
-        keys = pattern_keys(patterns, columns)
+        keys = [
+            [(parts is self, *key) for key in self._given(found)]
+            for parts, found in zip(sides, pattern_keys(patterns, columns), strict=True)
+        ]
         started: Held[Flow] = Held(chain.from_iterable(keys))
-        for pattern, wanted in zip(patterns, keys, strict=True):
-            new = [stream for stream, key in enumerate(wanted) if key not in started]
+        for pattern, parts, wanted in zip(patterns, sides, keys, strict=True):
+            new = [key for key in wanted if key not in started]
             if new:
-                flow = self._start(self, new, select_available(inputs, pattern), pattern)
-                for stream, part in zip(new, flow.split(len(new)), strict=True):
-                    started.put(wanted[stream], part)
+                streams = [stream for _, stream, _ in new]
+                flow = self._start(parts, streams, select_available(inputs, pattern), pattern)
+                for key, part in zip(new, flow.split(), strict=True):
+                    started.put(key, part)
             flow = join_flows([started.take(key) for key in wanted])
-            yield self._finish(self, flow, stream_stages=0, rows=self._rows(pattern))
+            yield self._finish(parts, flow, stream_stages=0, rows=self._rows(pattern))
+
+    def _given(self, keys: Sequence[PatternKey]) -> Sequence[PatternKey]:
+        """Of a pattern's keys, one a stream, those of streams that run: all, or those that some sample has."""
+        if self.settings.absent == "zero":
+            return keys
+        return [key for key in keys if any(key[1])] or keys
 
     def _start(
         self,
@@ -391,7 +445,8 @@ class MoBaNet(SegmentationModel):
             parts.embeddings[stream](inputs, backbone.patch_kernel, backbone.patch_bias, there) for stream in streams
         ]
         tokens, geometry = backbone.embed(torch.cat(patches))  # (S·B, h, w, C) -> (S·B, P + N, C)
-        return self._run(parts, self._alone, Flow(tokens, geometry, there=self._present(streams, there)))
+        flow = Flow(tokens, geometry, tuple(streams), there=self._present(streams, there))
+        return self._run(parts, self._alone, flow)
 
     def _present(self, streams: Sequence[int], available: Mapping[str, Tensor] | None) -> Tensor | None:
         """(S·B,) bool, whether a sample has anything of each stream; None where that makes no difference."""
@@ -404,13 +459,14 @@ class MoBaNet(SegmentationModel):
         """From where all streams have come by themselves to the maps."""
         backbone = self.backbone
         flow = self._run(parts, self._together, flow)
+        given = stream_stages, flow.streams, flow.there, rows
         if isinstance(parts.pyramid, PlainPyramid):
             taps = [backbone.normalize(tap) for tap in flow.taps]
-            return parts.pyramid(taps, flow.geometry.grid, stream_stages, flow.there, rows)
+            return parts.pyramid(taps, flow.geometry.grid, *given)
         if parts.neck is None:
-            return parts.pyramid(backbone.neck(flow.taps[-1], flow.geometry), stream_stages, flow.there, rows)
+            return parts.pyramid(backbone.neck(flow.taps[-1], flow.geometry), *given)
         maps = backbone.normalize(flow.taps[-1]).unflatten(1, flow.geometry.grid).permute(0, 3, 1, 2)
-        return parts.pyramid(parts.neck(maps), stream_stages, flow.there, rows)
+        return parts.pyramid(parts.neck(maps), *given)
 
     def _run(self, parts: "MoBaNet | Parts", steps: Sequence[Step], flow: Flow) -> Flow:
         """Take steps through the transformer."""
@@ -419,17 +475,18 @@ class MoBaNet(SegmentationModel):
             if step.kind == "block":
                 tokens = self.backbone.block(step.index, tokens, flow.geometry)
             elif step.kind == "interact":
-                tokens = self._interact(parts.interactions[step.index], tokens, flow.there)
+                tokens = self._interact(parts.interactions[step.index], tokens, flow)
             else:
                 taps.append(tokens[:, self.backbone.num_prefix_tokens :])  # (S·B, N, C)
-        return Flow(tokens, flow.geometry, tuple(taps), flow.there)
+        return replace(flow, tokens=tokens, taps=tuple(taps))
 
-    def _interact(self, interaction: nn.Module, tokens: Tensor, there: Tensor | None) -> Tensor:
-        """Add to each stream's patch tokens what its interaction gives: (2·B, P + N, C) -> the same."""
-        prefix = self.backbone.num_prefix_tokens
-        first, second = tokens[:, prefix:].unflatten(0, (2, -1)).unbind(0)  # two of (B, N, C)
-        present = None if there is None else there.unflatten(0, (2, -1))  # (2, B)
-        added = interaction(first, second, present).flatten(0, 1)  # (2, B, N, C) -> (2·B, N, C)
+    def _interact(self, interaction: nn.Module, tokens: Tensor, flow: Flow) -> Tensor:
+        """Add to each stream's patch tokens what its interaction gives: (S·B, P + N, C) -> the same."""
+        prefix, count = self.backbone.num_prefix_tokens, len(flow.streams)
+        split = dict(zip(flow.streams, tokens[:, prefix:].unflatten(0, (count, -1)).unbind(0), strict=True))
+        present = None if flow.there is None else flow.there.unflatten(0, (count, -1))  # (S, B)
+        streams = [split.get(stream) for stream in range(len(self.streams))]  # (B, N, C) each
+        added = interaction(*streams, present=present).flatten(0, 1)  # (S, B, N, C) -> (S·B, N, C)
         # Padding the sum rather than cutting the tokens keeps the backward pass free of copies of all tokens.
         return tokens + (F.pad(added, (0, 0, prefix, 0)) if prefix else added)
 
@@ -454,13 +511,13 @@ class MoBaNet(SegmentationModel):
         return resize(logits.to(exact), padded)[..., :height, :width]
 
     def _build_interactions(self) -> nn.ModuleList:
-        settings, width = self.settings, self.backbone.width
-        if len(self.streams) == 1 or settings.placement == "none":
+        settings, width, streams = self.settings, self.backbone.width, len(self.streams)
+        if streams == 1 or settings.placement == "none":
             return nn.ModuleList()
         if settings.placement == "stage":
-            return nn.ModuleList(CPIA(width, settings.cpia_ratio) for _ in range(NUM_STAGES))
+            return nn.ModuleList(CPIA(width, settings.cpia_ratio, streams) for _ in range(NUM_STAGES))
         return nn.ModuleList(
-            AdapterCPIA(width, settings.cpia_ratio, settings.adapter_ratio, settings.adapter_dropout)
+            AdapterCPIA(width, settings.cpia_ratio, settings.adapter_ratio, settings.adapter_dropout, streams)
             for _ in range(self.backbone.depth)
         )
 

@@ -1,5 +1,6 @@
 """From transformer features to four maps a stream and four fused maps, the decoder's input."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from mobanet.models.upernet import Normalization, Normed, norm_of
 
 @dataclass
 class Stages:
-    """Four feature maps a stream and four of both together, finest first.
+    """Four feature maps a stream and four of all together, finest first.
 
     Attributes:
         fused: four maps (B, D, h_s, w_s).
@@ -47,7 +48,7 @@ class PlainPyramid(nn.Module):
         width: channels C of the taps.
         channels: D of the maps.
         fusion: way of fusing.
-        names: of the streams, one or two.
+        names: of the streams.
     """
 
     def __init__(self, width: int, channels: int, fusion: Fusion, names: list[str]) -> None:
@@ -63,28 +64,32 @@ class PlainPyramid(nn.Module):
         taps: list[Tensor],
         grid: tuple[int, int],
         stream_stages: int,
+        streams: Sequence[int],
         there: Tensor | None = None,
         rows: Tensor | None = None,
     ) -> Stages:
         """Fuse and project.
 
         Args:
-            taps: four of (S·B, N, C), normalised; the samples of the first stream, then those of the second.
+            taps: four of (G·B, N, C), normalised; the samples of the first given stream, then those of the next.
             grid: h and w, N = h·w.
             stream_stages: of how many stages, from the first, the streams' own maps are wanted.
-            there: (S·B,) bool, whether a sample has anything of a stream; None where all count.
+            streams: indices of the G streams that are given, in order; no sample has any of the others.
+            there: (G·B,) bool, whether a sample has anything of a stream; None where all count.
             rows: for the decoder; nothing here is normalised over a batch.
         """
         fused_maps, stream_maps = [], []
-        present = _present(there, len(self.names))
+        present = _present(there, len(streams))
         for stage, (tap, fusion, project) in enumerate(zip(taps, self.fusions, self.projections, strict=True)):
             wanted = stage < stream_stages
-            projected = project(tap) if wanted or self.project_first else None  # (S·B, N, C) -> (S·B, N, D)
-            latent = fusion(*_split(projected if self.project_first else tap, len(self.names)), *present)
+            projected = project(tap) if wanted or self.project_first else None  # (G·B, N, C) -> (G·B, N, D)
+            split = _split(projected if self.project_first else tap, len(streams))
+            latent = fusion(*_placed(split, streams, len(self.names)), **present)
             fused_maps.append(to_map(latent if self.project_first else project(latent), grid))
             if wanted:
                 stream_maps.append(to_map(projected, grid))
-        return Stages(fused_maps, _by_stream(stream_maps, self.names), to_map(latent, grid), rows)
+        own = _by_stream(stream_maps, [self.names[stream] for stream in streams])
+        return Stages(fused_maps, own, to_map(latent, grid), rows)
 
 
 class ChannelLayerNorm(nn.LayerNorm):
@@ -136,46 +141,59 @@ class StreamScales(nn.Module):
 class ScaledPyramid(nn.Module):
     """Four scales of the neck's output a stream, fused scale by scale (SAM release; mobanet.md, section 3).
 
-    The first stream's scales have a channel LayerNorm, the second's a BatchNorm, as in the release.
+    The first stream's scales have a channel LayerNorm, the second's a BatchNorm, as in the release; so have any others.
 
     Args:
         channels: D, of the neck's output and of the maps.
         fusion: way of fusing.
-        names: of the streams, one or two.
-        norm: of the second stream.
+        names: of the streams.
+        norm: of all streams but the first.
     """
 
     def __init__(self, channels: int, fusion: Fusion, names: list[str], norm: Normalization = "batch") -> None:
         super().__init__()
         self.names = names
-        norms = (ChannelLayerNorm(channels), norm_of(norm, channels))[: len(names)]
+        norms = [ChannelLayerNorm(channels), *(norm_of(norm, channels) for _ in names[1:])]
         self.scales = nn.ModuleList(StreamScales(channels, norm) for norm in norms)
         self.fusions = nn.ModuleList(build_fusion(fusion, channels, len(names)) for _ in range(NUM_STAGES))
 
     def forward(
-        self, necks: Tensor, stream_stages: int, there: Tensor | None = None, rows: Tensor | None = None
+        self,
+        necks: Tensor,
+        stream_stages: int,
+        streams: Sequence[int],
+        there: Tensor | None = None,
+        rows: Tensor | None = None,
     ) -> Stages:
-        """Scale and fuse the neck's output, (S·B, D, h, w), first stream first; see `PlainPyramid.forward`."""
-        scaled = [scales(maps, rows) for scales, maps in zip(self.scales, _split(necks, len(self.names)), strict=True)]
-        fused_maps, present = [], _present(there, len(self.names))
+        """Scale and fuse the neck's output, (G·B, D, h, w), first given stream first; see `PlainPyramid.forward`."""
+        split = zip(streams, _split(necks, len(streams)), strict=True)
+        scaled = [self.scales[stream](maps, rows) for stream, maps in split]
+        fused_maps, present = [], _present(there, len(streams))
         for fusion, maps in zip(self.fusions, zip(*scaled, strict=True), strict=True):
             size = (maps[0].shape[2], maps[0].shape[3])
-            fused_maps.append(to_map(fusion(*(to_tokens(x) for x in maps), *present), size))
-        streams = {name: maps[:stream_stages] for name, maps in zip(self.names, scaled, strict=True)}
-        return Stages(fused_maps, streams, fused_maps[-1], rows)
+            tokens = _placed([to_tokens(x) for x in maps], streams, len(self.names))
+            fused_maps.append(to_map(fusion(*tokens, **present), size))
+        own = {self.names[stream]: maps[:stream_stages] for stream, maps in zip(streams, scaled, strict=True)}
+        return Stages(fused_maps, own, fused_maps[-1], rows)
 
 
-def _split(both: Tensor, count: int) -> tuple[Tensor, ...]:
-    """The streams of (S·B, …), S times (B, …); views. Not `chunk`, whose sizes an export cannot tell of any B."""
-    return both.unflatten(0, (count, -1)).unbind(0)
+def _split(together: Tensor, count: int) -> tuple[Tensor, ...]:
+    """The streams of (G·B, …), G times (B, …); views. Not `chunk`, whose sizes an export cannot tell of any B."""
+    return together.unflatten(0, (count, -1)).unbind(0)
 
 
-def _present(there: Tensor | None, count: int) -> tuple[Tensor, ...]:
-    """What a fusion of two streams takes besides them: nothing, or (2, B) bool of (2·B,)."""
-    return () if there is None else (there.unflatten(0, (count, -1)),)
+def _placed(given: Sequence[Tensor], streams: Sequence[int], count: int) -> list[Tensor | None]:
+    """One entry a stream of the model, None where it is not given."""
+    by_stream = dict(zip(streams, given, strict=True))
+    return [by_stream.get(stream) for stream in range(count)]
+
+
+def _present(there: Tensor | None, count: int) -> dict[str, Tensor]:
+    """What a fusion of several streams takes besides them: nothing, or (G, B) bool of (G·B,)."""
+    return {} if there is None else {"present": there.unflatten(0, (count, -1))}
 
 
 def _by_stream(maps: list[Tensor], names: list[str]) -> dict[str, list[Tensor]]:
-    """Split maps of all streams (S·B, D, h, w) into lists by stream."""
+    """Split maps of all streams (G·B, D, h, w) into lists by stream."""
     split = [_split(x, len(names)) for x in maps]
     return {name: [stage[index] for stage in split] for index, name in enumerate(names)}
