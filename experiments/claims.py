@@ -24,6 +24,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,9 @@ CMX: dict[str, Any] = {
     "cmx": {"encoder": "cnn", "decoder_channels": 64},
 }
 ONCE = {"strategy": "latent", "every_n_epochs": None}
+TWO = ("full", "uniform", "own_latent")
+"""Arms that there are with three streams as well."""
+THREE: dict[str, Any] = {"streams": {"optical": ["rgb"], "infrared": ["ir"], "elevation": ["dsm"]}}
 INCOMPLETE = ("rgb", "ir", "dsm", "rgb+ir", "rgb+dsm", "ir+dsm")
 ARMS = {
     # how samples come to lack sensors, everything else as in the paper
@@ -163,6 +167,10 @@ ARMS = {
     "cmx_latent_once": Arm("by latent distortion, once", ONCE, module=CMX),
     "cmx_latent": Arm("by latent distortion, each epoch", {"strategy": "latent"}, module=CMX),
     "cmx_half": Arm("half of each batch full, the rest uniform", HALF, module=CMX),
+    # rgb and ir as a stream each, rather than in one
+    "three_full": Arm("full; three streams", module=THREE),
+    "three_uniform": Arm("uniform; three streams", {"strategy": "uniform"}, module=THREE),
+    "three_own_latent": Arm("own_latent; three streams", {**APART, "strategy": "latent"}, OWN, THREE),
 }
 
 
@@ -175,12 +183,20 @@ class Group:
         against: the arm that differences are told to.
         arms: by name.
         complete: whether only the scenario of all sensors is told.
+        partners: by arm another than `against`, where each has one of its own; `to` says of all of them what they are.
+        to: in words.
     """
 
     title: str
     against: str
     arms: tuple[str, ...]
     complete: bool = False
+    partners: dict[str, str] = field(default_factory=dict)
+    to: str = ""
+
+    def compared(self, arm: str) -> bool:
+        """Whether there is another arm that differences are told to."""
+        return arm in (self.partners or self.arms) and arm != self.against
 
 
 GROUPS = {
@@ -202,6 +218,13 @@ GROUPS = {
         for start in ("full", "uniform")
     },
     "cmx": Group("CMX with a small encoder", "cmx_uniform", tuple(name for name in ARMS if name.startswith("cmx_"))),
+    "streams": Group(
+        "Two streams (rgb and ir, dsm) and three",
+        "",
+        tuple(chain(*((two, f"three_{two}") for two in TWO))),
+        partners={f"three_{two}": two for two in TWO},
+        to="the same with two streams",
+    ),
     "specialists": Group("", "", tuple(name for name in ARMS if name.startswith("alone_"))),
 }
 """That of the specialists, each for one scenario and of no use in others, has no table: it is what others regain of."""
@@ -389,17 +412,12 @@ def tables(rows: Sequence[dict[str, str]], steps: int, groups: Sequence[str] = t
         for group in groups
         if GROUPS[group].title
         for city, words in CITIES.items()
-        if any(
-            row["arm"] in GROUPS[group].arms and row["arm"] != GROUPS[group].against
-            for row in rows
-            if row["city"] == city and int(row["steps"]) == steps
-        )
+        if any(GROUPS[group].compared(row["arm"]) for row in rows if row["city"] == city and int(row["steps"]) == steps)
     )
 
 
 def table(rows: Sequence[dict[str, str]], steps: int, group: str = "sampling", city: str = "ambiguous") -> str:
     """Means over seeds and paired differences of one group of arms in one city, in Markdown."""
-    against = GROUPS[group].against
     runs, gaps = grouped(rows, steps, GROUPS[group], city)
     heads = ["all sensors"]
     if not GROUPS[group].complete:
@@ -409,6 +427,7 @@ def table(rows: Sequence[dict[str, str]], steps: int, group: str = "sampling", c
     for arm in (name for name in ARMS if name in runs):
         values = np.array([runs[arm][seed] for seed in sorted(runs[arm])])
         cells = [f"{column[~np.isnan(column)].mean():.1f}" if (column == column).any() else "" for column in values.T]
+        against = GROUPS[group].partners.get(arm, GROUPS[group].against)
         common = sorted(runs[arm].keys() & runs.get(against, {}).keys())
         if arm != against and len(common) >= FEWEST:
             paired = np.array([runs[arm][seed] - runs[against][seed] for seed in common])
@@ -416,7 +435,8 @@ def table(rows: Sequence[dict[str, str]], steps: int, group: str = "sampling", c
         lines.append(" | ".join([f"{arm}: {ARMS[arm].words}", str(len(values)), *cells]))
     shown = "\n".join(f"| {line} |" for line in lines)
     return (
-        f"{shown}\n\nmIoU in per cent, means over seeds; in brackets the paired difference to {against}, 95 % interval."
+        f"{shown}\n\nmIoU in per cent, means over seeds; in brackets the paired difference to "
+        f"{GROUPS[group].to or GROUPS[group].against}, 95 % interval."
     )
 
 

@@ -76,6 +76,18 @@ def test_differences_are_paired_by_seed_and_an_interval_around_nothing_is_undeci
     assert "gap regained" not in table
 
 
+def test_arms_may_have_a_partner_each(claims):
+    found = [row for seed in range(3) for row in (*rows("full", seed, [0.5] * 7), *rows("uniform", seed, [0.4] * 7))]
+    assert claims.tables(found, 400, ["streams"]) == ""  # nothing to compare
+    found += [row for seed in range(3) for row in rows("three_full", seed, [0.53] * 7)]
+    found += [row for seed in range(3) for row in rows("three_uniform", seed, [0.41] * 7)]
+    table = claims.tables(found, 400, ["streams"])
+    assert cells(table, "full")[2] == "50.0"
+    assert cells(table, "three_full")[2] == "53.0 (+3.0, +3.0 to +3.0)"
+    assert cells(table, "three_uniform")[2] == "41.0 (+1.0, +1.0 to +1.0)"
+    assert table.endswith("paired difference to the same with two streams, 95 % interval.")
+
+
 def test_two_pairs_have_no_interval_and_other_steps_and_cities_no_place(claims):
     found = [row for seed in (0, 1) for arm in ("uniform", "full") for row in rows(arm, seed, [0.5] * 7)]
     table = claims.table(
