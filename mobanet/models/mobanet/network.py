@@ -47,7 +47,8 @@ class MoBaNetSettings:
     """How the streams become one: the difference-guided gate, squeeze-and-excitation and sum, or the mean."""
 
     pyramid: Literal["plain", "scaled"] = "plain"
-    """Maps for the decoder: a tap a stage at patch resolution, or SAM's neck at x4, x2, x1 and x1/2."""
+    """Maps for the decoder: a tap a stage, at the resolution of patches or of the stage; or SAM's neck at x4, x2, x1
+    and x1/2."""
 
     missing: Literal["zero", "token"] = "zero"
     """What stands in for a missing modality: zeros, or a learned token a modality, added to the patches it lacks."""
@@ -407,8 +408,8 @@ class MoBaNet(SegmentationModel):
             stream_stages: of how many stages, from the first, the streams' own maps are wanted.
 
         Returns:
-            The maps; the latent is (B, C, h, w) at patch resolution, or the coarsest fused map (B, D, ·, ·) where the
-            pyramid is scaled or the fusion `se`.
+            The maps; the latent is (B, C, h, w) at the resolution of patches or of the last stage, or the coarsest
+            fused map (B, D, ·, ·) where the pyramid is scaled or the fusion `se`.
         """
         return self._encode(self, inputs, available, stream_stages)
 
