@@ -166,7 +166,7 @@ class Backbone(nn.Module, ABC):
         """Add positions and prefix tokens to embedded patches: (B, h, w, C) -> (B, P + N, C)."""
 
     def block(self, index: int, tokens: Tensor, geometry: Geometry) -> Tensor:
-        """Run one block: (B, P + N, C) -> (B, P + N, C)."""
+        """Run one block: (B, P + N, C) -> (B, P + N, C), fewer and wider where a stage begins with pooling."""
         if not (self.recomputes and torch.is_grad_enabled()):
             return self._run_block(index, tokens, geometry)
         # one in eval mode draws nothing, so that there is no state of generators to keep for the second time
