@@ -228,14 +228,14 @@ def main() -> None:
         tiles = make_tiles(Path(folder), options.tiles, options.size)
         augmentation = Augmentation(AugmentationSettings(flips=True), MODALITIES)
         steps = options.batches * (options.rounds + 1) + 1
-        levels = {name: np.ones((len(tiles), 2, len(m.bands)), np.float32) for name, m in MODALITIES.items()}
+        offset_scale = {name: np.ones((len(tiles), 2, len(m.bands)), np.float32) for name, m in MODALITIES.items()}
         bands = {name: len(m.bands) for name, m in MODALITIES.items()}
         readers = {"rows": RowReader(tiles, bands, "full", CROP), "chunks": TileReader(tiles, bands, "full", CROP)}
         print(f"{options.tiles} tiles of {options.size} x {options.size}, crops of {CROP}")
         cold(readers, 20)
         warm(readers, 500, options.rounds)
         rows, store = (
-            RandomCrops(reader, levels, CROP, "tile", 0, augmentation)
+            RandomCrops(reader, offset_scale, CROP, "tile", 0, augmentation)
             for reader in (readers["rows"], readers["chunks"])
         )
 

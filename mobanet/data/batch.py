@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class StoredBatch:
-    """A batch as its files have it: heights, counts, and the levels they are scaled by.
+    """A batch as its files have it: heights, counts, and the offsets and scales they are scaled by.
 
     Lightning's true half precisions convert every float of a batch as soon as it comes from its loader. Of a height
     of 350.37 m bfloat16 leaves 350, so that a surface model would lose all that is less than two metres. What is no

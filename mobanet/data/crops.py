@@ -29,9 +29,9 @@ _DRAWS = 100
 class _Windows(Dataset[dict[str, Any]]):
     """What random crops and grid windows share: from a window's pixels to a sample for the batch."""
 
-    def __init__(self, reader: TileReader, levels: dict[str, np.ndarray]) -> None:
+    def __init__(self, reader: TileReader, offset_scale: dict[str, np.ndarray]) -> None:
         self.reader = reader
-        self.levels = levels
+        self.offset_scale = offset_scale
 
     def _pack(self, window: Window, sample: Sample, counted: bool = True) -> dict[str, Any]:
         available = [
@@ -46,7 +46,7 @@ class _Windows(Dataset[dict[str, Any]]):
         return {
             "inputs": {name: torch.from_numpy(array) for name, array in sample.inputs.items()},
             "valid": {name: torch.from_numpy(array) for name, array in sample.valid.items()},
-            "levels": {name: torch.from_numpy(table[window.tile]) for name, table in self.levels.items()},
+            "offset_scale": {name: torch.from_numpy(table[window.tile]) for name, table in self.offset_scale.items()},
             "label": torch.from_numpy(label),
             "available": torch.tensor(available),
             "extent": torch.tensor([self.reader.tiles[window.tile].height, self.reader.tiles[window.tile].width]),
@@ -63,7 +63,7 @@ class RandomCrops(_Windows):
 
     Args:
         reader: of the training tiles.
-        levels: by modality, (T, 2, C) offsets and scales (`mobanet.data.scaling`).
+        offset_scale: by modality, (T, 2, C) offsets and scales (`mobanet.data.scaling`).
         size: height and width of a crop in pixels.
         sampling: how the tile is drawn; the position is uniform within it.
         seed: of the run.
@@ -74,14 +74,14 @@ class RandomCrops(_Windows):
     def __init__(
         self,
         reader: TileReader,
-        levels: dict[str, np.ndarray],
+        offset_scale: dict[str, np.ndarray],
         size: int,
         sampling: Sampling,
         seed: int,
         augmentation: Augmentation,
         balanced_share: float = 0.5,
     ) -> None:
-        super().__init__(reader, levels)
+        super().__init__(reader, offset_scale)
         self.size = size
         self.balanced_share = balanced_share
         self.classes = ClassPixels(reader) if sampling == "balanced" else None
@@ -154,13 +154,13 @@ class GridWindows(_Windows):
 
     Args:
         reader: of the tiles to evaluate.
-        levels: by modality, (T, 2, C) offsets and scales.
+        offset_scale: by modality, (T, 2, C) offsets and scales.
         size: height and width of a window in pixels.
         stride: from one window to the next, in pixels.
     """
 
-    def __init__(self, reader: TileReader, levels: dict[str, np.ndarray], size: int, stride: int) -> None:
-        super().__init__(reader, levels)
+    def __init__(self, reader: TileReader, offset_scale: dict[str, np.ndarray], size: int, stride: int) -> None:
+        super().__init__(reader, offset_scale)
         self.windows = [
             Window(index, top, left, size, size)
             for index, tile in enumerate(reader.tiles)

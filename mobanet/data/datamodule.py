@@ -26,7 +26,7 @@ from mobanet.data.options import (
 from mobanet.data.probe_windows import ProbeWindows
 from mobanet.data.reading import Sample, TileReader, Window
 from mobanet.data.sampler import CropSampler, ShareSampler, balanced_shares
-from mobanet.data.scaling import SOME, learn, learnt_radius, levels, ranged
+from mobanet.data.scaling import SOME, learn, learnt_radius, offset_scale, ranged
 from mobanet.data.training_rasters import TrainingRasters
 from mobanet.data.wide_windows import ALL_INCOMPLETE, WideWindows, marks_of
 from mobanet.datasets import FolderSettings, get_layout
@@ -270,7 +270,7 @@ class RasterDataModule(LightningDataModule):
         tiles = self._roles["train"]
         dataset = RandomCrops(
             self._reader(tiles, self.train_labels, self.crop),
-            self._levels(tiles),
+            self._offset_scale(tiles),
             self.crop,
             self.sampling,
             self.seed,
@@ -299,19 +299,19 @@ class RasterDataModule(LightningDataModule):
         reader = self._reader(tiles, self.evaluation.labels, ALL_INCOMPLETE)
         marks = {n: marks_of(n, len(m.bands), tiles, reader.grounds.get(n)) for n, m in self.modalities.items()}
         stride = self.evaluation.stride("test", self.crop)
-        return self._window_loader(WideWindows(reader, self._levels(tiles), window, stride, margin, marks))
+        return self._window_loader(WideWindows(reader, self._offset_scale(tiles), window, stride, margin, marks))
 
     def windows(self, stage: Literal["validation", "test"]) -> GridWindows:
         """The windows that a stage evaluates, all of them, whatever the number of ranks."""
         tiles, window = self._roles[stage], self.evaluation.size(self.crop)
         reader = self._reader(tiles, self.evaluation.labels, window)
-        return GridWindows(reader, self._levels(tiles), window, self.evaluation.stride(stage, self.crop))
+        return GridWindows(reader, self._offset_scale(tiles), window, self.evaluation.stride(stage, self.crop))
 
     def probe_windows(self) -> ProbeWindows:
         """Windows of the training tiles, of a crop's size and without overlap, in a fixed random order."""
         tiles = self._roles["train"]
         reader = self._reader(tiles, self.train_labels, self.crop)
-        return ProbeWindows(GridWindows(reader, self._levels(tiles), self.crop, self.crop), self.seed)
+        return ProbeWindows(GridWindows(reader, self._offset_scale(tiles), self.crop, self.crop), self.seed)
 
     def tiles(self, stage: Literal["train", "validation", "test"]) -> list[StoredTile]:
         """The tiles of a stage; `setup` must have been called for it."""
@@ -371,14 +371,16 @@ class RasterDataModule(LightningDataModule):
             ground.fit(most=SOME)  # once, rather than in every worker
         return TileReader(tiles, {name: len(m.bands) for name, m in self.modalities.items()}, labels, size, grounds)
 
-    def _levels(self, tiles: Sequence[StoredTile]) -> dict[str, np.ndarray]:
+    def _offset_scale(self, tiles: Sequence[StoredTile]) -> dict[str, np.ndarray]:
         for name in self.modalities:
             if name not in self._learnt:
                 raise UserError(
                     f"how to scale {name} ({self.scaling[name]}) is learnt from training tiles, of which {self.root} "
                     "has none; evaluate with --ckpt_path, whose checkpoint holds the numbers."
                 )
-        return {name: levels(m, self.scaling[name], self._learnt[name], tiles) for name, m in self.modalities.items()}
+        return {
+            name: offset_scale(m, self.scaling[name], self._learnt[name], tiles) for name, m in self.modalities.items()
+        }
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

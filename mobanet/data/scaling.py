@@ -89,7 +89,7 @@ def ranged(modality: Modality, scaling: str, learnt: np.ndarray | None, tiles: S
     return replace(modality, maximum=range_of(modality.name, tiles))
 
 
-def levels(modality: Modality, scaling: Scaling, learnt: np.ndarray, tiles: Sequence[StoredTile]) -> np.ndarray:
+def offset_scale(modality: Modality, scaling: Scaling, learnt: np.ndarray, tiles: Sequence[StoredTile]) -> np.ndarray:
     """Offsets and scales of one modality, tile by tile.
 
     Args:
@@ -103,10 +103,10 @@ def levels(modality: Modality, scaling: Scaling, learnt: np.ndarray, tiles: Sequ
     """
     records = [tile.modalities.get(modality.name) for tile in tiles]
     statistics = [None if record is None else record.statistics for record in records]
-    return np.stack([tile_levels(scaling, learnt, of) for of in statistics])
+    return np.stack([tile_offset_scale(scaling, learnt, of) for of in statistics])
 
 
-def tile_levels(scaling: Scaling, learnt: np.ndarray, statistics: Sequence[BandStatistics] | None) -> np.ndarray:
+def tile_offset_scale(scaling: Scaling, learnt: np.ndarray, statistics: Sequence[BandStatistics] | None) -> np.ndarray:
     """Offset and scale of each band of one tile.
 
     Args:

@@ -26,7 +26,7 @@ class WideWindows(GridWindows):
 
     Args:
         reader: of the tiles to evaluate, opened for windows of `ALL_INCOMPLETE` pixels.
-        levels: by modality, (T, 2, C) offsets and scales.
+        offset_scale: by modality, (T, 2, C) offsets and scales.
         size: height and width of a window in pixels, without its surroundings.
         stride: from one window to the next, in pixels.
         margin: m, pixels on each side.
@@ -36,13 +36,13 @@ class WideWindows(GridWindows):
     def __init__(
         self,
         reader: TileReader,
-        levels: dict[str, np.ndarray],
+        offset_scale: dict[str, np.ndarray],
         size: int,
         stride: int,
         margin: int,
         marks: Mapping[str, np.ndarray],
     ) -> None:
-        super().__init__(reader, levels, size, stride)
+        super().__init__(reader, offset_scale, size, stride)
         self.margin = margin
         self.marks = dict(marks)
 

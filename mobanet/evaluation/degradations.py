@@ -54,7 +54,7 @@ class SensorWindows:
         tiles: ids of the windows' tiles.
         places: top and left of each window in its tile, without the margin, in pixels.
         extents: height and width of each tile.
-        levels: (B, 2, C), offsets and scales that stored values were scaled by.
+        offset_scale: (B, 2, C), offsets and scales that stored values were scaled by.
         marks: (B, 3, C), lowest, highest and a bright value in stored units (`mobanet.data.wide_windows.marks_of`).
         seed: of all draws.
     """
@@ -68,7 +68,7 @@ class SensorWindows:
     tiles: Sequence[str]
     places: Sequence[tuple[int, int]]
     extents: Sequence[tuple[int, int]]
-    levels: Tensor
+    offset_scale: Tensor
     marks: Tensor
     seed: int
 
@@ -244,7 +244,7 @@ def _salt_and_pepper(windows: SensorWindows, severity: float) -> Degraded:
     values, valid = windows.own()
     drawn = [uniform(windows.key(n, "salt_and_pepper"), *windows.pixels(n)) for n in range(len(windows.tiles))]
     at = torch.stack(drawn)[:, None]  # (B, 1, H, W)
-    offset, scale = windows.levels.unbind(1)
+    offset, scale = windows.offset_scale.unbind(1)
     mean, std = _standard(windows)
     low, high = (((mark - offset) / scale - mean) / std for mark in windows.marks[:, :2].unbind(1))
     values = torch.where(at < severity / 2, low[:, :, None, None], values)
@@ -312,7 +312,7 @@ def _scale(windows: SensorWindows, severity: float) -> Degraded:
 
 def _heights(windows: SensorWindows, others: float, first: float) -> Tensor:
     """(B, C), one number for the first band, which has the heights of an elevation modality, and one for others."""
-    out = torch.full_like(windows.levels[:, 0], others)  # such as a slope
+    out = torch.full_like(windows.offset_scale[:, 0], others)  # such as a slope
     out[:, 0] = first
     return out
 
@@ -328,7 +328,7 @@ def _levelled(windows: SensorWindows, gain: Tensor, shift: Tensor) -> Degraded:
     values, valid = windows.own()
     if windows.scaling == "minmax":  # the tile's extremes become 0 and 1, whatever they are
         return values, valid
-    offset, scale = windows.levels.unbind(1)
+    offset, scale = windows.offset_scale.unbind(1)
     # the ground and a tile's median move along, and nothing is left but the gain; other offsets are the training's
     follows = windows.scaling in ("ground", "robust")
     raised = torch.zeros_like(shift) if follows else ((gain - 1) * offset + shift) / scale
@@ -339,7 +339,7 @@ def _levelled(windows: SensorWindows, gain: Tensor, shift: Tensor) -> Degraded:
 
 def _standard(windows: SensorWindows) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation that scaled values are standardised by, (C,)."""
-    given, like = windows.standardization, windows.levels[0, 0]
+    given, like = windows.standardization, windows.offset_scale[0, 0]
     if given is None:
         return torch.zeros_like(like), torch.ones_like(like)
     return like.new_tensor(given.mean), like.new_tensor(given.std)

@@ -167,7 +167,7 @@ def degraded_batch(
 
     Args:
         batch: with a margin, on the device.
-        stored: the same as its loader gave it, for levels and marks.
+        stored: the same as its loader gave it, for offset_scale and marks.
         module: that is to predict it.
         variant: what to do to which sensor.
         margin: of the batch, in pixels.
@@ -200,7 +200,7 @@ def sensor_windows(
         tiles=batch.tiles,
         places=[(top, left) for top, left, _, _ in batch.windows.tolist()],
         extents=[(height, width) for height, width in batch.extents.tolist()],
-        levels=stored["levels"][modality.name].to(values.device),
+        offset_scale=stored["offset_scale"][modality.name].to(values.device),
         marks=stored["marks"][modality.name].to(values.device),
         seed=seed,
     )

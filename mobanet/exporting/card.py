@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 import mobanet
-from mobanet.data.scaling import learnt_radius, tile_levels
+from mobanet.data.scaling import learnt_radius, tile_offset_scale
 from mobanet.datasets.scalings import Scaling
 from mobanet.evaluation.temperature import temperature_words
 from mobanet.exporting.card_figures import figure_section
@@ -113,7 +113,7 @@ def _inputs(module: SegmentationModule, learnt: Mapping[str, np.ndarray], window
 
 
 def _scaling(modality: Modality, scaling: Scaling, learnt: np.ndarray) -> str:
-    offset, scale = tile_levels(scaling, learnt, None)
+    offset, scale = tile_offset_scale(scaling, learnt, None)
     return {
         "unit": f"divided by {_numbers(scale)}",
         "standard": f"less {_numbers(offset)}, divided by {_numbers(scale)}: mean and deviation of the training tiles",
@@ -234,11 +234,11 @@ def _use(module: SegmentationModule, name: str) -> str:
     raised = [m for m in names if module.data.scaling[m] == "ground"]
     for m in raised:
         lines.append(f'heights = model.heights("{m}", {_variable(m)}_raster)  # to cut {_variable(m)} from')
-    levels = ""
+    offset_scale = ""
     if wise:
-        given = ", ".join(f'"{n}": model.levels("{n}", {_variable(n)}_raster)' for n in wise)
-        levels = f", levels={{{given}}}"
-    lines.append(f"logits = model.predict({{{inputs}}}{levels})  # (B, {module.network.num_classes}, H, W)")
+        given = ", ".join(f'"{n}": model.offset_scale("{n}", {_variable(n)}_raster)' for n in wise)
+        offset_scale = f", offset_scale={{{given}}}"
+    lines.append(f"logits = model.predict({{{inputs}}}{offset_scale})  # (B, {module.network.num_classes}, H, W)")
     tensors = "Tensors are (B, bands, H, W) with stored values; leave a modality out where it is missing."
     if wise or raised:
         tensors += " `…_raster` is the whole raster, an array (H, W, bands)."

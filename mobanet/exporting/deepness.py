@@ -202,5 +202,5 @@ def _span(stacked: StackedModel, name: str) -> list[tuple[float, float]]:
             else [(0.0, 1.0)] * model.modalities[name]
         )
     place = list(model.modalities).index(name)
-    offset, scale = model.get_buffer(f"levels_{place}")[0].tolist()
+    offset, scale = model.get_buffer(f"offset_scale_{place}")[0].tolist()
     return [(o, o + s) for o, s in zip(offset, scale, strict=True)]

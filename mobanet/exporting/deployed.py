@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mobanet.data.description import DataDescription
-from mobanet.data.scaling import tile_levels
+from mobanet.data.scaling import tile_offset_scale
 from mobanet.errors import UserError
 from mobanet.models.base import SegmentationModel
 from mobanet.models.inputs import scaled_inputs
@@ -25,8 +25,8 @@ class DeployedModel(nn.Module):
     One dict holds all inputs: by modality the stored values (B, C, H, W) float32, where a pixel with a value that is
     not finite in any band counts as not measured, and heights above the ground in place of elevations that are scaled
     by them (`mobanet.rasters.ground`); `available` (B, M) bool, in the order of the modalities; and
-    `MODALITY_levels` (B, 2, C) float32, offset and scale of each band, of the modalities that are scaled tile by tile.
-    A modality of which nothing was measured counts as missing.
+    `MODALITY_offset_scale` (B, 2, C) float32, offset and scale of each band, of the modalities that are scaled tile by
+    tile. A modality of which nothing was measured counts as missing.
 
     Args:
         network: in eval mode.
@@ -36,7 +36,7 @@ class DeployedModel(nn.Module):
     Attributes:
         network: the model.
         modalities: number of bands by name.
-        tile_wise: names of the modalities that need levels.
+        tile_wise: names of the modalities that need offset_scale.
         inputs: names of all inputs, in order.
 
     Raises:
@@ -48,7 +48,7 @@ class DeployedModel(nn.Module):
         self.network = network
         self.modalities = {modality.name: len(modality.bands) for modality in data.modalities}
         self.tile_wise = tuple(name for name in self.modalities if data.scaling[name] in TILE_WISE)
-        self.inputs = (*self.modalities, AVAILABLE, *map(levels_name, self.tile_wise))
+        self.inputs = (*self.modalities, AVAILABLE, *map(offset_scale_name, self.tile_wise))
         if len(set(self.inputs)) < len(self.inputs):
             raise UserError(
                 f"a modality has the name of another input ({', '.join(self.inputs)}), so that the model cannot be "
@@ -61,8 +61,8 @@ class DeployedModel(nn.Module):
                 )
         for place, name in enumerate(self.modalities):
             if name not in self.tile_wise:  # by place, since a name may hold what a buffer's may not
-                numbers = torch.from_numpy(tile_levels(data.scaling[name], learnt[name], None))
-                self.register_buffer(f"levels_{place}", numbers[None], persistent=False)  # (1, 2, C)
+                numbers = torch.from_numpy(tile_offset_scale(data.scaling[name], learnt[name], None))
+                self.register_buffer(f"offset_scale_{place}", numbers[None], persistent=False)  # (1, 2, C)
 
     def forward(self, feeds: dict[str, Tensor]) -> Tensor:
         """Segment.
@@ -80,15 +80,15 @@ class DeployedModel(nn.Module):
         """What the network takes: by modality (B, C, H, W), 0 where nothing was measured, and (B, M) bool."""
         stored = {name: feeds[name].float() for name in self.modalities}
         measured = {name: torch.isfinite(x).all(1) for name, x in stored.items()}  # (B, H, W)
-        levels = {}
+        offset_scale = {}
         for place, name in enumerate(self.modalities):
             if name in self.tile_wise:
-                offset, scale = feeds[levels_name(name)].float().unbind(1)
-                # of a constant tile, as in `tile_levels`
-                levels[name] = torch.stack((offset, torch.where(scale > 0, scale, torch.ones_like(scale))), 1)
+                offset, scale = feeds[offset_scale_name(name)].float().unbind(1)
+                # of a constant tile, as in `tile_offset_scale`
+                offset_scale[name] = torch.stack((offset, torch.where(scale > 0, scale, torch.ones_like(scale))), 1)
             else:
-                levels[name] = self.get_buffer(f"levels_{place}")
-        batch = {"inputs": stored, "levels": levels, "valid": measured}
+                offset_scale[name] = self.get_buffer(f"offset_scale_{place}")
+        batch = {"inputs": stored, "offset_scale": offset_scale, "valid": measured}
         seen = torch.stack([there.flatten(1).any(1) for there in measured.values()], 1)  # (B, M)
         return scaled_inputs(batch, self.network.standardization), feeds[AVAILABLE] & seen
 
@@ -103,6 +103,6 @@ def deployed(module: SegmentationModule, learnt: Mapping[str, np.ndarray]) -> De
     return DeployedModel(module.network, module.data, learnt).eval()
 
 
-def levels_name(modality: str) -> str:
+def offset_scale_name(modality: str) -> str:
     """Name of the input with a modality's offsets and scales."""
-    return f"{modality}_levels"
+    return f"{modality}_offset_scale"

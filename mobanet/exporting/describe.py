@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 import mobanet
-from mobanet.data.scaling import learnt_radius, tile_levels
-from mobanet.exporting.deployed import AVAILABLE, OUTPUT, TILE_WISE, DeployedModel, levels_name
+from mobanet.data.scaling import learnt_radius, tile_offset_scale
+from mobanet.exporting.deployed import AVAILABLE, OUTPUT, TILE_WISE, DeployedModel, offset_scale_name
 from mobanet.training.module import SegmentationModule
 
 KEY = "mobanet"
@@ -31,7 +31,7 @@ def description(
     modalities = []
     for modality in data.modalities:
         scaling = data.scaling[modality.name]
-        offset, scale = tile_levels(scaling, learnt[modality.name], None).tolist()
+        offset, scale = tile_offset_scale(scaling, learnt[modality.name], None).tolist()
         modalities.append(
             {
                 "name": modality.name,
@@ -74,7 +74,7 @@ def signature(model: DeployedModel, tile: int) -> list[str]:
     bands = model.modalities
     named = [f"{name} (B, {count}, {tile}, {tile}) float32" for name, count in bands.items()]
     named.append(f"{AVAILABLE} (B, {len(bands)}) bool")
-    named += [f"{levels_name(name)} (B, 2, {bands[name]}) float32" for name in model.tile_wise]
+    named += [f"{offset_scale_name(name)} (B, 2, {bands[name]}) float32" for name in model.tile_wise]
     return [
         f"inputs   {', '.join(named)}",
         f"output   {OUTPUT} (B, {model.network.num_classes}, {tile}, {tile}) float32",

@@ -134,7 +134,7 @@ def _strip(
         if name in scaling.grounds:
             values = scaling.grounds[name].heights(values, known, top, 0)
         elif name in stacked.model.tile_wise:
-            offset, scale = scaling.levels[name]
+            offset, scale = scaling.offset_scale[name]
             # by what the model divides by itself, it is not divided here
             values = (values - offset) / (scale if stacked.scaling[name] == "minmax" else np.float32(1))
     if known is not None:

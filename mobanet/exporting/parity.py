@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mobanet.errors import UserError
-from mobanet.exporting.deployed import AVAILABLE, DeployedModel, levels_name
+from mobanet.exporting.deployed import AVAILABLE, DeployedModel, offset_scale_name
 from mobanet.scenarios.scenario import scenario_masks, usual_scenarios
 
 TOLERANCE = 1e-4
@@ -112,20 +112,22 @@ def random_feeds(model: DeployedModel, tile: int) -> Iterator[Feeds]:
             available = patterns[(first + torch.arange(batch)) % len(patterns)]  # (B, M)
             feeds = {name: torch.empty(0) for name in model.inputs} | {AVAILABLE: available}
             for place, (name, bands) in enumerate(model.modalities.items()):
-                levels = _levels(model, place, name, (batch, 2, bands), generator)
-                offset, scale = levels[..., None, None].unbind(1)  # (B, C, 1, 1)
+                offset_scale = _offset_scale(model, place, name, (batch, 2, bands), generator)
+                offset, scale = offset_scale[..., None, None].unbind(1)  # (B, C, 1, 1)
                 feeds[name] = offset + scale * torch.rand(batch, bands, tile, tile, generator=generator)
                 if batch > 1:
                     feeds[name][-1, :, : tile // 3, : tile // 2] = torch.nan
                 if name in model.tile_wise:
-                    feeds[levels_name(name)] = levels.contiguous()
+                    feeds[offset_scale_name(name)] = offset_scale.contiguous()
             yield feeds
 
 
-def _levels(model: DeployedModel, place: int, name: str, shape: tuple[int, int, int], rng: torch.Generator) -> Tensor:
+def _offset_scale(
+    model: DeployedModel, place: int, name: str, shape: tuple[int, int, int], rng: torch.Generator
+) -> Tensor:
     """Offsets and scales, (B, 2, C): the model's own, or those of some tile."""
     if name not in model.tile_wise:
-        return model.get_buffer(f"levels_{place}").expand(shape)
+        return model.get_buffer(f"offset_scale_{place}").expand(shape)
     return torch.rand(shape, generator=rng) * torch.tensor([[100.0], [9.0]]) + torch.tensor([[0.0], [1.0]])
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mobanet.data.scaling import learnt_radius, tile_levels
+from mobanet.data.scaling import learnt_radius, tile_offset_scale
 from mobanet.errors import UserError
 from mobanet.exporting.card import model_card
-from mobanet.exporting.deployed import AVAILABLE, TILE_WISE, DeployedModel, deployed, levels_name
+from mobanet.exporting.deployed import AVAILABLE, TILE_WISE, DeployedModel, deployed, offset_scale_name
 from mobanet.exporting.describe import KEY
 from mobanet.exporting.files import move_all, scratch_beside
 from mobanet.exporting.stac import Described, stac_item
@@ -65,7 +65,7 @@ class PretrainedModel:
         """By name of the scenario, the T with which softmax(logits / T) is calibrated, where one was fitted."""
         return self.module.known_temperatures
 
-    def levels(self, modality: str, pixels: np.ndarray, valid: np.ndarray | None = None) -> Tensor:
+    def offset_scale(self, modality: str, pixels: np.ndarray, valid: np.ndarray | None = None) -> Tensor:
         """What a modality is scaled by in one tile, (2, C): to be measured on all of the raster, not on a window.
 
         Args:
@@ -79,13 +79,13 @@ class PretrainedModel:
         planes = pixels[:, :, None] if pixels.ndim == 2 else pixels
         scaling, learnt = self.module.data.scaling[modality], self.learnt[modality]
         if scaling not in TILE_WISE:
-            return torch.from_numpy(tile_levels(scaling, learnt, None))
+            return torch.from_numpy(tile_offset_scale(scaling, learnt, None))
         if valid is None and np.issubdtype(planes.dtype, np.floating):
             valid = np.isfinite(planes).all(axis=2)
         if valid is not None and not valid.any():
             raise UserError(f"the raster of {modality} has no valid pixel; predict without {modality}.")
         bands = [describe(np.ascontiguousarray(planes[:, :, band]), valid) for band in range(planes.shape[2])]
-        return torch.from_numpy(tile_levels(scaling, learnt, bands))
+        return torch.from_numpy(tile_offset_scale(scaling, learnt, bands))
 
     def heights(
         self,
@@ -125,7 +125,10 @@ class PretrainedModel:
 
     @torch.inference_mode()
     def predict(
-        self, inputs: Mapping[str, Tensor], available: Tensor | None = None, levels: Mapping[str, Tensor] | None = None
+        self,
+        inputs: Mapping[str, Tensor],
+        available: Tensor | None = None,
+        offset_scale: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """Segment a batch.
 
@@ -133,13 +136,13 @@ class PretrainedModel:
             inputs: by modality, (B, C, H, W) as stored, any H and W; NaN where a pixel was not measured. Those left out
                 count as missing. Of modalities that are scaled above the ground, cuts of what `heights` gives.
             available: (B, M) bool in the order of the modalities; None: what `inputs` has.
-            levels: of `MODALITY` that are scaled tile by tile, (2, C) or (B, 2, C), from `levels`.
+            offset_scale: of `MODALITY` that are scaled tile by tile, (2, C) or (B, 2, C), from `offset_scale`.
 
         Returns:
             Logits (B, K, H, W), float32.
 
         Raises:
-            ValueError: when there is no modality, or the levels of one are not there.
+            ValueError: when there is no modality, or `offset_scale` of one is not there.
         """
         model = self.deployed
         unknown = inputs.keys() - model.modalities.keys()
@@ -152,13 +155,15 @@ class PretrainedModel:
         for name, bands in model.modalities.items():
             feeds[name] = inputs[name] if name in inputs else any_of.new_zeros(batch, bands, *size)
         feeds[AVAILABLE] = has.expand(batch, -1) if available is None else available & has
-        measured = levels or {}
+        measured = offset_scale or {}
         for name in model.tile_wise:
             if name in inputs and name not in measured:
-                raise ValueError(f"{name} is scaled tile by tile: give `levels` with what `levels()` measures")
+                raise ValueError(
+                    f"{name} is scaled tile by tile: give `offset_scale` with what `offset_scale()` measures"
+                )
             alike = any_of.new_ones(2, model.modalities[name], dtype=torch.float32)
             given = measured[name] if name in inputs else alike
-            feeds[levels_name(name)] = given.to(any_of.device).expand(batch, 2, -1)
+            feeds[offset_scale_name(name)] = given.to(any_of.device).expand(batch, 2, -1)
         return model(feeds)
 
 

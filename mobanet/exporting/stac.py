@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import mobanet
-from mobanet.data.scaling import learnt_radius, tile_levels
+from mobanet.data.scaling import learnt_radius, tile_offset_scale
 from mobanet.datasets.scalings import Scaling
 from mobanet.exporting.citation import papers_of
 from mobanet.exporting.deployed import TILE_WISE
@@ -187,9 +187,9 @@ def _input(of: Described, modality: Modality) -> dict[str, Any]:
 def _scaling(scaling: Scaling, learnt: np.ndarray, standardization: Standardization | None) -> Iterator[dict[str, Any]]:
     """What is done with each band before the network, the standardisation of its pretrained kernels with it."""
     if scaling in TILE_WISE:
-        yield {"type": "processing", **_function("levels")}
+        yield {"type": "processing", **_function("offset_scale")}
         return
-    offset, scale = tile_levels(scaling, learnt, None).astype(float)
+    offset, scale = tile_offset_scale(scaling, learnt, None).astype(float)
     if standardization is not None:
         offset = offset + np.array(standardization.mean) * scale
         scale = scale * np.array(standardization.std)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mobanet.data.scaling import learnt_radius
 from mobanet.errors import UserError
-from mobanet.exporting.deployed import AVAILABLE, TILE_WISE, DeployedModel, levels_name
+from mobanet.exporting.deployed import AVAILABLE, TILE_WISE, DeployedModel, offset_scale_name
 from mobanet.exporting.pretrained import PretrainedModel
 from mobanet.rasters.contents import Modality
 from mobanet.rasters.opening import ABSURD
@@ -98,9 +98,9 @@ class StackedModel(nn.Module):
         for place, modality in enumerate(data.modalities):
             if modality.name in self.model.tile_wise:
                 scale = model.learnt[modality.name][1] if self.scaling[modality.name] == "robust" else 1.0
-                levels = torch.zeros(2, len(modality.bands))
-                levels[1] = torch.as_tensor(scale, dtype=torch.float32)
-                self.register_buffer(f"given_{place}", levels[None], persistent=False)
+                offset_scale = torch.zeros(2, len(modality.bands))
+                offset_scale[1] = torch.as_tensor(scale, dtype=torch.float32)
+                self.register_buffer(f"given_{place}", offset_scale[None], persistent=False)
         self.register_buffer("bits", 2 ** torch.arange(len(self.modalities)), persistent=False)
         known = model.temperatures
         names = [
@@ -166,19 +166,19 @@ class StackedModel(nn.Module):
             if name not in stored:
                 feeds[name] = image.new_zeros(batch, bands, height, width)
                 if name in self.model.tile_wise:
-                    feeds[levels_name(name)] = self.get_buffer(f"given_{place}").expand(batch, 2, bands)
+                    feeds[offset_scale_name(name)] = self.get_buffer(f"given_{place}").expand(batch, 2, bands)
                 continue
             x, there = stored[name], measured[name]
             if self.scaling[name] == "ground" and self.datum == "window":
                 x = x - lower_plane(x, there)
             if name in self.model.tile_wise:
-                feeds[levels_name(name)] = self._levels(name, place, x, there)
+                feeds[offset_scale_name(name)] = self._offset_scale(name, place, x, there)
             feeds[name] = torch.where(there[:, None], x, x.new_full((), torch.nan))
         available = torch.tensor(self.scenario.available, device=image.device)
         feeds[AVAILABLE] = available.expand(batch, -1)
         return {name: feeds[name] for name in self.model.inputs}
 
-    def _levels(self, name: str, place: int, x: Tensor, there: Tensor) -> Tensor:
+    def _offset_scale(self, name: str, place: int, x: Tensor, there: Tensor) -> Tensor:
         """Offsets and scales, (B, 2, C)."""
         given = self.get_buffer(f"given_{place}").expand(x.shape[0], 2, x.shape[1])
         if self.datum == "layer":

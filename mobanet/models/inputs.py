@@ -21,8 +21,8 @@ def scaled_inputs(batch: Batch, standardization: Mapping[str, Standardization]) 
     """Scale and standardise the inputs of a batch; 0 where a pixel was not measured.
 
     Args:
-        batch: on the device; by modality `inputs` (B, C, H, W) as stored, `levels` (B, 2, C) offsets and scales, and,
-            of modalities that are not complete, `valid` (B, H, W).
+        batch: on the device; by modality `inputs` (B, C, H, W) as stored, `offset_scale` (B, 2, C) offsets and scales,
+            and, of modalities that are not complete, `valid` (B, H, W).
         standardization: by modality, what the network's pretrained kernels expect after scaling.
 
     Returns:
@@ -30,7 +30,7 @@ def scaled_inputs(batch: Batch, standardization: Mapping[str, Standardization]) 
     """
     inputs = {}
     for name, x in batch["inputs"].items():
-        offset, scale = batch["levels"][name].unbind(1)  # (B, 2, C) -> two of (B, C)
+        offset, scale = batch["offset_scale"][name].unbind(1)  # (B, 2, C) -> two of (B, C)
         if name in standardization:
             mean, std = (
                 sent(torch.tensor(v), x.device) for v in (standardization[name].mean, standardization[name].std)

@@ -48,7 +48,7 @@ class WindowSample:
         top: row in the scene.
         left: column in the scene.
         covered: what is there.
-        raw: as in a batch of the data module: inputs, valid and levels by modality.
+        raw: as in a batch of the data module: `inputs`, `valid` and `offset_scale` by modality.
     """
 
     number: int
@@ -65,7 +65,8 @@ class WindowBatch:
 
     Attributes:
         samples: without their pixels.
-        raw: as in a batch of the data module: inputs (B, C, H, W), valid (B, H, W) and levels (B, 2, C) by modality.
+        raw: as in a batch of the data module: `inputs` (B, C, H, W), `valid` (B, H, W) and `offset_scale` (B, 2, C),
+            by modality.
     """
 
     samples: tuple[WindowSample, ...]
@@ -118,7 +119,7 @@ def read_windows(
                     for name, ground in scalings[index].grounds.items():
                         values, known = cut[name]
                         cut[name] = ground.heights(values, known, top, column), known
-                    raw = _raw(cut, scalings[index].levels, modalities, rules.size)
+                    raw = _raw(cut, scalings[index].offset_scale, modalities, rules.size)
                     yield WindowSample(passed, number, top, column, covered, raw)
                 passed += 1
 
@@ -130,7 +131,7 @@ def _measured(kept: Path | None) -> Path | None:
 
 def _raw(
     cut: Mapping[str, tuple[np.ndarray, np.ndarray | None]],
-    levels: Mapping[str, np.ndarray],
+    offset_scale: Mapping[str, np.ndarray],
     modalities: Mapping[str, Modality],
     size: int,
 ) -> dict[str, dict[str, torch.Tensor]]:
@@ -145,7 +146,11 @@ def _raw(
         valid[name] = (
             torch.zeros(size, size, dtype=torch.uint8) if known is None else torch.from_numpy(known.view(np.uint8))
         )
-    return {"inputs": inputs, "valid": valid, "levels": {name: torch.from_numpy(levels[name]) for name in modalities}}
+    return {
+        "inputs": inputs,
+        "valid": valid,
+        "offset_scale": {name: torch.from_numpy(offset_scale[name]) for name in modalities},
+    }
 
 
 def batches_of(samples: Iterable[WindowSample], size: int) -> Iterator[WindowBatch]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mobanet.data.scaling import learnt_radius, tile_levels
+from mobanet.data.scaling import learnt_radius, tile_offset_scale
 from mobanet.datasets.scalings import Scaling
 from mobanet.errors import UserError
 from mobanet.prediction.rows import RasterRows, kept_rows
@@ -29,11 +29,11 @@ class SceneScaling:
     """What a scene is scaled by.
 
     Attributes:
-        levels: by modality, (2, C) float32, offset and scale of each band.
+        offset_scale: by modality, (2, C) float32, offset and scale of each band.
         grounds: by modality, the ground that its heights are taken above before they are scaled, where they are.
     """
 
-    levels: dict[str, np.ndarray]
+    offset_scale: dict[str, np.ndarray]
     grounds: dict[str, Ground] = field(default_factory=dict)
 
     @classmethod
@@ -45,14 +45,14 @@ class SceneScaling:
         learnt: Mapping[str, np.ndarray],
         kept: Path | None = None,
     ) -> "SceneScaling":
-        """That of a scene; arguments and errors are those of `scene_levels`."""
+        """That of a scene; arguments and errors are those of `scene_offset_scale`."""
         how = modalities, scaling, learnt, kept
-        return cls(scene_levels(scene, *how), scene_grounds(scene, *how))
+        return cls(scene_offset_scale(scene, *how), scene_grounds(scene, *how))
 
     def to_plain(self) -> dict[str, Any]:
         """Lists, dicts and numbers only."""
         return {
-            "levels": {name: numbers.tolist() for name, numbers in self.levels.items()},
+            "offset_scale": {name: numbers.tolist() for name, numbers in self.offset_scale.items()},
             "grounds": {name: ground.to_plain() for name, ground in self.grounds.items()},
         }
 
@@ -63,11 +63,11 @@ class SceneScaling:
         Raises:
             AttributeError, KeyError, TypeError, ValueError: where that is none.
         """
-        levels = {name: np.array(numbers, np.float32) for name, numbers in plain["levels"].items()}
-        return cls(levels, {name: Ground.from_plain(ground) for name, ground in plain["grounds"].items()})
+        offset_scale = {name: np.array(numbers, np.float32) for name, numbers in plain["offset_scale"].items()}
+        return cls(offset_scale, {name: Ground.from_plain(ground) for name, ground in plain["grounds"].items()})
 
 
-def scene_levels(
+def scene_offset_scale(
     scene: Scene,
     modalities: Mapping[str, Modality],
     scaling: Mapping[str, Scaling],
@@ -95,7 +95,7 @@ def scene_levels(
         raster = scene.rasters.get(name)
         wanted = scaling[name] in _FROM_TILE
         statistics = _statistics(raster, scene, wanted, kept) if raster is not None else None
-        found[name] = tile_levels(scaling[name], learnt[name], statistics)
+        found[name] = tile_offset_scale(scaling[name], learnt[name], statistics)
     return found
 
 

@@ -66,7 +66,7 @@ def test_a_range_that_nobody_gives_is_that_of_type_and_values_and_is_said(root, 
         module = data(root, settings())
     print_store(build_store(get_layout("folder", settings()), root, workers=1))
     batch = next(iter(module.train_dataloader()))
-    scaled = batch["inputs"]["rgb"].float() / batch["levels"]["rgb"][:, 1].float()[:, :, None, None]
+    scaled = batch["inputs"]["rgb"].float() / batch["offset_scale"]["rgb"][:, 1].float()[:, :, None, None]
     assert 0.5 < float(scaled.max()) <= 1
     assert module.state_dict()["scaling"]["rgb"] == [[0] * 3, [expected] * 3]
     assert module._ranged(module.tiles("train"))["rgb"].maximum == expected  # what colours are changed within

@@ -149,33 +149,33 @@ def numbers(module) -> dict[str, np.ndarray]:
 
 
 def stored(module, batch, size, seed=1):
-    """Values as rasters hold them, and the levels of tiles, by modality."""
+    """Values as rasters hold them, and offsets and scales of tiles, by modality."""
     rng = torch.Generator().manual_seed(seed)
-    inputs, levels = {}, {}
+    inputs, offset_scale = {}, {}
     for modality in module.data.modalities:
         name, bands = modality.name, len(modality.bands)
         offset, scale = (torch.tensor(numbers) for numbers in LEARNT[name])
-        levels[name] = torch.stack((offset, scale)).expand(batch, 2, bands).clone()
+        offset_scale[name] = torch.stack((offset, scale)).expand(batch, 2, bands).clone()
         if module.data.scaling[name] in ("robust", "minmax"):
-            levels[name][:, 0] = 50 + 100 * torch.rand(batch, 1, generator=rng)
+            offset_scale[name][:, 0] = 50 + 100 * torch.rand(batch, 1, generator=rng)
         noise = torch.rand(batch, bands, size, size, generator=rng)
-        inputs[name] = levels[name][:, 0, :, None, None] + levels[name][:, 1, :, None, None] * noise
-    return inputs, levels
+        inputs[name] = offset_scale[name][:, 0, :, None, None] + offset_scale[name][:, 1, :, None, None] * noise
+    return inputs, offset_scale
 
 
 @torch.no_grad()
-def predicted(module, inputs, levels, available):
+def predicted(module, inputs, offset_scale, available):
     """Logits as the evaluation of a run computes them; pixels that are not finite were not measured."""
     valid = {name: torch.isfinite(x).all(1).to(torch.uint8) for name, x in inputs.items()}
     filled = {name: torch.where(torch.isfinite(x), x, 77.0) for name, x in inputs.items()}
-    batch = {"inputs": filled, "levels": levels, "valid": valid}
+    batch = {"inputs": filled, "offset_scale": offset_scale, "valid": valid}
     return module.network(scaled_inputs(batch, module.network.standardization), available).logits
 
 
-def feeds(module, inputs, levels, available):
+def feeds(module, inputs, offset_scale, available):
     """The inputs of an exported graph."""
-    wise = [name for name in levels if module.data.scaling[name] in ("robust", "minmax")]
-    return {**inputs, "available": available, **{f"{name}_levels": levels[name] for name in wise}}
+    wise = [name for name in offset_scale if module.data.scaling[name] in ("robust", "minmax")]
+    return {**inputs, "available": available, **{f"{name}_offset_scale": offset_scale[name] for name in wise}}
 
 
 def as_arrays(tensors) -> dict[str, np.ndarray]:

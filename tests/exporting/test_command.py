@@ -34,18 +34,18 @@ def test_every_format_says_what_it_takes_and_computes_the_same(call, run_folder,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "onnx", "safetensors", "torch"]
     session = onnxruntime.InferenceSession(tmp_path / "onnx")
     shapes = {given.name: given.shape[1:] for given in session.get_inputs()}
-    assert shapes.keys() == {"rgb", "dsm", "available", "dsm_levels"}
+    assert shapes.keys() == {"rgb", "dsm", "available", "dsm_offset_scale"}
     assert f"rgb (B, 3, {shapes['rgb'][1]}, {shapes['rgb'][2]}) float32" in said["onnx"][1]
     rng = np.random.default_rng(0)
     rgb = rng.integers(0, 256, (2, *shapes["rgb"])).astype(np.float32)
     dsm = rng.normal(30, 9, (2, *shapes["dsm"])).astype(np.float32)
-    levels = np.array([[[30.0], [9.0]]] * 2, np.float32)
+    offset_scale = np.array([[[30.0], [9.0]]] * 2, np.float32)
     available = np.array([[True, True], [True, False]])
-    (logits,) = session.run(None, {"rgb": rgb, "dsm": dsm, "available": available, "dsm_levels": levels})
+    (logits,) = session.run(None, {"rgb": rgb, "dsm": dsm, "available": available, "dsm_offset_scale": offset_scale})
     for kind in ("safetensors", "folder"):
         inputs = {"rgb": torch.from_numpy(rgb), "dsm": torch.from_numpy(dsm)}
         found = from_pretrained(tmp_path / kind).predict(
-            inputs, torch.from_numpy(available), {"dsm": torch.from_numpy(levels)}
+            inputs, torch.from_numpy(available), {"dsm": torch.from_numpy(offset_scale)}
         )
         assert np.abs(found.numpy() - logits).max() < 1e-4 * np.abs(logits).max()
 

@@ -33,12 +33,12 @@ def each_mix(module, size) -> Iterator[tuple]:
     """Batches of one in every scenario, and one of all scenarios together with pixels that were not measured."""
     masks = scenario_masks(module.scenarios)
     for available in (*masks[:, None], masks.flip(0)):
-        inputs, levels = stored(module, len(available), size)
+        inputs, offset_scale = stored(module, len(available), size)
         if len(available) > 1:
             for x in inputs.values():
                 x[0, 0, :20, 10:] = torch.nan
                 x[1, :, 5] = torch.inf
-        yield feeds(module, inputs, levels, available), predicted(module, inputs, levels, available)
+        yield feeds(module, inputs, offset_scale, available), predicted(module, inputs, offset_scale, available)
 
 
 def check(found, expected, tolerance):
@@ -65,7 +65,7 @@ def test_an_onnx_file_agrees_with_the_network_in_every_scenario(name, tmp_path):
         check(torch.from_numpy(session.run(None, as_arrays(given))[0]), expected, tolerance)
         outputs.append(expected[0])
     assert (outputs[0] - outputs[1]).abs().max() > 1e-2 * outputs[0].abs().max()  # scenarios are told apart
-    assert [entry.name for entry in session.get_inputs()] == ["ir", "dsm", "available", "dsm_levels"]
+    assert [entry.name for entry in session.get_inputs()] == ["ir", "dsm", "available", "dsm_offset_scale"]
     assert session.get_inputs()[0].shape == ["batch", 1, tile, tile]
     assert json.loads(session.get_modelmeta().custom_metadata_map[KEY]) == about
     content = onnx.load(file, load_external_data=False).SerializeToString()
@@ -86,21 +86,21 @@ def test_a_traced_graph_agrees_with_the_network_in_every_scenario(name):
 
 def test_scaling_inside_the_model_is_that_of_the_evaluation_bit_for_bit():
     module = make(scalings={"rgb": "unit", "dsm": "minmax"})
-    inputs, levels = stored(module, 3, 28)
+    inputs, offset_scale = stored(module, 3, 28)
     inputs["dsm"][0, :, 3:9] = torch.nan
     available = torch.tensor([[True, True], [False, True], [True, False]])
     model = deployed(module, numbers(module))
     with torch.no_grad():
-        found = model(feeds(module, inputs, levels, available))
-    assert torch.equal(found, predicted(module, inputs, levels, available))
+        found = model(feeds(module, inputs, offset_scale, available))
+    assert torch.equal(found, predicted(module, inputs, offset_scale, available))
 
 
 @torch.no_grad()
 def test_a_constant_tile_and_one_without_a_measured_pixel_are_zero_and_missing():
     module = make(scalings={"dsm": "minmax"})
-    model, (inputs, levels) = deployed(module, numbers(module)), stored(module, 2, 28)
-    levels["dsm"][:, 0], levels["dsm"][:, 1] = 41.5, 0.0
+    model, (inputs, offset_scale) = deployed(module, numbers(module)), stored(module, 2, 28)
+    offset_scale["dsm"][:, 0], offset_scale["dsm"][:, 1] = 41.5, 0.0
     inputs["dsm"][0], inputs["dsm"][1] = 41.5, torch.nan
-    scaled, available = model.prepare(feeds(module, inputs, levels, torch.ones(2, 2, dtype=torch.bool)))
+    scaled, available = model.prepare(feeds(module, inputs, offset_scale, torch.ones(2, 2, dtype=torch.bool)))
     assert not scaled["dsm"].any()
     assert available.tolist() == [[True, True], [True, False]]

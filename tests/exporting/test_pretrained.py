@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mobanet.checkpoints.loading import load_module
-from mobanet.data.scaling import tile_levels
+from mobanet.data.scaling import tile_offset_scale
 from mobanet.errors import UserError
 from mobanet.exporting.command import ExportRequest, run_export
 from mobanet.exporting.describe import description
@@ -60,11 +60,11 @@ def published(hub, tmp_path):
 
 
 def same(module, model, size=37):
-    inputs, levels = stored(module, 3, size)
+    inputs, offset_scale = stored(module, 3, size)
     inputs["dsm"][0, :, 3:9] = torch.nan
-    wise = {name: levels[name] for name in levels if module.data.scaling[name] == "robust"}
+    wise = {name: offset_scale[name] for name in offset_scale if module.data.scaling[name] == "robust"}
     found = model.predict(inputs, AVAILABLE, wise)
-    return torch.equal(found, predicted(module, inputs, levels, AVAILABLE))
+    return torch.equal(found, predicted(module, inputs, offset_scale, AVAILABLE))
 
 
 @pytest.mark.parametrize("kind", ["folder", "safetensors"])
@@ -186,16 +186,16 @@ def test_levels_of_a_tile_are_those_of_the_tile_store():
     heights = rng.normal(100, 9, (40, 30)).astype(np.float32)
     heights[:4] = np.nan
     median = np.median(heights[4:])
-    assert torch.equal(model.levels("dsm", heights), torch.tensor([[median], [7.3]]))
+    assert torch.equal(model.offset_scale("dsm", heights), torch.tensor([[median], [7.3]]))
     radar = rng.integers(0, 900, (40, 30, 2)).astype(np.uint16)
     valid = np.ones((40, 30), bool)
     valid[:, :9] = False
     bands = [radar[:, 9:, k].astype(float) for k in range(2)]
     statistics = [BandStatistics(1, 0, 0, band.min(), band.max(), 0, 0, 0) for band in bands]
-    expected = tile_levels("minmax", numbers(module)["radar"], statistics)
-    assert np.array_equal(model.levels("radar", radar, valid).numpy(), expected)
+    expected = tile_offset_scale("minmax", numbers(module)["radar"], statistics)
+    assert np.array_equal(model.offset_scale("radar", radar, valid).numpy(), expected)
     with pytest.raises(UserError, match="the raster of dsm has no valid pixel"):
-        model.levels("dsm", np.full((5, 5), np.nan, np.float32))
+        model.offset_scale("dsm", np.full((5, 5), np.nan, np.float32))
 
 
 def test_heights_above_the_ground_are_taken_as_in_prediction(tmp_path):
@@ -232,17 +232,17 @@ def saved_and_read(module):
 
 def test_modalities_left_out_are_missing_and_levels_are_asked_for():
     module = make((RGB, IR, DSM))
-    model, (inputs, levels) = saved_and_read(module), stored(module, 2, 28)
+    model, (inputs, offset_scale) = saved_and_read(module), stored(module, 2, 28)
     only = {"ir": inputs["ir"]}
-    expected = predicted(module, inputs, levels, torch.tensor([[False, True, False]] * 2))
+    expected = predicted(module, inputs, offset_scale, torch.tensor([[False, True, False]] * 2))
     assert torch.equal(model.predict(only), expected)
-    with pytest.raises(ValueError, match="dsm is scaled tile by tile: give `levels`"):
+    with pytest.raises(ValueError, match="dsm is scaled tile by tile: give `offset_scale`"):
         model.predict({"dsm": inputs["dsm"]})
     with pytest.raises(ValueError, match=r"takes the modalities \['rgb', 'ir', 'dsm'\], got \['sar'\]"):
         model.predict({"sar": inputs["ir"]})
-    one = model.predict({"dsm": inputs["dsm"]}, levels={"dsm": levels["dsm"][0]})
-    alike = levels["dsm"][:1].expand(2, 2, 1)  # the same batch: another one adds up in another order
-    assert torch.equal(one, model.predict({"dsm": inputs["dsm"]}, levels={"dsm": alike}))
+    one = model.predict({"dsm": inputs["dsm"]}, offset_scale={"dsm": offset_scale["dsm"][0]})
+    alike = offset_scale["dsm"][:1].expand(2, 2, 1)  # the same batch: another one adds up in another order
+    assert torch.equal(one, model.predict({"dsm": inputs["dsm"]}, offset_scale={"dsm": alike}))
 
 
 def damage(folder, how):

@@ -103,8 +103,8 @@ def test_scalings_are_those_of_the_model(folder):
     rng = torch.Generator().manual_seed(0)
     for given, modality in zip(inputs, model.module.data.modalities, strict=True):
         stored = 200 * torch.rand(1, len(modality.bands), 4, 4, generator=rng)
-        levels = torch.tensor(model.learnt[modality.name][:2], dtype=torch.float32)[None]
-        batch = {"inputs": {modality.name: stored}, "levels": {modality.name: levels}, "valid": {}}
+        offset_scale = torch.tensor(model.learnt[modality.name][:2], dtype=torch.float32)[None]
+        batch = {"inputs": {modality.name: stored}, "offset_scale": {modality.name: offset_scale}, "valid": {}}
         expected = scaled_inputs(batch, model.module.network.standardization)[modality.name]
         mean, deviation = (
             torch.tensor([scaling[key] for scaling in given["value_scaling"]])[:, None, None]
@@ -121,7 +121,7 @@ def test_what_is_measured_on_a_scene_is_no_number(tmp_path):
     folder = save_pretrained(module, {"dsm": np.array(LEARNT["dsm"])}, tmp_path / "7")
     properties = checked(read_json(folder / ITEM_FILE))
     (scaling,) = properties["mlm:input"][0]["value_scaling"]
-    assert scaling["expression"] == "mobanet.exporting.pretrained:PretrainedModel.levels"
+    assert scaling["expression"] == "mobanet.exporting.pretrained:PretrainedModel.offset_scale"
     assert properties["mlm:name"] == "mobanet-7"
     assert "mlm:hyperparameters" not in properties
 

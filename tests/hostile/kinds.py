@@ -28,7 +28,7 @@ from mobanet.prediction.request import find_scenes
 from mobanet.prediction.rows import RasterRows
 from mobanet.prediction.run import describe_model
 from mobanet.prediction.scene import place
-from mobanet.prediction.scene_scaling import scene_levels
+from mobanet.prediction.scene_scaling import scene_offset_scale
 from mobanet.prediction.workspace import Workspace
 from mobanet.rasters.archives import local_copy
 from mobanet.rasters.categories import class_kind
@@ -148,8 +148,10 @@ def predicted_rasters(rng: random.Random, folder: Path) -> None:
     (scene,) = find_scenes({name: str(path) for name, path in files.items()}, list(MODALITIES))
     scene = place(scene, MODALITIES, rng.choice((None, "dsm")))
     scaling = dict.fromkeys(MODALITIES, "robust")
-    levels = scene_levels(scene, MODALITIES, scaling, {m: np.ones((2, len(MODALITIES[m].bands))) for m in MODALITIES})
-    assert all(np.isfinite(numbers).all() for numbers in levels.values())
+    offset_scale = scene_offset_scale(
+        scene, MODALITIES, scaling, {m: np.ones((2, len(MODALITIES[m].bands))) for m in MODALITIES}
+    )
+    assert all(np.isfinite(numbers).all() for numbers in offset_scale.values())
     for raster in scene.rasters.values():
         with RasterRows(raster, scene.grid) as rows:
             for values, valid in rows.chunks():
@@ -480,7 +482,7 @@ def parts() -> tuple[bytes, bytes]:
 
     with tempfile.TemporaryDirectory() as name:
         workspace, part = Workspace.of(Path(name) / "map.tif"), parts_of(0, 20, 30, 20, 30)[0]
-        workspace.begin({"--window": 32, "levels": {"rgb": [[0.0], [255.0]]}})
+        workspace.begin({"--window": 32, "offset_scale": {"rgb": [[0.0], [255.0]]}})
         plane = np.arange(600, dtype=np.uint8).reshape(20, 30)
         workspace.save(part, PartMaps(plane, plane, None))
         return (workspace.folder / "settings.json").read_bytes(), (workspace.folder / part.name).read_bytes()
@@ -493,7 +495,7 @@ def workspaces(rng: random.Random, folder: Path) -> None:
     put(workspace.folder / "settings.json", json_of(rng, settings) if rng.random() < 0.4 else settings)
     put(workspace.folder / part.name, bytes_of(rng, saved) if rng.random() < 0.7 else saved)
     before = workspace.settings()
-    before.pop("levels", None)
+    before.pop("offset_scale", None)
     workspace.check({"--window": 32}, before)
     if workspace.done([part]):
         assert workspace.load(part).classes.shape == (20, 30)

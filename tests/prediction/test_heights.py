@@ -40,7 +40,7 @@ def heights(path, window=None):
         values[sample.raw["valid"]["dsm"].numpy() == 0] = np.nan
         here = found[sample.top : sample.top + 64, sample.left : sample.left + 64]
         here[:] = values[: here.shape[0], : here.shape[1]]
-        assert sample.raw["levels"]["dsm"].flatten().tolist() == [0, 5]
+        assert sample.raw["offset_scale"]["dsm"].flatten().tolist() == [0, 5]
     return found
 
 

@@ -166,7 +166,7 @@ def plan(scene, path, given=None, measure=lambda _: SCALING):
 
 
 def never(_):
-    raise AssertionError("levels are measured again")
+    raise AssertionError("offsets and scales are measured again")
 
 
 def test_an_interrupted_attempt_is_found_again(ortho, tmp_path):
@@ -176,9 +176,9 @@ def test_an_interrupted_attempt_is_found_again(ortho, tmp_path):
     assert first.grid == scene.grid
     again = plan(scene, path, measure=never)
     assert again.parts == first.parts
-    levels, ground = again.scaling.levels["rgb"], again.scaling.grounds["dsm"]
-    assert levels.dtype == np.float32
-    assert np.array_equal(levels, LEVELS["rgb"])  # to the last digit
+    offset_scale, ground = again.scaling.offset_scale["rgb"], again.scaling.grounds["dsm"]
+    assert offset_scale.dtype == np.float32
+    assert np.array_equal(offset_scale, LEVELS["rgb"])  # to the last digit
     assert np.array_equal(ground.window(0, 0, 90, 70), SCALING.grounds["dsm"].window(0, 0, 90, 70))
     with pytest.raises(UserError, match=r"another --window \(64, now 32\)"):
         plan(scene, path, settings(window=32))
@@ -188,7 +188,13 @@ NODES = {"nodes": [[[1.0]]], "first": [0, 0], "spacing": 64}
 
 
 @pytest.mark.parametrize(
-    "content", [{}, {"scaling": 3}, {"scaling": {"levels": {}}}, {"scaling": {"levels": {}, "grounds": {"dsm": NODES}}}]
+    "content",
+    [
+        {},
+        {"scaling": 3},
+        {"scaling": {"offset_scale": {}}},
+        {"scaling": {"offset_scale": {}, "grounds": {"dsm": NODES}}},
+    ],
 )
 def test_settings_without_what_a_scene_is_scaled_by_are_damaged(content, ortho, tmp_path):
     scene, path = placed(rgb=ortho), tmp_path / "map.tif"

@@ -48,7 +48,7 @@ def test_windows_of_a_scene_hold_its_pixels_and_nothing_beyond(ortho, surface):
         assert raw["valid"]["rgb"].all()
         assert not raw["valid"]["ir"].any()  # not given
         assert sample.covered.patterns == (0b101,)
-        assert torch.equal(raw["levels"]["dsm"], torch.tensor([[0.0], [1.0]]))
+        assert torch.equal(raw["offset_scale"]["dsm"], torch.tensor([[0.0], [1.0]]))
 
 
 def test_a_scene_smaller_than_a_window_is_padded_as_missing(tmp_path):
@@ -108,7 +108,7 @@ def test_batches_go_across_jobs_and_scenes_of_different_types(tmp_path, ortho):
                     expected = single[k].raw["inputs"][name].permute(2, 0, 1)
                     assert torch.equal(batch.raw["inputs"][name][place].float(), expected.float())
                     assert torch.equal(batch.raw["valid"][name][place], single[k].raw["valid"][name])
-                    assert torch.equal(batch.raw["levels"][name][place], single[k].raw["levels"][name])
+                    assert torch.equal(batch.raw["offset_scale"][name][place], single[k].raw["offset_scale"][name])
                 k += 1
         kinds = {batch.raw["inputs"]["rgb"].dtype for batch in batches}
         assert kinds == ({torch.float32} if size == 1000 else {torch.uint8, torch.float32})

@@ -30,9 +30,9 @@ def store(city):
 
 def crops(tiles, store, size=48, share=1.0, seed=1, kind="full", **settings):
     reader = TileReader(tiles, BANDS, kind, size)
-    levels = {"rgb": np.zeros((len(tiles), 2, 3), np.float32)}
+    offset_scale = {"rgb": np.zeros((len(tiles), 2, 3), np.float32)}
     augmentation = Augmentation(AugmentationSettings(**{"flips": False, **settings}), {"rgb": store.modalities["rgb"]})
-    return RandomCrops(reader, levels, size, "balanced", seed, augmentation, share)
+    return RandomCrops(reader, offset_scale, size, "balanced", seed, augmentation, share)
 
 
 @pytest.mark.parametrize("patch", [None, 100])

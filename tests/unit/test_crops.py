@@ -30,9 +30,11 @@ def store(city):
 def crops(store, size=48, seed=1, sampling="tile", **settings):
     tiles = list(store.tiles.values())
     reader = TileReader(tiles, BANDS, "full", size)
-    levels = {name: np.zeros((len(tiles), 2, bands), np.float32) for name, bands in BANDS.items()}
+    offset_scale = {name: np.zeros((len(tiles), 2, bands), np.float32) for name, bands in BANDS.items()}
     modalities = {name: store.modalities[name] for name in BANDS}
-    return RandomCrops(reader, levels, size, sampling, seed, Augmentation(AugmentationSettings(**settings), modalities))
+    return RandomCrops(
+        reader, offset_scale, size, sampling, seed, Augmentation(AugmentationSettings(**settings), modalities)
+    )
 
 
 def same(a, b):
@@ -140,7 +142,7 @@ def test_a_batch_is_channels_first_without_a_copy(store):
     assert batch["inputs"]["rgb"].is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(batch["inputs"]["rgb"][1].permute(1, 2, 0), dataset[1]["inputs"]["rgb"])
     assert batch["available"].tolist() == [[True] * 3] * 3
-    assert batch["levels"]["rgb"].shape == (3, 2, 3)
+    assert batch["offset_scale"]["rgb"].shape == (3, 2, 3)
 
 
 def test_a_window_beyond_the_tile_is_invalid_and_ignored_there(store):
@@ -158,8 +160,8 @@ def test_a_window_beyond_the_tile_is_invalid_and_ignored_there(store):
 def test_grid_windows_visit_every_pixel_and_padding_counts_nowhere(store):
     tiles = list(store.tiles.values())
     reader = TileReader(tiles, BANDS, "full", 64)
-    levels = {name: np.zeros((len(tiles), 2, bands), np.float32) for name, bands in BANDS.items()}
-    windows = GridWindows(reader, levels, 64, 48)
+    offset_scale = {name: np.zeros((len(tiles), 2, bands), np.float32) for name, bands in BANDS.items()}
+    windows = GridWindows(reader, offset_scale, 64, 48)
     assert [len(group) for group in windows.by_tile()] == [9] * 6
     seen = np.zeros((160, 160), int)
     for index in windows.by_tile()[2]:
@@ -185,8 +187,8 @@ def test_a_missing_modality_and_a_window_of_nodata_are_unavailable(store, tmp_pa
     valid[:80] = 0
     stage_array(folder / "ir.valid.npy", valid).rename(folder / "ir.valid.npy")
     holes = replace(tile, folder=folder, modalities={**tile.modalities, "ir": record})
-    levels = {name: np.zeros((2, 2, bands), np.float32) for name, bands in BANDS.items()}
-    windows = GridWindows(TileReader([without, holes], BANDS, "full", 64), levels, 64, 64)
+    offset_scale = {name: np.zeros((2, 2, bands), np.float32) for name, bands in BANDS.items()}
+    windows = GridWindows(TileReader([without, holes], BANDS, "full", 64), offset_scale, 64, 64)
     first, second = windows.by_tile()
     assert [windows[i]["available"].tolist() for i in first] == [[True, True, False]] * 9
     assert (windows[first[0]]["inputs"]["dsm"] == 0).all()
@@ -218,8 +220,8 @@ def test_tiles_of_several_types_are_read_in_one_that_holds_them_all(tmp_path, ty
     tiles = list(store.tiles.values())
     assert [tile.modalities["rgb"].dtype for tile in tiles] == list(types)
     reader = TileReader(tiles, {"rgb": 3}, "full", 32)
-    levels = {"rgb": np.zeros((2, 2, 3), np.float32)}
-    samples = [GridWindows(reader, levels, 32, 32)[index] for index in (0, 4)]
+    offset_scale = {"rgb": np.zeros((2, 2, 3), np.float32)}
+    samples = [GridWindows(reader, offset_scale, 32, 32)[index] for index in (0, 4)]
     wide = np.result_type(*types)
     batch = collate(samples)["inputs"]["rgb"]
     assert batch.numpy().dtype == wide

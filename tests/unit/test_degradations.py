@@ -167,7 +167,7 @@ def test_salt_and_pepper_are_the_extremes_of_the_tile_as_the_network_sees_them()
 
 
 def prepared(stored, scaling, modality, standard=None):
-    """What preparing and scaling make of stored values (B, C, H, W): levels as the data module has them, and values."""
+    """What preparing and scaling make of stored values (B, C, H, W): values, and what they are scaled by."""
     median, low, high = stored.flatten(2).median(2)[0], stored.flatten(2).amin(2), stored.flatten(2).amax(2)
     offset, scale = torch.full_like(median, 12.0), torch.full_like(median, 7.0)
     offset, scale = {"robust": (median, scale), "minmax": (low, high - low)}.get(scaling, (offset, scale))
@@ -185,11 +185,11 @@ def prepared(stored, scaling, modality, standard=None):
 def test_another_delivery_is_what_preparing_and_scaling_it_gives(scaling, name, severity, modality):
     stored = 40 + 9 * torch.randn(2, len(modality.bands), 33, 33, generator=torch.Generator().manual_seed(4))
     standard = Standardization((0.5, 0.4, 0.3), (0.2, 0.3, 0.2)) if modality is RGB else None
-    values, levels = prepared(stored, scaling, modality, standard)
+    values, offset_scale = prepared(stored, scaling, modality, standard)
     given = windows(modality, scaling, values, size=(33, 33), tiles=("a", "b"), standard=standard)
     delivered = {"haze": 0.6 * stored + 0.4 * 200, "offset": stored + 5, "scale": 1.5 * stored}[name]
     expected, _ = prepared(delivered, scaling, modality, standard)
-    got, valid = applied(name, replace(given, levels=levels), severity)
+    got, valid = applied(name, replace(given, offset_scale=offset_scale), severity)
     assert valid.all()
     torch.testing.assert_close(got, expected, atol=2e-5, rtol=1e-4)
     cancelled = (name == "offset" and scaling in ("robust", "minmax")) or scaling == "minmax"
@@ -226,7 +226,7 @@ def test_a_ground_that_is_fitted_anew_to_a_faulty_surface_gives_what_is_worked_o
         blocks = summarise(lambda faulty=faulty: iter([(faulty, None)]), *faulty.shape[:2], tile.origin)
         ground = Ground.fitted(blocks, faulty.shape[:2], tile.origin, radius)
         heights = torch.from_numpy(ground.heights(faulty, None, 0, 0)).permute(2, 0, 1)
-        expected = heights / given.levels[0, 1][:, None, None]
+        expected = heights / given.offset_scale[0, 1][:, None, None]
         torch.testing.assert_close(applied(name, given, severity)[0][0], expected, atol=1e-3, rtol=1e-3)
 
 

@@ -72,7 +72,7 @@ def test_nothing_that_a_trainer_moves_to_the_device_is_float64(make_data, make_m
     seen = []
     module._apply(lambda tensor: seen.append(tensor.dtype) or tensor)  # what `.to(device)` goes through
     batch = next(iter(data.train_dataloader()))
-    moved = [batch["label"], batch["available"], *batch["inputs"].values(), *batch["levels"].values()]
+    moved = [batch["label"], batch["available"], *batch["inputs"].values(), *batch["offset_scale"].values()]
     assert torch.int64 in seen  # of the metrics
     assert torch.float64 not in {*seen, *(tensor.dtype for tensor in moved)}
 

@@ -38,7 +38,7 @@ class Noise(Dataset):
                 "dsm": torch.rand(size, size, 1, generator=generator),
             },
             "valid": {},
-            "levels": {"rgb": torch.rand(2, 3, generator=generator)},
+            "offset_scale": {"rgb": torch.rand(2, 3, generator=generator)},
             "label": torch.randint(0, 6, (size, size), generator=generator, dtype=torch.uint8),
             "available": torch.tensor([True, index % 3 > 0]),
             "extent": torch.tensor([index, 7]),

@@ -136,8 +136,9 @@ def test_heights_keep_their_decimetres(name):
     heights = 350.37 + torch.arange(64, dtype=torch.float32).reshape(1, 1, 8, 8) / 10
     batch = {
         "inputs": {"dsm": heights},
-        "levels": {"dsm": torch.tensor([[[350.37], [12.6]]])},
+        "offset_scale": {"dsm": torch.tensor([[[350.37], [12.6]]])},
         "valid": {"dsm": torch.ones(1, 8, 8, dtype=torch.uint8)},
+        "available": torch.ones(1, 1, dtype=torch.bool),
     }
     standardization = {"dsm": Standardization((0.5,), (0.25,))}
     expected = scaled_inputs(batch, standardization)["dsm"]

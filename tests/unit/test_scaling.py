@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mobanet.data.reading import Window
-from mobanet.data.scaling import learn, levels
+from mobanet.data.scaling import learn, offset_scale
 from mobanet.datasets.scalings import default_scaling
 from mobanet.errors import UserError
 from mobanet.models.base import Standardization
@@ -28,7 +28,7 @@ def tile(values, name="dsm"):
 
 
 def scaled(values, scaling, training):
-    offset, scale = levels(DSM, scaling, learn(DSM, scaling, training), [tile(values)])[0, :, 0]
+    offset, scale = offset_scale(DSM, scaling, learn(DSM, scaling, training), [tile(values)])[0, :, 0]
     return (np.asarray(values) - offset) / scale
 
 
@@ -57,7 +57,7 @@ def test_standard_pools_pixels_of_all_tiles():
 
 
 def test_unit_divides_by_the_full_range():
-    assert levels(RGB, "unit", learn(RGB, "unit", []), [tile([1.0])])[0].tolist() == [[0, 0, 0], [255, 255, 255]]
+    assert offset_scale(RGB, "unit", learn(RGB, "unit", []), [tile([1.0])])[0].tolist() == [[0, 0, 0], [255, 255, 255]]
     assert [default_scaling(m) for m in (RGB, DSM)] == ["unit", "ground"]
 
 
@@ -75,7 +75,7 @@ def test_batch_is_scaled_standardised_and_zero_where_not_measured():
     batch = {
         "inputs": {"rgb": raw, "dsm": dsm},
         "valid": {"dsm": valid},
-        "levels": {
+        "offset_scale": {
             "rgb": torch.tensor([[0.0] * 3, [255.0] * 3]).expand(2, 2, 3),
             "dsm": torch.tensor([[[30.0], [10.0]], [[25.0], [10.0]]]),
         },

@@ -35,7 +35,7 @@ def test_the_middle_is_the_window_of_the_test_and_the_rim_is_the_tiles(opened, m
         inner = np.s_[..., margin : margin + 64, margin : margin + 64]
         for name in NAMES:
             assert torch.equal(plain["inputs"][name], wide["inputs"][name][inner])
-            assert torch.equal(plain["levels"][name], wide["levels"][name])
+            assert torch.equal(plain["offset_scale"][name], wide["offset_scale"][name])
             expected = plain["valid"].get(name, torch.ones_like(wide["valid"][name][inner]))
             assert torch.equal(expected, wide["valid"][name][inner])
         for part in ("label", "available", "extent", "window"):
