@@ -9,22 +9,20 @@ from torch._dynamo.utils import counters
 
 from mobanet.models.mobanet import network as mobanet_network
 from mobanet.models.mobanet.network import MoBaNetSettings
-from mobanet.scenarios.callback import ScenarioSampling
-from mobanet.scenarios.sampling import ScenarioSettings
 from tests.conftest import NARROW
 from tests.test_training import FROZEN
 
 SETTINGS = {
-    "plain": ({}, {"strategy": "uniform"}, 2),
+    "plain": ({}, False, 2),
     "left_out": (
         {"network": MoBaNetSettings(**NARROW, absent="left_out", missing="token")},
-        {"strategy": "uniform"},
+        False,
         2,
     ),
-    "own": ({"network": MoBaNetSettings(**NARROW, incomplete="own")}, {"strategy": "uniform", "full_share": 0.5}, 4),
+    "own": ({"network": MoBaNetSettings(**NARROW, incomplete="own")}, True, 4),
 }
-"""The module's options, the scenarios', and how many graphs they take: each set of parts has one for
-training and one for evaluation."""
+"""The module's options, whether batches have exact shares of scenarios, and how many graphs they take: of each set of
+parts one for training and one for evaluation."""
 
 
 @pytest.fixture
@@ -41,16 +39,31 @@ def counter(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", SETTINGS)
-def test_graphs_do_not_depend_on_what_is_there(kind, counter, make_data, make_module, make_trainer):
-    options, scenarios, graphs = SETTINGS[kind]
-    data = make_data()
+def test_graphs_do_not_depend_on_what_is_there(kind, counter, make_data, make_module, make_trainer, monkeypatch):
+    """Steps, an evaluation in every scenario, whose last batch is a part of one, and steps once more."""
+    options, exact, graphs = SETTINGS[kind]
+    data = make_data(batch_size=2)
+    data.prepare_data()
+    data.setup("fit")
     module = make_module(data, backbone=FROZEN, compile=True, **options)
-    module.evaluate_on(validation="all")
-    sizes, predict = [], module.predict_scenarios
-    module.predict_scenarios = lambda batch, chosen: sizes.append(len(batch.available)) or predict(batch, chosen)
-    trainer = make_trainer(callbacks=[ScenarioSampling(ScenarioSettings(**scenarios))])
-    trainer.fit(module, datamodule=data)
-    assert len(set(sizes)) > 1, "no batch of the validation is a part of one"
+    monkeypatch.setattr(module, "log", lambda *_, **__: None)
+    module.trainer, module.exact_scenario_shares = make_trainer(), exact
+    module.scenario_probabilities.copy_(torch.tensor([*[1 / 12] * 6, 0.5]))  # of three batches at least one is complete
+    module.setup("test")
+    sizes = []
+    for training in (True, False, True):
+        module.train(training)
+        batches = data.train_dataloader() if training else list(data.val_dataloader())[-2:]
+        for step, batch in enumerate(batches):
+            ready = module.on_after_batch_transfer(batch, 0)
+            if training:
+                module.training_step(ready, step).backward()
+                continue
+            sizes.append(len(ready.available))
+            with torch.inference_mode():
+                found = list(module.predict_scenarios(ready, module.scenarios))
+            assert [len(logits) for logits in found] == [sizes[-1]] * 7
+    assert sizes == [2, 1]
     assert not counters["graph_break"]
     assert counter.frame_count == graphs
 

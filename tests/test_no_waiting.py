@@ -68,19 +68,24 @@ def test_a_step_runs_on_a_device_that_holds_no_numbers(
 
 
 class Watch(Callback):
-    """Watches each step from when its batch is on the device until the step is done and logged."""
+    """Watches each step from when its batch is on the device until the step is done and logged.
+
+    But for an epoch's first, before which probabilities of scenarios may be measured anew and are fetched.
+    """
 
     def __init__(self, module, monkeypatch):
         self.reads, self.steps = DeviceReads(), 0
         ready = module.on_after_batch_transfer
 
         def begin(batch, dataloader_idx):
-            if not module.trainer.training:
+            if self.steps == 0:
                 return ready(batch, dataloader_idx)
             states = [optimizer.state.values() for optimizer in module.trainer.optimizers]
             moments = [x for state in states for values in state for name, x in values.items() if name != "step"]
             given = [x for name, x in batch.contents.items() if name != "available"]
-            self.reads.put([[*module.parameters()], [*module.buffers()], moments, given])
+            fetched = (module.scenario_probabilities, module.scenario_masks)
+            buffers = [x for x in module.buffers() if all(x is not other for other in fetched)]
+            self.reads.put([[*module.parameters()], buffers, moments, given])
             self.reads.watch()
             return ready(batch, dataloader_idx)
 
@@ -95,13 +100,13 @@ class Watch(Callback):
     ("network", "strategy"), [("own", "shared_out"), ("plain", "latent"), ("plain", "uniform"), ("plain", "full")]
 )
 def test_a_training_reads_nothing_of_its_steps(network, strategy, make_data, make_module, make_trainer, monkeypatch):
-    data = make_data(steps_per_epoch=2)
+    data = make_data(steps_per_epoch=3)
     module = make_module(data, **{"backbone": FROZEN, **NETWORKS[network]})
     watch = Watch(module, monkeypatch)
     options = {"max_epochs": 1, "limit_val_batches": 0, "logger": False, "gradient_clip_val": 1.0}
     trainer = make_trainer(callbacks=[ScenarioSampling(STRATEGIES[strategy]), watch], **options)
     trainer.fit(module, datamodule=data)
-    assert watch.steps == 2
+    assert watch.steps == 3
     assert watch.reads.found == []
     assert watch.reads.has([trainer.callback_metrics["train/loss"]])
 

@@ -276,4 +276,6 @@ class EvaluatedModule(LightningModule):
 
 def _filled(x: Tensor, count: int) -> Tensor:
     """As many samples as a whole batch has, the last one repeated: (b, ...) -> (count, ...)."""
-    return x if len(x) == count else torch.cat((x, x[-1:].expand(count - len(x), *x.shape[1:])))
+    filled = x.new_empty((count, *x.shape[1:]))  # a graph is of strides, too, which a concatenation chooses for itself
+    filled[: len(x)], filled[len(x) :] = x, x[-1:]
+    return filled
