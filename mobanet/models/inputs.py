@@ -33,7 +33,8 @@ def scaled_inputs(batch: Batch, standardization: Mapping[str, Standardization]) 
         offset, scale = batch["offset_scale"][name].unbind(1)  # (B, 2, C) -> two of (B, C)
         if name in standardization:
             mean, std = (
-                sent(torch.tensor(v), x.device) for v in (standardization[name].mean, standardization[name].std)
+                sent(torch.tensor(v, dtype=torch.float32), x.device)
+                for v in (standardization[name].mean, standardization[name].std)
             )
             # ((x - offset) / scale - mean) / std, as one subtraction and one division
             offset, scale = offset + mean * scale, scale * std
