@@ -225,19 +225,20 @@ class Side:
     Attributes:
         classes: as given.
         contour: (h, W) bool, pixels with another class beside them.
+        own: (n, h, W), the bit of each pixel's class.
         bands: of each distance (h, W) bool, pixels with another class within it.
     """
 
     def __init__(self, classes: np.ndarray, distances: Sequence[int], num_classes: int) -> None:
         self.classes, self._num_classes = classes, num_classes
-        self._own = _bits(num_classes)[:, classes]
-        near = spread(self._own, [1, *distances])
-        self.contour, *self.bands = [(each & ~self._own).any(0) & (classes != IGNORE_INDEX) for each in near]
-        self._near = spread(self._own * self.contour, distances)
+        self.own = _bits(num_classes)[:, classes]
+        near = spread(self.own, [1, *distances])
+        self.contour, *self.bands = [(each & ~self.own).any(0) & (classes != IGNORE_INDEX) for each in near]
+        self._near = spread(self.own * self.contour, distances)
 
     def has_contour_near(self, other: "Side", number: int) -> np.ndarray:
         """Where this side's contour of the other side's class is within a distance, by its number; (h, W) bool."""
-        return (self._near[number] & other._own).any(0)
+        return (self._near[number] & other.own).any(0)
 
     def by_class(self, rows: slice, *planes: np.ndarray) -> list[np.ndarray]:
         """How many pixels of each class planes have in some rows, (K,) each."""

@@ -391,7 +391,7 @@ def test_every_experiment_runs_for_a_step(path, cities, command, tmp_path):
 
 def test_a_wheel_brings_every_experiment():
     built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    folders = ("", "variants/", "sweeps/")
+    folders = ("", "variants/", "sweeps/", "folders/")
     assert built["include"] == ["/mobanet", *(f"/experiments/{folder}*.yaml" for folder in folders)]
     assert built["sources"] == {"experiments": "mobanet/experiments"}
     assert EXPERIMENTS

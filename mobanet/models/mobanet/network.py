@@ -324,11 +324,12 @@ class MoBaNet(SegmentationModel):
         if self._compiled_with is not None and not torch.compiler.is_exporting():
             run = _compiled(tuple(self._compiled_with.items()))
             return run(self, parts, inputs, available, auxiliary)
-        return self._segment_plainly(parts, inputs, available, auxiliary)
+        return self.segment_plainly(parts, inputs, available, auxiliary)
 
-    def _segment_plainly(
+    def segment_plainly(
         self, parts: "MoBaNet | Parts", inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool
     ) -> SegmentationOutput:
+        """Encode and decode by these parts alone: what is compiled, where samples go two ways."""
         stages = self._encode(parts, inputs, available, stream_stages=1 if auxiliary and len(self.heads) else 0)
         return self._decode(parts, stages, _size(inputs), auxiliary)
 
@@ -569,7 +570,7 @@ def _moves(grad: Tensor | None) -> bool:
 @cache
 def _compiled(options: tuple[tuple[str, Any], ...]) -> Callable[..., SegmentationOutput]:
     """One function for all networks, which it takes as an argument: a copy of a network must not run the original."""
-    return torch.compile(MoBaNet._segment_plainly, **dict(options))
+    return torch.compile(MoBaNet.segment_plainly, **dict(options))
 
 
 def _size(inputs: Mapping[str, Tensor]) -> tuple[int, int]:
