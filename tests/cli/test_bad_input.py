@@ -70,7 +70,13 @@ OPTIONS = {
     "negative weight decay": ("--model.weight_decay -1", "--model.weight_decay is -1.0", "at least 0"),
     "mask larger than all": ("--model.masking.ratio 2", "--model.masking.ratio is 2.0", "from 0 to 1"),
     "unknown backbone": ("--model.backbone.name vit_tny_patch16_224", "vit_tny_patch16_224", "vit_tiny_patch16_224?"),
-    "no transformer": ("--model.backbone.name resnet18", "--model.backbone.name resnet18", "VisionTransformer, Eva"),
+    "no transformer": (
+        "--model.backbone.name resnet18",
+        "name resnet18",
+        "VisionTransformer",
+        "Eva",
+        "SwinTransformer",
+    ),
     "uneven depth": ("--model.backbone.options.depth 6", "6 blocks", "a multiple of 4"),
     "unknown backbone option": ("--model.backbone.options {dpth:4}", "--model.backbone.options", "dpth"),
     "no network": (
