@@ -208,7 +208,7 @@ class SegmentationModule(CheckpointedModule):
     def setup(self, stage: str) -> None:
         """Compile, if asked for; the state dict's keys stay as they are."""
         super().setup(stage)
-        if stage == "fit":
+        if stage == "fit" and isinstance(self.hparams["class_weights"], str):
             settle_class_weights(self, data_of(self.trainer))
         if self.compile_network:
             self.network.compile_steps()
@@ -376,9 +376,7 @@ class SegmentationModule(CheckpointedModule):
     def _class_weights(self, given: list[float] | str | None) -> Tensor | None:
         if given is None:
             return None
-        if isinstance(
-            given, str
-        ):  # counted as the training begins; a buffer already, as averages of weights count them
+        if isinstance(given, str):  # counted as training begins; a buffer already, which averages of weights expect
             check_weighting(given)
             return torch.ones(len(self.data.classes))
         classes = self.data.classes
