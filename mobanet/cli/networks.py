@@ -30,13 +30,14 @@ def with_networks(words: Sequence[str], resumes: bool = False) -> list[str]:
         UserError: for an option without its value, and a network that cannot be imported.
     """
     given, rest = take(words, OPTION)
-    named = [*_listed(given), *filter(lambda name: "." in name, _architectures(rest, resumes))]
+    named = {name: OPTION for name in _listed(given)}
+    named |= {name: _ARCHITECTURE for name in _architectures(rest, resumes) if "." in name}
     if named:
         from mobanet.models.registry import import_network  # torch with it
 
         find_code_here()
-        for name in named:
-            import_network(name)
+        for name, option in named.items():
+            import_network(name, option)
     return rest
 
 

@@ -7,11 +7,9 @@ that a file gives leads to an import (`import_network` is for what the user has 
 """
 
 import difflib
-import importlib
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from typing import Any, cast
 
 from mobanet.errors import UserError
@@ -24,6 +22,7 @@ from mobanet.models.cmx.network import CMXSettings
 from mobanet.models.entry import Network
 from mobanet.models.mobanet.entry import MOBANET
 from mobanet.models.mobanet.network import MoBaNetSettings
+from mobanet.plain.import_paths import imported, imported_module, is_module
 from mobanet.plain.schema import MismatchError, UnknownKeyError, check_value
 
 NETWORKS: dict[str, Network] = {"mobanet": MOBANET, "cmx": CMX_ENTRY, "cbc": CBC_ENTRY, "cbc_slp": CBC_SLP}
@@ -150,25 +149,22 @@ def settings_groups(name: str) -> tuple[str, ...]:
     return (*(("streams",) if entry.uses_streams else ()), *entry.groups)
 
 
-def import_network(name: str) -> None:
+def import_network(name: str, option: str) -> None:
     """Import the module of a network that the user has named, so that it can be looked up.
 
     Args:
         name: a key of `NETWORKS`, which needs nothing; or `package.module`, or `package.module.Class`.
+        option: where the user gave it, for messages.
 
     Raises:
         UserError: where there is no such module or class, or its own code fails.
     """
     if name in NETWORKS:
         return
-    try:
-        importlib.import_module(name if _importable(name) else name.rpartition(".")[0])
-    except Exception as error:  # of somebody else's code anything
-        words = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(
-            f"the network {name} cannot be imported ({words}): give package.module.Class, of a package that is "
-            "installed or lies in the folder that the command is typed in."
-        ) from error
+    if "." in name and not is_module(name):
+        imported(name, option)
+    else:
+        imported_module(name, name, option)
 
 
 def check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
@@ -219,14 +215,10 @@ def path_of(network: type[SegmentationModel]) -> str:
 
 
 def _class(path: str) -> Any:
-    """What an import path leads to among the modules that are there; None for nothing."""
+    """What an import path leads to among the modules that are there; None for nothing.
+
+    Attributes that a module would make when it is asked for them are not: that may import, and the path be a file's.
+    """
     module, _, name = path.rpartition(".")
-    return getattr(sys.modules.get(module), name, None)
-
-
-def _importable(name: str) -> bool:
-    """Whether a name is that of a module, rather than of something within one."""
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError:  # what should be the package is a module, or not there
-        return False
+    there = sys.modules.get(module)
+    return None if there is None else vars(there).get(name)

@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import importlib.util
+from types import ModuleType
 from typing import Any
 
 from mobanet.errors import UserError
@@ -25,8 +26,27 @@ def imported(path: str, option: str) -> Any:
         UserError: when there is no such package, or no such name in it, or its own import fails.
     """
     module, _, name = path.rpartition(".")
+    package = imported_module(module, path, option)
+    if not hasattr(package, name):
+        near = difflib.get_close_matches(name, vars(package), n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise UserError(f"{option} names {path}, and {module} has no {name}{hint}; give a name that it has.")
+    return getattr(package, name)
+
+
+def imported_module(module: str, path: str, option: str) -> ModuleType:
+    """A module that the user has named.
+
+    Args:
+        module: its name.
+        path: what the user gave, which it is a part of or all of.
+        option: where the user gave it, for messages.
+
+    Raises:
+        UserError: when there is none of that name, or its own import fails.
+    """
     try:
-        package = importlib.import_module(module)
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
             raise UserError(
@@ -38,11 +58,14 @@ def imported(path: str, option: str) -> Any:
         raise UserError(
             f"{option} names {path}, whose module cannot be imported ({_in_a_line(error)}); mend it."
         ) from error
-    if not hasattr(package, name):
-        near = difflib.get_close_matches(name, vars(package), n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise UserError(f"{option} names {path}, and {module} has no {name}{hint}; give a name that it has.")
-    return getattr(package, name)
+
+
+def is_module(name: str) -> bool:
+    """Whether a name is that of a module, rather than of something within one; packages above it are imported."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except Exception:  # of code that is not ours, and `ModuleNotFoundError` where what should be a package is a module
+        return False
 
 
 def import_path_of(thing: Any) -> str:

@@ -166,14 +166,17 @@ def test_a_frozen_transformer_of_it_stays_out_of_checkpoints(stranger, fit, comm
     ("words", "said"),
     [
         (("--model.architecture", "mobanett"), "is unknown (did you mean mobanet?): choose from mobanet, cmx, cbc"),
-        (("--model.architecture", "nowhere.Network"), "the network nowhere.Network cannot be imported"),
-        (("--model.architecture", "tiny_network.Huge"), "tiny_network.Huge"),
+        (
+            ("--model.architecture", "nowhere.Network"),
+            "--model.architecture names nowhere.Network, and Python finds no nowhere; install it",
+        ),
+        (("--model.architecture", "tiny_network.TinyNet"), "tiny_network has no TinyNet (did you mean TinyNetwork?)"),
         (("--model.architecture", "tiny_network.TinySettings"), "is no subclass of mobanet.models.base"),
         (("--model.arguments", "{width: 8}"), "--model.arguments are for a network of your own"),
         ((*OWN[:2], "--model.arguments", "{wdith: 8}"), "wdith is nothing that tiny_network.TinyNetwork takes"),
         ((*OWN[:2], "--model.arguments", "{width: wide}"), "--model.arguments.width is 'wide' where a whole number"),
         ((*OWN, "--networks"), "--networks needs a value"),
-        ((*OWN, "--networks", "tiny_netwrok"), "the network tiny_netwrok cannot be imported"),
+        ((*OWN, "--networks", "tiny_netwrok"), "--networks names tiny_netwrok, and Python finds no tiny_netwrok"),
     ],
 )
 def test_mistakes_end_in_one_sentence(stranger, fit, words, said):
@@ -183,7 +186,18 @@ def test_mistakes_end_in_one_sentence(stranger, fit, words, said):
 def test_code_that_fails_is_named(stranger, fit):
     (stranger / "around.py").write_text("import nothing_of_that_name\n")
     sentence = fit("--model.architecture", "around.Around").sentence()
-    assert "around.Around cannot be imported (No module named 'nothing_of_that_name')" in sentence
+    assert "names around.Around, whose module needs nothing_of_that_name, which is not installed" in sentence
+
+
+def test_what_a_module_would_make_when_asked_is_not_looked_up(stranger):
+    (stranger / "around.py").write_text(
+        "def __getattr__(name):\n    raise AssertionError('code of a name in a file ran')\n"
+    )
+    import around
+
+    assert around.__name__ in sys.modules
+    with pytest.raises(UserError, match=r"around.Network is code of its own, which no file may load"):
+        network_named("around.Network")
 
 
 def test_a_class_stands_for_its_path(stranger):
