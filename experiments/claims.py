@@ -96,6 +96,7 @@ LATER = {**HALF, "warmup_epochs": 0.4}
 APART = {"strategy": "uniform", "full_share": 0.5, "warmup_epochs": 0.3}
 OWN = {"absent": "left_out", "incomplete": "own"}
 EVEN: dict[str, Any] = {"class_weights": None}
+DICE: dict[str, Any] = {**EVEN, "loss": {"cross_entropy": 1, "dice": 1}}
 PLAIN: dict[str, Any] = {"masking": {"ratio": 0.0}, "auxiliary_weight": 0.0}
 CMX: dict[str, Any] = {
     "architecture": "cmx",
@@ -152,7 +153,7 @@ ARMS = {
     ),
     # what is done about classes of few pixels; above, cars weigh five times as much and clutter twice
     "even": Arm("cross-entropy, every pixel alike", module=EVEN, tested="full"),
-    "plus_dice": Arm("Dice added to it", module={**EVEN, "loss": {"cross_entropy": 1, "dice": 1}}, tested="full"),
+    "plus_dice": Arm("Dice added to it", module=DICE, tested="full"),
     "plus_lovasz": Arm(
         "Lovász-Softmax added to it", module={**EVEN, "loss": {"cross_entropy": 1, "lovasz": 1}}, tested="full"
     ),
@@ -195,6 +196,10 @@ ARMS = {
     "three_full": Arm("full; three streams", module=THREE),
     "three_uniform": Arm("uniform; three streams", {"strategy": "uniform"}, module=THREE),
     "three_own_latent": Arm("own_latent; three streams", {**APART, "strategy": "latent"}, OWN, THREE),
+    # a loss of regions where sensors are missing
+    "full_dice": Arm("all sensors, always", module=DICE),
+    "uniform_dice": Arm("every scenario alike", {"strategy": "uniform"}, module=DICE),
+    "own_latent_dice": Arm("own parts, the rest by latent distortion", {**APART, "strategy": "latent"}, OWN, DICE),
 }
 
 
@@ -249,6 +254,11 @@ GROUPS = {
         ("even", "plus_dice", "plus_lovasz", "focal", "weights_auto", "weights_effective", "balanced"),
         complete=True,
         rare=True,
+    ),
+    "dice": Group(
+        "Dice added to the loss, every pixel alike, where sensors are missing",
+        "full_dice",
+        ("full_dice", "uniform_dice", "own_latent_dice"),
     ),
     "cmx": Group("CMX with a small encoder", "cmx_uniform", tuple(name for name in ARMS if name.startswith("cmx_"))),
     "streams": Group(
