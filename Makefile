@@ -10,6 +10,8 @@ UV := .venv-uv/bin/uv
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 export NO_ALBUMENTATIONS_UPDATE := 1
 export NO_MKDOCS_2_WARNING := 1
+# Compiled modules and rewritten assertions are kept, whatever the shell says: the next command need not make them anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-long test-lowest lint docs types lock install clean
 

@@ -1,5 +1,6 @@
 """A small synthetic city under Potsdam's names, made once, and a small model on it."""
 
+import gc
 import logging
 import os
 import signal
@@ -21,6 +22,23 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.fsync = lambda handle: None
 """Tests need not outlive a crash of the machine, and disks may take a second for a checkpoint; those of the call itself
 put their own in its place."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Spare the collector of garbage what lives as long as the session: modules, tests, rewritten assertions.
+
+    Millions of objects, which it would walk through a dozen times while they are made, and again whenever tests make
+    more of them.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 10)
+        gc.enable()
+
 
 TINY = {"depth": 4, "embed_dim": 32, "num_heads": 2, "patch_size": 8, "img_size": 64}
 NARROW = {"decoder_channels": 8, "projection_channels": 16}

@@ -80,7 +80,7 @@ def check_weights(checkpoint: Mapping[str, Any], source: str, writer: str, remed
             )
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=32)  # tensors without values take next to nothing
 def outline(settings: str) -> dict[str, Tensor]:
     """The state dict of a module as tensors without values.
 

@@ -79,9 +79,10 @@ def test_a_traced_graph_agrees_with_the_network_in_every_scenario(name):
     model = deployed(module, numbers(module))
     program, tolerance = capture(model, tile), allowed(model, tile)
     assert not any("stack_trace" in node.meta for node in program.graph.nodes)
+    graph = program.module()
     for given, expected in each_mix(module, tile):
         with torch.no_grad():
-            check(program.module()(given), expected, tolerance)
+            check(graph(given), expected, tolerance)
 
 
 def test_scaling_inside_the_model_is_that_of_the_evaluation_bit_for_bit():

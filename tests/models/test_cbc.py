@@ -15,7 +15,7 @@ from mobanet.models.cbc.network import CBC, CBCSettings
 from mobanet.models.cbc.volumes import instance_norm
 from tests.models.tiny import every_pattern, random_inputs
 
-ODD = (45, 70)
+ODD = (35, 50)
 SMALL = {"width": 2, "token_width": 32, "heads": 4, "grid": 2, "encoder_depths": (1, 2, 1, 1), "encoder_width": 4}
 MODALITIES = {
     "one": {"dsm": 1},

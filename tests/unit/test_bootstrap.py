@@ -26,7 +26,7 @@ def test_intervals_are_the_quantiles_of_figures_of_tiles_drawn_with_replacement(
     found = bootstrap(tiles, CLASSES, "rgb+dsm", failures)
     rng = np.random.default_rng(5)  # other draws than those of the bootstrap
     values = {name: [] for name in (*NAMES, "mean", "incomplete", *(f.label for f in failures))}
-    for _ in range(4000):
+    for _ in range(1000):
         drawn = torch.from_numpy(rng.integers(0, 7, 7))
         figures = {name: scores(each[drawn].sum(0), CLASSES) for name, each in tiles.items()}
         summary = summarise(figures, "rgb+dsm", failures)

@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 import mobanet
 from mobanet import lightning_internals as internals
+from tests.cli.conftest import start, wait
 
 QUIET = {
     "accelerator": "cpu",
@@ -127,36 +128,18 @@ def test_child_processes_are_known_and_ended():
         assert child.wait(timeout=10) == -9
 
 
-OBSERVED = """
-import os, subprocess, sys, time
-from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
-from lightning.pytorch import Trainer
-from mobanet import lightning_internals as internals
-
-trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False, enable_checkpointing=False)
-trainer.strategy._configure_launcher()
-launcher = trainer.strategy.launcher
-launcher.procs = [subprocess.Popen([sys.executable, "-c", "input(); raise SystemExit(3)"], stdin=subprocess.PIPE)]
-observer = _ChildProcessObserver(os.getpid(), launcher.procs, sleep_period=0.05)
-observer.start()
-time.sleep(0.2)
-{}
-observer.join(timeout=60)
-raise SystemExit(2)
-"""
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize(
     ("end", "code"),
     [
-        ("internals.end_child_processes(trainer)", 2),
-        ("(child,) = internals.release_child_processes(trainer); child.communicate(b'go on'); child.wait()", 2),
-        ("launcher.procs[0].communicate(b'go on')", -9),  # what the observer is for: nobody knew of this end
+        ("ended", 2),
+        ("released", 2),
+        ("unknown", -9),  # what the observer is for: nobody knew of this end
     ],
 )
-def test_children_that_are_ended_do_not_take_the_first_process_with_them(end, code):
-    assert subprocess.run([sys.executable, "-c", OBSERVED.format(end)], check=False).returncode == code
+def test_children_that_are_ended_do_not_take_the_first_process_with_them(end, code, tmp_path):
+    ended = wait(start("tests.unit.observed", end, folder=tmp_path))
+    assert ended.code == code, ended.err
 
 
 def test_a_signal_is_forgotten():

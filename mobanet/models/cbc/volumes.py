@@ -79,5 +79,5 @@ def to_volume(tokens: Tensor, grid: int) -> Tensor:
 
 def initialize(module: nn.Module) -> None:
     """Convolutions start He-normal over their fan-in, biases as torch has them; for `nn.Module.apply`."""
-    if isinstance(module, (nn.Conv2d, nn.Conv3d, Cellwise)):
+    if isinstance(module, (nn.Conv2d, nn.Conv3d, Cellwise)) and not module.weight.is_meta:  # there it has no values
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
