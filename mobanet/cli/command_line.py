@@ -32,7 +32,6 @@ from mobanet.datasets.catalogue import STORE_FILE, check_root
 from mobanet.errors import UserError
 from mobanet.evaluation.adaptation import check_resumes
 from mobanet.evaluation.degradations import ALL, chosen_degradations
-from mobanet.evaluation.degraded_test import DegradedTest
 from mobanet.evaluation.details import OBJECTS_OPTION, USUAL_OBJECTS, DetailSettings, chosen_objects
 from mobanet.evaluation.distances import OPTION as BOUNDARY
 from mobanet.evaluation.distances import USUAL, chosen_distances
@@ -45,6 +44,7 @@ from mobanet.files import write_text
 from mobanet.lightning_internals import callbacks_of, is_first_process
 from mobanet.models.precision import AUTO
 from mobanet.plain.command_words import take
+from mobanet.runs.degraded_test import DegradedTest
 from mobanet.runs.folder import CONFIG_FILE, choose_run_folder, run_folder_of
 from mobanet.runs.interrupt import Interrupts
 from mobanet.runs.last_validation import LastValidation

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from mobanet.data.crops import collate
-from mobanet.evaluation.evaluated import EvaluatedModule
+from mobanet.evaluation.evaluation import EvaluatedModule
 from mobanet.scenarios.scenario import Scenario
 from mobanet.stitching.winners import winners
 from mobanet.training.inputs import ModelBatch

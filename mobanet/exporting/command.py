@@ -34,7 +34,7 @@ from mobanet.exporting.torch_file import run_program, write_program
 from mobanet.exporting.weights import saved, write_weights
 
 if TYPE_CHECKING:
-    from mobanet.exporting.layer import LayerRequest
+    from mobanet.prediction.layer import LayerRequest
 
 Format = Literal["onnx", "torch", "deepness", "safetensors", "folder"]
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "deepness": "_deepness.onnx", "safetensors": ".safetensors", "folder": ""}
@@ -213,7 +213,7 @@ def _compared(request: ExportRequest, model: DeployedModel, exported: Runner, ti
 
 def _write_deepness(request: ExportRequest, model: PretrainedModel, tile: int, file: Path) -> Iterator[str]:
     """Write what the plugin reads, and compare it."""
-    from mobanet.exporting.layer import layer_beside, placed, write_layer  # which nothing else needs
+    from mobanet.prediction.layer import layer_beside, placed, write_layer  # which nothing else needs
 
     scenario = deepness.chosen_scenario(model, request.scenario)
     if request.datum and not needs_datum(model, scenario):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mobanet.models.base import Standardization
-from mobanet.scenarios.draws import sent
+from mobanet.models.draws import sent
 
 
 class Batch(Protocol):

@@ -12,8 +12,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mobanet.checkpoints.averaging import ends_unvalidated
 from mobanet.checkpoints.checkpoint import check_trained_parts, read_checkpoint
-from mobanet.checkpoints.checkpointed import CheckpointedModule
+from mobanet.checkpoints.checkpointing import CheckpointedModule
 from mobanet.checkpoints.frozen import fetched_for_checkpoint, has_source
 from mobanet.checkpoints.resumable import check_optimizers
 from mobanet.data.batch import StoredBatch
@@ -24,16 +25,15 @@ from mobanet.models.backbones.stages import Backbone, BackboneSettings
 from mobanet.models.base import SegmentationOutput
 from mobanet.models.cbc.network import CBCSettings
 from mobanet.models.cmx.network import CMXSettings
+from mobanet.models.draws import HostCopy, rounding, sent
 from mobanet.models.lora import LoRASettings, add_lora, still_frozen_statistics
 from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.models.precision import weight_dtype
 from mobanet.models.registry import NetworkSettings, path_of
 from mobanet.plain.schema import to_plain
-from mobanet.scenarios.draws import HostCopy, rounding, sent
 from mobanet.scenarios.masking import MaskingSettings, draw_masks, mask_streams, spare_pixels
 from mobanet.scenarios.sampling import draw_availability, share_availability, share_batches
 from mobanet.scenarios.scenario import scenario_masks
-from mobanet.training.averaging import ends_unvalidated
 from mobanet.training.class_weights import ClassWeighting, check_weighting, settle_class_weights
 from mobanet.training.fused import Fused, takes_fused_steps
 from mobanet.training.groups import check_backbone_lr, learning_rates, undecayed_parameters

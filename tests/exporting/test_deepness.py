@@ -23,10 +23,10 @@ from mobanet.export import main
 from mobanet.exporting import deepness, layer
 from mobanet.exporting.deepness import chosen_scenario, compare_deepness, metadata, random_images
 from mobanet.exporting.deployed import deployed
-from mobanet.exporting.layer import LayerRequest, placed, write_layer
 from mobanet.exporting.pretrained import PretrainedModel
 from mobanet.exporting.stacked import StackedModel, lower_plane
 from mobanet.exporting.weights import Training
+from mobanet.prediction.layer import LayerRequest, placed, write_layer
 from mobanet.rasters.ground import _lower_plane
 from mobanet.rasters.reader import ReadingRule
 from tests.exporting.small import DSM, IR, LEARNT, RADAR, RGB, keep, make, numbers

@@ -23,7 +23,7 @@ from mobanet.evaluation.degraded_table import (
     degraded_json,
     degraded_table,
 )
-from mobanet.evaluation.evaluated import EvaluatedModule
+from mobanet.evaluation.evaluation import EvaluatedModule
 from mobanet.evaluation.maps import overflow_words
 from mobanet.evaluation.metrics import scores
 from mobanet.evaluation.tile_matrices import TileMatrices, stacked

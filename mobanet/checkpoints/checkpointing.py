@@ -9,6 +9,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 import mobanet
+from mobanet.checkpoints.averaging import change_copies, go_on_averaging
 from mobanet.checkpoints.checkpoint import VERSION, adopt_settings, check_architecture, check_names
 from mobanet.checkpoints.data_state import hand_over_data_state, keep_data_state
 from mobanet.checkpoints.exact import moving
@@ -16,12 +17,11 @@ from mobanet.checkpoints.finite import check_finite_weights
 from mobanet.checkpoints.frozen import LEFT_OUT, LeftOut, backbone_tensors, check_fingerprint, fingerprint, left_out
 from mobanet.errors import UserError
 from mobanet.evaluation.adaptation import without_statistics
-from mobanet.evaluation.evaluated import EvaluatedModule
+from mobanet.evaluation.evaluation import EvaluatedModule
 from mobanet.evaluation.temperature import temperature_trouble, with_temperatures
 from mobanet.lightning_internals import callbacks_of, data_of
 from mobanet.models.lora import LoRASettings, with_lora_names
 from mobanet.models.registry import NetworkSettings
-from mobanet.training.averaging import change_copies, go_on_averaging
 from mobanet.training.divergence import DivergenceStop, check_trained
 
 _NETWORK = "network."

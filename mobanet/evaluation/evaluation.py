@@ -10,6 +10,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
+from mobanet.checkpoints.averaging import averaged_modules
 from mobanet.data.description import DataDescription
 from mobanet.errors import AgreedError
 from mobanet.evaluation.calibration import Reliability
@@ -28,7 +29,6 @@ from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.scenarios.failure import usual_failures
 from mobanet.scenarios.scenario import Scenario, chosen_scenarios, lowered, usual_scenarios
 from mobanet.stitching.windows import Strip
-from mobanet.training.averaging import averaged_modules
 from mobanet.training.inputs import ModelBatch
 from mobanet.training.objective import Objective
 
