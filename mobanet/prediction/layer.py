@@ -21,11 +21,6 @@ _ROWS = 512
 """Written at a time."""
 
 
-def layer_beside(path: Path) -> Path:
-    """Where the layer of an exported file goes."""
-    return path.with_name(f"{path.stem}_layer.tif")
-
-
 @dataclass(frozen=True)
 class LayerRequest:
     """What a layer is made of; all as the options of mobanet.predict have it.
@@ -64,64 +59,85 @@ class LayerRequest:
             )
         return None
 
+    def placed(self, model: PretrainedModel, stacked: StackedModel, output: Path) -> "PlacedLayer":
+        """Bring the rasters together as for a prediction.
 
-def placed(model: PretrainedModel, stacked: StackedModel, request: LayerRequest, output: Path) -> Scene:
-    """The rasters that a layer is made of, brought together as for a prediction.
+        Args:
+            model: that was stacked.
+            stacked: whose bands are wanted.
+            output: the layer to write.
 
-    Args:
+        Raises:
+            UserError: when there is no such raster, one is missing, or the layer would replace one.
+        """
+        data = model.module.data
+        modalities = {modality.name: modality for modality in data.modalities}
+        scenes = find_scenes(self.input, list(modalities), self.nodata, self.factor, self.minimum)
+        if len(scenes) > 1:
+            raise UserError(
+                f"--input names {len(scenes)} scenes, and a layer is of one; give one raster of each modality."
+            )
+        wanted, given = [modality.name for modality in stacked.modalities], scenes[0].rasters
+        if [name for name in modalities if name in given] != wanted:
+            raise UserError(
+                f"--input gives {'+'.join(name for name in modalities if name in given)}, and the model takes "
+                f"{stacked.scenario.name}; give a raster of each, or another --scenario."
+            )
+        here = [raster.path for raster in given.values() if isinstance(raster.path, Path)]
+        if any(path.resolve() == output.resolve() for path in here):
+            raise UserError(f"{output} is a raster of --input, which the layer would replace: name another --output.")
+        ranges = {name: known_range(m, data.scaling[name], model.learnt[name]) for name, m in modalities.items()}
+        how = self.reference, self.crs, ranges, model.training.rasters, self.resolution
+        return PlacedLayer(model, stacked, place(scenes[0], modalities, *how))
+
+
+@dataclass(frozen=True)
+class PlacedLayer:
+    """The rasters that a layer is made of, brought together.
+
+    Attributes:
         model: that was stacked.
         stacked: whose bands are wanted.
-        request: which rasters.
-        output: the layer to write.
-
-    Raises:
-        UserError: when there is no such raster, one is missing, or the layer would replace one.
+        scene: with the rasters, on one grid.
     """
-    data = model.module.data
-    modalities = {modality.name: modality for modality in data.modalities}
-    scenes = find_scenes(request.input, list(modalities), request.nodata, request.factor, request.minimum)
-    if len(scenes) > 1:
-        raise UserError(f"--input names {len(scenes)} scenes, and a layer is of one; give one raster of each modality.")
-    wanted, given = [modality.name for modality in stacked.modalities], scenes[0].rasters
-    if [name for name in modalities if name in given] != wanted:
-        raise UserError(
-            f"--input gives {'+'.join(name for name in modalities if name in given)}, and the model takes "
-            f"{stacked.scenario.name}; give a raster of each, or another --scenario."
-        )
-    here = [raster.path for raster in given.values() if isinstance(raster.path, Path)]
-    if any(path.resolve() == output.resolve() for path in here):
-        raise UserError(f"{output} is a raster of --input, which the layer would replace: name another --output.")
-    ranges = {name: known_range(m, data.scaling[name], model.learnt[name]) for name, m in modalities.items()}
-    how = request.reference, request.crs, ranges, model.training.rasters, request.resolution
-    return place(scenes[0], modalities, *how)
 
+    model: PretrainedModel
+    stacked: StackedModel
+    scene: Scene
 
-def write_layer(model: PretrainedModel, stacked: StackedModel, scene: Scene, path: Path) -> None:
-    """Write a layer as GeoTIFF: float32 bands in the order of the model, NaN where nothing was measured.
+    @property
+    def notes(self) -> Sequence[str]:
+        """Remarks on the rasters."""
+        return self.scene.notes
 
-    Args:
-        model: that was stacked.
-        stacked: whose bands are wanted.
-        scene: from `placed`.
-        path: to write.
+    @property
+    def described(self) -> str:
+        """Its size and whose grid it has."""
+        return f"{self.scene.grid.size} pixels of {self.scene.reference}"
 
-    Raises:
-        UserError: when a raster has no valid pixel, or cannot be read any further.
-    """
-    import rasterio
+    def write(self, path: Path) -> None:
+        """Write it as GeoTIFF: float32 bands in the order of the model, NaN where nothing was measured.
 
-    data, grid = model.module.data, scene.grid
-    modalities = {modality.name: modality for modality in data.modalities}
-    scaling = SceneScaling.measured(scene, modalities, data.scaling, model.learnt)
-    with ExitStack() as stack:
-        rows = {name: stack.enter_context(RasterRows(raster, grid)) for name, raster in scene.rasters.items()}
-        file = stack.enter_context(rasterio.open(path, "w", **_profile(scene, len(stacked.bands))))
-        file.descriptions = [f"{band.modality} {band.band}" for band in stacked.bands]
-        for top in range(0, grid.height, _ROWS):
-            height = min(_ROWS, grid.height - top)
-            strips = [_strip(name, rows[name], scaling, stacked, top, height) for name in rows]
-            window = rasterio.windows.Window(0, top, grid.width, height)
-            file.write(np.concatenate(strips, axis=2).transpose(2, 0, 1), window=window)
+        Args:
+            path: to write.
+
+        Raises:
+            UserError: when a raster has no valid pixel, or cannot be read any further.
+        """
+        import rasterio
+
+        data, stacked, scene, grid = self.model.module.data, self.stacked, self.scene, self.scene.grid
+        modalities = {modality.name: modality for modality in data.modalities}
+        scaling = SceneScaling.measured(scene, modalities, data.scaling, self.model.learnt)
+        with ExitStack() as stack:
+            rows = {name: stack.enter_context(RasterRows(raster, grid)) for name, raster in scene.rasters.items()}
+            file = stack.enter_context(rasterio.open(path, "w", **_profile(scene, len(stacked.bands))))
+            file.descriptions = [f"{band.modality} {band.band}" for band in stacked.bands]
+            for top in range(0, grid.height, _ROWS):
+                height = min(_ROWS, grid.height - top)
+                strips = [_strip(name, rows[name], scaling, stacked, top, height) for name in rows]
+                window = rasterio.windows.Window(0, top, grid.width, height)
+                file.write(np.concatenate(strips, axis=2).transpose(2, 0, 1), window=window)
 
 
 def _strip(
