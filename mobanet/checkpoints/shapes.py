@@ -63,7 +63,7 @@ def check_weights(
         if (problem := trouble(name, value)) is not None:
             raise UserError(f"{source} cannot be used: {problem}; {remedy}.")
     try:
-        wanted = outline(kind, json.dumps(checkpoint["hyper_parameters"]))
+        wanted = outline(kind, json.dumps(checkpoint["hyper_parameters"]))  # type: ignore[arg-type] # classes can be hashed
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
     except Exception as error:  # libraries raise anything for settings that make no sense
