@@ -58,7 +58,7 @@ def export(
         minimum: below which raster values are missing, such as dsm=-50, as in mobanet.predict.
     """
     from mobanet.exporting.command import ExportRequest, run_export
-    from mobanet.exporting.layer import LayerRequest
+    from mobanet.prediction.layer import LayerRequest
     from mobanet.runs.messages import quieten
 
     quieten()

@@ -6,7 +6,7 @@ Its loops, connectors and launchers are private as a whole ("protected" in its w
 
 import signal
 import subprocess
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from lightning.fabric.plugins.environments import ClusterEnvironment
 from lightning.pytorch import LightningModule, Trainer
@@ -16,22 +16,8 @@ from lightning.pytorch.loops.progress import _ProcessedTracker
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-if TYPE_CHECKING:
-    from mobanet.data.datamodule import RasterDataModule
-    from mobanet.training.module import SegmentationModule
-
 _VALIDATION = "epoch_loop.val_loop.batch_progress"
 """In a checkpoint's `fit_loop`: how far the validation of the epoch has come."""
-
-
-def data_of(trainer: Trainer) -> "RasterDataModule":
-    """The data module that a trainer was given; Lightning sets the attribute and declares it nowhere."""
-    return trainer.datamodule  # type: ignore[attr-defined] # see above
-
-
-def give_data(trainer: Trainer, data: "RasterDataModule") -> None:
-    """Have a trainer know its data module, as its verbs do at their begin."""
-    trainer.datamodule = data  # type: ignore[attr-defined] # as `data_of`
 
 
 def is_first_process() -> bool:
@@ -42,11 +28,6 @@ def is_first_process() -> bool:
 def callbacks_of(trainer: Trainer) -> list[Callback]:
     """A trainer's callbacks; Lightning's connector sets the attribute and declares it nowhere."""
     return trainer.callbacks  # type: ignore[attr-defined] # see above
-
-
-def segmentation(module: LightningModule) -> "SegmentationModule":
-    """What a hook is handed, by its own class: Lightning's hooks name the base, and nothing else is trained here."""
-    return cast("SegmentationModule", module)
 
 
 def cluster_environment(trainer: Trainer) -> ClusterEnvironment | None:
@@ -96,6 +77,12 @@ def has_resumed_schedule(callback: StochasticWeightAveraging) -> bool:
 def averaged(callback: WeightAveraging) -> LightningModule | None:
     """The module that a callback keeps an average in; None outside of a training."""
     return None if callback._average_model is None else cast(LightningModule, callback._average_model.module)
+
+
+def averaged_modules(trainer: Trainer) -> list[LightningModule]:
+    """Those that averages are kept in, which a validation sees in a module's place."""
+    averages = [averaged(callback) for callback in callbacks_of(trainer) if isinstance(callback, WeightAveraging)]
+    return [average for average in averages if average is not None]
 
 
 def logged_so_far(trainer: Trainer) -> dict[str, float]:

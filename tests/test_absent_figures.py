@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from mobanet.checkpoints.best import BestCheckpoint
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.data.options import EvaluationSettings
 from mobanet.errors import AgreedError
-from mobanet.evaluation.results import ResultFiles
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.rasters.contents import IGNORE_INDEX
+from mobanet.runs.results import ResultFiles
 from mobanet.tracking.csv_log import MetricsCSV
 from mobanet.training.module import SegmentationModule
 from tests.conftest import NARROW, TINY

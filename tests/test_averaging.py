@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, StochasticWeightAveraging
 from safetensors.torch import save_file
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.models.backbones.kinds import build_backbone
 from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.runs.interrupt import Interrupted, Interrupts

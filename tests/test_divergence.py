@@ -11,12 +11,13 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch.multiprocessing import ProcessRaisedException
 from torch.utils.data import DataLoader
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.checkpoints.finite import not_finite
+from mobanet.checkpoints.trained import Diverged
 from mobanet.data.options import EvaluationSettings
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.mobanet.network import MoBaNetSettings
-from mobanet.training.divergence import Diverged, DivergenceStop
+from mobanet.training.divergence import DivergenceStop
 from mobanet.training.module import SegmentationModule
 from tests.conftest import NARROW, TINY
 

@@ -14,8 +14,8 @@ import shapely
 import yaml
 from pyogrio import read_info
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.cli.commands import main
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.plain.yaml_files import parse_yaml
 from mobanet.predict import predict
 from tests.cli.conftest import start, wait

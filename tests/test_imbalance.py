@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.nn import functional
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.errors import UserError
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.training.module import SegmentationModule
 from mobanet.training.objective import LOSSES, Objective
 from tests.test_training import assert_same, fitted, weights

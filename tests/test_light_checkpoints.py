@@ -7,10 +7,10 @@ from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import save_file
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.checkpoints.frozen import LEFT_OUT, left_out
-from mobanet.checkpoints.loading import load_module
 from mobanet.errors import UserError
+from mobanet.loading.checkpoint import read_checkpoint
+from mobanet.loading.module import load_module
 from mobanet.models.backbones.kinds import build_backbone
 from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.lora import LoRASettings
@@ -100,7 +100,7 @@ def test_it_comes_back_whole_without_arguments(saved):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_the_backbone_is_known_by_the_weights_it_had_before_they_were_converted(dtype, file, make_data, make_module):
     module = make_module(make_data(), backbone=frozen(file)).to(dtype)
-    assert module.backbone_fingerprint() == build_backbone(frozen(file)).fingerprint()
+    assert module.checkpointing.fingerprint(module) == build_backbone(frozen(file)).fingerprint()
     assert module.scenario_probabilities.dtype == torch.float32
 
 
@@ -145,7 +145,7 @@ def test_what_cannot_be_had_again_stays_in(train, file, tmp_path):
 def test_all_weights_are_kept_when_asked_for(train, file, make_data, make_module, make_trainer, tmp_path):
     data = make_data()
     module = make_module(data, backbone=frozen(file))
-    module.leaves_out = False
+    module.checkpointing.leaves_out = False
     trainer = make_trainer(max_epochs=1)
     trainer.fit(module, datamodule=data)
     trainer.save_checkpoint(tmp_path / "full.ckpt", weights_only=False)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mobanet.data.datamodule import RasterDataModule
+from mobanet.models.inputs import ModelBatch
 from mobanet.scenarios.masking import MaskingSettings
-from mobanet.training.inputs import ModelBatch
 
 BATCH = 24
 SIZE = 16

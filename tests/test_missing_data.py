@@ -71,7 +71,7 @@ def test_a_tile_without_a_file_is_evaluated_as_if_the_scenario_lacked_it(
     matrices = []
     for options in ({}, {"root": str(gappy), "allow_missing": True}):
         make_trainer().test(module, datamodule=make_data(**options), verbose=False)
-        matrices.append(dict(module.matrices["test"]))
+        matrices.append(dict(module.evaluation.found["test"].matrices))
     whole, gaps = matrices
     assert not torch.equal(whole["rgb+ir+dsm"], whole[WITHOUT_DSM])
     for scenario in ("rgb", "ir", WITHOUT_DSM):
@@ -80,8 +80,10 @@ def test_a_tile_without_a_file_is_evaluated_as_if_the_scenario_lacked_it(
         assert torch.equal(gaps[scenario], whole[left])
     # nothing of the scenario dsm is there: evaluated with all there is, and said so
     assert torch.equal(gaps["dsm"], whole[WITHOUT_DSM])
-    assert module.kept["test"] == {name: module.windows["test"] if name == "dsm" else 0 for name in whole}
-    assert module.windows["test"] > 0
+    assert module.evaluation.found["test"].kept == {
+        name: module.evaluation.found["test"].windows if name == "dsm" else 0 for name in whole
+    }
+    assert module.evaluation.found["test"].windows > 0
 
 
 def test_a_window_of_nodata_is_evaluated_as_if_the_scenario_lacked_it(make_data, city, roles, model, tmp_path):

@@ -9,10 +9,10 @@ from torch.nn.utils import clip_grad_norm_
 
 from mobanet.models.cbc.network import CBCSettings
 from mobanet.models.cmx.network import CMXSettings
+from mobanet.models.draws import HostCopy
 from mobanet.models.lora import LoRASettings
 from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.scenarios.callback import ScenarioSampling
-from mobanet.scenarios.draws import HostCopy
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.training.reached import Reached
 from tests.conftest import NARROW

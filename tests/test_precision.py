@@ -5,9 +5,9 @@ import torch
 from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
-from mobanet.checkpoints.loading import load_module
 from mobanet.data.options import EvaluationSettings
+from mobanet.loading.checkpoint import read_checkpoint
+from mobanet.loading.module import load_module
 from mobanet.models.cbc.network import CBCSettings
 from mobanet.models.cmx.network import CMXSettings
 from mobanet.models.mobanet.network import MoBaNetSettings
@@ -87,7 +87,7 @@ def test_a_run_trains_resumes_tests_and_is_read_again(precision, network, run, t
     assert trainer.global_step == 2
     assert all(bool(p.isfinite().all()) for p in module.parameters())
     trainer.test(module, datamodule=data, verbose=False)
-    matrix = list(module.matrices["test"].values())[-1]
+    matrix = list(module.evaluation.found["test"].matrices.values())[-1]
     assert matrix.dtype == torch.int64
     assert matrix.sum() > 0
     again = load_module(path).module

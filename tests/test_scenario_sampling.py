@@ -9,8 +9,8 @@ import torch
 from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.errors import UserError
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.scenarios.callback import ScenarioSampling
 from mobanet.scenarios.history import read_history

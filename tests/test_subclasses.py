@@ -7,11 +7,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.data.crops import collate
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.options import EvaluationSettings
 from mobanet.exporting.command import ExportRequest, open_source
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.prediction.run import describe_model

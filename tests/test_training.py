@@ -7,8 +7,8 @@ import torch
 from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.errors import UserError
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.cbc.network import CBCSettings
 from mobanet.models.cmx.network import CMXSettings
@@ -148,7 +148,7 @@ def test_evaluation_does_not_depend_on_the_batch_size(make_data, make_module, ma
     for size in (1, 5):
         data = make_data(evaluation=EvaluationSettings(test_stride=32, batch_size=size))
         make_trainer().test(module, datamodule=data, verbose=False)
-        matrices.append(module.matrices["test"])
+        matrices.append(module.evaluation.found["test"].matrices)
     assert len(matrices[0]) == 7
     for name, matrix in matrices[0].items():
         assert matrix.sum() > 10000

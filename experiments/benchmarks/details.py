@@ -25,10 +25,10 @@ from mobanet.evaluation.distances import Distance
 from mobanet.evaluation.maps import ScenarioEvaluation
 from mobanet.evaluation.objects import ObjectRows
 from mobanet.models.backbones.stages import BackboneSettings
+from mobanet.models.inputs import ModelBatch
 from mobanet.models.mobanet.network import MoBaNet
 from mobanet.rasters.contents import Classes
 from mobanet.scenarios.scenario import scenarios_of
-from mobanet.training.inputs import ModelBatch
 
 NAMES = ("impervious", "building", "low vegetation", "tree", "car", "clutter")
 CLASSES = Classes(NAMES, tuple((k, k, k) for k in range(6)), NAMES[:-1])

@@ -16,11 +16,11 @@ from steps import parsed, timed, training
 from torch import Tensor
 
 from mobanet.models.backbones.stages import BackboneSettings
+from mobanet.models.inputs import ModelBatch
 from mobanet.models.mobanet.network import MoBaNet
 from mobanet.scenarios.refresh import measure_distortion
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scenario import scenario_masks, scenarios_of
-from mobanet.training.inputs import ModelBatch
 
 STEPS, CROPS = 1000, 24
 

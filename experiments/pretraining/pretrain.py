@@ -27,8 +27,9 @@ from mobanet.data.datamodule import RasterDataModule
 from mobanet.models.backbones.kinds import build_backbone
 from mobanet.models.backbones.stages import NUM_STAGES, BackboneSettings
 from mobanet.models.base import Standardization
+from mobanet.models.inputs import ModelBatch
 from mobanet.synthetic import synthesize
-from mobanet.training.inputs import ModelBatch, model_batch
+from mobanet.training.inputs import model_batch
 from mobanet.training.losses import segmentation_loss
 
 SIZE = {"depth": 4, "embed_dim": 128, "num_heads": 4, "patch_size": 6, "img_size": 120}

@@ -9,8 +9,6 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from mobanet.checkpoints.archive import load_file
-from mobanet.checkpoints.finite import check_finite_weights
 from mobanet.errors import UserError
 from mobanet.files import write_buffer
 from mobanet.models.registry import settings_groups
@@ -61,28 +59,6 @@ def checkpoint_in(path: str | Path, option: str = "--ckpt_path", last: bool = Fa
             "run, or a checkpoint."
         )
     return found[0]
-
-
-def read_checkpoint(path: str | Path, option: str = "--ckpt_path", finite: bool = True) -> dict[str, Any]:
-    """A checkpoint's content, whole and fit to be used, without running any code from it: the way of every command.
-
-    Args:
-        path: of the file.
-        option: what the user typed it behind, for messages.
-        finite: refuse weights that are NaN or infinite; to look at what a run has left, they are as good as any.
-
-    Raises:
-        UserError: when the file is absent or damaged, or not a checkpoint that this version of the package can use,
-            or its weights are no numbers.
-    """
-    from mobanet.checkpoints.content import (
-        check_content,  # which follows the module's settings, and the module this file
-    )
-
-    checkpoint = check_content(load_file(path, option), f"{option} {path}")
-    if finite:
-        check_finite_weights(checkpoint["state_dict"], f"{option} {path}")
-    return checkpoint
 
 
 class WholeFiles(TorchCheckpointIO):

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
+from lightning.pytorch import LightningModule
 from packaging.version import InvalidVersion, Version
 
 import mobanet
@@ -24,7 +25,6 @@ from mobanet.models.registry import NETWORKS, check_arguments, network_named
 from mobanet.plain.schema import LARGEST, MismatchError, UnknownKeyError, check_keys, check_value, completed, shown
 from mobanet.rasters.ground import MOST, STEP
 from mobanet.scenarios.scenario import usual_scenarios
-from mobanet.training.module import SegmentationModule
 
 SETTINGS = "hyper_parameters"
 
@@ -40,13 +40,18 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
 def check_content(
-    checkpoint: Any, source: str, remedy: str = "take another checkpoint of the run", prefix: str = ""
+    checkpoint: Any,
+    source: str,
+    kind: type[LightningModule],
+    remedy: str = "take another checkpoint of the run",
+    prefix: str = "",
 ) -> dict[str, Any]:
     """Refuse a checkpoint that this package cannot use as it stands.
 
     Args:
         checkpoint: as it was read. Settings that did not exist when it was written get their defaults, in place.
         source: where from, to begin messages with.
+        kind: of module that its settings and weights have to be of.
         remedy: what to do about a damaged one.
         prefix: of the names of the weights that have to be there; by default all.
 
@@ -63,7 +68,7 @@ def check_content(
     try:
         _check_size(checkpoint)
         _check_facts(checkpoint)
-        checkpoint[SETTINGS] = checked_settings(checkpoint[SETTINGS], left_out(checkpoint) is not None)
+        checkpoint[SETTINGS] = checked_settings(checkpoint[SETTINGS], left_out(checkpoint) is not None, kind)
         check_adaptation(checkpoint)
         for key, state in checkpoint.items():
             if isinstance(state, dict) and "scaling" in state:
@@ -79,7 +84,7 @@ def check_content(
     if not prefix:  # what is exported has them beside its weights
         state = with_temperatures(state, len(usual_scenarios([m["name"] for m in data["modalities"]])))
         checkpoint["state_dict"] = state
-    check_weights(checkpoint, source, _writer(checkpoint), remedy, prefix)
+    check_weights(checkpoint, source, kind, _writer(checkpoint), remedy, prefix)
     if (problem := variance_trouble(state)) is None and not prefix:
         problem = temperature_trouble(state)
     if problem is not None:
@@ -87,22 +92,23 @@ def check_content(
     return checkpoint
 
 
-def checked_settings(settings: Any, light: bool) -> dict[str, Any]:
+def checked_settings(settings: Any, light: bool, kind: type[LightningModule]) -> dict[str, Any]:
     """Hyper-parameters of a module, whole, with the defaults of those that are not there.
 
     Args:
         settings: as they were read.
         light: whether a frozen backbone's weights are elsewhere.
+        kind: of the module.
 
     Raises:
         MismatchError: for one that is unknown, or not of its kind.
     """
-    kinds = get_type_hints(SegmentationModule.__init__) | {"data": DataDescription}
+    kinds = get_type_hints(kind.__init__) | {"data": DataDescription}
     kinds.pop("return", None)
     check_keys(settings, kinds, {"data"})
     _check_network(settings.get("architecture", "mobanet"), settings.get("arguments", {}))
     check_description(settings["data"])
-    whole = completed(settings, SegmentationModule.__init__)
+    whole = completed(settings, kind.__init__)
     return {**whole, "restored": "trained" if light else True}
 
 

@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -16,7 +17,6 @@ from mobanet.checkpoints.checkpoint import check_names
 from mobanet.checkpoints.frozen import backbone_tensors, left_out
 from mobanet.checkpoints.tensors import trouble
 from mobanet.errors import UserError
-from mobanet.training.module import SegmentationModule
 
 _FILLS = tuple(
     getattr(Tensor, name) for name in ("uniform_", "normal_", "fill_", "zero_", "erfinv_", "mul_", "add_", "clamp_")
@@ -36,12 +36,20 @@ class _Outline(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def check_weights(checkpoint: Mapping[str, Any], source: str, writer: str, remedy: str, prefix: str = "") -> None:
+def check_weights(
+    checkpoint: Mapping[str, Any],
+    source: str,
+    kind: type[LightningModule],
+    writer: str,
+    remedy: str,
+    prefix: str = "",
+) -> None:
     """Refuse weights that are not those of the model that a checkpoint's settings describe.
 
     Args:
         checkpoint: with checked settings.
         source: where from, to begin messages with.
+        kind: of the module.
         writer: the version that wrote it.
         remedy: what to do about a damaged one.
         prefix: of the names of the weights that have to be there.
@@ -55,7 +63,7 @@ def check_weights(checkpoint: Mapping[str, Any], source: str, writer: str, remed
         if (problem := trouble(name, value)) is not None:
             raise UserError(f"{source} cannot be used: {problem}; {remedy}.")
     try:
-        wanted = outline(json.dumps(checkpoint["hyper_parameters"]))
+        wanted = outline(kind, json.dumps(checkpoint["hyper_parameters"]))  # type: ignore[arg-type] # classes can be hashed
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
     except Exception as error:  # libraries raise anything for settings that make no sense
@@ -81,17 +89,18 @@ def check_weights(checkpoint: Mapping[str, Any], source: str, writer: str, remed
 
 
 @lru_cache(maxsize=32)  # tensors without values take next to nothing
-def outline(settings: str) -> dict[str, Tensor]:
+def outline(kind: type[LightningModule], settings: str) -> dict[str, Tensor]:
     """The state dict of a module as tensors without values.
 
     Args:
+        kind: of the module.
         settings: hyper-parameters as JSON.
 
     Raises:
         UserError: for settings that fit nothing, and for a model that this machine's memory cannot hold.
     """
     with torch.device("meta"), _Outline():
-        module = SegmentationModule(**{**json.loads(settings), "restored": True})
+        module = kind(**{**json.loads(settings), "restored": True})
     needed = sum(tensor.nbytes for tensor in chain(module.parameters(), module.buffers()))
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else needed
     if needed > there:

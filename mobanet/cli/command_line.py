@@ -14,7 +14,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from mobanet.checkpoints.checkpoint import WholeFiles, checkpoint_in, read_checkpoint
+from mobanet.checkpoints.checkpoint import WholeFiles, checkpoint_in
 from mobanet.checkpoints.frozen import BACKBONE_OPTION, check_has_need, left_out
 from mobanet.checkpoints.kept import run_checkpoints
 from mobanet.cli.crop_sizes import follow_crop
@@ -32,19 +32,19 @@ from mobanet.datasets.catalogue import STORE_FILE, check_root
 from mobanet.errors import UserError
 from mobanet.evaluation.adaptation import check_resumes
 from mobanet.evaluation.degradations import ALL, chosen_degradations
-from mobanet.evaluation.degraded_test import DegradedTest
 from mobanet.evaluation.details import OBJECTS_OPTION, USUAL_OBJECTS, DetailSettings, chosen_objects
 from mobanet.evaluation.distances import OPTION as BOUNDARY
 from mobanet.evaluation.distances import USUAL, chosen_distances
-from mobanet.evaluation.results import ResultFiles
 from mobanet.evaluation.specialists import read_specialists
 from mobanet.evaluation.test_maps import TestMaps
 from mobanet.exporting.places import Exported, as_checkpoint, exported_in
 from mobanet.figures.predictions import PredictionFigure
 from mobanet.files import write_text
 from mobanet.lightning_internals import callbacks_of, is_first_process
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.models.precision import AUTO
 from mobanet.plain.command_words import take
+from mobanet.runs.degraded_test import DegradedTest
 from mobanet.runs.folder import CONFIG_FILE, choose_run_folder, run_folder_of
 from mobanet.runs.interrupt import Interrupts
 from mobanet.runs.last_validation import LastValidation
@@ -52,6 +52,7 @@ from mobanet.runs.messages import trainer_error
 from mobanet.runs.progress import BarProgress, PlainProgress
 from mobanet.runs.record import RunRecord, TestRecord
 from mobanet.runs.requeue import going_on
+from mobanet.runs.results import ResultFiles
 from mobanet.runs.saved_config import announce_changes, check_saved, register_types
 from mobanet.runs.summary import RunSummary
 from mobanet.scenarios.callback import ScenarioSampling
@@ -285,19 +286,19 @@ class MobanetCLI(LightningCLI):
         validated = "auto" if self.command == "adapt" else settings.validated
         self.model.evaluate_on(validation=validated, test=settings.evaluate)
         names, classes = [m.name for m in self.model.data.modalities], self.model.data.classes
-        self.model.failures = chosen_failures(settings.failure, names)
+        self.model.evaluation.failures = chosen_failures(settings.failure, names)
         if self.command == "test" and settings.specialists:
-            self.model.specialists = read_specialists(settings.specialists, names, classes)
+            self.model.evaluation.specialists = read_specialists(settings.specialists, names, classes)
         if self.command == "test":
             distances, objects = self.config.boundary, self.config.objects
-            self.model.asked_details = DetailSettings(
+            self.model.evaluation.asked_details = DetailSettings(
                 () if distances is None else chosen_distances(distances),
                 () if objects is None else chosen_objects(objects, classes),
             )
         if self.command == "fit":
             check_overfit(config.get("overfit_batches"))
             check_strategy(config.get("strategy"), settings)
-            validated = self.model.evaluations["validation"].scenarios
+            validated = self.model.evaluation.stages["validation"].scenarios
             self.config.monitor = self.config.monitor or settings.monitor(len(validated))
         config["callbacks"] = as_list(config.get("callbacks"))
         config["callbacks"] += self._callbacks(config)
@@ -401,7 +402,7 @@ class MobanetCLI(LightningCLI):
             config.model.restored = False
             config.model.class_weights = self.model.hparams["class_weights"]  # numbers, where a word was given
             # in words that mean the same when the run goes on with another strategy
-            config.scenarios.validate = named(self.model.evaluations["validation"].scenarios)
+            config.scenarios.validate = named(self.model.evaluation.stages["validation"].scenarios)
             text = self.parser.dump(config, skip_none=False)
             check_saved(text)
             earlier = run_folder_of(self.config.ckpt_path) if self.config.ckpt_path else None

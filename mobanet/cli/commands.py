@@ -23,6 +23,7 @@ from mobanet.cli.command_line import MobanetCLI
 from mobanet.cli.entry import one_sentence
 from mobanet.cli.monitored import check_monitors
 from mobanet.cli.trainer_checks import check_test_follows, check_trains
+from mobanet.data.attached import give_data
 from mobanet.errors import AgreedError, UserError
 from mobanet.evaluation.adaptation import (
     Comparison,
@@ -36,7 +37,7 @@ from mobanet.evaluation.adaptation import (
 from mobanet.evaluation.batch_statistics import measure_statistics
 from mobanet.evaluation.detail_table import ERODED
 from mobanet.evaluation.metrics import Scores
-from mobanet.lightning_internals import end_child_processes, give_data, is_first_process, release_child_processes
+from mobanet.lightning_internals import end_child_processes, is_first_process, release_child_processes
 from mobanet.models.precision import matmul_precision
 from mobanet.runs.interrupt import Interrupted
 from mobanet.runs.messages import collected, leave_to_first, quieten, told_once, trainer_error, write_log
@@ -95,7 +96,7 @@ def _prepare(cli: MobanetCLI) -> None:
     """All that can be known to go wrong, before other processes are started and a run folder is written."""
     settings: ScenarioSettings = cli.config_init["scenarios"]
     if cli.config.checkpoints == "full":
-        cli.model.leaves_out = False
+        cli.model.checkpointing.leaves_out = False
     if cli.command == "fit":
         cli.model.pixel_loss.bring()  # named by the user, and not by a checkpoint, which the model may be made for
         cli.sampling.check(cli.model.scenarios, cli.model.network)
@@ -104,17 +105,18 @@ def _prepare(cli: MobanetCLI) -> None:
         keeps = cli.config_init["trainer"].get("enable_checkpointing") is not False
         check_test_follows(cli.trainer, keeps, cli.config.monitor)
         check_monitors(cli.trainer, cli.model, settings, cli.config.monitor if keeps else None)
-    for line in about_scenarios(cli.model, settings, cli.command, cli.config.monitor):
+    evaluated = {stage: len(each.scenarios) for stage, each in cli.model.evaluation.stages.items()}
+    for line in about_scenarios(cli.model.scenarios, evaluated, settings, cli.command, cli.config.monitor):
         rank_zero_info(line)
     if cli.command == "adapt":
         _prepare_adapting(cli)
     cli.datamodule.prepare_data()
     cli.datamodule.trainer = cli.trainer  # as Lightning will; it says whether there is any validation
     cli.datamodule.setup("test" if cli.command == "test" else "fit")
-    if cli.command == "test" and cli.model.specialists is not None:
-        cli.model.specialists.check(cli.datamodule.protocol("test"))
-    if cli.command == "test" and cli.model.asks_details:
-        cli.model.asked_details.on(cli.datamodule.tiles("test"), cli.model.data.classes)
+    if cli.command == "test" and cli.model.evaluation.specialists is not None:
+        cli.model.evaluation.specialists.check(cli.datamodule.protocol("test"))
+    if cli.command == "test" and cli.model.evaluation.asks_details:
+        cli.model.evaluation.asked_details.on(cli.datamodule.tiles("test"), cli.model.data.classes)
         if cli.datamodule.evaluation.labels == "eroded":
             rank_zero_info(f"warning: {ERODED}")
     if cli.command != "fit":
@@ -167,7 +169,7 @@ def _adapted_path(cli: MobanetCLI) -> Path:
 
 def _warn_of_scenarios(cli: MobanetCLI) -> None:
     """Say which of the tested scenarios the model was not trained in, and to which it was adapted since."""
-    tested, modalities = cli.model.evaluations["test"].scenarios, [m.name for m in cli.model.data.modalities]
+    tested, modalities = cli.model.evaluation.stages["test"].scenarios, [m.name for m in cli.model.data.modalities]
     if record := adaptation(cli.known):
         rank_zero_info(f"adapted     {record.described}")
     never, adapted = never_drawn(cli.known["state_dict"], modalities), adapted_scenarios(cli.known)
@@ -239,7 +241,7 @@ def _adapt(cli: MobanetCLI, said: MemoryHandler) -> None:
         )
     if statistics.scenarios:
         statistics.give_to(module.network)
-    comparison = Comparison(before, _validated(cli), module.failures)
+    comparison = Comparison(before, _validated(cli), module.evaluation.failures)
     rank_zero_info(comparison.table())
     never = never_drawn(checkpoint["state_dict"], [m.name for m in module.data.modalities])
     comparison.check_gain(trained_full=len(never) == len(incomplete))

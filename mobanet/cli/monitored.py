@@ -82,10 +82,12 @@ def check_monitors(
 
 def validation_names(module: SegmentationModule) -> list[str]:
     """What each validation logs."""
-    evaluation, classes = module.evaluations["validation"], module.data.classes
+    evaluation, classes = module.evaluation.stages["validation"], module.data.classes
     empty = scores(torch.zeros(len(classes), len(classes)), classes)
     names = [scenario.name for scenario in evaluation.scenarios]
-    figures = figures_to_log(dict.fromkeys(names, empty), classes, dict.fromkeys(names, 0.0), module.failures)
+    figures = figures_to_log(
+        dict.fromkeys(names, empty), classes, dict.fromkeys(names, 0.0), module.evaluation.failures
+    )
     soft = ["soft_jaccard"] if len(evaluation.soft) else []
     return [f"val/{name}" for name in ("loss", *figures, *soft)]
 

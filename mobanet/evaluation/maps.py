@@ -12,9 +12,9 @@ from mobanet.evaluation.jaccard import SoftJaccard, SoftScores
 from mobanet.evaluation.temperature import SAMPLED, TemperatureFit
 from mobanet.evaluation.tile_matrices import TileMatrices
 from mobanet.models.containers import ListOf
+from mobanet.models.inputs import ModelBatch
 from mobanet.scenarios.scenario import Scenario
 from mobanet.stitching.windows import Stitcher, Strip
-from mobanet.training.inputs import ModelBatch
 
 
 class ScenarioEvaluation(nn.Module):

@@ -1,22 +1,21 @@
-"""What an evaluation leaves in the run folder: tables as CSV and JSON, confusion matrices, and a table to read."""
+"""What an evaluation has found as text: tables as CSV and JSON, confusion matrices, and a table to read."""
 
 import csv
 import io
 import json
 import re
 import shutil
-from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch import Trainer
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from mobanet.data.attached import data_of
 from mobanet.evaluation.bootstrap import INTERVAL, bootstrap, labelled
 from mobanet.evaluation.detail_table import ERODED, boundary_csv, objects_csv
+from mobanet.evaluation.host import Evaluated
 from mobanet.evaluation.metrics import Scores
 from mobanet.evaluation.scenario_table import (
     ACCURACIES,
@@ -29,106 +28,53 @@ from mobanet.evaluation.scenario_table import (
     rows_of,
     scenario_csv,
     scenario_json,
-    scenario_table,
     soft_as_plain,
 )
 from mobanet.evaluation.specialists import OPTION
-from mobanet.figures.calibration import draw_reliability
-from mobanet.figures.scenarios import draw_scenarios
-from mobanet.files import write_text
-from mobanet.lightning_internals import data_of, segmentation
 from mobanet.plain.text_tables import as_text, decimal, percent
 from mobanet.rasters.contents import Classes
 from mobanet.scenarios.scenario import scenarios_with
 
-if TYPE_CHECKING:
-    from mobanet.training.module import SegmentationModule
 
-
-class ResultFiles(Callback):
-    """Writes the figures of each validation and of the test, with the protocol they were measured under.
-
-    Args:
-        folder: of the run.
-    """
-
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the latest validation."""
-        if trainer.is_global_zero and not trainer.sanity_checking:
-            self._write("validation", results_of(trainer, segmentation(pl_module), "validation"), trainer.current_epoch)
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the test, print its table, and draw its scenarios."""
-        if not trainer.is_global_zero:
-            return
-        results = results_of(trainer, segmentation(pl_module), "test")
-        self._write("test", results, trainer.current_epoch)
-        protocol = " · ".join(f"{name}: {text}" for name, text in results.protocol.items())
-        if len(results.scores) > 1:
-            rank_zero_info(scenario_table(results, shutil.get_terminal_size((120, 24)).columns))
-            path, told = self.folder / "test_scenarios.png", (results.failures, results.intervals)
-            draw_scenarios(results.scores, results.classes, results.scenarios, protocol, path, *told)
-        else:
-            rank_zero_info(class_table(results))
-        draw_reliability(results.reliability, protocol, self.folder / "test_calibration.png", results.calibrated)
-        rank_zero_info(f"figures and confusion matrices are in {self.folder}")
-
-    def _write(self, stage: str, results: ScenarioResults, epoch: int) -> None:
-        texts = result_files(stage, results, epoch)
-        confusion = self.folder / "confusion"
-        # of an earlier evaluation; first, so that nothing stale lies beside new figures even after an interruption
-        several = (self.folder.glob(f"{stage}_{kind}.*") for kind in ("scenarios", "degraded", "boundary", "objects"))
-        for path in [*chain(*several), *confusion.glob(f"{stage}_*.csv")]:
-            if path.relative_to(self.folder).as_posix() not in texts:
-                path.unlink()
-        if confusion.is_dir() and not any(confusion.iterdir()):
-            confusion.rmdir()
-        for name, text in texts.items():
-            write_text(self.folder / name, text)
-
-
-def results_of(trainer: Trainer, module: "SegmentationModule", stage: Literal["validation", "test"]) -> ScenarioResults:
+def results_of(trainer: Trainer, module: Evaluated, stage: Literal["validation", "test"]) -> ScenarioResults:
     """What the latest evaluation of a stage, `validation` or `test`, found."""
     classes, full = module.data.classes, module.scenarios[-1].name
-    there = labelled(module.tiles[stage]).tolist()
-    found, remarks = module.scores[stage], list[str]()
-    others = module.specialists if stage == "test" else None
-    unlike = others.unlike(next(iter(found.values())).pixels) if others else []
+    evaluation, found = module.evaluation, module.evaluation.found[stage]
+    there = labelled(found.tiles).tolist()
+    remarks = list[str]()
+    others = evaluation.specialists if stage == "test" else None
+    unlike = others.unlike(next(iter(found.scores.values())).pixels) if others else []
     if unlike:
         remarks.append(f"no gap is told, as {', '.join(unlike)} of {OPTION} was tested on other pixels")
-    if adapted := [name for name in found if name in module.settings.network.scenario_statistics]:
+    if adapted := [name for name in found.scores if name in module.settings.network.scenario_statistics]:
         remarks.append(f"adapted: {', '.join(adapted)}, by batch statistics taken after training (mobanet.adapt)")
-    details = module.details[stage]
-    if details and data_of(trainer).evaluation.labels == "eroded":
+    if found.details and data_of(trainer).evaluation.labels == "eroded":
         remarks.append(ERODED)
     temperatures = module.known_temperatures if stage == "test" else {}
-    if stage == "test" and not module.calibrated[stage]:
-        known = f"none of {', '.join(found)}" if temperatures else "none"
+    if stage == "test" and not found.calibrated:
+        known = f"none of {', '.join(found.scores)}" if temperatures else "none"
         remarks.append(
             f"no ECE of calibrated probabilities: of temperatures the checkpoint has {known} (mobanet.fit fits them at "
             "each validation, to --scenarios.validate)"
         )
     return ScenarioResults(
-        scenarios=scenarios_with(found, full.split("+")),
+        scenarios=scenarios_with(found.scores, full.split("+")),
         classes=classes,
-        scores=found,
-        matrices=module.matrices[stage],
-        kept=module.kept[stage],
-        soft=module.soft[stage],
-        windows=module.windows[stage],
+        scores=found.scores,
+        matrices=found.matrices,
+        kept=found.kept,
+        soft=found.soft,
+        windows=found.windows,
         protocol=data_of(trainer).protocol(stage),
-        reliability=module.reliability[stage],
-        failures=module.failures,
-        tiles=[name for name, counted in zip(module.tile_names[stage], there, strict=True) if counted],
-        intervals=bootstrap(module.tiles[stage], classes, full, module.failures),
-        regained=others.regained(found, full) if others and not unlike else None,
+        reliability=found.reliability,
+        failures=evaluation.failures,
+        tiles=[name for name, counted in zip(found.tile_names, there, strict=True) if counted],
+        intervals=bootstrap(found.tiles, classes, full, evaluation.failures),
+        regained=others.regained(found.scores, full) if others and not unlike else None,
         remarks=remarks,
-        temperatures={name: value for name, value in temperatures.items() if name in found},
-        calibrated=module.calibrated[stage],
-        details=details,
+        temperatures={name: value for name, value in temperatures.items() if name in found.scores},
+        calibrated=found.calibrated,
+        details=found.details,
     )
 
 

@@ -3,21 +3,19 @@
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from mobanet.lightning_internals import data_of, segmentation
+from mobanet.data.attached import data_of
+from mobanet.evaluation.host import Evaluated, evaluated
 from mobanet.rasters.geotiff import RowWriter, class_kind
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.styles import style_of
 from mobanet.stitching.windows import Strip
 from mobanet.store.stored import StoredTile
-
-if TYPE_CHECKING:
-    from mobanet.training.module import SegmentationModule
 
 _LONGEST = 200
 """Bytes of a map's name without its endings; file systems allow 255 for all."""
@@ -68,10 +66,10 @@ class TestMaps(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write the rows that the batch has finished."""
-        strips: list[Strip] = outputs or []  # what `EvaluatedModule.test_step` returns
+        strips: list[Strip] = outputs or []  # what `SegmentationModule.test_step` returns
         for strip in strips:
             if strip.tile != self._tile:
-                self._begin(strip.tile, segmentation(pl_module))
+                self._begin(strip.tile, evaluated(pl_module))
             writer = self._writer
             assert writer is not None  # of a tile of which rows come there are rows missing
             rows = strip.prediction[None].cpu().numpy()
@@ -99,11 +97,11 @@ class TestMaps(Callback):
         """Leave no part of a map behind."""
         self._abandon()
 
-    def _begin(self, name: str, module: "SegmentationModule") -> None:
+    def _begin(self, name: str, module: Evaluated) -> None:
         self._abandon()
         tile = self._tiles[name]
         grid = Grid(tile.height, tile.width, tile.transform, tile.crs)
-        tags = {"TILE": name, "SCENARIO": module.evaluations["test"].scenarios[-1].name}
+        tags = {"TILE": name, "SCENARIO": module.evaluation.stages["test"].scenarios[-1].name}
         self._writer = RowWriter(self.folder / self._names[name], grid, class_kind(module.data.classes), tags)
         self._tile, self._missing = name, tile.height
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from mobanet.data.crops import collate
-from mobanet.evaluation.evaluated import EvaluatedModule
+from mobanet.evaluation.host import Evaluated
+from mobanet.models.inputs import ModelBatch
 from mobanet.scenarios.scenario import Scenario
 from mobanet.stitching.winners import winners
-from mobanet.training.inputs import ModelBatch
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class WindowMaps:
 
 @torch.no_grad()
 def predict_window(
-    module: EvaluatedModule,
+    module: Evaluated,
     sample: dict[str, Any],
     scenarios: Sequence[Scenario],
     prepare: Callable[[dict[str, Any]], ModelBatch],

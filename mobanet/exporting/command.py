@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from mobanet.checkpoints.checkpoint import checkpoint_in
 from mobanet.checkpoints.frozen import LEFT_OUT
-from mobanet.checkpoints.loading import load_module
 from mobanet.errors import UserError
 from mobanet.exporting import deepness
 from mobanet.exporting.card import model_card
@@ -15,6 +14,7 @@ from mobanet.exporting.deployed import DeployedModel
 from mobanet.exporting.describe import description, signature
 from mobanet.exporting.files import check_place, move_all, scratch_beside
 from mobanet.exporting.hub import OPTION, check_push, push
+from mobanet.exporting.layered import Layers, layer_beside
 from mobanet.exporting.onnx_file import check_packages, run_onnx, write_onnx
 from mobanet.exporting.parity import TOLERANCE, Runner, compare
 from mobanet.exporting.places import Exported, exported_in, pretrained_of
@@ -32,9 +32,7 @@ from mobanet.exporting.stacked import Datum, StackedModel, needs_datum
 from mobanet.exporting.tiles import chosen_tile
 from mobanet.exporting.torch_file import run_program, write_program
 from mobanet.exporting.weights import saved, write_weights
-
-if TYPE_CHECKING:
-    from mobanet.exporting.layer import LayerRequest
+from mobanet.loading.module import load_module
 
 Format = Literal["onnx", "torch", "deepness", "safetensors", "folder"]
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "deepness": "_deepness.onnx", "safetensors": ".safetensors", "folder": ""}
@@ -56,7 +54,7 @@ class ExportRequest:
         repository: on the hub; None to upload nothing.
         scenario: of what a plugin's layer has; None for everything.
         datum: how what is scaled by a whole scene is scaled in a plugin's windows.
-        layer: of which rasters the plugin's layer is made; None to make none.
+        layer: what makes the plugin's layer; None to make none.
         exported: the exported model that is to be exported in another format; None for a checkpoint.
     """
 
@@ -70,7 +68,7 @@ class ExportRequest:
     repository: str | None = None
     scenario: str | None = None
     datum: Datum | None = None
-    layer: "LayerRequest | None" = None
+    layer: Layers | None = None
     exported: Exported | None = None
 
     @classmethod
@@ -213,22 +211,20 @@ def _compared(request: ExportRequest, model: DeployedModel, exported: Runner, ti
 
 def _write_deepness(request: ExportRequest, model: PretrainedModel, tile: int, file: Path) -> Iterator[str]:
     """Write what the plugin reads, and compare it."""
-    from mobanet.exporting.layer import layer_beside, placed, write_layer  # which nothing else needs
-
     scenario = deepness.chosen_scenario(model, request.scenario)
     if request.datum and not needs_datum(model, scenario):
         raise UserError(f"--datum is for what is scaled by a whole scene, and {scenario.name} has none; leave it out.")
     stacked = StackedModel(model, scenario, request.datum).eval()
     layer = layer_beside(request.place)
-    scene = placed(model, stacked, request.layer, layer) if request.layer else None
+    placed = request.layer.placed(model, stacked, layer) if request.layer else None
     yield from deepness.signature(stacked, tile)
-    yield from deepness.remarks(model, stacked, layer=scene is not None)
+    yield from deepness.remarks(model, stacked, layer=placed is not None)
     deepness.write_deepness(model, stacked, tile, file)
     yield deepness.compare_deepness(stacked, file, tile)
-    if scene is not None:
-        yield from (f"note     {note}" for note in scene.notes)
-        write_layer(model, stacked, scene, file.with_name(layer.name))
-        yield f"layer    {scene.grid.size} pixels of {scene.reference}: {layer}"
+    if placed is not None:
+        yield from (f"note     {note}" for note in placed.notes)
+        placed.write(file.with_name(layer.name))
+        yield f"layer    {placed.described}: {layer}"
 
 
 def _write_model(request: ExportRequest, source: Source, scratch: Path, file: Path) -> Runner:

@@ -11,11 +11,11 @@ import mobanet
 from mobanet.checkpoints.checkpoint import VERSION, checkpoint_in
 from mobanet.checkpoints.data_state import DATA_STATE
 from mobanet.checkpoints.frozen import BACKBONE_OPTION
-from mobanet.checkpoints.loading import LoadedModel, load_module
 from mobanet.errors import UserError
 from mobanet.exporting.hub import fetch, looks_like_repository
 from mobanet.exporting.pretrained import CONFIG_FILE, FILES, WEIGHTS_FILE, PretrainedModel, read_folder, read_model
 from mobanet.exporting.weights import Training
+from mobanet.loading.module import LoadedModel, load_module
 from mobanet.plain.schema import to_plain
 
 _SAFETENSORS = ".safetensors"

@@ -136,7 +136,7 @@ def saved(
         _TRAINING: None if training is None else training.to_plain(),
     }
     if light:
-        config[LEFT_OUT] = LeftOut(module.settings.backbone.name, module.backbone_fingerprint()).to_plain()
+        config[LEFT_OUT] = LeftOut(module.settings.backbone.name, module.checkpointing.fingerprint(module)).to_plain()
     return Saved(
         config,
         {
@@ -149,7 +149,7 @@ def saved(
 
 def can_leave_out(module: SegmentationModule) -> bool:
     """Whether the hub holds the weights of a model's frozen backbone; a local file is nobody else's."""
-    return module.leaves_out and module.settings.backbone.checkpoint is None
+    return module.checkpointing.leaves_out and module.settings.backbone.checkpoint is None
 
 
 def restored(
@@ -175,7 +175,7 @@ def restored(
         VERSION: config.get("version"),
         **({LEFT_OUT: config[LEFT_OUT]} if LEFT_OUT in config else {}),
     }
-    check_content(checkpoint, source, "export the checkpoint again", _NETWORK)
+    check_content(checkpoint, source, SegmentationModule, "export the checkpoint again", _NETWORK)
     settings = checkpoint["hyper_parameters"]
     for group in _LOCAL:  # of the machine that trained
         settings[group] = {**settings[group], "checkpoint": None}

@@ -9,11 +9,12 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from mobanet.data.attached import data_of
 from mobanet.files import whole_file
-from mobanet.lightning_internals import data_of, segmentation
 from mobanet.rasters.contents import IGNORE_INDEX, Classes, Modality
 from mobanet.rasters.pictures import coloured, natural_bands, optical_picture, relief
 from mobanet.stitching.windows import Strip
+from mobanet.training.handed import segmentation
 
 if TYPE_CHECKING:
     from matplotlib.patches import Patch
@@ -133,7 +134,7 @@ class PredictionFigure(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the maps of the first tiles."""
-        strips: list[Strip] = outputs or []  # what `EvaluatedModule.test_step` returns
+        strips: list[Strip] = outputs or []  # what `SegmentationModule.test_step` returns
         for strip in strips if trainer.is_global_zero else ():
             if strip.tile in self._maps or len(self._maps) < self.tiles:
                 self._maps.setdefault(strip.tile, []).append(strip.prediction.cpu().numpy())

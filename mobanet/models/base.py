@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from mobanet.models.draws import sent
 from mobanet.models.sharing import each_once
-from mobanet.scenarios.draws import sent
 
 if TYPE_CHECKING:
     from mobanet.models.backbones.stages import BackboneSettings

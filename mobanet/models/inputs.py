@@ -1,13 +1,14 @@
 """From stored values to what a network takes, on the device: the same in training, evaluation and prediction."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from mobanet.models.base import Standardization
-from mobanet.scenarios.draws import sent
+from mobanet.models.draws import sent
 
 
 class Batch(Protocol):
@@ -15,6 +16,31 @@ class Batch(Protocol):
 
     def __getitem__(self, name: str, /) -> Any:
         """The part of that name."""
+
+
+@dataclass(frozen=True)
+class ModelBatch:
+    """A batch ready for the model.
+
+    Attributes:
+        inputs: by modality, (B, C, H, W) float32, scaled and standardised; 0 where a pixel was not measured.
+        available: (B, M) bool, columns in the order of `inputs`.
+        label: (B, H, W) int64.
+        tiles: ids; empty for a window that counts nowhere.
+        extents: (B, 2) height and width of each window's tile.
+        windows: (B, 4) top, left, height, width in pixels.
+        valid: by modality, (B, H, W) uint8, 1 where a pixel was measured; only for modalities that are not complete.
+        known: (B, M) bool, `available` on the CPU; None where it came without.
+    """
+
+    inputs: dict[str, Tensor]
+    available: Tensor
+    label: Tensor
+    tiles: list[str]
+    extents: Tensor
+    windows: Tensor
+    valid: dict[str, Tensor] = field(default_factory=dict)
+    known: Tensor | None = None
 
 
 def scaled_inputs(batch: Batch, standardization: Mapping[str, Standardization]) -> dict[str, Tensor]:

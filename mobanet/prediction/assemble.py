@@ -117,7 +117,7 @@ def assemble(
         map_writer = stack.enter_context(RowWriter(files.classes, grid, class_kind(classes), tags))
         more: list[tuple[str, RowWriter]] = []
         if files.scenarios:
-            writer = RowWriter(files.scenarios, grid, scenario_kind(scenarios), tags)
+            writer = RowWriter(files.scenarios, grid, scenario_kind([scenario.name for scenario in scenarios]), tags)
             more.append(("scenarios", stack.enter_context(writer)))
         if files.probabilities:
             dtype = _dtype(workspace.load(parts[0]).probabilities)

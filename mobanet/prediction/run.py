@@ -18,14 +18,14 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 import mobanet
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.checkpoints.data_state import DATA_STATE
-from mobanet.checkpoints.loading import load_module
 from mobanet.data.description import DataDescription
 from mobanet.data.training_rasters import TrainingRasters
 from mobanet.errors import Stopped, UserError
 from mobanet.evaluation.adaptation import adapted_scenarios
 from mobanet.evaluation.temperature import TEMPERATURES, known_temperatures, temperature_words
+from mobanet.loading.checkpoint import read_checkpoint
+from mobanet.loading.module import load_module
 from mobanet.models.base import SegmentationModel
 from mobanet.models.precision import remark, weight_dtype
 from mobanet.prediction.areas import FinishedMap

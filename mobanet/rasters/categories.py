@@ -6,15 +6,12 @@ by GDAL as category names, by QGIS and ArcGIS as a raster attribute table.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from xml.etree import ElementTree
 
 from mobanet.errors import UserError
 from mobanet.rasters.contents import IGNORE_INDEX, Classes
 from mobanet.rasters.distinct_colours import distinct_colours
-
-if TYPE_CHECKING:
-    from mobanet.scenarios.scenario import Scenario
 
 Colour = tuple[int, int, int]
 
@@ -74,19 +71,18 @@ def confidence_kind(dtype: Literal["uint8", "float32"]) -> RasterKind:
     return RasterKind(dtype, float("nan"), ("confidence",), overviews="average")
 
 
-def scenario_kind(scenarios: "Sequence[Scenario]") -> RasterKind:
-    """Which scenario a pixel was predicted in: its index in `scenarios`, which come in the usual order.
+def scenario_kind(names: Sequence[str]) -> RasterKind:
+    """Which scenario a pixel was predicted in: its index in `names`, which come in the usual order.
 
     Raises:
         UserError: when there are more than 8 bits can tell apart.
     """
-    if len(scenarios) > IGNORE_INDEX:
+    if len(names) > IGNORE_INDEX:
         raise UserError(
-            f"a map of scenarios tells at most {IGNORE_INDEX} apart, and there are {len(scenarios)}: ask for no such "
+            f"a map of scenarios tells at most {IGNORE_INDEX} apart, and there are {len(names)}: ask for no such "
             "map, or use fewer modalities."
         )
-    names = tuple(scenario.name for scenario in scenarios)
-    return RasterKind("uint8", IGNORE_INDEX, ("scenario",), distinct_colours(len(names)), names)
+    return RasterKind("uint8", IGNORE_INDEX, ("scenario",), distinct_colours(len(names)), tuple(names))
 
 
 def sidecar(names: Sequence[str], colours: Sequence[Colour] = (), existing: bytes | None = None) -> bytes:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.checkpoints.data_state import DATA_STATE
 from mobanet.checkpoints.frozen import left_out
 from mobanet.data.description import DataDescription
 from mobanet.errors import UserError
 from mobanet.exporting.places import exported_in
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.models.precision import trained_precision
 from mobanet.plain import yaml_files
 from mobanet.plain.bounds import read_bounded

@@ -16,6 +16,7 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import CombinedLoader
 
+from mobanet.checkpoints.averaging import leave_averages
 from mobanet.lightning_internals import (
     accumulates,
     batches_done,
@@ -28,7 +29,6 @@ from mobanet.lightning_internals import (
 )
 from mobanet.runs.agreement import Agreement
 from mobanet.runs.requeue import requeue, requeue_signal
-from mobanet.training.averaging import leave_averages
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 """Ctrl-C; what schedulers and container engines send; what SLURM is usually asked to send before a job's time is up."""

@@ -9,12 +9,12 @@ import yaml
 
 from mobanet.checkpoints.data_state import DATA_STATE
 from mobanet.checkpoints.frozen import BACKBONE_OPTION
-from mobanet.checkpoints.loading import load_module
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.errors import UserError
 from mobanet.evaluation.window_maps import WindowMaps, predict_window
 from mobanet.figures.scores import plot_history, plot_scores, plot_sensitivity
 from mobanet.figures.windows import varied_windows, window_figure
+from mobanet.loading.module import load_module
 from mobanet.plain.json_files import read_json
 from mobanet.plain.yaml_files import read_yaml
 from mobanet.rasters.contents import Classes, Modality

@@ -9,14 +9,16 @@ from typing import Any, Protocol
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from mobanet.data.attached import data_of
+from mobanet.evaluation.host import evaluated
 from mobanet.evaluation.results import results_of
 from mobanet.evaluation.scenario_table import intervals_to_log, scenario_columns, scenario_rows
 from mobanet.files import named
-from mobanet.lightning_internals import data_of, segmentation
 from mobanet.models.summary import count_parameters
 from mobanet.plain.yaml_files import read_yaml
 from mobanet.runs.folder import CONFIG_FILE
 from mobanet.runs.provenance import PROVENANCE_FILE, provenance
+from mobanet.training.handed import segmentation
 
 
 class RunRecord(Callback):
@@ -58,7 +60,7 @@ class RunRecord(Callback):
         """Hand on the table of scenarios, if several were validated."""
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
-        results = results_of(trainer, segmentation(pl_module), "validation")
+        results = results_of(trainer, evaluated(pl_module), "validation")
         for logger in trainer.loggers if len(results.scores) > 1 else ():
             if hasattr(logger, "log_table"):
                 step, rows = max(trainer.global_step - 1, 0), scenario_rows(results)
@@ -89,7 +91,7 @@ class TestRecord(Callback):
         if not trainer.is_global_zero:
             return
         figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
-        results = results_of(trainer, segmentation(pl_module), "test")
+        results = results_of(trainer, evaluated(pl_module), "test")
         figures |= {f"test/{name}": value for name, value in intervals_to_log(results).items()}
         if results.regained:
             shares = {name: share for name, share in results.regained.shares.items() if not math.isnan(share)}

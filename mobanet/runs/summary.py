@@ -5,10 +5,11 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from mobanet.lightning_internals import data_of, segmentation
+from mobanet.data.attached import data_of
 from mobanet.models.precision import CHECKPOINT_KEY, explained, remark, trained_precision
 from mobanet.models.registry import NETWORKS
 from mobanet.models.summary import count_parameters
+from mobanet.training.handed import segmentation
 
 
 class RunSummary(Callback):

@@ -3,7 +3,7 @@
 import math
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,15 +12,12 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 
 from mobanet.errors import UserError
-from mobanet.lightning_internals import segmentation
 from mobanet.scenarios.history import ScoreRecord, drop_records, write_record
+from mobanet.scenarios.host import Sampled
 from mobanet.scenarios.probabilities import read_probabilities
 from mobanet.scenarios.sampling import ScenarioSettings, with_full_share
 from mobanet.scenarios.scenario import Scenario
 from mobanet.scenarios.scoring import COLUMNS, record_rows, score_module
-
-if TYPE_CHECKING:
-    from mobanet.training.module import SegmentationModule
 
 HISTORY_FILE = "scenario_scores.jsonl"
 
@@ -72,7 +69,7 @@ class ScenarioSampling(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read given probabilities, once, and settle how samples are drawn and when the strategy begins."""
-        module = segmentation(pl_module)
+        module = cast(Sampled, pl_module)
         self.check(module.scenarios, module.network)
         module.exact_scenario_shares = self.settings.full_share is not None
         epochs = epochs_of(trainer)
@@ -101,7 +98,7 @@ class ScenarioSampling(Callback):
         if trainer.is_global_zero and self.history is not None:
             drop_records(self.history, trainer.current_epoch)  # of an earlier run into the same folder
         settings, epoch = self.settings, trainer.current_epoch - self._warmup
-        module = segmentation(pl_module)
+        module = cast(Sampled, pl_module)
         scenarios = module.scenarios
         p: np.ndarray | None = None
         if epoch < 0 or settings.strategy == "full":
@@ -127,7 +124,7 @@ class ScenarioSampling(Callback):
             values = {f"scenarios/probability/{s.name}": v for s, v in zip(scenarios, buffer.tolist(), strict=True)}
             module.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
 
-    def _refresh(self, trainer: Trainer, module: "SegmentationModule") -> np.ndarray:
+    def _refresh(self, trainer: Trainer, module: Sampled) -> np.ndarray:
         places = self.settings.drawn(module.scenarios)
         record, scores = score_module(trainer, module, self.settings, trainer.current_epoch, places)
         module.log_dict(

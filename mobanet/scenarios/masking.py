@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mobanet.errors import UserError
-from mobanet.scenarios.draws import sent
+from mobanet.models.draws import sent
 
 _TRIES = 10
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mobanet.errors import UserError
-from mobanet.scenarios.draws import rounding, sent
+from mobanet.models.draws import rounding, sent
 from mobanet.scenarios.failure import USUAL
 from mobanet.scenarios.scenario import Scenario, chosen_scenarios, lowered
 from mobanet.scenarios.scores import ScoreSettings

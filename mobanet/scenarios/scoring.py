@@ -4,7 +4,7 @@ import io
 import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from lightning.pytorch import Trainer
@@ -12,23 +12,21 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from mobanet.data.attached import data_of
 from mobanet.errors import UserError
-from mobanet.lightning_internals import data_of
 from mobanet.scenarios.distortion import Distortion
 from mobanet.scenarios.history import ScoreRecord
+from mobanet.scenarios.host import Sampled
 from mobanet.scenarios.refresh import measure_distortion
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scores import ScenarioScores, ScoreSettings
-
-if TYPE_CHECKING:
-    from mobanet.training.module import SegmentationModule
 
 COLUMNS = ("scenario", "distortion", "standard error", "score", "probability")
 
 
 def score_module(
     trainer: Trainer,
-    module: "SegmentationModule",
+    module: Sampled,
     settings: ScenarioSettings,
     epoch: int,
     among: Sequence[int] | None = None,
@@ -68,9 +66,7 @@ def score_module(
     return record, scores
 
 
-def _distortion(
-    trainer: Trainer, module: "SegmentationModule", settings: ScenarioSettings, places: list[int]
-) -> Distortion:
+def _distortion(trainer: Trainer, module: Sampled, settings: ScenarioSettings, places: list[int]) -> Distortion:
     """Of the scenarios in these places, (S,) each; against the full one, whether it is among them or not."""
 
     def reduce(sums: Tensor) -> Tensor:

@@ -1,16 +1,12 @@
 """What is said of the scenarios of a run before it begins."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scenario import MOST, Scenario, usual_scenarios
-
-if TYPE_CHECKING:
-    from mobanet.training.module import SegmentationModule
 
 
 def named(scenarios: Sequence[Scenario]) -> str:
@@ -75,18 +71,21 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def about_scenarios(module: "SegmentationModule", settings: ScenarioSettings, command: str, monitor: str) -> list[str]:
+def about_scenarios(
+    scenarios: Sequence[Scenario], evaluated: Mapping[str, int], settings: ScenarioSettings, command: str, monitor: str
+) -> list[str]:
     """Lines on what is validated and kept where training samples scenarios, and on what of too many is left out.
 
     Args:
-        module: with `scenarios` and `evaluations`.
+        scenarios: that are sampled, the last the full one.
+        evaluated: how many a `validation` and a `test` evaluate.
         settings: of the run.
         command: `fit`, `test`, `scores` or `adapt`.
         monitor: metric by which the best epoch is kept.
     """
     lines = []
-    modalities, taken = len(module.scenarios[-1].available), len(module.scenarios)
-    there, tested = 2**modalities - 1, len(module.evaluations["test"].scenarios)
+    modalities, taken = len(scenarios[-1].available), len(scenarios)
+    there, tested = 2**modalities - 1, evaluated["test"]
     if command == "test" and tested > MOST:
         lines.append(f"scenarios   {tested} of {there} are tested, each at the cost of a test")
     elif taken < there:
@@ -94,7 +93,7 @@ def about_scenarios(module: "SegmentationModule", settings: ScenarioSettings, co
             f"scenarios   {taken} of the {there} of {modalities} modalities are taken: single ones, all but one, and "
             "all; --scenarios.evaluate all tests every one"
         )
-    validated = len(module.evaluations["validation"].scenarios)
+    validated = evaluated["validation"]
     if command == "fit" and (settings.strategy != "full" or validated > 1):
         count = f"{validated} scenarios are" if validated > 1 else "1 scenario is"
         lines.append(f"validation  {count} evaluated (--scenarios.validate), best.ckpt by {monitor} (--monitor)")

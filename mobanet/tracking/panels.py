@@ -9,12 +9,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from mobanet.data.attached import data_of
 from mobanet.errors import UserError
 from mobanet.evaluation.window_maps import predict_window
 from mobanet.figures.windows import varied_windows, window_figure
 from mobanet.files import whole_file
-from mobanet.lightning_internals import data_of, segmentation
 from mobanet.scenarios.refresh import eval_mode
+from mobanet.training.handed import segmentation
 
 if TYPE_CHECKING:
     from mobanet.training.module import SegmentationModule

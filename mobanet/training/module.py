@@ -2,42 +2,51 @@
 
 import math
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, is_dataclass, replace
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mobanet.checkpoints.checkpoint import check_trained_parts, read_checkpoint
-from mobanet.checkpoints.checkpointed import CheckpointedModule
+from mobanet.checkpoints.averaging import ends_unvalidated, go_on_averaging
+from mobanet.checkpoints.checkpoint import check_trained_parts
+from mobanet.checkpoints.checkpointing import Checkpointing
+from mobanet.checkpoints.exact import moving
 from mobanet.checkpoints.frozen import fetched_for_checkpoint, has_source
+from mobanet.checkpoints.reading import read_for
 from mobanet.checkpoints.resumable import check_optimizers
+from mobanet.data.attached import data_of
 from mobanet.data.batch import StoredBatch
 from mobanet.data.description import DataDescription
 from mobanet.errors import UserError
-from mobanet.lightning_internals import data_of
+from mobanet.evaluation.evaluation import Evaluation
+from mobanet.evaluation.metrics import Scores
+from mobanet.evaluation.temperature import TEMPERATURES, known_temperatures
+from mobanet.lightning_internals import callbacks_of
 from mobanet.models.backbones.stages import Backbone, BackboneSettings
 from mobanet.models.base import SegmentationOutput
 from mobanet.models.cbc.network import CBCSettings
 from mobanet.models.cmx.network import CMXSettings
+from mobanet.models.draws import HostCopy, rounding, sent
+from mobanet.models.inputs import ModelBatch
 from mobanet.models.lora import LoRASettings, add_lora, still_frozen_statistics
 from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.models.precision import weight_dtype
 from mobanet.models.registry import NetworkSettings, path_of
 from mobanet.plain.schema import to_plain
-from mobanet.scenarios.draws import HostCopy, rounding, sent
 from mobanet.scenarios.masking import MaskingSettings, draw_masks, mask_streams, spare_pixels
 from mobanet.scenarios.sampling import draw_availability, share_availability, share_batches
-from mobanet.scenarios.scenario import scenario_masks
-from mobanet.training.averaging import ends_unvalidated
+from mobanet.scenarios.scenario import Scenario, scenario_masks, usual_scenarios
 from mobanet.training.class_weights import ClassWeighting, check_weighting, settle_class_weights
+from mobanet.training.divergence import DivergenceStop
 from mobanet.training.fused import Fused, takes_fused_steps
 from mobanet.training.groups import check_backbone_lr, learning_rates, undecayed_parameters
-from mobanet.training.inputs import ModelBatch, model_batch
+from mobanet.training.inputs import model_batch
 from mobanet.training.losses import auxiliary_loss
 from mobanet.training.objective import LossSettings, Objective
 from mobanet.training.optim import OPTIMIZERS, OptimizerKind, ScheduleSettings, parameter_groups, scheduled
@@ -45,7 +54,7 @@ from mobanet.training.reached import Reached
 from mobanet.training.streams import streams_of
 
 
-class SegmentationModule(CheckpointedModule):
+class SegmentationModule(LightningModule):
     """Trains and evaluates a network on batches of `mobanet.data.RasterDataModule`.
 
     Args:
@@ -81,6 +90,15 @@ class SegmentationModule(CheckpointedModule):
         restored: whether all weights come from a checkpoint, so that no pretrained ones are looked for; `trained`
             where they do but for a frozen backbone's.
 
+    Attributes:
+        network: the model.
+        scenarios: those of the data that are sampled, the last the full one (`usual_scenarios`).
+        evaluation: scenarios by stage, and what was found in them.
+        checkpointing: whether checkpoints leave the backbone out, and how they are read.
+        adapted: names of the network's layers that have low-rank additions.
+        temperatures: by which probabilities are calibrated, (S,), one for each of `scenarios`, fitted at the latest
+            validation of the weights at hand; NaN where there was none. Part of every checkpoint.
+
     Raises:
         UserError: for settings that do not fit the data or each other.
     """
@@ -88,6 +106,7 @@ class SegmentationModule(CheckpointedModule):
     class_weights: Tensor | None
     scenario_masks: Tensor
     scenario_probabilities: Tensor
+    temperatures: Tensor
 
     def __init__(
         self,
@@ -175,13 +194,15 @@ class SegmentationModule(CheckpointedModule):
             _check_recomputes(around, self.settings.architecture)
         if recompute_blocks and isinstance(inner, Backbone):
             inner.recomputes = True
-        self.leaves_out = around and start.backbone.freeze and has_source(start.backbone)
+        self.checkpointing = Checkpointing(around and start.backbone.freeze and has_source(start.backbone))
         self.adapted = add_lora(self.network, self.lora) if self.lora.rank else []
         if self.lora.freeze_rest:
             still_frozen_statistics(self.network)  # Lightning keeps the modes that parts start in
         weights = self._class_weights(class_weights)
         self.register_buffer("class_weights", weights, persistent=False)
-        self.prepare_evaluation(self.data)
+        self.scenarios = usual_scenarios([m.name for m in self.data.modalities])
+        self.evaluation = Evaluation(self.data, compile)
+        self.register_buffer(TEMPERATURES, torch.full((len(self.scenarios),), math.nan))
         self.register_buffer("scenario_masks", scenario_masks(self.scenarios), persistent=False)
         # in every checkpoint, so that a run resumed within an epoch goes on with them; the callback sets them
         self.register_buffer("scenario_probabilities", torch.tensor([float(s.full) for s in self.scenarios]))
@@ -196,7 +217,28 @@ class SegmentationModule(CheckpointedModule):
         """See `mobanet.models.base.SegmentationModel.forward`."""
         return self.network(inputs, available, auxiliary)
 
+    def predict_scenarios(self, batch: ModelBatch, scenarios: Sequence[Scenario]) -> Iterator[Tensor]:
+        """Logits (B, K, H, W), float32, of a batch in each scenario; see `Evaluation.predict`."""
+        return self.evaluation.predict(self.network, batch, scenarios)
+
     # set-up
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SegmentationModule":
+        """Move or convert the weights; scenario probabilities, temperatures, class weights move, and stay in float32.
+
+        The backbone's fingerprint is taken before its weights become others.
+        """
+        self.checkpointing.before_change(fn, self)
+        exact = {name: moving(fn)(buffer) for name, buffer in self._buffers.items() if buffer is not None}
+        super()._apply(fn, recurse)
+        self._buffers.update(exact)
+        return self
+
+    def configure_callbacks(self) -> list[Callback]:
+        """What no training goes without, whoever makes the trainer."""
+        # of an earlier call
+        there = any(isinstance(callback, DivergenceStop) for callback in callbacks_of(self.trainer))
+        return [] if there else [DivergenceStop()]
 
     def train(self, mode: bool = True) -> "SegmentationModule":
         """Switch between training and eval mode; statistics of normalisations that LoRA froze stay as they are."""
@@ -207,7 +249,8 @@ class SegmentationModule(CheckpointedModule):
 
     def setup(self, stage: str) -> None:
         """Compile, if asked for; the state dict's keys stay as they are."""
-        super().setup(stage)
+        if stage == "fit":
+            self.checkpointing.before_training(self)
         if stage == "fit" and isinstance(self.hparams["class_weights"], str):
             settle_class_weights(self, data_of(self.trainer))
         if self.compile_network:
@@ -266,6 +309,10 @@ class SegmentationModule(CheckpointedModule):
         return model_batch(batch, self.network.standardization) if isinstance(batch, Mapping | StoredBatch) else batch
 
     # training
+
+    def on_train_start(self) -> None:
+        """Let averages of the weights go on where they were."""
+        go_on_averaging(self.trainer, self)
 
     def on_train_batch_start(self, batch: ModelBatch, batch_idx: int) -> None:
         """Make dropout a function of seed, epoch, batch and rank, so that a resumed run draws what it would have."""
@@ -348,17 +395,85 @@ class SegmentationModule(CheckpointedModule):
         mixed = self.seed * 0x9E3779B97F4A7C15 + epoch * 0xC2B2AE3D27D4EB4F + batch_idx * 0x165667B19E3779F9
         return (mixed + rank * 0x27D4EB2F165667C5) % 2**62
 
-    # checkpoints: see the base
+    # evaluation
+
+    def evaluate_on(self, **stages: str | Sequence[str]) -> None:
+        """Choose the scenarios that `validation` and `test` evaluate; see `Evaluation.choose`."""
+        self.evaluation.choose(**stages)
+
+    @property
+    def scores(self) -> dict[str, dict[str, Scores]]:
+        """Latest figures, by stage (`validation`, `test`) and scenario."""
+        return {stage: found.scores for stage, found in self.evaluation.found.items()}
+
+    @property
+    def known_temperatures(self) -> dict[str, float]:
+        """Those of `temperatures` that were fitted, by name of the scenario."""
+        return known_temperatures(self.temperatures, [scenario.name for scenario in self.scenarios])
+
+    def on_validation_epoch_start(self) -> None:
+        """Start empty confusion matrices on equal weights everywhere."""
+        self.evaluation.begin("validation", self)
+
+    def on_test_epoch_start(self) -> None:
+        """Start empty confusion matrices on equal weights everywhere."""
+        self.evaluation.begin("test", self)
+
+    # Lightning hands on whatever a step returns, and names less
+    def validation_step(self, batch: ModelBatch, batch_idx: int) -> Any:
+        """Sum logits over windows and count finished rows, which come back as a list of `Strip`."""
+        return self.evaluation.take(batch, "validation", self)
+
+    def test_step(self, batch: ModelBatch, batch_idx: int) -> Any:
+        """Sum logits over windows and count finished rows, which come back as a list of `Strip`."""
+        return self.evaluation.take(batch, "test", self)
+
+    def predict_step(self, batch: ModelBatch, batch_idx: int) -> dict[str, Any]:
+        """Logits of the test tiles' windows, for `Trainer.predict`; whole maps are `mobanet.predict`'s.
+
+        Returns:
+            `tile`: ids; `window`: (B, 4) top, left, height, width in pixels; `logits`: (B, K, H, W) float32, each
+            sample with all it has. Lightning keeps all of it in memory unless told `return_predictions=False`.
+        """
+        (logits,) = self.predict_scenarios(batch, self.scenarios[-1:])
+        there = [bool(tile) for tile in batch.tiles]  # windows that make the ranks' shares equally long are not
+        return {"tile": [*filter(None, batch.tiles)], "window": batch.windows[there], "logits": logits[there]}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of the validation tiles."""
+        self.evaluation.conclude("validation", self)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the figures of the test tiles."""
+        self.evaluation.conclude("test", self)
+
+    # checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """See `Checkpointing.write`."""
+        self.checkpointing.write(checkpoint, self, self._trainer)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """See `Checkpointing.read`."""
+        self.checkpointing.read(checkpoint, self, self._trainer)
+
+    def check_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """See `Checkpointing.check`."""
+        self.checkpointing.check(checkpoint, self)
+
+    def begin_from(self, checkpoint: Mapping[str, Any]) -> None:
+        """See `Checkpointing.begin_from`."""
+        self.checkpointing.begin_from(checkpoint, self)
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> Any:
         """As Lightning's, through the door that all commands take; what a subclass adds to the settings is its own.
 
         Raises:
-            UserError: as `read_checkpoint`.
+            UserError: as `read_for`.
         """
         if cls is SegmentationModule and isinstance(checkpoint_path, str | os.PathLike):
-            read_checkpoint(os.fspath(checkpoint_path), "checkpoint")
+            read_for(SegmentationModule, os.fspath(checkpoint_path), "checkpoint")
         return super().load_from_checkpoint(checkpoint_path, *args, **options)
 
     def check_resumable(self, checkpoint: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mobanet.scenarios.draws import sent
+from mobanet.models.draws import sent
 from mobanet.training.deferred import DeferredNumber
 
 

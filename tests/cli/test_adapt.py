@@ -11,11 +11,11 @@ import rasterio
 import torch
 
 from mobanet import from_pretrained
-from mobanet.checkpoints.checkpoint import read_checkpoint
-from mobanet.checkpoints.loading import load_module
 from mobanet.cli.commands import main
 from mobanet.evaluation.adaptation import adaptation
 from mobanet.export import export
+from mobanet.loading.checkpoint import read_checkpoint
+from mobanet.loading.module import load_module
 from mobanet.predict import predict
 from mobanet.runs.opened import open_run
 from tests.cli.conftest import WIDE, leftovers

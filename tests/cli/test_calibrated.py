@@ -9,9 +9,9 @@ import pytest
 import rasterio
 import torch
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.errors import Stopped, UserError
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.predict import predict
 from mobanet.prediction import run as prediction_run
@@ -277,12 +277,13 @@ def test_on_the_windows_that_it_was_fitted_to_a_temperature_lessens_the_error_of
             parameter *= 4
     trainer.validate(module, datamodule=data, verbose=False)
     np.testing.assert_allclose(module.temperatures, (4 * own).clamp(max=8), rtol=0.02)
-    evaluation = module.evaluations["validation"]
+    evaluation = module.evaluation.stages["validation"]
     evaluation.calibrate(module.known_temperatures)  # the same windows once more
     fitted = module.temperatures.clone()
     trainer.validate(module, datamodule=data, verbose=False)
     assert torch.equal(module.temperatures, fitted)
-    before, after = module.reliability["validation"], module.calibrated["validation"]
+    found = module.evaluation.found["validation"]
+    before, after = found.reliability, found.calibrated
     assert list(after) == NAMES
     for name in NAMES:
         assert sum(after[name].pixels) == sum(before[name].pixels)

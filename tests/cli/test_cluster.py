@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
+from mobanet.loading.checkpoint import read_checkpoint
 from tests.cli.conftest import fork_server, start, wait
 from tests.cli.signals import sending
 from tests.cli.test_ddp import ended_alone

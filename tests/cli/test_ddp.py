@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.cli.commands import main
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.scenarios.history import read_history
 from tests.cli.conftest import WIDE, Ended, fork_server, leftovers, start, wait
 from tests.cli.signals import sending

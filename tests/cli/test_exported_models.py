@@ -9,9 +9,9 @@ import onnx
 import pytest
 
 import mobanet
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.cli.commands import main
 from mobanet.export import main as export
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.report import main as report
 from tests.conftest import same
 

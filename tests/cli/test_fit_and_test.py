@@ -18,8 +18,8 @@ import yaml
 from PIL import Image
 
 from mobanet.__main__ import main as console
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.cli.commands import main
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.synthetic import synthesize
 from tests.cli.conftest import leftovers, start, wait
 from tests.conftest import TINY, same

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.runs.requeue import going_on, requeue
 from tests.cli.conftest import leftovers, start, wait
 from tests.cli.signals import sending

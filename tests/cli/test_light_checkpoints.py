@@ -7,10 +7,10 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.checkpoints.frozen import LEFT_OUT
-from mobanet.checkpoints.loading import load_module
 from mobanet.cli.commands import main
+from mobanet.loading.checkpoint import read_checkpoint
+from mobanet.loading.module import load_module
 from mobanet.models.backbones.kinds import build_backbone
 from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.runs.opened import open_run

@@ -6,8 +6,8 @@ import pytest
 import torch
 import yaml
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
-from mobanet.checkpoints.loading import load_module
+from mobanet.loading.checkpoint import read_checkpoint
+from mobanet.loading.module import load_module
 from tests.cli.test_fit_and_test import differing, rows, said
 from tests.pages import blocks
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from mobanet.checkpoints.loading import load_module
 from mobanet.cli.commands import main
 from mobanet.errors import UserError
 from mobanet.export import main as export
 from mobanet.exporting.places import from_pretrained
 from mobanet.exporting.weights import saved, write_weights
+from mobanet.loading.module import load_module
 from mobanet.predict import main as predict
 
 

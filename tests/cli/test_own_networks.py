@@ -11,10 +11,10 @@ import yaml
 from safetensors.torch import save_file
 
 import mobanet
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.cli.commands import main
 from mobanet.errors import UserError
 from mobanet.export import main as export
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.models.backbones.kinds import build_backbone
 from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.base import SegmentationModel

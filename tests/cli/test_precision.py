@@ -5,8 +5,8 @@ import json
 import torch
 import yaml
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.cli.commands import main
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.models import precision
 
 WORDS = ("--trainer.precision", "auto", "--float32_matmul_precision", "high", "--data.steps_per_epoch", "1")

@@ -15,9 +15,9 @@ import torch
 from rasterio.transform import from_origin
 from rasterio.warp import transform_bounds
 
-from mobanet.checkpoints.loading import load_module
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.options import EvaluationSettings
+from mobanet.loading.module import load_module
 from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.predict import main, predict

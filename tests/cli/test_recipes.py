@@ -2,8 +2,8 @@
 
 import yaml
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.cli.commands import main
+from mobanet.loading.checkpoint import read_checkpoint
 from tests.cli.test_fit_and_test import rows, said
 
 

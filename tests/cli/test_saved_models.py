@@ -271,7 +271,7 @@ def test_a_prediction_changes_nothing_for_the_next(model, exported, prepared, ki
     assert not np.array_equal(first.confidence, halved.confidence)
     # nor is it read once more
     monkeypatch.setattr("torch.load", None)
-    monkeypatch.setattr("mobanet.checkpoints.checkpoint.load_file", None)
+    monkeypatch.setattr("mobanet.checkpoints.reading.load_file", None)
     again = loaded.predict(rgb=rgb)
     assert np.array_equal(again.classes, first.classes)
     assert np.array_equal(again.confidence, first.confidence, equal_nan=True)

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from mobanet import report
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.cli.commands import main
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.scenarios.history import read_history
 from tests.cli.test_fit_and_test import differing, rows, said
 

@@ -8,10 +8,10 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.checkpoints.frozen import left_out
 from mobanet.cli.commands import main
 from mobanet.export import main as export
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.models.backbones.kinds import build_backbone
 from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.predict import main as predict

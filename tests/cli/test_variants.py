@@ -8,8 +8,8 @@ from functools import cache
 import pytest
 import yaml
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.cli.commands import main
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.shipped import experiment_folder, variant_names
 from mobanet.synthetic import synthesize
 from tests.cli.test_fit_and_test import rows, said

@@ -5,8 +5,8 @@ import re
 import pytest
 import torch
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
-from mobanet.checkpoints.loading import load_module
+from mobanet.loading.checkpoint import read_checkpoint
+from mobanet.loading.module import load_module
 from mobanet.training.module import SegmentationModule
 from tests.doors.conftest import DOORS, refusal
 

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from mobanet.evaluation.results import ResultFiles
+from mobanet.runs.results import ResultFiles
 from tests.cli.conftest import command
 from tests.models.conftest import one_thread
 

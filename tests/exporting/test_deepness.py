@@ -20,13 +20,14 @@ import mobanet
 from mobanet.data.training_rasters import TrainingRasters
 from mobanet.errors import UserError
 from mobanet.export import main
-from mobanet.exporting import deepness, layer
+from mobanet.exporting import deepness
 from mobanet.exporting.deepness import chosen_scenario, compare_deepness, metadata, random_images
 from mobanet.exporting.deployed import deployed
-from mobanet.exporting.layer import LayerRequest, placed, write_layer
 from mobanet.exporting.pretrained import PretrainedModel
 from mobanet.exporting.stacked import StackedModel, lower_plane
 from mobanet.exporting.weights import Training
+from mobanet.prediction import layer
+from mobanet.prediction.layer import LayerRequest
 from mobanet.rasters.ground import _lower_plane
 from mobanet.rasters.reader import ReadingRule
 from tests.exporting.small import DSM, IR, LEARNT, RADAR, RGB, keep, make, numbers
@@ -376,7 +377,7 @@ def test_a_layer_of_a_scene_s_median_and_range(tmp_path, rasters):
         model = pretrained((RGB, DSM), {}, dsm=scaling)
         stacked = StackedModel(model, chosen_scenario(model, None), "layer")
         request = LayerRequest([f"{name}={rasters / name}.tif" for name in ("rgb", "dsm")])
-        write_layer(model, stacked, placed(model, stacked, request, tmp_path / "x.tif"), tmp_path / "x.tif")
+        request.placed(model, stacked, tmp_path / "x.tif").write(tmp_path / "x.tif")
         with rasterio.open(tmp_path / "x.tif") as made:
             heights = made.read(4)
         there = heights[np.isfinite(heights)]
@@ -393,7 +394,7 @@ def test_a_layer_of_rasters_in_an_archive_is_that_of_the_rasters(tmp_path, raste
     stacked = StackedModel(model, chosen_scenario(model, None), "layer")
     for place in (f"{rasters}/", f"{archive}!"):
         request = LayerRequest([f"{name}={place}{name}.tif" for name in ("rgb", "dsm")])
-        write_layer(model, stacked, placed(model, stacked, request, tmp_path / "x.tif"), tmp_path / "x.tif")
+        request.placed(model, stacked, tmp_path / "x.tif").write(tmp_path / "x.tif")
         with rasterio.open(tmp_path / "x.tif") as file:
             made.append(file.read())
     assert np.array_equal(*made, equal_nan=True)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mobanet.checkpoints.loading import load_module
 from mobanet.data.scaling import tile_offset_scale
 from mobanet.errors import UserError
 from mobanet.exporting.command import ExportRequest, run_export
@@ -17,6 +16,7 @@ from mobanet.exporting.describe import description
 from mobanet.exporting.places import from_pretrained
 from mobanet.exporting.pretrained import FILES, save_pretrained
 from mobanet.exporting.weights import saved, write_weights
+from mobanet.loading.module import load_module
 from mobanet.models.backbones.kinds import build_backbone
 from mobanet.models.lora import LoRASettings
 from mobanet.rasters.blocks import summarise

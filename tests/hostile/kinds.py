@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mobanet.checkpoints.loading import load_module
 from mobanet.cli.parser_errors import check_config_files
 from mobanet.data.reading import TileReader, Window
 from mobanet.datasets import FolderModality, FolderSettings, get_layout, load_folder_settings
 from mobanet.datasets.catalogue import Listings, list_files
 from mobanet.datasets.polygons import Filled, labelled_images, read_extent, read_outlines
 from mobanet.errors import UserError
+from mobanet.loading.module import load_module
 from mobanet.prediction.parts import parts_of
 from mobanet.prediction.predictor import PartMaps
 from mobanet.prediction.request import find_scenes

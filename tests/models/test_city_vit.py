@@ -8,9 +8,9 @@ import torch
 from safetensors import safe_open
 
 from mobanet.checkpoints.frozen import LEFT_OUT
-from mobanet.checkpoints.loading import load_module
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.errors import UserError
+from mobanet.loading.module import load_module
 from mobanet.models.backbones.city_vit import WEIGHTS
 from mobanet.models.backbones.kinds import build_backbone
 from mobanet.models.backbones.stages import BackboneSettings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
+from mobanet.loading.checkpoint import read_checkpoint
 from tests.cli.conftest import command, fit, prepared, small, start, test, wait  # noqa: F401
 
 LATENT = ("--scenarios.strategy", "latent", "--scenarios.num_windows", "8", "--scenarios.validate", "all")

@@ -7,8 +7,8 @@ import torch
 from lightning.pytorch.strategies import FSDPStrategy
 from PIL import Image
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.errors import UserError
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.tracking.panels import PanelSettings, ScenarioPanels
 
 

@@ -14,11 +14,11 @@ from mobanet.evaluation.degradations import (
     block_side,
     chosen_degradations,
 )
-from mobanet.evaluation.degraded_test import degraded_batch, sensor_windows, variants_of
 from mobanet.models.base import Standardization
 from mobanet.rasters.blocks import summarise
 from mobanet.rasters.contents import Modality
 from mobanet.rasters.ground import Ground
+from mobanet.runs.degraded_test import degraded_batch, sensor_windows, variants_of
 from mobanet.store.arrays import read_array
 from mobanet.training.inputs import model_batch
 

@@ -17,10 +17,10 @@ from mobanet.evaluation.distances import Distance, chosen_distances, pixel_dista
 from mobanet.evaluation.maps import ScenarioEvaluation
 from mobanet.evaluation.metrics import scores
 from mobanet.evaluation.scenario_summary import figures_to_log
+from mobanet.models.inputs import ModelBatch
 from mobanet.scenarios.scenario import scenarios_of
 from mobanet.stitching.windows import Strip
 from mobanet.store.stored import StoredTile
-from mobanet.training.inputs import ModelBatch
 from tests.unit.test_agreement import both, together
 from tests.unit.test_boundary import CLASSES, by_pairs
 from tests.unit.test_objects import by_pieces

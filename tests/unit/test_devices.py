@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mobanet.evaluation.calibration import Calibration
+from mobanet.evaluation.evaluation import Evaluation
 from mobanet.evaluation.jaccard import SoftJaccard
 from mobanet.evaluation.metrics import confusion_matrix, scores
 from mobanet.rasters.contents import Classes
@@ -68,7 +69,7 @@ def test_nothing_that_a_trainer_moves_to_the_device_is_float64(make_data, make_m
     data.prepare_data()
     data.setup("fit")
     module = make_module(data)
-    module.prepare_evaluation(_binary(data.description))
+    module.evaluation = Evaluation(_binary(data.description))
     seen = []
     module._apply(lambda tensor: seen.append(tensor.dtype) or tensor)  # what `.to(device)` goes through
     batch = next(iter(data.train_dataloader()))

@@ -29,11 +29,16 @@ CLASSES = Classes(
 MODALITIES = ("rgb", "ir", "dsm", "sar", "nir", "swir", "slope", "s1", "s2")
 ROTATED_POLE = "+proj=ob_tran +o_proj=longlat +o_lon_p=0 +o_lat_p=37.5 +lon_0=357.5 +R=6367470 +no_defs"
 
+
+def names_of(modalities):
+    return [scenario.name for scenario in scenarios_of(modalities)]
+
+
 KINDS = {
     "classes": class_kind(CLASSES),
     "uint8": probability_kind(CLASSES, "uint8"),
     "float32": probability_kind(Classes(CLASSES.names[:2], CLASSES.colours[:2], CLASSES.averaged), "float32"),
-    "scenarios": scenario_kind(scenarios_of(MODALITIES[:3])),
+    "scenarios": scenario_kind(names_of(MODALITIES[:3])),
 }
 
 
@@ -226,7 +231,7 @@ def test_a_system_that_is_none_is_named(tmp_path):
 
 
 def test_scenarios_have_names_and_different_colours():
-    kind = scenario_kind(scenarios_of(MODALITIES[:8]))
+    kind = scenario_kind(names_of(MODALITIES[:8]))
     assert len(kind.categories) == len(set(kind.colours)) == 255
     assert kind.categories[0] == "rgb"
     assert kind.colours[:7] == KINDS["scenarios"].colours
@@ -270,7 +275,7 @@ def test_red_and_green_are_alike_to_some_eyes():
 
 def test_more_scenarios_than_eight_bits_tell_apart_are_refused():
     with pytest.raises(UserError, match="at most 255 apart, and there are 511"):
-        scenario_kind(scenarios_of(MODALITIES))
+        scenario_kind(names_of(MODALITIES))
 
 
 # whole or not at all

@@ -28,7 +28,7 @@ OTHERS = {
     # GDAL's errors as rasterio lets them through; the place of a raster, left to chance where it has no overviews
     "rasters/opening.py": {"rasterio._err", "_transform"},
     "models/backbones/kinds.py": {"_pos_embed"},  # timm's own resampling of positions
-    "scenarios/draws.py": {"_version"},  # how often a tensor was changed in place: torch has no other word for it
+    "models/draws.py": {"_version"},  # how often a tensor was changed in place: torch has no other word for it
     "models/lora.py": {"_BatchNorm"},  # every batch normalisation of torch
     "models/precision.py": {"_is_mkldnn_bf16_supported"},  # whether oneDNN takes bfloat16 on this CPU
     "cli/parser_errors.py": {

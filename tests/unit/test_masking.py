@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mobanet.errors import UserError
-from mobanet.scenarios.draws import rounding
+from mobanet.models.draws import rounding
 from mobanet.scenarios.masking import (
     MaskingSettings,
     _rectangle,

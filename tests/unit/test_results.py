@@ -9,8 +9,8 @@ from PIL import Image
 
 from mobanet.evaluation.calibration import BINS, Reliability
 from mobanet.evaluation.metrics import scores
-from mobanet.evaluation.results import ResultFiles
 from mobanet.rasters.contents import Classes
+from mobanet.runs.results import ResultFiles
 from mobanet.scenarios.failure import usual_failures
 from mobanet.scenarios.scenario import scenarios_of
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mobanet.errors import UserError
-from mobanet.scenarios.draws import rounding
+from mobanet.models.draws import rounding
 from mobanet.scenarios.probabilities import read_probabilities
 from mobanet.scenarios.sampling import (
     ScenarioSettings,

@@ -22,8 +22,8 @@ from mobanet.models.cbc.encoder import STRIDE, BandEncoder
 from mobanet.models.cbc.fusion import Fused, LatentFusion
 from mobanet.models.cbc.pretrained import DEPTHS, WIDTH, fill_encoder, load_resnet50
 from mobanet.models.cbc.volumes import Cellwise, gate, initialize, to_volume
+from mobanet.models.draws import sent
 from mobanet.models.sharing import each_once
-from mobanet.scenarios.draws import sent
 
 _MOST_CELLS, _MOST_BLOCKS = 64, 64
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from mobanet.scenarios.draws import sent
+from mobanet.models.draws import sent
 
 Way = Callable[[dict[str, Tensor], Tensor], dict[str, Tensor]]
 """From inputs by modality, (n, C_m, H, W), and availability, (n, M) bool, to tensors by name, (n, ...) each."""

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobanet.checkpoints.checkpoint import read_checkpoint
 from mobanet.checkpoints.frozen import BACKBONE_OPTION, check_has_need
 from mobanet.errors import UserError
+from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.training.module import SegmentationModule
 
 

@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
+from mobanet.data.attached import data_of
 from mobanet.data.batch import StoredBatch
 from mobanet.errors import AgreedError
 from mobanet.evaluation.degradations import Degradation, SensorWindows
@@ -23,17 +24,16 @@ from mobanet.evaluation.degraded_table import (
     degraded_json,
     degraded_table,
 )
-from mobanet.evaluation.evaluated import EvaluatedModule
+from mobanet.evaluation.host import Evaluated, evaluated
 from mobanet.evaluation.maps import overflow_words
 from mobanet.evaluation.metrics import scores
 from mobanet.evaluation.tile_matrices import TileMatrices, stacked
 from mobanet.figures.degraded import draw_degraded
 from mobanet.files import write_text
-from mobanet.lightning_internals import data_of, segmentation
+from mobanet.models.inputs import ModelBatch
 from mobanet.plain.progress import counted, duration
 from mobanet.rasters.contents import Modality
 from mobanet.stitching.windows import Stitcher, Strip
-from mobanet.training.inputs import ModelBatch
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,14 @@ class DegradedTest(Callback):
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say how much there is to do."""
-        modalities = segmentation(pl_module).data.modalities
+        modalities = evaluated(pl_module).data.modalities
         passes = sum(len(variants_of(degradation, modalities)) for degradation in self.degradations)
         names = ", ".join(degradation.name for degradation in self.degradations)
         rank_zero_info(f"degrading   {passes} passes behind the test, each as long as one scenario takes: {names}")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Run all passes, and leave what they found beside the test's other results, and with its figures."""
-        module = segmentation(pl_module)
+        module = evaluated(pl_module)
         results = self._results(trainer, module, list(self._measured(trainer, module)))
         # from where those who record a test take its figures
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in results.to_log().items()})
@@ -98,7 +98,7 @@ class DegradedTest(Callback):
         rank_zero_info(degraded_table(results, shutil.get_terminal_size((120, 24)).columns))
         rank_zero_info(f"figures of degraded sensors are in {self.folder / 'test_degraded.csv'}")
 
-    def _measured(self, trainer: Trainer, module: EvaluatedModule) -> Iterator[DegradedFigure]:
+    def _measured(self, trainer: Trainer, module: Evaluated) -> Iterator[DegradedFigure]:
         begun = time.monotonic()
         for number, degradation in enumerate(self.degradations, 1):
             variants = variants_of(degradation, module.data.modalities)
@@ -113,7 +113,7 @@ class DegradedTest(Callback):
             )
 
     def _pass(
-        self, trainer: Trainer, module: EvaluatedModule, degradation: Degradation, variants: Sequence[Variant]
+        self, trainer: Trainer, module: Evaluated, degradation: Degradation, variants: Sequence[Variant]
     ) -> list[Tensor]:
         """The confusion matrix (K, K) of each variant, summed over all ranks.
 
@@ -144,12 +144,12 @@ class DegradedTest(Callback):
             raise AgreedError(f"{overflow_words('test', unusable, max(overflown), total)}; {remedy}.")
         return matrices
 
-    def _results(self, trainer: Trainer, module: EvaluatedModule, figures: Sequence[DegradedFigure]) -> DegradedResults:
+    def _results(self, trainer: Trainer, module: Evaluated, figures: Sequence[DegradedFigure]) -> DegradedResults:
         full = module.scenarios[-1].name
         return DegradedResults(
             figures=figures,
             full=full,
-            whole=module.matrices["test"].get(full),
+            whole=module.evaluation.found["test"].matrices.get(full),
             classes=module.data.classes,
             protocol={
                 **data_of(trainer).protocol("test"),
@@ -159,7 +159,7 @@ class DegradedTest(Callback):
 
 
 def degraded_batch(
-    batch: ModelBatch, stored: StoredBatch, module: EvaluatedModule, variant: Variant, margin: int, seed: int
+    batch: ModelBatch, stored: StoredBatch, module: Evaluated, variant: Variant, margin: int, seed: int
 ) -> ModelBatch:
     """A batch without its margin, one sensor of it degraded.
 
@@ -186,7 +186,7 @@ def degraded_batch(
 
 
 def sensor_windows(
-    batch: ModelBatch, stored: StoredBatch, module: EvaluatedModule, modality: Modality, margin: int, seed: int
+    batch: ModelBatch, stored: StoredBatch, module: Evaluated, modality: Modality, margin: int, seed: int
 ) -> SensorWindows:
     """One sensor of a batch, as degradations take it; arguments as in `degraded_batch`."""
     values = batch.inputs[modality.name]

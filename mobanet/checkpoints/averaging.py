@@ -7,7 +7,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from torch import Tensor
 
-from mobanet.lightning_internals import averaged, callbacks_of, has_resumed_schedule
+from mobanet.lightning_internals import callbacks_of, has_resumed_schedule
 
 _CURRENT = "current_model_state"  # where Lightning puts the weights that train on, and the average in their place
 _WEIGHTS = "network."
@@ -37,12 +37,6 @@ def leave_averages(trainer: Trainer) -> None:
     for callback in callbacks_of(trainer):
         if isinstance(callback, WeightAveraging):
             callback.on_validation_epoch_end(trainer, trainer.lightning_module)
-
-
-def averaged_modules(trainer: Trainer) -> list[LightningModule]:
-    """Those that averages are kept in, which a validation sees in a module's place."""
-    averages = [averaged(callback) for callback in callbacks_of(trainer) if isinstance(callback, WeightAveraging)]
-    return [average for average in averages if average is not None]
 
 
 def ends_unvalidated(trainer: Trainer) -> bool:

@@ -1,0 +1,169 @@
+"""The raster layer that a stacked model takes: all bands on one grid, and done what a whole scene is needed for."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobanet.errors import UserError
+from mobanet.exporting.pretrained import PretrainedModel
+from mobanet.exporting.stacked import StackedModel
+from mobanet.prediction.request import find_scenes
+from mobanet.prediction.rows import RasterRows
+from mobanet.prediction.scene import Scene, place
+from mobanet.prediction.scene_scaling import SceneScaling
+from mobanet.rasters.values import known_range
+
+_ROWS = 512
+"""Written at a time."""
+
+
+@dataclass(frozen=True)
+class LayerRequest:
+    """What a layer is made of; all as the options of mobanet.predict have it.
+
+    Attributes:
+        input: a raster for each modality of the scenario, as `rgb=ortho.tif`.
+        reference: modality whose grid the layer has.
+        crs: of rasters that name none.
+        resolution: side of the layer's pixels in metres, or `training`.
+        nodata: values that mean missing, as `dsm=-9999`.
+        factor: what values are multiplied by, alike.
+        minimum: below which values are missing, alike.
+    """
+
+    input: Sequence[str]
+    reference: str | None = None
+    crs: str | None = None
+    resolution: str | None = None
+    nodata: Sequence[str] = ()
+    factor: Sequence[str] = ()
+    minimum: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "LayerRequest | None":
+        """From options by name, None where they are not given; None without rasters.
+
+        Raises:
+            UserError: for an option of rasters where there are none.
+        """
+        told = {name: value for name, value in given.items() if value}
+        if "input" in told:
+            return cls(**told)
+        if told:
+            raise UserError(
+                f"--{next(iter(told))} is for the rasters of --input, of which there are none; leave it out."
+            )
+        return None
+
+    def placed(self, model: PretrainedModel, stacked: StackedModel, output: Path) -> "PlacedLayer":
+        """Bring the rasters together as for a prediction.
+
+        Args:
+            model: that was stacked.
+            stacked: whose bands are wanted.
+            output: the layer to write.
+
+        Raises:
+            UserError: when there is no such raster, one is missing, or the layer would replace one.
+        """
+        data = model.module.data
+        modalities = {modality.name: modality for modality in data.modalities}
+        scenes = find_scenes(self.input, list(modalities), self.nodata, self.factor, self.minimum)
+        if len(scenes) > 1:
+            raise UserError(
+                f"--input names {len(scenes)} scenes, and a layer is of one; give one raster of each modality."
+            )
+        wanted, given = [modality.name for modality in stacked.modalities], scenes[0].rasters
+        if [name for name in modalities if name in given] != wanted:
+            raise UserError(
+                f"--input gives {'+'.join(name for name in modalities if name in given)}, and the model takes "
+                f"{stacked.scenario.name}; give a raster of each, or another --scenario."
+            )
+        here = [raster.path for raster in given.values() if isinstance(raster.path, Path)]
+        if any(path.resolve() == output.resolve() for path in here):
+            raise UserError(f"{output} is a raster of --input, which the layer would replace: name another --output.")
+        ranges = {name: known_range(m, data.scaling[name], model.learnt[name]) for name, m in modalities.items()}
+        how = self.reference, self.crs, ranges, model.training.rasters, self.resolution
+        return PlacedLayer(model, stacked, place(scenes[0], modalities, *how))
+
+
+@dataclass(frozen=True)
+class PlacedLayer:
+    """The rasters that a layer is made of, brought together.
+
+    Attributes:
+        model: that was stacked.
+        stacked: whose bands are wanted.
+        scene: with the rasters, on one grid.
+    """
+
+    model: PretrainedModel
+    stacked: StackedModel
+    scene: Scene
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Remarks on the rasters."""
+        return self.scene.notes
+
+    @property
+    def described(self) -> str:
+        """Its size and whose grid it has."""
+        return f"{self.scene.grid.size} pixels of {self.scene.reference}"
+
+    def write(self, path: Path) -> None:
+        """Write it as GeoTIFF: float32 bands in the order of the model, NaN where nothing was measured.
+
+        Args:
+            path: to write.
+
+        Raises:
+            UserError: when a raster has no valid pixel, or cannot be read any further.
+        """
+        import rasterio
+
+        data, stacked, scene, grid = self.model.module.data, self.stacked, self.scene, self.scene.grid
+        modalities = {modality.name: modality for modality in data.modalities}
+        scaling = SceneScaling.measured(scene, modalities, data.scaling, self.model.learnt)
+        with ExitStack() as stack:
+            rows = {name: stack.enter_context(RasterRows(raster, grid)) for name, raster in scene.rasters.items()}
+            file = stack.enter_context(rasterio.open(path, "w", **_profile(scene, len(stacked.bands))))
+            file.descriptions = [f"{band.modality} {band.band}" for band in stacked.bands]
+            for top in range(0, grid.height, _ROWS):
+                height = min(_ROWS, grid.height - top)
+                strips = [_strip(name, rows[name], scaling, stacked, top, height) for name in rows]
+                window = rasterio.windows.Window(0, top, grid.width, height)
+                file.write(np.concatenate(strips, axis=2).transpose(2, 0, 1), window=window)
+
+
+def _strip(
+    name: str, rows: RasterRows, scaling: SceneScaling, stacked: StackedModel, top: int, height: int
+) -> np.ndarray:
+    """Rows of a modality, (height, W, C) float32."""
+    values, known = rows.cut(top, 0, height, rows.grid.width)
+    values = values.astype(np.float32)
+    if stacked.datum == "layer":
+        if name in scaling.grounds:
+            values = scaling.grounds[name].heights(values, known, top, 0)
+        elif name in stacked.model.tile_wise:
+            offset, scale = scaling.offset_scale[name]
+            # by what the model divides by itself, it is not divided here
+            values = (values - offset) / (scale if stacked.scaling[name] == "minmax" else np.float32(1))
+    if known is not None:
+        values[~known] = np.nan
+    return values
+
+
+def _profile(scene: Scene, bands: int) -> dict[str, Any]:
+    from affine import Affine
+
+    grid = scene.grid
+    where = {} if grid.transform is None else {"transform": Affine(*grid.transform), "crs": grid.crs}
+    kinds = {"driver": "GTiff", "dtype": "float32", "nodata": np.nan, "photometric": "MINISBLACK", "ALPHA": "NO"}
+    packed = {"compress": "deflate", "predictor": 3, "BIGTIFF": "IF_SAFER"}
+    tiles = {"tiled": True, "blockxsize": 256, "blockysize": 256}
+    return {**kinds, **packed, **tiles, **where, "count": bands, "height": grid.height, "width": grid.width}
