@@ -17,7 +17,7 @@ def sweep(
     file: str,
     local: bool = False,
     trials: int | None = None,
-    method: Literal["grid", "random"] | None = None,
+    method: Literal["grid", "random", "bayes"] | None = None,
     seed: int = 0,
     run: str | None = None,
     words: list[str] | None = None,
@@ -30,8 +30,8 @@ def sweep(
         file: a W&B sweep file or the name of one that comes with the package; `mobanet.sweep FILE` means the same.
         local: run it on this machine; without it a server runs it, with `wandb sweep FILE` and `wandb agent ID`.
         trials: most trials, those of earlier calls among them; null for the file's run_cap.
-        method: grid or random, in place of the file's.
-        seed: of random draws; a trial's values follow from it and the trial's number.
+        method: grid, random or bayes (with Optuna), in place of the file's.
+        seed: of random draws; a trial's values follow from it, the trial's number and, of bayes, earlier trials.
         run: folder for the trials; null for runs/sweeps/NAME.
         words: further ones for mobanet.fit, which win over those of the file; they may also stand behind `--`.
     """
@@ -49,8 +49,6 @@ def sweep(
             raise UserError(f"--{option} is {value}; give at least {least}.")
     check_own(words or [], "the words behind --")
     what = read_sweep(path)
-    if what.early_terminate:
-        print(f"note: {path} asks for early_terminate, which is not applied here: every trial runs to its end")
     plan = planned(what, method, seed, trials, tuple(words or ()))
     folder = Path(run) if run else Path("runs") / "sweeps" / path.stem
     given: dict[str, str | int | None] = {"trials": trials, "method": method, "seed": seed or None, "run": run}

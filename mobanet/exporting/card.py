@@ -1,18 +1,21 @@
 """The model card: what a model is, what it was measured to do, and under which terms, from facts alone."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from huggingface_hub import ModelCardData
 
 import mobanet
 from mobanet.data.scaling import learnt_radius, tile_offset_scale
 from mobanet.datasets.scalings import Scaling
+from mobanet.evaluation.scenario_table import ScenarioResults
 from mobanet.evaluation.temperature import temperature_words
-from mobanet.exporting.card_figures import figure_section
+from mobanet.exporting.card_figures import eval_results, figure_section
 from mobanet.exporting.citation import CBC_NUMBERS, papers_of
 from mobanet.exporting.markdown import table
-from mobanet.exporting.run_facts import RunFacts
+from mobanet.exporting.run_facts import Figures, RunFacts
 from mobanet.exporting.terms import published, weight_terms
 from mobanet.models.summary import count_parameters
 from mobanet.rasters.contents import Modality
@@ -41,34 +44,38 @@ def model_card(
         licence: of the model, as the hub abbreviates it; None where its owner has not said.
         name: of the repository on the hub or of the folder, for the lines that load it.
     """
+    figures, name = facts.figures if facts else None, name or _NAMELESS
     sections = [
-        _front_matter(module, licence),
+        _front_matter(module, licence, figures, name.rpartition("/")[2]),
         _introduction(module, facts),
         _inputs(module, learnt, windows),
         _classes(module),
-        figure_section(module, facts.figures if facts else None),
+        figure_section(figures),
         _training(module, facts),
         _parameters(module, left_out),
         _terms(module, licence),
         _limits(module, facts),
-        _use(module, name or _NAMELESS),
+        _use(module, name),
         _citation(module, facts),
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def _front_matter(module: SegmentationModule, licence: str | None) -> str:
-    import yaml
-
-    terms = dict(weight_terms(module.settings).hub)
+def _front_matter(module: SegmentationModule, licence: str | None, figures: Figures | None, name: str) -> str:
+    terms: dict[str, Any] = dict(weight_terms(module.settings).hub)
     if licence:
-        for key in ("license", "license_name", "license_link"):
-            terms.pop(key, None)
-        terms = {"license": licence, **terms}
+        terms = {key: value for key, value in terms.items() if not key.startswith("license")} | {"license": licence}
     tags = ["remote-sensing", "earth-observation", "semantic-segmentation", "multimodal", "missing-modality"]
-    tags.append(module.settings.title.lower())
-    content = {**terms, "library_name": "mobanet", "pipeline_tag": "image-segmentation", "tags": tags}
-    return f"---\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}---"
+    results = list(eval_results(figures, module.data.layout))
+    data = ModelCardData(
+        **terms,
+        library_name="mobanet",
+        pipeline_tag="image-segmentation",
+        tags=[*tags, module.settings.title.lower()],
+        eval_results=results or None,
+        model_name=name if results else None,
+    )
+    return f"---\n{data.to_yaml()}\n---"
 
 
 def _introduction(module: SegmentationModule, facts: RunFacts | None) -> str:
@@ -206,24 +213,20 @@ def _limits(module: SegmentationModule, facts: RunFacts | None) -> str:
             f"- Its normalisation has batch statistics of {', '.join(adapted)}, taken from training windows after "
             "training (`mobanet.adapt`); no weight has learnt of them."
         )
-    if facts is not None:
-        lines += _weakest(facts, data.classes.averaged)
+    if facts is not None and facts.figures is not None and not facts.figures.older:
+        lines += _weakest(facts.figures.results)
     return "## Intended use and limits\n\n" + "\n".join(lines)
 
 
-def _weakest(facts: RunFacts, averaged: Sequence[str]) -> Iterator[str]:
-    figures = facts.figures
-    if figures is None or figures.older:
-        return
-    fullest = list(figures.scenarios)[-1]
-    classes = figures.scenarios[fullest]["classes"]
-    ious = {name: classes[name]["iou"] for name in averaged if classes.get(name, {}).get("iou") is not None}
+def _weakest(results: ScenarioResults) -> Iterator[str]:
+    of_class = dict(zip(results.classes.names, results.scores[results.fullest].iou, strict=True))
+    ious = {name: of_class[name] for name in results.classes.averaged if not math.isnan(of_class[name])}
     if ious:
         lowest = min(ious, key=ious.__getitem__)
-        yield f"- Its weakest class in {fullest} is {lowest}, IoU {100 * ious[lowest]:.1f} per cent."
-    worst = figures.summary.get("worst")
-    if worst and worst.get("miou") is not None:
-        yield f"- Its worst scenario is {worst['scenario']}, mIoU {100 * worst['miou']:.1f} per cent."
+        yield f"- Its weakest class in {results.fullest} is {lowest}, IoU {100 * ious[lowest]:.1f} per cent."
+    summary = results.summary()
+    if len(results.scores) > 1 and summary.worst:
+        yield f"- Its worst scenario is {summary.worst_name}, mIoU {100 * summary.worst.mean_iou:.1f} per cent."
 
 
 def _use(module: SegmentationModule, name: str) -> str:

@@ -1,18 +1,30 @@
-"""The figures on a model card, with the protocol they were measured under."""
+"""The figures on a model card: in its text with the protocol they were measured under, and for the hub's own table."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Iterator
 
+from huggingface_hub import EvalResult
+
+from mobanet.evaluation.scenario_table import (
+    ACCURACIES,
+    DEVIATION,
+    ECE_AT_T,
+    NOT_AVERAGED,
+    Row,
+    ScenarioResults,
+    rows_of,
+    scenario_columns,
+    scenario_rows,
+)
 from mobanet.exporting.markdown import table
 from mobanet.exporting.run_facts import Figures
-from mobanet.training.module import SegmentationModule
+from mobanet.plain.text_tables import percent
 
 
-def figure_section(module: SegmentationModule, figures: Figures | None) -> str:
+def figure_section(figures: Figures | None) -> str:
     """The section of the card.
 
     Args:
-        module: of the model.
         figures: of its run's test; None where there was none.
     """
     if figures is None:
@@ -22,40 +34,90 @@ def figure_section(module: SegmentationModule, figures: Figures | None) -> str:
             f"## Figures\n\nNone: `{figures.file}` of its run was written before the checkpoint, so that its figures "
             "are those of another one."
         )
-    protocol = "\n".join(f"- {name}: {text}" for name, text in figures.protocol.items())
-    names = list(figures.scenarios)
-    rows = [_row(name, figures.scenarios[name]) for name in names]
-    for key, label in (("mean", "mean"), ("worst", "worst"), ("incomplete", "mean of incomplete")):
-        summary = figures.summary.get(key)
-        if summary:
-            rows.append(_row(f"{label} ({summary['scenario']})" if "scenario" in summary else label, summary))
-    classes = module.data.classes
-    fullest = figures.scenarios[names[-1]]["classes"]
-    per_class = [
-        (
-            name,
-            _percent(fullest[name]["iou"]),
-            _percent(fullest[name]["f1"]),
-            "yes" if name in classes.averaged else "no",
-        )
-        for name in classes.names
-        if name in fullest
-    ]
+    results = figures.results
+    several = len(results.scores) > 1
+    rows = scenario_rows(results)[: None if several else 1]
+    kept = [k for k in range(len(rows[0])) if any(row[k] is not None for row in rows)]
+    words = [[_word(row[k]) for k in kept] for row in rows]
+    notes = [*(results.explained() if several else []), *results.notes(), ACCURACIES]
     return "\n\n".join(
         (
             "## Figures",
             f"Per cent, from `{figures.file}` of its run; it does not say which checkpoint of the run was tested.",
-            protocol,
-            table(("scenario", "mIoU", "mean F1", "OA"), rows),
-            f"Classes in {names[-1]}:",
-            table(("class", "IoU", "F1", "averaged"), per_class),
+            "\n".join(f"- {note}" for note in notes if note != NOT_AVERAGED),
+            table([scenario_columns(results)[k] for k in kept], words),
+            f"Classes in {results.fullest}:",
+            _classes(results),
         )
     )
 
 
-def _row(label: str, figures: Mapping[str, Any]) -> Sequence[str]:
-    return (label, *(_percent(figures[key]) for key in ("miou", "mean_f1", "oa")))
+def eval_results(figures: Figures | None, layout: str) -> Iterator[EvalResult]:
+    """The same for the hub, in per cent: each scenario, and each with calibrated probabilities, is a configuration.
+
+    Args:
+        figures: of its run's test; None where there was none.
+        layout: of the data.
+    """
+    if figures is None or figures.older:
+        return
+    results = figures.results
+    for row in rows_of(results)[: None if len(results.scores) > 1 else 1]:
+        if row.label == DEVIATION or row.label.startswith(
+            "worst ("
+        ):  # one is no result, the other stands there already
+            continue
+        for kind, name, value in _measured(row, results):
+            if not math.isnan(value):
+                yield _result(layout, row.label, kind, name, value)
+        if not math.isnan(row.calibrated):
+            at = None if math.isnan(row.temperature) else {"temperature": round(row.temperature, 6)}
+            yield _result(layout, f"{row.label}, calibrated", "ece", ECE_AT_T, row.calibrated, at)
 
 
-def _percent(value: float | None) -> str:
-    return "absent" if value is None else f"{100 * value:.1f}"
+def _result(
+    layout: str, scenario: str, kind: str, name: str, value: float, arguments: dict[str, float] | None = None
+) -> EvalResult:
+    return EvalResult(
+        task_type="image-segmentation",
+        task_name="semantic segmentation",
+        dataset_type=layout,
+        dataset_name=layout,
+        dataset_config=scenario,
+        dataset_split="test",
+        metric_type=kind,
+        metric_name=name,
+        metric_value=round(100 * value, 2) + 0.0,  # no -0.0
+        metric_args=arguments,
+    )
+
+
+def _measured(row: Row, results: ScenarioResults) -> Iterator[tuple[str, str, float]]:
+    """What the hub calls a metric, its name, and 0..1 or NaN; of the fullest scenario each class, too."""
+    f = row.figures
+    yield "mean_iou", "mIoU", f.mean_iou
+    yield "f1", "mean F1", f.mean_f1
+    yield "accuracy", "overall accuracy", f.overall_accuracy
+    yield "ece", "ECE", row.error
+    for key, head in results.detail_heads().items():
+        yield key, ("objects: " if key.startswith("objects_") else "") + head.replace("\n", " "), row.details[key]
+    if row.label == results.fullest:
+        for k, name in enumerate(results.classes.names):
+            yield "iou", f"IoU of {name}", f.iou[k]
+            yield "f1", f"F1 of {name}", f.f1[k]
+            yield "precision", f"user's accuracy of {name}", f.users_accuracy[k]
+            yield "recall", f"producer's accuracy of {name}", f.producers_accuracy[k]
+
+
+def _classes(results: ScenarioResults) -> str:
+    classes, f = results.classes, results.scores[results.fullest]
+    figures = zip(f.iou, f.f1, f.users_accuracy, f.producers_accuracy, strict=True)
+    rows = [
+        (name, *map(percent, values), "yes" if name in classes.averaged else "no")
+        for name, values in zip(classes.names, figures, strict=True)
+    ]
+    return table(("class", "IoU", "F1", "user's accuracy", "producer's accuracy", "averaged"), rows)
+
+
+def _word(value: str | float | None) -> str:
+    return value if isinstance(value, str) else "" if value is None else percent(value)

@@ -202,7 +202,7 @@ def open_source(request: ExportRequest) -> Source:
         return Source(request.exported.read(request.backbone), None)
     path = request.checkpoint
     loaded = load_module(path, request.backbone)
-    return Source(pretrained_of(loaded, f"--ckpt_path {path}"), run_facts(path, loaded.checkpoint))
+    return Source(pretrained_of(loaded, f"--ckpt_path {path}"), run_facts(path, loaded.checkpoint, loaded.module.data))
 
 
 def _compared(request: ExportRequest, model: DeployedModel, exported: Runner, tile: int, tolerance: float) -> str:

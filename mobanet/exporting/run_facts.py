@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from mobanet.checkpoints.content import LARGEST_WINDOW
-from mobanet.errors import UserError
+from mobanet.data.description import DataDescription
+from mobanet.evaluation.read_back import read_evaluation
+from mobanet.evaluation.scenario_table import ScenarioResults
 from mobanet.models.precision import trained_precision
-from mobanet.plain.json_files import read_json
 from mobanet.plain.yaml_files import read_yaml
 from mobanet.runs.folder import CONFIG_FILE
 
@@ -21,16 +22,12 @@ class Figures:
 
     Attributes:
         file: where they lie, from the run folder.
-        protocol: how they came about, in words.
-        scenarios: by name, `oa`, `mean_f1`, `miou` (0..1, None where absent) and `classes`; the last is the fullest.
-        summary: `mean`, `worst` and `incomplete`, alike; empty where one scenario was tested.
+        results: what it found.
         older: whether they were there before the checkpoint, so that they cannot be its own.
     """
 
     file: str
-    protocol: dict[str, str]
-    scenarios: dict[str, dict[str, Any]]
-    summary: dict[str, dict[str, Any] | None]
+    results: ScenarioResults
     older: bool
 
 
@@ -68,12 +65,13 @@ class RunFacts:
         return size if type(size) is int and 0 < size <= LARGEST_WINDOW else None
 
 
-def run_facts(path: Path, checkpoint: Mapping[str, Any]) -> RunFacts:
+def run_facts(path: Path, checkpoint: Mapping[str, Any], data: DataDescription) -> RunFacts:
     """Collect what lies around a checkpoint.
 
     Args:
         path: of the checkpoint; its run is the folder above `checkpoints`.
         checkpoint: its content.
+        data: modalities and classes of the model.
 
     Raises:
         UserError: when a file of the run is damaged.
@@ -82,7 +80,7 @@ def run_facts(path: Path, checkpoint: Mapping[str, Any]) -> RunFacts:
     config = folder / CONFIG_FILE
     inside = path.absolute().parent.name == "checkpoints" and config.is_file()
     settings = _settings(config) if inside else {}
-    figures = _figures(folder, path) if inside else None
+    figures = _figures(folder, path, data) if inside else None
     epochs, steps = int(checkpoint.get("epoch", 0)) + 1, int(checkpoint.get("global_step", 0))
     return RunFacts(path.name, epochs, steps, settings, figures, trained_precision(checkpoint))
 
@@ -92,23 +90,10 @@ def _settings(config: Path) -> Mapping[str, Any]:
     return content if isinstance(content, Mapping) else {}
 
 
-def _figures(folder: Path, path: Path) -> Figures | None:
-    for name in (_SCENARIOS, _SINGLE):
-        file = folder / name
-        if not file.is_file():
-            continue
-        try:
-            content = read_json(file)
-            several = content["scenarios"] if name == _SCENARIOS else {content["scenario"]: content}
-            scenarios = {
-                scenario: {key: figures[key] for key in ("oa", "mean_f1", "miou", "classes")}
-                for scenario, figures in several.items()
-            }
-            older = file.stat().st_mtime < path.stat().st_mtime
-            return Figures(name, dict(content["protocol"]), scenarios, dict(content.get("summary", {})), older)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"{file} cannot be read as figures of a test ({type(error).__name__}); run mobanet.test again, or move "
-                "the file away."
-            ) from error
-    return None
+def _figures(folder: Path, path: Path, data: DataDescription) -> Figures | None:
+    found = read_evaluation(folder, "test", data)
+    if found is None:
+        return None
+    file = next(folder / name for name in (_SCENARIOS, _SINGLE) if (folder / name).is_file())
+    older = file.stat().st_mtime < path.stat().st_mtime
+    return Figures(file.relative_to(folder).as_posix(), found.results, older)

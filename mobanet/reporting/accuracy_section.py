@@ -1,10 +1,10 @@
 """User's and producer's accuracy of each class in every scenario, and the IoU weighted by how frequent classes are."""
 
 from mobanet.evaluation.metrics import Scores
+from mobanet.evaluation.read_back import Evaluated
 from mobanet.evaluation.scenario_table import ACCURACIES, FWIOU, rows_of
 from mobanet.reporting.figure_table import figure_table
 from mobanet.reporting.markup import Markup, element, joined, swatch
-from mobanet.reporting.tested import Evaluated
 
 
 def accuracy_section(evaluated: Evaluated) -> Markup:

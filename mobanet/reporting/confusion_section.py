@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
+from mobanet.evaluation.read_back import Evaluated
 from mobanet.rasters.contents import Classes
 from mobanet.reporting.markup import Markup, element, grouped, scenario_words, scrolling, swatch
-from mobanet.reporting.tested import Evaluated
 
 _STRONG = 0.6
 """Above this share a cell is filled so strongly that its text changes from ink to paper."""

@@ -1,10 +1,10 @@
 """Boundaries and objects: the means in every scenario, then each class and object of the fullest one."""
 
 from mobanet.evaluation.detail_table import detail_notes
+from mobanet.evaluation.read_back import Evaluated
 from mobanet.evaluation.scenario_table import rows_of
 from mobanet.reporting.figure_table import figure_table
 from mobanet.reporting.markup import Markup, element, joined, swatch
-from mobanet.reporting.tested import Evaluated
 
 
 def detail_section(evaluated: Evaluated) -> Markup:

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mobanet.evaluation.bootstrap import INTERVAL
+from mobanet.evaluation.read_back import Evaluated
 from mobanet.evaluation.scenario_table import ECE_AT_T, Row, ScenarioResults, interval_text, rows_of
 from mobanet.plain.text_tables import ABSENT, percent
 from mobanet.reporting.markup import Markup, Part, element, joined, scenario_words, scrolling, swatch
-from mobanet.reporting.tested import Evaluated
 
 
 def scenario_section(evaluated: Evaluated) -> Markup:

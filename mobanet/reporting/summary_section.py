@@ -2,9 +2,9 @@
 
 import math
 
+from mobanet.evaluation.read_back import Evaluated
 from mobanet.reporting.markup import Markup, element, joined, note
 from mobanet.reporting.model import ModelFacts
-from mobanet.reporting.tested import Evaluated
 
 NOT_TESTED = (
     "The run has not been tested: `python -m mobanet.test --ckpt_path {}` adds figures of every scenario, confusion "

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.errors import UserError
+from mobanet.evaluation.read_back import Evaluated, read_evaluation
 from mobanet.evaluation.test_maps import map_names
 from mobanet.files import write_text
 from mobanet.reporting.accuracy_section import accuracy_section
@@ -21,7 +22,6 @@ from mobanet.reporting.page import Section, page
 from mobanet.reporting.pictures import TilePictures, tile_pictures
 from mobanet.reporting.scenario_section import scenario_section
 from mobanet.reporting.summary_section import summary_section
-from mobanet.reporting.tested import Evaluated, read_evaluation
 from mobanet.reporting.tiles_section import class_legend, tiles_section
 from mobanet.runs.data import open_data
 from mobanet.runs.folder import CONFIG_FILE

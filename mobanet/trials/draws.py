@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 
+_OF_BOUNDS = ("uniform", "log_uniform", "log_uniform_values", "inv_log_uniform", "inv_log_uniform_values")
+"""Distributions, quantised or not, of which a number between two bounds makes a value."""
+
+
 def grid_size(parameters: Sequence[Parameter], where: str) -> int:
     """Number of points of a grid.
 
@@ -82,8 +86,44 @@ def _drawn(parameter: Parameter, generator: "Generator") -> Any:
         return next(v for v, bound in zip(parameter.values, bounds, strict=True) if u < bound / bounds[-1])
     if kind == "int_uniform":
         return int(generator.integers(int(parameter.low), int(parameter.high), endpoint=True))
-    value = _continuous(parameter, kind.removeprefix("q_"), generator)
-    if not kind.startswith("q_"):
+    if kind.removeprefix("q_") in _OF_BOUNDS:
+        return bounded_value(parameter, float(generator.uniform(*drawn_between(parameter))))
+    return _quantised(parameter, _unbounded(parameter, kind.removeprefix("q_"), generator))
+
+
+def drawn_between(parameter: Parameter) -> tuple[float, float]:
+    """The bounds between which a number is drawn evenly for a value, which is that number or made of its exponential.
+
+    Args:
+        parameter: uniform in any of W&B's ways, but for int_uniform.
+    """
+    low, high = parameter.low, parameter.high
+    if parameter.distribution.endswith("_values"):
+        low, high = math.log(low), math.log(high)
+        return (-high, -low) if "inv_" in parameter.distribution else (low, high)
+    return low, high
+
+
+def bounded_value(parameter: Parameter, drawn: float) -> Any:
+    """The value that a number between these bounds is for."""
+    kind = parameter.distribution.removeprefix("q_")
+    if kind == "uniform":
+        return _quantised(parameter, drawn)
+    value = math.exp(-drawn if kind.startswith("inv_") else drawn)  # inv_: log(1 / X) is uniform
+    return _quantised(parameter, _within(value, parameter.low, parameter.high) if kind.endswith("_values") else value)
+
+
+def drawn_for(parameter: Parameter, value: float) -> float:
+    """The number that a value is for, the nearest one where it was quantised: the inverse of `bounded_value`."""
+    low, high = drawn_between(parameter)
+    if parameter.distribution.removeprefix("q_") == "uniform":
+        return _within(value, low, high)
+    exponent = math.log(value) if value > 0 else -math.inf
+    return _within(-exponent if "inv_" in parameter.distribution else exponent, low, high)
+
+
+def _quantised(parameter: Parameter, value: float) -> Any:
+    if not parameter.distribution.startswith("q_"):
         return value
     steps = round(value / parameter.q)
     return steps * parameter.q if isinstance(parameter.q, int) else _tidy(steps * parameter.q)
@@ -93,18 +133,7 @@ def _shares(parameter: Parameter) -> Sequence[float]:
     return parameter.probabilities or [1.0] * len(parameter.values)
 
 
-def _continuous(parameter: Parameter, kind: str, generator: "Generator") -> float:
-    low, high = parameter.low, parameter.high
-    if kind == "uniform":
-        return float(generator.uniform(low, high))
-    if kind == "log_uniform":
-        return math.exp(generator.uniform(low, high))
-    if kind == "inv_log_uniform":  # log(1 / X) is uniform
-        return math.exp(-generator.uniform(low, high))
-    if kind == "log_uniform_values":
-        return _within(math.exp(generator.uniform(math.log(low), math.log(high))), low, high)
-    if kind == "inv_log_uniform_values":
-        return _within(math.exp(-generator.uniform(-math.log(high), -math.log(low))), low, high)
+def _unbounded(parameter: Parameter, kind: str, generator: "Generator") -> float:
     if kind == "normal":
         return float(generator.normal(parameter.mu, parameter.sigma))
     if kind == "log_normal":

@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,13 @@ from mobanet.errors import DIVERGED, UserError
 from mobanet.trials.arguments import expand, fit_words
 from mobanet.trials.draws import draw, grid, grid_size
 from mobanet.trials.process import Commands
+from mobanet.trials.search import Search, check_optuna, check_searchable
 from mobanet.trials.sweep_file import Sweep
-from mobanet.trials.sweep_folder import RESULTS_FILE, Plan, begin, rows, trial_folder, write_results
+from mobanet.trials.sweep_folder import RESULTS_FILE, Plan, begin, has_trained, rows, trial_folder, write_results
 from mobanet.trials.sweep_table import best_first, plain, sweep_table
-from mobanet.trials.trial import Outcome, Trial, fit_command, only_here, read_record, run_trial
+from mobanet.trials.trial import DONE, Outcome, Trial, fit_command, only_here, read_record, run_trial
+
+_ENDLESS = {"random": "random draws never end", "bayes": "a search never ends"}
 
 
 def planned(sweep: Sweep, method: str | None, seed: int, count: int | None, words: tuple[str, ...]) -> Plan:
@@ -24,29 +27,25 @@ def planned(sweep: Sweep, method: str | None, seed: int, count: int | None, word
     Args:
         sweep: as its file says.
         method: that takes the place of the file's; None for that.
-        seed: of random draws.
+        seed: of random draws and of the search.
         count: most trials; None for the file's run_cap.
         words: further ones for `mobanet.fit`.
 
     Raises:
-        UserError: where the number of trials is open, or the method is one of the server's.
+        UserError: where the number of trials is open, or Optuna is missing or cannot do what is asked for.
     """
     method, most = method or sweep.method, count or sweep.run_cap
+    if sweep.early_terminate:
+        check_optuna(f"{sweep.path}: early_terminate", "take it out to run every trial to its end")
     if method == "bayes":
-        raise UserError(f"{sweep.path}: the method bayes is the server's; give --method random to run it here.")
+        check_optuna(f"{sweep.path}: the method bayes", "give --method random")
+        check_searchable(sweep.parameters, str(sweep.path))
     if method == "grid":
         size = grid_size(sweep.parameters, str(sweep.path))
         return Plan(method, seed, min(size, most or size), words)
     if most is None:
-        raise UserError(f"{sweep.path} names no run_cap, and random draws never end; give --trials N.")
+        raise UserError(f"{sweep.path} names no run_cap, and {_ENDLESS[method]}; give --trials N.")
     return Plan(method, seed, most, words)
-
-
-def trials(sweep: Sweep, plan: Plan, folder: Path) -> Iterator[tuple[int, Trial]]:
-    """Every trial with its number, from 1."""
-    for number, values in enumerate(_values(sweep, plan), start=1):
-        words = fit_words(expand(sweep.command, values, sweep.program), str(sweep.path))
-        yield number, Trial(trial_folder(folder, number), (*words, *plan.words), values)
 
 
 def run_sweep(sweep: Sweep, plan: Plan, folder: Path, again: str) -> None:
@@ -65,16 +64,13 @@ def run_sweep(sweep: Sweep, plan: Plan, folder: Path, again: str) -> None:
     begin(folder, sweep, plan)
     elsewhere = 0
     with Commands() as commands:
-        for number, trial in trials(sweep, plan, folder):
-            with only_here(trial.folder) as mine:
-                record = read_record(trial.folder)
-                if mine and not (record and record.outcome.status == "finished"):
-                    print(f"\ntrial {number} of {plan.count}: {_described(trial.parameters)}", flush=True)
-                outcome = run_trial(trial, commands, sweep.metric, _variables(sweep)) if mine else None
-            elsewhere += outcome is None
-            if outcome is not None:
+        for number, values in enumerate(_values(sweep, plan), start=1):
+            with only_here(trial_folder(folder, number)) as mine:
+                ran = _run(sweep, plan, folder, number, values, commands) if mine else None
+            elsewhere += ran is None
+            if ran is not None:
                 write_results(folder, sweep)
-                _judge(number, trial, outcome, folder)
+                _judge(number, *ran, folder)
             if commands.stop:
                 print(f"the sweep has stopped in trial {number}; go on with: {again}", file=sys.stderr, flush=True)
                 sys.exit(commands.stop)
@@ -98,11 +94,34 @@ def conclude(sweep: Sweep, folder: Path, elsewhere: int = 0) -> None:
             print(f"\nthe best of them again: {fit_command(best.trial.words)}")
     states = [row.record.outcome.status for row in found]
     told = [f"{states.count('finished')} finished", f"{states.count('failed')} failed"]
+    told += [f"{states.count('ended')} ended early"] if "ended" in states else []
     told += [f"{elsewhere} run by other processes"] if elsewhere else []
     print(f"\n{', '.join(told)}; the figures of all trials are in {folder / RESULTS_FILE}", flush=True)
 
 
-def _values(sweep: Sweep, plan: Plan) -> Iterator[dict[str, Any]]:
+def _run(
+    sweep: Sweep, plan: Plan, folder: Path, number: int, values: dict[str, Any] | None, commands: Commands
+) -> tuple[Trial, Outcome]:
+    """Run a trial whose folder is held; without values, on those that it has begun with, or else proposed ones."""
+    record, search = read_record(trial_folder(folder, number)), None
+    if values is None and record is not None and has_trained(folder):
+        values = dict(record.trial.parameters)
+    done = record is not None and record.outcome.status in DONE
+    if values is None or (sweep.early_terminate and not done):
+        search = Search(sweep, plan, folder, number, values)
+        values = search.values if values is None else values
+    words = fit_words(expand(sweep.command, values, sweep.program), str(sweep.path))
+    trial = Trial(trial_folder(folder, number), (*words, *plan.words), values)
+    if not done:
+        print(f"\ntrial {number} of {plan.count}: {_described(values)}", flush=True)
+    hopeless = search.hopeless if search and sweep.early_terminate else None
+    return trial, run_trial(trial, commands, sweep.metric, _variables(sweep), hopeless)
+
+
+def _values(sweep: Sweep, plan: Plan) -> Iterator[dict[str, Any] | None]:
+    """Of every trial, in their order; None where they depend on what others have come to."""
+    if plan.method == "bayes":
+        return repeat(None, plan.count)
     if plan.method == "grid":
         return islice(grid(sweep.parameters, str(sweep.path)), plan.count)
     return (draw(sweep.parameters, plan.seed, number) for number in range(1, plan.count + 1))
@@ -113,6 +132,8 @@ def _judge(number: int, trial: Trial, outcome: Outcome, folder: Path) -> None:
 
     Unless it is that of its own settings, such as a learning rate that training diverges at.
     """
+    if outcome.status == "ended":
+        print(f"trial {number} has been ended early: others were better by then", flush=True)
     if outcome.status != "failed":
         return
     if not (outcome.error or "").startswith(DIVERGED) and not any(

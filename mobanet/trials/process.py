@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -17,6 +17,9 @@ from mobanet.runs.folder import RUN_VARIABLE, TEST_VARIABLE
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 """What `mobanet.fit` ends at with a checkpoint."""
+
+_BETWEEN_LOOKS = 2.0
+"""Seconds from one look at whether a command is hopeless to the next; a validation takes longer."""
 
 _ERROR = "error: "
 _OF_ONE_RUN = (
@@ -49,17 +52,19 @@ class Ended:
         asked: first signal that this process was sent, if it was; 0 for none.
         error: the sentence behind the last `error:`, which has not been shown; None where there was none.
         seconds: that it took.
+        early: whether it was ended here, as it was hopeless.
     """
 
     code: int
     asked: int
     error: str | None
     seconds: float
+    early: bool = False
 
     @property
     def interrupted(self) -> bool:
         """Whether a signal ended it before it was done."""
-        return self.code != 0 and (self.asked != 0 or self.code - 128 in _SIGNALS)
+        return self.code != 0 and (self.asked != 0 or (self.code - 128 in _SIGNALS and not self.early))
 
     @property
     def told(self) -> str:
@@ -99,13 +104,20 @@ class Commands:
             signal.signal(number, handler)
         self._former.clear()
 
-    def run(self, module: str, words: Sequence[str], variables: Mapping[str, str] | None = None) -> Ended:
+    def run(
+        self,
+        module: str,
+        words: Sequence[str],
+        variables: Mapping[str, str] | None = None,
+        hopeless: Callable[[], bool] | None = None,
+    ) -> Ended:
         """Run a module to its end. Its output appears as it comes, but for a closing `error: …`.
 
         Args:
             module: such as `mobanet.fit`.
             words: its command line.
             variables: further ones for its environment.
+            hopeless: whether it is to be ended, which it is asked to by SIGTERM; None where it is not.
         """
         begun = time.monotonic()
         child = subprocess.Popen(
@@ -123,6 +135,7 @@ class Commands:
         kept: list[str] = []
         reader = threading.Thread(target=_pass_on, args=(child.stderr, kept), daemon=True)
         reader.start()
+        early = _ended_early(child, hopeless) if hopeless else False
         code = child.wait()
         self._child = None
         reader.join(timeout=10)  # a process that it left behind may hold the pipe open
@@ -133,6 +146,7 @@ class Commands:
             self._received[0] if self._received else 0,
             kept[-1] if kept else None,
             time.monotonic() - begun,
+            early and code in (-signal.SIGTERM, 128 + signal.SIGTERM),
         )
         if ended.asked or ended.interrupted:
             self.stop = ended.code if ended.code - 128 in _SIGNALS else 128 + ended.asked
@@ -158,6 +172,17 @@ def environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if name not in _OF_ONE_RUN and not name.startswith("TORCHELASTIC_")
     }
+
+
+def _ended_early(child: "subprocess.Popen[str]", hopeless: Callable[[], bool]) -> bool:
+    """Wait for a command to end, or for the time to end it."""
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(_BETWEEN_LOOKS)
+            return False
+        if hopeless():
+            child.terminate()
+            return True
 
 
 def _pass_on(stream: IO[str], kept: list[str]) -> None:

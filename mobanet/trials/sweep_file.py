@@ -29,6 +29,21 @@ _METHODS = ("grid", "random", "bayes")
 
 
 @dataclass(frozen=True)
+class EarlyEnd:
+    """When a trial is compared with the others, to go on if it is among the best: Hyperband, as W&B has it.
+
+    Attributes:
+        first: number of values of the metric that a trial has logged by the first comparison.
+        factor: eta, by which this number grows from one comparison to the next; one trial in as many goes on.
+        most: number of values after which there is no further comparison; None where it is not known.
+    """
+
+    first: int
+    factor: int
+    most: int | None = None
+
+
+@dataclass(frozen=True)
 class Sweep:
     """What a sweep file says.
 
@@ -44,7 +59,7 @@ class Sweep:
         description: for people.
         project: of W&B; None for the usual one.
         entity: of W&B; None for one's own.
-        early_terminate: whether the file asks for trials to be ended early.
+        early_terminate: when trials are ended early; None for never.
     """
 
     path: Path
@@ -58,7 +73,7 @@ class Sweep:
     description: str | None = None
     project: str | None = None
     entity: str | None = None
-    early_terminate: bool = False
+    early_terminate: EarlyEnd | None = None
 
 
 def sweep_names() -> list[str]:
@@ -121,7 +136,7 @@ def read_sweep(path: Path) -> Sweep:
         description=content.get("description"),
         project=content.get("project"),
         entity=content.get("entity"),
-        early_terminate=content.get("early_terminate") is not None,
+        early_terminate=_early_end(content.get("early_terminate"), where),
     )
     fit_words(expand(sweep.command, {}, sweep.program), where)
     return sweep
@@ -150,6 +165,30 @@ def _metric(content: Any, where: str) -> Metric:
     if goal not in get_args(Goal):
         raise UserError(f"{where}: metric.goal is {goal}; choose one of {', '.join(get_args(Goal))}.")
     return Metric(content["name"], goal)
+
+
+def _early_end(content: Any, where: str) -> EarlyEnd | None:
+    if content is None:
+        return None
+    where = f"{where}: early_terminate"
+    if not isinstance(content, dict) or content.get("type") != "hyperband":
+        raise UserError(f"{where} is {content}; give {{type: hyperband, min_iter: 3}}.")
+    if extra := [str(key) for key in content if key not in ("type", "min_iter", "max_iter", "s", "eta")]:
+        raise UserError(f"{where}.{extra[0]} is not applied here; give min_iter, or max_iter and s, and eta.")
+    given = {key: content[key] for key in ("min_iter", "max_iter", "s", "eta") if key in content}
+    for key, value in given.items():
+        least = 2 if key == "eta" else 1
+        if type(value) is not int or value < least:
+            raise UserError(f"{where}.{key} is {value}; give a whole number of at least {least}.")
+    eta = given.pop("eta", 3)  # W&B's default
+    if given.keys() == {"min_iter"}:
+        return EarlyEnd(given["min_iter"], eta)
+    if given.keys() != {"max_iter", "s"}:
+        raise UserError(f"{where} has {' and '.join(given) or 'no iterations'}; give min_iter, or max_iter and s.")
+    first = given["max_iter"] // eta ** given["s"]
+    if not first:
+        raise UserError(f"{where}: max_iter {given['max_iter']} has less than {given['s']} brackets; lower s.")
+    return EarlyEnd(first, eta, given["max_iter"] - 1)
 
 
 def _command(content: Any, where: str) -> tuple[str, ...]:

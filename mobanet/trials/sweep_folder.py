@@ -10,7 +10,7 @@ from mobanet.errors import UserError
 from mobanet.trials.files import held, read_json, write_json, write_text
 from mobanet.trials.sweep_file import Sweep, read_content
 from mobanet.trials.sweep_table import Row, results_csv
-from mobanet.trials.trial import last_checkpoint, read_record
+from mobanet.trials.trial import DONE, last_checkpoint, read_record
 
 SWEEP_FILE = "sweep.yaml"
 PLAN_FILE = "sweep.json"
@@ -26,8 +26,8 @@ class Plan:
     """What the command line says of a sweep.
 
     Attributes:
-        method: grid or random.
-        seed: of random draws.
+        method: grid, random or bayes.
+        seed: of random draws and of the search.
         count: most trials of the folder.
         words: for `mobanet.fit`, behind those of the file.
     """
@@ -54,7 +54,7 @@ def begin(folder: Path, sweep: Sweep, plan: Plan) -> None:
     with held(folder / LOCK_FILE, wait=True):
         given = {"method": plan.method, "seed": plan.seed, "words": list(plan.words)}
         before = read_json(folder / PLAN_FILE, "give another --run")
-        if before is not None and _has_trained(folder):
+        if before is not None and has_trained(folder):
             differing = [key for key in given if given[key] != before.get(key)]
             differing += _differing_keys(read_content(folder / SWEEP_FILE), read_content(sweep.path))
             if differing:
@@ -91,10 +91,9 @@ def rows(folder: Path) -> list[Row]:
     return sorted(found, key=lambda row: row.number)
 
 
-def _has_trained(folder: Path) -> bool:
-    return any(
-        row.record.outcome.status == "finished" or last_checkpoint(row.record.trial.folder) for row in rows(folder)
-    )
+def has_trained(folder: Path) -> bool:
+    """Whether any trial has come as far as a checkpoint."""
+    return any(row.record.outcome.status in DONE or last_checkpoint(row.record.trial.folder) for row in rows(folder))
 
 
 def _differing_keys(before: dict[str, Any], now: dict[str, Any]) -> Sequence[str]:

@@ -11,7 +11,7 @@ from mobanet.plain.text_tables import as_text, fitted
 from mobanet.trials.metric import Metric
 from mobanet.trials.trial import Record
 
-_BEHIND = {"finished": 0, "running": 1, "interrupted": 2, "failed": 3}
+_BEHIND = {"finished": 0, "ended": 1, "running": 2, "interrupted": 3, "failed": 4}
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def results_csv(rows: Sequence[Row], names: Sequence[str]) -> str:
 
 
 def best_first(rows: Sequence[Row], metric: Metric) -> list[Row]:
-    """Finished trials by what they reached, then those under way, then those that failed; the earlier one of equals."""
+    """Finished trials by what they reached, then those ended early, under way, failed; the earlier one of equals."""
 
     def rank(row: Row) -> tuple[int, float, int]:
         outcome = row.record.outcome

@@ -1,9 +1,10 @@
 """One trial: a run of `mobanet.fit` in a folder that remembers what was run and how it ended."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,13 @@ from mobanet.trials.process import Commands
 TRIAL_FILE = "trial.json"
 LOCK_FILE = "trial.lock"
 
-Status = Literal["running", "finished", "failed", "interrupted"]
+METRICS_FILE = "metrics.csv"
+
+Status = Literal["running", "finished", "ended", "failed", "interrupted"]
+"""`ended`: early, as it was worse than others."""
+
+DONE = ("finished", "ended")
+"""What is not run again."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,7 @@ def run_trial(
     commands: Commands,
     metric: Metric | None = None,
     variables: Mapping[str, str] | None = None,
+    hopeless: Callable[[Path], bool] | None = None,
 ) -> Outcome:
     """Run a trial, or go on with it; a finished one is left alone. To be called with its folder held.
 
@@ -106,6 +114,7 @@ def run_trial(
         commands: runs it.
         metric: that it has to log; None for none.
         variables: further ones for its environment.
+        hopeless: whether it is to be ended early, by its folder; None where it is not.
 
     Raises:
         UserError: where the folder has trained with other words.
@@ -113,21 +122,21 @@ def run_trial(
     record, last = read_record(trial.folder), last_checkpoint(trial.folder)
     if record is not None:
         check_same_words(trial, record)
-        if record.outcome.status == "finished":
+        if record.outcome.status in DONE:
             return record.outcome
     spent = record.outcome.seconds if record and record.trial.words == trial.words else 0.0
     _write(trial, Outcome("running", seconds=spent))
     words = [*trial.words, "--run", str(trial.folder)]
     if last is not None:
         words = [*take(words, "--init_from")[1], "--ckpt_path", str(last)]
-    ended = commands.run("mobanet.fit", words, variables)
+    ended = commands.run("mobanet.fit", words, variables, hopeless and partial(hopeless, trial.folder))
     spent = round(spent + ended.seconds, 1)
     if ended.interrupted:
         outcome = Outcome("interrupted", seconds=spent, code=ended.code)
-    elif ended.code:
+    elif ended.code and not ended.early:
         outcome = Outcome("failed", seconds=spent, error=ended.told, code=ended.code)
     else:
-        outcome = _finished(trial, metric, spent)
+        outcome = _done(trial, metric, spent, "ended" if ended.early else "finished")
     _write(trial, outcome)
     return outcome
 
@@ -139,7 +148,7 @@ def check_same_words(trial: Trial, record: Record) -> None:
         UserError: naming the first word that differs.
     """
     now, before = trial.words, record.trial.words
-    if now == before or (record.outcome.status != "finished" and last_checkpoint(trial.folder) is None):
+    if now == before or (record.outcome.status not in DONE and last_checkpoint(trial.folder) is None):
         return
     added = [word for word in now if word not in before]
     dropped = [word for word in before if word not in now]
@@ -155,14 +164,14 @@ def fit_command(words: Sequence[str]) -> str:
     return shlex.join(["python", "-m", "mobanet.fit", *words])
 
 
-def _finished(trial: Trial, metric: Metric | None, seconds: float) -> Outcome:
+def _done(trial: Trial, metric: Metric | None, seconds: float, status: Status) -> Outcome:
     if metric is None:
-        return Outcome("finished", seconds=seconds)
+        return Outcome(status, seconds=seconds)
     try:
-        found = reached(trial.folder / "metrics.csv", metric)
+        found = reached(trial.folder / METRICS_FILE, metric)
     except UserError as error:
         return Outcome("failed", seconds=seconds, error=str(error).rstrip("."), code=2)
-    return Outcome("finished", found.best, found.epoch, found.last, seconds)
+    return Outcome(status, found.best, found.epoch, found.last, seconds)
 
 
 def _write(trial: Trial, outcome: Outcome) -> None:

@@ -1,5 +1,6 @@
 """The command line: every format of one run, what the card takes from the run, mistakes, and uploads."""
 
+import csv
 import http.server
 import os
 import threading
@@ -59,7 +60,12 @@ def test_the_card_has_the_figures_of_the_test(call, run_folder, tmp_path):
     card = (tmp_path / "roofs/README.md").read_text()
     rows = (run_folder / "test/test_scenarios.csv").read_text().splitlines()
     assert len(rows) == 1 + 3 + 7  # a header, and beside the scenarios what is made of them
-    assert "license: cc-by-4.0" in card
+    head = huggingface_hub.ModelCard(card).data
+    assert (head.license, head.library_name, head.model_name) == ("cc-by-4.0", "mobanet", "roofs")
+    mious = {each.dataset_config: each.metric_value for each in head.eval_results if each.metric_type == "mean_iou"}
+    told = {row["scenario"]: row["miou"] for row in csv.DictReader(rows)}
+    assert mious.keys() == told.keys() - {"standard deviation"} - {name for name in told if name.startswith("worst")}
+    assert all(value == pytest.approx(100 * float(told[name]), abs=0.006) for name, value in mious.items())
     section = card.split("## Figures")[1].split("\n## ")[0]
     for scenario in ("rgb", "dsm", "rgb+dsm"):
         assert f"| {scenario} |" in section

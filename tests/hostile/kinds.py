@@ -21,6 +21,7 @@ from mobanet.datasets import FolderModality, FolderSettings, get_layout, load_fo
 from mobanet.datasets.catalogue import Listings, list_files
 from mobanet.datasets.polygons import Filled, labelled_images, read_extent, read_outlines
 from mobanet.errors import UserError
+from mobanet.evaluation.read_back import read_evaluation
 from mobanet.loading.module import load_module
 from mobanet.prediction.parts import parts_of
 from mobanet.prediction.predictor import PartMaps
@@ -34,7 +35,6 @@ from mobanet.rasters.archives import local_copy
 from mobanet.rasters.categories import class_kind
 from mobanet.rasters.geotiff import RowWriter
 from mobanet.reporting.logged import read_curves
-from mobanet.reporting.tested import read_evaluation
 from mobanet.scenarios.history import read_history, read_scores, write_record
 from mobanet.scenarios.probabilities import read_probabilities
 from mobanet.store.build import build_store

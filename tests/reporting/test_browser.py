@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mobanet.evaluation.metrics import scores
+from mobanet.evaluation.read_back import Evaluated
 from mobanet.evaluation.scenario_table import ScenarioResults
 from mobanet.rasters.contents import Classes
 from mobanet.reporting.charts import Chart, Line, chart_figure
@@ -17,7 +18,6 @@ from mobanet.reporting.markup import element
 from mobanet.reporting.page import Section, page
 from mobanet.reporting.pictures import tile_pictures
 from mobanet.reporting.scenario_section import scenario_section
-from mobanet.reporting.tested import Evaluated
 from mobanet.reporting.tiles_section import class_legend, tiles_section
 from mobanet.reporting.write import write_report
 from mobanet.scenarios.scenario import scenarios_of

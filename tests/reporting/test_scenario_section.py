@@ -7,12 +7,12 @@ from mobanet.evaluation.bootstrap import bootstrap
 from mobanet.evaluation.calibration import BINS, Reliability
 from mobanet.evaluation.jaccard import SoftScores
 from mobanet.evaluation.metrics import scores
+from mobanet.evaluation.read_back import Evaluated
 from mobanet.evaluation.scenario_table import ScenarioResults
 from mobanet.rasters.contents import Classes
 from mobanet.reporting.calibration_section import calibration_section
 from mobanet.reporting.scenario_section import scenario_section
 from mobanet.reporting.summary_section import key_figures, sentence
-from mobanet.reporting.tested import Evaluated
 from mobanet.scenarios.failure import Failure
 from mobanet.scenarios.scenario import scenarios_of
 from tests.reporting.html_tree import parse

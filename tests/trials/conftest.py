@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 from pathlib import Path
 from typing import ClassVar
 
@@ -48,14 +49,17 @@ def fake(monkeypatch):
         def __exit__(self, *_):
             pass
 
-        def run(self, module, words, variables=None):
+        def run(self, module, words, variables=None, hopeless=None):
             self.calls.append((module, list(words), dict(variables or {})))
             result = self.does(words)
             if isinstance(result, Ended):
                 type(self).stop = result.code if result.interrupted else 0
                 return result
             if module == "mobanet.fit":
-                log(Path(words[words.index("--run") + 1]), result)
+                for count in range(1, 1 + len(result)):
+                    log(Path(words[words.index("--run") + 1]), result[:count])
+                    if hopeless is not None and hopeless():
+                        return Ended(128 + signal.SIGTERM, 0, None, 60.0, early=True)
             return Ended(0, 0, None, 60.0)
 
     for module in ("local", "seeds"):

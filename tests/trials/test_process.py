@@ -31,9 +31,11 @@ sys.exit(int(sys.argv[1]))
 def child(tmp_path):
     """Runs a text as a module."""
 
-    def run(commands, text, *words):
+    def run(commands, text, *words, hopeless=False):
         (tmp_path / "child_of_trials.py").write_text(text)
-        return commands.run("child_of_trials", words, {"PYTHONPATH": str(tmp_path)})
+        begun = [str(tmp_path / word) for word in words if word == "begun"]
+        given = (begun or words, {"PYTHONPATH": str(tmp_path)})
+        return commands.run("child_of_trials", *given, (tmp_path / "begun").exists if hopeless else None)
 
     return run
 
@@ -65,6 +67,25 @@ def test_a_command_that_is_killed_while_it_starts_counts_as_interrupted(child):
     with Commands() as commands:
         ended = child(commands, "import os, time\nos.kill(os.getppid(), 15)\ntime.sleep(20)")
     assert (ended.code, ended.interrupted, commands.stop) == (143, True, 143)
+
+
+@pytest.mark.parametrize("code", [143, 0])
+def test_a_command_that_is_hopeless_is_ended_and_the_next_one_runs(code, child, capfd, monkeypatch):
+    monkeypatch.setattr("mobanet.trials.process._BETWEEN_LOOKS", 0.1)
+    text = f"""
+import pathlib, signal, sys, time
+def end(*_):
+    print("asked", flush=True)
+    sys.exit({code})
+signal.signal(signal.SIGTERM, end)
+pathlib.Path(sys.argv[1]).touch()
+time.sleep(20)
+"""
+    with Commands() as commands:
+        ended = child(commands, text, "begun", hopeless=True)
+        assert (ended.code, ended.early, ended.interrupted, commands.stop) == (code, code == 143, False, 0)
+        assert child(commands, "print('next')").code == 0
+    assert capfd.readouterr().out == "asked\nnext\n"
 
 
 def test_a_signal_before_a_command_stops_all_of_them():

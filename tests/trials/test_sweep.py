@@ -132,7 +132,7 @@ def test_trials_of_another_process_are_left_to_it(sweep, sweep_file, fake, tmp_p
         (["scenario_sampling"], "--local runs it here."),
         (["scenario_sampling", "--local", "--trials", "0"], "--trials is 0; give at least 1."),
         (["scenario_sampling", "--local", "--seed=-1"], "--seed is -1; give at least 0."),
-        (["scenario_sampling", "--local", "--method", "bayes"], "choose one of grid, random."),
+        (["scenario_sampling", "--local", "--method", "evolve"], "choose one of grid, random, bayes."),
         (["scenario_sampling", "--local", "--method", "grid"], "give values, or --method random."),
         (["scenario_sampling", "--local", "--", "--run", "x"], "whose folder is the sweep's; leave it out."),
     ],
@@ -143,12 +143,13 @@ def test_what_cannot_be_run_is_one_sentence(words, sentence, command, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bayes_is_the_servers_and_early_ends_are_announced(sweep, sweep_file, fake):
-    file = sweep_file(method="bayes", run_cap=1, early_terminate={"type": "hyperband"})
-    assert sweep(file).sentence().endswith("the method bayes is the server's; give --method random to run it here.")
-    ended = sweep(file, "--method", "random")
-    assert ended.code == 0
-    assert "early_terminate, which is not applied here" in ended.out
+def test_optuna_is_named_where_it_is_missing(sweep, sweep_file, fake, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    needed = "needs Optuna; install it with pip install 'mobanet[optuna]', or "
+    asked = sweep(sweep_file(method="bayes", run_cap=1)).sentence()
+    assert asked.endswith(f"search.yaml: the method bayes {needed}give --method random.")
+    asked = sweep(sweep_file(early_terminate={"type": "hyperband", "min_iter": 1})).sentence()
+    assert asked.endswith(f"search.yaml: early_terminate {needed}take it out to run every trial to its end.")
 
 
 def test_the_words_of_a_command_line_are_sorted_out():

@@ -5,7 +5,7 @@ import pytest
 from mobanet.errors import UserError
 from mobanet.trials.metric import Metric
 from mobanet.trials.parameters import Parameter, read_parameter
-from mobanet.trials.sweep_file import find_sweep, read_sweep, sweep_names
+from mobanet.trials.sweep_file import EarlyEnd, find_sweep, read_sweep, sweep_names
 from tests.trials.conftest import COMMAND
 
 
@@ -17,13 +17,13 @@ def test_everything_a_file_says_is_read(sweep_file):
         run_cap=7,
         project="maps",
         entity="us",
-        early_terminate={"type": "hyperband"},
+        early_terminate={"type": "hyperband", "min_iter": 3},
         metric={"name": "val/loss"},
         parameters={"model.lr": {"min": 0.1, "max": 1}, "data.batch_size": {"value": 4}},
     )
     sweep = read_sweep(path)
     assert (sweep.name, sweep.description, sweep.method, sweep.run_cap) == ("Search of rates", "text", "random", 7)
-    assert (sweep.project, sweep.entity, sweep.early_terminate) == ("maps", "us", True)
+    assert (sweep.project, sweep.entity, sweep.early_terminate) == ("maps", "us", EarlyEnd(3, 3))
     assert sweep.metric == Metric("val/loss", "minimize")  # W&B's default
     assert [parameter.name for parameter in sweep.parameters] == ["model.lr", "data.batch_size"]
     assert sweep.command == tuple(COMMAND)

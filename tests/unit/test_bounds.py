@@ -12,13 +12,13 @@ from mobanet.cli.experiments import resolve
 from mobanet.cli.parser_errors import check_config_files, check_words
 from mobanet.datasets import load_folder_settings
 from mobanet.errors import UserError
+from mobanet.evaluation.read_back import read_evaluation
 from mobanet.exporting.places import from_pretrained
 from mobanet.plain.bounds import LARGEST
 from mobanet.plain.json_files import parse_json, read_json
 from mobanet.plain.yaml_files import read_yaml
 from mobanet.prediction.workspace import Workspace
 from mobanet.reporting.logged import read_curves
-from mobanet.reporting.tested import read_evaluation
 from mobanet.scenarios.history import read_history, read_scores
 from mobanet.scenarios.probabilities import read_probabilities
 from mobanet.scenarios.scenario import chosen_scenarios, scenarios_of

@@ -13,10 +13,10 @@ from mobanet.evaluation.details import DetailScores
 from mobanet.evaluation.jaccard import SoftScores
 from mobanet.evaluation.metrics import scores
 from mobanet.evaluation.objects import ObjectScores
+from mobanet.evaluation.read_back import read_evaluation
 from mobanet.evaluation.results import result_files
 from mobanet.evaluation.scenario_table import ScenarioResults, scenario_csv, scenario_table
 from mobanet.rasters.contents import Classes, Modality
-from mobanet.reporting.tested import read_evaluation
 from mobanet.scenarios.failure import Failure
 from mobanet.scenarios.scenario import scenarios_of
 

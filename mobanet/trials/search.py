@@ -1,0 +1,156 @@
+"""What Optuna decides in a local sweep: the values of the next trial, and whether one is ended early.
+
+Nothing is kept beside the folders of trials: a study is made anew of them for each trial, so that a sweep goes on as if
+it had not been stopped, and its processes learn from each other's trials.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mobanet.errors import UserError
+from mobanet.reporting.logged import read_curves
+from mobanet.trials.draws import bounded_value, drawn_between, drawn_for
+from mobanet.trials.parameters import Parameter
+from mobanet.trials.sweep_file import Sweep
+from mobanet.trials.sweep_folder import Plan, rows
+from mobanet.trials.sweep_table import Row
+from mobanet.trials.trial import METRICS_FILE
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+
+def check_optuna(what: str, instead: str) -> None:
+    """Refuse what needs Optuna where that is not installed.
+
+    Args:
+        what: asks for it.
+        instead: what else to do.
+
+    Raises:
+        UserError: naming the extra.
+    """
+    if find_spec("optuna") is None:
+        raise UserError(f"{what} needs Optuna; install it with pip install 'mobanet[optuna]', or {instead}.")
+
+
+def check_searchable(parameters: Sequence[Parameter], where: str) -> None:
+    """Look for what a search cannot propose.
+
+    Args:
+        parameters: of the sweep.
+        where: these stand, for messages.
+
+    Raises:
+        UserError: naming the first.
+    """
+    for parameter in parameters:
+        kind = parameter.distribution.removeprefix("q_")
+        if parameter.probabilities or kind in ("normal", "log_normal", "beta"):
+            what = "probabilities" if parameter.probabilities else f"the distribution {parameter.distribution}"
+            raise UserError(
+                f"{where}: parameters.{parameter.name} has {what}, which bayes does not search; give values, or min "
+                "and max, or --method random."
+            )
+
+
+class Search:
+    """A study of a sweep's other trials, and one further trial.
+
+    Args:
+        sweep: that is run.
+        plan: of it.
+        folder: of the sweep.
+        number: of the trial.
+        values: of its parameters; None to have them proposed, by seed and number of the trial and by what the others
+            have come to.
+    """
+
+    def __init__(
+        self, sweep: Sweep, plan: Plan, folder: Path, number: int, values: Mapping[str, Any] | None = None
+    ) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._metric, self._parameters = sweep.metric, sweep.parameters if plan.method == "bayes" else ()
+        seed = int(np.random.SeedSequence((plan.seed, number)).generate_state(1)[0])
+        self._early = early = sweep.early_terminate
+        self._study = optuna.create_study(
+            direction=sweep.metric.goal,
+            sampler=optuna.samplers.TPESampler(seed=seed),
+            pruner=optuna.pruners.SuccessiveHalvingPruner(early.first, early.factor)
+            if early
+            else optuna.pruners.NopPruner(),
+        )
+        for row in rows(folder):
+            if row.number != number:
+                self._replay(row)
+        self._trial = self._ask(values)
+        self.values = _proposed(self._parameters, self._trial)
+        self._seen = 0
+
+    def hopeless(self, folder: Path) -> bool:
+        """Whether the trial is to be ended, by what its folder has logged of late."""
+        try:
+            values = self._logged(folder)
+        except UserError:  # of a row that is being written
+            return False
+        before, self._seen = self._seen, len(values)
+        return self._report(self._trial, values, before)
+
+    def _logged(self, folder: Path) -> Sequence[float]:
+        curve = read_curves(folder / METRICS_FILE).get(self._metric.name)
+        return curve.values if curve else ()
+
+    def _report(self, trial: "Trial", values: Sequence[float], before: int = 0) -> bool:
+        """Report values behind those known before, to that which the trial is to be ended at; whether there is one."""
+        most = self._early.most if self._early else None
+        for number, value in enumerate(values[before:most], start=before + 1):
+            trial.report(value, number)
+            if trial.should_prune():
+                return True
+        return False
+
+    def _ask(self, values: Mapping[str, Any] | None) -> "Trial":
+        if values is not None:
+            self._study.enqueue_trial({p.name: _choice(p, values[p.name]) for p in self._parameters})
+        return self._study.ask()
+
+    def _replay(self, row: Row) -> None:
+        """Tell the study of another trial."""
+        from optuna.trial import TrialState
+
+        outcome, trial = row.record.outcome, self._ask(row.record.trial.parameters)
+        _proposed(self._parameters, trial)
+        if self._early:
+            self._report(trial, self._logged(row.record.trial.folder))
+        if outcome.status == "finished":
+            self._study.tell(trial, outcome.best)
+        elif outcome.status == "ended":
+            self._study.tell(trial, state=TrialState.PRUNED)
+        elif outcome.status == "failed":
+            self._study.tell(trial, state=TrialState.FAIL)
+
+
+def _proposed(parameters: Sequence[Parameter], trial: "Trial") -> dict[str, Any]:
+    return {parameter.name: _value(parameter, trial) for parameter in parameters}
+
+
+def _value(parameter: Parameter, trial: "Trial") -> Any:
+    name, kind = parameter.name, parameter.distribution
+    if kind in ("constant", "categorical"):  # by place, since values may be lists
+        return parameter.values[trial.suggest_categorical(name, range(len(parameter.values)))]
+    if kind == "int_uniform":
+        return trial.suggest_int(name, int(parameter.low), int(parameter.high))
+    return bounded_value(parameter, trial.suggest_float(name, *drawn_between(parameter)))
+
+
+def _choice(parameter: Parameter, value: Any) -> Any:
+    """What Optuna has chosen where a parameter has a value."""
+    if parameter.distribution in ("constant", "categorical"):
+        return parameter.values.index(value)
+    return value if parameter.distribution == "int_uniform" else drawn_for(parameter, value)
