@@ -1,6 +1,5 @@
 """A map as polygons of its classes, with what is known of each."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from mobanet.prediction.right_angles import RightAngles
 from mobanet.prediction.strips import Strips
 from mobanet.rasters.geopackage import PolygonWriter
 from mobanet.rasters.grid import Grid
+from mobanet.rasters.opening import memory
 from mobanet.rasters.outlines import polygons_of, rings_of
 from mobanet.rasters.pixel_size import pixel_sides
 from mobanet.scenarios.scenario import Scenario
@@ -208,13 +208,8 @@ def _simplified(
 
 
 def _check_memory(points: int, metres: float) -> None:
-    """Refuse more points than fit.
-
-    Raises:
-        UserError: for outlines that would take more than the machine's memory.
-    """
-    known = {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= getattr(os, "sysconf_names", {}).keys()
-    if known and points * _BYTES > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+    """Refuse outlines that would take more than the machine's memory."""
+    if points * _BYTES > memory():
         raise UserError(
             f"--simplify {metres:g} takes all outlines at once, and memory does not hold them: give a larger "
             "--minimum_area, or leave --simplify out, and go on with --resume."

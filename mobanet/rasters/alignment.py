@@ -100,7 +100,7 @@ def cut_place(own: Grid, target: Grid) -> "Window | None":
 
 def window_grid(own: Grid, window: "Window") -> Grid:
     """The grid of a window of `own`."""
-    own = Grid(own.height, own.width, own.transform or (1, 0, 0, 0, 1, 0), own.crs)
+    own = Grid(own.height, own.width, own.coefficients, own.crs)
     return part_of(own, int(window.row_off), int(window.col_off), int(window.height), int(window.width))
 
 

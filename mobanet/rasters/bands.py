@@ -8,6 +8,7 @@ import numpy as np
 
 from mobanet.errors import UserError
 from mobanet.rasters.contents import Modality, Source
+from mobanet.rasters.palettes import palette_of
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
@@ -100,19 +101,9 @@ def colour_table(raster: "DatasetReader", source: Source, modality: Modality) ->
     Raises:
         UserError: for colours where a single brightness is asked for.
     """
-    from rasterio.enums import ColorInterp
-
-    whole = raster.dtypes[0] in ("uint8", "uint16")
-    if modality.kind != "optical" or raster.colorinterp[0] != ColorInterp.palette or not whole:
+    table = palette_of(raster) if modality.kind == "optical" else None
+    if table is None:
         return None
-    try:
-        entries = raster.colormap(1)
-    except ValueError:  # called a palette without having one
-        return None
-    table = np.zeros((3, np.iinfo(raster.dtypes[0]).max + 1), np.uint8)
-    for value, colour in entries.items():
-        if value < table.shape[1]:
-            table[:, value] = colour[:3]
     wanted = len(modality.bands)
     if wanted == len(source.bands) == 3 and set(source.bands) <= {0, 1, 2}:
         # three bands are asked for, of which the file has but the one that names their colours

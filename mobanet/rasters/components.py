@@ -72,17 +72,18 @@ def united(count: int, pairs: Iterable[tuple[int, int]]) -> np.ndarray:
     """
     parents: dict[int, int] = {}
     for one, other in pairs:
-        low, high = sorted((_root(parents, one), _root(parents, other)))
+        low, high = sorted((root_of(parents, one), root_of(parents, other)))
         if low != high:
             parents[high] = low
     roots = np.arange(count)
     if parents:
         members = list(parents)
-        roots[members] = [_root(parents, member) for member in members]
+        roots[members] = [root_of(parents, member) for member in members]
     return roots
 
 
-def _root(parents: dict[int, int], member: int) -> int:
+def root_of(parents: dict[int, int], member: int) -> int:
+    """The member that stands for a set, by the parents of those that do not; `parents` gets shorter paths."""
     while (parent := parents.get(member, member)) != member:
         parents[member] = parents.get(parent, parent)  # halves the path for whoever comes next
         member = parent

@@ -64,13 +64,6 @@ def distinct_colours(count: int) -> tuple[tuple[int, int, int], ...]:
     return tuple(chosen)
 
 
-def least_difference(colours: tuple[tuple[int, int, int], ...]) -> float:
-    """Of the two colours that are most alike, to the eyes that tell them apart least."""
-    seen = appearance(np.array(colours))
-    pairs = [_apart(seen[:, k + 1 :], seen[:, k : k + 1]).min() for k in range(len(colours) - 1)]
-    return float(min(pairs, default=np.inf))
-
-
 def appearance(colours: np.ndarray) -> np.ndarray:
     """(4, n, 3), CIE L*a*b* of sRGB colours, (n, 3) of 0 to 255, to each kind of eyes."""
     share = colours / 255

@@ -180,10 +180,8 @@ def _following(corners: Corners) -> np.ndarray:
 def _turned(rings: Rings) -> Rings:
     """All begin at the top left and go right: outer ones are turned around."""
     outer = np.concatenate([[True], rings.piece[1:] != rings.piece[:-1]])
-    lengths = np.diff(rings.begins)
-    within = np.arange(len(rings.points)) - np.repeat(rings.begins[:-1], lengths)
-    backwards = np.repeat(rings.begins[1:], lengths) - 1 - within
-    order = np.where(np.repeat(outer, lengths), backwards, np.arange(len(rings.points)))
+    turned = np.repeat(outer, np.diff(rings.begins))
+    order = np.where(turned, _reversed_within(rings.begins), np.arange(len(rings.points)))
     return Rings(rings.points[order], rings.begins, rings.piece)
 
 

@@ -19,10 +19,10 @@ from mobanet.rasters.opening import ABSURD, check_memory, masked
 from mobanet.rasters.strips import strips
 from mobanet.rasters.values import (
     DEEP,
+    DESCRIBED,
     HIGHEST,
     LOWEST,
     SENTINELS,
-    Described,
     Range,
     Remedies,
     check_heights,
@@ -307,7 +307,7 @@ def settled(
             f"{source.file} has {bands} where {modality.name} needs {needed}: put the right raster there, or for layout"
             " folder list its bands"
         )
-    return settle(raster, source, modality, mask, Described(), known)
+    return settle(raster, source, modality, mask, DESCRIBED, known)
 
 
 def declares(raster: "DatasetReader", band: int, modality: Modality) -> bool:
