@@ -14,7 +14,7 @@ import numpy as np
 
 from mobanet.datasets.base import NOTHING_DRAWN, DrawnLabel
 from mobanet.datasets.vector_files import Features, VectorLayer
-from mobanet.datasets.vector_outlines import Outlines, burn, in_pixels, polygonal
+from mobanet.datasets.vector_outlines import Outlines, burn, in_pixels, is_finite, polygonal
 from mobanet.datasets.vector_place import Placement
 from mobanet.datasets.vector_settings import FILE_ORDER, IGNORED, VectorLabel, as_text, as_word, class_table, index_of
 from mobanet.datasets.vector_values import NULL, classed, order_keys, unknown_values, unknown_words
@@ -159,10 +159,7 @@ class _Drawing:
         """
         import shapely
 
-        points, index = shapely.get_coordinates(shapes, return_index=True)
-        broken = np.zeros(len(shapes), bool)
-        broken[index[~np.isfinite(points).all(axis=1)]] = True
-        nothing = shapely.is_missing(shapes) | shapely.is_empty(shapes) | broken
+        nothing = ~is_finite(shapes) | shapely.is_empty(shapes)
         counts.empty |= set(ids[nothing].tolist())
         shapes = np.where(nothing, np.array(None), shapes)
         parts, index = polygonal(shapes)

@@ -49,6 +49,16 @@ def polygonal(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return parts[chosen], index[chosen]
 
 
+def is_finite(shapes: np.ndarray) -> np.ndarray:
+    """(n,) bool, whether there is a shape, all of whose coordinates are numbers."""
+    import shapely
+
+    points, which = shapely.get_coordinates(shapes, return_index=True)
+    out = ~shapely.is_missing(shapes)
+    out[which[~np.isfinite(points).all(axis=1)]] = False
+    return out
+
+
 def in_pixels(polygons: np.ndarray, ranks: np.ndarray, place: Placement) -> tuple[Outlines, np.ndarray]:
     """Polygons on the tile's grid, and the ranks of those that cannot be brought there."""
     import shapely

@@ -14,10 +14,10 @@ import torch
 from mobanet.prediction.parts import Part
 from mobanet.prediction.predictor import PartMaps
 from mobanet.prediction.workspace import Workspace
-from mobanet.rasters.alignment import window_grid
+from mobanet.rasters.alignment import part_of
 from mobanet.rasters.categories import confidence_kind
 from mobanet.rasters.contents import Classes
-from mobanet.rasters.geotiff import RowWriter, class_kind, probability_kind, scenario_kind
+from mobanet.rasters.geotiff import RasterKind, RowWriter, class_kind, probability_kind, scenario_kind
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.pixel_size import pixel_area
 from mobanet.scenarios.scenario import Scenario
@@ -113,20 +113,21 @@ def assemble(
     counted = np.zeros((2, 256), np.int64)  # of the classes, and of the scenarios
     areas = np.zeros((2, 256))  # square metres; NaN where they are not known
     with ExitStack() as stack:
-        # the last entered is the first to get its name: the class map stands for all being there
-        map_writer = stack.enter_context(RowWriter(files.classes, grid, class_kind(classes), tags))
-        more: list[tuple[str, RowWriter]] = []
-        if files.scenarios:
-            writer = RowWriter(files.scenarios, grid, scenario_kind(scenarios), tags)
-            more.append(("scenarios", stack.enter_context(writer)))
-        if files.probabilities:
-            dtype = _dtype(workspace.load(parts[0]).probabilities)
-            writer = RowWriter(files.probabilities, grid, probability_kind(classes, dtype), tags)
-            more.append(("probabilities", stack.enter_context(writer)))
-        if files.confidence:
-            dtype = _dtype(workspace.load(parts[0]).confidence)
-            writer = RowWriter(files.confidence, grid, confidence_kind(dtype), tags)
-            more.append(("confidence", stack.enter_context(writer)))
+        wanted: dict[str, tuple[Path | None, Callable[[], RasterKind]]] = {
+            # the last that is left is the first to get its name: the class map stands for all being there
+            "classes": (files.classes, lambda: class_kind(classes)),
+            "scenarios": (files.scenarios, lambda: scenario_kind(scenarios)),
+            "probabilities": (
+                files.probabilities,
+                lambda: probability_kind(classes, _dtype(workspace.load(parts[0]).probabilities)),
+            ),
+            "confidence": (files.confidence, lambda: confidence_kind(_dtype(workspace.load(parts[0]).confidence))),
+        }
+        writers = {
+            name: stack.enter_context(RowWriter(path, grid, kind(), tags))
+            for name, (path, kind) in wanted.items()
+            if path is not None
+        }
         for _, strip in groupby(sorted(parts, key=lambda part: (part.strip, part.panel)), key=lambda part: part.strip):
             go_on()
             maps = []
@@ -137,8 +138,7 @@ def assemble(
                 area = pixel_area(grid_of(part, grid))
                 counted += pixels
                 areas += pixels * (np.nan if area is None else area)
-            map_writer.write(_joined(maps, "classes"))
-            for name, writer in more:
+            for name, writer in writers.items():
                 writer.write(_joined(maps, name))
     known = bool(np.isfinite(areas).all())
     return MapCounts(
@@ -169,9 +169,7 @@ def _dtype(values: np.ndarray | None) -> Literal["uint8", "float32"]:
 
 def grid_of(part: Part, grid: Grid) -> Grid:
     """The grid of a part of a map."""
-    from rasterio.windows import Window
-
-    return window_grid(grid, Window(part.left, part.top, part.right - part.left, part.bottom - part.top))
+    return part_of(grid, part.top, part.left, part.bottom - part.top, part.right - part.left)
 
 
 def map_tags(settings: Mapping[str, object]) -> dict[str, str]:

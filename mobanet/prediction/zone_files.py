@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mobanet.datasets.vector_files import EVERYWHERE, VectorLayer, open_layer
+from mobanet.datasets.vector_outlines import is_finite
 from mobanet.datasets.vector_settings import ENDINGS, VectorLabel, ending_of
 from mobanet.errors import UserError
 from mobanet.rasters.contents import FileRef
@@ -106,16 +107,6 @@ def _repaired(shapes: np.ndarray) -> tuple[np.ndarray, int]:
     wrong = ~shapely.is_missing(out) & ~shapely.is_valid(out)
     out[wrong] = shapely.make_valid(out[wrong])
     return with_area(out), int(wrong.sum())
-
-
-def is_finite(shapes: np.ndarray) -> np.ndarray:
-    """(n,) bool, whether there is a shape, all of whose coordinates are numbers."""
-    import shapely
-
-    points, which = shapely.get_coordinates(shapes, return_index=True)
-    out = ~shapely.is_missing(shapes)
-    out[which[~np.isfinite(points).all(axis=1)]] = False
-    return out
 
 
 def with_area(shapes: np.ndarray) -> np.ndarray:

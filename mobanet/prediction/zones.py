@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from mobanet.datasets.vector_outlines import is_finite
 from mobanet.errors import UserError
 from mobanet.files import write_bytes
 from mobanet.prediction.polygons import Legend
 from mobanet.prediction.strips import MapStrip, Strips
-from mobanet.prediction.zone_files import PolygonFile, is_finite, read_polygons, with_area
+from mobanet.prediction.zone_files import PolygonFile, read_polygons, with_area
 from mobanet.rasters.geopackage import PolygonWriter, free_name
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import gdal_error
