@@ -159,6 +159,7 @@ def _shapes_in_pixels(layer: VectorLayer, place: Placement) -> Iterator[tuple[in
     ids, shapes = ids[known], shapes[known]
     length = place.straight()
     if length is not None and len(shapes):
+        # a straight edge of one system is a curve in another
         shapes = shapely.segmentize(shapes, length)
     shapes = shapely.transform(shapes, place.pixels)
     if lost := ids[~is_finite(shapes)].tolist():

@@ -63,6 +63,7 @@ def another(entries: Sequence[Entry]) -> Entry | None:
 
 def sort_files(catalogue: Catalogue, patterns: set[str]) -> dict[str, dict[str, list[Entry]]]:
     """By pattern and tile, the files; each goes to the pattern with the most literal text that it matches."""
+    # the pattern itself breaks ties, as a set has no order from run to run
     order = sorted(patterns, key=lambda pattern: (-len(_GLOB.sub("", pattern)), pattern))
     rules = [(pattern, _expression(pattern), placeholders(pattern)) for pattern in order]
     found: dict[str, dict[str, list[Entry]]] = {pattern: defaultdict(list) for pattern in patterns}

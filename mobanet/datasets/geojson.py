@@ -73,6 +73,7 @@ def _parsed(path: Path, file: FileRef, size: int, _: int) -> Collection:
             f"with ogr2ogr {Path(file.name).stem}.gpkg {file.name}"
         )
     try:
+        # sig: some programs write a byte order mark; and json itself takes NaN and Infinity, which no coordinate is
         content = json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is no GeoJSON, or cut short: fetch it again or remove it") from error

@@ -195,6 +195,7 @@ def _rows(table: SplitTable, path: Path, file: FileRef) -> list[tuple[Any, Any]]
         return list(zip(found[table.tile].tolist(), found[table.attribute].tolist(), strict=True))
     lines = _text(path, file).lstrip("\ufeff").splitlines()
     head = lines[0] if lines else ""
+    # by the heading alone, as names in the rows may hold any of them
     delimiter = max(",;\t", key=head.count)
     try:
         reader = csv.DictReader(lines, delimiter=delimiter)

@@ -42,6 +42,7 @@ def polygonal(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     import shapely
 
     parts, index = shapely.get_parts(shapes, return_index=True)
+    # collections may hold collections; of one, `get_parts` takes one level away
     while np.isin(shapely.get_type_id(parts), (_MULTIPOLYGON, _COLLECTION)).any():
         parts, of = shapely.get_parts(parts, return_index=True)
         index = index[of]
@@ -70,6 +71,7 @@ def in_pixels(polygons: np.ndarray, ranks: np.ndarray, place: Placement) -> tupl
     with np.errstate(invalid="ignore"):
         lost = np.unique(owner[~(np.abs(pixels) < _ABSURD).all(axis=1)])  # NaN compares false
     least, greatest = np.full((len(polygons), 2), np.inf), np.full((len(polygons), 2), -np.inf)
+    # unbuffered, as a polygon has many points
     np.minimum.at(least, owner, pixels)
     np.maximum.at(greatest, owner, pixels)
     size = (place.grid.width, place.grid.height)

@@ -171,6 +171,7 @@ class _Merged:
         heapq.heapify(waiting)
         while waiting:
             pixels, node = heapq.heappop(waiting)
+            # an entry from before it grew, as a heap's entries cannot be changed; a later one has its size of now
             if node in self.parents or pixels != self.pixels[node] or self.area[node] >= least:
                 continue
             lengths = self._borders(node)

@@ -182,6 +182,7 @@ def _simplified(
     # in an order that the cut of the strips does not change, since what comes out depends on it: by first pixels
     first = shapely.get_coordinates(shapely.get_point(shapely.get_exterior_ring(every), 0))
     order = np.lexsort(first.T)
+    # Visvalingam and Whyatt's way: corners go whose triangle is smaller than the square of the tolerance
     every[order] = shapely.coverage_simplify(every[order], metres / down)
     matrix = matrix_of(grid)
 

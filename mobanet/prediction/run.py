@@ -409,10 +409,12 @@ def _plans(
     # all before the folder of any is begun, so that a raster without a valid pixel leaves nothing behind
     measured = {path: measure(scene, path) for scene, path in pairs if Workspace.of(path).settings() is None}
     classes = len(model.data.classes)
-    return [
-        plan_scene(k, scene, path, settings, classes, model.fingerprint, lambda _, path=path: measured[path], vectors)
-        for k, (scene, path) in enumerate(pairs)
-    ]
+
+    def plan(number: int, scene: Scene, path: Path) -> ScenePlan:
+        about = settings, classes, model.fingerprint
+        return plan_scene(number, scene, path, *about, lambda _: measured[path], vectors)
+
+    return [plan(number, *pair) for number, pair in enumerate(pairs)]
 
 
 def _how_far(plans: Sequence[ScenePlan]) -> str:

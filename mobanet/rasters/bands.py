@@ -53,6 +53,7 @@ def find_mask(raster: "DatasetReader", asked: Iterable[int], declared: int | Non
     from rasterio.enums import ColorInterp
 
     everything = tuple(range(raster.count))
+    # such as the near infrared of NAIP (microsoft/PlanetaryComputer issue 82)
     flagged = [band for band in everything if raster.colorinterp[band] == ColorInterp.alpha]
     if not flagged or raster.count in (1, declared):
         return Mask(None, everything)
@@ -61,6 +62,7 @@ def find_mask(raster: "DatasetReader", asked: Iterable[int], declared: int | Non
     if band in set(asked):
         # beside an rgb of three bands the fourth is another modality's, as infrared: neither rgb's data nor its mask
         return Mask(None, data if declared == len(data) else everything)
+    # of a few windows, as all of a large raster would be read before anything is done with it
     values = sample(raster, [band])[0]
     top = _top(np.dtype(raster.dtypes[band]), values)
     if np.isin(values, (0, top)).mean() >= _ONLY_ENDS:

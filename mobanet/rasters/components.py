@@ -25,6 +25,7 @@ def label_pieces(classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if value == NONE:
             continue
         mask = classes == value
+        # class by class, as OpenCV knows foreground and background only
         number, own = cv2.connectedComponents(mask.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
         own += mask * np.int32(count)
         labels += own
@@ -74,6 +75,7 @@ def united(count: int, pairs: Iterable[tuple[int, int]]) -> np.ndarray:
     for one, other in pairs:
         low, high = sorted((root_of(parents, one), root_of(parents, other)))
         if low != high:
+            # the lower one stands for both, so that the order of pairs makes no difference
             parents[high] = low
     roots = np.arange(count)
     if parents:

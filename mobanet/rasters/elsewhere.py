@@ -189,6 +189,7 @@ def _packed(archive: str, member: str, text: str, folder: Path) -> Elsewhere:
     path = folder / Path(archive).expanduser()
     if not path.is_file():
         raise UserError(f"{archive}, of which {member} is wanted, does not exist; give an archive that is there.")
+    # in braces, without which GDAL guesses by endings where the archive's name stops
     return Elsewhere(f"/vsizip/{{{path.absolute()}}}/{member}", f"{archive}!{member}", _name(member), path)
 
 

@@ -29,6 +29,7 @@ __all__ = ["RasterKind", "RowWriter", "class_kind", "probability_kind", "scenari
 SMALLEST_OVERVIEW = 256
 """A raster is halved until its smaller side is under this."""
 
+# by default 5 % of all memory, which each of several processes would take
 _CACHE = 64_000_000
 """Bytes that GDAL may hold of decoded blocks."""
 

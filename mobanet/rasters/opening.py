@@ -133,6 +133,7 @@ def open_raster(path: Place, shown: FileRef, overviews: bool = True) -> Iterator
         check_beside(raster.get_tag_item("OVERVIEW_FILE", "OVERVIEWS"), shown)
         if not overviews and raster.overviews(1):
             place = raster.get_transform()
+            # once more only where there are any, which only an open raster tells
             raster = stack.enter_context(DatasetReader(name, driver=_drivers(virtual), OVERVIEW_LEVEL="NONE"))
             raster._transform = place  # which GDAL leaves to chance so, where a raster has none
         yield raster
@@ -254,6 +255,7 @@ def read_label(
     for plane in values:
         for rows in strips(plane.shape):
             if np.issubdtype(plane.dtype, np.floating):
+                # a few rows at a time, as magnitudes of all would be a second raster in memory
                 missing[rows] |= ~(np.abs(plane[rows]) < ABSURD)  # NaN compares false
     if any(value is None for value in raster.nodatavals):
         return values, missing, None
