@@ -124,13 +124,14 @@ def tile_size(shapes: Sequence[tuple[int, int]]) -> int:
     total = sum(height * width for height, width in shapes)
     size = min(LARGEST, math.isqrt(total // TILES), *(min(shape) for shape in shapes))
     while size >= SMALLEST and sum(_tiles(high, size) * _tiles(wide, size) for high, wide in shapes) < TILES:
+        # one by one, since the number of tiles goes up and down with how each raster's rest is rounded
         size -= 1
     if size < SMALLEST:
         words = shorten([f"{width} x {height}" for height, width in shapes], 3)
         raise UserError(
             f"has {words} pixels, of which {TILES} tiles of {SMALLEST} x {SMALLEST} cannot be cut; give larger rasters."
         )
-    return size if size < _ROUNDED else size // 64 * 64
+    return size if size < _ROUNDED else size // 64 * 64  # whole squares of the store
 
 
 def _tiles(length: int, size: int) -> int:
@@ -145,6 +146,7 @@ def drawn_split(tiles: Sequence[str], seed: int) -> dict[str, list[str]]:
         tiles: at least three.
         seed: of the draw.
     """
+    # a generator of its own: the draw is the seed's alone, whatever was drawn before
     order = np.random.default_rng(seed).permutation(len(tiles)).tolist()
     held = max(1, round(_HELD_OUT * len(tiles)))
     chosen = {"validation": order[:held], "test": order[held : 2 * held], "train": order[2 * held :]}
@@ -155,6 +157,7 @@ def _crop(reference: ModalityLook, base: str, usual: int, smallest: int) -> Chos
     patch, side = _PATCH[base], reference.side
     wanted, why = usual, f"a multiple of the backbone's {patch} pixels; windows and strides of evaluation follow"
     if side is not None and side >= COARSE:
+        # down to whole patches, which half of a crop need not be
         wanted = usual // 2 // patch * patch
         why = (
             f"half the recipe's: at {side:.3g} m a pixel that is {wanted * side:.0f} m of ground; a multiple of {patch}"
@@ -203,6 +206,7 @@ def _scenarios(own: Mapping[str, Any], looks: Sequence[ModalityLook]) -> Chosen:
 
 
 def _model(own: Mapping[str, Any], base: str, looks: Sequence[ModalityLook]) -> dict[str, Chosen]:
+    # weights are of the recipe's own classes, and streams of its own sensors
     model = {key: value for key, value in deepcopy(own["model"]).items() if key not in ("class_weights", "streams")}
     optical = [look.name for look in looks if look.kind == "optical"]
     others = [look.name for look in looks if look.kind != "optical"]
