@@ -90,13 +90,11 @@ def _looked_up(given: Given) -> Found | list[Path]:
     if "{tile}" in text:
         return _by_pattern(given, path.absolute())
     if has_magic(text):
-        if "**" in text:
-            raise UserError(f"{given.option} leads to several folders; put {{tile}} where the tile's name is.")
         paths = [Path(name).absolute() for name in sorted(glob(str(path))) if Path(name).is_file()]
+        if "**" in text or len({found.parent for found in paths}) > 1:
+            raise UserError(f"{given.option} leads to several folders; put {{tile}} where the tile's name is.")
         if not paths:
             raise UserError(f"{given.option} matches no file; look at the folder and the pattern.")
-        if len({found.parent for found in paths}) > 1:
-            raise UserError(f"{given.option} leads to several folders; put {{tile}} where the tile's name is.")
         return paths
     raise UserError(f"{given.option} does not exist{_nearest(path)}; give a raster, a folder, or a pattern.")
 
@@ -240,12 +238,8 @@ def _matched(
 
 
 def _most_alike(cuts: Sequence[tuple[tuple[int, int], set[str]]], anchor: set[str]) -> tuple[tuple[int, int], set[str]]:
-    return max(cuts, key=lambda cut: _alike(cut[1], anchor))
-
-
-def _alike(ids: set[str], anchor: set[str]) -> tuple[int, int]:
-    """To choose by: ids in common, and then short ones."""
-    return len(ids & anchor), -sum(map(len, ids))
+    """By ids in common, and then by short ones."""
+    return max(cuts, key=lambda cut: (len(cut[1] & anchor), -sum(map(len, cut[1]))))
 
 
 def _cuts(stems: Sequence[str]) -> Iterator[tuple[tuple[int, int], set[str]]]:

@@ -181,13 +181,9 @@ def _values(layers: Layers, attribute: str) -> Counter[str | None]:
     for layer in layers.layers.values():
         with _Words():
             layer.check_columns([attribute])
-            total += _counted(layer, attribute, None)
+            column = layer.features([attribute], None).columns[attribute]
+            total += classed(column, VectorLabel("", attribute, {}), [])[0]
     return total
-
-
-def _counted(layer: VectorLayer, attribute: str, bounds: Bounds | None) -> Counter[str | None]:
-    column = layer.features([attribute], bounds).columns[attribute]
-    return classed(column, VectorLabel("", attribute, {}), [])[0]
 
 
 def values_near(layers: Layers, attribute: str, rasters: dict[str, Raster]) -> Counter[str | None]:
@@ -266,8 +262,7 @@ def _measure(look: LabelLook, layers: Layers, rasters: dict[str, Raster]) -> Non
 def _coarse(grid: Grid, side: int) -> Grid:
     thinner = max(1.0, max(grid.height, grid.width) / side)
     height, width = max(1, round(grid.height / thinner)), max(1, round(grid.width / thinner))
-    (a, b, x, d, e, y), wide, high = grid.coefficients, grid.width / width, grid.height / height
-    return Grid(height, width, (a * wide, b * high, x, d * wide, e * high, y), grid.crs)
+    return grid.coarser(grid.width / width, grid.height / height)
 
 
 def _is_text(value: str | None) -> bool:

@@ -152,7 +152,7 @@ def _count(
         plane = values[0]
     for chosen, into in ((plane[~nothing], counted), (plane[nothing], empty)):
         numbers, counts = np.unique(chosen, return_counts=True)
-        if not coloured and not _whole(numbers):
+        if not coloured and (numbers != np.rint(numbers)).any():
             raise UserError(
                 f"{path} holds fractions such as {next(n for n in numbers.tolist() if n != int(n)):.4g}, where labels "
                 "have a number a class; give the raster of classes."
@@ -167,10 +167,6 @@ def _count(
             else "give the raster of classes, and not one of measurements or of single objects"
         )
         raise UserError(f"{path} has {what}, so that it tells no classes; {remedy}.")
-
-
-def _whole(numbers: np.ndarray) -> bool:
-    return not np.issubdtype(numbers.dtype, np.floating) or bool((numbers == np.rint(numbers)).all())
 
 
 def _table(raster: "DatasetReader") -> dict[int, Colour]:

@@ -88,9 +88,9 @@ def choose_recipe(looks: Sequence[ModalityLook], smallest: int, ground: int, mac
     recommended = read_yaml(experiment_folder() / f"{RECOMMENDED}.yaml", "an experiment")
     crop = _crop(looks[0], base, own["data"]["crop"], smallest)
     batch, spread = _batch(own["data"]["batch_size"], machine)
-    trainer = {"max_epochs": _epochs(base), "check_val_every_n_epoch": Chosen(2, "each validates all scenarios")}
-    if len(looks) == 1:
-        trainer["check_val_every_n_epoch"] = Chosen(2)
+    few = "" if base == RECOMMENDED else "few, since there is no GPU: for a first look"
+    every = Chosen(2, "each validates all scenarios" if len(looks) > 1 else "")
+    trainer = {"max_epochs": Chosen(_EPOCHS[base], few), "check_val_every_n_epoch": every}
     if spread > 1:
         trainer["accumulate_grad_batches"] = Chosen(spread, f"steps of {batch.value * spread} crops, as in the recipe")
     trainer["precision"] = Chosen("auto", "bf16-mixed where the hardware computes in it")
@@ -180,10 +180,6 @@ def _batch(usual: int, machine: Machine) -> tuple[Chosen, int]:
     spread = next(steps for least, steps in _MEMORY if machine.memory >= least)
     of = f"{machine.name} with {machine.memory:.0f} GB" if machine.name else f"a GPU of {_MEMORY[0][0]:.0f} GB or more"
     return Chosen(usual // spread, f"crops a step, for {of}"), spread
-
-
-def _epochs(base: str) -> Chosen:
-    return Chosen(_EPOCHS[base], "" if base == RECOMMENDED else "few, since there is no GPU: for a first look")
 
 
 def _steps(base: str, ground: int, crop: int, batch: int) -> Chosen:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from mobanet.prediction.parts import Part
-from mobanet.prediction.predictor import PartMaps
 from mobanet.prediction.workspace import Workspace
 from mobanet.rasters.alignment import part_of
 from mobanet.rasters.categories import confidence_kind
@@ -133,13 +132,16 @@ def assemble(
             maps = []
             for part in strip:
                 maps.append(workspace.load(part))
-                pixels = np.stack([_counts(x) for x in (maps[-1].classes, maps[-1].scenarios)])
+                numbers = torch.from_numpy(np.stack([maps[-1].classes, maps[-1].scenarios]))
+                # numpy's takes three times as long
+                pixels = np.stack([torch.bincount(each.ravel(), minlength=256).numpy() for each in numbers])
                 # pixels of one size on the map are not of one size on the ground, but nearly so within a part
                 area = pixel_area(grid_of(part, grid))
                 counted += pixels
                 areas += pixels * (np.nan if area is None else area)
             for name, writer in writers.items():
-                writer.write(_joined(maps, name))
+                rows = np.concatenate([getattr(each, name) for each in maps], axis=-1)
+                writer.write(rows if rows.ndim == 3 else rows[None])
     known = bool(np.isfinite(areas).all())
     return MapCounts(
         counted[0, : len(classes)],
@@ -148,17 +150,6 @@ def assemble(
         areas[0, : len(classes)] if known else None,
         areas[1, : len(scenarios)] if known else None,
     )
-
-
-def _joined(maps: Sequence[PartMaps], name: str) -> np.ndarray:
-    """(bands, h, W) of parts side by side."""
-    rows = np.concatenate([getattr(each, name) for each in maps], axis=-1)
-    return rows if rows.ndim == 3 else rows[None]
-
-
-def _counts(numbers: np.ndarray) -> np.ndarray:
-    """How often each of 256 numbers is there."""
-    return torch.bincount(torch.from_numpy(numbers).ravel(), minlength=256).numpy()  # numpy's takes three times as long
 
 
 def _dtype(values: np.ndarray | None) -> Literal["uint8", "float32"]:

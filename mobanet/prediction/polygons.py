@@ -172,7 +172,11 @@ def _simplified(
     for regions in find_regions(strips, noded=True):
         for rings in rings_of(regions.corners):
             points += len(rings.points)
-            _check_memory(points, metres)
+            if points * _BYTES > memory():
+                raise UserError(
+                    f"--simplify {metres:g} takes all outlines at once, and memory does not hold them: give a larger "
+                    "--minimum_area, or leave --simplify out, and go on with --resume."
+                )
             pieces, polygons = polygons_of(rings.without_repeats(), np.diag([*scale, 1]))
             batches.append(_Batch(polygons, legend.columns(regions, pieces)))
     if not batches:
@@ -206,15 +210,6 @@ def _simplified(
             outlines[chosen] = on_map(outlines[chosen])
             right_angles.put(outlines, placed, batch.columns)
         yield _Batch(placed, batch.columns)
-
-
-def _check_memory(points: int, metres: float) -> None:
-    """Refuse outlines that would take more than the machine's memory."""
-    if points * _BYTES > memory():
-        raise UserError(
-            f"--simplify {metres:g} takes all outlines at once, and memory does not hold them: give a larger "
-            "--minimum_area, or leave --simplify out, and go on with --resume."
-        )
 
 
 def _gathered(batches: Iterator[_Batch]) -> Iterator[_Batch]:

@@ -64,17 +64,13 @@ def find_mask(raster: "DatasetReader", asked: Iterable[int], declared: int | Non
         return Mask(None, data if declared == len(data) else everything)
     # of a few windows, as all of a large raster would be read before anything is done with it
     values = sample(raster, [band])[0]
-    top = _top(np.dtype(raster.dtypes[band]), values)
+    # the highest number of the type is opaque, or the highest that is there, as 1 in a mask of 0 and 1
+    whole = np.issubdtype(raster.dtypes[band], np.integer)
+    top = float(np.iinfo(raster.dtypes[band]).max) if whole and values.max() > 1 else float(values.max())
     if np.isin(values, (0, top)).mean() >= _ONLY_ENDS:
         return Mask(band, data)
     note = f"band {band + 1} is flagged as alpha, but holds other values than a mask and is not taken for one"
     return Mask(None, data if declared is not None else everything, note)
-
-
-def _top(dtype: np.dtype, values: np.ndarray) -> float:
-    """The value of an opaque pixel: the highest of the type, or that of the band, as 1 in a mask of 0 and 1."""
-    whole = np.issubdtype(dtype, np.integer)
-    return float(np.iinfo(dtype).max) if whole and values.max() > 1 else float(values.max())
 
 
 def windows(height: int, width: int) -> "list[Window]":

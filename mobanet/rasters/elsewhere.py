@@ -108,7 +108,9 @@ def elsewhere(text: str, folder: Path = Path()) -> Elsewhere | None:
     """
     text = _ONE_SLASH.sub(r"\1://", text)
     archive, inside, member = text.rpartition("!")
-    if inside and re.split(r"[?#]", archive)[0].lower().endswith(".zip") and not _exists(folder, text):
+    packed = inside and re.split(r"[?#]", archive)[0].lower().endswith(".zip")
+    # unless the mark is in a file's own name; an address is looked for nowhere, as it may be longer than a path can be
+    if packed and (is_address(text) or not (folder / text).exists()):
         return _packed(archive, member, text, folder)
     if not is_address(text):
         return None
@@ -206,8 +208,3 @@ def _name(path: str) -> str:
     """The last part of a path or an address."""
     bare = path.removesuffix("?…").rstrip("/")
     return bare.rpartition("/")[2] or bare
-
-
-def _exists(folder: Path, text: str) -> bool:
-    """Whether a file has an exclamation mark in its own name; an address is longer than a path may be."""
-    return not is_address(text) and (folder / text).exists()
