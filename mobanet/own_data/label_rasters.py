@@ -152,12 +152,13 @@ def _count(
         plane = values[0]
     for chosen, into in ((plane[~nothing], counted), (plane[nothing], empty)):
         numbers, counts = np.unique(chosen, return_counts=True)
-        if not coloured and (numbers != np.rint(numbers)).any():
+        # what has an imaginary part equals no whole number
+        if not coloured and (odd := numbers[numbers != np.rint(numbers.real)]).size:
             raise UserError(
-                f"{path} holds fractions such as {next(n for n in numbers.tolist() if n != int(n)):.4g}, where labels "
-                "have a number a class; give the raster of classes."
+                f"{path} holds fractions such as {odd[0]:.4g}, where labels have a number a class; give the raster of "
+                "classes."
             )
-        for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
+        for number, count in zip(numbers.real.tolist(), counts.tolist(), strict=True):
             into[int(number)] += count
     if len(counted) > (_MANY_COLOURS if coloured else MOST):
         what = f"more than {_MANY_COLOURS} colours" if coloured else f"more than {MOST} values"
