@@ -17,6 +17,9 @@ from typing import BinaryIO
 PART = ".part"
 """Ending of a file that is not finished."""
 
+_PROBE = 4 << 20
+"""Bytes, more than any block of a raster has, that a disk is asked to take to learn why it took no block."""
+
 _AT_ONCE = 8
 """Files that are brought to the disk at a time: as many as a tile has arrays."""
 
@@ -184,3 +187,20 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def refusal(*paths: Path) -> int:
+    """Why a disk takes no more bytes, as an error number: GDAL says only that it did not.
+
+    Args:
+        paths: files that were being written, of which the last ends are written to.
+    """
+    for path in paths:
+        try:
+            with path.open("ab") as more:
+                more.write(bytes(_PROBE))
+                more.flush()
+                os.fsync(more.fileno())
+        except OSError as error:
+            return error.errno or errno.EIO
+    return errno.EIO

@@ -163,6 +163,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, str]]:
         return
     seen: set[str] = set()
     # without `onerror`, folders that cannot be read are passed over in silence
+    # links are followed, as folders of a data set often lie on several disks
     for folder, subfolders, names in os.walk(root, onerror=_unreadable, followlinks=True):
         place = os.path.realpath(folder)
         if LOCK_FILE in names or STORE_FILE in names or place in seen:  # a link back to a folder above would never end

@@ -9,7 +9,7 @@ import numpy as np
 
 from mobanet.datasets.held_out import ROLES, Role
 from mobanet.datasets.vector_files import VectorLayer
-from mobanet.datasets.vector_outlines import polygonal
+from mobanet.datasets.vector_outlines import is_finite, polygonal
 from mobanet.datasets.vector_place import Placement
 from mobanet.datasets.vector_settings import VectorLabel, as_text
 from mobanet.datasets.vector_values import classed, unknown_values, unknown_words
@@ -159,10 +159,10 @@ def _shapes_in_pixels(layer: VectorLayer, place: Placement) -> Iterator[tuple[in
     ids, shapes = ids[known], shapes[known]
     length = place.straight()
     if length is not None and len(shapes):
+        # a straight edge of one system is a curve in another
         shapes = shapely.segmentize(shapes, length)
     shapes = shapely.transform(shapes, place.pixels)
-    points, at = shapely.get_coordinates(shapes, return_index=True)
-    if lost := np.unique(ids[at[~np.isfinite(points).all(axis=1)]]).tolist():
+    if lost := ids[~is_finite(shapes)].tolist():
         raise UserError(
             f"{layer.file} has an outline that cannot be brought to the system of the rasters (number {lost[0]}): mend "
             "or remove it"

@@ -189,19 +189,9 @@ class Cutter:
         entries = self._catalogue.by_file
         stamps = sorted((entries[file].location, entries[file].stamp) for file in files)
         kinds = [(name, self._layout.modalities[name]) for name in whole.sources]
-        rule = (
-            _RULE,
-            whole.id,
-            [(name, s.bands, s.others, s.nodata, s.minimum, s.factor) for name, s in whole.sources.items()],
-        )
-        rest = (
-            kinds,
-            self._layout.label_rule(),
-            self._layout.crs,
-            repr(self._tiling),
-            repr(self._areas),
-            whole.reference,
-        )
+        reads = [(name, s.bands, s.others, s.nodata, s.minimum, s.factor) for name, s in whole.sources.items()]
+        rule, how = (_RULE, whole.id, reads), (repr(self._tiling), repr(self._areas), whole.reference)
+        rest = kinds, self._layout.label_rule(), self._layout.crs, *how
         return hashlib.sha256(repr((stamps, rule, [repr(one) for one in rest])).encode()).hexdigest()[:32]
 
     def _found(self, whole: Tile) -> CutRaster:

@@ -44,19 +44,26 @@ def check_alone(pattern: str, use: str, tile: str, entries: Sequence[Entry]) -> 
     Raises:
         UserError: naming both.
     """
-    first = entries[0]
-    for other in entries[1:]:
-        if (other.name, other.size) != (first.name, first.size) or (other.file.member is None) == (
-            first.file.member is None
-        ):
-            raise UserError(
-                f"the pattern {pattern!r} of {use} matches two files of the tile {tile}, {first.location} and "
-                f"{other.location}: make it tell them apart, or remove one."
-            )
+    if (other := another(entries)) is not None:
+        raise UserError(
+            f"the pattern {pattern!r} of {use} matches two files of the tile {tile}, {entries[0].location} and "
+            f"{other.location}: make it tell them apart, or remove one."
+        )
+
+
+def another(entries: Sequence[Entry]) -> Entry | None:
+    """The first of some files that is another than the first; the same once packed and once unpacked is one."""
+    first, *others = entries
+    for other in others:
+        same = (other.name, other.size) == (first.name, first.size)
+        if not same or (other.file.member is None) == (first.file.member is None):
+            return other
+    return None
 
 
 def sort_files(catalogue: Catalogue, patterns: set[str]) -> dict[str, dict[str, list[Entry]]]:
     """By pattern and tile, the files; each goes to the pattern with the most literal text that it matches."""
+    # the pattern itself breaks ties, as a set has no order from run to run
     order = sorted(patterns, key=lambda pattern: (-len(_GLOB.sub("", pattern)), pattern))
     rules = [(pattern, _expression(pattern), placeholders(pattern)) for pattern in order]
     found: dict[str, dict[str, list[Entry]]] = {pattern: defaultdict(list) for pattern in patterns}

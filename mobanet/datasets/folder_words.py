@@ -160,6 +160,7 @@ def _quoted(value: str) -> str:
         return value  # the parser says what is wrong
     if not isinstance(node, yaml.SequenceNode) or not all(isinstance(id, yaml.ScalarNode) for id in node.value):
         return value
+    # JSON is YAML, too, in which every entry is a text
     return json.dumps([id.value for id in node.value])
 
 

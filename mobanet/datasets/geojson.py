@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -73,6 +72,7 @@ def _parsed(path: Path, file: FileRef, size: int, _: int) -> Collection:
             f"with ogr2ogr {Path(file.name).stem}.gpkg {file.name}"
         )
     try:
+        # sig: some programs write a byte order mark; and json itself takes NaN and Infinity, which no coordinate is
         content = json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is no GeoJSON, or cut short: fetch it again or remove it") from error
@@ -82,7 +82,8 @@ def _parsed(path: Path, file: FileRef, size: int, _: int) -> Collection:
     if not isinstance(features, list) or not all(isinstance(each, dict) for each in features):
         raise UserError(f"{file} has no list of features: export the polygons again")
     properties = tuple(each["properties"] if isinstance(each.get("properties"), dict) else {} for each in features)
-    texts = np.array(list(_texts(features)), object)
+    shapes = [each.get("geometry") for each in features]
+    texts = np.array([json.dumps(shape) if isinstance(shape, dict) else None for shape in shapes], object)
     geometries = shapely.from_geojson(texts, on_invalid="ignore") if len(texts) else np.empty(0, object)
     name = content.get("name")
     return Collection(
@@ -93,12 +94,6 @@ def _parsed(path: Path, file: FileRef, size: int, _: int) -> Collection:
         geometries=geometries,
         bounds=shapely.bounds(geometries).reshape(-1, 4),
     )
-
-
-def _texts(features: list[dict[str, Any]]) -> Iterator[str | None]:
-    for each in features:
-        geometry = each.get("geometry")
-        yield json.dumps(geometry) if isinstance(geometry, dict) else None
 
 
 def _system(content: Any, file: FileRef) -> str | None:

@@ -122,6 +122,7 @@ def rectangles_near(grid: Grid, others: Iterable[Grid], reach: int) -> tuple[Rec
     for other in others:
         pixels = (np.c_[other.corners(), np.ones(4)] @ inverse.T)[:, :2]
         # outwards, so that a pixel that is held out in part is held out
+        # but for a twentieth, by which two grids may be apart that count as one (`Grid.same_as`)
         left, top = np.floor(pixels.min(axis=0) + 0.05).astype(int).tolist()
         right, bottom = np.ceil(pixels.max(axis=0) - 0.05).astype(int).tolist()
         apart = max(top - grid.height, -bottom, left - grid.width, -right)

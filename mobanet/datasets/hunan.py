@@ -119,6 +119,7 @@ class HunanLayout(RecipeLayout):
         others = sorted((tile for tile in tiles if tile not in listed), key=natural_key)
         if split.validation:
             return Split(tuple(others), split.validation, split.test)
+        # in natural order, so that it is the same tenth wherever the files lie
         held = dict.fromkeys(others[::10])
         return Split(tuple(tile for tile in others if tile not in held), tuple(held), split.test)
 

@@ -2,19 +2,14 @@
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mobanet.rasters.archives import local_copy
+from mobanet.rasters.bands import sample
 from mobanet.rasters.contents import FileRef
 from mobanet.rasters.opening import opened
 
-if TYPE_CHECKING:
-    from rasterio.windows import Window
-
-_WINDOW = 64
-_GRID = 4
 _NEAR = 40
 # between the two it cannot be told, and whoever asked wants folders with telling names
 _LABEL, _IMAGE = 0.98, 0.9
@@ -24,7 +19,7 @@ def looks_like_label(file: FileRef, scratch: Path | None) -> bool | None:
     """Whether `file` holds the colours of an ISPRS label; None when that cannot be told.
 
     A label has nearly all pixels close to a corner of the colour cube, and more than one corner; in a photograph many
-    pixels lie between. 16 windows of 64 x 64 pixels, evenly spread, are looked at.
+    pixels lie between. A few windows are looked at (`mobanet.rasters.bands.sample`).
 
     Args:
         file: the raster.
@@ -39,19 +34,10 @@ def looks_like_label(file: FileRef, scratch: Path | None) -> bool | None:
     with local_copy(file, scratch) as path, opened(path, file) as raster:
         if raster.count < 3 or raster.dtypes[0] != "uint8":
             return None
-        picture = np.concatenate([raster.read((1, 2, 3), window=at) for at in _windows(raster.height, raster.width)], 1)
+        picture = sample(raster, (0, 1, 2))
     near = (picture <= _NEAR) | (picture >= 255 - _NEAR)  # (3, pixels)
     share = float(near.all(axis=0).mean())
     corners = np.unique((picture > 127).astype(np.uint8), axis=1).shape[1]
     if share >= _LABEL and corners > 1:
         return True
     return False if share < _IMAGE else None
-
-
-def _windows(height: int, width: int) -> "list[Window]":
-    from rasterio.windows import Window
-
-    size_y, size_x = min(_WINDOW, height), min(_WINDOW, width)
-    tops = np.linspace(0, height - size_y, _GRID).astype(int).tolist()
-    lefts = np.linspace(0, width - size_x, _GRID).astype(int).tolist()
-    return [Window(left, top, size_x, size_y) for top in tops for left in lefts]

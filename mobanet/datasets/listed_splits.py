@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 from mobanet.datasets.file_patterns import parts_of, placeholders
 from mobanet.datasets.held_out import ROLES, Role
-from mobanet.datasets.tiling_settings import ROLE_WORDS
+from mobanet.datasets.tiling_settings import ROLE_WORDS, check_roles
 from mobanet.datasets.vector_files import open_layer
-from mobanet.datasets.vector_settings import IGNORED, VectorLabel, as_text, ending_of
+from mobanet.datasets.vector_settings import VectorLabel, as_text, ending_of
 from mobanet.errors import UserError
 from mobanet.plain.bounds import read_bounded, shown
 from mobanet.plain.wording import shorten
@@ -85,14 +85,7 @@ def check_table(table: SplitTable) -> None:
             f"splits.table.path is {shown(table.path, 80)}: name a table by its ending .csv, .gpkg, .shp, .geojson or "
             ".fgb."
         )
-    if table.values is not None and not table.values:
-        raise UserError("splits.table.values is empty: say which value of the attribute is which part of the split.")
-    for key, role in (table.values or {}).items():
-        if role not in (*ROLES, IGNORED):
-            raise UserError(
-                f"splits.table.values.{'null' if key is None else key} is {shown(str(role))}: give {', '.join(ROLES)} "
-                f"or {IGNORED}."
-            )
+    check_roles(table.values, "splits.table.values")
 
 
 def check_lists(lists: SplitLists) -> None:
@@ -202,6 +195,7 @@ def _rows(table: SplitTable, path: Path, file: FileRef) -> list[tuple[Any, Any]]
         return list(zip(found[table.tile].tolist(), found[table.attribute].tolist(), strict=True))
     lines = _text(path, file).lstrip("\ufeff").splitlines()
     head = lines[0] if lines else ""
+    # by the heading alone, as names in the rows may hold any of them
     delimiter = max(",;\t", key=head.count)
     try:
         reader = csv.DictReader(lines, delimiter=delimiter)

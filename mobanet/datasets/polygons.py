@@ -21,10 +21,11 @@ from mobanet.errors import UserError
 if TYPE_CHECKING:
     from shapely import MultiPolygon, Polygon
 
-_LONGEST = 1 << 30
-_FAR = 1 << 30  # pixels
-"""Characters of a cell at most; a scene's trees take millions, and Python's own limit is 131072."""
+_FAR = 1 << 30
+"""Pixels at which outlines are clipped."""
 
+_LONGEST = 1 << 30
+"""Characters of a cell at most; a scene's trees take millions, and Python's own limit is 131072."""
 
 _POLYGONS = re.compile(r"\s*(MULTI)?POLYGON\b", re.IGNORECASE)
 

@@ -41,6 +41,7 @@ class PotsdamLayout(IsprsLayout):
     )
     default_modalities = ("rgb", "ir", "dsm")
     recipes: ClassVar = {
+        # first the product of four bands, so that rgb and ir come from one file
         "rgb": (Recipe("RGBIR", (0, 1, 2), 4), Recipe("RGB", (0, 1, 2), 3)),
         "ir": (Recipe("RGBIR", (3,), 4), Recipe("IRRG", (0,), 3)),
         "irrg": (Recipe("IRRG", (0, 1, 2), 3), Recipe("RGBIR", (3, 0, 1), 4)),

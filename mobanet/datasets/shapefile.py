@@ -16,6 +16,7 @@ def check_shapefile(path: Path, file: FileRef, start: bytes) -> None:
         if part is None or not part.is_file():
             raise UserError(f"{file} lacks {path.stem}{ending}, which holds {what}: put it beside the shapefile")
         parts.append(part)
+    # 9994, with which every shapefile begins (ESRI's description of 1998)
     if len(start) < 100 or start[:4] != b"\0\0\x27\x0a" or not _whole_shapefile(path, *parts):
         raise UserError(f"{file} is no shapefile, or cut short: fetch it and the files beside it again")
 

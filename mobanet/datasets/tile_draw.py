@@ -44,6 +44,7 @@ def _drawn_place(name: str, seed: int) -> float:
     """Where from 0 to 1 a draw places a tile."""
     numbered = _ROW_COLUMN.fullmatch(name)
     digest = hashlib.sha256(f"{seed}:{numbered[1] if numbered else name}".encode()).digest()
+    # of a digest, as Python's own hash of a text differs from process to process
     start = int.from_bytes(digest[:8], "big") / 2**64
     if numbered is None:
         return start

@@ -1,5 +1,6 @@
 """Large rasters cut into tiles, and splits in space: the settings, and what may stand in them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -140,16 +141,25 @@ def check_areas(areas: SplitAreas) -> None:
         UserError: names the key and the remedy.
     """
     check_file(areas.vector, "splits.areas.vector")
-    for key, role in (areas.values or {}).items():
-        if role not in (*ROLES, IGNORED):
-            raise UserError(
-                f"splits.areas.values.{'null' if key is None else key} is {shown(str(role))}: give {', '.join(ROLES)} "
-                f"or {IGNORED}."
-            )
-    if areas.values is not None and not areas.values:
-        raise UserError("splits.areas.values is empty: say which value of the attribute is which part of the split.")
+    check_roles(areas.values, "splits.areas.values")
     if areas.crs is not None:
         check_system(areas.crs, "splits.areas.crs")
+
+
+def check_roles(values: Mapping[Any, str] | None, key: str) -> None:
+    """Refuse values of an attribute that are given and name no part of a split.
+
+    Raises:
+        UserError: names the key and the remedy.
+    """
+    if values is not None and not values:
+        raise UserError(f"{key} is empty: say which value of the attribute is which part of the split.")
+    for value, role in (values or {}).items():
+        if role not in (*ROLES, IGNORED):
+            raise UserError(
+                f"{key}.{'null' if value is None else value} is {shown(str(role))}: give {', '.join(ROLES)} or "
+                f"{IGNORED}."
+            )
 
 
 def check_blocks(blocks: SplitBlocks) -> None:

@@ -148,6 +148,7 @@ class _Pyogrio(VectorLayer):
             raise _damaged(file)
         self._layer = _choose(layers, file, label)
         with np.errstate(all="ignore"):
+            # counted: some drivers say -1 unless they are made to
             info = read_info(path, layer=self._layer, force_feature_count=True, **self._options)
         self._count = int(info["features"])
         _check_kind(str(info["geometry_type"]), file, self._layer, label)

@@ -14,7 +14,7 @@ import numpy as np
 
 from mobanet.datasets.base import NOTHING_DRAWN, DrawnLabel
 from mobanet.datasets.vector_files import Features, VectorLayer
-from mobanet.datasets.vector_outlines import Outlines, burn, in_pixels, polygonal
+from mobanet.datasets.vector_outlines import Outlines, burn, in_pixels, is_finite, polygonal
 from mobanet.datasets.vector_place import Placement
 from mobanet.datasets.vector_settings import FILE_ORDER, IGNORED, VectorLabel, as_text, as_word, class_table, index_of
 from mobanet.datasets.vector_values import NULL, classed, order_keys, unknown_values, unknown_words
@@ -159,10 +159,7 @@ class _Drawing:
         """
         import shapely
 
-        points, index = shapely.get_coordinates(shapes, return_index=True)
-        broken = np.zeros(len(shapes), bool)
-        broken[index[~np.isfinite(points).all(axis=1)]] = True
-        nothing = shapely.is_missing(shapes) | shapely.is_empty(shapes) | broken
+        nothing = ~is_finite(shapes) | shapely.is_empty(shapes)
         counts.empty |= set(ids[nothing].tolist())
         shapes = np.where(nothing, np.array(None), shapes)
         parts, index = polygonal(shapes)
@@ -197,18 +194,16 @@ class _Drawing:
             away = f"; {file} covers {words}" if (words := self._extent()) else ""
             return [f"{NOTHING_DRAWN} ({self._place.grid.extent}){away}"]
         on_tile = np.isin(self._ids, list(counts.drawn))
-        nulls = IGNORED if None not in map(as_text, label.values) else self._null_class()
+        nulls = next((name for key, name in label.values.items() if as_text(key) is None), IGNORED)
+        taken = IGNORED if nulls == IGNORED else f"taken for {nulls}"
         found = (
-            (int((self._missing & on_tile).sum()), f"without a value of {label.attribute}, {_taken(nulls)}"),
+            (int((self._missing & on_tile).sum()), f"without a value of {label.attribute}, {taken}"),
             (len(counts.repaired), "with an invalid outline, which was repaired"),
             (len(counts.empty), "without an outline, left out"),
             (len(counts.beyond), "with an outline that cannot be brought to the tile's system, left out"),
             (int((self._unordered & on_tile).sum()), f"without a value of {label.order}, beneath all others"),
         )
         return [f"{count} polygon{'s' if count > 1 else ''} of {file} {what}" for count, what in found if count]
-
-    def _null_class(self) -> str:
-        return next(name for key, name in self._label.values.items() if as_text(key) is None)
 
     def _extent(self) -> str:
         bounds = self._layer.extent()
@@ -217,7 +212,3 @@ class _Drawing:
         left, bottom, right, top = bounds
         system = f" in {as_word(name_of(self._layer.crs))}" if self._layer.crs else ""
         return f"{left:.10g} to {right:.10g}, {bottom:.10g} to {top:.10g}{system}"
-
-
-def _taken(name: str) -> str:
-    return IGNORED if name == IGNORED else f"taken for {name}"

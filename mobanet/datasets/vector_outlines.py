@@ -42,11 +42,22 @@ def polygonal(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     import shapely
 
     parts, index = shapely.get_parts(shapes, return_index=True)
+    # collections may hold collections; of one, `get_parts` takes one level away
     while np.isin(shapely.get_type_id(parts), (_MULTIPOLYGON, _COLLECTION)).any():
         parts, of = shapely.get_parts(parts, return_index=True)
         index = index[of]
     chosen = (shapely.get_type_id(parts) == _POLYGON) & ~shapely.is_empty(parts)
     return parts[chosen], index[chosen]
+
+
+def is_finite(shapes: np.ndarray) -> np.ndarray:
+    """(n,) bool, whether there is a shape, all of whose coordinates are numbers."""
+    import shapely
+
+    points, which = shapely.get_coordinates(shapes, return_index=True)
+    out = ~shapely.is_missing(shapes)
+    out[which[~np.isfinite(points).all(axis=1)]] = False
+    return out
 
 
 def in_pixels(polygons: np.ndarray, ranks: np.ndarray, place: Placement) -> tuple[Outlines, np.ndarray]:
@@ -60,6 +71,7 @@ def in_pixels(polygons: np.ndarray, ranks: np.ndarray, place: Placement) -> tupl
     with np.errstate(invalid="ignore"):
         lost = np.unique(owner[~(np.abs(pixels) < _ABSURD).all(axis=1)])  # NaN compares false
     least, greatest = np.full((len(polygons), 2), np.inf), np.full((len(polygons), 2), -np.inf)
+    # unbuffered, as a polygon has many points
     np.minimum.at(least, owner, pixels)
     np.maximum.at(greatest, owner, pixels)
     size = (place.grid.width, place.grid.height)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mobanet.datasets.base import Tile
 from mobanet.datasets.catalogue import Catalogue, Entry
+from mobanet.datasets.file_patterns import another
 from mobanet.errors import UserError
 from mobanet.rasters.archives import SHAPES
 from mobanet.rasters.contents import FileRef
@@ -23,15 +24,12 @@ def only_file(pattern: str, entries: Sequence[Entry], use: str) -> Entry:
     Raises:
         UserError: where there are several; the same file once packed and once unpacked is one.
     """
-    first = entries[0]
-    for other in entries[1:]:
-        same = (other.name, other.size) == (first.name, first.size)
-        if not same or (other.file.member is None) == (first.file.member is None):
-            raise UserError(
-                f"the pattern {pattern!r} of {use} matches {first.location} and {other.location}: name one file, or "
-                "put {tile} where the tile's id is."
-            )
-    return first
+    if (other := another(entries)) is not None:
+        raise UserError(
+            f"the pattern {pattern!r} of {use} matches {entries[0].location} and {other.location}: name one file, or "
+            "put {tile} where the tile's id is."
+        )
+    return entries[0]
 
 
 def with_sidecars(tiles: Sequence[Tile], catalogue: Catalogue) -> tuple[Tile, ...]:

@@ -75,6 +75,7 @@ def classed(column: np.ndarray, label: VectorLabel, classes: Sequence[str]) -> t
     counted: Counter[tuple[type, object]] = Counter()
     indices = np.empty(len(column), np.int64)
     for number, value in enumerate(_plain(column)):
+        # with its type, since to a dictionary True, 1 and 1.0 are one key
         key = (type(value), value)
         if key not in known:
             text = as_text(value)

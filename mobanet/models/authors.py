@@ -11,6 +11,7 @@ from mobanet.errors import UserError
 
 Rules = tuple[tuple[str, str], ...]
 
+# most files of the releases are bare state dicts; scripts around them save these, too
 _WRAPPERS = ("state_dict", "model_state_dict")
 _PREFIX = "module."  # of a parallel wrapper
 
@@ -46,6 +47,7 @@ class Release:
         Raises:
             UserError: when one is not there, or others are.
         """
+        # from ours to theirs, not back: what is missing is then named as it is in their file
         theirs = {ours: self._translate(ours) for ours in wanted}
         unknown = found.keys() - set(theirs.values())
         if self.ignored:

@@ -137,6 +137,7 @@ class SegmentationModel(nn.Module, ABC):
         auxiliary = self.training if auxiliary is None else auxiliary
         if available is None:
             return self.segment(ordered, None, auxiliary)
+        # availability is drawn on the CPU; a plain copy would wait for all that the GPU has queued
         there = sent(available, next(iter(ordered.values())).device)
         return self.segment(select_available(ordered, there), available if self.parts_samples else there, auxiliary)
 

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+# of all steps round a circle it spreads any number of points most evenly (three-distance theorem)
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -32,6 +33,7 @@ class HostCopy:
             tensor: the same at every call, or another that has taken its place.
         """
         seen = self._seen
+        # torch counts changes in place; comparing contents would be the wait that is to be saved
         if self._held is None or seen is None or seen[0] is not tensor or seen[1] != tensor._version:
             self._seen, self._held = (tensor, tensor._version), tensor.detach().cpu()
         return self._held

@@ -65,6 +65,7 @@ def scaled_inputs(batch: Batch, standardization: Mapping[str, Standardization]) 
             # ((x - offset) / scale - mean) / std, as one subtraction and one division
             offset, scale = offset + mean * scale, scale * std
         y = (x.float() - offset[:, :, None, None]) / scale[:, :, None, None]
+        # after scaling, where 0 is the mean; and by selection, as what was not measured may be NaN
         if name in batch["valid"]:
             y = torch.where(batch["valid"][name][:, None] != 0, y, y.new_zeros(()))
         inputs[name] = y

@@ -32,6 +32,7 @@ class Held(Generic[T]):
     def take(self, key: Hashable) -> T:
         """The result of a key, for one of its announced uses."""
         self._uses[key] -= 1
+        # gone with its last use: of seven scenarios a GPU would otherwise hold all encoded streams until the end
         return self._results[key] if self._uses[key] else self._results.pop(key)
 
 
@@ -65,6 +66,7 @@ def each_once(patterns: Sequence[Tensor], compute: Callable[[list[Tensor]], Iter
     keys = pattern_keys(patterns, [range(patterns[0].shape[1])]) if patterns else []
     distinct: dict[Hashable, Tensor] = {}
     for key, pattern in zip(keys, patterns, strict=True):
+        # scenarios that the data lowers to the same pattern, as with a file that is absent, are computed once
         distinct.setdefault(key, pattern)
     results, held = compute(list(distinct.values())), Held[T](keys)
     for key in keys:

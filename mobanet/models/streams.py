@@ -53,6 +53,7 @@ def check_streams(streams: Mapping[str, Mapping[str, int]], order: Sequence[str]
 
 def find_pretrained(optical: Mapping[str, int]) -> str | None:
     """The modality that goes through the pretrained kernel as it is: `rgb`, or `irrg` in first place."""
+    # wherever it stands in its stream: no other modality can be more like what the kernel was trained on
     if optical.get("rgb") == 3:
         return "rgb"
     first = next(iter(optical))
@@ -69,6 +70,7 @@ def standardize(
         mean: of the three channels the weights were trained on.
         std: their standard deviations.
     """
+    # a band that is no colour has no channel of its own among the pretrained ones
     plain = (sum(mean) / len(mean), sum(std) / len(std))
     return {
         name: Standardization(mean, std)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-POOLING_BINS = (1, 2, 3, 6)
+POOLING_BINS = (1, 2, 3, 6)  # of PSPNet, arXiv 1612.01105, whose pooling UPerNet takes over
 Normalization = Literal["batch", "group"]
 
 _GROUPS = 8
@@ -54,6 +54,7 @@ class BatchNorm(nn.BatchNorm2d):
                 None: all take the running ones.
         """
         if self.training and maps.numel() == self.num_features:
+            # torch's own refuses to train on one value a channel ("Expected more than 1 value per channel")
             return F.batch_norm(maps, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         shared = super().forward(maps)
         if rows is None or self.training:
@@ -79,6 +80,7 @@ def norm_of(kind: Normalization, channels: int) -> nn.Module:
     """
     if kind == "batch":
         return BatchNorm(channels)
+    # the gcd, since GroupNorm takes divisors of the channels only
     return nn.GroupNorm(math.gcd(channels, min(_GROUPS, max(1, channels // 4))), channels)
 
 
@@ -137,7 +139,9 @@ class UPerNet(nn.Module):
         super().__init__()
         self.pooling = PyramidPooling(in_channels, channels, norm)
         self.laterals = nn.ModuleList(
-            Normed(nn.Conv2d(in_channels, channels, 1, bias=False), norm_of(norm, channels)) for _ in range(3)
+            # no activation, as in the release (mobanet.md, section 4)
+            Normed(nn.Conv2d(in_channels, channels, 1, bias=False), norm_of(norm, channels))
+            for _ in range(3)
         )
         self.smooth = nn.ModuleList(ConvBNReLU6(channels, channels, 3, norm) for _ in range(3))
         self.merge = ConvBNReLU6(4 * channels, channels, 3, norm)
@@ -174,6 +178,7 @@ class AuxiliaryHead(nn.Module):
     def __init__(self, channels: int, num_classes: int, dropout: float, norm: Normalization = "batch") -> None:
         super().__init__()
         self.conv = ConvBNReLU6(channels, channels, 3, norm)
+        # single values, where the decoder drops channels: both as in the release
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1, bias=False)
 

@@ -90,13 +90,14 @@ def class_name(value: Any, taken: Iterable[str]) -> str:
     if text.lower() in _NOTHING:
         return IGNORED
     if re.fullmatch(r"[+-]?\d+(\.\d+)?", text):
+        # a bare number would be taken for a value of the labels, or for the class's index
         text = f"class_{text}"
     if not text.isprintable() or not text:
         text = "class_" + re.sub(r"\W+", "_", shown(text)).strip("_")
     text, others = text[:60], set(taken)
     name, number = text, 2
     while name in others:
-        name, number = f"{text[:55]}_{number}", number + 1
+        name, number = f"{text[:55]}_{number}", number + 1  # room for the number within the 60
     return name
 
 
@@ -108,6 +109,7 @@ def colours_for(count: int, known: Mapping[int, tuple[int, int, int]] | None = N
         known: by index, those that are settled.
     """
     settled = dict(known or {})
+    # as many more as are settled, since each of these may be one of them
     spare = iter([colour for colour in distinct_colours(count + len(settled)) if colour not in settled.values()])
     return [settled[index] if index in settled else next(spare) for index in range(count)]
 

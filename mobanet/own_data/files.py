@@ -82,6 +82,7 @@ def _looked_up(given: Given) -> Found | list[Path]:
         if path.suffix.lower() == ".zip":
             raise UserError(f"{given.option} is an archive; unpack it, and give the raster or folder that was in it.")
         return [path.absolute()]
+    # a file geodatabase is a folder, and is refused further on as a vector file
     if path.is_dir() and path.suffix.lower() != ".gdb":
         return _in_folder(given, path.absolute())
     if path.is_dir():
@@ -89,13 +90,11 @@ def _looked_up(given: Given) -> Found | list[Path]:
     if "{tile}" in text:
         return _by_pattern(given, path.absolute())
     if has_magic(text):
-        if "**" in text:
-            raise UserError(f"{given.option} leads to several folders; put {{tile}} where the tile's name is.")
         paths = [Path(name).absolute() for name in sorted(glob(str(path))) if Path(name).is_file()]
+        if "**" in text or len({found.parent for found in paths}) > 1:
+            raise UserError(f"{given.option} leads to several folders; put {{tile}} where the tile's name is.")
         if not paths:
             raise UserError(f"{given.option} matches no file; look at the folder and the pattern.")
-        if len({found.parent for found in paths}) > 1:
-            raise UserError(f"{given.option} leads to several folders; put {{tile}} where the tile's name is.")
         return paths
     raise UserError(f"{given.option} does not exist{_nearest(path)}; give a raster, a folder, or a pattern.")
 
@@ -111,6 +110,7 @@ def _nearest(path: Path) -> str:
 
 def _in_folder(given: Given, folder: Path) -> list[Path]:
     try:
+        # without what systems leave in folders, such as ._tile.tif
         files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     except OSError as error:
         raise UserError(f"{given.option} cannot be read ({error.strerror}); mend its permissions.") from error
@@ -134,6 +134,7 @@ def _by_pattern(given: Given, path: Path) -> Found:
     files: dict[str, Path] = {}
     anything = str(path).replace("{tile}", "*")
     for name in sorted(glob(anything, recursive=True)):
+        # for glob, the tile may be called one thing in the folder and another in the file
         match = rule.fullmatch(name)
         if match is None or not Path(name).is_file():
             continue
@@ -190,6 +191,7 @@ def _kinds(stems: Sequence[str]) -> list[str]:
             if len(tokens) < 2 or tokens[place][0].isdecimal():
                 break
             token = tokens[place]
+            # with what no name holds between front and back, so that a_b and ab are two
             bases[stem[: token.start()] + "\0" + stem[token.end() :]].add(token[0])
         else:
             words = set().union(*bases.values())
@@ -214,11 +216,13 @@ def _matched(
     """
     choices = {name: list(_cuts(of)) for name, of in stems.items()}
     first = next(iter(stems))
+    # each way to cut the first one's names is tried as the tiles' ids, and the others are cut to be like them
     anchors = [fixed] if fixed else [ids for _, ids in choices[first]]
     best: tuple[tuple[int, int], dict[str, tuple[int, int]]] | None = None
     for anchor in anchors:
         picked = {name: _most_alike(of, anchor) for name, of in choices.items()}
         alike = min(len(anchor & ids) for _, ids in picked.values())
+        # the modality that fits worst decides, since a tile takes all of them
         score = alike, sum(len(anchor & ids) for _, ids in picked.values())
         if best is None or score > best[0]:
             best = score, {name: cut for name, (cut, _) in picked.items()}
@@ -234,12 +238,8 @@ def _matched(
 
 
 def _most_alike(cuts: Sequence[tuple[tuple[int, int], set[str]]], anchor: set[str]) -> tuple[tuple[int, int], set[str]]:
-    return max(cuts, key=lambda cut: _alike(cut[1], anchor))
-
-
-def _alike(ids: set[str], anchor: set[str]) -> tuple[int, int]:
-    """To choose by: ids in common, and then short ones."""
-    return len(ids & anchor), -sum(map(len, ids))
+    """By ids in common, and then by short ones."""
+    return max(cuts, key=lambda cut: (len(cut[1] & anchor), -sum(map(len, cut[1]))))
 
 
 def _cuts(stems: Sequence[str]) -> Iterator[tuple[tuple[int, int], set[str]]]:

@@ -43,6 +43,7 @@ def given_modalities(short: Mapping[str, str | None], named: Sequence[str]) -> l
     """
     found = [_given(name, text, f"--{name} {text}") for name, text in short.items() if text is not None]
     for word in named:
+        # at the first sign: a path may hold others
         name, equals, text = (part.strip() for part in word.partition("="))
         if not equals or not name:
             raise UserError(f"--input {word} names no modality; write NAME=PATH, such as --input rgb={word or 'FILE'}.")

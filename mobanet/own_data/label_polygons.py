@@ -39,19 +39,10 @@ _HINTS = {"class", "klasse", "classe", "cls", "type", "typ", "art", "use", "kind
 _HINTS_WITHIN = ("landcover", "landuse", "cover", "nutzung", "class")
 """Words of attributes that tell classes, in lower case, and parts of words."""
 
-_KEYS = (
-    "fid",
-    "id",
-    "gid",
-    "objectid",
-    "ogc_fid",
-    "uuid",
-    "gml_id",
-    "shape_area",
-    "shape_leng",
-    "shape_length",
-    "area",
-)
+_KEYS = {
+    *("fid", "id", "gid", "objectid", "ogc_fid", "uuid", "gml_id"),
+    *("shape_area", "shape_leng", "shape_length", "area"),
+}
 """Attributes that tell no classes."""
 
 
@@ -91,6 +82,7 @@ def open_layers(found: Found, layer: str | None, crs: str | None) -> Layers:
         with _Words():
             layers[tile] = open_layer(path, FileRef(path), label)
             if layers[tile].crs is None and crs is not None:
+                # opened again with it, since a file that names a system of its own refuses another
                 label = VectorLabel(found.pattern, "", {}, layer, crs=crs)
                 layers[tile] = open_layer(path, FileRef(path), label)
     return Layers(found, layers, label)
@@ -117,8 +109,10 @@ def chosen_attribute(layers: Layers, given: str | None, option: str = "--attribu
     if not candidates:
         there = f"; it has {shorten(map(as_word, layer.fields), 12)}" if layer.fields else ", since it has none"
         raise UserError(f"{layer.file} has no attribute that tells classes{there}; name one with {option}.")
+    # words tell classes sooner than numbers, which may be years, storeys or sizes
     texts = {name: values for name, values in candidates.items() if len(values) > 1 and any(map(_is_text, values))}
     likely = texts or candidates
+    # the only one that is called so, or the only one that there is; among several the user chooses
     for chosen in ([name for name in likely if _hints(name)], list(likely)):
         if len(chosen) == 1:
             return chosen[0], f"{as_word(chosen[0])} is the attribute that most likely tells the classes"
@@ -159,6 +153,7 @@ def look_at_polygons(layers: Layers, attribute: str, rasters: dict[str, Raster])
     listed: list[FoundClass] = []
     for value in sorted(known, key=natural_key):
         count = near.get(value, 0)
+        # a class that no raster shows can be neither learnt nor tested
         name = class_name(value, [each.name for each in listed]) if count else IGNORED
         note = "" if count else "none of them on the rasters"
         listed.append(FoundClass(name, value, count or values[value], note=note))
@@ -169,6 +164,7 @@ def look_at_polygons(layers: Layers, attribute: str, rasters: dict[str, Raster])
         raise UserError(
             f"{layers.first.file} has no value of {as_word(attribute)} on the rasters that tells a class; {remedy}."
         )
+    # a single class needs another that it is told from
     background = None if len(classes) > 1 else OTHER if classes != [OTHER] else "rest"
     names = [*classes, *([background] if background else [])]
     look = LabelLook(
@@ -185,13 +181,9 @@ def _values(layers: Layers, attribute: str) -> Counter[str | None]:
     for layer in layers.layers.values():
         with _Words():
             layer.check_columns([attribute])
-            total += _counted(layer, attribute, None)
+            column = layer.features([attribute], None).columns[attribute]
+            total += classed(column, VectorLabel("", attribute, {}), [])[0]
     return total
-
-
-def _counted(layer: VectorLayer, attribute: str, bounds: Bounds | None) -> Counter[str | None]:
-    column = layer.features([attribute], bounds).columns[attribute]
-    return classed(column, VectorLabel("", attribute, {}), [])[0]
 
 
 def values_near(layers: Layers, attribute: str, rasters: dict[str, Raster]) -> Counter[str | None]:
@@ -207,6 +199,7 @@ def values_near(layers: Layers, attribute: str, rasters: dict[str, Raster]) -> C
         for bounds in _boxes(layer, grids):
             with _Words():
                 features = layer.features([attribute], bounds)
+            # a polygon on the seam of two tiles is in both of their boxes
             fresh = np.array([number not in seen for number in features.ids.tolist()], bool)
             seen.update(features.ids.tolist())
             total += classed(features.columns[attribute][fresh], VectorLabel("", attribute, {}), [])[0]
@@ -241,6 +234,7 @@ def _measure(look: LabelLook, layers: Layers, rasters: dict[str, Raster]) -> Non
         layers.label.vector, look.attribute, values, look.layer, background=look.background or IGNORED, crs=look.crs
     )
     chosen = [(tile, raster) for tile, raster in rasters.items() if "" in layers.layers or tile in layers.layers]
+    # spread over the list, since tiles that are neighbours in it mostly lie side by side
     chosen = [chosen[len(chosen) * n // min(len(chosen), _TILES)] for n in range(min(len(chosen), _TILES))]
     side = max(64, _COARSE // max(1, round(len(chosen) ** 0.5)))
     # by place in the list, since several values may be of one class
@@ -254,6 +248,7 @@ def _measure(look: LabelLook, layers: Layers, rasters: dict[str, Raster]) -> Non
         look.notes += [note for note in drawn.notes if "invalid" in note or "no polygon" in note]
     labelled = counts[: len(look.names)]
     share = labelled / max(1, labelled.sum())
+    # a class of several values has its share told once
     first: set[str] = set()
     for each in look.found:
         if not each.ignored and each.name not in first:
@@ -267,8 +262,7 @@ def _measure(look: LabelLook, layers: Layers, rasters: dict[str, Raster]) -> Non
 def _coarse(grid: Grid, side: int) -> Grid:
     thinner = max(1.0, max(grid.height, grid.width) / side)
     height, width = max(1, round(grid.height / thinner)), max(1, round(grid.width / thinner))
-    (a, b, x, d, e, y), wide, high = grid.coefficients, grid.width / width, grid.height / height
-    return Grid(height, width, (a * wide, b * high, x, d * wide, e * high, y), grid.crs)
+    return grid.coarser(grid.width / width, grid.height / height)
 
 
 def _is_text(value: str | None) -> bool:

@@ -42,6 +42,7 @@ def look_at_raster_labels(found: Found) -> LabelLook:
     paths = list(found.files.values())
     first = paths[0]
     with opened(first, FileRef(first)) as raster:
+        # a fourth is opacity
         coloured = raster.count in (3, 4) and raster.dtypes[0] == "uint8"
         if raster.count != 1 and not coloured:
             raise UserError(
@@ -72,6 +73,7 @@ def _of_numbers(
         notes.append(f"{values} is declared as nodata and ignored")
     listed: list[FoundClass] = []
     for value in sorted(counted):
+        # many tools write 255 where there is no class; as one of two values it is the yes of a mask
         ignored = value < 0 or (value == 255 and len(counted) > 2 and value not in names)
         name = IGNORED if ignored else class_name(names.get(value, value), [each.name for each in listed])
         doubtful = value == 0 and not names and len(counted) > 2 and not ignored
@@ -115,6 +117,7 @@ def _counted(paths: list[Path], coloured: bool) -> tuple[Counter[int], Counter[i
     for number, path in enumerate(paths):
         with opened(path, FileRef(path)) as raster:
             if number == 0:
+                # as if all were as large as the first, so that none is opened just to be measured
                 share = MOST_PIXELS / (raster.height * raster.width * len(paths))
             step = 1 if share >= 1 else int(np.ceil(1 / share))
             sampled |= step > 1
@@ -129,6 +132,7 @@ def _strips(raster: "DatasetReader", step: int) -> Iterator[tuple[np.ndarray, np
 
     height = rows_at_once(raster.width, raster.count, raster.dtypes[0])
     if step > 1:
+        # thin strips, so that about four are seen of each raster, and not its top alone
         height = max(1, min(height, raster.height // (4 * step)))
     for number, window in enumerate(row_windows(Window(0, 0, raster.width, raster.height), height)):
         if number % step == 0:
@@ -142,17 +146,19 @@ def _count(
 ) -> None:
     if coloured:
         red, green, blue = values.astype(np.int32)
+        # one number a pixel, since np.unique over rows of three takes many times as long
         plane = red << 16 | green << 8 | blue
     else:
         plane = values[0]
     for chosen, into in ((plane[~nothing], counted), (plane[nothing], empty)):
         numbers, counts = np.unique(chosen, return_counts=True)
-        if not coloured and not _whole(numbers):
+        # what has an imaginary part equals no whole number
+        if not coloured and (odd := numbers[numbers != np.rint(numbers.real)]).size:
             raise UserError(
-                f"{path} holds fractions such as {next(n for n in numbers.tolist() if n != int(n)):.4g}, where labels "
-                "have a number a class; give the raster of classes."
+                f"{path} holds fractions such as {odd[0]:.4g}, where labels have a number a class; give the raster of "
+                "classes."
             )
-        for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
+        for number, count in zip(numbers.real.tolist(), counts.tolist(), strict=True):
             into[int(number)] += count
     if len(counted) > (_MANY_COLOURS if coloured else MOST):
         what = f"more than {_MANY_COLOURS} colours" if coloured else f"more than {MOST} values"
@@ -162,10 +168,6 @@ def _count(
             else "give the raster of classes, and not one of measurements or of single objects"
         )
         raise UserError(f"{path} has {what}, so that it tells no classes; {remedy}.")
-
-
-def _whole(numbers: np.ndarray) -> bool:
-    return not np.issubdtype(numbers.dtype, np.floating) or bool((numbers == np.rint(numbers)).all())
 
 
 def _table(raster: "DatasetReader") -> dict[int, Colour]:
@@ -202,6 +204,7 @@ def _listed(root: ElementTree.Element) -> dict[int, str]:
     """Of a table of attributes, or of category names, which count from 0."""
     for table in root.iter("GDALRasterAttributeTable"):
         uses = [field.findtext("Usage") for field in table.iter("FieldDefn")]
+        # GDAL's GFU_Name and GFU_MinMax, a column of names and one of single values
         if {"2", "5"} <= set(uses):
             value, name = uses.index("5"), uses.index("2")
             rows = [[cell.text or "" for cell in row.iter("F")] for row in table.iter("Row")]

@@ -37,35 +37,12 @@ HEADERS = 400
 """Rasters of a modality that are opened."""
 
 _HEIGHTS = {
-    "dsm",
-    "ndsm",
-    "dtm",
-    "dem",
-    "dom",
-    "dgm",
-    "ndom",
-    "chm",
-    "height",
-    "heights",
-    "elevation",
-    "surface",
-    "terrain",
+    *("dsm", "ndsm", "dtm", "dem", "dom", "dgm", "ndom", "chm"),
+    *("height", "heights", "elevation", "surface", "terrain"),
 }
 _OPTICAL = {
-    "rgb",
-    "irrg",
-    "cir",
-    "rgbi",
-    "rgbir",
-    "rgbn",
-    "ir",
-    "nir",
-    "pan",
-    "ortho",
-    "orthophoto",
-    "dop",
-    "top",
-    "swir",
+    *("rgb", "irrg", "cir", "rgbi", "rgbir", "rgbn", "ir", "nir", "pan", "ortho"),
+    *("orthophoto", "dop", "top", "swir"),
 }
 _METRES = {"m", "metre", "meter", "metres", "meters", "cm", "dm", "mm", "ft", "foot", "feet", "us survey foot"}
 
@@ -177,6 +154,7 @@ def look_at(found: Found, crs: str | None) -> ModalityLook:
         kind = _kind(name, raster, found)
         bands, names, notes = _bands(found, raster, kind)
         unit = "metre" if kind == "elevation" else ""
+    # of a palette three bands are read from one
     several = bands if first.count > 1 or len(bands) > 1 else None
     modality = Modality(name, tuple(names or (f"{name}_{n}" for n in range(len(bands)))), kind, unit, None)
     lows, highs, said, remarks = [], [], list(notes), dict[str, list[str]]()
@@ -185,6 +163,7 @@ def look_at(found: Found, crs: str | None) -> ModalityLook:
         lows.append(low)
         highs.append(high)
         for remark in told:
+            # alike but for the file: said of the first one
             remarks.setdefault(remark.replace(path.name, ""), []).append(remark)
     said += [f"{same[0]} (and so others)" if len(same) > 1 else same[0] for same in remarks.values()]
     if kind == "optical" and first.dtype != "uint8" and min(lows) < -0.1 * fitting_maximum(first.dtype, max(highs), 1):
@@ -295,6 +274,7 @@ def _check_alike(found: Found, rasters: dict[str, Raster]) -> None:
 
 def _sides_note(rasters: dict[str, Raster]) -> str:
     sides = {round(side, 6): raster for raster in rasters.values() if (side := pixel_side(raster.grid)) is not None}
+    # pixels in degrees are a little wider or narrower with each tile's latitude
     if len(sides) < 2 or max(sides) <= 1.01 * min(sides):
         return ""
     return f"pixels are {min(sides):.3g} m in some rasters and {max(sides):.3g} m in others"
@@ -345,6 +325,7 @@ def _bands(
         bands = tuple(meanings.index(word) for word in wanted)
         return bands, wanted, _unread(found, data, bands, meanings)
     if name.lower() == "rgb" and len(data) >= 3:
+        # as almost every file has them; of four bands, though, the first three are not infrared, red and green
         bands = data[:3]
     elif name.lower() in ("irrg", "cir") and len(data) == 3:
         bands = data
@@ -394,6 +375,7 @@ def _known_names(bands: Sequence[int], meanings: Sequence[str]) -> tuple[str, ..
 def _thinned_values(path: Path, reading: Reading) -> tuple[float, float]:
     """Of a raster that is missing wherever a few windows looked: of all of it, thinned out."""
     file = FileRef(path)
+    # means over missing pixels and others would be neither
     with opened(path, file, overviews=False) as raster:
         shape = min(raster.height, THINNED), min(raster.width, THINNED)
         values, valid = reading.read(raster, shape=shape)

@@ -30,13 +30,7 @@ from mobanet.own_data.looks import (
     pairs,
     share_of_ground,
 )
-from mobanet.own_data.recipe import (
-    Chosen,
-    Machine,
-    choose_recipe,
-    drawn_split,
-    tile_size,
-)
+from mobanet.own_data.recipe import Chosen, Machine, choose_recipe, drawn_split, tile_size
 from mobanet.own_data.written import Plan
 from mobanet.plain.bounds import shown
 from mobanet.plain.wording import shorten
@@ -93,6 +87,7 @@ def make_plan(modalities: Sequence[Given], labels: Given, wishes: Wishes) -> Pla
     *found, label = find_files([*modalities, labels])
     polygons = is_vector(label)
     _check_kinds(found, label, polygons)
+    # the first sets the grid, for which heights are the last choice; of a kind the order is the user's
     looks = sorted((look_at(each, wishes.crs) for each in found), key=lambda look: _ORDER[look.kind])
     check_overlap(looks)
     reference = looks[0]
@@ -163,6 +158,7 @@ def _tiled(common: _Common, tiles: Sequence[str]) -> Plan:
     grids = [raster.grid for raster in looks[0].rasters.values()]
     smallest = min(min(grid.height, grid.width) for grid in grids)
     splits = drawn_split(tiles, common.wishes.seed)
+    # of the rasters that were opened, which of very many are a part
     mean = sum(grid.height * grid.width for grid in grids) / len(grids)
     recipe = choose_recipe(looks, smallest, int(mean * len(splits["train"])), common.wishes.machine)
     return Plan(**common.settings(), splits=splits, recipe=recipe, lacking=_lacking(looks, tiles))
@@ -201,6 +197,7 @@ def _cut(common: _Common, tiles: Sequence[str]) -> Plan:
 
 def _buffer(size: int, crop: int) -> Chosen:
     """Pixels around held-out ground whose labels do not train: a crop's, unless that leaves too little ground."""
+    # a band an eighth of a tile wide takes about half a tile's ground from the tiles around it
     if size >= 8 * crop:
         return Chosen(crop, "pixels around held-out ground whose labels do not train: no crop shows such ground")
     return Chosen(
@@ -299,6 +296,7 @@ def _fixed(pattern: str) -> Path:
     """The folder of a pattern that no part stands for more of."""
     parts = Path(pattern).parent.parts
     special = next((number for number, part in enumerate(parts) if "{tile}" in part or "*" in part), len(parts))
+    # and no links followed: links below one folder are how files from several disks come together
     return Path(os.path.normpath(Path(*parts[:special])))
 
 

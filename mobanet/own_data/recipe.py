@@ -88,9 +88,9 @@ def choose_recipe(looks: Sequence[ModalityLook], smallest: int, ground: int, mac
     recommended = read_yaml(experiment_folder() / f"{RECOMMENDED}.yaml", "an experiment")
     crop = _crop(looks[0], base, own["data"]["crop"], smallest)
     batch, spread = _batch(own["data"]["batch_size"], machine)
-    trainer = {"max_epochs": _epochs(base), "check_val_every_n_epoch": Chosen(2, "each validates all scenarios")}
-    if len(looks) == 1:
-        trainer["check_val_every_n_epoch"] = Chosen(2)
+    few = "" if base == RECOMMENDED else "few, since there is no GPU: for a first look"
+    every = Chosen(2, "each validates all scenarios" if len(looks) > 1 else "")
+    trainer = {"max_epochs": Chosen(_EPOCHS[base], few), "check_val_every_n_epoch": every}
     if spread > 1:
         trainer["accumulate_grad_batches"] = Chosen(spread, f"steps of {batch.value * spread} crops, as in the recipe")
     trainer["precision"] = Chosen("auto", "bf16-mixed where the hardware computes in it")
@@ -124,13 +124,14 @@ def tile_size(shapes: Sequence[tuple[int, int]]) -> int:
     total = sum(height * width for height, width in shapes)
     size = min(LARGEST, math.isqrt(total // TILES), *(min(shape) for shape in shapes))
     while size >= SMALLEST and sum(_tiles(high, size) * _tiles(wide, size) for high, wide in shapes) < TILES:
+        # one by one, since the number of tiles goes up and down with how each raster's rest is rounded
         size -= 1
     if size < SMALLEST:
         words = shorten([f"{width} x {height}" for height, width in shapes], 3)
         raise UserError(
             f"has {words} pixels, of which {TILES} tiles of {SMALLEST} x {SMALLEST} cannot be cut; give larger rasters."
         )
-    return size if size < _ROUNDED else size // 64 * 64
+    return size if size < _ROUNDED else size // 64 * 64  # whole squares of the store
 
 
 def _tiles(length: int, size: int) -> int:
@@ -145,6 +146,7 @@ def drawn_split(tiles: Sequence[str], seed: int) -> dict[str, list[str]]:
         tiles: at least three.
         seed: of the draw.
     """
+    # a generator of its own: the draw is the seed's alone, whatever was drawn before
     order = np.random.default_rng(seed).permutation(len(tiles)).tolist()
     held = max(1, round(_HELD_OUT * len(tiles)))
     chosen = {"validation": order[:held], "test": order[held : 2 * held], "train": order[2 * held :]}
@@ -155,6 +157,7 @@ def _crop(reference: ModalityLook, base: str, usual: int, smallest: int) -> Chos
     patch, side = _PATCH[base], reference.side
     wanted, why = usual, f"a multiple of the backbone's {patch} pixels; windows and strides of evaluation follow"
     if side is not None and side >= COARSE:
+        # down to whole patches, which half of a crop need not be
         wanted = usual // 2 // patch * patch
         why = (
             f"half the recipe's: at {side:.3g} m a pixel that is {wanted * side:.0f} m of ground; a multiple of {patch}"
@@ -179,10 +182,6 @@ def _batch(usual: int, machine: Machine) -> tuple[Chosen, int]:
     return Chosen(usual // spread, f"crops a step, for {of}"), spread
 
 
-def _epochs(base: str) -> Chosen:
-    return Chosen(_EPOCHS[base], "" if base == RECOMMENDED else "few, since there is no GPU: for a first look")
-
-
 def _steps(base: str, ground: int, crop: int, batch: int) -> Chosen:
     """Steps in which an epoch sees about twice the ground that there is."""
     fitting = 2 * ground / (crop * crop * batch)
@@ -203,6 +202,7 @@ def _scenarios(own: Mapping[str, Any], looks: Sequence[ModalityLook]) -> Chosen:
 
 
 def _model(own: Mapping[str, Any], base: str, looks: Sequence[ModalityLook]) -> dict[str, Chosen]:
+    # weights are of the recipe's own classes, and streams of its own sensors
     model = {key: value for key, value in deepcopy(own["model"]).items() if key not in ("class_weights", "streams")}
     optical = [look.name for look in looks if look.kind == "optical"]
     others = [look.name for look in looks if look.kind != "optical"]

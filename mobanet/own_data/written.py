@@ -256,5 +256,6 @@ def _word(value: Any) -> str:
 
     if isinstance(value, str) and not value.isprintable():
         return json.dumps(value, ensure_ascii=False)  # on one line
+    # on one line whatever its length; behind a scalar by itself, YAML marks the end of the document
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=2**20, sort_keys=False)
     return text.removesuffix("\n").removesuffix("\n...")

@@ -110,7 +110,7 @@ def map_grid(grid: Grid, trained: TrainingRasters, resolution: str | float | Non
                 f"--resolution {resolution}: pixels of {wanted:.3g} m are {times:.3g} times as large as the raster's "
                 f"{side:.3g} m; give one between {side / _MOST:.3g} and {side * _MOST:.3g}."
             )
-        return _coarser(grid, times), [f"the map's pixels are {wanted:.3g} m, the reference raster's {side:.3g} m"]
+        return grid.coarser(times, times), [f"the map's pixels are {wanted:.3g} m, the reference raster's {side:.3g} m"]
     known = trained.times_as_large(side)
     if known is None or 1 / FAR <= known <= FAR:
         return grid, []
@@ -136,10 +136,3 @@ def _metres(resolution: str | float, trained: TrainingRasters) -> float:
     if not 0 < metres < math.inf:
         raise UserError(f"--resolution {resolution} is no size of a pixel; give metres, or {TRAINING}.")
     return metres
-
-
-def _coarser(grid: Grid, times: float) -> Grid:
-    """The same place from the same corner on, in pixels so many times as large."""
-    a, b, x, d, e, y = grid.transform or (1, 0, 0, 0, 1, 0)
-    size = (max(1, round(grid.height / times)), max(1, round(grid.width / times)))
-    return Grid(*size, (a * times, b * times, x, d * times, e * times, y), grid.crs)

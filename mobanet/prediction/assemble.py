@@ -12,12 +12,11 @@ import numpy as np
 import torch
 
 from mobanet.prediction.parts import Part
-from mobanet.prediction.predictor import PartMaps
 from mobanet.prediction.workspace import Workspace
-from mobanet.rasters.alignment import window_grid
+from mobanet.rasters.alignment import part_of
 from mobanet.rasters.categories import confidence_kind
 from mobanet.rasters.contents import Classes
-from mobanet.rasters.geotiff import RowWriter, class_kind, probability_kind, scenario_kind
+from mobanet.rasters.geotiff import RasterKind, RowWriter, class_kind, probability_kind, scenario_kind
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.pixel_size import pixel_area
 from mobanet.scenarios.scenario import Scenario
@@ -113,33 +112,36 @@ def assemble(
     counted = np.zeros((2, 256), np.int64)  # of the classes, and of the scenarios
     areas = np.zeros((2, 256))  # square metres; NaN where they are not known
     with ExitStack() as stack:
-        # the last entered is the first to get its name: the class map stands for all being there
-        map_writer = stack.enter_context(RowWriter(files.classes, grid, class_kind(classes), tags))
-        more: list[tuple[str, RowWriter]] = []
-        if files.scenarios:
-            writer = RowWriter(files.scenarios, grid, scenario_kind([scenario.name for scenario in scenarios]), tags)
-            more.append(("scenarios", stack.enter_context(writer)))
-        if files.probabilities:
-            dtype = _dtype(workspace.load(parts[0]).probabilities)
-            writer = RowWriter(files.probabilities, grid, probability_kind(classes, dtype), tags)
-            more.append(("probabilities", stack.enter_context(writer)))
-        if files.confidence:
-            dtype = _dtype(workspace.load(parts[0]).confidence)
-            writer = RowWriter(files.confidence, grid, confidence_kind(dtype), tags)
-            more.append(("confidence", stack.enter_context(writer)))
+        wanted: dict[str, tuple[Path | None, Callable[[], RasterKind]]] = {
+            # the last that is left is the first to get its name: the class map stands for all being there
+            "classes": (files.classes, lambda: class_kind(classes)),
+            "scenarios": (files.scenarios, lambda: scenario_kind([each.name for each in scenarios])),
+            "probabilities": (
+                files.probabilities,
+                lambda: probability_kind(classes, _dtype(workspace.load(parts[0]).probabilities)),
+            ),
+            "confidence": (files.confidence, lambda: confidence_kind(_dtype(workspace.load(parts[0]).confidence))),
+        }
+        writers = {
+            name: stack.enter_context(RowWriter(path, grid, kind(), tags))
+            for name, (path, kind) in wanted.items()
+            if path is not None
+        }
         for _, strip in groupby(sorted(parts, key=lambda part: (part.strip, part.panel)), key=lambda part: part.strip):
             go_on()
             maps = []
             for part in strip:
                 maps.append(workspace.load(part))
-                pixels = np.stack([_counts(x) for x in (maps[-1].classes, maps[-1].scenarios)])
+                numbers = torch.from_numpy(np.stack([maps[-1].classes, maps[-1].scenarios]))
+                # numpy's takes three times as long
+                pixels = np.stack([torch.bincount(each.ravel(), minlength=256).numpy() for each in numbers])
                 # pixels of one size on the map are not of one size on the ground, but nearly so within a part
                 area = pixel_area(grid_of(part, grid))
                 counted += pixels
                 areas += pixels * (np.nan if area is None else area)
-            map_writer.write(_joined(maps, "classes"))
-            for name, writer in more:
-                writer.write(_joined(maps, name))
+            for name, writer in writers.items():
+                rows = np.concatenate([getattr(each, name) for each in maps], axis=-1)
+                writer.write(rows if rows.ndim == 3 else rows[None])
     known = bool(np.isfinite(areas).all())
     return MapCounts(
         counted[0, : len(classes)],
@@ -150,17 +152,6 @@ def assemble(
     )
 
 
-def _joined(maps: Sequence[PartMaps], name: str) -> np.ndarray:
-    """(bands, h, W) of parts side by side."""
-    rows = np.concatenate([getattr(each, name) for each in maps], axis=-1)
-    return rows if rows.ndim == 3 else rows[None]
-
-
-def _counts(numbers: np.ndarray) -> np.ndarray:
-    """How often each of 256 numbers is there."""
-    return torch.bincount(torch.from_numpy(numbers).ravel(), minlength=256).numpy()  # numpy's takes three times as long
-
-
 def _dtype(values: np.ndarray | None) -> Literal["uint8", "float32"]:
     """In which type the parts of a map have what is to be written."""
     assert values is not None  # parts and files follow the same settings
@@ -169,9 +160,7 @@ def _dtype(values: np.ndarray | None) -> Literal["uint8", "float32"]:
 
 def grid_of(part: Part, grid: Grid) -> Grid:
     """The grid of a part of a map."""
-    from rasterio.windows import Window
-
-    return window_grid(grid, Window(part.left, part.top, part.right - part.left, part.bottom - part.top))
+    return part_of(grid, part.top, part.left, part.bottom - part.top, part.right - part.left)
 
 
 def map_tags(settings: Mapping[str, object]) -> dict[str, str]:

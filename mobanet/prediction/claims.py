@@ -83,6 +83,7 @@ class Claims:
         return self._folder / f"{self._own}.clock"
 
     def _made(self, path: Path) -> bool:
+        # exclusive: of several processes the file system lets one make it
         with suppress(FileExistsError), path.open("x") as file:
             json.dump({"token": self._own, "machine": machine(), "process": os.getpid()}, file)
             return True
@@ -110,6 +111,7 @@ class Claims:
     def _gone(self, path: Path, found: dict[str, Any]) -> bool:
         if found.get("machine") == machine() and isinstance(found.get("process"), int):
             try:
+                # signal 0 asks whether a process is there, and does nothing to it
                 os.kill(found["process"], 0)
             except ProcessLookupError:
                 return True
@@ -134,6 +136,7 @@ class Claims:
 def machine() -> str:
     """What tells apart where process numbers mean something: a host's name, and the container in it."""
     with suppress(OSError):
+        # containers may share a host's name, and count processes for themselves
         return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
     return socket.gethostname()
 

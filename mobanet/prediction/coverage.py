@@ -66,6 +66,7 @@ def window_coverage(
     if coverage == "window":
         return WindowCoverage((int(np.bitwise_or.reduce(bits, axis=None)),), None, wanted)
     counts = np.bincount(bits[wanted] if wanted is not None else bits.ravel(), minlength=1 << len(valid))
+    # stable: of parts as large, the same one comes first on any machine
     order = np.argsort(-counts, kind="stable")
     # a pattern of 0 is no scenario: there is nothing to predict from
     patterns = [int(p) for p in order if p and counts[p] >= max(SPECK * bits.size, 1)] or [int(order[0])]

@@ -168,6 +168,7 @@ def _one(
     except Exception as error:
         if _of_all(error):
             raise
+        # what GDAL says of an address may hold keys, and this goes to a table
         sentence = redacted(_sentence(error))
         rank_zero_info(f"{listed.id}: failed: {sentence}")
         trace = "" if isinstance(error, UserError) else redacted("".join(traceback.format_exception(error)))

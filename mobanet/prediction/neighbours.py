@@ -106,6 +106,7 @@ class _Growing:
         root = united(self.count, map(tuple, np.concatenate(self.unions).tolist()))
         rest = np.flatnonzero(root != np.arange(self.count))
         for sums in (pixels, area, outside):
+            # not +=, which would count a root that comes several times once
             np.add.at(sums, root[rest], sums[rest])
         pairs, sides = _summed(np.sort(root[self.pairs], axis=1), self.sides)
         near = (area[pairs] < self.small).any(axis=1) & (pairs[:, 0] != pairs[:, 1])
@@ -136,6 +137,7 @@ def _summed(pairs: np.ndarray, sides: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """Pairs without repetitions, with the sums of their sides."""
     if not len(pairs):
         return pairs, sides
+    # lexsort takes the key that counts most as the last one
     order = np.lexsort((pairs[:, 1], pairs[:, 0]))
     pairs, sides = pairs[order], sides[order]
     begins = np.flatnonzero(np.concatenate([[True], (pairs[1:] != pairs[:-1]).any(axis=1)]))

@@ -12,7 +12,7 @@ import numpy as np
 
 from mobanet.prediction.neighbours import Graph, find_neighbours
 from mobanet.prediction.strips import MapStrip, Strips
-from mobanet.rasters.components import NONE, label_pieces
+from mobanet.rasters.components import NONE, label_pieces, root_of
 
 
 @dataclass(frozen=True)
@@ -84,18 +84,11 @@ class _Merged:
         """(n,) uint8, the class of each number of the graph."""
         value = self.graph.value.copy()
         for node in self.parents:
-            value[self.nodes[node]] = self.value[self._root(node)]
+            value[self.nodes[node]] = self.value[root_of(self.parents, node)]
         own = np.array(self.value, np.uint8)
         whole = np.array([node not in self.parents for node in range(len(own))], bool)
         value[self.nodes[whole]] = own[whole]
         return value[self.graph.root]
-
-    def _root(self, node: int) -> int:
-        parents = self.parents
-        while (parent := parents.get(node, node)) != node:
-            parents[node] = parents.get(parent, parent)
-            node = parent
-        return node
 
     def _neighbours(self, node: int) -> range:
         return range(self.begins[node], self.begins[node + 1])
@@ -178,6 +171,7 @@ class _Merged:
         heapq.heapify(waiting)
         while waiting:
             pixels, node = heapq.heappop(waiting)
+            # an entry from before it grew, as a heap's entries cannot be changed; a later one has its size of now
             if node in self.parents or pixels != self.pixels[node] or self.area[node] >= least:
                 continue
             lengths = self._borders(node)
@@ -194,7 +188,7 @@ class _Merged:
         sides: dict[int, list[int]] = {}
         for member in self.members.get(node, [node]):
             for k in self._neighbours(member):
-                other = self._root(self.targets[k])
+                other = root_of(self.parents, self.targets[k])
                 if other != node:
                     both = sides.setdefault(other, [0, 0])
                     both[0] += self.columns[k]

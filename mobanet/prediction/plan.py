@@ -119,6 +119,7 @@ class MapSettings:
     def panel(self, num_classes: int) -> int:
         """Columns added up at a time."""
         columns = _BAND_BYTES // (4 * num_classes * self.window)  # bytes of float32
+        # whole blocks of the file; and two windows at least, as those that reach into two panels are run for both
         return max(min(columns // 512 * 512, PANEL), 2 * self.window, 512)
 
 

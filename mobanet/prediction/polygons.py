@@ -1,6 +1,5 @@
 """A map as polygons of its classes, with what is known of each."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from mobanet.prediction.right_angles import RightAngles
 from mobanet.prediction.strips import Strips
 from mobanet.rasters.geopackage import PolygonWriter
 from mobanet.rasters.grid import Grid
+from mobanet.rasters.opening import memory
 from mobanet.rasters.outlines import polygons_of, rings_of
 from mobanet.rasters.pixel_size import pixel_sides
 from mobanet.scenarios.scenario import Scenario
@@ -172,7 +172,11 @@ def _simplified(
     for regions in find_regions(strips, noded=True):
         for rings in rings_of(regions.corners):
             points += len(rings.points)
-            _check_memory(points, metres)
+            if points * _BYTES > memory():
+                raise UserError(
+                    f"--simplify {metres:g} takes all outlines at once, and memory does not hold them: give a larger "
+                    "--minimum_area, or leave --simplify out, and go on with --resume."
+                )
             pieces, polygons = polygons_of(rings.without_repeats(), np.diag([*scale, 1]))
             batches.append(_Batch(polygons, legend.columns(regions, pieces)))
     if not batches:
@@ -182,6 +186,7 @@ def _simplified(
     # in an order that the cut of the strips does not change, since what comes out depends on it: by first pixels
     first = shapely.get_coordinates(shapely.get_point(shapely.get_exterior_ring(every), 0))
     order = np.lexsort(first.T)
+    # Visvalingam and Whyatt's way: corners go whose triangle is smaller than the square of the tolerance
     every[order] = shapely.coverage_simplify(every[order], metres / down)
     matrix = matrix_of(grid)
 
@@ -205,20 +210,6 @@ def _simplified(
             outlines[chosen] = on_map(outlines[chosen])
             right_angles.put(outlines, placed, batch.columns)
         yield _Batch(placed, batch.columns)
-
-
-def _check_memory(points: int, metres: float) -> None:
-    """Refuse more points than fit.
-
-    Raises:
-        UserError: for outlines that would take more than the machine's memory.
-    """
-    known = {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= getattr(os, "sysconf_names", {}).keys()
-    if known and points * _BYTES > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
-        raise UserError(
-            f"--simplify {metres:g} takes all outlines at once, and memory does not hold them: give a larger "
-            "--minimum_area, or leave --simplify out, and go on with --resume."
-        )
 
 
 def _gathered(batches: Iterator[_Batch]) -> Iterator[_Batch]:

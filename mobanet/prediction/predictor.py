@@ -196,6 +196,7 @@ class MapPredictor:
             if each.pixels is not None:
                 places[k] = torch.from_numpy(each.pixels)
         places = self._moved(places)
+        # a clone: all pixels of an expanded tensor are one number, which cannot be written to by pixel
         numbers = self._numbers([c.patterns[0] for c in covered])[:, None, None].expand(shape).clone()
         for place in range(1, max(len(c.patterns) for c in covered)):
             mixed = [k for k, c in enumerate(covered) if len(c.patterns) > place]

@@ -96,8 +96,10 @@ class _Sums:
         for field in fields(self):
             one, other = getattr(self, field.name), getattr(others, field.name)
             if one.ndim == 2:
+                # of scenarios that were first met since then
                 one = np.pad(one, ((0, 0), (0, other.shape[1] - one.shape[1])))
             total = np.zeros((count, *other.shape[1:]), other.dtype)
+            # not +=, which would count a piece that comes several times once
             np.add.at(total, members, np.concatenate([one, other]))
             out.append(total)
         return _Sums(*out)

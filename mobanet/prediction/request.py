@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
@@ -85,9 +85,9 @@ def find_scenes(
         UserError: for a modality that the model does not have, and for a file or pattern that is not there.
     """
     paths = _by_modality(given, modalities, "--input", "FILE")
-    missing = _numbers(nodata, modalities, "--nodata", paths)
-    factors = _numbers(factor, modalities, "--factor", paths)
-    least = _numbers(minimum, modalities, "--minimum", paths)
+    missing = numbers_of(nodata, modalities, "--nodata", paths)
+    factors = numbers_of(factor, modalities, "--factor", paths)
+    least = numbers_of(minimum, modalities, "--minimum", paths)
     if not paths:
         raise UserError(
             f"--input names no raster; give at least one of {', '.join(modalities)}, as {modalities[0]}=FILE."
@@ -118,24 +118,6 @@ def given_raster(text: str, folder: Path) -> GivenRaster:
     text, bands = _bands(text, folder)
     place = elsewhere(text, folder)
     return GivenRaster(_plain_name(folder / Path(text).expanduser() if place is None else place), bands)
-
-
-def numbers_of(
-    given: Sequence[str], modalities: Sequence[str], option: str, names: Sequence[str], where: str
-) -> dict[str, float]:
-    """Numbers by modality, from words such as `dsm=0.1`.
-
-    Args:
-        given: the words.
-        modalities: of the model.
-        option: behind which they stand.
-        names: modalities that there are.
-        where: they are named, for messages.
-
-    Raises:
-        UserError: for what is no number, or of another modality.
-    """
-    return _numbers(given, modalities, option, dict.fromkeys(names, ""), where)
 
 
 def _matched(found: Mapping[str, list[GivenRaster]], several: Mapping[str, list[GivenRaster]]) -> list[GivenScene]:
@@ -278,16 +260,28 @@ def _by_modality(
     return out
 
 
-def _numbers(
+def numbers_of(
     given: Mapping[str, float] | Sequence[str],
     modalities: Sequence[str],
     option: str,
-    paths: Mapping[str, str],
+    there: Collection[str],
     where: str = "--input",
 ) -> dict[str, float]:
+    """Numbers by modality, from words such as `dsm=0.1`.
+
+    Args:
+        given: the words, or the numbers.
+        modalities: of the model.
+        option: behind which they stand.
+        there: modalities that are given.
+        where: they are given, for messages.
+
+    Raises:
+        UserError: for what is no number, or of another modality.
+    """
     numbers = {}
     for name, value in _by_modality(given, modalities, option, "NUMBER").items():
-        if name not in paths:
+        if name not in there:
             raise UserError(f"{option} {name}={value}: {where} gives no {name}; leave it out.")
         try:
             numbers[name] = float(value)

@@ -43,6 +43,7 @@ class RightAngles:
         steps = np.eye(2) if grid.transform is None else grid.matrix[:2, :2]
         self.pixel = float(np.linalg.norm(steps, axis=0).max())
         own, area = math.sqrt(abs(float(np.linalg.det(steps)))), pixel_area(grid)
+        # metres on the ground in units of the map, which in Web Mercator are no metres
         given = _PIXELS * self.pixel if metres is None or area is None else metres * own / math.sqrt(area)
         self.tolerance = max(given, _FEWEST * self.pixel)
         self._go_on = go_on
@@ -76,6 +77,7 @@ class RightAngles:
                 self._go_on()
             name = columns["class"][k]
             self._seen[name] += 1
+            # along pixels an outline is on the edge or a whole pixel off, so that any part of one will do
             if shapely.dwithin(outlines[k], self._edge, self.pixel / 100):
                 self._cut[name] += 1  # its outline there is the map's
                 continue

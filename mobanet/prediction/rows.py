@@ -128,6 +128,7 @@ class RasterRows:
                 return arrays["values"][:, columns], valid
         values, valid = self._rows.chunk(number)
         if (self.left, self.right) == (0, self.grid.width):
+            # not compressed, as these rows are soon read again, and go when the map is there
             with whole_file(path, part_of(path, own=True)) as file:
                 if valid is None:
                     np.savez(file, values=values)

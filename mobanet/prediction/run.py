@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -265,72 +264,141 @@ def make_maps(
         raise UserError(f"--batch_size is {batch_size}; give at least 1.")
     network = network_of(model, weight_dtype(settings.precision))  # before anything is begun
     try:
-        return _made(model, network, scenes, paths, settings, fabric, batch_size, vectors)
+        return _Making(model, network, settings, fabric, batch_size, vectors or VectorSettings()).made(scenes, paths)
     finally:
         if fabric.global_rank == 0:
             for path in paths:
                 shutil.rmtree(kept_folder(path), ignore_errors=True)
 
 
-def _made(
-    model: Model,
-    network: SegmentationModel,
-    scenes: Sequence[Scene],
-    paths: Sequence[Path],
-    settings: MapSettings,
-    fabric: Fabric,
-    batch_size: int,
-    vectors: VectorSettings | None,
-) -> list[FinishedMap]:
-    plans, trouble = [], None
-    try:
-        if fabric.global_rank == 0:
-            plans = _plans(model, scenes, paths, settings, vectors)
-            for plan in plans:
-                plan.workspace.forget_trouble()
-    except BaseException as error:
-        trouble = error
-    # all are told, since the others would wait for the first at the barrier
-    if fabric.broadcast(trouble is not None):
-        if trouble is not None:
-            raise trouble
-        return []
-    if fabric.global_rank > 0:
-        # after the first has begun the folders: what scenes are scaled by is found there, and not measured again
+@dataclass(frozen=True)
+class _Making:
+    """What one process makes maps with; as the arguments of `make_maps`."""
+
+    model: Model
+    network: SegmentationModel
+    settings: MapSettings
+    fabric: Fabric
+    batch_size: int
+    vectors: VectorSettings
+
+    def made(self, scenes: Sequence[Scene], paths: Sequence[Path]) -> list[FinishedMap]:
+        plans: list[ScenePlan] = []
+        trouble: BaseException | None = None
+        fabric = self.fabric
         try:
-            plans = _plans(model, scenes, paths, settings, vectors)
-        except BaseException as error:  # such as a raster that only this node does not see
+            if fabric.global_rank == 0:
+                plans = _plans(self.model, scenes, paths, self.settings, self.vectors)
+                for plan in plans:
+                    plan.workspace.forget_trouble()
+        except BaseException as error:
             trouble = error
-    told = [fabric.broadcast(trouble and str(trouble), src=rank) for rank in range(1, fabric.world_size)]
-    if any(text is not None for text in told):
+        # all are told, since the others would wait for the first at the barrier
+        if fabric.broadcast(trouble is not None):
+            if trouble is not None:
+                raise trouble
+            return []
         if fabric.global_rank > 0:
-            return []  # the first process says it
-        raise UserError(next(text for text in told if text is not None) or "another process was interrupted.")
-    parts = [part for plan in plans for part in plan.parts]
-    done = {part for plan in plans for part in plan.workspace.done(plan.parts)}
-    fabric.barrier()  # nobody saves a part before all have seen the same ones
-    jobs = runs_of(parts, done, fabric.global_rank, fabric.world_size)
-    if done and fabric.global_rank == 0:
-        rank_zero_info(f"going on with {len(done)} of {len(parts)} parts there")
-    try:
-        return _work(model, network, plans, jobs, settings, fabric, batch_size, vectors or VectorSettings())
-    except BaseException as error:
-        for plan in plans:
-            if plan.workspace.folder.is_dir():
-                plan.workspace.tell(fabric.global_rank, str(error))
-        if isinstance(error, KeyboardInterrupt):
-            raise Stopped(_how_far(plans)) from error
-        if fabric.global_rank > 0 and isinstance(error, UserError | OSError):
-            return []  # the first process says it
-        raise
+            # after the first has begun the folders: what scenes are scaled by is found there, and not measured again
+            try:
+                plans = _plans(self.model, scenes, paths, self.settings, self.vectors)
+            except BaseException as error:  # such as a raster that only this node does not see
+                trouble = error
+        told = [fabric.broadcast(trouble and str(trouble), src=rank) for rank in range(1, fabric.world_size)]
+        if any(text is not None for text in told):
+            if fabric.global_rank > 0:
+                return []  # the first process says it
+            raise UserError(next(text for text in told if text is not None) or "another process was interrupted.")
+        parts = [part for plan in plans for part in plan.parts]
+        done = {part for plan in plans for part in plan.workspace.done(plan.parts)}
+        fabric.barrier()  # nobody saves a part before all have seen the same ones
+        jobs = runs_of(parts, done, fabric.global_rank, fabric.world_size)
+        if done and fabric.global_rank == 0:
+            rank_zero_info(f"going on with {len(done)} of {len(parts)} parts there")
+        try:
+            return self._work(plans, jobs)
+        except BaseException as error:
+            for plan in plans:
+                if plan.workspace.folder.is_dir():
+                    plan.workspace.tell(fabric.global_rank, str(error))
+            if isinstance(error, KeyboardInterrupt):
+                raise Stopped(_how_far(plans)) from error
+            if fabric.global_rank > 0 and isinstance(error, UserError | OSError):
+                return []  # the first process says it
+            raise
+
+    def _work(self, plans: Sequence[ScenePlan], jobs: Sequence[PartRun]) -> list[FinishedMap]:
+        model, settings, fabric = self.model, self.settings, self.fabric
+        predictor = MapPredictor(
+            self.network.to(fabric.device, weight_dtype(settings.precision)),
+            model.scenarios,
+            settings.window,
+            settings.blend,
+            settings.turns,
+            settings.probabilities,
+            fabric.device,
+            fabric.autocast,
+            model.temperatures if settings.calibrated else None,
+            settings.confidence,
+        )
+        rules = WindowRules(settings.window, settings.stride, settings.coverage, settings.gaps)
+        grids = [plan.grid for plan in plans]
+        sizes = [(grids[job.parts[0].scene].height, grids[job.parts[0].scene].width) for job in jobs]
+        total = sum(len(job.windows(*size, rules.size, rules.stride)) for job, size in zip(jobs, sizes, strict=True))
+        first, parent = fabric.global_rank == 0, os.getppid()
+        with ExitStack() as stack:
+            steps = stack.enter_context(TaskProgress("predicting windows", total if first else 0))
+            given, scalings = [plan.scene for plan in plans], [plan.scaling for plan in plans]
+            samples = read_windows(jobs, given, scalings, model.modalities, rules, [plan.kept for plan in plans])
+            # closed here, and its thread with it, also where an error keeps hold of what is going on
+            batches = stack.enter_context(closing(ahead(batches_of(samples, self.batch_size))))
+            finish = self._finish if first else None
+            writer = stack.enter_context(MapWriter(plans, finish))
+            passed = 0
+
+            def told() -> Iterator[WindowBatch]:
+                nonlocal passed
+                for batch in batches:
+                    yield batch
+                    if first:
+                        steps.advance(batch.samples[-1].number + 1 - passed)
+                        passed = batch.samples[-1].number + 1
+
+            for part, maps in predictor.predict(told(), jobs):
+                # the process that started this one is gone, or another has failed: nobody will put the map together
+                if not first and (os.getppid() != parent or plans[part.scene].workspace.trouble()):
+                    return []
+                writer.save(part, maps)
+            if first:
+                steps.advance(total - passed)
+            return writer.finish()
+
+    def _finish(self, plan: ScenePlan, go_on: GoOn) -> FinishedMap:
+        model, settings, scene = self.model, self.settings, plan.scene
+        calibrates = settings.calibrated and settings.tells_probabilities and model.temperatures
+        tags = map_tags(
+            {
+                "version": mobanet.__version__,
+                "checkpoint": f"{model.path.name} {model.fingerprint}",
+                "inputs": {name: raster.source.file.name for name, raster in scene.rasters.items()},
+                "reference": scene.reference,
+                "settings": asdict(settings),
+                **({"temperatures": dict(model.temperatures)} if calibrates else {}),
+            }
+        )
+        classes, scenarios = model.data.classes, model.scenarios
+        # before the map, which has its name once all is there
+        legend = Legend(classes.names, scenarios, tuple(model.modalities), classes.colours)
+        more = write_vectors(plan, self.vectors, legend, go_on)
+        counts = assemble(plan.workspace, plan.parts, plan.files, plan.grid, classes, scenarios, tags, go_on)
+        plan.workspace.remove()
+        shutil.rmtree(plan.kept, ignore_errors=True)
+        names = tuple(scenario.name for scenario in scenarios)
+        return FinishedMap.of(scene.id, plan.files, plan.grid, counts, classes.names, names, model.never, more)
 
 
 def _plans(
-    model: Model,
-    scenes: Sequence[Scene],
-    paths: Sequence[Path],
-    settings: MapSettings,
-    vectors: VectorSettings | None,
+    model: Model, scenes: Sequence[Scene], paths: Sequence[Path], settings: MapSettings, vectors: VectorSettings
 ) -> list[ScenePlan]:
     def measure(scene: Scene, path: Path) -> SceneScaling:
         kept = kept_folder(path)
@@ -341,69 +409,12 @@ def _plans(
     # all before the folder of any is begun, so that a raster without a valid pixel leaves nothing behind
     measured = {path: measure(scene, path) for scene, path in pairs if Workspace.of(path).settings() is None}
     classes = len(model.data.classes)
-    return [
-        plan_scene(k, scene, path, settings, classes, model.fingerprint, partial(_of_path, measured, path), vectors)
-        for k, (scene, path) in enumerate(pairs)
-    ]
 
+    def plan(number: int, scene: Scene, path: Path) -> ScenePlan:
+        about = settings, classes, model.fingerprint
+        return plan_scene(number, scene, path, *about, lambda _: measured[path], vectors)
 
-def _of_path(measured: Mapping[Path, SceneScaling], path: Path, scene: Scene) -> SceneScaling:
-    return measured[path]
-
-
-def _work(
-    model: Model,
-    network: SegmentationModel,
-    plans: Sequence[ScenePlan],
-    jobs: Sequence[PartRun],
-    settings: MapSettings,
-    fabric: Fabric,
-    batch_size: int,
-    vectors: VectorSettings,
-) -> list[FinishedMap]:
-    predictor = MapPredictor(
-        network.to(fabric.device, weight_dtype(settings.precision)),
-        model.scenarios,
-        settings.window,
-        settings.blend,
-        settings.turns,
-        settings.probabilities,
-        fabric.device,
-        fabric.autocast,
-        model.temperatures if settings.calibrated else None,
-        settings.confidence,
-    )
-    rules = WindowRules(settings.window, settings.stride, settings.coverage, settings.gaps)
-    grids = [plan.grid for plan in plans]
-    sizes = [(grids[job.parts[0].scene].height, grids[job.parts[0].scene].width) for job in jobs]
-    total = sum(len(job.windows(*size, rules.size, rules.stride)) for job, size in zip(jobs, sizes, strict=True))
-    first, parent = fabric.global_rank == 0, os.getppid()
-    with ExitStack() as stack:
-        steps = stack.enter_context(TaskProgress("predicting windows", total if first else 0))
-        given, scalings = [plan.scene for plan in plans], [plan.scaling for plan in plans]
-        samples = read_windows(jobs, given, scalings, model.modalities, rules, [plan.kept for plan in plans])
-        # closed here, and its thread with it, also where an error keeps hold of what is going on
-        batches = stack.enter_context(closing(ahead(batches_of(samples, batch_size))))
-        finish = partial(_finish, model, settings, vectors) if first else None
-        writer = stack.enter_context(MapWriter(plans, finish))
-        passed = 0
-
-        def told() -> Iterator[WindowBatch]:
-            nonlocal passed
-            for batch in batches:
-                yield batch
-                if first:
-                    steps.advance(batch.samples[-1].number + 1 - passed)
-                    passed = batch.samples[-1].number + 1
-
-        for part, maps in predictor.predict(told(), jobs):
-            # the process that started this one is gone, or some process has failed: nobody will put the map together
-            if not first and (os.getppid() != parent or plans[part.scene].workspace.trouble()):
-                return []
-            writer.save(part, maps)
-        if first:
-            steps.advance(total - passed)
-        return writer.finish()
+    return [plan(number, *pair) for number, pair in enumerate(pairs)]
 
 
 def _how_far(plans: Sequence[ScenePlan]) -> str:
@@ -412,30 +423,6 @@ def _how_far(plans: Sequence[ScenePlan]) -> str:
     waiting = [plan for plan in plans if plan.workspace.folder.is_dir()]
     left = sum(len(plan.parts) - len(plan.workspace.done(plan.parts)) for plan in waiting)
     return f"SIGINT has stopped the prediction after {total - left} of {total} parts"
-
-
-def _finish(model: Model, settings: MapSettings, vectors: VectorSettings, plan: ScenePlan, go_on: GoOn) -> FinishedMap:
-    scene = plan.scene
-    calibrates = settings.calibrated and settings.tells_probabilities and model.temperatures
-    tags = map_tags(
-        {
-            "version": mobanet.__version__,
-            "checkpoint": f"{model.path.name} {model.fingerprint}",
-            "inputs": {name: raster.source.file.name for name, raster in scene.rasters.items()},
-            "reference": scene.reference,
-            "settings": asdict(settings),
-            **({"temperatures": dict(model.temperatures)} if calibrates else {}),
-        }
-    )
-    classes, scenarios = model.data.classes, model.scenarios
-    # before the map, which has its name once all is there
-    legend = Legend(classes.names, scenarios, tuple(model.modalities), classes.colours)
-    more = write_vectors(plan, vectors, legend, go_on)
-    counts = assemble(plan.workspace, plan.parts, plan.files, plan.grid, classes, scenarios, tags, go_on)
-    plan.workspace.remove()
-    shutil.rmtree(plan.kept, ignore_errors=True)
-    names = tuple(scenario.name for scenario in scenarios)
-    return FinishedMap.of(scene.id, plan.files, plan.grid, counts, classes.names, names, model.never, more)
 
 
 def network_of(model: Model, dtype: torch.dtype) -> SegmentationModel:

@@ -139,6 +139,7 @@ def _raw(
     for name, modality in modalities.items():
         values, known = cut.get(name, (None, None))
         if values is None:
+            # of bytes, the least to send to a device: `valid` says that none of them counts
             values = np.zeros((size, size, len(modality.bands)), np.uint8)
         # of every window, that all fit into one batch
         inputs[name] = torch.from_numpy(values if values.dtype == np.uint8 else values.astype(np.float32, copy=False))

@@ -17,7 +17,7 @@ from mobanet.rasters.contents import Modality, Source
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import grid_of, look_anew, opened
 from mobanet.rasters.reader import Reading, settle
-from mobanet.rasters.values import Commanded, Range, known_range
+from mobanet.rasters.values import COMMANDED, Range, known_range
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
@@ -160,7 +160,7 @@ def _look(
         mask = find_mask(raster, asked, None if given.bands else len(modality.bands))
         bands = _bands(raster, given, modality, mask)
         source = Source(given.file, bands, given.nodata, given.minimum, given.factor)
-        return _Looked(settle(raster, source, modality, mask, Commanded(), known), grid_of(raster, crs, given.file))
+        return _Looked(settle(raster, source, modality, mask, COMMANDED, known), grid_of(raster, crs, given.file))
 
 
 def _bands(raster: "DatasetReader", given: GivenRaster, modality: Modality, mask: Mask) -> tuple[int, ...]:

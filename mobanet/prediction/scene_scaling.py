@@ -29,7 +29,8 @@ class SceneScaling:
     """What a scene is scaled by.
 
     Attributes:
-        offset_scale: by modality, (2, C) float32, offset and scale of each band.
+        offset_scale: by modality, (2, C) float32: scaled = (stored - offset) / scale, of heights above the ground
+            instead of stored values where they are taken above it.
         grounds: by modality, the ground that its heights are taken above before they are scaled, where they are.
     """
 
@@ -45,9 +46,26 @@ class SceneScaling:
         learnt: Mapping[str, np.ndarray],
         kept: Path | None = None,
     ) -> "SceneScaling":
-        """That of a scene; arguments and errors are those of `scene_offset_scale`."""
-        how = modalities, scaling, learnt, kept
-        return cls(scene_offset_scale(scene, *how), scene_grounds(scene, *how))
+        """That of a scene.
+
+        Args:
+            scene: to predict; read as often as scalings ask for, else to the first valid pixel.
+            modalities: of the model.
+            scaling: by modality.
+            learnt: by modality, from the checkpoint.
+            kept: folder for the rows of what is fetched; None to fetch them again.
+
+        Raises:
+            UserError: when a raster has no valid pixel.
+        """
+        # of all rasters first, so that one without a valid pixel is refused before any ground is fitted
+        offset_scale = {
+            name: tile_offset_scale(scaling[name], learnt[name], _statistics(scene, name, scaling[name], kept))
+            for name in modalities
+        }
+        radii = {name: learnt_radius(scaling[name], learnt[name]) for name in modalities if name in scene.rasters}
+        grounds = {name: _ground(scene, name, r, kept) for name, r in radii.items() if r is not None}
+        return cls(offset_scale, grounds)
 
     def to_plain(self) -> dict[str, Any]:
         """Lists, dicts and numbers only."""
@@ -67,82 +85,23 @@ class SceneScaling:
         return cls(offset_scale, {name: Ground.from_plain(ground) for name, ground in plain["grounds"].items()})
 
 
-def scene_offset_scale(
-    scene: Scene,
-    modalities: Mapping[str, Modality],
-    scaling: Mapping[str, Scaling],
-    learnt: Mapping[str, np.ndarray],
-    kept: Path | None = None,
-) -> dict[str, np.ndarray]:
-    """The numbers that each modality of the model is scaled by in a scene.
-
-    Args:
-        scene: to predict; read once or twice where a scaling asks for its statistics, else to the first valid pixel.
-        modalities: of the model.
-        scaling: by modality.
-        learnt: by modality, from the checkpoint.
-        kept: folder for the rows of what is fetched; None to fetch them again.
-
-    Returns:
-        By modality, (2, C) float32: scaled = (stored - offset) / scale, of heights above the ground instead of stored
-        values where they are taken above it.
-
-    Raises:
-        UserError: when a raster has no valid pixel.
-    """
-    found = {}
-    for name in modalities:
-        raster = scene.rasters.get(name)
-        wanted = scaling[name] in _FROM_TILE
-        statistics = _statistics(raster, scene, wanted, kept) if raster is not None else None
-        found[name] = tile_offset_scale(scaling[name], learnt[name], statistics)
-    return found
+def _ground(scene: Scene, name: str, radius: int, kept: Path | None) -> Ground:
+    origin, size = origin_of(scene.grid.transform), (scene.grid.height, scene.grid.width)
+    raster = scene.rasters[name]
+    with RasterRows(raster, scene.grid, kept=kept_rows(raster, kept, name)) as rows:
+        return Ground.fitted(summarise(rows.chunks, *size, origin), size, origin, radius)
 
 
-def scene_grounds(
-    scene: Scene,
-    modalities: Mapping[str, Modality],
-    scaling: Mapping[str, Scaling],
-    learnt: Mapping[str, np.ndarray],
-    kept: Path | None = None,
-) -> dict[str, Ground]:
-    """The ground under the elevation rasters of a scene, of those whose heights the model takes above it.
-
-    Args:
-        scene: to predict; each such raster is read once.
-        modalities: of the model.
-        scaling: by modality.
-        learnt: by modality, from the checkpoint.
-        kept: folder for the rows of what is fetched; None to fetch them again.
-    """
-    found = {}
-    for name in modalities:
-        radius = learnt_radius(scaling[name], learnt[name])
-        if radius is None or name not in scene.rasters:
-            continue
-        origin, size = origin_of(scene.grid.transform), (scene.grid.height, scene.grid.width)
-        raster = scene.rasters[name]
-        with RasterRows(raster, scene.grid, kept=kept_rows(raster, kept, name)) as rows:
-            found[name] = Ground.fitted(summarise(rows.chunks, *size, origin), size, origin, radius)
-    return found
-
-
-def _statistics(
-    raster: PlacedRaster, scene: Scene, wanted: bool, kept: Path | None
-) -> tuple[BandStatistics, ...] | None:
-    """Of a raster's bands, where they are wanted.
-
-    Raises:
-        UserError: when it has no valid pixel, whatever it is needed for.
-    """
-    if not wanted and _valid_in_the_middle(raster, scene):
+def _statistics(scene: Scene, name: str, scaling: Scaling, kept: Path | None) -> tuple[BandStatistics, ...] | None:
+    """Of a raster's bands, where its scaling looks at them; refuses one without a valid pixel, whatever the scaling."""
+    raster, wanted = scene.rasters.get(name), scaling in _FROM_TILE
+    if raster is None or (not wanted and _valid_in_the_middle(raster, scene)):
         return None
-    with RasterRows(raster, scene.grid, kept=kept_rows(raster, kept, raster.modality.name) if wanted else None) as rows:
+    with RasterRows(raster, scene.grid, kept=kept_rows(raster, kept, name) if wanted else None) as rows:
         statistics = describe_rows(rows.chunks, raster.dtype) if wanted else None
         there = statistics if wanted else any(valid is None or valid.any() for _, valid in rows.chunks())
     if there:
         return statistics
-    name = raster.modality.name
     remedy = f"leave {name} out to predict without it" if len(scene.rasters) > 1 else "give another raster"
     raise UserError(f"{raster.source.file} has no valid pixel on the map of {scene.id}: {remedy}.")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mobanet.datasets.vector_files import EVERYWHERE, VectorLayer, open_layer
+from mobanet.datasets.vector_outlines import is_finite
 from mobanet.datasets.vector_settings import ENDINGS, VectorLabel, ending_of
 from mobanet.errors import UserError
 from mobanet.rasters.contents import FileRef
@@ -108,16 +109,6 @@ def _repaired(shapes: np.ndarray) -> tuple[np.ndarray, int]:
     return with_area(out), int(wrong.sum())
 
 
-def is_finite(shapes: np.ndarray) -> np.ndarray:
-    """(n,) bool, whether there is a shape, all of whose coordinates are numbers."""
-    import shapely
-
-    points, which = shapely.get_coordinates(shapes, return_index=True)
-    out = ~shapely.is_missing(shapes)
-    out[which[~np.isfinite(points).all(axis=1)]] = False
-    return out
-
-
 def with_area(shapes: np.ndarray) -> np.ndarray:
     """Of collections, such as come of repairing and cutting, the polygons alone; None where there are none."""
     import shapely
@@ -126,5 +117,6 @@ def with_area(shapes: np.ndarray) -> np.ndarray:
     for k in np.flatnonzero(~np.isin(shapely.get_type_id(out), (_POLYGON, _MULTIPOLYGON))):
         parts = [] if out[k] is None else [p for p in shapely.get_parts(out[k]) if shapely.get_dimensions(p) == 2]
         out[k] = shapely.union_all(parts) if parts else None
+    # not <= 0, as the area of None is NaN
     out[~(shapely.area(out) > 0)] = None
     return out

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from mobanet.datasets.vector_outlines import is_finite
 from mobanet.errors import UserError
 from mobanet.files import write_bytes
 from mobanet.prediction.polygons import Legend
 from mobanet.prediction.strips import MapStrip, Strips
-from mobanet.prediction.zone_files import PolygonFile, is_finite, read_polygons, with_area
+from mobanet.prediction.zone_files import PolygonFile, read_polygons, with_area
 from mobanet.rasters.geopackage import PolygonWriter, free_name
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import gdal_error
@@ -103,6 +104,7 @@ def place_zones(zones: Zones, grid: Grid) -> PlacedZones:
     own = shapely.area(shapes)
     inside = np.where(there, 0.0, np.nan)
     known &= (whole > 0) & (own > 0)
+    # at most 1: an intersection may come out a few digits larger than what it was cut from
     inside[known] = np.minimum(own[known] / whole[known], 1)
     inside[inside > 1 - 1e-9] = 1  # of a zone that ends with the map, the last digits
     return PlacedZones(shapes, inside)
@@ -168,6 +170,7 @@ def _counted(strips: Strips, placed: PlacedZones, legend: Legend) -> _Counts:
             rows, columns = slice(first, last), slice(int(left[zone]), min(int(right[zone]), width))
             place = Affine(1, 0, columns.start, 0, 1, strip.top + first)
             shape = last - first, columns.stop - columns.start
+            # by way of bytes, as rasterio burns no bools
             own = rasterize([(placed.shapes[zone], 1)], shape, transform=place, dtype="uint8").view(bool)
             counts.add(zone, strip, rows, columns, own)
     return counts

@@ -100,7 +100,7 @@ def cut_place(own: Grid, target: Grid) -> "Window | None":
 
 def window_grid(own: Grid, window: "Window") -> Grid:
     """The grid of a window of `own`."""
-    own = Grid(own.height, own.width, own.transform or (1, 0, 0, 0, 1, 0), own.crs)
+    own = Grid(own.height, own.width, own.coefficients, own.crs)
     return part_of(own, int(window.row_off), int(window.col_off), int(window.height), int(window.width))
 
 
@@ -176,6 +176,7 @@ def _warp(plane: np.ndarray, own: Grid, target: Grid, method: Method, missing: f
         result,
         src_transform=Affine(*(own.transform or ())),
         src_crs=src_crs,
+        # what equals it has no weight in the mean of its neighbours
         src_nodata=missing,
         dst_transform=Affine(*(target.transform or ())),
         dst_crs=dst_crs,
@@ -199,6 +200,7 @@ def warp_scales(own: Grid, target: Grid) -> dict[str, float]:
 
     It would take them from the shapes of source and target, and blur where a thin target lies across the source.
     """
+    # rasterio issue 2839, GDAL issue 7750
     scale = 1 / _steps(own, target)
     return {"XSCALE": float(scale[0]), "YSCALE": float(scale[1])}
 
@@ -222,8 +224,10 @@ def overlap_window(own: Grid, target: Grid) -> "Window | None":
 
     bounds = (*target.corners().min(axis=0), *target.corners().max(axis=0))
     if own.crs and target.crs and own.needs_transform(target):
+        # with points along the edges, as rasterio puts them: edges bend between two systems
         bounds = transform_bounds(target.crs, own.crs, *bounds)
     left, bottom, right, top = bounds
+    # all four, since in a raster that is turned any of them may have the least column
     corners = np.array([(left, bottom, 1), (left, top, 1), (right, bottom, 1), (right, top, 1)])
     pixels = (corners @ np.linalg.inv(own.matrix).T)[:, :2]  # columns and rows of `own`
     first, last, size = pixels.min(axis=0), pixels.max(axis=0), np.array((own.width, own.height))

@@ -49,6 +49,8 @@ _ODD = (ValueError, LookupError, OverflowError, MemoryError, struct.error)
 """Of names in no encoding, members that are not there, sizes and places beyond all bounds."""
 
 
+# of its own, since up to Python 3.11 zipfile seeks in a stored member by reading it, and later ones do so on the way
+# back (cpython issues 88339, 128131)
 class FileSlice(io.RawIOBase):
     """A byte range of an open file, seekable: an uncompressed archive inside an archive, read in place."""
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from mobanet.errors import UserError
 from mobanet.rasters.contents import Modality, Source
+from mobanet.rasters.palettes import palette_of
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
@@ -52,6 +53,7 @@ def find_mask(raster: "DatasetReader", asked: Iterable[int], declared: int | Non
     from rasterio.enums import ColorInterp
 
     everything = tuple(range(raster.count))
+    # such as the near infrared of NAIP (microsoft/PlanetaryComputer issue 82)
     flagged = [band for band in everything if raster.colorinterp[band] == ColorInterp.alpha]
     if not flagged or raster.count in (1, declared):
         return Mask(None, everything)
@@ -60,18 +62,15 @@ def find_mask(raster: "DatasetReader", asked: Iterable[int], declared: int | Non
     if band in set(asked):
         # beside an rgb of three bands the fourth is another modality's, as infrared: neither rgb's data nor its mask
         return Mask(None, data if declared == len(data) else everything)
+    # of a few windows, as all of a large raster would be read before anything is done with it
     values = sample(raster, [band])[0]
-    top = _top(np.dtype(raster.dtypes[band]), values)
+    # the highest number of the type is opaque, or the highest that is there, as 1 in a mask of 0 and 1
+    whole = np.issubdtype(raster.dtypes[band], np.integer)
+    top = float(np.iinfo(raster.dtypes[band]).max) if whole and values.max() > 1 else float(values.max())
     if np.isin(values, (0, top)).mean() >= _ONLY_ENDS:
         return Mask(band, data)
     note = f"band {band + 1} is flagged as alpha, but holds other values than a mask and is not taken for one"
     return Mask(None, data if declared is not None else everything, note)
-
-
-def _top(dtype: np.dtype, values: np.ndarray) -> float:
-    """The value of an opaque pixel: the highest of the type, or that of the band, as 1 in a mask of 0 and 1."""
-    whole = np.issubdtype(dtype, np.integer)
-    return float(np.iinfo(dtype).max) if whole and values.max() > 1 else float(values.max())
 
 
 def windows(height: int, width: int) -> "list[Window]":
@@ -100,19 +99,9 @@ def colour_table(raster: "DatasetReader", source: Source, modality: Modality) ->
     Raises:
         UserError: for colours where a single brightness is asked for.
     """
-    from rasterio.enums import ColorInterp
-
-    whole = raster.dtypes[0] in ("uint8", "uint16")
-    if modality.kind != "optical" or raster.colorinterp[0] != ColorInterp.palette or not whole:
+    table = palette_of(raster) if modality.kind == "optical" else None
+    if table is None:
         return None
-    try:
-        entries = raster.colormap(1)
-    except ValueError:  # called a palette without having one
-        return None
-    table = np.zeros((3, np.iinfo(raster.dtypes[0]).max + 1), np.uint8)
-    for value, colour in entries.items():
-        if value < table.shape[1]:
-            table[:, value] = colour[:3]
     wanted = len(modality.bands)
     if wanted == len(source.bands) == 3 and set(source.bands) <= {0, 1, 2}:
         # three bands are asked for, of which the file has but the one that names their colours

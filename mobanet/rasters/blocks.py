@@ -67,6 +67,7 @@ def block_rows(rows: Rows, height: int, width: int, origin: tuple[int, int]) -> 
     top, begun = 0, None
     for values, valid in rows():
         bottom = top + len(values)
+        # the blocks that these rows touch, the first of which rows above may have begun
         first, last = np.searchsorted(down, top, "right") - 1, np.searchsorted(down, bottom, "left")
         cuts = np.maximum(down[first:last] - top, 0)
         lines = (np.arange(top, bottom) + origin[0]) % BLOCK + 0.5
@@ -79,6 +80,7 @@ def block_rows(rows: Rows, height: int, width: int, origin: tuple[int, int]) -> 
             shifts = np.add.reduceat(valid * columns, across[:-1], axis=1)
             # not a product with 0: what is missing may be NaN, which stays NaN
             values = np.where(valid[:, :, None], values, 0)
+        # one call a chunk: a loop over blocks would take Python's time for each of 256 pixels
         totals = np.add.reduceat(values, across[:-1], axis=1, dtype=np.float64)  # (rows, w, C)
         parts = np.concatenate([np.stack([counts, counts * lines[:, None], shifts], 2), totals], 2)
         sums = np.add.reduceat(parts, cuts, axis=0)

@@ -59,16 +59,17 @@ def class_kind(classes: Classes) -> RasterKind:
 
 def probability_kind(classes: Classes, dtype: Literal["uint8", "float32"]) -> RasterKind:
     """A band a class; as uint8 in steps of 1/254."""
-    if dtype == "uint8":
-        return RasterKind(dtype, 255, classes.names, scale=1 / UNITS, overviews="average")
-    return RasterKind(dtype, float("nan"), classes.names, overviews="average")
+    return _share_kind(classes.names, dtype)
 
 
 def confidence_kind(dtype: Literal["uint8", "float32"]) -> RasterKind:
     """The highest probability in one band; as uint8 in steps of 1/254."""
-    if dtype == "uint8":
-        return RasterKind(dtype, 255, ("confidence",), scale=1 / UNITS, overviews="average")
-    return RasterKind(dtype, float("nan"), ("confidence",), overviews="average")
+    return _share_kind(("confidence",), dtype)
+
+
+def _share_kind(bands: tuple[str, ...], dtype: Literal["uint8", "float32"]) -> RasterKind:
+    nodata, scale = (255, 1 / UNITS) if dtype == "uint8" else (float("nan"), 1.0)
+    return RasterKind(dtype, nodata, bands, scale=scale, overviews="average")
 
 
 def scenario_kind(names: Sequence[str]) -> RasterKind:

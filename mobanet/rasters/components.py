@@ -25,6 +25,7 @@ def label_pieces(classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if value == NONE:
             continue
         mask = classes == value
+        # class by class, as OpenCV knows foreground and background only
         number, own = cv2.connectedComponents(mask.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
         own += mask * np.int32(count)
         labels += own
@@ -72,17 +73,19 @@ def united(count: int, pairs: Iterable[tuple[int, int]]) -> np.ndarray:
     """
     parents: dict[int, int] = {}
     for one, other in pairs:
-        low, high = sorted((_root(parents, one), _root(parents, other)))
+        low, high = sorted((root_of(parents, one), root_of(parents, other)))
         if low != high:
+            # the lower one stands for both, so that the order of pairs makes no difference
             parents[high] = low
     roots = np.arange(count)
     if parents:
         members = list(parents)
-        roots[members] = [_root(parents, member) for member in members]
+        roots[members] = [root_of(parents, member) for member in members]
     return roots
 
 
-def _root(parents: dict[int, int], member: int) -> int:
+def root_of(parents: dict[int, int], member: int) -> int:
+    """The member that stands for a set, by the parents of those that do not; `parents` gets shorter paths."""
     while (parent := parents.get(member, member)) != member:
         parents[member] = parents.get(parent, parent)  # halves the path for whoever comes next
         member = parent

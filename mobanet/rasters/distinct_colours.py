@@ -20,7 +20,7 @@ OKABE_ITO = (
     (204, 121, 167),
 )
 
-_STEP = 15
+_STEP = 15  # a divisor of 255, so that pure colours are among them
 """Between the colours of the grid, in 8 bits."""
 
 _LIGHTNESS = (15, 92)
@@ -36,6 +36,7 @@ _EYES = np.array(
 )
 """What linear RGB looks like to normal eyes, and to those without long, medium and short cones."""
 
+# of sRGB's primaries, with its white D65
 _TO_XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
 )
@@ -64,16 +65,10 @@ def distinct_colours(count: int) -> tuple[tuple[int, int, int], ...]:
     return tuple(chosen)
 
 
-def least_difference(colours: tuple[tuple[int, int, int], ...]) -> float:
-    """Of the two colours that are most alike, to the eyes that tell them apart least."""
-    seen = appearance(np.array(colours))
-    pairs = [_apart(seen[:, k + 1 :], seen[:, k : k + 1]).min() for k in range(len(colours) - 1)]
-    return float(min(pairs, default=np.inf))
-
-
 def appearance(colours: np.ndarray) -> np.ndarray:
     """(4, n, 3), CIE L*a*b* of sRGB colours, (n, 3) of 0 to 255, to each kind of eyes."""
     share = colours / 255
+    # the transfer function of sRGB (IEC 61966-2-1), and below CIE's own fractions for L*a*b*, which meet without a step
     linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     xyz = np.clip(np.einsum("eij,nj->eni", _EYES, linear), 0, 1) @ _TO_XYZ.T / _WHITE
     f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)

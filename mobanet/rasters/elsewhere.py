@@ -108,7 +108,9 @@ def elsewhere(text: str, folder: Path = Path()) -> Elsewhere | None:
     """
     text = _ONE_SLASH.sub(r"\1://", text)
     archive, inside, member = text.rpartition("!")
-    if inside and re.split(r"[?#]", archive)[0].lower().endswith(".zip") and not _exists(folder, text):
+    packed = inside and re.split(r"[?#]", archive)[0].lower().endswith(".zip")
+    # unless the mark is in a file's own name; an address is looked for nowhere, as it may be longer than a path can be
+    if packed and (is_address(text) or not (folder / text).exists()):
         return _packed(archive, member, text, folder)
     if not is_address(text):
         return None
@@ -189,6 +191,7 @@ def _packed(archive: str, member: str, text: str, folder: Path) -> Elsewhere:
     path = folder / Path(archive).expanduser()
     if not path.is_file():
         raise UserError(f"{archive}, of which {member} is wanted, does not exist; give an archive that is there.")
+    # in braces, without which GDAL guesses by endings where the archive's name stops
     return Elsewhere(f"/vsizip/{{{path.absolute()}}}/{member}", f"{archive}!{member}", _name(member), path)
 
 
@@ -205,8 +208,3 @@ def _name(path: str) -> str:
     """The last part of a path or an address."""
     bare = path.removesuffix("?…").rstrip("/")
     return bare.rpartition("/")[2] or bare
-
-
-def _exists(folder: Path, text: str) -> bool:
-    """Whether a file has an exclamation mark in its own name; an address is longer than a path may be."""
-    return not is_address(text) and (folder / text).exists()

@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from mobanet.errors import UserError
-from mobanet.files import put_in_place
+from mobanet.files import put_in_place, refusal
 
 ENDING = ".gpkg"
 
@@ -141,22 +141,11 @@ class PolygonWriter:
             self.abandon()
             raise UserError(f"{self.crs} is no coordinate reference system; give one such as EPSG:32633.") from error
         except (DataSourceError, DataLayerError) as error:
-            number = self._refusal()
+            number = refusal(self._part)
             self.abandon()
             raise OSError(number, os.strerror(number), str(self.path)) from error
         finally:
             set_gdal_config_options(before)
-
-    def _refusal(self) -> int:
-        """Why the disk takes no more, as an error number: GDAL says only that it did not."""
-        try:
-            with self._part.open("ab") as more:
-                more.write(bytes(4 << 20))
-                more.flush()
-                os.fsync(more.fileno())
-        except OSError as error:
-            return error.errno or errno.EIO
-        return errno.EIO
 
 
 def free_name(name: str, taken: Iterable[str]) -> str:

@@ -58,6 +58,7 @@ def read_world(text: str, height: int, width: int, shown: FileRef) -> tuple[floa
     """
     try:
         # the matrix column by column, where GDAL's transform goes row by row; decimal commas as GDAL takes them
+        # float takes nan and inf, too, which `check_transform` refuses
         a, d, b, e, x, y = (float(word.replace(",", ".")) for word in text.split())
     except ValueError as error:
         raise UserError(f"{shown} is no world file of six numbers: mend or remove it.") from error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobanet.errors import UserError
-from mobanet.files import PART, part_of, put_in_place, write_bytes
+from mobanet.files import PART, part_of, put_in_place, refusal, write_bytes
 from mobanet.rasters.categories import RasterKind, class_kind, probability_kind, scenario_kind, sidecar
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import gdal_error
@@ -29,11 +29,9 @@ __all__ = ["RasterKind", "RowWriter", "class_kind", "probability_kind", "scenari
 SMALLEST_OVERVIEW = 256
 """A raster is halved until its smaller side is under this."""
 
+# by default 5 % of all memory, which each of several processes would take
 _CACHE = 64_000_000
 """Bytes that GDAL may hold of decoded blocks."""
-
-_PROBE = 4 << 20
-"""Bytes, more than any block has, that a disk is asked to take to learn why it took no block."""
 
 _PREDICTORS = {1: "NO", 2: "STANDARD", 3: "FLOATING_POINT"}
 """By the numbers of TIFF, as GDAL's driver names them."""
@@ -293,23 +291,11 @@ class RowWriter:
             number = None
             self._close()  # before more is appended, which GDAL would take for its own
             if isinstance(error, OSError | RasterioError | gdal_error()):
-                number = (error.errno if isinstance(error, OSError) else None) or self._refusal()
+                number = (error.errno if isinstance(error, OSError) else None) or refusal(self._rows, self._part)
             self.abandon()
             if number is None:
                 raise
             raise OSError(number, os.strerror(number), str(self.path)) from error
-
-    def _refusal(self) -> int:
-        """Why a disk takes no more bytes, as an error number: GDAL says only that it did not."""
-        for file in (self._rows, self._part):
-            try:
-                with file.open("ab") as more:
-                    more.write(bytes(_PROBE))
-                    more.flush()
-                    os.fsync(more.fileno())
-            except OSError as error:
-                return error.errno or errno.EIO
-        return errno.EIO
 
     @contextmanager
     def _gdal(self) -> Iterator[None]:

@@ -58,8 +58,11 @@ class Grid:
 
     def with_pixels_of(self, other: "Grid") -> "Grid":
         """The same place from the same corner on, in pixels as large as another grid's."""
-        (across, down), (a, b, x, d, e, y) = self.steps, self.coefficients
-        wide, high = other.steps[0] / across, other.steps[1] / down
+        return self.coarser(*(theirs / own for theirs, own in zip(other.steps, self.steps, strict=True)))
+
+    def coarser(self, wide: float, high: float) -> "Grid":
+        """The same place from the same corner on, in pixels so many times as wide and as high."""
+        a, b, x, d, e, y = self.coefficients
         size = (max(1, round(self.height / high)), max(1, round(self.width / wide)))
         return Grid(*size, (a * wide, b * high, x, d * wide, e * high, y), self.crs)
 

@@ -83,7 +83,8 @@ def decode_colours(
     decoded = np.empty(raster.shape[1:], np.uint8)
     corrected = strange = 0
     for rows in strips(decoded.shape):
-        entries = table.look_up(_packed(raster, rows))
+        red, green, blue = (raster[band, rows].astype(np.int32) for band in range(3))
+        entries = table.look_up(red << 16 | green << 8 | blue)
         decoded[rows] = entries & 255
         corrected += int(np.count_nonzero(entries & _OFF))
         strange += int(np.count_nonzero(entries & _STRANGE))
@@ -217,8 +218,3 @@ def check_colour(raster: np.ndarray, expected: str, remedy: str) -> None:
     raise UserError(
         f"has {bands} of {raster.dtype} where a label in colours has three of uint8 ({expected}): {remedy}."
     )
-
-
-def _packed(raster: np.ndarray, rows: slice) -> np.ndarray:
-    red, green, blue = (raster[band, rows].astype(np.int32) for band in range(3))
-    return red << 16 | green << 8 | blue

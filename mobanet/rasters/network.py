@@ -81,6 +81,7 @@ def fetching(place: Elsewhere) -> dict[str, str]:
     wanted = _USUAL if "?" not in place.fetched else {**_USUAL, **_SIGNED}
     usual = {key: value for key, value in wanted.items() if key not in known}
     only = _VIRTUAL if place.suffix.lower() == ".vrt" else {_ONLY: place.fetched}
+    # neither a listing nor a look for files beside it: each would be a request of its own
     return {**usual, **only, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 
 
@@ -121,12 +122,14 @@ def _sentence(told: str) -> str | None:
 
 def asked_for(url: str, **headers: str) -> urllib.request.Request:
     """A request, with the user name and the password of its address as HTTP wants them."""
+    # urllib takes a login in an address for a part of the host's name
     parts = urlsplit(url)
     login, _, host = parts.netloc.rpartition("@")
     request = urllib.request.Request(urlunsplit((parts.scheme, host, parts.path, parts.query, "")), headers=headers)
     if login:
         user, _, password = login.partition(":")
         plain = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+        # not sent on to wherever the server redirects to
         request.add_unredirected_header("Authorization", f"Basic {plain}")
     return request
 

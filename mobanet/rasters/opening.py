@@ -1,5 +1,6 @@
 """Rasters opened: the grids they lie on, what their masks say, and labels as arrays."""
 
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -26,24 +27,12 @@ if TYPE_CHECKING:
 ABSURD = 1e30
 """Float values beyond this are missing: exporters write the largest float where they have nothing to say."""
 
-_SERVICES = frozenset(
-    (
-        "HTTP",
-        "WMS",
-        "WCS",
-        "WMTS",
-        "STACIT",
-        "STACTA",
-        "PLMOSAIC",
-        "OGCAPI",
-        "EEDAI",
-        "NGW",
-        "GTI",
-        "DAAS",
-        "RDA",
-        "MRF",
-    )
-)
+# fmt: off
+_SERVICES = frozenset((
+    "HTTP", "WMS", "WCS", "WMTS", "STACIT", "STACTA", "PLMOSAIC", "OGCAPI", "EEDAI", "NGW", "GTI", "DAAS", "RDA",
+    "MRF",
+))
+# fmt: on
 """GDAL's drivers of what is no raster but leads to some, most of them on the network."""
 
 _seen: set[str] = set()
@@ -144,6 +133,7 @@ def open_raster(path: Place, shown: FileRef, overviews: bool = True) -> Iterator
         check_beside(raster.get_tag_item("OVERVIEW_FILE", "OVERVIEWS"), shown)
         if not overviews and raster.overviews(1):
             place = raster.get_transform()
+            # once more only where there are any, which only an open raster tells
             raster = stack.enter_context(DatasetReader(name, driver=_drivers(virtual), OVERVIEW_LEVEL="NONE"))
             raster._transform = place  # which GDAL leaves to chance so, where a raster has none
         yield raster
@@ -204,15 +194,19 @@ def grid_of(raster: "DatasetReader", crs: str | None = None, shown: FileRef | No
     return Grid(raster.height, raster.width, transform, None if transform is None else own)
 
 
+def memory() -> float:
+    """Bytes that the machine has; infinitely many where the system does not say."""
+    known = {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= getattr(os, "sysconf_names", {}).keys()
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else math.inf
+
+
 def check_memory(pixels: int, bands: int, size: int) -> None:
     """A few bytes of a damaged header ask for any number of pixels, and a system may promise more than it has.
 
     Raises:
         MemoryError: for more than the machine's memory.
     """
-    known = {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= getattr(os, "sysconf_names", {}).keys()
-    # a byte a pixel more for what is missing
-    if known and pixels * (bands * size + 1) > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+    if pixels * (bands * size + 1) > memory():  # a byte a pixel more for what is missing
         raise MemoryError
 
 
@@ -261,6 +255,7 @@ def read_label(
     for plane in values:
         for rows in strips(plane.shape):
             if np.issubdtype(plane.dtype, np.floating):
+                # a few rows at a time, as magnitudes of all would be a second raster in memory
                 missing[rows] |= ~(np.abs(plane[rows]) < ABSURD)  # NaN compares false
     if any(value is None for value in raster.nodatavals):
         return values, missing, None

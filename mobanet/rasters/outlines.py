@@ -139,6 +139,7 @@ def rings_of(corners: Corners) -> Iterator[Rings]:
 
 
 def _traced(corners: Corners) -> Rings:
+    # a memoryview, which gives Python's own numbers: of an array each would be made an object of NumPy's
     following = _following(corners).data
     count = len(corners)
     seen, visited, begins = bytearray(count // 2), array("i"), array("q", [0])
@@ -167,6 +168,7 @@ def _traced(corners: Corners) -> Rings:
 def _following(corners: Corners) -> np.ndarray:
     """(n,) int32, from each corner along its horizontal edge, and then along the vertical one."""
     columns = np.int64(corners.x.max()) // 2 + 1
+    # by piece, then column; stable, so that rows stay from top to bottom
     order = np.argsort(corners.piece.astype(np.int64) * columns + (corners.x >> 1), kind="stable").astype(np.int32)
     piece, y, x = corners.piece[order], corners.y[order], corners.x[order]
     twice = (piece[1:] == piece[:-1]) & (y[1:] == y[:-1]) & (x[1:] == x[:-1]) & (x[1:] & 1 == 1)
@@ -180,10 +182,8 @@ def _following(corners: Corners) -> np.ndarray:
 def _turned(rings: Rings) -> Rings:
     """All begin at the top left and go right: outer ones are turned around."""
     outer = np.concatenate([[True], rings.piece[1:] != rings.piece[:-1]])
-    lengths = np.diff(rings.begins)
-    within = np.arange(len(rings.points)) - np.repeat(rings.begins[:-1], lengths)
-    backwards = np.repeat(rings.begins[1:], lengths) - 1 - within
-    order = np.where(np.repeat(outer, lengths), backwards, np.arange(len(rings.points)))
+    turned = np.repeat(outer, np.diff(rings.begins))
+    order = np.where(turned, _reversed_within(rings.begins), np.arange(len(rings.points)))
     return Rings(rings.points[order], rings.begins, rings.piece)
 
 

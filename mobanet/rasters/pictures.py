@@ -18,6 +18,7 @@ def stretched(pixels: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray
         float32 of the same shape; 0 where not measured.
     """
     values = pixels.astype(np.float32)
+    # a few glints would take the whole range otherwise
     low, high = np.percentile(values if valid is None else values[valid], (2, 98))
     scaled = np.clip((values - low) / max(float(high - low), 1e-6), 0, 1)
     if valid is not None:

@@ -19,10 +19,10 @@ from mobanet.rasters.opening import ABSURD, check_memory, masked
 from mobanet.rasters.strips import strips
 from mobanet.rasters.values import (
     DEEP,
+    DESCRIBED,
     HIGHEST,
     LOWEST,
     SENTINELS,
-    Described,
     Range,
     Remedies,
     check_heights,
@@ -180,6 +180,7 @@ class Reading:
         """Whether a nodata value is also that of a measured pixel: black is, of a channel of imagery; -9999 is not."""
         if self.modality.kind != "optical" or not value >= 0:
             return False
+        # where the range is not known, any number from 0 on may be a brightness
         highest = np.inf if self.modality.maximum is None else self.modality.maximum
         return value * abs(self.scale[0]) <= highest
 
@@ -254,6 +255,7 @@ def settle(
             is declared, as far as a few windows show them.
     """
     table = colour_table(raster, source, modality)
+    # a colour table belongs to the first band, whichever of its colours are asked for
     bands = source.bands if table is None else (0,)
     _check_types(raster, bands, source, modality)
     scale, offset, notes = _calibration(raster, bands if table is None else (0,) * len(table), source, modality)
@@ -307,7 +309,7 @@ def settled(
             f"{source.file} has {bands} where {modality.name} needs {needed}: put the right raster there, or for layout"
             " folder list its bands"
         )
-    return settle(raster, source, modality, mask, Described(), known)
+    return settle(raster, source, modality, mask, DESCRIBED, known)
 
 
 def declares(raster: "DatasetReader", band: int, modality: Modality) -> bool:

@@ -50,6 +50,7 @@ def right_angled(polygon: "Polygon", tolerance: float, pixel: float) -> "Polygon
     whole = shapely.get_coordinates(polygon)
     if len(whole) > MOST:
         return None
+    # from the middle: products of coordinates in the millions lose the digits that tell areas apart
     origin = whole.mean(axis=0)
     near = shapely.transform(polygon, lambda points: points - origin)
     rings = [shapely.get_coordinates(ring)[:-1] for ring in shapely.get_rings(near)]

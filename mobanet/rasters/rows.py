@@ -128,6 +128,7 @@ class GridRows:
             window = overlap_window(self._own, window_grid(grid, middle))
             if window is None or window.width * window.height <= _SOURCE_PIXELS:
                 break
+            # the longer side, so that pieces stay nearly square, and their sources small where systems are turned
             rows, columns = (rows, columns // 2) if columns >= rows else (rows // 2, columns)
         return rows, columns
 

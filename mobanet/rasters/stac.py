@@ -2,7 +2,7 @@
 
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +113,8 @@ def _chosen(assets: "Mapping[str, Asset]", wanted: str, name: str) -> tuple[str,
             raise UserError(f"{name} is an item of several assets: name one behind it, as {name}#NAME; {there}.")
         return only[0], ()
     names = [band.strip() for band in wanted.split(",")]
-    found = {key: bands for key in rasters if (bands := _bands(_common_names(assets[key]), names)) is not None}
+    there_in = {key: _common_names(assets[key]) for key in rasters}
+    found = {key: tuple(map(of.index, names)) for key, of in there_in.items() if set(names) <= set(of)}
     if len(found) == 1:
         ((key, bands),) = found.items()
         return key, bands
@@ -128,9 +129,3 @@ def _common_names(given: "Asset") -> list[str]:
     listed = given.extra_fields.get("bands") or given.extra_fields.get("eo:bands") or []
     bands = [band if isinstance(band, Mapping) else {} for band in (listed if isinstance(listed, list) else [])]
     return [str(band.get("eo:common_name") or band.get("common_name") or "") for band in bands]
-
-
-def _bands(there: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...] | None:
-    if not set(wanted) <= set(there):
-        return None
-    return tuple(there.index(name) for name in wanted)

@@ -90,6 +90,7 @@ def _of_histogram(histogram: np.ndarray) -> BandStatistics:
     counts = histogram[levels]
     count = int(counts.sum())
     mean = float((levels * counts).sum() / count)
+    # about the mean: the mean square less the squared mean loses digits
     std = math.sqrt(float(((levels - mean) ** 2 * counts).sum() / count))
     below = np.cumsum(counts)
 

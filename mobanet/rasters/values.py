@@ -1,7 +1,6 @@
 """Which values a modality can have, and what is said where a raster has others: in one place for every reader."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -49,60 +48,35 @@ class Range:
         return self.maximum if self.declared or self.maximum == 255 else _SPARE * self.maximum
 
 
-class Remedies(Protocol):
-    """How the user says what a file does not, in the words of a command."""
+@dataclass(frozen=True)
+class Remedies:
+    """How the user says what a file does not, in the words of a command: formats of a modality's name and a value.
 
-    def known(self, name: str, maximum: float) -> str:
-        """A clause on the range of imagery."""
+    Attributes:
+        known: a clause on the range of imagery.
+        nodata: to set a value that means missing.
+        factor: to multiply values.
+        maximum: to set the highest value, before another remedy; empty where that cannot be set.
+    """
 
-    def nodata(self, name: str, value: float) -> str:
-        """To set a value that means missing."""
-
-    def factor(self, name: str, value: float) -> str:
-        """To multiply values."""
-
-    def maximum(self, name: str, value: float) -> str:
-        """To set the highest value, after a comma; empty where that cannot be set."""
-
-
-class Described:
-    """In the YAML file that describes own data, or under `--data.folder`."""
-
-    def known(self, name: str, maximum: float) -> str:
-        """See `Remedies`."""
-        return f"and {name} is described as 0 to {maximum:g}"
-
-    def nodata(self, name: str, value: float) -> str:
-        """See `Remedies`."""
-        return f"nodata: {value:g} under modalities.{name} of layout folder"
-
-    def factor(self, name: str, value: float) -> str:
-        """See `Remedies`."""
-        return f"factor: {value:.4g} under modalities.{name} of layout folder (--factor {name}={value:.4g} to predict)"
-
-    def maximum(self, name: str, value: float) -> str:
-        """See `Remedies`."""
-        return f"maximum: {value:g} or "
+    known: str
+    nodata: str
+    factor: str
+    maximum: str
 
 
-class Commanded:
-    """On the command line of `mobanet.predict`."""
+DESCRIBED = Remedies(
+    "and {0} is described as 0 to {1:g}",
+    "nodata: {1:g} under modalities.{0} of layout folder",
+    "factor: {1:.4g} under modalities.{0} of layout folder (--factor {0}={1:.4g} to predict)",
+    "maximum: {1:g} or ",
+)
+"""In the YAML file that describes own data, or under `--data.folder`."""
 
-    def known(self, name: str, maximum: float) -> str:
-        """See `Remedies`."""
-        return f"and the model knows {name} from 0 to {maximum:g}"
-
-    def nodata(self, name: str, value: float) -> str:
-        """See `Remedies`."""
-        return f"--nodata {name}={value:g}"
-
-    def factor(self, name: str, value: float) -> str:
-        """See `Remedies`."""
-        return f"--factor {name}={value:.4g}"
-
-    def maximum(self, name: str, value: float) -> str:
-        """See `Remedies`."""
-        return ""
+COMMANDED = Remedies(
+    "and the model knows {0} from 0 to {1:g}", "--nodata {0}={1:g}", "--factor {0}={1:.4g}", maximum=""
+)
+"""On the command line of `mobanet.predict`."""
 
 
 def fitting_maximum(dtype: np.dtype | str, high: float, typical: float) -> float:
@@ -145,23 +119,23 @@ def check_imagery(
     Raises:
         UserError: for values above or below, and for floats that are all but black.
     """
-    span = remedies.known(name, known.maximum)
+    span = remedies.known.format(name, known.maximum)
     if high > known.limit:
         fits = fitting_maximum(dtype, high, high)
         raise UserError(
             f"{file} has values up to {high:g} and more, {span}: rescale it to that range, or give "
-            f"{remedies.maximum(name, fits)}{remedies.factor(name, factor * known.maximum / fits)}."
+            f"{remedies.maximum.format(name, fits)}{remedies.factor.format(name, factor * known.maximum / fits)}."
         )
     if low < -_BELOW * known.maximum:
         raise UserError(
-            f"{file} has values down to {low:g}, {span}: rescale it to that range, or give {remedies.nodata(name, low)}"
-            " if that means missing."
+            f"{file} has values down to {low:g}, {span}: rescale it to that range, or give "
+            f"{remedies.nodata.format(name, low)} if that means missing."
         )
     # dark whole numbers may be a dark picture; reflectances are floats
     if np.issubdtype(dtype, np.floating) and 0 < high <= _DARK * known.maximum:
         raise UserError(
             f"{file} has values up to {high:g} only, {span}: rescale it to that range, or give, for reflectances, "
-            f"{remedies.maximum(name, 1)}{remedies.factor(name, factor * known.maximum)}."
+            f"{remedies.maximum.format(name, 1)}{remedies.factor.format(name, factor * known.maximum)}."
         )
 
 
@@ -174,7 +148,8 @@ def check_heights(file: FileRef, name: str, high: float, highest: float, remedie
     if high > highest:
         raise UserError(
             f"{file} has heights up to {high:g}, where nothing is higher than {highest:g}: give "
-            f"{remedies.factor(name, 0.01)} for centimetres, or {remedies.nodata(name, high)} if that means missing."
+            f"{remedies.factor.format(name, 0.01)} for centimetres, or {remedies.nodata.format(name, high)} if that "
+            "means missing."
         )
 
 
@@ -193,7 +168,7 @@ def void_note(heights: np.ndarray, name: str, file: FileRef, remedies: Remedies)
         return ""
     return (
         f"{name}: about {100 * share:.2g} % of {file.name} is exactly 0 and nothing else lower than {rest.min():.4g}: "
-        f"if these are voids, give {remedies.nodata(name, 0)}"
+        f"if these are voids, give {remedies.nodata.format(name, 0)}"
     )
 
 

@@ -133,6 +133,7 @@ def _text(path: Path) -> str | None:
             text = start + file.read(_MOST)
     except (OSError, ValueError):
         return None
+    # in CDATA, which GDAL reads, a name would hide from the patterns here
     return _COMMENT.sub("", text.decode("utf-8", "replace"))
 
 

@@ -99,7 +99,7 @@ def _looks(lines: Sequence[Line]) -> list[_Look]:
         if line.emphasised:
             looks.append(_Look("ink", None, 2.4))
             continue
-        # colours come round again with other dashes
+        # colours come round again with other dashes, which move on by one each round, as there are as many of both
         dashes = _DASHES[(number + number // COLOURS) % len(_DASHES)]
         looks.append(_Look(str(number % COLOURS), dashes))
         number += 1
@@ -124,6 +124,7 @@ def _drawing(chart: Chart, looks: Sequence[_Look]) -> Markup:
     if len({x for line in chart.lines for x in line.x}) > 1:
         columns = [tick for tick in ticks(left, right, whole=True) if left <= tick <= right]
     else:
+        # of a single place a tick is all that an axis can have
         columns = [next(iter(chart.lines)).x[0]]
     across = Scale(left, right, _LEFT, _WIDTH - _RIGHT)
     up = Scale(rows[0], rows[-1], _HEIGHT - _BOTTOM, _TOP)
@@ -169,6 +170,7 @@ def _line(line: Line, look: _Look, across: Scale, up: Scale) -> Markup:
     path, begun = [], False
     for x, y in points:
         if math.isfinite(y):
+            # behind a gap the pen is set down anew
             path.append(f"{'L' if begun else 'M'}{across(x):.1f} {up(y):.1f}")
         begun = math.isfinite(y)
     parts = [band, element("path", d=" ".join(path), **_stroke(look))]

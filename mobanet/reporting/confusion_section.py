@@ -21,6 +21,7 @@ def confusion_section(evaluated: Evaluated) -> Markup:
     for number, (name, matrix) in enumerate(results.matrices.items()):
         key = f"confusion-{number}"
         chosen = name == results.fullest
+        # in this order: the style sheet shows the matrix whose button stands before it and is checked
         parts.append(element("input", type="radio", name="confusion", id=key, checked=chosen, class_="hidden"))
         parts.append(element("label", scenario_words(name), for_=key))
         parts.append(element("div", _matrix(name, matrix, results.classes), class_="matrix"))

@@ -89,6 +89,7 @@ def metric_charts(logged: Mapping[str, Curve]) -> list[Chart]:
     ]
     if "train/lr" in logged:
         curve = logged["train/lr"]
+        # the rates of an epoch's start are written as it ends, under a step that is an epoch too late
         known = all(curve.epochs)
         x, label = (curve.epochs, f"{_EPOCH}, at its start") if known else (curve.steps, _STEP)
         charts.append(Chart("Learning rate", label, [Line("learning rate", x, curve.values)], floor=0))
@@ -103,6 +104,7 @@ def history_charts(records: Sequence[ScoreRecord]) -> list[Chart]:
     """
     names = list(dict.fromkeys(name for record in records for name in record.scenarios))
     epochs = [record.epoch + 1 for record in records]
+    # records name no modalities: the longest combination has them all
     full = max(names, key=lambda name: name.count("+"))
 
     def lines(attribute: str, error: str | None = None) -> list[Line]:

@@ -74,11 +74,12 @@ def read_folder(path: str | Path) -> RunFolder:
     file = next((each for each in found if each.is_file()), None)
     if file is None:
         raise UserError(f"--run {path} has no checkpoints/best.ckpt or last.ckpt; train it for at least an epoch.")
+    # nothing is predicted with it, and a run whose weights are NaN is to be looked at, too
     checkpoint = read_checkpoint(file, "--run", finite=False)
     backbone = left_out(checkpoint)
     return RunFolder(
         path=path,
-        name=path.resolve().name,
+        name=path.resolve().name,  # of . and .., too
         config_text=text,
         config=config,
         checkpoint=file.name,
@@ -141,6 +142,7 @@ def _commit(folder: Path) -> str | None:
     if not path.is_file():
         return None
     try:
+        # a line each time that the run was started or gone on with
         made = parse_json(read_bounded(path, MOST_BYTES).splitlines()[-1])
         commit, changed = made["commit"], made["changed"]
     except (ValueError, KeyError, TypeError, IndexError) as error:  # UnicodeDecodeError among them

@@ -37,6 +37,7 @@ def jpeg_uri(picture: np.ndarray) -> str:
     """
     from PIL import Image
 
+    # astype by itself cuts off, and white would be 254
     image = Image.fromarray(np.round(255 * picture).astype(np.uint8))
     return _uri(image, "JPEG", quality=_QUALITY, optimize=True)
 

@@ -39,6 +39,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
     line = 1
     try:
         with path.open(newline="", encoding="utf-8") as file:
+            # or quotes that never end are taken for text
             reader = csv.DictReader(file, strict=True)
             if "step" not in (reader.fieldnames or ()):
                 raise ValueError("there is no column step")
@@ -48,6 +49,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
                     raise ValueError("the number of columns differs from the first line's")
                 step, epoch = whole_number(row["step"]) + 1, whole_number(row.get("epoch") or "-1") + 1
                 for name, text in row.items():
+                    # Lightning writes a row for each group of metrics, with nothing under the others
                     if text and name not in ("step", "epoch"):
                         found.setdefault(name, []).append((step, epoch, float(text)))
     except (ValueError, csv.Error) as error:  # UnicodeDecodeError among them

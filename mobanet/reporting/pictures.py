@@ -175,6 +175,7 @@ def _input(name: str, modality: Modality, thinned: Thinned) -> Picture:
 def _map(label: str, indices: np.ndarray, classes: Classes, described: str) -> Picture:
     shares = np.bincount(indices.ravel(), minlength=IGNORE_INDEX + 1)[: len(classes)] / indices.size
     largest = sorted(zip(classes.names, shares, strict=True), key=lambda each: -each[1])[:3]
+    # without what would read 0 %
     words = ", ".join(f"{100 * share:.0f} % {name}" for name, share in largest if share >= 0.005)
     numbers = np.minimum(indices, len(classes))  # ignored pixels take the colour behind the classes'
     return Picture(label, f"{described}{': ' if words else ''}{words}", png_uri(numbers, palette(classes)), True)

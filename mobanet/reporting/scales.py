@@ -54,10 +54,13 @@ def ticks(low: float, high: float, most: int = 6, whole: bool = False) -> list[f
     """
     rough = (high - low) / (most - 1)
     power = 10.0 ** math.floor(math.log10(rough))
+    # within rounding: a range of exactly five steps takes these, and not the next coarser ones
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * (1 - 1e-9))
     if whole:
         step = max(1.0, math.ceil(step))
+    # likewise, or 0.07 / 0.01 puts another tick behind the last one
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    # by multiplication, since adding up steps adds up their rounding
     return [number * step for number in range(first, last + 1)]
 
 

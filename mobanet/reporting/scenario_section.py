@@ -114,6 +114,7 @@ def _cells(results: ScenarioResults, row: Row) -> list[_Cell]:
     cells += [_figure(row.soft)] if results.soft else []
     # a drop says nothing that mIoU does not
     cells += [_Cell("" if row.drop is None else percent(row.drop))] if results.full in results.scores else []
+    # of errors the lowest is the best
     cells += [_Cell(percent(row.error), -row.error)] if results.reliability else []
     if results.calibrated:
         cells.append(_Cell("" if math.isnan(row.calibrated) else percent(row.calibrated), -row.calibrated))
@@ -132,6 +133,7 @@ def _best(rows: Sequence[Sequence[_Cell]]) -> list[str | None]:
     for column in zip(*rows, strict=True):
         there = [cell for cell in column if not math.isnan(cell.value)]
         differ = len({cell.text for cell in there}) > 1
+        # what reads alike is marked alike, though further digits differ
         best.append(max(there, key=lambda cell: cell.value).text if differ else None)
     return best
 

@@ -48,6 +48,7 @@ def thin(data: RasterDataModule, tile: StoredTile, prediction: np.ndarray, side:
     bands: list[Thinned] = []
     for rows in _bands(tile.height, factor):
         sample = data.picture(tile.id, rows, slice(0, tile.width))
+        # inputs are averaged; of class numbers a mean would be another class
         means = {name: block_means(x, sample.valid.get(name), factor) for name, x in sample.inputs.items()}
         counted = right = 0
         if sample.label is not None:
@@ -92,6 +93,7 @@ def block_means(pixels: np.ndarray, valid: np.ndarray | None, factor: int) -> tu
         return _totals(pixels, factor) / count[..., None].astype(np.float32), count > 0
     there = valid != 0
     count = _totals(there, factor)
+    # chosen and not multiplied: NaN times 0 is NaN
     sums = _totals(np.where(there[..., None], pixels, 0), factor)
     return sums / np.maximum(count, 1)[..., None], count > 0
 
@@ -103,6 +105,7 @@ def block_middles(indices: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _bands(height: int, factor: int) -> Iterator[slice]:
+    # whole blocks, of which none lies in two bands
     step = factor * max(1, _ROWS // factor)
     for first in range(0, height, step):
         yield slice(first, min(first + step, height))

@@ -123,6 +123,7 @@ def _within(
     drawn: list[TilePictures] = []
     for tile in tiles:
         pictures = tile_pictures(data, tile, maps[tile.id], run.data.classes, side)
+        # by what was drawn: how far a photograph can be compressed is not known before
         if drawn and sum(each.size for each in drawn) + pictures.size > MOST_BYTES:
             break
         drawn.append(pictures)

@@ -64,12 +64,14 @@ class DistortionMeter:
             available: (B, M) bool, what the data has.
             incomplete: indices of the scenarios to measure in, beside the full one; None: all.
         """
+        # with the full one always, whose count of windows is the count of all
         chosen = [*(range(len(self.masks) - 1) if incomplete is None else incomplete), len(self.masks) - 1]
         masks = self.masks.to(available.device)[chosen]
         latents = iter(encoder.latents(inputs, [available, *(lowered(available, mask) for mask in masks[:-1])]))
         full = _exact(next(latents))
         distortions = [(_exact(latent) - full).square().flatten(1).mean(1) for latent in latents]
         distortions.append(torch.zeros_like(full[:, 0, 0, 0]))
+        # doubled on the CPU: MPS devices have no float64
         d = torch.stack(distortions, 1).cpu().double()  # (B, chosen)
         counts = (available[:, None] & masks).any(2).cpu()  # (B, chosen)
         d = torch.where(counts, d, 0)
@@ -83,6 +85,7 @@ class DistortionMeter:
         """
         count, total, squares = (self.sums if sums is None else sums).numpy()
         mean = total / np.maximum(count, 1)
+        # the difference of two large sums, which rounding may leave below 0
         variance = np.maximum(squares - count * mean**2, 0) / np.maximum(count - 1, 1)
         error = np.where(count == 1, mean, np.sqrt(variance / np.maximum(count, 1)))
         return Distortion(mean, error, int(count[-1]))

@@ -84,6 +84,7 @@ def chosen_failures(
         rates = [{name: _rate(given[name], option) for name in modalities}]
     else:
         parts = given.split(",") if isinstance(given, str) else given if isinstance(given, list) else [given]
+        # each once: a metric is named by its probability, and two of one name would hide each other
         rates = [dict.fromkeys(modalities, p) for p in dict.fromkeys(_rate(part, option) for part in parts)]
     if not rates:
         raise UserError(f"{option} is empty; give a probability, such as 0.1.")

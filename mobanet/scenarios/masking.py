@@ -11,7 +11,7 @@ from torch import Tensor
 from mobanet.errors import UserError
 from mobanet.models.draws import sent
 
-_TRIES = 10
+_TRIES = 10  # as in the authors' code (mobanet.md, section 5)
 
 
 @dataclass
@@ -115,6 +115,7 @@ def draw_masks(
     shares = share_out(spare.flatten(2).any(2), order, settings.ratio, at)
     if not shares.most:
         return spare.new_zeros(batch, streams, height, width)
+    # for as many samples as there can be, so that what is drawn does not depend on the device's answer
     drawn = [_rectangle(height, width, settings, generator) for _ in range(shares.most * settings.blocks)]
     blocks = sent(torch.tensor(drawn).unflatten(0, (shares.most, -1)), spare.device)  # (most, N, 4)
     blocks = blocks[shares.number.clamp(max=shares.most - 1)]  # (B, N, 4)
@@ -136,11 +137,13 @@ def share_out(able: Tensor, order: Tensor, ratio: float, at: float) -> Shares:
     kind = (able.long() << streams).sum(1)  # (B,)
     sizes = (kind[:, None] == kinds).sum(0)
     # all samples on a line, by kind and then, in equal parts of the kind's samples, by stream; a sample is `unit` long
+    # the least number that any count of streams divides, so that equal parts are whole numbers
     unit = math.lcm(*range(1, len(streams) + 1))
     cells = torch.where(members, (sizes * unit // members.sum(1).clamp(min=1))[:, None], 0)
     ends = cells.flatten().cumsum(0).view_as(cells)
     # how many lose blocks up to a place of the line: a table, since a device may round sums of floats the other way
     places = torch.arange(len(able) * unit + 1, dtype=torch.float64)
+    # rounded first: 100 times 0.29 is 28.999999999999996 in float64, and 29 samples are meant
     table = torch.floor((places * ratio / unit).round(decimals=9) + at).long()
     most, table = int(table[-1]), sent(table, device)
     first, last = (table[edge][kind] for edge in (ends - cells, ends))  # (B, S)
@@ -155,6 +158,7 @@ def _rectangle(
 ) -> tuple[int, int, int, int]:
     """Top, left, bottom and right of a block; all 0 where none was found that fits."""
     for _ in range(_TRIES):
+        # two draws a try whether or not it fits, then two of a place: the order is part of what a seed means
         u, v = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
         area = (settings.min_area + u * (settings.max_area - settings.min_area)) * height * width
         aspect = settings.min_aspect + v * (settings.max_aspect - settings.min_aspect)

@@ -34,6 +34,7 @@ class Windows(Protocol):
 @contextmanager
 def eval_mode(module: nn.Module) -> Iterator[None]:
     """Evaluate within; every part goes back to its own mode afterwards."""
+    # flags, since `train()` passes its own on to parts below, and parts of one module may be in different modes
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
@@ -47,6 +48,7 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
 def undisturbed(module: nn.Module) -> Iterator[None]:
     """Evaluate within, on every rank with the running statistics of rank zero; all is as before afterwards."""
     buffers = dict(module.named_buffers())
+    # clones, as what is broadcast below replaces the ranks' own statistics
     kept = {name: buffer.clone() for name, buffer in buffers.items()}
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         for buffer in buffers.values():  # statistics of ranks drift apart within an epoch

@@ -86,6 +86,7 @@ class ScenarioSettings(ScoreSettings):
             )
         if self.full_share is not None:
             self._check_share(self.full_share)
+        # 1 is an epoch, not all of the run; a bool would pass as 0 or 1
         warmup = self.warmup_epochs
         if isinstance(warmup, bool) or not 0 <= warmup < math.inf or (warmup > 1 and warmup != int(warmup)):
             raise UserError(
@@ -127,6 +128,7 @@ class ScenarioSettings(ScoreSettings):
                 f"--scenarios.warmup_epochs is {self.warmup_epochs}, a share of a run without an end: give a number of "
                 "epochs, or --trainer.max_epochs."
             )
+        # of a short run at least one, as a share above 0 asks for some
         return max(1, round(self.warmup_epochs * epochs))
 
     def drawn(self, scenarios: Sequence[Scenario]) -> list[int]:
@@ -185,6 +187,7 @@ def with_full_share(probabilities: np.ndarray, scenarios: Sequence[Scenario], sh
             "--scenarios.probabilities gives no incomplete scenario a probability above 0, and --scenarios.full_share "
             f"{share} leaves them {1 - share:g}: give some, or leave full_share out."
         )
+    # the smallest number instead of 0, which a share of 1 may leave: 0 / 0 would warn
     return np.where(full, share, (1 - share) * probabilities / max(rest, sys.float_info.min))
 
 
@@ -259,6 +262,7 @@ def share_batches(
     """
     shares = probabilities.double().cpu()
     p, start = float(shares[-1] / shares.sum()), rounding(seed, 0)
+    # a batch is complete where the count goes up: p of them in any stretch, and no draw a step
     before, behind = (math.floor(start + n * p) for n in (step, step + 1))  # complete batches so far
     if behind > before or not shares[:-1].any():
         return available

@@ -52,6 +52,7 @@ def usual_scenarios(modalities: Sequence[str]) -> tuple[Scenario, ...]:
     """
     sizes: Sequence[int] = range(1, len(modalities) + 1)
     if 2 ** len(modalities) - 1 > MOST:
+        # a sensor alone, one sensor lost, and nothing lost: what users ask about first, and 2 M + 1 of them
         sizes = (1, len(modalities) - 1, len(modalities))
     return _of_sizes(modalities, sizes)
 
@@ -96,6 +97,7 @@ def chosen_scenarios(given: str | Sequence[str], modalities: Sequence[str], opti
         there = modalities_in(name)
         if name == "auto":
             wanted.update(usual)
+        # a modality may be called `all` or `single`; of one modality, `all_but_one` would be nothing
         elif name in sizes and name not in modalities and min(sizes[name]):
             wanted.update(_of_sizes(modalities, sizes[name]))
         elif there and there.issubset(modalities):

@@ -110,14 +110,17 @@ def score_scenarios(
     utility, descriptor = (float(alpha) * given).astype(np.float64), given.astype(np.float64)
     bandwidth = median_bandwidth(descriptor) if sigma == "median" else float(sigma)
     with np.errstate(over="ignore"):  # scenarios infinitely many bandwidths apart: the kernel is 0
+        # of distortions, not of utilities: alpha moves the scores and no likeness, as in the authors' code
         kernel = np.exp(-0.5 * np.square((descriptor[:, None] - descriptor) / bandwidth))
     scores = _smoothed(kernel, utility, ridge)
+    # of the population, as the paper has it: ddof 1 would shrink all scores of few scenarios
     spread = scores.std()
     # the second condition is ours: equal large distortions would leave rounding above the paper's threshold
     if spread < _LEAST_SPREAD or spread <= _ROUNDING * np.abs(utility).max():
         normalized = np.zeros_like(scores)
     else:
         normalized = (scores - scores.mean()) / spread
+    # less the largest, which cancels and keeps exp from overflowing with a large tau
     softmax = np.exp(tau * (normalized - normalized.max()))
     softmax /= softmax.sum()
     probabilities = (1 - gamma) / len(scores) + gamma * softmax

@@ -75,6 +75,7 @@ def _distortion(trainer: Trainer, module: Sampled, settings: ScenarioSettings, p
         return trainer.strategy.reduce(sums.to(module.device), reduce_op="sum").cpu()
 
     full = len(module.scenarios) - 1
+    # Lightning enters it around its own steps only, and this runs between them
     with trainer.precision_plugin.val_step_context():
         found = measure_distortion(
             module.network,

@@ -15,4 +15,5 @@ def winners(logits: Tensor, dim: int = 0) -> Tensor:
     Returns:
         int64, without the dimension.
     """
+    # pytorch issue 140000
     return logits.max(dim).indices

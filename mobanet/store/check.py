@@ -24,7 +24,7 @@ from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import grid_of, opened
 from mobanet.rasters.reader import check_values, settled
 from mobanet.rasters.rows import CACHE_BYTES, CHUNK, rows_at_once
-from mobanet.rasters.values import Described, fitting_maximum, range_note
+from mobanet.rasters.values import DESCRIBED, fitting_maximum, range_note
 from mobanet.store.decoding import LabelDecoder
 from mobanet.store.jobs import TileJob, inspect_labels, jobs_for, label_kind, nothing_drawn
 from mobanet.store.pool import in_processes
@@ -277,7 +277,7 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
     measured = placed(np.ones(shape, np.uint8) if valid is None else valid.astype(np.uint8)) == 1
     missing = 1 - float(measured.mean())
     low, high = float(inside.min()), float(inside.max())
-    check_values(reading, low, high, Described(), products.known(name)[1])
+    check_values(reading, low, high, DESCRIBED, products.known(name)[1])
     remarks += reading.remarks()
     return Look(name, location, own, len(values), dtype, low, high, missing, (), values, valid), remarks
 

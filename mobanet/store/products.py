@@ -26,7 +26,7 @@ from mobanet.rasters.palettes import label_colours
 from mobanet.rasters.reader import Reading, check_values, settled
 from mobanet.rasters.resampling import resampled, window_needed
 from mobanet.rasters.rows import GridRows, Part, row_windows, rows_at_once, within
-from mobanet.rasters.values import Described, Range, known_range
+from mobanet.rasters.values import DESCRIBED, Range, known_range
 from mobanet.store.decoding import LabelDecoder, Raw
 from mobanet.store.jobs import TileJob, label_kind
 from mobanet.store.staging import stage_label, stage_modality
@@ -190,7 +190,7 @@ class Products:
                 raise UserError(f"{source.file} has no valid pixel: replace or remove it")
             return StoredProduct({}, None, (nothing_note(name, source.file),))
         low, high = min(figures.minimum for figures in statistics), max(figures.maximum for figures in statistics)
-        check_values(reading, low, high, Described(), self.known(name)[1])
+        check_values(reading, low, high, DESCRIBED, self.known(name)[1])
         flat = [figures.minimum for figures in statistics if figures.minimum == figures.maximum]
         notes = [f"{name}: {source.file.name} is {flat[0]:g} everywhere"] if flat else []
         pixels = grid.height * grid.width

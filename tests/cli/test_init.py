@@ -517,6 +517,11 @@ ODD = {
         {"labels": "town/numbers"},
         "holds fractions such as",
     ),
+    "complex numbers": (
+        labelled(lambda tile: 1j * np.ones((1, 64, 64), np.complex64)),
+        {"labels": "town/numbers"},
+        "holds fractions such as 0+1j",
+    ),
     "too many numbers": (
         labelled(lambda tile: np.arange(64 * 64, dtype=np.uint16).reshape(1, 64, 64)),
         {"labels": "town/numbers"},

@@ -29,7 +29,7 @@ from mobanet.prediction.request import find_scenes
 from mobanet.prediction.rows import RasterRows
 from mobanet.prediction.run import describe_model
 from mobanet.prediction.scene import place
-from mobanet.prediction.scene_scaling import scene_offset_scale
+from mobanet.prediction.scene_scaling import SceneScaling
 from mobanet.prediction.workspace import Workspace
 from mobanet.rasters.archives import local_copy
 from mobanet.rasters.categories import class_kind
@@ -148,9 +148,8 @@ def predicted_rasters(rng: random.Random, folder: Path) -> None:
     (scene,) = find_scenes({name: str(path) for name, path in files.items()}, list(MODALITIES))
     scene = place(scene, MODALITIES, rng.choice((None, "dsm")))
     scaling = dict.fromkeys(MODALITIES, "robust")
-    offset_scale = scene_offset_scale(
-        scene, MODALITIES, scaling, {m: np.ones((2, len(MODALITIES[m].bands))) for m in MODALITIES}
-    )
+    learnt = {m: np.ones((2, len(MODALITIES[m].bands))) for m in MODALITIES}
+    offset_scale = SceneScaling.measured(scene, MODALITIES, scaling, learnt).offset_scale
     assert all(np.isfinite(numbers).all() for numbers in offset_scale.values())
     for raster in scene.rasters.values():
         with RasterRows(raster, scene.grid) as rows:

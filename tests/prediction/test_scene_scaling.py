@@ -4,13 +4,17 @@ import pytest
 from mobanet.data.scaling import learn, offset_scale, tile_offset_scale
 from mobanet.errors import UserError
 from mobanet.prediction.request import GivenRaster
-from mobanet.prediction.scene_scaling import scene_offset_scale
+from mobanet.prediction.scene_scaling import SceneScaling
 from mobanet.rasters.statistics import BandStatistics
 from mobanet.store.stored import TileStore
 from tests.data_files.fake_files import georeferenced, noise, write
 from tests.prediction.conftest import MODALITIES, placed, slope
 
 SCALINGS = ("robust", "minmax", "standard", "unit")
+
+
+def scene_offset_scale(*given):
+    return SceneScaling.measured(*given).offset_scale
 
 
 @pytest.fixture(scope="module")

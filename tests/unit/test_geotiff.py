@@ -16,7 +16,7 @@ from rasterio.enums import ColorInterp
 from mobanet.errors import UserError
 from mobanet.rasters import geotiff
 from mobanet.rasters.contents import Classes
-from mobanet.rasters.distinct_colours import distinct_colours, least_difference
+from mobanet.rasters.distinct_colours import appearance, distinct_colours
 from mobanet.rasters.geotiff import RowWriter, class_kind, probability_kind, scenario_kind
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import grid_of
@@ -258,6 +258,13 @@ def test_a_style_has_the_classes_and_nothing_else(tmp_path):
     assert [entry.get("label") for entry in entries] == list(KINDS["scenarios"].categories)
     colours = [tuple(bytes.fromhex(entry.get("color")[1:])) for entry in entries]
     assert colours == list(KINDS["scenarios"].colours)
+
+
+def least_difference(colours):
+    """Of the two colours that are most alike, to the eyes that tell them apart least."""
+    seen = appearance(np.array(colours))
+    apart = np.linalg.norm(seen[:, :, None] - seen[:, None], axis=3).min(axis=0)
+    return apart[np.triu_indices(len(colours), 1)].min()
 
 
 @pytest.mark.parametrize(("count", "least"), [(2, 16), (7, 16), (15, 16), (31, 13), (63, 9), (255, 4)])

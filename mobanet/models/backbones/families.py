@@ -44,6 +44,7 @@ class Family:
 FAMILIES: dict[str, Family] = {
     "VisionTransformer": Family(("vision_transformer", "deit", "city_vit"), _any_size),
     "Eva": Family(("eva",), _any_size),
+    # no argument for any size: its table of distances is brought to the grid here (`RelativeBackbone`)
     "Beit": Family(("beit",)),
     "VisionTransformerSAM": Family(("vision_transformer_sam",), _sam),
     "SwinTransformer": Family(("swin_transformer",), _swin, hierarchical=True, unused=("norm", "head")),

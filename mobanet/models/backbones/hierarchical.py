@@ -35,7 +35,7 @@ class HierarchicalBackbone(Backbone):
         self._widths = [int(info["num_chs"]) for info in self.vit.feature_info]
         self._places = [(stage, place) for stage, length in enumerate(self._lengths) for place in range(length)]
         self.width, self.depth = self._widths[-1], sum(self._lengths)
-        self.patch_size = self._first_stride() << NUM_STAGES - 1
+        self.patch_size = self._first_stride() << NUM_STAGES - 1  # each later stage halves
 
     @abstractmethod
     def _count_blocks(self) -> list[int]:
@@ -64,6 +64,7 @@ class HierarchicalBackbone(Backbone):
     @property
     def entry_widths(self) -> list[int]:
         """Channels of the tokens that the first block of each stage gets."""
+        # a block that pools widens as well, so that what is added before it has the width of the stage before
         return [self._widths[0], *self._widths[:-1]] if self.pools_within else list(self._widths)
 
     def grid(self, stage: int, geometry: Geometry) -> tuple[int, int]:
@@ -105,6 +106,7 @@ class SwinBackbone(HierarchicalBackbone):
     def descend(self, stage: int, tokens: Tensor, geometry: Geometry) -> Tensor:
         """Merge patches two by two: (B, N, C) -> (B, N/4, C')."""
         maps = tokens.unflatten(1, self.grid(stage, geometry))
+        # timm counts the merging of patches among the parts of the stage that it leads into
         return self.vit.layers[stage + 1].downsample(maps).flatten(1, 2)
 
     def _run_block(self, index: int, tokens: Tensor, geometry: Geometry) -> Tensor:
@@ -183,6 +185,7 @@ class HieraDetBackbone(HierarchicalBackbone):
 
     def _measure(self) -> None:
         super()._measure()
+        # timm works out the padding of pooled tokens from the size of windows, which is 0 where attention is global
         both = sorted({*self.vit.global_att_blocks} & {*self.vit.q_pool_blocks})
         if both:
             raise UserError(
@@ -193,6 +196,7 @@ class HieraDetBackbone(HierarchicalBackbone):
     def embed(self, patches: Tensor) -> tuple[Tensor, Geometry]:
         """Add positions: (B, h, w, C) -> (B, N, C)."""
         grid = (patches.shape[1], patches.shape[2])
+        # as SAM 2's own code and timm do it; Hiera's averages
         positions = resample_windows(self.vit.pos_embed, self.vit.pos_embed_window, grid, antialias=False)
         return (patches + positions).flatten(1, 2), Geometry(grid)
 

@@ -31,6 +31,7 @@ class PlainBackbone(Backbone):
         """Add positions and prefix tokens to embedded patches: (B, h, w, C) -> (B, P + N, C)."""
         grid = (patches.shape[1], patches.shape[2])
         patches = self.vit.patch_embed.norm(patches)
+        # by name, since nothing else tells DINOv2 from other VisionTransformers, which are resampled by size
         if "dinov2" in self.name and self.vit.reg_token is None:
             prefix = self.vit.cls_token.expand(patches.shape[0], -1, -1)
             tokens = torch.cat((prefix, patches.flatten(1, 2)), dim=1)  # (B, h, w, C) -> (B, 1 + N, C)
@@ -83,11 +84,13 @@ class RelativeBackbone(Backbone):
         """Attention as timm's own, which knows one grid only: (B, 1 + N, C) -> (B, 1 + N, C)."""
         heads = attention.qkv(tokens)
         if attention.q_bias is not None:
+            # the keys' is a buffer of zeros: a softmax over keys would cancel any bias of theirs
             heads = heads + torch.cat((attention.q_bias, attention.k_bias, attention.v_bias))
         query, key, value = heads.unflatten(2, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         table = attention.relative_position_bias_table
         bias = None if table is None else relative_bias(table.to(query.dtype), apart)
         dropout = attention.attn_drop.p if self.training else 0.0
+        # the biases of distance are added to the scores after they were scaled, as timm has it
         found = F.scaled_dot_product_attention(query, key, value, bias, dropout)  # (B, heads, 1 + N, c)
         return attention.proj_drop(attention.proj(found.transpose(1, 2).flatten(2)))
 
@@ -132,6 +135,7 @@ class WindowedBackbone(Backbone):
         return self.vit.neck(tokens.unflatten(1, geometry.grid).permute(0, 3, 1, 2))
 
 
+# by name, not by class: timm is not imported until a backbone is made
 KINDS: dict[str, type[Backbone]] = {
     "VisionTransformer": PlainBackbone,
     "Eva": RotaryBackbone,

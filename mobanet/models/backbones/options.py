@@ -38,31 +38,14 @@ _NUMBERS: dict[str, tuple[float, float]] = {
     "rope_temperature": (0.01, 1e9),
     "rope_grid_offset": (-1, 1),
 }
+# fmt: off
 _SWITCHES = (
-    "qkv_bias",
-    "qkv_fused",
-    "qk_norm",
-    "proj_bias",
-    "scale_attn_norm",
-    "scale_mlp_norm",
-    "scale_attn_inner",
-    "scale_mlp",
-    "swiglu_mlp",
-    "class_token",
-    "no_embed_class",
-    "pre_norm",
-    "final_norm",
-    "use_post_norm",
-    "use_pre_transformer_norm",
-    "use_abs_pos",
-    "use_rel_pos",
-    "use_rope",
-    "use_abs_pos_emb",
-    "use_rot_pos_emb",
-    "conv_mlp",
-    "use_grn",
-    "rope_rotate_half",
+    "qkv_bias", "qkv_fused", "qk_norm", "proj_bias", "scale_attn_norm", "scale_mlp_norm", "scale_attn_inner",
+    "scale_mlp", "swiglu_mlp", "class_token", "no_embed_class", "pre_norm", "final_norm", "use_post_norm",
+    "use_pre_transformer_norm", "use_abs_pos", "use_rel_pos", "use_rope", "use_abs_pos_emb", "use_rot_pos_emb",
+    "conv_mlp", "use_grn", "rope_rotate_half",
 )
+# fmt: on
 _WORDS: dict[str, tuple[str, ...]] = {
     "pos_embed": ("learn", "none", ""),
     "global_pool": ("token", "avg", "avgmax", "max", "map", ""),

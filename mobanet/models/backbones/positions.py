@@ -25,6 +25,7 @@ def resample_dinov2(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
     side = round((embedding.shape[1] - 1) ** 0.5)
     if grid == (side, side):
         return embedding
+    # in float32: of bfloat16 torch's kernel rounds on the way, too
     maps = embedding[:, 1:].float().unflatten(1, (side, side)).permute(0, 3, 1, 2)  # (1, C, M, M)
     factors = tuple((length + 0.1) / side for length in grid)
     maps = F.interpolate(maps, scale_factor=factors, mode="bicubic", align_corners=False)  # (1, C, rows, columns)
@@ -63,6 +64,7 @@ def resample_tokens(embedding: Tensor, known: tuple[int, int], grid: tuple[int, 
     maps = embedding.unflatten(1, known)
     if grid == known:
         return maps
+    # in float32: on CPUs torch 2.14 has no antialiased resampling of half precision
     maps = maps.float().permute(0, 3, 1, 2)
     maps = F.interpolate(maps, size=grid, mode="bicubic", antialias=True, align_corners=False)
     return maps.permute(0, 2, 3, 1).to(embedding.dtype)
@@ -131,8 +133,10 @@ def relative_bias(table: Tensor, distances: Distances) -> Tensor:
     """
     count, heads = len(distances.apart), table.shape[1]
     known = table[:-3].T.unflatten(1, (distances.rows.shape[1], -1))  # (heads, 2M - 1, 2N - 1)
+    # shares of rows and of columns are independent, so two small products do for bilinear resampling of all heads
     wanted = distances.rows @ known @ distances.columns.T  # (heads, 2·rows - 1, 2·columns - 1)
     patches = wanted.flatten(1)[:, distances.apart]  # (heads, N, N)
+    # BEiT keeps the three distances of the class token behind those of patches
     to_patch, to_token, itself = table[-3:].unbind(0)
     first = torch.cat((itself[:, None], to_patch[:, None].expand(heads, count)), dim=1)  # (heads, 1 + N)
     rest = torch.cat((to_token[:, None, None].expand(heads, count, 1), patches), dim=2)
@@ -154,6 +158,7 @@ def _growth(steps: int, distance: int) -> float:
     if not 0 < steps < distance:
         return 1.0
     low, high = 1.0, float(distance)  # of two steps or more the last alone may be as long as all
+    # bisection, since the sum of a geometric row has no root in closed form; 60 halvings exhaust float64
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if sum(middle**step for step in range(steps)) < distance else (low, middle)

@@ -19,7 +19,7 @@ from mobanet.errors import UserError
 from mobanet.models.backbones.options import check_options
 from mobanet.models.backbones.positions import Distances
 
-NUM_STAGES = 4
+NUM_STAGES = 4  # of MoBaNet's release, and of every hierarchical backbone here
 MOST_CHANNELS = 16384
 """Of a map or a token in any network here: more than any published one, and few enough to count."""
 
@@ -170,6 +170,8 @@ class Backbone(nn.Module, ABC):
         if not (self.recomputes and torch.is_grad_enabled()):
             return self._run_block(index, tokens, geometry)
         # one in eval mode draws nothing, so that there is no state of generators to keep for the second time
+        # torch's reentrant kind gives no gradients inside where no input asks for one, as tokens of a borrowed patch
+        # kernel do not: LoRA in the first blocks would never learn
         return checkpoint(
             self._run_block, index, tokens, geometry, use_reentrant=False, preserve_rng_state=self.training
         )
@@ -187,6 +189,7 @@ class Backbone(nn.Module, ABC):
 
     def final_norm(self) -> nn.Module | None:
         """The norm after the last block; None where the model has none."""
+        # timm calls it `fc_norm` where its classifier takes the mean over tokens, and leaves an Identity as `norm`
         for name in ("norm", "fc_norm"):
             norm = getattr(self.vit, name, None)
             if norm is not None and not isinstance(norm, nn.Identity):
@@ -197,7 +200,7 @@ class Backbone(nn.Module, ABC):
         """The final norm on tokens of any depth, (B, N, C); without parameters where the model has no such norm."""
         norm = self.final_norm()
         if norm is None:
-            return F.layer_norm(tokens, (self.width,), eps=1e-6)
+            return F.layer_norm(tokens, (self.width,), eps=1e-6)  # the eps of timm's transformers
         return norm(tokens)
 
     def neck(self, tokens: Tensor, geometry: Geometry) -> Tensor:
@@ -242,5 +245,6 @@ def weights_digest(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(tensors.items()):
         digest.update(f"{name}{tuple(value.shape)}".encode())
+        # of float32, as weights that were stored in half precision are the same ones after they are loaded
         digest.update(value.detach().float().cpu().contiguous().numpy().data)
     return digest.hexdigest()

@@ -58,6 +58,7 @@ def create_vit(settings: BackboneSettings) -> nn.Module:
     arguments = {**MODULES[module].extra(), **options}
     try:
         vit = known_models().create_model(name, pretrained=False, num_classes=0, **arguments)
+    # what timm's constructors raise on sizes that do not fit, each class in its own way
     except (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError, IndexError) as error:
         raise UserError(
             f"--model.backbone.options {settings.options} do not fit {name}: {error}; mend or drop them."
@@ -100,6 +101,7 @@ def load_weights(vit: nn.Module, settings: BackboneSettings) -> None:
 def _find_module(name: str) -> str:
     """Module of timm that builds a name; refuses unknown names with the nearest known one, and other families."""
     timm = known_models()
+    # timm's names are ARCHITECTURE.TAG; without a tag its default weights are meant
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture) or (tag and name not in timm.list_models(f"{architecture}.*", pretrained=True)):
         known = [*timm.list_models(module=list(MODULES)), *timm.list_models("*.*", pretrained=True)]

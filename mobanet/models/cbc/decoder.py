@@ -83,6 +83,7 @@ def find_neighbourhoods(depth: int, size: int) -> tuple[list[int], list[int]]:
     Returns:
         Planes before, three for each run of equal neighbourhoods; and the lengths of the runs.
     """
+    # torch's rule for mode "nearest", in whole numbers: the plane at floor(plane · depth / size)
     source = [plane * depth // size for plane in range(size)]
     padded = [source[0], *source, source[-1]]
     planes: list[int] = []

@@ -72,6 +72,7 @@ class BandEncoder(nn.Module):
             blocks += [Bottleneck(4 * mid, mid, stride=1, first=False) for _ in range(depth - 1)]
             self.stages.append(nn.Sequential(*blocks))
             channels.append(4 * mid)
+        # 8, 16, 32, 64, 64 in the release, whose base is 8
         narrow = [base, 2 * base, 4 * base, 8 * base, 8 * base]
         self.adapters = nn.ModuleList(nn.Conv2d(wide, out, 1) for wide, out in zip(channels, narrow, strict=True))
         self.gather = nn.Conv3d(sum(narrow), 8 * base, 1)
@@ -87,9 +88,9 @@ class BandEncoder(nn.Module):
             (B, grid³, 8b). Level 5 is only part of level 6.
         """
         bands = (x.shape[0], x.shape[1])
-        padded = F.pad(x, (0, 0, 0, 0, 1, 1))  # a band of zeros on either side
+        padded = F.pad(x, (0, 0, 0, 0, 1, 1))  # a band of zeros on either side, as the release's kernel pads depth
         planes = torch.stack((padded[:, :-2], padded[:, 1:-1], padded[:, 2:]), 2).flatten(0, 1)  # (B·D, 3, H, W)
-        features = self.stem_norm(F.relu(self.stem(planes)))  # in this order
+        features = self.stem_norm(F.relu(self.stem(planes)))  # in this order, as the release has it in the stem alone
         features = F.max_pool2d(features, 3, 2, 1)
         levels = [self.adapters[0](features)]
         for stage, adapter in zip(self.stages, self.adapters[1:], strict=True):
@@ -97,5 +98,6 @@ class BandEncoder(nn.Module):
             levels.append(adapter(features))
         volumes = [level.unflatten(0, bands).transpose(1, 2) for level in levels]  # (B·D, c, h, w) -> (B, c, D, h, w)
         size = (self.grid,) * 3
+        # corners aligned here and in the decoder, as in the release; elsewhere in this package they are not
         cells = [F.interpolate(volume, size, mode="trilinear", align_corners=True) for volume in volumes]
         return [*volumes[:4], to_tokens(self.gather(torch.cat(cells, 1)))]

@@ -116,6 +116,7 @@ class Correlation(nn.Module):
         """Correlate: M times (B, N, E), and (B, M) bool -> (B, M, N, E)."""
         projected = torch.stack([project(x) for project, x in zip(self.projections, hidden, strict=True)], 1)
         queries, keys, values = projected.chunk(3, -1)  # (B, M, N, E) each
+        # the root of the number of modalities, not of the width: a product is of two numbers, not a sum over channels
         scores = queries[:, :, None] * keys[:, None] / sqrt(len(hidden))  # (B, M, M, N, E)
         weights = scores.softmax(2)
         return gate((weights * values[:, None]).sum(2), available)

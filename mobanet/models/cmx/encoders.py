@@ -42,6 +42,7 @@ def licence(encoder: EncoderName) -> str:
 
 def stage_channels(encoder: EncoderName) -> tuple[int, ...]:
     """Channels of the four maps of an encoder, finest first."""
+    # the release's CNN has the widths of B1 to B5, so that rectification and fusion fit either
     return (32, 64, 160, 256) if encoder == "mit_b0" else (64, 128, 320, 512)
 
 
@@ -155,6 +156,7 @@ def build_encoders(name: EncoderName, pretrained: bool, checkpoint: str | None) 
         if not Path(checkpoint).is_file():
             raise UserError(f"{source} is not a file: give the path of a .safetensors, .pth or .pt file.")
         _load(mit, Path(checkpoint), source)
+    # copied rather than built and filled twice: the two start alike and train apart
     encoder = _cut_stages(mit)
     return [encoder, copy.deepcopy(encoder)]
 

@@ -140,6 +140,7 @@ class CMX(SegmentationModel):
         self.rectifications = nn.ModuleList(map(CMFRM, widths))
         if is_mit:
             self.rectifications.apply(initialize)  # the variant leaves them as PyTorch makes them
+        # both releases' own: published CMX fuses with the heads of the encoder's stages, the variant with 8 everywhere
         heads = settings.heads or ((1, 2, 5, 8) if is_mit else (8, 8, 8, 8))
         self.fusions = nn.ModuleList(map(FFM, widths, heads))
         self.decoder = MLPDecoder(
@@ -147,7 +148,7 @@ class CMX(SegmentationModel):
             settings.decoder_channels or (512 if is_mit else 256),
             num_classes,
             settings.decoder_dropout,
-            eps=1e-3 if is_mit else 1e-5,
+            eps=1e-3 if is_mit else 1e-5,  # 1e-3 in the published decoder alone, 1e-5 in all other batch norms
         )
         self._smallest_side = MIT_SMALLEST_SIDE if is_mit else 1
 

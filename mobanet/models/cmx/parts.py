@@ -17,6 +17,7 @@ from mobanet.models.upernet import resize
 def initialize(module: nn.Module) -> None:
     """Weights as SegFormer's, to be given to `apply`: Linear N(0, 0.02), convolutions N(0, 2/fan-out), biases zero."""
     if isinstance(module, nn.Linear):
+        # as published; the three-modality release draws a plain normal, a difference that no loaded weight shows
         nn.init.trunc_normal_(module.weight, std=0.02)
     elif isinstance(module, nn.Conv2d):
         fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
@@ -44,11 +45,14 @@ class CMFRM(nn.Module):
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Rectify two streams: (B, C, h, w) and (B, C, h, w) -> the same."""
         both = torch.cat((first, second), dim=1)  # (B, 2C, h, w)
+        # means of both streams, then maxima of both: the order that the authors' linear layers were trained on
         pooled = torch.cat((both.mean((2, 3)), both.amax((2, 3))), dim=1)  # (B, 4C)
         channel = torch.sigmoid(self.channel(pooled))[:, :, None, None].chunk(2, dim=1)  # two of (B, C, 1, 1)
         spatial = torch.sigmoid(self.spatial(both)).chunk(2, dim=1)  # two of (B, 1, h, w)
         # Crossed: a stream's own half of the weights scales what the other stream gets of it.
+        # 0.5 is the paper's lambda of either kind
         from_first, from_second = (0.5 * (c + s) for c, s in zip(channel, spatial, strict=True))
+        # both from what came in: the second line of the authors' code does not see the rectified first either
         return first + from_second * second, second + from_first * first
 
 
@@ -126,6 +130,7 @@ class MLPDecoder(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
         for conv in (self.fuse, self.classifier):
+            # the linear layers stay as torch draws them, as in the three-modality release
             nn.init.kaiming_normal_(conv.weight, mode="fan_in", nonlinearity="relu")
             if conv.bias is not None:
                 nn.init.zeros_(conv.bias)

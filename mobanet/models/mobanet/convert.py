@@ -15,6 +15,7 @@ from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.mobanet.network import MoBaNet, MoBaNetSettings
 
 STREAMS = {"optical": {"rgb": 3}, "elevation": {"dsm": 1}}
+# by the width, since a state dict does not name its model
 DINOV2_BY_WIDTH = {
     384: "vit_small_patch14_dinov2",
     768: "vit_base_patch14_dinov2",

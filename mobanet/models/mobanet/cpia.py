@@ -27,11 +27,13 @@ class CPIA(nn.Module):
 
     def __init__(self, width: int, ratio: float, streams: int = 2) -> None:
         super().__init__()
+        # rounded down as in the release, whose checkpoints have layers of that size
         rank = max(1, int(ratio * width))
         self.reduce = nn.ModuleList(nn.Linear(width, rank) for _ in range(streams))
         self.mix = nn.Linear(streams * rank, rank)
         self.expand = nn.Linear(rank, width)
         # One parameter a stream rather than a (S, C) tensor: weight decay leaves 1-D parameters alone.
+        # N(1, 0.02) and N(0, 0.02) of the release (mobanet.md, section 2)
         self.gammas = nn.ParameterList(nn.Parameter(1 + 0.02 * torch.randn(width)) for _ in range(streams))
         self.betas = nn.ParameterList(nn.Parameter(0.02 * torch.randn(width)) for _ in range(streams))
 
@@ -74,6 +76,7 @@ class BottleneckAdapter(nn.Module):
         self.reduce_prompt = nn.Linear(width, hidden)
         self.dropout = nn.Dropout(dropout)
         self.expand = nn.Linear(hidden, width)
+        # so that the first step starts from what the frozen transformer computes by itself
         nn.init.zeros_(self.expand.weight)
         nn.init.zeros_(self.expand.bias)
 

@@ -46,12 +46,12 @@ class DGFM(nn.Module):
 
     def __init__(self, width: int, streams: int = 2) -> None:
         super().__init__()
-        hidden = max(32, width // 8)
+        hidden = max(32, width // 8)  # the release's max(32, int(C · min(0.25, 0.125)))
         self.reduce = nn.ModuleList(nn.Linear(width, hidden, bias=False) for _ in range(streams))
         self.gate_in = nn.Linear(3 * hidden, hidden, bias=False)
         self.gate_norm = nn.GroupNorm(1, hidden)
         self.gate_out = nn.Linear(hidden, width)
-        self.norm = nn.LayerNorm(width, eps=1e-5)
+        self.norm = nn.LayerNorm(width, eps=1e-5)  # the release's, where the backbone's norms have 1e-6
         nn.init.zeros_(self.gate_out.weight)
         nn.init.zeros_(self.gate_out.bias)
 
@@ -119,7 +119,7 @@ class SqueezeExcitation(nn.Module):
         reduction: C over hidden channels.
     """
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int, reduction: int = 16) -> None:  # the release's, and the paper's
         super().__init__()
         hidden = max(1, channels // reduction)
         self.squeeze = nn.Linear(channels, hidden)

@@ -224,6 +224,7 @@ class MoBaNet(SegmentationModel):
             AuxiliaryHead(channels, num_classes, settings.decoder_dropout, norm)
             for _ in (names if settings.auxiliary_heads else ())
         )
+        # SAM's neck has norms of its own, so that with it the final norm of the transformer never runs
         own_neck = settings.pyramid == "scaled" and self.neck is None
         self.backbone.release_unused(borrowed is not None, borrowed is not None, not own_neck, own_neck)
         # of a single modality no sample is incomplete: what has nothing at all is not predicted
@@ -330,6 +331,7 @@ class MoBaNet(SegmentationModel):
         self, parts: "MoBaNet | Parts", inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool
     ) -> SegmentationOutput:
         """Encode and decode by these parts alone: what is compiled, where samples go two ways."""
+        # heads see the finest maps alone, so that no other of a stream's own is projected
         stages = self._encode(parts, inputs, available, stream_stages=1 if auxiliary and len(self.heads) else 0)
         return self._decode(parts, stages, _size(inputs), auxiliary)
 
@@ -486,6 +488,7 @@ class MoBaNet(SegmentationModel):
         flow = self._run(parts, self._together, flow)
         given = stream_stages, flow.streams, flow.there, rows
         if isinstance(parts.pyramid, PlainPyramid):
+            # by the norm after the last block at every depth, as in the release (mobanet.md, section 2)
             taps = [backbone.normalize(tap) for tap in flow.taps]
             return parts.pyramid(taps, [backbone.grid(stage, flow.geometry) for stage in range(NUM_STAGES)], *given)
         if parts.neck is None:
@@ -534,6 +537,7 @@ class MoBaNet(SegmentationModel):
         """Logits at the padded size, cropped to the image: (B, K, h, w) -> (B, K, H, W), in float32."""
         size = self.backbone.patch_size
         padded = (height + -height % size, width + -width % size)
+        # loss and softmax follow, and bfloat16 knows logits of 1 to 2 to a hundredth only
         exact = torch.promote_types(logits.dtype, torch.float32)
         return resize(logits.to(exact), padded)[..., :height, :width]
 

@@ -57,6 +57,7 @@ class PlainPyramid(nn.Module):
         self.project_first = fusion == "se"
         fused = [channels if self.project_first else width for width in widths]
         self.fusions = nn.ModuleList(build_fusion(fusion, width, len(names)) for width in fused)
+        # one a stage for fused and own maps, as in the release: heads then train what the decoder sees
         self.projections = nn.ModuleList(nn.Linear(width, channels, bias=False) for width in widths)
 
     def forward(
