@@ -63,6 +63,18 @@ class Grid:
         size = (max(1, round(self.height / high)), max(1, round(self.width / wide)))
         return Grid(*size, (a * wide, b * high, x, d * wide, e * high, y), self.crs)
 
+    def coarser(self, ratio: int) -> "Grid":
+        """The same place from the same corner on, in pixels so many times as wide and high, as many as cover it."""
+        a, b, x, d, e, y = self.coefficients
+        transform = None if self.transform is None else (a * ratio, b * ratio, x, d * ratio, e * ratio, y)
+        return self if ratio == 1 else Grid(-(-self.height // ratio), -(-self.width // ratio), transform, self.crs)
+
+    def finer(self, ratio: int) -> "Grid":
+        """The same place in pixels so many times as narrow and low."""
+        a, b, x, d, e, y = self.coefficients
+        transform = None if self.transform is None else (a / ratio, b / ratio, x, d / ratio, e / ratio, y)
+        return self if ratio == 1 else Grid(self.height * ratio, self.width * ratio, transform, self.crs)
+
     def needs_transform(self, other: "Grid") -> bool:
         """Whether coordinates have to be brought from one system to the other: not within one plane, named or not."""
         if self.crs is None or other.crs is None:
