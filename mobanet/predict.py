@@ -143,7 +143,7 @@ def predict(
         "precision": resolved(precision, accelerator, devices),
         "float32_matmul_precision": float32_matmul_precision,
     }
-    settings = MapSettings.of(preset, model.windows, chosen)
+    settings = MapSettings.of(preset, model.windows, chosen, model.step)
     said = nodata or (), factor or (), minimum or ()
     if scenes is not None:
         from mobanet.prediction.many import Placing, predict_list

@@ -1,5 +1,6 @@
 """Sizes that follow from `--data.crop` where nothing else is said, settled before a run begins and recorded with it."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -23,9 +24,20 @@ def follow_crop(config: Namespace, checkpoint: Mapping[str, Any] | None = None) 
     crop, given = config.data.crop, config.data.evaluation
     rule = EvaluationSettings(given.window, given.validation_stride, given.test_stride)
     given.window = rule.size(crop)
-    given.validation_stride, given.test_stride = rule.stride("validation", crop), rule.stride("test", crop)
+    given.validation_stride, given.test_stride = (
+        rule.stride(s, crop, _step(config.data)) for s in ("validation", "test")
+    )
     if "backbone" in settings_groups(config.model.architecture):
         config.model.backbone.options = _with_size(config.model.backbone, crop, checkpoint)
+
+
+def _step(data: Namespace) -> int:
+    """What strides are multiples of: described modalities may have pixels that are coarser than the grid's."""
+    folder = data.get("folder")
+    described = {} if folder is None else folder.get("modalities")
+    used = data.get("modalities") or list(described)
+    used = used.replace(" ", "").split(",") if isinstance(used, str) else used
+    return math.lcm(*(described[name].get("pixel_ratio") or 1 for name in used if name in described))
 
 
 def _with_size(backbone: Namespace, crop: int, checkpoint: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -115,7 +115,10 @@ def _explicit_flags(words: Sequence[str], function: Callable[..., Any]) -> list[
 
 
 def _gathered(words: Sequence[str], function: Callable[..., Any]) -> list[str]:
-    """Let the words behind an option that takes several stand one by one: `--input rgb=a.tif dsm=b.tif`."""
+    """Let the words behind an option that takes several stand one by one: `--input rgb=a.tif dsm=b.tif`.
+
+    The option may come again, as in `--input rgb=a.tif --input dsm=b.tif`: the parser would forget what came before.
+    """
     kinds = get_type_hints(function)
     lists = {
         f"--{name}"
@@ -123,6 +126,7 @@ def _gathered(words: Sequence[str], function: Callable[..., Any]) -> list[str]:
         if get_origin(kind) is list or any(get_origin(each) is list for each in get_args(kind))
     }
     out: list[str] = []
+    before: dict[str, tuple[int, list[str]]] = {}  # where in `out` an option's words are, and which
     given = list(words)
     while given:
         option, equals, value = given.pop(0).partition("=")
@@ -135,7 +139,17 @@ def _gathered(words: Sequence[str], function: Callable[..., Any]) -> list[str]:
             several.append(given.pop(0))
         # a list in brackets, or rgb,dsm, which the parser has a word to say about
         single = len(several) == 1 and re.fullmatch(r"\[.*|null|[^=]*,[^=]*", several[0], re.DOTALL)
-        out += several if single or not several else [json.dumps(several)]
+        if single or not several:
+            out += several
+            continue
+        if option in before:
+            out.pop()
+            place, known = before[option]
+            known += several
+            out[place] = json.dumps(known)
+            continue
+        before[option] = len(out), several
+        out.append(json.dumps(several))
     return out
 
 

@@ -75,8 +75,10 @@ class Augmentation:
             return sample
         # some of its steps draw from numpy's generator, others from one of Python's
         self._pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
-        targets = {self._key(name): self._to_range(name, array) for name, array in sample.inputs.items()}
-        targets |= {f"valid_{name}": self._surely_valid(array) for name, array in sample.valid.items()}
+        inputs = {name: self._spread(name, self._to_range(name, array)) for name, array in sample.inputs.items()}
+        targets = {self._key(name): array for name, array in inputs.items()}
+        valid = {name: self._spread(name, array) for name, array in sample.valid.items()}
+        targets |= {f"valid_{name}": self._surely_valid(array) for name, array in valid.items()}
         if sample.label is not None:
             targets["label"] = sample.label
         if "image" not in targets:
@@ -85,9 +87,40 @@ class Augmentation:
         out = self._pipeline(**targets)
         return Sample(
             {name: self._from_range(name, out[self._key(name)], array) for name, array in sample.inputs.items()},
-            {name: out[f"valid_{name}"] for name in sample.valid},
+            {name: self._wholly(name, out[f"valid_{name}"]) for name in sample.valid},
             None if sample.label is None else out["label"],
         )
+
+    @property
+    def _resamples(self) -> bool:
+        """Whether values are interpolated, rather than put to other places."""
+        return bool(self.settings.rotation or self.settings.zoom)
+
+    def _spread(self, name: str, array: np.ndarray) -> np.ndarray:
+        """An array in the grid's pixels, where all are turned about one centre and resampled alike.
+
+        Flips and quarter turns leave coarser pixels whole, and need no others.
+        """
+        ratio = self.modalities[name].pixel_ratio
+        return array if ratio == 1 or not self._resamples else array.repeat(ratio, 0).repeat(ratio, 1)
+
+    def _gathered(self, name: str, array: np.ndarray) -> np.ndarray:
+        """The inverse: the mean of the grid's pixels that one of its own covers."""
+        ratio = self.modalities[name].pixel_ratio
+        if ratio == 1 or not self._resamples:
+            return array
+        height, width = (side // ratio for side in array.shape[:2])
+        parts = array.reshape(height, ratio, width, ratio, *array.shape[2:])
+        means = parts.mean((1, 3), dtype=np.float32)
+        return means if array.dtype.kind == "f" else np.rint(means).astype(array.dtype)
+
+    def _wholly(self, name: str, valid: np.ndarray) -> np.ndarray:
+        """Validity alike: of pixels of its own that are valid all over."""
+        ratio = self.modalities[name].pixel_ratio
+        if ratio == 1 or not self._resamples:
+            return valid
+        height, width = (side // ratio for side in valid.shape)
+        return valid.reshape(height, ratio, width, ratio).min((1, 3))
 
     def _surely_valid(self, valid: np.ndarray) -> np.ndarray:
         """Pixels whose neighbours are valid, too, where values are interpolated between them; else all valid ones.
@@ -97,7 +130,7 @@ class Augmentation:
         """
         import cv2
 
-        if not (self.settings.rotation or self.settings.zoom) or valid.all():
+        if not self._resamples or valid.all():
             return valid
         return cv2.erode(valid, np.ones((3, 3), np.uint8))
 
@@ -108,7 +141,7 @@ class Augmentation:
         return array
 
     def _from_range(self, name: str, array: np.ndarray, original: np.ndarray) -> np.ndarray:
-        array = array.reshape(original.shape)  # a single band may come back without its axis
+        array = self._gathered(name, array).reshape(original.shape)  # a single band may come back without its axis
         if not self._divided(name, original):
             return array
         array = array * np.float32(self.modalities[name].maximum)

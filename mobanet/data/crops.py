@@ -58,6 +58,8 @@ class _Windows(Dataset[dict[str, Any]]):
 class RandomCrops(_Windows):
     """Training crops; every draw is a function of the seed and the sample's index.
 
+    Positions are multiples of the reader's step, so that crops have whole pixels of every modality.
+
     A crop without a labelled pixel teaches nothing: of a tile that is labelled in parts only, its position is drawn
     among those that have one.
 
@@ -124,11 +126,11 @@ class RandomCrops(_Windows):
 
     def _around(self, place: int, corner: tuple[int, int], side: int, generator: np.random.Generator) -> Window:
         """Draw a position in a tile whose window holds a square of it, as far as it is large enough."""
-        tile, starts = self.reader.tiles[place], []
+        tile, step, starts = self.reader.tiles[place], self.reader.step, []
         for at, length in zip(corner, (tile.height, tile.width), strict=True):
-            last = max(length - self.size, 0)
-            low, high = (min(max(edge, 0), last) for edge in (at + side - self.size, at))
-            starts.append(int(generator.integers(min(low, high), max(low, high) + 1)))
+            last = max(length - self.size, 0) // step
+            low, high = (min(max(edge, 0), last) for edge in (-(-(at + side - self.size) // step), at // step))
+            starts.append(step * int(generator.integers(min(low, high), max(low, high) + 1)))
         top, left = starts
         return Window(place, top, left, self.size, self.size)
 
@@ -143,9 +145,9 @@ class RandomCrops(_Windows):
 
     def _within(self, place: int, generator: np.random.Generator) -> Window:
         """Draw a position in a tile."""
-        tile = self.reader.tiles[place]
-        top = int(generator.integers(max(tile.height - self.size, 0) + 1))
-        left = int(generator.integers(max(tile.width - self.size, 0) + 1))
+        tile, step = self.reader.tiles[place], self.reader.step
+        top = step * int(generator.integers(max(tile.height - self.size, 0) // step + 1))
+        left = step * int(generator.integers(max(tile.width - self.size, 0) // step + 1))
         return Window(place, top, left, self.size, self.size)
 
 
@@ -164,7 +166,7 @@ class GridWindows(_Windows):
         self.windows = [
             Window(index, top, left, size, size)
             for index, tile in enumerate(reader.tiles)
-            for top, left in grid(tile.height, tile.width, size, stride)
+            for top, left in grid(tile.height, tile.width, size, stride, reader.step)
         ]
 
     def __len__(self) -> int:

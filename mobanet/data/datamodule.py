@@ -19,6 +19,7 @@ from mobanet.data.options import (
     check_labels,
     check_numbers,
     check_sampling,
+    check_steps,
     chosen_modalities,
     chosen_scaling,
     chosen_split,
@@ -37,7 +38,7 @@ from mobanet.errors import UserError
 from mobanet.lightning_internals import batches_done, epochs_done
 from mobanet.plain.collector import collector_at_rest
 from mobanet.plain.wording import absent_note, shorten
-from mobanet.rasters.contents import Modality
+from mobanet.rasters.contents import Modality, ratios_of, step_of
 from mobanet.rasters.ground import Ground, radius_of
 from mobanet.rasters.values import range_note
 from mobanet.store.build import build_store, default_store
@@ -70,8 +71,9 @@ class RasterDataModule(LightningDataModule):
         balanced_share: of the crops, where sampling is balanced; null for half of them.
         augmentation: random geometry and colour.
         scaling: by modality, how stored values are scaled; the rest are scaled as fits their kind.
-        ground_radius: pixels within which the ground under an elevation model is looked for (scaling `ground`), a
-            multiple of 256; null for the one nearest to 64 m, and 256 where the pixels' size is not known.
+        ground_radius: pixels within which the ground under an elevation model is looked for (scaling `ground`), of its
+            own where it has a `pixel_ratio`, a multiple of 256; null for the one nearest to 64 m, and 256 where the
+            pixels' size is not known.
         evaluation: windows and labels of validation and test.
         allow_missing: accept tiles that lack a modality, and train on them without it.
         num_workers: processes that read crops, on each device; null to follow the number of cores.
@@ -127,6 +129,7 @@ class RasterDataModule(LightningDataModule):
         check_numbers(crop=crop, batch_size=batch_size, steps_per_epoch=steps_per_epoch, num_workers=num_workers or 0)
         check_ground(self.modalities, self.scaling, ground_radius)
         evaluation.check(crop)
+        check_steps(self.modalities, crop, evaluation)
         self._prepared: TileStore | None = None
         self._roles: dict[str, list[StoredTile]] = {}
         self._learnt: dict[str, np.ndarray] = {}
@@ -141,6 +144,10 @@ class RasterDataModule(LightningDataModule):
             self.layout.name, tuple(self.modalities.values()), dict(self.scaling), self.layout.classes
         )
 
+    def _stride(self, stage: str) -> int:
+        """From window to window in pixels."""
+        return self.evaluation.stride(stage, self.crop, step_of(self.modalities.values()))
+
     @property
     def validates(self) -> bool:
         """Whether there are tiles to validate on, once set up; a training that never validates may lack them."""
@@ -150,7 +157,7 @@ class RasterDataModule(LightningDataModule):
         """How the figures of a stage come about, in words, for every table and file they stand in."""
         kind = "test" if stage == "test" or self.validation == "test" else "held-out training"
         count = len(self._roles.get(stage, ()))
-        stride = self.evaluation.stride(stage, self.crop)
+        stride = self._stride(stage)
         averaged = self.layout.classes.averaged
         split = self.layout.splits[self.split_name]
         return {
@@ -242,7 +249,10 @@ class RasterDataModule(LightningDataModule):
         """
         return {
             "scaling": {name: numbers.tolist() for name, numbers in self._learnt.items()},
-            "windows": {"size": self.evaluation.size(self.crop), "stride": self.evaluation.stride("test", self.crop)},
+            "windows": {
+                "size": self.evaluation.size(self.crop),
+                "stride": self._stride("test"),
+            },
             "rasters": self._rasters.to_plain(),
         }
 
@@ -298,14 +308,14 @@ class RasterDataModule(LightningDataModule):
         tiles, window = self._roles["test"], self.evaluation.size(self.crop)
         reader = self._reader(tiles, self.evaluation.labels, ALL_INCOMPLETE)
         marks = {n: marks_of(n, len(m.bands), tiles, reader.grounds.get(n)) for n, m in self.modalities.items()}
-        stride = self.evaluation.stride("test", self.crop)
+        stride = self._stride("test")
         return self._window_loader(WideWindows(reader, self._offset_scale(tiles), window, stride, margin, marks))
 
     def windows(self, stage: Literal["validation", "test"]) -> GridWindows:
         """The windows that a stage evaluates, all of them, whatever the number of ranks."""
         tiles, window = self._roles[stage], self.evaluation.size(self.crop)
         reader = self._reader(tiles, self.evaluation.labels, window)
-        return GridWindows(reader, self._offset_scale(tiles), window, self.evaluation.stride(stage, self.crop))
+        return GridWindows(reader, self._offset_scale(tiles), window, self._stride(stage))
 
     def probe_windows(self) -> ProbeWindows:
         """Windows of the training tiles, of a crop's size and without overlap, in a fixed random order."""
@@ -322,11 +332,20 @@ class RasterDataModule(LightningDataModule):
         return class_pixels(self._roles["train"], self.train_labels).sum(0).tolist()
 
     def picture(self, tile: str, rows: slice, columns: slice) -> Sample:
-        """Part of a test tile as stored, with its label, for figures."""
+        """Part of a test tile as stored, all on the tile's grid, with its label, for figures."""
         tiles = [t for t in self._roles["test"] if t.id == tile]
-        bands = {name: len(modality.bands) for name, modality in self.modalities.items()}
-        reader = TileReader(tiles, bands, self.evaluation.labels, 1)
-        return reader.read(Window(0, rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start))
+        bands, ratios = {name: len(m.bands) for name, m in self.modalities.items()}, ratios_of(self.modalities.values())
+        reader = TileReader(tiles, bands, self.evaluation.labels, 1, ratios=ratios)
+        (top, bottom), (left, right) = (
+            (s.start // reader.step * reader.step, -(-s.stop // reader.step) * reader.step) for s in (rows, columns)
+        )
+        sample = reader.read(Window(0, top, left, bottom - top, right - left))
+        inner = np.s_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+        return Sample(
+            {name: x.repeat(ratios[name], 0).repeat(ratios[name], 1)[inner] for name, x in sample.inputs.items()},
+            {name: x.repeat(ratios[name], 0).repeat(ratios[name], 1)[inner] for name, x in sample.valid.items()},
+            None if sample.label is None else sample.label[inner],
+        )
 
     # parts
 
@@ -337,7 +356,8 @@ class RasterDataModule(LightningDataModule):
         for name, modality in self.modalities.items():
             scaling = self.scaling[name]
             if scaling == "ground" and training:
-                radius = self.ground_radius or radius_of(self._rasters.side)
+                side = self._rasters.side
+                radius = self.ground_radius or radius_of(side and side * modality.pixel_ratio)
                 grounds = Grounds(training, name, radius, self._fitted)
                 self._learnt[name] = learn(modality, scaling, training, radius, grounds)
             elif training or scaling == "minmax" or (scaling == "unit" and modality.maximum):
@@ -369,7 +389,8 @@ class RasterDataModule(LightningDataModule):
         grounds = {name: Grounds(tiles, name, radius, self._fitted) for name, radius in radii.items() if radius}
         for ground in grounds.values():
             ground.fit(most=SOME)  # once, rather than in every worker
-        return TileReader(tiles, {name: len(m.bands) for name, m in self.modalities.items()}, labels, size, grounds)
+        bands = {name: len(m.bands) for name, m in self.modalities.items()}
+        return TileReader(tiles, bands, labels, size, grounds, ratios_of(self.modalities.values()))
 
     def _offset_scale(self, tiles: Sequence[StoredTile]) -> dict[str, np.ndarray]:
         for name in self.modalities:

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from mobanet.datasets.scalings import Scaling
 from mobanet.plain.schema import MismatchError, check_value, to_plain
-from mobanet.rasters.contents import IGNORE_INDEX, Classes, Modality
+from mobanet.rasters.contents import IGNORE_INDEX, MOST_RATIO, Classes, Modality
 
 MOST_MODALITIES, MOST_BANDS = 12, 1024
 """Of one model; there are 2^M - 1 scenarios of M modalities."""
@@ -33,7 +33,7 @@ class DataDescription:
 
     def to_plain(self) -> dict[str, Any]:
         """Lists, dicts, strings and numbers only, as checkpoints may hold."""
-        return to_plain(asdict(self))
+        return to_plain({**asdict(self), "modalities": [modality.to_plain() for modality in self.modalities]})
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "DataDescription":
@@ -67,6 +67,8 @@ def check_description(plain: Any) -> None:
         if not _NAME.fullmatch(modality["name"]):
             raise MismatchError(f"{where}.name", f"is {modality['name']!r}, no word")
         maximum = modality.get("maximum")
+        if not 1 <= modality.get("pixel_ratio", 1) <= MOST_RATIO:
+            raise MismatchError(f"{where}.pixel_ratio", f"is {modality['pixel_ratio']}, not 1 to {MOST_RATIO}")
         if not 0 < len(modality["bands"]) <= MOST_BANDS or (maximum is not None and maximum <= 0):
             raise MismatchError(where, f"has {len(modality['bands'])} bands and the maximum {modality.get('maximum')}")
     _check_scalings(plain["scaling"], names)

@@ -8,7 +8,7 @@ from mobanet.data.crops import Sampling
 from mobanet.datasets.base import LabelKind, Layout
 from mobanet.datasets.scalings import Scaling, default_scaling
 from mobanet.errors import UserError
-from mobanet.rasters.contents import Modality
+from mobanet.rasters.contents import Modality, ratios_of, step_of
 from mobanet.rasters.ground import MOST, STEP
 
 
@@ -34,11 +34,12 @@ class EvaluationSettings:
         """Height and width of a window in pixels, where `crop` is the training crop's."""
         return crop if self.window is None else self.window
 
-    def stride(self, stage: str, crop: int) -> int:
-        """From window to window in pixels, in the stage `validation` or `test`."""
+    def stride(self, stage: str, crop: int, step: int = 1) -> int:
+        """From window to window in pixels, in the stage `validation` or `test`; a multiple of `step` unless given."""
         window = self.size(crop)
         if stage == "test":
-            return window // 2 if self.test_stride is None else self.test_stride
+            # a window smaller than a step is refused (`check_steps`)
+            return max(window // 2 // step, 1) * step if self.test_stride is None else self.test_stride
         return window if self.validation_stride is None else self.validation_stride
 
     def check(self, crop: int) -> None:
@@ -118,6 +119,26 @@ def check_ground(modalities: Mapping[str, Modality], scaling: Mapping[str, str],
             )
     if radius is not None and radius not in range(STEP, MOST + 1, STEP):
         raise UserError(f"--data.ground_radius is {radius}; give a multiple of {STEP} pixels, at most {MOST}.")
+
+
+def check_steps(modalities: Mapping[str, Modality], crop: int, evaluation: EvaluationSettings) -> None:
+    """Refuse crops, windows and strides that would cut through pixels of a modality that is coarser than the grid.
+
+    Raises:
+        UserError: naming the option, the modality and sizes that fit.
+    """
+    ratios, step = ratios_of(modalities.values()), step_of(modalities.values())
+    sizes = {"crop": crop, "evaluation.window": evaluation.size(crop)}
+    sizes |= {f"evaluation.{stage}_stride": evaluation.stride(stage, crop, step) for stage in ("validation", "test")}
+    for option, size in sizes.items():
+        if size % step:
+            coarse = [f"{name} by {ratio}" for name, ratio in ratios.items() if ratio > 1]
+            low = size // step * step
+            fitting = f"{low} or {low + step}" if low else f"{step}"
+            raise UserError(
+                f"--data.{option} is {size} pixels, and modalities have coarser ones ({', '.join(coarse)}), of which "
+                f"it must have whole ones: give a multiple of {step}, such as {fitting}."
+            )
 
 
 def chosen_modalities(layout: Layout, given: Sequence[str] | str | None) -> dict[str, Modality]:

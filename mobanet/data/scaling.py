@@ -128,7 +128,7 @@ def tile_offset_scale(scaling: Scaling, learnt: np.ndarray, statistics: Sequence
 
 def _height_range(tile: StoredTile, name: str, ground: Ground) -> np.ndarray:
     """From the 2nd to the 98th percentile of a tile's blocks above the ground, (C,)."""
-    low, high = np.percentile(block_heights(read_blocks(tile, name), tile.origin, ground), (2, 98), axis=0)
+    low, high = np.percentile(block_heights(read_blocks(tile, name), tile.origin_of(name), ground), (2, 98), axis=0)
     return high - low
 
 

@@ -22,14 +22,15 @@ class WideWindows(GridWindows):
     """Grid windows whose inputs and validity reach further on all sides than what is predicted and counted.
 
     A sample is that of `GridWindows`, but for `inputs` (H + 2m, W + 2m, C) and `valid` (H + 2m, W + 2m), there for
-    every modality; beyond the tile they are zero and not measured. `marks` has what `marks_of` finds, by modality.
+    every modality, H and W in pixels of its own; beyond the tile they are zero and not measured. `marks` has what
+    `marks_of` finds, by modality.
 
     Args:
         reader: of the tiles to evaluate, opened for windows of `ALL_INCOMPLETE` pixels.
         offset_scale: by modality, (T, 2, C) offsets and scales.
         size: height and width of a window in pixels, without its surroundings.
         stride: from one window to the next, in pixels.
-        margin: m, pixels on each side.
+        margin: m, pixels of each modality's own on each side.
         marks: by modality, (T, 3, C).
     """
 
@@ -50,11 +51,11 @@ class WideWindows(GridWindows):
         """Window `index`; of -1 the first one's pixels, without a tile, that count nowhere."""
         window = self.windows[max(index, 0)]
         wide = self._read(window)
-        inner = np.s_[self.margin : self.margin + window.height, self.margin : self.margin + window.width]
+        inner = np.s_[self.margin : -self.margin or None, self.margin : -self.margin or None]
         own = Sample(
             {name: array[inner] for name, array in wide.inputs.items()},
             {name: array[inner] for name, array in wide.valid.items()},
-            None if wide.label is None else wide.label[inner],
+            wide.label,
         )
         packed = self._pack(window, own, counted=index >= 0)
         packed["inputs"] = {name: torch.from_numpy(array) for name, array in wide.inputs.items()}
@@ -63,24 +64,26 @@ class WideWindows(GridWindows):
         return packed
 
     def _read(self, window: Window) -> Sample:
-        """A window and its surroundings; what lies above and left of the tile, a reader cannot reach."""
-        top, left = window.top - self.margin, window.left - self.margin
+        """A window's label, and its inputs with their surroundings."""
+        found = {name: self._wide(name, window.coarser(ratio)) for name, ratio in self.reader.ratios.items()}
+        inputs = {name: values for name, (values, _) in found.items()}
+        valid = {name: known for name, (_, known) in found.items() if known is not None}
+        return Sample(inputs, valid, self.reader.read_label(window))
+
+    def _wide(self, name: str, part: Window) -> tuple[np.ndarray, np.ndarray | None]:
+        """A modality around a window of its pixels; what lies above and left of the tile, a reader cannot reach."""
+        top, left = part.top - self.margin, part.left - self.margin
         above, before = max(-top, 0), max(-left, 0)
-        height, width = (side + 2 * self.margin for side in (window.height, window.width))
-        read = self.reader.read(
-            Window(window.tile, top + above, left + before, height=height - above, width=width - before)
-        )
+        height, width = (side + 2 * self.margin for side in (part.height, part.width))
+        inside = Window(part.tile, top + above, left + before, height=height - above, width=width - before)
+        values, valid = self.reader.read_one(name, inside)
         if not above and not before:
-            return read
+            return values, valid
 
         def grown(array: np.ndarray) -> np.ndarray:
             return np.pad(array, ((above, 0), (before, 0), *[(0, 0)] * (array.ndim - 2)))
 
-        return Sample(
-            {name: grown(array) for name, array in read.inputs.items()},
-            {name: grown(array) for name, array in read.valid.items()},
-            None if read.label is None else grown(read.label),  # only the window itself is looked at
-        )
+        return grown(values), None if valid is None else grown(valid)
 
 
 def marks_of(name: str, bands: int, tiles: Sequence[StoredTile], grounds: Sequence[Ground | None] | None) -> np.ndarray:
@@ -110,7 +113,7 @@ def marks_of(name: str, bands: int, tiles: Sequence[StoredTile], grounds: Sequen
             if ground is None:
                 found[path] = np.array([[band.minimum, band.maximum] for band in record.statistics]).T
             else:
-                heights = block_heights(read_blocks(tile, name), tile.origin, ground)
+                heights = block_heights(read_blocks(tile, name), tile.origin_of(name), ground)
                 found[path] = np.stack([heights.min(0), heights.max(0)])
         out[number, :2], out[number, 2] = found[path], np.median(bright, axis=0)
     return out

@@ -426,4 +426,4 @@ def spread_colours(count: int) -> list[tuple[int, int, int]]:
 def _modality(name: str, given: FolderModality) -> Modality:
     count = len(given.bands or (0,))
     names = given.names or ([name] if count == 1 else [f"{name}_{band}" for band in range(count)])
-    return Modality(name, tuple(names), given.kind, given.unit, given.maximum)
+    return Modality(name, tuple(names), given.kind, given.unit, given.maximum, given.pixel_ratio)

@@ -11,6 +11,7 @@ from mobanet.datasets.tiling_settings import check_areas, check_blocks, check_ti
 from mobanet.datasets.vector_settings import VectorLabel, check_vector_label, ending_of
 from mobanet.errors import UserError
 from mobanet.plain.bounds import shown
+from mobanet.rasters.contents import MOST_RATIO
 from mobanet.rasters.elsewhere import elsewhere, is_address, redacted
 
 
@@ -63,6 +64,18 @@ def check_settings(settings: FolderSettings) -> None:
             )
         if given.bands is not None and (not given.bands or min(given.bands) < 0):
             raise UserError(f"modalities.{name}.bands is {given.bands}: list band numbers from 0 on.")
+        if not 1 <= given.pixel_ratio <= MOST_RATIO:
+            raise UserError(
+                f"modalities.{name}.pixel_ratio is {given.pixel_ratio}: give how many pixels of the grid one of its "
+                f"own is wide, from 1 to {MOST_RATIO}."
+            )
+    leading = s.grid or next(iter(s.modalities))
+    ratio = s.modalities[leading].pixel_ratio if leading in s.modalities else 1
+    if ratio != 1:
+        raise UserError(
+            f"modalities.{leading}.pixel_ratio is {ratio}, and {leading} sets the grid that ratios are told of: leave "
+            "it out, or name a finer modality as grid."
+        )
     odd = [name for name in (*s.modalities, *s.classes) if not name.isprintable() or not 0 < len(name) <= 60]
     if odd:  # they stand in tables, pages and file names
         raise UserError(f"a modality or class is named {shown(odd[0])}: use 1 to 60 letters that can be printed.")

@@ -33,6 +33,9 @@ class FolderModality:
             and the values of the training tiles.
         unit: of the stored values, such as metre.
         factor: stored value = raster value times this; null for what the rasters say by scale, offset and unit.
+        pixel_ratio: pixels of the grid that one of its own pixels is wide, such as 50 for 10 m beside 0.2 m, for a
+            sensor that is coarser: it is stored and fed to the network in its own pixels. With 1 it is resampled to the
+            grid. Crops, windows and strides must be multiples of it.
     """
 
     pattern: str
@@ -44,6 +47,7 @@ class FolderModality:
     maximum: float | None = None
     unit: str = ""
     factor: float | None = None
+    pixel_ratio: int = 1
 
 
 @dataclass

@@ -4,6 +4,8 @@ Each is a function of the seed, the sensor, the tile and the pixel's place in it
 that several windows see is the same in all of them, whatever their stride, order, batch or process. Of one seed, what a
 milder severity destroys a stronger one destroys, too, and noise grows in its place.
 
+Pixels are the sensor's own, where these are others than the grid's.
+
 All act on what the network takes, values after scaling and standardisation. A delivery in other units or at another
 level (haze, a vertical offset, a wrong scale) would be prepared as it is: the median of its tile, which `robust` takes
 off, the extremes that `minmax` goes by, and the ground under its heights move with it. `_levelled` works that out.
@@ -42,7 +44,7 @@ _WAYS = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if down or
 
 @dataclass(frozen=True)
 class SensorWindows:
-    """Windows of one sensor, with what degradations have to know of them.
+    """Windows of one sensor, in pixels of its own, with what degradations have to know of them.
 
     Attributes:
         modality: the sensor.

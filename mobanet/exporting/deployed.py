@@ -11,6 +11,7 @@ from mobanet.data.scaling import tile_offset_scale
 from mobanet.errors import UserError
 from mobanet.models.base import SegmentationModel
 from mobanet.models.inputs import scaled_inputs
+from mobanet.rasters.contents import ratios_of
 from mobanet.training.module import SegmentationModule
 
 AVAILABLE = "available"
@@ -36,6 +37,8 @@ class DeployedModel(nn.Module):
     Attributes:
         network: the model.
         modalities: number of bands by name.
+        ratios: by modality, pixels of the output that one of its own is wide and high: its values are
+            (B, C, H / ratio, W / ratio).
         tile_wise: names of the modalities that need offset_scale.
         inputs: names of all inputs, in order.
 
@@ -47,6 +50,7 @@ class DeployedModel(nn.Module):
         super().__init__()
         self.network = network
         self.modalities = {modality.name: len(modality.bands) for modality in data.modalities}
+        self.ratios = ratios_of(data.modalities)
         self.tile_wise = tuple(name for name in self.modalities if data.scaling[name] in TILE_WISE)
         self.inputs = (*self.modalities, AVAILABLE, *map(offset_scale_name, self.tile_wise))
         if len(set(self.inputs)) < len(self.inputs):

@@ -41,6 +41,7 @@ def description(
                 "scaling": scaling,
                 "offset": None if scaling in TILE_WISE else offset,
                 "scale": None if scaling == "minmax" else scale,
+                **({"pixel_ratio": modality.pixel_ratio} if modality.pixel_ratio > 1 else {}),
                 **({"ground_radius": radius} if (radius := learnt_radius(scaling, learnt[modality.name])) else {}),
             }
         )
@@ -72,7 +73,8 @@ def signature(model: DeployedModel, tile: int) -> list[str]:
         tile: height and width in pixels.
     """
     bands = model.modalities
-    named = [f"{name} (B, {count}, {tile}, {tile}) float32" for name, count in bands.items()]
+    sides = {name: tile // ratio for name, ratio in model.ratios.items()}
+    named = [f"{name} (B, {count}, {sides[name]}, {sides[name]}) float32" for name, count in bands.items()]
     named.append(f"{AVAILABLE} (B, {len(bands)}) bool")
     named += [f"{offset_scale_name(name)} (B, 2, {bands[name]}) float32" for name in model.tile_wise]
     return [

@@ -114,9 +114,10 @@ def random_feeds(model: DeployedModel, tile: int) -> Iterator[Feeds]:
             for place, (name, bands) in enumerate(model.modalities.items()):
                 offset_scale = _offset_scale(model, place, name, (batch, 2, bands), generator)
                 offset, scale = offset_scale[..., None, None].unbind(1)  # (B, C, 1, 1)
-                feeds[name] = offset + scale * torch.rand(batch, bands, tile, tile, generator=generator)
+                side = tile // model.ratios[name]
+                feeds[name] = offset + scale * torch.rand(batch, bands, side, side, generator=generator)
                 if batch > 1:
-                    feeds[name][-1, :, : tile // 3, : tile // 2] = torch.nan
+                    feeds[name][-1, :, : side // 3, : side // 2] = torch.nan
                 if name in model.tile_wise:
                     feeds[offset_scale_name(name)] = offset_scale.contiguous()
             yield feeds

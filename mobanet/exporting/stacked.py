@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobanet.data.scaling import learnt_radius
 from mobanet.errors import UserError
 from mobanet.exporting.deployed import AVAILABLE, TILE_WISE, DeployedModel, offset_scale_name
 from mobanet.exporting.pretrained import PretrainedModel
+from mobanet.models.own_pixels import finer
 from mobanet.rasters.contents import Modality
 from mobanet.rasters.opening import ABSURD
 from mobanet.rasters.reader import in_unit
@@ -127,14 +129,18 @@ class StackedModel(nn.Module):
         stored, measured = self.parted(image * DIVISOR)
         feeds = self._feeds(stored, measured, image)
         logits = self.model(feeds)
+        ratios = self.model.ratios
         seen = torch.stack([there.flatten(1).any(1) for there in measured.values()], 1)  # (B, M of the scenario)
         number = (seen.long() * self.bits).sum(1)  # of the pattern; ONNX knows no shift
         shares = torch.softmax(logits / self.temperatures[number][:, None, None, None], 1)
-        there = torch.stack(list(measured.values()), 1).any(1, keepdim=True)
+        there = torch.stack([finer(x, ratios[name]) for name, x in measured.items()], 1).any(1, keepdim=True)
         return torch.cat((1 - there.to(shares.dtype), torch.where(there, shares, shares.new_zeros(()))), 1)
 
     def parted(self, values: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Of the layer's values (B, C, S, S), by modality the stored ones, and where they were measured, (B, S, S)."""
+        """Of the layer's values (B, C, S, S), by modality the stored ones, and where they were measured, (B, S, S).
+
+        Of a modality with coarser pixels S / ratio: means of what was measured of each.
+        """
         stored, measured, first = {}, {}, 0
         blank = (values == 0).all(1) if self.pads else None
         for modality in self.modalities:
@@ -142,7 +148,8 @@ class StackedModel(nn.Module):
             first += len(modality.bands)
             valid = (x.abs() < ABSURD).all(1)  # NaN compares false
             valid = valid & ~self._stands_for_nothing(modality, x)
-            stored[modality.name], measured[modality.name] = x, valid if blank is None else valid & ~blank
+            valid = valid if blank is None else valid & ~blank
+            stored[modality.name], measured[modality.name] = coarser(x, valid, modality.pixel_ratio)
         return stored, measured
 
     def _stands_for_nothing(self, modality: Modality, x: Tensor) -> Tensor:
@@ -164,7 +171,8 @@ class StackedModel(nn.Module):
         batch, height, width = image.shape[0], image.shape[2], image.shape[3]
         for place, (name, bands) in enumerate(self.model.modalities.items()):
             if name not in stored:
-                feeds[name] = image.new_zeros(batch, bands, height, width)
+                ratio = self.model.ratios[name]
+                feeds[name] = image.new_zeros(batch, bands, height // ratio, width // ratio)
                 if name in self.model.tile_wise:
                     feeds[offset_scale_name(name)] = self.get_buffer(f"given_{place}").expand(batch, 2, bands)
                 continue
@@ -187,6 +195,21 @@ class StackedModel(nn.Module):
             return torch.stack((_ranked(x, there, 0.5), given[:, 1]), 1)
         low = _ranked(x, there, 0.0)
         return torch.stack((low, _ranked(x, there, 1.0) - low), 1)
+
+
+def coarser(x: Tensor, valid: Tensor, ratio: int) -> tuple[Tensor, Tensor]:
+    """Means over the valid pixels of squares, (B, C, S / ratio, S / ratio), and which have any.
+
+    Args:
+        x: (B, C, S, S).
+        valid: (B, S, S) bool.
+        ratio: pixels a side of a square.
+    """
+    if ratio == 1:
+        return x, valid
+    share = F.avg_pool2d(valid[:, None].to(x.dtype), ratio)
+    means = F.avg_pool2d(torch.where(valid[:, None], x, x.new_zeros(())), ratio)
+    return means / share.clamp(min=torch.finfo(x.dtype).tiny), share[:, 0] > 0
 
 
 def lower_plane(x: Tensor, there: Tensor) -> Tensor:

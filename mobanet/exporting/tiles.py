@@ -1,5 +1,7 @@
 """The fixed height and width of what an exported graph takes."""
 
+import math
+
 from mobanet.errors import UserError
 from mobanet.models.base import SegmentationModel
 
@@ -17,14 +19,20 @@ def chosen_tile(network: SegmentationModel, given: int | None, trained: int | No
     Raises:
         UserError: for a tile that the network would have to pad, with the next ones that it would not.
     """
-    step, least = network.patch_size, network.least_size
+    patch, whole = network.patch_size, math.lcm(*network.pixel_ratios.values())
+    step, least = math.lcm(patch, whole), network.least_size
     if given is None:
-        return max(round((trained or USUAL) / step) * step, least)
+        return max(round((trained or USUAL) / step), -(-least // step)) * step
     if given < least:
         raise UserError(f"--tile is {given}; give at least {least} pixels.")
     if given % step:
         below = given // step * step
-        raise UserError(
-            f"--tile is {given}, no multiple of the {step} pixels of a patch; give {below} or {below + step}."
+        of = (
+            f"{step} pixels of a patch" if step == patch else f"{step} pixels that are whole patches and coarser pixels"
         )
+        raise UserError(f"--tile is {given}, no multiple of the {of}; give {_either(below, step)}.")
     return given
+
+
+def _either(below: int, step: int) -> str:
+    return f"{below} or {below + step}" if below else f"{step}"

@@ -3,12 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from mobanet.models.draws import sent
+from mobanet.models.own_pixels import finer
 from mobanet.models.sharing import each_once
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class NetworkInputs:
         modalities: number of bands by modality, in the order of the data.
         streams: the same by stream, for networks that have streams.
         num_classes: K.
+        pixel_ratios: by modality, pixels of the grid that one of its own is wide and high; 1 where it is not named.
         backbone: `--model.backbone`, for networks around a transformer of timm's (`build_backbone`). One that calls it
             `self.backbone` gets light checkpoints, without a frozen backbone's weights.
     """
@@ -54,6 +57,7 @@ class NetworkInputs:
     streams: Mapping[str, Mapping[str, int]]
     num_classes: int
     backbone: "BackboneSettings"
+    pixel_ratios: Mapping[str, int] = field(default_factory=dict)
 
 
 def select_available(inputs: dict[str, Tensor], available: Tensor | None) -> dict[str, Tensor]:
@@ -104,6 +108,9 @@ class SegmentationModel(nn.Module, ABC):
         modalities: number of bands by modality, in order.
         num_classes: K.
         standardization: by modality, for those whose pretrained kernel expects one.
+        pixel_ratios: by modality, pixels of the grid that one of its own is wide and high; 1 where it is not named.
+        uses_streams: modalities are sorted into the streams that `--model.streams` names (`NetworkInputs.streams`).
+        own_pixels: `segment` takes such modalities as they are; else they are repeated to the grid's pixels before.
     """
 
     Settings: ClassVar[type[Any] | None] = None
@@ -112,10 +119,14 @@ class SegmentationModel(nn.Module, ABC):
     modalities: dict[str, int]
     num_classes: int
     standardization: dict[str, Standardization]
+    pixel_ratios: Mapping[str, int] = MappingProxyType({})
+    uses_streams: bool = False
+    own_pixels: bool = False
 
     def __init__(self, inputs: NetworkInputs | None = None) -> None:
         super().__init__()
         if inputs is not None:
+            self.pixel_ratios = dict(inputs.pixel_ratios)
             self.modalities, self.num_classes = dict(inputs.modalities), inputs.num_classes
             self.standardization = {}
 
@@ -125,7 +136,8 @@ class SegmentationModel(nn.Module, ABC):
         """Segment a batch.
 
         Args:
-            inputs: by modality, (B, C_m, H, W), normalised, of any floating-point type; any H and W.
+            inputs: by modality, (B, C_m, H, W), normalised, of any floating-point type; any H and W, over its pixel
+                ratio where a modality has one.
             available: (B, M) bool in the order of `modalities`, where the inputs are or on the CPU; None when
                 everything is there.
             auxiliary: whether to compute auxiliary logits; None: in training mode only.
@@ -154,9 +166,9 @@ class SegmentationModel(nn.Module, ABC):
         Raises:
             ValueError: as `forward`.
         """
-        ordered = self._order(inputs, patterns)
+        self._order(inputs, patterns)  # refuses what does not fit, before anything is asked for
         return each_once(
-            patterns, lambda distinct: (self(ordered, available, auxiliary=False) for available in distinct)
+            patterns, lambda distinct: (self(inputs, available, auxiliary=False) for available in distinct)
         )
 
     def latents(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -195,23 +207,31 @@ class SegmentationModel(nn.Module, ABC):
         """Segment inputs in which missing modalities are already zero.
 
         Args:
-            inputs: by modality, (B, C_m, H, W), in the order of `modalities`.
+            inputs: by modality, (B, C_m, H, W), in the order of `modalities`; H and W over its pixel ratio with
+                `own_pixels`.
             available: (B, M) bool, for models that do more about absence than see zeros; None: everything is there.
             auxiliary: whether to compute auxiliary logits.
         """
 
     def _order(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor] = ()) -> dict[str, Tensor]:
-        """The inputs in the order of `modalities` and the type of the weights, with all shapes checked."""
+        """The inputs in the order of `modalities` and the type of the weights, with all shapes checked.
+
+        In the grid's pixels, unless `segment` takes those of their own.
+        """
         if inputs.keys() != self.modalities.keys():
             raise ValueError(f"this model takes the modalities {list(self.modalities)}, got {list(inputs)}")
         shapes = {name: tuple(x.shape) for name, x in inputs.items()}
-        extents = [(shape[0], *shape[2:]) for shape in shapes.values()]
+        ratios = {name: self.pixel_ratios.get(name, 1) for name in shapes}
+        extents = [(b, h * ratios[name], w * ratios[name]) for name, (b, _, h, w) in shapes.items()]
         if any(extent != extents[0] for extent in extents):  # not a set: symbols of an export have no hash
-            raise ValueError(f"all modalities must have one batch size, height and width, got {shapes}")
+            of = f" in pixels of the ratios {ratios}" if any(ratio != 1 for ratio in ratios.values()) else ""
+            raise ValueError(f"all modalities must have one batch size, height and width{of}, got {shapes}")
         for name, bands in self.modalities.items():
             if shapes[name][1] != bands:
                 raise ValueError(f"modality {name} has {bands} bands in this model, got {shapes[name][1]}")
         ordered = {name: self._as_weights(inputs[name]) for name in self.modalities}
+        if not self.own_pixels:
+            ordered = {name: finer(x, ratios[name]) for name, x in ordered.items()}
         for pattern in patterns:
             _check_available(ordered, pattern)
         return ordered

@@ -1,10 +1,13 @@
 """From the images of one stream to its tokens: one patch kernel a modality, one bias a stream."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mobanet.models.own_pixels import pooled_kernel
 
 
 def initial_kernel(pretrained: Tensor, bands: int, alone: bool) -> Tensor:
@@ -42,6 +45,8 @@ class StreamEmbedding(nn.Module):
         bias: pretrained bias (C,) to start from; None: start from zero.
         stride: of the convolution, in pixels; None: that of disjoint patches, p.
         padding: of the convolution, in pixels of zeros.
+        scales: by modality, pixels of the grid that one of its image is wide and high, which divide p; 1 where it is
+            not named. The kernel of such a modality is as many times smaller, and starts as what gives the same of it.
         missing_tokens: learn a vector (C,) a modality that is added to all patches of the samples which lack it. It
             starts at zero, as if there were none.
     """
@@ -57,15 +62,18 @@ class StreamEmbedding(nn.Module):
         missing_tokens: bool = False,
         stride: int | None = None,
         padding: int = 0,
+        scales: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self.modalities = dict(modalities)
         self.borrowed = borrowed
         self.patch_size: int = kernel.shape[-1]
         self.stride, self.padding = stride or self.patch_size, padding
+        self.scales = {name: scales.get(name, 1) for name in self.modalities}
         for name, bands in self.modalities.items():
             if name != borrowed:
                 start = initial_kernel(kernel.detach(), bands, alone=len(self.modalities) == 1)
+                start = pooled_kernel(start, self.scales[name])
                 self.register_parameter(f"kernel_{name}", nn.Parameter(start))
         if borrowed is None:
             start = kernel.new_zeros(len(kernel)) if bias is None else bias.detach().clone()
@@ -84,8 +92,8 @@ class StreamEmbedding(nn.Module):
         """Embed the stream's images.
 
         Args:
-            inputs: by modality, (B, bands, H, W), H and W multiples of the stride, zero where missing; others are
-                ignored.
+            inputs: by modality, (B, bands, H / scale, W / scale), H and W multiples of the stride, zero where missing;
+                others are ignored.
             kernel: the backbone's, (C, 3, p, p).
             bias: the backbone's, (C,) or None.
             available: by modality, (B,) bool; None: everything is there.
@@ -93,16 +101,22 @@ class StreamEmbedding(nn.Module):
         Returns:
             (B, h, w, C), H and W over the stride.
         """
-        kernels = [self._kernel(name, kernel) for name in self.modalities]
-        images = torch.cat([inputs[name] for name in self.modalities], dim=1)  # (B, all bands, H, W)
-        # A sum of convolutions is one over stacked channels; over disjoint patches it is a matrix product.
-        embedded = self._convolve(images, torch.cat(kernels, dim=1), bias if self.borrowed is not None else self.bias)
+        own: Tensor | None = bias if self.borrowed is not None else self.bias
+        embedded: Tensor | None = None
+        for scale in dict.fromkeys(self.scales.values()):
+            names = [name for name, other in self.scales.items() if other == scale]
+            images = torch.cat([inputs[name] for name in names], dim=1)  # (B, all bands, H / scale, W / scale)
+            kernels = [self._kernel(name, kernel) for name in names]
+            # A sum of convolutions is one over stacked channels; over disjoint patches it is a matrix product.
+            part = self._convolve(images, torch.cat(kernels, dim=1), own)
+            embedded, own = part if embedded is None else embedded + part, None
+        assert embedded is not None  # a stream has modalities
         return embedded + self._stand_in(available)[:, None, None] if self.has_tokens else embedded
 
     def _convolve(self, images: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         """(B, bands, H, W) and (C, bands, p, p) to (B, h, w, C)."""
-        p = self.patch_size
-        if self.stride != p or self.padding:
+        p = kernel.shape[-1]
+        if self.stride != self.patch_size or self.padding:
             return F.conv2d(images, kernel, bias, self.stride, self.padding).permute(0, 2, 3, 1)
         patches = images.unflatten(3, (-1, p)).unflatten(2, (-1, p))  # (B, bands, h, p, w, p)
         patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3)  # (B, h, w, bands·p·p)
@@ -121,7 +135,7 @@ class StreamEmbedding(nn.Module):
 
     def _kernel(self, name: str, pretrained: Tensor) -> Tensor:
         if name == self.borrowed:
-            return pretrained
+            return pooled_kernel(pretrained, self.scales[name])
         kernel = self.get_parameter(f"kernel_{name}")
         # Three channels that see the same band are one channel: (C, 3, p, p) -> (C, 1, p, p).
         return kernel.sum(dim=1, keepdim=True) if self.modalities[name] == 1 else kernel

@@ -10,6 +10,7 @@ import difflib
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, cast
 
 from mobanet.errors import UserError
@@ -91,7 +92,11 @@ class NetworkSettings:
         )
 
     def build(
-        self, streams: Mapping[str, Mapping[str, int]], modalities: Mapping[str, int], num_classes: int
+        self,
+        streams: Mapping[str, Mapping[str, int]],
+        modalities: Mapping[str, int],
+        num_classes: int,
+        pixel_ratios: Mapping[str, int] = MappingProxyType({}),
     ) -> SegmentationModel:
         """Make the network.
 
@@ -99,12 +104,16 @@ class NetworkSettings:
             streams: number of bands by modality, by stream.
             modalities: number of bands by modality, in the order of the data.
             num_classes: K.
+            pixel_ratios: by modality, pixels of the grid that one of its own is wide and high.
 
         Raises:
             UserError: for settings that do not fit the data or each other, and weights that cannot be had.
         """
         check_arguments(self.architecture, self.arguments)
-        return self.entry.build(NetworkInputs(modalities, streams, num_classes, self.backbone), **self._groups())
+        inputs = NetworkInputs(modalities, streams, num_classes, self.backbone, dict(pixel_ratios))
+        network = self.entry.build(inputs, **self._groups())
+        network.pixel_ratios = inputs.pixel_ratios  # of networks that leave it to the base to know of them, too
+        return network
 
     def described(self) -> str:
         """The pretrained part and where its weights come from, in a line."""
@@ -206,7 +215,7 @@ def _own(found: type[SegmentationModel]) -> Network:
         given = ", ".join(f"{name} {value}" for name, value in arguments.items())
         return f"code of its own{f' ({given})' if given else ''}"
 
-    return Network(found.__name__, ("backbone", "arguments"), build, described)
+    return Network(found.__name__, ("backbone", "arguments"), build, described, found.uses_streams)
 
 
 def path_of(network: type[SegmentationModel]) -> str:

@@ -262,7 +262,7 @@ def _measure(look: LabelLook, layers: Layers, rasters: dict[str, Raster]) -> Non
 def _coarse(grid: Grid, side: int) -> Grid:
     thinner = max(1.0, max(grid.height, grid.width) / side)
     height, width = max(1, round(grid.height / thinner)), max(1, round(grid.width / thinner))
-    return grid.coarser(grid.width / width, grid.height / height)
+    return grid.in_pixels(grid.width / width, grid.height / height)
 
 
 def _is_text(value: str | None) -> bool:

@@ -64,6 +64,10 @@ _WANTED = {
 """Bands of a modality by its name."""
 
 
+KEPT = 4
+"""Times as wide as the grid's, from which on pixels are kept: resampled, they take sixteen times the room and more."""
+
+
 @dataclass(frozen=True)
 class Raster:
     """One raster's place and shape.
@@ -172,6 +176,25 @@ def look_at(found: Found, crs: str | None) -> ModalityLook:
         said.append(odd)
     look = ModalityLook(name, found, rasters, several, names, kind, unit, min(lows), max(highs), tuple(said))
     return replace(look, notes=tuple(dict.fromkeys(look.notes)))
+
+
+def kept_ratio(look: ModalityLook, reference: ModalityLook, crop: int) -> int:
+    """How many pixels of the grid one of a modality's own is wide, where it is to keep them; 1 where it is not.
+
+    Pixels that are nearly as wide are resampled, which costs little, and so are those that no crop has whole ones of.
+
+    Args:
+        look: at it.
+        reference: the modality that sets the grid.
+        crop: pixels of a training crop.
+    """
+    own, grid = look.first.grid, reference.first.grid
+    if own.transform is None or grid.transform is None or own.needs_transform(grid):
+        return 1
+    times = own.steps[0] / grid.steps[0]
+    ratio = round(times)
+    whole = abs(times - ratio) <= 0.01 * ratio and crop % max(ratio, 1) == 0
+    return ratio if whole and KEPT <= ratio <= crop // 4 else 1
 
 
 def check_overlap(looks: Sequence[ModalityLook]) -> None:

@@ -9,7 +9,7 @@ from textwrap import wrap
 from typing import Any
 
 from mobanet.own_data.classes import FoundClass, LabelLook
-from mobanet.own_data.looks import ModalityLook
+from mobanet.own_data.looks import ModalityLook, kept_ratio
 from mobanet.own_data.recipe import Chosen, Recipe
 
 _WIDTH = 118
@@ -113,7 +113,8 @@ def _folder(plan: Plan) -> Iterable[str]:
         "  # the first one's grid is what the others are brought to" if len(plan.looks) > 1 else ""
     )
     for look in plan.looks:
-        yield from _modality(look, plan.patterns[look.name])
+        ratio = kept_ratio(look, plan.looks[0], plan.recipe.data["crop"].value)
+        yield from _modality(look, plan.patterns[look.name], ratio)
     if plan.crs is not None:
         yield _line(4, "crs", plan.crs, "of rasters that name none")
     yield from _labels(plan)
@@ -122,7 +123,7 @@ def _folder(plan: Plan) -> Iterable[str]:
     yield from _splits(plan)
 
 
-def _modality(look: ModalityLook, pattern: str) -> Iterable[str]:
+def _modality(look: ModalityLook, pattern: str, ratio: int) -> Iterable[str]:
     settings: dict[str, Any] = {"pattern": pattern}
     if look.bands is not None:
         settings["bands"] = list(look.bands)
@@ -132,7 +133,11 @@ def _modality(look: ModalityLook, pattern: str) -> Iterable[str]:
         settings["kind"] = look.kind
     if look.unit:
         settings["unit"] = look.unit
+    if ratio > 1:
+        settings["pixel_ratio"] = ratio
     yield f"      {_comment(look.words)}"
+    if ratio > 1:
+        yield f"      {_comment(f'pixels {ratio} times as wide as those of the grid: kept, and not resampled to it')}"
     for note in look.notes:
         yield f"      {_comment(note)}"
     yield f"      {_word(look.name)}: {_word(settings)}"

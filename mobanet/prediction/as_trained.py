@@ -110,7 +110,9 @@ def map_grid(grid: Grid, trained: TrainingRasters, resolution: str | float | Non
                 f"--resolution {resolution}: pixels of {wanted:.3g} m are {times:.3g} times as large as the raster's "
                 f"{side:.3g} m; give one between {side / _MOST:.3g} and {side * _MOST:.3g}."
             )
-        return grid.coarser(times, times), [f"the map's pixels are {wanted:.3g} m, the reference raster's {side:.3g} m"]
+        return grid.in_pixels(times, times), [
+            f"the map's pixels are {wanted:.3g} m, the reference raster's {side:.3g} m"
+        ]
     known = trained.times_as_large(side)
     if known is None or 1 / FAR <= known <= FAR:
         return grid, []

@@ -130,12 +130,12 @@ class PlacedLayer:
         modalities = {modality.name: modality for modality in data.modalities}
         scaling = SceneScaling.measured(scene, modalities, data.scaling, self.model.learnt)
         with ExitStack() as stack:
-            rows = {name: stack.enter_context(RasterRows(raster, grid)) for name, raster in scene.rasters.items()}
+            rows = {name: stack.enter_context(RasterRows(raster)) for name, raster in scene.rasters.items()}
             file = stack.enter_context(rasterio.open(path, "w", **_profile(scene, len(stacked.bands))))
             file.descriptions = [f"{band.modality} {band.band}" for band in stacked.bands]
             for top in range(0, grid.height, _ROWS):
                 height = min(_ROWS, grid.height - top)
-                strips = [_strip(name, rows[name], scaling, stacked, top, height) for name in rows]
+                strips = [_strip(name, rows[name], scaling, stacked, top, height)[:, : grid.width] for name in rows]
                 window = rasterio.windows.Window(0, top, grid.width, height)
                 file.write(np.concatenate(strips, axis=2).transpose(2, 0, 1), window=window)
 
@@ -143,7 +143,19 @@ class PlacedLayer:
 def _strip(
     name: str, rows: RasterRows, scaling: SceneScaling, stacked: StackedModel, top: int, height: int
 ) -> np.ndarray:
-    """Rows of a modality, (height, W, C) float32."""
+    """Rows of a modality, (height, W, C) float32; where its pixels are coarser, each is repeated to the layer's."""
+    ratio = rows.raster.modality.pixel_ratio
+    if ratio > 1:
+        first, last = top // ratio, -(-(top + height) // ratio)
+        own = _own_strip(name, rows, scaling, stacked, first, last - first)
+        return own.repeat(ratio, 0).repeat(ratio, 1)[top - first * ratio :][:height]
+    return _own_strip(name, rows, scaling, stacked, top, height)
+
+
+def _own_strip(
+    name: str, rows: RasterRows, scaling: SceneScaling, stacked: StackedModel, top: int, height: int
+) -> np.ndarray:
+    """Rows of a modality in pixels of its own."""
     values, known = rows.cut(top, 0, height, rows.grid.width)
     values = values.astype(np.float32)
     if stacked.datum == "layer":

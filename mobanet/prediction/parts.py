@@ -45,7 +45,7 @@ class PartRun:
 
     parts: tuple[Part, ...]
 
-    def windows(self, height: int, width: int, size: int, stride: int) -> list[tuple[int, int]]:
+    def windows(self, height: int, width: int, size: int, stride: int, step: int = 1) -> list[tuple[int, int]]:
         """Top-left corners, row by row, of the scene's windows that reach into the run.
 
         Args:
@@ -53,11 +53,12 @@ class PartRun:
             width: of the scene.
             size: of a window.
             stride: from window to window.
+            step: corners are multiples of it (`mobanet.data.reading.starts`).
         """
         top, bottom = self.parts[0].top, self.parts[-1].bottom
         left, right = self.parts[0].left, self.parts[0].right
-        rows = [row for row in starts(height, size, stride) if row < bottom and row + size > top]
-        columns = [column for column in starts(width, size, stride) if column < right and column + size > left]
+        rows = [row for row in starts(height, size, stride, step) if row < bottom and row + size > top]
+        columns = [column for column in starts(width, size, stride, step) if column < right and column + size > left]
         return [(row, column) for row in rows for column in columns]
 
 

@@ -84,13 +84,16 @@ class MapSettings:
             raise UserError(f"--stride is {self.stride}; give 1 to {self.window} pixels, the window's size.")
 
     @classmethod
-    def of(cls, preset: Preset, windows: Mapping[str, int] | None, given: Mapping[str, Any]) -> "MapSettings":
+    def of(
+        cls, preset: Preset, windows: Mapping[str, int] | None, given: Mapping[str, Any], step: int = 1
+    ) -> "MapSettings":
         """A preset's settings.
 
         Args:
             preset: its name.
             windows: `size` and `stride` of the run's own test; None where the checkpoint does not say.
             given: settings that the user chose instead; None for the preset's.
+            step: that windows and strides are multiples of, in pixels: the model's coarser modalities have whole ones.
 
         Raises:
             UserError: for sizes that make no sense, or that neither checkpoint nor user gives.
@@ -101,11 +104,22 @@ class MapSettings:
             windows = {"size": given["window"], "stride": given["window"]}
         size = windows["size"] if given.get("window") is None else given["window"]
         values: dict[str, Any] = {
-            "smooth": {"stride": max(size // 2, 1)},
+            "smooth": {"stride": max(size // 2 // step, 1) * step},
             "test": {"stride": windows["stride"], "blend": "sum", "coverage": "window"},
-            "authors": {"stride": min(AUTHORS_STRIDE, size), "blend": "sum", "coverage": "window"},
+            "authors": {
+                "stride": min(max(AUTHORS_STRIDE // step, 1) * step, size),
+                "blend": "sum",
+                "coverage": "window",
+            },
         }[preset]
-        return cls(**{**values, **{key: value for key, value in given.items() if value is not None}, "window": size})
+        chosen = cls(**{**values, **{key: value for key, value in given.items() if value is not None}, "window": size})
+        for option, pixels in (("window", chosen.window), ("stride", chosen.stride)):
+            if pixels % step:
+                raise UserError(
+                    f"--{option} is {pixels}, and the model has modalities with coarser pixels, of which windows have "
+                    f"whole ones: give a multiple of {step}."
+                )
+        return chosen
 
     def files(self, path: Path) -> MapFiles:
         """The rasters of a map of that name."""

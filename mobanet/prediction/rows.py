@@ -12,7 +12,6 @@ from mobanet.errors import UserError
 from mobanet.files import part_of, whole_file
 from mobanet.prediction.scene import PlacedRaster
 from mobanet.rasters.elsewhere import Elsewhere
-from mobanet.rasters.grid import Grid
 from mobanet.rasters.network import said_of
 from mobanet.rasters.opening import open_raster, readable
 from mobanet.rasters.rows import CHUNK, GridRows
@@ -38,18 +37,15 @@ class RasterRows:
 
     Args:
         raster: to read.
-        grid: of the scene.
-        left: first column.
+        left: first column, of the raster's grid as all places here.
         right: column behind the last.
         kept: folder of rows that have been read before, which those of the whole width are put into; None for none.
     """
 
-    def __init__(
-        self, raster: PlacedRaster, grid: Grid, left: int = 0, right: int | None = None, kept: Path | None = None
-    ) -> None:
-        self.raster, self.grid, self.kept = raster, grid, kept
-        self.left, self.right = left, grid.width if right is None else right
-        placed = len(raster.source.bands), raster.dtype, raster.own, grid, raster.fit, self.left, self.right
+    def __init__(self, raster: PlacedRaster, left: int = 0, right: int | None = None, kept: Path | None = None) -> None:
+        self.raster, self.grid, self.kept = raster, raster.grid, kept
+        self.left, self.right = left, raster.grid.width if right is None else right
+        placed = len(raster.source.bands), raster.dtype, raster.own, raster.grid, raster.fit, self.left, self.right
         self._rows = GridRows(lambda window: self._source(window), *placed)
         self._chunks: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
         self._stack = ExitStack()

@@ -40,7 +40,7 @@ from mobanet.prediction.scene_scaling import SceneScaling
 from mobanet.prediction.vector_writing import write_vectors
 from mobanet.prediction.vectors import VectorSettings
 from mobanet.prediction.workspace import Workspace
-from mobanet.rasters.contents import Modality
+from mobanet.rasters.contents import Modality, step_of
 from mobanet.rasters.values import Range, known_range
 from mobanet.scenarios.scenario import Scenario, scenarios_of, usual_scenarios
 from mobanet.scenarios.words import never_drawn, never_drawn_words
@@ -81,6 +81,11 @@ class Model:
     def modalities(self) -> dict[str, Modality]:
         """By name."""
         return {modality.name: modality for modality in self.data.modalities}
+
+    @property
+    def step(self) -> int:
+        """Windows and strides are multiples of it, in pixels."""
+        return step_of(self.data.modalities)
 
     @property
     def ranges(self) -> dict[str, Range | None]:
@@ -341,10 +346,11 @@ class _Making:
             model.temperatures if settings.calibrated else None,
             settings.confidence,
         )
-        rules = WindowRules(settings.window, settings.stride, settings.coverage, settings.gaps)
+        rules = WindowRules(settings.window, settings.stride, settings.coverage, settings.gaps, model.step)
         grids = [plan.grid for plan in plans]
         sizes = [(grids[job.parts[0].scene].height, grids[job.parts[0].scene].width) for job in jobs]
-        total = sum(len(job.windows(*size, rules.size, rules.stride)) for job, size in zip(jobs, sizes, strict=True))
+        cut = rules.size, rules.stride, rules.step
+        total = sum(len(job.windows(*size, *cut)) for job, size in zip(jobs, sizes, strict=True))
         first, parent = fabric.global_rank == 0, os.getppid()
         with ExitStack() as stack:
             steps = stack.enter_context(TaskProgress("predicting windows", total if first else 0))

@@ -18,7 +18,7 @@ from mobanet.prediction.parts import PartRun
 from mobanet.prediction.rows import RasterRows, kept_rows
 from mobanet.prediction.scene import Scene
 from mobanet.prediction.scene_scaling import SceneScaling
-from mobanet.rasters.contents import Modality
+from mobanet.rasters.contents import Modality, ratios_of
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,14 @@ class WindowRules:
         stride: from window to window in pixels.
         coverage: of modalities that are there in part.
         gaps: of the reference raster.
+        step: windows begin at multiples of it, as of every modality they have whole pixels.
     """
 
     size: int
     stride: int
     coverage: Coverage
     gaps: Gaps
+    step: int = 1
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,11 @@ def read_windows(
     Raises:
         UserError: when a raster cannot be read any further.
     """
-    passed = 0
+    passed, ratios = 0, ratios_of(modalities.values())
     for number, job in enumerate(jobs):
         index = job.parts[0].scene
         scene = scenes[index]
-        corners = job.windows(scene.grid.height, scene.grid.width, rules.size, rules.stride)
+        corners = job.windows(scene.grid.height, scene.grid.width, rules.size, rules.stride, rules.step)
         left = min(column for _, column in corners)
         right = min(max(column for _, column in corners) + rules.size, scene.grid.width)
         given = sum(1 << place for place, name in enumerate(modalities) if name in scene.rasters)
@@ -107,21 +109,37 @@ def read_windows(
             folder = None if kept is None else kept[index]
             rows = {
                 name: stack.enter_context(
-                    RasterRows(raster, scene.grid, left, right, _measured(kept_rows(raster, folder, name)))
+                    RasterRows(
+                        raster,
+                        left // ratios[name],
+                        -(-right // ratios[name]),
+                        _measured(kept_rows(raster, folder, name)),
+                    )
                 )
                 for name, raster in scene.rasters.items()
             }
             for top, column in corners:
-                cut = {name: reader.cut(top, column, rules.size, rules.size) for name, reader in rows.items()}
-                valid = [cut[name][1] if name in cut else None for name in modalities]
+                cut = {name: _cut(rows[name], top, column, rules.size, ratios[name]) for name in rows}
+                valid = [_on_grid(cut[name][1], ratios[name]) if name in cut else None for name in modalities]
                 covered = window_coverage(valid, given, reference, rules.coverage, rules.gaps)
                 if covered is not None:
                     for name, ground in scalings[index].grounds.items():
                         values, known = cut[name]
-                        cut[name] = ground.heights(values, known, top, column), known
+                        place = top // ratios[name], column // ratios[name]
+                        cut[name] = ground.heights(values, known, *place), known
                     raw = _raw(cut, scalings[index].offset_scale, modalities, rules.size)
                     yield WindowSample(passed, number, top, column, covered, raw)
                 passed += 1
+
+
+def _cut(rows: RasterRows, top: int, left: int, size: int, ratio: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """A window of the scene in pixels of a modality's own."""
+    return rows.cut(top // ratio, left // ratio, size // ratio, size // ratio)
+
+
+def _on_grid(valid: np.ndarray | None, ratio: int) -> np.ndarray | None:
+    """Validity of pixels of a modality's own, for each pixel of the scene."""
+    return valid if valid is None or ratio == 1 else valid.repeat(ratio, 0).repeat(ratio, 1)
 
 
 def _measured(kept: Path | None) -> Path | None:
@@ -138,14 +156,15 @@ def _raw(
     inputs, valid = {}, {}
     for name, modality in modalities.items():
         values, known = cut.get(name, (None, None))
+        own = size // modality.pixel_ratio
         if values is None:
             # of bytes, the least to send to a device: `valid` says that none of them counts
-            values = np.zeros((size, size, len(modality.bands)), np.uint8)
+            values = np.zeros((own, own, len(modality.bands)), np.uint8)
         # of every window, that all fit into one batch
         inputs[name] = torch.from_numpy(values if values.dtype == np.uint8 else values.astype(np.float32, copy=False))
-        known = np.ones((size, size), np.uint8) if known is None and name in cut else known
+        known = np.ones((own, own), np.uint8) if known is None and name in cut else known
         valid[name] = (
-            torch.zeros(size, size, dtype=torch.uint8) if known is None else torch.from_numpy(known.view(np.uint8))
+            torch.zeros(own, own, dtype=torch.uint8) if known is None else torch.from_numpy(known.view(np.uint8))
         )
     return {
         "inputs": inputs,

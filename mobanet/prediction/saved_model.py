@@ -268,7 +268,7 @@ class SavedModel:
             if given is not None and given not in words:
                 raise UserError(f"{name} is {given!r}; give {', '.join(words)}.")
         usual = {"calibrated": bool(self._model.temperatures), "precision": resolved(precision, accelerator, 1)}
-        return MapSettings.of(preset, self._model.windows, {**usual, **chosen})
+        return MapSettings.of(preset, self._model.windows, {**usual, **chosen}, self._model.step)
 
     def _placed(
         self, files: Mapping[str, str], reference: str | None, crs: str | None, resolution: str | None

@@ -33,12 +33,14 @@ class PlacedRaster:
     Attributes:
         reading: how it is read, as into a tile store.
         own: its grid.
-        fit: how it gets to the scene's grid.
+        fit: how it gets to `grid`.
+        grid: of its pixels as the model takes them: the scene's, or coarser ones from the same corner on.
     """
 
     reading: Reading
     own: Grid
     fit: Fit
+    grid: Grid
 
     @property
     def modality(self) -> Modality:
@@ -62,7 +64,7 @@ class Scene:
 
     Attributes:
         id: names the output.
-        grid: of the map, that of the reference raster.
+        grid: of the map, that of the reference raster; of one that has a pixel ratio, as much finer.
         reference: the modality whose grid it is.
         rasters: by modality, in the model's order; modalities that are missing are not in it.
         notes: what a user should know of how the rasters were brought together.
@@ -120,13 +122,14 @@ def place(
         for name, raster in ((name, given.rasters[name]) for name in names)
     }
     first = given.rasters[reference].path
-    grid, notes = map_grid(looked[reference].own, trained, resolution)
+    grid, notes = map_grid(looked[reference].own.finer(modalities[reference].pixel_ratio), trained, resolution)
     rasters = {}
     for name, look in looked.items():
-        fit = _fit(look, grid, given.rasters[name], first)
-        rasters[name] = PlacedRaster(look.reading, look.own, fit)
+        own_grid = grid.coarser(modalities[name].pixel_ratio)
+        fit = _fit(look, own_grid, given.rasters[name], first)
+        rasters[name] = PlacedRaster(look.reading, look.own, fit, own_grid)
         # that the reference is resampled was asked for, and is said by `map_grid`
-        placed = [] if resolution is not None and name == reference else _notes(name, rasters[name], grid, reference)
+        placed = [] if resolution is not None and name == reference else _notes(name, rasters[name], reference)
         notes += [*filled_in.get(name, ()), *placed, *look.reading.remarks()]
     if grid.transform is None:
         notes.append(f"{first} has no georeference, and the map gets none")
@@ -209,8 +212,10 @@ def _fit(raster: _Looked, grid: Grid, given: GivenRaster, first: object) -> Fit:
         ) from error
 
 
-def _notes(name: str, raster: PlacedRaster, grid: Grid, reference: str) -> list[str]:
-    file = raster.source.file.name
+def _notes(name: str, raster: PlacedRaster, reference: str) -> list[str]:
+    file, grid = raster.source.file.name, raster.grid
+    if raster.fit == "warp" and raster.modality.pixel_ratio > 1:
+        return [f"{name}: {file} ({raster.own.size} pixels) is resampled to {grid.size} pixels on {reference}'s grid"]
     if raster.fit == "warp":
         return [f"{name}: {file} ({raster.own.size} pixels) is resampled to {reference}'s grid"]
     if raster.fit == "edge":

@@ -86,18 +86,18 @@ class SceneScaling:
 
 
 def _ground(scene: Scene, name: str, radius: int, kept: Path | None) -> Ground:
-    origin, size = origin_of(scene.grid.transform), (scene.grid.height, scene.grid.width)
     raster = scene.rasters[name]
-    with RasterRows(raster, scene.grid, kept=kept_rows(raster, kept, name)) as rows:
+    origin, size = origin_of(raster.grid.transform), (raster.grid.height, raster.grid.width)
+    with RasterRows(raster, kept=kept_rows(raster, kept, name)) as rows:
         return Ground.fitted(summarise(rows.chunks, *size, origin), size, origin, radius)
 
 
 def _statistics(scene: Scene, name: str, scaling: Scaling, kept: Path | None) -> tuple[BandStatistics, ...] | None:
     """Of a raster's bands, where its scaling looks at them; refuses one without a valid pixel, whatever the scaling."""
     raster, wanted = scene.rasters.get(name), scaling in _FROM_TILE
-    if raster is None or (not wanted and _valid_in_the_middle(raster, scene)):
+    if raster is None or (not wanted and _valid_in_the_middle(raster)):
         return None
-    with RasterRows(raster, scene.grid, kept=kept_rows(raster, kept, name) if wanted else None) as rows:
+    with RasterRows(raster, kept=kept_rows(raster, kept, name) if wanted else None) as rows:
         statistics = describe_rows(rows.chunks, raster.dtype) if wanted else None
         there = statistics if wanted else any(valid is None or valid.any() for _, valid in rows.chunks())
     if there:
@@ -106,9 +106,9 @@ def _statistics(scene: Scene, name: str, scaling: Scaling, kept: Path | None) ->
     raise UserError(f"{raster.source.file} has no valid pixel on the map of {scene.id}: {remedy}.")
 
 
-def _valid_in_the_middle(raster: PlacedRaster, scene: Scene) -> bool:
+def _valid_in_the_middle(raster: PlacedRaster) -> bool:
     """Whether a few columns there have a valid pixel: what is on a server need not be fetched twice to be looked at."""
-    left = max(scene.grid.width - _MIDDLE, 0) // 2
-    with RasterRows(raster, scene.grid, left, min(left + _MIDDLE, scene.grid.width)) as rows:
-        _, valid = rows.chunk_at(scene.grid.height // 2)
+    left = max(raster.grid.width - _MIDDLE, 0) // 2
+    with RasterRows(raster, left, min(left + _MIDDLE, raster.grid.width)) as rows:
+        _, valid = rows.chunk_at(raster.grid.height // 2)
     return valid is None or bool(valid.any())

@@ -1,8 +1,10 @@
 """What rasters hold, declared: files, modalities, classes and decoded labels."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -10,6 +12,9 @@ from mobanet.rasters.elsewhere import Place
 
 IGNORE_INDEX = 255
 """Label value of pixels that neither loss nor metrics look at."""
+
+MOST_RATIO = 1024
+"""Of the pixels of a modality to those of a tile's grid: 10 m to a centimetre."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class Modality:
         unit: of the stored values, such as `metre`; empty for digital numbers.
         maximum: the full range of digital numbers, by which they are divided (255 for 8 bit, 2047 for 11 bit); None to
             take it from the type and the values of the training tiles.
+        pixel_ratio: pixels of a tile's grid that one of its own pixels is wide and high, 1 for a modality on that grid.
+            It is stored, cropped and scaled in its own pixels: (H, W) of the grid are (H / ratio, W / ratio) of these.
     """
 
     name: str
@@ -30,6 +37,22 @@ class Modality:
     kind: Literal["optical", "elevation", "other"] = "optical"
     unit: str = ""
     maximum: float | None = 255.0
+    pixel_ratio: int = 1
+
+    def to_plain(self) -> dict[str, Any]:
+        """Text, numbers and lists of these only; without the ratio where it is 1, as files had none once."""
+        plain = {**asdict(self), "bands": list(self.bands)}
+        return plain if self.pixel_ratio > 1 else {key: x for key, x in plain.items() if key != "pixel_ratio"}
+
+
+def ratios_of(modalities: Iterable[Modality]) -> dict[str, int]:
+    """By name, pixels of a tile's grid that one of a modality's own is wide and high."""
+    return {modality.name: modality.pixel_ratio for modality in modalities}
+
+
+def step_of(modalities: Iterable[Modality]) -> int:
+    """The least number of pixels of a tile's grid that are a whole number of every modality's own."""
+    return math.lcm(*ratios_of(modalities).values())
 
 
 @dataclass(frozen=True)

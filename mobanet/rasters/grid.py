@@ -58,13 +58,25 @@ class Grid:
 
     def with_pixels_of(self, other: "Grid") -> "Grid":
         """The same place from the same corner on, in pixels as large as another grid's."""
-        return self.coarser(*(theirs / own for theirs, own in zip(other.steps, self.steps, strict=True)))
+        return self.in_pixels(*(theirs / own for theirs, own in zip(other.steps, self.steps, strict=True)))
 
-    def coarser(self, wide: float, high: float) -> "Grid":
+    def in_pixels(self, wide: float, high: float) -> "Grid":
         """The same place from the same corner on, in pixels so many times as wide and as high."""
         a, b, x, d, e, y = self.coefficients
         size = (max(1, round(self.height / high)), max(1, round(self.width / wide)))
         return Grid(*size, (a * wide, b * high, x, d * wide, e * high, y), self.crs)
+
+    def coarser(self, ratio: int) -> "Grid":
+        """The same place from the same corner on, in pixels so many times as wide and high, as many as cover it."""
+        a, b, x, d, e, y = self.coefficients
+        transform = None if self.transform is None else (a * ratio, b * ratio, x, d * ratio, e * ratio, y)
+        return self if ratio == 1 else Grid(-(-self.height // ratio), -(-self.width // ratio), transform, self.crs)
+
+    def finer(self, ratio: int) -> "Grid":
+        """The same place in pixels so many times as narrow and low."""
+        a, b, x, d, e, y = self.coefficients
+        transform = None if self.transform is None else (a / ratio, b / ratio, x, d / ratio, e / ratio, y)
+        return self if ratio == 1 else Grid(self.height * ratio, self.width * ratio, transform, self.crs)
 
     def needs_transform(self, other: "Grid") -> bool:
         """Whether coordinates have to be brought from one system to the other: not within one plane, named or not."""

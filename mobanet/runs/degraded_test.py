@@ -170,7 +170,7 @@ def degraded_batch(
         stored: the same as its loader gave it, for offset_scale and marks.
         module: that is to predict it.
         variant: what to do to which sensor.
-        margin: of the batch, in pixels.
+        margin: of the batch, in pixels of each modality's own.
         seed: of all draws.
     """
     name = variant.modality.name
@@ -189,7 +189,7 @@ def sensor_windows(
     batch: ModelBatch, stored: StoredBatch, module: Evaluated, modality: Modality, margin: int, seed: int
 ) -> SensorWindows:
     """One sensor of a batch, as degradations take it; arguments as in `degraded_batch`."""
-    values = batch.inputs[modality.name]
+    values, ratio = batch.inputs[modality.name], modality.pixel_ratio
     return SensorWindows(
         modality=modality,
         scaling=module.data.scaling[modality.name],
@@ -198,8 +198,8 @@ def sensor_windows(
         valid=batch.valid[modality.name] != 0,
         margin=margin,
         tiles=batch.tiles,
-        places=[(top, left) for top, left, _, _ in batch.windows.tolist()],
-        extents=[(height, width) for height, width in batch.extents.tolist()],
+        places=[(top // ratio, left // ratio) for top, left, _, _ in batch.windows.tolist()],
+        extents=[(-(-height // ratio), -(-width // ratio)) for height, width in batch.extents.tolist()],
         offset_scale=stored["offset_scale"][modality.name].to(values.device),
         marks=stored["marks"][modality.name].to(values.device),
         seed=seed,

@@ -184,9 +184,16 @@ def mask_streams(
     """New inputs with what is masked set to zero in every modality of its stream.
 
     Args:
-        inputs: by modality, (B, C, H, W), normalised; left as they are.
+        inputs: by modality, (B, C, H, W), normalised; left as they are. A modality may have coarser pixels: it loses
+            those of which the mask covers half or more.
         masks: (B, S, H, W) bool, of `draw_masks`.
         streams: the modalities of each stream.
     """
     lost = {name: masks[:, place, None] for place, members in enumerate(streams.values()) for name in members}
-    return {name: x.masked_fill(lost[name], 0) for name, x in inputs.items()}
+    return {name: x.masked_fill(_coarser(lost[name], x.shape[-2:]), 0) for name, x in inputs.items()}
+
+
+def _coarser(mask: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, 1, H, W) bool in as many pixels."""
+    times = mask.shape[-1] // size[-1]
+    return mask if times == 1 else torch.nn.functional.avg_pool2d(mask.float(), times) >= 0.5

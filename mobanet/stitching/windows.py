@@ -101,9 +101,10 @@ class Stitcher:
         if rows := band.finished(top):
             done += self._cut(self._at, rows)
         band.move(top)
-        band["logits"][:, :, left : left + width] += logits
-        band["total"][:, left : left + width] += 1
-        band["label"][:, left : left + width] = label
+        right = min(left + width, band["label"].shape[1])  # the last window may reach beyond the tile
+        band["logits"][:, :, left:right] += logits[:, :, : right - left]
+        band["total"][:, left:right] += 1
+        band["label"][:, left:right] = label[:, : right - left]
         if top + height >= extent[0] and left + width >= extent[1]:
             done += self.finish()
         return done

@@ -22,7 +22,7 @@ def read_array(tile: StoredTile, name: str, rows: slice = _WHOLE, columns: slice
     Args:
         tile: of a store; of a patch, its own part is read.
         name: as in `StoredTile.arrays`, but for blocks (`mobanet.store.elevation.read_blocks`).
-        rows: of the tile, without a step.
+        rows: of the tile, in pixels of the array, without a step.
         columns: alike.
 
     Returns:
@@ -31,11 +31,12 @@ def read_array(tile: StoredTile, name: str, rows: slice = _WHOLE, columns: slice
     Raises:
         UserError: when the file holds something else.
     """
-    top, bottom, _ = rows.indices(tile.height)
-    left, right, _ = columns.indices(tile.width)
+    (height, width), (first, before) = tile.plane_of(name), tile.place_of(name)
+    top, bottom, _ = rows.indices(height)
+    left, right, _ = columns.indices(width)
     file = _ArrayFile(tile, name)
     try:
-        return file.cut(tile.top + top, tile.left + left, max(0, bottom - top), max(0, right - left), Buffer())
+        return file.cut(first + top, before + left, max(0, bottom - top), max(0, right - left), Buffer())
     finally:
         file.close()
 
@@ -70,7 +71,7 @@ class OpenArrays:
         Args:
             tile: of a store.
             name: of the array.
-            top: row of the tile; the window must lie in the tile.
+            top: row of the tile, in pixels of the array; the window must lie in the tile.
             left: column, alike.
             height: rows.
             width: columns.
@@ -83,7 +84,8 @@ class OpenArrays:
         self._open[key] = file
         if len(self._open) > _OPEN_FILES:
             self._open.popitem(last=False)[1].close()
-        return file.cut(tile.top + top, tile.left + left, height, width, self._buffer)
+        first, before = tile.place_of(name)
+        return file.cut(first + top, before + left, height, width, self._buffer)
 
 
 class _ArrayFile:
@@ -102,7 +104,8 @@ class _ArrayFile:
         self.path = tile.path(name)
         shape, dtype = tile.arrays()[name]
         # a patch is a part of its tile's array
-        least = chunked_shape((tile.top + tile.height, tile.left + tile.width, *shape[2:]))
+        (height, width), (first, before) = tile.plane_of(name), tile.place_of(name)
+        least = chunked_shape((first + height, before + width, *shape[2:]))
         self._handle = os.open(self.path, os.O_RDONLY)
         # once, whether asked to or collected: a number that is closed twice may by then be another file's
         self.close = weakref.finalize(self, os.close, self._handle)

@@ -4,7 +4,6 @@ import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 
 from mobanet.datasets.base import Layout
@@ -186,11 +185,7 @@ def _description(layout: Layout, modalities: Collection[str], jobs: list[TileJob
     return {
         "version": VERSION,
         "layout": layout.name,
-        "modalities": {
-            name: {**asdict(modality), "bands": list(modality.bands)}
-            for name, modality in layout.modalities.items()
-            if name in modalities
-        },
+        "modalities": {name: modality.to_plain() for name, modality in layout.modalities.items() if name in modalities},
         "classes": {
             "names": list(layout.classes.names),
             "colours": [list(colour) for colour in layout.classes.colours],

@@ -75,7 +75,7 @@ def _build(job: TileJob, stored: StoredTile | None, products: Products, ahead: S
         "height": grid.height,
         "width": grid.width,
         "reference": reference,
-        "modalities": {name: asdict(modalities[name]) for name in sorted(modalities, key=order.index)},
+        "modalities": {name: modalities[name].to_plain() for name in sorted(modalities, key=order.index)},
         "labels": {kind: asdict(labels[kind]) for kind in ("full", "eroded") if kind in labels},
         "transform": grid.transform,
         "crs": grid.crs,

@@ -4,7 +4,7 @@ Rasters are read thinned out, every so many pixels, so that shares and ranges ar
 of the time that preparing does.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -168,6 +168,7 @@ def _overall(layout: Layout, wanted: Sequence[str], tiles: Sequence[TileLook], r
             inside = [look.pixels if look.valid is None else look.pixels[:, look.valid] for look in looks]
             typical = max(float(np.percentile(values, 98)) for values in inside)
             notes.append(range_note(modality, fitting_maximum(dtype, max(look.high or 0 for look in looks), typical)))
+    notes += _pixel_ratios(layout, wanted, tiles)
     for kind in ("label_full", "label_eroded"):
         for role, name in (("train", "training"), ("validation", "validation"), ("test", "test")):
             chosen = [tile for tile in tiles if roles.get(tile.tile) == role]
@@ -176,6 +177,32 @@ def _overall(layout: Layout, wanted: Sequence[str], tiles: Sequence[TileLook], r
             if shares:
                 notes.append(_lacking(np.sum(shares, axis=0), layout.classes.names, role, name))
     return [note for note in dict.fromkeys(notes) if note]
+
+
+def _pixel_ratios(layout: Layout, wanted: Sequence[str], tiles: Sequence[TileLook]) -> Iterator[str]:
+    """Remarks on described modalities whose pixels are wider than the finest's by another ratio than is described."""
+    if layout.name != "folder":
+        return
+    for name in wanted:
+        found = [ratio for tile in tiles if (ratio := _times_as_wide(name, wanted, tile.looks)) is not None]
+        if not found:
+            continue
+        times, given = round(float(np.median(found))), layout.modalities[name].pixel_ratio
+        if times < 1 or times == given:
+            continue
+        becomes = "is resampled to the grid's" if given == 1 else f"is resampled to ones of {given}"
+        yield (
+            f"{name}: its pixels are about {times} times as wide as the finest modality's, and it {becomes}; "
+            f"pixel_ratio: {times} under modalities.{name} keeps its own"
+        )
+
+
+def _times_as_wide(name: str, wanted: Sequence[str], looks: Mapping[str, Look]) -> float | None:
+    """A modality's pixels by the finest's, of one tile; None where that cannot be told."""
+    grids = {other: looks[other].grid for other in wanted if other in looks and looks[other].grid.transform is not None}
+    own = grids.get(name)
+    alike = [grid for grid in grids.values() if own is not None and not grid.needs_transform(own)]
+    return own.steps[0] / min(grid.steps[0] for grid in alike) if own is not None and len(alike) > 1 else None
 
 
 def _raster_of(tile: Tile) -> str:
@@ -241,12 +268,14 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
 
     job = products.job
     source = job.tile.sources.get(name)
+    ratio = 1 if source is None else job.layout.modalities[name].pixel_ratio
+    grid = None if grid is None else grid.coarser(ratio)
     with opened(products.path(file), file, overviews=False) as raster:
         own, part = grid_of(raster, job.layout.crs, file), None
         fit: Fit = "same"
         remarks: list[str] = []
         if grid is not None:
-            own, fit, part, remarks = _placed(products, raster, name, file, grid)
+            own, fit, part, remarks = _placed(products, raster, name, file, grid, ratio)
         small = _thinned(own)
         shape = (small.height, small.width)
         raster.read(1, window=Window(0, raster.height - 1, raster.width, 1))  # the end, which a cut file lacks
@@ -283,10 +312,10 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
 
 
 def _placed(
-    products: Products, raster: "DatasetReader", name: str, file: FileRef, grid: Grid
+    products: Products, raster: "DatasetReader", name: str, file: FileRef, grid: Grid, ratio: int
 ) -> tuple[Grid, Fit, "Window | None", list[str]]:
     """Grid of the part of a raster that a tile needs, how that gets to the tile's, the part, None for all; remarks."""
-    at = products.placed(raster, file, grid)
+    at = products.placed(raster, file, grid, ratio)
     remarks = fit_notes(name, file, at.whole, grid, at.fit)
     if products.job.tile.window is None:
         return at.whole, at.fit, None, remarks

@@ -20,7 +20,8 @@ def read_blocks(tile: StoredTile, name: str) -> np.ndarray:
         UserError: when the file holds something else.
     """
     path, bands = tile.path(f"{name}.blocks"), tile.modalities[name].bands
-    least = block_shape((tile.top + tile.height, tile.left + tile.width), tile.origin)
+    (height, width), (top, left) = tile.plane_of(name), tile.place_of(name)
+    least = block_shape((top + height, left + width), tile.origin_of(name))
     try:
         blocks = np.load(path, allow_pickle=False)
         fits = blocks.dtype == np.float32 and blocks.ndim == 3 and blocks.shape[2] == 3 + bands
@@ -37,7 +38,7 @@ def ground_of(tile: StoredTile, name: str, radius: int) -> Ground:
     Args:
         tile: of a store.
         name: of a modality of the kind `elevation`.
-        radius: in pixels.
+        radius: in pixels of the modality.
 
     Raises:
         UserError: when there are no blocks, as in a store made before there were any, or they cannot be read.
@@ -48,7 +49,7 @@ def ground_of(tile: StoredTile, name: str, radius: int) -> Ground:
             f" taken from: run python -m mobanet.prepare on the rasters again, or give --data.scaling.{name} robust."
         )
     blocks = read_blocks(tile, name)
-    origin = tile.origin
+    origin = tile.origin_of(name)
     # that of the whole tile, which a patch does not know, to the end of its last blocks: nodes are the same
     size = (blocks.shape[0] * BLOCK - origin[0] % BLOCK, blocks.shape[1] * BLOCK - origin[1] % BLOCK)
     return Ground.fitted(blocks, size, origin, radius)

@@ -58,10 +58,11 @@ class TileJob:
         stamps = {}
         for name, source in tile.sources.items():
             modality = self.layout.modalities[name]
-            rule = (
+            rule: tuple[Any, ...] = (
                 *(READING, source.bands, source.others, source.nodata, source.minimum, source.factor),
                 *(modality.kind, modality.unit, modality.maximum, self.layout.crs, world),
             )
+            rule += () if modality.pixel_ratio == 1 else (modality.pixel_ratio,)
             stamps[name] = self._stamp(source.file, (*rule, *frame))
         for kind, file in tile.labels.items():
             decoding = (READING, self.layout.label_rule(), self.layout.crs)

@@ -19,7 +19,13 @@ def cut_store(store: TileStore, size: int) -> TileStore:
 
 
 def cut_tile(tile: StoredTile, size: int) -> Iterator[StoredTile]:
-    """The patches of a tile, row by row; `6010_1_2_r0_c3` is the fourth of the first row of `6010_1_2`."""
+    """The patches of a tile, row by row; `6010_1_2_r0_c3` is the fourth of the first row of `6010_1_2`.
+
+    Raises:
+        ValueError: for a size that cuts through the pixels of a coarser modality; no layout of patches has any.
+    """
+    if any(size % record.pixel_ratio for record in tile.modalities.values()):
+        raise ValueError(f"patches of {size} pixels cut through coarser ones of {tile.id}")
     for row, top in enumerate(range(0, tile.height, size)):
         for column, left in enumerate(range(0, tile.width, size)):
             transform = tile.transform

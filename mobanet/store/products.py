@@ -49,12 +49,21 @@ class StoredProduct:
     notes: tuple[str, ...]
 
 
-def _window(cut: Rectangle) -> "Window":
-    """Where a cut tile lies in the raster that sets the grid."""
+def _window(cut: Rectangle, grid: Grid, ratio: int) -> "Window":
+    """Where a cut tile lies in a raster whose pixels are so many times as wide as those of the one that sets the grid.
+
+    Raises:
+        UserError: where the tile begins within such a pixel.
+    """
     from rasterio.windows import Window
 
-    top, left, height, width = cut
-    return Window(left, top, width, height)
+    top, left, *_ = cut
+    if top % ratio or left % ratio:
+        raise UserError(
+            f"has no georeference, and the tile begins at row {top} and column {left}, within one of its pixels, which "
+            f"are {ratio} of the grid's wide: cut tiles of a multiple of {ratio} pixels with tiling.size"
+        )
+    return Window(left // ratio, top // ratio, grid.width, grid.height)
 
 
 @dataclass(frozen=True)
@@ -166,17 +175,18 @@ class Products:
         return grid.with_pixels_of(other)
 
     def modality(self, name: str, grid: Grid, stamp: str) -> StoredProduct:
-        """A modality on the tile's grid.
+        """A modality on the tile's grid, or in pixels of its own from the same corner on.
 
         Raises:
             UserError: when the raster is unreadable, does not fit, or has no valid pixel.
         """
         job, source = self.job, self.job.tile.sources[name]
-        elevation = job.layout.modalities[name].kind == "elevation"
+        elevation, ratio = job.layout.modalities[name].kind == "elevation", job.layout.modalities[name].pixel_ratio
+        grid = grid.coarser(ratio)
         self.compare_copies(name, source.file)
         with self.opened(source.file) as raster:
             reading = settled(raster, source, job.tile.band_counts.get(name), *self.known(name))
-            placed = self.placed(raster, source.file, grid)
+            placed = self.placed(raster, source.file, grid, ratio)
             own, fit = placed.own, placed.fit
             shape = (grid.height, grid.width, len(reading.scale))
             self._check_room(source.file, own, grid, fit, shape[2] * reading.dtype.itemsize, 4 * shape[2])
@@ -204,6 +214,7 @@ class Products:
             stamp=stamp,
             blocks=elevation,
             rule=reading.rule(*raw),
+            pixel_ratio=ratio,
         )
         notes = [*fit_notes(name, source.file, own, grid, fit), *reading.remarks(), *notes]
         return StoredProduct(staged.parts, record, tuple(notes))
@@ -340,8 +351,14 @@ class Products:
         for classes in strips:
             yield np.where(kept.take(len(classes)), classes, np.uint8(IGNORE_INDEX))
 
-    def placed(self, raster: "DatasetReader", file: FileRef, grid: Grid) -> Placed:
+    def placed(self, raster: "DatasetReader", file: FileRef, grid: Grid, ratio: int = 1) -> Placed:
         """How an open raster gets to the tile's grid.
+
+        Args:
+            raster: open.
+            file: for messages.
+            grid: of the tile, in pixels of the modality.
+            ratio: pixels of the tile that one of these is wide and high.
 
         Raises:
             UserError: when it does not; both sizes or extents are in the sentence.
@@ -352,8 +369,8 @@ class Products:
             if self._whole is None or cut is None:
                 return Placed(own, how_to_fit(own, grid, placing), None, own)
             place = cut_place(own, grid)
-            if place is None and how_to_fit(own, self._whole, placing) in ("same", "edge"):
-                place = _window(cut)  # rasters without a georeference share their pixels
+            if place is None and how_to_fit(own, self._whole.coarser(ratio), placing) in ("same", "edge"):
+                place = _window(cut, grid, ratio)  # rasters without a georeference share their pixels
             if place is not None:
                 return Placed(grid, "same", place, own)
             return Placed(own, how_to_fit(own, grid, placing), None, own)

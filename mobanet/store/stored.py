@@ -4,7 +4,8 @@
 
     STORE/store.json                        version, layout, modalities, classes, tiles; written when all tiles are done
     STORE/tiles.jsonl                       what `tile.json` says of each (`mobanet.store.index`); written just before
-    STORE/tiles/<id>/<modality>.npy         (H, W, C) uint8 or uint16 as in the source, float32 otherwise
+    STORE/tiles/<id>/<modality>.npy         (H, W, C) uint8 or uint16 as in the source, float32 otherwise; of a
+                                            modality with pixels of its own size (H / ratio, W / ratio, C), rounded up
     STORE/tiles/<id>/<modality>.valid.npy   (H, W) uint8, 1 = measured; only there when some pixel is not
     STORE/tiles/<id>/<modality>.blocks.npy  (h, w, 3 + C) float32, of elevation (`mobanet.rasters.blocks.summarise`)
     STORE/tiles/<id>/label_full.npy         (H, W) uint8 class indices, 255 = ignore; label_eroded.npy alike
@@ -22,7 +23,7 @@ import math
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,9 @@ from mobanet.plain import json_files
 from mobanet.plain.bounds import odd_character
 from mobanet.plain.typed import build, checked
 from mobanet.rasters.blocks import block_shape, origin_of
-from mobanet.rasters.contents import Classes, Modality
+from mobanet.rasters.contents import MOST_RATIO, Classes, Modality
 from mobanet.rasters.georeference import what_is_wrong
+from mobanet.rasters.grid import Grid
 from mobanet.rasters.reader import ReadingRule
 from mobanet.rasters.statistics import BandStatistics
 from mobanet.store.chunks import chunked_size, is_chunked
@@ -64,6 +66,7 @@ class ModalityRecord:
         stamp: changes whenever the source or the way of reading it does.
         blocks: whether a summary of it in blocks is stored, from which the ground is fitted.
         rule: how the source was read.
+        pixel_ratio: pixels of the tile that one of its own is wide and high.
     """
 
     bands: int
@@ -75,6 +78,11 @@ class ModalityRecord:
     stamp: str
     blocks: bool = False
     rule: ReadingRule | None = None
+    pixel_ratio: int = 1
+
+    def to_plain(self) -> dict[str, Any]:
+        """For `tile.json`; without the ratio where it is 1, as stores had none once."""
+        return {key: x for key, x in asdict(self).items() if key != "pixel_ratio" or x > 1}
 
 
 @dataclass(frozen=True)
@@ -135,11 +143,27 @@ class StoredTile:
     left: int = 0
     absent: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def origin(self) -> tuple[int, int]:
-        """Row and column of the arrays' first pixel, counted from the origin of the coordinates."""
-        row, column = origin_of(self.transform)
-        return row - self.top, column - self.left
+    def ratio_of(self, name: str) -> int:
+        """Pixels of the tile that one of an array's is wide and high; of labels and their marks 1."""
+        record = self.modalities.get(name.partition(".")[0])
+        return 1 if record is None else record.pixel_ratio
+
+    def plane_of(self, name: str) -> tuple[int, int]:
+        """Rows and columns of the tile in pixels of an array."""
+        ratio = self.ratio_of(name)
+        return -(-self.height // ratio), -(-self.width // ratio)
+
+    def place_of(self, name: str) -> tuple[int, int]:
+        """Row and column at which the tile begins in an array."""
+        ratio = self.ratio_of(name)
+        return self.top // ratio, self.left // ratio
+
+    def origin_of(self, name: str) -> tuple[int, int]:
+        """Row and column of an array's first pixel, counted from the origin of the coordinates."""
+        grid = Grid(self.height, self.width, self.transform, self.crs)
+        row, column = origin_of(grid.coarser(self.ratio_of(name)).transform)
+        top, left = self.place_of(name)
+        return row - top, column - left
 
     def path(self, name: str) -> Path:
         """File of the array `name`: a modality, `<modality>.valid` or `.blocks`, `label_full` or `label_eroded`."""
@@ -147,14 +171,15 @@ class StoredTile:
 
     def arrays(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Shape and dtype of every array this tile has, by name."""
-        plane = (self.height, self.width)
         found: dict[str, tuple[tuple[int, ...], str]] = {}
         for name, record in self.modalities.items():
+            plane = self.plane_of(name)
             found[name] = ((*plane, record.bands), record.dtype)
             if not record.complete:
                 found[f"{name}.valid"] = (plane, "uint8")
             if record.blocks:
-                found[f"{name}.blocks"] = ((*block_shape(plane, self.origin), 3 + record.bands), "float32")
+                found[f"{name}.blocks"] = ((*block_shape(plane, self.origin_of(name)), 3 + record.bands), "float32")
+        plane = (self.height, self.width)
         for kind, label in self.labels.items():
             found[f"label_{kind}"] = (plane, "uint8")
             if label.marks:
@@ -374,6 +399,8 @@ def _check(tile: StoredTile) -> None:
         check_plain(name)
         if record.dtype not in ("uint8", "uint16", "float32") or record.bands < 1:
             raise ValueError(f"{record.bands} bands of {record.dtype}")
+        if not 1 <= record.pixel_ratio <= MOST_RATIO:
+            raise ValueError(f"pixels {record.pixel_ratio} times as wide")
         if len(record.statistics) != record.bands or any(figures.count < 1 for figures in record.statistics):
             raise ValueError(f"{len(record.statistics)} statistics of {record.bands} bands")
     if tile.transform is not None and (wrong := what_is_wrong(tile.transform, tile.height, tile.width)):

@@ -36,9 +36,11 @@ from mobanet.models.draws import HostCopy, rounding, sent
 from mobanet.models.inputs import ModelBatch
 from mobanet.models.lora import LoRASettings, add_lora, still_frozen_statistics
 from mobanet.models.mobanet.network import MoBaNetSettings
+from mobanet.models.own_pixels import finer
 from mobanet.models.precision import weight_dtype
 from mobanet.models.registry import NetworkSettings, path_of
 from mobanet.plain.schema import to_plain
+from mobanet.rasters.contents import ratios_of
 from mobanet.scenarios.masking import MaskingSettings, draw_masks, mask_streams, spare_pixels
 from mobanet.scenarios.sampling import draw_availability, share_availability, share_batches
 from mobanet.scenarios.scenario import Scenario, scenario_masks, usual_scenarios
@@ -186,7 +188,8 @@ class SegmentationModule(LightningModule):
             self.network = start.build(
                 {stream: {name: bands[name] for name in members} for stream, members in self.streams.items()},
                 bands,
-                num_classes=len(self.data.classes),
+                len(self.data.classes),
+                ratios_of(self.data.modalities),
             )
         inner = getattr(self.network, "backbone", None)
         around = isinstance(inner, Backbone)
@@ -364,7 +367,8 @@ class SegmentationModule(LightningModule):
             return batch.inputs
         generator = torch.Generator().manual_seed(self._step_seed(batch_idx) + 1)
         height, width = batch.label.shape[1:]
-        spare = spare_pixels(available, batch.valid, self.streams, list(batch.inputs))
+        valid = {name: finer(x, self.network.pixel_ratios.get(name, 1)) for name, x in batch.valid.items()}
+        spare = spare_pixels(available, valid, self.streams, list(batch.inputs))
         at = rounding(self._step_seed(0) + 3, batch_idx)
         return mask_streams(batch.inputs, draw_masks(spare, height, width, self.masking, generator, at), self.streams)
 

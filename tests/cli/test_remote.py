@@ -108,7 +108,7 @@ def test_gdal_keeps_a_row_of_blocks_of_each_raster_that_is_fetched(folder, serve
         )
         with ExitStack() as stack:
             for raster in scene.rasters.values():
-                stack.enter_context(RasterRows(raster, scene.grid))
+                stack.enter_context(RasterRows(raster))
             return getenv()["GDAL_CACHEMAX"]
 
     here = kept(rgb=f"{folder}/rgb.tif", dsm=f"{folder}/dsm.tif")

@@ -43,7 +43,7 @@ def predicted(root, given, **modalities):
     scene = place(GivenScene("a", given), layout.modalities)
     found = {}
     for name, raster in scene.rasters.items():
-        with RasterRows(raster, scene.grid) as rows:
+        with RasterRows(raster) as rows:
             parts = [(v, np.ones(v.shape[:2], bool) if there is None else there) for v, there in rows.chunks()]
         found[name] = tuple(np.concatenate(each) for each in zip(*parts, strict=True))
     return found, scene.notes

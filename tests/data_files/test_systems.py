@@ -70,7 +70,7 @@ def test_the_same_name_and_axes_are_the_same_plane(root, capfd, ortho, others, p
     assert np.array_equal(load(stored, "label_full"), label.repeat(pixel, 0).repeat(pixel, 1))
     scene = scene_of(root, layout)
     assert scene.rasters["dsm"].fit == ("same" if pixel == 1 else "warp")
-    with RasterRows(scene.rasters["dsm"], scene.grid) as rows:
+    with RasterRows(scene.rasters["dsm"]) as rows:
         ((values, _),) = rows.chunks()
     assert np.array_equal(values, load(stored, "dsm"))
     pixel_area(scene.grid)

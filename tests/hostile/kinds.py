@@ -152,7 +152,7 @@ def predicted_rasters(rng: random.Random, folder: Path) -> None:
     offset_scale = SceneScaling.measured(scene, MODALITIES, scaling, learnt).offset_scale
     assert all(np.isfinite(numbers).all() for numbers in offset_scale.values())
     for raster in scene.rasters.values():
-        with RasterRows(raster, scene.grid) as rows:
+        with RasterRows(raster) as rows:
             for values, valid in rows.chunks():
                 assert np.isfinite(values if valid is None else values[valid]).all()
     with RowWriter(folder / "map.tif", scene.grid, class_kind(OWN.classes)) as writer:

@@ -32,7 +32,7 @@ def placed(trained=TRAINED, resolution=None, **rasters):
 
 
 def values_of(scene, name):
-    with RasterRows(scene.rasters[name], scene.grid) as rows:
+    with RasterRows(scene.rasters[name]) as rows:
         (chunk,) = list(rows.chunks())
     return chunk
 

@@ -27,7 +27,7 @@ def whole(raster, grid):
 
 
 def in_chunks(raster, grid, left=0, right=None):
-    with RasterRows(raster, grid, left, right) as rows:
+    with RasterRows(raster, left, right) as rows:
         parts = [(values, np.ones(values.shape[:2], bool) if v is None else v) for values, v in rows.chunks()]
     return tuple(np.concatenate(each) for each in zip(*parts, strict=True))
 
@@ -40,7 +40,7 @@ def assert_windows_are_cut(raster, grid, left=0, right=None, size=100, step=61):
     known = np.zeros(padded.shape[:2], bool)
     padded[: grid.height, : grid.width], known[: grid.height, : grid.width] = values, valid
     padded[:, right:], known[:, right:] = 0, False  # a reader knows nothing right of its columns
-    with RasterRows(raster, grid, left, right) as rows:
+    with RasterRows(raster, left, right) as rows:
         for top in range(0, grid.height, step):
             for column in range(left, right, step):
                 window = slice(top, top + size), slice(column, column + size)
@@ -75,7 +75,7 @@ def test_windows_across_chunks_are_those_of_the_whole_raster(ortho):
     scene = placed(rgb=ortho)
     assert_windows_are_cut(scene.rasters["rgb"], scene.grid)
     assert_windows_are_cut(scene.rasters["rgb"], scene.grid, size=2 * CHUNK + 5, step=200)  # three chunks at once
-    with RasterRows(scene.rasters["rgb"], scene.grid) as rows:
+    with RasterRows(scene.rasters["rgb"]) as rows:
         values, valid = rows.cut(3, 5, 20, 30)
     assert valid is None
     assert values.shape == (20, 30, 3)
@@ -95,7 +95,7 @@ def test_each_chunk_is_read_once_and_forgotten_behind(ortho, monkeypatch):
         return original(self, window)
 
     monkeypatch.setattr(RasterRows, "_source", counted)
-    with RasterRows(scene.rasters["rgb"], scene.grid) as rows:
+    with RasterRows(scene.rasters["rgb"]) as rows:
         for top in range(0, HEIGHT, 10):
             for column in range(0, WIDTH, 10):
                 rows.cut(top, column, 40, 40)
@@ -248,7 +248,7 @@ def test_resampled_rows_do_not_depend_on_where_a_reader_began(resampled):
         assert np.array_equal(known, valid[:, left:right])
         assert np.array_equal(some[known], values[:, left:right][known])
         for first in (0, TALL - size):  # a reader whose first window is further down
-            with RasterRows(raster, scene.grid, left, right) as rows:
+            with RasterRows(raster, left, right) as rows:
                 window, there = rows.cut(first, left, size, size)
             there = np.ones((size, size), bool) if there is None else there
             expected = slice(first, first + size), slice(left, left + size)
@@ -290,7 +290,7 @@ def test_a_coarse_map_of_a_fine_raster_is_read_in_pieces_that_fit_into_memory(tm
         raise Enough(window.width * window.height)
 
     monkeypatch.setattr(RasterRows, "_source", looked_at)
-    with pytest.raises(Enough) as pixels, RasterRows(scene.rasters["ir"], scene.grid) as rows:
+    with pytest.raises(Enough) as pixels, RasterRows(scene.rasters["ir"]) as rows:
         rows.cut(0, 0, 100, 100)
     assert pixels.value.args[0] <= 50_000_000
 
@@ -300,7 +300,7 @@ def test_a_raster_that_ends_too_early_is_named(layout, tmp_path):
     path = write(tmp_path / "short.tif", noise("short", 3, (900, 200)), **layout, **HERE)
     truncate(path, 0.6)
     scene = placed(rgb=path)
-    with RasterRows(scene.rasters["rgb"], scene.grid) as rows:
+    with RasterRows(scene.rasters["rgb"]) as rows:
         values, valid = rows.cut(0, 0, 200, 200)
         assert valid is None
         assert values.any()
@@ -313,7 +313,7 @@ def test_a_raster_that_ends_too_early_is_named(layout, tmp_path):
 
 def test_files_are_closed(ortho):
     scene = placed(rgb=ortho)
-    with RasterRows(scene.rasters["rgb"], scene.grid) as rows:
+    with RasterRows(scene.rasters["rgb"]) as rows:
         file = rows._open
         assert not file.closed
     assert file.closed
@@ -324,5 +324,5 @@ def test_nothing_stays_open_where_a_file_has_gone(ortho):
     scene = placed(rgb=ortho)
     ortho.unlink()
     with pytest.raises(UserError, match=r"ortho\.tif is unreadable"):
-        RasterRows(scene.rasters["rgb"], scene.grid).__enter__()
+        RasterRows(scene.rasters["rgb"]).__enter__()
     assert not rasterio.env.hasenv()

@@ -18,6 +18,13 @@ def test_words_behind_an_option_stand_one_by_one():
     assert gathered("--input a --output c") == ["--input", '["a"]', "--output", "c"]
 
 
+def test_an_option_may_come_again():
+    assert gathered("--input a=1.tif --output c --input=b=2.tif") == [
+        *("--input", '["a=1.tif", "b=2.tif"]'),
+        *("--output", "c"),
+    ]
+
+
 def test_lists_in_brackets_are_left_as_they_are():
     for word in ("[a,b]", "['a', 'b']", "[]", "null"):
         assert _gathered(["--input", word, "--output", "c"], predict) == ["--input", word, "--output", "c"]

@@ -223,8 +223,8 @@ def test_a_ground_that_is_fitted_anew_to_a_faulty_surface_gives_what_is_worked_o
     given = sensor_windows(batch, stored, module, module.data.modalities[2], 0, 0)
     radius = int(data._learnt["dsm"][2, 0])
     for name, severity, faulty in (("offset", 5.0, surface + 5), ("scale", 1.5, surface * np.float32(1.5))):
-        blocks = summarise(lambda faulty=faulty: iter([(faulty, None)]), *faulty.shape[:2], tile.origin)
-        ground = Ground.fitted(blocks, faulty.shape[:2], tile.origin, radius)
+        blocks = summarise(lambda faulty=faulty: iter([(faulty, None)]), *faulty.shape[:2], tile.origin_of("dsm"))
+        ground = Ground.fitted(blocks, faulty.shape[:2], tile.origin_of("dsm"), radius)
         heights = torch.from_numpy(ground.heights(faulty, None, 0, 0)).permute(2, 0, 1)
         expected = heights / given.offset_scale[0, 1][:, None, None]
         torch.testing.assert_close(applied(name, given, severity)[0][0], expected, atol=1e-3, rtol=1e-3)

@@ -8,7 +8,8 @@ from mobanet.models.mobanet.network import MoBaNet, MoBaNetSettings
 
 
 def _build(inputs: NetworkInputs, backbone: BackboneSettings, network: MoBaNetSettings) -> MoBaNet:
-    return MoBaNet(inputs.streams, inputs.num_classes, backbone, network, tuple(inputs.modalities))
+    order = tuple(inputs.modalities)
+    return MoBaNet(inputs.streams, inputs.num_classes, backbone, network, order, inputs.pixel_ratios)
 
 
 def _described(backbone: BackboneSettings, network: MoBaNetSettings) -> str:

@@ -8,11 +8,13 @@ time, any image size is taken, a missing modality may have a learned token, and 
 choices independent of the backbone.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import chain
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 import torch
@@ -28,6 +30,7 @@ from mobanet.models.mobanet.cpia import CPIA, AdapterCPIA
 from mobanet.models.mobanet.dgfm import Fusion
 from mobanet.models.mobanet.flow import Flow, Placement, Step, join_flows, plan_steps
 from mobanet.models.mobanet.pyramid import Neck, PlainPyramid, ScaledPyramid, Stages
+from mobanet.models.own_pixels import finer
 from mobanet.models.patches import StreamEmbedding
 from mobanet.models.sharing import Held, PatternKey, each_once, pattern_keys
 from mobanet.models.streams import check_streams, find_pretrained, standardize
@@ -129,7 +132,7 @@ class Parts(nn.Module):
     interactions: nn.ModuleList
     neck: nn.Module | None
     pyramid: PlainPyramid | ScaledPyramid
-    decoder: UPerNet
+    decoder: nn.Module
     heads: nn.ModuleList
 
     def __init__(self, network: "MoBaNet") -> None:
@@ -158,6 +161,8 @@ class MoBaNet(SegmentationModel):
         backbone: which transformer.
         settings: the parts around it; the paper's by default.
         order: of the modalities; as in `streams` by default.
+        pixel_ratios: by modality, pixels of the grid that one of its own is wide and high; 1 where it is not named. Its
+            tokens are those of the grid: patches of as many of its own pixels as cover the same ground.
 
     Attributes:
         streams: names of the modalities by stream.
@@ -167,6 +172,8 @@ class MoBaNet(SegmentationModel):
     """
 
     with_statistics: Tensor | None
+    uses_streams = True
+    own_pixels = True
 
     def __init__(
         self,
@@ -175,6 +182,7 @@ class MoBaNet(SegmentationModel):
         backbone: BackboneSettings,
         settings: MoBaNetSettings | None = None,
         order: Sequence[str] | None = None,
+        pixel_ratios: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         settings = settings or MoBaNetSettings()
@@ -192,6 +200,12 @@ class MoBaNet(SegmentationModel):
         self.standardization = standardize(streams[optical], mean, std) if backbone.standardize else {}
         (stride, _), padding = self.backbone.stem.stride, self.backbone.stem.padding
         assert not isinstance(padding, str)  # timm's stems say how many pixels
+        self.pixel_ratios = dict(pixel_ratios)
+        # patches that overlap or reach over the edge would cut through coarse pixels, which are repeated there
+        disjoint = stride == self.backbone.patch_kernel.shape[-1] and not padding[0]
+        self._scales = {
+            name: math.gcd(ratio, stride) if disjoint else 1 for name, ratio in pixel_ratios.items() if ratio > 1
+        }
         self.embeddings = nn.ModuleList(
             StreamEmbedding(
                 modalities,
@@ -201,6 +215,7 @@ class MoBaNet(SegmentationModel):
                 missing_tokens=settings.missing == "token",
                 stride=stride,
                 padding=padding[0],
+                scales=self._scales,
             )
             for stream, modalities in streams.items()
         )
@@ -219,7 +234,7 @@ class MoBaNet(SegmentationModel):
             self.pyramid = ScaledPyramid(channels, settings.fusion, names, norm)
             if not self.backbone.neck_channels:
                 self.neck = Neck(self.backbone.width, channels)
-        self.decoder = UPerNet(channels, settings.decoder_channels, num_classes, settings.decoder_dropout, norm)
+        self.decoder = self.make_decoder(channels)
         self.heads = nn.ModuleList(
             AuxiliaryHead(channels, num_classes, settings.decoder_dropout, norm)
             for _ in (names if settings.auxiliary_heads else ())
@@ -235,6 +250,15 @@ class MoBaNet(SegmentationModel):
         self.register_buffer("with_statistics", None, persistent=False)  # (S, M) bool
         if settings.scenario_statistics:
             self.know_scenarios(settings.scenario_statistics)
+
+    def make_decoder(self, channels: int) -> nn.Module:
+        """What goes from four fused maps (B, channels, ·, ·), the finest first, to logits (B, K, ·, ·): the paper's.
+
+        Called once, while the network is made. A subclass may give its own: `forward(maps, rows)`, where rows say which
+        scenario's batch statistics each sample takes, None for the usual ones (`mobanet.models.upernet.BatchNorm`).
+        """
+        given = self.settings
+        return UPerNet(channels, given.decoder_channels, self.num_classes, given.decoder_dropout, given.normalization)
 
     def scenario_norms(self) -> dict[str, BatchNorm]:
         """By name, the batch normalisations that can have statistics by scenario: all that logits depend on."""
@@ -259,7 +283,7 @@ class MoBaNet(SegmentationModel):
                     f"of {', '.join(self.modalities)}, or comes twice."
                 )
         masks = torch.tensor([[modality in subset for modality in self.modalities] for subset in subsets])
-        self.register_buffer("with_statistics", masks.to(self.decoder.classifier.weight.device), persistent=False)
+        self.register_buffer("with_statistics", masks.to(next(self.decoder.parameters()).device), persistent=False)
         for norm in self.scenario_norms().values():
             norm.make_room(len(names))
 
@@ -281,7 +305,8 @@ class MoBaNet(SegmentationModel):
             return []
         if reached is None:
             # of gradients, which ranks have agreed on, and not of what this rank has seen
-            moved = [parts.decoder.classifier.weight.grad for parts in (self, self.incomplete)]
+            # the last parameter, a classifier's bias, which every sample that counts moves
+            moved = [[*parts.decoder.parameters()][-1].grad for parts in (self, self.incomplete)]
             reached = (_moves(moved[0]), _moves(moved[1]))
         own = [getattr(self, name) for name in Parts.NAMES]
         sides = [[part for part in own if part is not None], [self.incomplete]]
@@ -333,7 +358,7 @@ class MoBaNet(SegmentationModel):
         """Encode and decode by these parts alone: what is compiled, where samples go two ways."""
         # heads see the finest maps alone, so that no other of a stream's own is projected
         stages = self._encode(parts, inputs, available, stream_stages=1 if auxiliary and len(self.heads) else 0)
-        return self._decode(parts, stages, _size(inputs), auxiliary)
+        return self._decode(parts, stages, self._size(inputs), auxiliary)
 
     def forward_each(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[SegmentationOutput]:
         """As in the base; what a stream computes before the streams first interact is shared.
@@ -343,7 +368,7 @@ class MoBaNet(SegmentationModel):
         do not, and these are seen by parts of their own, nothing is shared.
         """
         ordered = self._order(inputs, patterns)
-        size = _size(ordered)
+        size = self._size(ordered)
         return each_once(
             patterns,
             lambda distinct: self._each(
@@ -464,9 +489,9 @@ class MoBaNet(SegmentationModel):
     ) -> Flow:
         """Pad to whole patches, embed, and run as far as each stream goes by itself, the given streams as one batch."""
         size, backbone = self.backbone.patch_size, self.backbone
-        height, width = _size(inputs)
-        if height % size or width % size:
-            inputs = {name: F.pad(x, (0, -width % size, 0, -height % size)) for name, x in inputs.items()}
+        height, width = self._size(inputs)
+        padded = height + -height % size, width + -width % size
+        inputs = {name: self._padded(name, x, *padded) for name, x in inputs.items()}
         there = None if available is None else dict(zip(self.modalities, available.unbind(1), strict=True))
         patches = [
             parts.embeddings[stream](inputs, backbone.patch_kernel, backbone.patch_bias, there) for stream in streams
@@ -474,6 +499,19 @@ class MoBaNet(SegmentationModel):
         tokens, geometry = backbone.embed(torch.cat(patches))  # (S·B, h, w, C) -> (S·B, P + N, C)
         flow = Flow(tokens, geometry, tuple(streams), there=self._present(streams, there))
         return self._run(parts, self._alone, flow)
+
+    def _padded(self, name: str, x: Tensor, height: int, width: int) -> Tensor:
+        """A modality's image as its patches are cut from it, with zeros to a size in pixels of the grid."""
+        scale = self._scales.get(name, 1)
+        x = finer(x, self.pixel_ratios.get(name, 1) // scale)
+        right, bottom = width // scale - x.shape[-1], height // scale - x.shape[-2]
+        return F.pad(x, (0, right, 0, bottom)) if right or bottom else x
+
+    def _size(self, inputs: Mapping[str, Tensor]) -> tuple[int, int]:
+        """Height and width that all inputs share, in pixels of the grid."""
+        name, x = next(iter(inputs.items()))
+        ratio = self.pixel_ratios.get(name, 1)
+        return x.shape[-2] * ratio, x.shape[-1] * ratio
 
     def _present(self, streams: Sequence[int], available: Mapping[str, Tensor] | None) -> Tensor | None:
         """(S·B,) bool, whether a sample has anything of each stream; None where that makes no difference."""
@@ -575,9 +613,3 @@ def _moves(grad: Tensor | None) -> bool:
 def _compiled(options: tuple[tuple[str, Any], ...]) -> Callable[..., SegmentationOutput]:
     """One function for all networks, which it takes as an argument: a copy of a network must not run the original."""
     return torch.compile(MoBaNet.segment_plainly, **dict(options))
-
-
-def _size(inputs: Mapping[str, Tensor]) -> tuple[int, int]:
-    """Height and width that all inputs share."""
-    height, width = next(iter(inputs.values())).shape[-2:]
-    return height, width

@@ -1,0 +1,164 @@
+"""Sensors coarser than the others are stored, cropped and fed to the network in their own pixels, check to map.
+
+The experiment has what users bring together: three streams at three resolutions, a decoder of one's own, a sum of
+losses, and crops balanced by class.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import yaml
+
+from mobanet.check import main as check
+from mobanet.cli.commands import main
+from mobanet.export import main as export
+from mobanet.predict import main as predict
+from mobanet.store.arrays import read_array
+from mobanet.store.stored import TileStore
+from tests.cli.conftest import small_experiment
+from tests.cli.test_fit_and_test import rows
+from tests.data_files.fake_files import georeferenced, indices, noise, surface, write
+
+EXAMPLE = Path(__file__).parents[2] / "docs/examples/own_decoder.py"
+SIZE, EAST, NORTH, SIDE = (96, 96), 500_000, 5_800_000, 0.5
+SIZES = {"north_1": SIZE, "north_2": SIZE, "south": SIZE, "west": (100, 92)}  # the last one no multiple of all
+RATIOS = {"rgb": 1, "dsm": 2, "s2": 8}
+MODALITIES = {
+    "rgb": {"pattern": "rgb/{tile}.tif", "bands": [0, 1, 2], "maximum": 255},
+    "dsm": {"pattern": "dsm/{tile}.tif", "kind": "elevation", "unit": "metre", "pixel_ratio": 2},
+    "s2": {"pattern": "s2/{tile}.tif", "bands": [0, 1], "maximum": 4095, "pixel_ratio": 8},
+}
+OWN = ("--model.architecture", "own_decoder.FlatMoBaNet", "--model.arguments", "{width: 16}")
+NAMED = ("--networks", "own_decoder")
+
+
+def described(root, **changed):
+    """Own data of four tiles: an ortho, heights in pixels twice as wide, and a sensor in ones eight times as wide."""
+    for number, (tile, whole) in enumerate(SIZES.items()):
+        west = EAST + 1000 * number
+        for name, ratio in RATIOS.items():
+            size = tuple(-(-side // ratio) for side in whole)
+            image = surface(tile, size) if name == "dsm" else noise(name + tile, 3 if name == "rgb" else 2, size)
+            image = image.astype(np.uint16) * 16 if name == "s2" else image
+            write(root / f"{name}/{tile}.tif", image, **georeferenced(west, NORTH, SIDE * ratio))
+        write(root / f"label/{tile}.tif", (indices(tile, whole) % 2)[None], **georeferenced(west, NORTH, SIDE))
+    return {
+        "modalities": {name: {**given, **changed.get(name, {})} for name, given in MODALITIES.items()},
+        "label": "label/{tile}.tif",
+        "classes": ["a", "b"],
+        "values": {0: 0, 1: 1},
+        "splits": {"train": ["north_*"], "validation": ["south"], "test": ["west"]},
+    }
+
+
+def experiment(root, folder, path, **data):
+    plain = small_experiment(root)
+    evaluation = {"window": 64, "test_stride": 32, "labels": "full"}
+    given = {"layout": "folder", "folder": folder, "modalities": list(RATIOS), "evaluation": evaluation}
+    plain["data"] |= {**given, "sampling": "balanced", **data}
+    plain["model"]["streams"] = {"optical": ["rgb"], "elevation": ["dsm"], "satellite": ["s2"]}
+    plain["model"]["loss"] = {"cross_entropy": 1.0, "dice": 0.5}
+    path.write_text(yaml.safe_dump(plain, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """Folder of the data, an experiment with it, and a run of that on a decoder of one's own, resumed once."""
+    place = tmp_path_factory.mktemp("own_pixels")
+    folder = described(place / "data")
+    given = experiment(place / "data", folder, place / "own.yaml")
+    shutil.copy(EXAMPLE, place)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(place)
+        words = ["--experiment", str(given), "--run", str(place / "run"), "--wandb", "off", *OWN]
+        main("fit", [*words, "--trainer.max_epochs", "1"])
+        main("fit", ["--ckpt_path", str(place / "run"), "--trainer.max_epochs", "2", "--wandb", "off"])
+        yield place
+        sys.modules.pop("own_decoder", None)
+
+
+def files(own, *names):
+    return ["--input", *(f"{name}={own}/data/{name}/west.tif" for name in names)]
+
+
+def test_arrays_have_the_sensors_own_pixels_as_they_are(own):
+    tile = TileStore(own / "data/mobanet_store").tiles["west"]
+    for name, ratio in RATIOS.items():
+        with rasterio.open(own / f"data/{name}/west.tif") as file:
+            source = file.read().transpose(1, 2, 0)
+        stored = read_array(tile, name)
+        assert stored.shape[:2] == (-(-100 // ratio), -(-92 // ratio))
+        assert np.array_equal(stored, source)  # nothing was resampled
+    assert not any("resampled" in note for note in tile.notes)
+    assert tile.modalities["s2"].pixel_ratio == 8
+
+
+def test_the_map_is_that_of_the_runs_own_test(own, command, tmp_path):
+    best = str(own / "run/checkpoints/best.ckpt")
+    degraded = "blocks,gaussian,haze,misregistration,offset"
+    tested = command(main, "test", ["--ckpt_path", best, *NAMED, "--degrade", degraded])
+    assert tested.code == 0, tested.err
+    assert len({row["oa"] for row in rows(own / "run/test/test_scenarios.csv")[:7]}) > 3
+    assert {row["modality"] for row in rows(own / "run/test/test_degraded.csv")} >= set(RATIOS)
+    words = ["--ckpt_path", best, *NAMED, *files(own, *RATIOS), "--preset", "test"]
+    mapped = command(predict, [*words, "--output", str(tmp_path / "map.tif")])
+    assert mapped.code == 0, mapped.err
+    (tile,) = (own / "run/test/maps").rglob("west*.tif")
+    with rasterio.open(tile) as one, rasterio.open(tmp_path / "map.tif") as other:
+        assert other.shape == (100, 92)
+        assert np.array_equal(one.read(), other.read())
+
+
+@pytest.mark.parametrize(("names", "shape"), [(("dsm", "s2"), (100, 92)), (("s2",), (104, 96))])
+def test_without_the_finest_sensor_the_map_has_its_pixels_all_the_same(own, command, tmp_path, names, shape):
+    words = ["--ckpt_path", str(own / "run"), *NAMED, *files(own, *names), "--turns", "true"]
+    mapped = command(predict, [*words, "--output", str(tmp_path / "map.tif")])
+    assert mapped.code == 0, mapped.err
+    assert "the map may be poor" not in mapped.err
+    with rasterio.open(tmp_path / "map.tif") as file:
+        assert file.shape == shape
+        assert file.res == (SIDE, SIDE)
+        assert np.isin(file.read(1), range(1, 4)).any()
+
+
+@pytest.mark.parametrize("kind", ["folder", pytest.param("onnx", marks=pytest.mark.long)])
+def test_it_is_exported(own, command, tmp_path, kind):
+    words = ["--ckpt_path", str(own / "run"), *NAMED, "--format", kind, "--output", str(tmp_path / f"made.{kind}")]
+    ended = command(export, words)
+    assert ended.code == 0, ended.err
+    if kind == "onnx":
+        assert (
+            "rgb (B, 3, 64, 64) float32, dsm (B, 1, 32, 32) float32, s2 (B, 2, 8, 8) float32" in ended.out + ended.err
+        )
+
+
+def test_a_check_says_which_ratio_fits(command, tmp_path):
+    folder = described(tmp_path / "data", s2={"pixel_ratio": 4}, dsm={"pixel_ratio": 1})
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(folder))
+    words = ["--layout", "folder", "--root", str(tmp_path / "data"), "--folder", str(tmp_path / "own.yaml")]
+    checked = command(check, [*words, "--workers", "1"])
+    assert checked.code == 0, checked.err
+    told = "times as wide as the finest modality's, and it is resampled to"
+    assert f"dsm: its pixels are about 2 {told} the grid's; pixel_ratio: 2 under modalities.dsm" in checked.out
+    assert f"s2: its pixels are about 8 {told} ones of 4; pixel_ratio: 8 under modalities.s2" in checked.out
+
+
+def test_sizes_that_cut_through_coarse_pixels_are_refused(own, fit, command, tmp_path):
+    given = own / "own.yaml"
+    sentence = fit("--data.crop", "36", experiment=given).sentence()
+    assert "--data.crop is 36 pixels, and modalities have coarser ones (dsm by 2, s2 by 8)" in sentence
+    assert sentence.endswith("give a multiple of 8, such as 32 or 40.")
+    assert (
+        "--data.evaluation.test_stride is 20" in fit("--data.evaluation.test_stride", "20", experiment=given).sentence()
+    )
+    words = ["--ckpt_path", str(own / "run"), *NAMED, *files(own, "rgb"), "--output", str(tmp_path / "map.tif")]
+    assert "--stride is 12, and the model has" in command(predict, [*words, "--stride", "12"]).sentence()
+    for modality, ratio, said in (("rgb", 2, "rgb sets the grid that ratios are told of"), ("s2", 0, "from 1 to 1024")):
+        folder = described(tmp_path / "data", **{modality: {"pixel_ratio": ratio}})
+        wrong = experiment(tmp_path / "data", folder, tmp_path / "wrong.yaml")
+        assert said in fit(experiment=wrong).sentence()
