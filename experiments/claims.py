@@ -40,6 +40,7 @@ TILES, TILE_SIZE, CITY_SEED = 24, 512, 11
 CITIES = {
     "ambiguous": "no sensor by itself tells the classes apart",
     "redundant": "optical and infrared bands tell most of what heights tell",
+    "landscape": "Sentinel-2, Sentinel-1 and topography of a drawn landscape",
 }
 TINTS = {  # label colour: what is added to red, green, blue and infrared in the redundant city, of 255
     (0, 0, 255): (45, -10, -25, -40),  # building
@@ -50,6 +51,7 @@ TINTS = {  # label colour: what is added to red, green, blue and infrared in the
 }
 BANDS = {"2_Ortho_RGB": (0, 1, 2), "3_Ortho_IRRG": (3, 0, 1), "4_Ortho_RGBIR": (0, 1, 2, 3)}
 MODALITIES = ["rgb", "ir", "dsm"]
+LANDSCAPE = ["s2", "s1", "topo"]
 CROP, BATCH, EPOCHS = 60, 8, 10
 FAILURES = (0.05, 0.1, 0.2)
 FEWEST = 3
@@ -107,6 +109,9 @@ ONCE = {"strategy": "latent", "every_n_epochs": None}
 TWO = ("full", "uniform", "own_latent")
 """Arms that there are with three streams as well."""
 THREE: dict[str, Any] = {"streams": {"optical": ["rgb"], "infrared": ["ir"], "elevation": ["dsm"]}}
+LAND_TWO = {**EVEN, "streams": {"optical": ["s2"], "ground": ["s1", "topo"]}}
+"""As in the experiment `hunan_s2_s1_topo`, and below in `hunan_three_streams`."""
+LAND_THREE = {**EVEN, "streams": {"optical": ["s2"], "radar": ["s1"], "elevation": ["topo"]}}
 INCOMPLETE = ("rgb", "ir", "dsm", "rgb+ir", "rgb+dsm", "ir+dsm")
 ARMS = {
     # how samples come to lack sensors, everything else as in the paper
@@ -196,6 +201,11 @@ ARMS = {
     "three_full": Arm("full; three streams", module=THREE),
     "three_uniform": Arm("uniform; three streams", {"strategy": "uniform"}, module=THREE),
     "three_own_latent": Arm("own_latent; three streams", {**APART, "strategy": "latent"}, OWN, THREE),
+    # the same question of the landscape
+    "land_full": Arm("full; Sentinel-1 and topography in one stream", module=LAND_TWO),
+    "land_three_full": Arm("full; three streams", module=LAND_THREE),
+    "land_own_latent": Arm("own_latent; in one stream", {**APART, "strategy": "latent"}, OWN, LAND_TWO),
+    "land_three_own_latent": Arm("own_latent; three streams", {**APART, "strategy": "latent"}, OWN, LAND_THREE),
     # a loss of regions where sensors are missing
     "full_dice": Arm("all sensors, always", module=DICE),
     "uniform_dice": Arm("every scenario alike", {"strategy": "uniform"}, module=DICE),
@@ -262,10 +272,11 @@ GROUPS = {
     ),
     "cmx": Group("CMX with a small encoder", "cmx_uniform", tuple(name for name in ARMS if name.startswith("cmx_"))),
     "streams": Group(
-        "Two streams (rgb and ir, dsm) and three",
+        "Two streams and three",
         "",
-        tuple(chain(*((two, f"three_{two}") for two in TWO))),
-        partners={f"three_{two}": two for two in TWO},
+        (*chain(*((two, f"three_{two}") for two in TWO)), *(arm for arm in ARMS if arm.startswith("land_"))),
+        partners={f"three_{two}": two for two in TWO}
+        | {f"land_three_{two}": f"land_{two}" for two in ("full", "own_latent")},
         to="the same with two streams",
     ),
     "specialists": Group("", "", tuple(name for name in ARMS if name.startswith("alone_"))),
@@ -297,7 +308,8 @@ def trained(city: str, name: str, seed: int, steps: int) -> list[dict[str, Any]]
     own_steps = steps if arm.start is None else steps // 2
     data = RasterDataModule(
         str(WORK / city),
-        modalities=MODALITIES,
+        layout_of(city),
+        modalities=modalities_of(city),
         crop=CROP,
         batch_size=BATCH,
         steps_per_epoch=own_steps // EPOCHS,
@@ -355,7 +367,11 @@ def trained(city: str, name: str, seed: int, steps: int) -> list[dict[str, Any]]
             **shared,
             "scenario": scenario,
             "miou": f"{figures.mean_iou:.5f}",
-            **{f"iou_{name}": f"{figures.iou[data.layout.classes.names.index(name)]:.5f}" for name in RARE},
+            **{
+                f"iou_{name}": f"{figures.iou[data.layout.classes.names.index(name)]:.5f}"
+                for name in RARE
+                if name in data.layout.classes.names
+            },
         }
         for scenario, figures in module.scores["test"].items()
     ]
@@ -410,13 +426,23 @@ def add(results: Path, rows: Sequence[dict[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def figures(scenarios: dict[str, float]) -> np.ndarray:
+def layout_of(city: str) -> str:
+    """The layout that it is drawn in."""
+    return "hunan" if city == "landscape" else "potsdam"
+
+
+def modalities_of(city: str) -> list[str]:
+    """Its sensors."""
+    return LANDSCAPE if city == "landscape" else MODALITIES
+
+
+def figures(scenarios: dict[str, float], modalities: Sequence[str] = tuple(MODALITIES)) -> np.ndarray:
     """All sensors, mean of incomplete, worst, expected at each failure probability: in per cent."""
     from mobanet.evaluation.scenario_summary import expected_of
     from mobanet.scenarios.failure import usual_failures
 
     *incomplete, full = scenarios.values()
-    expected = [expected_of(failure.weights(), scenarios) for failure in usual_failures(MODALITIES)]
+    expected = [expected_of(failure.weights(), scenarios) for failure in usual_failures(list(modalities))]
     return 100 * np.array([full, np.mean(incomplete), min(incomplete), *expected])
 
 
@@ -434,7 +460,7 @@ def grouped(
     """
     from mobanet.scenarios.scenario import scenarios_of
 
-    order = [scenario.name for scenario in scenarios_of(MODALITIES)]
+    order = [scenario.name for scenario in scenarios_of(modalities_of(city))]
     found: dict[str, dict[int, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     rare: dict[tuple[str, int], list[float]] = {}
     for row in rows:
@@ -452,7 +478,7 @@ def grouped(
             seed: np.append(
                 [100 * run[order[-1]], *(rare[arm, seed] if group.rare else [])]
                 if group.complete
-                else figures({name: run[name] for name in order}),
+                else figures({name: run[name] for name in order}, modalities_of(city)),
                 [regained(run, found["full"][seed], alone[seed]) if seed in alone else np.nan] * bool(alone),
             )
             for seed, run in seeds.items()
@@ -597,11 +623,13 @@ def prepare(city: str) -> None:
 
     folder, part = WORK / city, WORK / f"{city}.part"
     if not folder.is_dir():
-        synthesize("potsdam", part, TILES, TILE_SIZE, seed=CITY_SEED)
+        # Hunan's tiles are 256 pixels
+        size = (TILES, TILE_SIZE) if layout_of(city) == "potsdam" else (4 * TILES, 256)
+        synthesize(layout_of(city), part, *size, seed=CITY_SEED)
         if city == "redundant":
             tint(part)
         part.rename(folder)
-    RasterDataModule(str(folder), modalities=MODALITIES).prepare_data()
+    RasterDataModule(str(folder), layout_of(city), modalities=modalities_of(city)).prepare_data()
 
 
 def tint(folder: Path) -> None:
