@@ -23,6 +23,7 @@ from mobanet.prediction.run import Model, announce, clear_way, launched, make_ma
 from mobanet.prediction.scene import Scene, place
 from mobanet.prediction.sources import open_model
 from mobanet.rasters.contents import Classes, Modality
+from mobanet.rasters.grid import Grid
 from mobanet.stitching.blending import Probabilities
 
 _STORED = ("uint8", "uint16", "int16", "uint32", "int32", "float32")
@@ -120,7 +121,8 @@ class SavedModel:
                 modalities may be given by name, too. Those left out are predicted without. Arrays hold what the rasters
                 of the training hold, as (H, W), (bands, H, W) or (H, W, bands); NaN and masked pixels were not
                 measured.
-            transform: affine pixel-to-map coefficients (a, b, c, d, e, f) of the arrays; None where they are not known.
+            transform: affine pixel-to-map coefficients (a, b, c, d, e, f) of the arrays, of those with coarser pixels
+                (`pixel_ratio`) from the same corner; None where they are not known.
             crs: reference system of the arrays, and of files that name none.
             reference: modality whose grid the result has; None for the first one given, in the model's order.
             preset: how windows overlap, as the option of mobanet.predict; so are the following.
@@ -341,6 +343,9 @@ def _file(
     planes = _planes(name, value, len(modalities[name].bands))
     plain = name if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", name) else f"raster{len(list(folder.iterdir()))}"
     path = folder / f"{plain}.tif"
+    if transform is not None:
+        ratio = modalities[name].pixel_ratio
+        transform = Grid(planes.shape[1], planes.shape[2], tuple(transform[:6])).in_pixels(ratio, ratio).transform
     _write(path, planes, transform, crs)
     return str(path)
 

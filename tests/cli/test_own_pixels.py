@@ -13,6 +13,7 @@ import pytest
 import rasterio
 import yaml
 
+import mobanet
 from mobanet.check import main as check
 from mobanet.cli.commands import main
 from mobanet.export import main as export
@@ -114,6 +115,23 @@ def test_the_map_is_that_of_the_runs_own_test(own, command, tmp_path):
         assert np.array_equal(one.read(), other.read())
 
 
+def test_arrays_have_the_pixels_that_their_rasters_would_have(own, command, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(own)
+        model = mobanet.load(own / "run")
+        rasters = {name: f"{own}/data/{name}/west.tif" for name in RATIOS}
+        arrays = {}
+        for name, path in rasters.items():
+            with rasterio.open(path) as file:
+                arrays[name] = file.read()
+        with rasterio.open(rasters["rgb"]) as file:
+            placed = {"transform": tuple(file.transform)[:6], "crs": str(file.crs)}
+        expected = model.predict(rasters).classes
+        assert np.array_equal(model.predict(arrays, **placed).classes, expected)
+        # without a place by their sizes; the ground is fitted to nodes that lie otherwise
+        assert (model.predict(arrays).classes == expected).mean() > 0.95
+
+
 @pytest.mark.parametrize(("names", "shape"), [(("dsm", "s2"), (100, 92)), (("s2",), (104, 96))])
 def test_without_the_finest_sensor_the_map_has_its_pixels_all_the_same(own, command, tmp_path, names, shape):
     words = ["--ckpt_path", str(own / "run"), *NAMED, *files(own, *names), "--turns", "true"]
@@ -126,9 +144,11 @@ def test_without_the_finest_sensor_the_map_has_its_pixels_all_the_same(own, comm
         assert np.isin(file.read(1), range(1, 4)).any()
 
 
-@pytest.mark.parametrize("kind", ["folder", pytest.param("onnx", marks=pytest.mark.long)])
+@pytest.mark.parametrize("kind", ["folder", *(pytest.param(k, marks=pytest.mark.long) for k in ("onnx", "deepness"))])
 def test_it_is_exported(own, command, tmp_path, kind):
-    words = ["--ckpt_path", str(own / "run"), *NAMED, "--format", kind, "--output", str(tmp_path / f"made.{kind}")]
+    place = tmp_path / ("made" if kind == "folder" else "made.onnx")
+    words = ["--ckpt_path", str(own / "run"), *NAMED, "--format", kind, "--output", str(place)]
+    words += ["--datum", "layer"] if kind == "deepness" else []
     ended = command(export, words)
     assert ended.code == 0, ended.err
     if kind == "onnx":
