@@ -18,7 +18,7 @@ from nbclient.exceptions import CellTimeoutError
 from PIL import Image
 
 from mobanet.scenarios.history import read_history, read_scores
-from tests.cli.conftest import small_experiment
+from tests.cli.conftest import fork_server, small_experiment
 from tests.notebooks import Client
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks/scenario_scores.ipynb"
@@ -89,7 +89,8 @@ def run_all(project, run, before, after_sliders):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     at = [cell.id for cell in notebook.cells].index("sliders") + 1
     notebook.cells.insert(at, nbformat.v4.new_code_cell(after_sliders))
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(before))
+    forked = f"import sys\n\nsys.executable = {str(fork_server().python)!r}\n"  # starts the commands that it runs
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(forked + before))
     own = {key: value for key, value in os.environ.items() if key != "MOBANET_RUN"}
     own |= {"OMP_NUM_THREADS": "1", "IPYTHONDIR": str(project / "ipython")}
     own |= {"MOBANET_RUN": run} if run else {}

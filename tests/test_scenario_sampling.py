@@ -175,8 +175,9 @@ def test_own_parts_part_ways_when_the_strategy_begins_and_go_on_apart(fitted):
     for epoch in (0, 1):  # at the end of the warm-up, and an epoch later
         checkpoint = next(path for path in Path(kept.dirpath).glob("*.ckpt") if f"epoch={epoch}" in path.name)
         again, _, _ = fitted(own, data, checkpoint, [Parts()], folder=f"again{epoch}", epochs=3, **sampled)
+        found = again.network.state_dict()
         for name, value in whole.network.state_dict().items():
-            assert torch.equal(again.network.state_dict()[name], value), name
+            assert torch.equal(found[name], value), name
 
 
 def test_a_run_made_longer_does_not_warm_up_once_more(fitted, caplog):

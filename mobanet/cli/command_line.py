@@ -119,7 +119,7 @@ class MobanetCLI(LightningCLI):
             if any(word.split("=")[0] == option for word in words):
                 raise UserError(f"{option} is for mobanet.test --ckpt_path FILE; leave it out here.")
         # settings are explained there; to read them takes as long as all else that the parser does
-        set_parsing_settings(docstring_parse_attribute_docstrings=_asks_for_help(words))
+        set_parsing_settings(docstring_parse_attribute_docstrings=_asks_for_explanations(words))
         register_types()
         line = resolve(words, command)
         self.experiment = line.experiment
@@ -436,7 +436,15 @@ def parsed_data(words: Sequence[str]) -> RasterDataModule:
 
 def _asks_for_help(words: Sequence[str]) -> bool:
     options = [word.split("=")[0] for word in words if word.startswith("-")]
-    return any(option == "-h" or "help" in option or option == "--print_config" for option in options)
+    return _asks_for_explanations(words) or "--print_config" in options
+
+
+def _asks_for_explanations(words: Sequence[str]) -> bool:
+    asked = [word.partition("=") for word in words if word.startswith("-")]
+    return any(
+        option == "-h" or "help" in option or (option == "--print_config" and "comments" in flags)
+        for option, _, flags in asked
+    )
 
 
 def _check_writable(folder: Path) -> None:

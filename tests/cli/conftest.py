@@ -1,12 +1,14 @@
 """Commands in this process and in others, on the city with its tiles prepared."""
 
 import functools
+import io
 import logging
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,40 @@ PROGRESS = re.compile(
 
 WIDE = ("--model.network.decoder_channels", "64", "--model.network.projection_channels", "256")
 """The default network: in a few steps, the narrow one of the small experiment learns nothing that figures show."""
+
+
+@pytest.fixture(scope="package", autouse=True)
+def sketched() -> Iterator[Callable[..., None]]:
+    """Figures are built of what each run has found, laid out no further, and written as a picture of one pixel.
+
+    How they look takes as long as all else of a test together, and is looked at in tests of their own.
+    """
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    pixel, whole = io.BytesIO(), Figure.savefig
+    Image.new("RGB", (1, 1)).save(pixel, "PNG")
+
+    def sketch(figure, file, **options):
+        if figure.get_layout_engine() is None:  # a contact sheet, which has its own
+            return whole(figure, file, **options)
+        figure.set_layout_engine("none")
+        renderer = figure.canvas.get_renderer()
+        with renderer._draw_disabled():
+            figure.draw(renderer)
+        return file.write(pixel.getvalue())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", sketch)
+        yield whole
+
+
+@pytest.fixture
+def pictures(sketched, monkeypatch):
+    """For tests that look at figures: they are drawn as users get them."""
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(Figure, "savefig", sketched)
 
 
 @dataclass(frozen=True)

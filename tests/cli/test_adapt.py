@@ -142,7 +142,8 @@ def test_a_folder_of_it_is_read_again_and_its_card_tells(done, tmp_path):
     assert "taken from training windows after training (`mobanet.adapt`)" in (tmp_path / "model/README.md").read_text()
     module, again = open_run(done[0].parents[1], "adapted").module, from_pretrained(tmp_path / "model").module
     assert module.settings.network.scenario_statistics == INCOMPLETE
-    pairs = [(value, again.state_dict()[name]) for name, value in module.state_dict().items() if "network." in name]
+    others = again.state_dict()
+    pairs = [(value, others[name]) for name, value in module.state_dict().items() if "network." in name]
     assert all(torch.equal(*pair) for pair in pairs)
     inputs = {name: torch.rand(2, bands, 64, 64) for name, bands in module.network.modalities.items()}
     available = torch.tensor([[True, False, False], [False, True, True]])
@@ -172,8 +173,9 @@ def test_a_new_run_begins_with_its_weights_and_not_with_its_statistics(done, run
     for value in other.parameters():
         torch.nn.init.zeros_(value)
     other.begin_from(content)
-    weights = [name for name in best.state_dict() if name.startswith("network.")]
-    assert all(torch.equal(other.state_dict()[name], best.state_dict()[name]) for name in weights)
+    begun, wanted = other.state_dict(), best.state_dict()
+    weights = [name for name in wanted if name.startswith("network.")]
+    assert all(torch.equal(begun[name], wanted[name]) for name in weights)
 
 
 def test_where_nothing_is_gained_nothing_is_written(finished, tmp_path, command):

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -217,7 +218,9 @@ def test_a_run_resumed_in_the_middle_of_an_epoch_ends_with_the_very_same_weights
         assert differing(tmp_path / name / "checkpoints/last.ckpt", finished / "checkpoints/last.ckpt") == []
 
 
-def test_a_test_takes_all_from_the_run_folder_and_writes_what_it_found(command, finished, tmp_path, monkeypatch):
+def test_a_test_takes_all_from_the_run_folder_and_writes_what_it_found(
+    command, finished, pictures, tmp_path, monkeypatch
+):
     run = shutil.copytree(finished, tmp_path / "run")
     monkeypatch.chdir(tmp_path)
     ended = command(main, "test", ["--ckpt_path", "run/checkpoints/best.ckpt"])
@@ -341,17 +344,21 @@ def test_the_usual_overrides_take_effect_together(command, prepared, vit_tiny, t
 
 
 @pytest.fixture(scope="module")
-def cities(prepared, tmp_path_factory):
-    """Rasters under the names of each layout that can be drawn."""
-    root = tmp_path_factory.mktemp("cities") / "vaihingen"
-    synthesize("vaihingen", root, tiles=3, size=128, seed=1)
-    found = {"potsdam": prepared, "vaihingen": root}
-    for layout, tiles in (("dstl_crops", 10), ("hunan", 3)):
-        found[layout] = root.with_name(layout)
-        synthesize(
-            layout.removesuffix("_crops"), found[layout], tiles=tiles, size=256 if "d" in layout else 128, seed=1
-        )
-    return found
+def city_of(prepared, tmp_path_factory):
+    """Rasters under the names of each layout that can be drawn, drawn when they are asked for."""
+    root = tmp_path_factory.mktemp("cities")
+    tiles = {"vaihingen": (3, 128), "dstl_crops": (10, 256), "hunan": (3, 128)}
+
+    @cache
+    def drawn(layout):
+        if layout == "potsdam":
+            return prepared
+        assert layout in tiles, "the fixture has to draw a data set in this layout"
+        count, size = tiles[layout]
+        synthesize(layout.removesuffix("_crops"), root / layout, tiles=count, size=size, seed=1, workers=0)
+        return root / layout
+
+    return drawn
 
 
 QUICK = ("potsdam_irrgb_dsm", "hunan_s2_s1_topo")  # the others' settings are read by the command line in any case
@@ -363,15 +370,13 @@ IN_CODE = [path for path in EXPERIMENTS if yaml.safe_load(path.read_text())["dat
     "path",
     [pytest.param(path, marks=[pytest.mark.long] * (path.stem not in QUICK), id=path.stem) for path in IN_CODE],
 )
-def test_every_experiment_runs_for_a_step(path, cities, command, tmp_path):
+def test_every_experiment_runs_for_a_step(path, city_of, command, tmp_path):
     settings = yaml.safe_load(path.read_text())
     printed = command(main, "fit", ["--experiment", path.stem, "--print_config"])
     assert printed.code == 0, printed.err
     assert path.read_text().startswith("# ")
-    assert settings["data"]["layout"] in cities, "the fixture has to draw a data set in this layout"
-    words = (
-        f"--data.root {cities[settings['data']['layout']]} --data.store {tmp_path / 'store'} --trainer.accelerator cpu"
-    )
+    root = city_of(settings["data"]["layout"])
+    words = f"--data.root {root} --data.store {tmp_path / 'store'} --trainer.accelerator cpu"
     words += " --trainer.devices 1 --trainer.max_steps 1 --trainer.limit_val_batches 1 --trainer.num_sanity_val_steps 0"
     words += (
         f" --data.num_workers 0 --data.crop 64 --data.batch_size 2 --data.steps_per_epoch 1 --run {tmp_path / 'run'}"
@@ -384,7 +389,6 @@ def test_every_experiment_runs_for_a_step(path, cities, command, tmp_path):
     from mobanet.store.build import build_store
 
     names = settings["data"].get("modalities")
-    root = Path(cities[settings["data"]["layout"]])
     build_store(get_layout(settings["data"]["layout"]), root, tmp_path / "store", names, workers=1)
     ended = command(main, "fit", ["--experiment", path.stem, *words])
     assert ended.code == 0, ended.err

@@ -259,7 +259,7 @@ def test_mistakes_in_a_test_and_in_beginning_from_a_checkpoint(fit, test, comman
     assert "--model.network.missing is token here and zero in the checkpoint" in other
 
 
-def test_a_test_degrades_each_sensor_alone_and_leaves_figures_of_all(command, finished, tmp_path):
+def test_a_test_degrades_each_sensor_alone_and_leaves_figures_of_all(command, finished, pictures, tmp_path):
     run = shutil.copytree(finished, tmp_path / "run")
     words = ["--ckpt_path", str(run / "checkpoints/best.ckpt"), "--scenarios.evaluate", "full"]
     ended = command(main, "test", [*words, "--degrade", "offset,blocks,blur"])

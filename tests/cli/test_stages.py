@@ -79,21 +79,15 @@ def test_other_weights_are_refused(run, weights, command, tmp_path):
     assert "was trained around weights of hiera_tiny_224" in command(main, "test", words).sentence()
 
 
-@pytest.mark.parametrize(
-    "kind", ["folder", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("torch", "onnx"))]
-)
-def test_it_is_exported(kind, run, command, tmp_path):
-    words = ["--ckpt_path", str(run), "--format", kind, "--output", str(tmp_path / f"made.{kind}")]
-    ended = command(export, words)
+def test_it_is_exported(run, command, tmp_path):
+    """As a folder; its graphs are those of `tests/exporting/test_graphs.py`."""
+    ended = command(export, ["--ckpt_path", str(run), "--format", "folder", "--output", str(tmp_path / "made")])
     assert ended.code == 0, ended.err
-    if kind == "folder":
-        same = ["--experiment", str(run / "config.yaml")]
-        ended = command(
-            main, "test", ["--ckpt_path", str(tmp_path / "made.folder"), "--run", str(tmp_path / "run"), *same]
-        )
-        assert ended.code == 0, ended.err
-        theirs, ours = (rows(path / "test/test_scenarios.csv") for path in (tmp_path / "run", run))
-        assert theirs == ours
+    words = ["--run", str(tmp_path / "run"), "--experiment", str(run / "config.yaml")]
+    ended = command(main, "test", ["--ckpt_path", str(tmp_path / "made"), *words])
+    assert ended.code == 0, ended.err
+    theirs, ours = (rows(path / "test/test_scenarios.csv") for path in (tmp_path / "run", run))
+    assert theirs == ours
 
 
 @pytest.mark.parametrize("family", ["swin", pytest.param("convnext", marks=pytest.mark.long)])

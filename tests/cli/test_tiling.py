@@ -264,7 +264,7 @@ def test_a_class_that_a_part_lacks_is_said(command, root):
 
 
 def test_many_tiles_make_a_sheet_that_can_be_looked_at(command, tmp_path):
-    fill(tmp_path / "data", (64 * 9, 64 * 9))
+    fill(tmp_path / "data", (64 * 7, 64 * 7))  # of more tiles than it shows
     sheet = tmp_path / "sheet.png"
     ended = command(check, [*described(tmp_path / "data"), "--sheet", str(sheet)])
     assert ended.code == 0, ended.err

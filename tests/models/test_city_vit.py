@@ -80,5 +80,5 @@ def test_a_checkpoint_leaves_it_out_and_has_it_again(tmp_path):
     assert not any(name.startswith("network.backbone") for name in checkpoint["state_dict"])
     assert checkpoint[LEFT_OUT]["name"] == NAME
     torch.save(checkpoint, tmp_path / "light.ckpt")
-    again = load_module(tmp_path / "light.ckpt").module
-    assert all(same(value, again.state_dict()[name]) for name, value in module.state_dict().items())
+    again = load_module(tmp_path / "light.ckpt").module.state_dict()
+    assert all(same(value, again[name]) for name, value in module.state_dict().items())

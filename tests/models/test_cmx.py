@@ -1,5 +1,6 @@
 """CMX: the contract, in both variants."""
 
+import copy
 from collections import Counter
 
 import pytest
@@ -45,9 +46,15 @@ def exact(model: CMX, batch: int, height: int, width: int) -> dict[str, torch.Te
     return {name: x.double() for name, x in random_inputs(model, batch, height, width).items()}
 
 
-@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
-def model(request) -> CMX:
+@pytest.fixture(scope="module", params=VARIANTS.values(), ids=VARIANTS.keys())
+def settled(request) -> CMX:
     return settle(awaken(small_cmx(**request.param))).eval()
+
+
+@pytest.fixture
+def model(settled) -> CMX:
+    """A copy, which takes less long than to fill millions of weights with numbers."""
+    return copy.deepcopy(settled)
 
 
 @torch.no_grad()

@@ -70,7 +70,8 @@ def test_stages_run_as_in_timm(family):
     lists = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     original = timm.create_model(name, pretrained=False, num_classes=0, **lists).eval()
     backbone = build_backbone(tiny_backbone(family))
-    backbone.vit.load_state_dict({n: x for n, x in original.state_dict().items() if n in backbone.vit.state_dict()})
+    wanted = backbone.vit.state_dict().keys()
+    backbone.vit.load_state_dict({n: x for n, x in original.state_dict().items() if n in wanted})
     image = torch.randn(2, 3, 64, 64)
     expected = original.forward_intermediates(image, intermediates_only=True)
     found = features(backbone, image)
@@ -209,12 +210,13 @@ def test_local_weights_are_read_whole_or_refused(family, tmp_path):
     torch.manual_seed(0)
     lists = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     original = timm.create_model(name, pretrained=False, num_classes=3, **lists)
-    save_file(original.state_dict(), tmp_path / "w.safetensors")
+    weights = original.state_dict()
+    save_file(weights, tmp_path / "w.safetensors")
     loaded = build_backbone(tiny_backbone(family, checkpoint=str(tmp_path / "w.safetensors")))
-    assert loaded.vit.state_dict().keys() <= original.state_dict().keys()
-    assert all(torch.equal(value, original.state_dict()[name]) for name, value in loaded.vit.state_dict().items())
-    kernel = next(name for name in original.state_dict() if name.startswith(("patch_embed.proj", "stem.0")))
-    state = {n: x for n, x in original.state_dict().items() if n != kernel}
+    assert loaded.vit.state_dict().keys() <= weights.keys()
+    assert all(torch.equal(value, weights[name]) for name, value in loaded.vit.state_dict().items())
+    kernel = next(name for name in weights if name.startswith(("patch_embed.proj", "stem.0")))
+    state = {n: x for n, x in weights.items() if n != kernel}
     save_file(state, tmp_path / "lacking.safetensors")
     with pytest.raises(UserError, match="does not hold the weights of this model"):
         build_backbone(tiny_backbone(family, checkpoint=str(tmp_path / "lacking.safetensors")))
@@ -256,14 +258,14 @@ def test_files_of_dinov3_itself_are_read(tmp_path):
         (r"\.mlp\.fc", ".pwconv"),
         (r"^head\.norm\.", "norm."),
     )
-    state = {}
-    for key, value in original.state_dict().items():
+    state, weights = {}, original.state_dict()
+    for key, value in weights.items():
         for pattern, theirs in words:
             key = re.sub(pattern, theirs, key)
         state[key] = value
     torch.save(state, tmp_path / "official.pth")
     loaded = build_backbone(tiny_backbone("convnext_dinov3", checkpoint=str(tmp_path / "official.pth")))
-    assert all(torch.equal(value, original.state_dict()[key]) for key, value in loaded.vit.state_dict().items())
+    assert all(torch.equal(value, weights[key]) for key, value in loaded.vit.state_dict().items())
 
 
 def test_tables_of_other_windows_are_refused_rather_than_resized(tmp_path):

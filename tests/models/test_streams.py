@@ -138,14 +138,14 @@ def without(model, stream: str, **settings):
     left = {name: members for name, members in THREE_STREAMS.items() if name != stream}
     smaller = tiny_mobanet(streams=left, absent="left_out", **settings).eval()
     rest = [place for place in range(3) if place != at]
-    state = {}
+    state, given = {}, model.state_dict()
     for name, value in smaller.state_dict().items():
         words = name.split(".")
         for place, word in enumerate(words):  # indices of streams
             by_stream = ("embeddings", "reduce", "gammas", "betas", "adapters", "streams", "scales", "heads")
             if place and words[place - 1] in by_stream and word.isdigit():
                 words[place] = str(rest[int(word)])
-        found = model.state_dict()[".".join(words)]
+        found = given[".".join(words)]
         if found.shape != value.shape:  # the columns of a mix, a block a stream
             found = found.unflatten(1, (3, -1))[:, rest].flatten(1)
         state[name] = found

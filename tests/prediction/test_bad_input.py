@@ -1,5 +1,7 @@
 """What a user of `mobanet.predict` gets wrong is answered by one sentence, and leaves nothing behind."""
 
+import contextlib
+import io
 import os
 import re
 import shutil
@@ -19,12 +21,11 @@ HERE = georeferenced(1000, 2000, 1)
 TILED = {"tiled": True, "blockxsize": 64, "blockysize": 64}
 
 
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path, monkeypatch):
-    """Paths in the table are relative to a folder with rasters."""
-    folder = tmp_path / "here"
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A folder with rasters."""
+    folder = tmp_path_factory.mktemp("drawn") / "here"
     folder.mkdir()
-    monkeypatch.chdir(folder)
     write(folder / "ortho.tif", noise("ortho", 3, (90, 70)), **HERE)
     write(folder / "surface.tif", slope(90, 70), **HERE)
     write(folder / "five.tif", noise("five", 5, (90, 70)), **HERE)
@@ -43,6 +44,14 @@ def own_folder(tmp_path, monkeypatch):
     (folder / "file").write_text("x")
     (folder / "text.tif").write_text("no raster")
     write(folder / "map_there.tif", noise("map", 1, (90, 70)), **HERE)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_folder(drawn, tmp_path, monkeypatch):
+    """Paths in the table are relative to a folder with rasters."""
+    folder = shutil.copytree(drawn, tmp_path / "here")
+    monkeypatch.chdir(folder)
     return folder
 
 
@@ -163,24 +172,37 @@ def test_checkpoints_that_are_none(attempt, best, own_folder):
     assert "--ckpt_path needs a value" in sentence(attempt("--input rgb=ortho.tif --ckpt_path"))
 
 
-@pytest.fixture
-def interrupted(attempt, own_folder, monkeypatch):
+@pytest.fixture(scope="module")
+def broken_off(drawn, finished, tmp_path_factory):
     """A folder of finished parts, left by an attempt that was interrupted before the map was put together."""
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
+    here, said = shutil.copytree(drawn, tmp_path_factory.mktemp("broken_off") / "here"), io.StringIO()
+    words = ["--input", "rgb=ortho.tif", "--window", "48", "--output", "map.tif"]
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(said):
+        patch.chdir(here)
         patch.setattr(mobanet.prediction.run, "assemble", interrupt)
-        ended = attempt("--input rgb=ortho.tif --window 48")
-    assert ended.code == 130
-    last = ended.err.splitlines()[-1]
-    said = "SIGINT has stopped the prediction after 1 of 1 parts; go on with: python -m mobanet.predict"
-    assert last.startswith(said)
-    folder = own_folder / "map.tif.parts"
-    assert len(list(folder.glob("*.npz"))) == 1
-    assert not (own_folder / "map.tif").exists()
-    return folder
+        with pytest.raises(SystemExit, match="130"):
+            main([*words, "--ckpt_path", str(finished / "checkpoints/best.ckpt")])
+    assert (
+        said.getvalue()
+        .splitlines()[-1]
+        .startswith("SIGINT has stopped the prediction after 1 of 1 parts; go on with: python -m mobanet.predict")
+    )
+    assert len(list((here / "map.tif.parts").glob("*.npz"))) == 1
+    assert not (here / "map.tif").exists()
+    return here / "map.tif.parts"
+
+
+@pytest.fixture
+def interrupted(broken_off, own_folder):
+    """These parts, beside the rasters that they are of."""
+    parts = shutil.copytree(broken_off, own_folder / "map.tif.parts")
+    settings = parts / "settings.json"
+    settings.write_text(settings.read_text().replace(str(broken_off.parent), str(own_folder)))
+    return parts
 
 
 def test_an_interrupted_attempt_is_in_the_way(attempt, interrupted, own_folder):

@@ -36,7 +36,6 @@ def followed(small, tmp_path_factory):
     return run
 
 
-@pytest.mark.long
 def test_curves_go_on_behind_those_of_the_past(followed):
     events = read(followed / "tensorboard")
     assert [point.step for point in events.Scalars("train/loss")] == [0, 1, 2, 3, 4, 5]

@@ -30,7 +30,6 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-@pytest.mark.long
 def test_a_killed_run_goes_on_as_the_same_tracked_run_and_so_does_its_test(killed, found):
     kept = json.loads((killed / "wandb_run.json").read_text())
     assert kept == {"id": found[0].run.run_id, "project": "maps", "entity": None}

@@ -1,7 +1,6 @@
 """The words of a trial are those that the W&B agent would run."""
 
 import pytest
-from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from mobanet.errors import UserError
 from mobanet.trials.arguments import check_macros, expand, fit_words
@@ -26,6 +25,9 @@ TRICKY = {
 
 def by_agent(command, values, program=None):
     """As `wandb_agent.Agent._command_run` puts a command together."""
+    # here, as only those who ask for it should wait for the two seconds that it takes
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
     given = create_sweep_command_args({"args": {name: {"value": value} for name, value in values.items()}})
     given |= {"env": ["/usr/bin/env"], "interpreter": ["python"], "program": [program]}
     words = []

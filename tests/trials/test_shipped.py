@@ -3,7 +3,6 @@
 import sys
 
 import pytest
-from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from mobanet.trials.arguments import fit_words
 from mobanet.trials.sweep_file import find_sweep, read_sweep, sweep_names
@@ -60,4 +59,6 @@ def test_a_shipped_sweep_runs_as_the_agent_runs_it(name, more, small, tmp_path):
 
 
 def test_the_agents_functions_are_the_ones_compared_with():
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+
     assert create_sweep_command_args({"args": {"a": {"value": None}}})["args"] == ["--a=None"]

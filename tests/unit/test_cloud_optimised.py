@@ -51,7 +51,7 @@ def test_the_check_finds_files_that_are_not(tmp_path):
 def test_a_fork_of_a_process_that_has_written_writes_the_same(tmp_path, monkeypatch):
     """Threads that GDAL keeps for compressing would not be there in it, and be waited for without an end."""
     monkeypatch.setenv("GDAL_NUM_THREADS", "ALL_CPUS")
-    pixels = content(KINDS["float32"], 1300, 1100)
+    pixels = content(KINDS["float32"], 700, 700)
     path = written(tmp_path / "here.tif", KINDS["float32"], pixels)
     if not (child := os.fork()):
         code = 1
@@ -74,7 +74,7 @@ def test_a_fork_of_a_process_that_has_written_writes_the_same(tmp_path, monkeypa
 def test_a_writer_that_is_told_to_give_up_leaves_nothing_or_a_whole_map(tmp_path, name):
     """Whenever it is told so: GDAL then reads rows that are no longer there."""
     kind = KINDS[name]
-    pixels = content(kind, 1100, 1100)
+    pixels = content(kind, 700, 700)
     path = tmp_path / "map.tif"
     begin = time.monotonic()
     written(path, kind, pixels)

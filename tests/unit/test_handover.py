@@ -158,6 +158,7 @@ def test_pinned_memory(expected):
         assert all(batch["label"].is_pinned() and batch["inputs"]["dsm"].is_pinned() for batch in batches)
 
 
+@pytest.mark.long  # where the system gives tests shared memory of their own, the program below ends so, too
 def test_a_program_that_ends_in_mid_epoch_says_nothing():
     program = (
         "from tests.unit.test_handover import make_loader\n"
@@ -169,15 +170,19 @@ def test_a_program_that_ends_in_mid_epoch_says_nothing():
 
 
 LITTLE = """
+import warnings
 import torch
 from lightning.pytorch.utilities import rank_zero
 from tests.unit.test_handover import Noise, make_loader, plain
 from mobanet.data import handover
 handover.rank_zero_info = print
+warnings.filterwarnings("ignore", "This DataLoader will create")  # more processes than a machine has cores
 expected = [plain(batch) for batch in make_loader(workers=0)]
 loader = make_loader(workers=4, persistent_workers=True)
 for _ in range(3):
     assert [plain(batch) for batch in loader] == expected
+batches = iter(loader)
+kept = [next(batches), next(batches)]
 print("done")
 """
 
@@ -203,7 +208,7 @@ def in_little_shared_memory(size, program):
 def test_little_shared_memory_is_slower_and_said_and_that_is_all(size, full):
     """A ring takes 170 kB: there is room for none, for one of the four, and for all."""
     ended = in_little_shared_memory(size, LITTLE)
-    assert ended.returncode == 0, ended.stderr
+    assert (ended.returncode, ended.stderr) == (0, "")  # in mid-epoch
     told = ended.stdout.splitlines()
     assert told[-1] == "done"
     assert [line.partition(";")[2] for line in told[:-1]] == (

@@ -24,11 +24,6 @@ NAMES = [name for name in mobanet.__all__ if name != "__version__"]
 IMPORTING_ALL = """
 import builtins, importlib, pkgutil, sys
 
-import mobanet
-
-heavy = {"torch", "lightning", "timm", "rasterio", "numpy", "matplotlib"}
-assert issubclass(mobanet.UserError, Exception) and set(mobanet.__all__) <= set(dir(mobanet))
-assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
 hidden, usual = set(sys.argv[1:]), builtins.__import__
 # pictures come with what timm needs, so that there they are hidden from the package alone
 sys.modules.update(dict.fromkeys(hidden - {"PIL"}))
@@ -39,6 +34,13 @@ def guarded(name, globals=None, *rest, **more):
     return usual(name, globals, *rest, **more)
 
 builtins.__import__ = guarded
+import mobanet
+
+heavy = {"torch", "lightning", "timm", "rasterio", "numpy", "matplotlib"}
+assert issubclass(mobanet.UserError, Exception) and set(mobanet.__all__) <= set(dir(mobanet))
+assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
+import mobanet.models.mobanet.convert, mobanet.models.mobanet.network
+assert "timm" not in sys.modules
 assert callable(mobanet.from_pretrained) and "torch" in sys.modules
 found = [module.name for module in pkgutil.walk_packages(mobanet.__path__, "mobanet.")]
 for name in found:
