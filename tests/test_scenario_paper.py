@@ -81,7 +81,7 @@ def test_a_resumed_run_takes_its_own_optimiser_schedule_and_loss_and_says_so(fit
     ):
         assert f"resuming with --model.{option}" in caplog.text
     optimizer = module.optimizers().optimizer
-    fresh = module.new_optimizer(module._parameter_groups())
+    fresh = module.optimizer_choice.make(module._parameter_groups())
     for group, new in zip(optimizer.param_groups, fresh.param_groups, strict=True):
         assert {k: v for k, v in group.items() if k not in ("params", "lr", "initial_lr")} == {
             k: v for k, v in new.items() if k not in ("params", "lr")

@@ -33,7 +33,7 @@ _FREE = (
 )
 """Of these, the ones that only say where weights came from, whether they move, or what training does with them."""
 
-_WHOLE = ("loss",)
+_WHOLE = ("loss", "optimizer", "schedule.init_args")
 """Settings that may be a word or a mapping, and are told as they stand."""
 
 
@@ -152,6 +152,34 @@ def check_trained_parts(checkpoint: Mapping[str, Any], groups: Sequence[Mapping[
             )
 
 
+def check_same_code(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse to resume with another optimiser or schedule, where one of the two is no part of this package.
+
+    Args:
+        saved: hyper-parameters of the checkpoint.
+        given: those of the run.
+
+    Raises:
+        UserError: as the state of one is nothing to the other.
+    """
+    for option, read in (("optimizer", _class_of), ("schedule.shape", _shape_of)):
+        old, new = read(saved), read(given)
+        if old != new and ("." in old or "." in new):
+            raise UserError(
+                f"--model.{option} is {new} here and {old} in the checkpoint, whose state it cannot take up: resume "
+                "with the same, or begin a new run with --init_from."
+            )
+
+
+def _class_of(settings: Mapping[str, Any]) -> str:
+    given = settings.get("optimizer", "adamw")
+    return str(given["class_path"] if isinstance(given, Mapping) else given)
+
+
+def _shape_of(settings: Mapping[str, Any]) -> str:
+    return str(settings["schedule"]["shape"])
+
+
 def adopt_settings(checkpoint: dict[str, Any], given: Mapping[str, Any], fresh: Mapping[str, Any]) -> None:
     """Let the run's own settings win over those in the checkpoint, and say which.
 
@@ -176,7 +204,8 @@ def adopt_settings(checkpoint: dict[str, Any], given: Mapping[str, Any], fresh: 
         for old_group, group in zip(state["param_groups"], groups, strict=True):
             old_group |= {key: value for key, value in group.items() if key not in ("params", "lr")}
     for state in checkpoint.get("lr_schedulers", []):
-        if "lr_lambdas" not in state:  # of another schedule, which a callback has put in the place of ours (SWA)
+        # of another schedule: by its import path, or which a callback has put in the place of ours (SWA)
+        if "lr_lambdas" not in state or not hasattr(fresh["lr_scheduler"]["scheduler"], "lr_lambdas"):
             continue
         scheduler = fresh["lr_scheduler"]["scheduler"]
         state["base_lrs"] = list(scheduler.base_lrs)

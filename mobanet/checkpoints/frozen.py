@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mobanet.errors import UserError
+from mobanet.errors import UserError, as_options
 from mobanet.models.backbones.stages import BackboneSettings, weights_digest
 from mobanet.models.backbones.weights import WEIGHTS_REMEDY
 
@@ -87,7 +87,7 @@ def fetched_for_checkpoint(backbone: BackboneSettings) -> Iterator[None]:
         yield
     except UserError as error:
         remedy = f"run once with a network, or give a local file with {BACKBONE_OPTION} FILE"
-        raise UserError(f"{what}; {str(error).replace(WEIGHTS_REMEDY, remedy)}") from error
+        raise UserError(f"{what}; {error.told().replace(as_options(WEIGHTS_REMEDY), remedy)}") from error
 
 
 def check_has_need(checkpoint: Mapping[str, Any], path: str, file: str) -> None:

@@ -33,12 +33,13 @@ def check_progress(checkpoint: Mapping[str, Any], trainer: Trainer) -> None:
         _check_callbacks(checkpoint["callbacks"], trainer)
 
 
-def check_optimizers(checkpoint: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> None:
+def check_optimizers(checkpoint: Mapping[str, Any], groups: Sequence[Mapping[str, Any]], shapes: bool = True) -> None:
     """Refuse to resume from states of optimisers and schedules that are no such states, or of other shapes.
 
     Args:
         checkpoint: with checked content.
         groups: of the parameters that are to be trained.
+        shapes: whether states have the shapes of their parameters, as of the package's optimisers.
 
     Raises:
         UserError: naming the entry.
@@ -49,7 +50,7 @@ def check_optimizers(checkpoint: Mapping[str, Any], groups: Sequence[Mapping[str
         for number, state in enumerate(checkpoint["lr_schedulers"]):
             check_value(state.get("last_epoch"), int, f"lr_schedulers[{number}].last_epoch")
         for number, state in enumerate(checkpoint["optimizer_states"]):
-            _check_optimizer(state, groups, f"optimizer_states[{number}]")
+            _check_optimizer(state, groups, f"optimizer_states[{number}]", shapes)
 
 
 @contextmanager
@@ -103,7 +104,7 @@ def _check_best(state: Any, where: str) -> None:
             raise MismatchError(f"{where}.{key}", f"is {shown(score)} where a single number is expected")
 
 
-def _check_optimizer(state: Any, groups: Sequence[Mapping[str, Any]], where: str) -> None:
+def _check_optimizer(state: Any, groups: Sequence[Mapping[str, Any]], where: str, of_parameters: bool) -> None:
     """States of parameters have their shapes."""
     check_value(state.get("param_groups"), list[dict[str, Any]], f"{where}.param_groups")
     check_value(state.get("state"), dict[int, dict[str, Any]], f"{where}.state")
@@ -118,8 +119,8 @@ def _check_optimizer(state: Any, groups: Sequence[Mapping[str, Any]], where: str
     for index, values in state["state"].items():
         for name, value in values.items():
             if not isinstance(value, Tensor):
-                check_value(value, float | int | None, f"{where}.state.{index}.{name}")
+                check_value(value, float | int | None if of_parameters else Any, f"{where}.state.{index}.{name}")
             elif (problem := trouble(name, value)) is not None:
                 raise MismatchError(f"{where}.state.{index}", f"is odd: {problem}")
-            elif value.ndim and value.shape != shapes.get(index):
+            elif of_parameters and value.ndim and value.shape != shapes.get(index):
                 raise MismatchError(f"{where}.state.{index}.{name}", f"has the shape {tuple(value.shape)}")

@@ -63,9 +63,10 @@ def check_weights(
         if (problem := trouble(name, value)) is not None:
             raise UserError(f"{source} cannot be used: {problem}; {remedy}.")
     try:
-        wanted = outline(kind, json.dumps(checkpoint["hyper_parameters"]))  # type: ignore[arg-type] # classes can be hashed
+        settings = json.dumps(checkpoint["hyper_parameters"])
+        wanted = outline(kind, settings)  # type: ignore[arg-type] # a class can be hashed, whatever its objects can
     except UserError as error:
-        raise UserError(f"{source}: {error}") from error
+        raise UserError(f"{source}: {error.told()}") from error
     except Exception as error:  # libraries raise anything for settings that make no sense
         words = " ".join(str(error).split())[:200]
         raise UserError(

@@ -228,7 +228,7 @@ class MobanetCLI(LightningCLI):
         else:
             follow_crop(self.config)
         if self.command == "fit":
-            find_code_here()  # where a loss of the user's own may lie
+            find_code_here()  # where a loss or an optimiser of the user's own may lie
         self.folder = choose_run_folder(self.config.run, self.experiment, path)
         _check_writable(self.folder)
         root, store = Path(self.config.data.root), self.config.data.store
@@ -271,7 +271,8 @@ class MobanetCLI(LightningCLI):
             check_has_need(checkpoint, f"--ckpt_path {self.config.ckpt_path}", f"{BACKBONE_OPTION} {file}")
             own["backbone"] = {**own["backbone"], "checkpoint": file}
         self.config = self.parser.parse_object({"model": own}, self.config)
-        whole = {"model.loss" if key.startswith("model.loss.") else key for key in explicit}  # a mapping is one value
+        mappings = ("model.loss", "model.optimizer", "model.schedule.init_args")  # each is one value
+        whole = {next((m for m in mappings if key.startswith(f"{m}.")), key) for key in explicit}
         for key in sorted(whole):
             before, after = given.get(key[len("model.") :]), self.config.get(key)
             if before != after:

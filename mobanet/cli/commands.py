@@ -98,9 +98,10 @@ def _prepare(cli: MobanetCLI) -> None:
     if cli.config.checkpoints == "full":
         cli.model.checkpointing.leaves_out = False
     if cli.command == "fit":
-        cli.model.pixel_loss.bring()  # named by the user, and not by a checkpoint, which the model may be made for
+        cli.model.bring()  # named by the user, and not by a checkpoint, which the model may be made for
         cli.sampling.check(cli.model.scenarios, cli.model.network)
         cli.model.check_trainable()
+        cli.model.check_steps()
         check_trains(cli.trainer, cli.datamodule.steps_per_epoch)
         keeps = cli.config_init["trainer"].get("enable_checkpointing") is not False
         check_test_follows(cli.trainer, keeps, cli.config.monitor)

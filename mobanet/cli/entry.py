@@ -71,7 +71,7 @@ def _one_sentence(way_on: Callable[[KeyboardInterrupt], str] | None) -> Iterator
     try:
         yield
     except UserError as error:
-        fail(_without_worker_trace(str(error)))
+        fail(_without_worker_trace(error.told()))
     except OSError as error:
         sentence = _file_sentence(error)
         if sentence is None:

@@ -60,7 +60,7 @@ class Exported:
                 return read_folder(self.path, self.shown, backbone)
             return read_model(self.path, backbone)
         except UserError as error:  # which names the options of training
-            raise UserError(str(error).replace(BACKBONE_OPTION, option)) from error
+            raise UserError(error.told().replace(BACKBONE_OPTION, option)) from error
 
 
 def exported_in(source: str | Path, option: str | None = None, revision: str | None = None) -> Exported | None:

@@ -190,7 +190,7 @@ def restored(
     except MismatchError as error:
         raise UserError(f"{source} cannot be used: {error}; export the checkpoint again.") from error
     except UserError as error:
-        raise UserError(f"{source}: {error}") from error
+        raise UserError(f"{source}: {error.told()}") from error
     return module.eval()
 
 

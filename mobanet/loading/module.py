@@ -49,5 +49,5 @@ def load_module(
         module = SegmentationModule(**settings)
         module.begin_from(checkpoint)
     except UserError as error:  # which names the options of training
-        raise UserError(str(error).replace(BACKBONE_OPTION, backbone_option)) from error
+        raise UserError(error.told().replace(BACKBONE_OPTION, backbone_option)) from error
     return LoadedModel(module.eval(), checkpoint)

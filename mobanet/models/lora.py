@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from mobanet.errors import UserError
+from mobanet.errors import SettingError
 
 _KINDS = (nn.Linear, nn.Conv2d, nn.Conv3d)
 _MOST_RANK, _MOST_REPEATS, _MOST_CHOICES = 4096, 3, 8
@@ -37,20 +37,21 @@ class LoRASettings:
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank <= _MOST_RANK:
-            raise UserError(
-                f"--model.lora.rank is {self.rank}; give a number of at least 1, at most {_MOST_RANK}, or 0 for none."
+            raise SettingError(
+                "lora.rank", f"is {self.rank}; give a number of at least 1, at most {_MOST_RANK}, or 0 for none."
             )
         if self.alpha is not None and self.alpha <= 0:
-            raise UserError(f"--model.lora.alpha is {self.alpha}; give a number above 0, or null for a scale of 1.")
+            raise SettingError("lora.alpha", f"is {self.alpha}; give a number above 0, or null for a scale of 1.")
         try:
             re.compile(self.targets)
         except re.error as error:
-            raise UserError(f"--model.lora.targets {self.targets} is no regular expression: {error}.") from error
+            raise SettingError("lora.targets", f"{self.targets} is no regular expression: {error}.") from error
         repeats, choices = len(_REPEAT.findall(self.targets)), self.targets.count("|")
         if _SLOW.search(self.targets) or repeats > _MOST_REPEATS or choices > _MOST_CHOICES:
-            raise UserError(
-                f"--model.lora.targets {self.targets} could take for ever to match; repeat no group, no more than "
-                f"{_MOST_REPEATS} characters, and give no more than {_MOST_CHOICES + 1} choices."
+            raise SettingError(
+                "lora.targets",
+                f"{self.targets} could take for ever to match; repeat no group, no more than "
+                f"{_MOST_REPEATS} characters, and give no more than {_MOST_CHOICES + 1} choices.",
             )
 
 
@@ -73,8 +74,8 @@ def add_lora(network: nn.Module, settings: LoRASettings) -> list[str]:
     layers = [name for name in matches if isinstance(network.get_submodule(name), _KINDS)]
     if not layers:
         kinds = f", but {matches[0]} is no linear layer and no convolution" if matches else ""
-        raise UserError(
-            f"--model.lora.targets {settings.targets} matches no layer of this model{kinds}; {_examples(network)}."
+        raise SettingError(
+            "lora.targets", f"{settings.targets} matches no layer of this model{kinds}; {_examples(network)}."
         )
     for name in layers:
         owner: Any = network.get_submodule(name.rpartition(".")[0])
@@ -83,15 +84,16 @@ def add_lora(network: nn.Module, settings: LoRASettings) -> list[str]:
         if hasattr(owner, "qkv_bias_separate"):
             owner.qkv_bias_separate = True  # timm's way of running the layer itself, and adding its biases after it
         else:
-            raise UserError(
-                f"--model.lora.targets matches {name}, whose weight this backbone uses past the layer, so that nothing "
-                "could be added to it; choose other layers, such as .*attn\\.proj, or another backbone."
+            raise SettingError(
+                "lora.targets",
+                f"matches {name}, whose weight this backbone uses past the layer, so that nothing "
+                "could be added to it; choose other layers, such as .*attn\\.proj, or another backbone.",
             )
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        raise UserError(
-            "--model.lora needs the package peft; install it with pip install 'mobanet[lora]', or set rank to 0."
+        raise SettingError(
+            "lora", "needs the package peft; install it with pip install 'mobanet[lora]', or set rank to 0."
         ) from error
     trainable = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     config = LoraConfig(

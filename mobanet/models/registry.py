@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, cast
 
-from mobanet.errors import UserError
+from mobanet.errors import SettingError, UserError
 from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.base import NetworkInputs, SegmentationModel
 from mobanet.models.cbc.entry import CBC_ENTRY, CBC_SLP
@@ -137,9 +137,10 @@ def network_named(name: str) -> Network:
     if "." not in name:
         near = difflib.get_close_matches(name, NETWORKS, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise UserError(
-            f"--model.architecture {name} is unknown{hint}: choose from {', '.join(NETWORKS)}, or give the import path "
-            "of a network of your own, package.module.Class."
+        raise SettingError(
+            "architecture",
+            f"{name} is unknown{hint}: choose from {', '.join(NETWORKS)}, or give the import path "
+            "of a network of your own, package.module.Class.",
         )
     found = _class(name)
     if found is None:
@@ -148,7 +149,7 @@ def network_named(name: str) -> Network:
             f"{OPTION} {name}, or import it before in Python."
         )
     if not (isinstance(found, type) and issubclass(found, SegmentationModel)):
-        raise UserError(f"--model.architecture {name} is no subclass of mobanet.models.base.SegmentationModel.")
+        raise SettingError("architecture", f"{name} is no subclass of mobanet.models.base.SegmentationModel.")
     return _own(found)
 
 
@@ -188,22 +189,22 @@ def check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
     """
     if name in NETWORKS:
         if arguments:
-            raise UserError(
-                f"--model.arguments are for a network of your own, and --model.architecture is {name}: leave them out."
+            raise SettingError(
+                "arguments", f"are for a network of your own, and `architecture` is {name}: leave them out."
             )
         return
     kind = getattr(_class(name), "Settings", None)
     if kind is None:
         if arguments:
-            raise UserError(f"--model.arguments names {next(iter(arguments))}, and {name} takes no arguments.")
+            raise SettingError("arguments", f"names {next(iter(arguments))}, and {name} takes no arguments.")
         return
     try:
-        check_value(dict(arguments), kind, "--model.arguments")
+        check_value(dict(arguments), kind, "arguments")
     except UnknownKeyError as error:
         known = ", ".join(kind.__dataclass_fields__)
-        raise UserError(f"{error.where} is nothing that {name} takes; it takes {known}.") from error
+        raise SettingError(error.where, f"is nothing that {name} takes; it takes {known}.") from error
     except MismatchError as error:
-        raise UserError(f"{error}.") from error
+        raise SettingError(error.where, f"{error.problem}.") from error
 
 
 def _own(found: type[SegmentationModel]) -> Network:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from mobanet.errors import UserError
+from mobanet.errors import SettingError
 from mobanet.models.base import Standardization
 
 # Three-band images that the pretrained kernel sees as they are, in order of preference.
@@ -25,29 +25,30 @@ def check_streams(streams: Mapping[str, Mapping[str, int]], order: Sequence[str]
         UserError: for streams that a model cannot be built from.
     """
     if not streams:
-        raise UserError("--model.streams names no stream: give at least one, such as {optical: [rgb]}.")
+        raise SettingError("streams", "names no stream: give at least one, such as {optical: [rgb]}.")
     if len(streams) > MOST_STREAMS:
-        raise UserError(
-            f"--model.streams names {len(streams)} streams, and there may be {MOST_STREAMS}: put modalities that "
-            "belong together into one stream."
+        raise SettingError(
+            "streams",
+            f"names {len(streams)} streams, and there may be {MOST_STREAMS}: put modalities that "
+            "belong together into one stream.",
         )
     modalities: dict[str, int] = {}
     for stream, members in streams.items():
         if not members:
-            raise UserError(f"--model.streams.{stream} has no modality: name at least one, or drop the stream.")
+            raise SettingError(f"streams.{stream}", "has no modality: name at least one, or drop the stream.")
         for name, bands in members.items():
             if name in modalities:
-                raise UserError(f"--model.streams names the modality {name} twice: keep it in one stream.")
+                raise SettingError("streams", f"names the modality {name} twice: keep it in one stream.")
             if bands < 1 or not name or "." in name:  # the name becomes part of a parameter's
-                raise UserError(
-                    f"--model.streams.{stream}: {name!r} with {bands} bands is no modality: give a name "
-                    "without a dot and at least one band."
+                raise SettingError(
+                    f"streams.{stream}",
+                    f": {name!r} with {bands} bands is no modality: give a name without a dot and at least one band.",
                 )
             modalities[name] = bands
     if order is None:
         return modalities
     if sorted(order) != sorted(modalities):
-        raise UserError(f"--model.order is {list(order)}: name each of {list(modalities)} once.")
+        raise SettingError("order", f"is {list(order)}: name each of {list(modalities)} once.")
     return {name: modalities[name] for name in order}
 
 

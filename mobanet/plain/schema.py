@@ -36,7 +36,7 @@ class MismatchError(ValueError):
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(f"{where} {problem}")
-        self.where = where
+        self.where, self.problem = where, problem
 
 
 class UnknownKeyError(MismatchError):

@@ -56,7 +56,7 @@ def _check_resumed(content: Mapping[str, Any], path: Path) -> None:
     for key in ("run", "ckpt_path"):
         if content.get(key) is not None:
             raise UserError(f"{path} sets {key}, which fit never leaves in a run folder; remove the line.")
-    own = [*_class_paths(content), *_own_network(content), *_own_losses(content)]
+    own = [*_class_paths(content), *_own_network(content), *_own_losses(content), *_own_steps(content)]
     names = [name for name in dict.fromkeys(own) if name]
     if names:
         rank_zero_info(f"{path} brings {', '.join(names)}")
@@ -164,6 +164,16 @@ def _own_losses(content: Mapping[str, Any]) -> list[str]:
     model = content.get("model")
     loss = model.get("loss") if isinstance(model, Mapping) else None
     names = [loss] if isinstance(loss, str) else [*loss] if isinstance(loss, Mapping) else []
+    return [name for name in names if isinstance(name, str) and is_import_path(name)]
+
+
+def _own_steps(content: Mapping[str, Any]) -> list[str]:
+    """Import paths that stand in the place of the names of an optimiser and a schedule."""
+    model = content.get("model")
+    if not isinstance(model, Mapping):
+        return []
+    schedule = model.get("schedule")
+    names = [model.get("optimizer"), schedule.get("shape") if isinstance(schedule, Mapping) else None]
     return [name for name in names if isinstance(name, str) and is_import_path(name)]
 
 

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, is_dataclass, replace
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mobanet.checkpoints.averaging import ends_unvalidated, go_on_averaging
-from mobanet.checkpoints.checkpoint import check_trained_parts
+from mobanet.checkpoints.checkpoint import check_same_code, check_trained_parts
 from mobanet.checkpoints.checkpointing import Checkpointing
 from mobanet.checkpoints.exact import moving
 from mobanet.checkpoints.frozen import fetched_for_checkpoint, has_source
@@ -51,7 +51,8 @@ from mobanet.training.groups import check_backbone_lr, learning_rates, undecayed
 from mobanet.training.inputs import model_batch
 from mobanet.training.losses import auxiliary_loss
 from mobanet.training.objective import LossSettings, Objective
-from mobanet.training.optim import OPTIMIZERS, OptimizerKind, ScheduleSettings, parameter_groups, scheduled
+from mobanet.training.optim import OptimizerSettings, ScheduleSettings, parameter_groups
+from mobanet.training.own_optimizer import OptimizerChoice, ScheduleChoice
 from mobanet.training.reached import Reached
 from mobanet.training.streams import streams_of
 
@@ -79,7 +80,8 @@ class SegmentationModule(LightningModule):
         loss: cross_entropy; bce, of each class against the rest (of two classes, the second's probability alone, as in
             the scenario paper); bce_on_probabilities, with that paper's second sigmoid; dice, focal, lovasz, tversky,
             boundary_cross_entropy; a sum, {cross_entropy: 1, dice: 0.5}; or your own by its import path.
-        optimizer: adamw, or adam, whose weight decay is part of the gradient.
+        optimizer: adamw; adam, whose weight decay is part of the gradient; or a class by its import path, such as
+            torch.optim.SGD, or {class_path: torch.optim.SGD, init_args: {momentum: 0.9}}.
         fused: whether the optimiser's step is one kernel over all parameters, equal to rounding; auto: on CUDA GPUs,
             but for 16-mixed with --trainer.gradient_clip_val.
         lr: learning rate of the optimiser.
@@ -126,7 +128,7 @@ class SegmentationModule(LightningModule):
         auxiliary_weight: float = 0.01,
         class_weights: list[float] | ClassWeighting | None = None,
         loss: LossSettings = "cross_entropy",
-        optimizer: OptimizerKind = "adamw",
+        optimizer: OptimizerSettings = "adamw",
         fused: Fused = "auto",
         lr: float = 2e-4,
         backbone_lr: float | None = None,
@@ -138,8 +140,9 @@ class SegmentationModule(LightningModule):
     ) -> None:
         super().__init__()
         _check_rates(lr=lr, backbone_lr=backbone_lr, weight_decay=weight_decay, auxiliary_weight=auxiliary_weight)
-        _check_choice(OPTIMIZERS, optimizer=optimizer)
-        self.pixel_loss, self.new_optimizer = Objective(loss, bring=not restored), OPTIMIZERS[optimizer]
+        self.pixel_loss = Objective(loss, bring=not restored)
+        self.optimizer_choice = OptimizerChoice(optimizer, bring_now=not restored)
+        self.optimizer_choice.check_fused(fused)
         # a checkpoint hands plain dicts back
         self.data = data if isinstance(data, DataDescription) else DataDescription.from_plain(data)
         network = _revived(MoBaNetSettings, network)
@@ -155,6 +158,7 @@ class SegmentationModule(LightningModule):
         self.lora = _revived(LoRASettings, lora)
         self.masking = _revived(MaskingSettings, masking)
         self.schedule = _revived(ScheduleSettings, schedule)
+        self.schedule_choice = ScheduleChoice(self.schedule, bring_now=not restored)
         self.streams = streams_of(self.data, streams)
         self.auxiliary_weight, self.compile_network, self.seed = auxiliary_weight, compile, seed
         self.fused: Fused = fused
@@ -170,7 +174,7 @@ class SegmentationModule(LightningModule):
                 "auxiliary_weight": auxiliary_weight,
                 "class_weights": to_plain(class_weights) if class_weights else None,
                 "loss": to_plain(self.pixel_loss.settings),
-                "optimizer": optimizer,
+                "optimizer": to_plain(self.optimizer_choice.settings),
                 "fused": fused,
                 "lr": lr,
                 "backbone_lr": backbone_lr,
@@ -262,8 +266,9 @@ class SegmentationModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimiser, with warm-up and what follows it over the trainer's epochs or steps."""
         groups = self.check_trainable()
-        fused = takes_fused_steps(self.fused, self.trainer)
-        optimizer = self.new_optimizer(groups, weight_dtype(self.trainer.precision), fused)
+        choice = self.optimizer_choice
+        fused = not choice.own and takes_fused_steps(self.fused, self.trainer)
+        optimizer = choice.make(groups, weight_dtype(self.trainer.precision), fused)
         steps = self.trainer.estimated_stepping_batches
         epochs = self.trainer.max_epochs if (self.trainer.max_epochs or -1) > 0 else None
         per_epoch = max(steps / epochs, 1.0) if epochs else float(self.trainer.num_training_batches)
@@ -276,7 +281,7 @@ class SegmentationModule(LightningModule):
                 f"the warm-up of {self.schedule.warmup_epochs:g} epochs is no shorter than the run; it takes the first "
                 "fifth instead (--model.schedule.warmup_epochs)"
             )
-        scheduler = scheduled(optimizer, self.schedule, warmup, total, epoch)
+        scheduler = self.schedule_choice.make(optimizer, warmup, total, epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.schedule.every}}
 
     @property
@@ -306,6 +311,16 @@ class SegmentationModule(LightningModule):
             raise UserError("nothing in this model can be trained; set --model.backbone.freeze false.")
         check_backbone_lr(self.hparams["backbone_lr"], groups)
         return groups
+
+    def check_steps(self) -> None:
+        """Refuse an optimiser or a schedule by its import path that cannot be made of its arguments.
+
+        Raises:
+            UserError: as `OptimizerChoice.make` and `ScheduleChoice.make`.
+        """
+        if (self.optimizer_choice.own or self.schedule.own) and not self.has_own_optimizers:
+            optimizer = self.optimizer_choice.make(self.check_trainable())
+            self.schedule_choice.make(optimizer, warmup=0.0, total=1.0, epoch=1.0)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Scale and standardise on the device."""
@@ -480,6 +495,15 @@ class SegmentationModule(LightningModule):
             read_for(SegmentationModule, os.fspath(checkpoint_path), "checkpoint")
         return super().load_from_checkpoint(checkpoint_path, *args, **options)
 
+    def bring(self) -> None:
+        """Import what the settings name of code that is not the package's: what the user, not a checkpoint, has named.
+
+        Raises:
+            UserError: when it is not there, or is nothing of that kind.
+        """
+        for choice in (self.pixel_loss, self.optimizer_choice, self.schedule_choice):
+            choice.bring()
+
     def check_resumable(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse to train on from a checkpoint in which other parts were trained.
 
@@ -489,7 +513,8 @@ class SegmentationModule(LightningModule):
         self.check_checkpoint(checkpoint)
         if not self.has_own_optimizers:
             groups = self._parameter_groups()
-            check_optimizers(checkpoint, groups)
+            check_same_code(checkpoint["hyper_parameters"], self.hparams)
+            check_optimizers(checkpoint, groups, shapes=not self.optimizer_choice.own)
             check_trained_parts(checkpoint, groups)
 
     def _class_weights(self, given: list[float] | str | None) -> Tensor | None:
@@ -513,12 +538,6 @@ def _check_rates(**values: float | None) -> None:
     for option, value in values.items():
         if value is not None and not 0 <= value < float("inf"):
             raise UserError(f"--model.{option} is {value}; give a number of at least 0.")
-
-
-def _check_choice(known: Collection[str], **values: str) -> None:
-    for option, value in values.items():
-        if value not in known:
-            raise UserError(f"--model.{option} is {value}; choose one of {', '.join(known)}.")
 
 
 def _check_recomputes(around: bool, architecture: str) -> None:

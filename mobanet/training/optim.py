@@ -1,19 +1,27 @@
-"""AdamW or Adam in two groups; warm-up, then a cosine (MoBaNet's recipe) or steps (the scenario paper's)."""
+"""AdamW or Adam in two groups; warm-up, then a cosine (MoBaNet's recipe) or steps (the scenario paper's).
+
+Others, by their import path, are in `mobanet.training.own_optimizer`.
+"""
 
 import math
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.optim import Adam, AdamW
+from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from mobanet.errors import UserError
+from mobanet.plain.import_paths import is_import_path
 from mobanet.training.groups import BACKBONE_GROUP, BACKBONES, HEAD_GROUP, UNDECAYED
 
-OptimizerKind = Literal["adamw", "adam"]
+OptimizerSettings = dict[str, Any] | str
+"""`adamw`, `adam`, the import path of a class, or the mapping of `class_path` and `init_args`. From Python, also the
+class."""
+
+SHAPES = ("cosine", "steps")
 
 
 @dataclass
@@ -21,7 +29,9 @@ class ScheduleSettings:
     """How the learning rate moves.
 
     Attributes:
-        shape: what follows the warm-up: a `cosine` over the rest of the run, or `steps`, each a `factor` lower.
+        shape: what follows the warm-up: a `cosine` over the rest of the run, `steps`, each a `factor` lower, or a
+            schedule by its import path, such as torch.optim.lr_scheduler.ExponentialLR.
+        init_args: of a schedule by its import path, by name; its epochs, or steps, count from the warm-up's end.
         warmup_epochs: epochs of linear rise.
         min_lr: what the cosine ends at.
         step_epochs: epochs from one of the steps to the next.
@@ -29,24 +39,37 @@ class ScheduleSettings:
         every: move along the schedule after each `epoch`, as MoBaNet's authors do, or after each `step`.
     """
 
-    shape: Literal["cosine", "steps"] = "cosine"
-
+    shape: str = "cosine"
     warmup_epochs: float = 5.0
     min_lr: float = 1e-6
     step_epochs: float = 5.0
     factor: float = 0.9
     every: Literal["epoch", "step"] = "epoch"
+    init_args: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""
-        if self.shape not in ("cosine", "steps"):
-            raise UserError(f"--model.schedule.shape is {self.shape}; choose one of cosine, steps.")
+        if self.shape not in SHAPES and not is_import_path(self.shape):
+            raise UserError(
+                f"--model.schedule.shape is {self.shape}; choose one of {', '.join(SHAPES)}, or give the import path "
+                "of a class, such as torch.optim.lr_scheduler.ExponentialLR."
+            )
+        if self.init_args and not self.own:
+            raise UserError(
+                f"--model.schedule.init_args are for a schedule by its import path, and the shape is {self.shape}: "
+                "leave them out."
+            )
         if self.warmup_epochs < 0:
             raise UserError(f"--model.schedule.warmup_epochs is {self.warmup_epochs}; give 0 or more.")
         if not 0 < self.step_epochs < float("inf"):
             raise UserError(f"--model.schedule.step_epochs is {self.step_epochs}; give a number above 0.")
         if not 0 < self.factor <= 1:
             raise UserError(f"--model.schedule.factor is {self.factor}; give a number above 0 and up to 1.")
+
+    @property
+    def own(self) -> bool:
+        """Whether it is none of the package's."""
+        return self.shape not in SHAPES
 
 
 def parameter_groups(
@@ -108,10 +131,10 @@ def _eps(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).eps if dtype == torch.float16 else 1e-8
 
 
-OPTIMIZERS: dict[OptimizerKind, Callable[..., Adam]] = {"adamw": adamw, "adam": adam}
+OPTIMIZERS: dict[str, Callable[..., Adam]] = {"adamw": adamw, "adam": adam}
 
 
-def scheduled(optimizer: Adam, settings: ScheduleSettings, warmup: float, total: float, epoch: float) -> LambdaLR:
+def scheduled(optimizer: Optimizer, settings: ScheduleSettings, warmup: float, total: float, epoch: float) -> LambdaLR:
     """The schedule of an optimiser.
 
     Args:
@@ -126,7 +149,12 @@ def scheduled(optimizer: Adam, settings: ScheduleSettings, warmup: float, total:
     return warmup_steps(optimizer, warmup, settings.step_epochs * epoch, settings.factor)
 
 
-def warmup_cosine(optimizer: Adam, warmup: float, total: float, min_lr: float) -> LambdaLR:
+def rise(step: float, warmup: float) -> float:
+    """The share of the learning rate within a linear warm-up, whose first step is already above 0."""
+    return min((step + 1) / warmup, 1.0)
+
+
+def warmup_cosine(optimizer: Optimizer, warmup: float, total: float, min_lr: float) -> LambdaLR:
     """Linear warm-up, then a cosine down to `min_lr`.
 
     Args:
@@ -138,7 +166,7 @@ def warmup_cosine(optimizer: Adam, warmup: float, total: float, min_lr: float) -
 
     def factor(base: float, step: int) -> float:
         if step < warmup:
-            return min((step + 1) / warmup, 1.0)
+            return rise(step, warmup)
         done = min((step - warmup) / max(total - warmup, 1e-9), 1.0)
         floor = min(min_lr / base, 1.0) if base > 0 else 1.0
         return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
@@ -149,7 +177,7 @@ def warmup_cosine(optimizer: Adam, warmup: float, total: float, min_lr: float) -
     return LambdaLR(optimizer, [of(group["lr"]) for group in optimizer.param_groups])
 
 
-def warmup_steps(optimizer: Adam, warmup: float, length: float, share: float) -> LambdaLR:
+def warmup_steps(optimizer: Optimizer, warmup: float, length: float, share: float) -> LambdaLR:
     """Linear warm-up, then the whole learning rate, `share` of it after `length`, `share` squared after twice that.
 
     Args:
@@ -161,7 +189,7 @@ def warmup_steps(optimizer: Adam, warmup: float, length: float, share: float) ->
 
     def factor(step: int) -> float:
         if step < warmup:
-            return min((step + 1) / warmup, 1.0)
+            return rise(step, warmup)
         return share ** math.floor((step - warmup) / length + 1e-9)  # whole epochs may be sums of thirds of a step
 
     return LambdaLR(optimizer, factor)

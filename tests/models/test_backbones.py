@@ -224,7 +224,7 @@ def test_without_network_the_message_names_the_ways_out(offline, monkeypatch, tm
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     if not offline:  # a port where nobody listens
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(UserError, match=r"--model\.backbone\.checkpoint FILE.*--model\.backbone\.pretrained false"):
+    with pytest.raises(UserError, match=r"`backbone\.checkpoint` FILE.*`backbone\.pretrained` false"):
         build_backbone(BackboneSettings())
 
 

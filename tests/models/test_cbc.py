@@ -257,7 +257,7 @@ def test_training_on_a_single_value_is_refused():
     model = small_cbc().train()
     inputs = random_inputs(model, 2, 32, 32)
     available = torch.tensor([[True, True], [True, False]])
-    with pytest.raises(UserError, match=r"--data\.crop is 32, .* set it to more than 32"):
+    with pytest.raises(UserError, match=r"^data\.crop is 32, .* set it to more than 32"):
         model(inputs, available)
     model(random_inputs(model, 2, 33, 32), available).logits.sum().backward()
 
@@ -278,23 +278,23 @@ def test_without_network_pretrained_is_refused(offline, monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     if not offline:  # a port where nobody listens
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(UserError, match=r"resnet50.* cannot be had .*; start from .* --model\.cbc\.pretrained false"):
+    with pytest.raises(UserError, match=r"resnet50.* cannot be had .*; start from .* `cbc\.pretrained` false"):
         CBC({"dsm": 1}, 2, CBCSettings(pretrained=True, token_width=8, grid=1))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"width": 0}, r"--model\.cbc\.width is 0"),
-        ({"grid": 0}, r"--model\.cbc\.grid is 0"),
-        ({"encoder_width": -1}, r"--model\.cbc\.encoder_width is -1"),
-        ({"heads": 7}, r"--model\.cbc\.heads is 7, which does not divide"),
-        ({"dropout": 1.0}, r"--model\.cbc\.dropout is 1\.0"),
-        ({"encoder_depths": [3, 4, 6]}, r"--model\.cbc\.encoder_depths is \[3, 4, 6\]"),
-        ({"encoder_depths": (3, 0, 6, 3)}, r"--model\.cbc\.encoder_depths is"),
-        ({"latent": "s"}, r"--model\.cbc\.latent is 's': choose one of z, shared"),
-        ({"statistics": "some"}, r"--model\.cbc\.statistics is 'some': choose one of all, available"),
-        ({"pretrained": True, "encoder_width": 32}, r"--model\.cbc\.pretrained needs .*encoder_width at 64"),
+        ({"width": 0}, r"^cbc\.width is 0"),
+        ({"grid": 0}, r"^cbc\.grid is 0"),
+        ({"encoder_width": -1}, r"^cbc\.encoder_width is -1"),
+        ({"heads": 7}, r"^cbc\.heads is 7, which does not divide"),
+        ({"dropout": 1.0}, r"^cbc\.dropout is 1\.0"),
+        ({"encoder_depths": [3, 4, 6]}, r"^cbc\.encoder_depths is \[3, 4, 6\]"),
+        ({"encoder_depths": (3, 0, 6, 3)}, r"^cbc\.encoder_depths is"),
+        ({"latent": "s"}, r"^cbc\.latent is 's': choose one of z, shared"),
+        ({"statistics": "some"}, r"^cbc\.statistics is 'some': choose one of all, available"),
+        ({"pretrained": True, "encoder_width": 32}, r"^cbc\.pretrained needs .*encoder_width` at 64"),
     ],
 )
 def test_bad_settings_are_refused(changes, message):
@@ -305,10 +305,10 @@ def test_bad_settings_are_refused(changes, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"modalities": {}}, r"--data\.modalities is empty"),
+        ({"modalities": {}}, r"^data\.modalities is empty"),
         ({"modalities": {"dsm": 0}}, "dsm has 0 bands"),
         ({"classes": 0}, "num_classes is 0"),
-        ({"latent": "shared"}, r"--model\.cbc\.latent is shared"),
+        ({"latent": "shared"}, r"^cbc\.latent is shared"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

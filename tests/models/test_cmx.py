@@ -235,19 +235,23 @@ def test_stochastic_depth_grows_over_all_blocks_of_both_encoders():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"encoder": "mit_b6"}, r"--model\.cmx\.encoder is 'mit_b6': choose one of cnn, mit_b0"),
-        ({"missing": "tokens"}, r"--model\.cmx\.missing is 'tokens': choose one of zero, token"),
-        ({"encoder": "cnn", "checkpoint": "a.pth"}, r"--model\.cmx\.checkpoint is a\.pth, but"),
-        ({"decoder_channels": 0}, r"--model\.cmx\.decoder_channels is 0"),
-        ({"decoder_dropout": 1.0}, r"--model\.cmx\.decoder_dropout is 1\.0"),
-        ({"heads": [1, 2, 5]}, r"--model\.cmx\.heads is \[1, 2, 5\]"),
+        ({"encoder": "mit_b6"}, r"^cmx\.encoder is 'mit_b6': choose one of cnn, mit_b0"),
+        ({"missing": "tokens"}, r"^cmx\.missing is 'tokens': choose one of zero, token"),
+        ({"encoder": "cnn", "checkpoint": "a.pth"}, r"^cmx\.checkpoint is a\.pth, but"),
+        ({"decoder_channels": 0}, r"^cmx\.decoder_channels is 0"),
+        ({"decoder_dropout": 1.0}, r"^cmx\.decoder_dropout is 1\.0"),
+        ({"heads": [1, 2, 5]}, r"^cmx\.heads is \[1, 2, 5\]"),
         ({"heads": [1, 2, 7, 8]}, "that divide the 64, 128, 320, 512 channels of mit_b2"),
-        ({"heads": [0, 2, 5, 8]}, r"--model\.cmx\.heads is \[0"),
+        ({"heads": [0, 2, 5, 8]}, r"^cmx\.heads is \[0"),
     ],
 )
 def test_bad_settings_are_refused(changes, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as error:
         CMXSettings(**changes)
+    told = error.value.told()  # as the command line says it
+    assert told.startswith("--model.cmx.")
+    assert "`" not in told
+    assert ("--model.cmx.encoder cnn" in told) == ("checkpoint" in changes)
 
 
 def test_bad_arguments_are_refused():

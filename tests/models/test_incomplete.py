@@ -118,7 +118,7 @@ def test_a_way_with_a_single_sample_trains_with_batch_normalisation(alone):
 def test_of_one_modality_nothing_is_incomplete():
     assert tiny_mobanet(streams={"elevation": {"dsm": 1}}, incomplete="own").incomplete is None
     assert tiny_mobanet(streams=PAPER_STREAMS, incomplete="own").incomplete is not None
-    with pytest.raises(UserError, match=r"--model\.network\.incomplete is 'none': choose one of shared, own"):
+    with pytest.raises(UserError, match=r"^network\.incomplete is 'none': choose one of shared, own"):
         MoBaNetSettings(incomplete="none")
 
 

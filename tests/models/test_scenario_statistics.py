@@ -164,7 +164,7 @@ def test_the_setting_makes_room_for_statistics_of_its_scenarios():
         ({"scenario_statistics": ["rgb", "lidar"]}, "names lidar"),
         ({"scenario_statistics": [""]}, "names nothing"),
         ({"scenario_statistics": ["rgb", "dsm", "rgb"]}, "or comes twice"),
-        ({"scenario_statistics": ["rgb"], "normalization": "group"}, "is for --model.network.normalization batch"),
+        ({"scenario_statistics": ["rgb"], "normalization": "group"}, "is for `network.normalization` batch"),
         ({"scenario_statistics": ["rgb"], "incomplete": "own"}, "incomplete shared"),
     ],
 )

@@ -13,6 +13,7 @@ import yaml
 import mobanet
 from mobanet.__main__ import COMMANDS
 from mobanet.datasets.folder_settings import FolderSettings, parsed_settings
+from mobanet.errors import SettingError
 from tests.pages import FENCE, ROOT, blocks, hook, pages, told_options
 
 LINKS, OPTIONS = hook("pages"), hook("options")
@@ -117,12 +118,16 @@ def sentences():
     def text(node):
         if isinstance(node, ast.JoinedStr):
             return "".join(map(text, node.values))
+        if isinstance(node, ast.Call):  # a setting and what is wrong with it, as the command line says it
+            return SettingError(*map(text, node.args)).told()
         return str(node.value) if isinstance(node, ast.Constant) else "\0"
 
     found = []
     for path in sorted((ROOT / "mobanet").rglob("*.py")):
-        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        found += [text(node) for node in nodes if isinstance(node, ast.JoinedStr | ast.Constant)]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            setting = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "SettingError"
+            if (setting and len(node.args) == 2) or isinstance(node, ast.JoinedStr | ast.Constant):
+                found.append(text(node))
     return [re.sub(r"\{(\w*)\}", "\0", sentence) for sentence in found if " " in sentence]
 
 

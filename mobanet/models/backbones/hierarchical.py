@@ -11,7 +11,7 @@ from itertools import accumulate, pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobanet.errors import UserError
+from mobanet.errors import SettingError
 from mobanet.models.backbones.families import FAMILIES
 from mobanet.models.backbones.positions import resample_tokens, resample_windows
 from mobanet.models.backbones.stages import NUM_STAGES, Backbone, Geometry
@@ -188,9 +188,10 @@ class HieraDetBackbone(HierarchicalBackbone):
         # timm works out the padding of pooled tokens from the size of windows, which is 0 where attention is global
         both = sorted({*self.vit.global_att_blocks} & {*self.vit.q_pool_blocks})
         if both:
-            raise UserError(
-                f"--model.backbone.options makes stages of {', '.join(map(str, self._lengths))} blocks, where block "
-                f"{both[0]} of {self.name} attends to everything and cannot begin a stage: choose other lengths."
+            raise SettingError(
+                "backbone.options",
+                f"makes stages of {', '.join(map(str, self._lengths))} blocks, where block "
+                f"{both[0]} of {self.name} attends to everything and cannot begin a stage: choose other lengths.",
             )
 
     def embed(self, patches: Tensor) -> tuple[Tensor, Geometry]:

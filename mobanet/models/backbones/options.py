@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from mobanet.errors import UserError
+from mobanet.errors import SettingError
 
 _SIZES: dict[str, tuple[int, int]] = {
     "depth": (1, 128),
@@ -66,11 +66,11 @@ def check_options(options: Mapping[str, Any]) -> None:
         if name not in ALLOWED:
             near = difflib.get_close_matches(str(name)[:40], ALLOWED, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
-            raise UserError(
-                f"--model.backbone.options must not set {str(name)[:40]!r}{hint}: it may set {', '.join(ALLOWED)}."
+            raise SettingError(
+                "backbone.options", f"must not set {str(name)[:40]!r}{hint}: it may set {', '.join(ALLOWED)}."
             )
         if (wanted := _wanted(name, value)) is not None:
-            raise UserError(f"--model.backbone.options.{name} is {str(value)[:40]!r}: give {wanted}.")
+            raise SettingError(f"backbone.options.{name}", f"is {str(value)[:40]!r}: give {wanted}.")
 
 
 def _wanted(name: str, value: Any) -> str | None:

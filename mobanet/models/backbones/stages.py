@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mobanet.errors import UserError
+from mobanet.errors import SettingError
 from mobanet.models.backbones.options import check_options
 from mobanet.models.backbones.positions import Distances
 
@@ -117,9 +117,10 @@ class Backbone(nn.Module, ABC):
         self.width = self.vit.embed_dim
         self.depth = len(self.vit.blocks)
         if self.depth % NUM_STAGES or not self.depth:
-            raise UserError(
-                f"--model.backbone.name {self.name} has {self.depth} blocks, which four equal stages cannot share: "
-                "choose another, or set depth in --model.backbone.options to a multiple of 4."
+            raise SettingError(
+                "backbone.name",
+                f"{self.name} has {self.depth} blocks, which four equal stages cannot share: "
+                "choose another, or set depth in `backbone.options` to a multiple of 4.",
             )
 
     def train(self, mode: bool = True) -> "Backbone":

@@ -2,6 +2,7 @@
 
 import difflib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,15 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobanet.errors import UserError
+from mobanet.errors import SettingError, UserError
 from mobanet.models.backbones.families import FAMILIES, MODULES, WORKING, Family
 from mobanet.models.backbones.options import check_options
 from mobanet.models.backbones.stages import BackboneSettings
 
 WEIGHTS_REMEDY = (
-    "give a local file with --model.backbone.checkpoint FILE, or start from random weights with "
-    "--model.backbone.pretrained false"
+    "give a local file with `backbone.checkpoint` FILE, or start from random weights with `backbone.pretrained` false"
 )
+Refused = Callable[[str], UserError]
+"""Makes an error of what is wrong with a file, the rest of a sentence."""
+
 LICENCES = {
     "apache-2.0": "Apache-2.0",
     "mit": "MIT",
@@ -60,8 +63,8 @@ def create_vit(settings: BackboneSettings) -> nn.Module:
         vit = known_models().create_model(name, pretrained=False, num_classes=0, **arguments)
     # what timm's constructors raise on sizes that do not fit, each class in its own way
     except (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError, IndexError) as error:
-        raise UserError(
-            f"--model.backbone.options {settings.options} do not fit {name}: {error}; mend or drop them."
+        raise SettingError(
+            "backbone.options", f"{settings.options} do not fit {name}: {error}; mend or drop them."
         ) from error
     family = FAMILIES.get(type(vit).__name__)
     if family is None or module not in family.modules or not _is_stem(vit, family):
@@ -78,23 +81,23 @@ def load_weights(vit: nn.Module, settings: BackboneSettings) -> None:
         UserError: when the weights cannot be found, downloaded or read, or belong to another architecture.
     """
     if settings.checkpoint is not None:
-        source = f"--model.backbone.checkpoint {settings.checkpoint}"
-        file = Path(settings.checkpoint)
+        refused, file = of_setting("backbone.checkpoint", settings.checkpoint), Path(settings.checkpoint)
         if not file.is_file():
-            raise UserError(f"{source} is not a file: give the path of a .safetensors, .pth or .pt file.")
+            raise refused("is not a file: give the path of a .safetensors, .pth or .pt file.")
     elif settings.pretrained:
-        source = f"--model.backbone.name {settings.name}"
+        refused = of_setting("backbone.name", settings.name)
         changed = [key for key in settings.options if key in ("img_size", "patch_size")]
         if changed:
-            raise UserError(
-                f"--model.backbone.options sets {', '.join(changed)}, which published weights come with: leave it out "
-                "(every image size works without), or set --model.backbone.pretrained false."
+            raise SettingError(
+                "backbone.options",
+                f"sets {', '.join(changed)}, which published weights come with: leave it out "
+                "(every image size works without), or set `backbone.pretrained` false.",
             )
         file = _download(vit, settings.name)
     else:
         return
-    weights = _to_timm(vit, read_weights(file, source), source)
-    _check_fit(vit.state_dict(), weights, source)
+    weights = _to_timm(vit, read_weights(file, refused), refused)
+    _check_fit(vit.state_dict(), weights, refused)
     vit.load_state_dict(weights, strict=True)
 
 
@@ -107,7 +110,7 @@ def _find_module(name: str) -> str:
         known = [*timm.list_models(module=list(MODULES)), *timm.list_models("*.*", pretrained=True)]
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
         hint = f"did you mean {near[0]}?" if near else "timm.list_models() lists the known ones."
-        raise UserError(f"--model.backbone.name {name} is not a model of timm: {hint}")
+        raise SettingError("backbone.name", f"{name} is not a model of timm: {hint}")
     module = timm.model_entrypoint(architecture).__module__.rpartition(".")[2]
     if module not in MODULES:
         raise _unsupported(name)
@@ -115,7 +118,7 @@ def _find_module(name: str) -> str:
 
 
 def _unsupported(name: str) -> UserError:
-    return UserError(f"--model.backbone.name {name} is of a family that does not work here: choose {WORKING}.")
+    return SettingError("backbone.name", f"{name} is of a family that does not work here: choose {WORKING}.")
 
 
 def _is_stem(vit: nn.Module, family: Family) -> bool:
@@ -138,7 +141,7 @@ def _download(vit: Any, name: str) -> Path:
         return Path(config["file"])
     repo, file = config.get("hf_hub_id"), config.get("hf_hub_filename") or "model.safetensors"
     if not repo:
-        raise UserError(f"--model.backbone.name {name} has no published weights on the hub: {WEIGHTS_REMEDY}.")
+        raise SettingError("backbone.name", f"{name} has no published weights on the hub: {WEIGHTS_REMEDY}.")
     cached = huggingface_hub.try_to_load_from_cache(repo, file)
     if isinstance(cached, str):
         return Path(cached)
@@ -149,14 +152,26 @@ def _download(vit: Any, name: str) -> Path:
         return Path(huggingface_hub.hf_hub_download(repo, file))
     except Exception as error:  # the client's errors share no base class across its versions
         reason = type(error).__name__
-        raise UserError(
-            f"--model.backbone.name {name}: the weights {repo}/{file} cannot be downloaded ({reason}); "
-            f"{WEIGHTS_REMEDY}."
+        raise SettingError(
+            "backbone.name", f"{name}: the weights {repo}/{file} cannot be downloaded ({reason}); {WEIGHTS_REMEDY}."
         ) from error
 
 
-def read_weights(file: Path, source: str) -> dict[str, Any]:
-    """Contents of a weights file, on the CPU; never runs pickled code."""
+def of_setting(field: str, value: str) -> Refused:
+    """What makes the error of a setting that has a value, of the rest of the sentence."""
+    return lambda reason: SettingError(field, f"{value} {reason}")
+
+
+def read_weights(file: Path, refused: Refused) -> dict[str, Any]:
+    """Contents of a weights file, on the CPU; never runs pickled code.
+
+    Args:
+        file: to read.
+        refused: makes the error of it.
+
+    Raises:
+        UserError: when it cannot be read, or holds something else.
+    """
     try:
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -164,31 +179,31 @@ def read_weights(file: Path, source: str) -> dict[str, Any]:
             return load_file(file)
         contents = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # safetensors, zip, pickle and the file system each raise their own
-        raise UserError(
-            f"{source} cannot be read as weights ({type(error).__name__}): give an undamaged .safetensors, .pth or .pt "
+        raise refused(
+            f"cannot be read as weights ({type(error).__name__}): give an undamaged .safetensors, .pth or .pt "
             "file that holds tensors only."
         ) from error
     if not isinstance(contents, dict):
-        raise UserError(f"{source} holds no dictionary of weights but a {type(contents).__name__}: give another file.")
+        raise refused(f"holds no dictionary of weights but a {type(contents).__name__}: give another file.")
     return contents
 
 
-def _to_timm(vit: Any, contents: dict[str, Any], source: str) -> dict[str, Tensor]:
+def _to_timm(vit: Any, contents: dict[str, Any], refused: Refused) -> dict[str, Tensor]:
     """Names as timm's, by timm's own filters, without classifier, and without timm's silent resizing."""
     for wrapper in ("model", "state_dict"):
         if isinstance(contents.get(wrapper), dict):
             contents = contents[wrapper]
     family = FAMILIES[type(vit).__name__]
-    _check_sizes(vit, family, contents, source)
+    _check_sizes(vit, family, contents, refused)
     if family.hierarchical and vit.state_dict().keys() <= contents.keys():
         # timm 1.0.26 takes a Swin without a classifier for one of its authors', whose stages end where its own begin
         contents = {"head.fc.weight": torch.empty(0), **contents}
     try:
         contents = sys.modules[type(vit).__module__].checkpoint_filter_fn(dict(contents), vit)
     except (AttributeError, IndexError, KeyError, RuntimeError) as error:  # of names and shapes it does not expect
-        raise UserError(
-            f"{source} does not hold the weights of this model: timm cannot read it ({error}); "
-            "let --model.backbone.name and --model.backbone.options name the model of the file."
+        raise refused(
+            f"does not hold the weights of this model: timm cannot read it ({error}); "
+            "let `backbone.name` and `backbone.options` name the model of the file."
         ) from error
     classifiers = vit.pretrained_cfg.get("classifier") or ()
     heads = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
@@ -196,7 +211,7 @@ def _to_timm(vit: Any, contents: dict[str, Any], source: str) -> dict[str, Tenso
     return {name: value for name, value in kept.items() if name.partition(".")[0] not in family.unused}
 
 
-def _check_sizes(vit: nn.Module, family: Family, contents: dict[str, Any], source: str) -> None:
+def _check_sizes(vit: nn.Module, family: Family, contents: dict[str, Any], refused: Refused) -> None:
     """Refuse what timm's filters would resize without a word."""
     own = vit.state_dict()
     for name, value in contents.items():
@@ -204,21 +219,21 @@ def _check_sizes(vit: nn.Module, family: Family, contents: dict[str, Any], sourc
             continue
         kernel, table = name == f"{family.stem}.weight", name.endswith("relative_position_bias_table")
         if (kernel and value.shape[-2:] != own[name].shape[-2:]) or (table and value.shape != own[name].shape):
-            raise _misfit(source, name, value, own[name])
+            raise _misfit(refused, name, value, own[name])
     positions, wanted = contents.get("pos_embed"), own.get("pos_embed")
     # Registers move the class token out of the position embedding, one row, which the filter takes care of.
     if positions is not None and wanted is not None and abs(positions.shape[1] - wanted.shape[1]) > 1:
-        raise _misfit(source, "pos_embed", positions, wanted)
+        raise _misfit(refused, "pos_embed", positions, wanted)
 
 
-def _misfit(source: str, name: str, found: Tensor, wanted: Tensor) -> UserError:
-    return UserError(
-        f"{source} holds another architecture or size: {name} is {tuple(found.shape)} there and {tuple(wanted.shape)} "
-        "in the model; let --model.backbone.name and --model.backbone.options name the model of the file."
+def _misfit(refused: Refused, name: str, found: Tensor, wanted: Tensor) -> UserError:
+    return refused(
+        f"holds another architecture or size: {name} is {tuple(found.shape)} there and {tuple(wanted.shape)} "
+        "in the model; let `backbone.name` and `backbone.options` name the model of the file."
     )
 
 
-def _check_fit(wanted: dict[str, Tensor], found: dict[str, Tensor], source: str) -> None:
+def _check_fit(wanted: dict[str, Tensor], found: dict[str, Tensor], refused: Refused) -> None:
     """Refuse weights that lack a name of the model, bring one it does not know, or have another shape."""
     problems = []
     for words, names in (("lacks", wanted.keys() - found.keys()), ("has unknown", found.keys() - wanted.keys())):
@@ -226,10 +241,10 @@ def _check_fit(wanted: dict[str, Tensor], found: dict[str, Tensor], source: str)
             listed = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             problems.append(f"{words} {listed}")
     if problems:
-        raise UserError(
-            f"{source} does not hold the weights of this model: it {' and '.join(problems)}; let --model.backbone.name "
-            "and --model.backbone.options name the model of the file."
+        raise refused(
+            f"does not hold the weights of this model: it {' and '.join(problems)}; let `backbone.name` "
+            "and `backbone.options` name the model of the file."
         )
     for name, value in wanted.items():
         if found[name].shape != value.shape:
-            raise _misfit(source, name, found[name], value)
+            raise _misfit(refused, name, found[name], value)

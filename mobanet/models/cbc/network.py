@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_type_hints
 import torch
 from torch import Tensor, nn
 
-from mobanet.errors import UserError
+from mobanet.errors import SettingError, UserError
 from mobanet.models.backbones.stages import MOST_CHANNELS
 from mobanet.models.base import SegmentationModel, SegmentationOutput, select_available
 from mobanet.models.cbc.decoder import VolumeDecoder
@@ -69,29 +69,30 @@ class CBCSettings:
         for name in ("latent", "statistics"):
             choices = get_args(hints[name])
             if getattr(self, name) not in choices:
-                raise UserError(f"--model.cbc.{name} is {getattr(self, name)!r}: choose one of {', '.join(choices)}.")
+                raise SettingError(f"cbc.{name}", f"is {getattr(self, name)!r}: choose one of {', '.join(choices)}.")
         for name in ("width", "token_width", "grid", "heads", "encoder_width"):
             most = _MOST_CELLS if name == "grid" else MOST_CHANNELS
             if not 0 < getattr(self, name) <= most:
-                raise UserError(
-                    f"--model.cbc.{name} is {getattr(self, name)}: give a whole number, at least 1, at most {most}."
+                raise SettingError(
+                    f"cbc.{name}", f"is {getattr(self, name)}: give a whole number, at least 1, at most {most}."
                 )
         if self.token_width % self.heads:
-            raise UserError(
-                f"--model.cbc.heads is {self.heads}, which does not divide --model.cbc.token_width "
-                f"{self.token_width}: give a divisor of it."
+            raise SettingError(
+                "cbc.heads",
+                f"is {self.heads}, which does not divide `cbc.token_width` {self.token_width}: give a divisor of it.",
             )
         if not 0 <= self.dropout < 1:
-            raise UserError(f"--model.cbc.dropout is {self.dropout}: give a share from 0 to below 1.")
+            raise SettingError("cbc.dropout", f"is {self.dropout}: give a share from 0 to below 1.")
         if len(self.encoder_depths) != len(DEPTHS) or not all(0 < d <= _MOST_BLOCKS for d in self.encoder_depths):
-            raise UserError(
-                f"--model.cbc.encoder_depths is {list(self.encoder_depths)}: give four whole numbers, at least 1 and "
-                f"at most {_MOST_BLOCKS} each."
+            raise SettingError(
+                "cbc.encoder_depths",
+                f"is {list(self.encoder_depths)}: give four whole numbers, at least 1 and at most {_MOST_BLOCKS} each.",
             )
         if self.pretrained and (self.encoder_depths, self.encoder_width) != (DEPTHS, WIDTH):
-            raise UserError(
-                f"--model.cbc.pretrained needs the encoder of a ResNet-50: leave --model.cbc.encoder_depths at "
-                f"{list(DEPTHS)} and --model.cbc.encoder_width at {WIDTH}, or set --model.cbc.pretrained false."
+            raise SettingError(
+                "cbc.pretrained",
+                f"needs the encoder of a ResNet-50: leave `cbc.encoder_depths` at "
+                f"{list(DEPTHS)} and `cbc.encoder_width` at {WIDTH}, or set `cbc.pretrained` false.",
             )
 
 
@@ -212,23 +213,24 @@ class CBC(SegmentationModel):
 def _check(modalities: Mapping[str, int], num_classes: int, settings: CBCSettings, slp: bool) -> None:
     """Refuse what no model can be built from."""
     if not modalities:
-        raise UserError("--data.modalities is empty: name at least one.")
+        raise SettingError("data.modalities", "is empty: name at least one.")
     for name, bands in modalities.items():
         if bands < 1:
             raise UserError(f"The modality {name} has {bands} bands: give at least one.")
     if num_classes < 1:
-        raise UserError(f"--model.num_classes is {num_classes}: give the number of classes, at least 1.")
+        raise SettingError("num_classes", f"is {num_classes}: give the number of classes, at least 1.")
     if settings.latent == "shared" and not slp:
-        raise UserError("--model.cbc.latent is shared, and only CBC-SLP has a shared part: choose z, or CBC-SLP.")
+        raise SettingError("cbc.latent", "is shared, and only CBC-SLP has a shared part: choose z, or CBC-SLP.")
 
 
 def _check_statistics(x: Tensor) -> None:
     """Refuse to train on so little that the last stage has one value a channel, which BatchNorm cannot normalise."""
     height, width = x.shape[-2:]
     if len(x) * x.shape[1] == 1 and max(height, width) <= STRIDE:
-        raise UserError(
-            f"--data.crop is {max(height, width)}, and batch normalisation cannot train where a batch has one sample "
-            f"of a modality of one band: set it to more than {STRIDE}."
+        raise SettingError(
+            "data.crop",
+            f"is {max(height, width)}, and batch normalisation cannot train where a batch has one sample "
+            f"of a modality of one band: set it to more than {STRIDE}.",
         )
 
 

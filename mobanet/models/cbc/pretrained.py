@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mobanet.errors import UserError
+from mobanet.errors import SettingError
 from mobanet.models.cbc.encoder import BAND_TAPS, BandEncoder
 
 REPOSITORY, FILE = "timm/resnet50.tv_in1k", "model.safetensors"  # torchvision's weights, BSD-3-Clause
@@ -30,9 +30,10 @@ def load_resnet50() -> dict[str, Tensor]:
             file = huggingface_hub.hf_hub_download(REPOSITORY, FILE)
         return load_file(Path(file))
     except Exception as error:  # the client's errors share no base class across its versions
-        raise UserError(
-            f"--model.cbc.pretrained: the weights {REPOSITORY}/{FILE} cannot be had ({type(error).__name__}); start "
-            "from random weights with --model.cbc.pretrained false."
+        raise SettingError(
+            "cbc.pretrained",
+            f": the weights {REPOSITORY}/{FILE} cannot be had ({type(error).__name__}); start "
+            "from random weights with `cbc.pretrained` false.",
         ) from error
 
 

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobanet.errors import UserError
-from mobanet.models.backbones.weights import read_weights
+from mobanet.errors import SettingError
+from mobanet.models.backbones.weights import Refused, of_setting, read_weights
 from mobanet.models.patches import initial_kernel
 
 EncoderName = Literal["cnn", "mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5"]
@@ -26,7 +26,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 # The key map of a MiT's first stage is reduced by 8, and the first patch embedding by 4.
 MIT_SMALLEST_SIDE = 32
 WEIGHTS_REMEDY = (
-    "give a local file with --model.cmx.checkpoint FILE, or start from random weights with --model.cmx.pretrained false"
+    "give a local file with `cmx.checkpoint` FILE, or start from random weights with `cmx.pretrained` false"
 )
 
 
@@ -150,12 +150,12 @@ def build_encoders(name: EncoderName, pretrained: bool, checkpoint: str | None) 
         return [_cut_stages(_create_mit(name)) for _ in range(2)]
     mit = _create_mit(name)
     if checkpoint is None:
-        _load(mit, _download(name), f"--model.cmx.encoder {name}")
+        _load(mit, _download(name), of_setting("cmx.encoder", name))
     else:
-        source = f"--model.cmx.checkpoint {checkpoint}"
+        refused = of_setting("cmx.checkpoint", checkpoint)
         if not Path(checkpoint).is_file():
-            raise UserError(f"{source} is not a file: give the path of a .safetensors, .pth or .pt file.")
-        _load(mit, Path(checkpoint), source)
+            raise refused("is not a file: give the path of a .safetensors, .pth or .pt file.")
+        _load(mit, Path(checkpoint), refused)
     # copied rather than built and filled twice: the two start alike and train apart
     encoder = _cut_stages(mit)
     return [encoder, copy.deepcopy(encoder)]
@@ -198,9 +198,10 @@ def _package(name: str) -> ModuleType:
     try:
         from segmentation_models_pytorch import encoders
     except ImportError as error:
-        raise UserError(
-            f"--model.cmx.encoder {name} needs the package segmentation-models-pytorch, parts of which are for "
-            "non-commercial use only; install it with pip install 'mobanet[cmx]'."
+        raise SettingError(
+            "cmx.encoder",
+            f"{name} needs the package segmentation-models-pytorch, parts of which are for "
+            "non-commercial use only; install it with pip install 'mobanet[cmx]'.",
         ) from error
     return encoders
 
@@ -225,15 +226,15 @@ def _download(name: str) -> Path:
             huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=10)
         return Path(huggingface_hub.hf_hub_download(repo, file, revision=revision))
     except Exception as error:  # the client's errors share no base class across its versions
-        raise UserError(
-            f"--model.cmx.encoder {name}: the weights {repo}/{file} cannot be downloaded ({type(error).__name__}); "
-            f"{WEIGHTS_REMEDY}."
+        raise SettingError(
+            "cmx.encoder",
+            f"{name}: the weights {repo}/{file} cannot be downloaded ({type(error).__name__}); {WEIGHTS_REMEDY}.",
         ) from error
 
 
-def _load(mit: nn.Module, file: Path, source: str) -> None:
+def _load(mit: nn.Module, file: Path, refused: Refused) -> None:
     """Fill a Mix-Transformer in place, by the names of SegFormer's own files; their classifier is left out."""
-    found = read_weights(file, source)
+    found = read_weights(file, refused)
     for wrapper in ("model", "state_dict"):
         if isinstance(found.get(wrapper), dict):
             found = found[wrapper]
@@ -250,8 +251,8 @@ def _load(mit: nn.Module, file: Path, source: str) -> None:
         if name in found and found[name].shape != wanted[name].shape
     ][:1]
     if problems:
-        raise UserError(
-            f"{source} does not hold the weights of this encoder: it {' and '.join(problems)}; let --model.cmx.encoder "
+        raise refused(
+            f"does not hold the weights of this encoder: it {' and '.join(problems)}; let `cmx.encoder` "
             "name the encoder of the file."
         )
     mit.load_state_dict(found)

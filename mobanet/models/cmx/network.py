@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobanet.errors import UserError
+from mobanet.errors import SettingError
 from mobanet.models.backbones.stages import MOST_CHANNELS
 from mobanet.models.base import SegmentationModel, SegmentationOutput, select_available
 from mobanet.models.cmx.encoders import (
@@ -65,26 +65,28 @@ class CMXSettings:
     def __post_init__(self) -> None:
         for name, choices in (("encoder", get_args(EncoderName)), ("missing", get_args(Missing))):
             if getattr(self, name) not in choices:
-                raise UserError(f"--model.cmx.{name} is {getattr(self, name)!r}: choose one of {', '.join(choices)}.")
+                raise SettingError(f"cmx.{name}", f"is {getattr(self, name)!r}: choose one of {', '.join(choices)}.")
         if self.checkpoint is not None and self.encoder == "cnn":
-            raise UserError(
-                f"--model.cmx.checkpoint is {self.checkpoint}, but --model.cmx.encoder cnn starts from random weights: "
-                "drop the file, or choose a mit encoder."
+            raise SettingError(
+                "cmx.checkpoint",
+                f"is {self.checkpoint}, but `cmx.encoder` cnn starts from random weights: "
+                "drop the file, or choose a mit encoder.",
             )
         if self.decoder_channels is not None and not 0 < self.decoder_channels <= MOST_CHANNELS:
-            raise UserError(
-                f"--model.cmx.decoder_channels is {self.decoder_channels}: give at least 1, at most {MOST_CHANNELS}."
+            raise SettingError(
+                "cmx.decoder_channels", f"is {self.decoder_channels}: give at least 1, at most {MOST_CHANNELS}."
             )
         if not 0 <= self.decoder_dropout < 1:
-            raise UserError(f"--model.cmx.decoder_dropout is {self.decoder_dropout}: give 0 or more, and less than 1.")
+            raise SettingError("cmx.decoder_dropout", f"is {self.decoder_dropout}: give 0 or more, and less than 1.")
         widths = stage_channels(self.encoder)
         if self.heads is not None and not (
             len(self.heads) == len(widths)
             and all(heads > 0 and width % heads == 0 for heads, width in zip(self.heads, widths, strict=True))
         ):
-            raise UserError(
-                f"--model.cmx.heads is {self.heads}: give four numbers that divide the {', '.join(map(str, widths))} "
-                f"channels of {self.encoder}."
+            raise SettingError(
+                "cmx.heads",
+                f"is {self.heads}: give four numbers that divide the {', '.join(map(str, widths))} "
+                f"channels of {self.encoder}.",
             )
 
 
@@ -119,12 +121,13 @@ class CMX(SegmentationModel):
         settings = settings or CMXSettings()
         self.modalities = check_streams(streams, order)
         if len(streams) != 2:
-            raise UserError(
-                f"--model.streams names {len(streams)} ({', '.join(streams)}), and CMX has two streams: share the "
-                "modalities out to two, or choose --model.architecture mobanet, which takes any number."
+            raise SettingError(
+                "streams",
+                f"names {len(streams)} ({', '.join(streams)}), and CMX has two streams: share the "
+                "modalities out to two, or choose `architecture` mobanet, which takes any number.",
             )
         if num_classes < 1:
-            raise UserError(f"--model.num_classes is {num_classes}: give the number of classes, at least 1.")
+            raise SettingError("num_classes", f"is {num_classes}: give the number of classes, at least 1.")
         self.num_classes = num_classes
         self.settings = settings
         self.streams = {stream: tuple(modalities) for stream, modalities in streams.items()}
@@ -188,9 +191,10 @@ class CMX(SegmentationModel):
         height, width = _size(inputs)
         rows, columns = self._padded((height, width))
         if self.training and len(image) == 1 and max(rows, columns) <= REDUCTION:
-            raise UserError(
-                "--data.batch_size is 1 and --data.crop so small that the coarsest map is a single position, on which "
-                "batch normalisation cannot train: enlarge either."
+            raise SettingError(
+                "data.batch_size",
+                "is 1 and `data.crop` so small that the coarsest map is a single position, on which "
+                "batch normalisation cannot train: enlarge either.",
             )
         if (rows, columns) != (height, width):
             image = F.pad(image, (0, columns - width, 0, rows - height))

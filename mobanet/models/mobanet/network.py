@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobanet.errors import UserError
+from mobanet.errors import SettingError
 from mobanet.models.backbones.kinds import build_backbone
 from mobanet.models.backbones.stages import MOST_CHANNELS, NUM_STAGES, BackboneSettings
 from mobanet.models.base import SegmentationModel, SegmentationOutput, select_available
@@ -98,24 +98,25 @@ class MoBaNetSettings:
         for name in ("placement", "fusion", "pyramid", "missing", "absent", "normalization", "incomplete"):
             choices = get_args(hints[name])
             if getattr(self, name) not in choices:
-                raise UserError(
-                    f"--model.network.{name} is {getattr(self, name)!r}: choose one of {', '.join(choices)}."
+                raise SettingError(
+                    f"network.{name}", f"is {getattr(self, name)!r}: choose one of {', '.join(choices)}."
                 )
         for name in ("cpia_ratio", "adapter_ratio"):
             if not 0 < getattr(self, name) <= 1:
-                raise UserError(f"--model.network.{name} is {getattr(self, name)}: give a share above 0 and up to 1.")
+                raise SettingError(f"network.{name}", f"is {getattr(self, name)}: give a share above 0 and up to 1.")
         for name in ("decoder_channels", "projection_channels"):
             if not 0 < getattr(self, name) <= MOST_CHANNELS:
-                raise UserError(
-                    f"--model.network.{name} is {getattr(self, name)}: give a number from 1 to {MOST_CHANNELS}."
+                raise SettingError(
+                    f"network.{name}", f"is {getattr(self, name)}: give a number from 1 to {MOST_CHANNELS}."
                 )
         for name in ("adapter_dropout", "decoder_dropout"):
             if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"--model.network.{name} is {getattr(self, name)}: give a share from 0 to below 1.")
+                raise SettingError(f"network.{name}", f"is {getattr(self, name)}: give a share from 0 to below 1.")
         if self.scenario_statistics and (self.normalization, self.incomplete) != ("batch", "shared"):
-            raise UserError(
-                "--model.network.scenario_statistics is for --model.network.normalization batch and incomplete shared: "
-                "nothing else has batch statistics that scenarios share."
+            raise SettingError(
+                "network.scenario_statistics",
+                "is for `network.normalization` batch and incomplete shared: "
+                "nothing else has batch statistics that scenarios share.",
             )
 
 
@@ -188,7 +189,7 @@ class MoBaNet(SegmentationModel):
         settings = settings or MoBaNetSettings()
         self.modalities = check_streams(streams, order)
         if num_classes < 1:
-            raise UserError(f"--model.num_classes is {num_classes}: give the number of classes, at least 1.")
+            raise SettingError("num_classes", f"is {num_classes}: give the number of classes, at least 1.")
         self.num_classes = num_classes
         self.settings = settings
         self.streams = {stream: tuple(modalities) for stream, modalities in streams.items()}
@@ -278,9 +279,10 @@ class MoBaNet(SegmentationModel):
         for place, (name, subset) in enumerate(zip(names, subsets, strict=True)):
             ordered = [modality for modality in self.modalities if modality in subset]
             if ordered != subset or len(subset) == len(self.modalities) or name in names[:place]:
-                raise UserError(
-                    f"--model.network.scenario_statistics names {name or 'nothing'}, which is no incomplete scenario "
-                    f"of {', '.join(self.modalities)}, or comes twice."
+                raise SettingError(
+                    "network.scenario_statistics",
+                    f"names {name or 'nothing'}, which is no incomplete scenario "
+                    f"of {', '.join(self.modalities)}, or comes twice.",
                 )
         masks = torch.tensor([[modality in subset for modality in self.modalities] for subset in subsets])
         self.register_buffer("with_statistics", masks.to(next(self.decoder.parameters()).device), persistent=False)
@@ -326,8 +328,8 @@ class MoBaNet(SegmentationModel):
             UserError: in training with a single sample, whose 1x1 pool batch normalisation cannot normalise.
         """
         if self.training and self.settings.normalization == "batch" and len(next(iter(inputs.values()))) == 1:
-            raise UserError(
-                "--data.batch_size is 1, and batch normalisation cannot train on a single sample: set it to 2 or more."
+            raise SettingError(
+                "data.batch_size", "is 1, and batch normalisation cannot train on a single sample: set it to 2 or more."
             )
         if self.incomplete is None or available is None:
             return self._segment(self, inputs, available, auxiliary)
@@ -593,15 +595,17 @@ class MoBaNet(SegmentationModel):
 
     def _check_scales(self, channels: int) -> None:
         if self.backbone.hierarchical:
-            raise UserError(
-                f"--model.network.pyramid is scaled, which makes four scales of one map, but {self.backbone.name} has "
-                "four scales of its own: set it to plain."
+            raise SettingError(
+                "network.pyramid",
+                f"is scaled, which makes four scales of one map, but {self.backbone.name} has "
+                "four scales of its own: set it to plain.",
             )
         neck = self.backbone.neck_channels
         if neck and neck != channels:
-            raise UserError(
-                f"--model.network.projection_channels is {channels}, but the neck of {self.backbone.name} has {neck} "
-                f"channels: set it to {neck}, or --model.network.pyramid plain."
+            raise SettingError(
+                "network.projection_channels",
+                f"is {channels}, but the neck of {self.backbone.name} has {neck} "
+                f"channels: set it to {neck}, or `network.pyramid` plain.",
             )
 
 

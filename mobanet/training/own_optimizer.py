@@ -1,0 +1,208 @@
+"""Optimisers and schedules of the user's own, or of torch and other packages, found by their import path."""
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau, SequentialLR
+
+from mobanet.errors import UserError
+from mobanet.plain.import_paths import import_path_of, imported, is_import_path
+from mobanet.training.optim import OPTIMIZERS, OptimizerSettings, ScheduleSettings, rise, scheduled
+
+OPTIMIZER, SHAPE = "--model.optimizer", "--model.schedule.shape"
+_OURS = {"lr": "--model.lr", "weight_decay": "--model.weight_decay", "params": "the groups of parameters"}
+"""What an optimiser is given beside its `init_args`."""
+
+
+@dataclass
+class OptimizerChoice:
+    """An optimiser by its name, or a class by its import path.
+
+    Args:
+        settings: as in `OptimizerSettings`.
+        bring_now: import what is the user's own. A checkpoint may come from anybody, and is not to choose what is
+            imported; without, `bring` has to be called before anything is trained.
+
+    Raises:
+        UserError: for settings that make no sense; and what `bring` raises.
+    """
+
+    settings: OptimizerSettings
+    bring_now: bool = True
+    name: str = field(init=False)
+    arguments: dict[str, Any] = field(init=False, default_factory=dict)
+    _found: type[Optimizer] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        """Sort out what was given."""
+        if isinstance(self.settings, type):
+            path = import_path_of(self.settings)
+            self._found, self.settings = _checked(self.settings, path, OPTIMIZER, Optimizer, "optimiser"), path
+        self.name, self.arguments = _named(self.settings)
+        if given := [key for key in _OURS if key in self.arguments]:
+            raise UserError(f"{OPTIMIZER} sets {given[0]} among its init_args; leave it to {_OURS[given[0]]}.")
+        if self.bring_now:
+            self.bring()
+
+    @property
+    def own(self) -> bool:
+        """Whether it is none of the package's."""
+        return self.name not in OPTIMIZERS
+
+    def bring(self) -> None:
+        """Import what is the user's own.
+
+        Raises:
+            UserError: when it is not there, or is no optimiser.
+        """
+        if self.own and self._found is None:
+            found = imported(self.name, OPTIMIZER)
+            self._found = _checked(found, self.name, OPTIMIZER, Optimizer, "optimiser")
+
+    def check_fused(self, fused: bool | str) -> None:
+        """Refuse `--model.fused true`, which is of the package's own.
+
+        Raises:
+            UserError: where it is asked for, and the optimiser another.
+        """
+        if self.own and fused is True:
+            raise UserError(
+                f"--model.fused true is for {' and '.join(OPTIMIZERS)}, and {OPTIMIZER} is {self.name}: leave it out, "
+                "or give what that takes under init_args."
+            )
+
+    def make(self, groups: Sequence[dict[str, Any]], dtype: torch.dtype = torch.float32, fused: bool = False) -> Any:
+        """The optimiser of groups of parameters, each with its learning rate and weight decay.
+
+        Args:
+            groups: of `mobanet.training.optim.parameter_groups`.
+            dtype: that they are trained in.
+            fused: take a step in one kernel; of the package's own alone.
+
+        Raises:
+            UserError: where the user's own is not at hand, cannot be made of its arguments, or knows no weight decay.
+        """
+        if not self.own:
+            return OPTIMIZERS[self.name](list(groups), dtype, fused)
+        if self._found is None:
+            raise UserError(
+                f"the optimiser {self.name} is code of its own, which a checkpoint does not choose: go on with "
+                "mobanet.fit --ckpt_path, or give it from Python, optimizer=MyOptimizer."
+            )
+        takes_rate = "lr" in inspect.signature(self._found).parameters
+        rate = {"lr": max(group["lr"] for group in groups)} if takes_rate else {}  # each group has its own
+        made = _made(self._found, self.name, OPTIMIZER, self.arguments, list(groups), **rate)
+        for option, key in (("--model.lr", "lr"), ("--model.weight_decay", "weight_decay")):
+            if key not in made.defaults and any(group[key] for group in groups):
+                raise UserError(
+                    f"{OPTIMIZER} is {self.name}, which knows no {key}: set {option} to 0, or take another."
+                )
+        return made
+
+
+@dataclass
+class ScheduleChoice:
+    """A schedule by the name of its shape, or a class by its import path behind the warm-up.
+
+    Args:
+        settings: of the schedule.
+        bring_now: as of `OptimizerChoice`.
+
+    Raises:
+        UserError: as `bring`.
+    """
+
+    settings: ScheduleSettings
+    bring_now: bool = True
+    _found: type[LRScheduler] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        """Import it, if it may be."""
+        if self.bring_now:
+            self.bring()
+
+    def bring(self) -> None:
+        """Import what is the user's own.
+
+        Raises:
+            UserError: when it is not there, or is no schedule that goes by epochs or steps alone.
+        """
+        if not self.settings.own or self._found is not None:
+            return
+        found = imported(self.settings.shape, SHAPE)
+        if isinstance(found, type) and issubclass(found, ReduceLROnPlateau):
+            raise UserError(
+                f"{SHAPE} is {self.settings.shape}, which waits for a metric; take one that goes by epochs or steps, "
+                "or a subclass of SegmentationModule with configure_optimizers."
+            )
+        self._found = _checked(found, self.settings.shape, SHAPE, LRScheduler, "schedule")
+
+    def make(self, optimizer: Optimizer, warmup: float, total: float, epoch: float) -> LRScheduler:
+        """The schedule of an optimiser.
+
+        Args:
+            optimizer: to schedule.
+            warmup: length of the rise, in units of the schedule's steps; behind it a schedule of the user's own begins,
+                at the first whole step.
+            total: length of the whole.
+            epoch: length of an epoch.
+
+        Raises:
+            UserError: where the user's own is not at hand, or cannot be made of its arguments.
+        """
+        settings = self.settings
+        if not settings.own:
+            return scheduled(optimizer, settings, warmup, total, epoch)
+        if self._found is None:
+            raise UserError(
+                f"the schedule {settings.shape} is code of its own, which a checkpoint does not choose: go on with "
+                "mobanet.fit --ckpt_path."
+            )
+        made = _made(self._found, settings.shape, SHAPE, settings.init_args, optimizer)
+        first = math.ceil(warmup)
+        if not first:
+            return made
+        return SequentialLR(optimizer, [LambdaLR(optimizer, lambda step: rise(step, warmup)), made], [first])
+
+
+def _named(settings: Any) -> tuple[str, dict[str, Any]]:
+    """Name, or import path, and arguments of an optimiser."""
+    if isinstance(settings, Mapping):
+        others = [key for key in settings if key not in ("class_path", "init_args")]
+        name, arguments = settings.get("class_path"), settings.get("init_args") or {}
+        if others or not isinstance(name, str):
+            what = f"has {others[0]} beside class_path" if others else "has no class_path"
+            raise UserError(f"{OPTIMIZER} {what}; give a name, or class_path and init_args.")
+        if not isinstance(arguments, Mapping) or not all(isinstance(key, str) for key in arguments):
+            raise UserError(f"{OPTIMIZER}.init_args is {arguments}; give a mapping such as {{momentum: 0.9}}.")
+    else:
+        name, arguments = settings, {}
+    if not isinstance(name, str) or (name not in OPTIMIZERS and not is_import_path(name)):
+        raise UserError(
+            f"{OPTIMIZER} is {name}; choose one of {', '.join(OPTIMIZERS)}, or give the import path of a class, such "
+            "as torch.optim.SGD."
+        )
+    if name in OPTIMIZERS and arguments:
+        raise UserError(f"{OPTIMIZER} is {name}, which takes no init_args; leave them out.")
+    return name, dict(arguments)
+
+
+def _checked(found: Any, name: str, option: str, kind: type, what: str) -> Any:
+    if isinstance(found, type) and issubclass(found, kind):
+        return found
+    raise UserError(f"{option} names {name}, which is no {what}; give a subclass of {kind.__module__}.{kind.__name__}.")
+
+
+def _made(found: Any, name: str, option: str, arguments: Mapping[str, Any], of: Any, **more: Any) -> Any:
+    try:
+        return found(of, **more, **arguments)
+    except Exception as error:  # of code that is not ours
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UserError(
+            f"{option} names {name}, which cannot be made of {dict(arguments)} ({reason}); give other init_args."
+        ) from error
