@@ -91,13 +91,10 @@ class Search:
         self._metric, self._parameters = sweep.metric, sweep.parameters if plan.method == "bayes" else ()
         seed = int(np.random.SeedSequence((plan.seed, number)).generate_state(1)[0])
         self._early = early = sweep.early_terminate
-        self._study = optuna.create_study(
-            direction=sweep.metric.goal,
-            sampler=optuna.samplers.TPESampler(seed=seed),
-            pruner=optuna.pruners.SuccessiveHalvingPruner(early.first, early.factor)
-            if early
-            else optuna.pruners.NopPruner(),
-        )
+        sampler, pruners = optuna.samplers.TPESampler(seed=seed), optuna.pruners
+        # W&B's brackets are rungs that every trial climbs: what Optuna calls Hyperband begins trials at several
+        pruner = pruners.SuccessiveHalvingPruner(early.first, early.factor) if early else pruners.NopPruner()
+        self._study = optuna.create_study(direction=sweep.metric.goal, sampler=sampler, pruner=pruner)
         for row in rows(folder):
             if row.number != number and fits(self._parameters, row.record.trial.parameters):
                 self._replay(row)
