@@ -3,8 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from mobanet.reporting.markup import Markup, element
+from markupsafe import Markup
+
+from mobanet.reporting.markup import render
 from mobanet.reporting.scales import Scale, extent, tick_label, ticks
 
 COLOURS = 7
@@ -61,28 +64,6 @@ class Chart:
     remark: str = ""
 
 
-def chart_figure(chart: Chart) -> Markup:
-    """A `figure` element: title, drawing, legend with each line's last value."""
-    looks = _looks(chart.lines)
-    entries = [
-        element("li", _sample(look), line.label, element("span", _short(_last(line)), class_="last"))
-        for line, look in zip(chart.lines, looks, strict=True)
-    ]
-    if chart.level is not None:
-        entries.append(element("li", _sample(_LEVEL), chart.level_label))
-    smoothed = any(len(line.x) > _LONGEST for line in chart.lines)
-    remarks = [chart.remark] * bool(chart.remark)
-    remarks += ["lines: means of neighbouring values; bands: their lowest and highest"] * smoothed
-    return element(
-        "figure",
-        element("figcaption", chart.title),
-        _drawing(chart, looks),
-        element("ul", *entries, class_="legend"),
-        element("p", "; ".join(remarks), class_="remark") if remarks else None,
-        class_="chart",
-    )
-
-
 @dataclass(frozen=True)
 class _Look:
     colour: str
@@ -106,20 +87,16 @@ def _looks(lines: Sequence[Line]) -> list[_Look]:
     return looks
 
 
-def _sample(look: _Look) -> Markup:
-    line = element("line", x1=1, y1=5, x2=29, y2=5, **_stroke(look))
-    return element("svg", line, viewBox="0 0 30 10", width=30, height=10, class_="sample", aria_hidden="true")
+def charts_of(charts: Sequence[Chart]) -> Markup:
+    """Beside each other, each a `figure` element: title, drawing, legend with each line's last value."""
+    return Markup('<div class="charts">{}</div>').format(Markup().join(map(chart_figure, charts)))
 
 
-def _stroke(look: _Look) -> dict[str, str | float | None]:
-    return {"class_": f"line c-{look.colour}", "stroke_dasharray": look.dashes, "stroke_width": look.width}
-
-
-def _drawing(chart: Chart, looks: Sequence[_Look]) -> Markup:
+def chart_figure(chart: Chart) -> Markup:
+    """A `figure` element."""
     levels = [] if chart.level is None else [chart.level]
     heights = [y for line in chart.lines for y in _reach(line)]
-    low, high = extent([*heights, *levels], chart.floor)
-    rows = ticks(low, high)
+    rows = ticks(*extent([*heights, *levels], chart.floor))
     left, right = extent(x for line in chart.lines for x in line.x)
     if len({x for line in chart.lines for x in line.x}) > 1:
         columns = [tick for tick in ticks(left, right, whole=True) if left <= tick <= right]
@@ -128,72 +105,54 @@ def _drawing(chart: Chart, looks: Sequence[_Look]) -> Markup:
         columns = [next(iter(chart.lines)).x[0]]
     across = Scale(left, right, _LEFT, _WIDTH - _RIGHT)
     up = Scale(rows[0], rows[-1], _HEIGHT - _BOTTOM, _TOP)
-    parts = [_axes(chart, rows, columns, across, up)]
-    if chart.level is not None:
-        place = f"{up(chart.level):.1f}"
-        parts.append(element("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=place, y2=place, **_stroke(_LEVEL)))
-    for line, look in zip(chart.lines, looks, strict=True):
-        parts.append(_line(line, look, across, up))
-    described = f"{chart.title}, {chart.x_label} from left to right. {'. '.join(map(_described, chart.lines))}."
-    return element(
-        "svg", element("title", described), *parts, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", class_="plot"
+    smoothed = any(len(line.x) > _LONGEST for line in chart.lines)
+    remarks = [chart.remark, "lines: means of neighbouring values; bands: their lowest and highest" * smoothed]
+    return render(
+        "chart",
+        chart=chart,
+        described=f"{chart.title}, {chart.x_label} from left to right. {'. '.join(map(_described, chart.lines))}.",
+        rows=[(f"{up(tick):.1f}", tick_label(tick, rows)) for tick in rows],
+        columns=[(f"{across(tick):.1f}", tick_label(tick, columns)) for tick in columns],
+        level=None if chart.level is None else f"{up(chart.level):.1f}",
+        level_look=_LEVEL,
+        lines=[_line(line, look, across, up) for line, look in zip(chart.lines, _looks(chart.lines), strict=True)],
+        remark="; ".join(filter(None, remarks)),
+        left=_LEFT,
+        right=_WIDTH - _RIGHT,
+        bottom=_HEIGHT - _BOTTOM,
+        width=_WIDTH,
+        height=_HEIGHT,
     )
 
 
-def _axes(chart: Chart, rows: Sequence[float], columns: Sequence[float], across: Scale, up: Scale) -> Markup:
-    parts = []
-    for tick in rows:
-        y = f"{up(tick):.1f}"
-        parts.append(element("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=y, y2=y, class_="grid"))
-        parts.append(element("text", tick_label(tick, rows), x=_LEFT - 7, y=y, class_="tick up"))
-    for tick in columns:
-        x, bottom = f"{across(tick):.1f}", _HEIGHT - _BOTTOM
-        parts.append(element("line", x1=x, x2=x, y1=bottom, y2=bottom + 4, class_="axis"))
-        parts.append(element("text", tick_label(tick, columns), x=x, y=bottom + 17, class_="tick across"))
-    bottom = _HEIGHT - _BOTTOM
-    parts.append(element("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=bottom, y2=bottom, class_="axis"))
-    middle = (_LEFT + _WIDTH - _RIGHT) / 2
-    parts.append(element("text", chart.x_label, x=middle, y=_HEIGHT - 5, class_="tick across"))
-    return element("g", *parts, aria_hidden="true")
-
-
-def _line(line: Line, look: _Look, across: Scale, up: Scale) -> Markup:
-    points = list(zip(line.x, line.y, strict=True))
-    band = Markup()
+def _line(line: Line, look: _Look, across: Scale, up: Scale) -> dict[str, Any]:
+    """What a line is drawn of."""
+    points, edges = list(zip(line.x, line.y, strict=True)), list[tuple[float, float, float]]()
     if len(points) > _LONGEST:
         groups = _groups(points)
-        points = [(x, mean) for x, mean, _, _ in groups]
-        band = _band([(x, low, high) for x, _, low, high in groups], look, across, up)
+        points, edges = [(x, mean) for x, mean, _, _ in groups], [(x, low, high) for x, _, low, high in groups]
     elif line.error:
         edges = [(x, y - e, y + e) for (x, y), e in zip(points, line.error, strict=True)]
-        band = _band([edge for edge in edges if all(map(math.isfinite, edge))], look, across, up)
-    path, begun = [], False
+        edges = [edge for edge in edges if all(map(math.isfinite, edge))]
+    path, marks, begun = [], [], False
     for x, y in points:
         if math.isfinite(y):
+            place = f"{across(x):.1f}", f"{up(y):.1f}"
             # behind a gap the pen is set down anew
-            path.append(f"{'L' if begun else 'M'}{across(x):.1f} {up(y):.1f}")
+            path.append(f"{'L' if begun else 'M'}{' '.join(place)}")
+            marks.append((*place, f"{line.label}: {_short(y)} at {x:g}"))
         begun = math.isfinite(y)
-    parts = [band, element("path", d=" ".join(path), **_stroke(look))]
-    if len(points) <= _MARKED:
-        for x, y in points:
-            if math.isfinite(y):
-                told = element("title", f"{line.label}: {_short(y)} at {x:g}")
-                place: dict[str, str | float] = {
-                    "cx": f"{across(x):.1f}",
-                    "cy": f"{up(y):.1f}",
-                    "r": 2.6,
-                    "class_": f"mark c-{look.colour}",
-                }
-                parts.append(element("circle", told, **place))
-    return element("g", *parts)
+    shown = marks if len(points) <= _MARKED else []
+    named = {"label": line.label, "last": _short(_last(line)), "look": look}
+    return {**named, "band": _band(edges, across, up), "path": " ".join(path), "marks": shown}
 
 
-def _band(edges: Sequence[tuple[float, float, float]], look: _Look, across: Scale, up: Scale) -> Markup:
+def _band(edges: Sequence[tuple[float, float, float]], across: Scale, up: Scale) -> str:
     if len(edges) < 2:
-        return Markup()
+        return ""
     there = [f"{across(x):.1f} {up(high):.1f}" for x, _, high in edges]
     back = [f"{across(x):.1f} {up(low):.1f}" for x, low, _ in reversed(edges)]
-    return element("path", d=f"M{' L'.join([*there, *back])}Z", class_=f"band c-{look.colour}")
+    return f"M{' L'.join([*there, *back])}Z"
 
 
 def _groups(points: Sequence[tuple[float, float]]) -> list[tuple[float, float, float, float]]:

@@ -4,9 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mobanet.reporting.charts import Chart, Line, chart_figure
+from markupsafe import Markup
+
+from mobanet.reporting.charts import Chart, Line, charts_of
 from mobanet.reporting.logged import Curve, finite, read_curves
-from mobanet.reporting.markup import Markup, element, note
+from mobanet.reporting.markup import note
 from mobanet.scenarios.callback import HISTORY_FILE
 from mobanet.scenarios.history import ScoreRecord, read_history
 
@@ -30,7 +32,7 @@ def curves_section(run: Path) -> Markup:
     charts = metric_charts(logged)
     if not charts:
         return note("`metrics.csv` holds no curves: it is written while `mobanet.fit` trains.")
-    return element("div", *map(chart_figure, charts), class_="charts")
+    return charts_of(charts)
 
 
 def sampling_section(run: Path) -> Markup:
@@ -48,7 +50,7 @@ def sampling_section(run: Path) -> Markup:
         return note(
             "No scenario probabilities were recorded: they are when training with `--scenarios.strategy latent`."
         )
-    return element("div", *map(chart_figure, history_charts(records)), class_="charts")
+    return charts_of(history_charts(records))
 
 
 def metric_charts(logged: Mapping[str, Curve]) -> list[Chart]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from markupsafe import Markup
 from torch import Tensor
 
 from mobanet.data.description import DataDescription
@@ -15,8 +16,8 @@ from mobanet.evaluation.degraded_table import STRENGTHS, DegradedFigure, Degrade
 from mobanet.evaluation.metrics import scores
 from mobanet.plain.json_files import read_json
 from mobanet.plain.text_tables import percent
-from mobanet.reporting.charts import Chart, Line, chart_figure
-from mobanet.reporting.markup import Markup, element, joined, scrolling
+from mobanet.reporting.charts import Chart, Line, charts_of
+from mobanet.reporting.markup import macro, render
 
 
 def read_degraded(run: Path, data: DataDescription) -> DegradedResults | None:
@@ -79,22 +80,15 @@ def degraded_section(results: DegradedResults) -> Markup:
         results: of the test.
     """
     dropped = results.undegraded is not None
-    bodies = [element("tbody", *(_row(row, dropped) for row in results.rows()))]
-    if means := results.means():
-        bodies.append(element("tbody", *(_row(row, dropped) for row in means), class_="summary"))
-    table = element(
-        "table",
-        element("caption", "mIoU in per cent with one sensor degraded.", class_="hidden"),
-        element("thead", element("tr", *_heads(dropped))),
-        *bodies,
-        class_="figures",
-    )
+    heads = [(word, None) for strength in STRENGTHS for word in (strength, "mIoU", *["drop"] * dropped)]
+    bodies = [[_row(row, dropped) for row in rows] for rows in (results.rows(), results.means())]
+    label, caption = "Figures of every degraded sensor", "mIoU in per cent with one sensor degraded."
+    table = macro("parts", "table", label, caption, ["sensor", "degradation"], heads, bodies)
     whole = results.undegraded
     lines = [] if whole is None else [f"{results.full} undegraded: {percent(whole.mean_iou)}"]
     lines += [*results.notes(), results.protocol.get("degradations", "")]
-    notes = element("ul", *(element("li", line) for line in lines if line), class_="notes")
-    charts = [chart_figure(chart) for chart in degraded_charts(results)]
-    return joined(scrolling(table, "Figures of every degraded sensor"), notes, element("div", *charts, class_="charts"))
+    charts = charts_of(degraded_charts(results))
+    return render("degraded", table=table, lines=list(filter(None, lines)), charts=charts)
 
 
 def degraded_charts(results: DegradedResults) -> list[Chart]:
@@ -119,23 +113,8 @@ def _title(degradation: Degradation) -> str:
     return f"{degradation.name}{measure}, mIoU %"
 
 
-def _heads(dropped: bool) -> list[Markup]:
-    words = [word for strength in STRENGTHS for word in (strength, "mIoU", *["drop"] * dropped)]
-    heads = [element("th", word, scope="col") for word in ("sensor", "degradation")]
-    return [*heads, *(element("th", word, scope="col", class_="number") for word in words)]
-
-
-def _row(row: DegradedRow, dropped: bool) -> Markup:
-    cells = [
-        cell
-        for words, miou, drop in zip(row.severities, row.mious, row.drops, strict=True)
-        for cell in (element("td", words, class_="number"), *map(_cell, [miou, drop][: 1 + dropped]))
-    ]
-    return element("tr", element("th", row.modality or "mean", scope="row"), element("td", row.label), *cells)
-
-
-def _cell(value: float) -> Markup:
-    text: str | Markup = percent(value).replace("-", "\N{MINUS SIGN}")
-    if math.isnan(value):
-        text = element("span", text, class_="absent")
-    return element("td", text, class_="number")
+def _row(row: DegradedRow, dropped: bool) -> tuple[list[str], list[str], str]:
+    cells: list[str] = []
+    for words, miou, drop in zip(row.severities, row.mious, row.drops, strict=True):
+        cells += [words, *(percent(x).replace("-", "\N{MINUS SIGN}") for x in [miou, drop][: 1 + dropped])]
+    return [row.modality or "mean", row.label], cells, ""

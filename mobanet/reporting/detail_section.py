@@ -1,10 +1,13 @@
 """Boundaries and objects: the means in every scenario, then each class and object of the fullest one."""
 
+from markupsafe import Markup
+
+from mobanet.evaluation.boundary import BoundaryScores
 from mobanet.evaluation.detail_table import detail_notes
 from mobanet.evaluation.read_back import Evaluated
 from mobanet.evaluation.scenario_table import rows_of
 from mobanet.reporting.figure_table import figure_table
-from mobanet.reporting.markup import Markup, element, joined, swatch
+from mobanet.reporting.markup import render
 
 
 def detail_section(evaluated: Evaluated) -> Markup:
@@ -17,37 +20,24 @@ def detail_section(evaluated: Evaluated) -> Markup:
     count = len(results.scores)
     rows = rows_of(results) if count > 1 else rows_of(results)[:1]
     heads = [head.replace("\n", " ") for head in results.detail_heads().values()]
-    parts = [
-        figure_table(
-            "scenario",
-            heads,
-            [(row.label, [*row.details.values()]) for row in rows],
-            "Boundaries and objects in every scenario",
-            count,
-        )
-    ]
+    means = [(row.label, [*row.details.values()]) for row in rows]
+    parts = [("", figure_table("scenario", heads, means, "Boundaries and objects in every scenario", count))]
     fullest = results.details[results.fullest]
     if fullest.boundary:
-        parts += [element("h3", f"Boundaries of each class, {results.fullest}"), _boundaries(evaluated)]
+        words = f"Boundaries of each class, {results.fullest}"
+        each = [(f"{kind} {of.distance}", [*figures]) for of in fullest.boundary for kind, figures in _kinds(of)]
+        parts.append((words, figure_table("boundary", [], each, words, len(each), results.classes)))
     if fullest.objects:
-        columns = ["precision", "recall", "F1", "in the truth", "in the map", "matched", "cut (truth)", "cut (map)"]
+        words, columns = f"Objects, {results.fullest}", ["precision", "recall", "F1"]
+        columns += ["in the truth", "in the map", "matched", "cut (truth)", "cut (map)"]
         objects = [
             (o.of, [o.precision, o.recall, o.f1, o.truth, o.mapped, o.matched, o.truth_cut, o.map_cut])
             for o in fullest.objects
         ]
-        table = figure_table("class", columns, objects, f"Objects, {results.fullest}", len(objects))
-        parts += [element("h3", f"Objects, {results.fullest}"), table]
+        parts.append((words, figure_table("class", columns, objects, words, len(objects))))
     lines = ["per cent; absent where neither map has any", *detail_notes(results.details)]
-    return joined(*parts, element("ul", *(element("li", line) for line in lines), class_="notes"))
+    return render("details", parts=parts, lines=lines)
 
 
-def _boundaries(evaluated: Evaluated) -> Markup:
-    """Boundary IoU and F1 of each class at each distance."""
-    results = evaluated.results
-    rows = []
-    for each in results.details[results.fullest].boundary:
-        rows.append((f"IoU {each.distance}", [*each.iou]))
-        rows.append((f"F1 {each.distance}", [*each.f1]))
-    names, colours = results.classes.names, results.classes.colours
-    heads = [joined(swatch(colour), name) for name, colour in zip(names, colours, strict=True)]
-    return figure_table("boundary", heads, rows, f"Boundaries of each class, {results.fullest}", len(rows))
+def _kinds(scores: BoundaryScores) -> tuple[tuple[str, tuple[float, ...]], ...]:
+    return ("IoU", scores.iou), ("F1", scores.f1)

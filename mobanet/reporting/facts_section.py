@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from markupsafe import Markup
+
 from mobanet.models.precision import AUTO
 from mobanet.reporting.folder import RunFolder
-from mobanet.reporting.markup import Markup, element, grouped, joined, pairs, scrolling
+from mobanet.reporting.markup import macro
 from mobanet.reporting.model import ModelFacts
 
 _SETTINGS = {
@@ -58,31 +60,7 @@ def model_section(run: RunFolder, model: ModelFacts) -> Markup:
         entries.append(("SHA-256 of the backbone", run.fingerprint))
     if run.commit:
         entries.append(("git commit of the run", run.commit))
-    return joined(pairs(entries), _parameters(model))
-
-
-def _parameters(model: ModelFacts) -> Markup:
-    head = [element("th", "part", scope="col")]
-    head += [element("th", word, scope="col", class_="number") for word in ("trained", "frozen")]
-    *parts, total = model.parts
-    rows = [
-        element(
-            "tr",
-            element("th", size.part, scope="row"),
-            element("td", grouped(size.trainable), class_="number"),
-            element("td", grouped(size.frozen), class_="number"),
-        )
-        for size in [*parts, total]
-    ]
-    table = element(
-        "table",
-        element("caption", "Parameters of each part"),
-        element("thead", element("tr", *head)),
-        element("tbody", *rows[:-1]),
-        element("tbody", rows[-1], class_="summary"),
-        class_="figures narrow",
-    )
-    return scrolling(table, "Parameters of each part")
+    return macro("facts", "model", entries, model.parts)
 
 
 def settings_section(run: RunFolder) -> Markup:
@@ -94,15 +72,8 @@ def settings_section(run: RunFolder) -> Markup:
     known = {word: _setting(run.config, path) for word, path in _SETTINGS.items()}
     if known["precision"] == AUTO and run.precision:
         known["precision"] = f"{run.precision} ({AUTO})"
-    lines = run.config_text.rstrip().count("\n") + 1
-    return joined(
-        pairs((word, value) for word, value in known.items() if value is not None),
-        element(
-            "details",
-            element("summary", f"config.yaml, every setting as resolved ({lines} lines)"),
-            element("pre", run.config_text.rstrip(), tabindex=0),
-        ),
-    )
+    entries = [(word, value) for word, value in known.items() if value is not None]
+    return macro("facts", "settings", entries, run.config_text.rstrip())
 
 
 def protocol_section(protocol: Mapping[str, str]) -> Markup:
@@ -111,7 +82,7 @@ def protocol_section(protocol: Mapping[str, str]) -> Markup:
     Args:
         protocol: of an evaluation, in words.
     """
-    return pairs(protocol.items())
+    return macro("parts", "pairs", protocol.items())
 
 
 def _setting(config: Mapping[str, Any], path: str) -> str | None:

@@ -1,16 +1,20 @@
 """Tables of figures in which nothing is marked: a heading a row, and shares in per cent or counts."""
 
-import math
 from collections.abc import Sequence
 
-from mobanet.plain.text_tables import ABSENT, percent
-from mobanet.reporting.markup import Markup, element, grouped, scenario_words, scrolling
+from markupsafe import Markup
+
+from mobanet.plain.text_tables import percent
+from mobanet.rasters.contents import Classes
+from mobanet.reporting.markup import grouped, macro
 
 Row = tuple[str, Sequence[float | int]]
 """What stands before a row, and its cells: floats are shares, whole numbers are counts."""
 
 
-def figure_table(corner: str, heads: Sequence[str | Markup], rows: Sequence[Row], caption: str, summed: int) -> Markup:
+def figure_table(
+    corner: str, heads: Sequence[str], rows: Sequence[Row], caption: str, summed: int, classes: Classes | None = None
+) -> Markup:
     """A table that scrolls where it is wider than the page.
 
     Args:
@@ -19,27 +23,9 @@ def figure_table(corner: str, heads: Sequence[str | Markup], rows: Sequence[Row]
         rows: as many cells each as there are headings.
         caption: what it shows, for those who do not see it.
         summed: number of the first row of a summary; as many as there are rows for none.
+        classes: whose names and colours are the last headings; None for none.
     """
-    columns = [element("th", corner, scope="col"), *(element("th", h, scope="col", class_="number") for h in heads)]
-    bodies = [element("tbody", *map(_row, rows[:summed]))]
-    bodies += [element("tbody", *map(_row, rows[summed:]), class_="summary")] if rows[summed:] else []
-    table = element(
-        "table",
-        element("caption", caption, class_="hidden"),
-        element("thead", element("tr", *columns)),
-        *bodies,
-        class_="figures",
-    )
-    return scrolling(table, caption)
-
-
-def _row(row: Row) -> Markup:
-    label, values = row
-    return element("tr", element("th", scenario_words(label), scope="row"), *map(_cell, values))
-
-
-def _cell(value: float | int) -> Markup:
-    if isinstance(value, int):
-        return element("td", grouped(value), class_="number")
-    text = element("span", ABSENT, class_="absent") if math.isnan(value) else percent(value)
-    return element("td", text, class_="number")
+    named = [] if classes is None else [*zip(classes.names, classes.colours, strict=True)]
+    columns = [*((head, None) for head in heads), *named]
+    words = [([label], [grouped(x) if isinstance(x, int) else percent(x) for x in each], "") for label, each in rows]
+    return macro("parts", "table", caption, caption, [corner], columns, [words[:summed], words[summed:]])

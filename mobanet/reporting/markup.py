@@ -1,76 +1,52 @@
-"""HTML put together from parts, with everything that is not markup already escaped."""
+"""HTML made of the templates beside this module: all that is put into them is escaped, unless it is markup already."""
 
-from collections.abc import Iterable, Sequence
-from html import escape
+import re
+from functools import cache
 
-
-class Markup(str):
-    """Text that is HTML; any other string is escaped when it becomes part of an element."""
-
-    __slots__ = ()
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.ext import Extension
+from markupsafe import Markup
 
 
-Part = str | int | Markup | None
-"""What an element may hold: text or a number, markup, or nothing."""
+class _InOneLine(Extension):
+    """Ends of lines in templates, with the spaces around them, are for those who read these."""
 
-_VOID = frozenset({"img", "input", "link", "meta", "br", "hr", "wbr", "line", "path"})
-"""Elements without content and end tag; those of SVG end in a slash."""
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        return re.sub(r"\s*\n\s*", "", source)
 
 
-def element(name: str, /, *parts: Part, **attributes: str | int | float | bool | None) -> Markup:
-    """An element of HTML or SVG.
+@cache
+def _templates() -> Environment:
+    loader = PackageLoader("mobanet.reporting")
+    templates = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, extensions=[_InOneLine])
+    templates.filters["grouped"] = grouped
+    return templates
+
+
+def render(template: str, /, **values: object) -> Markup:
+    """What a template makes of values.
 
     Args:
-        name: of the tag.
-        parts: its content.
-        attributes: an underscore stands for a dash, one at the end for nothing (`class_`, `aria_label`); None and False
-            leave an attribute out, True gives it no value.
+        template: its name, without `.html`.
+        values: by the names that they have in it.
     """
-    opened = name
-    for key, value in attributes.items():
-        if value is None or value is False:
-            continue
-        opened += f" {key.rstrip('_').replace('_', '-')}"
-        opened += "" if value is True else f'="{escape(str(value))}"'
-    if name in _VOID:
-        return Markup(f"<{opened}/>")
-    return Markup(f"<{opened}>{joined(*parts)}</{name}>")
+    return Markup(_templates().get_template(f"{template}.html").render(**values))
 
 
-def joined(*parts: Part) -> Markup:
-    """Parts one behind the other."""
-    return Markup(
-        "".join(part if isinstance(part, Markup) else escape(str(part)) for part in parts if part is not None)
-    )
+def macro(template: str, name: str, /, *values: object) -> Markup:
+    """What a macro of a template makes of values.
+
+    Args:
+        template: its name, without `.html`.
+        name: of the macro.
+        values: in its order.
+    """
+    return Markup(getattr(_templates().get_template(f"{template}.html").module, name)(*values))
 
 
 def note(sentence: str) -> Markup:
     """A plain sentence where something of a run is not there, with `code` between grave accents."""
-    pieces = sentence.split("`")
-    marked = (element("code", piece) if k % 2 else piece for k, piece in enumerate(pieces))
-    return element("p", *marked, class_="note")
-
-
-def scrolling(table: Markup, label: str) -> Markup:
-    """A table in a box of its own, which scrolls where the table is wider, also by keyboard."""
-    return element("div", table, class_="scroll", role="region", aria_label=label, tabindex=0)
-
-
-def scenario_words(name: str) -> Markup:
-    """A scenario's name, or words with it, that may be broken behind each plus."""
-    first, *rest = name.split("+")
-    return joined(first, *(joined("+", element("wbr"), part) for part in rest))
-
-
-def swatch(colour: Sequence[int]) -> Markup:
-    """A square of a class's colour, RGB."""
-    return element("span", class_="swatch", style=f"background:rgb({','.join(map(str, colour))})")
-
-
-def pairs(entries: Iterable[tuple[str, Part]]) -> Markup:
-    """Words and what they stand for, beside each other."""
-    rows = (element("div", element("dt", word), element("dd", meaning)) for word, meaning in entries)
-    return element("dl", *rows, class_="pairs")
+    return macro("parts", "note", sentence)
 
 
 def grouped(count: int) -> str:

@@ -1,14 +1,19 @@
 """The scenario table: every combination of sensors evaluated, then mean, worst, and mean of the incomplete ones."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from markupsafe import Markup
 
 from mobanet.evaluation.bootstrap import INTERVAL
 from mobanet.evaluation.read_back import Evaluated
 from mobanet.evaluation.scenario_table import ECE_AT_T, Row, ScenarioResults, interval_text, rows_of
-from mobanet.plain.text_tables import ABSENT, percent
-from mobanet.reporting.markup import Markup, Part, element, joined, scenario_words, scrolling, swatch
+from mobanet.plain.text_tables import percent
+from mobanet.reporting.markup import macro, render
+
+_Row = tuple[list[str], list[str], str]
+"""Label, words, and class of the element."""
 
 
 def scenario_section(evaluated: Evaluated) -> Markup:
@@ -19,26 +24,15 @@ def scenario_section(evaluated: Evaluated) -> Markup:
     """
     results = evaluated.results
     several = len(results.scores) > 1
-    table = element(
-        "table",
-        element("caption", "Per cent. Under each class its IoU.", class_="hidden"),
-        element("thead", element("tr", *_heads(results))),
-        *_bodies(results),
-        class_="figures",
-    )
     lines = ["per cent; under each class its IoU"]
     if results.full in results.scores and several:
         lines.append(f"drop: points of mIoU below {results.full}")
     lines += results.explained() if several else []
     lines += table_notes(results)
-    marks: list[Part] = []
-    if several:
-        marks = [element("strong", "bold"), ": best of all scenarios"]
-    if len(_incomplete(results)) > 1:
-        marks += ["; " if marks else None, element("u", "underlined"), ": best of the incomplete ones"]
-    items = [element("li", *marks)] * bool(marks) + [element("li", line) for line in lines]
-    notes = element("ul", *items, class_="notes")
-    return joined(scrolling(table, "Figures of every scenario"), notes)
+    label, caption = "Figures of every scenario", "Per cent. Under each class its IoU."
+    table = macro("parts", "table", label, caption, ["scenario"], _heads(results), _bodies(results))
+    incomplete = sum(name != results.full for name in results.scores)
+    return render("scenarios", table=table, lines=lines, several=several, incomplete=incomplete)
 
 
 def table_notes(results: ScenarioResults) -> list[str]:
@@ -47,11 +41,7 @@ def table_notes(results: ScenarioResults) -> list[str]:
     return [line for line in results.notes() if line not in protocol]
 
 
-def _incomplete(results: ScenarioResults) -> list[str]:
-    return [name for name in results.scores if name != results.full]
-
-
-def _heads(results: ScenarioResults) -> list[Markup]:
+def _heads(results: ScenarioResults) -> list[tuple[str, Sequence[int] | None]]:
     words = [
         "OA",
         "mean\N{NO-BREAK SPACE}F1",
@@ -63,34 +53,27 @@ def _heads(results: ScenarioResults) -> list[Markup]:
         *[ECE_AT_T.replace(" ", "\N{NO-BREAK SPACE}")] * bool(results.calibrated),
         *["gap"] * bool(results.regained),
     ]
-    heads = [element("th", "scenario", scope="col")]
-    heads += [element("th", word, scope="col", class_="number") for word in words]
     classes = results.classes
-    for name, colour in zip(classes.names, classes.colours, strict=True):
-        mark = "" if name in classes.averaged else "\N{NO-BREAK SPACE}*"
-        heads.append(element("th", swatch(colour), f"{name}{mark}", scope="col", class_="number"))
-    return heads
+    marks = ["" if name in classes.averaged else "\N{NO-BREAK SPACE}*" for name in classes.names]
+    names = [f"{name}{mark}" for name, mark in zip(classes.names, marks, strict=True)]
+    return [*((word, None) for word in words), *zip(names, classes.colours, strict=True)]
 
 
-def _bodies(results: ScenarioResults) -> list[Markup]:
+def _bodies(results: ScenarioResults) -> list[list[_Row]]:
     """The scenarios, and behind them the summary where there is anything to sum up."""
     rows, count = rows_of(results), len(results.scores)
     scenarios, cells = rows[:count], [_cells(results, row) for row in rows]
     best = _best(cells[:count]) if count > 1 else []
     lacking = [each for row, each in zip(scenarios, cells, strict=False) if row.label != results.full]
     second = _best(lacking) if len(lacking) > 1 else []
-    body = []
+    body: list[_Row] = []
     for row, each in zip(scenarios, cells, strict=False):
         full = row.label == results.full
-        marked = [_markup(cell, _is(cell, best, k), not full and _is(cell, second, k)) for k, cell in enumerate(each)]
-        body.append(_table_row(row.label, marked, "full" if full else None))
-    bodies = [element("tbody", *body)]
-    if count > 1:
-        summed = (
-            _table_row(row.label, map(_markup, each)) for row, each in zip(rows[count:], cells[count:], strict=True)
-        )
-        bodies.append(element("tbody", *summed, class_="summary"))
-    return bodies
+        marked = [c.shown(_is(c, best, k), not full and _is(c, second, k)) for k, c in enumerate(each)]
+        body.append(([row.label], marked, "full" if full else ""))
+    summed = zip(rows[count:], cells[count:], strict=True)
+    summary: list[_Row] = [([row.label], [cell.shown() for cell in each], "") for row, each in summed]
+    return [body, summary] if count > 1 else [body]
 
 
 @dataclass(frozen=True)
@@ -104,6 +87,13 @@ class _Cell:
 
     text: str
     value: float = math.nan
+
+    def shown(self, best: bool = False, second: bool = False) -> str:
+        """The text with the signs of print, marked where it is the best, or the best but for the full scenario's."""
+        text = self.text
+        text = text.replace("-", "\N{MINUS SIGN}") if text.startswith("-") else text.replace(" - ", "\N{EN DASH}")
+        text = Markup("<u>{}</u>").format(text) if second else text
+        return Markup("<strong>{}</strong>").format(text) if best else text
 
 
 def _cells(results: ScenarioResults, row: Row) -> list[_Cell]:
@@ -141,22 +131,3 @@ def _best(rows: Sequence[Sequence[_Cell]]) -> list[str | None]:
 def _is(cell: _Cell, best: Sequence[str | None], column: int) -> bool:
     """Whether a number reads like the best one, so that equal figures are marked alike."""
     return bool(best) and not math.isnan(cell.value) and cell.text == best[column]
-
-
-def _table_row(label: str, cells: Iterable[Markup], kind: str | None = None) -> Markup:
-    return element("tr", element("th", scenario_words(label), scope="row"), *cells, class_=kind)
-
-
-def _markup(cell: _Cell, best: bool = False, second: bool = False) -> Markup:
-    text: str | Markup = cell.text
-    if text == ABSENT:
-        text = element("span", text, class_="absent")
-    elif text.startswith("-"):
-        text = text.replace("-", "\N{MINUS SIGN}")
-    else:
-        text = text.replace(" - ", "\N{EN DASH}")
-    if second:
-        text = element("u", text)
-    if best:
-        text = element("strong", text)
-    return element("td", text, class_="number")

@@ -2,8 +2,10 @@
 
 import math
 
+from markupsafe import Markup
+
 from mobanet.evaluation.read_back import Evaluated
-from mobanet.reporting.markup import Markup, element, joined, note
+from mobanet.reporting.markup import render
 from mobanet.reporting.model import ModelFacts
 
 NOT_TESTED = (
@@ -21,20 +23,16 @@ def summary_section(evaluated: Evaluated | None, model: ModelFacts, checkpoint: 
         checkpoint: path of it, for the command that tests.
     """
     total = model.parts[-1]
-    figures: list[tuple[str, str]] = []
-    paragraph: Markup | None = None
-    if evaluated is not None:
-        paragraph = element("p", sentence(evaluated), class_="lead")
-        figures = key_figures(evaluated)
+    figures = [] if evaluated is None else key_figures(evaluated)
     figures.append(("parameters trained", _millions(total.trainable)))
     if total.frozen:
         figures.append(("parameters frozen", _millions(total.frozen)))
-    tiles = (element("div", element("dt", word), element("dd", number)) for word, number in figures)
-    untested = evaluated is None or evaluated.stage != "test"
-    return joined(
-        paragraph,
-        note(NOT_TESTED.format(checkpoint)) if untested else None,
-        element("dl", *tiles, class_="glance"),
+    tested = evaluated is not None and evaluated.stage == "test"
+    return render(
+        "summary",
+        sentence=None if evaluated is None else sentence(evaluated),
+        untested=None if tested else NOT_TESTED.format(checkpoint),
+        figures=figures,
     )
 
 

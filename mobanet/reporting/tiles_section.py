@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+from markupsafe import Markup
+
 from mobanet.figures.predictions import RIGHT, WRONG
 from mobanet.rasters.contents import Classes
-from mobanet.reporting.markup import Markup, element, joined, swatch
+from mobanet.reporting.markup import macro
 from mobanet.reporting.pictures import BLACK, UNMEASURED, TilePictures
 
 
@@ -16,20 +18,16 @@ def tiles_section(tiles: Sequence[TilePictures], classes: Classes, remarks: Sequ
         classes: for the legend.
         remarks: sentences about what is not shown.
     """
-    words = [element("p", sentence, class_="remark") for sentence in remarks]
-    return joined(class_legend(classes), *map(_tile, tiles), *words)
+    pictures = [macro("tiles", "tile", tile, caption(tile)) for tile in tiles]
+    words = [macro("tiles", "remark", sentence) for sentence in remarks]
+    return Markup().join([class_legend(classes), *pictures, *words])
 
 
 def class_legend(classes: Classes) -> Markup:
     """What the colours of truth, prediction and error mean."""
     entries = [*zip(classes.colours, classes.names, strict=True), (BLACK, "ignored")]
     entries += [(RIGHT, "right"), (WRONG, "wrong"), (UNMEASURED, "not measured")]
-    return element(
-        "ul",
-        *(element("li", swatch(colour), name) for colour, name in entries),
-        class_="classes",
-        aria_label="Colours of classes and errors",
-    )
+    return macro("tiles", "legend", entries)
 
 
 def caption(tile: TilePictures) -> str:
@@ -55,26 +53,3 @@ def caption(tile: TilePictures) -> str:
     if tile.lacking:
         parts.append(f"the tile has no {', '.join(tile.lacking)}")
     return "; ".join(parts)
-
-
-def _tile(tile: TilePictures) -> Markup:
-    pictures = []
-    for picture in tile.pictures:
-        name = f"{picture.label}, tile {tile.tile}"
-        image = element(
-            "img",
-            src=picture.uri,
-            alt=f"Tile {tile.tile}: {picture.described}",
-            width=tile.shown[1],
-            height=tile.shown[0],
-            class_="discrete" if picture.discrete else None,
-        )
-        button = element("button", image, type="button", class_="enlarge", aria_label=f"Enlarge {name}", data_name=name)
-        pictures.append(element("figure", button, element("figcaption", picture.label)))
-    return element(
-        "section",
-        element("h3", f"Tile {tile.tile}"),
-        element("p", f"{caption(tile)}.", class_="remark"),
-        element("div", *pictures, class_="panels", style=f"--n:{len(pictures)}"),
-        class_="tile",
-    )

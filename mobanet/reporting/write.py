@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from markupsafe import Markup
+
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.errors import UserError
 from mobanet.evaluation.read_back import Evaluated, read_evaluation
@@ -16,7 +18,7 @@ from mobanet.reporting.degraded_section import degraded_section, read_degraded
 from mobanet.reporting.detail_section import detail_section
 from mobanet.reporting.facts_section import model_section, protocol_section, settings_section
 from mobanet.reporting.folder import RunFolder, read_folder
-from mobanet.reporting.markup import Markup, note
+from mobanet.reporting.markup import note
 from mobanet.reporting.model import model_facts
 from mobanet.reporting.page import Section, page
 from mobanet.reporting.pictures import TilePictures, tile_pictures

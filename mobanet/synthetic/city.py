@@ -10,7 +10,7 @@ from mobanet.synthetic.canvas import Canvas, CanvasWindow, Label, cover
 from mobanet.synthetic.greenery import Tree, draw_hedge, draw_tree
 from mobanet.synthetic.materials import Surface
 from mobanet.synthetic.streets import Plot, StreetGrid
-from mobanet.synthetic.things import Car, draw_car, draw_container, draw_heap
+from mobanet.synthetic.things import draw_car, draw_container, draw_heap
 
 MARKING = (0.8, 0.8, 0.78, 0.72)
 
@@ -104,7 +104,7 @@ class City:
         """Park a car, now and then a van."""
         x, y, angle = self.grid.frame.place(u, v, turn + rng.normal(0, 0.03) + np.pi * rng.integers(2))
         size = (5.6, 2.1, 2.3) if rng.random() < 0.08 else (rng.uniform(3.9, 4.8), rng.uniform(1.75, 1.95), 1.5)
-        draw_car(self.canvas, Car(x, y, angle, materials.car_paint(rng), *size))
+        draw_car(self.canvas, x, y, angle, materials.car_paint(rng), size)
 
     def container(self, rng: np.random.Generator, u: float, v: float, turn: float) -> None:
         """Put down a container or a skip."""
@@ -160,43 +160,41 @@ def pave_streets(city: City, rng: np.random.Generator) -> None:
         _line_with_cars(city, plot, along_v, length, rng)
 
 
+def _laid(plot: Plot, along_v: bool) -> tuple[float, float, float]:
+    """Of a stretch of street where it begins, and across it the edge and the middle."""
+    return (plot.v0, plot.u0, plot.centre[0]) if along_v else (plot.u0, plot.v0, plot.centre[1])
+
+
+def _paint(city: City, along_v: bool, along: tuple[float, float], across: tuple[float, float]) -> None:
+    city.stripe(Plot(*across, *along) if along_v else Plot(*along, *across))
+
+
 def _dash(city: City, plot: Plot, along_v: bool, length: float) -> None:
-    cu, cv = plot.centre
+    start, _, middle = _laid(plot, along_v)
     for at in np.arange(4, length - 4, 7.5):
-        if along_v:
-            city.stripe(Plot(cu - 0.09, cu + 0.09, plot.v0 + at, plot.v0 + at + 3))
-        else:
-            city.stripe(Plot(plot.u0 + at, plot.u0 + at + 3, cv - 0.09, cv + 0.09))
+        _paint(city, along_v, (start + at, start + at + 3), (middle - 0.09, middle + 0.09))
 
 
 def _zebra(city: City, plot: Plot, along_v: bool, length: float, rng: np.random.Generator) -> None:
     if rng.random() > 0.3 or length < 12:
         return
-    width = plot.width if along_v else plot.depth
-    for at in np.arange(0.5, width - 0.5, 1.0):
-        if along_v:
-            city.stripe(Plot(plot.u0 + at, plot.u0 + at + 0.5, plot.v0 + 1.5, plot.v0 + 4.5))
-        else:
-            city.stripe(Plot(plot.u0 + 1.5, plot.u0 + 4.5, plot.v0 + at, plot.v0 + at + 0.5))
+    start, edge, _ = _laid(plot, along_v)
+    for at in np.arange(0.5, (plot.width if along_v else plot.depth) - 0.5, 1.0):
+        _paint(city, along_v, (start + 1.5, start + 4.5), (edge + at, edge + at + 0.5))
 
 
 def _line_with_cars(city: City, plot: Plot, along_v: bool, length: float, rng: np.random.Generator) -> None:
     turn = np.pi / 2 if along_v else 0.0
+    start, _, middle = _laid(plot, along_v)
     half = (plot.width if along_v else plot.depth) / 2
+
+    def park(along: float, across: float) -> None:
+        city.park(rng, *((across, along) if along_v else (along, across)), turn)
+
     for side in (-1, 1):
         occupancy = rng.beta(1.1, 2.6) if half > 3 else rng.beta(1, 6)
-        across = side * (half - 1.15)
         for at in np.arange(7.0, length - 6, 5.7):
             if rng.random() < occupancy:
-                shift = at + rng.normal(0, 0.25)
-                u, v = (
-                    (plot.centre[0] + across, plot.v0 + shift)
-                    if along_v
-                    else (plot.u0 + shift, plot.centre[1] + across)
-                )
-                city.park(rng, u, v, turn)
-        # a car on the move
-        if rng.random() < 0.25:
-            at, lane = rng.uniform(4, max(length - 4, 5)), side * half * 0.35
-            u, v = (plot.centre[0] + lane, plot.v0 + at) if along_v else (plot.u0 + at, plot.centre[1] + lane)
-            city.park(rng, u, v, turn)
+                park(start + (at + rng.normal(0, 0.25)), middle + side * (half - 1.15))
+        if rng.random() < 0.25:  # a car on the move
+            park(start + rng.uniform(4, max(length - 4, 5)), middle + side * half * 0.35)

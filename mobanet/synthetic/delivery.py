@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobanet.errors import UserError
+from mobanet.synthetic.archives import pack_flat
+from mobanet.synthetic.scene import default_gsd
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,17 @@ class Delivery(ABC):
             UserError: for a count below 1 or above the number of names.
         """
 
-    @abstractmethod
     def default_gsd(self, size: int) -> float:
-        """Metres a pixel that suit a tile of `size` pixels a side."""
+        """Metres a pixel that suit a tile of `size` pixels a side; see `scene.default_gsd`."""
+        return default_gsd(size)
 
     @abstractmethod
+    def paths(self, plan: CityPlan, tile: str) -> list[str]:
+        """The files of a tile, from the folder that they are drawn in."""
+
     def drawn(self, plan: CityPlan, folder: Path, tile: str) -> bool:
         """Whether all files of a tile are below `folder`."""
+        return all((folder / path).exists() for path in self.paths(plan, tile))
 
     @abstractmethod
     def draw(self, plan: CityPlan, folder: Path, tile: str) -> None:
@@ -75,9 +81,10 @@ class Delivery(ABC):
     def archives(self) -> tuple[str, ...]:
         """Names of the archives."""
 
-    @abstractmethod
     def pack(self, plan: CityPlan, folder: Path, root: Path, names: Sequence[str]) -> None:
         """Pack what was drawn below `folder` into archives in `root`, each put in place in one step."""
+        (archive,) = self.archives()
+        pack_flat(root / archive, [(path, folder / path) for tile in names for path in self.paths(plan, tile)], folder)
 
 
 def share_out(layout: str, parts: Sequence[Sequence[str]], count: int) -> list[str]:

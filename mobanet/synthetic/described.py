@@ -66,9 +66,10 @@ class DescribedDelivery(Delivery):
         """A metre."""
         return 1.0
 
-    def drawn(self, plan: CityPlan, folder: Path, tile: str) -> bool:
-        """See `Delivery.drawn`."""
-        return all((folder / path).exists() for path in self._paths(plan, tile))
+    def paths(self, plan: CityPlan, tile: str) -> list[str]:
+        """See `Delivery.paths`."""
+        label = self._label(plan, tile)
+        return [*self._sensors(plan, tile), *([] if label is None else [label])]
 
     def draw(self, plan: CityPlan, folder: Path, tile: str) -> None:
         """See `Delivery.draw`."""
@@ -100,7 +101,7 @@ class DescribedDelivery(Delivery):
     def pack(self, plan: CityPlan, folder: Path, root: Path, names: Sequence[str]) -> None:
         """See `Delivery.pack`."""
         told = [_path(path) for path in files_of(self.settings.splits.told).values()]
-        members = [(path, folder / path) for path in [*told, *(p for tile in names for p in self._paths(plan, tile))]]
+        members = [(path, folder / path) for path in [*told, *(p for tile in names for p in self.paths(plan, tile))]]
         pack_flat(root / self.archives()[0], members, folder)
 
     def check_coarser(self, coarser: Mapping[str, int], size: int) -> None:
@@ -147,10 +148,6 @@ class DescribedDelivery(Delivery):
         if not isinstance(self.settings.label, str) or "labels" not in plan.products:
             return None
         return _path(filled(self.settings.label, self._parts(tile)))
-
-    def _paths(self, plan: CityPlan, tile: str) -> list[str]:
-        label = self._label(plan, tile)
-        return [*self._sensors(plan, tile), *([] if label is None else [label])]
 
     def _bands(self, land: Patchwork, found: Mapping[str, FolderModality], size: int) -> np.ndarray:
         """All bands of a raster, (C, size, size); one that no modality reads is as those of the first."""

@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -22,7 +22,7 @@ from mobanet.synthetic.delivery import CityPlan, Delivery, share_out
 from mobanet.synthetic.files import write_bytes, write_tiff
 from mobanet.synthetic.noise import smooth, stream, white
 from mobanet.synthetic.outlines import to_wkt, trace
-from mobanet.synthetic.scene import SyntheticTile, default_gsd, render_tile
+from mobanet.synthetic.scene import SyntheticTile, render_tile
 
 _FILES = {
     "rgb": "three_band/{tile}.tif",
@@ -50,15 +50,14 @@ class DstlDelivery(Delivery):
         split = dstl_folds.scene_fold(1)
         return share_out(self.layout, (split.train, split.validation, split.test), count)
 
-    def default_gsd(self, size: int) -> float:
-        """See `scene.default_gsd`."""
-        return default_gsd(size)
+    def paths(self, plan: CityPlan, tile: str) -> list[str]:
+        """See `Delivery.paths`; of the rasters."""
+        return [name.format(tile=tile) for content, name in _FILES.items() if content in plan.products]
 
     def drawn(self, plan: CityPlan, folder: Path, tile: str) -> bool:
         """See `Delivery.drawn`."""
         labelled = (folder / _POLYGONS).exists() or (folder / _PARTS / f"{tile}.json").exists()
-        rasters = all((folder / name.format(tile=tile)).exists() for name in _rasters(plan))
-        return rasters and (labelled or "labels" not in plan.products)
+        return super().drawn(plan, folder, tile) and (labelled or "labels" not in plan.products)
 
     def draw(self, plan: CityPlan, folder: Path, tile: str) -> None:
         """See `Delivery.draw`."""
@@ -103,13 +102,9 @@ class DstlDelivery(Delivery):
         """See `Delivery.pack`."""
         for archive in self.archives():
             stem = archive.removesuffix(".zip")
-            files = [name.format(tile=tile) for tile in names for name in _rasters(plan) if name.startswith(f"{stem}/")]
+            files = [path for tile in names for path in self.paths(plan, tile) if path.startswith(f"{stem}/")]
             files += [stem] if (folder / stem).is_file() else []
             pack_flat(root / archive, [(name, folder / name) for name in files], folder)
-
-
-def _rasters(plan: CityPlan) -> Iterator[str]:
-    return (name for content, name in _FILES.items() if content in plan.products)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:

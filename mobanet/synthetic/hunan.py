@@ -1,12 +1,11 @@
 """Landscapes as the Hunan data set delivers them: folders of parts and products, raw land-cover codes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from mobanet.datasets.hunan import TEST, VALIDATION
-from mobanet.synthetic.archives import pack_flat
 from mobanet.synthetic.delivery import CityPlan, Delivery, share_out
 from mobanet.synthetic.files import write_tiff
 from mobanet.synthetic.landscape import FOREST, render_landscape
@@ -38,9 +37,9 @@ class HunanDelivery(Delivery):
         """10 m, as published."""
         return 10.0
 
-    def drawn(self, plan: CityPlan, folder: Path, tile: str) -> bool:
-        """See `Delivery.drawn`."""
-        return all((folder / name).exists() for _, name in _files(plan, tile))
+    def paths(self, plan: CityPlan, tile: str) -> list[str]:
+        """See `Delivery.paths`."""
+        return [name for _, name in _files(plan, tile)]
 
     def draw(self, plan: CityPlan, folder: Path, tile: str) -> None:
         """See `Delivery.draw`."""
@@ -57,11 +56,6 @@ class HunanDelivery(Delivery):
     def archives(self) -> tuple[str, ...]:
         """See `Delivery.archives`."""
         return (f"{_FOLDER}.zip",)
-
-    def pack(self, plan: CityPlan, folder: Path, root: Path, names: Sequence[str]) -> None:
-        """See `Delivery.pack`."""
-        members = [(name, folder / name) for tile in names for _, name in _files(plan, tile)]
-        pack_flat(root / self.archives()[0], members, folder)
 
 
 def _files(plan: CityPlan, tile: str) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from mobanet.synthetic.delivery import CityPlan, Delivery, share_out
 from mobanet.synthetic.files import Place, write_bytes, write_raster
 from mobanet.synthetic.noise import stream
 from mobanet.synthetic.products import FileKind, layout_files
-from mobanet.synthetic.scene import default_gsd, render_tile
+from mobanet.synthetic.scene import render_tile
 from mobanet.synthetic.terrain import Relief
 
 
@@ -29,13 +29,11 @@ class IsprsDelivery(Delivery):
         split = self.files.splits["paper"]
         return share_out(self.layout, (split.train, split.validation, split.test), count)
 
-    def default_gsd(self, size: int) -> float:
-        """See `scene.default_gsd`."""
-        return default_gsd(size)
-
-    def drawn(self, plan: CityPlan, folder: Path, tile: str) -> bool:
-        """See `Delivery.drawn`."""
-        return all(_written(*item) for item in self._paths(plan, folder, tile))
+    def paths(self, plan: CityPlan, tile: str) -> list[str]:
+        """See `Delivery.paths`."""
+        found = [(product, path) for product, path in self._paths(plan, Path(), tile)]
+        worlds = [path.with_suffix(".tfw") for product, path in found if product.world_archive is not None]
+        return [path.as_posix() for path in (*(path for _, path in found), *worlds)]
 
     def draw(self, plan: CityPlan, folder: Path, tile: str) -> None:
         """See `Delivery.draw`."""
@@ -106,7 +104,3 @@ class IsprsDelivery(Delivery):
 
 def _inside(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
-
-
-def _written(product: FileKind, path: Path) -> bool:
-    return path.exists() and (product.world_archive is None or path.with_suffix(".tfw").exists())

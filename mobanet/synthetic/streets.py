@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -139,36 +140,22 @@ class StreetGrid:
 
     def blocks(self) -> Iterator[Block]:
         """Every piece of ground between streets."""
-        for i, (left, right) in enumerate(zip(self.columns[:-1], self.columns[1:], strict=True)):
-            for j, (top, bottom) in enumerate(zip(self.rows[:-1], self.rows[1:], strict=True)):
-                plot = Plot(
-                    left.at + left.width / 2,
-                    right.at - right.width / 2,
-                    top.at + top.width / 2,
-                    bottom.at - bottom.width / 2,
-                )
-                yield Block(plot, i, j)
+        for i, across in enumerate(_between(self.columns)):
+            for j, down in enumerate(_between(self.rows)):
+                yield Block(Plot(*across, *down), i, j)
 
     def segments(self) -> Iterator[tuple[Plot, bool, Street, int]]:
         """Every stretch of street between two crossings: its plot, whether it runs along v, its street and number."""
-        for number, street in enumerate(self.columns):
-            for top, bottom in zip(self.rows[:-1], self.rows[1:], strict=True):
-                half = street.width / 2
-                yield (
-                    Plot(street.at - half, street.at + half, top.at + top.width / 2, bottom.at - bottom.width / 2),
-                    True,
-                    street,
-                    number,
-                )
-        for number, street in enumerate(self.rows):
-            for left, right in zip(self.columns[:-1], self.columns[1:], strict=True):
-                half = street.width / 2
-                yield (
-                    Plot(left.at + left.width / 2, right.at - right.width / 2, street.at - half, street.at + half),
-                    False,
-                    street,
-                    number,
-                )
+        for along_v, streets, others in ((True, self.columns, self.rows), (False, self.rows, self.columns)):
+            for number, street in enumerate(streets):
+                across = street.at - street.width / 2, street.at + street.width / 2
+                for along in _between(others):
+                    yield Plot(*across, *along) if along_v else Plot(*along, *across), along_v, street, number
+
+
+def _between(streets: tuple[Street, ...]) -> list[tuple[float, float]]:
+    """Where the ground between two streets begins and ends."""
+    return [(one.at + one.width / 2, other.at - other.width / 2) for one, other in pairwise(streets)]
 
 
 def _lines(

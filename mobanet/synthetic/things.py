@@ -1,44 +1,32 @@
 """Small things: cars, containers, heaps."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from mobanet.synthetic.canvas import Canvas, Label, box, cover
 from mobanet.synthetic.materials import Surface
 
 
-@dataclass(frozen=True)
-class Car:
-    """One car or van; metres and radians."""
-
-    x: float
-    y: float
-    angle: float
-    surface: Surface
-    length: float = 4.5
-    width: float = 1.9
-    height: float = 1.5
-
-
-def draw_car(canvas: Canvas, car: Car) -> None:
-    """Put a car on the canvas: rounded body, dark windscreens, lower bonnet and boot."""
-    window = canvas.around(car.x, car.y, car.length / 2 + 0.5)
+def draw_car(
+    canvas: Canvas, x: float, y: float, angle: float, surface: Surface, size: tuple[float, float, float]
+) -> None:
+    """Put a car of length, width and height in metres on the canvas: rounded body, dark windscreens, lower ends."""
+    length, width, height = size
+    window = canvas.around(x, y, length / 2 + 0.5)
     if window is None:
         return
     gsd = canvas.gsd
-    a, b = window.local(car.x, car.y, car.angle)
+    a, b = window.local(x, y, angle)
     corner = 0.55
-    qa = np.maximum(np.abs(a) - car.length / 2 + corner, 0)
-    qb = np.maximum(np.abs(b) - car.width / 2 + corner, 0)
+    qa = np.maximum(np.abs(a) - length / 2 + corner, 0)
+    qb = np.maximum(np.abs(b) - width / 2 + corner, 0)
     body = np.hypot(qa, qb) <= corner
     body &= window.view(canvas.height) < 1
-    cabin = np.clip((car.length * 0.36 - np.abs(a + 0.3)) / 0.6, 0, 1)
-    top = car.height * (0.62 + 0.38 * cabin)
-    window.paint(body, Label.CAR, car.surface, top.astype(np.float32))
+    cabin = np.clip((length * 0.36 - np.abs(a + 0.3)) / 0.6, 0, 1)
+    top = height * (0.62 + 0.38 * cabin)
+    window.paint(body, Label.CAR, surface, top.astype(np.float32))
     glass = (0.13, 0.15, 0.17, 0.12)
-    for at, length in ((car.length * 0.16, 0.7), (-car.length * 0.33, 0.5)):
-        window.tint(0.85 * body * cover(a - at, b, length, car.width * 0.8, gsd), glass)
+    for at, pane in ((length * 0.16, 0.7), (-length * 0.33, 0.5)):
+        window.tint(0.85 * body * cover(a - at, b, pane, width * 0.8, gsd), glass)
 
 
 def draw_container(

@@ -12,9 +12,9 @@ from mobanet.errors import DIVERGED, UserError
 from mobanet.trials.arguments import expand, fit_words
 from mobanet.trials.draws import draw, grid, grid_size
 from mobanet.trials.process import Commands
-from mobanet.trials.search import Search, check_optuna, check_searchable
+from mobanet.trials.search import Search, check_optuna, check_searchable, fits
 from mobanet.trials.sweep_file import Sweep
-from mobanet.trials.sweep_folder import RESULTS_FILE, Plan, begin, has_trained, rows, trial_folder, write_results
+from mobanet.trials.sweep_folder import RESULTS_FILE, Plan, begin, rows, trial_folder, write_results
 from mobanet.trials.sweep_table import best_first, plain, sweep_table
 from mobanet.trials.trial import DONE, Outcome, Trial, fit_command, only_here, read_record, run_trial
 
@@ -104,7 +104,7 @@ def _run(
 ) -> tuple[Trial, Outcome]:
     """Run a trial whose folder is held; without values, on those that it has begun with, or else proposed ones."""
     record, search = read_record(trial_folder(folder, number)), None
-    if values is None and record is not None and has_trained(folder):
+    if values is None and record is not None and fits(sweep.parameters, record.trial.parameters):
         values = dict(record.trial.parameters)
     done = record is not None and record.outcome.status in DONE
     if values is None or (sweep.early_terminate and not done):

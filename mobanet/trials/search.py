@@ -4,6 +4,8 @@ Nothing is kept beside the folders of trials: a study is made anew of them for e
 it had not been stopped, and its processes learn from each other's trials.
 """
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,6 +60,16 @@ def check_searchable(parameters: Sequence[Parameter], where: str) -> None:
             )
 
 
+def fits(parameters: Sequence[Parameter], values: Mapping[str, Any]) -> bool:
+    """Whether parameters can have such values, and a sweep that came to nothing has not left them in the folder.
+
+    Args:
+        parameters: of the sweep.
+        values: by name.
+    """
+    return all(p.name in values and _choice(p, values[p.name]) is not None for p in parameters)
+
+
 class Search:
     """A study of a sweep's other trials, and one further trial.
 
@@ -79,15 +91,12 @@ class Search:
         self._metric, self._parameters = sweep.metric, sweep.parameters if plan.method == "bayes" else ()
         seed = int(np.random.SeedSequence((plan.seed, number)).generate_state(1)[0])
         self._early = early = sweep.early_terminate
-        self._study = optuna.create_study(
-            direction=sweep.metric.goal,
-            sampler=optuna.samplers.TPESampler(seed=seed),
-            pruner=optuna.pruners.SuccessiveHalvingPruner(early.first, early.factor)
-            if early
-            else optuna.pruners.NopPruner(),
-        )
+        sampler, pruners = optuna.samplers.TPESampler(seed=seed), optuna.pruners
+        # W&B's brackets are rungs that every trial climbs: what Optuna calls Hyperband begins trials at several
+        pruner = pruners.SuccessiveHalvingPruner(early.first, early.factor) if early else pruners.NopPruner()
+        self._study = optuna.create_study(direction=sweep.metric.goal, sampler=sampler, pruner=pruner)
         for row in rows(folder):
-            if row.number != number:
+            if row.number != number and fits(self._parameters, row.record.trial.parameters):
                 self._replay(row)
         self._trial = self._ask(values)
         self.values = _proposed(self._parameters, self._trial)
@@ -95,15 +104,17 @@ class Search:
 
     def hopeless(self, folder: Path) -> bool:
         """Whether the trial is to be ended, by what its folder has logged of late."""
-        try:
-            values = self._logged(folder)
-        except UserError:  # of a row that is being written
-            return False
-        before, self._seen = self._seen, len(values)
+        values = self._logged(folder, running=True)
+        before, self._seen = self._seen, max(self._seen, len(values))
         return self._report(self._trial, values, before)
 
-    def _logged(self, folder: Path) -> Sequence[float]:
-        curve = read_curves(folder / METRICS_FILE).get(self._metric.name)
+    def _logged(self, folder: Path, running: bool) -> Sequence[float]:
+        try:
+            curve = read_curves(folder / METRICS_FILE).get(self._metric.name)
+        except UserError:
+            if running:  # a row is being written
+                return ()
+            raise
         return curve.values if curve else ()
 
     def _report(self, trial: "Trial", values: Sequence[float], before: int = 0) -> bool:
@@ -127,7 +138,7 @@ class Search:
         outcome, trial = row.record.outcome, self._ask(row.record.trial.parameters)
         _proposed(self._parameters, trial)
         if self._early:
-            self._report(trial, self._logged(row.record.trial.folder))
+            self._report(trial, self._logged(row.record.trial.folder, outcome.status == "running"))
         if outcome.status == "finished":
             self._study.tell(trial, outcome.best)
         elif outcome.status == "ended":
@@ -150,7 +161,11 @@ def _value(parameter: Parameter, trial: "Trial") -> Any:
 
 
 def _choice(parameter: Parameter, value: Any) -> Any:
-    """What Optuna has chosen where a parameter has a value."""
+    """What Optuna has chosen where a parameter has a value; None for a value that it cannot have."""
     if parameter.distribution in ("constant", "categorical"):
-        return parameter.values.index(value)
-    return value if parameter.distribution == "int_uniform" else drawn_for(parameter, value)
+        known, text = [json.dumps(each) for each in parameter.values], json.dumps(value)  # True is not 1
+        return known.index(text) if text in known else None
+    if parameter.distribution == "int_uniform":
+        return value if type(value) is int and parameter.low <= value <= parameter.high else None
+    number = drawn_for(parameter, value)
+    return number if math.isclose(bounded_value(parameter, number), value, abs_tol=1e-12) else None

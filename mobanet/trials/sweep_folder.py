@@ -54,7 +54,7 @@ def begin(folder: Path, sweep: Sweep, plan: Plan) -> None:
     with held(folder / LOCK_FILE, wait=True):
         given = {"method": plan.method, "seed": plan.seed, "words": list(plan.words)}
         before = read_json(folder / PLAN_FILE, "give another --run")
-        if before is not None and has_trained(folder):
+        if before is not None and _has_trained(folder):
             differing = [key for key in given if given[key] != before.get(key)]
             differing += _differing_keys(read_content(folder / SWEEP_FILE), read_content(sweep.path))
             if differing:
@@ -91,8 +91,7 @@ def rows(folder: Path) -> list[Row]:
     return sorted(found, key=lambda row: row.number)
 
 
-def has_trained(folder: Path) -> bool:
-    """Whether any trial has come as far as a checkpoint."""
+def _has_trained(folder: Path) -> bool:
     return any(row.record.outcome.status in DONE or last_checkpoint(row.record.trial.folder) for row in rows(folder))
 
 

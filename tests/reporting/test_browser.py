@@ -11,10 +11,9 @@ from mobanet.evaluation.metrics import scores
 from mobanet.evaluation.read_back import Evaluated
 from mobanet.evaluation.scenario_table import ScenarioResults
 from mobanet.rasters.contents import Classes
-from mobanet.reporting.charts import Chart, Line, chart_figure
+from mobanet.reporting.charts import Chart, Line, charts_of
 from mobanet.reporting.confusion_section import confusion_section
 from mobanet.reporting.folder import read_folder
-from mobanet.reporting.markup import element
 from mobanet.reporting.page import Section, page
 from mobanet.reporting.pictures import tile_pictures
 from mobanet.reporting.scenario_section import scenario_section
@@ -95,7 +94,7 @@ def long_and_many():
     )
     evaluated = Evaluated("test", results, 0)
     lines = [Line(name, [1, 2, 250_000], [1e-5, 2e-5, 1e-4]) for name in matrices]
-    charts = element("div", chart_figure(Chart("t" * 80, "step", lines)), class_="charts")
+    charts = charts_of([Chart("t" * 80, "step", lines)])
     parts = {"a": scenario_section(evaluated), "b": confusion_section(evaluated), "c": charts}
     return [Section(key, key, content) for key, content in parts.items()], class_legend(classes)
 

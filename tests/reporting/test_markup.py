@@ -1,21 +1,32 @@
-from mobanet.reporting.markup import Markup, element, joined, note, pairs, scenario_words, swatch
+from importlib.resources import files
+
+import pytest
+from jinja2 import UndefinedError
+
+from mobanet.reporting.markup import Markup, macro, note, render
 from tests.reporting.html_tree import parse
 
 
-def test_text_and_attributes_are_escaped_and_markup_is_not_escaped_twice():
-    inner = element("b", "1 < 2")
-    made = element("td", inner, "<script>&\"'", title="\"' onload=x <b>")
-    node = parse(made).one("td")
-    assert node.text == "1 < 2<script>&\"'"
-    assert node.one("b").text == "1 < 2"
-    assert node.attributes == {"title": "\"' onload=x <b>"}
-    assert parse(joined("<i>", made)).all("i") == []
+def test_what_is_put_into_a_template_is_escaped_and_markup_is_not_escaped_twice():
+    inner = Markup("<b>1 &lt; 2</b>")
+    text = "<script>&\"'"
+    node = parse(macro("parts", "table", f'" onload=x {text}', text, [text], [(text, None)], [[([text], [inner], "")]]))
+    assert node.one("div").attributes["aria-label"] == f'" onload=x {text}'
+    assert [node.one(name).text for name in ("caption", "td", "b")] == [text, "1 < 2", "1 < 2"]
+    assert [head.text for head in node.all("th")] == [text] * 3
+    assert node.all("script") == []
 
 
-def test_attributes_take_dashes_leave_out_none_and_false_and_may_have_no_value():
-    node = parse(element("input", type="radio", checked=True, disabled=False, id=None, aria_label="x", for_="y")).one()
-    assert node.attributes == {"type": "radio", "checked": None, "aria-label": "x", "for": "y"}
-    assert element("meta", name="a", content=0) == '<meta name="a" content="0"/>'
+def test_a_template_stands_in_one_line_and_takes_no_value_that_is_not_given():
+    assert "\n" not in render("summary", sentence=None, untested=None, figures=[("a", "1")])
+    with pytest.raises(UndefinedError, match="figures"):
+        render("summary", sentence=None, untested=None)
+
+
+def test_nothing_is_let_through_unescaped():
+    found = [file.read_text(encoding="utf-8") for file in files("mobanet.reporting").joinpath("templates").iterdir()]
+    assert found
+    assert not any(word in text for text in found for word in ("|safe", "| safe", "autoescape"))
 
 
 def test_a_note_sets_what_is_between_grave_accents_as_code():
@@ -25,13 +36,12 @@ def test_a_note_sets_what_is_between_grave_accents_as_code():
 
 
 def test_pairs_and_swatches():
-    node = parse(joined(pairs([("a<", "b"), ("c", element("i", "d"))]), swatch((1, 2, 3))))
-    assert [(d.one("dt").text, d.one("dd").text) for d in node.all("div")] == [("a<", "b"), ("c", "d")]
+    node = parse(Markup().join([macro("parts", "pairs", [("a<", "b")]), macro("parts", "swatch", (1, 2, 3))]))
+    assert [(d.one("dt").text, d.one("dd").text) for d in node.all("div")] == [("a<", "b")]
     assert node.one("span").attributes["style"] == "background:rgb(1,2,3)"
-    assert isinstance(swatch((1, 2, 3)), Markup)
 
 
 def test_a_scenarios_name_may_be_broken_behind_each_plus():
-    made = scenario_words("worst (rgb+<ir>+dsm)")
+    made = macro("parts", "scenario", "worst (rgb+<ir>+dsm)")
     assert parse(made).text == "worst (rgb+<ir>+dsm)"
     assert made.count("+<wbr/>") == 2

@@ -65,6 +65,19 @@ def test_a_search_nears_the_best_and_is_the_same_after_a_stop(sweep, sweep_file,
     assert lines(tmp_path / "c")[0]["model.lr"] not in {row["model.lr"] for row in found}
 
 
+def test_what_another_sweep_has_left_in_the_folder_is_not_taken_for_its_own(sweep, sweep_file, fake, tmp_path):
+    fake.does = staticmethod(lambda words: Ended(2, 0, "training has diverged: the loss is NaN.", 5.0))
+    early = {"type": "hyperband", "min_iter": 1}
+    keys = {"method": "bayes", "run_cap": 3, "early_terminate": early}
+    assert sweep(sweep_file(**keys, parameters={"model.lr": {"min": 0.5, "max": 0.6}}), "a").code == 0
+    assert [row["status"] for row in lines(tmp_path / "a")] == ["failed"] * 3
+    fake.does = staticmethod(lambda words: [0.5])
+    for mixed in ([1, True, 1.0], ["x"]):  # of which Python holds three for the same
+        assert sweep(sweep_file(**keys, parameters={"data.crop": {"values": mixed}}), str(mixed)).code == 0
+    assert sweep(sweep_file(**keys, parameters={"model.lr": {"min": 0.8, "max": 0.9}}), "a").code == 0
+    assert all(0.8 <= float(row["model.lr"]) <= 0.9 for row in lines(tmp_path / "a"))
+
+
 def test_a_trial_that_is_worse_than_others_ends_early_and_stays_so(sweep, sweep_file, fake, tmp_path):
     fake.calls.clear()
     fake.does = staticmethod(lambda words: [float(parameters(words)["model.lr"])] * 6)
@@ -82,9 +95,11 @@ def test_a_trial_that_is_worse_than_others_ends_early_and_stays_so(sweep, sweep_
     assert len(fake.calls) == 4
     assert sweep(file, "a").code == 0
     assert len(fake.calls) == 4  # ended trials are not run again
-    # there is no comparison at the last epoch, which would spare nothing
-    file = sweep_file(early_terminate={"type": "hyperband", "max_iter": 2, "s": 1, "eta": 2}, **keys)
-    assert sweep(file, "b").code == 0
+    # there is no comparison at the last epoch, which would spare nothing; what nobody searches may be of any kind
+    keys["parameters"]["model.weight_decay"] = {"distribution": "normal"}
+    file = sweep_file(early_terminate={"type": "hyperband", "max_iter": 2, "s": 1, "eta": 2}, method="random", **keys)
+    fake.does = staticmethod(lambda words: [{"1": 0.3, "2": 0.1, "3": 0.4, "4": 0.2}[words[-1][-1]]] * 6)
+    assert sweep(file, "b", "--trials", "4").code == 0
     assert [len(table(tmp_path / f"b/trial_00{i}/metrics.csv")) for i in (1, 2, 3, 4)] == [6, 1, 6, 1]
 
 
