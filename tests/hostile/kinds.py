@@ -50,7 +50,7 @@ from tests.data_files.fake_vectors import DRIVERS, box, tiles, write_vector
 from tests.exporting.small import DSM, RGB, keep, make
 from tests.hostile.mutate import bytes_of, json_of, text_of, tree_of
 from tests.prediction.conftest import MODALITIES
-from tests.reporting.test_tested import DATA, results, written
+from tests.unit.test_read_back import DATA, results, written
 from tests.unit.test_score_files import THREE, TWO, record, scores_file
 
 SIZE = (33, 40)

@@ -28,7 +28,7 @@ from mobanet.tracking.wandb_run import read_tracked
 from mobanet.trials.files import read_json as read_trial
 from mobanet.trials.sweep_file import read_sweep
 from tests.hostile.children import verdicts
-from tests.reporting.test_tested import DATA
+from tests.unit.test_read_back import DATA
 
 TWO = scenarios_of(["rgb", "dsm"])
 

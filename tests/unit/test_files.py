@@ -36,7 +36,7 @@ from mobanet.tracking.wandb_run import TrackedRun, write_tracked
 from mobanet.trials.files import write_json as write_trial
 from tests.exporting.small import LEARNT, make
 from tests.hostile.children import verdicts
-from tests.reporting.test_tested import results
+from tests.unit.test_read_back import results
 from tests.unit.test_score_files import record
 
 PLANE = np.zeros((20, 30), np.uint8)
