@@ -135,6 +135,7 @@ def area_cells(layer: VectorLayer, label: VectorLabel, grid: Grid, cells: Sequen
         square = shapely.box(left, top, left + width, top + height)
         for name, union in zip(ROLES, unions, strict=True):
             inside = square.intersection(union)
+            # an area that ends where the cell begins leaves a line
             if inside.area == 0:
                 continue
             west, north, east, south = inside.bounds
@@ -167,6 +168,7 @@ def _shapes_in_pixels(layer: VectorLayer, place: Placement) -> Iterator[tuple[in
             f"{layer.file} has an outline that cannot be brought to the system of the rasters (number {lost[0]}): mend "
             "or remove it"
         )
+    # only now, since outlines may also come to cross themselves on the way to the other system
     parts, of = polygonal(shapely.make_valid(shapes))
     for number in range(len(ids)):
         own = parts[of == number]

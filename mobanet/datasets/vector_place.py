@@ -70,6 +70,7 @@ class Placement:
                 found = transform_bounds(self.grid.crs, self.layer.crs, *found, densify_pts=41)
             except (RasterioError, gdal_error()):
                 found = (np.inf,) * 4
+            # left comes out right of right across 180 degrees, where no one box holds the tile
             if not np.isfinite(found).all() or found[0] > found[2]:
                 raise self._beyond()
             # edges bend between the points that were looked at
@@ -102,5 +103,6 @@ class Placement:
                 raise self._beyond() from error
         matrix = np.linalg.inv(self.grid.matrix)
         with np.errstate(all="ignore"):
+            # from the corner first: in coordinates of millions, the last digits of a pixel would go
             placed = (points - self.grid.matrix[:2, 2]) @ matrix[:2, :2].T
             return np.rint(placed * STEP) / STEP

@@ -84,6 +84,7 @@ def classed(column: np.ndarray, label: VectorLabel, classes: Sequence[str]) -> t
         indices[number] = known[key][1]
     values: Counter[str | None] = Counter()
     for key, count in counted.items():
+        # values of several types may read alike, such as 1 and 1.0
         values[known[key][0]] += count
     return values, indices
 
@@ -138,6 +139,7 @@ def order_keys(values: np.ndarray, layer: VectorLayer, label: VectorLabel) -> tu
     """
     if values.dtype.kind in "mM":
         missing = np.isnat(values)
+        # in one unit, whatever the column's
         return np.where(missing, -np.inf, values.astype("datetime64[ms]").astype(np.float64)), missing
     keys = np.full(len(values), -np.inf)
     for number, value in enumerate(values.tolist()):

@@ -83,7 +83,7 @@ class FinishedMap:
             never: those of them that the model was not trained in.
             more: what to say of polygons and zones.
         """
-        total = max(int(counts.classes.sum()), 1)
+        total = max(int(counts.classes.sum()), 1)  # 0 of 1 where a map has no class at all
 
         def shares(names: tuple[str, ...], pixels: np.ndarray, areas: np.ndarray | None) -> tuple[Share, ...]:
             measured = [None] * len(names) if areas is None else areas.tolist()
@@ -181,6 +181,7 @@ class FinishedMap:
         Raises:
             UserError: for a place outside the map, or that is no polygon, or a file that cannot be read.
         """
+        # without 255 among them, so that shares are of what has a class
         counts = counts_within(self.files.classes, self.grid, area)[: len(self.classes)].tolist()
         pixel, total = pixel_area(self.grid), max(sum(counts), 1)
         return tuple(

@@ -65,6 +65,7 @@ def picture(path: Path, kind: Literal["CLASS", "SCENARIO"], side: int) -> MapPic
             key.removeprefix(f"{kind}_"): name for key, name in raster.tags(1).items() if key.startswith(f"{kind}_")
         }
         for value in sorted(map(int, tags)):
+            # all classes, so that maps beside each other have one legend; of the many scenarios those that are seen
             if kind == "CLASS" or value in values:
                 legend[tags[str(value)]] = palette[value] = np.array(colours[value][:3]) / 255
     if IGNORE_INDEX in values:
@@ -84,6 +85,7 @@ def highest(path: Path, side: int) -> np.ndarray:
     """
     with opened(path, FileRef(path), overviews=False) as raster:
         shares = raster.read(out_shape=(raster.count, *thinned(raster.height, raster.width, side)), masked=True)
+        # bytes count in steps of 1/254, which the file's scale says
         found = shares.max(axis=0) * raster.scales[0]
     return np.ma.filled(found.astype(np.float32), np.nan)
 

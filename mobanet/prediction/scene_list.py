@@ -47,6 +47,7 @@ class ListedScene:
     @property
     def files(self) -> list[str]:
         """Paths of those of its rasters that are files; none is looked for."""
+        # without band numbers
         bare = [text.rpartition("[")[0] if text.endswith("]") else text for text in self.paths.values()]
         return [os.path.abspath(self.folder / text) for text in bare if not is_address(text)]
 

@@ -103,6 +103,7 @@ def place_zones(zones: Zones, grid: Grid) -> PlacedZones:
     shapes = with_area(shapely.intersection(shapes, shapely.box(0, 0, grid.width, grid.height)))
     own = shapely.area(shapes)
     inside = np.where(there, 0.0, np.nan)
+    # a repair may leave lines, which have no area to take a share of
     known &= (whole > 0) & (own > 0)
     # at most 1: an intersection may come out a few digits larger than what it was cut from
     inside[known] = np.minimum(own[known] / whole[known], 1)
@@ -148,6 +149,7 @@ class _Counts:
         for sums, plane in ((self.classes, classes), (self.scenarios, strip.scenarios[rows, columns])):
             sums[zone] += np.bincount(plane[valued], minlength=sums.shape[1])
         area = np.nan if strip.area is None else strip.area[columns]
+        # by column, since parts of a map that lie side by side have pixels of several sizes on the ground
         self.area[zone] += (valued.sum(axis=0) * area).sum()
         confidence = np.nan if strip.confidence is None else strip.confidence[rows, columns][valued].sum(dtype=float)
         self.confidence[zone] += confidence
@@ -201,6 +203,7 @@ def write_zones(table: Path, copy: Path, strips: Strips, zones: Zones, placed: P
     _write_table(table, _renamed(named, columns))
     every = _renamed({name: _plain(values) for name, values in zones.file.columns.items()}, columns)
     geometries = np.array([shape and _multiple(shape) for shape in zones.file.polygons], object)
+    # of each column no rows: names and types alone
     with PolygonWriter(copy, LAYER, zones.file.crs, {k: v[:0] for k, v in every.items()}, "MultiPolygon") as writer:
         writer.write(shapely.to_wkb(geometries), every)
     return f"{table}: {_words(zones, placed)}"
@@ -209,6 +212,7 @@ def write_zones(table: Path, copy: Path, strips: Strips, zones: Zones, placed: P
 def _columns(counts: _Counts, placed: PlacedZones, legend: Legend) -> dict[str, np.ndarray]:
     pixels = counts.classes.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
+        # 0 / 0 where a zone has no pixel with a value
         shares = counts.classes / pixels[:, None]
         seen = np.flatnonzero(counts.scenarios.any(axis=0))
         parts = counts.scenarios[:, seen] / pixels[:, None]
