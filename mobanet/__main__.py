@@ -1,11 +1,11 @@
 """The console script `mobanet COMMAND …`, the same as `python -m mobanet.COMMAND …`."""
 
-import difflib
 import importlib
 import sys
 
 from mobanet import __version__
 from mobanet.plain.pipes import unread_output_ends_quietly
+from mobanet.plain.wording import nearest
 
 COMMANDS = {
     "fit": "train a model: mobanet fit --experiment NAME",
@@ -39,8 +39,8 @@ def _main(words: list[str]) -> None:
         print(__version__)
         return
     if words[0] not in COMMANDS:
-        near = difflib.get_close_matches(words[0], COMMANDS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        near = nearest(words[0], COMMANDS)
+        hint = f"; did you mean {near}?" if near else ""
         print(f"error: {words[0]} is not a command{hint} The commands are {', '.join(COMMANDS)}.", file=sys.stderr)
         sys.exit(2)
     # the processes of a distributed run are started with the same words

@@ -94,6 +94,17 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def make_room_for(path: Path) -> None:
+    """Make the folder of a file that another library writes.
+
+    Raises:
+        IsADirectoryError: where the file would be in a folder's place, which only its renaming would tell.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+
 def put_in_place(part: Path, path: Path) -> None:
     """Give a finished file, which may be another library's, its name.
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from mobanet.cli.entry import fail, run
 from mobanet.errors import UserError
+from mobanet.plain.command_words import set_apart
 
 
 def report(run: str, output: str | None = None, tiles: int = 6, side: int = 768) -> None:
@@ -35,15 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def with_run(words: Sequence[str]) -> list[str]:
     """The words of a command line in which a folder may stand without `--run`; every option here takes a value."""
-    out: list[str] = []
-    folders, given = [], iter(words)
-    for word in given:
-        if not word.startswith("-"):
-            folders.append(word)
-            continue
-        out.append(word)
-        if "=" not in word and word not in ("-h", "--help"):
-            out += [value for value in (next(given, None),) if value is not None]
+    folders, out = set_apart(words)
     if len(folders) > 1:
         fail(f"mobanet.report takes one run folder, not {len(folders)} ({', '.join(folders)}); run it once for each.")
     return [*out, *(f"--run={folder}" for folder in folders)]

@@ -9,6 +9,7 @@ from typing import Literal
 
 from mobanet.cli.entry import fail, run
 from mobanet.errors import UserError
+from mobanet.plain.command_words import set_apart
 
 _FLAGS = ("--local",)
 
@@ -66,17 +67,7 @@ def with_file(words: Sequence[str]) -> list[str]:
     """The words of a command line with its FILE behind `--file` and what stands behind `--` in `--words`."""
     cut = list(words).index("--") if "--" in words else len(words)
     own, behind = list(words[:cut]), list(words[cut + 1 :])
-    out: list[str] = []
-    files, given = [], iter(own)
-    for word in given:
-        if not word.startswith("-"):
-            files.append(word)
-        elif word in _FLAGS:
-            out.append(f"{word}=true")
-        else:
-            out.append(word)
-            if "=" not in word and word not in ("-h", "--help"):
-                out += [value for value in (next(given, None),) if value is not None]
+    files, out = set_apart(own, _FLAGS)
     if len(files) > 1:
         fail(f"mobanet.sweep takes one FILE, not {len(files)} ({', '.join(files)}); run it once for each.")
     if (

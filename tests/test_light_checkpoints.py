@@ -191,7 +191,7 @@ def test_published_weights_are_taken_from_the_cache_or_missed_by_name(
     save_file(vit.state_dict(), tmp_path / "model.safetensors")
     data = make_data()
     with monkeypatch.context() as cache:
-        cache.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(tmp_path / "model.safetensors"))
+        cache.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: str(tmp_path / "model.safetensors"))
         module, trainer = make_module(data, backbone=backbone), make_trainer(max_epochs=1)
         trainer.fit(module, datamodule=data)
         trainer.save_checkpoint(tmp_path / "light.ckpt", weights_only=False)

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from mobanet.errors import UserError
 from mobanet.files import write_buffer
 from mobanet.models.registry import settings_groups
+from mobanet.plain.wording import name_differences
 
 VERSION = "mobanet_version"
 """Where a checkpoint says which version of this package wrote it."""
@@ -121,13 +122,7 @@ def check_names(saved: Iterable[str], wanted: Iterable[str]) -> None:
     Raises:
         UserError: with the first names.
     """
-    saved, wanted = set(saved), set(wanted)
-    problems = []
-    for words, names in (("lacks", sorted(wanted - saved)), ("has unknown", sorted(saved - wanted))):
-        if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            problems.append(f"{words} {', '.join(names[:3])}{more}")
-    if problems:
+    if problems := name_differences(wanted, saved):
         raise UserError(
             f"the checkpoint does not hold the weights of its model: it {' and '.join(problems)}; take another one of "
             "the run."

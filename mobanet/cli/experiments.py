@@ -1,6 +1,5 @@
 """Experiments and variants by name, and what a command line makes of them."""
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from mobanet.cli.parser_errors import check_config_files
 from mobanet.datasets.folder_words import with_described, with_quoted_ids
 from mobanet.errors import UserError
 from mobanet.plain.command_words import take
+from mobanet.plain.wording import did_you_mean
 from mobanet.plain.yaml_files import read_yaml
 from mobanet.runs.folder import CONFIG_FILE, run_folder_of
 from mobanet.shipped import experiment_folder, experiment_names, variant_names
@@ -36,8 +36,7 @@ def find_experiment(name: str, option: str = "--experiment") -> Path:
         folder, names = folder / "variants", variant_names()
     if name in names:
         return folder / f"{name}.yaml"
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    hint = did_you_mean(name, names, cutoff=0.4)
     raise UserError(
         f"{option} {name} is unknown{hint}: choose from {', '.join(names)}, or give the path of a YAML file."
     )

@@ -1,6 +1,5 @@
 """Whether the metrics that a run is steered by exist, said before training and not after the first epoch."""
 
-import difflib
 from collections.abc import Sequence
 
 import torch
@@ -13,6 +12,7 @@ from mobanet.errors import UserError
 from mobanet.evaluation.metrics import scores
 from mobanet.evaluation.scenario_summary import figures_to_log
 from mobanet.lightning_internals import callbacks_of
+from mobanet.plain.wording import did_you_mean
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.training.groups import learning_rates
 from mobanet.training.module import SegmentationModule
@@ -106,6 +106,5 @@ def training_names(module: SegmentationModule, sampling: ScenarioSettings) -> li
 def _check(what: str, name: str, known: Sequence[str]) -> None:
     if name in known:
         return
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    hint = did_you_mean(name, known)
     raise UserError(f"{what} is not logged{hint}: choose from {', '.join(known)}.")

@@ -1,6 +1,5 @@
 """A parser's complaints, in the words of the options that the user typed."""
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
@@ -11,6 +10,7 @@ from jsonargparse import ArgumentParser
 from mobanet.datasets.folder_words import OPTION, check_part, wrong_folder_value
 from mobanet.errors import UserError
 from mobanet.plain.bounds import check_digits, check_values
+from mobanet.plain.wording import did_you_mean
 from mobanet.plain.yaml_files import bound_parsers, read_yaml
 
 _KINDS = {
@@ -125,8 +125,7 @@ def _help_option(parser: ArgumentParser) -> str:
 
 def _nearest(word: str, parser: ArgumentParser) -> str:
     options = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
-    near = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
-    return f" (did you mean {near[0]}?)" if near else ""
+    return did_you_mean(word, options)
 
 
 def _wrong_value(option: str, text: str) -> str:

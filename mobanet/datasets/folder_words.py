@@ -1,6 +1,5 @@
 """Mistakes in the description of one's own data, in the words of its keys, and its tile ids on a command line."""
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -11,6 +10,7 @@ from jsonargparse import ArgumentError
 
 from mobanet.errors import UserError
 from mobanet.plain.schema import MismatchError, UnknownKeyError, check_keys, check_value
+from mobanet.plain.wording import did_you_mean
 from mobanet.plain.yaml_files import read_yaml
 
 OPTION = "--data.folder"
@@ -195,5 +195,4 @@ def _nearest(where: str) -> str:
     splits = (FolderSplit, SplitAreas, SplitBlocks, SplitLists, SplitTable)
     kinds = (FolderSettings, FolderModality, *splits, VectorLabel, Tiling)
     names = [field.name for kind in kinds for field in fields(kind)]
-    near = difflib.get_close_matches(where.rpartition(".")[2], names, n=1, cutoff=0.6)
-    return f" (did you mean {near[0]}?)" if near else ""
+    return did_you_mean(where.rpartition(".")[2], names)

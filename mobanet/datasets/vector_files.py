@@ -6,7 +6,6 @@ be those of the format that its ending names. GeoJSON is parsed here, since GDAL
 several other formats for it; a GeoPackage, which is a database, must have tables where views would run SQL.
 """
 
-import difflib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ from mobanet.datasets.geopackage import check_geopackage, layers_of
 from mobanet.datasets.shapefile import check_shapefile
 from mobanet.datasets.vector_settings import ENDINGS, VectorLabel, as_word, ending_of
 from mobanet.errors import UserError
-from mobanet.plain.wording import shorten
+from mobanet.plain.wording import did_you_mean, shorten
 from mobanet.rasters.contents import FileRef
 from mobanet.rasters.opening import gdal_error
 from mobanet.rasters.reference_systems import name_of, same_plane
@@ -99,9 +98,7 @@ class VectorLayer(ABC):
         """
         for name in columns:
             if name not in self.fields:
-                near = difflib.get_close_matches(name.lower(), [field.lower() for field in self.fields], n=1)
-                found = next((field for field in self.fields if near and field.lower() == near[0]), None)
-                hint = f" (did you mean {found!r}?)" if found else ""
+                hint = did_you_mean(name, self.fields, quoted=True)
                 there = shorten(map(as_word, self.fields), 20) or "none"
                 raise UserError(f"{self.file} has no attribute {name!r}{hint}: there are {there}")
 
@@ -266,8 +263,7 @@ def _choose(layers: dict[str, str], file: FileRef, label: VectorLabel) -> str:
     """
     if label.layer is not None:
         if label.layer not in layers:
-            near = difflib.get_close_matches(label.layer, layers, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            hint = did_you_mean(label.layer, layers, quoted=True)
             raise UserError(
                 f"{file} has no layer {label.layer!r}{hint}: there are {shorten(map(as_word, layers), 20) or 'none'}"
             )

@@ -19,6 +19,7 @@ from functools import cache
 
 import numpy as np
 
+from mobanet.evaluation.metrics import mean_of
 from mobanet.rasters.contents import IGNORE_INDEX, Classes
 
 COUNTED = ("truth_band", "map_band", "both_bands", "truth_contour", "map_contour", "truth_matched", "map_matched")
@@ -75,7 +76,7 @@ def boundary_scores(
         f1.append(_f1(precision[-1], recall[-1]))
     averaged = [classes.names.index(each) for each in classes.averaged]
     rows = tuple(tuple(row) for row in counts)
-    means = (_mean([values[k] for k in averaged]) for values in (iou, f1))
+    means = (mean_of([values[k] for k in averaged]) for values in (iou, f1))
     return BoundaryScores(distance, name, pixels, rows, tuple(iou), tuple(precision), tuple(recall), tuple(f1), *means)
 
 
@@ -89,11 +90,6 @@ def _f1(precision: float, recall: float) -> float:
     if len(there) < 2:
         return 0.0 if there else math.nan
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-
-
-def _mean(values: Sequence[float]) -> float:
-    there = [value for value in values if not math.isnan(value)]
-    return sum(there) / len(there) if there else math.nan
 
 
 class SharedTruths:

@@ -11,7 +11,6 @@ level (haze, a vertical offset, a wrong scale) would be prepared as it is: the m
 off, the extremes that `minmax` goes by, and the ground under its heights move with it. `_levelled` works that out.
 """
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +23,7 @@ from mobanet.datasets.scalings import Scaling
 from mobanet.errors import UserError
 from mobanet.evaluation.pixel_noise import Key, normal, uniform
 from mobanet.models.base import Standardization
+from mobanet.plain.wording import did_you_mean
 from mobanet.rasters.contents import Modality
 
 ALL = "all"
@@ -151,8 +151,7 @@ def chosen_degradations(given: str, modalities: Sequence[Modality], option: str 
     names = [name.strip() for name in given.split(",")]
     for name in names:
         if name != ALL and name not in DEGRADATIONS:
-            near = difflib.get_close_matches(name, DEGRADATIONS, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
+            hint = did_you_mean(name, DEGRADATIONS)
             raise UserError(
                 f"{option} names {name or 'nothing'}, which is no degradation{hint}; choose from "
                 f"{', '.join(DEGRADATIONS)} by commas, or write {option} alone for all."

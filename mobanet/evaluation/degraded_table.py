@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mobanet.evaluation.degradations import NM, RMM, Degradation
-from mobanet.evaluation.metrics import Scores, scores
+from mobanet.evaluation.metrics import Scores, mean_of, scores
 from mobanet.evaluation.scenario_table import as_plain
 from mobanet.plain.text_tables import as_text, decimal, fitted, none_if_absent, percent, text_width
 from mobanet.rasters.contents import Classes
@@ -111,7 +111,7 @@ class DegradedResults:
             names = [degradation.name for degradation in self.degradations() if degradation.measure == measure]
             rows = [row for row in self.rows() if row.label in names]
             if rows:
-                mious = tuple(map(_mean, zip(*(row.mious for row in rows), strict=True)))
+                mious = tuple(map(mean_of, zip(*(row.mious for row in rows), strict=True)))
                 drops = tuple(map(self.drop, mious))
                 out.append(DegradedRow("", f"{measure} ({', '.join(names)})", ("",) * len(mious), mious, drops))
         return out
@@ -206,8 +206,3 @@ def degraded_json(results: DegradedResults) -> str:
         },
     }
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
-
-
-def _mean(values: Sequence[float]) -> float:
-    present = [value for value in values if not math.isnan(value)]
-    return sum(present) / len(present) if present else math.nan

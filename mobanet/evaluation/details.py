@@ -1,6 +1,5 @@
 """What a test measures beside its confusion matrices where it is asked to, in every scenario: boundaries, objects."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from mobanet.evaluation import boundary, objects
 from mobanet.evaluation.boundary import BoundaryRows, BoundaryScores, SharedTruths, boundary_scores
 from mobanet.evaluation.distances import Distance, pixel_distances
 from mobanet.evaluation.objects import ObjectRows, ObjectScores
+from mobanet.plain.wording import did_you_mean
 from mobanet.rasters.contents import IGNORE_INDEX, Classes
 from mobanet.stitching.windows import Strip
 from mobanet.store.stored import StoredTile
@@ -194,8 +194,7 @@ def chosen_objects(given: str, classes: Classes) -> tuple[str, ...]:
     names = [name.strip() for name in given.split(",")]
     for name in names:
         if name not in classes.names:
-            near = difflib.get_close_matches(name, classes.names, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
+            hint = did_you_mean(name, classes.names)
             raise UserError(
                 f"{OBJECTS_OPTION} names {name or 'nothing'}, which is no class of the model{hint}; choose from "
                 f"{', '.join(classes.names)} by commas."

@@ -4,7 +4,8 @@ Rows are the truth, columns the prediction. Leaving clutter out of a mean is not
 matrix as errors of other classes (torchmetrics' `ignore_index` would delete them).
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -80,8 +81,8 @@ def scores(matrix: Tensor, classes: Classes) -> Scores:
     return Scores(
         overall_accuracy=float(hit.sum() / total),
         kappa=float((hit.sum() / total - chance) / (1 - chance)),
-        mean_f1=_mean(f1[averaged].tolist()),
-        mean_iou=_mean(iou[averaged].tolist()),
+        mean_f1=mean_of(f1[averaged].tolist()),
+        mean_iou=mean_of(iou[averaged].tolist()),
         iou=tuple(iou.tolist()),
         f1=tuple(f1.tolist()),
         pixels=tuple(int(x) for x in truth.tolist()),
@@ -91,6 +92,7 @@ def scores(matrix: Tensor, classes: Classes) -> Scores:
     )
 
 
-def _mean(values: Sequence[float]) -> float:
-    present = [value for value in values if value == value]
-    return sum(present) / len(present) if present else float("nan")
+def mean_of(values: Iterable[float]) -> float:
+    """The mean of those that there are; NaN of none."""
+    present = [value for value in values if not math.isnan(value)]
+    return sum(present) / len(present) if present else math.nan

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mobanet.evaluation.metrics import Scores
+from mobanet.evaluation.metrics import Scores, mean_of
 from mobanet.rasters.contents import Classes
 from mobanet.scenarios.failure import Failure
 from mobanet.scenarios.scenario import scenarios_of
@@ -112,12 +112,6 @@ def figures_to_log(
         figures["scenarios/miou_deviation"] = summary.deviation.mean_iou if summary.deviation else math.nan
         figures |= {f"scenarios/{failure.metric}": expected.mean_iou for failure, expected in summary.expected}
     return figures
-
-
-def mean_of(values: Iterable[float]) -> float:
-    """The mean of those that there are; NaN of none."""
-    present = [value for value in values if not math.isnan(value)]
-    return sum(present) / len(present) if present else math.nan
 
 
 def deviation_of(values: Iterable[float]) -> float:

@@ -16,13 +16,12 @@ from mobanet.evaluation.calibration import BINS, Reliability
 from mobanet.evaluation.detail_table import detail_heads, detail_notes, details_as_plain
 from mobanet.evaluation.details import DetailScores
 from mobanet.evaluation.jaccard import SoftScores
-from mobanet.evaluation.metrics import Scores
+from mobanet.evaluation.metrics import Scores, mean_of
 from mobanet.evaluation.scenario_summary import (
     ScenarioSummary,
     covers,
     deviation_of,
     expected_of,
-    mean_of,
     summarise,
 )
 from mobanet.evaluation.specialists import Regained

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from mobanet.errors import UserError
+from mobanet.plain.hub import reach_hub
 
 OPTION = "--push_to_hub"
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -29,9 +30,7 @@ def fetch(name: str, files: list[str], revision: str | None = None) -> Path:
     import huggingface_hub
 
     try:
-        if not huggingface_hub.constants.HF_HUB_OFFLINE:
-            # One request with a short limit first: without a network the hub's client retries for most of a minute.
-            huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=10)
+        reach_hub()
         return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=files))
     except Exception as error:  # the client's errors share no base class across its versions
         raise UserError(

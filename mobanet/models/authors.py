@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from mobanet.errors import UserError
+from mobanet.plain.wording import name_differences
 
 Rules = tuple[tuple[str, str], ...]
 
@@ -37,27 +38,33 @@ class Release:
                 contents = contents[wrapper]
         return {name.removeprefix(_PREFIX): value for name, value in contents.items()}
 
-    def matched(self, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, str]:
+    def matched(self, ours: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, str]:
         """Their name of each of our parameters.
 
         Args:
-            wanted: our state dict.
+            ours: our state dict.
             found: theirs.
 
         Raises:
             UserError: when one is not there, or others are.
         """
         # from ours to theirs, not back: what is missing is then named as it is in their file
-        theirs = {ours: self._translate(ours) for ours in wanted}
-        unknown = found.keys() - set(theirs.values())
-        if self.ignored:
-            unknown = {name for name in unknown if not re.match(self.ignored, name)}
-        problems = (("lacks", set(theirs.values()) - found.keys()), ("has unknown", unknown))
-        if any(names for _, names in problems):
-            raise self.refusal(
-                "it " + " and ".join(f"{words} {', '.join(sorted(names))}" for words, names in problems if names)
-            )
+        theirs = {name: self._translate(name) for name in ours}
+        wanted = set(theirs.values())
+        there = {name for name in found if name in wanted or not (self.ignored and re.match(self.ignored, name))}
+        if problems := name_differences(wanted, there, most=None):
+            raise self.refusal(f"it {' and '.join(problems)}")
         return theirs
+
+    def fitting(self, name: str, found: Tensor, wanted: Tensor) -> Tensor:
+        """A tensor of theirs that is to become one of ours.
+
+        Raises:
+            UserError: when it has another shape.
+        """
+        if found.shape != wanted.shape:
+            raise self.refusal(f"{name} is {tuple(found.shape)} where {tuple(wanted.shape)} is expected")
+        return found
 
     def refusal(self, problem: str) -> UserError:
         """What is said of a state dict that does not fit."""

@@ -4,11 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
+from mobanet.errors import SettingError
 from mobanet.models.draws import sent
 from mobanet.models.own_pixels import finer
 from mobanet.models.sharing import each_once
@@ -81,6 +82,29 @@ def select_available(inputs: dict[str, Tensor], available: Tensor | None) -> dic
         name: torch.where(available[:, column, None, None, None], x, zero.to(x.dtype))
         for column, (name, x) in enumerate(inputs.items())
     }
+
+
+def size_of(inputs: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Height and width that all inputs share."""
+    height, width = next(iter(inputs.values())).shape[-2:]
+    return height, width
+
+
+def check_classes(count: int) -> None:
+    """Refuse a model without a class, by `SettingError`."""
+    if count < 1:
+        raise SettingError("num_classes", f"is {count}: give the number of classes, at least 1.")
+
+
+def check_choices(settings: Any, group: str) -> None:
+    """Refuse a dataclass of settings, of the options `--model.GROUP`, with a field that is none of its choices.
+
+    Raises:
+        UserError: naming the first.
+    """
+    for name, kind in get_type_hints(type(settings)).items():
+        if get_origin(kind) is Literal and (value := getattr(settings, name)) not in get_args(kind):
+            raise SettingError(f"{group}.{name}", f"is {value!r}: choose one of {', '.join(get_args(kind))}.")
 
 
 def _check_available(inputs: dict[str, Tensor], available: Tensor) -> None:

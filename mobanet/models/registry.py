@@ -6,7 +6,6 @@ its network, too, and may be a stranger's: a class is looked up among the module
 that a file gives leads to an import (`import_network` is for what the user has typed).
 """
 
-import difflib
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from mobanet.models.mobanet.entry import MOBANET
 from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.plain.import_paths import imported, imported_module, is_module
 from mobanet.plain.schema import MismatchError, UnknownKeyError, check_value
+from mobanet.plain.wording import did_you_mean
 
 NETWORKS: dict[str, Network] = {"mobanet": MOBANET, "cmx": CMX_ENTRY, "cbc": CBC_ENTRY, "cbc_slp": CBC_SLP}
 """By the name behind `--model.architecture`."""
@@ -135,8 +135,7 @@ def network_named(name: str) -> Network:
     if name in NETWORKS:
         return NETWORKS[name]
     if "." not in name:
-        near = difflib.get_close_matches(name, NETWORKS, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
+        hint = did_you_mean(name, NETWORKS)
         raise SettingError(
             "architecture",
             f"{name} is unknown{hint}: choose from {', '.join(NETWORKS)}, or give the import path "

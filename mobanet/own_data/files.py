@@ -1,6 +1,5 @@
 """From paths, folders and patterns to files: which belong to which tile, by what differs in their names."""
 
-import difflib
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from mobanet.datasets.vector_settings import ENDINGS, ending_of
 from mobanet.errors import UserError
 from mobanet.own_data.given import Given
-from mobanet.plain.wording import natural_key, shorten
+from mobanet.plain.wording import natural_key, nearest, shorten
 
 RASTERS = (".tif", ".tiff", ".vrt", ".jp2", ".png", ".jpg", ".jpeg", ".img", ".asc", ".bil")
 """Of rasters that a folder is searched for."""
@@ -104,8 +103,8 @@ def _nearest(path: Path) -> str:
         names = [other.name for other in path.parent.iterdir()]
     except OSError:
         return ""
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f" (did you mean {path.parent / near[0]}?)" if near else ""
+    near = nearest(path.name, names)
+    return f" (did you mean {path.parent / near}?)" if near else ""
 
 
 def _in_folder(given: Given, folder: Path) -> list[Path]:

@@ -1,12 +1,12 @@
 """Code of the user's own, by its import path."""
 
-import difflib
 import importlib
 import importlib.util
 from types import ModuleType
 from typing import Any
 
 from mobanet.errors import UserError
+from mobanet.plain.wording import did_you_mean
 
 
 def is_import_path(name: str) -> bool:
@@ -28,8 +28,7 @@ def imported(path: str, option: str) -> Any:
     module, _, name = path.rpartition(".")
     package = imported_module(module, path, option)
     if not hasattr(package, name):
-        near = difflib.get_close_matches(name, vars(package), n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
+        hint = did_you_mean(name, vars(package))
         raise UserError(f"{option} names {path}, and {module} has no {name}{hint}; give a name that it has.")
     return getattr(package, name)
 

@@ -23,9 +23,40 @@ def choose_from(choices: Mapping[str, Value], name: str, complaint: str) -> Valu
     """
     if name in choices:
         return choices[name]
-    near = difflib.get_close_matches(name, list(choices), n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    hint = did_you_mean(name, choices, quoted=True)
     raise UserError(f"{complaint} {name!r}{hint}: choose from {', '.join(choices)}.")
+
+
+def nearest(word: object, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The name that is most like a word, as `difflib` has it, whatever their case; None where none is like enough.
+
+    Args:
+        word: the user's.
+        known: names that there are.
+        cutoff: likeness that a name must have, from 0 to 1.
+    """
+    names = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(str(word).lower(), names, n=1, cutoff=cutoff)
+    return names[near[0]] if near else None
+
+
+def did_you_mean(word: object, known: Iterable[str], cutoff: float = 0.6, quoted: bool = False) -> str:
+    """` (did you mean rgb?)` for the middle of a sentence, or nothing; arguments as for `nearest`."""
+    near = nearest(word, known, cutoff)
+    return "" if near is None else f" (did you mean {near!r}?)" if quoted else f" (did you mean {near}?)"
+
+
+def name_differences(wanted: Iterable[str], found: Iterable[str], most: int | None = 3) -> list[str]:
+    """`lacks a, b, c and 2 more` and `has unknown d`, of what does not fit; none where all does.
+
+    Args:
+        wanted: names that there should be.
+        found: those that there are.
+        most: names that are shown of a kind; None for all.
+    """
+    wanted, found = set(wanted), set(found)
+    kinds = (("lacks", sorted(wanted - found)), ("has unknown", sorted(found - wanted)))
+    return [f"{words} {shorten(names, len(names) if most is None else most)}" for words, names in kinds if names]
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:

@@ -1,6 +1,5 @@
 """What becomes of a map beside rasters: polygons of its classes, as asked for on the command line."""
 
-import difflib
 import math
 import os
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mobanet.errors import UserError
+from mobanet.plain.wording import did_you_mean
 from mobanet.prediction.assemble import MapFiles
 from mobanet.prediction.scene import Scene
 from mobanet.prediction.zones import Zones, check_zones
@@ -78,9 +78,7 @@ class VectorSettings:
         """
         for name in self.right_angles or ():
             if name not in classes:
-                near = difflib.get_close_matches(name.lower(), [known.lower() for known in classes], n=1)
-                found = next((known for known in classes if near and known.lower() == near[0]), None)
-                hint = f" (did you mean {found!r}?)" if found else ""
+                hint = did_you_mean(name, classes, quoted=True)
                 raise UserError(
                     f"--right_angles names {name!r}, which is no class of the model{hint}; there are "
                     f"{', '.join(map(repr, classes))}."

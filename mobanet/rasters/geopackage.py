@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from mobanet.errors import UserError
-from mobanet.files import put_in_place, refusal
+from mobanet.files import make_room_for, put_in_place, refusal
 
 ENDING = ".gpkg"
 
@@ -49,9 +49,7 @@ class PolygonWriter:
         self._part = self.path.with_name(f"{self.path.stem}.part{ENDING}")
         self._begun = self._finished = False
         self._count = 0
-        if self.path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(self.path))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_room_for(self.path)
         self._clear()
         try:
             self._part.open("wb").close()  # says why where it cannot be written

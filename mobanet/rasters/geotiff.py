@@ -1,6 +1,5 @@
 """Maps as cloud optimised GeoTIFF: compressed, with overviews, colours and names, whole or not at all."""
 
-import errno
 import os
 import warnings
 import zlib
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobanet.errors import UserError
-from mobanet.files import PART, part_of, put_in_place, refusal, write_bytes
+from mobanet.files import PART, make_room_for, part_of, put_in_place, refusal, write_bytes
 from mobanet.rasters.categories import RasterKind, class_kind, probability_kind, scenario_kind, sidecar
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import gdal_error
@@ -74,9 +73,7 @@ class RowWriter:
         self._dataset: DatasetWriter | None = None
         self._finished = False
         crs = _parsed(grid.crs)
-        if self.path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(self.path))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_room_for(self.path)
         with self._guarded():
             self._create(grid, crs, tags or {})
 

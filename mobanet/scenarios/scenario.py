@@ -1,6 +1,5 @@
 """Scenarios: which subsets of the modalities can be there (arXiv 2605.20372)."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mobanet.errors import UserError
+from mobanet.plain.wording import did_you_mean
 
 MOST = 31
 """Scenarios that are all taken without being asked for: those of five modalities."""
@@ -104,8 +104,7 @@ def chosen_scenarios(given: str | Sequence[str], modalities: Sequence[str], opti
             available = tuple(modality in there for modality in modalities)
             wanted.add(Scenario("+".join(modality for modality in modalities if modality in there), available))
         else:
-            near = difflib.get_close_matches(name, [s.name for s in usual], n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
+            hint = did_you_mean(name, [s.name for s in usual])
             raise UserError(
                 f"{option} names {name or 'nothing'}, which is no scenario of {', '.join(modalities)}{hint}; write "
                 f"auto, all, full, single, all_but_one, or modalities joined by a plus, such as {usual[-1].name}."

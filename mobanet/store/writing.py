@@ -193,10 +193,8 @@ def _staged(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
     """A temporary file beside `target`; gone again if the block fails."""
     part = part_of(target, own=True)
     try:
-        with part.open("wb") as file:
+        with named(target), part.open("wb") as file:
             yield part, file
-    except BaseException as error:
+    except BaseException:
         part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-            raise OSError(error.errno, error.strerror, str(target)) from error
         raise

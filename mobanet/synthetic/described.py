@@ -16,6 +16,7 @@ from mobanet.datasets.held_out import ROLES
 from mobanet.datasets.listed_splits import SplitTable, files_of
 from mobanet.datasets.vector_settings import ending_of
 from mobanet.errors import UserError
+from mobanet.files import put_in_place
 from mobanet.rasters.elsewhere import is_address
 from mobanet.synthetic.archives import pack_flat
 from mobanet.synthetic.delivery import CityPlan, Delivery, share_out
@@ -237,4 +238,4 @@ def _write_table(path: Path, table: SplitTable, parts: Mapping[str, str]) -> Non
     points = shapely.to_wkb(shapely.points(np.zeros((len(rows), 2))))
     names, layer = [table.tile, table.attribute], table.layer or path.stem
     write(part, points, columns, names, layer=layer, geometry_type="Point", crs=_SYSTEM)
-    part.replace(path)
+    put_in_place(part, path)

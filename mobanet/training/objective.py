@@ -1,6 +1,5 @@
 """What training makes small: a loss by its name, a sum of losses, or one of the user's own by its import path."""
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,6 +10,7 @@ from torch import Tensor
 from mobanet.errors import UserError
 from mobanet.plain.import_paths import import_path_of, is_import_path
 from mobanet.plain.schema import shown
+from mobanet.plain.wording import did_you_mean
 from mobanet.training.binary_loss import binary_loss
 from mobanet.training.losses import PixelLoss, segmentation_loss
 from mobanet.training.own_loss import OwnLoss
@@ -185,8 +185,7 @@ def _known(name: Any) -> str:
     """A name of a loss, or an import path."""
     if isinstance(name, str) and (name in LOSSES or is_import_path(name)):
         return name
-    near = difflib.get_close_matches(str(name), list(LOSSES), n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    hint = did_you_mean(name, LOSSES)
     raise UserError(
         f"{_OPTION} names {name}, which is no loss{hint}; choose one of {', '.join(LOSSES)}, or give the import path "
         "of your own, such as my_package.MyLoss."

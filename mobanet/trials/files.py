@@ -6,14 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mobanet import files
 from mobanet.errors import UserError
+from mobanet.files import write_text
 from mobanet.plain import json_files
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file in one go; its folder is made."""
-    files.write_text(path, text)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

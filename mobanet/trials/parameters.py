@@ -1,6 +1,5 @@
 """The parameters of a sweep: what its file says of each, in the words of Weights & Biases."""
 
-import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mobanet.errors import UserError
+from mobanet.plain.wording import did_you_mean
 
 _BOUNDED = ("min", "max")
 _NORMAL = ("mu", "sigma")
@@ -92,14 +92,14 @@ def read_parameter(name: Any, content: Any, where: str) -> Parameter:
     distribution = content["distribution"] if "distribution" in content else _inferred(content, here)
     if not isinstance(distribution, str) or distribution not in _KEYS:
         raise UserError(
-            f"{here}: the distribution {distribution} is unknown{_near(distribution, _KEYS)}: choose from "
+            f"{here}: the distribution {distribution} is unknown{did_you_mean(distribution, _KEYS)}: choose from "
             f"{', '.join(_KEYS)}."
         )
     allowed = _KEYS[distribution]
     for key in content:
         if key not in ("distribution", *allowed):
             raise UserError(
-                f"{here}: {key} is not a key of {distribution}{_near(key, allowed)}: give {', '.join(allowed)}."
+                f"{here}: {key} is not a key of {distribution}{did_you_mean(key, allowed)}: give {', '.join(allowed)}."
             )
     required = [key for key in ("value", "values", "min", "max") if key in allowed]
     if missing := [key for key in required if key not in content]:
@@ -176,8 +176,3 @@ def _number(value: Any, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise UserError(f"{what} is {value}; give a number.")
     return value
-
-
-def _near(word: Any, known: Any) -> str:
-    near = difflib.get_close_matches(str(word), list(known), n=1)
-    return f" (did you mean {near[0]}?)" if near else ""

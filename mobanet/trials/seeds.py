@@ -12,9 +12,10 @@ from typing import NoReturn
 
 from mobanet.cli.experiments import resolve
 from mobanet.errors import UserError
+from mobanet.files import write_text
 from mobanet.plain.command_words import take
 from mobanet.runs.folder import TEST_VARIABLE, choose_run_folder
-from mobanet.trials.files import write_json, write_text
+from mobanet.trials.files import write_json
 from mobanet.trials.process import Commands, Ended
 from mobanet.trials.seed_figures import read_test, read_validation, results_of
 from mobanet.trials.seed_files import seeds_csv, seeds_json

@@ -1,11 +1,11 @@
 """Sweep files of Weights & Biases: read, and refused by one sentence where something is wrong."""
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from mobanet.errors import UserError
+from mobanet.plain.wording import did_you_mean
 from mobanet.plain.yaml_files import read_yaml
 from mobanet.shipped import experiment_folder
 from mobanet.trials.arguments import check_macros, expand, fit_words
@@ -97,8 +97,7 @@ def find_sweep(name: str) -> Path:
         return path
     if name in names:
         return experiment_folder() / "sweeps" / f"{name}.yaml"
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    hint = did_you_mean(name, names, cutoff=0.4)
     raise UserError(f"FILE {name} is unknown{hint}: choose from {', '.join(names)}, or give the path of a YAML file.")
 
 
@@ -111,8 +110,7 @@ def read_sweep(path: Path) -> Sweep:
     content, where = read_content(path), str(path)
     for key in content:
         if key not in _KEYS:
-            near = difflib.get_close_matches(str(key), _KEYS, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
+            hint = did_you_mean(key, _KEYS)
             raise UserError(f"{where}: {key} is not a key of a sweep{hint}: give {', '.join(_KEYS)}.")
     method, cap, given = content.get("method"), content.get("run_cap"), content.get("parameters")
     if method not in _METHODS:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mobanet.errors import UserError
-from mobanet.trials.files import held, read_json, write_json, write_text
+from mobanet.files import write_text
+from mobanet.trials.files import held, read_json, write_json
 from mobanet.trials.sweep_file import Sweep, read_content
 from mobanet.trials.sweep_table import Row, results_csv
 from mobanet.trials.trial import DONE, last_checkpoint, read_record

@@ -245,7 +245,7 @@ def test_published_weights_come_from_the_cache_and_must_fit(tmp_path, monkeypatc
     name, options = "vit_small_patch16_dinov3.lvd1689m", NAMES["dinov3"][1]
     source = build_backbone(BackboneSettings(name, pretrained=False, options=options))
     save_file(source.vit.state_dict(), tmp_path / "model.safetensors")
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(tmp_path / "model.safetensors"))
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: str(tmp_path / "model.safetensors"))
     assert build_backbone(BackboneSettings(name, options=options)).fingerprint() == source.fingerprint()
     with pytest.raises(UserError, match="does not hold the weights of this model: it has unknown blocks"):
         build_backbone(BackboneSettings(name, options={**options, "depth": 1}))

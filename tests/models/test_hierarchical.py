@@ -238,7 +238,7 @@ def test_published_weights_come_from_the_cache_and_must_fit(tmp_path, monkeypatc
     lists = {key: tuple(value) for key, value in options.items()}
     original = timm.create_model(name, pretrained=False, num_classes=0, **lists)
     save_file(original.state_dict(), tmp_path / "model.safetensors")
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(tmp_path / "model.safetensors"))
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: str(tmp_path / "model.safetensors"))
     loaded = build_backbone(BackboneSettings(name, options=options))
     assert torch.equal(loaded.vit.stages[3].blocks[0].gamma, original.stages[3].blocks[0].gamma)
     assert torch.equal(loaded.patch_kernel, original.stem[0].weight)

@@ -86,10 +86,7 @@ class HierarchicalBackbone(Backbone):
 
     def release_unused(self, patch_kernel: bool, patch_bias: bool, norm: bool, neck: bool) -> None:
         """As in the base; what never runs is no part of the model here but for the patch kernel."""
-        if not patch_kernel:
-            self.patch_kernel.requires_grad_(False)
-        if not patch_bias and self.patch_bias is not None:
-            self.patch_bias.requires_grad_(False)
+        self._release_patches(patch_kernel, patch_bias)
 
 
 class SwinBackbone(HierarchicalBackbone):
@@ -178,10 +175,7 @@ class HieraDetBackbone(HierarchicalBackbone):
     """timm's HieraDet, SAM 2's Hiera: attention in windows that are padded to, and over everything in a few blocks."""
 
     pools_within = True
-
-    def _count_blocks(self) -> list[int]:
-        ends = [-1, *self.vit.stage_ends]
-        return [end - start for start, end in pairwise(ends)]
+    _count_blocks = HieraBackbone._count_blocks
 
     def _measure(self) -> None:
         super()._measure()

@@ -4,11 +4,11 @@ Others of timm's arguments name files to load, replace the data sheet of the wei
 in checkpoints, which may come from a stranger.
 """
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from mobanet.errors import SettingError
+from mobanet.plain.wording import did_you_mean
 
 _SIZES: dict[str, tuple[int, int]] = {
     "depth": (1, 128),
@@ -64,8 +64,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     """
     for name, value in options.items():
         if name not in ALLOWED:
-            near = difflib.get_close_matches(str(name)[:40], ALLOWED, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
+            hint = did_you_mean(str(name)[:40], ALLOWED)
             raise SettingError(
                 "backbone.options", f"must not set {str(name)[:40]!r}{hint}: it may set {', '.join(ALLOWED)}."
             )

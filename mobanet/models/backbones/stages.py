@@ -227,9 +227,12 @@ class Backbone(nn.Module, ABC):
         for part in optional:
             if part is not None and not any(part is other for other in used):
                 part.requires_grad_(False)
-        if not patch_kernel:
+        self._release_patches(patch_kernel, patch_bias)
+
+    def _release_patches(self, kernel: bool, bias: bool) -> None:
+        if not kernel:
             self.patch_kernel.requires_grad_(False)
-        if not patch_bias and self.patch_bias is not None:
+        if not bias and self.patch_bias is not None:
             self.patch_bias.requires_grad_(False)
 
     def fingerprint(self) -> str:

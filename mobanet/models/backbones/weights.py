@@ -1,6 +1,5 @@
 """Making a timm transformer and filling it: names, downloads, local files, and what their licences are."""
 
-import difflib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,8 @@ from mobanet.errors import SettingError, UserError
 from mobanet.models.backbones.families import FAMILIES, MODULES, WORKING, Family
 from mobanet.models.backbones.options import check_options
 from mobanet.models.backbones.stages import BackboneSettings
+from mobanet.plain.hub import hub_file
+from mobanet.plain.wording import name_differences, nearest
 
 WEIGHTS_REMEDY = (
     "give a local file with `backbone.checkpoint` FILE, or start from random weights with `backbone.pretrained` false"
@@ -108,8 +109,8 @@ def _find_module(name: str) -> str:
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture) or (tag and name not in timm.list_models(f"{architecture}.*", pretrained=True)):
         known = [*timm.list_models(module=list(MODULES)), *timm.list_models("*.*", pretrained=True)]
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
-        hint = f"did you mean {near[0]}?" if near else "timm.list_models() lists the known ones."
+        near = nearest(name, known, cutoff=0.3)
+        hint = f"did you mean {near}?" if near else "timm.list_models() lists the known ones."
         raise SettingError("backbone.name", f"{name} is not a model of timm: {hint}")
     module = timm.model_entrypoint(architecture).__module__.rpartition(".")[2]
     if module not in MODULES:
@@ -134,26 +135,37 @@ def _is_stem(vit: nn.Module, family: Family) -> bool:
 
 def _download(vit: Any, name: str) -> Path:
     """Path of the published weights: with this package, or in the hub's cache, fetched if they are not there yet."""
-    import huggingface_hub
-
     config = vit.pretrained_cfg
     if config.get("file"):  # of our own alone: neither options nor a checkpoint can name one
         return Path(config["file"])
     repo, file = config.get("hf_hub_id"), config.get("hf_hub_filename") or "model.safetensors"
     if not repo:
         raise SettingError("backbone.name", f"{name} has no published weights on the hub: {WEIGHTS_REMEDY}.")
-    cached = huggingface_hub.try_to_load_from_cache(repo, file)
-    if isinstance(cached, str):
-        return Path(cached)
+    return published_weights(repo, file, "backbone.name", name, WEIGHTS_REMEDY)
+
+
+def published_weights(
+    repository: str, file: str, field: str, name: str, remedy: str, revision: str | None = None
+) -> Path:
+    """Path of a file of weights in the hub's cache, fetched if it is not there yet.
+
+    Args:
+        repository: OWNER/NAME.
+        file: in it.
+        field: the setting that asks for it.
+        name: its value.
+        remedy: what else can be done.
+        revision: of the repository; None for the newest.
+
+    Raises:
+        UserError: when it cannot be downloaded.
+    """
     try:
-        # One request with a short limit first: without a network the hub's client retries for most of a minute.
-        if not huggingface_hub.constants.HF_HUB_OFFLINE:
-            huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=10)
-        return Path(huggingface_hub.hf_hub_download(repo, file))
+        return hub_file(repository, file, revision)
     except Exception as error:  # the client's errors share no base class across its versions
         reason = type(error).__name__
         raise SettingError(
-            "backbone.name", f"{name}: the weights {repo}/{file} cannot be downloaded ({reason}); {WEIGHTS_REMEDY}."
+            field, f"{name}: the weights {repository}/{file} cannot be downloaded ({reason}); {remedy}."
         ) from error
 
 
@@ -235,12 +247,7 @@ def _misfit(refused: Refused, name: str, found: Tensor, wanted: Tensor) -> UserE
 
 def _check_fit(wanted: dict[str, Tensor], found: dict[str, Tensor], refused: Refused) -> None:
     """Refuse weights that lack a name of the model, bring one it does not know, or have another shape."""
-    problems = []
-    for words, names in (("lacks", wanted.keys() - found.keys()), ("has unknown", found.keys() - wanted.keys())):
-        if names:
-            listed = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            problems.append(f"{words} {listed}")
-    if problems:
+    if problems := name_differences(wanted, found):
         raise refused(
             f"does not hold the weights of this model: it {' and '.join(problems)}; let `backbone.name` "
             "and `backbone.options` name the model of the file."

@@ -9,14 +9,21 @@ layers of the release that nothing uses do not exist.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from mobanet.errors import SettingError, UserError
 from mobanet.models.backbones.stages import MOST_CHANNELS
-from mobanet.models.base import SegmentationModel, SegmentationOutput, select_available
+from mobanet.models.base import (
+    SegmentationModel,
+    SegmentationOutput,
+    check_choices,
+    check_classes,
+    select_available,
+    size_of,
+)
 from mobanet.models.cbc.decoder import VolumeDecoder
 from mobanet.models.cbc.encoder import STRIDE, BandEncoder
 from mobanet.models.cbc.fusion import Fused, LatentFusion
@@ -65,11 +72,7 @@ class CBCSettings:
     def __post_init__(self) -> None:
         depths: Any = tuple(self.encoder_depths)  # of any length: see below
         self.encoder_depths = depths
-        hints = get_type_hints(type(self))
-        for name in ("latent", "statistics"):
-            choices = get_args(hints[name])
-            if getattr(self, name) not in choices:
-                raise SettingError(f"cbc.{name}", f"is {getattr(self, name)!r}: choose one of {', '.join(choices)}.")
+        check_choices(self, "cbc")
         for name in ("width", "token_width", "grid", "heads", "encoder_width"):
             most = _MOST_CELLS if name == "grid" else MOST_CHANNELS
             if not 0 < getattr(self, name) <= most:
@@ -145,7 +148,7 @@ class CBC(SegmentationModel):
         """Segment inputs in which missing modalities are already zero; there are no auxiliary logits."""
         there = None if available is None else sent(available, next(iter(inputs.values())).device)
         fused = self.fusion(self._encode(inputs, available), there)
-        return self._decode(fused, there, _size(inputs))
+        return self._decode(fused, there, size_of(inputs))
 
     def forward_each(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[SegmentationOutput]:
         """As in the base; the encoders, which know nothing of patterns, run once for all of them."""
@@ -153,7 +156,7 @@ class CBC(SegmentationModel):
         return each_once(
             patterns,
             lambda distinct: (
-                self._decode(fused, available, _size(ordered))
+                self._decode(fused, available, size_of(ordered))
                 for available, fused in zip(distinct, self._fuse_each(ordered, distinct), strict=True)
             ),
         )
@@ -217,8 +220,7 @@ def _check(modalities: Mapping[str, int], num_classes: int, settings: CBCSetting
     for name, bands in modalities.items():
         if bands < 1:
             raise UserError(f"The modality {name} has {bands} bands: give at least one.")
-    if num_classes < 1:
-        raise SettingError("num_classes", f"is {num_classes}: give the number of classes, at least 1.")
+    check_classes(num_classes)
     if settings.latent == "shared" and not slp:
         raise SettingError("cbc.latent", "is shared, and only CBC-SLP has a shared part: choose z, or CBC-SLP.")
 
@@ -232,9 +234,3 @@ def _check_statistics(x: Tensor) -> None:
             f"is {max(height, width)}, and batch normalisation cannot train where a batch has one sample "
             f"of a modality of one band: set it to more than {STRIDE}.",
         )
-
-
-def _size(inputs: Mapping[str, Tensor]) -> tuple[int, int]:
-    """Height and width that all inputs share."""
-    height, width = next(iter(inputs.values())).shape[-2:]
-    return height, width

@@ -1,12 +1,12 @@
 """ImageNet's ResNet-50 as the start of CBC's encoders."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from torch import Tensor
 
 from mobanet.errors import SettingError
 from mobanet.models.cbc.encoder import BAND_TAPS, BandEncoder
+from mobanet.plain.hub import hub_file
 
 REPOSITORY, FILE = "timm/resnet50.tv_in1k", "model.safetensors"  # torchvision's weights, BSD-3-Clause
 DEPTHS, WIDTH = (3, 4, 6, 3), 64
@@ -18,17 +18,10 @@ def load_resnet50() -> dict[str, Tensor]:
     Raises:
         UserError: when they cannot be downloaded or read.
     """
-    import huggingface_hub
     from safetensors.torch import load_file
 
     try:
-        file = huggingface_hub.try_to_load_from_cache(REPOSITORY, FILE)
-        if not isinstance(file, str):
-            # One request with a short limit first: without a network the hub's client retries for most of a minute.
-            if not huggingface_hub.constants.HF_HUB_OFFLINE:
-                huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=10)
-            file = huggingface_hub.hf_hub_download(REPOSITORY, FILE)
-        return load_file(Path(file))
+        return load_file(hub_file(REPOSITORY, FILE))
     except Exception as error:  # the client's errors share no base class across its versions
         raise SettingError(
             "cbc.pretrained",

@@ -67,9 +67,6 @@ def cmx_from_authors(state_dict: Mapping[str, Tensor]) -> CMX:
         model = CMX(STREAMS, len(state[CLASSIFIER]), CMXSettings(encoder="cnn"))
     wanted = model.state_dict()
     theirs = RELEASE.matched(wanted, state)
-    for ours, value in wanted.items():
-        found = state[theirs[ours]].shape
-        if found != value.shape:
-            raise RELEASE.refusal(f"{theirs[ours]} is {tuple(found)} where {tuple(value.shape)} is expected")
-    model.load_state_dict({ours: state[name] for ours, name in theirs.items()}, strict=True, assign=True)
+    converted = {ours: RELEASE.fitting(name, state[name], wanted[ours]) for ours, name in theirs.items()}
+    model.load_state_dict(converted, strict=True, assign=True)
     return model.eval()

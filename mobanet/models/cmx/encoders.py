@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobanet.errors import SettingError
-from mobanet.models.backbones.weights import Refused, of_setting, read_weights
+from mobanet.models.backbones.weights import Refused, of_setting, published_weights, read_weights
 from mobanet.models.patches import initial_kernel
+from mobanet.plain.wording import name_differences
 
 EncoderName = Literal["cnn", "mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5"]
 
@@ -213,23 +214,9 @@ def _cut_stages(mit: Any) -> Encoder:
 
 def _download(name: str) -> Path:
     """Path of the ImageNet weights in the hub's cache, fetched if they are not there yet."""
-    import huggingface_hub
-
     published = _package(name).encoders[name]["pretrained_settings"]["imagenet"]
-    repo, file, revision = published["repo_id"], "model.safetensors", published["revision"]
-    cached = huggingface_hub.try_to_load_from_cache(repo, file, revision=revision)
-    if isinstance(cached, str):
-        return Path(cached)
-    try:
-        # One request with a short limit first: without a network the hub's client retries for most of a minute.
-        if not huggingface_hub.constants.HF_HUB_OFFLINE:
-            huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=10)
-        return Path(huggingface_hub.hf_hub_download(repo, file, revision=revision))
-    except Exception as error:  # the client's errors share no base class across its versions
-        raise SettingError(
-            "cmx.encoder",
-            f"{name}: the weights {repo}/{file} cannot be downloaded ({type(error).__name__}); {WEIGHTS_REMEDY}.",
-        ) from error
+    repository, file, revision = published["repo_id"], "model.safetensors", published["revision"]
+    return published_weights(repository, file, "cmx.encoder", name, WEIGHTS_REMEDY, revision)
 
 
 def _load(mit: nn.Module, file: Path, refused: Refused) -> None:
@@ -240,11 +227,7 @@ def _load(mit: nn.Module, file: Path, refused: Refused) -> None:
             found = found[wrapper]
     found = {name: value for name, value in found.items() if not name.startswith("head.")}
     wanted = mit.state_dict()
-    problems = []
-    for words, names in (("lacks", wanted.keys() - found.keys()), ("has unknown", found.keys() - wanted.keys())):
-        if names:
-            listed = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            problems.append(f"{words} {listed}")
+    problems = name_differences(wanted, found)
     problems += [
         f"has {name} of shape {tuple(found[name].shape)} where {tuple(wanted[name].shape)} is expected"
         for name in wanted

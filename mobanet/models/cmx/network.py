@@ -9,7 +9,7 @@ than multiplied by zero, a missing modality may have learned values, and logits 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,14 @@ from torch import Tensor, nn
 
 from mobanet.errors import SettingError
 from mobanet.models.backbones.stages import MOST_CHANNELS
-from mobanet.models.base import SegmentationModel, SegmentationOutput, select_available
+from mobanet.models.base import (
+    SegmentationModel,
+    SegmentationOutput,
+    check_choices,
+    check_classes,
+    select_available,
+    size_of,
+)
 from mobanet.models.cmx.encoders import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -63,9 +70,7 @@ class CMXSettings:
     """What stands in for the pixels of a missing modality: zeros, or a learned value a band."""
 
     def __post_init__(self) -> None:
-        for name, choices in (("encoder", get_args(EncoderName)), ("missing", get_args(Missing))):
-            if getattr(self, name) not in choices:
-                raise SettingError(f"cmx.{name}", f"is {getattr(self, name)!r}: choose one of {', '.join(choices)}.")
+        check_choices(self, "cmx")
         if self.checkpoint is not None and self.encoder == "cnn":
             raise SettingError(
                 "cmx.checkpoint",
@@ -126,8 +131,7 @@ class CMX(SegmentationModel):
                 f"names {len(streams)} ({', '.join(streams)}), and CMX has two streams: share the "
                 "modalities out to two, or choose `architecture` mobanet, which takes any number.",
             )
-        if num_classes < 1:
-            raise SettingError("num_classes", f"is {num_classes}: give the number of classes, at least 1.")
+        check_classes(num_classes)
         self.num_classes = num_classes
         self.settings = settings
         self.streams = {stream: tuple(modalities) for stream, modalities in streams.items()}
@@ -158,13 +162,14 @@ class CMX(SegmentationModel):
     def segment(self, inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool) -> SegmentationOutput:
         """Segment inputs in which missing modalities are already zero; there are no auxiliary logits."""
         first, second = (self._start(stream, inputs, available) for stream in range(2))
-        return self._decode(self._rectify(first, second), _size(inputs))
+        return self._decode(self._rectify(first, second), size_of(inputs))
 
     def forward_each(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[SegmentationOutput]:
         """As in the base; what a stream computes before the first rectification is shared."""
         ordered = self._order(inputs, patterns)
         return each_once(
-            patterns, lambda distinct: (self._decode(pairs, _size(ordered)) for pairs in self._each(ordered, distinct))
+            patterns,
+            lambda distinct: (self._decode(pairs, size_of(ordered)) for pairs in self._each(ordered, distinct)),
         )
 
     def latents(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -188,7 +193,7 @@ class CMX(SegmentationModel):
         """One stream's first stage, from inputs in which missing modalities are zero: (B, C_1, h_1, w_1)."""
         there = None if available is None else dict(zip(self.modalities, available.unbind(1), strict=True))
         image = self.inputs[stream](inputs, there)  # (B, 3, H, W)
-        height, width = _size(inputs)
+        height, width = size_of(inputs)
         rows, columns = self._padded((height, width))
         if self.training and len(image) == 1 and max(rows, columns) <= REDUCTION:
             raise SettingError(
@@ -233,9 +238,3 @@ def _stage(encoder: nn.Module, number: int, maps: Tensor) -> Tensor:
     """One stage of an encoder of `build_encoders`, whose kinds have nothing but `stages` in common."""
     stages: Any = encoder.stages
     return stages[number](maps)
-
-
-def _size(inputs: Mapping[str, Tensor]) -> tuple[int, int]:
-    """Height and width that all inputs share."""
-    height, width = next(iter(inputs.values())).shape[-2:]
-    return height, width

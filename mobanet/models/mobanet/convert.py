@@ -4,13 +4,13 @@ Source: names and shapes in the public release of MoBaNet (arXiv 2603.17705) for
 modalities are a three-band optical image and a one-band surface model; here they are `rgb` and `dsm`.
 """
 
-import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from mobanet.errors import UserError
+from mobanet.models.authors import Release, Rules
 from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.mobanet.network import MoBaNet, MoBaNetSettings
 
@@ -26,10 +26,8 @@ SAM_BY_WIDTH = {768: "samvit_base_patch16", 1024: "samvit_large_patch16", 1280: 
 
 PATCH_KERNEL = "image_encoder.extra_patch_embed.proj.weight"
 CLASSIFIER = "decoder.classifier.1.0.weight"
-# In the authors' files, and of no use outside DINOv2's own training.
-IGNORED = ("image_encoder.backbone.mask_token",)
-
-Rules = tuple[tuple[str, str], ...]
+# A mask token is in the authors' files, and of no use outside DINOv2's own training.
+RELEASE = Release("release", (), ignored=r"image_encoder\.backbone\.mask_token$")
 
 # From our names to the authors': each rule is applied, in turn, to what the rules before have left.
 DINOV2_RULES: Rules = (
@@ -121,7 +119,7 @@ def mobanet_sam_from_authors(state: Mapping[str, Tensor]) -> MoBaNet:
     width = _size_of(state, SAM_BY_WIDTH)
     positions = state.get("image_encoder.pos_embed")
     if positions is None or positions.ndim != 4:
-        raise _refusal("it lacks image_encoder.pos_embed of shape (1, rows, columns, channels)")
+        raise RELEASE.refusal("it lacks image_encoder.pos_embed of shape (1, rows, columns, channels)")
     options: dict[str, int | float | bool | str | list[int]] = {
         "img_size": positions.shape[1] * state[PATCH_KERNEL].shape[-1]
     }
@@ -134,10 +132,10 @@ def _size_of(state: Mapping[str, Tensor], known: Mapping[int, str]) -> int:
     """Width of the backbone, from the patch embedding that both releases have."""
     for name in (PATCH_KERNEL, CLASSIFIER):
         if name not in state:
-            raise _refusal(f"it lacks {name}")
+            raise RELEASE.refusal(f"it lacks {name}")
     width = state[PATCH_KERNEL].shape[0]
     if width not in known:
-        raise _refusal(f"its width {width} is none of {', '.join(map(str, known))}")
+        raise RELEASE.refusal(f"its width {width} is none of {', '.join(map(str, known))}")
     return width
 
 
@@ -145,35 +143,10 @@ def _fill(state: Mapping[str, Tensor], backbone: BackboneSettings, settings: MoB
     """Build a model without memory of its own and hand it the authors' tensors under our names."""
     with torch.device("meta"):
         model = MoBaNet(STREAMS, state[CLASSIFIER].shape[0], backbone, settings)
-    wanted = model.state_dict()
-    theirs = {ours: _translate(ours, rules) for ours in wanted}
-    missing = sorted(set(theirs.values()) - state.keys())
-    unknown = sorted(state.keys() - set(theirs.values()) - set(IGNORED))
-    if missing or unknown:
-        problems = (("lacks", missing), ("has unknown", unknown))
-        raise _refusal("it " + " and ".join(f"{words} {', '.join(names)}" for words, names in problems if names))
-    converted = {}
-    for ours, value in wanted.items():
-        found = state[theirs[ours]]
+    wanted, converted = model.state_dict(), {}
+    for ours, name in replace(RELEASE, rules=rules).matched(wanted, state).items():
         # Their 1x1 convolutions are our linear layers on tokens: (out, in, 1, 1) -> (out, in).
-        if found.ndim == 4 and value.ndim == 2 and found.shape[2:] == (1, 1):
-            found = found.flatten(1)
-        if found.shape != value.shape:
-            shapes = f"{tuple(state[theirs[ours]].shape)} where {tuple(value.shape)}"
-            raise _refusal(f"{theirs[ours]} is {shapes} is expected")
-        converted[ours] = found
+        flat = state[name].shape == (*wanted[ours].shape, 1, 1)
+        converted[ours] = RELEASE.fitting(name, state[name].flatten(1) if flat else state[name], wanted[ours])
     model.load_state_dict(converted, strict=True, assign=True)
     return model.eval()
-
-
-def _translate(name: str, rules: Rules) -> str:
-    """The authors' name of one of our parameters."""
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
-def _refusal(problem: str) -> UserError:
-    return UserError(
-        f"The state dictionary is not one of the authors' release: {problem}; give an unchanged checkpoint."
-    )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,13 @@ from torch import Tensor, nn
 from mobanet.errors import SettingError
 from mobanet.models.backbones.kinds import build_backbone
 from mobanet.models.backbones.stages import MOST_CHANNELS, NUM_STAGES, BackboneSettings
-from mobanet.models.base import SegmentationModel, SegmentationOutput, select_available
+from mobanet.models.base import (
+    SegmentationModel,
+    SegmentationOutput,
+    check_choices,
+    check_classes,
+    select_available,
+)
 from mobanet.models.mobanet.apart import apart, touched
 from mobanet.models.mobanet.cpia import CPIA, AdapterCPIA
 from mobanet.models.mobanet.dgfm import Fusion
@@ -94,13 +100,7 @@ class MoBaNetSettings:
     """Dropout before the classifiers of the decoder and of the auxiliary heads."""
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for name in ("placement", "fusion", "pyramid", "missing", "absent", "normalization", "incomplete"):
-            choices = get_args(hints[name])
-            if getattr(self, name) not in choices:
-                raise SettingError(
-                    f"network.{name}", f"is {getattr(self, name)!r}: choose one of {', '.join(choices)}."
-                )
+        check_choices(self, "network")
         for name in ("cpia_ratio", "adapter_ratio"):
             if not 0 < getattr(self, name) <= 1:
                 raise SettingError(f"network.{name}", f"is {getattr(self, name)}: give a share above 0 and up to 1.")
@@ -188,8 +188,7 @@ class MoBaNet(SegmentationModel):
         super().__init__()
         settings = settings or MoBaNetSettings()
         self.modalities = check_streams(streams, order)
-        if num_classes < 1:
-            raise SettingError("num_classes", f"is {num_classes}: give the number of classes, at least 1.")
+        check_classes(num_classes)
         self.num_classes = num_classes
         self.settings = settings
         self.streams = {stream: tuple(modalities) for stream, modalities in streams.items()}
