@@ -14,7 +14,7 @@ from mobanet.models.lora import LoRASettings
 from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.scenarios.callback import ScenarioSampling
 from mobanet.scenarios.sampling import ScenarioSettings
-from mobanet.training.reached import Reached
+from mobanet.training.reached import ReachedParts
 from tests.conftest import NARROW
 from tests.device_reads import DeviceReads
 from tests.test_training import FROZEN
@@ -139,7 +139,7 @@ def test_what_reads_is_found(reading, name):
 
 
 def test_what_samples_reached_is_kept_until_the_step_is_taken():
-    reached, device = Reached(), torch.device("cpu")
+    reached, device = ReachedParts(), torch.device("cpu")
     assert reached.read() is None
     reached.note(torch.tensor([[True, True], [True, True]]), device, ranks=False)
     assert reached.read() == (True, False)

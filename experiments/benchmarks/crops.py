@@ -33,7 +33,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mobanet.data.augment import Augmentation, AugmentationSettings
 from mobanet.data.crops import RandomCrops, collate, crop_loader
-from mobanet.data.reading import Sample, TileReader, Window
+from mobanet.data.reading import Sample, TileReader, TileWindow
 from mobanet.data.sampler import CropSampler
 from mobanet.files import put_in_place, sync
 from mobanet.rasters.contents import Modality
@@ -79,7 +79,7 @@ class WholeTiles(Dataset):
 class RowReader(TileReader):
     """Windows of the same pixels in rows, memory-mapped; pages are given back before they add up."""
 
-    def _cut(self, tile: StoredTile, name: str, window: Window, fill: int) -> np.ndarray:
+    def _cut(self, tile: StoredTile, name: str, window: TileWindow, fill: int) -> np.ndarray:
         if self._arrays is None:
             self._arrays, self._touched = {}, 0
         array = self._arrays.get((tile.id, name))
@@ -132,12 +132,14 @@ def make_tiles(folder: Path, count: int, size: int) -> list[StoredTile]:
     return tiles
 
 
-def draw(tiles: list[StoredTile], count: int) -> list[Window]:
+def draw(tiles: list[StoredTile], count: int) -> list[TileWindow]:
     """Windows at random places."""
     generator, (height, width) = np.random.default_rng(1), (tiles[0].height, tiles[0].width)
     tops, lefts = generator.integers(height - CROP + 1, size=count), generator.integers(width - CROP + 1, size=count)
     numbers = generator.integers(len(tiles), size=count)
-    return [Window(int(n), int(top), int(left), CROP, CROP) for n, top, left in zip(numbers, tops, lefts, strict=True)]
+    return [
+        TileWindow(int(n), int(top), int(left), CROP, CROP) for n, top, left in zip(numbers, tops, lefts, strict=True)
+    ]
 
 
 def forget(tiles: list[StoredTile]) -> None:

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from mobanet.prediction.assemble import MapFiles, assemble
-from mobanet.prediction.parts import Part, parts_of
+from mobanet.prediction.parts import MapPart, parts_of
 from mobanet.prediction.patches import generalised
 from mobanet.prediction.plan import STRIP
 from mobanet.prediction.polygons import Legend, write_polygons
@@ -84,7 +84,7 @@ def draw(folder: Path, side: int, cell: int) -> None:
         workspace.save(part, PartMaps(classes, scenarios, None))
 
 
-def parts_of_map(side: int) -> list[Part]:
+def parts_of_map(side: int) -> list[MapPart]:
     """As of a prediction."""
     return parts_of(0, side, side, STRIP)
 

@@ -19,7 +19,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from mobanet.data.reading import TileReader, Window
+from mobanet.data.reading import TileReader, TileWindow
 from mobanet.evaluation.metrics import confusion_matrix, scores
 from mobanet.predict import predict
 from mobanet.runs.opened import Run, open_run
@@ -103,7 +103,7 @@ def label_of(run: Run, tile: "object") -> np.ndarray:
     """(H, W) class indices, 255 where they do not count."""
     modalities = {name: len(m.bands) for name, m in run.data.modalities.items()}
     reader = TileReader([tile], modalities, run.data.evaluation.labels, 1)
-    return reader.read(Window(0, 0, 0, tile.height, tile.width)).label
+    return reader.read(TileWindow(0, 0, 0, tile.height, tile.width)).label
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from torch.nn import functional
 from mobanet.files import write_bytes
 from mobanet.prediction.assemble import MapFiles, assemble
 from mobanet.prediction.map_writer import GoOn, MapWriter
-from mobanet.prediction.parts import Part, parts_of
+from mobanet.prediction.parts import MapPart, parts_of
 from mobanet.prediction.plan import STRIP, ScenePlan
 from mobanet.prediction.predictor import PartMaps
 from mobanet.prediction.scene import Scene
@@ -41,7 +41,7 @@ CLASSES = Classes(NAMES, tuple((40 * k, 0, 255 - 40 * k) for k in range(len(NAME
 PLACE = (0.05, 0.0, 366_676.0, 0.0, -0.05, 5_808_596.0)
 SCENARIOS = scenarios_of(["rgb"])
 
-Maps = dict[Part, PartMaps]
+Maps = dict[MapPart, PartMaps]
 
 
 def main() -> None:

@@ -63,7 +63,7 @@ from mobanet.store.stored import default_store
 from mobanet.tracking.csv_log import METRICS_FILE, MetricsCSV, read_rows
 from mobanet.tracking.panels import PanelSettings, ScenarioPanels
 from mobanet.tracking.tensorboard import EVENTS
-from mobanet.tracking.trackers import followers
+from mobanet.tracking.trackers import tracking_loggers
 from mobanet.tracking.wandb_run import RUN_FILE
 from mobanet.training.module import SegmentationModule
 from mobanet.training.trainer import Trainer
@@ -385,7 +385,7 @@ class MobanetCLI(LightningCLI):
         return bool(path) and Path(path).resolve() == (self.folder / "checkpoints" / "last.ckpt").resolve()
 
     def _followers(self, past: list[dict[str, Any]] | None) -> list[Any]:
-        return followers(self.config.logger, self.config.wandb, self.folder, self.experiment, past)
+        return tracking_loggers(self.config.logger, self.config.wandb, self.folder, self.experiment, past)
 
     def _followers_of_test(self) -> list[Any]:
         """Those that its run has already: a test is a part of what is recorded, and begins no record of its own."""

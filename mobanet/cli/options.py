@@ -11,7 +11,7 @@ from mobanet.evaluation.distances import USUAL
 from mobanet.models.precision import Matmul
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.tracking.panels import PanelSettings
-from mobanet.tracking.trackers import Follower, Tracking
+from mobanet.tracking.trackers import Tracker, Tracking
 
 DESCRIPTIONS = {
     "fit": "Train a model on multimodal rasters. Start from --experiment NAME and override any setting.",
@@ -83,7 +83,7 @@ def add_options(parser: LightningArgumentParser, command: str) -> None:
     parser.add_argument("--help_all", action="help", help="show all options and exit")
     parser.add_argument("--ckpt_path", type=text, default=None, help=_CKPT[command])
     parser.add_argument("--run", type=text, default=None, help="folder for results; null for runs/NAME/TIME")
-    parser.add_argument("--logger", type=Follower, default="wandb", help=_LOGGER)
+    parser.add_argument("--logger", type=Tracker, default="wandb", help=_LOGGER)
     parser.add_argument("--wandb", type=Tracking, default="auto", help=_WANDB)
     parser.add_argument("--monitor", type=text, default=None, help=_MONITOR)
     parser.add_argument("--monitor_mode", type=Literal["max", "min"], default="max", help="which way is better")

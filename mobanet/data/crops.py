@@ -12,7 +12,7 @@ from mobanet.data.augment import Augmentation, ignore_label
 from mobanet.data.balance import ClassPixels
 from mobanet.data.batch import StoredBatch
 from mobanet.data.handover import Allocate, Handover, HandoverLoader
-from mobanet.data.reading import Sample, TileReader, Window, grid
+from mobanet.data.reading import Sample, TileReader, TileWindow, grid
 from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.store.marks import squares_of
 from mobanet.store.stored import MARK
@@ -26,14 +26,14 @@ _DRAWS = 100
 """Positions that are drawn before one is looked for where labels are: of a tile whose labels fill a part in so many."""
 
 
-class _Windows(Dataset[dict[str, Any]]):
+class _WindowDataset(Dataset[dict[str, Any]]):
     """What random crops and grid windows share: from a window's pixels to a sample for the batch."""
 
     def __init__(self, reader: TileReader, offset_scale: dict[str, np.ndarray]) -> None:
         self.reader = reader
         self.offset_scale = offset_scale
 
-    def _pack(self, window: Window, sample: Sample, counted: bool = True) -> dict[str, Any]:
+    def _pack(self, window: TileWindow, sample: Sample, counted: bool = True) -> dict[str, Any]:
         available = [
             name in self.reader.tiles[window.tile].modalities
             and (name not in sample.valid or bool(sample.valid[name].any()))
@@ -55,7 +55,7 @@ class _Windows(Dataset[dict[str, Any]]):
         }
 
 
-class RandomCrops(_Windows):
+class RandomCrops(_WindowDataset):
     """Training crops; every draw is a function of the seed and the sample's index.
 
     Positions are multiples of the reader's step, so that crops have whole pixels of every modality.
@@ -99,7 +99,7 @@ class RandomCrops(_Windows):
         window, sample = self._labelled(self.window(generator), generator)
         return self._pack(window, self.augmentation(sample, generator))
 
-    def _labelled(self, window: Window, generator: np.random.Generator) -> tuple[Window, Sample]:
+    def _labelled(self, window: TileWindow, generator: np.random.Generator) -> tuple[TileWindow, Sample]:
         """A window of the same tile that has a label, the one given if it has, and its pixels."""
         tile, marks = self.reader.tiles[window.tile], self.reader.marks(window.tile)
         if marks is None:
@@ -113,7 +113,7 @@ class RandomCrops(_Windows):
         window = self._around_a_label(window, marks, generator)
         return window, self.reader.read(window)
 
-    def _around_a_label(self, window: Window, marks: np.ndarray, generator: np.random.Generator) -> Window:
+    def _around_a_label(self, window: TileWindow, marks: np.ndarray, generator: np.random.Generator) -> TileWindow:
         """A window of the same tile with a square that has a label, as far as it is large enough to hold one."""
         tile = self.reader.tiles[window.tile]
         rows, columns = squares_of(tile, 0, 0, tile.height, tile.width)
@@ -124,7 +124,7 @@ class RandomCrops(_Windows):
         corner = (int(rows.start + row) * MARK - tile.top, int(columns.start + column) * MARK - tile.left)
         return self._around(window.tile, corner, MARK, generator)
 
-    def _around(self, place: int, corner: tuple[int, int], side: int, generator: np.random.Generator) -> Window:
+    def _around(self, place: int, corner: tuple[int, int], side: int, generator: np.random.Generator) -> TileWindow:
         """Draw a position in a tile whose window holds a square of it, as far as it is large enough."""
         tile, step, starts = self.reader.tiles[place], self.reader.step, []
         for at, length in zip(corner, (tile.height, tile.width), strict=True):
@@ -132,9 +132,9 @@ class RandomCrops(_Windows):
             low, high = (min(max(edge, 0), last) for edge in (-(-(at + side - self.size) // step), at // step))
             starts.append(step * int(generator.integers(min(low, high), max(low, high) + 1)))
         top, left = starts
-        return Window(place, top, left, self.size, self.size)
+        return TileWindow(place, top, left, self.size, self.size)
 
-    def window(self, generator: np.random.Generator) -> Window:
+    def window(self, generator: np.random.Generator) -> TileWindow:
         """Draw a tile, then a position uniformly inside it; or a pixel of a class, then one that has it inside."""
         if self.classes is not None and generator.random() < self.balanced_share:
             place, row, column = self.classes.draw(generator)
@@ -143,15 +143,15 @@ class RandomCrops(_Windows):
         place = min(int(np.searchsorted(self.bounds, generator.random(), side="right")), len(self.bounds) - 1)
         return self._within(place, generator)
 
-    def _within(self, place: int, generator: np.random.Generator) -> Window:
+    def _within(self, place: int, generator: np.random.Generator) -> TileWindow:
         """Draw a position in a tile."""
         tile, step = self.reader.tiles[place], self.reader.step
         top = step * int(generator.integers(max(tile.height - self.size, 0) // step + 1))
         left = step * int(generator.integers(max(tile.width - self.size, 0) // step + 1))
-        return Window(place, top, left, self.size, self.size)
+        return TileWindow(place, top, left, self.size, self.size)
 
 
-class GridWindows(_Windows):
+class GridWindows(_WindowDataset):
     """Evaluation windows of all tiles, row by row (`mobanet.data.reading.grid`).
 
     Args:
@@ -164,7 +164,7 @@ class GridWindows(_Windows):
     def __init__(self, reader: TileReader, offset_scale: dict[str, np.ndarray], size: int, stride: int) -> None:
         super().__init__(reader, offset_scale)
         self.windows = [
-            Window(index, top, left, size, size)
+            TileWindow(index, top, left, size, size)
             for index, tile in enumerate(reader.tiles)
             for top, left in grid(tile.height, tile.width, size, stride, reader.step)
         ]

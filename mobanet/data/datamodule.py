@@ -25,7 +25,7 @@ from mobanet.data.options import (
     chosen_split,
 )
 from mobanet.data.probe_windows import ProbeWindows
-from mobanet.data.reading import Sample, TileReader, Window
+from mobanet.data.reading import Sample, TileReader, TileWindow
 from mobanet.data.sampler import CropSampler, ShareSampler, balanced_shares
 from mobanet.data.scaling import SOME, learn, learnt_radius, offset_scale, ranged
 from mobanet.data.training_rasters import TrainingRasters
@@ -339,7 +339,7 @@ class RasterDataModule(LightningDataModule):
         (top, bottom), (left, right) = (
             (s.start // reader.step * reader.step, -(-s.stop // reader.step) * reader.step) for s in (rows, columns)
         )
-        sample = reader.read(Window(0, top, left, bottom - top, right - left))
+        sample = reader.read(TileWindow(0, top, left, bottom - top, right - left))
         inner = np.s_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
         return Sample(
             {name: x.repeat(ratios[name], 0).repeat(ratios[name], 1)[inner] for name, x in sample.inputs.items()},

@@ -17,7 +17,7 @@ from mobanet.store.stored import StoredTile
 
 
 @dataclass(frozen=True)
-class Window:
+class TileWindow:
     """A rectangle of a tile, in pixels; it may reach beyond the tile's right and bottom edges."""
 
     tile: int
@@ -26,9 +26,9 @@ class Window:
     height: int
     width: int
 
-    def coarser(self, ratio: int) -> "Window":
+    def coarser(self, ratio: int) -> "TileWindow":
         """The same ground in pixels so many times as wide and high, of which it has whole ones."""
-        return Window(self.tile, *(side // ratio for side in (self.top, self.left, self.height, self.width)))
+        return TileWindow(self.tile, *(side // ratio for side in (self.top, self.left, self.height, self.width)))
 
 
 @dataclass(frozen=True)
@@ -108,14 +108,14 @@ class TileReader:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_arrays": None}
 
-    def read(self, window: Window) -> Sample:
+    def read(self, window: TileWindow) -> Sample:
         """The pixels of `window`; what lies outside the tile is zero, invalid and ignored."""
         found = {name: self.read_one(name, window.coarser(self.ratios[name])) for name in self.modalities}
         inputs = {name: values for name, (values, _) in found.items()}
         valid = {name: known for name, (_, known) in found.items() if known is not None}
         return Sample(inputs, valid, self.read_label(window))
 
-    def read_one(self, name: str, part: Window) -> tuple[np.ndarray, np.ndarray | None]:
+    def read_one(self, name: str, part: TileWindow) -> tuple[np.ndarray, np.ndarray | None]:
         """Values and, where some modality of that name is not complete, validity of a window in pixels of its own."""
         tile, bands = self.tiles[part.tile], self.modalities[name]
         if name in tile.modalities:
@@ -130,12 +130,12 @@ class TileReader:
             values = ground.heights(values, valid, top + part.top, left + part.left)
         return values, valid
 
-    def read_label(self, window: Window) -> np.ndarray | None:
+    def read_label(self, window: TileWindow) -> np.ndarray | None:
         """The label of a window; None of a tile without any."""
         tile = self.tiles[window.tile]
         return self._cut(tile, f"label_{self.label}", window, IGNORE_INDEX) if self.label in tile.labels else None
 
-    def _validity(self, tile: StoredTile, name: str, window: Window) -> np.ndarray:
+    def _validity(self, tile: StoredTile, name: str, window: TileWindow) -> np.ndarray:
         record = tile.modalities.get(name)
         if record is None:
             return np.zeros((window.height, window.width), np.uint8)
@@ -147,7 +147,7 @@ class TileReader:
         inside[: max(height - window.top, 0), : max(width - window.left, 0)] = 1
         return inside
 
-    def _cut(self, tile: StoredTile, name: str, window: Window, fill: int) -> np.ndarray:
+    def _cut(self, tile: StoredTile, name: str, window: TileWindow, fill: int) -> np.ndarray:
         if self._arrays is None:
             self._arrays = OpenArrays()
         rows, columns = tile.plane_of(name)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from mobanet.data.crops import GridWindows
-from mobanet.data.reading import Sample, TileReader, Window
+from mobanet.data.reading import Sample, TileReader, TileWindow
 from mobanet.rasters.ground import Ground, block_heights
 from mobanet.store.elevation import read_blocks
 from mobanet.store.stored import StoredTile
@@ -63,19 +63,19 @@ class WideWindows(GridWindows):
         packed["marks"] = {name: torch.from_numpy(table[window.tile]) for name, table in self.marks.items()}
         return packed
 
-    def _read(self, window: Window) -> Sample:
+    def _read(self, window: TileWindow) -> Sample:
         """A window's label, and its inputs with their surroundings."""
         found = {name: self._wide(name, window.coarser(ratio)) for name, ratio in self.reader.ratios.items()}
         inputs = {name: values for name, (values, _) in found.items()}
         valid = {name: known for name, (_, known) in found.items() if known is not None}
         return Sample(inputs, valid, self.reader.read_label(window))
 
-    def _wide(self, name: str, part: Window) -> tuple[np.ndarray, np.ndarray | None]:
+    def _wide(self, name: str, part: TileWindow) -> tuple[np.ndarray, np.ndarray | None]:
         """A modality around a window of its pixels; what lies above and left of the tile, a reader cannot reach."""
         top, left = part.top - self.margin, part.left - self.margin
         above, before = max(-top, 0), max(-left, 0)
         height, width = (side + 2 * self.margin for side in (part.height, part.width))
-        inside = Window(part.tile, top + above, left + before, height=height - above, width=width - before)
+        inside = TileWindow(part.tile, top + above, left + before, height=height - above, width=width - before)
         values, valid = self.reader.read_one(name, inside)
         if not above and not before:
             return values, valid

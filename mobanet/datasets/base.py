@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mobanet.datasets.catalogue import Catalogue, Entry, list_files
-from mobanet.datasets.held_out import Held, Strips
+from mobanet.datasets.held_out import HeldOut, RoleStrips
 from mobanet.errors import UserError
 from mobanet.plain.wording import choose_from
 from mobanet.rasters.alignment import Placing
@@ -80,7 +80,7 @@ class Tile:
     measure: FileRef | None = None
     extras: tuple[FileRef, ...] = ()
     window: tuple[int, int, int, int] | None = None
-    held: Held | None = None
+    held: HeldOut | None = None
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ class Layout(ABC):
         """
         return None
 
-    def draw_areas(self, tile: Tile, local: Callable[[FileRef], Path]) -> Strips | None:
+    def draw_areas(self, tile: Tile, local: Callable[[FileRef], Path]) -> RoleStrips | None:
         """What draws the ground of training, validation and test on grids around a tile; None where no file says so.
 
         Args:

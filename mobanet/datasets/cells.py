@@ -10,7 +10,7 @@ import numpy as np
 from mobanet.datasets.held_out import ROLES, Role
 from mobanet.datasets.vector_files import VectorLayer
 from mobanet.datasets.vector_outlines import is_finite, polygonal
-from mobanet.datasets.vector_place import Placement
+from mobanet.datasets.vector_place import PixelPlacement
 from mobanet.datasets.vector_settings import VectorLabel, as_text
 from mobanet.datasets.vector_values import classed, unknown_values, unknown_words
 from mobanet.errors import UserError
@@ -65,7 +65,7 @@ def index_cells(layer: VectorLayer, attribute: str | None, grid: Grid) -> list[C
     """
     if attribute is not None:
         layer.check_columns((attribute,))
-    place = Placement(layer, grid)
+    place = PixelPlacement(layer, grid)
     features = layer.features((attribute,) if attribute else (), place.bounds(0, grid.height))
     names: dict[int, str] = {}
     if attribute is not None:
@@ -115,7 +115,7 @@ def area_cells(layer: VectorLayer, label: VectorLabel, grid: Grid, cells: Sequen
     import shapely
 
     layer.check_columns(label.columns)
-    place = Placement(layer, grid)
+    place = PixelPlacement(layer, grid)
     features = layer.features(label.columns, place.bounds(0, grid.height))
     values, indices = classed(features.columns[label.attribute], label, ROLES)
     if unknown := unknown_values(values, label):
@@ -147,7 +147,7 @@ def area_cells(layer: VectorLayer, label: VectorLabel, grid: Grid, cells: Sequen
     return found, narrow
 
 
-def _shapes_in_pixels(layer: VectorLayer, place: Placement) -> Iterator[tuple[int, Any]]:
+def _shapes_in_pixels(layer: VectorLayer, place: PixelPlacement) -> Iterator[tuple[int, Any]]:
     """Number and valid polygon of each feature with an outline, in columns and rows of the raster, in the file's order.
 
     Raises:

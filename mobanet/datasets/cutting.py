@@ -14,11 +14,11 @@ import numpy as np
 from mobanet.datasets.base import Layout, Tile
 from mobanet.datasets.catalogue import Catalogue
 from mobanet.datasets.cells import Cell, area_cells, index_cells, square_cells
-from mobanet.datasets.held_out import ROLES, Held, Role, rectangles_near
+from mobanet.datasets.held_out import ROLES, HeldOut, Role, rectangles_near
 from mobanet.datasets.scalings import usual_scaling
 from mobanet.datasets.tiling_settings import SplitAreas, Tiling, areas_file, index_file
 from mobanet.datasets.vector_files import VectorLayer, open_layer
-from mobanet.datasets.vector_place import Placement
+from mobanet.datasets.vector_place import PixelPlacement
 from mobanet.datasets.vector_settings import IGNORED, VectorLabel
 from mobanet.datasets.vector_values import classed
 from mobanet.errors import UserError
@@ -330,15 +330,17 @@ def _some_polygon(label: VectorLabel, classes: Sequence[str], layer: VectorLayer
         return True
     layer.check_columns(label.columns)
     place = part_of(grid, *cell.window)
-    features = layer.features(label.columns, Placement(layer, place).bounds(0, place.height))
+    features = layer.features(label.columns, PixelPlacement(layer, place).bounds(0, place.height))
     _, indices = classed(features.columns[label.attribute], label, classes)
     return bool((indices != IGNORE_INDEX).any())
 
 
-def _held(tiles: dict[str, tuple[Tile, CutCell, Grid]], roles: dict[str, Role], split: SpaceSplit) -> dict[str, Held]:
+def _held(
+    tiles: dict[str, tuple[Tile, CutCell, Grid]], roles: dict[str, Role], split: SpaceSplit
+) -> dict[str, HeldOut]:
     """Where the labels of each tile count, of those near ground that is held out."""
     if split.areas is not None:
-        return {name: Held(role, split.buffer, areas=split.areas) for name, role in roles.items()}
+        return {name: HeldOut(role, split.buffer, areas=split.areas) for name, role in roles.items()}
     # within one system; without any, within one raster
     places: dict[str, tuple[str, Grid]] = {}
     for name, (whole, cut, grid) in tiles.items():
@@ -347,7 +349,7 @@ def _held(tiles: dict[str, tuple[Tile, CutCell, Grid]], roles: dict[str, Role], 
             places[name] = f"of {whole.id}", Grid(height, width, (1, 0, left, 0, 1, top))
         else:
             places[name] = grid.crs or "", grid
-    held: dict[str, Held] = {}
+    held: dict[str, HeldOut] = {}
     names = [name for name in places if name in roles]
     corners = np.array([places[name][1].corners() for name in names]).reshape(-1, 4, 2)
     low, high = corners.min(axis=1), corners.max(axis=1)
@@ -360,7 +362,7 @@ def _held(tiles: dict[str, tuple[Tile, CutCell, Grid]], roles: dict[str, Role], 
         near &= (order > order[number]) & (system == system[number])
         found = rectangles_near(grid, [places[names[at]][1] for at in np.flatnonzero(near)], split.buffer)
         if found:
-            held[name] = Held(roles[name], split.buffer, found)
+            held[name] = HeldOut(roles[name], split.buffer, found)
     return held
 
 

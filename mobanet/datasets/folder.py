@@ -23,7 +23,7 @@ from mobanet.datasets.file_patterns import (
 )
 from mobanet.datasets.folder_checks import check_settings
 from mobanet.datasets.folder_settings import FolderModality, FolderSettings
-from mobanet.datasets.held_out import ROLES, Role, Strips
+from mobanet.datasets.held_out import ROLES, Role, RoleStrips
 from mobanet.datasets.listed_splits import Told, files_of, told_by
 from mobanet.datasets.tile_draw import drawn_roles
 from mobanet.datasets.tiling_settings import Tiling, areas_file
@@ -120,7 +120,7 @@ class FolderLayout(Layout):
         layer = open_layer(local(tile.labels[kind]), tile.labels[kind], self._vector)
         return draw_polygons(self._vector, self.classes.names, layer, grid)
 
-    def draw_areas(self, tile: Tile, local: Callable[[FileRef], Path]) -> Strips | None:
+    def draw_areas(self, tile: Tile, local: Callable[[FileRef], Path]) -> RoleStrips | None:
         """See `Layout.draw_areas`."""
         if tile.held is None or tile.held.areas is None:
             return None

@@ -24,13 +24,13 @@ NO_ROLE = 255
 Rectangle = tuple[int, int, int, int]
 """Top, left, bottom and right, the last two behind the last pixel."""
 
-Strips = Callable[[Grid, int], Iterator[np.ndarray]]
+RoleStrips = Callable[[Grid, int], Iterator[np.ndarray]]
 """Draws areas on a grid, from top to bottom and so many rows at a time: (h, W) uint8, of each pixel the number of its
 role, or `NO_ROLE`."""
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldOut:
     """What a tile has to do with ground that is held out.
 
     Attributes:
@@ -56,7 +56,7 @@ class KeptRows:
         step: rows that are drawn at once.
     """
 
-    def __init__(self, held: Held, grid: Grid, areas: Strips | None, step: int) -> None:
+    def __init__(self, held: HeldOut, grid: Grid, areas: RoleStrips | None, step: int) -> None:
         self._held, self._grid, self._step = held, grid, step
         self._reach = 0 if held.role == ROLES[-1] else held.buffer
         around = padded(grid, self._reach)

@@ -15,7 +15,7 @@ import numpy as np
 from mobanet.datasets.base import NOTHING_DRAWN, DrawnLabel
 from mobanet.datasets.vector_files import Features, VectorLayer
 from mobanet.datasets.vector_outlines import Outlines, burn, in_pixels, is_finite, polygonal
-from mobanet.datasets.vector_place import Placement
+from mobanet.datasets.vector_place import PixelPlacement
 from mobanet.datasets.vector_settings import FILE_ORDER, IGNORED, VectorLabel, as_text, as_word, class_table, index_of
 from mobanet.datasets.vector_values import NULL, classed, order_keys, unknown_values, unknown_words
 from mobanet.errors import UserError
@@ -27,7 +27,7 @@ MOST_AT_ONCE = 50_000
 
 
 @dataclass
-class Counts:
+class FeatureIds:
     """Ids of the features that are said something about."""
 
     drawn: set[int] = field(default_factory=set)
@@ -49,7 +49,7 @@ def draw_polygons(label: VectorLabel, classes: Sequence[str], layer: VectorLayer
         UserError: when the tile or the file cannot be placed, or an attribute or a value is not what it should be.
     """
     layer.check_columns(label.columns)
-    place = Placement(layer, grid)
+    place = PixelPlacement(layer, grid)
     features = layer.features(label.columns, place.bounds(0, grid.height))
     values, indices = classed(features.columns[label.attribute], label, classes)
     if unknown := unknown_values(values, label):
@@ -72,7 +72,7 @@ class _Drawing:
         label: VectorLabel,
         classes: Sequence[str],
         layer: VectorLayer,
-        place: Placement,
+        place: PixelPlacement,
         features: Features,
         indices: np.ndarray,
     ) -> None:
@@ -100,7 +100,7 @@ class _Drawing:
 
     def strips(self, step: int, drawn: DrawnLabel) -> Iterator[np.ndarray]:
         """Class indices from top to bottom, `step` rows at a time, (h, W) uint8; what is said of them at the end."""
-        grid, counts = self._place.grid, Counts()
+        grid, counts = self._place.grid, FeatureIds()
         parts = -(-len(self._ids) // MOST_AT_ONCE) or 1
         rows = -(-grid.height // (parts * step)) * step
         for begin in range(0, grid.height, rows):
@@ -127,7 +127,7 @@ class _Drawing:
                 np.maximum(drawn, layer, out=drawn)
         return drawn
 
-    def _outlines(self, top: int, bottom: int, counts: Counts) -> Outlines:
+    def _outlines(self, top: int, bottom: int, counts: FeatureIds) -> Outlines:
         """The polygons that may lie on rows of the tile."""
         import shapely
 
@@ -151,7 +151,7 @@ class _Drawing:
         counts.drawn |= set(by_rank[np.unique(outlines.ranks[on_tile])].tolist())
         return outlines
 
-    def _polygons(self, ids: np.ndarray, shapes: np.ndarray, counts: Counts) -> tuple[np.ndarray, np.ndarray]:
+    def _polygons(self, ids: np.ndarray, shapes: np.ndarray, counts: FeatureIds) -> tuple[np.ndarray, np.ndarray]:
         """Valid polygons, (N,), and the number of the feature that each is of.
 
         Raises:
@@ -187,7 +187,7 @@ class _Drawing:
             f"{self._layer.file} has {what} ({told}; such as number {ids[0]}): remove them, or export polygons only"
         )
 
-    def _notes(self, counts: Counts) -> list[str]:
+    def _notes(self, counts: FeatureIds) -> list[str]:
         """What is to be said of the polygons on the tile."""
         file, label = self._layer.file.name, self._label
         if not counts.drawn:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobanet.datasets.vector_place import STEP, Placement
+from mobanet.datasets.vector_place import STEP, PixelPlacement
 
 if TYPE_CHECKING:
     from affine import Affine
@@ -60,7 +60,7 @@ def is_finite(shapes: np.ndarray) -> np.ndarray:
     return out
 
 
-def in_pixels(polygons: np.ndarray, ranks: np.ndarray, place: Placement) -> tuple[Outlines, np.ndarray]:
+def in_pixels(polygons: np.ndarray, ranks: np.ndarray, place: PixelPlacement) -> tuple[Outlines, np.ndarray]:
     """Polygons on the tile's grid, and the ranks of those that cannot be brought there."""
     import shapely
 

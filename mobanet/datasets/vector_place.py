@@ -16,7 +16,7 @@ _STRAIGHT = 256
 """Pixels after which an edge has a vertex where it is brought from one system to another, in which it bends."""
 
 
-class Placement:
+class PixelPlacement:
     """How a layer's coordinates become pixels of a tile.
 
     Args:

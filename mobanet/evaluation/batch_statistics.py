@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mobanet.models.mobanet.network import MoBaNet
 from mobanet.models.upernet import BatchNorm
-from mobanet.scenarios.refresh import Windows, undisturbed
+from mobanet.scenarios.refresh import WindowSource, undisturbed
 from mobanet.scenarios.scenario import Scenario, lowered
 
 _LEAST = 2
@@ -71,7 +71,7 @@ class BatchStatistics:
 def measure_statistics(
     network: MoBaNet,
     scenarios: Sequence[Scenario],
-    windows: Windows,
+    windows: WindowSource,
     count: int,
     batch_size: int,
     prepare: Callable[[dict[str, Any]], Any],

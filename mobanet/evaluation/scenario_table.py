@@ -210,7 +210,7 @@ def scenario_table(results: ScenarioResults, width: int = 120) -> str:
     return as_text(tables, [*explained, *results.notes()])
 
 
-def detail_tables(results: ScenarioResults, rows: Sequence["Row"], width: int) -> list[Table]:
+def detail_tables(results: ScenarioResults, rows: Sequence["ScenarioRow"], width: int) -> list[Table]:
     """Boundaries and objects in tables of their own, none where they were not measured.
 
     Args:
@@ -300,7 +300,7 @@ def scenario_json(results: ScenarioResults, epoch: int) -> dict[str, Any]:
     rows = rows_of(results)
     summed = {row.label: row for row in rows[len(results.scores) :]}
 
-    def plain(row: Row) -> dict[str, Any]:
+    def plain(row: ScenarioRow) -> dict[str, Any]:
         content = as_plain(row.figures, results.classes)
         content["drop"] = None if row.drop is None else none_if_absent(row.drop)
         content["ece"] = none_if_absent(row.error)
@@ -425,7 +425,7 @@ def expected_label(failure: Failure) -> str:
 
 
 @dataclass(frozen=True)
-class Row:
+class ScenarioRow:
     """Figures of a scenario, or of several.
 
     Attributes:
@@ -460,7 +460,7 @@ def _expected(weights: Mapping[str, float], values: Mapping[str, float]) -> floa
     return expected_of(weights, values) if values else math.nan
 
 
-def rows_of(results: ScenarioResults) -> list[Row]:
+def rows_of(results: ScenarioResults) -> list[ScenarioRow]:
     """One a scenario, then the summary's."""
     soft = {name: figures.jaccard for name, figures in results.soft.items()}
     errors = {name: each.error for name, each in results.reliability.items()}
@@ -473,20 +473,22 @@ def rows_of(results: ScenarioResults) -> list[Row]:
         for key, value in measured.figures().items():
             details[key][name] = value
 
-    def single(label: str, name: str) -> Row:
+    def single(label: str, name: str) -> ScenarioRow:
         figures = results.scores[name]
         of = soft.get(name, math.nan), errors.get(name, math.nan), intervals.scenarios.get(name), shares.get(name)
         temperature = results.temperatures.get(name, math.nan)
         own = {key: values[name] for key, values in details.items()}
         calibrated = at.get(name, math.nan)
-        return Row(label, figures, results.drop(figures), results.kept[name], *of, calibrated, temperature, own)
+        return ScenarioRow(label, figures, results.drop(figures), results.kept[name], *of, calibrated, temperature, own)
 
     def several(
         label: str, figures: Scores, over: Callable[[Mapping[str, float]], float], interval: Interval | None
-    ) -> Row:
+    ) -> ScenarioRow:
         drop = results.drop(figures)
         own = {key: over(values) for key, values in details.items()}
-        return Row(label, figures, drop, None, over(soft), over(errors), interval, calibrated=over(at_all), details=own)
+        return ScenarioRow(
+            label, figures, drop, None, over(soft), over(errors), interval, calibrated=over(at_all), details=own
+        )
 
     summary = results.summary()
     rows = [single(name, name) for name in results.scores]
@@ -509,5 +511,5 @@ def rows_of(results: ScenarioResults) -> list[Row]:
         figures = summary.deviation
         jaccard, error, calibrated = (deviation_of(each.values()) for each in (soft, errors, at_all))
         own = {key: deviation_of(values.values()) for key, values in details.items()}
-        rows.append(Row(DEVIATION, figures, None, None, jaccard, error, calibrated=calibrated, details=own))
+        rows.append(ScenarioRow(DEVIATION, figures, None, None, jaccard, error, calibrated=calibrated, details=own))
     return rows

@@ -10,8 +10,8 @@ from mobanet.evaluation.scenario_table import (
     DEVIATION,
     ECE_AT_T,
     NOT_AVERAGED,
-    Row,
     ScenarioResults,
+    ScenarioRow,
     rows_of,
     scenario_columns,
     scenario_rows,
@@ -92,7 +92,7 @@ def _result(
     )
 
 
-def _measured(row: Row, results: ScenarioResults) -> Iterator[tuple[str, str, float]]:
+def _measured(row: ScenarioRow, results: ScenarioResults) -> Iterator[tuple[str, str, float]]:
     """What the hub calls a metric, its name, and 0..1 or NaN; of the fullest scenario each class, too."""
     f = row.figures
     yield "mean_iou", "mIoU", f.mean_iou

@@ -27,7 +27,7 @@ from mobanet.exporting.pretrained import (
     write_files,
 )
 from mobanet.exporting.run_facts import RunFacts, run_facts
-from mobanet.exporting.stac import Described
+from mobanet.exporting.stac import ItemFacts
 from mobanet.exporting.stacked import Datum, StackedModel, needs_datum
 from mobanet.exporting.tiles import chosen_tile
 from mobanet.exporting.torch_file import run_program, write_program
@@ -127,7 +127,7 @@ class ExportRequest:
 
 
 @dataclass(frozen=True)
-class Source:
+class OpenedModel:
     """A model opened.
 
     Attributes:
@@ -189,7 +189,7 @@ def run_export(request: ExportRequest) -> Iterator[str]:
         yield f"uploaded to {push(place, request.repository, FILES)}"
 
 
-def open_source(request: ExportRequest) -> Source:
+def open_source(request: ExportRequest) -> OpenedModel:
     """Load what is to be exported.
 
     Args:
@@ -199,10 +199,12 @@ def open_source(request: ExportRequest) -> Source:
         UserError: when it cannot be read, or does not say how inputs are scaled.
     """
     if request.exported is not None:
-        return Source(request.exported.read(request.backbone), None)
+        return OpenedModel(request.exported.read(request.backbone), None)
     path = request.checkpoint
     loaded = load_module(path, request.backbone)
-    return Source(pretrained_of(loaded, f"--ckpt_path {path}"), run_facts(path, loaded.checkpoint, loaded.module.data))
+    return OpenedModel(
+        pretrained_of(loaded, f"--ckpt_path {path}"), run_facts(path, loaded.checkpoint, loaded.module.data)
+    )
 
 
 def _compared(request: ExportRequest, model: DeployedModel, exported: Runner, tile: int, tolerance: float) -> str:
@@ -227,7 +229,7 @@ def _write_deepness(request: ExportRequest, model: PretrainedModel, tile: int, f
         yield f"layer    {placed.described}: {layer}"
 
 
-def _write_model(request: ExportRequest, source: Source, scratch: Path, file: Path) -> Runner:
+def _write_model(request: ExportRequest, source: OpenedModel, scratch: Path, file: Path) -> Runner:
     """Write a folder or a file of weights, and read it again."""
     of, folder = source.pretrained, request.format == "folder"
     whole = request.whole or not folder
@@ -244,7 +246,7 @@ def _write_model(request: ExportRequest, source: Source, scratch: Path, file: Pa
         licence=request.licence,
         name=request.repository or request.place.name,
     )
-    about = Described(
+    about = ItemFacts(
         of.module,
         of.learnt,
         of.windows,

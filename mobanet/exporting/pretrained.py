@@ -16,7 +16,7 @@ from mobanet.exporting.card import model_card
 from mobanet.exporting.deployed import AVAILABLE, TILE_WISE, DeployedModel, deployed, offset_scale_name
 from mobanet.exporting.describe import KEY
 from mobanet.exporting.files import move_all, scratch_beside
-from mobanet.exporting.stac import Described, stac_item
+from mobanet.exporting.stac import ItemFacts, stac_item
 from mobanet.exporting.weights import (
     Saved,
     Training,
@@ -193,14 +193,14 @@ def save_pretrained(
     folder = Path(folder)
     model = saved(module, scaling, windows, whole, training)
     text = model_card(module, scaling, windows=windows) if card is None else card
-    about = Described(module, scaling, windows, training or Training(), name=folder.name)
+    about = ItemFacts(module, scaling, windows, training or Training(), name=folder.name)
     with scratch_beside(folder) as scratch:
         write_files(model, text, about, scratch)
         move_all(scratch, folder, CONFIG_FILE)
     return folder
 
 
-def write_files(model: Saved, card: str, about: Described, folder: Path) -> None:
+def write_files(model: Saved, card: str, about: ItemFacts, folder: Path) -> None:
     """Write the four files of a model into a folder that is there.
 
     Args:

@@ -46,7 +46,7 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 @dataclass(frozen=True)
-class Described:
+class ItemFacts:
     """What an item says.
 
     Attributes:
@@ -68,7 +68,7 @@ class Described:
     name: str = "mobanet"
 
 
-def stac_item(of: Described, files: Mapping[str, Path]) -> dict[str, Any]:
+def stac_item(of: ItemFacts, files: Mapping[str, Path]) -> dict[str, Any]:
     """The item, plain.
 
     Args:
@@ -107,7 +107,7 @@ def stac_item(of: Described, files: Mapping[str, Path]) -> dict[str, Any]:
     }
 
 
-def _sentence(of: Described) -> str:
+def _sentence(of: ItemFacts) -> str:
     data, network = of.module.data, of.module.settings.title
     names = ", ".join(modality.name for modality in data.modalities)
     return (
@@ -116,7 +116,7 @@ def _sentence(of: Described) -> str:
     )
 
 
-def _model(of: Described) -> dict[str, Any]:
+def _model(of: ItemFacts) -> dict[str, Any]:
     settings, classes = of.module.settings, of.module.data.classes
     total = count_parameters(of.module.network)[-1]
     version = _VERSION.match(str(torch.__version__))
@@ -163,7 +163,7 @@ def _model(of: Described) -> dict[str, Any]:
     }
 
 
-def _input(of: Described, modality: Modality) -> dict[str, Any]:
+def _input(of: ItemFacts, modality: Modality) -> dict[str, Any]:
     scaling, learnt = of.module.data.scaling[modality.name], of.learnt[modality.name]
     words = "Values as stored in rasters; NaN where a pixel was not measured."
     if (radius := learnt_radius(scaling, learnt)) is not None:
@@ -201,7 +201,7 @@ def _function(name: str) -> dict[str, str]:
     return {"format": "python", "expression": f"mobanet.exporting.pretrained:PretrainedModel.{name}"}
 
 
-def _bands(of: Described, modality: Modality) -> Iterator[dict[str, Any]]:
+def _bands(of: ItemFacts, modality: Modality) -> Iterator[dict[str, Any]]:
     rule = of.training.rasters.rules.get(modality.name)
     for band in modality.bands:
         yield {

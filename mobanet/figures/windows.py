@@ -80,7 +80,7 @@ def share_right(truth: np.ndarray, prediction: np.ndarray) -> float:
     return float((truth == prediction)[counted].mean()) if counted.any() else float("nan")
 
 
-class Windows(Protocol):
+class WindowList(Protocol):
     """A list of samples, or what reads them when they are asked for."""
 
     def __len__(self) -> int:
@@ -90,7 +90,7 @@ class Windows(Protocol):
         """A window."""
 
 
-def varied_windows(windows: Windows, count: int = 1, most: int = 300) -> list[int]:
+def varied_windows(windows: WindowList, count: int = 1, most: int = 300) -> list[int]:
     """Numbers of the windows whose truth holds the most classes; of several, those which the largest fills least.
 
     Each is of another tile, as long as there are tiles.

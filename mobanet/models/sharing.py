@@ -11,7 +11,7 @@ T = TypeVar("T")
 PatternKey = tuple[int, bytes]
 
 
-class Held(Generic[T]):
+class SharedResults(Generic[T]):
     """Results by key, each forgotten once it has been taken as often as announced.
 
     Args:
@@ -68,7 +68,7 @@ def each_once(patterns: Sequence[Tensor], compute: Callable[[list[Tensor]], Iter
     for key, pattern in zip(keys, patterns, strict=True):
         # scenarios that the data lowers to the same pattern, as with a file that is absent, are computed once
         distinct.setdefault(key, pattern)
-    results, held = compute(list(distinct.values())), Held[T](keys)
+    results, held = compute(list(distinct.values())), SharedResults[T](keys)
     for key in keys:
         if key not in held:
             held.put(key, next(results))

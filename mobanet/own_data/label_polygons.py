@@ -9,7 +9,7 @@ import numpy as np
 
 from mobanet.datasets.vector_files import Bounds, VectorLayer, open_layer
 from mobanet.datasets.vector_labels import draw_polygons
-from mobanet.datasets.vector_place import Placement
+from mobanet.datasets.vector_place import PixelPlacement
 from mobanet.datasets.vector_settings import IGNORED, VectorLabel, as_text, as_word
 from mobanet.datasets.vector_values import classed, value_words
 from mobanet.errors import UserError
@@ -220,7 +220,7 @@ def values_near(layers: Layers, attribute: str, rasters: dict[str, Raster]) -> C
 
 def _boxes(layer: VectorLayer, grids: Sequence[Grid]) -> list[Bounds]:
     with _Words():
-        boxes = [Placement(layer, grid).bounds(0, grid.height) for grid in grids]
+        boxes = [PixelPlacement(layer, grid).bounds(0, grid.height) for grid in grids]
     if len(boxes) <= _BOXES:
         return boxes
     sides = np.array(boxes)

@@ -31,7 +31,7 @@ from mobanet.own_data.looks import (
     share_of_ground,
 )
 from mobanet.own_data.recipe import Chosen, Machine, choose_recipe, drawn_split, tile_size
-from mobanet.own_data.written import Plan
+from mobanet.own_data.written import ExperimentPlan
 from mobanet.plain.bounds import shown
 from mobanet.plain.wording import shorten
 
@@ -72,7 +72,7 @@ class Wishes:
     machine: Machine
 
 
-def make_plan(modalities: Sequence[Given], labels: Given, wishes: Wishes) -> Plan:
+def make_plan(modalities: Sequence[Given], labels: Given, wishes: Wishes) -> ExperimentPlan:
     """Look at everything, and choose.
 
     Args:
@@ -118,7 +118,7 @@ class _Common:
     wishes: Wishes
 
     def settings(self) -> dict[str, Any]:
-        """For `Plan`."""
+        """For `ExperimentPlan`."""
         patterns = {look.name: below(look.found.pattern, self.root) for look in self.looks}
         place = _as_typed(self.root, [look.found.given.text for look in self.looks])
         store = None if os.access(self.root, os.W_OK) else str(self.wishes.output.with_suffix("")) + "_store"
@@ -152,7 +152,7 @@ def _tiles(common: _Common) -> list[str]:
     return tiles
 
 
-def _tiled(common: _Common, tiles: Sequence[str]) -> Plan:
+def _tiled(common: _Common, tiles: Sequence[str]) -> ExperimentPlan:
     """Rasters are tiles, of which lists are drawn."""
     looks = common.looks
     grids = [raster.grid for raster in looks[0].rasters.values()]
@@ -161,7 +161,7 @@ def _tiled(common: _Common, tiles: Sequence[str]) -> Plan:
     # of the rasters that were opened, which of very many are a part
     mean = sum(grid.height * grid.width for grid in grids) / len(grids)
     recipe = choose_recipe(looks, smallest, int(mean * len(splits["train"])), common.wishes.machine)
-    return Plan(**common.settings(), splits=splits, recipe=recipe, lacking=_lacking(looks, tiles))
+    return ExperimentPlan(**common.settings(), splits=splits, recipe=recipe, lacking=_lacking(looks, tiles))
 
 
 def _lacking(looks: Sequence[ModalityLook], tiles: Sequence[str]) -> str:
@@ -171,7 +171,7 @@ def _lacking(looks: Sequence[ModalityLook], tiles: Sequence[str]) -> str:
     return "; ".join(told)
 
 
-def _cut(common: _Common, tiles: Sequence[str]) -> Plan:
+def _cut(common: _Common, tiles: Sequence[str]) -> ExperimentPlan:
     """Rasters are cut into tiles: a mosaic, or few and large ones."""
     looks, wishes = common.looks, common.wishes
     option = looks[0].found.given.option
@@ -184,7 +184,7 @@ def _cut(common: _Common, tiles: Sequence[str]) -> Plan:
     ground = sum(height * width for height, width in shapes) * len(tiles) // len(rasters)
     recipe = choose_recipe(looks, size, int(_TRAINED * ground), wishes.machine)
     held = {"areas": _areas(common)} if wishes.areas is not None else {"blocks": {**_BLOCKS, "seed": wishes.seed}}
-    return Plan(
+    return ExperimentPlan(
         **common.settings(),
         **held,
         splits={},

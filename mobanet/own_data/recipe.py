@@ -61,7 +61,7 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """Settings of an experiment beside those of the data set itself, by their key."""
 
     base: str
@@ -71,7 +71,7 @@ class Recipe:
     model: dict[str, Chosen]
 
 
-def choose_recipe(looks: Sequence[ModalityLook], smallest: int, ground: int, machine: Machine) -> Recipe:
+def choose_recipe(looks: Sequence[ModalityLook], smallest: int, ground: int, machine: Machine) -> TrainingRecipe:
     """The recipe.
 
     Args:
@@ -109,7 +109,7 @@ def choose_recipe(looks: Sequence[ModalityLook], smallest: int, ground: int, mac
             {"labels": "full"}, "windows of a crop, without overlap in validation, by half in the test"
         ),
     }
-    return Recipe(base, trainer, data, _scenarios(own, looks), _model(own, base, looks))
+    return TrainingRecipe(base, trainer, data, _scenarios(own, looks), _model(own, base, looks))
 
 
 def tile_size(shapes: Sequence[tuple[int, int]]) -> int:

@@ -1,13 +1,13 @@
 """What was found and chosen, in a few lines for the terminal."""
 
-from mobanet.own_data.written import Plan, said_of
+from mobanet.own_data.written import ExperimentPlan, said_of
 from mobanet.plain.wording import shorten
 
 _MOST = 12
 """Classes that are listed."""
 
 
-def summary(plan: Plan) -> str:
+def summary(plan: ExperimentPlan) -> str:
     """The lines, ending with the commands to type next."""
     lines = []
     for look in plan.looks:
@@ -34,7 +34,7 @@ def summary(plan: Plan) -> str:
     return "\n".join([*lines, *(f"  {command}" for command in plan.commands)])
 
 
-def _splits(plan: Plan) -> str:
+def _splits(plan: ExperimentPlan) -> str:
     if plan.splits:
         return ", ".join(f"{part} {len(tiles)} ({shorten(tiles, 3)})" for part, tiles in plan.splits.items())
     size = f"in tiles of {plan.tiling['size']} pixels" if plan.tiling else ""

@@ -10,7 +10,7 @@ from typing import Any
 
 from mobanet.own_data.classes import FoundClass, LabelLook
 from mobanet.own_data.looks import ModalityLook, kept_ratio
-from mobanet.own_data.recipe import Chosen, Recipe
+from mobanet.own_data.recipe import Chosen, TrainingRecipe
 
 _WIDTH = 118
 _COLUMN = 46
@@ -18,7 +18,7 @@ _COLUMN = 46
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExperimentPlan:
     """Everything that goes into the file.
 
     Attributes:
@@ -47,7 +47,7 @@ class Plan:
     label: str
     labels: LabelLook
     splits: Mapping[str, Sequence[str]]
-    recipe: Recipe
+    recipe: TrainingRecipe
     tiling: Mapping[str, Any] | None = None
     areas: Mapping[str, Any] | None = None
     blocks: Mapping[str, Any] | None = None
@@ -72,7 +72,7 @@ class Plan:
         ]
 
 
-def experiment_text(plan: Plan) -> str:
+def experiment_text(plan: ExperimentPlan) -> str:
     """The file's content."""
     recipe = plan.recipe
     out = [*_head(plan), "seed_everything: 42", "", "trainer:"]
@@ -97,7 +97,7 @@ def experiment_text(plan: Plan) -> str:
     return "\n".join(out) + "\n"
 
 
-def _head(plan: Plan) -> Iterable[str]:
+def _head(plan: ExperimentPlan) -> Iterable[str]:
     names = ", ".join(look.name for look in plan.looks)
     yield _comment(
         f"{plan.output.stem}: {len(plan.labels.names)} classes from {names}, written by python -m mobanet.init."
@@ -108,7 +108,7 @@ def _head(plan: Plan) -> Iterable[str]:
     yield _comment(f"Settings are those of the recipe {plan.recipe.base} where no comment says why they differ.")
 
 
-def _folder(plan: Plan) -> Iterable[str]:
+def _folder(plan: ExperimentPlan) -> Iterable[str]:
     yield "    modalities:" + (
         "  # the first one's grid is what the others are brought to" if len(plan.looks) > 1 else ""
     )
@@ -143,7 +143,7 @@ def _modality(look: ModalityLook, pattern: str, ratio: int) -> Iterable[str]:
     yield f"      {_word(look.name)}: {_word(settings)}"
 
 
-def _labels(plan: Plan) -> Iterable[str]:
+def _labels(plan: ExperimentPlan) -> Iterable[str]:
     labels = plan.labels
     for note in labels.notes:
         yield f"    {_comment(note)}"
@@ -200,7 +200,7 @@ def said_of(each: FoundClass, labels: LabelLook) -> str:
     return ", ".join([*parts, *([each.note] if each.note else [])])
 
 
-def _splits(plan: Plan) -> Iterable[str]:
+def _splits(plan: ExperimentPlan) -> Iterable[str]:
     if plan.areas is not None:
         yield "    splits:"
         yield _line(6, "areas", plan.areas, "" if len(plan.commands) == 4 else "none of them for test")

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from mobanet.prediction.parts import Part
+from mobanet.prediction.parts import MapPart
 from mobanet.prediction.workspace import Workspace
 from mobanet.rasters.alignment import part_of
 from mobanet.rasters.categories import confidence_kind
@@ -86,7 +86,7 @@ class MapCounts:
 
 def assemble(
     workspace: Workspace,
-    parts: Sequence[Part],
+    parts: Sequence[MapPart],
     files: MapFiles,
     grid: Grid,
     classes: Classes,
@@ -158,7 +158,7 @@ def _dtype(values: np.ndarray | None) -> Literal["uint8", "float32"]:
     return "uint8" if values.dtype == np.uint8 else "float32"
 
 
-def grid_of(part: Part, grid: Grid) -> Grid:
+def grid_of(part: MapPart, grid: Grid) -> Grid:
     """The grid of a part of a map."""
     return part_of(grid, part.top, part.left, part.bottom - part.top, part.right - part.left)
 

@@ -49,7 +49,7 @@ class Placing:
 
 
 @dataclass
-class Outcome:
+class ListOutcome:
     """What became of a list.
 
     Attributes:
@@ -98,7 +98,7 @@ def predict_list(
     fabric: Fabric,
     batch_size: int = 8,
     vectors: VectorSettings | None = None,
-) -> Outcome:
+) -> ListOutcome:
     """Predict scenes, in order, that have no map yet and that no other process is at; each failure is kept for the end.
 
     Args:
@@ -121,7 +121,7 @@ def predict_list(
     _check_settings(work / _SETTINGS, model, settings, placing, vectors, scenes)
     # once, and not for every scene
     model = replace(model, network=network_of(model, weight_dtype(settings.precision)))
-    outcome = Outcome([], 0, [], {}, folder / FAILED)
+    outcome = ListOutcome([], 0, [], {}, folder / FAILED)
     try:
         with Claims(work) as claims:
             for scene in scenes:
@@ -155,7 +155,7 @@ def _one(
     batch_size: int,
     vectors: VectorSettings,
     work: Path,
-    outcome: Outcome,
+    outcome: ListOutcome,
 ) -> None:
     record = work / f"{listed.id}.failed"
     try:

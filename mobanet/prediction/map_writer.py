@@ -8,7 +8,7 @@ from types import TracebackType
 
 from mobanet.errors import Stopped, UserError
 from mobanet.prediction.areas import FinishedMap
-from mobanet.prediction.parts import Part
+from mobanet.prediction.parts import MapPart
 from mobanet.prediction.plan import ScenePlan
 from mobanet.prediction.predictor import PartMaps
 from mobanet.rasters.geotiff import give_up
@@ -39,7 +39,7 @@ class MapWriter:
         self._plans, self._finish_map = plans, finish
         self._left = [] if finish is None else list(plans)
         """Scenes that lack parts, or their last one came from another process."""
-        self._parts: queue.Queue[tuple[Part, PartMaps] | None] = queue.Queue(_WAITING)
+        self._parts: queue.Queue[tuple[MapPart, PartMaps] | None] = queue.Queue(_WAITING)
         self._whole: queue.SimpleQueue[ScenePlan | None] = queue.SimpleQueue()
         self._at: ScenePlan | None = None
         """Whose map is being written."""
@@ -62,7 +62,7 @@ class MapWriter:
         if error is None:
             self._check()
 
-    def save(self, part: Part, maps: PartMaps) -> None:
+    def save(self, part: MapPart, maps: PartMaps) -> None:
         """Hand a part over; waits while another one is waiting.
 
         Raises:
@@ -84,7 +84,7 @@ class MapWriter:
         self._check()
         return self._finished
 
-    def _put(self, item: tuple[Part, PartMaps] | None) -> None:
+    def _put(self, item: tuple[MapPart, PartMaps] | None) -> None:
         while True:
             self._check()
             try:
@@ -129,7 +129,7 @@ class MapWriter:
             # also where saving failed, since the other thread would wait for ever
             self._whole.put(None)
 
-    def _next(self) -> tuple[Part, PartMaps] | None:
+    def _next(self) -> tuple[MapPart, PartMaps] | None:
         """The next part to save; None where no more come."""
         while True:
             try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mobanet.prediction.strips import Strips
+from mobanet.prediction.strips import MapStrips
 from mobanet.rasters.components import label_pieces, touching, united
 
 _MERGE = 4_000_000
@@ -39,7 +39,7 @@ class Graph:
     sides: np.ndarray
 
 
-def find_neighbours(strips: Strips, small: float) -> Graph:
+def find_neighbours(strips: MapStrips, small: float) -> Graph:
     """The pieces of a map.
 
     Args:

@@ -10,7 +10,7 @@ PANEL = 32_768
 
 
 @dataclass(frozen=True)
-class Part:
+class MapPart:
     """A rectangle of a scene's map.
 
     Attributes:
@@ -43,7 +43,7 @@ class Part:
 class PartRun:
     """Parts that lie below one another, predicted in one go: windows that reach into two of them are run once."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[MapPart, ...]
 
     def windows(self, height: int, width: int, size: int, stride: int, step: int = 1) -> list[tuple[int, int]]:
         """Top-left corners, row by row, of the scene's windows that reach into the run.
@@ -62,7 +62,7 @@ class PartRun:
         return [(row, column) for row in rows for column in columns]
 
 
-def parts_of(scene: int, height: int, width: int, strip: int, panel: int = PANEL) -> list[Part]:
+def parts_of(scene: int, height: int, width: int, strip: int, panel: int = PANEL) -> list[MapPart]:
     """All parts of a scene, panel by panel, from top to bottom.
 
     Args:
@@ -73,13 +73,13 @@ def parts_of(scene: int, height: int, width: int, strip: int, panel: int = PANEL
         panel: columns of a part.
     """
     return [
-        Part(scene, j, i, top, min(top + strip, height), left, min(left + panel, width))
+        MapPart(scene, j, i, top, min(top + strip, height), left, min(left + panel, width))
         for j, left in enumerate(range(0, width, panel))
         for i, top in enumerate(range(0, height, strip))
     ]
 
 
-def runs_of(parts: Sequence[Part], done: Collection[Part], rank: int, world: int) -> list[PartRun]:
+def runs_of(parts: Sequence[MapPart], done: Collection[MapPart], rank: int, world: int) -> list[PartRun]:
     """What one process has to do of the parts that are left: a run of them of about equal area for each.
 
     Args:
@@ -95,7 +95,7 @@ def runs_of(parts: Sequence[Part], done: Collection[Part], rank: int, world: int
         if min(passed * world // total, world - 1) == rank:
             own.append(part)
         passed += part.area
-    runs: list[list[Part]] = []
+    runs: list[list[MapPart]] = []
     for part in own:
         before = runs[-1][-1] if runs else None
         if before and (before.scene, before.panel, before.strip + 1) == (part.scene, part.panel, part.strip):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mobanet.prediction.neighbours import Graph, find_neighbours
-from mobanet.prediction.strips import MapStrip, Strips
+from mobanet.prediction.strips import MapStrip, MapStrips
 from mobanet.rasters.components import NONE, label_pieces, root_of
 
 
@@ -24,7 +24,7 @@ class Generalised:
         value: (n,) uint8, the class that each of its pieces gets.
     """
 
-    strips: Strips
+    strips: MapStrips
     value: np.ndarray
 
     def __iter__(self) -> Iterator[MapStrip]:
@@ -37,7 +37,7 @@ class Generalised:
             yield replace(strip, classes=values[labels])
 
 
-def generalised(strips: Strips, sides: tuple[float, float], minimum_area: float, fill_holes: float) -> Generalised:
+def generalised(strips: MapStrips, sides: tuple[float, float], minimum_area: float, fill_holes: float) -> Generalised:
     """Fill small holes, then give small pieces to the neighbour with the longest shared border.
 
     A hole is whatever one piece encloses, of one or more pieces, by sides; one that has pixels without a class in it,

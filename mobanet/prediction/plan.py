@@ -11,7 +11,7 @@ from typing import Any, Literal
 from mobanet.errors import UserError
 from mobanet.prediction.assemble import MapFiles
 from mobanet.prediction.coverage import Coverage, Gaps
-from mobanet.prediction.parts import PANEL, Part, parts_of
+from mobanet.prediction.parts import PANEL, MapPart, parts_of
 from mobanet.prediction.scene import Scene
 from mobanet.prediction.scene_scaling import SceneScaling
 from mobanet.prediction.vectors import VectorSettings
@@ -151,7 +151,7 @@ class ScenePlan:
 
     scene: Scene
     scaling: SceneScaling
-    parts: list[Part]
+    parts: list[MapPart]
     files: MapFiles
     workspace: Workspace
 

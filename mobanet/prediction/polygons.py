@@ -9,7 +9,7 @@ import numpy as np
 from mobanet.errors import UserError
 from mobanet.prediction.regions import Regions, find_regions
 from mobanet.prediction.right_angles import RightAngles
-from mobanet.prediction.strips import Strips
+from mobanet.prediction.strips import MapStrips
 from mobanet.rasters.geopackage import PolygonWriter
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import memory
@@ -90,7 +90,7 @@ class _Batch:
 
 def write_polygons(
     path: Path,
-    strips: Strips,
+    strips: MapStrips,
     grid: Grid,
     legend: Legend,
     simplify: float | None = None,
@@ -148,7 +148,7 @@ def matrix_of(grid: Grid) -> np.ndarray:
     return grid.matrix if grid.transform else np.diag([1.0, -1, 1])
 
 
-def _polygons(strips: Strips, grid: Grid, legend: Legend, right_angles: RightAngles | None) -> Iterator[_Batch]:
+def _polygons(strips: MapStrips, grid: Grid, legend: Legend, right_angles: RightAngles | None) -> Iterator[_Batch]:
     for regions in find_regions(strips):
         for rings in rings_of(regions.corners):
             pieces, polygons = polygons_of(rings, matrix_of(grid))
@@ -159,7 +159,7 @@ def _polygons(strips: Strips, grid: Grid, legend: Legend, right_angles: RightAng
 
 
 def _simplified(
-    strips: Strips, grid: Grid, legend: Legend, metres: float, right_angles: RightAngles | None
+    strips: MapStrips, grid: Grid, legend: Legend, metres: float, right_angles: RightAngles | None
 ) -> Iterator[_Batch]:
     import shapely
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mobanet.models.base import SegmentationModel
 from mobanet.models.inputs import scaled_inputs
-from mobanet.prediction.parts import Part, PartRun
+from mobanet.prediction.parts import MapPart, PartRun
 from mobanet.prediction.samples import WindowBatch
 from mobanet.prediction.symmetries import mean_over_turns
 from mobanet.scenarios.scenario import Scenario
@@ -36,7 +36,7 @@ class PartMaps:
 
     @classmethod
     def empty(
-        cls, part: Part, num_classes: int, probabilities: Probabilities, confidence: Probabilities = "none"
+        cls, part: MapPart, num_classes: int, probabilities: Probabilities, confidence: Probabilities = "none"
     ) -> "PartMaps":
         """All nothing."""
         shape = (part.bottom - part.top, part.right - part.left)
@@ -117,7 +117,7 @@ class MapPredictor:
 
     # torch enters the mode anew at each step of a generator, and so leaves alone whoever takes the parts
     @torch.inference_mode()
-    def predict(self, batches: Iterable[WindowBatch], jobs: Sequence[PartRun]) -> Iterator[tuple[Part, PartMaps]]:
+    def predict(self, batches: Iterable[WindowBatch], jobs: Sequence[PartRun]) -> Iterator[tuple[MapPart, PartMaps]]:
         """Every part of the jobs, as soon as it is finished.
 
         Args:
@@ -151,7 +151,7 @@ class MapPredictor:
         mosaic = Mosaic(classes, self.size, first.left, width, *how)
         return _Running(number, job, mosaic)
 
-    def _take(self, running: _Running, rows: MapRows) -> Iterator[tuple[Part, PartMaps]]:
+    def _take(self, running: _Running, rows: MapRows) -> Iterator[tuple[MapPart, PartMaps]]:
         """Put rows into the job's parts; those that they finish come back."""
         bottom = rows.top + rows.classes.shape[0]
         while running.part < len(running.job.parts):
@@ -165,7 +165,7 @@ class MapPredictor:
                 return
             yield self._done(running, part, maps)
 
-    def _finish(self, running: _Running) -> Iterator[tuple[Part, PartMaps]]:
+    def _finish(self, running: _Running) -> Iterator[tuple[MapPart, PartMaps]]:
         rows = running.mosaic.finish()
         if rows is not None:
             yield from self._take(running, rows)
@@ -173,13 +173,13 @@ class MapPredictor:
             part = running.job.parts[running.part]
             yield self._done(running, part, self._maps(running, part))
 
-    def _maps(self, running: _Running, part: Part) -> PartMaps:
+    def _maps(self, running: _Running, part: MapPart) -> PartMaps:
         if running.maps is None:
             kinds = self.probabilities, self.confidence
             running.maps = PartMaps.empty(part, self.network.num_classes, *kinds)
         return running.maps
 
-    def _done(self, running: _Running, part: Part, maps: PartMaps) -> tuple[Part, PartMaps]:
+    def _done(self, running: _Running, part: MapPart, maps: PartMaps) -> tuple[MapPart, PartMaps]:
         running.maps = None
         running.part += 1
         return part, maps

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from mobanet.prediction.strips import MapStrip, Strips
+from mobanet.prediction.strips import MapStrip, MapStrips
 from mobanet.rasters.components import label_pieces, touching, united
 from mobanet.rasters.outlines import Corners, find_corners
 from mobanet.stitching.blending import NOTHING
@@ -109,7 +109,7 @@ class _Sums:
         return _Sums(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
-def find_regions(strips: Strips, noded: bool = False) -> Iterator[Regions]:
+def find_regions(strips: MapStrips, noded: bool = False) -> Iterator[Regions]:
     """The pieces of a map, as they are finished.
 
     Args:

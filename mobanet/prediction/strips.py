@@ -7,7 +7,7 @@ from itertools import groupby
 import numpy as np
 
 from mobanet.prediction.assemble import grid_of
-from mobanet.prediction.parts import Part
+from mobanet.prediction.parts import MapPart
 from mobanet.prediction.predictor import PartMaps
 from mobanet.prediction.workspace import Workspace
 from mobanet.rasters.categories import UNITS
@@ -42,7 +42,7 @@ class MapStrip:
         return MapStrip(self.top + chosen.start, self.classes[chosen], self.scenarios[chosen], confidence, self.area)
 
 
-Strips = Iterable[MapStrip]
+MapStrips = Iterable[MapStrip]
 """From top to bottom; some users go through them more than once."""
 
 
@@ -58,7 +58,7 @@ class SavedStrips:
     """
 
     workspace: Workspace
-    parts: Sequence[Part]
+    parts: Sequence[MapPart]
     grid: Grid
     go_on: Callable[[], None] = lambda: None
 
@@ -75,7 +75,7 @@ class SavedStrips:
             for rows in strips(whole.classes.shape):
                 yield whole.rows(rows)
 
-    def _joined(self, row: list[Part]) -> MapStrip:
+    def _joined(self, row: list[MapPart]) -> MapStrip:
         classes, scenarios, confidence, areas = [], [], [], []
         for part in row:
             maps = self.workspace.load(part)

@@ -6,7 +6,7 @@ from mobanet.prediction.patches import generalised
 from mobanet.prediction.plan import ScenePlan
 from mobanet.prediction.polygons import Legend, write_polygons
 from mobanet.prediction.right_angles import RightAngles
-from mobanet.prediction.strips import SavedStrips, Strips
+from mobanet.prediction.strips import MapStrips, SavedStrips
 from mobanet.prediction.vectors import VectorSettings
 from mobanet.prediction.zones import place_zones, write_zones
 from mobanet.rasters.pixel_size import pixel_sides
@@ -48,7 +48,7 @@ def write_vectors(plan: ScenePlan, settings: VectorSettings, legend: Legend, go_
     return tuple(said)
 
 
-def _generalised(strips: Strips, plan: ScenePlan, settings: VectorSettings) -> Strips:
+def _generalised(strips: MapStrips, plan: ScenePlan, settings: VectorSettings) -> MapStrips:
     sides = pixel_sides(plan.grid)
     if sides is None or not (settings.minimum_area or settings.fill_holes):
         return strips

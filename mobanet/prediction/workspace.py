@@ -14,7 +14,7 @@ import numpy as np
 from mobanet.errors import UserError
 from mobanet.files import part_of, whole_file, write_bytes
 from mobanet.plain.json_files import read_json
-from mobanet.prediction.parts import Part
+from mobanet.prediction.parts import MapPart
 from mobanet.prediction.predictor import PartMaps
 
 _TICKET = "settings.json"
@@ -85,12 +85,12 @@ class Workspace:
                     f"{_short(now.get(key))}); give the same, or delete the folder and start anew."
                 )
 
-    def done(self, parts: Sequence[Part]) -> set[Part]:
+    def done(self, parts: Sequence[MapPart]) -> set[MapPart]:
         """Those of the parts that are there."""
         # a zip's directory is its end: a file that is cut short is none
         return {part for part in parts if zipfile.is_zipfile(self.folder / part.name)}
 
-    def save(self, part: Part, maps: PartMaps) -> None:
+    def save(self, part: MapPart, maps: PartMaps) -> None:
         """Keep a finished part.
 
         Raises:
@@ -105,7 +105,7 @@ class Workspace:
             if maps.confidence is not None:
                 _put(archive, zipfile.ZipInfo("confidence.npy"), maps.confidence)
 
-    def load(self, part: Part) -> PartMaps:
+    def load(self, part: MapPart) -> PartMaps:
         """A part that is there.
 
         Raises:

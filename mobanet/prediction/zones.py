@@ -16,7 +16,7 @@ from mobanet.datasets.vector_outlines import is_finite
 from mobanet.errors import UserError
 from mobanet.files import write_bytes
 from mobanet.prediction.polygons import Legend
-from mobanet.prediction.strips import MapStrip, Strips
+from mobanet.prediction.strips import MapStrip, MapStrips
 from mobanet.prediction.zone_files import PolygonFile, read_polygons, with_area
 from mobanet.rasters.geopackage import PolygonWriter, free_name
 from mobanet.rasters.grid import Grid
@@ -155,7 +155,7 @@ class _Counts:
         self.confidence[zone] += confidence
 
 
-def _counted(strips: Strips, placed: PlacedZones, legend: Legend) -> _Counts:
+def _counted(strips: MapStrips, placed: PlacedZones, legend: Legend) -> _Counts:
     import shapely
     from affine import Affine
     from rasterio.features import rasterize
@@ -178,7 +178,7 @@ def _counted(strips: Strips, placed: PlacedZones, legend: Legend) -> _Counts:
     return counts
 
 
-def write_zones(table: Path, copy: Path, strips: Strips, zones: Zones, placed: PlacedZones, legend: Legend) -> str:
+def write_zones(table: Path, copy: Path, strips: MapStrips, zones: Zones, placed: PlacedZones, legend: Legend) -> str:
     """Write what zones hold, as a table and with their polygons.
 
     Args:

@@ -16,7 +16,7 @@ from mobanet.rasters.grid import Grid
 if TYPE_CHECKING:
     from rasterio.windows import Window
 
-Part = tuple[np.ndarray, np.ndarray | None]
+RowsPart = tuple[np.ndarray, np.ndarray | None]
 """Values, and which of them count, (h, w) bool; None where all do."""
 
 CHUNK = 256
@@ -51,7 +51,7 @@ class GridRows:
 
     def __init__(
         self,
-        read: "Callable[[Window], Part]",
+        read: "Callable[[Window], RowsPart]",
         bands: int,
         dtype: np.dtype,
         own: Grid,
@@ -66,12 +66,12 @@ class GridRows:
         self.step = rows_at_once(grid.width, bands, dtype)
         """Rows of a chunk; the last may have fewer."""
 
-    def chunks(self) -> Iterator[Part]:
+    def chunks(self) -> Iterator[RowsPart]:
         """All rows of the grid, chunk by chunk: (h, W, C) values, and (h, W) bool or None."""
         for number in range(-(-self._grid.height // self.step)):
             yield self.chunk(number)
 
-    def chunk(self, number: int) -> Part:
+    def chunk(self, number: int) -> RowsPart:
         """One chunk, counted from the top."""
         top, bottom = number * self.step, min((number + 1) * self.step, self._grid.height)
         if self._resamples:
@@ -88,13 +88,13 @@ class GridRows:
             valid[:height, :width] = True if known is None else known
         return values, valid
 
-    def _plain(self, top: int, height: int, width: int) -> Part:
+    def _plain(self, top: int, height: int, width: int) -> RowsPart:
         from rasterio.windows import Window
 
         values, valid = self._read(Window(self._left, top, width, height))
         return np.ascontiguousarray(values.transpose(1, 2, 0)), valid  # (h, w, C)
 
-    def _resampled(self, top: int, bottom: int) -> Part:
+    def _resampled(self, top: int, bottom: int) -> RowsPart:
         from rasterio.windows import Window
 
         shape = (bottom - top, self._right - self._left)
@@ -133,7 +133,7 @@ class GridRows:
         return rows, columns
 
 
-def within(read: "Callable[[Window], Part]", own: Grid, place: "Window") -> "Callable[[Window], Part]":
+def within(read: "Callable[[Window], RowsPart]", own: Grid, place: "Window") -> "Callable[[Window], RowsPart]":
     """Reads windows of a place of a raster; what lies beyond the raster is zero, and does not count.
 
     Args:
@@ -142,7 +142,7 @@ def within(read: "Callable[[Window], Part]", own: Grid, place: "Window") -> "Cal
         place: in pixels of the raster, which it may reach beyond.
     """
 
-    def part(window: "Window") -> Part:
+    def part(window: "Window") -> RowsPart:
         from rasterio.windows import Window
 
         top, left = place.row_off + window.row_off, place.col_off + window.col_off

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from mobanet.evaluation.bootstrap import INTERVAL
 from mobanet.evaluation.read_back import Evaluated
-from mobanet.evaluation.scenario_table import ECE_AT_T, Row, ScenarioResults, interval_text, rows_of
+from mobanet.evaluation.scenario_table import ECE_AT_T, ScenarioResults, ScenarioRow, interval_text, rows_of
 from mobanet.plain.text_tables import percent
 from mobanet.reporting.markup import macro, render
 
@@ -96,7 +96,7 @@ class _Cell:
         return Markup("<strong>{}</strong>").format(text) if best else text
 
 
-def _cells(results: ScenarioResults, row: Row) -> list[_Cell]:
+def _cells(results: ScenarioResults, row: ScenarioRow) -> list[_Cell]:
     """In the order of the headings; only of figures the best is marked."""
     f = row.figures
     cells = [_figure(value) for value in (f.overall_accuracy, f.mean_f1, f.mean_iou)]

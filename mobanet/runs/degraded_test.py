@@ -120,7 +120,7 @@ class DegradedTest(Callback):
         Raises:
             AgreedError: when logits are not finite.
         """
-        counts = [Counts(len(module.data.classes)) for _ in variants]
+        counts = [StitchedMatrix(len(module.data.classes)) for _ in variants]
         loader = data_of(trainer).wide_test_dataloader(degradation.margin)
         windows = 0
         with ExitStack() as stack:
@@ -210,7 +210,7 @@ def _inner(x: Tensor, margin: int) -> Tensor:
     return x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin]
 
 
-class Counts:
+class StitchedMatrix:
     """A confusion matrix of windows that overlap, counted as the test counts them.
 
     Args:

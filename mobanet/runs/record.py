@@ -67,7 +67,7 @@ class RunRecord(Callback):
                 logger.log_table("val/scenarios/table", columns=scenario_columns(results), data=rows, step=step)
 
 
-class Follower(Protocol):
+class TestLogger(Protocol):
     """A logger that a run's test is handed on to."""
 
     def log_test(self, figures: Mapping[str, float], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -83,7 +83,7 @@ class TestRecord(Callback):
 
     __test__ = False  # by its name pytest would take it for a test
 
-    def __init__(self, followers: Callable[[], Sequence[Follower]]) -> None:
+    def __init__(self, followers: Callable[[], Sequence[TestLogger]]) -> None:
         self._followers = followers
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

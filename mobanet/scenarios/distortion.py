@@ -11,7 +11,7 @@ from torch import Tensor
 from mobanet.scenarios.scenario import lowered
 
 
-class Encoder(Protocol):
+class LatentModel(Protocol):
     """What distortion needs of a model (`mobanet.models.base.SegmentationModel`)."""
 
     def latents(self, inputs: dict[str, Tensor], patterns: list[Tensor]) -> Iterable[Tensor]:
@@ -54,7 +54,11 @@ class DistortionMeter:
 
     @torch.no_grad()
     def add(
-        self, encoder: Encoder, inputs: dict[str, Tensor], available: Tensor, incomplete: Sequence[int] | None = None
+        self,
+        encoder: LatentModel,
+        inputs: dict[str, Tensor],
+        available: Tensor,
+        incomplete: Sequence[int] | None = None,
     ) -> None:
         """Measure a batch; the latent of the full scenario is computed once.
 

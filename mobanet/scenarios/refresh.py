@@ -21,7 +21,7 @@ _SETTLED = 0.1
 """Standard error as a share of the distortion that is good enough."""
 
 
-class Windows(Protocol):
+class WindowSource(Protocol):
     """Where windows come from (`mobanet.data.probe_windows.ProbeWindows`)."""
 
     def __len__(self) -> int:
@@ -64,7 +64,7 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
 def measure_distortion(
     encoder: SegmentationModel,
     masks: Tensor,
-    windows: Windows,
+    windows: WindowSource,
     num_windows: int | Literal["auto"],
     prepare: Callable[[dict[str, Any]], Any],
     rank: int = 0,

@@ -42,7 +42,7 @@ SAMPLE = 512
 
 
 @dataclass(frozen=True)
-class Look:
+class RasterLook:
     """One raster of one tile, thinned out.
 
     Attributes:
@@ -77,7 +77,7 @@ class TileLook:
     """Everything about one tile: rasters by product, remarks, and complaints."""
 
     tile: str
-    looks: dict[str, Look]
+    looks: dict[str, RasterLook]
     notes: tuple[str, ...]
     problems: tuple[str, ...]
 
@@ -197,7 +197,7 @@ def _pixel_ratios(layout: Layout, wanted: Sequence[str], tiles: Sequence[TileLoo
         )
 
 
-def _times_as_wide(name: str, wanted: Sequence[str], looks: Mapping[str, Look]) -> float | None:
+def _times_as_wide(name: str, wanted: Sequence[str], looks: Mapping[str, RasterLook]) -> float | None:
     """A modality's pixels by the finest's, of one tile; None where that cannot be told."""
     grids = {other: looks[other].grid for other in wanted if other in looks and looks[other].grid.transform is not None}
     own = grids.get(name)
@@ -234,7 +234,7 @@ def look_at(job: TileJob) -> TileLook:
     import rasterio
 
     problems, notes = job.problems(), [*job.tile.notes]
-    looks: dict[str, Look] = {}
+    looks: dict[str, RasterLook] = {}
     with ExitStack() as stack:
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES))
         products = Products(job, stack)
@@ -263,7 +263,7 @@ def look_at(job: TileJob) -> TileLook:
     return TileLook(job.tile.id, looks, tuple(notes), tuple(problems))
 
 
-def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tuple[Look | None, list[str]]:
+def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tuple[RasterLook | None, list[str]]:
     from rasterio.windows import Window
 
     job = products.job
@@ -308,7 +308,7 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
     low, high = float(inside.min()), float(inside.max())
     check_values(reading, low, high, DESCRIBED, products.known(name)[1])
     remarks += reading.remarks()
-    return Look(name, location, own, len(values), dtype, low, high, missing, (), values, valid), remarks
+    return RasterLook(name, location, own, len(values), dtype, low, high, missing, (), values, valid), remarks
 
 
 def _placed(
@@ -353,17 +353,19 @@ def _thinned(grid: Grid) -> Grid:
     return Grid(height, width, (a * wide, b * high, x, d * wide, e * high, y), grid.crs)
 
 
-def _label_look(job: TileJob, name: str, location: str, own: Grid, bands: int, dtype: str, classes: np.ndarray) -> Look:
+def _label_look(
+    job: TileJob, name: str, location: str, own: Grid, bands: int, dtype: str, classes: np.ndarray
+) -> RasterLook:
     counts = np.bincount(classes.ravel(), minlength=256)
     ignored = counts[IGNORE_INDEX] / counts.sum()
     known = counts[: len(job.layout.classes)]
     shares = tuple((known / max(1, known.sum())).tolist())
-    return Look(name, location, own, bands, dtype, None, None, ignored, shares, classes[None], None)
+    return RasterLook(name, location, own, bands, dtype, None, None, ignored, shares, classes[None], None)
 
 
 def _look_at_outlines(
     products: Products, name: str, file: FileRef, grid: Grid, drawn: DrawnLabel
-) -> tuple[Look, list[str]]:
+) -> tuple[RasterLook, list[str]]:
     job = products.job
     thinner = max(1, -(-max(grid.height, grid.width) // SAMPLE))
     # a multiple of the thinning, so that each strip begins with a row that is kept

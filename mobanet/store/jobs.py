@@ -9,7 +9,7 @@ from typing import Any
 
 from mobanet.datasets.base import NOTHING_DRAWN, LabelKind, Layout, Survey, Tile
 from mobanet.datasets.catalogue import Catalogue, Entry
-from mobanet.datasets.held_out import Held
+from mobanet.datasets.held_out import HeldOut
 from mobanet.errors import UserError
 from mobanet.plain.bounds import odd_character, shown
 from mobanet.rasters.archives import disk_copy
@@ -69,7 +69,7 @@ class TileJob:
             stamps[f"label_{kind}"] = self._stamp(file, (*decoding, *frame, *drawing))
         return stamps
 
-    def _held_rule(self, held: Held) -> tuple[Any, ...]:
+    def _held_rule(self, held: HeldOut) -> tuple[Any, ...]:
         """What tells where labels count."""
         areas = None if held.areas is None else self.entries[held.areas].stamp
         return (held.role, held.buffer, held.rectangles, areas)

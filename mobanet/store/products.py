@@ -25,7 +25,7 @@ from mobanet.rasters.opening import grid_of, open_raster, read_label, readable
 from mobanet.rasters.palettes import label_colours
 from mobanet.rasters.reader import Reading, check_values, settled
 from mobanet.rasters.resampling import resampled, window_needed
-from mobanet.rasters.rows import GridRows, Part, row_windows, rows_at_once, within
+from mobanet.rasters.rows import GridRows, RowsPart, row_windows, rows_at_once, within
 from mobanet.rasters.values import DESCRIBED, Range, known_range
 from mobanet.store.decoding import LabelDecoder, Raw
 from mobanet.store.jobs import TileJob, label_kind
@@ -82,7 +82,7 @@ class Placed:
     part: "Window | None"
     whole: Grid
 
-    def reading(self, read: "Callable[[Window], Part]") -> "Callable[[Window], Part]":
+    def reading(self, read: "Callable[[Window], RowsPart]") -> "Callable[[Window], RowsPart]":
         """Reads windows of `own` by a function that reads windows of the raster."""
         return read if self.part is None else within(read, self.whole, self.part)
 
@@ -219,7 +219,9 @@ class Products:
         notes = [*fit_notes(name, source.file, own, grid, fit), *reading.remarks(), *notes]
         return StoredProduct(staged.parts, record, tuple(notes))
 
-    def _modality_rows(self, raster: "DatasetReader", reading: Reading, placed: Placed, grid: Grid) -> Iterator[Part]:
+    def _modality_rows(
+        self, raster: "DatasetReader", reading: Reading, placed: Placed, grid: Grid
+    ) -> Iterator[RowsPart]:
         """A modality on the tile's grid, from top to bottom: (h, W, C) values, and (h, W) bool or None."""
         bands, own, fit = len(reading.scale), placed.own, placed.fit
         if fit not in ("warp", "stretch"):
@@ -399,7 +401,7 @@ def _marked(values: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
     return marked
 
 
-def _unmarked(planes: np.ndarray, dtype: np.dtype) -> Part:
+def _unmarked(planes: np.ndarray, dtype: np.dtype) -> RowsPart:
     """The inverse of `_marked`: (h, w, C) in the stored type, 0 where missing, and (h, w) bool or None."""
     valid = np.isfinite(planes).all(axis=0)
     known = np.where(valid, planes, 0)

@@ -9,7 +9,7 @@ import numpy as np
 from mobanet.files import whole_file
 from mobanet.rasters.contents import IGNORE_INDEX, Classes
 from mobanet.rasters.pictures import coloured, natural_bands, optical_picture, relief
-from mobanet.store.check import Findings, Look, TileLook
+from mobanet.store.check import Findings, RasterLook, TileLook
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +95,7 @@ def _some(tiles: Sequence[TileLook]) -> list[TileLook]:
     return [tiles[number] for number in sorted({*wrong, *(others[at] for at in spread)})]
 
 
-def picture(look: Look, elevation: bool, bands: Sequence[int] = ()) -> np.ndarray:
+def picture(look: RasterLook, elevation: bool, bands: Sequence[int] = ()) -> np.ndarray:
     """(h, w, 3) uint8: stretched between the 2nd and 98th percentiles; elevation coloured and shaded.
 
     Args:
@@ -177,7 +177,7 @@ def _nearest(source: tuple[int, ...], shape: tuple[int, int]) -> tuple[np.ndarra
     return rows[:, None], columns[None]
 
 
-def label_picture(look: Look, classes: Classes) -> np.ndarray:
+def label_picture(look: RasterLook, classes: Classes) -> np.ndarray:
     """(h, w, 3) uint8 in the classes' colours, black where ignored."""
     thinner = max(1, -(-max(look.pixels.shape[1:]) // _LONGEST))
     return coloured(look.pixels[0, ::thinner, ::thinner], classes)
@@ -206,7 +206,7 @@ def _heading(findings: Findings, name: str) -> tuple[str, str]:
     return name, detail
 
 
-def _cell(axes: "Axes", look: Look | None, findings: Findings, absent: str) -> None:
+def _cell(axes: "Axes", look: RasterLook | None, findings: Findings, absent: str) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():

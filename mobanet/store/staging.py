@@ -12,7 +12,7 @@ import numpy as np
 from mobanet.files import named
 from mobanet.rasters.blocks import block_rows, block_shape
 from mobanet.rasters.contents import IGNORE_INDEX
-from mobanet.rasters.rows import Part
+from mobanet.rasters.rows import RowsPart
 from mobanet.rasters.statistics import BandStatistics, describe_rows
 from mobanet.rasters.strips import strips
 from mobanet.store.stored import MARK, marks_shape
@@ -35,7 +35,7 @@ class Staged:
 
 
 def stage_modality(
-    rows: Iterable[Part], target: Path, shape: tuple[int, int, int], dtype: np.dtype, origin: tuple[int, int] | None
+    rows: Iterable[RowsPart], target: Path, shape: tuple[int, int, int], dtype: np.dtype, origin: tuple[int, int] | None
 ) -> Staged:
     """Write a modality's values, its validity where a pixel is missing, and its blocks.
 
@@ -53,7 +53,7 @@ def stage_modality(
         return _stage_measured(rows, target, shape, origin)
     with ArrayWriter(target, shape, dtype) as writer, _ValidityWriter(target, shape[:2]) as validity:
 
-        def written() -> Iterator[Part]:
+        def written() -> Iterator[RowsPart]:
             for values, valid in rows:
                 writer.write(values)
                 validity.write(valid, len(values))
@@ -98,7 +98,7 @@ def stage_label(
 
 
 def _stage_measured(
-    rows: Iterable[Part], target: Path, shape: tuple[int, int, int], origin: tuple[int, int] | None
+    rows: Iterable[RowsPart], target: Path, shape: tuple[int, int, int], origin: tuple[int, int] | None
 ) -> Staged:
     """Of float32: missing pixels take a band's median, which is known once all rows are."""
     height, width, bands = shape
@@ -113,7 +113,7 @@ def _stage_measured(
             writer = stack.enter_context(ArrayWriter(target, shape, np.float32))
             validity = stack.enter_context(_ValidityWriter(target, shape[:2]))
 
-            def written() -> Iterator[Part]:
+            def written() -> Iterator[RowsPart]:
                 for part in strips(shape if origin is None else shape[:2]):
                     values, valid = spool.read(part)
                     if valid is not None:
@@ -220,14 +220,14 @@ class _Spool:
     def described(self, band: int) -> tuple[BandStatistics, ...]:
         """Statistics of a band's valid pixels; empty where there is none."""
 
-        def rows() -> Iterator[Part]:
+        def rows() -> Iterator[RowsPart]:
             for part in strips(self._shape[:2]):
                 plane = self._plane(band, part)
                 yield plane[:, :, None], None if self._complete else ~np.isnan(plane)
 
         return describe_rows(rows, np.dtype(np.float32))
 
-    def read(self, rows: slice) -> Part:
+    def read(self, rows: slice) -> RowsPart:
         """Rows again: (h, W, C), NaN where missing, and (h, W) bool; None where none is in the whole raster."""
         planes = [self._plane(band, rows) for band in range(self._shape[2])]
         values = planes[0][:, :, None] if len(planes) == 1 else np.stack(planes, axis=2)

@@ -13,7 +13,7 @@ from mobanet.plain.wording import absent_note, natural_key, shorten
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.pixel_size import pixel_words
 from mobanet.rasters.values import range_note
-from mobanet.store.check import Findings, Look
+from mobanet.store.check import Findings, RasterLook
 from mobanet.store.stored import TileStore
 from mobanet.store.summary import range_of
 
@@ -162,13 +162,13 @@ def _print_classes(console: Console, findings: Findings) -> None:
         console.print(shares)
 
 
-def _labels(findings: Findings, kind: str, part: str) -> list[Look]:
+def _labels(findings: Findings, kind: str, part: str) -> list[RasterLook]:
     """The labels of a part of the split, or of all tiles."""
     tiles = [tile for tile in findings.tiles if kind in tile.looks]
     return [tile.looks[kind] for tile in tiles if not part or findings.roles.get(tile.tile) == part]
 
 
-def _mean_shares(looks: Sequence[Look]) -> np.ndarray:
+def _mean_shares(looks: Sequence[RasterLook]) -> np.ndarray:
     """Shares of the classes over all labelled pixels."""
     labelled = [look.grid.height * look.grid.width * (1 - look.missing) for look in looks]
     pixels = [np.array(look.shares) * of for look, of in zip(looks, labelled, strict=True)]

@@ -23,7 +23,7 @@ MARGIN = 3
 
 
 @dataclass(frozen=True)
-class Place:
+class GroundPlace:
     """Where a raster lies: easting and northing of its upper left corner, and metres a pixel."""
 
     east: float

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mobanet.synthetic.archives import pack
 from mobanet.synthetic.delivery import CityPlan, Delivery, share_out
-from mobanet.synthetic.files import Place, write_bytes, write_raster
+from mobanet.synthetic.files import GroundPlace, write_bytes, write_raster
 from mobanet.synthetic.noise import stream
 from mobanet.synthetic.products import FileKind, layout_files
 from mobanet.synthetic.scene import render_tile
@@ -78,14 +78,14 @@ class IsprsDelivery(Delivery):
         factors = 1 + stream(plan.seed, plan.layout, tile, "size").uniform(-spread, spread, 2)
         return round(plan.size * factors[0]), round(plan.size * factors[1])
 
-    def _place(self, plan: CityPlan, tile: str) -> Place:
+    def _place(self, plan: CityPlan, tile: str) -> GroundPlace:
         """Where a tile lies: in Potsdam's grid of adjoining squares, or in Vaihingen's loose arrangement (UTM)."""
         side = plan.size * plan.gsd
         if plan.layout == "potsdam":
             row, column = (int(part) for part in tile.split("_"))
-            return Place(364000.0 + column * side, 5812000.0 - row * side, plan.gsd)
+            return GroundPlace(364000.0 + column * side, 5812000.0 - row * side, plan.gsd)
         row, column = divmod(int(tile), 7)
-        return Place(496000.0 + column * 1.25 * side, 5421000.0 - row * 1.25 * side, plan.gsd)
+        return GroundPlace(496000.0 + column * 1.25 * side, 5421000.0 - row * 1.25 * side, plan.gsd)
 
     def _members(self, plan: CityPlan, folder: Path, names: Sequence[str]) -> Iterator[tuple[str, str, Path]]:
         """What goes into the archives: inner zip, name in it, file."""

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.errors import UserError
 
-Follower = Literal["wandb", "tensorboard", "csv"]
+Tracker = Literal["wandb", "tensorboard", "csv"]
 """What is logged to; `csv` is metrics.csv, which every run writes."""
 
 Tracking = Literal["auto", "online", "offline", "off"]
@@ -99,8 +99,8 @@ def tracking_mode(tracking: Tracking) -> Mode:
     return "offline"
 
 
-def followers(
-    follower: Follower,
+def tracking_loggers(
+    follower: Tracker,
     tracking: Tracking,
     folder: Path,
     experiment: str,

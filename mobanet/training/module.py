@@ -53,7 +53,7 @@ from mobanet.training.losses import auxiliary_loss
 from mobanet.training.objective import LossSettings, Objective
 from mobanet.training.optim import OptimizerSettings, ScheduleSettings, parameter_groups
 from mobanet.training.own_optimizer import OptimizerChoice, ScheduleChoice
-from mobanet.training.reached import Reached
+from mobanet.training.reached import ReachedParts
 from mobanet.training.streams import streams_of
 
 
@@ -213,7 +213,7 @@ class SegmentationModule(LightningModule):
         self.register_buffer("scenario_masks", scenario_masks(self.scenarios), persistent=False)
         # in every checkpoint, so that a run resumed within an epoch goes on with them; the callback sets them
         self.register_buffer("scenario_probabilities", torch.tensor([float(s.full) for s in self.scenarios]))
-        self._host_probabilities, self._host_masks, self._reached = HostCopy(), HostCopy(), Reached()
+        self._host_probabilities, self._host_masks, self._reached = HostCopy(), HostCopy(), ReachedParts()
         self.exact_scenario_shares = False
         """Whether each batch sees scenarios in these very shares, rather than each sample one of its own; the callback
         sets it, and a resumed run has it from its settings."""

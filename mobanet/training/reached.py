@@ -7,7 +7,7 @@ from mobanet.models.draws import sent
 from mobanet.training.deferred import DeferredNumber
 
 
-class Reached:
+class ReachedParts:
     """Kept from the batches of a step, of which there may be several, until the step is taken."""
 
     def __init__(self) -> None:

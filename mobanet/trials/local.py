@@ -14,14 +14,14 @@ from mobanet.trials.draws import draw, grid, grid_size
 from mobanet.trials.process import Commands
 from mobanet.trials.search import Search, check_optuna, check_searchable, fits
 from mobanet.trials.sweep_file import Sweep
-from mobanet.trials.sweep_folder import RESULTS_FILE, Plan, begin, rows, trial_folder, write_results
+from mobanet.trials.sweep_folder import RESULTS_FILE, SweepPlan, begin, rows, trial_folder, write_results
 from mobanet.trials.sweep_table import best_first, plain, sweep_table
-from mobanet.trials.trial import DONE, Outcome, Trial, fit_command, only_here, read_record, run_trial
+from mobanet.trials.trial import DONE, Trial, TrialOutcome, fit_command, only_here, read_record, run_trial
 
 _ENDLESS = {"random": "random draws never end", "bayes": "a search never ends"}
 
 
-def planned(sweep: Sweep, method: str | None, seed: int, count: int | None, words: tuple[str, ...]) -> Plan:
+def planned(sweep: Sweep, method: str | None, seed: int, count: int | None, words: tuple[str, ...]) -> SweepPlan:
     """How many trials of which kind.
 
     Args:
@@ -42,13 +42,13 @@ def planned(sweep: Sweep, method: str | None, seed: int, count: int | None, word
         check_searchable(sweep.parameters, str(sweep.path))
     if method == "grid":
         size = grid_size(sweep.parameters, str(sweep.path))
-        return Plan(method, seed, min(size, most or size), words)
+        return SweepPlan(method, seed, min(size, most or size), words)
     if most is None:
         raise UserError(f"{sweep.path} names no run_cap, and {_ENDLESS[method]}; give --trials N.")
-    return Plan(method, seed, most, words)
+    return SweepPlan(method, seed, most, words)
 
 
-def run_sweep(sweep: Sweep, plan: Plan, folder: Path, again: str) -> None:
+def run_sweep(sweep: Sweep, plan: SweepPlan, folder: Path, again: str) -> None:
     """Run what is not finished, then show what came of all of it.
 
     Args:
@@ -100,8 +100,8 @@ def conclude(sweep: Sweep, folder: Path, elsewhere: int = 0) -> None:
 
 
 def _run(
-    sweep: Sweep, plan: Plan, folder: Path, number: int, values: dict[str, Any] | None, commands: Commands
-) -> tuple[Trial, Outcome]:
+    sweep: Sweep, plan: SweepPlan, folder: Path, number: int, values: dict[str, Any] | None, commands: Commands
+) -> tuple[Trial, TrialOutcome]:
     """Run a trial whose folder is held; without values, on those that it has begun with, or else proposed ones."""
     record, search = read_record(trial_folder(folder, number)), None
     if values is None and record is not None and fits(sweep.parameters, record.trial.parameters):
@@ -118,7 +118,7 @@ def _run(
     return trial, run_trial(trial, commands, sweep.metric, _variables(sweep), hopeless)
 
 
-def _values(sweep: Sweep, plan: Plan) -> Iterator[dict[str, Any] | None]:
+def _values(sweep: Sweep, plan: SweepPlan) -> Iterator[dict[str, Any] | None]:
     """Of every trial, in their order; None where they depend on what others have come to."""
     if plan.method == "bayes":
         return repeat(None, plan.count)
@@ -127,7 +127,7 @@ def _values(sweep: Sweep, plan: Plan) -> Iterator[dict[str, Any] | None]:
     return (draw(sweep.parameters, plan.seed, number) for number in range(1, plan.count + 1))
 
 
-def _judge(number: int, trial: Trial, outcome: Outcome, folder: Path) -> None:
+def _judge(number: int, trial: Trial, outcome: TrialOutcome, folder: Path) -> None:
     """Where no trial has ever finished, a failure is the command's, and the others would fail as well.
 
     Unless it is that of its own settings, such as a learning rate that training diverges at.

@@ -25,7 +25,7 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Reached:
+class BestReached:
     """What a run reached.
 
     Attributes:
@@ -41,7 +41,7 @@ class Reached:
     last: float | None
 
 
-def reached(path: Path, metric: Metric) -> Reached:
+def reached(path: Path, metric: Metric) -> BestReached:
     """The best and the last value of a metric.
 
     Args:
@@ -64,7 +64,7 @@ def reached(path: Path, metric: Metric) -> Reached:
     return found
 
 
-def best(curve: Curve, metric: Metric) -> Reached | None:
+def best(curve: Curve, metric: Metric) -> BestReached | None:
     """The first of the best values; None where none is finite."""
     at = None
     for i, value in enumerate(curve.values):
@@ -73,4 +73,4 @@ def best(curve: Curve, metric: Metric) -> Reached | None:
     if at is None:
         return None
     last = curve.values[-1] if math.isfinite(curve.values[-1]) else None
-    return Reached(curve.values[at], curve.epochs[at], curve.steps[at], last)
+    return BestReached(curve.values[at], curve.epochs[at], curve.steps[at], last)

@@ -18,8 +18,8 @@ from mobanet.reporting.logged import read_curves
 from mobanet.trials.draws import bounded_value, drawn_between, drawn_for
 from mobanet.trials.parameters import Parameter
 from mobanet.trials.sweep_file import Sweep
-from mobanet.trials.sweep_folder import Plan, rows
-from mobanet.trials.sweep_table import Row
+from mobanet.trials.sweep_folder import SweepPlan, rows
+from mobanet.trials.sweep_table import TrialRow
 from mobanet.trials.trial import METRICS_FILE
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Search:
     """
 
     def __init__(
-        self, sweep: Sweep, plan: Plan, folder: Path, number: int, values: Mapping[str, Any] | None = None
+        self, sweep: Sweep, plan: SweepPlan, folder: Path, number: int, values: Mapping[str, Any] | None = None
     ) -> None:
         import optuna
 
@@ -131,7 +131,7 @@ class Search:
             self._study.enqueue_trial({p.name: _choice(p, values[p.name]) for p in self._parameters})
         return self._study.ask()
 
-    def _replay(self, row: Row) -> None:
+    def _replay(self, row: TrialRow) -> None:
         """Tell the study of another trial."""
         from optuna.trial import TrialState
 

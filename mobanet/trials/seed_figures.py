@@ -14,7 +14,7 @@ from mobanet.reporting.logged import Curve, read_curves
 from mobanet.runs.folder import CONFIG_FILE
 from mobanet.scenarios.failure import Failure
 from mobanet.trials.files import read_json
-from mobanet.trials.metric import Goal, Metric, Reached, best
+from mobanet.trials.metric import BestReached, Goal, Metric, best
 
 SUMMARY = {"mean": "mean", "worst": "worst", "incomplete": "mean of incomplete"}
 """Rows behind the scenarios, and what they are called; others by their own names."""
@@ -141,7 +141,7 @@ def _monitor(folder: Path) -> Metric:
     return Metric(str(config.get("monitor")), goal)
 
 
-def _at(curve: Curve, at: Reached) -> float:
+def _at(curve: Curve, at: BestReached) -> float:
     """The value logged with the best one, or last in its epoch where the best one is none of the validation's."""
     points = list(zip(curve.steps, curve.epochs, curve.values, strict=True))
     same = [value for step, _, value in points if step == at.step]

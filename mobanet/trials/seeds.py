@@ -20,7 +20,7 @@ from mobanet.trials.process import Commands, Ended
 from mobanet.trials.seed_figures import read_test, read_validation, results_of
 from mobanet.trials.seed_files import seeds_csv, seeds_json
 from mobanet.trials.seed_tables import scenarios_text, validation_text
-from mobanet.trials.trial import Outcome, Trial, only_here, run_trial
+from mobanet.trials.trial import Trial, TrialOutcome, only_here, run_trial
 
 _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
@@ -173,7 +173,7 @@ def _is_tested(folder: Path, checkpoint: Path) -> bool:
     return results is not None and checkpoint.is_file() and results.stat().st_mtime > checkpoint.stat().st_mtime
 
 
-def _fail(folder: Path, how: Outcome | Ended) -> NoReturn:
+def _fail(folder: Path, how: TrialOutcome | Ended) -> NoReturn:
     told, code = (how.told, how.code) if isinstance(how, Ended) else (how.error, how.code)
     print(f"error: {folder} has failed: {told}.", file=sys.stderr, flush=True)
     sys.exit(code)

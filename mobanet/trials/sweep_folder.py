@@ -10,7 +10,7 @@ from mobanet.errors import UserError
 from mobanet.files import write_text
 from mobanet.trials.files import held, read_json, write_json
 from mobanet.trials.sweep_file import Sweep, read_content
-from mobanet.trials.sweep_table import Row, results_csv
+from mobanet.trials.sweep_table import TrialRow, results_csv
 from mobanet.trials.trial import DONE, last_checkpoint, read_record
 
 SWEEP_FILE = "sweep.yaml"
@@ -23,7 +23,7 @@ _DECISIVE = ("metric", "parameters", "command", "program")
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """What the command line says of a sweep.
 
     Attributes:
@@ -44,7 +44,7 @@ def trial_folder(folder: Path, number: int) -> Path:
     return folder / f"trial_{number:03d}"
 
 
-def begin(folder: Path, sweep: Sweep, plan: Plan) -> None:
+def begin(folder: Path, sweep: Sweep, plan: SweepPlan) -> None:
     """Keep the sweep's file and plan, or see that they are the ones that the folder has been begun with.
 
     Where nothing has been trained yet, others may take their place; more trials are fine at any time.
@@ -68,7 +68,7 @@ def begin(folder: Path, sweep: Sweep, plan: Plan) -> None:
         write_json(folder / PLAN_FILE, given)
 
 
-def write_results(folder: Path, sweep: Sweep) -> list[Row]:
+def write_results(folder: Path, sweep: Sweep) -> list[TrialRow]:
     """Write `results.csv`.
 
     Returns:
@@ -81,14 +81,14 @@ def write_results(folder: Path, sweep: Sweep) -> list[Row]:
     return found
 
 
-def rows(folder: Path) -> list[Row]:
+def rows(folder: Path) -> list[TrialRow]:
     """One a trial that has been begun, by its number."""
     found = []
     for path in sorted(folder.glob("trial_*")):
         number = path.name.removeprefix("trial_")
         record = read_record(path) if number.isdecimal() else None
         if record is not None:
-            found.append(Row(int(number), record))
+            found.append(TrialRow(int(number), record))
     return sorted(found, key=lambda row: row.number)
 
 

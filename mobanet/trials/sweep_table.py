@@ -15,14 +15,14 @@ _BEHIND = {"finished": 0, "ended": 1, "running": 2, "interrupted": 3, "failed": 
 
 
 @dataclass(frozen=True)
-class Row:
+class TrialRow:
     """A trial by its number, from 1."""
 
     number: int
     record: Record
 
 
-def results_csv(rows: Sequence[Row], names: Sequence[str]) -> str:
+def results_csv(rows: Sequence[TrialRow], names: Sequence[str]) -> str:
     """One row a trial.
 
     Args:
@@ -40,10 +40,10 @@ def results_csv(rows: Sequence[Row], names: Sequence[str]) -> str:
     return out.getvalue()
 
 
-def best_first(rows: Sequence[Row], metric: Metric) -> list[Row]:
+def best_first(rows: Sequence[TrialRow], metric: Metric) -> list[TrialRow]:
     """Finished trials by what they reached, then those ended early, under way, failed; the earlier one of equals."""
 
-    def rank(row: Row) -> tuple[int, float, int]:
+    def rank(row: TrialRow) -> tuple[int, float, int]:
         outcome = row.record.outcome
         value = outcome.best if outcome.best is not None else 0.0
         return _BEHIND[outcome.status], -value if metric.goal == "maximize" else value, row.number
@@ -51,7 +51,7 @@ def best_first(rows: Sequence[Row], metric: Metric) -> list[Row]:
     return sorted(rows, key=rank)
 
 
-def sweep_table(rows: Sequence[Row], metric: Metric, varied: Sequence[str], width: int = 120) -> str:
+def sweep_table(rows: Sequence[TrialRow], metric: Metric, varied: Sequence[str], width: int = 120) -> str:
     """A table for people, the best trial first.
 
     Args:

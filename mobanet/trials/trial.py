@@ -42,7 +42,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """How far a trial is.
 
     Attributes:
@@ -69,7 +69,7 @@ class Record:
     """A trial as its folder remembers it."""
 
     trial: Trial
-    outcome: Outcome
+    outcome: TrialOutcome
 
 
 def only_here(folder: Path) -> AbstractContextManager[bool]:
@@ -89,7 +89,7 @@ def read_record(folder: Path) -> Record | None:
         return None
     try:
         words, parameters = tuple(content.pop("words")), content.pop("parameters")
-        return Record(Trial(folder, words, parameters), Outcome(**content))
+        return Record(Trial(folder, words, parameters), TrialOutcome(**content))
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); remove it to run the trial again.") from error
 
@@ -106,7 +106,7 @@ def run_trial(
     metric: Metric | None = None,
     variables: Mapping[str, str] | None = None,
     hopeless: Callable[[Path], bool] | None = None,
-) -> Outcome:
+) -> TrialOutcome:
     """Run a trial, or go on with it; a finished one is left alone. To be called with its folder held.
 
     Args:
@@ -125,16 +125,16 @@ def run_trial(
         if record.outcome.status in DONE:
             return record.outcome
     spent = record.outcome.seconds if record and record.trial.words == trial.words else 0.0
-    _write(trial, Outcome("running", seconds=spent))
+    _write(trial, TrialOutcome("running", seconds=spent))
     words = [*trial.words, "--run", str(trial.folder)]
     if last is not None:
         words = [*take(words, "--init_from")[1], "--ckpt_path", str(last)]
     ended = commands.run("mobanet.fit", words, variables, hopeless and partial(hopeless, trial.folder))
     spent = round(spent + ended.seconds, 1)
     if ended.interrupted:
-        outcome = Outcome("interrupted", seconds=spent, code=ended.code)
+        outcome = TrialOutcome("interrupted", seconds=spent, code=ended.code)
     elif ended.code and not ended.early:
-        outcome = Outcome("failed", seconds=spent, error=ended.told, code=ended.code)
+        outcome = TrialOutcome("failed", seconds=spent, error=ended.told, code=ended.code)
     else:
         outcome = _done(trial, metric, spent, "ended" if ended.early else "finished")
     _write(trial, outcome)
@@ -164,16 +164,16 @@ def fit_command(words: Sequence[str]) -> str:
     return shlex.join(["python", "-m", "mobanet.fit", *words])
 
 
-def _done(trial: Trial, metric: Metric | None, seconds: float, status: Status) -> Outcome:
+def _done(trial: Trial, metric: Metric | None, seconds: float, status: Status) -> TrialOutcome:
     if metric is None:
-        return Outcome(status, seconds=seconds)
+        return TrialOutcome(status, seconds=seconds)
     try:
         found = reached(trial.folder / METRICS_FILE, metric)
     except UserError as error:
-        return Outcome("failed", seconds=seconds, error=str(error).rstrip("."), code=2)
-    return Outcome(status, found.best, found.epoch, found.last, seconds)
+        return TrialOutcome("failed", seconds=seconds, error=str(error).rstrip("."), code=2)
+    return TrialOutcome(status, found.best, found.epoch, found.last, seconds)
 
 
-def _write(trial: Trial, outcome: Outcome) -> None:
+def _write(trial: Trial, outcome: TrialOutcome) -> None:
     content = {"words": list(trial.words), "parameters": dict(trial.parameters), **asdict(outcome)}
     write_json(trial.folder / TRIAL_FILE, content)

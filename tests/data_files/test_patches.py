@@ -5,7 +5,7 @@ import pytest
 
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.data.options import EvaluationSettings
-from mobanet.data.reading import TileReader, Window
+from mobanet.data.reading import TileReader, TileWindow
 from mobanet.datasets import dstl_folds, get_layout
 from mobanet.datasets.base import Split
 from mobanet.errors import UserError
@@ -42,7 +42,7 @@ def test_patches_cover_every_pixel_once(store):
 def test_a_patch_shows_nothing_of_its_neighbours(store):
     patch = cut_store(store, 16).tiles["6010_1_2_r2_c6"]  # 16 rows, 4 columns
     reader = TileReader([patch], {"rgb": 3}, "full", 24)
-    sample = reader.read(Window(0, 0, 0, 24, 24))
+    sample = reader.read(TileWindow(0, 0, 0, 24, 24))
     whole = load(store.tiles["6010_1_2"], "rgb")
     assert np.array_equal(sample.inputs["rgb"][:16, :4], whole[32:48, 96:100])
     assert not sample.inputs["rgb"][16:].any()
@@ -50,7 +50,7 @@ def test_a_patch_shows_nothing_of_its_neighbours(store):
     assert sample.valid["rgb"].sum() == 64
     assert (sample.label[16:] == 255).all()
     assert np.array_equal(sample.label[:16, :4], load(store.tiles["6010_1_2"], "label_full")[32:48, 96:100])
-    inner = reader.read(Window(0, 3, 1, 5, 2))
+    inner = reader.read(TileWindow(0, 3, 1, 5, 2))
     assert np.array_equal(inner.inputs["rgb"], whole[35:40, 97:99])
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from mobanet.cli.parser_errors import check_config_files
-from mobanet.data.reading import TileReader, Window
+from mobanet.data.reading import TileReader, TileWindow
 from mobanet.datasets import FolderModality, FolderSettings, get_layout, load_folder_settings
 from mobanet.datasets.catalogue import Listings, list_files
 from mobanet.datasets.polygons import Filled, labelled_images, read_extent, read_outlines
@@ -355,7 +355,7 @@ def stores(rng: random.Random, folder: Path) -> None:
     tiles = list(store.tiles.values())
     reader = TileReader(tiles, {"rgb": 3, "dsm": 1}, "full", 16)
     for number, tile in enumerate(tiles):
-        sample = reader.read(Window(number, 0, 0, 16, 16))
+        sample = reader.read(TileWindow(number, 0, 0, 16, 16))
         assert sample.label is None or sample.label.shape == (16, 16)
         assert min(tile.height, tile.width) > 0
 

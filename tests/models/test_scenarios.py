@@ -10,7 +10,7 @@ from torch import nn
 
 from mobanet.models.base import SegmentationModel, SegmentationOutput
 from mobanet.models.mobanet.network import MoBaNet, MoBaNetSettings
-from mobanet.models.sharing import Held, each_once
+from mobanet.models.sharing import SharedResults, each_once
 from mobanet.scenarios.scenario import scenario_masks, scenarios_of
 from tests.models.tiny import (
     ODD,
@@ -248,7 +248,7 @@ def test_results_are_held_only_while_they_are_needed():
     next(results)
     assert first() is None
     assert second() is None
-    held = Held(["a", "a"])
+    held = SharedResults(["a", "a"])
     held.put("a", 1)
     assert held.take("a") == 1
     assert "a" in held

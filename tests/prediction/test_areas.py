@@ -6,7 +6,7 @@ from rasterio.crs import CRS
 
 from mobanet.prediction.areas import FinishedMap
 from mobanet.prediction.assemble import MapCounts, MapFiles, assemble
-from mobanet.prediction.parts import Part
+from mobanet.prediction.parts import MapPart
 from mobanet.prediction.predictor import PartMaps
 from mobanet.prediction.workspace import Workspace
 from mobanet.rasters.contents import Classes
@@ -66,7 +66,7 @@ def test_areas_of_a_map_are_true_from_its_north_to_its_south(tmp_path):
     north, south = (MERCATOR * np.log(np.tan(np.pi / 4 + np.radians(latitude) / 2)) for latitude in (70, 50))
     pixel = (north - south) / 400
     grid = Grid(400, 10, (pixel, 0, 1.45e6, 0, -pixel, north), "EPSG:3857")
-    parts = [Part(0, 0, number, top, top + 20, 0, 10) for number, top in enumerate(range(0, 400, 20))]
+    parts = [MapPart(0, 0, number, top, top + 20, 0, 10) for number, top in enumerate(range(0, 400, 20))]
     workspace = Workspace(tmp_path / "town.tif.parts")
     workspace.folder.mkdir()
     for part in parts:

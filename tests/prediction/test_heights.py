@@ -5,7 +5,7 @@ import pytest
 import rasterio
 
 from mobanet.checkpoints.content import check_scaling
-from mobanet.data.reading import TileReader, Window
+from mobanet.data.reading import TileReader, TileWindow
 from mobanet.data.scaling import learnt_radius
 from mobanet.errors import UserError
 from mobanet.plain.schema import MismatchError
@@ -60,7 +60,7 @@ def test_a_scene_has_the_heights_that_its_tile_was_trained_on(prepared):
     tiles = list(store.tiles.values())
     for tile in tiles[:2]:
         reader = TileReader([tile], {"dsm": 1}, "full", 64, {"dsm": [ground_of(tile, "dsm", STEP)]})
-        stored = reader.read(Window(0, 0, 0, tile.height, tile.width)).inputs["dsm"][:, :, 0]
+        stored = reader.read(TileWindow(0, 0, 0, tile.height, tile.width)).inputs["dsm"][:, :, 0]
         assert np.abs(stored).max() > 3
         assert np.array_equal(heights(prepared / tile.modalities["dsm"].source), stored)
 

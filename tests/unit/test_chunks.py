@@ -9,7 +9,7 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
-from mobanet.data.reading import TileReader, Window
+from mobanet.data.reading import TileReader, TileWindow
 from mobanet.errors import UserError
 from mobanet.store.arrays import OpenArrays, read_array
 from mobanet.store.chunks import CHUNK, HEADER, chunked_shape, chunked_size, make_header
@@ -106,11 +106,11 @@ def test_crops_of_a_wide_array_read_few_bytes_beside_their_own(tmp_path, counted
         tile.path(name).write_bytes(make_header(shape, kind))
         os.truncate(tile.path(name), chunked_size(shape, kind))  # sparse
     reader, draw = TileReader([tile], {"rgb": bands}, "full", 256), np.random.default_rng(0)
-    reader.read(Window(0, 0, 0, 256, 256))
+    reader.read(TileWindow(0, 0, 0, 256, 256))
     counted.clear()
     wanted = 0
     for top, left in draw.integers(0, 8000 - 256 + 1, (50, 2)):
-        sample = reader.read(Window(0, int(top), int(left), 256, 256))
+        sample = reader.read(TileWindow(0, int(top), int(left), 256, 256))
         wanted += sample.inputs["rgb"].nbytes + sample.label.nbytes
     assert all(size % 4096 == 0 for size in counted)
     assert HEADER % 4096 == 0
@@ -127,10 +127,10 @@ def test_a_file_is_opened_once_and_few_stay_open(tmp_path, counted):
     before = len(os.listdir("/proc/self/fd"))
     reader = TileReader(tiles, {"rgb": 1}, "full", 8)
     for number in range(150):
-        reader.read(Window(number, 0, 0, 8, 8))
+        reader.read(TileWindow(number, 0, 0, 8, 8))
     assert 100 < len(os.listdir("/proc/self/fd")) - before <= 128
     counted.clear()
-    reader.read(Window(149, 0, 0, 8, 8))
+    reader.read(TileWindow(149, 0, 0, 8, 8))
     assert len(counted) == 2
     del reader
     assert len(os.listdir("/proc/self/fd")) == before
@@ -144,11 +144,11 @@ def _read(reader, window, results):
 def test_a_reader_goes_to_other_processes(tmp_path, method):
     values = noise((200, 200), 3, "uint8")
     reader = TileReader([stored(tmp_path, values)], {"rgb": 3}, "full", 64)
-    reader.read(Window(0, 0, 0, 64, 64))
+    reader.read(TileWindow(0, 0, 0, 64, 64))
     assert len(pickle.dumps(reader)) < 2000
     context = get_context(method)
     results = context.SimpleQueue()
-    windows = [Window(0, 10 * number, 5 * number, 64, 64) for number in range(4)]
+    windows = [TileWindow(0, 10 * number, 5 * number, 64, 64) for number in range(4)]
     processes = [context.Process(target=_read, args=(reader, window, results)) for window in windows]
     for process in processes:
         process.start()

@@ -10,7 +10,7 @@ import torch
 
 from mobanet.data.augment import Augmentation, AugmentationSettings
 from mobanet.data.crops import GridWindows, RandomCrops, collate
-from mobanet.data.reading import Sample, TileReader, Window
+from mobanet.data.reading import Sample, TileReader, TileWindow
 from mobanet.datasets import FolderModality, FolderSettings, get_layout
 from mobanet.errors import UserError
 from mobanet.rasters.contents import Modality
@@ -72,7 +72,7 @@ def test_geometry_is_one_draw_for_every_modality_and_the_label(store, settings):
     reader = TileReader(list(store.tiles.values()), BANDS, "full", 48)
     moved = 0
     for index in range(12):
-        sample = reader.read(Window(0, 3 * index, 5 * index, 48, 48))
+        sample = reader.read(TileWindow(0, 3 * index, 5 * index, 48, 48))
         checker = np.indices((48, 48)).sum(0).astype(np.uint8)  # nearest and linear agree on which way is which
         sample.label[:] = checker
         sample.inputs["dsm"][..., 0] = checker
@@ -147,7 +147,7 @@ def test_a_batch_is_channels_first_without_a_copy(store):
 
 def test_a_window_beyond_the_tile_is_invalid_and_ignored_there(store):
     reader = TileReader(list(store.tiles.values()), BANDS, "eroded", 200)
-    sample = reader.read(Window(1, 100, 0, 200, 200))
+    sample = reader.read(TileWindow(1, 100, 0, 200, 200))
     assert sample.valid.keys() == BANDS.keys()
     for mask in sample.valid.values():
         assert mask[:60, :160].all()
@@ -229,7 +229,7 @@ def test_tiles_of_several_types_are_read_in_one_that_holds_them_all(tmp_path, ty
         expected = noise(f"ortho{number}", 3, (40, 40))[:, :32, :32]
         assert np.array_equal(batch[number].numpy(), expected.astype(wide))
     absent = TileReader([replace(tiles[0], modalities={}), *tiles], {"rgb": 3}, "full", 32)
-    assert absent.read(Window(0, 0, 0, 32, 32)).inputs["rgb"].dtype == wide
+    assert absent.read(TileWindow(0, 0, 0, 32, 32)).inputs["rgb"].dtype == wide
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])

@@ -17,7 +17,7 @@ from mobanet.datasets.catalogue import Listings
 from mobanet.evaluation.results import result_files
 from mobanet.exporting.files import scratch_beside
 from mobanet.exporting.pretrained import write_files
-from mobanet.exporting.stac import Described
+from mobanet.exporting.stac import ItemFacts
 from mobanet.exporting.weights import Saved, Training
 from mobanet.figures.scenarios import draw_scenarios
 from mobanet.figures.scores import plot_history
@@ -56,7 +56,7 @@ def metrics(path):
 def described():
     module = make()
     learnt = {modality.name: np.array(LEARNT[modality.name]) for modality in module.data.modalities}
-    return Described(module, learnt, None, Training())
+    return ItemFacts(module, learnt, None, Training())
 
 
 def model(path):

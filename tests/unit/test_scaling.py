@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mobanet.data.reading import Window
+from mobanet.data.reading import TileWindow
 from mobanet.data.scaling import learn, offset_scale
 from mobanet.datasets.scalings import default_scaling
 from mobanet.errors import UserError
@@ -112,7 +112,7 @@ def test_of_many_tiles_the_ground_is_fitted_when_a_window_needs_it(make_data, mo
     assert all(map(torch.equal, expected, [batch["inputs"]["dsm"] for batch in loader]))
     assert len(many._fitted) > 1
     reader = pickle.loads(pickle.dumps(loader.dataset.reader))  # as a spawned worker gets it
-    window = Window(0, 0, 0, 64, 64)
+    window = TileWindow(0, 0, 0, 64, 64)
     assert np.array_equal(reader.read(window).inputs["dsm"], loader.dataset.reader.read(window).inputs["dsm"])
 
 

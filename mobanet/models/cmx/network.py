@@ -35,7 +35,7 @@ from mobanet.models.cmx.encoders import (
     stage_channels,
 )
 from mobanet.models.cmx.parts import CMFRM, FFM, MLPDecoder, initialize
-from mobanet.models.sharing import Held, each_once, pattern_keys
+from mobanet.models.sharing import SharedResults, each_once, pattern_keys
 from mobanet.models.streams import check_streams, standardize
 from mobanet.models.upernet import resize
 
@@ -181,7 +181,7 @@ class CMX(SegmentationModel):
         """Rectified maps of each pattern, (B, M) bool; a stream starts once for each pattern of its own modalities."""
         order = list(self.modalities)
         keys = pattern_keys(patterns, [[order.index(name) for name in members] for members in self.streams.values()])
-        started: Held[Tensor] = Held(chain.from_iterable(keys))
+        started: SharedResults[Tensor] = SharedResults(chain.from_iterable(keys))
         for pattern, wanted in zip(patterns, keys, strict=True):
             new = [stream for stream, key in enumerate(wanted) if key not in started]
             images = select_available(inputs, pattern) if new else {}

@@ -38,7 +38,7 @@ from mobanet.models.mobanet.flow import Flow, Placement, Step, join_flows, plan_
 from mobanet.models.mobanet.pyramid import Neck, PlainPyramid, ScaledPyramid, Stages
 from mobanet.models.own_pixels import finer
 from mobanet.models.patches import StreamEmbedding
-from mobanet.models.sharing import Held, PatternKey, each_once, pattern_keys
+from mobanet.models.sharing import PatternKey, SharedResults, each_once, pattern_keys
 from mobanet.models.streams import check_streams, find_pretrained, standardize
 from mobanet.models.upernet import AuxiliaryHead, BatchNorm, Normalization, UPerNet, resize
 
@@ -464,7 +464,7 @@ class MoBaNet(SegmentationModel):
             [(parts is self, *key) for key in self._given(found)]
             for parts, found in zip(sides, pattern_keys(patterns, columns), strict=True)
         ]
-        started: Held[Flow] = Held(chain.from_iterable(keys))
+        started: SharedResults[Flow] = SharedResults(chain.from_iterable(keys))
         for pattern, parts, wanted in zip(patterns, sides, keys, strict=True):
             new = [key for key in wanted if key not in started]
             if new:
