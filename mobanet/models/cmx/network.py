@@ -161,7 +161,7 @@ class CMX(SegmentationModel):
 
     def segment(self, inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool) -> SegmentationOutput:
         """Segment inputs in which missing modalities are already zero; there are no auxiliary logits."""
-        first, second = (self._start(stream, inputs, available) for stream in range(2))
+        first, second = (self._first_stage(stream, inputs, available) for stream in range(2))
         return self._decode(self._rectify(first, second), size_of(inputs))
 
     def forward_each(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[SegmentationOutput]:
@@ -169,15 +169,17 @@ class CMX(SegmentationModel):
         ordered = self._order(inputs, patterns)
         return each_once(
             patterns,
-            lambda distinct: (self._decode(pairs, size_of(ordered)) for pairs in self._each(ordered, distinct)),
+            lambda distinct: (
+                self._decode(pairs, size_of(ordered)) for pairs in self._rectify_patterns(ordered, distinct)
+            ),
         )
 
     def latents(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[Tensor]:
         """The latents alone of what `forward_each` gives, (B, C, h, w) each; no decoder and no other fusion runs."""
         ordered = self._order(inputs, patterns)
-        return each_once(patterns, lambda distinct: map(self._fuse_last, self._each(ordered, distinct)))
+        return each_once(patterns, lambda distinct: map(self._fuse_last, self._rectify_patterns(ordered, distinct)))
 
-    def _each(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[Iterator[Pair]]:
+    def _rectify_patterns(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[Iterator[Pair]]:
         """Rectified maps of each pattern, (B, M) bool; a stream starts once for each pattern of its own modalities."""
         order = list(self.modalities)
         keys = pattern_keys(patterns, [[order.index(name) for name in members] for members in self.streams.values()])
@@ -186,10 +188,10 @@ class CMX(SegmentationModel):
             new = [stream for stream, key in enumerate(wanted) if key not in started]
             images = select_available(inputs, pattern) if new else {}
             for stream in new:
-                started.put(wanted[stream], self._start(stream, images, pattern))
+                started.put(wanted[stream], self._first_stage(stream, images, pattern))
             yield self._rectify(*(started.take(key) for key in wanted))
 
-    def _start(self, stream: int, inputs: Mapping[str, Tensor], available: Tensor | None) -> Tensor:
+    def _first_stage(self, stream: int, inputs: Mapping[str, Tensor], available: Tensor | None) -> Tensor:
         """One stream's first stage, from inputs in which missing modalities are zero: (B, C_1, h_1, w_1)."""
         there = None if available is None else dict(zip(self.modalities, available.unbind(1), strict=True))
         image = self.inputs[stream](inputs, there)  # (B, 3, H, W)

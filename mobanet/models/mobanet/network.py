@@ -221,7 +221,7 @@ class MoBaNet(SegmentationModel):
         )
         self.interactions = self._build_interactions()
         placement = settings.placement if len(self.interactions) else "none"
-        self._alone, self._together = plan_steps(
+        self._steps_alone, self._steps_together = plan_steps(
             self.backbone.stages, placement, settings.pyramid == "plain", self.backbone.hierarchical
         )
         names, channels, norm = list(streams), settings.projection_channels, settings.normalization
@@ -288,7 +288,7 @@ class MoBaNet(SegmentationModel):
         for norm in self.scenario_norms().values():
             norm.make_room(len(names))
 
-    def _rows(self, available: Tensor | None) -> Tensor | None:
+    def _statistics_by_sample(self, available: Tensor | None) -> Tensor | None:
         """(B,), of which scenario each sample takes batch statistics, -1 for the running ones; None: all take those."""
         if self.with_statistics is None or available is None:
             return None
@@ -331,10 +331,10 @@ class MoBaNet(SegmentationModel):
                 "data.batch_size", "is 1, and batch normalisation cannot train on a single sample: set it to 2 or more."
             )
         if self.incomplete is None or available is None:
-            return self._segment(self, inputs, available, auxiliary)
+            return self._segment_by(self, inputs, available, auxiliary)
 
         def way(parts: "MoBaNet | Parts", rows: dict[str, Tensor], there: Tensor) -> dict[str, Tensor]:
-            output = self._segment(parts, rows, there, auxiliary)
+            output = self._segment_by(parts, rows, there, auxiliary)
             heads = {f"auxiliary {stream}": x for stream, x in output.auxiliary.items()}
             return {"logits": output.logits, "latent": output.latent, **heads}
 
@@ -345,7 +345,7 @@ class MoBaNet(SegmentationModel):
         }
         return SegmentationOutput(logits, found["latent"], heads)
 
-    def _segment(
+    def _segment_by(
         self, parts: "MoBaNet | Parts", inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool
     ) -> SegmentationOutput:
         if self._compiled_with is not None and not torch.compiler.is_exporting():
@@ -372,7 +372,7 @@ class MoBaNet(SegmentationModel):
         size = self._size(ordered)
         return each_once(
             patterns,
-            lambda distinct: self._each(
+            lambda distinct: self._each_pattern(
                 ordered,
                 distinct,
                 lambda parts, stages: self._decode(parts, stages, size, auxiliary=False),
@@ -394,10 +394,10 @@ class MoBaNet(SegmentationModel):
 
         return each_once(
             patterns,
-            lambda distinct: self._each(ordered, distinct, lambda _, stages: stages.latent, apart_by_rows),
+            lambda distinct: self._each_pattern(ordered, distinct, lambda _, stages: stages.latent, apart_by_rows),
         )
 
-    def _each(
+    def _each_pattern(
         self,
         inputs: dict[str, Tensor],
         patterns: Sequence[Tensor],
@@ -412,13 +412,13 @@ class MoBaNet(SegmentationModel):
             finish: of the stages of a pattern all of whose samples are seen by the same parts.
             mixed: of a pattern whose samples are not.
         """
-        sides = self._sides(patterns)
+        sides = self._parts_for(patterns)
         of_one = [(pattern, parts) for pattern, parts in zip(patterns, sides, strict=True) if parts is not None]
-        encoded = self._encode_each(inputs, *zip(*of_one, strict=True)) if of_one else iter(())
+        encoded = self._encode_patterns(inputs, *zip(*of_one, strict=True)) if of_one else iter(())
         for pattern, parts in zip(patterns, sides, strict=True):
             yield mixed(pattern) if parts is None else finish(parts, next(encoded))
 
-    def _sides(self, patterns: Sequence[Tensor]) -> "list[MoBaNet | Parts | None]":
+    def _parts_for(self, patterns: Sequence[Tensor]) -> "list[MoBaNet | Parts | None]":
         """The parts that see all samples of a pattern, (B, M) bool; None where there are two that see some each."""
         if self.incomplete is None:
             return [self] * len(patterns)
@@ -445,10 +445,10 @@ class MoBaNet(SegmentationModel):
     def _encode(
         self, parts: "MoBaNet | Parts", inputs: dict[str, Tensor], available: Tensor | None, stream_stages: int
     ) -> Stages:
-        flow = self._start(parts, range(len(parts.embeddings)), inputs, available)
-        return self._finish(parts, flow, stream_stages, self._rows(available))
+        flow = self._run_streams_alone(parts, range(len(parts.embeddings)), inputs, available)
+        return self._run_streams_together(parts, flow, stream_stages, self._statistics_by_sample(available))
 
-    def _encode_each(
+    def _encode_patterns(
         self, inputs: dict[str, Tensor], patterns: Sequence[Tensor], sides: "Sequence[MoBaNet | Parts]"
     ) -> Iterator[Stages]:
         """Fused maps of each pattern, (B, M) bool; each stream starts once for each pattern of its own modalities.
@@ -461,7 +461,7 @@ class MoBaNet(SegmentationModel):
         order = list(self.modalities)
         columns = [[order.index(name) for name in members] for members in self.streams.values()]
         keys = [
-            [(parts is self, *key) for key in self._given(found)]
+            [(parts is self, *key) for key in self._keys_that_run(found)]
             for parts, found in zip(sides, pattern_keys(patterns, columns), strict=True)
         ]
         started: SharedResults[Flow] = SharedResults(chain.from_iterable(keys))
@@ -469,19 +469,19 @@ class MoBaNet(SegmentationModel):
             new = [key for key in wanted if key not in started]
             if new:
                 streams = [stream for _, stream, _ in new]
-                flow = self._start(parts, streams, select_available(inputs, pattern), pattern)
+                flow = self._run_streams_alone(parts, streams, select_available(inputs, pattern), pattern)
                 for key, part in zip(new, flow.split(), strict=True):
                     started.put(key, part)
             flow = join_flows([started.take(key) for key in wanted])
-            yield self._finish(parts, flow, stream_stages=0, rows=self._rows(pattern))
+            yield self._run_streams_together(parts, flow, stream_stages=0, rows=self._statistics_by_sample(pattern))
 
-    def _given(self, keys: Sequence[PatternKey]) -> Sequence[PatternKey]:
+    def _keys_that_run(self, keys: Sequence[PatternKey]) -> Sequence[PatternKey]:
         """Of a pattern's keys, one a stream, those of streams that run: all, or those that some sample has."""
         if self.settings.absent == "zero":
             return keys
         return [key for key in keys if any(key[1])] or keys
 
-    def _start(
+    def _run_streams_alone(
         self,
         parts: "MoBaNet | Parts",
         streams: Sequence[int],
@@ -498,8 +498,8 @@ class MoBaNet(SegmentationModel):
             parts.embeddings[stream](inputs, backbone.patch_kernel, backbone.patch_bias, there) for stream in streams
         ]
         tokens, geometry = backbone.embed(torch.cat(patches))  # (S·B, h, w, C) -> (S·B, P + N, C)
-        flow = Flow(tokens, geometry, tuple(streams), there=self._present(streams, there))
-        return self._run(parts, self._alone, flow)
+        flow = Flow(tokens, geometry, tuple(streams), there=self._streams_there(streams, there))
+        return self._take_steps(parts, self._steps_alone, flow)
 
     def _padded(self, name: str, x: Tensor, height: int, width: int) -> Tensor:
         """A modality's image as its patches are cut from it, with zeros to a size in pixels of the grid."""
@@ -514,17 +514,19 @@ class MoBaNet(SegmentationModel):
         ratio = self.pixel_ratios.get(name, 1)
         return x.shape[-2] * ratio, x.shape[-1] * ratio
 
-    def _present(self, streams: Sequence[int], available: Mapping[str, Tensor] | None) -> Tensor | None:
+    def _streams_there(self, streams: Sequence[int], available: Mapping[str, Tensor] | None) -> Tensor | None:
         """(S·B,) bool, whether a sample has anything of each stream; None where that makes no difference."""
         if self.settings.absent == "zero" or available is None or len(self.streams) == 1:
             return None
         members = list(self.streams.values())
         return torch.cat([torch.stack([available[name] for name in members[stream]]).any(0) for stream in streams])
 
-    def _finish(self, parts: "MoBaNet | Parts", flow: Flow, stream_stages: int, rows: Tensor | None) -> Stages:
+    def _run_streams_together(
+        self, parts: "MoBaNet | Parts", flow: Flow, stream_stages: int, rows: Tensor | None
+    ) -> Stages:
         """From where all streams have come by themselves to the maps."""
         backbone = self.backbone
-        flow = self._run(parts, self._together, flow)
+        flow = self._take_steps(parts, self._steps_together, flow)
         given = stream_stages, flow.streams, flow.there, rows
         if isinstance(parts.pyramid, PlainPyramid):
             # by the norm after the last block at every depth, as in the release (mobanet.md, section 2)
@@ -535,7 +537,7 @@ class MoBaNet(SegmentationModel):
         maps = backbone.normalize(flow.taps[-1]).unflatten(1, flow.geometry.grid).permute(0, 3, 1, 2)
         return parts.pyramid(parts.neck(maps), *given)
 
-    def _run(self, parts: "MoBaNet | Parts", steps: Sequence[Step], flow: Flow) -> Flow:
+    def _take_steps(self, parts: "MoBaNet | Parts", steps: Sequence[Step], flow: Flow) -> Flow:
         """Take steps through the transformer."""
         tokens, taps = flow.tokens, list(flow.taps)
         for step in steps:
