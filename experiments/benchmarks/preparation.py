@@ -21,7 +21,7 @@ BANDS = {"rgb": (3, "uint8"), "dsm": (1, "float32"), "label": (3, "uint8")}
 COLOURS = np.array([(255, 255, 255), (0, 0, 255), (0, 255, 255), (0, 255, 0), (255, 255, 0), (255, 0, 0)], np.uint8)
 TILE, BLOCK = 6_000, 512
 SETTINGS = """modalities:
-  rgb: {pattern: "{tile}_rgb.tif", bands: [0, 1, 2]}
+  rgb: {pattern: "{tile}_rgb.tif", band_numbers: [1, 2, 3]}
   dsm: {pattern: "{tile}_dsm.tif", kind: elevation, unit: metre}
 classes: [a, b, c, d, e, f]
 label: "{tile}_label.tif"

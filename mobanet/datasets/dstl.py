@@ -86,12 +86,12 @@ class DstlLayout(RecipeLayout):
     )
     default_modalities = ("rgb", "nir", "swir")
     recipes: ClassVar = {
-        "rgb": (Recipe("RGB", (0, 1, 2), 3),),
-        "nir": (Recipe("M", (5, 6, 7), 8),),
-        "swir": (Recipe("A", (0, 1, 2), 8),),
-        "pan": (Recipe("P", (0,), 1),),
-        "ms": (Recipe("M", tuple(range(8)), 8),),
-        "swir8": (Recipe("A", tuple(range(8)), 8),),
+        "rgb": (Recipe("RGB", (1, 2, 3), 3),),
+        "nir": (Recipe("M", (6, 7, 8), 8),),
+        "swir": (Recipe("A", (1, 2, 3), 8),),
+        "pan": (Recipe("P", (1,), 1),),
+        "ms": (Recipe("M", tuple(range(1, 9)), 8),),
+        "swir8": (Recipe("A", tuple(range(1, 9)), 8),),
     }
 
     def __init__(self, target: str | None = None) -> None:

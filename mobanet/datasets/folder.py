@@ -365,7 +365,7 @@ class FolderLayout(Layout):
             sources[name] = Source(entries[0].file, **reads[name])
             copies[name] = tuple(entry.file for entry in entries[1:])
         # a raster with further bands has to say which of them are meant
-        counts = {name: 1 for name in sources if self.settings.modalities[name].bands is None}
+        counts = {name: 1 for name in sources if not self.settings.modalities[name].chosen}
         labels: dict[LabelKind, FileRef] = {}
         kinds: tuple[LabelKind, ...] = ("full", "eroded")
         for kind in kinds:
@@ -383,9 +383,9 @@ class FolderLayout(Layout):
         given = self.settings.modalities[name]
         same = [other for other in self.settings.modalities.values() if other.pattern == given.pattern]
         # of all modalities described, in use or not: what one of them reads is no mask for another
-        others = sorted({band for other in same for band in other.bands or (0,)})
+        others = sorted({band for other in same for band in other.chosen or (0,)})
         shared = {"nodata": given.nodata, "minimum": given.minimum, "factor": given.factor, "others": tuple(others)}
-        return {"bands": tuple(given.bands or (0,)), **shared}
+        return {"bands": given.chosen or (0,), **shared}
 
     @property
     def _grid(self) -> str:
@@ -424,6 +424,4 @@ def spread_colours(count: int) -> list[tuple[int, int, int]]:
 
 
 def _modality(name: str, given: FolderModality) -> Modality:
-    count = len(given.bands or (0,))
-    names = given.names or ([name] if count == 1 else [f"{name}_{band}" for band in range(count)])
-    return Modality(name, tuple(names), given.kind, given.unit, given.maximum, given.pixel_ratio)
+    return Modality(name, given.names_of_bands(name), given.kind, given.unit, given.maximum, given.pixel_ratio)

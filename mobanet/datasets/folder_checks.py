@@ -4,13 +4,14 @@ import re
 from collections.abc import Mapping
 
 from mobanet.datasets.file_patterns import filled, placeholders
-from mobanet.datasets.folder_settings import FolderSettings
+from mobanet.datasets.folder_settings import FolderModality, FolderSettings
 from mobanet.datasets.held_out import ROLES
 from mobanet.datasets.listed_splits import check_lists, check_table
 from mobanet.datasets.tiling_settings import check_areas, check_blocks, check_tiling
 from mobanet.datasets.vector_settings import VectorLabel, check_vector_label, ending_of
 from mobanet.errors import UserError
 from mobanet.plain.bounds import shown
+from mobanet.plain.hints import hint
 from mobanet.rasters.contents import MOST_RATIO
 from mobanet.rasters.elsewhere import elsewhere, is_address, redacted
 
@@ -58,12 +59,7 @@ def check_settings(settings: FolderSettings) -> None:
                 f"modalities names {name!r}: use letters, digits, _ and -, and neither all nor full, which stand for "
                 "scenarios."
             )
-        if given.names is not None and len(given.names) != len(given.bands or (0,)):
-            raise UserError(
-                f"modalities.{name} has {len(given.names)} names for {len(given.bands or (0,))} bands: give one a band."
-            )
-        if given.bands is not None and (not given.bands or min(given.bands) < 0):
-            raise UserError(f"modalities.{name}.bands is {given.bands}: list band numbers from 0 on.")
+        _check_bands(name, given)
         if not 1 <= given.pixel_ratio <= MOST_RATIO:
             raise UserError(
                 f"modalities.{name}.pixel_ratio is {given.pixel_ratio}: give how many pixels of the grid one of its "
@@ -101,6 +97,25 @@ def check_settings(settings: FolderSettings) -> None:
         both = sorted(set(s.values) & set(s.ignored))
         if both:
             raise UserError(f"{both[0]} is in values and in ignored: leave it in one.")
+
+
+def _check_bands(name: str, given: FolderModality) -> None:
+    """Refuse bands that there cannot be; bands counted from 0 are taken as they are meant, and it is said so."""
+    for key, numbers, least in (("band_numbers", given.band_numbers, 1), ("bands", given.bands, 0)):
+        if numbers is not None and (not numbers or min(numbers) < least):
+            raise UserError(f"modalities.{name}.{key} is {numbers}: list band numbers from {least} on.")
+    if given.names is not None and len(given.names) != (count := len(given.chosen) or 1):
+        raise UserError(f"modalities.{name} has {len(given.names)} names for {count} bands: give one a band.")
+    if given.bands is not None:
+        if given.band_numbers is not None:
+            raise UserError(f"modalities.{name} has band_numbers and bands, from 1 and from 0: leave bands out.")
+        same = f"band_numbers: {[band + 1 for band in given.bands]}"
+        if given.names is None and len(given.bands) > 1:
+            same += f", names: [{', '.join(given.names_of_bands(name))}]"
+        hint(
+            f"modalities.{name}.bands {given.bands} counts from 0, and is read so; {same} says it from 1, as GDAL "
+            "and QGIS count."
+        )
 
 
 def _check_parts(patterns: Mapping[str, str]) -> None:

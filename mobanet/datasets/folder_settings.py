@@ -24,7 +24,7 @@ class FolderModality:
             `{tile1}/ortho/{tile2}.tif`, of which `_` between them makes it. `*` stands for anything within a name,
             `**/` for any folders; an archive counts as a folder called like it, without `.zip`. Or an address, such as
             `https://host/ortho/{tile}.tif`, of tiles that other patterns find below the root, or that splits name.
-        bands: 0-based numbers of the bands to use, in order; null for a raster with a single band.
+        bands: what `band_numbers` are, counted from 0 as descriptions had it before.
         names: of these bands; null to number them.
         kind: colour augmentation touches `optical` only.
         nodata: a value that means missing, beside what the rasters declare.
@@ -36,6 +36,8 @@ class FolderModality:
         pixel_ratio: pixels of the grid that one of its own pixels is wide, such as 50 for 10 m beside 0.2 m, for a
             sensor that is coarser: it is stored and fed to the network in its own pixels. With 1 it is resampled to the
             grid. Crops, windows and strides must be multiples of it.
+        band_numbers: of the bands to use, in order, from 1 as GDAL and QGIS count; null for a raster with a single
+            band.
     """
 
     pattern: str
@@ -48,6 +50,17 @@ class FolderModality:
     unit: str = ""
     factor: float | None = None
     pixel_ratio: int = 1
+    band_numbers: list[int] | None = None  # last, so that nobody's second argument counts otherwise by now
+
+    @property
+    def chosen(self) -> tuple[int, ...]:
+        """The bands to use as rasters are read, from 0; none where that is not said."""
+        return tuple(number - 1 for number in self.band_numbers or ()) or tuple(self.bands or ())
+
+    def names_of_bands(self, name: str) -> tuple[str, ...]:
+        """What the bands are called in a modality of that name; numbers are those that bands are told by."""
+        first, count = int(self.bands is None), len(self.chosen) or 1
+        return tuple(self.names or ([name] if count == 1 else [f"{name}_{first + n}" for n in range(count)]))
 
 
 @dataclass

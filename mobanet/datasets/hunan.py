@@ -101,11 +101,11 @@ class HunanLayout(RecipeLayout):
     default_modalities = ("s2", "s1", "topo")
     coloured_labels = False
     recipes: ClassVar = {
-        "s2": (Recipe("S2", tuple(range(13)), 13),),
-        "rgb": (Recipe("S2", (3, 2, 1), 13),),  # B4, B3, B2
-        "s1": (Recipe("S1", (0, 1), 2),),
-        "topo": (Recipe("TOPO", (0, 1), 2, minimum=LOWEST),),
-        "dem": (Recipe("TOPO", (0,), 2, minimum=LOWEST),),
+        "s2": (Recipe("S2", tuple(range(1, 14)), 13),),
+        "rgb": (Recipe("S2", (4, 3, 2), 13),),  # B4, B3, B2
+        "s1": (Recipe("S1", (1, 2), 2),),
+        "topo": (Recipe("TOPO", (1, 2), 2, minimum=LOWEST),),
+        "dem": (Recipe("TOPO", (1,), 2, minimum=LOWEST),),
     }
 
     def __init__(self, label_map: str = "") -> None:

@@ -16,7 +16,7 @@ from mobanet.rasters.contents import FileRef, Source
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to get a modality: from these bands of this product, which must have `count` bands (None: any)."""
+    """One way to get a modality: from these bands, from 1, of this product, which must have `count` (None: any)."""
 
     product: str
     bands: tuple[int, ...]
@@ -102,7 +102,8 @@ class RecipeLayout(Layout):
                 missing[name] = " or ".join(self.expected(tile, recipe.product) for recipe in self.recipes[name])
                 continue
             first, *others = usable[recipe.product]
-            sources[name] = Source(first.file, recipe.bands, minimum=recipe.minimum, factor=recipe.factor)
+            bands = tuple(number - 1 for number in recipe.bands)
+            sources[name] = Source(first.file, bands, minimum=recipe.minimum, factor=recipe.factor)
             copies[name] = tuple(other.file for other in others)
             if recipe.count is not None:
                 counts[name] = recipe.count

@@ -22,8 +22,8 @@ _LABEL = re.compile(rf"top_{_ID}_label(?P<eroded>_no_?boundary)?", re.IGNORECASE
 _DSM = re.compile(rf"dsm_{_ID}(?P<ndsm>_normalized_(?:lastools|ownapproach))?", re.IGNORECASE)
 
 _NDSM = {
-    "ndsm_lastools": Recipe("NDSM_LASTOOLS", (0,), None, factor=DECIMETRE),
-    "ndsm_ownapproach": Recipe("NDSM_OWNAPPROACH", (0,), None, factor=DECIMETRE),
+    "ndsm_lastools": Recipe("NDSM_LASTOOLS", (1,), None, factor=DECIMETRE),
+    "ndsm_ownapproach": Recipe("NDSM_OWNAPPROACH", (1,), None, factor=DECIMETRE),
 }
 
 
@@ -42,10 +42,10 @@ class PotsdamLayout(IsprsLayout):
     default_modalities = ("rgb", "ir", "dsm")
     recipes: ClassVar = {
         # first the product of four bands, so that rgb and ir come from one file
-        "rgb": (Recipe("RGBIR", (0, 1, 2), 4), Recipe("RGB", (0, 1, 2), 3)),
-        "ir": (Recipe("RGBIR", (3,), 4), Recipe("IRRG", (0,), 3)),
-        "irrg": (Recipe("IRRG", (0, 1, 2), 3), Recipe("RGBIR", (3, 0, 1), 4)),
-        "dsm": (Recipe("DSM", (0,), 1, minimum=LOWEST),),
+        "rgb": (Recipe("RGBIR", (1, 2, 3), 4), Recipe("RGB", (1, 2, 3), 3)),
+        "ir": (Recipe("RGBIR", (4,), 4), Recipe("IRRG", (1,), 3)),
+        "irrg": (Recipe("IRRG", (1, 2, 3), 3), Recipe("RGBIR", (4, 1, 2), 4)),
+        "dsm": (Recipe("DSM", (1,), 1, minimum=LOWEST),),
         "ndsm": (_NDSM["ndsm_ownapproach"], _NDSM["ndsm_lastools"]),
         "ndsm_lastools": (_NDSM["ndsm_lastools"],),
         "ndsm_ownapproach": (_NDSM["ndsm_ownapproach"],),

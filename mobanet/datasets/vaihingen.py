@@ -43,11 +43,11 @@ class VaihingenLayout(IsprsLayout):
     )
     default_modalities = ("irrg", "dsm")
     recipes: ClassVar = {
-        "irrg": (Recipe("TOP", (0, 1, 2), 3),),
-        "ir": (Recipe("TOP", (0,), 3),),
-        "rg": (Recipe("TOP", (1, 2), 3),),
-        "dsm": (Recipe("DSM", (0,), 1, minimum=LOWEST),),
-        "ndsm": (Recipe("NDSM", (0,), None, factor=DECIMETRE),),
+        "irrg": (Recipe("TOP", (1, 2, 3), 3),),
+        "ir": (Recipe("TOP", (1,), 3),),
+        "rg": (Recipe("TOP", (2, 3), 3),),
+        "dsm": (Recipe("DSM", (1,), 1, minimum=LOWEST),),
+        "ndsm": (Recipe("NDSM", (1,), None, factor=DECIMETRE),),
     }
     worlds = ("WORLD_TOP", "WORLD_DSM")
 

@@ -160,7 +160,7 @@ def look_at(found: Found, crs: str | None) -> ModalityLook:
         unit = "metre" if kind == "elevation" else ""
     # of a palette three bands are read from one
     several = bands if first.count > 1 or len(bands) > 1 else None
-    modality = Modality(name, tuple(names or (f"{name}_{n}" for n in range(len(bands)))), kind, unit, None)
+    modality = Modality(name, tuple(names or (f"{name}_{n + 1}" for n in range(len(bands)))), kind, unit, None)
     lows, highs, said, remarks = [], [], list(notes), dict[str, list[str]]()
     for _, path in _spread(files, SOME):
         low, high, told = _values(path, bands, modality)

@@ -126,7 +126,7 @@ def _folder(plan: ExperimentPlan) -> Iterable[str]:
 def _modality(look: ModalityLook, pattern: str, ratio: int) -> Iterable[str]:
     settings: dict[str, Any] = {"pattern": pattern}
     if look.bands is not None:
-        settings["bands"] = list(look.bands)
+        settings["band_numbers"] = [band + 1 for band in look.bands]
     if look.names is not None:
         settings["names"] = list(look.names)
     if look.kind != "optical":

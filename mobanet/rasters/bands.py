@@ -152,8 +152,9 @@ def order_note(raster: "DatasetReader", source: Source, modality: Modality, tabl
 def _wanted(modality: Modality) -> list[str]:
     """What a modality's bands are; those of a nameless rgb are clear."""
     letters = {"rgb": _COLOURS, "bgr": _COLOURS[::-1]}.get(modality.name.lower())
-    numbered = [f"{modality.name}_{band}" for band in range(len(modality.bands))]
-    if letters is not None and list(modality.bands) == numbered:
+    # nameless bands have numbers, from 0 in older descriptions
+    numbered = [tuple(f"{modality.name}_{n + first}" for n in range(len(modality.bands))) for first in (0, 1)]
+    if letters is not None and modality.bands in numbered:
         return list(letters)
     return [name.strip().lower() for name in modality.bands]
 

@@ -152,7 +152,9 @@ class DescribedDelivery(Delivery):
 
     def _bands(self, land: Patchwork, found: Mapping[str, FolderModality], size: int) -> np.ndarray:
         """All bands of a raster, (C, size, size); one that no modality reads is as those of the first."""
-        readers = {band: (name, given) for name, given in reversed(list(found.items())) for band in given.bands or (0,)}
+        readers = {
+            band: (name, given) for name, given in reversed(list(found.items())) for band in given.chosen or (0,)
+        }
         first = next(iter(found.items()))
         planes = []
         for band in range(max(readers) + 1):

@@ -153,7 +153,7 @@ def test_what_cannot_be_drawn_is_said(layout, words, said, command, tmp_path):
 
 OWN = """
 modalities:
-  spectral: {pattern: "scenes/*_{tile}.tif", bands: [2, 0], maximum: 1}
+  spectral: {pattern: "scenes/*_{tile}.tif", band_numbers: [3, 1], maximum: 1}
   height: {pattern: "h/{tile}/*.tif", kind: elevation, factor: 0.1, nodata: -9999}
 label: "maps/{tile}.png.tif"
 classes: [land, sea]

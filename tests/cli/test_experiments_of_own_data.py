@@ -18,7 +18,7 @@ TILES = ("north_1", "north_2", "south_1", "south_2", "west_1")
 
 FOLDER = """\
 modalities:
-  rgb: {pattern: "ortho/{tile}.tif", bands: [0, 1, 2]}
+  rgb: {pattern: "ortho/{tile}.tif", band_numbers: [1, 2, 3]}
   ndvi: {pattern: "ndvi/{tile}.tif", kind: other}
   dsm: {pattern: "surface/{tile}_1m.tif", kind: elevation, nodata: -9999, unit: metre}
 label: "labels/{tile}_classes.tif"

@@ -102,7 +102,7 @@ def test_from_folders_to_a_run(made, command, town, tmp_path):
     assert folder["modalities"] == {
         "rgb": {
             "pattern": "ortho/top_town_{tile}_RGB.tif",
-            "bands": [0, 1, 2],
+            "band_numbers": [1, 2, 3],
             "names": ["red", "green", "blue"],
         },
         "dsm": {"pattern": "surface/dsm_town_{tile}.tif", "kind": "elevation", "unit": "metre"},
@@ -283,15 +283,15 @@ def test_bands_by_their_own_words(made, town):
             file.descriptions = ("NIR", "Red", "Green", "Blue")
     content, said = made(*usual(rgb="town/four"))
     rgb = content["data"]["folder"]["modalities"]["rgb"]
-    assert rgb["bands"] == [1, 2, 3]
+    assert rgb["band_numbers"] == [2, 3, 4]
     assert "band 1 is not read; band 1 is infrared, which --input ir=town/four[1] adds" in said
     content, _ = made(*usual(rgb="town/four"), "--input", "ir=town/four[1]")
-    assert content["data"]["folder"]["modalities"]["ir"]["bands"] == [0]
+    assert content["data"]["folder"]["modalities"]["ir"]["band_numbers"] == [1]
     assert content["model"]["streams"] == {"optical": ["rgb", "ir"], "elevation": ["dsm"]}
     content, _ = made(*usual(rgb=None, irrg="town/four"))
-    assert content["data"]["folder"]["modalities"]["irrg"]["bands"] == [0, 1, 2]
+    assert content["data"]["folder"]["modalities"]["irrg"]["band_numbers"] == [1, 2, 3]
     content, _ = made(*usual(rgb=None), "--input", "ortho=town/four")
-    assert content["data"]["folder"]["modalities"]["ortho"]["bands"] == [0, 1, 2, 3]
+    assert content["data"]["folder"]["modalities"]["ortho"]["band_numbers"] == [1, 2, 3, 4]
 
 
 def test_kinds(made, town):

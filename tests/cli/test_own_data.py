@@ -22,7 +22,7 @@ def described(root):
         write(root / f"label/{tile}.tif", (indices(tile, SIZE) % 2)[None], nodata=0, **HERE)
     return {
         "modalities": {
-            "rgb": {"pattern": "ortho/{tile}.tif", "bands": [0, 1, 2]},
+            "rgb": {"pattern": "ortho/{tile}.tif", "band_numbers": [1, 2, 3]},
             "dsm": {"pattern": "dsm/{tile}.tif", "kind": "elevation", "unit": "metre"},
         },
         "label": "label/{tile}.tif",

@@ -28,7 +28,7 @@ def root(tmp_path):
 
 def described(root, more=None):
     content = {
-        "modalities": {"rgb": {"pattern": "ortho.tif", "bands": [0, 1, 2], "maximum": 255}},
+        "modalities": {"rgb": {"pattern": "ortho.tif", "band_numbers": [1, 2, 3], "maximum": 255}},
         "classes": list("abcdef"),
         "label": "label.tif",
         "values": {number: number for number in range(6)},
@@ -105,7 +105,7 @@ def test_mistakes_in_settings(command, root, more, said):
 
 def test_areas_without_tiling_are_refused(command, root):
     more = {"tiling": None, "splits": IN_AREAS}
-    more |= {"modalities": {"rgb": {"pattern": "{tile}.tif", "bands": [0, 1, 2]}}, "label": "{tile}/label.tif"}
+    more |= {"modalities": {"rgb": {"pattern": "{tile}.tif", "band_numbers": [1, 2, 3]}}, "label": "{tile}/label.tif"}
     ended = command(prepare, described(root, more))
     assert "splits.areas is given without tiling: say how rasters are cut, as with tiling: {size: 4096}" in ended.err
 
@@ -125,7 +125,7 @@ def packed(root):
     (root / "ortho.tif").unlink()
 
 
-RGB = {"pattern": "ortho.tif", "bands": [0, 1, 2]}
+RGB = {"pattern": "ortho.tif", "band_numbers": [1, 2, 3]}
 WITH_HEIGHTS = {"modalities": {"rgb": RGB, "dsm": {"pattern": "dsm.tif", "kind": "elevation"}}}
 
 CASES = {
@@ -182,12 +182,12 @@ CASES = {
     ),
     "two rasters": (
         lambda root: write(root / "more/ortho.tif", noise("x", 3, SIZE)),
-        {"modalities": {"rgb": {"pattern": "**/ortho.tif", "bands": [0, 1, 2]}}},
+        {"modalities": {"rgb": {"pattern": "**/ortho.tif", "band_numbers": [1, 2, 3]}}},
         "the pattern '**/ortho.tif' of rgb matches more/ortho.tif and ortho.tif: name one file, or put {tile} where",
     ),
     "in an archive": (
         packed,
-        {"modalities": {"rgb": {"pattern": "**/ortho.tif", "bands": [0, 1, 2]}}},
+        {"modalities": {"rgb": {"pattern": "**/ortho.tif", "band_numbers": [1, 2, 3]}}},
         "in an archive",
     ),
     "labels elsewhere": (
@@ -222,7 +222,7 @@ CASES = {
     ),
     "bands that there are not": (
         lambda root: None,
-        {"modalities": {"rgb": {"pattern": "ortho.tif", "bands": [0, 1, 7]}}},
+        {"modalities": {"rgb": {"pattern": "ortho.tif", "band_numbers": [1, 2, 8]}}},
         "ortho.tif has 3 bands where rgb needs 8",
     ),
 }

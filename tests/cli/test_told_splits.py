@@ -22,7 +22,7 @@ from tests.data_files.fake_files import georeferenced, indices, noise, write
 TILES = [("rome", "1"), ("rome", "2"), ("oslo", "1"), ("oslo", "2"), ("lima", "1")]
 GOOD = {
     "modalities": {
-        "rgb": {"pattern": "{tile1}/rgb/{tile1}-{tile2}.tif", "bands": [0, 1, 2]},
+        "rgb": {"pattern": "{tile1}/rgb/{tile1}-{tile2}.tif", "band_numbers": [1, 2, 3]},
         "sar": {"pattern": "{tile1}/sar/{tile2}.tif", "kind": "other"},
     },
     "label": "{tile1}/labels/{tile2}_lbl.tif",
@@ -135,7 +135,7 @@ def test_tiles_of_a_mosaic_are_dealt_out_by_a_table(command, root):
     cells = [f"r{row}_c{column}" for row in range(2) for column in range(3)]
     names = ("train", "validation", "test")
     (root / "cells.csv").write_text("cell,part\n" + "".join(f"{cell},{names[n % 3]}\n" for n, cell in enumerate(cells)))
-    changes = {"modalities": {"rgb": {"pattern": "mosaic.tif", "bands": [0, 1, 2]}}, "label": "classes.tif"}
+    changes = {"modalities": {"rgb": {"pattern": "mosaic.tif", "band_numbers": [1, 2, 3]}}, "label": "classes.tif"}
     told = {"table": {"path": "cells.csv", "tile": "cell", "attribute": "part"}}
     ended = command(prepare, described(root, told, tiling={"size": 64}, **changes))
     assert ended.code == 0, ended.err

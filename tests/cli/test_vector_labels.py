@@ -513,7 +513,7 @@ def test_from_polygons_to_figures(command, test, tmp_path):
     shapes = [box(0, 0, 64, 30, n) for n in range(4)] + [box(0, 20, 64, 64, n) for n in range(4)]
     write_vector(tmp_path / "data/cover.gpkg", shapes, {"class": np.array([17] * 4 + [18] * 4)})
     folder = {
-        "modalities": {"rgb": {"pattern": "ortho/{tile}.tif", "bands": [0, 1, 2], "maximum": 255}},
+        "modalities": {"rgb": {"pattern": "ortho/{tile}.tif", "band_numbers": [1, 2, 3], "maximum": 255}},
         "classes": CLASSES[:2],
         "label": {
             "vector": "cover.gpkg",

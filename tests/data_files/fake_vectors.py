@@ -51,7 +51,7 @@ def tiles(root: Path, names=("a", "b"), size=(64, 64), crs=SYSTEM):
 def described(path: Path, label, more):
     """A YAML file that describes tiles with labels; `more` has further keys, or others for the whole of one."""
     content = {
-        "modalities": {"rgb": {"pattern": "ortho/{tile}.tif", "bands": [0, 1, 2], "maximum": 255}},
+        "modalities": {"rgb": {"pattern": "ortho/{tile}.tif", "band_numbers": [1, 2, 3], "maximum": 255}},
         "classes": CLASSES,
         "label": {"vector": "cover.gpkg", "attribute": "class", "values": dict(VALUES)} | label,
     } | more

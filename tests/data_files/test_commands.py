@@ -29,7 +29,7 @@ def test_prepare_prints_what_was_built(root, capsys):
 def test_prepare_with_own_data(root, tmp_path, capsys):
     write(root / "a_image.tif", noise("a", 3))
     yaml = tmp_path / "own.yaml"
-    yaml.write_text('modalities: {rgb: {pattern: "{tile}_image.tif", bands: [0, 1, 2]}}\nclasses: [x, y]\n')
+    yaml.write_text('modalities: {rgb: {pattern: "{tile}_image.tif", band_numbers: [1, 2, 3]}}\nclasses: [x, y]\n')
     prepare.main(["--root", str(root), "--layout", "folder", "--folder", str(yaml), "--store", str(tmp_path / "s")])
     assert list(TileStore(tmp_path / "s").tiles) == ["a"]
 

@@ -53,7 +53,7 @@ def both(root, given=None, **modalities):
     """What both read, having seen that it is the same; and both notes."""
     if given is None:
         given = {
-            name: GivenRaster(root / own.pattern.format(tile="a"), tuple(own.bands or ()), own.nodata, own.factor)
+            name: GivenRaster(root / own.pattern.format(tile="a"), own.chosen, own.nodata, own.factor)
             for name, own in modalities.items()
         }
     trained, notes = prepared(root, **modalities)
@@ -72,7 +72,7 @@ def refused(root, *parts, given=None, **modalities):
     with pytest.raises(UserError) as prepare:
         build_store(layout, root, root / "store", workers=1)
     given = given or {
-        name: GivenRaster(root / own.pattern.format(tile="a"), tuple(own.bands or ()), own.nodata, own.factor)
+        name: GivenRaster(root / own.pattern.format(tile="a"), own.chosen, own.nodata, own.factor)
         for name, own in modalities.items()
     }
     with pytest.raises(UserError) as predict:
@@ -105,7 +105,10 @@ def test_a_band_that_a_modality_is_read_from_is_no_mask_though_it_is_flagged(roo
     pixels = noise("rgbir", 4)
     assert (pixels[3] == 0).any()
     raster(root, "ortho", pixels, RGBA)
-    rgb, ir = FolderModality("ortho/{tile}.tif", bands=[0, 1, 2]), FolderModality("ortho/{tile}.tif", bands=[3])
+    rgb, ir = (
+        FolderModality("ortho/{tile}.tif", band_numbers=[1, 2, 3]),
+        FolderModality("ortho/{tile}.tif", band_numbers=[4]),
+    )
     found, _, _ = both(root, rgb=rgb, ir=ir)
     assert found["rgb"][1].all()
     assert found["ir"][1].all()
@@ -114,7 +117,10 @@ def test_a_band_that_a_modality_is_read_from_is_no_mask_though_it_is_flagged(roo
 
 def test_it_is_none_either_where_only_another_modality_is_prepared(root):
     raster(root, "ortho", noise("rgbir", 4), RGBA)
-    rgb, ir = FolderModality("ortho/{tile}.tif", bands=[0, 1, 2]), FolderModality("ortho/{tile}.tif", bands=[3])
+    rgb, ir = (
+        FolderModality("ortho/{tile}.tif", band_numbers=[1, 2, 3]),
+        FolderModality("ortho/{tile}.tif", band_numbers=[4]),
+    )
     tile = build_store(layout_of(rgb=rgb, ir=ir), root, root / "store", ["rgb"], workers=1).tiles["a"]
     assert tile.modalities["rgb"].complete
 
@@ -122,7 +128,10 @@ def test_it_is_none_either_where_only_another_modality_is_prepared(root):
 def test_three_bands_and_the_flagged_one_may_be_given_as_one_file_each(root):
     pixels = noise("rgbir", 4)
     path = raster(root, "ortho", pixels, RGBA)
-    rgb, ir = FolderModality("ortho/{tile}.tif", bands=[0, 1, 2]), FolderModality("ortho/{tile}.tif", bands=[3])
+    rgb, ir = (
+        FolderModality("ortho/{tile}.tif", band_numbers=[1, 2, 3]),
+        FolderModality("ortho/{tile}.tif", band_numbers=[4]),
+    )
     found, notes = predicted(root, {"rgb": GivenRaster(path), "ir": GivenRaster(path, (3,))}, rgb=rgb, ir=ir)
     assert np.array_equal(found["rgb"][0], pixels[:3].transpose(1, 2, 0))
     assert found["rgb"][1].all()
@@ -134,12 +143,12 @@ def test_three_bands_and_the_flagged_one_may_be_given_as_one_file_each(root):
 def test_a_flagged_band_with_values_like_data_is_said_and_not_taken_for_a_mask(root, kind):
     pixels = noise("rgbir", 4).astype({"bytes": np.uint8, "deep": np.uint16}[kind])
     path = raster(root, "ortho", pixels, RGBA)
-    found, notes, others = both(root, rgb=FolderModality("ortho/{tile}.tif", bands=[0, 1, 2], names=[*"xyz"]))
+    found, notes, others = both(root, rgb=FolderModality("ortho/{tile}.tif", band_numbers=[1, 2, 3], names=[*"xyz"]))
     assert found["rgb"][1].all()
     for said in (notes, others):
         assert any("band 4 is flagged as alpha, but holds other values than a mask" in note for note in said)
     _, others = predicted(  # without brackets, as an ortho of three bands and a mask
-        root, {"rgb": GivenRaster(path)}, rgb=FolderModality("ortho/{tile}.tif", bands=[0, 1, 2])
+        root, {"rgb": GivenRaster(path)}, rgb=FolderModality("ortho/{tile}.tif", band_numbers=[1, 2, 3])
     )
     assert any("band 4 is flagged as alpha" in note for note in others)
 
@@ -166,11 +175,13 @@ def test_a_pixel_that_lacks_one_of_several_heights_is_missing(root, dtype, decla
     pixels = np.concatenate([surface("dem"), surface("aspect")]).astype(dtype)
     pixels[1, 5:9] = -9999
     raster(root, "terrain", pixels, **({"nodata": -9999} if declared else {}))
-    own = FolderModality("terrain/{tile}.tif", bands=[0, 1], kind="elevation", nodata=None if declared else -9999)
+    own = FolderModality(
+        "terrain/{tile}.tif", band_numbers=[1, 2], kind="elevation", nodata=None if declared else -9999
+    )
     found, _, _ = both(root, topo=own)
     assert np.array_equal(found["topo"][1], pixels[1] != -9999)
     assert found["topo"][0].min() > 0
-    alone, _, _ = both(root, dem=FolderModality("terrain/{tile}.tif", bands=[0], kind="elevation"))
+    alone, _, _ = both(root, dem=FolderModality("terrain/{tile}.tif", band_numbers=[1], kind="elevation"))
     assert alone["dem"][1].all()  # whose own band has it all
 
 
@@ -178,7 +189,7 @@ def test_black_in_one_channel_of_imagery_is_a_colour_and_black_in_all_is_missing
     pixels = noise("rgb", 3)
     pixels[:, :4], pixels[0, 4:20] = 0, 0
     raster(root, "ortho", pixels, nodata=0)
-    found, _, _ = both(root, rgb=FolderModality("ortho/{tile}.tif", bands=[0, 1, 2]))
+    found, _, _ = both(root, rgb=FolderModality("ortho/{tile}.tif", band_numbers=[1, 2, 3]))
     assert np.array_equal(found["rgb"][1], pixels.any(axis=0))
     assert found["rgb"][1][4:20].any()
 
@@ -188,7 +199,7 @@ def test_what_cannot_be_a_brightness_is_missing_in_one_channel_of_imagery(root):
     pixels[0, 4:20] = -9999
     for said in ({"nodata": -9999}, {}):
         raster(root, "ortho", pixels, **said)
-        found, notes, others = both(root, rgb=FolderModality("ortho/{tile}.tif", bands=[0, 1, 2], maximum=255))
+        found, notes, others = both(root, rgb=FolderModality("ortho/{tile}.tif", band_numbers=[1, 2, 3], maximum=255))
         assert np.array_equal(found["rgb"][1], pixels[0] >= 0)
         for told in (notes, others):
             assert any("-9999 in a.tif is taken for missing" in note for note in told) == (not said)
@@ -204,7 +215,9 @@ def test_a_class_that_the_user_names_counts_though_the_file_calls_it_nodata(root
     label = classes[None] if kind == "values" else np.stack([classes * 255] * 3)
     write(root / "label/a.tif", label.astype(np.uint8), nodata=0)
     rule = {"values": {0: 0, 1: 1}} if kind == "values" else {"colours": [(0, 0, 0), (255, 255, 255)]}
-    own = FolderSettings({"rgb": FolderModality("ortho/{tile}.tif", bands=[0, 1, 2])}, ["a", "b"], "label/{tile}.tif")
+    own = FolderSettings(
+        {"rgb": FolderModality("ortho/{tile}.tif", band_numbers=[1, 2, 3])}, ["a", "b"], "label/{tile}.tif"
+    )
     layout = get_layout("folder", FolderSettings(**{**own.__dict__, **rule}))
     look = check_files(layout, root, root / "store", workers=1).tiles[0]
     tile = build_store(layout, root, root / "store", workers=1).tiles["a"]
@@ -224,7 +237,7 @@ def test_a_look_takes_pixels_and_not_the_means_of_them_that_overviews_hold(root)
         with rasterio.open(file, "r+") as raster:
             raster.build_overviews([2, 4], Resampling.average)
     modalities = {
-        "rgb": FolderModality("ortho/{tile}.tif", bands=[0, 1, 2]),
+        "rgb": FolderModality("ortho/{tile}.tif", band_numbers=[1, 2, 3]),
         "dsm": FolderModality("dsm/{tile}.tif", kind="elevation"),
     }
     settings = FolderSettings(modalities, ["a", "b"], "label/{tile}.tif", values={0: 0, 200: 1})
@@ -240,7 +253,7 @@ def test_nodata_that_names_no_class_is_ignored_and_not_reported_as_unknown(root)
     write(root / "ortho/a.tif", noise("a", 3))
     classes = indices("a") % 3
     write(root / "label/a.tif", classes[None].astype(np.uint8), nodata=2)
-    own = {"rgb": FolderModality("ortho/{tile}.tif", bands=[0, 1, 2])}
+    own = {"rgb": FolderModality("ortho/{tile}.tif", band_numbers=[1, 2, 3])}
     layout = get_layout("folder", FolderSettings(own, ["a", "b"], "label/{tile}.tif", values={0: 0, 1: 1}))
     tile = build_store(layout, root, root / "store", workers=1).tiles["a"]
     assert np.array_equal(load(tile, "label_full"), np.where(classes == 2, 255, classes))
@@ -308,7 +321,7 @@ def test_a_scale_of_imagery_is_said_and_not_applied(root):
 def test_bands_that_the_file_names_come_in_the_models_order(root, said, names):
     pixels = noise("bgr", 3)
     path = raster(root, "ortho", pixels, **said)
-    own = FolderModality("ortho/{tile}.tif", bands=[0, 1, 2], names=names)
+    own = FolderModality("ortho/{tile}.tif", band_numbers=[1, 2, 3], names=names)
     found, _ = predicted(root, {"rgb": GivenRaster(path)}, rgb=own)
     assert np.array_equal(found["rgb"][0], pixels[::-1].transpose(1, 2, 0))
     found, notes, others = both(root, rgb=own)  # bands that the user lists stay as listed, which is said
@@ -319,7 +332,7 @@ def test_bands_that_the_file_names_come_in_the_models_order(root, said, names):
 
 def test_infrared_in_the_place_of_red_is_no_contradiction(root):
     raster(root, "ortho", noise("irrg", 3), RGB)
-    own = FolderModality("ortho/{tile}.tif", bands=[0, 1, 2], names=["infrared", "red", "green"])
+    own = FolderModality("ortho/{tile}.tif", band_numbers=[1, 2, 3], names=["infrared", "red", "green"])
     _, notes, others = both(root, irrg=own)
     assert notes == others == ()
 
@@ -333,7 +346,7 @@ def palette(path, colours):
 def test_colours_are_looked_up_in_a_colour_table(root):
     colours = noise("table", 3, (1, 256))[:, 0].T  # (256, 3)
     path = palette(raster(root, "ortho", noise("a", 1)), colours.tolist())
-    own = FolderModality("ortho/{tile}.tif", bands=[0, 1, 2])
+    own = FolderModality("ortho/{tile}.tif", band_numbers=[1, 2, 3])
     found, notes, _ = both(root, rgb=own)
     assert np.array_equal(found["rgb"][0], colours[noise("a", 1)[0]])
     assert any("looked up in its colour table" in note for note in notes)

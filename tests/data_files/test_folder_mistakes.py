@@ -13,7 +13,7 @@ from mobanet.errors import UserError
 
 GOOD = {
     "modalities": {
-        "rgb": {"pattern": "ortho/{tile}.tif", "bands": [0, 1, 2]},
+        "rgb": {"pattern": "ortho/{tile}.tif", "band_numbers": [1, 2, 3]},
         "dsm": {"pattern": "height/{tile}.tif", "kind": "elevation"},
     },
     "classes": ["a", "b"],
@@ -37,7 +37,7 @@ CASES = {
         "x",
         "modalities.rgb.patern is not a key of a description of data (did you",
     ),
-    "a key that is missing": ("modalities.rgb", {"bands": [1]}, "modalities.rgb.pattern is missing"),
+    "a key that is missing": ("modalities.rgb", {"band_numbers": [2]}, "modalities.rgb.pattern is missing"),
     "a mistyped key on top": ("clases", ["a"], "clases is not a key of a description of data (did you mean classes?)"),
     "a word for a number": ("values", {1: "a"}, "values.1 is 'a' where a whole number is expected"),
     "a colour of two": ("colours", [[1, 2], [3, 4, 5]], "colours[0] has 2 entries where 3 are expected"),

@@ -168,7 +168,7 @@ def test_check_takes_a_label_without_georeference_for_the_tiles_own_pixels(tmp_p
         write(tmp_path / f"data/{tile}.tif", noise(tile, 3), **georeferenced(500_000, 5_800_000, 0.5))
         write(tmp_path / f"data/{tile}_label.tif", indices(tile)[None])
     settings = FolderSettings(
-        {"rgb": FolderModality("{tile}.tif", [0, 1, 2])},
+        {"rgb": FolderModality("{tile}.tif", band_numbers=[1, 2, 3])},
         ["x", "y"],
         "{tile}_label.tif",
         values={n: n % 2 for n in range(6)},

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import rasterio
+import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer
 
@@ -24,7 +25,7 @@ NAMES = list("abcdef")
 def settings(**changes):
     given = {
         "modalities": {
-            "rgb": FolderModality("ortho/{tile}.tif", bands=[0, 1, 2]),
+            "rgb": FolderModality("ortho/{tile}.tif", band_numbers=[1, 2, 3]),
             "dsm": FolderModality("height/{tile}/dsm.tif", kind="elevation", unit="metre"),
         },
         "classes": NAMES,
@@ -76,7 +77,7 @@ def test_factor_nodata_bands_and_eroded_label(root):
     tile = build(
         root,
         modalities={
-            "nir": FolderModality("all/{tile}.tif", bands=[4, 0], names=["nir", "blue"], maximum=2047),
+            "nir": FolderModality("all/{tile}.tif", band_numbers=[5, 1], names=["nir", "blue"], maximum=2047),
             "dsm": FolderModality("all/{tile}_dsm.tif", kind="elevation", factor=0.5, nodata=7),
         },
         label="all/{tile}_gt.tif",
@@ -90,13 +91,37 @@ def test_factor_nodata_bands_and_eroded_label(root):
     assert set(tile.labels) == {"full", "eroded"}
 
 
+def test_bands_counted_from_0_are_read_as_they_were_and_what_is_said_of_them_reads_the_same(root, capsys):
+    fill(root, ["one"])
+    rgb = FolderModality("ortho/{tile}.tif", bands=[2, 0])
+    former = build(root, modalities={"rgb": rgb})
+    assert former.modalities["rgb"].bands == ("rgb_0", "rgb_1")
+    assert np.array_equal(load(former.tiles["one"], "rgb"), noise("one", 3)[[2, 0]].transpose(1, 2, 0))
+    told = capsys.readouterr().err
+    build(root, modalities={"rgb": rgb})
+    assert told.startswith(
+        "hint: modalities.rgb.bands [2, 0] counts from 0, and is read so; band_numbers: [3, 1], names: "
+    )
+    assert "hint" not in capsys.readouterr().err  # said once
+    key, names = told.splitlines()[0].partition("; ")[2].partition(" says ")[0].split(", names: ")
+    given = yaml.safe_load(f"{{pattern: 'ortho/{{tile}}.tif', {key}, names: {names}}}")
+    pixels = former.tiles["one"].path("rgb")
+    written = pixels.stat().st_mtime_ns
+    store = build(root, modalities={"rgb": FolderModality(**given)})
+    assert store.description == former.description
+    assert pixels.stat().st_mtime_ns == written
+    named = build(root, modalities={"rgb": FolderModality("ortho/{tile}.tif", band_numbers=[3, 1])})
+    assert named.modalities["rgb"].bands == ("rgb_1", "rgb_2")
+    assert "hint" not in capsys.readouterr().err
+
+
 def test_packed_data(root, tmp_path):
     fill(tmp_path / "plain", ["one"])
     zipped(root / "delivery.zip", tmp_path / "plain")
     assert list(build(root).tiles) == ["one"]
     zipped(root / "delivery.zip", tmp_path / "plain/ortho")
     zipped(root / "rest.zip", tmp_path / "plain", prefix="x/")
-    modalities = {"rgb": FolderModality("delivery/{tile}.tif", bands=[0, 1, 2])}
+    modalities = {"rgb": FolderModality("delivery/{tile}.tif", band_numbers=[1, 2, 3])}
     assert list(build(root, modalities=modalities, label="**/label/{tile}.tif").tiles) == ["one"]
 
 
@@ -177,7 +202,22 @@ def test_splits_with_patterns(root):
         ({"modalities": {}}, "modalities is empty"),
         ({"modalities": {"a+b": FolderModality("x/{tile}.tif")}}, r"modalities names 'a\+b': use letters, digits"),
         ({"modalities": {"full": FolderModality("x/{tile}.tif")}}, "neither all nor full"),
-        ({"modalities": {"rgb": FolderModality("x/{tile}.tif", bands=[])}}, r"modalities\.rgb\.bands is \[\]"),
+        (
+            {"modalities": {"rgb": FolderModality("x/{tile}.tif", band_numbers=[])}},
+            r"rgb\.band_numbers is \[\]: list .* 1",
+        ),
+        (
+            {"modalities": {"rgb": FolderModality("x/{tile}.tif", band_numbers=[0, 1])}},
+            r"is \[0, 1\]: list band .* 1 on",
+        ),
+        (
+            {"modalities": {"rgb": FolderModality("x/{tile}.tif", bands=[-1])}},
+            r"rgb\.bands is \[-1\]: list .* from 0 on",
+        ),
+        (
+            {"modalities": {"rgb": FolderModality("x/{tile}.tif", band_numbers=[4], bands=[3])}},
+            "modalities.rgb has band_numbers and bands, from 1 and from 0: leave bands out",
+        ),
         ({"modalities": {"rgb": FolderModality("x/{tile}.tif", names=["a", "b"])}}, "2 names for 1 bands"),
         ({"modalities": {"rgb": FolderModality("x/{tile}.tif")}}, "pattern 'x/{tile}.tif' of rgb matches no file"),
         ({"modalities": {"rgb": FolderModality("ortho/{tile}.tif")}}, "has 3 bands where rgb needs 1"),
@@ -194,7 +234,7 @@ def test_settings_from_yaml(tmp_path):
     path.write_text(
         """
         modalities:
-          rgb: {pattern: "ortho/{tile}.tif", bands: [0, 1, 2]}
+          rgb: {pattern: "ortho/{tile}.tif", band_numbers: [1, 2, 3]}
           dsm: {pattern: "height/{tile}/dsm.tif", kind: elevation, unit: metre}
         classes: [a, b]
         label: "label/{tile}.tif"
@@ -452,7 +492,7 @@ def test_a_label_of_other_colours_names_one_and_the_distance(root):
 def test_a_pattern_that_matches_nothing_says_why(root, pattern, words):
     fill(root)
     with pytest.raises(UserError, match=words):
-        build(root, modalities={"rgb": FolderModality(pattern, bands=[0, 1, 2])})
+        build(root, modalities={"rgb": FolderModality(pattern, band_numbers=[1, 2, 3])})
 
 
 def test_a_virtual_raster_whose_source_is_gone_names_it(root):
@@ -465,7 +505,7 @@ def test_a_virtual_raster_whose_source_is_gone_names_it(root):
         "</SimpleSource></VRTRasterBand></VRTDataset>"
     )
     modalities = {
-        "rgb": FolderModality("ortho/{tile}.tif", bands=[0, 1, 2]),
+        "rgb": FolderModality("ortho/{tile}.tif", band_numbers=[1, 2, 3]),
         "dsm": FolderModality("height/{tile}/dsm.vrt", kind="elevation"),
     }
     assert np.array_equal(load(build(root, modalities=modalities).tiles["a"], "dsm")[:, :, 0], surface("a")[0])

@@ -128,7 +128,7 @@ def test_labels_on_pixels_whose_middles_lie_on_others_edges_have_no_seams(tmp_pa
     numbers = noise("fine", 1, (1200, 1400), 6)
     write(tmp_path / "data/label/a.tif", numbers, **georeferenced(366976.525, 5809760.975, 0.05))
     values = {number: number for number in range(6)}
-    layout = described({"rgb": {"bands": [0, 1, 2]}}, colours=None, values=values)
+    layout = described({"rgb": {"band_numbers": [1, 2, 3]}}, colours=None, values=values)
     (tile,) = build_store(layout, tmp_path / "data", tmp_path / "store", workers=1).tiles.values()
     assert_is(tile, Whole(layout, tmp_path / "data", tmp_path / "whole"))
 
@@ -145,7 +145,9 @@ def tall(root, height, width=600):
             if name == "dsm":
                 raster.write(surface("tall", (64, 64)), window=rasterio.windows.Window(0, 0, 64, 64))
                 raster.nodata = 0
-    return described({"rgb": {"bands": [0, 1, 2]}, "dsm": {"kind": "elevation"}}, colours=None, values={0: 1, 1: 0})
+    return described(
+        {"rgb": {"band_numbers": [1, 2, 3]}, "dsm": {"kind": "elevation"}}, colours=None, values={0: 1, 1: 0}
+    )
 
 
 def peak(work):
@@ -197,7 +199,7 @@ def test_a_label_that_names_no_class_is_told_by_its_most_frequent_value_whatever
     numbers = np.full((1, 600, 50), 17, np.uint8)
     numbers[:, :250] = 99  # of the first strip
     write(tmp_path / "data/label/a.tif", numbers, **HERE)
-    layout = described({"rgb": {"bands": [0, 1, 2]}}, colours=None, values={0: 0, 1: 1})
+    layout = described({"rgb": {"band_numbers": [1, 2, 3]}}, colours=None, values={0: 0, 1: 1})
     with pytest.raises(UserError, match=r"names no class in 100 % of its pixels, such as 17: "):
         build_store(layout, tmp_path / "data", tmp_path / "store", workers=1)
 
@@ -208,7 +210,7 @@ def test_nothing_is_left_where_a_raster_ends_too_early(tmp_path):
         content["label"] = coloured(indices("label", (600, 140)))
         write(tmp_path / f"data/{name}/a.tif", content[name], **georeferenced(500_000, 5_800_000, pixel))
         truncate(tmp_path / f"data/{name}/a.tif", 0.6)
-    layout = described({"rgb": {"bands": [0, 1, 2]}, "dsm": {"kind": "elevation"}})
+    layout = described({"rgb": {"band_numbers": [1, 2, 3]}, "dsm": {"kind": "elevation"}})
     with pytest.raises(UserError) as error:
         build_store(layout, tmp_path / "data", tmp_path / "store", workers=1)
     for name in ("rgb", "dsm", "label"):
@@ -223,7 +225,7 @@ def test_a_full_disk_is_said_and_nothing_is_left(tmp_path, name):
     for each, size in sizes.items():
         content = {"rgb": noise("rgb", 3, size), "dsm": surface("dsm", size), "label": coloured(indices("l", size))}
         write(tmp_path / f"data/{each}/a.tif", content[each], **georeferenced(500_000, 5_800_000, 50 / size[0]))
-    layout = described({"rgb": {"bands": [0, 1, 2]}, "dsm": {"kind": "elevation"}})
+    layout = described({"rgb": {"band_numbers": [1, 2, 3]}, "dsm": {"kind": "elevation"}})
 
     def work():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

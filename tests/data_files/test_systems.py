@@ -36,7 +36,7 @@ def tile(root, ortho, others, pixel=1, heights=None):
         "folder",
         FolderSettings(
             {
-                "rgb": FolderModality("ortho/{tile}.tif", bands=[0, 1, 2]),
+                "rgb": FolderModality("ortho/{tile}.tif", band_numbers=[1, 2, 3]),
                 "dsm": FolderModality("dsm/{tile}.tif", kind="elevation"),
             },
             ["a", "b"],

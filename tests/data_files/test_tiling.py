@@ -50,7 +50,7 @@ def fill(root: Path, size=SIZE, label=True, place=PLACE, name="ortho.tif"):
 
 def layout(label="label.tif", **changes):
     given = {
-        "modalities": {"rgb": FolderModality("ortho.tif", bands=[0, 1, 2], maximum=255)},
+        "modalities": {"rgb": FolderModality("ortho.tif", band_numbers=[1, 2, 3], maximum=255)},
         "classes": list("abcdef"),
         "label": label,
         "values": {number: number for number in range(6)} if isinstance(label, str) else None,
@@ -108,7 +108,7 @@ def test_rasters_of_other_pixels_and_smaller_ones_are_cut_alike(root):
     # on the same pixels, from row -20 and column 60 of the mosaic on
     write(root / "ir.tif", infrared, **georeferenced(LEFT + 60 * PIXEL, TOP + 20 * PIXEL, PIXEL))
     modalities = {
-        "rgb": FolderModality("ortho.tif", bands=[0, 1, 2], maximum=255),
+        "rgb": FolderModality("ortho.tif", band_numbers=[1, 2, 3], maximum=255),
         "dsm": FolderModality("dsm.tif", kind="elevation", unit="metre"),
         "ir": FolderModality("ir.tif", maximum=255),
     }
@@ -149,7 +149,7 @@ def test_several_rasters_share_one_without_a_tile_in_its_pattern(root):
     write(root / "ortho/east.tif", other, **georeferenced(LEFT + 200 * PIXEL, TOP, PIXEL))
     both = np.concatenate([classes, indices("more", (100, 200))], axis=1)
     write(root / "label.tif", both[None], **PLACE)
-    modalities = {"rgb": FolderModality("ortho/{tile}.tif", bands=[0, 1, 2], maximum=255)}
+    modalities = {"rgb": FolderModality("ortho/{tile}.tif", band_numbers=[1, 2, 3], maximum=255)}
     store = build(root, modalities=modalities)
     assert list(store.tiles) == ["east_r0_c0", "east_r0_c1", "west_r0_c0", "west_r0_c1"]
     assert np.array_equal(load(store.tiles["east_r0_c1"], "rgb"), other.transpose(1, 2, 0)[:, 100:])
@@ -274,7 +274,7 @@ def test_the_sensors_in_use_move_no_tile_and_no_buffer(root):
     fill(root, (400, 400))
     write(root / "ir.tif", noise("ir", 1, (400, 250)), **PLACE)
     modalities = {
-        "rgb": FolderModality("ortho.tif", bands=[0, 1, 2], maximum=255),
+        "rgb": FolderModality("ortho.tif", band_numbers=[1, 2, 3], maximum=255),
         "ir": FolderModality("ir.tif", maximum=255),
     }
     rules = layout(modalities=modalities, splits=FolderSplit(blocks=SplitBlocks(0.2, 0.2), buffer=20))
@@ -383,7 +383,7 @@ def test_crops_without_labels_are_not_drawn(root, patched):
 def test_tiles_that_the_buffer_takes_whole_are_not_trained_on(root, caplog):
     fill(root)
     rules = FolderSettings(
-        {"rgb": FolderModality("ortho.tif", bands=[0, 1, 2], maximum=255)},
+        {"rgb": FolderModality("ortho.tif", band_numbers=[1, 2, 3], maximum=255)},
         list("abcdef"),
         "label.tif",
         values={number: number for number in range(6)},

@@ -16,7 +16,7 @@ from mobanet.store.tables import print_store
 from tests.data_files.fake_files import SIZE, indices, noise, surface, write, zipped
 from tests.data_files.test_declared import both, layout_of, raster, refused
 
-RGB = {"pattern": "ortho/{tile}.tif", "bands": [0, 1, 2]}
+RGB = {"pattern": "ortho/{tile}.tif", "band_numbers": [1, 2, 3]}
 DSM = {"pattern": "dsm/{tile}.tif", "kind": "elevation", "unit": "metre"}
 DEEP = noise("deep", 3).astype(np.uint16) * 16
 

@@ -56,7 +56,7 @@ def same_grid(root):
     write(root / "dsm/a.tif", metres("dsm"), nodata=777, **HERE)
     write(root / "label/a.tif", coded("label"), **HERE)
     dsm = {"kind": "elevation", "nodata": -9999, "minimum": -1000}
-    return described({"rgb": {"bands": [0, 1, 2]}, "ir": {}, "dsm": dsm}, distance=10)
+    return described({"rgb": {"band_numbers": [1, 2, 3]}, "ir": {}, "dsm": dsm}, distance=10)
 
 
 def without_places(root):
@@ -70,7 +70,7 @@ def without_places(root):
     write(root / "ndsm/a.tif", noise("ndsm", 1, (SIZE[0] - 5, SIZE[1])))
     write(root / "label/a.tif", coded("label", (SIZE[0] - 3, SIZE[1])))
     heights = {"kind": "elevation", "factor": 0.1}
-    rgb = {"bands": [0, 1, 2]}
+    rgb = {"band_numbers": [1, 2, 3]}
     return described({"rgb": rgb, "dsm": {"kind": "elevation"}, "ndsm": heights}, distance=10)
 
 
@@ -86,7 +86,7 @@ def other_pixels(root):
     write(root / "label/a.tif", numbers[None], nodata=9, **georeferenced(500_100, 5_799_990, 0.25))
     values = {100 * number: number for number in range(5)}
     dsm = {"kind": "elevation", "nodata": 777, "minimum": -1000}
-    return described({"rgb": {"bands": [0, 1, 2]}, "dsm": dsm, "ir": {}}, colours=None, values=values)
+    return described({"rgb": {"band_numbers": [1, 2, 3]}, "dsm": dsm, "ir": {}}, colours=None, values=values)
 
 
 def other_system(root):
@@ -98,7 +98,7 @@ def other_system(root):
     slope[0, 700:720, 500:620] = np.nan
     write(root / "dsm/a.tif", slope, **there)
     write(root / "label/a.tif", coloured(indices("label", (1300, 1300))), **there)
-    return described({"rgb": {"bands": [0, 1, 2]}, "dsm": {"kind": "elevation"}})
+    return described({"rgb": {"band_numbers": [1, 2, 3]}, "dsm": {"kind": "elevation"}})
 
 
 def palettes(root):
@@ -109,7 +109,7 @@ def palettes(root):
         write(root / f"{name}/a.tif", values, photometric="palette", **HERE)
         with rasterio.open(root / f"{name}/a.tif", "r+") as file:
             file.write_colormap(1, colours)
-    return described({"rgb": {"bands": [0, 1, 2]}})
+    return described({"rgb": {"band_numbers": [1, 2, 3]}})
 
 
 def numbers(root):
@@ -120,7 +120,7 @@ def numbers(root):
     values[::30, ::11] = 12
     write(root / "label/a.tif", values[None], nodata=-5, **HERE)
     found = {70_000 * number - 5: number for number in range(6)}
-    sar, topo = {"kind": "other", "bands": [0, 1]}, {"kind": "elevation", "bands": [0, 1]}
+    sar, topo = {"kind": "other", "band_numbers": [1, 2]}, {"kind": "elevation", "band_numbers": [1, 2]}
     return described({"sar": sar, "topo": topo}, colours=None, values=found, ignored=[12])
 
 

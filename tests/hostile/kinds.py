@@ -60,7 +60,7 @@ OWN = get_layout(
     "folder",
     FolderSettings(
         {
-            "rgb": FolderModality("rgb/{tile}.tif", bands=[0, 1, 2]),
+            "rgb": FolderModality("rgb/{tile}.tif", band_numbers=[1, 2, 3]),
             "dsm": FolderModality("dsm/{tile}.tif", kind="elevation"),
         },
         list(NAMES),
@@ -194,7 +194,7 @@ def archives(rng: random.Random, folder: Path) -> None:
 
 
 FOLDER = b"""modalities:
-  rgb: {pattern: "rgb/{tile}.tif", bands: [0, 1, 2], maximum: 255.0}
+  rgb: {pattern: "rgb/{tile}.tif", band_numbers: [1, 2, 3], maximum: 255.0}
   dsm: {pattern: "dsm/{tile}.tif", kind: elevation, nodata: -9999, factor: 0.1}
 classes: [road, roof, rest]
 label: label/{tile}.tif
@@ -254,7 +254,7 @@ def covers() -> dict[str, dict[str, bytes]]:
 
 
 COVER = b"""modalities:
-  rgb: {pattern: "ortho/{tile}.tif", bands: [0, 1, 2]}
+  rgb: {pattern: "ortho/{tile}.tif", band_numbers: [1, 2, 3]}
 classes: [building, tree]
 label:
   vector: cover.*

@@ -160,7 +160,7 @@ def test_what_is_missing_is_what_preparation_calls_missing(tmp_path):
     write(tmp_path / "ir/a.tif", infrared, nodata=0, **HERE)
     write(tmp_path / "dsm/a.tif", broken_surface(), nodata=777, **HERE)
     modalities = {
-        "rgb": FolderModality("rgb/{tile}.tif", bands=[0, 1, 2]),
+        "rgb": FolderModality("rgb/{tile}.tif", band_numbers=[1, 2, 3]),
         "ir": FolderModality("ir/{tile}.tif"),
         "dsm": FolderModality("dsm/{tile}.tif", kind="elevation", nodata=-9999, minimum=-1000),
     }

@@ -211,7 +211,7 @@ def test_tiles_of_several_types_are_read_in_one_that_holds_them_all(tmp_path, ty
             array = noise(f"{folder}{number}", bands, (40, 40), 4 if folder == "label" else 255)
             write(tmp_path / f"{folder}/t{number}.tif", array.astype(kind if folder == "ortho" else "uint8"))
     settings = FolderSettings(
-        {"rgb": FolderModality("ortho/{tile}.tif", bands=[0, 1, 2])},
+        {"rgb": FolderModality("ortho/{tile}.tif", band_numbers=[1, 2, 3])},
         list("abcd"),
         "label/{tile}.tif",
         values={number: number for number in range(4)},
