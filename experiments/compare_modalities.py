@@ -22,7 +22,7 @@ def main() -> None:
         results = []
         for seed in options.seeds:
             folder = options.out / f"{modalities.replace(',', '+')}-{seed}"
-            words = ["--data.modalities", modalities, *extra]
+            words = ["--modalities", modalities, *extra]
             results.append(finished(folder, options.experiment, seed, words, "best", "test.json"))
         classes = [shown([r["classes"][name]["iou"] for r in results]) for name in results[0]["classes"]]
         figures = [shown([r[key] for r in results]) for key in ("miou", "mean_f1", "oa")]

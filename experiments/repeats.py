@@ -35,7 +35,7 @@ def finished(
     """
     path = folder / "test" / result
     if not path.is_file():
-        given = ["--experiment", experiment, "--run", str(folder), "--wandb", "off", "--seed_everything", str(seed)]
+        given = ["--experiment", experiment, "--run", str(folder), "--wandb", "off", "--seed", str(seed)]
         subprocess.run([sys.executable, "-m", "mobanet.fit", *given, *words], check=True)
         tested = str(folder / "checkpoints" / f"{checkpoint}.ckpt")
         subprocess.run([sys.executable, "-m", "mobanet.test", "--ckpt_path", tested], check=True)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from mobanet.cli.help_screens import asked_for, screen
+from mobanet.cli.option_names import as_typed, with_settings
 from mobanet.plain.pipes import unread_output_ends_quietly
 
 
@@ -27,8 +28,8 @@ def start(command: str, words: Sequence[str] | None = None) -> None:
             from mobanet.cli.entry import one_sentence
             from mobanet.trials.seeds import fit_seeds
 
-            with one_sentence():
-                fit_seeds(words)
+            with one_sentence(said=lambda text: as_typed(text, command)):
+                fit_seeds(with_settings(words, command))
             return
     gc.disable()  # imports and the parser take a fifth less time; on once the command line has been read
     from mobanet.cli.commands import main

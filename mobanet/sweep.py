@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from mobanet.cli.entry import fail, run
+from mobanet.cli.option_names import with_settings
 from mobanet.errors import UserError
 from mobanet.plain.command_words import set_apart
 
@@ -50,7 +51,7 @@ def sweep(
             raise UserError(f"--{option} is {value}; give at least {least}.")
     check_own(words or [], "the words behind --")
     what = read_sweep(path)
-    plan = planned(what, method, seed, trials, tuple(words or ()))
+    plan = planned(what, method, seed, trials, tuple(with_settings(words or [], "fit")))
     folder = Path(run) if run else Path("runs") / "sweeps" / path.stem
     given: dict[str, str | int | None] = {"trials": trials, "method": method, "seed": seed or None, "run": run}
     again = ["python", "-m", "mobanet.sweep", file, "--local"]

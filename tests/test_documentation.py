@@ -15,6 +15,7 @@ import yaml
 from pyogrio import read_info
 
 from mobanet.cli.commands import main
+from mobanet.cli.option_names import with_settings
 from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.plain.yaml_files import parse_yaml
 from mobanet.predict import predict
@@ -214,6 +215,8 @@ def test_other_commands_parse(command, capsys, monkeypatch, tmp_path):
     assert given or command.startswith("python -m mobanet.report ")
     if not {"help", "help_all"} & set(given):
         of_the_line = {"print_config", "config", "variant", "seeds", "test"}  # and no settings
+        if (name := command.split()[2].removeprefix("mobanet.")) in ("fit", "test", "scores", "adapt"):
+            given = [word[2:].partition(".")[0] for word in with_settings([f"--{each}" for each in given], name)]
         assert set(given) - of_the_line <= parsed(command, capsys).keys()
 
 

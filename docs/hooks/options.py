@@ -48,8 +48,10 @@ class Group:
 
     @property
     def prefix(self) -> str:
-        """What the names of all its options begin with, up to a dot; empty for nothing."""
-        return min((option.name.rpartition(".")[0] for option in self.options), key=len)
+        """What the names of its options begin with, up to a dot, but for short ones; empty for nothing."""
+        return min(
+            (option.name.rpartition(".")[0] for option in self.options if "." in option.name), key=len, default=""
+        )
 
 
 @dataclass(frozen=True)

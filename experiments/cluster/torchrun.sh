@@ -2,7 +2,7 @@
 # Trains with torchrun, one process a GPU, on one node or several. All words go to mobanet.fit.
 #
 #   bash experiments/cluster/torchrun.sh --experiment potsdam_irrgb_dsm --run runs/potsdam
-#   NPROC=2 bash experiments/cluster/torchrun.sh --experiment … --run runs/potsdam --trainer.accelerator cpu
+#   NPROC=2 bash experiments/cluster/torchrun.sh --experiment … --run runs/potsdam --accelerator cpu
 #
 # On several nodes, the same line on each, with a rank of its own, in a folder that all of them see:
 #
@@ -45,4 +45,4 @@ NPROC=${NPROC:-$("$PYTHON" -c "import torch; print(max(torch.cuda.device_count()
 
 # torchrun takes --run for one of its own options, cut short, unless dashes stand before the module
 exec "$PYTHON" -m torch.distributed.run "${meeting[@]}" --nproc_per_node "$NPROC" -m -- mobanet.fit \
-    --trainer.devices "$NPROC" --trainer.num_nodes "$NNODES" --trainer.strategy ddp "$@"
+    --devices "$NPROC" --trainer.num_nodes "$NNODES" --trainer.strategy ddp "$@"

@@ -21,6 +21,7 @@ from mobanet.cli.crop_sizes import follow_crop
 from mobanet.cli.experiments import resolve
 from mobanet.cli.monitored import MonitorCheck
 from mobanet.cli.networks import find_code_here, with_networks
+from mobanet.cli.option_names import as_typed
 from mobanet.cli.options import DESCRIPTIONS, USAGE, add_options, with_bare
 from mobanet.cli.parser_errors import plain_parser_message
 from mobanet.cli.parser_help import HelpFormatter, PrintedHelp, tidied
@@ -74,8 +75,9 @@ class Parser(PrintedHelp, LightningArgumentParser):
 
     def format_help(self, *given: Any) -> str:
         """The text of `--help_all`."""
-        with tidied(self, self.prog.rpartition(".")[2]):
-            return super().format_help(*given)
+        command = self.prog.rpartition(".")[2]
+        with tidied(self, command):
+            return as_typed(super().format_help(*given), command)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise `message` as one sentence; the process that is to tell it does."""
@@ -346,7 +348,7 @@ class MobanetCLI(LightningCLI):
             return [*callbacks, figure, maps, *degraded, TestRecord(self._followers_of_test)]
         panels: PanelSettings = self.config_init["panels"]
         callbacks += [
-            RunRecord(self.folder, self.experiment, self.given_words),
+            RunRecord(self.folder, self.experiment, [as_typed(word, "fit") for word in self.given_words]),
             ScenarioPanels(panels, self.folder / "panels"),
             MonitorCheck(self.config.monitor),
         ]

@@ -22,6 +22,7 @@ from mobanet.checkpoints.resumable import check_progress
 from mobanet.cli.command_line import MobanetCLI
 from mobanet.cli.entry import one_sentence
 from mobanet.cli.monitored import check_monitors
+from mobanet.cli.option_names import as_typed, with_settings
 from mobanet.cli.trainer_checks import check_test_follows, check_trains
 from mobanet.data.attached import give_data
 from mobanet.errors import AgreedError, UserError
@@ -55,10 +56,10 @@ def main(command: str, words: Sequence[str] | None = None) -> None:
         command: `fit`, `test`, `scores` or `adapt`.
         words: the command line behind the program's name; None for this process's.
     """
-    words = sys.argv[1:] if words is None else list(words)
+    words = with_settings(sys.argv[1:] if words is None else words, command)
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     quieten()
-    with one_sentence(), collected() as said, ExitStack() as settings:
+    with one_sentence(said=lambda text: as_typed(text, command)), collected() as said, ExitStack() as settings:
         with told_once():
             cli = MobanetCLI(command, words)
             gc.enable()  # off since `mobanet.start`

@@ -15,6 +15,7 @@ from jsonargparse import ArgumentParser
 from mobanet.cli.help_screens import asked_for, screen
 from mobanet.cli.networks import HELP as NETWORKS_HELP
 from mobanet.cli.networks import with_networks
+from mobanet.cli.option_names import as_typed, with_short_names
 from mobanet.cli.parser_errors import check_config_files, plain_parser_message
 from mobanet.cli.parser_help import PrintedHelp
 from mobanet.errors import Stopped, UserError
@@ -44,7 +45,7 @@ class SentenceParser(PrintedHelp, ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print `message` on one line and exit with code 2."""
-        fail(plain_parser_message(message, self))
+        fail(as_typed(plain_parser_message(message, self), "test"))
 
 
 def fail(message: str) -> NoReturn:
@@ -56,22 +57,25 @@ def fail(message: str) -> NoReturn:
 
 
 @contextmanager
-def one_sentence(way_on: Callable[[KeyboardInterrupt], str] | None = None) -> Iterator[None]:
+def one_sentence(
+    way_on: Callable[[KeyboardInterrupt], str] | None = None, said: Callable[[str], str] = str
+) -> Iterator[None]:
     """Turn what a user can mend into one sentence and an exit code: a `UserError`, a full disk, a file out of place.
 
     Args:
         way_on: what to say on Ctrl-C.
+        said: how a `UserError` is put.
     """
-    with unread_output_ends_quietly(), _one_sentence(way_on):
+    with unread_output_ends_quietly(), _one_sentence(way_on, said):
         yield
 
 
 @contextmanager
-def _one_sentence(way_on: Callable[[KeyboardInterrupt], str] | None) -> Iterator[None]:
+def _one_sentence(way_on: Callable[[KeyboardInterrupt], str] | None, said: Callable[[str], str]) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        fail(_without_worker_trace(error.told()))
+        fail(said(_without_worker_trace(error.told())))
     except OSError as error:
         sentence = _file_sentence(error)
         if sentence is None:
@@ -181,12 +185,12 @@ def run(
     short = screen(program.rpartition(".")[2])
     if short:
         parser.add_argument("--help_all", action="help", help="show all options and exit")
-    with one_sentence(way_on):
+    with one_sentence(way_on, lambda text: as_typed(text, "test")):
         if short and asked_for(words):
             print(short, end="")
             return
         check_config_files(words)
-        words = with_networks(words)
+        words = with_networks(with_short_names(words, get_type_hints(function)))
         words = prepared(words) if prepared else words
         options = parser.instantiate(parser.parse_args(_gathered(_explicit_flags(words, function), function)))
         for name in ("config", "networks", *more):

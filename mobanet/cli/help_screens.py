@@ -14,8 +14,8 @@ usage: python -m mobanet.fit --experiment NAME [--OPTION VALUE ...]
 Train a model on multimodal rasters: an experiment has all settings, and every option changes one of them.
 
 examples:
-  python -m mobanet.fit --experiment potsdam_irrgb_dsm --data.root /data/potsdam --run runs/potsdam
-  python -m mobanet.fit --experiment potsdam_irrgb_dsm --data.batch_size 6 --trainer.accumulate_grad_batches 4
+  python -m mobanet.fit --experiment potsdam_irrgb_dsm --root /data/potsdam --run runs/potsdam
+  python -m mobanet.fit --experiment potsdam_irrgb_dsm --batch_size 6 --trainer.accumulate_grad_batches 4
   python -m mobanet.fit --experiment potsdam_irrgb_dsm --variant cmx_cnn,latent --seeds 0,1,2 --test
   python -m mobanet.fit --ckpt_path runs/potsdam/checkpoints/last.ckpt
 
@@ -25,28 +25,27 @@ options:
   --run DIR                      folder for results; runs/NAME/TIME unless given
   --ckpt_path FILE               go on from a checkpoint, or a run's last one
   --init_from FILE               begin a new run with the weights of a checkpoint or an exported model
-  --seeds 0,1,2 --test           a run each, each tested, means and deviations; --seed_everything N for one
+  --seeds 0,1,2 --test           a run each, each tested, means and deviations; --seed N for one
   --wandb off                    or auto, online, offline
-  --data.root DIR                folder with the rasters or archives as they were downloaded
-  --data.modalities rgb,dsm      those to use
-  --data.crop N                  pixels of a training crop; the windows of evaluation follow
-  --data.batch_size N            crops a step, on each device; --data.steps_per_epoch N steps an epoch
+  --root DIR                     folder with the rasters or archives as they were downloaded
+  --modalities rgb,dsm           those to use
+  --crop_size N                  pixels of a training crop; the windows of evaluation follow
+  --batch_size N                 crops a step, on each device; --data.steps_per_epoch N steps an epoch
   --model.backbone.name NAME     timm name, such as vit_small_patch14_dinov2.lvd142m
   --model.backbone.freeze false  train it, too; --model.backbone_lr sets its learning rate
   --model.lr X                   learning rate
   --scenarios.strategy latent    sensors that are missing in training: full, uniform, latent or fixed
   --trainer.max_epochs N         how long
-  --trainer.devices N            with --trainer.strategy ddp on several; --trainer.accelerator cpu or gpu
-  --trainer.precision auto       what the hardware computes in; or 32-true, bf16-mixed, 16-mixed
+  --devices N                    with --trainer.strategy ddp on several; --accelerator cpu or gpu
+  --precision auto               what the hardware computes in; or 32-true, bf16-mixed, 16-mixed
 """
 
 _OF_A_RUN = """\
-  --model.backbone.checkpoint FILE
-                                 weights of a frozen backbone, where they have moved
-  --data.root DIR                where the data lies now, if it has moved
-  --data.batch_size N            windows a step
-  --trainer.accelerator cpu      or gpu; --trainer.devices N for several
-  --trainer.precision auto       what the hardware computes in; or 32-true, bf16-mixed, 16-mixed
+  --backbone FILE                weights of a frozen backbone, where they have moved
+  --root DIR                     where the data lies now, if it has moved
+  --batch_size N                 windows a step
+  --accelerator cpu              or gpu; --devices N for several
+  --precision auto               what the hardware computes in; or 32-true, bf16-mixed, 16-mixed
 """
 
 _MORE = """
@@ -61,8 +60,8 @@ other settings from the run folder that it lies in.
 
 examples:
   python -m mobanet.test --ckpt_path runs/potsdam/checkpoints/best.ckpt
-  python -m mobanet.test --ckpt_path best.ckpt --experiment potsdam_irrgb_dsm --data.root /data/potsdam --run tested
-  python -m mobanet.test --ckpt_path runs/potsdam/checkpoints/best.ckpt --data.evaluation.test_stride 32
+  python -m mobanet.test --ckpt_path best.ckpt --experiment potsdam_irrgb_dsm --root /data/potsdam --run tested
+  python -m mobanet.test --ckpt_path runs/potsdam/checkpoints/best.ckpt --stride 32
   python -m mobanet.test --ckpt_path runs/potsdam/checkpoints/best.ckpt --degrade
 
 options:
@@ -75,9 +74,8 @@ options:
   --boundary 3,0.5m              boundary IoU and F1, too, at distances in pixels, metres or % of a tile's diagonal
   --objects building             how many objects of these classes are found, too
   --data.split NAME              tile lists
-  --data.evaluation.window N     pixels of a window
-  --data.evaluation.test_stride N
-                                 from window to window; half a window unless given
+  --window N                     pixels of a window
+  --stride N                     from window to window; half a window unless given
   --data.evaluation.labels full  or eroded
 """
 
@@ -118,7 +116,7 @@ options:
   --ckpt_path FILE               checkpoint, folder of a run, exported model or one on the hub; it stays as it is
   --output FILE                  checkpoint to write, new; adapted.ckpt beside it unless given
   --windows N                    training windows, the same in every scenario; 256 unless given
-  --seed_everything N            of their order; the run's unless given
+  --seed N                       of their order; the run's unless given
   --experiment NAME              settings of a model that lies in no run folder
   --scenarios.failure P          probability that a sensor fails, for the expected mIoU
 """

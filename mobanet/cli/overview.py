@@ -28,9 +28,9 @@ def overview(commands: Mapping[str, str]) -> str:
         ("experiments (mobanet fit --experiment NAME)", _described(folder, experiment_names())),
         ("variants (--variant NAME, several by commas)", _described(folder / "variants", variant_names())),
         ("sweeps (mobanet sweep NAME --local)", _described(folder / "sweeps")),
-        ("data, as the experiments name it (--data.root DIR for another folder)", _data()),
+        ("data, as the experiments name it (--root DIR for another folder)", _data()),
     ]
-    layouts = wrap(f"layouts (--data.layout NAME): {', '.join(LAYOUTS)}", WIDTH, subsequent_indent="  ")
+    layouts = wrap(f"layouts (--layout NAME): {', '.join(LAYOUTS)}", WIDTH, subsequent_indent="  ")
     return "\n\n".join([*(_part(title, list(rows)) for title, rows in parts), "\n".join(layouts)])
 
 

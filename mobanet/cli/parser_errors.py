@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from mobanet.cli.option_names import short_names
 from mobanet.datasets.folder_words import OPTION, check_part, wrong_folder_value
 from mobanet.errors import UserError
 from mobanet.plain.bounds import check_digits, check_values
@@ -80,7 +81,8 @@ def plain_parser_message(message: str, parser: ArgumentParser) -> str:
     text = " ".join(message.split())
     if found := re.match(r"unrecognized arguments?: (\S+)", text):
         word = found[1].split("=")[0]
-        return f"{word} is not an option{_nearest(word, parser)}; see {_help_option(parser)}."
+        short = short_names((parser.prog or "").rpartition(".")[2])
+        return f"{word} is not an option{_nearest(word, parser, short)}; see {_help_option(parser)}."
     if found := re.match(r"the following arguments are required: (.*)", text):
         return _required([f"--{name}" for name in found[1].split(", ")])
     if found := re.match(r"Group '([^']+)' does not accept option '([^']+)'", text):
@@ -123,8 +125,9 @@ def _help_option(parser: ArgumentParser) -> str:
     return "--help_all" if "--help_all" in parser._option_string_actions else "--help"
 
 
-def _nearest(word: str, parser: ArgumentParser) -> str:
-    options = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
+def _nearest(word: str, parser: ArgumentParser, more: Sequence[str] = ()) -> str:
+    options = [*more]
+    options += [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
     return did_you_mean(word, options)
 
 

@@ -139,13 +139,12 @@ def explained(precision: str, asked: Any, kind: str) -> str:
     return f"{precision} (auto: the {name} {has} bfloat16)"
 
 
-def remark(precision: str, kind: str, option: str = "--trainer.precision") -> str | None:
+def remark(precision: str, kind: str) -> str | None:
     """What somebody who asks for a precision should know; None where there is nothing to say.
 
     Args:
         precision: that is computed in.
         kind: of the hardware.
-        option: that sets it.
     """
     if precision == "16-true":
         return (
@@ -154,10 +153,10 @@ def remark(precision: str, kind: str, option: str = "--trainer.precision") -> st
     if not precision.startswith("bf16") or kind not in ("cpu", "cuda") or computes_in_bf16(kind):
         return None
     if kind == "cuda":
-        return f"the GPU has no units for bfloat16 and emulates it; {option} 16-mixed is faster"
+        return "the GPU has no units for bfloat16 and emulates it; --precision 16-mixed is faster"
     return (
         "the CPU has no units for bfloat16 and emulates it: steps of 17 times the length of 32-true were measured; "
-        f"{option} auto takes what the machine computes in"
+        "--precision auto takes what the machine computes in"
     )
 
 

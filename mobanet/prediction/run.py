@@ -230,7 +230,7 @@ def launched(accelerator: str, devices: int, precision: Any) -> Fabric:
     try:
         fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)
         fabric.launch()
-        if precision.startswith("bf16") and (note := remark(precision, fabric.device.type, "--precision")):
+        if precision.startswith("bf16") and (note := remark(precision, fabric.device.type)):
             rank_zero_info(note)
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise UserError(

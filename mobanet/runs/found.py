@@ -148,7 +148,7 @@ def _own_store(data: dict[str, Any], path: Path) -> dict[str, Any]:
     store = data.get("store")
     if store is None or (Path(store) / STORE_FILE).is_file():
         return data
-    rank_zero_info(f"{path}: the tiles of --data.store {store} are not there; give it anew to prepare them there")
+    rank_zero_info(f"{path}: the tiles of --store {store} are not there; give it anew to prepare them there")
     return {**data, "store": None}
 
 

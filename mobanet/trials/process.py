@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import IO, Any
 
+from mobanet.cli.option_names import as_typed
 from mobanet.runs.folder import RUN_VARIABLE, TEST_VARIABLE
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
@@ -121,7 +122,7 @@ class Commands:
         """
         begun = time.monotonic()
         child = subprocess.Popen(
-            [sys.executable, "-m", module, *words],
+            [sys.executable, "-m", module, *(as_typed(word, "fit") for word in words)],
             env={**environment(), **(variables or {})},
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

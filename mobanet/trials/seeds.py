@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from mobanet.trials.process import Commands, Ended
 from mobanet.trials.seed_figures import read_test, read_validation, results_of
 from mobanet.trials.seed_files import seeds_csv, seeds_json
 from mobanet.trials.seed_tables import scenarios_text, validation_text
-from mobanet.trials.trial import Trial, TrialOutcome, only_here, run_trial
+from mobanet.trials.trial import Trial, TrialOutcome, fit_command, only_here, run_trial
 
 _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
@@ -182,7 +181,7 @@ def _fail(folder: Path, how: TrialOutcome | Ended) -> NoReturn:
 def _stopped(request: Request, code: int) -> NoReturn:
     asked = ["--seeds", ",".join(map(str, request.seeds))] if request.seeds else []
     asked += ["--test"] if request.test else []
-    again = shlex.join(["python", "-m", "mobanet.fit", *request.words, *asked, "--run", str(request.folder)])
+    again = fit_command([*request.words, *asked, "--run", str(request.folder)])
     print(f"stopped in {request.folder}; go on with: {again}", file=sys.stderr, flush=True)
     sys.exit(code)
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from mobanet.cli.option_names import as_typed
 from mobanet.errors import UserError
 from mobanet.plain.command_words import take
 from mobanet.trials.files import held, read_json, write_json
@@ -161,7 +162,7 @@ def check_same_words(trial: Trial, record: Record) -> None:
 
 def fit_command(words: Sequence[str]) -> str:
     """A command line to copy."""
-    return shlex.join(["python", "-m", "mobanet.fit", *words])
+    return shlex.join(["python", "-m", "mobanet.fit", *(as_typed(word, "fit") for word in words)])
 
 
 def _done(trial: Trial, metric: Metric | None, seconds: float, status: Status) -> TrialOutcome:

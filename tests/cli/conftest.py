@@ -19,7 +19,7 @@ from tests.conftest import NARROW, TINY
 from tests.forkserver import ROOT, ForkServer
 
 PROGRESS = re.compile(
-    r"(INFO: )?((preparing|checking|drawing) tiles: |problem: |note: |GPU available|(train|validation|test): \d|"
+    r"(INFO: )?((preparing|checking|drawing) tiles: |problem: |note: |hint: |GPU available|(train|validation|test): \d|"
     r"(grid|streams|loss|classes|masking|backbone|validation|parameters|precision|scenarios|checkpoints|epoch) |"
     r"resuming |Restor|nothing was left|probabilities are calibrated |\S+: warning: the model was trained )"
 )

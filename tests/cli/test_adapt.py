@@ -158,7 +158,7 @@ def test_mistakes_are_told_before_anything_is_computed(done, run, adapt, fit):
     sentence = adapt("--ckpt_path", path, "--output", f"{path}.2").sentence()
     assert "is adapted already; give the one that it was made of, best.ckpt." in sentence
     assert "--windows is 1" in adapt("--ckpt_path", best, "--windows", "1").sentence()
-    assert "--data.batch_size is 1" in adapt("--ckpt_path", best, "--data.batch_size", "1").sentence()
+    assert "--batch_size is 1" in adapt("--ckpt_path", best, "--batch_size", "1").sentence()
     assert "was adapted by mobanet.adapt and has no state of a training: go on from best.ckpt" in (
         fit("--ckpt_path", path, experiment=None).sentence()
     )

@@ -26,12 +26,12 @@ LABEL = "5_Labels_all/top_potsdam_3_10_label.tif"
 
 OPTIONS = {
     "unknown option": ("--model.lrr 3", "--model.lrr is not an option", "did you mean --model.lr?"),
-    "unknown nested option": ("--data.evaluation.windw 9", "--data.evaluation.windw", "--data.evaluation.window"),
+    "unknown nested option": ("--data.evaluation.windw 9", "--data.evaluation.windw", "--window"),
     "no option at all": ("potsdam", "potsdam is not an option", "--help"),
     "option without value": ("--model.lr", "--model.lr needs a value"),
     "text for a number": ("--model.lr abc", "--model.lr cannot be abc", "give a number"),
-    "fraction for a count": ("--data.batch_size 4.5", "--data.batch_size cannot be 4.5", "whole number"),
-    "Python's None": ("--data.crop None", "--data.crop cannot be None", "whole number"),
+    "fraction for a count": ("--batch_size 4.5", "--batch_size cannot be 4.5", "whole number"),
+    "Python's None": ("--crop_size None", "--crop_size cannot be None", "whole number"),
     "list for a mapping": ("--model.streams [rgb,ir]", "--model.streams cannot be ['rgb', 'ir']", "a mapping"),
     "texts for numbers": ("--model.class_weights [a,b]", "--model.class_weights cannot be", "a list of numbers"),
     "blocks of a network that has none": (
@@ -43,25 +43,25 @@ OPTIONS = {
     "unknown choice": ("--model.network.fusion sum", "--model.network.fusion cannot be sum", "dgfm, se, mean"),
     "unknown scaling": ("--data.scaling.dsm foo", "--data.scaling", "unit, standard, ground, robust, minmax"),
     "unknown tracking": ("--wandb maybe", "--wandb cannot be maybe", "auto, online, offline, off"),
-    "settings file missing": ("--data.folder own.yaml", "--data.folder names own.yaml", "that exists"),
+    "settings file missing": ("--folder own.yaml", "--folder names own.yaml", "that exists"),
     "configuration missing": ("--config nowhere.yaml", "nowhere.yaml", "does not exist"),
     "unknown callback": ("--trainer.callbacks [{class_path:Foo}]", "--trainer.callbacks", "package.module.Class"),
-    "unknown layout": ("--data.layout potsdm", "layout 'potsdm'", "potsdam, vaihingen, dstl"),
-    "unknown modality": ("--data.modalities [rgb,dms]", "--data.modalities names dms", "dsm, ndsm"),
-    "modality twice": ("--data.modalities [rgb,rgb]", "--data.modalities names a modality twice: rgb, rgb"),
+    "unknown layout": ("--layout potsdm", "layout 'potsdm'", "potsdam, vaihingen, dstl"),
+    "unknown modality": ("--modalities [rgb,dms]", "--modalities names dms", "dsm, ndsm"),
+    "modality twice": ("--modalities [rgb,rgb]", "--modalities names a modality twice: rgb, rgb"),
     "unknown split": ("--data.split papr", "--data.split papr", "paper, official, ssrs"),
-    "root missing": ("--data.root nowhere", "nowhere does not exist", "root"),
+    "root missing": ("--root nowhere", "nowhere does not exist", "root"),
     "scaling of nothing": ("--data.scaling {dms:robust}", "--data.scaling names dms", "it has rgb"),
     "gaps between windows": ("--data.evaluation.test_stride 65", "--data.evaluation.test_stride is 65", "at most 64"),
-    "crop too small": ("--data.crop 8", "--data.crop is 8", "at least 16"),
-    "no crops": ("--data.batch_size 0", "--data.batch_size is 0", "at least 1"),
+    "crop too small": ("--crop_size 8", "--crop_size is 8", "at least 16"),
+    "no crops": ("--batch_size 0", "--batch_size is 0", "at least 1"),
     "no steps": ("--data.steps_per_epoch 0", "--data.steps_per_epoch is 0", "at least 1"),
-    "workers below none": ("--data.num_workers -1", "--data.num_workers is -1", "at least 0"),
-    "one crop": ("--data.batch_size 1", "--data.batch_size is 1", "2 or more"),
+    "workers below none": ("--workers -1", "--workers is -1", "at least 0"),
+    "one crop": ("--batch_size 1", "--batch_size is 1", "2 or more"),
     "foreign modality in a stream": (
         "--model.streams {optical:[rgb,ir],elevation:[ndsm]}",
         "--model.streams names ndsm",
-        "--data.modalities (rgb, ir, dsm)",
+        "--modalities (rgb, ir, dsm)",
     ),
     "modality in no stream": ("--model.streams {optical:[rgb],elevation:[dsm]}", "--model.streams puts ir", "drop it"),
     "too few weights": ("--model.class_weights [1,2]", "has 2 numbers for 6 classes", "impervious surfaces"),
@@ -82,18 +82,18 @@ OPTIONS = {
     "no network": (
         "--model.backbone.pretrained true --model.backbone.options {}",
         "cannot be downloaded",
-        "--model.backbone.checkpoint FILE",
+        "--backbone FILE",
         "--model.backbone.pretrained false",
     ),
-    "backbone file missing": ("--model.backbone.checkpoint x.pth", "--model.backbone.checkpoint x.pth", "the path of"),
-    "negative seed": ("--seed_everything -3", "--seed_everything is -3", "from 0 to"),
-    "random seed": ("--seed_everything true", "--seed_everything is true", "from 0 to"),
+    "backbone file missing": ("--backbone x.pth", "--backbone x.pth", "the path of"),
+    "negative seed": ("--seed -3", "--seed is -3", "from 0 to"),
+    "random seed": ("--seed true", "--seed is true", "from 0 to"),
     "online without a key": ("--wandb online", "--wandb online needs a key", "wandb login", "--wandb offline"),
-    "no GPU": ("--trainer.accelerator gpu", "--trainer.accelerator gpu", "set --trainer.accelerator cpu"),
-    "unknown accelerator": ("--trainer.accelerator quantum", "--trainer.accelerator", "cpu"),
-    "devices in words": ("--trainer.devices many", "--trainer.devices", "int > 0"),
+    "no GPU": ("--accelerator gpu", "--accelerator gpu", "set --accelerator cpu"),
+    "unknown accelerator": ("--accelerator quantum", "--accelerator", "cpu"),
+    "devices in words": ("--devices many", "--devices", "int > 0"),
     "unknown strategy": ("--trainer.strategy dddp", "--trainer.strategy", "ddp"),
-    "unknown precision": ("--trainer.precision 17", "--trainer.precision cannot be 17", "bf16-mixed"),
+    "unknown precision": ("--precision 17", "--precision cannot be 17", "bf16-mixed"),
     "time in words": ("--trainer.max_time soon", "--trainer", "DD:HH:MM:SS"),
     "validation never": ("--trainer.val_check_interval 50", "--trainer.val_check_interval is 50", "at most 2"),
     "nothing to train": ("--trainer.max_epochs 0", "--trainer.max_epochs is 0", "give more"),
@@ -156,7 +156,7 @@ FILES = {
     "unknown key": (b"data: {root: x, batchsize: 3}", "sets data.batchsize", "did you mean data.batch_size?"),
     "unknown group": (b"modle: {lr: 3}", "sets modle.lr", "did you mean model.lr?"),
     "wrong type": (b"{data: {root: x}, model: {lr: fast}}", "--model.lr cannot be fast", "give a number"),
-    "no root": (b"model: {lr: 0.1}", "--data.root is missing", "--experiment NAME"),
+    "no root": (b"model: {lr: 0.1}", "--root is missing", "--experiment NAME"),
 }
 
 
@@ -186,7 +186,7 @@ def test_unknown_experiments(fit, tmp_path):
     assert_says(fit(experiment="zzz"), "--experiment zzz is unknown: choose from", *known)
     assert_says(fit(experiment="my/own.yaml"), "--experiment my/own.yaml does not exist")
     assert_says(fit("--experiment", experiment=None), "--experiment needs a value")
-    assert_says(fit(experiment=None), "--data.root is missing", "--experiment NAME")
+    assert_says(fit(experiment=None), "--root is missing", "--experiment NAME")
     assert_nothing_written(tmp_path)
 
 
@@ -194,8 +194,8 @@ def test_roots_without_rasters(fit, tmp_path):
     empty, file = tmp_path / "empty", tmp_path / "file.txt"
     empty.mkdir()
     file.write_text("x")
-    assert_says(fit("--data.root", str(empty)), str(empty), "no file of layout potsdam", "RGBIR.tif")
-    assert_says(fit("--data.root", str(file)), str(file), "no zip archive")
+    assert_says(fit("--root", str(empty)), str(empty), "no file of layout potsdam", "RGBIR.tif")
+    assert_says(fit("--root", str(file)), str(file), "no zip archive")
     assert list(empty.iterdir()) == []
     assert_nothing_written(tmp_path)
 
@@ -259,7 +259,7 @@ def test_fit_tells_of_all_wrong_rasters_at_once_and_starts_nothing(broken, fit, 
     cut_short(broken)
     two_bands_of_another = broken / "4_Ortho_RGBIR/top_potsdam_2_10_RGBIR.tif"
     write(two_bands_of_another, raster(two_bands_of_another)[:2])
-    ended = fit("--data.root", str(broken))
+    ended = fit("--root", str(broken))
     assert_says(ended, "has no dsm", "cut short", "top_potsdam_2_10_RGBIR.tif has 2 bands")
     assert not (broken / "mobanet_store/store.json").exists()
     assert_nothing_written(tmp_path)
@@ -268,7 +268,7 @@ def test_fit_tells_of_all_wrong_rasters_at_once_and_starts_nothing(broken, fit, 
 def test_labels_that_are_not_there(broken, fit, command, tmp_path):
     shutil.rmtree(broken / "5_Labels_all_noBoundary")
     assert command(prepare.main, ["--root", str(broken), "--workers", "1"]).code == 0
-    assert_says(fit("--data.root", str(broken)), "has eroded labels", "--data.evaluation.labels full")
+    assert_says(fit("--root", str(broken)), "has eroded labels", "--data.evaluation.labels full")
     assert_nothing_written(tmp_path)
 
 
@@ -279,7 +279,7 @@ def test_archives_that_are_no_good(command, fit, tmp_path):
     assert_says(command(prepare.main, ["--root", str(root)]), "Potsdam.zip is damaged or cut short", "fetch it again")
     with zipfile.ZipFile(root / "Potsdam.zip", "w") as archive:
         archive.writestr("../evil.tif", "x")
-    for ended in (command(prepare.main, ["--root", str(root)]), fit("--data.root", str(root))):
+    for ended in (command(prepare.main, ["--root", str(root)]), fit("--root", str(root))):
         assert_says(ended, "'../evil.tif'", "Potsdam.zip", "do not use this archive")
     assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["Potsdam.zip"]
     assert_nothing_written(tmp_path)
@@ -290,11 +290,11 @@ def test_backbone_files_that_are_no_good(fit, tmp_path):
 
     for name in ("damaged.pth", "damaged.safetensors"):
         (tmp_path / name).write_bytes(b"abc" * 50)
-        ended = fit("--model.backbone.checkpoint", str(tmp_path / name))
+        ended = fit("--backbone", str(tmp_path / name))
         assert_says(ended, name, "cannot be read as weights", "undamaged")
     other = timm.create_model("vit_tiny_patch16_224", num_classes=0, **{**TINY, "embed_dim": 64})
     torch.save(other.state_dict(), tmp_path / "other.pth")
-    ended = fit("--model.backbone.checkpoint", str(tmp_path / "other.pth"))
+    ended = fit("--backbone", str(tmp_path / "other.pth"))
     assert_says(ended, "other.pth", "another architecture or size", "(1, 1, 64)", "--model.backbone.name")
     assert_nothing_written(tmp_path)
 
@@ -327,8 +327,8 @@ def test_resuming_another_model(fit, finished, tmp_path):
         "another model",
         "--model.backbone.options.depth is 8 here and 4 in the checkpoint",
     )
-    two = ("--data.modalities", "[rgb,dsm]", "--model.streams", "{optical: [rgb], elevation: [dsm]}")
-    assert_says(fit(*last, *two), "--data.modalities is rgb, dsm here and rgb, ir, dsm in the checkpoint")
+    two = ("--modalities", "[rgb,dsm]", "--model.streams", "{optical: [rgb], elevation: [dsm]}")
+    assert_says(fit(*last, *two), "--modalities is rgb, dsm here and rgb, ir, dsm in the checkpoint")
     assert_says(fit(*last, "--model.backbone.freeze", "true"), "other parts frozen", "--model.backbone.freeze")
     assert_nothing_written(tmp_path)
 
@@ -341,12 +341,12 @@ def test_what_a_test_refuses(test, finished, small, tmp_path):
     for words, parts in {
         ("--model.network.fusion", "mean"): ("--model.network.fusion is mean", "has dgfm", "leave the option out"),
         ("--model.lr=0.5",): ("--model.lr is 0.5", "leave the option out"),
-        ("--data.modalities", "rgb,dsm"): ("--data.modalities is rgb, dsm", "the checkpoint has rgb, ir, dsm"),
-        ("--data.root", "nowhere"): ("nowhere does not exist",),
+        ("--modalities", "rgb,dsm"): ("--modalities is rgb, dsm", "the checkpoint has rgb, ir, dsm"),
+        ("--root", "nowhere"): ("nowhere does not exist",),
     }.items():
         assert_says(test(*given, *words), *parts)
     lonely = shutil.copy(best, tmp_path / "lonely.ckpt")
-    assert_says(test("--ckpt_path", str(lonely)), "--data.root is missing", "--experiment NAME")
+    assert_says(test("--ckpt_path", str(lonely)), "--root is missing", "--experiment NAME")
     assert not (finished / "test").exists()
     assert_nothing_written(tmp_path)
 
@@ -506,10 +506,10 @@ def test_mistakes_met_by_workers_are_one_sentence_too(fit, prepared, monkeypatch
     for behaviour, parts in {
         burning: (str(mistake),),
         gone: ("gone.npy", "No such file", "check that the path is right"),
-        killed: ("--data.num_workers", "memory"),
+        killed: ("--workers", "memory"),
     }.items():
         monkeypatch.setattr(TileReader, "read", behaviour)
-        assert_says(fit("--data.num_workers", "1"), *parts)
+        assert_says(fit("--workers", "1"), *parts)
 
 
 @pytest.mark.long

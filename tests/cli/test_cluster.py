@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for proce
 
 ROOT = Path(__file__).parents[2]
 TORCHRUN, SBATCH = (ROOT / "experiments/cluster" / name for name in ("torchrun.sh", "slurm.sbatch"))
-CPU = ("--trainer.accelerator", "cpu", "--wandb", "off")
+CPU = ("--accelerator", "cpu", "--wandb", "off")
 
 
 def bash(script, *words, folder, **environment) -> subprocess.Popen:
@@ -137,8 +137,8 @@ def test_a_job_starts_a_task_a_gpu_on_all_its_nodes(given, nodes, tasks, threads
     ended, called = job("--experiment", "x y", "--model.lr", "1e-4", **slurm)
     assert ended.code == 0, ended.err
     words = f"{threads}|--nodes|{nodes}|--ntasks-per-node|{tasks}|--cpus-per-task|{threads}|--kill-on-bad-exit=1|"
-    words += f"{fork_server().python}|-m|mobanet.fit|--run|runs/city-42|--trainer.accelerator|{accelerator}|"
-    words += f"--trainer.devices|{tasks}|--trainer.num_nodes|{nodes}|--trainer.strategy|ddp|"
+    words += f"{fork_server().python}|-m|mobanet.fit|--run|runs/city-42|--accelerator|{accelerator}|"
+    words += f"--devices|{tasks}|--trainer.num_nodes|{nodes}|--trainer.strategy|ddp|"
     words += "--experiment|x y|--model.lr|1e-4"
     assert "|".join(called) == words
 
@@ -146,7 +146,7 @@ def test_a_job_starts_a_task_a_gpu_on_all_its_nodes(given, nodes, tasks, threads
 def test_the_cpu_may_be_asked_for_on_nodes_with_gpus(job):
     ended, called = job(SLURM_GPUS_ON_NODE="4", SLURM_NTASKS_PER_NODE="2", GPUS="0")
     assert ended.code == 0, ended.err
-    assert called[called.index("--trainer.accelerator") + 1] == "cpu"
+    assert called[called.index("--accelerator") + 1] == "cpu"
 
 
 def test_a_job_with_gpus_that_no_task_would_use_does_not_start(job):
@@ -185,7 +185,7 @@ def test_no_task_ends_before_the_job_is_back_in_the_queue(small, tmp_path):
     job = {f"SLURM_{name}": str(value) for name, value in job.items()}
     job |= {"PATH": f"{scontrol.parent}{os.pathsep}{os.environ['PATH']}", "MASTER_ADDR": "127.0.0.1"}
     job["MASTER_PORT"] = free_port()
-    words = ("--experiment", str(small), *CPU, "--trainer.devices", "2", "--trainer.strategy", "ddp", "--run", "run")
+    words = ("--experiment", str(small), *CPU, "--devices", "2", "--trainer.strategy", "ddp", "--run", "run")
     words += (sending("on_before_optimizer_step", 1, "SIGUSR1", rank=1),)
     first, second = (
         start("mobanet.fit", *words, folder=tmp_path, **job, SLURM_PROCID=rank, SLURM_LOCALID=rank) for rank in "01"

@@ -20,7 +20,7 @@ from tests.cli.test_fit_and_test import differing, rows
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
 LATENT = ("--scenarios.strategy", "latent", "--scenarios.num_windows", "20")
-TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
+TWO = ("--accelerator", "cpu", "--devices", "2", "--trainer.strategy", "ddp")
 
 
 def ended_alone(process) -> Ended:
@@ -94,7 +94,7 @@ def test_two_processes_make_one_run(pair):
 def test_torchrun_resumes_and_two_processes_count_as_one_does(pair, prepared, command, tmp_path):
     folder = shutil.copytree(pair[0], tmp_path / "folder")
     last = run_of(folder) / "checkpoints/last.ckpt"
-    alone = ["--trainer.devices", "1", "--trainer.strategy", "auto"]
+    alone = ["--devices", "1", "--trainer.strategy", "auto"]
     scores = tmp_path / "scores.json"
     assert command(main, "scores", ["--ckpt_path", str(last), "--output", str(scores), *alone]).code == 0
     # without the dashes torchrun takes --run for one of its own options, cut short
@@ -121,7 +121,7 @@ def test_torchrun_resumes_and_two_processes_count_as_one_does(pair, prepared, co
         padded = [(f"{name[0]:0>2}_{name[2:]}", name) for name in (old, new)]
         for path in [path for path in more.rglob("*.*") if old in path.name or padded[0][0] in path.name]:
             shutil.copy(path, path.with_name(path.name.replace(padded[0][0], padded[1][0]).replace(old, new)))
-    given = ["--ckpt_path", str(last), "--data.root", str(more), "--data.evaluation.test_stride", "32"]
+    given = ["--ckpt_path", str(last), "--root", str(more), "--stride", "32"]
     given += ["--degrade", "gaussian,misregistration"]
     ended = ended_alone(start("mobanet.test", *given, "--run", "two", folder=folder))
     assert ended.code == 0, ended.err
@@ -185,7 +185,7 @@ def test_two_processes_of_which_one_is_interrupted_go_on_as_if_nothing_had_been(
 
 def test_a_mistake_in_the_data_is_told_before_the_other_process_is_there(fit, broken, tmp_path):
     (broken / "1_DSM/dsm_potsdam_03_10.tif").unlink()
-    assert "tile 3_10 has no dsm" in fit(*TWO, "--data.root", str(broken)).sentence()
+    assert "tile 3_10 has no dsm" in fit(*TWO, "--root", str(broken)).sentence()
     assert not (tmp_path / "run").exists()
 
 

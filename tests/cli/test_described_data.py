@@ -116,7 +116,7 @@ def test_a_recipe_fits_and_is_tested(recipe, drawn, command, tmp_path):
     name, words = DRAWN[recipe]
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(SMALL))
     run = tmp_path / "run"
-    place = ["--data.root", str(drawn(name, *words)), "--data.store", str(tmp_path / "store")]
+    place = ["--root", str(drawn(name, *words)), "--store", str(tmp_path / "store")]
     given = ["--experiment", recipe, "--variant", str(tmp_path / "small.yaml"), *place, "--run", str(run)]
     ended = command(main, "fit", [*given, "--wandb", "off"])
     assert ended.code == 0, ended.err

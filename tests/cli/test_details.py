@@ -188,10 +188,10 @@ def test_two_processes_measure_what_one_does_to_the_last_bit(finished, prepared,
         for path in [path for path in more.rglob("*.*") if old in path.name or padded[0][0] in path.name]:
             shutil.copy(path, path.with_name(path.name.replace(padded[0][0], padded[1][0]).replace(old, new)))
     # alone in its batch, a window's logits are the same wherever it is predicted
-    words = ["--ckpt_path", str(finished / "checkpoints/best.ckpt"), *FULL, "--data.root", str(more)]
+    words = ["--ckpt_path", str(finished / "checkpoints/best.ckpt"), *FULL, "--root", str(more)]
     words += ["--boundary", "2,1.5m,20", "--objects", "building,low vegetation", "--data.evaluation.batch_size", "1"]
-    words += ["--data.evaluation.test_stride", "32"]
-    two = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
+    words += ["--stride", "32"]
+    two = ("--accelerator", "cpu", "--devices", "2", "--trainer.strategy", "ddp")
     ended = wait(start("mobanet.test", *words, *two, "--run", str(tmp_path / "two"), folder=tmp_path))
     assert ended.code == 0, ended.err
     assert command(main, "test", [*words, "--run", str(tmp_path / "one")]).code == 0

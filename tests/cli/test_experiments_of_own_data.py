@@ -130,8 +130,8 @@ def test_the_chapter_composes_with_the_recipe(command, root):
     assert kept["scenarios"]["full_share"] == 0.5
     assert "streams     optical: rgb; elevation: ndvi, dsm" in ended.err
     # and by options, of which those that are given stay
-    words = ["--experiment", "potsdam_irrgb_dsm", "--data.layout", "folder", "--data.folder", "own.yaml"]
-    ended = command(main, "fit", [*words, "--data.modalities", "[rgb]", "--print_config"])
+    words = ["--experiment", "potsdam_irrgb_dsm", "--layout", "folder", "--folder", "own.yaml"]
+    ended = command(main, "fit", [*words, "--modalities", "[rgb]", "--print_config"])
     assert ended.code == 0, ended.err
     data = yaml.safe_load(ended.out)["data"]
     assert (data["modalities"], data["split"], data["scaling"]) == (["rgb"], None, None)
@@ -139,7 +139,7 @@ def test_the_chapter_composes_with_the_recipe(command, root):
 
 
 def test_a_variant_of_a_layout_keeps_what_the_experiment_says(command):
-    words = ["--experiment", "dstl_rgb_nir_swir", "--data.layout", "dstl_trees", "--print_config"]
+    words = ["--experiment", "dstl_rgb_nir_swir", "--layout", "dstl_trees", "--print_config"]
     ended = command(main, "fit", words)
     assert ended.code == 0, ended.err
     assert "left out" not in ended.err
@@ -164,7 +164,7 @@ def test_the_help_names_the_experiment(command):
         ("--config wrong.yaml", "wrong.yaml: data.folder.modalities.rgb.patern is not a key of a description of data"),
         ("--folder wrong.yaml --layout folder --root mytown", "modalities.rgb.patern is not a key of a description"),
         ("--config own.yaml --layout potsdam", "layout potsdam takes no folder settings"),
-        ("--config typed.yaml", "--data.allow_missing cannot be maybe; give true or false"),
+        ("--config typed.yaml", "--allow_missing cannot be maybe; give true or false"),
     ],
 )
 def test_mistakes(command, root, words, said):

@@ -101,8 +101,8 @@ def test_training_begins_with_the_weights_of_an_export(finished, exported, fit, 
         ("fit", [], ["roofs is an exported model, which has no state of a training", "--init_from"]),
         ("adapt", [], ["roofs is an exported model", "name it with --output FILE.ckpt"]),
         ("test", ["--model.lr", "1"], ["--model.lr is 1.0, but the checkpoint has"]),
-        ("test", ["--model.backbone.checkpoint", "weights.pth"], ["holds all its weights", "leave it out"]),
-        ("test", ["--data.modalities", "rgb"], ["--data.modalities is rgb, but the checkpoint has rgb, ir, dsm"]),
+        ("test", ["--backbone", "weights.pth"], ["holds all its weights", "leave it out"]),
+        ("test", ["--modalities", "rgb"], ["--modalities is rgb, but the checkpoint has rgb, ir, dsm"]),
     ],
 )
 def test_what_an_export_has_not_is_said(name, words, parts, exported, small, command, tmp_path):

@@ -86,7 +86,7 @@ def test_a_run_leaves_its_configuration_log_metrics_and_checkpoints(finished):
 
 
 def test_a_printed_configuration_can_be_fed_back(command, small, tmp_path):
-    changed = ("--model.lr", "1e-5", "--data.scaling.dsm", "standard", "--trainer.precision", "bf16-mixed")
+    changed = ("--model.lr", "1e-5", "--data.scaling.dsm", "standard", "--precision", "bf16-mixed")
     printed = command(main, "fit", ["--experiment", str(small), *changed, "--print_config"])
     assert printed.code == 0
     config = yaml.safe_load(printed.out)
@@ -177,7 +177,7 @@ def test_a_killed_run_resumed_ends_with_the_very_same_weights(fit, small, tmp_pa
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in the other process: sums are rounded in the order of the threads
     try:
-        words = ("--trainer.max_epochs", "8", "--data.num_workers", "1")
+        words = ("--trainer.max_epochs", "8", "--workers", "1")
         killed = tmp_path / "killed"
         process = start(
             "mobanet.fit", "--experiment", str(small), "--run", str(killed), "--wandb", "off", *words, folder=tmp_path
@@ -213,7 +213,7 @@ def test_a_run_resumed_in_the_middle_of_an_epoch_ends_with_the_very_same_weights
     callback = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": keep}
     assert fit(f"--trainer.callbacks={json.dumps([callback])}").code == 0
     for name in ("step=1.ckpt", "step=2.ckpt", "step=3.ckpt"):
-        words = ("--ckpt_path", str(steps / name), "--data.num_workers", workers)
+        words = ("--ckpt_path", str(steps / name), "--workers", workers)
         assert fit("--run", str(tmp_path / name), *words).code == 0
         assert differing(tmp_path / name / "checkpoints/last.ckpt", finished / "checkpoints/last.ckpt") == []
 
@@ -286,7 +286,7 @@ def test_a_test_takes_all_from_the_run_folder_and_writes_what_it_found(
 
     folder = tmp_path / "elsewhere"
     again = command(
-        main, "test", ["--ckpt_path", "run/checkpoints/best.ckpt", "--run", str(folder), "--data.batch_size", "3"]
+        main, "test", ["--ckpt_path", "run/checkpoints/best.ckpt", "--run", str(folder), "--batch_size", "3"]
     )
     assert again.code == 0
     assert json.loads((folder / "test/test.json").read_text())["miou"] == pytest.approx(found["miou"], abs=1e-3)
@@ -316,7 +316,7 @@ def test_the_usual_overrides_take_effect_together(command, prepared, vit_tiny, t
         "model.backbone.checkpoint": str(vit_tiny),
         "model.backbone.freeze": False,
     }
-    quick = "--data.crop 64 --data.steps_per_epoch 2 --data.num_workers 0 --trainer.accelerator cpu --wandb off"
+    quick = "--crop_size 64 --data.steps_per_epoch 2 --workers 0 --accelerator cpu --wandb off"
     words = [
         word
         for name, value in given.items()
@@ -376,11 +376,9 @@ def test_every_experiment_runs_for_a_step(path, city_of, command, tmp_path):
     assert printed.code == 0, printed.err
     assert path.read_text().startswith("# ")
     root = city_of(settings["data"]["layout"])
-    words = f"--data.root {root} --data.store {tmp_path / 'store'} --trainer.accelerator cpu"
-    words += " --trainer.devices 1 --trainer.max_steps 1 --trainer.limit_val_batches 1 --trainer.num_sanity_val_steps 0"
-    words += (
-        f" --data.num_workers 0 --data.crop 64 --data.batch_size 2 --data.steps_per_epoch 1 --run {tmp_path / 'run'}"
-    )
+    words = f"--root {root} --store {tmp_path / 'store'} --accelerator cpu"
+    words += " --devices 1 --trainer.max_steps 1 --trainer.limit_val_batches 1 --trainer.num_sanity_val_steps 0"
+    words += f" --workers 0 --crop_size 64 --batch_size 2 --data.steps_per_epoch 1 --run {tmp_path / 'run'}"
     words = [*words.split(), "--wandb", "off"]
     if "name" in settings["model"].get("backbone", {}):
         backbone = {"name": "vit_tiny_patch16_224", "pretrained": False, "options": TINY}

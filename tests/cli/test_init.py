@@ -64,9 +64,9 @@ def town(usual_town, tmp_path, monkeypatch):
 
 
 QUICK = (
-    *("--trainer.max_epochs", "1", "--data.steps_per_epoch", "1", "--data.num_workers", "0", "--data.batch_size", "2"),
-    *("--data.crop", "30", "--panels.every_n_epochs", "null", "--trainer.accelerator", "cpu", "--wandb", "off"),
-    *("--scenarios.validate", "full", "--trainer.precision", "32-true"),
+    *("--trainer.max_epochs", "1", "--data.steps_per_epoch", "1", "--workers", "0", "--batch_size", "2"),
+    *("--crop_size", "30", "--panels.every_n_epochs", "null", "--accelerator", "cpu", "--wandb", "off"),
+    *("--scenarios.validate", "full", "--precision", "32-true"),
 )
 """What a run is shortened by; the rest is the file's."""
 

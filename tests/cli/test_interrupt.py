@@ -93,7 +93,7 @@ def test_no_gradient_is_lost_where_several_batches_make_a_step(fit, tmp_path):
 
 
 def test_a_signal_to_all_processes_leaves_those_that_read_crops_at_work(fit, small, whole, tmp_path):
-    words = ("--experiment", str(small), "--wandb", "off", *WORDS, "--data.num_workers", "1", "--run", "run")
+    words = ("--experiment", str(small), "--wandb", "off", *WORDS, "--workers", "1", "--run", "run")
     process = start("mobanet.fit", *words, sending("on_train_batch_end", 4, "SIGTERM", to="group"), folder=tmp_path)
     ended = wait(process)
     assert ended.code == 143, ended.err

@@ -35,7 +35,7 @@ def runs(small, file, tmp_path_factory):
     """The folders of one run twice, `light` and `full`."""
     folder = tmp_path_factory.mktemp("runs")
     words = ["--experiment", str(small), "--wandb", "off", "--model.backbone.freeze", "true"]
-    words += ["--model.backbone.checkpoint", str(file)]
+    words += ["--backbone", str(file)]
     for kind in ("light", "full"):
         main("fit", [*words, "--run", str(folder / kind), "--checkpoints", kind])
     return folder
@@ -87,7 +87,7 @@ def test_both_kinds_resume_to_the_same_weights(runs, command, tmp_path):
 
 def test_an_adapted_light_checkpoint_is_light(small, file, command, tmp_path):
     words = ["--experiment", str(small), "--wandb", "off", "--model.backbone.freeze", "true", *WIDE]
-    main("fit", [*words, "--model.backbone.checkpoint", str(file), "--run", str(tmp_path / "light")])
+    main("fit", [*words, "--backbone", str(file), "--run", str(tmp_path / "light")])
     light, path = tmp_path / "light/checkpoints/best.ckpt", tmp_path / "new.ckpt"
     content = torch.load(light, weights_only=True)
     content["state_dict"]["network.decoder.merge.1.running_mean"] += 20  # own statistics are better than that
@@ -104,10 +104,10 @@ def test_an_adapted_light_checkpoint_is_light(small, file, command, tmp_path):
 @pytest.mark.long
 def test_a_backbone_that_has_moved_is_given_by_hand(moved, runs, file, command, tmp_path):
     best, last = (str(moved / f"checkpoints/{name}.ckpt") for name in ("best", "last"))
-    lost = f"frozen backbone {NAME}; --model.backbone.checkpoint {tmp_path / 'gone.safetensors'} is not a file"
+    lost = f"frozen backbone {NAME}; --backbone {tmp_path / 'gone.safetensors'} is not a file"
     assert lost in command(main, "test", ["--ckpt_path", best]).sentence()
     assert lost in command(main, "fit", ["--ckpt_path", last, "--trainer.max_epochs", "3"]).sentence()
-    here = ["--model.backbone.checkpoint", str(file)]
+    here = ["--backbone", str(file)]
     assert command(main, "test", ["--ckpt_path", best, *here]).code == 0
     assert command(main, "scores", ["--ckpt_path", best, *here, "--scenarios.num_windows", "8"]).code == 0
     assert rows(moved / "test/test_scenarios.csv") == rows(runs / "light/test/test_scenarios.csv")
@@ -129,12 +129,12 @@ def test_other_backbones_are_refused(runs, file, command, small, tmp_path):
     wrong = tmp_path / "wrong.safetensors"
     save_file(build_backbone(BackboneSettings(NAME, pretrained=False, options=TINY)).vit.state_dict(), wrong)
     for name, words in (("test", []), ("fit", on)):
-        given = [*words, "--model.backbone.checkpoint", str(wrong)]
+        given = [*words, "--backbone", str(wrong)]
         assert f"and {wrong} have " in command(main, name, ["--ckpt_path", light, *given]).sentence()
     begun = ["--experiment", str(small), "--init_from", light, "--model.backbone.freeze", "true", *on]
     assert "--model.backbone.pretrained is false; set it to true" in command(main, "fit", begun).sentence()
     assert not (tmp_path / "run").exists()
-    given = ["--ckpt_path", full, "--model.backbone.checkpoint", str(file)]
+    given = ["--ckpt_path", full, "--backbone", str(file)]
     assert f"{full} holds all its weights" in command(main, "test", given).sentence()
     given = ["--ckpt_path", light, "--model.backbone.freeze", "false"]
     assert "--model.backbone.freeze is False, but the checkpoint has True" in command(main, "test", given).sentence()
@@ -142,7 +142,7 @@ def test_other_backbones_are_refused(runs, file, command, small, tmp_path):
 
 def test_a_new_run_begins_from_a_light_checkpoint(runs, file, command, small, tmp_path):
     light = runs / "light/checkpoints/last.ckpt"
-    words = ["--experiment", str(small), "--init_from", str(light), "--model.backbone.checkpoint", str(file)]
+    words = ["--experiment", str(small), "--init_from", str(light), "--backbone", str(file)]
     words += ["--wandb", "off", "--model.lr", "0", "--model.weight_decay", "0", "--trainer.max_epochs", "1"]
     for freeze in ("true", "false"):
         run = tmp_path / freeze

@@ -58,7 +58,7 @@ def test_a_new_run_that_begins_from_an_older_one_scales_like_it(older, command, 
 
 def test_a_run_of_other_modalities_is_refused_for_these_and_not_for_their_scaling(older, command, small, tmp_path):
     given = ["--experiment", str(small), "--run", str(tmp_path / "new"), "--wandb", "off"]
-    other = ["--data.modalities", "rgb,ndsm", "--model.streams", "{optical: [rgb], elevation: [ndsm]}"]
+    other = ["--modalities", "rgb,ndsm", "--model.streams", "{optical: [rgb], elevation: [ndsm]}"]
     ended = command(main, "fit", [*given, *other, "--init_from", str(older / "checkpoints/last.ckpt")])
     assert ended.code == 2
     assert "error: the checkpoint belongs to another model" in ended.err

@@ -154,7 +154,7 @@ def test_a_frozen_transformer_of_it_stays_out_of_checkpoints(stranger, fit, comm
     vit = build_backbone(BackboneSettings("vit_tiny_patch16_224", pretrained=False, options=TINY)).vit
     save_file(vit.state_dict(), tmp_path / "vit.safetensors")
     own = ("--model.architecture", "around.Around", "--model.backbone.freeze", "true")
-    ended = fit(*own, "--model.backbone.checkpoint", str(tmp_path / "vit.safetensors"))
+    ended = fit(*own, "--backbone", str(tmp_path / "vit.safetensors"))
     assert ended.code == 0, ended.err
     state = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert "network.head.weight" in state

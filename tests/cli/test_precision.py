@@ -9,7 +9,7 @@ from mobanet.cli.commands import main
 from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.models import precision
 
-WORDS = ("--trainer.precision", "auto", "--float32_matmul_precision", "high", "--data.steps_per_epoch", "1")
+WORDS = ("--precision", "auto", "--float32_matmul_precision", "high", "--data.steps_per_epoch", "1")
 SHORT = ("--trainer.limit_val_batches", "1", "--trainer.limit_test_batches", "1")
 
 
@@ -34,10 +34,10 @@ def test_a_run_computes_in_what_its_machine_is_best_at(fit, command, tmp_path, m
     assert "resuming in 32-true (the checkpoint was trained in bf16-mixed)\n" in ended.err
     assert read_checkpoint(last)["precision"] == "32-true"
 
-    words = ("--ckpt_path", str(last), "--output", str(tmp_path / "scores.json"), "--trainer.precision", "bf16-true")
+    words = ("--ckpt_path", str(last), "--output", str(tmp_path / "scores.json"), "--precision", "bf16-true")
     ended = command(main, "scores", [*words, "--scenarios.num_windows", "2"])
     assert ended.code == 0, ended.err
-    ended = command(main, "test", ["--ckpt_path", str(last), *SHORT, "--trainer.precision", "bf16-mixed"])
+    ended = command(main, "test", ["--ckpt_path", str(last), *SHORT, "--precision", "bf16-mixed"])
     assert ended.code == 0, ended.err
     assert "precision   bf16-mixed\n" in ended.err
     assert "steps of 17 times the length of 32-true were measured" in ended.err

@@ -281,7 +281,7 @@ def test_a_test_degrades_each_sensor_alone_and_leaves_figures_of_all(command, fi
     assert command(report.main, [str(run)]).code == 0
     assert "Degraded sensors" in (run / "report.html").read_text()
 
-    again = command(main, "test", [*words, "--degrade", "blocks", "--data.batch_size", "1"])
+    again = command(main, "test", [*words, "--degrade", "blocks", "--batch_size", "1"])
     assert again.code == 0
     alike = [float(row["miou"]) for row in rows(run / "test/test_degraded.csv")[1:]]
     assert alike == pytest.approx([float(row["miou"]) for row in table[:9]], abs=1e-4)  # but for sums' last digits

@@ -75,7 +75,7 @@ def test_other_weights_are_refused(run, weights, command, tmp_path):
         build_backbone(BackboneSettings(name, pretrained=False, options=options)).vit.state_dict(),
         tmp_path / "other.safetensors",
     )
-    words = ["--ckpt_path", str(run), "--model.backbone.checkpoint", str(tmp_path / "other.safetensors")]
+    words = ["--ckpt_path", str(run), "--backbone", str(tmp_path / "other.safetensors")]
     assert "was trained around weights of hiera_tiny_224" in command(main, "test", words).sentence()
 
 

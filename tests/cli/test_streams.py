@@ -88,7 +88,7 @@ def test_hunan_on_three_streams(command, tmp_path):
     words = [
         "--experiment",
         "hunan_three_streams",
-        "--data.root",
+        "--root",
         str(tmp_path / "hunan"),
         "--run",
         str(tmp_path / "run"),
@@ -97,8 +97,8 @@ def test_hunan_on_three_streams(command, tmp_path):
         "--model.backbone",
         "{name: vit_tiny_patch16_224, pretrained: false, options: {depth: 4, embed_dim: 32, num_heads: 2}}",
     ]
-    words += ["--data.crop", "32", "--data.batch_size", "2", "--data.steps_per_epoch", "1", "--data.num_workers", "0"]
-    words += ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--wandb", "off"]
+    words += ["--crop_size", "32", "--batch_size", "2", "--data.steps_per_epoch", "1", "--workers", "0"]
+    words += ["--trainer.max_epochs", "1", "--accelerator", "cpu", "--wandb", "off"]
     ended = command(main, "fit", words)
     assert ended.code == 0, ended.err
     (line,) = [line for line in said(ended) if line.startswith("streams ")]

@@ -318,7 +318,7 @@ def test_fit_says_what_a_store_of_another_split_lacks(command, root, tmp_path):
         path.rmdir() if path.is_dir() else path.unlink()
     root.rmdir()
     own = str(root.parent / "own.yaml")
-    words = ["--data.root", str(root), "--data.store", str(tmp_path / "store"), "--data.folder", own]
+    words = ["--root", str(root), "--store", str(tmp_path / "store"), "--folder", own]
     words += ["--model.backbone.name", "vit_tiny_patch16_224", "--model.backbone.pretrained", "false"]
-    ended = command(main, "fit", ["--data.layout", "folder", *words, "--run", str(tmp_path / "run"), "--wandb", "off"])
+    ended = command(main, "fit", ["--layout", "folder", *words, "--run", str(tmp_path / "run"), "--wandb", "off"])
     assert "what is prepared does not say what splits.table tells: run python -m mobanet.prepare again" in ended.err

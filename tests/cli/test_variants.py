@@ -19,7 +19,7 @@ SMALL = {
     "cmx": ("--model.cmx.encoder", "mit_b0", "--model.cmx.pretrained", "false", "--model.cmx.decoder_channels", "8"),
     "cbc": (
         *("--model.cbc.width", "2", "--model.cbc.token_width", "16", "--model.cbc.grid", "2", "--model.cbc.heads", "2"),
-        *("--model.cbc.encoder_width", "4", "--model.cbc.encoder_depths", "[1,1,1,1]", "--data.crop", "64"),
+        *("--model.cbc.encoder_width", "4", "--model.cbc.encoder_depths", "[1,1,1,1]", "--crop_size", "64"),
     ),
 }
 """Options that make a network small; the backbone of the small experiment is so already."""
@@ -67,9 +67,9 @@ def satellites(tmp_path_factory) -> Callable[[str], tuple[str, ...]]:
     """Options for small data sets of other sensors than the city's, each drawn in its own format when asked for."""
     root = tmp_path_factory.mktemp("satellites")
     tiles = {"dstl": 10, "hunan": 3}
-    dstl = ("--data.layout", "dstl_crops", "--data.modalities", "rgb,nir,swir", "--data.split", "fold2_scenes")
-    hunan = ("--data.layout", "hunan", "--data.modalities", "s2,s1,topo")
-    full = ("--data.evaluation.labels", "full", "--data.root")
+    dstl = ("--layout", "dstl_crops", "--modalities", "rgb,nir,swir", "--data.split", "fold2_scenes")
+    hunan = ("--layout", "hunan", "--modalities", "s2,s1,topo")
+    full = ("--data.evaluation.labels", "full", "--root")
     options = {
         "dstl": (*dstl, "--model.streams", "{optical: [rgb], infrared: [nir, swir]}", *full, str(root / "dstl")),
         "hunan": (*hunan, "--model.streams", "{optical: [s2], ground: [s1, topo]}", *full, str(root / "hunan")),

@@ -87,7 +87,7 @@ def test_what_is_missing_from_all_files_is_named(tmp_path, capsys):
     settings = {key: value for key, value in GOOD.items() if key != "classes"}
     alone, whole = written(tmp_path, settings)
     fit = said(lambda given: main("fit", given), ["--config", str(whole)], capsys)
-    assert fit == "error: --data.folder lacks classes, which a description of data needs; give it."
+    assert fit == "error: --folder lacks classes, which a description of data needs; give it."
     with pytest.raises(UserError, match=r"own\.yaml: classes is missing; mend it"):
         load_folder_settings(alone)
 
@@ -100,12 +100,12 @@ def test_an_option_on_the_command_line(tmp_path, capsys):
 
 
 def test_tiles_on_the_command_line_are_called_what_was_typed():
-    words = ["--data.folder.splits.train", "[3_10, 010, a*]", "--data.folder.splits.test=[7]", "--data.crop", "[3_10]"]
+    words = ["--data.folder.splits.train", "[3_10, 010, a*]", "--data.folder.splits.test=[7]", "--crop_size", "[3_10]"]
     assert with_quoted_ids(words) == [
         "--data.folder.splits.train",
         '["3_10", "010", "a*"]',
         '--data.folder.splits.test=["7"]',
-        "--data.crop",
+        "--crop_size",
         "[3_10]",
     ]
     for odd in ("a", "null", "[[1]]", "[", "{a: b}"):

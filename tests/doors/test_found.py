@@ -91,7 +91,7 @@ def test_tiles_are_prepared_where_the_user_says(run, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     store = {"root": "data", "store": str(tmp_path / "elsewhere")}
     assert left(run(data=store))["data"] == {"root": "data", "store": None}
-    assert f"--data.store {tmp_path / 'elsewhere'} are not there" in caplog.text
+    assert f"--store {tmp_path / 'elsewhere'} are not there" in caplog.text
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/store.json").write_text("{}")
     assert left(run(data=store))["data"] == store

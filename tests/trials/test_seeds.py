@@ -47,9 +47,9 @@ def test_seeds_are_read_from_a_list_with_or_without_brackets():
         (["--seeds", "0,4294967296"], r"^--seeds holds 4294967296; give"),
         (["--seeds=0,"], r"^--seeds holds nothing; give"),
         (["--seeds", "1,1"], r"names a seed twice; give each once\.$"),
-        (["--seeds", "1"], r"is a single seed; give at least two, or --seed_everything 1\.$"),
+        (["--seeds", "1"], r"is a single seed; give at least two, or --seed 1\.$"),
         (["--seeds"], r"^--seeds needs a value\.$"),
-        (["--seeds", "0,1", "--seed_everything=3"], r"^--seed_everything sets the seed and --seeds begins several;"),
+        (["--seeds", "0,1", "--seed=3"], r"^--seed sets the seed and --seeds begins several;"),
         (["--seeds", "0,1", "--ckpt_path", "a.ckpt"], r"^--ckpt_path goes on with one run and --seeds begins several;"),
         (["--test", "--experiment", "no"], r"^--experiment no is unknown"),
         (["--test", "--trainer.fast_dev_run=true"], r"^--trainer.fast_dev_run leaves no run to test or compare;"),
@@ -67,7 +67,7 @@ def test_a_launcher_of_several_processes_is_refused(seeds, monkeypatch, name):
     monkeypatch.setenv(name, "2")
     sentence = seeds("--seeds", "0,1").sentence()
     assert f"a launcher has started 2 ({name})" in sentence
-    assert sentence.endswith("with --trainer.devices N, or run each seed by itself.")
+    assert sentence.endswith("with --devices N, or run each seed by itself.")
     monkeypatch.setenv(name, "1")
     assert read_request(["--seeds", "0,1", "--run", "x"]).seeds == (0, 1)
 
@@ -106,7 +106,7 @@ def pretended(fake, tmp_path, monkeypatch):
 
 
 def test_each_seed_is_fitted_then_tested_and_nothing_twice(seeds, pretended):
-    assert seeds("--seeds", "3,0", "--test", "--run", "out", "--data.crop", "8").code == 0
+    assert seeds("--seeds", "3,0", "--test", "--run", "out", "--crop_size", "8").code == 0
     calls = [(module, words) for module, words, _ in pretended.calls]
     assert calls == [
         ("mobanet.fit", ["--data.crop", "8", "--seed_everything", "3", "--run", "out/seed_3"]),
@@ -115,7 +115,7 @@ def test_each_seed_is_fitted_then_tested_and_nothing_twice(seeds, pretended):
         ("mobanet.test", ["--ckpt_path", "out/seed_0/checkpoints/best.ckpt"]),
     ]
     assert all(variables[TEST_VARIABLE] == "1" for module, _, variables in pretended.calls if module == "mobanet.fit")
-    ended = seeds("--seeds", "3,0", "--test", "--run", "out", "--data.crop", "8")
+    ended = seeds("--seeds", "3,0", "--test", "--run", "out", "--crop_size", "8")
     assert len(pretended.calls) == 4
     lines = [line.split() for line in ended.out.splitlines()]
     assert ["val/miou", "0.7000", "0.4000", "0.5500", "0.2121"] in lines  # sample deviation of 0.7 and 0.4
@@ -144,16 +144,16 @@ def test_a_failing_seed_ends_all_with_its_sentence_and_code(seeds, pretended, tm
 
 def test_an_interruption_says_how_to_go_on(seeds, pretended):
     pretended.does = staticmethod(lambda words: Ended(138, 10, None, 1.0))
-    ended = seeds("--seeds", "0,1", "--run", "out folder", "--data.crop", "8")
+    ended = seeds("--seeds", "0,1", "--run", "out folder", "--crop_size", "8")
     assert ended.code == 138
     assert ended.err.splitlines()[-1] == (
-        "stopped in out folder; go on with: python -m mobanet.fit --data.crop 8 --seeds 0,1 --run 'out folder'"
+        "stopped in out folder; go on with: python -m mobanet.fit --crop_size 8 --seeds 0,1 --run 'out folder'"
     )
     assert len(pretended.calls) == 1
 
 
 def test_a_single_run_is_tested_in_its_own_folder(seeds, pretended, tmp_path):
-    assert seeds("--test", "--run", "out", "--seed_everything", "4").code == 0
+    assert seeds("--test", "--run", "out", "--seed", "4").code == 0
     assert [words[-1] for _, words, _ in pretended.calls] == ["out", "out/checkpoints/best.ckpt"]
     assert not (tmp_path / "out/seeds.csv").exists()
 

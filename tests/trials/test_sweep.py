@@ -29,7 +29,7 @@ def given(words):
 def test_a_grid_ends_in_a_table_with_the_best_first(sweep, sweep_file, fake, tmp_path):
     fake.calls.clear()
     fake.does = staticmethod(lambda words: [given(words) / 4, 0.01])
-    ended = sweep(sweep_file(name="rates"), "--", "--data.batch_size", "4")
+    ended = sweep(sweep_file(name="rates"), "--", "--batch_size", "4")
     assert ended.code == 0, ended.err
     assert [given(words) for _, words, _ in fake.calls] == [0.1, 0.2, 0.3]
     assert all(words[-4:-2] == ["--data.batch_size", "4"] for _, words, _ in fake.calls)
@@ -45,7 +45,7 @@ def test_a_grid_ends_in_a_table_with_the_best_first(sweep, sweep_file, fake, tmp
     shown = [line.split()[0] for line in lines if "finished " in line and "failed" not in line]
     assert shown == ["3", "2", "1"]
     command = next(line for line in lines if line.startswith("the best of them again: ")).partition(": ")[2]
-    words = ["--experiment", "NAME", "--model.lr=0.3", "--data.batch_size", "4"]
+    words = ["--experiment", "NAME", "--model.lr=0.3", "--batch_size", "4"]
     assert shlex.split(command) == ["python", "-m", "mobanet.fit", *words]
     assert str(tmp_path / "out" / "results.csv") in lines[-1]
     assert (tmp_path / "out" / "sweep.yaml").read_text() == (tmp_path / "search.yaml").read_text()
@@ -78,7 +78,7 @@ def test_a_failure_before_anything_has_finished_ends_the_sweep(sweep, sweep_file
     assert ended.sentence().endswith("has failed before any other trial has finished: --data.root is missing.")
     assert len(fake.calls) == 1
     fake.does = staticmethod(lambda words: [0.5])
-    assert sweep(sweep_file(), "--", "--data.root", "x").code == 0  # nothing was trained: other words may begin
+    assert sweep(sweep_file(), "--", "--root", "x").code == 0  # nothing was trained: other words may begin
     assert [remembered(tmp_path / f"out/trial_00{i}")["status"] for i in (1, 2, 3)] == ["finished"] * 3
 
 
@@ -101,7 +101,7 @@ def test_what_differs_on_going_on_is_named(sweep, sweep_file, fake):
     for keys, words, named in (
         ({}, ["--seed", "1"], "another seed;"),
         ({}, ["--method", "random"], "another method;"),
-        ({}, ["--", "--data.crop", "8"], "another words;"),
+        ({}, ["--", "--crop_size", "8"], "another words;"),
         ({"parameters": {"model.lr": {"values": [0.1]}}}, [], "another parameters.model.lr;"),
         ({"metric": {"name": "val/loss"}}, [], "another metric.name and metric.goal;"),
     ):

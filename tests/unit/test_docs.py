@@ -12,6 +12,7 @@ import yaml
 
 import mobanet
 from mobanet.__main__ import COMMANDS
+from mobanet.cli.option_names import as_typed
 from mobanet.datasets.folder_settings import FolderSettings, parsed_settings
 from mobanet.errors import SettingError
 from tests.pages import FENCE, ROOT, blocks, hook, pages, told_options
@@ -94,16 +95,30 @@ def test_options_that_pages_name_are_there():
 def test_the_page_of_options_has_every_command():
     page = OPTIONS.options_page()
     assert re.findall(r"^## (\w+)$", page, re.M) == list(COMMANDS)
-    assert "| <code>--data.crop</code><br><small>int</small> | " in page
+    assert "| <code>--crop_size</code><br><small>int</small> | " in page
     assert re.search(
         r"<code>--data.sampling</code><br><small>tile, area, balanced</small> \| .* \| <code>tile</code>", page
     )
     assert re.search(r"<code>--model.loss</code><br><small>.* \| <code>cross&#95;entropy</code>", page)
     tested = page.partition("\n## test\n")[2].partition("\n## ")[0]
     assert "<code>--degrade_seed</code>" in tested
-    assert "--data.crop" not in tested  # as of fit
+    assert "crop" not in tested.partition("All other settings")[2]  # as of fit
     assert "It takes no `--variant`" in tested
     assert "| needed |" in page.partition("\n## prepare\n")[2]
+
+
+def test_no_two_commands_have_two_names_for_a_thing():
+    """No help tells a name of a setting that another command has by a short one, nor a short name twice."""
+    for command in COMMANDS:
+        told = told_options(command)
+        assert {name for name in told if as_typed(name, "fit") != name} == set(), command
+    shared = {"--root", "--layout", "--folder", "--store", "--modalities", "--allow_missing", "--workers"}
+    assert shared <= told_options("fit") & told_options("prepare") & told_options("check")
+    assert {"--devices", "--accelerator", "--precision", "--batch_size", "--window"} <= (
+        told_options("test") & told_options("predict")
+    )
+    assert {"--stride", "--backbone"} <= told_options("test") & told_options("predict")
+    assert "--seed" in told_options("fit") & told_options("synthesize") & told_options("sweep") & told_options("init")
 
 
 def test_the_layout_of_the_code_has_every_folder():
@@ -128,7 +143,7 @@ def sentences():
             setting = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "SettingError"
             if (setting and len(node.args) == 2) or isinstance(node, ast.JoinedStr | ast.Constant):
                 found.append(text(node))
-    return [re.sub(r"\{(\w*)\}", "\0", sentence) for sentence in found if " " in sentence]
+    return [re.sub(r"\{(\w*)\}", "\0", as_typed(sentence, "fit")) for sentence in found if " " in sentence]
 
 
 def quotes():

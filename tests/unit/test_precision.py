@@ -112,7 +112,7 @@ def test_what_is_said_of_a_precision(machine):
     assert explained("32-true", "auto", "mps") == "32-true (auto)"
     assert explained("32-true", "32-true", "cpu") == "32-true"
     assert "17 times the length" in remark("bf16-true", "cpu")
-    assert "--precision 16-mixed is faster" in remark("bf16-mixed", "cuda", "--precision")
+    assert "--precision 16-mixed is faster" in remark("bf16-mixed", "cuda")
     assert "small gradients are lost" in remark("16-true", "cuda")
     assert [remark(*each) for each in (("32-true", "cpu"), ("16-mixed", "cuda"), ("bf16-mixed", "mps"))] == [None] * 3
     machine(cpu=AMX, gpus=[A100])
