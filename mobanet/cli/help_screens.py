@@ -139,7 +139,7 @@ options:
   --output FILE                  GeoTIFF to write; a folder for several scenes
   --preset smooth                or test (as mobanet.test measures), authors (stride 32)
   --window N, --stride N         pixels of a window, and from window to window
-  --turns                        mean over eight turns and flips of a window
+  --turns                        test-time augmentation: mean over eight turns and flips of a window
   --confidence uint8             or float32: probability of the map's class; --probabilities uint8: of every class
   --calibrated false             probabilities as the network gives them, not at the checkpoint's temperatures
   --scenarios                    write which scenario each pixel was predicted in

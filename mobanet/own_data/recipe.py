@@ -209,7 +209,7 @@ def _model(own: Mapping[str, Any], base: str, looks: Sequence[ModalityLook]) -> 
     streams = {name: of for name, of in (("optical", optical), ("elevation", others)) if of}
     out = {"streams": Chosen(streams, "modalities of a kind share a stream")}
     if base == RECOMMENDED:
-        why = "fetched once from the hub; --model.backbone.checkpoint FILE takes a file"
+        why = "fetched once from the hub; --backbone FILE takes a file"
     else:
         why = (
             "small, in the package, and made for synthetic cities: for a first look without a GPU; for one, run "
