@@ -1,18 +1,17 @@
 """The figures of degraded sensors: what is lost at each severity, as table, CSV and JSON."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from mobanet.evaluation.degradations import NM, RMM, Degradation
 from mobanet.evaluation.metrics import Scores, mean_of, scores
 from mobanet.evaluation.scenario_table import as_plain
-from mobanet.plain.text_tables import as_text, decimal, fitted, none_if_absent, percent, text_width
+from mobanet.plain.text_tables import as_text, csv_text, decimal, fitted, none_if_absent, percent, text_width
 from mobanet.rasters.contents import Classes
 
 STRENGTHS = ("mild", "medium", "strong")
@@ -159,16 +158,14 @@ def degraded_table(results: DegradedResults, width: int = 120) -> str:
 
 def degraded_csv(results: DegradedResults) -> str:
     """One row a sensor, degradation and severity, 0..1, the first one without any; absent figures are empty."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     ious = [f"iou_{name.replace(' ', '_')}" for name in results.classes.names]
-    writer.writerow(["modality", "degradation", "severity", "oa", "mean_f1", "miou", "drop", *ious])
+    lines: list[Sequence[Any]] = [["modality", "degradation", "severity", "oa", "mean_f1", "miou", "drop", *ious]]
     if results.undegraded is not None:
-        writer.writerow(["", "none", "", *_numbers(results, results.undegraded)])
+        lines.append(["", "none", "", *_numbers(results, results.undegraded)])
     for figure in results.figures:
         place = [figure.modality, figure.degradation.name, f"{figure.severity:g}"]
-        writer.writerow([*place, *_numbers(results, figure.scores)])
-    return out.getvalue()
+        lines.append([*place, *_numbers(results, figure.scores)])
+    return csv_text(lines)
 
 
 def _numbers(results: DegradedResults, figures: Scores) -> Iterator[str]:

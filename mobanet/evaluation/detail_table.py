@@ -1,14 +1,12 @@
 """Figures of boundaries and objects, as columns of tables, notes, CSV and JSON."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mobanet.evaluation.boundary import COUNTED, BoundaryScores, boundary_scores
 from mobanet.evaluation.details import DetailScores
 from mobanet.evaluation.objects import ObjectScores
-from mobanet.plain.text_tables import decimal, none_if_absent, stacked
+from mobanet.plain.text_tables import csv_text, decimal, none_if_absent, stacked
 from mobanet.rasters.contents import Classes
 
 ERODED = (
@@ -63,19 +61,17 @@ def boundary_csv(details: Mapping[str, DetailScores], classes: Classes) -> str:
         details: by name of the scenario.
         classes: of the maps.
     """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     names = ["boundary_iou", "boundary_f1", "boundary_precision", "boundary_recall"]
-    writer.writerow(["scenario", "distance", "class", *names, "averaged", *COUNTED])
+    lines: list[Sequence[Any]] = [["scenario", "distance", "class", *names, "averaged", *COUNTED]]
     for scenario, scores in details.items():
         for each in scores.boundary:
             columns = zip(each.iou, each.f1, each.precision, each.recall, strict=True)
             for name, numbers, counts in zip(classes.names, columns, each.counts, strict=True):
                 place = [scenario, each.distance, name]
-                writer.writerow([*place, *map(decimal, numbers), int(name in classes.averaged), *counts])
+                lines.append([*place, *map(decimal, numbers), int(name in classes.averaged), *counts])
             means = [decimal(each.mean_iou), decimal(each.mean_f1), "", ""]
-            writer.writerow([scenario, each.distance, "mean", *means, "", *[""] * len(COUNTED)])
-    return out.getvalue()
+            lines.append([scenario, each.distance, "mean", *means, "", *[""] * len(COUNTED)])
+    return csv_text(lines)
 
 
 def objects_csv(details: Mapping[str, DetailScores]) -> str:
@@ -84,15 +80,13 @@ def objects_csv(details: Mapping[str, DetailScores]) -> str:
     Args:
         details: by name of the scenario.
     """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     counts = ["truth", "mapped", "matched", "truth_cut", "map_cut"]
-    writer.writerow(["scenario", "class", "precision", "recall", "f1", *counts])
+    lines: list[Sequence[Any]] = [["scenario", "class", "precision", "recall", "f1", *counts]]
     for scenario, scores in details.items():
         for each in scores.objects:
             numbers = [each.truth, each.mapped, each.matched, each.truth_cut, each.map_cut]
-            writer.writerow([scenario, each.of, *map(decimal, (each.precision, each.recall, each.f1)), *numbers])
-    return out.getvalue()
+            lines.append([scenario, each.of, *map(decimal, (each.precision, each.recall, each.f1)), *numbers])
+    return csv_text(lines)
 
 
 def details_as_plain(scores: DetailScores, classes: Classes) -> dict[str, Any]:

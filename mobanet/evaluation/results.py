@@ -1,10 +1,9 @@
 """What an evaluation has found as text: tables as CSV and JSON, confusion matrices, and a table to read."""
 
-import csv
-import io
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from lightning.pytorch import Trainer
@@ -31,7 +30,7 @@ from mobanet.evaluation.scenario_table import (
     soft_as_plain,
 )
 from mobanet.evaluation.specialists import OPTION
-from mobanet.plain.text_tables import as_text, decimal, percent
+from mobanet.plain.text_tables import as_text, csv_text, decimal, percent
 from mobanet.rasters.contents import Classes
 from mobanet.scenarios.scenario import scenarios_with
 
@@ -106,29 +105,25 @@ def result_files(stage: str, results: ScenarioResults, epoch: int) -> dict[str, 
 
 def scores_csv(figures: Scores, classes: Classes) -> str:
     """One row a class, then the averaged figures; absent classes are empty."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["class", "iou", "f1", "pixels", "averaged", "users_accuracy", "producers_accuracy"])
+    lines: list[Sequence[Any]] = [["class", "iou", "f1", "pixels", "averaged", "users_accuracy", "producers_accuracy"]]
     for k, name in enumerate(classes.names):
         numbers = [decimal(figures.iou[k]), decimal(figures.f1[k]), figures.pixels[k]]
         accuracies = [decimal(figures.users_accuracy[k]), decimal(figures.producers_accuracy[k])]
-        writer.writerow([name, *numbers, int(name in classes.averaged), *accuracies])
+        lines.append([name, *numbers, int(name in classes.averaged), *accuracies])
     empty = [""] * 3
-    writer.writerow(["mean", decimal(figures.mean_iou), decimal(figures.mean_f1), sum(figures.pixels), *empty])
-    writer.writerow(["overall accuracy", decimal(figures.overall_accuracy), "", "", *empty])
-    writer.writerow(["kappa", decimal(figures.kappa), "", "", *empty])
-    writer.writerow(["frequency weighted", decimal(figures.frequency_weighted_iou), "", "", *empty])
-    return out.getvalue()
+    lines.append(["mean", decimal(figures.mean_iou), decimal(figures.mean_f1), sum(figures.pixels), *empty])
+    lines.append(["overall accuracy", decimal(figures.overall_accuracy), "", "", *empty])
+    lines.append(["kappa", decimal(figures.kappa), "", "", *empty])
+    lines.append(["frequency weighted", decimal(figures.frequency_weighted_iou), "", "", *empty])
+    return csv_text(lines)
 
 
 def confusion_csv(matrix: Tensor, classes: Classes) -> str:
     """Counts of pixels, truth in rows, prediction in columns."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["truth \\ prediction", *classes.names])
+    lines: list[Sequence[Any]] = [["truth \\ prediction", *classes.names]]
     for name, row in zip(classes.names, matrix.tolist(), strict=True):
-        writer.writerow([name, *row])
-    return out.getvalue()
+        lines.append([name, *row])
+    return csv_text(lines)
 
 
 def class_table(results: ScenarioResults) -> str:

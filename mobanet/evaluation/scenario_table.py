@@ -1,7 +1,5 @@
 """The figures of all scenarios beside each other: what is lost when a sensor is missing, as table, CSV and JSON."""
 
-import csv
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -26,7 +24,7 @@ from mobanet.evaluation.scenario_summary import (
 )
 from mobanet.evaluation.specialists import Regained
 from mobanet.evaluation.temperature import temperature_words
-from mobanet.plain.text_tables import as_text, decimal, fitted, none_if_absent, percent, stacked
+from mobanet.plain.text_tables import as_text, csv_text, decimal, fitted, none_if_absent, percent, stacked
 from mobanet.rasters.contents import Classes
 from mobanet.scenarios.failure import Failure
 from mobanet.scenarios.scenario import Scenario, scenarios_of
@@ -230,8 +228,6 @@ def interval_text(interval: Interval | None) -> str:
 
 def scenario_csv(results: ScenarioResults) -> str:
     """One row a scenario, then the summary, 0..1; absent figures are empty."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     names = [name.replace(" ", "_") for name in results.classes.names]
     ious = [f"iou_{name}" for name in names]
     accuracies = [f"{kind}_accuracy_{name}" for kind in ("users", "producers") for name in names]
@@ -240,7 +236,9 @@ def scenario_csv(results: ScenarioResults) -> str:
     at = ["ece_calibrated", "temperature"] if results.calibrated else []
     details = [*results.detail_heads()]
     added = ["miou_low", "miou_high", "ece", *at, "fwiou", *accuracies, *details, *gap]
-    writer.writerow(["scenario", "oa", "kappa", "mean_f1", "miou", "drop", *ious, *soft, "kept_windows", *added])
+    lines: list[Sequence[Any]] = [
+        ["scenario", "oa", "kappa", "mean_f1", "miou", "drop", *ious, *soft, "kept_windows", *added]
+    ]
     for row in rows_of(results):
         f = row.figures
         drop = math.nan if row.drop is None else row.drop
@@ -251,8 +249,8 @@ def scenario_csv(results: ScenarioResults) -> str:
         of_classes = (f.frequency_weighted_iou, *f.users_accuracy, *f.producers_accuracy)
         regained = [math.nan if row.regained is None else row.regained] * len(gap)
         ends = (low, high, row.error, *own, *of_classes, *(row.details[key] for key in details), *regained)
-        writer.writerow([row.label, *map(decimal, numbers), kept, *map(decimal, ends)])
-    return out.getvalue()
+        lines.append([row.label, *map(decimal, numbers), kept, *map(decimal, ends)])
+    return csv_text(lines)
 
 
 def scenario_columns(results: ScenarioResults) -> list[str]:

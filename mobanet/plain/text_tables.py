@@ -1,10 +1,12 @@
 """Tables as plain text: numbers, headings on several lines, and columns that wrap into further tables."""
 
+import csv
 import io
 import math
 import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -39,6 +41,13 @@ def as_text(tables: Sequence[Table], notes: Iterable[str]) -> str:
         console.print(table)
         console.print()
     return "\n" + "\n".join(line.rstrip() for line in [*out.getvalue().rstrip().splitlines(), *notes])
+
+
+def csv_text(lines: Iterable[Iterable[Any]]) -> str:
+    """Lines of a table, its head first, as CSV."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(lines)
+    return out.getvalue()
 
 
 def percent(value: float) -> str:

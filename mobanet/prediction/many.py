@@ -1,8 +1,6 @@
 """Maps of many scenes by any number of processes: each takes one at a time, goes on after failures, and says them."""
 
-import csv
 import errno
-import io
 import json
 import os
 import time
@@ -21,6 +19,7 @@ from mobanet.errors import UserError
 from mobanet.files import write_bytes
 from mobanet.models.precision import weight_dtype
 from mobanet.plain.json_files import read_json
+from mobanet.plain.text_tables import csv_text
 from mobanet.prediction.areas import FinishedMap
 from mobanet.prediction.claims import Claims
 from mobanet.prediction.plan import MapSettings
@@ -221,9 +220,7 @@ def _write_table(table: Path, work: Path) -> None:
     if not rows:
         table.unlink(missing_ok=True)
         return
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("id", "sentence"), *rows])
-    write_bytes(table, text.getvalue().encode(), own=True)
+    write_bytes(table, csv_text([("id", "sentence"), *rows]).encode(), own=True)
 
 
 def _check_places(folder: Path, scenes: Sequence[ListedScene]) -> None:

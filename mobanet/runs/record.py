@@ -18,6 +18,7 @@ from mobanet.models.summary import count_parameters
 from mobanet.plain.yaml_files import read_yaml
 from mobanet.runs.folder import CONFIG_FILE
 from mobanet.runs.provenance import PROVENANCE_FILE, provenance
+from mobanet.runs.saved_config import flat
 from mobanet.training.handed import segmentation
 
 
@@ -99,17 +100,3 @@ class TestRecord(Callback):
         rows = scenario_rows(results)
         for logger in self._followers():
             logger.log_test(figures, scenario_columns(results), rows)
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names, as options are called; lists and empty mappings stay as they are.
-
-    Args:
-        settings: by name, in levels.
-        prefix: of all names.
-    """
-    out: dict[str, Any] = {}
-    for name, value in settings.items():
-        dotted = f"{prefix}{name}"
-        out |= flat(value, f"{dotted}.") if isinstance(value, Mapping) and value else {dotted: value}
-    return out

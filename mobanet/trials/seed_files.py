@@ -1,11 +1,10 @@
 """Figures of several seeds for other programs: all values with their means and deviations, as CSV and JSON."""
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mobanet.plain.text_tables import csv_text
 from mobanet.trials.seed_figures import Figure, Tested, Validation
 
 
@@ -17,13 +16,11 @@ def seeds_csv(seeds: Sequence[int], validation: Validation, test: Tested | None)
         validation: at the best epochs.
         test: None without one.
     """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["stage", "row", "figure", *(f"seed_{seed}" for seed in seeds), "mean", "deviation"])
+    lines: list[Sequence[Any]] = [["stage", "row", "figure", *(f"seed_{seed}" for seed in seeds), "mean", "deviation"]]
     for stage, row, name, figure in _all(validation, test):
         numbers = (*figure.values, figure.mean, figure.deviation)
-        writer.writerow([stage, row, name, *("" if math.isnan(number) else repr(number) for number in numbers)])
-    return out.getvalue()
+        lines.append([stage, row, name, *("" if math.isnan(number) else repr(number) for number in numbers)])
+    return csv_text(lines)
 
 
 def seeds_json(seeds: Sequence[int], validation: Validation, test: Tested | None) -> dict[str, Any]:

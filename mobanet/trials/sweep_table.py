@@ -1,13 +1,11 @@
 """What the trials of a sweep came to: as CSV, and as a table with the best first."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mobanet.plain.text_tables import as_text, fitted
+from mobanet.plain.text_tables import as_text, csv_text, fitted
 from mobanet.trials.metric import Metric
 from mobanet.trials.trial import Record
 
@@ -29,15 +27,13 @@ def results_csv(rows: Sequence[TrialRow], names: Sequence[str]) -> str:
         rows: in the order of their numbers.
         names: of the parameters.
     """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["number", "status", *names, "best", "epoch", "last", "seconds", "folder"])
+    lines: list[Sequence[Any]] = [["number", "status", *names, "best", "epoch", "last", "seconds", "folder"]]
     for row in rows:
         outcome, trial = row.record.outcome, row.record.trial
         values = [plain(trial.parameters[name]) if name in trial.parameters else "" for name in names]
         figures = ["" if figure is None else figure for figure in (outcome.best, outcome.epoch, outcome.last)]
-        writer.writerow([row.number, outcome.status, *values, *figures, outcome.seconds, trial.folder])
-    return out.getvalue()
+        lines.append([row.number, outcome.status, *values, *figures, outcome.seconds, trial.folder])
+    return csv_text(lines)
 
 
 def best_first(rows: Sequence[TrialRow], metric: Metric) -> list[TrialRow]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import mobanet
 from mobanet.runs import provenance
-from mobanet.runs.record import flat
+from mobanet.runs.saved_config import flat
 
 
 def test_every_start_leaves_a_line(fit, tmp_path):
