@@ -14,9 +14,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from mobanet.checkpoints.best_and_last import run_checkpoints
 from mobanet.checkpoints.checkpoint import WholeFiles, checkpoint_in
 from mobanet.checkpoints.frozen import BACKBONE_OPTION, check_has_need, left_out
-from mobanet.checkpoints.kept import run_checkpoints
 from mobanet.cli.crop_sizes import follow_crop
 from mobanet.cli.experiments import resolve
 from mobanet.cli.monitored import MonitorCheck

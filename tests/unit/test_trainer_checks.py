@@ -5,7 +5,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
 
-from mobanet.checkpoints.kept import run_checkpoints
+from mobanet.checkpoints.best_and_last import run_checkpoints
 from mobanet.cli.monitored import check_monitors, training_names, validation_names
 from mobanet.cli.trainer_checks import (
     as_list,
