@@ -80,7 +80,7 @@ def test_a_tile_without_a_file_is_evaluated_as_if_the_scenario_lacked_it(
         assert torch.equal(gaps[scenario], whole[left])
     # nothing of the scenario dsm is there: evaluated with all there is, and said so
     assert torch.equal(gaps["dsm"], whole[WITHOUT_DSM])
-    assert module.evaluation.found["test"].kept == {
+    assert module.evaluation.found["test"].unmasked == {
         name: module.evaluation.found["test"].windows if name == "dsm" else 0 for name in whole
     }
     assert module.evaluation.found["test"].windows > 0

@@ -32,7 +32,7 @@ SIDE = 64
 COLOURS = [[255, 255, 255], [0, 0, 255], [0, 255, 255], [0, 255, 0], [255, 255, 0], [255, 0, 0]]
 SETTINGS = FolderSettings(
     modalities={
-        "rgb": FolderModality(pattern="{tile}_rgb.tif", bands=[0, 1, 2]),
+        "rgb": FolderModality(pattern="{tile}_rgb.tif", band_numbers=[1, 2, 3]),
         "dsm": FolderModality(pattern="{tile}_dsm.tif", kind="elevation", unit="metre"),
     },
     classes=list("abcdef"),

@@ -48,7 +48,7 @@ class Found:
         details: boundaries and objects; empty where they were not measured.
         soft: soft figures of binary targets; empty for more classes.
         windows: number of windows.
-        kept: of these, those that have nothing of the scenario and were evaluated with all they have.
+        unmasked: of these, those that have nothing of the scenario and were evaluated with all they have.
     """
 
     scores: dict[str, Scores]
@@ -60,7 +60,7 @@ class Found:
     details: dict[str, DetailScores] = field(default_factory=dict)
     soft: dict[str, SoftScores] = field(default_factory=dict)
     windows: int = 0
-    kept: dict[str, int] = field(default_factory=dict)
+    unmasked: dict[str, int] = field(default_factory=dict)
 
 
 class Evaluation(nn.Module):
@@ -189,9 +189,9 @@ class Evaluation(nn.Module):
         each = stacked(by_tile, evaluation.tiles.shape)  # (T, S, K, K)
         tiles = {scenario.name: each[:, k] for k, scenario in enumerate(evaluation.scenarios)}
         matrices = {name: tile.sum(0) for name, tile in tiles.items()}
-        own = [evaluation.windows, *evaluation.kept, *map(int, evaluation.overflown)]
+        own = [evaluation.windows, *evaluation.unmasked, *map(int, evaluation.overflown)]
         counts = trainer.strategy.reduce(torch.tensor(own, device=module.device), reduce_op="sum").tolist()
-        windows, kept, overflown = counts[0], counts[1 : 1 + len(matrices)], counts[1 + len(matrices) :]
+        windows, unmasked, overflown = counts[0], counts[1 : 1 + len(matrices)], counts[1 + len(matrices) :]
         unusable = [name for name, count in zip(matrices, overflown, strict=True) if count]
         self._say_unusable(stage, module, matrices, unusable, (max(overflown), windows))
         for name in unusable:
@@ -209,7 +209,7 @@ class Evaluation(nn.Module):
             details=self._details(evaluation, unusable),
             soft={n: SoftScores.absent() if n in unusable else x for n, x in evaluation.soft_scores().items()},
             windows=windows,
-            kept=dict(zip(matrices, kept, strict=True)),
+            unmasked=dict(zip(matrices, unmasked, strict=True)),
         )
         self._log(stage, found, module)
         evaluation.reset()

@@ -45,7 +45,7 @@ class ScenarioEvaluation(nn.Module):
             part.reset()
         self.windows = 0
         """Windows seen by this rank."""
-        self.kept = [0] * len(self.scenarios)
+        self.unmasked = [0] * len(self.scenarios)
         """By scenario, those that have nothing of it and were evaluated with all they have."""
         self.overflown: list[int | Tensor] = [0] * len(self.scenarios)
         """By scenario, those whose logits are NaN or infinite; stays on the device until it is asked for."""
@@ -67,7 +67,7 @@ class ScenarioEvaluation(nn.Module):
         self.windows += len(has)
         for k, scenario in enumerate(self.scenarios):
             left = has & has.new_tensor(scenario.available)
-            self.kept[k] += int((has.any(1) & ~left.any(1)).sum())
+            self.unmasked[k] += int((has.any(1) & ~left.any(1)).sum())
 
     def add(self, k: int, batch: ModelBatch, logits: Tensor) -> list[Strip]:
         """Take the logits of scenario `k`, (B, K, H, W); the rows that they finish come back, counted."""

@@ -100,7 +100,7 @@ def _results(content: Mapping[str, Any], data: DataDescription) -> ScenarioResul
         classes=data.classes,
         scores={name: _scores(each, data.classes, matrices[name]) for name, each in ordered.items()},
         matrices=matrices,
-        kept={name: int(each.get("kept_windows", 0)) for name, each in ordered.items()},
+        unmasked={name: int(each.get("kept_windows", 0)) for name, each in ordered.items()},
         windows=int(content["windows"]),
         protocol={str(name): str(text) for name, text in content["protocol"].items()},
         soft={name: _soft(each) for name, each in soft.items()},

@@ -59,7 +59,7 @@ class ScenarioResults:
         classes: of the confusion matrices.
         scores: by name of the evaluated scenarios, at least one, in the usual order.
         matrices: likewise, (K, K) counts, truth in rows.
-        kept: likewise, number of windows that have nothing of the scenario and were evaluated with what they have.
+        unmasked: likewise, number of windows that have nothing of the scenario and were evaluated with what they have.
         windows: number of windows of the evaluation.
         protocol: how the figures came about, in words.
         soft: of binary targets, the scenario paper's figures by name of the scenario; empty otherwise.
@@ -78,7 +78,7 @@ class ScenarioResults:
     classes: Classes
     scores: Mapping[str, Scores]
     matrices: Mapping[str, Tensor]
-    kept: Mapping[str, int]
+    unmasked: Mapping[str, int]
     windows: int
     protocol: Mapping[str, str]
     soft: Mapping[str, SoftScores] = field(default_factory=dict)
@@ -164,7 +164,7 @@ class ScenarioResults:
         lines += self.remarks
         lines += [f"{name}: {text}" for name, text in self.protocol.items()]
         for name in self.scores:
-            count, of = self.kept[name], f"of {self.windows} windows"
+            count, of = self.unmasked[name], f"of {self.windows} windows"
             if count == 1:
                 lines.append(f"{name}: 1 {of} has nothing of it and was evaluated with what it has")
             elif count:
@@ -243,13 +243,13 @@ def scenario_csv(results: ScenarioResults) -> str:
         f = row.figures
         drop = math.nan if row.drop is None else row.drop
         numbers = (f.overall_accuracy, f.kappa, f.mean_f1, f.mean_iou, drop, *f.iou, *[row.soft] * len(soft))
-        kept = "" if row.kept is None else row.kept
+        unmasked = "" if row.unmasked is None else row.unmasked
         low, high = row.interval or (math.nan, math.nan)
         own = (row.calibrated, row.temperature) if results.calibrated else ()
         of_classes = (f.frequency_weighted_iou, *f.users_accuracy, *f.producers_accuracy)
         regained = [math.nan if row.regained is None else row.regained] * len(gap)
         ends = (low, high, row.error, *own, *of_classes, *(row.details[key] for key in details), *regained)
-        lines.append([row.label, *map(decimal, numbers), kept, *map(decimal, ends)])
+        lines.append([row.label, *map(decimal, numbers), unmasked, *map(decimal, ends)])
     return csv_text(lines)
 
 
@@ -326,7 +326,7 @@ def scenario_json(results: ScenarioResults, epoch: int) -> dict[str, Any]:
             name: {
                 **plain(row),
                 **soft_as_plain(results, name),
-                "kept_windows": results.kept[name],
+                "kept_windows": results.unmasked[name],
                 "calibration": reliability_as_plain(results.reliability.get(name)),
                 **calibrated_as_plain(results, name),
                 **details_as_plain(results.details.get(name, DetailScores()), results.classes),
@@ -430,7 +430,7 @@ class ScenarioRow:
         label: what it is of.
         figures: 0..1; NaN where absent.
         drop: points of mIoU below the full scenario, 0..1, NaN where that was not evaluated; None of a spread.
-        kept: number of windows that have nothing of the scenario; None of several.
+        unmasked: number of windows that have nothing of the scenario; None of several.
         soft: of binary targets; else NaN.
         error: expected calibration error; NaN where it is not known.
         interval: of mIoU; None without one.
@@ -444,7 +444,7 @@ class ScenarioRow:
     label: str
     figures: Scores
     drop: float | None
-    kept: int | None = None
+    unmasked: int | None = None
     soft: float = math.nan
     error: float = math.nan
     interval: Interval | None = None
@@ -477,7 +477,9 @@ def rows_of(results: ScenarioResults) -> list[ScenarioRow]:
         temperature = results.temperatures.get(name, math.nan)
         own = {key: values[name] for key, values in details.items()}
         calibrated = at.get(name, math.nan)
-        return ScenarioRow(label, figures, results.drop(figures), results.kept[name], *of, calibrated, temperature, own)
+        return ScenarioRow(
+            label, figures, results.drop(figures), results.unmasked[name], *of, calibrated, temperature, own
+        )
 
     def several(
         label: str, figures: Scores, over: Callable[[Mapping[str, float]], float], interval: Interval | None

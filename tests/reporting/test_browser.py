@@ -88,7 +88,7 @@ def long_and_many():
         classes=classes,
         scores={name: scores(matrix, classes) for name, matrix in matrices.items()},
         matrices=matrices,
-        kept=dict.fromkeys(matrices, 3),
+        unmasked=dict.fromkeys(matrices, 3),
         windows=9,
         protocol={"data": "toy"},
     )

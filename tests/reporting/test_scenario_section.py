@@ -22,7 +22,7 @@ SAME, WORSE = [[8, 2, 0], [2, 8, 0], [0, 0, 0]], [[5, 5, 0], [5, 5, 0], [0, 0, 0
 BEST = [[10, 0, 0], [0, 9, 1], [0, 0, 0]]
 
 
-def evaluated(matrices, soft=False, kept=0):
+def evaluated(matrices, soft=False, unmasked=0):
     tensors = {name: torch.tensor(matrix) for name, matrix in matrices.items()}
     return Evaluated(
         "test",
@@ -31,7 +31,7 @@ def evaluated(matrices, soft=False, kept=0):
             classes=CLASSES,
             scores={name: scores(matrix, CLASSES) for name, matrix in tensors.items()},
             matrices=tensors,
-            kept=dict.fromkeys(matrices, kept),
+            unmasked=dict.fromkeys(matrices, unmasked),
             windows=5,
             protocol={"data": "toy", "labels": "full"},
             soft={name: SoftScores(0.25 * k, 0, 0, 3) for k, name in enumerate(matrices)} if soft else {},
@@ -77,7 +77,9 @@ def test_binary_targets_have_the_soft_jaccard_and_its_means():
 
 
 def test_notes_tell_what_is_not_averaged_and_which_windows_were_kept():
-    notes = [item.text for item in parse(scenario_section(evaluated({"rgb": SAME, "rgb+dsm": BEST}, kept=2))).all("li")]
+    notes = [
+        item.text for item in parse(scenario_section(evaluated({"rgb": SAME, "rgb+dsm": BEST}, unmasked=2))).all("li")
+    ]
     assert notes[0] == "bold: best of all scenarios"
     assert "* counts as an error where it is confused, but is not averaged" in notes
     assert "rgb: 2 of 5 windows have nothing of it and were evaluated with what they have" in notes

@@ -48,7 +48,7 @@ def results(names=tuple(MATRICES), soft=False, told=False):
         classes=CLASSES,
         scores={name: scores(matrix, CLASSES) for name, matrix in matrices.items()},
         matrices=matrices,
-        kept=dict.fromkeys(names, 2 if len(names) > 1 else 0),
+        unmasked=dict.fromkeys(names, 2 if len(names) > 1 else 0),
         windows=5 if len(names) > 1 else 0,
         protocol=PROTOCOL,
         soft={name: SoftScores(0.5, 0.1, 0.6, 3) for name in names} if soft else {},

@@ -42,7 +42,7 @@ def evaluated(*names, stage="test"):
         settings=SimpleNamespace(network=SimpleNamespace(scenario_statistics=[])),
         matrices={stage: matrices},
         scores={stage: {name: scores(matrix, CLASSES) for name, matrix in matrices.items()}},
-        kept={stage: {name: 3 * (name == "dsm") for name in names}},
+        unmasked={stage: {name: 3 * (name == "dsm") for name in names}},
         soft={stage: {}},
         windows={stage: 40},
         tiles={stage: {name: torch.stack([matrix, matrix]) for name, matrix in matrices.items()}},

@@ -40,14 +40,14 @@ NOTHING_AVERAGED = [[0, 0, 0], [0, 0, 0], [0, 0, 4]]
 EMPTY = [[0, 0, 0], [0, 0, 0], [0, 0, 0]]
 
 
-def results(matrices=MATRICES, modalities=("rgb", "dsm"), classes=CLASSES, **kept):
+def results(matrices=MATRICES, modalities=("rgb", "dsm"), classes=CLASSES, **unmasked):
     matrices = {name: torch.tensor(matrix) for name, matrix in matrices.items()}
     return ScenarioResults(
         scenarios=scenarios_of(modalities),
         classes=classes,
         scores={name: scores(matrix, classes) for name, matrix in matrices.items()},
         matrices=matrices,
-        kept={name: kept.get(name, 0) for name in matrices},
+        unmasked={name: unmasked.get(name, 0) for name in matrices},
         windows=400,
         protocol={"data": "toy, 1 test tile", "labels": "full; ignored pixels count nowhere"},
     )

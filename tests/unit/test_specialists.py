@@ -28,7 +28,7 @@ def measured(
         classes=classes,
         scores={name: scores(matrix, classes) for name, matrix in matrices.items()},
         matrices=matrices,
-        kept=dict.fromkeys(matrices, 0),
+        unmasked=dict.fromkeys(matrices, 0),
         windows=4,
         protocol=protocol,
     )
