@@ -170,11 +170,11 @@ def test_a_check_says_which_ratio_fits(command, tmp_path):
 
 def test_sizes_that_cut_through_coarse_pixels_are_refused(own, fit, command, tmp_path):
     given = own / "own.yaml"
-    sentence = fit("--data.crop", "36", experiment=given).sentence()
-    assert "--data.crop is 36 pixels, and modalities have coarser ones (dsm by 2, s2 by 8)" in sentence
+    sentence = fit("--crop_size", "36", experiment=given).sentence()
+    assert "--crop_size is 36 pixels, and modalities have coarser ones (dsm by 2, s2 by 8)" in sentence
     assert sentence.endswith("give a multiple of 8, such as 32 or 40.")
     assert (
-        "--data.evaluation.test_stride is 20" in fit("--data.evaluation.test_stride", "20", experiment=given).sentence()
+        "--stride is 20" in fit("--stride", "20", experiment=given).sentence()
     )
     words = ["--ckpt_path", str(own / "run"), *NAMED, *files(own, "rgb"), "--output", str(tmp_path / "map.tif")]
     assert "--stride is 12, and the model has" in command(predict, [*words, "--stride", "12"]).sentence()

@@ -75,7 +75,7 @@ def test_a_failure_before_anything_has_finished_ends_the_sweep(sweep, sweep_file
     fake.calls.clear()
     fake.does = staticmethod(lambda words: Ended(2, 0, "--data.root is missing.", 5.0))
     ended = sweep(sweep_file())
-    assert ended.sentence().endswith("has failed before any other trial has finished: --data.root is missing.")
+    assert ended.sentence().endswith("has failed before any other trial has finished: --root is missing.")
     assert len(fake.calls) == 1
     fake.does = staticmethod(lambda words: [0.5])
     assert sweep(sweep_file(), "--", "--root", "x").code == 0  # nothing was trained: other words may begin
