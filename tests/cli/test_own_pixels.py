@@ -29,9 +29,9 @@ SIZE, EAST, NORTH, SIDE = (96, 96), 500_000, 5_800_000, 0.5
 SIZES = {"north_1": SIZE, "north_2": SIZE, "south": SIZE, "west": (100, 92)}  # the last one no multiple of all
 RATIOS = {"rgb": 1, "dsm": 2, "s2": 8}
 MODALITIES = {
-    "rgb": {"pattern": "rgb/{tile}.tif", "bands": [0, 1, 2], "maximum": 255},
+    "rgb": {"pattern": "rgb/{tile}.tif", "band_numbers": [1, 2, 3], "maximum": 255},
     "dsm": {"pattern": "dsm/{tile}.tif", "kind": "elevation", "unit": "metre", "pixel_ratio": 2},
-    "s2": {"pattern": "s2/{tile}.tif", "bands": [0, 1], "maximum": 4095, "pixel_ratio": 8},
+    "s2": {"pattern": "s2/{tile}.tif", "band_numbers": [1, 2], "maximum": 4095, "pixel_ratio": 8},
 }
 OWN = ("--model.architecture", "own_decoder.FlatMoBaNet", "--model.arguments", "{width: 16}")
 NAMED = ("--networks", "own_decoder")
