@@ -156,9 +156,9 @@ class ScenePlan:
     workspace: Workspace
 
     @property
-    def kept(self) -> Path:
+    def fetched(self) -> Path:
         """Folder for the rows of what was fetched to measure the scene."""
-        return kept_folder(self.files.classes)
+        return fetched_folder(self.files.classes)
 
     @property
     def grid(self) -> Grid:
@@ -166,7 +166,7 @@ class ScenePlan:
         return self.scene.grid
 
 
-def kept_folder(path: Path) -> Path:
+def fetched_folder(path: Path) -> Path:
     """That of a map, beside it, for rows that are fetched and read again."""
     return path.with_name(f"{path.name}.fetched")
 

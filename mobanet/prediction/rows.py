@@ -39,11 +39,13 @@ class RasterRows:
         raster: to read.
         left: first column, of the raster's grid as all places here.
         right: column behind the last.
-        kept: folder of rows that have been read before, which those of the whole width are put into; None for none.
+        fetched: folder of rows that have been read before, which those of the whole width are put into; None for none.
     """
 
-    def __init__(self, raster: PlacedRaster, left: int = 0, right: int | None = None, kept: Path | None = None) -> None:
-        self.raster, self.grid, self.kept = raster, raster.grid, kept
+    def __init__(
+        self, raster: PlacedRaster, left: int = 0, right: int | None = None, fetched: Path | None = None
+    ) -> None:
+        self.raster, self.grid, self.fetched = raster, raster.grid, fetched
         self.left, self.right = left, raster.grid.width if right is None else right
         placed = len(raster.source.bands), raster.dtype, raster.own, raster.grid, raster.fit, self.left, self.right
         self._rows = GridRows(lambda window: self._source(window), *placed)
@@ -114,9 +116,9 @@ class RasterRows:
         return self._rows.chunk(row // self._rows.step)
 
     def _chunk(self, number: int) -> tuple[np.ndarray, np.ndarray | None]:
-        if self.kept is None:
+        if self.fetched is None:
             return self._rows.chunk(number)
-        path = self.kept / f"{number:05d}.npz"
+        path = self.fetched / f"{number:05d}.npz"
         if path.exists():
             columns = slice(self.left, self.right)
             with np.load(path) as arrays:
@@ -151,7 +153,7 @@ class RasterRows:
                 ) from error
 
 
-def kept_rows(raster: PlacedRaster, folder: Path | None, name: str) -> Path | None:
+def fetched_rows(raster: PlacedRaster, folder: Path | None, name: str) -> Path | None:
     """Where the rows of a raster are kept that is fetched, and read more than once; None for others.
 
     Args:

@@ -31,7 +31,7 @@ from mobanet.prediction.areas import FinishedMap
 from mobanet.prediction.assemble import assemble, map_tags
 from mobanet.prediction.map_writer import GoOn, MapWriter
 from mobanet.prediction.parts import PartRun, runs_of
-from mobanet.prediction.plan import MapSettings, ScenePlan, kept_folder, plan_scene
+from mobanet.prediction.plan import MapSettings, ScenePlan, fetched_folder, plan_scene
 from mobanet.prediction.polygons import Legend
 from mobanet.prediction.predictor import MapPredictor
 from mobanet.prediction.samples import WindowBatch, WindowRules, ahead, batches_of, read_windows
@@ -273,7 +273,7 @@ def make_maps(
     finally:
         if fabric.global_rank == 0:
             for path in paths:
-                shutil.rmtree(kept_folder(path), ignore_errors=True)
+                shutil.rmtree(fetched_folder(path), ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -355,7 +355,7 @@ class _Making:
         with ExitStack() as stack:
             steps = stack.enter_context(TaskProgress("predicting windows", total if first else 0))
             given, scalings = [plan.scene for plan in plans], [plan.scaling for plan in plans]
-            samples = read_windows(jobs, given, scalings, model.modalities, rules, [plan.kept for plan in plans])
+            samples = read_windows(jobs, given, scalings, model.modalities, rules, [plan.fetched for plan in plans])
             # closed here, and its thread with it, also where an error keeps hold of what is going on
             batches = stack.enter_context(closing(ahead(batches_of(samples, self.batch_size))))
             finish = self._finish if first else None
@@ -398,7 +398,7 @@ class _Making:
         more = write_vectors(plan, self.vectors, legend, go_on)
         counts = assemble(plan.workspace, plan.parts, plan.files, plan.grid, classes, scenarios, tags, go_on)
         plan.workspace.remove()
-        shutil.rmtree(plan.kept, ignore_errors=True)
+        shutil.rmtree(plan.fetched, ignore_errors=True)
         names = tuple(scenario.name for scenario in scenarios)
         return FinishedMap.of(scene.id, plan.files, plan.grid, counts, classes.names, names, model.never, more)
 
@@ -407,9 +407,9 @@ def _plans(
     model: Model, scenes: Sequence[Scene], paths: Sequence[Path], settings: MapSettings, vectors: VectorSettings
 ) -> list[ScenePlan]:
     def measure(scene: Scene, path: Path) -> SceneScaling:
-        kept = kept_folder(path)
-        shutil.rmtree(kept, ignore_errors=True)
-        return SceneScaling.measured(scene, model.modalities, model.data.scaling, model.learnt, kept)
+        fetched = fetched_folder(path)
+        shutil.rmtree(fetched, ignore_errors=True)
+        return SceneScaling.measured(scene, model.modalities, model.data.scaling, model.learnt, fetched)
 
     pairs = list(zip(scenes, paths, strict=True))
     # all before the folder of any is begun, so that a raster without a valid pixel leaves nothing behind

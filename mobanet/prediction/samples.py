@@ -15,7 +15,7 @@ import torch
 from mobanet.data.crops import collate
 from mobanet.prediction.coverage import Coverage, Gaps, WindowCoverage, window_coverage
 from mobanet.prediction.parts import PartRun
-from mobanet.prediction.rows import RasterRows, kept_rows
+from mobanet.prediction.rows import RasterRows, fetched_rows
 from mobanet.prediction.scene import Scene
 from mobanet.prediction.scene_scaling import SceneScaling
 from mobanet.rasters.contents import Modality, ratios_of
@@ -81,7 +81,7 @@ def read_windows(
     scalings: Sequence[SceneScaling],
     modalities: Mapping[str, Modality],
     rules: WindowRules,
-    kept: Sequence[Path] | None = None,
+    fetched: Sequence[Path] | None = None,
 ) -> Iterator[WindowSample]:
     """The windows of all jobs that have a pixel the map is to have.
 
@@ -91,7 +91,7 @@ def read_windows(
         scalings: by number of the scene.
         modalities: of the model.
         rules: of windows.
-        kept: by number of the scene, folder with the rows of what was fetched to measure it.
+        fetched: by number of the scene, folder with the rows of what was fetched to measure it.
 
     Raises:
         UserError: when a raster cannot be read any further.
@@ -106,14 +106,14 @@ def read_windows(
         given = sum(1 << place for place, name in enumerate(modalities) if name in scene.rasters)
         reference = list(modalities).index(scene.reference)
         with ExitStack() as stack:
-            folder = None if kept is None else kept[index]
+            folder = None if fetched is None else fetched[index]
             rows = {
                 name: stack.enter_context(
                     RasterRows(
                         raster,
                         left // ratios[name],
                         -(-right // ratios[name]),
-                        _measured(kept_rows(raster, folder, name)),
+                        _measured(fetched_rows(raster, folder, name)),
                     )
                 )
                 for name, raster in scene.rasters.items()
@@ -142,9 +142,9 @@ def _on_grid(valid: np.ndarray | None, ratio: int) -> np.ndarray | None:
     return valid if valid is None or ratio == 1 else valid.repeat(ratio, 0).repeat(ratio, 1)
 
 
-def _measured(kept: Path | None) -> Path | None:
+def _measured(fetched: Path | None) -> Path | None:
     """The rows of what was read to be measured; nothing is kept of what is read once."""
-    return kept if kept is not None and kept.is_dir() else None
+    return fetched if fetched is not None and fetched.is_dir() else None
 
 
 def _raw(

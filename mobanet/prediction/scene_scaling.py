@@ -10,7 +10,7 @@ import numpy as np
 from mobanet.data.scaling import learnt_radius, tile_offset_scale
 from mobanet.datasets.scalings import Scaling
 from mobanet.errors import UserError
-from mobanet.prediction.rows import RasterRows, kept_rows
+from mobanet.prediction.rows import RasterRows, fetched_rows
 from mobanet.prediction.scene import PlacedRaster, Scene
 from mobanet.rasters.blocks import origin_of, summarise
 from mobanet.rasters.contents import Modality
@@ -44,7 +44,7 @@ class SceneScaling:
         modalities: Mapping[str, Modality],
         scaling: Mapping[str, Scaling],
         learnt: Mapping[str, np.ndarray],
-        kept: Path | None = None,
+        fetched: Path | None = None,
     ) -> "SceneScaling":
         """That of a scene.
 
@@ -53,18 +53,18 @@ class SceneScaling:
             modalities: of the model.
             scaling: by modality.
             learnt: by modality, from the checkpoint.
-            kept: folder for the rows of what is fetched; None to fetch them again.
+            fetched: folder for the rows of what is fetched; None to fetch them again.
 
         Raises:
             UserError: when a raster has no valid pixel.
         """
         # of all rasters first, so that one without a valid pixel is refused before any ground is fitted
         offset_scale = {
-            name: tile_offset_scale(scaling[name], learnt[name], _statistics(scene, name, scaling[name], kept))
+            name: tile_offset_scale(scaling[name], learnt[name], _statistics(scene, name, scaling[name], fetched))
             for name in modalities
         }
         radii = {name: learnt_radius(scaling[name], learnt[name]) for name in modalities if name in scene.rasters}
-        grounds = {name: _ground(scene, name, r, kept) for name, r in radii.items() if r is not None}
+        grounds = {name: _ground(scene, name, r, fetched) for name, r in radii.items() if r is not None}
         return cls(offset_scale, grounds)
 
     def to_plain(self) -> dict[str, Any]:
@@ -85,19 +85,19 @@ class SceneScaling:
         return cls(offset_scale, {name: Ground.from_plain(ground) for name, ground in plain["grounds"].items()})
 
 
-def _ground(scene: Scene, name: str, radius: int, kept: Path | None) -> Ground:
+def _ground(scene: Scene, name: str, radius: int, fetched: Path | None) -> Ground:
     raster = scene.rasters[name]
     origin, size = origin_of(raster.grid.transform), (raster.grid.height, raster.grid.width)
-    with RasterRows(raster, kept=kept_rows(raster, kept, name)) as rows:
+    with RasterRows(raster, fetched=fetched_rows(raster, fetched, name)) as rows:
         return Ground.fitted(summarise(rows.chunks, *size, origin), size, origin, radius)
 
 
-def _statistics(scene: Scene, name: str, scaling: Scaling, kept: Path | None) -> tuple[BandStatistics, ...] | None:
+def _statistics(scene: Scene, name: str, scaling: Scaling, fetched: Path | None) -> tuple[BandStatistics, ...] | None:
     """Of a raster's bands, where its scaling looks at them; refuses one without a valid pixel, whatever the scaling."""
     raster, wanted = scene.rasters.get(name), scaling in _FROM_TILE
     if raster is None or (not wanted and _valid_in_the_middle(raster)):
         return None
-    with RasterRows(raster, kept=kept_rows(raster, kept, name) if wanted else None) as rows:
+    with RasterRows(raster, fetched=fetched_rows(raster, fetched, name) if wanted else None) as rows:
         statistics = describe_rows(rows.chunks, raster.dtype) if wanted else None
         there = statistics if wanted else any(valid is None or valid.any() for _, valid in rows.chunks())
     if there:
