@@ -62,7 +62,7 @@ def test_a_run_of_other_modalities_is_refused_for_these_and_not_for_their_scalin
     ended = command(main, "fit", [*given, *other, "--init_from", str(older / "checkpoints/last.ckpt")])
     assert ended.code == 2
     assert "error: the checkpoint belongs to another model" in ended.err
-    assert "data.modalities" in ended.err
+    assert "--modalities" in ended.err
 
 
 @pytest.mark.parametrize("kind", ["test", "fit"])
