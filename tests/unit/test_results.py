@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from mobanet.evaluation.calibration import BINS, Reliability
+from mobanet.evaluation.evaluation import Found
 from mobanet.evaluation.metrics import scores
 from mobanet.rasters.contents import Classes
 from mobanet.runs.results import ResultFiles
@@ -36,23 +37,22 @@ def evaluated(*names, stage="test"):
     matrices = {name: torch.tensor(MATRICES[name]) for name in names}
     counts = torch.zeros(3, BINS, dtype=torch.int64)
     counts[:, 9] = torch.tensor([20, 15, 12 * 2**30])  # 20 pixels at 0.6 of which 15 are right
+    found = Found(
+        scores={name: scores(matrix, CLASSES) for name, matrix in matrices.items()},
+        matrices=matrices,
+        tiles={name: torch.stack([matrix, matrix]) for name, matrix in matrices.items()},
+        tile_names=["a", "b"],
+        reliability=dict.fromkeys(names, Reliability.of(counts)),
+        calibrated={},
+        windows=40,
+        kept={name: 3 * (name == "dsm") for name in names},
+    )
     return SimpleNamespace(
         scenarios=scenarios_of(("rgb", "dsm")),
         data=SimpleNamespace(classes=CLASSES),
         settings=SimpleNamespace(network=SimpleNamespace(scenario_statistics=[])),
-        matrices={stage: matrices},
-        scores={stage: {name: scores(matrix, CLASSES) for name, matrix in matrices.items()}},
-        kept={stage: {name: 3 * (name == "dsm") for name in names}},
-        soft={stage: {}},
-        windows={stage: 40},
-        tiles={stage: {name: torch.stack([matrix, matrix]) for name, matrix in matrices.items()}},
-        tile_names={stage: ["a", "b"]},
-        reliability={stage: dict.fromkeys(names, Reliability.of(counts))},
+        evaluation=SimpleNamespace(found={stage: found}, failures=usual_failures(("rgb", "dsm")), specialists=None),
         known_temperatures={},
-        calibrated={stage: {}},
-        failures=usual_failures(("rgb", "dsm")),
-        specialists=None,
-        details={stage: {}},
     )
 
 
