@@ -9,9 +9,9 @@ from mobanet.errors import UserError
 from mobanet.plain.wording import did_you_mean
 
 
-def is_import_path(name: str) -> bool:
+def is_import_path(name: Any) -> bool:
     """Whether a name could be one: names of a package and of something in it, with dots between them."""
-    parts = name.split(".")
+    parts = name.split(".") if isinstance(name, str) else []
     return len(parts) > 1 and all(part.isidentifier() for part in parts)
 
 

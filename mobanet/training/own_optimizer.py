@@ -198,11 +198,11 @@ def _checked(found: Any, name: str, option: str, kind: type, what: str) -> Any:
     raise UserError(f"{option} names {name}, which is no {what}; give a subclass of {kind.__module__}.{kind.__name__}.")
 
 
-def _made(found: Any, name: str, option: str, arguments: Mapping[str, Any], of: Any, **more: Any) -> Any:
+def _made(found: Any, name: str, option: str, arguments: Mapping[str, Any] | None, of: Any, **more: Any) -> Any:
     try:
-        return found(of, **more, **arguments)
+        return found(of, **more, **(arguments or {}))
     except Exception as error:  # of code that is not ours
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise UserError(
-            f"{option} names {name}, which cannot be made of {dict(arguments)} ({reason}); give other init_args."
+            f"{option} names {name}, which cannot be made of {dict(arguments or {})} ({reason}); give other init_args."
         ) from error
