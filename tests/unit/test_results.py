@@ -45,7 +45,7 @@ def evaluated(*names, stage="test"):
         reliability=dict.fromkeys(names, Reliability.of(counts)),
         calibrated={},
         windows=40,
-        kept={name: 3 * (name == "dsm") for name in names},
+        unmasked={name: 3 * (name == "dsm") for name in names},
     )
     return SimpleNamespace(
         scenarios=scenarios_of(("rgb", "dsm")),
