@@ -173,7 +173,8 @@ def test_sizes_that_cut_through_coarse_pixels_are_refused(own, fit, command, tmp
     sentence = fit("--crop_size", "36", experiment=given).sentence()
     assert "--crop_size is 36 pixels, and modalities have coarser ones (dsm by 2, s2 by 8)" in sentence
     assert sentence.endswith("give a multiple of 8, such as 32 or 40.")
-    assert "--stride is 20" in fit("--stride", "20", experiment=given).sentence()
+    stride = "--data.evaluation.test_stride"  # a training has two
+    assert f"{stride} is 20" in fit(stride, "20", experiment=given).sentence()
     words = ["--ckpt_path", str(own / "run"), *NAMED, *files(own, "rgb"), "--output", str(tmp_path / "map.tif")]
     assert "--stride is 12, and the model has" in command(predict, [*words, "--stride", "12"]).sentence()
     for modality, ratio, said in (("rgb", 2, "rgb sets the grid that ratios are told of"), ("s2", 0, "from 1 to 1024")):
