@@ -27,10 +27,15 @@ class Small(SegmentationModule):
 
     unlabelled = spoilt = ()
 
-    def _evaluate(self, batch, stage):
-        if (stage, self.current_epoch) in self.unlabelled:
-            batch = replace(batch, label=torch.full_like(batch.label, IGNORE_INDEX))
-        return super()._evaluate(batch, stage)
+    def validation_step(self, batch, batch_idx):
+        return super().validation_step(self._bared(batch, "validation"), batch_idx)
+
+    def test_step(self, batch, batch_idx):
+        return super().test_step(self._bared(batch, "test"), batch_idx)
+
+    def _bared(self, batch, stage):
+        bare = (stage, self.current_epoch) in self.unlabelled
+        return replace(batch, label=torch.full_like(batch.label, IGNORE_INDEX)) if bare else batch
 
     def predict_scenarios(self, batch, scenarios):
         for scenario, logits in zip(scenarios, super().predict_scenarios(batch, scenarios), strict=True):

@@ -12,6 +12,7 @@ from mobanet.models.own_pixels import finer, pooled_kernel
 from mobanet.models.patches import StreamEmbedding
 from mobanet.models.registry import NetworkSettings
 from mobanet.scenarios.masking import mask_streams
+from tests.models.test_cbc import SMALL
 from tests.models.tiny import PAPER_STREAMS, THREE_STREAMS, awaken, every_pattern, tiny_backbone
 
 PATCH = 16
@@ -113,12 +114,12 @@ class Sums(SegmentationModel):
 def test_other_networks_get_them_on_the_grid(architecture):
     def built(ratios):
         torch.manual_seed(0)
-        small = CMXSettings(encoder="cnn", decoder_channels=8), CBCSettings(pretrained=False)
+        small = CMXSettings(encoder="cnn", decoder_channels=8), CBCSettings(**SMALL)
         settings = NetworkSettings(architecture, tiny_backbone(), MoBaNetSettings(), *small)
         return settings.build(PAPER_STREAMS, {"rgb": 3, "dsm": 1}, 4, ratios).eval()
 
     own, grid = built({"dsm": 4}), built({})
-    inputs = inputs_of(own, size=64)
+    inputs = inputs_of(own, size=32)
     repeated = {name: finer(x, {"dsm": 4}.get(name, 1)) for name, x in inputs.items()}
     patterns = [row.expand(3, -1) for row in every_pattern(own)]
     for pattern in patterns:

@@ -175,7 +175,10 @@ class HieraDetBackbone(HierarchicalBackbone):
     """timm's HieraDet, SAM 2's Hiera: attention in windows that are padded to, and over everything in a few blocks."""
 
     pools_within = True
-    _count_blocks = HieraBackbone._count_blocks
+
+    def _count_blocks(self) -> list[int]:
+        ends = [-1, *self.vit.stage_ends]
+        return [end - start for start, end in pairwise(ends)]
 
     def _measure(self) -> None:
         super()._measure()
