@@ -25,6 +25,7 @@ def binary_loss(logits: Tensor, label: Tensor, weight: Tensor | None = None, twi
     Returns:
         A scalar; exactly 0, and still attached to the logits' graph, where no pixel counts.
     """
+    # one_hot refuses 255; what stands there instead weighs nothing below
     target = torch.where(label != IGNORE_INDEX, label, 0)
     scores = exact(logits)
     if scores.shape[1] == 2:

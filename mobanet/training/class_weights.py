@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ClassWeighting = Literal["auto", "inverse", "inverse_root", "effective"]
 """Of a class with a share p of the pixels, among K: 1 / p; its root; 1 / (1 - exp(-K p)); `auto` is `inverse_root`."""
 
-_DIGITS = 4
+_DIGITS = 4  # as many as are said: the list that is printed, typed in, gives the same run
 
 
 def check_weighting(given: str) -> None:
@@ -90,7 +90,7 @@ def _inverse_root(share: float, classes: int) -> float:
 
 
 def _effective(share: float, classes: int) -> float:
-    return -1 / math.expm1(-classes * share)
+    return -1 / math.expm1(-classes * share)  # 1 - exp(-x) keeps few digits where a class is rare
 
 
 _WEIGHTINGS = {"auto": _inverse_root, "inverse": _inverse, "inverse_root": _inverse_root, "effective": _effective}

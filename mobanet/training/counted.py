@@ -22,16 +22,19 @@ def pixel_weights(label: Tensor, weight: Tensor | None, dtype: torch.dtype) -> T
     counts = label != IGNORE_INDEX
     if weight is None:
         return counts.to(dtype)
+    # 255 would be an index beyond the weights
     return weight.to(dtype)[torch.where(counts, label, 0)].masked_fill(~counts, 0)
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     """The mean of `values` by `weights` of the same shape; over none of them 0, still attached to the values' graph."""
+    # 0 / tiny is 0; to ask whether the sum is 0, a GPU would have to be waited for
     return (values * weights).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
 
 def one_of_each(label: Tensor, classes: int) -> Tensor:
     """(B, K, H, W) bool: where a pixel is of a class; nowhere for one that does not count."""
+    # not one_hot, which has no row of nothing for 255
     return label[:, None] == torch.arange(classes, device=label.device)[:, None, None]
 
 

@@ -17,7 +17,7 @@ class DeferredNumber:
     """
 
     def __init__(self, value: Tensor, ranks: bool = False) -> None:
-        self._value = value.clone()
+        self._value = value.clone()  # all_reduce writes into it
         maximum = torch.distributed.ReduceOp.MAX
         self._work = torch.distributed.all_reduce(self._value, maximum, async_op=True) if ranks else None
         self._copied: torch.cuda.Event | None = None
@@ -27,7 +27,7 @@ class DeferredNumber:
     def read(self) -> float:
         """The number; waits for it where it is not there yet."""
         if self._copied is not None:
-            self._copied.synchronize()
+            self._copied.synchronize()  # the event alone: the device has got further work since
         elif self._work is not None:
             self._work.wait()
         return float(self._value)
@@ -35,12 +35,14 @@ class DeferredNumber:
     def _copy_aside(self) -> None:
         """Copy on a stream of its own, so that neither the copy nor the ranks hold up what comes next on the GPU."""
         stream = torch.cuda.Stream(self._value.device)
+        # the value may not be computed yet
         stream.wait_stream(torch.cuda.current_stream(self._value.device))
         with torch.cuda.stream(stream):
             if self._work is not None:
                 self._work.wait()  # of this stream for the other one, not of this process
+            # or its memory might be given to others before it is copied, as nothing holds it from the last line on
             self._value.record_stream(stream)
-            host = torch.empty_like(self._value, device="cpu", pin_memory=True)
+            host = torch.empty_like(self._value, device="cpu", pin_memory=True)  # into other memory a copy blocks
             host.copy_(self._value, non_blocking=True)
             self._copied = stream.record_event()
         self._value = host

@@ -62,6 +62,7 @@ class DivergenceStop(Callback):
         if isinstance(loss, Tensor):
             bad = (~torch.isfinite(loss.detach())).any().to(torch.int32)
             self._bad = bad if self._bad is None else torch.maximum(self._bad, bad)
+        # no step was taken: the batch is judged with those that the step will be of
         if accumulates(trainer):
             return
         self._settle(trainer)
@@ -75,6 +76,7 @@ class DivergenceStop(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at all that was trained before it is validated."""
+        # Trainer.validate and the check before the first step come here, too
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self._settle(trainer)
             check_trained(trainer, trained_state(pl_module))
@@ -89,6 +91,7 @@ class DivergenceStop(Callback):
         if step is None:
             return
         self._in_a_row = [*self._in_a_row, step] if step.overflown.read() else []
+        # 16-mixed begins with a scale of 65536 and finds one that fits by overflowing: that is no divergence
         if len(self._in_a_row) > (_SKIPPED if trainer.precision == "16-mixed" else 0):
             first = self._in_a_row[0]
             since = "" if len(self._in_a_row) == 1 else f", and in the {len(self._in_a_row) - 1} after it"

@@ -10,7 +10,7 @@ from mobanet.errors import UserError
 Fused = bool | Literal["auto"]
 """What `--model.fused` takes."""
 
-_DEVICES = ("cuda", "cpu", "mps", "xpu")
+_DEVICES = ("cuda", "cpu", "mps", "xpu")  # torch has the list only in private (torch.utils._foreach_utils)
 """Types of devices that torch has fused Adam and AdamW for."""
 
 

@@ -10,7 +10,7 @@ from mobanet.errors import UserError
 BACKBONES = ("backbone", "encoders")
 """What a network calls its pretrained part: MoBaNet's transformer, the encoders of CMX and CBC."""
 
-_REGISTERS = ("reg_token", "register_tokens")
+_REGISTERS = ("reg_token", "register_tokens")  # timm's word for them, and that of DINOv2's own code
 
 BACKBONE_GROUP, HEAD_GROUP, UNDECAYED = "backbone", "head", "_no_decay"
 
@@ -26,6 +26,7 @@ def undecayed_parameters(network: nn.Module) -> set[str]:
         wanted = getattr(part, "no_weight_decay", None)
         if not callable(wanted):
             continue
+        # deeper ones are met with the part that they are of
         tokens = {name for name, _ in part.named_parameters(recurse=False) if name in _REGISTERS}
         names |= {f"{prefix}.{name}" if prefix else name for name in (*wanted(), *tokens)}
     return names

@@ -28,10 +28,12 @@ def segmentation_loss(logits: Tensor, label: Tensor, weight: Tensor | None = Non
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     weight = None if weight is None else weight.to(logits.dtype)
+    # not its own mean, which is NaN where no pixel counts (pytorch issue 70348)
     total = functional.cross_entropy(
         logits, label, weight, ignore_index=IGNORE_INDEX, reduction="sum", label_smoothing=smoothing
     )
     counts = label != IGNORE_INDEX
+    # what torch's mean divides by, and never 0
     if weight is None:
         norm = counts.sum().to(total.dtype).clamp(min=1)
     else:
@@ -47,6 +49,7 @@ def hard_pixels(logits: Tensor, label: Tensor) -> Tensor:
         logits: (B, K, H, W) of the fused prediction.
         label: (B, H, W) int64.
     """
+    # detached, as a comparison has no gradient and autograd would keep logits for it
     return label.masked_fill(winners(logits.detach(), 1) == label, IGNORE_INDEX)
 
 

@@ -146,6 +146,7 @@ class SegmentationModule(LightningModule):
         # a checkpoint hands plain dicts back
         self.data = data if isinstance(data, DataDescription) else DataDescription.from_plain(data)
         network = _revived(MoBaNetSettings, network)
+        # of the weight 0 they would learn nothing, cost time, and shrink by weight decay
         network = replace(network, auxiliary_heads=network.auxiliary_heads and auxiliary_weight > 0)
         self.settings = NetworkSettings(
             path_of(architecture) if isinstance(architecture, type) else architecture,
@@ -163,6 +164,7 @@ class SegmentationModule(LightningModule):
         self.auxiliary_weight, self.compile_network, self.seed = auxiliary_weight, compile, seed
         self.fused: Fused = fused
         self.lr, self.backbone_lr, self.weight_decay = lr, lr if backbone_lr is None else backbone_lr, weight_decay
+        # plain values, not the arguments: a checkpoint is read with weights_only, which knows no dataclasses of ours
         self.save_hyperparameters(
             {
                 "data": self.data.to_plain(),
@@ -206,13 +208,14 @@ class SegmentationModule(LightningModule):
         if self.lora.freeze_rest:
             still_frozen_statistics(self.network)  # Lightning keeps the modes that parts start in
         weights = self._class_weights(class_weights)
-        self.register_buffer("class_weights", weights, persistent=False)
+        self.register_buffer("class_weights", weights, persistent=False)  # a setting: checkpoints have it as one
         self.scenarios = usual_scenarios([m.name for m in self.data.modalities])
         self.evaluation = Evaluation(self.data, compile)
         self.register_buffer(TEMPERATURES, torch.full((len(self.scenarios),), math.nan))
         self.register_buffer("scenario_masks", scenario_masks(self.scenarios), persistent=False)
         # in every checkpoint, so that a run resumed within an epoch goes on with them; the callback sets them
         self.register_buffer("scenario_probabilities", torch.tensor([float(s.full) for s in self.scenarios]))
+        # draws are made on the CPU: with copies there, no step waits for a GPU
         self._host_probabilities, self._host_masks, self._reached = HostCopy(), HostCopy(), ReachedParts()
         self.exact_scenario_shares = False
         """Whether each batch sees scenarios in these very shares, rather than each sample one of its own; the callback
@@ -269,7 +272,9 @@ class SegmentationModule(LightningModule):
         choice = self.optimizer_choice
         fused = not choice.own and takes_fused_steps(self.fused, self.trainer)
         optimizer = choice.make(groups, weight_dtype(self.trainer.precision), fused)
+        # this sets the training data up, without which num_training_batches below is infinite
         steps = self.trainer.estimated_stepping_batches
+        # -1 and None stand for no limit, as with --trainer.max_steps alone
         epochs = self.trainer.max_epochs if (self.trainer.max_epochs or -1) > 0 else None
         per_epoch = max(steps / epochs, 1.0) if epochs else float(self.trainer.num_training_batches)
         total = steps if self.schedule.every == "step" else steps / per_epoch
@@ -319,6 +324,7 @@ class SegmentationModule(LightningModule):
             UserError: as `OptimizerChoice.make` and `ScheduleChoice.make`.
         """
         if (self.optimizer_choice.own or self.schedule.own) and not self.has_own_optimizers:
+            # made to see whether it can be, and dropped; so that lengths are any
             optimizer = self.optimizer_choice.make(self.check_trainable())
             self.schedule_choice.make(optimizer, warmup=0.0, total=1.0, epoch=1.0)
 
@@ -334,7 +340,7 @@ class SegmentationModule(LightningModule):
 
     def on_train_batch_start(self, batch: ModelBatch, batch_idx: int) -> None:
         """Make dropout a function of seed, epoch, batch and rank, so that a resumed run draws what it would have."""
-        torch.manual_seed(self._step_seed(batch_idx))
+        torch.manual_seed(self._step_seed(batch_idx))  # of all devices
         self.temperatures.fill_(math.nan)  # of the weights before this step
 
     def training_step(self, batch: ModelBatch, batch_idx: int) -> Tensor:
@@ -363,6 +369,7 @@ class SegmentationModule(LightningModule):
         """Leave parts of the network that saw no sample of this step as they are: no momentum, no weight decay."""
         for parts in self.network.idle_parts(self._reached.read()):
             for parameter in parts.parameters():
+                # optimisers pass these over; with a gradient of 0, AdamW would still decay and move them
                 parameter.grad = None
 
     def on_train_end(self) -> None:
@@ -378,8 +385,10 @@ class SegmentationModule(LightningModule):
 
     def _masked(self, batch: ModelBatch, available: Tensor, batch_idx: int) -> dict[str, Tensor]:
         """The inputs without the blocks that MCRM takes, which are of what is available."""
+        # a block is filled in from the other stream, and a single one has none
         if self.masking.ratio == 0 or len(self.streams) < 2:
             return batch.inputs
+        # + 1 to + 5, here and below, keep draws of one step apart; without any it is dropout's
         generator = torch.Generator().manual_seed(self._step_seed(batch_idx) + 1)
         height, width = batch.label.shape[1:]
         valid = {name: finer(x, self.network.pixel_ratios.get(name, 1)) for name, x in batch.valid.items()}
@@ -395,7 +404,7 @@ class SegmentationModule(LightningModule):
     def _drawn(self, batch: ModelBatch, batch_idx: int) -> Tensor:
         """(B, M) bool on the CPU, what is left of each sample's modalities: decided there, no device is waited for."""
         generator = torch.Generator().manual_seed(self._step_seed(batch_idx) + 2)
-        known = batch.available.cpu() if batch.known is None else batch.known
+        known = batch.available.cpu() if batch.known is None else batch.known  # None: not from our own loader
         shares, masks = (
             self._host_probabilities.of(self.scenario_probabilities),
             self._host_masks.of(self.scenario_masks),
@@ -404,6 +413,7 @@ class SegmentationModule(LightningModule):
         if self.exact_scenario_shares:
             own = self._step_seed(0) + 4
             if self.network.apart:
+                # rank 0's seed on every rank: which batches are complete has to be agreed on
                 return share_batches(*given, self._step_seed(0, rank=0) + 5, batch_idx, own)
             return share_availability(*given, rounding(own, batch_idx))
         return draw_availability(*given)
@@ -411,6 +421,7 @@ class SegmentationModule(LightningModule):
     def _step_seed(self, batch_idx: int, rank: int | None = None) -> int:
         # distinct products of odd constants: neighbouring epochs, batches and ranks never share a stream
         epoch, rank = self.current_epoch, self.global_rank if rank is None else rank
+        # 2^64 by the golden ratio (SplitMix64), and three of the primes of xxHash64
         mixed = self.seed * 0x9E3779B97F4A7C15 + epoch * 0xC2B2AE3D27D4EB4F + batch_idx * 0x165667B19E3779F9
         return (mixed + rank * 0x27D4EB2F165667C5) % 2**62
 
@@ -522,6 +533,7 @@ class SegmentationModule(LightningModule):
             return None
         if isinstance(given, str):  # counted as training begins; a buffer already, which averages of weights expect
             check_weighting(given)
+            # of any value: `settle_class_weights` writes into it
             return torch.ones(len(self.data.classes))
         classes = self.data.classes
         if len(given) != len(classes):
@@ -536,7 +548,7 @@ class SegmentationModule(LightningModule):
 
 def _check_rates(**values: float | None) -> None:
     for option, value in values.items():
-        if value is not None and not 0 <= value < float("inf"):
+        if value is not None and not 0 <= value < float("inf"):  # so turned that NaN is refused, too
             raise UserError(f"--model.{option} is {value}; give a number of at least 0.")
 
 

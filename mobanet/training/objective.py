@@ -35,7 +35,7 @@ LOSSES: dict[str, PixelLoss] = {
 _OPTIONS: dict[str, dict[str, tuple[float, float]]] = {
     "cross_entropy": {"smoothing": (0, 1)},
     "focal": {"gamma": (0, 10)},
-    "tversky": {"alpha": (0, 100), "beta": (0.001, 100)},
+    "tversky": {"alpha": (0, 100), "beta": (0.001, 100)},  # with beta 0, what is missed would cost nothing
     "boundary_cross_entropy": {"pixels": (1, 100), "factor": (0, 1000)},
 }
 """By loss, what can be set of it, with the least and the highest value; whole numbers of pixels."""
@@ -145,7 +145,7 @@ class Objective:
     def total(self, terms: list[Tensor]) -> Tensor:
         """The sum, of `terms`."""
         first, *others = (_times(part.weight, term) for part, term in zip(self._parts, terms, strict=True))
-        return sum(others, first)
+        return sum(others, first)  # not from 0 on, which would be one more tensor operation
 
     def __call__(self, logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
         """The sum.

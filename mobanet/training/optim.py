@@ -88,6 +88,7 @@ def parameter_groups(
         weight_decay: of parameters with more than one dimension.
         undecayed: names of those that do not decay all the same.
     """
+    # by two flags, and sorted by them below: optimisers' states are matched by the order of groups alone
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in parameters:
         if parameter.requires_grad:
@@ -112,6 +113,7 @@ def adamw(groups: list[dict[str, Any]], dtype: torch.dtype = torch.float32, fuse
         dtype: that they are trained in.
         fused: take a step in one kernel; see `mobanet.training.fused`.
     """
+    # not fused=False, which would switch torch's foreach implementation off, too
     return AdamW(groups, betas=(0.9, 0.999), eps=_eps(dtype), fused=fused or None)
 
 
@@ -123,6 +125,7 @@ def adam(groups: list[dict[str, Any]], dtype: torch.dtype = torch.float32, fused
         dtype: that they are trained in.
         fused: take a step in one kernel; see `mobanet.training.fused`.
     """
+    # None as in `adamw`
     return Adam(groups, betas=(0.9, 0.999), eps=_eps(dtype), fused=fused or None)
 
 
@@ -167,10 +170,13 @@ def warmup_cosine(optimizer: Optimizer, warmup: float, total: float, min_lr: flo
     def factor(base: float, step: int) -> float:
         if step < warmup:
             return rise(step, warmup)
+        # a warm-up may be all there is, which would be 0 / 0
         done = min((step - warmup) / max(total - warmup, 1e-9), 1.0)
+        # LambdaLR multiplies each group's own rate, and min_lr is the same for all
         floor = min(min_lr / base, 1.0) if base > 0 else 1.0
         return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
 
+    # a function for each: a lambda within the comprehension would see the last rate alone
     def of(base: float) -> Callable[[int], float]:
         return lambda step: factor(base, step)
 

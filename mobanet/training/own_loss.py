@@ -37,6 +37,7 @@ class OwnLoss:
         if not callable(function):
             raise UserError(f"{option} names {name}, which is no function and no class; give one of these.")
         least, most = _arguments(function)
+        # counted now, as the first batch would tell it only once all data are prepared
         if least > 3 or most < 2:
             number = f"{least} arguments" if least > 3 else "1 argument" if most else "no argument"
             raise UserError(
@@ -89,9 +90,11 @@ class OwnLoss:
             )
         scores = exact(logits)
         if not bool((label != IGNORE_INDEX).any()):
+            # not 0 times the sum, which is NaN where a logit is infinite
             return scores.flatten()[:0].sum()  # 0, and attached
         if isinstance(self.function, nn.Module):
-            self.function.to(scores.device)
+            self.function.to(scores.device)  # it is no part of the module that Lightning moves
+        # by place: users and libraries name these arguments in their own ways
         loss = self.function(*((scores, label, weight) if self.weighted else (scores, label)))
         if not isinstance(loss, Tensor) or loss.ndim:
             what = f"a tensor of the shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__

@@ -94,10 +94,12 @@ class OptimizerChoice:
                 f"the optimiser {self.name} is code of its own, which a checkpoint does not choose: go on with "
                 "mobanet.fit --ckpt_path, or give it from Python, optimizer=MyOptimizer."
             )
+        # of other packages' optimisers lr may have no default, or not be there
         takes_rate = "lr" in inspect.signature(self._found).parameters
         rate = {"lr": max(group["lr"] for group in groups)} if takes_rate else {}  # each group has its own
         made = _made(self._found, self.name, OPTIMIZER, self.arguments, list(groups), **rate)
         for option, key in (("--model.lr", "lr"), ("--model.weight_decay", "weight_decay")):
+            # torch keeps keys of groups that an optimiser does not know, and says nothing
             if key not in made.defaults and any(group[key] for group in groups):
                 raise UserError(
                     f"{OPTIMIZER} is {self.name}, which knows no {key}: set {option} to 0, or take another."
@@ -135,6 +137,7 @@ class ScheduleChoice:
         if not self.settings.own or self._found is not None:
             return
         found = imported(self.settings.shape, SHAPE)
+        # an LRScheduler since torch 2.0, but its step() wants a metric
         if isinstance(found, type) and issubclass(found, ReduceLROnPlateau):
             raise UserError(
                 f"{SHAPE} is {self.settings.shape}, which waits for a metric; take one that goes by epochs or steps, "
@@ -164,7 +167,7 @@ class ScheduleChoice:
                 "mobanet.fit --ckpt_path."
             )
         made = _made(self._found, settings.shape, SHAPE, settings.init_args, optimizer)
-        first = math.ceil(warmup)
+        first = math.ceil(warmup)  # SequentialLR begins the next one where its count equals this
         if not first:
             return made
         return SequentialLR(optimizer, [LambdaLR(optimizer, lambda step: rise(step, warmup)), made], [first])

@@ -66,6 +66,7 @@ def near_another_class(label: Tensor, pixels: int) -> Tensor:
         pixels: from the middle of the square to its sides.
     """
     values, ignored = label.to(torch.float32)[:, None], (label == IGNORE_INDEX)[:, None]
+    # ignored pixels are below all classes for the highest, and above all for the lowest
     highest = _widened(values.masked_fill(ignored, -1), pixels)
     lowest = -_widened(-values.masked_fill(ignored, IGNORE_INDEX), pixels)
     return (highest > lowest)[:, 0]

@@ -33,6 +33,7 @@ def tversky_loss(
         A scalar; exactly 0, and still attached to the logits' graph, where no pixel counts.
     """
     truth = one_of_each(label, logits.shape[1])
+    # an ignored pixel is neither found nor wrongly called
     probability = exact(logits).softmax(1).masked_fill((label == IGNORE_INDEX)[:, None], 0)
     found = (probability * truth).sum((0, 2, 3))
     called, pixels = probability.sum((0, 2, 3)), truth.sum((0, 2, 3)).to(found.dtype)
@@ -73,8 +74,8 @@ def lovasz_loss(logits: Tensor, label: Tensor, weight: Tensor | None = None) -> 
     # behind all others, where they move no one's slope, and then nothing: masks would make the device wait
     errors = errors.masked_fill((label == IGNORE_INDEX)[:, None], -1)
     errors, order = errors.movedim(1, 0).flatten(1).sort(1, descending=True)
-    truth = truth.movedim(1, 0).flatten(1).gather(1, order)
-    losses = (errors.relu() * _slopes(truth, errors.dtype)).sum(1)
+    truth = truth.movedim(1, 0).flatten(1).gather(1, order)  # sorted as the errors are
+    losses = (errors.relu() * _slopes(truth, errors.dtype)).sum(1)  # -1, of ignored pixels, becomes 0
     return class_mean(losses, truth.sum(1), weight)
 
 
@@ -92,5 +93,5 @@ def _slopes(truth: Tensor, dtype: torch.dtype) -> Tensor:
     pixels, missed = truth.sum(1, keepdim=True), truth.cumsum(1)
     called = torch.arange(1, truth.shape[1] + 1, device=truth.device) - missed
     union = (pixels + called).to(dtype)
-    shrunk = (pixels - missed).to(dtype) / (union - 1).clamp(min=1)
+    shrunk = (pixels - missed).to(dtype) / (union - 1).clamp(min=1)  # 0 at the first error of an absent class
     return torch.where(truth, 1.0, shrunk) / union.clamp(min=1)

@@ -22,6 +22,7 @@ def streams_of(data: DataDescription, given: Mapping[str, list[str]] | None) -> 
             "optical": [m.name for m in data.modalities if m.kind == "optical"],
             "elevation": [m.name for m in data.modalities if m.kind != "optical"],
         }
+        # no stream without a modality: a network would build a branch that nothing goes into
         return {stream: members for stream, members in sorted_out.items() if members}
     placed = [name for members in given.values() for name in members]
     for name in placed:

@@ -21,9 +21,11 @@ class Trainer(LightningTrainer):
     """
 
     def __init__(self, *, precision: Precision | None = None, **kwargs: Any) -> None:
+        # Lightning refuses a precision beside a plugin for it
         if precision == AUTO and _has_plugin(kwargs.get("plugins")):
             precision = None  # the plugin decides
         self.asked_precision = precision
+        # None is left out, as `resolved` has defaults of its own
         where = {key: kwargs[key] for key in ("accelerator", "devices", "strategy") if kwargs.get(key) is not None}
         super().__init__(precision=resolved(precision, **where), **kwargs)
 
