@@ -26,6 +26,7 @@ def load_file(path: str | Path, option: str) -> Any:
     try:
         stamp = path.stat()
         if (problem := _damage(path.resolve(), (stamp.st_ino, stamp.st_size, stamp.st_mtime_ns))) is None:
+            # weights_only: other pickles run code as they are read; mmap: what nobody uses takes no memory
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # of a file of any content the readers raise anything, a KeyError among them
         raise _unreadable(path, option, type(error).__name__) from error
@@ -41,10 +42,12 @@ def _damage(path: Path, stamp: tuple[int, int, int]) -> str | None:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if len({member.filename for member in members}) < len(members):
+            # the format leaves open which of them is read
             return "it holds two members of one name"
+        # torch.save compresses nothing, and mmap takes bytes as they lie in the file
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
             return "it is compressed"
-        broken = archive.testzip()
+        broken = archive.testzip()  # torch.load looks at no checksum, and hands flipped bits out as weights
         return None if broken is None else f"{broken} has another checksum than was written"
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from mobanet.lightning_internals import callbacks_of, has_resumed_schedule
 
 _CURRENT = "current_model_state"  # where Lightning puts the weights that train on, and the average in their place
-_WEIGHTS = "network."
+_WEIGHTS = "network."  # by its names a state is known, whatever the callback calls it
 
 
 def change_copies(checkpoint: dict[str, Any], change: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]) -> None:
@@ -36,6 +36,7 @@ def leave_averages(trainer: Trainer) -> None:
     """Give a module its own weights back within a validation, which Lightning lets see their average."""
     for callback in callbacks_of(trainer):
         if isinstance(callback, WeightAveraging):
+            # the hook that swaps them back, which a validation that is cut short never comes to
             callback.on_validation_epoch_end(trainer, trainer.lightning_module)
 
 
@@ -60,6 +61,7 @@ def go_on_averaging(trainer: Trainer, module: LightningModule) -> None:
             continue
         if callback.swa_start <= trainer.current_epoch <= callback.swa_end:
             rates = [group["lr"] for group in groups]
+            # Lightning calls it for no epoch that is resumed in its middle (its restoring: Lightning pull request 9938)
             callback.on_train_epoch_start(trainer, module)
             for group, rate in zip(groups, rates, strict=True):
                 group["lr"] = rate

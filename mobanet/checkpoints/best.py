@@ -15,7 +15,9 @@ class BestCheckpoint(ModelCheckpoint):
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         """Whether an epoch's figure, on all ranks, is there and among the best."""
+        # Lightning makes of NaN the worst figure there is (its issue 2636), and the first figure is the best
         known = current is not None and not bool(torch.isnan(torch.as_tensor(current)))
+        # the same on all ranks: some alone would wait for the others within Lightning's own, which asks them, too
         return trainer.strategy.reduce_boolean_decision(known) and super().check_monitor_top_k(trainer, current)
 
     @property

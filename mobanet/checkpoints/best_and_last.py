@@ -27,6 +27,7 @@ def run_checkpoints(folder: Path, monitor: str | None, mode: Literal["min", "max
         monitor: metric by which the best epoch is kept; None keeps the last one alone.
         mode: which way is better.
     """
+    # without the counter: a resumed run would write best-v1.ckpt beside best.ckpt
     keep: dict[str, Any] = {"dirpath": str(folder), "auto_insert_metric_name": False, "enable_version_counter": False}
     best = [RunCheckpoint(filename="best", monitor=monitor, mode=mode, **keep)] if monitor else []
     return [*best, RunCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)]  # validated or not

@@ -140,6 +140,7 @@ def check_trained_parts(checkpoint: Mapping[str, Any], groups: Sequence[Mapping[
         UserError: when the checkpoint's optimiser has other ones.
     """
     for state in checkpoint.get("optimizer_states", []):
+        # an optimiser's state has numbers for parameters, no names, so that there is no more to compare
         if [len(g["params"]) for g in state["param_groups"]] != [len(g["params"]) for g in groups]:
             raise UserError(
                 "the checkpoint was trained with other parts frozen; resume with the same --model.backbone.freeze, or "
@@ -159,6 +160,7 @@ def check_same_code(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """
     for option, read in (("optimizer", _class_of), ("schedule.shape", _shape_of)):
         old, new = read(saved), read(given)
+        # a dot: an import path. Our own two optimisers have the same states, and our own shapes are all LambdaLR
         if old != new and ("." in old or "." in new):
             raise UserError(
                 f"--model.{option} is {new} here and {old} in the checkpoint, whose state it cannot take up: resume "
@@ -197,13 +199,14 @@ def adopt_settings(checkpoint: dict[str, Any], given: Mapping[str, Any], fresh: 
     check_trained_parts(checkpoint, groups)
     for state in checkpoint.get("optimizer_states", []):
         for old_group, group in zip(state["param_groups"], groups, strict=True):
-            old_group |= {key: value for key, value in group.items() if key not in ("params", "lr")}
+            old_group |= {key: value for key, value in group.items() if key not in ("params", "lr")}  # lr: below
     for state in checkpoint.get("lr_schedulers", []):
         # of another schedule: by its import path, or which a callback has put in the place of ours (SWA)
         if "lr_lambdas" not in state or not hasattr(fresh["lr_scheduler"]["scheduler"], "lr_lambdas"):
             continue
         scheduler = fresh["lr_scheduler"]["scheduler"]
         state["base_lrs"] = list(scheduler.base_lrs)
+        # Lightning restores the schedule, too, which sets no rate before its next step
         step = state["last_epoch"]
         rates = [base * factor(step) for base, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)]
         state["_last_lr"] = rates

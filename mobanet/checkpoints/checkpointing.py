@@ -102,6 +102,7 @@ class Checkpointing:
             change: of `torch.nn.Module._apply`.
             module: that is about to be changed.
         """
+        # what a change does to types shows on a tensor of nothing
         if self.leaves_out and change(torch.empty(0)).dtype != torch.float32:
             self.fingerprint(module)
 
@@ -118,7 +119,7 @@ class Checkpointing:
         """
         checkpoint[VERSION] = mobanet.__version__
         state = checkpoint["state_dict"]
-        self._check_finite(state, trainer)
+        self._check_finite(state, trainer)  # while nothing is written yet
         if trainer is not None:
             keep_data_state(checkpoint, data_of(trainer))
         without = backbone_tensors(state).keys()
@@ -186,6 +187,7 @@ class Checkpointing:
         if module.adapted and not saved["lora"]["rank"]:
             saved["lora"] = module.hparams["lora"]
             own = {name: value for name, value in module.state_dict().items() if ".lora_" in name}
+            # own additions as they start: with second factors of 0, so that the network computes what it did
             state = {**own, **with_lora_names(state, [f"{_NETWORK}{name}" for name in module.adapted])}
         if saved["network"].get("scenario_statistics") and not module.settings.network.scenario_statistics:
             saved, state = without_statistics(saved, state)
@@ -193,6 +195,7 @@ class Checkpointing:
         if module.network.apart and saved["network"].get("incomplete", "shared") == "shared":
             saved["network"] = {**saved["network"], "incomplete": "own"}
             apart = [name for name in module.state_dict() if name.startswith(_INCOMPLETE)]
+            # None: what is new in them, such as of a checkpoint that lacks it, which the check of names then tells
             copied = {name: state.get(name.replace(_INCOMPLETE, _NETWORK, 1)) for name in apart}
             state |= {name: value for name, value in copied.items() if value is not None}
         check_architecture(saved, module.hparams)

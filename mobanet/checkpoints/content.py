@@ -70,6 +70,7 @@ def check_content(
         _check_facts(checkpoint)
         checkpoint[SETTINGS] = checked_settings(checkpoint[SETTINGS], left_out(checkpoint) is not None, kind)
         check_adaptation(checkpoint)
+        # by what is in it: its key is the data module's class, which may be a subclass of ours
         for key, state in checkpoint.items():
             if isinstance(state, dict) and "scaling" in state:
                 check_scaling(state, checkpoint[SETTINGS]["data"], key)
@@ -103,6 +104,7 @@ def checked_settings(settings: Any, light: bool, kind: type[LightningModule]) ->
     Raises:
         MismatchError: for one that is unknown, or not of its kind.
     """
+    # in Python `data` may be any dict; of a file it has to be a description
     kinds = get_type_hints(kind.__init__) | {"data": DataDescription}
     kinds.pop("return", None)
     check_keys(settings, kinds, {"data"})
@@ -176,7 +178,7 @@ def _refuse_code(checkpoint: Mapping[str, Any], source: str) -> None:
 def _check_size(checkpoint: Mapping[str, Any]) -> None:
     """Bound what has to be walked through: a few bytes of pickle can stand for endlessly nested lists."""
     left = _NODES
-    stack: list[tuple[Any, int]] = [(checkpoint, 0)]
+    stack: list[tuple[Any, int]] = [(checkpoint, 0)]  # recursion would end in an error of Python's own
     while stack:
         value, depth = stack.pop()
         inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
@@ -207,7 +209,7 @@ def _check_lightning(version: Any) -> None:
     """Lightning goes by the number to bring old content up to date."""
     check_value(version, str, "pytorch-lightning_version")
     try:
-        fine = Version(version) >= Version("2")
+        fine = Version(version) >= Version("2")  # below, Lightning's migrations would rewrite what was checked
     except InvalidVersion:
         fine = False
     if not fine:

@@ -60,7 +60,7 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
     """
     return weights_digest(
         {
-            name.removeprefix(_PREFIX).replace(".base_layer.", "."): value
+            name.removeprefix(_PREFIX).replace(".base_layer.", "."): value  # where peft keeps the layer itself
             for name, value in backbone_tensors(state).items()
         }
     )

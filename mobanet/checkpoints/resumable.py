@@ -29,6 +29,7 @@ def check_progress(checkpoint: Mapping[str, Any], trainer: Trainer) -> None:
     with _named():
         for key in ("loops", "callbacks"):
             check_value(checkpoint.get(key), dict[str, Any], key)
+        # other loops' states are not read in a training
         _check_like(checkpoint["loops"].get("fit_loop"), trainer.fit_loop.state_dict(), "loops.fit_loop")
         _check_callbacks(checkpoint["callbacks"], trainer)
 
@@ -92,7 +93,7 @@ def _check_callbacks(states: Mapping[str, Any], trainer: Trainer) -> None:
 
 def _check_best(state: Any, where: str) -> None:
     check_value(state, dict[str, Any], where)
-    for key in ("best_model_score", "best_model_path"):
+    for key in ("best_model_score", "best_model_path"):  # Lightning reads these two as if they were always there
         if key not in state:
             raise MismatchError(f"{where}.{key}", "is missing")
     for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
@@ -122,5 +123,5 @@ def _check_optimizer(state: Any, groups: Sequence[Mapping[str, Any]], where: str
                 check_value(value, float | int | None if of_parameters else Any, f"{where}.state.{index}.{name}")
             elif (problem := trouble(name, value)) is not None:
                 raise MismatchError(f"{where}.state.{index}", f"is odd: {problem}")
-            elif of_parameters and value.ndim and value.shape != shapes.get(index):
+            elif of_parameters and value.ndim and value.shape != shapes.get(index):  # Adam's `step` has no dimension
                 raise MismatchError(f"{where}.state.{index}.{name}", f"has the shape {tuple(value.shape)}")

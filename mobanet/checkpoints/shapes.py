@@ -18,6 +18,7 @@ from mobanet.checkpoints.frozen import backbone_tensors, left_out
 from mobanet.checkpoints.tensors import trouble
 from mobanet.errors import UserError
 
+# what torch and timm begin weights with; the last four are steps of trunc_normal_
 _FILLS = tuple(
     getattr(Tensor, name) for name in ("uniform_", "normal_", "fill_", "zero_", "erfinv_", "mul_", "add_", "clamp_")
 )
@@ -30,7 +31,7 @@ class _Outline(TorchFunctionMode):
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if function in _FILLS:
-            return args[0]
+            return args[0]  # in-place functions give the tensor that they are called on
         if function is torch.linspace:  # stochastic depth, read one by one
             kwargs = {**(kwargs or {}), "device": "cpu"}
         return function(*args, **(kwargs or {}))
@@ -63,7 +64,7 @@ def check_weights(
         if (problem := trouble(name, value)) is not None:
             raise UserError(f"{source} cannot be used: {problem}; {remedy}.")
     try:
-        settings = json.dumps(checkpoint["hyper_parameters"])
+        settings = json.dumps(checkpoint["hyper_parameters"])  # a text, as keys of the cache have to be hashable
         wanted = outline(kind, settings)  # type: ignore[arg-type] # a class can be hashed, whatever its objects can
     except UserError as error:
         raise UserError(f"{source}: {error.told()}") from error

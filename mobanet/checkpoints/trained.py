@@ -43,4 +43,5 @@ def last_good(trainer: Trainer) -> Path | None:
     """The newest checkpoint of the run, or the one it went on from; each was looked at before it was written."""
     told = [*map(last_saved, trainer.checkpoint_callbacks), trainer.ckpt_path or ""]
     there = [Path(path) for path in told if path and Path(path).is_file()]
+    # by the file's time: best.ckpt may be many epochs older than last.ckpt
     return max(there, key=lambda path: path.stat().st_mtime, default=None)

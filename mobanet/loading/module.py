@@ -44,10 +44,11 @@ def load_module(
     settings = dict(checkpoint["hyper_parameters"])
     if backbone is not None:
         check_has_need(checkpoint, f"{option} {path}", f"{backbone_option} {backbone}")
+        # the checkpoint says where the run had it, which may be no place of this machine
         settings["backbone"] = {**settings["backbone"], "checkpoint": str(backbone)}
     try:
         module = SegmentationModule(**settings)
         module.begin_from(checkpoint)
     except UserError as error:  # which names the options of training
         raise UserError(error.told().replace(BACKBONE_OPTION, backbone_option)) from error
-    return LoadedModel(module.eval(), checkpoint)
+    return LoadedModel(module.eval(), checkpoint)  # modules begin in training mode
