@@ -234,7 +234,7 @@ class Comparison:
                 "in no incomplete scenario is the validation mIoU better with its own batch statistics; nothing was "
                 "written: use the checkpoint as it is."
             )
-        if not trained_full and not own > before:
+        if not trained_full and not own > before:  # and not own <= before: NaN, of no figure, is no gain
             raise UserError(
                 f"the model saw samples that lack sensors in training, and own batch statistics make their mean mIoU "
                 f"no better ({percent(before)} per cent before, {percent(own)} after); nothing was written: use the "
@@ -279,6 +279,7 @@ def adapted_checkpoint(
     """
     state = {**checkpoint["state_dict"], **statistics.tensors(checkpoint["state_dict"], "network.")}
     fitted_anew = [temperatures.get(name, math.nan) if name in record.kept else math.nan for name in scenarios]
+    # where nothing was fitted anew there is NaN, as the old temperature is of other logits
     new = torch.tensor(fitted_anew, dtype=state[TEMPERATURES].dtype)
     own = torch.tensor([name in record.kept for name in scenarios])
     state[TEMPERATURES] = torch.where(own, new, state[TEMPERATURES])

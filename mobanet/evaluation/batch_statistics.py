@@ -90,14 +90,17 @@ def measure_statistics(
         prepare: brings a batch to the device, normalised; gives an object with `inputs` and `available`.
     """
     norms = network.scenario_norms()
+    # float64: hundreds of batches are added up, whose means hardly differ
     sums = {name: torch.zeros(2, len(scenarios), norm.num_features).double() for name, norm in norms.items()}
     batches, seen = [0] * len(scenarios), [0] * len(scenarios)
+    # normalisations are set by hand, since network.train() would let dropout draw and frozen statistics move, too
     with undisturbed(network), torch.no_grad(), _of_each_batch(norms.values()):
         for first, last in _shares(min(count, len(windows)), batch_size):
             batch = prepare(windows.read(first, last))
             for k, scenario in enumerate(scenarios):
                 wanted = batch.available.new_tensor(scenario.available)
                 pattern = lowered(batch.available, wanted)
+                # windows that lack a part of the scenario are of a smaller one, with other statistics
                 rows = (pattern == wanted).all(1)
                 if (there := int(rows.sum())) < _LEAST:
                     continue
@@ -129,5 +132,6 @@ def _of_each_batch(norms: Iterable[BatchNorm]) -> Iterator[None]:
 
 def _shares(count: int, size: int) -> Iterator[tuple[int, int]]:
     """Borders of about count / size batches, whose numbers of windows differ by one at most."""
+    # evenly, as each batch has the same weight, and a last one of two windows would have as much as one of 24
     number = max(1, round(count / size))
     return pairwise(count * place // number for place in range(number + 1))

@@ -16,7 +16,7 @@ LEVEL, RESAMPLES, FEW = 0.95, 1000, 5
 """Of the interval; draws of as many tiles as there are, with replacement; with fewer tiles it is hardly more than a
 hint."""
 INTERVAL = f"{100 * LEVEL:.0f} %"
-_SEED = 0
+_SEED = 0  # of its own: the same figures have the same interval in every run, whatever its seed
 
 Interval = tuple[float, float]
 """Lower and upper end, 0..1."""
@@ -55,10 +55,12 @@ def bootstrap(
     Returns:
         None where fewer than two tiles have a pixel that counts.
     """
+    # a tile without labels would take part in draws and add nothing to them
     counted = labelled(tiles)
     number = int(counted.sum())
     if number < 2:
         return None
+    # how often each tile is drawn says all, in one product of matrices, with no copies of tiles
     draws = np.random.default_rng(_SEED).multinomial(number, np.full(number, 1 / number), RESAMPLES)  # (R, T) counts
     mious = {name: _mious(draws, each[counted].numpy(), classes) for name, each in tiles.items()}
     rows = np.array(list(mious.values()))  # (S, R)
@@ -69,6 +71,7 @@ def bootstrap(
         mean=_interval(_mean(rows, 0)),
         incomplete=_interval(_mean(lacking, 0)) if len(lacking) else None,
         expected=tuple(
+            # without weights of 0, since 0 times NaN is NaN
             _interval(np.sum([weight * mious[name] for name, weight in each.items() if weight], axis=0))
             for each in weights
         ),
@@ -102,5 +105,6 @@ def _interval(values: np.ndarray) -> Interval | None:
     there = values[~np.isnan(values)]
     if not len(there):
         return None
+    # the percentile interval: it stays within 0..1, as one by standard errors may not
     low, high = np.quantile(there, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

@@ -176,7 +176,7 @@ class BoundaryRows:
         found = boundary_counts(truth, self._side(prediction), slice(self._done, last))
         self._blocks += 1
         first = max(last - self._reach, 0)
-        self._rows, self._done = rows[:, first:].copy(), last - first
+        self._rows, self._done = rows[:, first:].copy(), last - first  # a view would keep all the rows
         return found
 
     def _side(self, classes: np.ndarray) -> "Side":
@@ -228,7 +228,7 @@ class Side:
     def __init__(self, classes: np.ndarray, distances: Sequence[int], num_classes: int) -> None:
         self.classes, self._num_classes = classes, num_classes
         self.own = _bits(num_classes)[:, classes]
-        near = spread(self.own, [1, *distances])
+        near = spread(self.own, [1, *distances])  # 1, for the contour: with four neighbours a pixel
         self.contour, *self.bands = [(each & ~self.own).any(0) & (classes != IGNORE_INDEX) for each in near]
         self._near = spread(self.own * self.contour, distances)
 
@@ -238,6 +238,7 @@ class Side:
 
     def by_class(self, rows: slice, *planes: np.ndarray) -> list[np.ndarray]:
         """How many pixels of each class planes have in some rows, (K,) each."""
+        # class and planes as one number a pixel: one pass over it, rather than one for each class and plane
         codes = self.classes[rows].astype(np.uint16)
         for plane in planes:
             codes <<= 1
@@ -250,6 +251,7 @@ class Side:
 @cache
 def _bits(num_classes: int) -> np.ndarray:
     """(n, 256) of the bit of each class, in as many words as are needed for all; no bit for `IGNORE_INDEX`."""
+    # the narrowest: these words are moved four times for each pixel of a distance
     size = next(size for size in (8, 16, 32, 64) if num_classes <= size or size == 64)
     table = np.zeros((-(-num_classes // size), 256), f"uint{size}")
     for k in range(num_classes):

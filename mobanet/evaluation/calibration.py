@@ -9,7 +9,7 @@ from torchmetrics import Metric
 
 from mobanet.rasters.contents import IGNORE_INDEX
 
-BINS = 15
+BINS = 15  # as in Guo et al. 2017 (arXiv 1706.04599)
 """Of equal width, from 0 to 1."""
 
 _ONE = 2**30
@@ -65,6 +65,7 @@ class Calibration(Metric):
 
     def __init__(self) -> None:
         super().__init__()
+        # whole numbers also because Lightning converts states of floats with the weights (torchmetrics issue 1561)
         self.add_state("counts", torch.zeros(3, BINS, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, confidence: Tensor, prediction: Tensor, label: Tensor) -> None:
@@ -75,6 +76,7 @@ class Calibration(Metric):
             prediction: class indices of the same shape.
             label: likewise, `IGNORE_INDEX` where a pixel does not count.
         """
+        # NaN as a whole number is not defined, and each device makes another one of it
         p, right = confidence.flatten().nan_to_num(0), (prediction == label).flatten().long()
         own = torch.stack([torch.ones_like(right), right, (p * _ONE).long()])  # (3, N)
         # what does not count goes into a bin of its own: to leave it out, a GPU would have to be waited for

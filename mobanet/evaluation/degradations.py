@@ -210,8 +210,9 @@ def _gone_blocks(key: Key, extent: tuple[int, int], side: int, share: float) -> 
     # the last ones may be smaller
     high, wide = (np.minimum(side, length - np.arange(0, length, side)) for length in extent)
     drawn = uniform(key, torch.arange(len(high)), torch.arange(len(wide))).numpy()
-    order = np.argsort(drawn, axis=None, kind="stable")
+    order = np.argsort(drawn, axis=None, kind="stable")  # of equal numbers the first, on every machine
     lost = np.concatenate([[0], np.cumsum(np.outer(high, wide).ravel()[order])])
+    # by pixels, as blocks at the right and the bottom edge are smaller
     count = int(np.abs(lost - share * lost[-1]).argmin())
     gone = torch.zeros(drawn.size, dtype=torch.bool)
     gone[torch.from_numpy(order[:count])] = True
@@ -248,6 +249,7 @@ def _salt_and_pepper(windows: SensorWindows, severity: float) -> Degraded:
     offset, scale = windows.offset_scale.unbind(1)
     mean, std = _standard(windows)
     low, high = (((mark - offset) / scale - mean) / std for mark in windows.marks[:, :2].unbind(1))
+    # both by one draw: what a milder severity turns, a stronger one turns to the same end
     values = torch.where(at < severity / 2, low[:, :, None, None], values)
     return _measured(torch.where(at > 1 - severity / 2, high[:, :, None, None], values), valid), valid
 
@@ -271,11 +273,12 @@ def _blur(windows: SensorWindows, severity: float) -> Degraded:
     for axis in (2, 3):
         values, weight = (_smoothed(x, weights, axis, windows.margin) for x in (values, weight))
     valid = windows.own()[1]
+    # the weights of what was measured do not sum to 1; where nothing was in reach, 0 / tiny is 0
     return _measured(values / weight.clamp(min=torch.finfo(torch.float32).tiny), valid), valid
 
 
 def _reach(sigma: float) -> int:
-    return int(3 * sigma)
+    return int(3 * sigma)  # beyond it lie 0.3 per cent of a Gaussian
 
 
 def _smoothed(x: Tensor, weights: np.ndarray, axis: int, margin: int) -> Tensor:
@@ -347,6 +350,7 @@ def _standard(windows: SensorWindows) -> tuple[Tensor, Tensor]:
 
 
 def _measured(values: Tensor, valid: Tensor) -> Tensor:
+    # chosen, not multiplied: NaN times 0 would stay NaN
     return torch.where(valid[:, None], values, values.new_zeros(()))
 
 

@@ -202,4 +202,5 @@ def degraded_json(results: DegradedResults) -> str:
             for row in results.means()
         },
     }
+    # NaN is no JSON, and Python would write it: better an error here than in who reads the file
     return json.dumps(content, indent=1, allow_nan=False) + "\n"

@@ -38,6 +38,7 @@ def detail_notes(details: Mapping[str, DetailScores]) -> list[str]:
     Args:
         details: by name of the scenario.
     """
+    # the last scenario is the fullest; an empty one stands for none
     *_, fullest = [DetailScores(), *details.values()]
     lines = [_BOUNDARIES] if fullest.boundary else []
     rounded = [f"{each.distance} {_pixels(each)}" for each in fullest.boundary if not each.distance.endswith(" px")]
@@ -164,6 +165,7 @@ def details_from_plain(content: Mapping[str, Any], classes: Classes) -> DetailSc
 
 
 def _counts(values: Sequence[Any], length: int) -> list[int]:
+    # by its very type: True is an int to isinstance
     if len(values) != length or any(type(value) is not int or value < 0 for value in values):
         raise ValueError(f"{values} are not {length} counts")
     return [*values]

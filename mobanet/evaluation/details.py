@@ -142,6 +142,7 @@ class DetailCounts(Metric):
         Args:
             strip: the next one; None where there is no further one, which counts what is left.
         """
+        # strips do not say that they are the last
         if strip is None or strip.tile != self._tile:
             self._finish()
         if strip is not None:
@@ -167,6 +168,7 @@ class DetailCounts(Metric):
         counted = label != IGNORE_INDEX
         found = [] if self._rows is None else [self._rows.add(prediction, label)]
         for k, rows in zip(self._of, self._objects, strict=True):
+            # views: a bool is a byte of 0 or 1 already
             found.append(rows.add(((prediction == k) & counted).view(np.uint8), (label == k).view(np.uint8)))
         self._take(found)
 

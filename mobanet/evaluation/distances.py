@@ -73,7 +73,7 @@ class Distance:
                 f"{OPTION} {self.given} is {exact:.2g} of a pixel of the test tile {tile.id}; give more, or pixels, "
                 f"such as {OPTION} 1."
             )
-        return math.floor(exact + 0.5)
+        return math.floor(exact + 0.5)  # round() would make 2 of 2.5, and 4 of 3.5
 
 
 def chosen_distances(given: str) -> tuple[Distance, ...]:
@@ -93,7 +93,7 @@ def chosen_distances(given: str) -> tuple[Distance, ...]:
         except ValueError:
             amount = math.nan
         unit = _UNITS[match[2].lower()] if match else "px"
-        if math.isnan(amount) or (unit == "px" and amount != round(min(amount, 1e9))):
+        if math.isnan(amount) or (unit == "px" and amount != round(min(amount, 1e9))):  # round() of infinity raises
             raise UserError(
                 f"{OPTION} names {word.strip() or 'nothing'}, which is no distance; give whole pixels, metres or per "
                 f"cent of a tile's diagonal by commas, such as {OPTION} 3,0.5m,2%."

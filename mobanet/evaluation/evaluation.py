@@ -122,6 +122,7 @@ class Evaluation(nn.Module):
             module: that is evaluated, and has this evaluation.
         """
         evaluation = self.stages[stage]
+        # what an earlier evaluation has left that was broken off
         evaluation.reset()
         self._measures = None
         if stage == "test" and self.asks_details:
@@ -196,6 +197,7 @@ class Evaluation(nn.Module):
         self._say_unusable(stage, module, matrices, unusable, (max(overflown), windows))
         for name in unusable:
             matrices[name], tiles[name] = torch.zeros_like(matrices[name]), torch.zeros_like(tiles[name])
+        # a few windows are too few to fit to
         if stage == "validation" and not trainer.sanity_checking:
             fitted = {name: x for name, x in evaluation.temperatures().items() if name not in unusable}
             _take_temperatures(fitted, module)
@@ -212,6 +214,7 @@ class Evaluation(nn.Module):
             unmasked=dict(zip(matrices, unmasked, strict=True)),
         )
         self._log(stage, found, module)
+        # memory of the maps is not to be held while the training goes on
         evaluation.reset()
         evaluation.measure(None)
 
@@ -256,6 +259,7 @@ class Evaluation(nn.Module):
             if module.trainer.state.fn != TrainerFn.FITTING:
                 half = str(module.trainer.precision).startswith("16")
                 remedy = "set --trainer.precision bf16-mixed or 32-true" if half else "take another checkpoint"
+                # all ranks have the same sums, and raise together
                 raise AgreedError(f"{what}; {remedy}.")
             rank_zero_info(f"warning: {what}")
         elif not any(int(matrix.sum()) for matrix in matrices.values()) and stage not in self._said_unlabelled:
@@ -270,6 +274,7 @@ def _or_absent(found: Mapping[str, Reliability], unusable: Sequence[str]) -> dic
 def _take_temperatures(fitted: Mapping[str, float], module: Evaluated) -> None:
     """Keep what a validation has fitted; that of earlier weights says nothing of these."""
     values = torch.tensor([fitted.get(scenario.name, math.nan) for scenario in module.scenarios])
+    # Lightning swaps weights with the average after a validation, buffers among them: both have to have it
     for each in (module, *map(evaluated, averaged_modules(module.trainer))):
         each.temperatures.copy_(values)
 

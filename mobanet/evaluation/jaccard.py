@@ -97,4 +97,5 @@ class SoftJaccard(Metric):
         if not images:
             return SoftScores.absent()
         mean = jaccard / images
+        # a difference of near numbers, which rounding may bring below 0
         return SoftScores(mean, max(squares / images - mean**2, 0) ** 0.5, f1 / images, int(images))

@@ -75,6 +75,7 @@ class ScenarioEvaluation(nn.Module):
         if len(self.soft):
             self.soft[k].update(logits[there], batch.label[there])
         counted = torch.tensor(there, device=logits.device)
+        # added up on the device: int() would wait for it in every batch
         self.overflown[k] += (counted & ~torch.isfinite(logits).flatten(1).all(1)).sum()
         windows, extents = batch.windows.tolist(), batch.extents.tolist()
         strips = []
@@ -106,7 +107,7 @@ class ScenarioEvaluation(nn.Module):
 
     def temperatures(self) -> dict[str, float]:
         """What is fitted to each scenario, over all ranks, NaN without a labelled pixel; once all is finished."""
-        return {s.name: fit.compute() for s, fit in zip(self.scenarios, self.fits, strict=False)}
+        return {s.name: fit.compute() for s, fit in zip(self.scenarios, self.fits, strict=False)}  # no fits in a test
 
     def soft_scores(self) -> dict[str, SoftScores]:
         """Of binary targets, the scenario paper's figures of each scenario; empty otherwise."""

@@ -26,6 +26,7 @@ def confusion_matrix(prediction: Tensor, label: Tensor, num_classes: int) -> Ten
         (K, K) int64.
     """
     counts = label != IGNORE_INDEX
+    # of bytes, as labels may be, the product would wrap around
     pairs = label[counts].long() * num_classes + prediction[counts].long()
     return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
 
@@ -76,6 +77,7 @@ def scores(matrix: Tensor, classes: Classes) -> Scores:
     hit, truth, predicted, total = m.diagonal(), m.sum(1), m.sum(0), m.sum()
     iou = hit / (truth + predicted - hit)  # 0 / 0 is NaN: the class is absent
     f1 = 2 * hit / (truth + predicted)
+    # in float64: the square of 10^10 pixels is beyond int64
     chance = (truth * predicted).sum() / total**2
     averaged = [classes.names.index(name) for name in classes.averaged]
     return Scores(
@@ -88,7 +90,7 @@ def scores(matrix: Tensor, classes: Classes) -> Scores:
         pixels=tuple(int(x) for x in truth.tolist()),
         users_accuracy=tuple((hit / predicted).tolist()),
         producers_accuracy=tuple((hit / truth).tolist()),
-        frequency_weighted_iou=float((truth * iou.nan_to_num(0)).sum() / total),
+        frequency_weighted_iou=float((truth * iou.nan_to_num(0)).sum() / total),  # of NaN the share is 0
     )
 
 

@@ -77,9 +77,11 @@ class _Pieces:
         import cv2
 
         before = len(self.areas)
+        # 4, as the module says; OpenCV's default of 8 would join corners
         number, own = cv2.connectedComponents(mask, connectivity=4, ltype=cv2.CV_32S)
         number -= 1
         cut = np.zeros(number + 1, bool)
+        # number 0 is the background's, which is left out below
         cut[own[:, 0]] = cut[own[:, -1]] = True
         if self.row is None:
             cut[own[0]] = True
@@ -91,7 +93,7 @@ class _Pieces:
         kept, inverse = np.unique(roots, return_inverse=True)
         areas = np.concatenate([self.areas, np.bincount(own.ravel(), minlength=number + 1)[1:]])
         self.areas = np.zeros(len(kept), np.int64)
-        np.add.at(self.areas, inverse, areas)
+        np.add.at(self.areas, inverse, areas)  # `+=` would add once where an index comes twice
         self.cut = _spread(np.concatenate([self.cut, cut[1:]]), inverse, len(kept))
         self.closed = _spread(np.concatenate([self.closed, np.zeros(number, bool)]), inverse, len(kept))
         self.row = np.concatenate([[0], inverse[before:] + 1])[own[-1]]
@@ -164,6 +166,7 @@ class ObjectRows:
         t, m, shared = self._pairs.T
         closed = self._truth.closed[t].astype(int) + self._map.closed[m]
         # what is not closed grows, and what is shared with something closed does not
+        # IoU of a half in whole numbers: 2 s >= a + b - s
         possible = 3 * shared >= self._truth.areas[t] + self._map.areas[m]
         matched = int((possible & (closed == 2)).sum())
         self._pairs = self._pairs[(closed == 0) | (possible & (closed == 1))]

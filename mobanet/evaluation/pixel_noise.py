@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 _WORD = 2**32 - 1
-_ROUNDS = ((16, 0x21F0AAAD), (15, 0x735A2D97))
+_ROUNDS = ((16, 0x21F0AAAD), (15, 0x735A2D97))  # of the kind that hash-prospector finds (its issue 19)
 """Shifts and odd factors. A factor of 31 bits times a number of 32 stays within int64, which all devices have."""
 
 
@@ -27,6 +27,7 @@ class Key:
     @classmethod
     def of(cls, *parts: str | int) -> "Key":
         """The key of words and numbers, in this order."""
+        # not hash(), which is another one in each process
         digest = hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).digest()
         return cls(int.from_bytes(digest[:4], "big"), int.from_bytes(digest[4:], "big"))
 
@@ -57,7 +58,8 @@ def normal(key: Key, rows: Tensor, columns: Tensor) -> Tensor:
         rows: alike.
         columns: alike.
     """
-    radius = torch.sqrt(-2 * torch.log(uniform(key, rows, columns)))
+    radius = torch.sqrt(-2 * torch.log(uniform(key, rows, columns)))  # never of 0, which `uniform` leaves out
+    # Box-Muller takes two numbers that know nothing of each other: any other key does
     turn = uniform(Key(key.second, key.first ^ 0x5BD1E995), rows, columns)
     return radius * torch.cos(2 * math.pi * turn)
 

@@ -67,6 +67,7 @@ def read_evaluation(run: Path, stage: Stage, data: DataDescription) -> Evaluated
         if path == single:
             content = _as_several(content, folder / f"{stage}_confusion.csv")
         return Evaluated(stage, _results(content, data), int(content["epoch"]))
+    # a file of any content: what is not as it is written shows as any of these
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         remedy = "run mobanet.test again" if stage == "test" else "remove it"
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); {remedy}.") from error
@@ -100,7 +101,7 @@ def _results(content: Mapping[str, Any], data: DataDescription) -> ScenarioResul
         classes=data.classes,
         scores={name: _scores(each, data.classes, matrices[name]) for name, each in ordered.items()},
         matrices=matrices,
-        unmasked={name: int(each.get("kept_windows", 0)) for name, each in ordered.items()},
+        unmasked={name: int(each.get("kept_windows", 0)) for name, each in ordered.items()},  # called so in files
         windows=int(content["windows"]),
         protocol={str(name): str(text) for name, text in content["protocol"].items()},
         soft={name: _soft(each) for name, each in soft.items()},

@@ -138,7 +138,7 @@ def class_table(results: ScenarioResults) -> str:
         mark = "" if name in classes.averaged else " *"
         share = f"{100 * figures.pixels[k] / total:.1f}"
         values = (figures.iou[k], figures.f1[k], figures.users_accuracy[k], figures.producers_accuracy[k])
-        shown.add_row(Text(name + mark), *map(percent, values), share)
+        shown.add_row(Text(name + mark), *map(percent, values), share)  # Text, as rich would take [roof] for markup
     shown.add_section()
     shown.add_row("mean", percent(figures.mean_iou), percent(figures.mean_f1), "", "", "")
     shown.add_row("frequency weighted", percent(figures.frequency_weighted_iou), "", "", "", "")
@@ -152,7 +152,7 @@ def class_table(results: ScenarioResults) -> str:
         more.append(f"ECE {percent(results.reliability[results.fullest].error)}")
     if results.fullest in results.calibrated:
         more.append(f"{ECE_AT_T} {percent(results.calibrated[results.fullest].error)}")
-    width = shutil.get_terminal_size((120, 24)).columns
+    width = shutil.get_terminal_size((120, 24)).columns  # 120 in a file or a pipe
     return as_text([shown, *detail_tables(results, rows_of(results)[:1], width)], [*more, *results.notes()])
 
 

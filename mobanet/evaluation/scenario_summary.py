@@ -84,7 +84,7 @@ def figures_to_log(
     """
     details = details or {}
     calibrated = calibrated or {}
-    *_, (name_of_fullest, fullest) = by_scenario.items()
+    *_, (name_of_fullest, fullest) = by_scenario.items()  # the last, in the usual order
     figures = {
         "miou": fullest.mean_iou,
         "mean_f1": fullest.mean_f1,
@@ -117,6 +117,7 @@ def figures_to_log(
 def deviation_of(values: Iterable[float]) -> float:
     """The population standard deviation of those that there are; NaN of none."""
     present = [value for value in values if not math.isnan(value)]
+    # of the population: the scenarios are all that there are, no sample of more
     return statistics.pstdev(present) if present else math.nan
 
 
@@ -127,6 +128,7 @@ def expected_of(weights: Mapping[str, float], values: Mapping[str, float]) -> fl
         weights: by scenario, summing to 1.
         values: of all these scenarios.
     """
+    # without weights of 0, as 0 times NaN is NaN
     return sum(weight * values[name] for name, weight in weights.items() if weight)
 
 

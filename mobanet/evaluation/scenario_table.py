@@ -463,6 +463,7 @@ def rows_of(results: ScenarioResults) -> list[ScenarioRow]:
     soft = {name: figures.jaccard for name, figures in results.soft.items()}
     errors = {name: each.error for name, each in results.reliability.items()}
     at = {name: each.error for name, each in results.calibrated.items()}
+    # a mean over fewer scenarios than that of the column beside it would be compared with it
     at_all = at if at.keys() == results.scores.keys() else {}
     intervals = results.intervals or Intervals({}, None, None, ())
     shares = results.regained.shares if results.regained else {}

@@ -74,6 +74,7 @@ class Specialists:
         for other in (self.full, *self.own.values()):
             for key in sorted({*protocol, *other.protocol}):
                 here, there = protocol.get(key), other.protocol.get(key)
+                # protocols are compared word by word: other windows or labels make figures that are no match
                 if here != there:
                     raise UserError(
                         f"{OPTION} {other.name}: {other.path} was measured with {key}: {there}, and this test is with "
@@ -102,12 +103,13 @@ class Specialists:
         whole = bool(incomplete) and all(name in named for name in incomplete)
         return Regained(
             shares={name: _share(won[name], gaps[name]) for name in named},
+            # of the sums: a mean of shares would be ruled by scenarios with hardly any gap
             incomplete=_share(*(sum(x[name] for name in incomplete) for x in (won, gaps))) if whole else math.nan,
         )
 
 
 def _share(won: float, gap: float) -> float:
-    return won / gap if gap > 0 else math.nan
+    return won / gap if gap > 0 else math.nan  # a share of a gap below 0 would have the wrong sign
 
 
 def read_specialists(given: Mapping[str, str] | str, modalities: Sequence[str], classes: Classes) -> Specialists:

@@ -70,10 +70,12 @@ def _sums(logits: Tensor, label: Tensor) -> Tensor:
     """NLL of (K, N) at each temperature of `GRID` in whole numbers, and behind it how many pixels that is of."""
     counts = label != IGNORE_INDEX
     below = logits - logits.amax(0)
+    # the highest is 0, at any T, so that exp() cannot overflow
     scaled = below * below.new_tensor([1 / t for t in GRID])[:, None, None]  # (T, K, N)
     # what does not count adds 0: to leave it out, a GPU would have to be waited for
     own = label.masked_fill(~counts, 0).expand(len(GRID), 1, -1)
     nll = scaled.exp().sum(1).log() - scaled.gather(1, own)[:, 0]  # (T, N)
+    # NaN, or a number beyond 64 bits, would spoil the sum over all other pixels
     nll = nll.nan_to_num(0).clamp(0, _WORST).masked_fill(~counts, 0)
     return torch.cat([(nll * _ONE).long().sum(1), counts.sum()[None]])
 
@@ -89,6 +91,7 @@ def temperature_of(losses: Sequence[float]) -> float:
         return GRID[best]
     before, least, behind = losses[best - 1 : best + 2]
     bend = before - 2 * least + behind
+    # vertex of the parabola through three points; whatever the NLL's scale
     return GRID[best] * 2 ** (_STEP * (before - behind) / (2 * bend) if bend else 0.0)
 
 

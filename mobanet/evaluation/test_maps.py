@@ -51,6 +51,7 @@ class TestMaps(Callback):
         if trainer.is_global_zero:
             for path in self.folder.glob("*.tif"):
                 style_of(path).unlink(missing_ok=True)  # and no others, such as a legend of the user's
+            # GDAL and QGIS put files of their own beside a map, which would belie the next one
             for ending in ("tif", "tif.aux.xml", "tif.ovr", "tif.msk", "part", "part.aux.xml"):
                 for path in self.folder.glob(f"*.{ending}"):
                     path.unlink()
@@ -109,6 +110,7 @@ class TestMaps(Callback):
         """Of a tile whose last window never came."""
         writer, self._writer = self._writer, None
         if writer is not None:
+            # finished without its last rows, the map would look whole
             writer.abandon()
 
 
@@ -121,8 +123,10 @@ def map_names(tiles: Iterable[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     taken: set[str] = set()
     for tile in tiles:
+        # cut by bytes, as file systems count; a letter that is cut through is dropped
         plain = re.sub(r"[^\w.+-]|^\.", "_", tile).encode()[:_LONGEST].decode(errors="ignore")
         name, number = plain, 1
+        # macOS and Windows take names that differ in case for one
         while name.casefold() in taken:
             number += 1
             name = f"{plain}_{number}"

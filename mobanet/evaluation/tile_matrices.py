@@ -38,6 +38,7 @@ class TileMatrices:
         shares: list[Mapping[str, Tensor]] = [own]
         if distributed.is_available() and distributed.is_initialized():
             shares = [{}] * distributed.get_world_size()
+            # as objects: ranks have other numbers of tiles, with names
             distributed.all_gather_object(shares, own)
         found: dict[str, Tensor] = {}
         for share in shares:
