@@ -74,6 +74,7 @@ class Augmentation:
         if not self._pipeline.transforms:
             return sample
         # some of its steps draw from numpy's generator, others from one of Python's
+        # anew for each sample: left alone, workers of 2.0.8 repeat themselves (AlbumentationsX issue 266)
         self._pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
         inputs = {name: self._spread(name, self._to_range(name, array)) for name, array in sample.inputs.items()}
         targets = {self._key(name): array for name, array in inputs.items()}
@@ -132,6 +133,7 @@ class Augmentation:
 
         if not self._resamples or valid.all():
             return valid
+        # one pixel each way, as far as bilinear interpolation reaches
         return cv2.erode(valid, np.ones((3, 3), np.uint8))
 
     def _to_range(self, name: str, array: np.ndarray) -> np.ndarray:
@@ -176,15 +178,16 @@ class Augmentation:
                 albumentations.Affine(
                     rotate=(-s.rotation, s.rotation),
                     scale=(1 / (1 + s.zoom), 1 + s.zoom),
-                    keep_ratio=True,
+                    keep_ratio=True,  # or height and width would be scaled apart
                     # what turns in from outside mirrors the inside, so that it is valid and has a label
                     border_mode=cv2.BORDER_REFLECT_101,
                     interpolation=cv2.INTER_LINEAR,
-                    mask_interpolation=cv2.INTER_NEAREST,
+                    mask_interpolation=cv2.INTER_NEAREST,  # no class between two, no height between roof and ground
                     p=1.0,
                 )
             )
         if s.colour:
+            # a fifth keeps its colours
             steps.append(albumentations.RandomBrightnessContrast(s.colour, s.colour, p=0.8))
         targets = {
             # as masks, metres stay metres: of floats in an image albumentations takes for granted that they are in 0..1
@@ -193,6 +196,7 @@ class Augmentation:
             if self._key(name) != "image"
         }
         targets |= {f"valid_{name}": "mask" for name in self.modalities} | {"label": "mask"}
+        # shapes are not compared, since coarser modalities have fewer pixels
         return albumentations.Compose(steps, additional_targets=targets, is_check_shapes=False)
 
 
@@ -206,6 +210,7 @@ def _fast_transpose(albumentations: Any) -> type:
 
     class FastTranspose(albumentations.Transpose):  # type: ignore[misc] # of a library without types
         def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
+            # OpenCV goes by bytes of a pixel, not by its bands
             if img.itemsize * (img.shape[2] if img.ndim == 3 else 1) not in _TRANSPOSED:
                 return super().apply(img, **params)
             # reshaped, since OpenCV drops the axis of a single band

@@ -29,10 +29,11 @@ class ClassPixels:
         self.tiles, self.kind = reader.tiles, reader.label
         pixels = class_pixels(self.tiles, self.kind)
         self.ends = pixels.cumsum(0)  # (T, K)
-        self.classes = np.flatnonzero(self.ends[-1])
+        self.classes = np.flatnonzero(self.ends[-1])  # no class without a pixel, of which none could be drawn
         self._forget()
 
     def __getstate__(self) -> dict[str, Any]:
+        # without open files and counts, which are each process's own
         return {name: value for name, value in self.__dict__.items() if not name.startswith("_")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -48,6 +49,7 @@ class ClassPixels:
         chosen = int(self.classes[generator.integers(len(self.classes))])
         ends = self.ends[:, chosen]
         number = int(generator.integers(ends[-1]))
+        # right: an end is the number of the next tile's first pixel
         tile = int(np.searchsorted(ends, number, side="right"))
         number -= int(ends[tile - 1]) if tile else 0
         return tile, *self._find(tile, chosen, number)
@@ -67,6 +69,7 @@ class ClassPixels:
         return top + row, left + column
 
     def _squares_of(self, place: int) -> np.ndarray:
+        # out and in again, so that the order is that of use
         squares = self._known.pop(place, None)
         if squares is None:
             squares = class_squares(self.tiles[place], self.kind)

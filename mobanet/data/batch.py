@@ -25,6 +25,7 @@ class StoredBatch:
 
     def __init__(self, contents: Mapping[str, Any], known: Tensor | None = None) -> None:
         self.contents = contents
+        # as the loader gives it, which is on the CPU
         self.known: Tensor = contents["available"] if known is None else known
 
     def __getitem__(self, name: str) -> Any:

@@ -89,6 +89,7 @@ class RandomCrops(_WindowDataset):
         self.classes = ClassPixels(reader) if sampling == "balanced" else None
         self.seed = seed
         self.augmentation = augmentation
+        # `tile` is what MoBaNet's authors do: the tile uniform, then the position
         area = np.array([1 if sampling == "tile" else tile.height * tile.width for tile in reader.tiles], np.float64)
         self.bounds = np.cumsum(area / area.sum())
 
@@ -105,6 +106,7 @@ class RandomCrops(_WindowDataset):
         if marks is None:
             return window, self.reader.read(window)
         for _ in range(_DRAWS):
+            # squares first, without reading: they can only rule out, as a window may cut a square beside its labels
             if marks[squares_of(tile, window.top, window.left, window.height, window.width)].any():
                 sample = self.reader.read(window)
                 if np.any(sample.label != IGNORE_INDEX):
@@ -136,6 +138,7 @@ class RandomCrops(_WindowDataset):
 
     def window(self, generator: np.random.Generator) -> TileWindow:
         """Draw a tile, then a position uniformly inside it; or a pixel of a class, then one that has it inside."""
+        # a draw of its own for each crop, which no other crop of the batch decides
         if self.classes is not None and generator.random() < self.balanced_share:
             place, row, column = self.classes.draw(generator)
             return self._around(place, (row, column), 1, generator)
@@ -204,6 +207,7 @@ def _stack(values: Sequence[Any], allocate: Allocate) -> Any:
     if isinstance(first, dict):
         return {name: _stack([value[name] for value in values], allocate) for name in first}
     if isinstance(first, Tensor):
+        # straight into the memory that goes to the other process, without a copy between
         return torch.stack(list(values), out=allocate((len(values), *first.shape), dtype=first.dtype))
     return list(values)
 

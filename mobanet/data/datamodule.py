@@ -214,7 +214,7 @@ class RasterDataModule(LightningDataModule):
         declared = self.layout.splits[self.split_name]
         if declared.patch:
             store = cut_store(store, declared.patch)
-        if declared.leak and not self._roles:
+        if declared.leak and not self._roles:  # once, and not at each setup
             rank_zero_info(f"warning: split {self.split_name}: {declared.leak}")
         if declared.buffer is not None and self.crop - 1 > declared.buffer and not self._roles:
             rank_zero_info(
@@ -227,6 +227,7 @@ class RasterDataModule(LightningDataModule):
         if self.validation == "test":
             train, validation = (*train, *validation), split.test
         roles = {"train": train, "validation": validation, "test": split.test}
+        # without a trainer, `setup` was called by hand
         unvalidated = self.trainer is not None and self.trainer.limit_val_batches == 0
         needed = {"fit": ("train",) if unvalidated else ("train", "validation"), "validate": ("validation",)}
         for role in needed.get(stage or "fit", ("test",)):  # to test, and to predict
@@ -289,6 +290,7 @@ class RasterDataModule(LightningDataModule):
         )
         rank, world = self._rank()
         sampler = CropSampler(self.steps_per_epoch, self.batch_size, rank, world, self._position)
+        # kept, as they have files open, and what a start costs is paid once
         return self._loader(dataset, sampler, self.batch_size, persistent=True)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
@@ -336,6 +338,7 @@ class RasterDataModule(LightningDataModule):
         tiles = [t for t in self._roles["test"] if t.id == tile]
         bands, ratios = {name: len(m.bands) for name, m in self.modalities.items()}, ratios_of(self.modalities.values())
         reader = TileReader(tiles, bands, self.evaluation.labels, 1, ratios=ratios)
+        # outwards to whole pixels of the coarsest modality
         (top, bottom), (left, right) = (
             (s.start // reader.step * reader.step, -(-s.stop // reader.step) * reader.step) for s in (rows, columns)
         )
@@ -376,9 +379,11 @@ class RasterDataModule(LightningDataModule):
         # whole tiles, so that a tile's overlapping logits meet on one rank
         shares = balanced_shares([len(indices) for indices in by_tile], world)
         sampler = ShareSampler([[i for tile in share for i in by_tile[tile]] for share in shares], rank)
+        # or workers of a validation would stay in memory through the training
         return self._loader(dataset, sampler, self.evaluation.batch_size or self.batch_size, persistent=False)
 
     def _loader(self, dataset: Any, sampler: Any, batch_size: int, persistent: bool) -> DataLoader[dict[str, Any]]:
+        # pinning goes through the GPU's driver, and fails where there is none
         cuda = bool(self.trainer and getattr(self.trainer.strategy.root_device, "type", "cpu") == "cuda")
         workers = _workers(self.trainer.num_devices if self.trainer else 1)
         workers = workers if self.num_workers is None else self.num_workers

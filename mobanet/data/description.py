@@ -12,7 +12,7 @@ from mobanet.rasters.contents import IGNORE_INDEX, MOST_RATIO, Classes, Modality
 MOST_MODALITIES, MOST_BANDS = 12, 1024
 """Of one model; there are 2^M - 1 scenarios of M modalities."""
 
-_NAME = re.compile(r"\w[\w-]*")
+_NAME = re.compile(r"\w[\w-]*")  # names become parts of files, options and metrics
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ def _check_scalings(scaling: Mapping[str, str], names: list[str]) -> None:
 
 def _check_classes(classes: Mapping[str, Any]) -> None:
     names, colours = classes["names"], classes["colours"]
+    # 255 stands for an ignored pixel, and labels are bytes
     if not 0 < len(set(names)) == len(names) <= IGNORE_INDEX:
         raise MismatchError("data.classes", f"holds {len(names)}, not 1 to {IGNORE_INDEX} of different names")
     if len(colours) != len(names) or not all(0 <= channel <= 255 for colour in colours for channel in colour):

@@ -40,6 +40,7 @@ class _Copy(NamedTuple):
     @classmethod
     def of(cls, leaf: Tensor) -> "_Copy":
         """Of a tensor, in the order in which it lies in memory."""
+        # from the first to the last element, so that channels-last tensors go as they lie
         span = 1 + sum((size - 1) * step for size, step in zip(leaf.shape, leaf.stride(), strict=True))
         if span != leaf.numel():  # it has gaps
             leaf, span = leaf.contiguous(), leaf.numel()
@@ -173,6 +174,7 @@ class Handover:
             if not isinstance(leaf, _Place):
                 return self._own(leaf.tensor() if isinstance(leaf, _Copy) else leaf)
             lying = ring[leaf.offset :].view(leaf.dtype).as_strided(leaf.shape, leaf.stride)
+            # pinned at once: to pin afterwards would copy it once more
             return torch.empty_like(lying, pin_memory=self.pin_memory).copy_(lying)
 
         contents = _each(batch.contents, unpack)

@@ -78,6 +78,7 @@ class TileReader:
         self.modalities = modalities
         self.label = label
         self.ratios = {name: ratios.get(name, 1) for name in modalities}
+        # where pixels of two and of three meet, only every sixth is a border of both
         self.step = math.lcm(*self.ratios.values())
         self.incomplete = {
             name
@@ -106,7 +107,7 @@ class TileReader:
         return self._marks[tile]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_arrays": None}
+        return {**self.__dict__, "_arrays": None}  # numbers of open files mean nothing in another process
 
     def read(self, window: TileWindow) -> Sample:
         """The pixels of `window`; what lies outside the tile is zero, invalid and ignored."""
@@ -119,7 +120,7 @@ class TileReader:
         """Values and, where some modality of that name is not complete, validity of a window in pixels of its own."""
         tile, bands = self.tiles[part.tile], self.modalities[name]
         if name in tile.modalities:
-            values = self._cut(tile, name, part, 0).astype(self.dtypes[name], copy=False)
+            values = self._cut(tile, name, part, 0).astype(self.dtypes[name], copy=False)  # mostly there already
         else:
             values = np.zeros((part.height, part.width, bands), self.dtypes[name])
         valid = self._validity(tile, name, part) if name in self.incomplete else None
@@ -179,5 +180,7 @@ def starts(length: int, size: int, stride: int, step: int = 1) -> list[int]:
         stride: from window to window, a multiple of `step`.
         step: all are multiples of it, so that the last window may reach beyond the border by less than a step.
     """
+    # up to a whole step, or the last pixels would be in no window
     last = -(-max(length - size, 0) // step) * step
+    # `last` is left out of the range, so that it comes once even where a stride meets it
     return [*range(0, last, stride), last]

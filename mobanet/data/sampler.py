@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from torch.utils.data import DistributedSampler
 
-EPOCH_STRIDE = 2**32
+EPOCH_STRIDE = 2**32  # far more than samples of any epoch, and with epochs well within 64 bits
 """A sample's index is epoch * EPOCH_STRIDE + its place in the epoch: all that its random draws depend on."""
 
 
@@ -42,6 +42,7 @@ class CropSampler(DistributedSampler[int]):
         """Indices of this rank, from the current position to the end of the epoch."""
         epoch, done = self.position()
         for step in range(done, self.steps):
+            # ranks take turns by whole batches, as places of a step lie side by side
             first = (step * self.num_replicas + self.rank) * self.batch_size
             for place in range(first, first + self.batch_size):
                 yield epoch * EPOCH_STRIDE + place

@@ -62,10 +62,12 @@ def learn(
         whole = {t.path(modality.name): number for number, t in enumerate(training) if modality.name in t.modalities}
         numbers = list(whole.values())
         if len(numbers) > SOME:
-            numbers = [numbers[number * len(numbers) // SOME] for number in range(SOME)]
+            numbers = [numbers[number * len(numbers) // SOME] for number in range(SOME)]  # evenly, not the first
         known = [(training[number], ground) for number in numbers if (ground := grounds[number]) is not None]
         heights = [_height_range(tile, modality.name, ground) for tile, ground in known]
+        # half of it, so that the middle 96 % of values span 2
         return np.stack([np.zeros(bands), np.median(heights, axis=0) / 2, np.full(bands, radius)])
+    # percentiles, as one spike would decide the range
     spreads = [[band.p98 - band.p2 for band in statistics] for statistics in learnt]
     return np.stack([np.zeros(bands), np.median(spreads, axis=0) / 2])
 
@@ -119,8 +121,9 @@ def tile_offset_scale(scaling: Scaling, learnt: np.ndarray, statistics: Sequence
     """
     out = np.array(learnt[:2], np.float64)
     if statistics is not None and scaling == "robust":
+        # each tile's own, as the ground of one may lie above the roofs of another
         out[0] = [band.p50 for band in statistics]
-    elif statistics is not None and scaling == "minmax":
+    elif statistics is not None and scaling == "minmax":  # by tile, as MoBaNet's authors scale the DSM
         out[:] = [band.minimum for band in statistics], [band.maximum - band.minimum for band in statistics]
     out[1][out[1] <= 0] = 1.0  # a constant band: (x - offset) / 1 is 0
     return out.astype(np.float32)
@@ -137,7 +140,7 @@ def _pooled(statistics: Sequence[BandStatistics]) -> tuple[float, float]:
     count = np.array([s.count for s in statistics], np.float64)
     mean = np.array([s.mean for s in statistics])
     std = np.array([s.std for s in statistics])
-    total = max(count.sum(), 1.0)
+    total = max(count.sum(), 1.0)  # no pixel at all: 0 and 0, which `tile_offset_scale` makes 1
     overall = float((count * mean).sum() / total)
     # the variance of a union: that within its parts, and that of their means about the common one
     return overall, float(np.sqrt((count * (std**2 + (mean - overall) ** 2)).sum() / total))

@@ -77,8 +77,9 @@ class TrainingRasters:
 
 def ground_side(tiles: Sequence[StoredTile]) -> float | None:
     """Side on the ground of most tiles' pixels in metres, by some of them; None where they do not say so."""
-    some = tiles[:: -(-len(tiles) // _MEASURED) or 1]
+    some = tiles[:: -(-len(tiles) // _MEASURED) or 1]  # evenly; `or 1` of none, since a step of 0 is an error
     known = [area for tile in some if (area := pixel_area(grid_of_tile(tile))) is not None]
+    # of areas, since pixels of a raster in degrees are not square on the ground
     return float(np.sqrt(np.median(known))) if known else None
 
 

@@ -51,7 +51,7 @@ class WideWindows(GridWindows):
         """Window `index`; of -1 the first one's pixels, without a tile, that count nowhere."""
         window = self.windows[max(index, 0)]
         wide = self._read(window)
-        inner = np.s_[self.margin : -self.margin or None, self.margin : -self.margin or None]
+        inner = np.s_[self.margin : -self.margin or None, self.margin : -self.margin or None]  # -0 would cut all off
         own = Sample(
             {name: array[inner] for name, array in wide.inputs.items()},
             {name: array[inner] for name, array in wide.valid.items()},
