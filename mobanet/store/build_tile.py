@@ -25,7 +25,7 @@ def build_tile(job: TileJob) -> TileOutcome:
     if job.is_current(stored):
         return TileOutcome(job.tile.id)
     with ExitStack() as stack:
-        stack.enter_context(gdal_settings(GDAL_CACHEMAX=CACHE_BYTES))
+        stack.enter_context(gdal_settings(GDAL_CACHEMAX=CACHE_BYTES))  # by default 5 % of the memory, in each process
         job.folder.mkdir(parents=True, exist_ok=True)
         # callbacks run the other way round: parts go first, and then the folder if nothing is left in it
         stack.callback(_remove_if_empty, job.folder)

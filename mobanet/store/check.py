@@ -356,6 +356,7 @@ def _thinned(grid: Grid) -> Grid:
 def _label_look(
     job: TileJob, name: str, location: str, own: Grid, bands: int, dtype: str, classes: np.ndarray
 ) -> RasterLook:
+    # 256, as an ignored pixel is 255
     counts = np.bincount(classes.ravel(), minlength=256)
     ignored = counts[IGNORE_INDEX] / counts.sum()
     known = counts[: len(job.layout.classes)]

@@ -43,8 +43,9 @@ def class_squares(tile: StoredTile, kind: LabelKind) -> np.ndarray:
     rows = []
     for top in range(0, tile.height, MARK):
         strip = read_array(tile, f"label_{kind}", slice(top, min(top + MARK, tile.height)))
+        # square and class as one number: one count for the whole row of squares
         counts = np.bincount((strip + square).reshape(-1), minlength=across * _VALUES)
-        rows.append(counts.reshape(across, _VALUES)[:, :classes].T.astype(np.uint16))
+        rows.append(counts.reshape(across, _VALUES)[:, :classes].T.astype(np.uint16))  # a square has 4096 pixels
     return np.stack(rows, axis=1)
 
 

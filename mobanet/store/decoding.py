@@ -117,6 +117,7 @@ class LabelDecoder:
             some.append(without[:, -passed % step :: step])
             passed += without.shape[1]
         found, counts = np.unique(np.concatenate(some, axis=1), axis=1, return_counts=True)
+        # stable: of equally frequent ones always the same, and the sentence with it
         for number in np.argsort(-counts, kind="stable"):
             if self.layout.decode_label(found[:, number, None, None]).unknown:  # not one that is to be ignored
                 break

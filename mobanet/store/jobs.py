@@ -76,6 +76,7 @@ class TileJob:
 
     def _stamp(self, file: FileRef, rule: tuple[Any, ...]) -> str:
         entry = self.entries[file]
+        # 64 bits do: a stamp is compared with that of one product, never looked for among many
         return hashlib.sha256(repr((VERSION, entry.location, entry.stamp, rule)).encode()).hexdigest()[:16]
 
     def problems(self) -> list[str]:

@@ -31,6 +31,7 @@ def cut_tile(tile: StoredTile, size: int) -> Iterator[StoredTile]:
             transform = tile.transform
             if transform is not None:
                 a, b, x, d, e, y = transform
+                # x = a column + b row + c, and y alike
                 transform = (a, b, x + a * left + b * top, d, e, y + d * left + e * top)
             yield replace(
                 tile,

@@ -107,4 +107,4 @@ def in_processes(
             ) from error
         finally:
             for future in futures:
-                future.cancel()
+                future.cancel()  # or, with an error, all that is not begun would be done before it is raised

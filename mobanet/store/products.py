@@ -328,6 +328,7 @@ class Products:
             return decoder.count(*raw(part))[None]  # (1, h, W)
 
         if fit in ("warp", "stretch"):
+            # nearest, since between two classes there is none
             with resampled(decoded, 1, IGNORE_INDEX, "uint8", own, grid, fit, "nearest", self.job.scratch) as strips:
                 # all of the raster was read, and so counted, as the block began
                 decoder.judge(again)
@@ -383,6 +384,7 @@ class Products:
         """Refuse copies of a product that have different sizes in pixels."""
         entries = self.job.entries
         for other in self.job.tile.copies.get(name, ()):
+            # of one size in bytes they are taken for alike, without being opened
             if entries[other].size == entries[file].size:
                 continue
             with self.opened(file) as one, self.opened(other) as two:

@@ -27,13 +27,14 @@ _UNMEASURED = (236, 170, 190)
 _MAP, _TALLEST, _MAP_HEAD = 900, 6.0, 0.25
 """Of the picture of a split: pixels of its longer side, inches that it is high at most, and those of its title."""
 # told apart by all kinds of eyes, as blue, orange and a bluish green are
-_ROLES = {"train": (0, 114, 178), "validation": (230, 159, 0), "test": (0, 158, 115)}
+_ROLES = {"train": (0, 114, 178), "validation": (230, 159, 0), "test": (0, 158, 115)}  # of Okabe and Ito
 _ROLE_WORDS = {"train": "blue", "validation": "orange", "test": "green"}
 _INK, _PALE, _ALARM = "#222222", "#8a8a8a", "#b3261e"
 
 
 def draw_sheet(findings: Findings, path: Path) -> None:
     """Write the contact sheet of `findings` to a PNG file."""
+    # not by pyplot, which keeps each figure and chooses a backend that may want a display
     from matplotlib.figure import Figure
 
     columns, rows, maps = findings.products, _some(findings.tiles), split_maps(findings)
@@ -190,7 +191,7 @@ def _reduce(pixels: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, n
     rows, columns = (np.arange(0, size, thinner) for size in weight.shape)
 
     def total(array: np.ndarray) -> np.ndarray:
-        return np.add.reduceat(np.add.reduceat(array, rows, axis=-2), columns, axis=-1)
+        return np.add.reduceat(np.add.reduceat(array, rows, axis=-2), columns, axis=-1)  # the last block may be smaller
 
     count = total(weight)
     means = total(np.where(weight > 0, pixels, 0).astype(np.float32)) / np.maximum(count, 1)

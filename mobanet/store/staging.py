@@ -87,6 +87,7 @@ def stage_label(
             pixels += np.bincount(classes.ravel(), minlength=256)
             squares = np.logical_or.reduceat(classes != IGNORE_INDEX, columns, axis=1)
             lines = (first + np.arange(len(classes))) // MARK
+            # rows come in strips that need not begin where squares do
             starts = np.flatnonzero(np.diff(lines, prepend=-1))
             marks[lines[starts]] |= np.logical_or.reduceat(squares, starts, axis=0)
             first += len(classes)
@@ -243,4 +244,5 @@ class _Spool:
         return plane
 
     def _place(self, band: int, row: int) -> int:
+        # plane by plane, as statistics are taken of one band at a time
         return 4 * (band * self._shape[0] + row) * self._shape[1]

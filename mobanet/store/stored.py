@@ -281,6 +281,7 @@ class TileStore:
             return {name: self._own(name) for name in names}
         try:
             index = Index.read(path)
+            # between the two files of a rebuild, a reader may see the new one of one and the old one of the other
             if index.sum != whole or len(index.lines) != len(names):
                 raise ValueError("another store's")
         except (OSError, ValueError) as error:
@@ -361,10 +362,11 @@ def make_tile(content: Any, folder: Path) -> StoredTile:
     if not isinstance(content, Mapping) or content.get("version") != VERSION:
         raise ValueError("of another version")
     tile = build(StoredTile, {key: value for key, value in content.items() if key != "version"}, folder=folder)
-    if tile.id != folder.name:
+    if tile.id != folder.name:  # of a folder that was copied or renamed by hand
         raise ValueError(f"{tile.id} for {folder.name}")
     _check(tile)
     for name, size in tile.sizes().items():
+        # a text: by a Path the look takes half as long again, and a store may have thousands of tiles
         file = f"{folder}/{name}.npy"
         try:
             status = os.stat(file)
@@ -391,7 +393,7 @@ def _check(tile: StoredTile) -> None:
     Raises:
         ValueError: naming it.
     """
-    if min(tile.height, tile.width) < 1 or tile.top or tile.left:
+    if min(tile.height, tile.width) < 1 or tile.top or tile.left:  # patches are made in memory, never written
         raise ValueError(f"a tile of {tile.height} x {tile.width} pixels")
     if unknown := tile.labels.keys() - {"full", "eroded"}:
         raise ValueError(f"labels of the kinds {unknown}")
