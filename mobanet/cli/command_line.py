@@ -142,16 +142,16 @@ class MobanetCLI(LightningCLI):
                 "formatter_class": HelpFormatter,
             },
             trainer_defaults={
-                "max_epochs": 50,
+                "max_epochs": 50,  # as MoBaNet's authors train
                 "log_every_n_steps": 10,
-                "use_distributed_sampler": False,
+                "use_distributed_sampler": False,  # our samplers know of ranks themselves
                 "enable_model_summary": False,
                 **({"precision": AUTO} if command == "fit" else {}),
             },
-            save_config_callback=None,
-            seed_everything_default=42,
+            save_config_callback=None,  # `write_config` comes before other processes are started
+            seed_everything_default=42,  # theirs, too
             auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
+            load_from_checkpoint_support=False,  # it writes into checkpoints which code to run
         )
 
     def _with_files(self, words: Sequence[str]) -> Sequence[str]:
@@ -191,7 +191,7 @@ class MobanetCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add our own options, and feed what the data is to the model."""
         add_options(parser, self.command)
-        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)  # LightningCLI has it as bool or int
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
         parser.link_arguments("data.description", "model.data", apply_on="instantiate")
 
@@ -316,9 +316,10 @@ class MobanetCLI(LightningCLI):
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise trainer_error(error, dict(config.items())) from error
         if self.command == "fit":
-            callbacks_of(trainer).append(LastValidation())
+            callbacks_of(trainer).append(LastValidation())  # behind checkpoints, which Lightning puts last
         strategy = trainer.strategy
         plain = isinstance(strategy, SingleDeviceStrategy | DDPStrategy)  # others write in ways of their own
+        # of this very class: a subclass is somebody's choice
         if plain and type(strategy.checkpoint_io) is TorchCheckpointIO:
             strategy.checkpoint_io = WholeFiles()
         if ours and self.command == "fit" and trainer.is_global_zero:  # of all nodes, which the trainer knows
@@ -345,6 +346,7 @@ class MobanetCLI(LightningCLI):
         callbacks.append(ResultFiles(results))
         if self.command == "test":
             figure, maps = PredictionFigure(results / "predictions.png"), TestMaps(results / "maps")
+            # the record last, as degraded sensors add to the figures that it takes
             return [*callbacks, figure, maps, *degraded, TestRecord(self._followers_of_test)]
         panels: PanelSettings = self.config_init["panels"]
         callbacks += [

@@ -188,6 +188,7 @@ def _fit(cli: MobanetCLI, said: MemoryHandler) -> None:
     begun = cli.checkpoint.get("global_step") if cli.checkpoint else None
     cli.checkpoint = None  # Lightning reads it once more
     with cli.interrupts.caught():
+        # weights_only: a checkpoint is data, and runs no code as it is read
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=path, weights_only=True)
     if begun is not None and cli.trainer.global_step == begun:
         rank_zero_info(
@@ -237,6 +238,7 @@ def _adapt(cli: MobanetCLI, said: MemoryHandler) -> None:
     windows = data.probe_windows()
     taken = min(cli.config.windows, len(windows))
     rank_zero_info(f"statistics  of {len(incomplete)} scenarios, from {taken} training windows each")
+    # in the precision that a validation has, since statistics depend on it
     with trainer.precision_plugin.val_step_context():
         statistics = measure_statistics(
             module.network, incomplete, windows, taken, data.batch_size, trainer.strategy.batch_to_device

@@ -23,7 +23,7 @@ from mobanet.plain.pipes import unread_output_ends_quietly
 
 EXIT_CODE = 2
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # to its user, a quota that is used up is a full disk
 _PLACE = (
     errno.ENOENT,
     errno.EACCES,
@@ -85,6 +85,7 @@ def _one_sentence(way_on: Callable[[KeyboardInterrupt], str] | None, said: Calla
         if int(os.environ.get("LOCAL_RANK") or 0):
             # the first process says it; it would be killed by one that fails, and wait for one that does not come
             sys.exit(0 if isinstance(interrupt, Stopped) else 130)
+        # 130 is 128 and the number of SIGINT, as shells have it
         print(way_on(interrupt) if way_on else "interrupted", file=sys.stderr)
         sys.exit(130)
 
@@ -150,7 +151,7 @@ def _gathered(words: Sequence[str], function: Callable[..., Any]) -> list[str]:
             out.pop()
             place, known = before[option]
             known += several
-            out[place] = json.dumps(known)
+            out[place] = json.dumps(known)  # one word, which the parser reads as a list
             continue
         before[option] = len(out), several
         out.append(json.dumps(several))

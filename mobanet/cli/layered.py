@@ -47,7 +47,7 @@ def without_foreign(words: Sequence[str], option: str = "--data.layout") -> tupl
 
     keys = ", ".join(_names(reset))
     said = f"{Path(path).stem}: its {keys} are those of the layout {layout}, and are left out for {final}"
-    text = yaml.safe_dump(reset, default_flow_style=True, width=2**20).strip()
+    text = yaml.safe_dump(reset, default_flow_style=True, width=2**20).strip()  # in a line, as it becomes a word
     return [*words[:last], "--config", text, *words[last:]], said
 
 
