@@ -180,8 +180,10 @@ def degraded_batch(
     values, there = variant.degradation.apply(windows, variant.severity)
     column = list(own).index(name)
     available = batch.available.clone()
+    # a sensor of which nothing is left is a missing one
     available[:, column] &= there.flatten(1).any(1)
     valid = {**valid, name: there.to(torch.uint8)}
+    # known: None, as the CPU's copy of availability is out of date now
     return replace(batch, inputs={**own, name: values}, valid=valid, available=available, known=None)
 
 

@@ -82,6 +82,7 @@ class Interrupts(Callback):
     def caught(self) -> Iterator[None]:
         """Take note of signals as long as this lasts."""
         try:
+            # Python lets no other thread set handlers
             if threading.current_thread() is threading.main_thread():
                 for number in _SIGNALS:
                     self._catch(number)
@@ -93,7 +94,7 @@ class Interrupts(Callback):
 
     def _catch(self, number: int) -> None:
         former = signal.signal(number, self._note)
-        self._former.setdefault(number, former)
+        self._former.setdefault(number, former)  # SLURM's signal may be one that is caught already
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a process that reads crops, which goes on until its parent ends it
@@ -101,11 +102,12 @@ class Interrupts(Callback):
         if not self._caught:
             self._caught, self._at = number, time.monotonic()
             if number == signal.SIGINT and os.environ.get("LOCAL_RANK", "0") == "0":
+                # not print(): the signal may have come within one, whose buffer cannot be entered twice
                 os.write(2, b"\nstopping after this step; Ctrl-C again ends at once, without saving\n")
         elif number == signal.SIGINT and time.monotonic() - self._at > _ECHO:
             if self._end_children is not None:
                 self._end_children()
-            os._exit(128 + number)
+            os._exit(128 + number)  # sys.exit() would wait for threads, and for ranks that do not come
 
     # Lightning's hooks
 
@@ -230,6 +232,7 @@ class Interrupts(Callback):
             return
         self._logged = {**self._logged, **logged_so_far(trainer)}
         self._saving = True
+        # between two steps: gradients are none, and optimiser, schedule and counts agree
         trainer.save_checkpoint(self.path, weights_only=False)
         self._saving = False
 

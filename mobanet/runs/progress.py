@@ -60,6 +60,7 @@ class PlainProgress(ProgressBar):
             return
         self._last = now
         done, total = batch_idx + 1, int(self.total_train_batches)
+        # of this process alone: steps before a resumption took none of its time
         rate = (done - self._first) / (now - self._start)
         self._say(
             f"{epoch_words(trainer)}: {counted('step', done, total)}, {pace(rate, 'steps', total - done)}, "

@@ -94,6 +94,7 @@ def _source() -> tuple[str | None, bool | None]:
     package = Path(mobanet.__file__).parent
     if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:  # installed, perhaps within another tree
         return None, None
+    # untracked files left out: runs and data often lie in the tree
     commit, status = _git(package, "rev-parse", "HEAD"), _git(package, "status", "--porcelain", "--untracked-files=no")
     return commit, None if status is None else bool(status)
 

@@ -28,7 +28,7 @@ def requeue() -> str:
     """
     job = os.environ.get("SLURM_JOB_ID", "")
     if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
-        job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+        job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"  # the array's id alone would requeue all its tasks
     try:
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
     except OSError as error:
