@@ -32,7 +32,7 @@ def read_rows(path: Path, before: int | None = None) -> list[dict[str, Any]]:
     rows = []
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file, strict=True):
+            for row in csv.DictReader(file, strict=True):  # or an open quote would take the rest for one field
                 given = {key: value for key, value in row.items() if value}
                 numbers: dict[str, Any] = {key: float(value) for key, value in given.items()}
                 numbers |= {key: whole_number(given[key]) for key in ("step", "epoch") if key in given}
@@ -114,6 +114,7 @@ class MetricsCSV(Logger):
         writer = csv.DictWriter(text, self._columns)
         writer.writeheader()
         writer.writerows(self._rows)
+        # whole each time: a kill leaves the old file or the new one, and new columns need all rows anyway
         write_text(self.path, text.getvalue())
 
     @rank_zero_only
@@ -127,7 +128,7 @@ class MetricsCSV(Logger):
             and int(self._rows[-1]["step"]) == int(row["step"])
             and not self._rows[-1].keys() & row.keys() - {"step", "epoch"}
         ):
-            self._rows[-1].update(row)
+            self._rows[-1].update(row)  # Lightning logs one step in several calls
         else:
             self._rows.append(row)
         self._columns += [key for key in row if key not in self._columns]

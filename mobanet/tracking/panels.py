@@ -86,6 +86,7 @@ class ScenarioPanels(Callback):
             captions.append(f"tile {tile}, window {window}")
         for logger in trainer.loggers:
             if hasattr(logger, "log_image"):
+                # the step that Lightning logs the figures of an epoch's end at
                 logger.log_image(KEY, images, step=trainer.global_step - 1, caption=captions)
 
     def _draw(
@@ -104,7 +105,7 @@ class ScenarioPanels(Callback):
         canvas = figure.canvas
         assert isinstance(canvas, FigureCanvasAgg)  # see `window_figure`
         canvas.draw()
-        return np.asarray(canvas.buffer_rgba())[..., :3].copy(), maps.tile
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy(), maps.tile  # the buffer goes with the canvas
 
 
 def _whole(trainer: Trainer) -> bool:

@@ -127,6 +127,7 @@ class WandbRun(WandbLogger):
         past, self._past = self._past, []
         known = self.experiment.step if past else 0  # of an online run, what the server has
         for row in past:
+            # rows of earlier steps than its last one it drops, with a warning each
             if row["step"] >= known:
                 self.log_metrics({key: value for key, value in row.items() if key != "step"}, row["step"])
 
@@ -149,6 +150,7 @@ def wandb_logger(folder: Path, experiment: str, offline: bool, past: Sequence[Ma
     given, run = os.environ.get("WANDB_RUN_ID"), read_tracked(folder) if past is not None else None
     if run is None or given not in (None, "", run.id):
         project, entity = os.environ.get("WANDB_PROJECT", "mobanet"), os.environ.get("WANDB_ENTITY")
+        # by `secrets`: of a seeded generator, two runs of one seed would be one record; 8 characters, as its own
         run = TrackedRun(given or secrets.token_hex(4), project, entity or None)
     write_tracked(folder, run)
     os.environ["WANDB_SILENT"] = "true"
