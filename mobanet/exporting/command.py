@@ -178,6 +178,7 @@ def run_export(request: ExportRequest) -> Iterator[str]:
             yield f"inputs   {', '.join(names)}, of any size"
             if request.format == "folder" and source.facts is None:
                 yield "card     figures and settings of its run are not known of an export"
+            # 0.0: it is the same code on the same numbers
             yield _compared(request, model, _write_model(request, source, scratch, file), tile, 0.0)
         if request.format == "folder":
             move_all(scratch, place, CONFIG_FILE)

@@ -106,7 +106,7 @@ def metadata(model: PretrainedModel, stacked: StackedModel, tile: int) -> dict[s
         "tiles_size": tile,
         "tile_size": tile,
         "tiles_overlap": min(max(overlap, 0), _OVERLAP),
-        "seg_thresh": 0.0,
+        "seg_thresh": 0.0,  # where there is nothing, the model says by class 0
         "seg_small_segment": 0,
         "standardization_mean": [0.0] * len(channels),
         "standardization_std": [1.0] * len(channels),
@@ -155,6 +155,7 @@ def compare_deepness(stacked: StackedModel, path: Path, tile: int) -> str:
         alike = found.shape == expected.shape
         differences.append((found - expected).abs().max() if alike else torch.tensor(torch.nan))
     largest = torch.stack(differences).max().item()  # which keeps NaN
+    # so turned that NaN is no agreement
     if not largest <= tolerance:
         tolerance *= parity.allowed(stacked.model, tile) / parity.TOLERANCE
     if not largest <= tolerance:

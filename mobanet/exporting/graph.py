@@ -27,6 +27,7 @@ def capture(model: DeployedModel, tile: int) -> ExportedProgram:
     Raises:
         UserError: when torch cannot.
     """
+    # more than one sample: torch.export takes a size of 1 for a constant
     feeds = next(feeds for feeds in random_feeds(model, tile) if len(feeds["available"]) > 1)
     return traced(model, feeds, {name: {0: Dim(BATCH, min=1)} for name in model.inputs})
 

@@ -13,7 +13,7 @@ _FIRST_WORD = re.compile(r"[^\n(]+")
 
 def looks_like_repository(name: str) -> bool:
     """Whether a name may be one of a repository, OWNER/NAME."""
-    return _NAME.fullmatch(name) is not None and not name.startswith(".")
+    return _NAME.fullmatch(name) is not None and not name.startswith(".")  # ./folder would fit, too
 
 
 def fetch(name: str, files: list[str], revision: str | None = None) -> Path:
@@ -31,6 +31,7 @@ def fetch(name: str, files: list[str], revision: str | None = None) -> Path:
 
     try:
         reach_hub()
+        # these files alone, and no pickles that lie beside them
         return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=files))
     except Exception as error:  # the client's errors share no base class across its versions
         raise UserError(

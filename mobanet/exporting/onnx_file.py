@@ -116,7 +116,7 @@ def opened(path: Path) -> "InferenceSession":
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = torch.get_num_threads()  # its own default is all cores
     options.log_severity_level = 3
     with refused("run by ONNX Runtime"):
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

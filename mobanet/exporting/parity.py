@@ -75,6 +75,7 @@ def compare(model: DeployedModel, exported: Runner, tile: int, what: str, tolera
         sizes.append(expected.abs().max())
     # a maximum of tensors keeps NaN, Python's own does not
     largest = (torch.stack(differences).max() / torch.stack(sizes).max().clamp(min=1e-30)).item()
+    # so turned that NaN is no agreement
     if not largest <= tolerance and tolerance:
         tolerance = allowed(model, tile, tolerance)
     if not largest <= tolerance:
@@ -135,7 +136,7 @@ def _offset_scale(
 def _own_rounding(model: DeployedModel, tile: int) -> float:
     """What float32 itself does to the logits, as a share of the largest, in one sample of the full scenario."""
     feeds = _first(model, tile)
-    exact = copy.deepcopy(model.network).double()
+    exact = copy.deepcopy(model.network).double()  # double() would change the model itself
     inputs, available = model.prepare(feeds)
     expected = exact({name: x.double() for name, x in inputs.items()}, available, auxiliary=False).logits
     return ((model(feeds) - expected).abs().max() / expected.abs().max()).item()

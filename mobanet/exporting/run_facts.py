@@ -62,7 +62,7 @@ class RunFacts:
     def trained_tile(self) -> int | None:
         """Height and width of the evaluation's windows, else of the training crops; None where neither is known."""
         size = self.get("data", "evaluation", "window") or self.get("data", "crop")
-        return size if type(size) is int and 0 < size <= LARGEST_WINDOW else None
+        return size if type(size) is int and 0 < size <= LARGEST_WINDOW else None  # True is an int to isinstance
 
 
 def run_facts(path: Path, checkpoint: Mapping[str, Any], data: DataDescription) -> RunFacts:

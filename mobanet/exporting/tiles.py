@@ -5,7 +5,7 @@ import math
 from mobanet.errors import UserError
 from mobanet.models.base import SegmentationModel
 
-USUAL = 256
+USUAL = 256  # the crop of MoBaNet's authors
 
 
 def chosen_tile(network: SegmentationModel, given: int | None, trained: int | None) -> int:

@@ -28,7 +28,7 @@ from mobanet.training.module import SegmentationModule
 
 FORMAT = 1
 _NETWORK = "network."
-_CHECKSUM = "mobanet_sha256"
+_CHECKSUM = "mobanet_sha256"  # safetensors has none of its own
 _TRAINING = "training"
 _MODEL = ("hyper_parameters", "scaling", "windows", TEMPERATURES, LEFT_OUT, _TRAINING)
 """Keys of a configuration that say what the model is."""
@@ -140,6 +140,7 @@ def saved(
     return Saved(
         config,
         {
+            # cloned: safetensors refuses tensors that share memory
             name.removeprefix(_NETWORK): value.detach().cpu().clone().contiguous()
             for name, value in state.items()
             if name.startswith(_NETWORK) and name not in without
@@ -290,7 +291,7 @@ def check_same(config: Mapping[str, Any], metadata: Mapping[str, str], source: s
 def _checksum(config: str, state: Mapping[str, Tensor]) -> str:
     """SHA-256 over a configuration as text, and names, types, shapes and bytes of weights."""
     digest = hashlib.sha256(config.encode())
-    for name, value in sorted(state.items()):
+    for name, value in sorted(state.items()):  # whatever order a file has
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
