@@ -46,6 +46,7 @@ def expand(command: Sequence[Any], parameters: Mapping[str, Any], program: str |
         parameters: value by name.
         program: what `${program}` stands for.
     """
+    # as W&B's agent does, so that a sweep means the same here and there
     plain = [f"{name}={value}" for name, value in parameters.items()]
     flags = [
         f"--{name}" if value is True else f"--{name}={value}"

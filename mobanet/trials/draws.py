@@ -54,6 +54,7 @@ def draw(parameters: Sequence[Parameter], seed: int, number: int) -> dict[str, A
     """
     import numpy as np
 
+    # of the pair, not of the sum: trial 2 of seed 0 is not trial 1 of seed 1
     generator = np.random.default_rng((seed, number))
     return {parameter.name: _drawn(parameter, generator) for parameter in parameters}
 
@@ -83,6 +84,7 @@ def _drawn(parameter: Parameter, generator: "Generator") -> Any:
     kind = parameter.distribution
     if kind in ("constant", "categorical"):
         u, bounds = generator.random(), list(itertools.accumulate(_shares(parameter)))
+        # by the last bound, since sums of shares come out a little below 1 or above it
         return next(v for v, bound in zip(parameter.values, bounds, strict=True) if u < bound / bounds[-1])
     if kind == "int_uniform":
         return int(generator.integers(int(parameter.low), int(parameter.high), endpoint=True))

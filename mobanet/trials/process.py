@@ -124,7 +124,7 @@ class Commands:
         child = subprocess.Popen(
             [sys.executable, "-m", module, *(as_typed(word, "fit") for word in words)],
             env={**environment(), **(variables or {})},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,  # or a library that asks something would wait for an answer
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
@@ -143,7 +143,7 @@ class Commands:
         if not reader.is_alive() and child.stderr is not None:
             child.stderr.close()
         ended = Ended(
-            code if code >= 0 else 128 - code,
+            code if code >= 0 else 128 - code,  # Popen has minus the signal's number, shells 128 and the number
             self._received[0] if self._received else 0,
             kept[-1] if kept else None,
             time.monotonic() - begun,

@@ -89,7 +89,7 @@ class Search:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._metric, self._parameters = sweep.metric, sweep.parameters if plan.method == "bayes" else ()
-        seed = int(np.random.SeedSequence((plan.seed, number)).generate_state(1)[0])
+        seed = int(np.random.SeedSequence((plan.seed, number)).generate_state(1)[0])  # samplers take one number
         self._early = early = sweep.early_terminate
         sampler, pruners = optuna.samplers.TPESampler(seed=seed), optuna.pruners
         # W&B's brackets are rungs that every trial climbs: what Optuna calls Hyperband begins trials at several
@@ -168,4 +168,5 @@ def _choice(parameter: Parameter, value: Any) -> Any:
     if parameter.distribution == "int_uniform":
         return value if type(value) is int and parameter.low <= value <= parameter.high else None
     number = drawn_for(parameter, value)
+    # logarithm and exponential cost the last digits
     return number if math.isclose(bounded_value(parameter, number), value, abs_tol=1e-12) else None

@@ -40,6 +40,7 @@ class Figure:
     def deviation(self) -> float:
         """Sample standard deviation over the seeds that have it; NaN for fewer than two."""
         present = self._present()
+        # of a sample: other seeds could have been taken
         return statistics.stdev(present) if len(present) > 1 else math.nan
 
     def _present(self) -> list[float]:

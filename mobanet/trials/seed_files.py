@@ -19,6 +19,7 @@ def seeds_csv(seeds: Sequence[int], validation: Validation, test: Tested | None)
     lines: list[Sequence[Any]] = [["stage", "row", "figure", *(f"seed_{seed}" for seed in seeds), "mean", "deviation"]]
     for stage, row, name, figure in _all(validation, test):
         numbers = (*figure.values, figure.mean, figure.deviation)
+        # repr: the shortest text that gives the same float again
         lines.append([stage, row, name, *("" if math.isnan(number) else repr(number) for number in numbers)])
     return csv_text(lines)
 

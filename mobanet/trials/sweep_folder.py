@@ -63,6 +63,7 @@ def begin(folder: Path, sweep: Sweep, plan: SweepPlan) -> None:
                     f"{folder} was begun with another {' and '.join(differing)}; give what it was begun "
                     "with, or another --run."
                 )
+        # a sweep may go on from the copy in its own folder, which copyfile refuses to copy onto itself
         if not (folder / SWEEP_FILE).exists() or not sweep.path.samefile(folder / SWEEP_FILE):
             shutil.copyfile(sweep.path, folder / SWEEP_FILE)
         write_json(folder / PLAN_FILE, given)
@@ -89,7 +90,7 @@ def rows(folder: Path) -> list[TrialRow]:
         record = read_record(path) if number.isdecimal() else None
         if record is not None:
             found.append(TrialRow(int(number), record))
-    return sorted(found, key=lambda row: row.number)
+    return sorted(found, key=lambda row: row.number)  # by name, trial_1000 comes before trial_999
 
 
 def _has_trained(folder: Path) -> bool:
