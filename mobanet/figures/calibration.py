@@ -52,6 +52,7 @@ def reliability_figure(
     lines = math.ceil(len(found) / columns)
     width = max(_SIDE * columns + 0.6, 3.6)
     figure = Figure(figsize=(width, (_SIDE + _FOOT + 0.45) * lines + 1.0), layout="constrained")
+    # draws in memory, without a display, and without pyplot, which would keep each figure
     FigureCanvasAgg(figure)
     grid = figure.subplots(
         2 * lines, columns, sharex=True, squeeze=False, height_ratios=[_SIDE, _FOOT] * lines, sharey="row"

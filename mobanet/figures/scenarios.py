@@ -94,7 +94,7 @@ def scenario_figure(
 def contrasting(colour: tuple[float, ...]) -> str:
     """White where it stands out from a colour, RGB 0..1, at least 3.5 to 1 (WCAG 2), otherwise black."""
     r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3])
-    luminance = 0.2126 * r + 0.7152 * g + 0.0722 * b
+    luminance = 0.2126 * r + 0.7152 * g + 0.0722 * b  # relative luminance of sRGB, as WCAG 2 has it
     return "white" if 1.05 / (luminance + 0.05) >= 3.5 else "black"
 
 

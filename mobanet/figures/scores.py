@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # told apart by people with any colour vision, and on paper by lightness and line
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255")
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255")  # Okabe and Ito; Paul Tol
 _LINES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (7, 1.5, 1, 1.5, 1, 1.5)))
 _MARKERS = "osD^v"
 _SMALL = 8.5  # points
@@ -66,7 +66,7 @@ def plot_history(records: Sequence[ScoreRecord], path: str | Path | None = None)
     _legend(figure, panels[2])
     if path is not None:
         with whole_file(Path(path)) as file:
-            figure.savefig(file, format=Path(path).suffix[1:] or None, dpi=150)
+            figure.savefig(file, format=Path(path).suffix[1:] or None, dpi=150)  # the file itself is a temporary one
     return figure
 
 
@@ -83,6 +83,7 @@ def plot_scores(scores: ScenarioScores, distortion: Sequence[float], names: Sequ
     figure = _figure(side + 9.0, side + 1.3)
     widths = [side, 0.12, 1.6, 1.6, 1.6, 1.6]
     kernel, scale, *bars = figure.subplots(1, 6, width_ratios=widths)
+    # cividis grows evenly in lightness, and is alike to people with any colour vision
     image = kernel.imshow(scores.kernel, vmin=0, vmax=1, cmap="cividis", aspect="auto", interpolation="nearest")
     kernel.set_xticks(range(count), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=_SMALL)
     kernel.set_yticks(range(count), names, fontsize=_SMALL)

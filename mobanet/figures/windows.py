@@ -103,6 +103,7 @@ def varied_windows(windows: WindowList, count: int = 1, most: int = 300) -> list
     found: list[tuple[int, float, int, str]] = []
     for number in range(0, len(windows), -(-len(windows) // most)):
         window = windows[number]
+        # one place more than there are classes, for ignored pixels, which are then cut off
         counts = np.bincount(np.asarray(window["label"]).ravel(), minlength=IGNORE_INDEX + 1)[:IGNORE_INDEX]
         share = counts.max() / max(counts.sum(), 1)
         found.append((-int(np.count_nonzero(counts)), share, number, str(window.get("tile", ""))))
