@@ -22,7 +22,7 @@ def pack(archive: Path, members: Iterable[tuple[str, str, Path]], scratch: Path)
     for stem, name, path in members:
         by_zip.setdefault(stem, []).append((name, path))
     outer_part = scratch / archive.name
-    with ZipFile(outer_part, "w", ZIP_STORED) as outer:
+    with ZipFile(outer_part, "w", ZIP_STORED) as outer:  # its members are compressed already
         for stem in sorted(by_zip):
             inner_part = scratch / f"{stem}.zip"
             _fill(inner_part, by_zip[stem])
@@ -53,6 +53,7 @@ def _fill(part: Path, members: list[tuple[str, Path]]) -> None:
 
 
 def _add(archive: ZipFile, name: str, path: Path, method: int) -> None:
+    # permissions lie in the upper 16 bits; by its size zipfile chooses ZIP64 before it writes
     entry = ZipInfo(name, EPOCH)
     entry.compress_type, entry.external_attr, entry.file_size = method, 0o644 << 16, path.stat().st_size
     with path.open("rb") as source, archive.open(entry, "w") as target:

@@ -76,6 +76,7 @@ def draw_building(canvas: Canvas, house: Building, rng: np.random.Generator) -> 
     if not footprint.any():
         return
     ground = window.view(canvas.terrain)
+    # where the ground rises above level eaves, a house still stands out
     height = np.maximum(height + (np.median(ground[footprint]) - ground), 2.0)
     window.paint(footprint, Label.BUILDING, house.surface, height)
     if house.roof == "flat":

@@ -93,6 +93,7 @@ class City:
         conifer = rng.random() < 0.12
         height = float(np.clip((1.9 + rng.normal(0, 0.45)) * radius * (1.5 if conifer else 1.0) + 1.5, 3.5, 17))
         tree = Tree(x, y, radius * (0.75 if conifer else 1), height, surface or materials.crown(rng), conifer)
+        # with a seed of its own, as trees are drawn after all else
         self.trees.append((tree, int(rng.integers(2**31))))
 
     def hedge(self, rng: np.random.Generator, place: tuple[float, float, float], length: float) -> None:

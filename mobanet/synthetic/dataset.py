@@ -170,13 +170,13 @@ def _draw_all(plan: CityPlan, folder: Path, todo: Sequence[str], workers: int, s
                 job.result()
                 steps.advance()
         except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=True, cancel_futures=True)  # or all that waits would be drawn first
             raise
 
 
 def _begin() -> None:
     end_with_parent()
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(1)  # or each process would start as many threads as there are cores
 
 
 def _draw_tile(plan: CityPlan, folder: Path, tile: str) -> None:

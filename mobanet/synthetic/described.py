@@ -24,10 +24,10 @@ from mobanet.synthetic.files import write_bytes, write_tiff
 from mobanet.synthetic.noise import stream
 from mobanet.synthetic.patchwork import Patchwork, render_patchwork
 
-_REFLECTANCE = 10000.0
+_REFLECTANCE = 10000.0  # Sentinel-2 stores a reflectance of 1 as this
 """Full range of imagery of which the description names none."""
 
-_SYSTEM = "EPSG:32631"
+_SYSTEM = "EPSG:32631"  # UTM zone 31 north; any system in metres would do
 
 
 class DescribedDelivery(Delivery):
@@ -161,7 +161,7 @@ class DescribedDelivery(Delivery):
             name, given = readers.get(band, first)
             plane = self._plane(land, name, given, band)
             if size != plane.shape[0]:
-                plane = cv2.resize(plane, (size, size), interpolation=cv2.INTER_AREA)
+                plane = cv2.resize(plane, (size, size), interpolation=cv2.INTER_AREA)  # means of the finer pixels
             planes.append(plane)
         stacked, kind = np.stack(planes), _stored(first[1])
         return (np.rint(stacked) if kind.kind == "u" else stacked).astype(kind)
@@ -190,7 +190,7 @@ class DescribedDelivery(Delivery):
             if settings.ignored_colours:
                 coded[:, -corner:, -corner:] = np.array(settings.ignored_colours[0], np.uint8)[:, None, None]
             return coded
-        values = {index: value for value, index in reversed(settings.values.items())}
+        values = {index: value for value, index in reversed(settings.values.items())}  # of several, the first stays
         numbers = np.array([values.get(index, 0) for index in range(len(settings.classes))])
         every = np.array([*numbers, *settings.ignored])
         kind = np.uint8 if every.min() >= 0 and every.max() < 256 else np.int32
@@ -234,6 +234,7 @@ def _write_table(path: Path, table: SplitTable, parts: Mapping[str, str]) -> Non
     import shapely
     from pyogrio.raw import write
 
+    # in front, as the ending says which driver writes
     part = path.with_name(f".part-{path.name}")
     part.parent.mkdir(parents=True, exist_ok=True)
     columns = [np.array(column, object) for column in zip(*rows, strict=True)]

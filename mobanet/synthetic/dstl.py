@@ -35,8 +35,8 @@ _COARSER = {"ms": 4, "swir": 25}
 
 _CLASSES = 10
 _POLYGONS, _EXTENTS, _PARTS = "train_wkt_v4.csv", "grid_sizes.csv", ".polygons"
-_UNEVEN = 0.01
-_FULL, _SWIR_FULL = 2047, 16383
+_UNEVEN = 0.01  # by which sizes of tiles differ, as the published ones do
+_FULL, _SWIR_FULL = 2047, 16383  # 11 bits, and 14 of the short-wave infrared, as published
 
 
 class DstlDelivery(Delivery):
@@ -75,6 +75,7 @@ class DstlDelivery(Delivery):
             if content in plan.products:
                 write_tiff(folder / name.format(tile=tile), images[content], interleave="band")
         if "labels" in plan.products:
+            # as far apart as those of the published scenes
             extent = Extent(float(rng.uniform(0.00900, 0.00919)), float(-rng.uniform(0.00903, 0.00905)))
             outlines = _outlines(city, crops, extent)
             told = {"extent": [extent.x_max, extent.y_min], "outlines": outlines}

@@ -59,6 +59,7 @@ def shadow(surface: np.ndarray, sun: Sun, gsd: float, reach: float = 45.0) -> np
 
 def shading(surface: np.ndarray, sun: Sun, gsd: float) -> np.ndarray:
     """Direct light on slopes relative to level ground, (H, W) float32; walls, which a map does not see, are capped."""
+    # 8 is what the kernel gives for a slope of one a pixel
     down = cv2.Sobel(surface, cv2.CV_32F, 0, 1, ksize=3, scale=1 / (8 * gsd))
     right = cv2.Sobel(surface, cv2.CV_32F, 1, 0, ksize=3, scale=1 / (8 * gsd))
     slope = np.hypot(right, down)
@@ -83,6 +84,7 @@ def expose(canvas: Canvas, sun: Sun, hidden: np.ndarray, rng: np.random.Generato
         light = SKY[band] + (1 - SKY[band]) * direct
         value = canvas.colour[..., band] * np.clip(1 + texture, 0.3, 1.8) * light
         gain = exposure * np.exp(rng.normal(0, 0.05))
+        # haze scatters blue most, and infrared least
         value = gain * np.power(np.maximum(value, 0), np.float32(contrast)) + haze * (1.0, 1.2, 1.6, 0.5)[band]
         value = cv2.GaussianBlur(value.astype(np.float32), (0, 0), blur)
         value += np.float32(noise) * white(rng, value.shape)

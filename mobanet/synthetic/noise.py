@@ -8,6 +8,7 @@ import numpy as np
 
 def stream(*keys: int | str) -> np.random.Generator:
     """A generator that depends on `keys` alone, so that no drawing order or worker count can change a picture."""
+    # crc32, since hash() of a text is another number in each process
     return np.random.default_rng([zlib.crc32(key.encode()) if isinstance(key, str) else int(key) for key in keys])
 
 

@@ -16,6 +16,7 @@ def trace(mask: np.ndarray) -> list[tuple[Ring, list[Ring]]]:
         mask: (H, W) bool.
     """
     found = []
+    # 8, as findContours joins corners, too: each part has one outline
     count, parts, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     for number in range(1, count):
         left, top, width, height = boxes[number, :4].tolist()

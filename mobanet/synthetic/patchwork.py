@@ -36,7 +36,7 @@ class Patchwork:
     def radar(self, sensor: str, band: int) -> np.ndarray:
         """What a band of a radar sees, (H, W) float32 in 0…1: as `optical`, under speckle."""
         rng = stream(*self.keys, sensor, band)
-        speckle = rng.gamma(4.0, 0.25, self.classes.shape).astype(np.float32)
+        speckle = rng.gamma(4.0, 0.25, self.classes.shape).astype(np.float32)  # of mean 1, as of four looks
         return np.clip(self._looks(sensor, band)[self.classes] * speckle, 0, 1)
 
     def surface(self) -> np.ndarray:
@@ -51,6 +51,7 @@ class Patchwork:
     def _looks(self, sensor: str, band: int) -> np.ndarray:
         """A number in 0.08…0.92 for each of 256 classes, far from one another for those that come first."""
         start, step = stream(*self.world, sensor, band).uniform(0, 1, 2)
+        # from 0.382, the golden section, on: no step is so short that neighbours look alike
         places = (start + np.arange(256) * (0.382 + 0.2 * step)) % 1
         return (0.08 + 0.84 * places).astype(np.float32)
 

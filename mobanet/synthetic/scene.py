@@ -95,6 +95,7 @@ def _draw(keys: tuple[int | str, ...], shape: tuple[int, int], gsd: float, terra
     for block in city.grid.blocks():
         fill_block(city, block, stream(*keys, "block", block.column, block.row))
     pave_streets(city, stream(*keys, "traffic"))
+    # when all is there that crowns may hide
     city.grow_trees()
     _complete(city, stream(*keys, "complete"))
     return canvas

@@ -37,9 +37,10 @@ def elevation(
         wavelength = np.exp(rng.uniform(np.log(120), np.log(1500)))
         bearing, phase = rng.uniform(0, 2 * np.pi, 2)
         travel = east[None, :] * np.cos(bearing) + north[:, None] * np.sin(bearing)
+        # as high as they are long, so that all waves are alike in steepness
         hills += 0.006 * wavelength * np.sin(2 * np.pi * travel / wavelength + phase)
     span = (relief.high - relief.low) / 2
-    hills = (relief.low + span + span * np.tanh(hills / span)).astype(np.float32)
+    hills = (relief.low + span + span * np.tanh(hills / span)).astype(np.float32)  # a cut would make plateaus
     x = ((np.arange(shape[1], dtype=np.float32) + 0.5) * gsd / step + 1)[None, :].repeat(shape[0], 0)
     y = ((np.arange(shape[0], dtype=np.float32) + 0.5) * gsd / step + 1)[:, None].repeat(shape[1], 1)
     return cv2.remap(hills, x, y, cv2.INTER_CUBIC)

@@ -19,6 +19,7 @@ def draw_car(
     corner = 0.55
     qa = np.maximum(np.abs(a) - length / 2 + corner, 0)
     qb = np.maximum(np.abs(b) - width / 2 + corner, 0)
+    # distance from a smaller rectangle, which rounds the corners
     body = np.hypot(qa, qb) <= corner
     body &= window.view(canvas.height) < 1
     cabin = np.clip((length * 0.36 - np.abs(a + 0.3)) / 0.6, 0, 1)
