@@ -140,7 +140,7 @@ def check_trained_parts(checkpoint: Mapping[str, Any], groups: Sequence[Mapping[
         UserError: when the checkpoint's optimiser has other ones.
     """
     for state in checkpoint.get("optimizer_states", []):
-        # an optimiser's state has numbers for parameters, no names, so that there is no more to compare
+        # an optimiser's state has numbers for its parameters, no names: how many there are is what can be compared
         if [len(g["params"]) for g in state["param_groups"]] != [len(g["params"]) for g in groups]:
             raise UserError(
                 "the checkpoint was trained with other parts frozen; resume with the same --model.backbone.freeze, or "

@@ -149,7 +149,7 @@ class MobanetCLI(LightningCLI):
                 **({"precision": AUTO} if command == "fit" else {}),
             },
             save_config_callback=None,  # `write_config` comes before other processes are started
-            seed_everything_default=42,  # theirs, too
+            seed_everything_default=42,  # that of MoBaNet's authors
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # it writes into checkpoints which code to run
         )

@@ -274,7 +274,7 @@ def _or_absent(found: Mapping[str, Reliability], unusable: Sequence[str]) -> dic
 def _take_temperatures(fitted: Mapping[str, float], module: Evaluated) -> None:
     """Keep what a validation has fitted; that of earlier weights says nothing of these."""
     values = torch.tensor([fitted.get(scenario.name, math.nan) for scenario in module.scenarios])
-    # Lightning swaps weights with the average after a validation, buffers among them: both have to have it
+    # an average has buffers of its own, which Lightning swaps with the module's around each validation
     for each in (module, *map(evaluated, averaged_modules(module.trainer))):
         each.temperatures.copy_(values)
 

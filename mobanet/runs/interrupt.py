@@ -232,7 +232,7 @@ class Interrupts(Callback):
             return
         self._logged = {**self._logged, **logged_so_far(trainer)}
         self._saving = True
-        # between two steps: gradients are none, and optimiser, schedule and counts agree
+        # between two steps: gradients are used up, and the optimiser and all counts agree
         trainer.save_checkpoint(self.path, weights_only=False)
         self._saving = False
 

@@ -21,7 +21,6 @@ _PATIENCE = 60.0
 @contextmanager
 def collected() -> Iterator[MemoryHandler]:
     """Collect what is said on the terminal, for the log file of a run folder that is there only later."""
-    # a level that nothing has: flushed without a target, the lines would be lost
     handler = MemoryHandler(10_000, flushLevel=logging.CRITICAL + 1)
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "mobanet")]
     for logger in loggers:

@@ -25,7 +25,7 @@ class TensorBoardRun(TensorBoardLogger):
 
     def __init__(self, folder: Path, first_step: int | None) -> None:
         self._step = max((first_step or 0) - 1, 0)
-        # without hp_metric, a figure of -1 that Lightning would begin each run with
+        # no hp_metric: Lightning's placeholder of -1 belongs to hyper-parameters, which are a table here
         super().__init__(str(folder), name="", version=EVENTS, default_hp_metric=False, purge_step=first_step)
 
     @rank_zero_only

@@ -49,7 +49,7 @@ def hard_pixels(logits: Tensor, label: Tensor) -> Tensor:
         logits: (B, K, H, W) of the fused prediction.
         label: (B, H, W) int64.
     """
-    # detached, as a comparison has no gradient and autograd would keep logits for it
+    # detached: a comparison has no gradient, and autograd need not follow
     return label.masked_fill(winners(logits.detach(), 1) == label, IGNORE_INDEX)
 
 
