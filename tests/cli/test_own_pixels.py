@@ -16,6 +16,9 @@ import yaml
 import mobanet
 from mobanet.check import main as check
 from mobanet.cli.commands import main
+from mobanet.data.augment import Augmentation, AugmentationSettings
+from mobanet.data.crops import RandomCrops
+from mobanet.data.reading import TileReader
 from mobanet.export import main as export
 from mobanet.predict import main as predict
 from mobanet.store.arrays import read_array
@@ -166,6 +169,28 @@ def test_a_check_says_which_ratio_fits(command, tmp_path):
     told = "times as wide as the finest modality's, and it is resampled to"
     assert f"dsm: its pixels are about 2 {told} the grid's; pixel_ratio: 2 under modalities.dsm" in checked.out
     assert f"s2: its pixels are about 8 {told} ones of 4; pixel_ratio: 8 under modalities.s2" in checked.out
+
+
+def test_crops_around_a_pixel_hold_it_where_no_whole_step_is_left_behind_it(own):
+    tile = TileStore(own / "data/mobanet_store").tiles["west"]
+    reader = TileReader([tile], {"rgb": 3, "dsm": 1, "s2": 2}, "full", 32, ratios=RATIOS)
+    scales = {name: np.zeros((1, 2, bands), np.float32) for name, bands in reader.modalities.items()}
+    crops = RandomCrops(reader, scales, 32, "balanced", 0, Augmentation(AugmentationSettings(flips=False), {}), 1.0)
+    label = read_array(tile, "label_full")
+    for place in ((99, 91), (99, 3), (2, 90), (95, 87), (50, 40)):
+        crops.classes.draw = lambda _, place=place: (0, *place)
+        for index in range(4):
+            sample = crops[index]
+            top, left, height, width = sample["window"].tolist()
+            row, column = place[0] - top, place[1] - left
+            assert top % 8 == left % 8 == 0
+            assert 0 <= row < height
+            assert 0 <= column < width
+            assert sample["label"][row, column] == label[place]
+            assert sample["inputs"]["s2"].shape[:2] == (4, 4)
+            # no further beyond the tile than the pixel asks for
+            assert (top + height > 96) == (place[0] > 95)
+            assert (left + width > 88) == (place[1] > 87)
 
 
 def test_sizes_that_cut_through_coarse_pixels_are_refused(own, fit, command, tmp_path):
