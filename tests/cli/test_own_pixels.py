@@ -206,3 +206,17 @@ def test_sizes_that_cut_through_coarse_pixels_are_refused(own, fit, command, tmp
         folder = described(tmp_path / "data", **{modality: {"pixel_ratio": ratio}})
         wrong = experiment(tmp_path / "data", folder, tmp_path / "wrong.yaml")
         assert said in fit(experiment=wrong).sentence()
+
+
+@pytest.mark.parametrize("ratio", [1, 4])
+def test_a_store_of_another_ratio_is_refused_where_its_rasters_are_not_at_hand(own, fit, tmp_path, ratio):
+    given = yaml.safe_load((own / "own.yaml").read_text())
+    given["data"] |= {"root": str(tmp_path / "away"), "store": str(own / "data/mobanet_store")}
+    given["data"]["folder"]["modalities"]["s2"]["pixel_ratio"] = ratio
+    (tmp_path / "away.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
+    ended = fit(experiment=tmp_path / "away.yaml")
+    assert ended.code == 2
+    sentence = ended.err.splitlines()[-1]  # behind the one that says that the rasters are away
+    assert sentence.startswith("error: ")
+    assert f"has s2 in pixels 8 times as wide as the grid's, and its pixel_ratio is {ratio}" in sentence
+    assert "another --store" in sentence
