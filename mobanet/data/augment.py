@@ -84,7 +84,7 @@ class Augmentation:
             targets["label"] = sample.label
         if "image" not in targets:
             # albumentations insists on one; it carries nothing but the size
-            targets["image"] = np.zeros((*next(iter(sample.inputs.values())).shape[:2], 1), np.uint8)
+            targets["image"] = np.zeros((*next(iter(inputs.values())).shape[:2], 1), np.uint8)
         out = self._pipeline(**targets)
         return Sample(
             {name: self._from_range(name, out[self._key(name)], array) for name, array in sample.inputs.items()},

@@ -130,8 +130,11 @@ class RandomCrops(_WindowDataset):
         """Draw a position in a tile whose window holds a square of it, as far as it is large enough."""
         tile, step, starts = self.reader.tiles[place], self.reader.step, []
         for at, length in zip(corner, (tile.height, tile.width), strict=True):
-            last = max(length - self.size, 0) // step
-            low, high = (min(max(edge, 0), last) for edge in (-(-(at + side - self.size) // step), at // step))
+            room = max(length - self.size, 0)
+            # where only a window that reaches beyond the tile, by less than a step, holds the square's end, that one
+            low = min(max(-(-(at + side - self.size) // step), 0), -(-room // step))
+            high = min(max(at // step, 0), room // step)
+            high = max(low, high) if side <= self.size else high
             starts.append(step * int(generator.integers(min(low, high), max(low, high) + 1)))
         top, left = starts
         return TileWindow(place, top, left, self.size, self.size)

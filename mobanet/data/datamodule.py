@@ -211,6 +211,12 @@ class RasterDataModule(LightningDataModule):
                 f"{self.store_path} was prepared for the layout {store.layout} with {', '.join(store.modalities)}, not "
                 f"for {self.layout.name} with {', '.join(self.modalities)}; give another --data.store."
             )
+        for name, modality in self.modalities.items():
+            if (stored := store.modalities[name].pixel_ratio) != modality.pixel_ratio:
+                raise UserError(
+                    f"{self.store_path} has {name} in pixels {stored} times as wide as the grid's, and its pixel_ratio "
+                    f"is {modality.pixel_ratio}; give that of the store, or another --data.store."
+                )
         declared = self.layout.splits[self.split_name]
         if declared.patch:
             store = cut_store(store, declared.patch)

@@ -251,8 +251,9 @@ class Cutter:
         """
         layout, file = self._layout, source.file
         modality = layout.modalities[name]
+        ratio = modality.pixel_ratio
         with opened(file.path, file) as raster:
-            own = self._placed(raster, file, grid)
+            own = self._placed(raster, file, grid.coarser(ratio))
             try:
                 known = known_range(modality, usual_scaling(layout, modality))
                 reading = settled(raster, source, whole.band_counts.get(name), modality, known)
@@ -264,7 +265,7 @@ class Cutter:
                 return valid is None or bool(valid.any())
 
             step = rows_at_once(own.width, len(source.bands), raster.dtypes[0])
-            found = [cell for cell in cells if _any(some, own, grid, cell, step)]
+            found = [cell for cell in cells if _any(some, own, grid, cell, step, ratio)]
         if cells and not found:
             raise UserError(f"{file} has no measured pixel on any tile: replace it, or leave {name} out.")
         return found
@@ -302,21 +303,24 @@ class Cutter:
         return own
 
 
-def _any(some: "Callable[[Window], bool]", own: Grid, grid: Grid, cell: Cell, step: int) -> bool:
+def _any(some: "Callable[[Window], bool]", own: Grid, grid: Grid, cell: Cell, step: int, ratio: int = 1) -> bool:
     """Whether a raster has something on a cell; it is read no further than to the first that is found."""
-    window = _window_on(own, grid, cell)
+    window = _window_on(own, grid, cell, ratio)
     return window is not None and any(some(part) for part in row_windows(window, step))
 
 
-def _window_on(own: Grid, grid: Grid, cell: Cell) -> "Window | None":
-    """The part of a raster that lies on a cell; None where none does."""
+def _window_on(own: Grid, grid: Grid, cell: Cell, ratio: int) -> "Window | None":
+    """The part of a raster, whose pixels are `ratio` of the grid's wide, that lies on a cell; None where none does."""
     from rasterio.windows import Window
 
     top, left, height, width = cell.window
     place = part_of(grid, *cell.window)
-    window = cut_place(own, place)
+    window = cut_place(own, place.coarser(ratio))
     if window is None and (own.transform is None or grid.transform is None):
-        window = Window(left, top, width, height)
+        (first, last), (begin, end) = (
+            (start // ratio, -(-(start + side) // ratio)) for start, side in ((top, height), (left, width))
+        )
+        window = Window(begin, first, end - begin, last - first)
     if window is None:
         return overlap_window(own, place)
     first, last = max(window.row_off, 0), min(window.row_off + window.height, own.height)

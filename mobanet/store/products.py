@@ -372,7 +372,10 @@ class Products:
             if self._whole is None or cut is None:
                 return Placed(own, how_to_fit(own, grid, placing), None, own)
             place = cut_place(own, grid)
-            if place is None and how_to_fit(own, self._whole.coarser(ratio), placing) in ("same", "edge"):
+            whole_pixels = not (cut[0] % ratio or cut[1] % ratio)
+            unplaced = own.transform is None or grid.transform is None
+            shared = how_to_fit(own, self._whole.coarser(ratio), placing) in ("same", "edge")
+            if place is None and shared and (whole_pixels or unplaced):
                 place = _window(cut, grid, ratio)  # rasters without a georeference share their pixels
             if place is not None:
                 return Placed(grid, "same", place, own)

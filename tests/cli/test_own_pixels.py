@@ -16,6 +16,9 @@ import yaml
 import mobanet
 from mobanet.check import main as check
 from mobanet.cli.commands import main
+from mobanet.data.augment import Augmentation, AugmentationSettings
+from mobanet.data.crops import RandomCrops
+from mobanet.data.reading import TileReader
 from mobanet.export import main as export
 from mobanet.predict import main as predict
 from mobanet.store.arrays import read_array
@@ -168,6 +171,28 @@ def test_a_check_says_which_ratio_fits(command, tmp_path):
     assert f"s2: its pixels are about 8 {told} ones of 4; pixel_ratio: 8 under modalities.s2" in checked.out
 
 
+def test_crops_around_a_pixel_hold_it_where_no_whole_step_is_left_behind_it(own):
+    tile = TileStore(own / "data/mobanet_store").tiles["west"]
+    reader = TileReader([tile], {"rgb": 3, "dsm": 1, "s2": 2}, "full", 32, ratios=RATIOS)
+    scales = {name: np.zeros((1, 2, bands), np.float32) for name, bands in reader.modalities.items()}
+    crops = RandomCrops(reader, scales, 32, "balanced", 0, Augmentation(AugmentationSettings(flips=False), {}), 1.0)
+    label = read_array(tile, "label_full")
+    for place in ((99, 91), (99, 3), (2, 90), (95, 87), (50, 40)):
+        crops.classes.draw = lambda _, place=place: (0, *place)
+        for index in range(4):
+            sample = crops[index]
+            top, left, height, width = sample["window"].tolist()
+            row, column = place[0] - top, place[1] - left
+            assert top % 8 == left % 8 == 0
+            assert 0 <= row < height
+            assert 0 <= column < width
+            assert sample["label"][row, column] == label[place]
+            assert sample["inputs"]["s2"].shape[:2] == (4, 4)
+            # no further beyond the tile than the pixel asks for
+            assert (top + height > 96) == (place[0] > 95)
+            assert (left + width > 88) == (place[1] > 87)
+
+
 def test_sizes_that_cut_through_coarse_pixels_are_refused(own, fit, command, tmp_path):
     given = own / "own.yaml"
     sentence = fit("--crop_size", "36", experiment=given).sentence()
@@ -181,3 +206,17 @@ def test_sizes_that_cut_through_coarse_pixels_are_refused(own, fit, command, tmp
         folder = described(tmp_path / "data", **{modality: {"pixel_ratio": ratio}})
         wrong = experiment(tmp_path / "data", folder, tmp_path / "wrong.yaml")
         assert said in fit(experiment=wrong).sentence()
+
+
+@pytest.mark.parametrize("ratio", [1, 4])
+def test_a_store_of_another_ratio_is_refused_where_its_rasters_are_not_at_hand(own, fit, tmp_path, ratio):
+    given = yaml.safe_load((own / "own.yaml").read_text())
+    given["data"] |= {"root": str(tmp_path / "away"), "store": str(own / "data/mobanet_store")}
+    given["data"]["folder"]["modalities"]["s2"]["pixel_ratio"] = ratio
+    (tmp_path / "away.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
+    ended = fit(experiment=tmp_path / "away.yaml")
+    assert ended.code == 2
+    sentence = ended.err.splitlines()[-1]  # behind the one that says that the rasters are away
+    assert sentence.startswith("error: ")
+    assert f"has s2 in pixels 8 times as wide as the grid's, and its pixel_ratio is {ratio}" in sentence
+    assert "another --store" in sentence

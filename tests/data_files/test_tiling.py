@@ -143,6 +143,32 @@ def test_rasters_without_a_georeference_share_their_pixels(root):
     assert tile.transform is None
 
 
+@pytest.mark.parametrize("place", [PLACE, {}], ids=["georeferenced", "unplaced"])
+@pytest.mark.parametrize("side", [96, 100])
+def test_coarser_pixels_are_cut_where_tiles_begin_with_one_and_else_resampled(root, place, side):
+    fill(root, place=place)
+    coarse = noise("coarse", 2, (-(-SIZE[0] // 8), SIZE[1] // 8))
+    coarse[:, :, 12:] = 0  # nothing behind the first tile of a row
+    there = georeferenced(LEFT, TOP, 8 * PIXEL) if place else {}
+    write(root / "s2.tif", coarse, nodata=0, **there)
+    rgb = FolderModality("ortho.tif", band_numbers=[1, 2, 3], maximum=255)
+    s2 = FolderModality("s2.tif", band_numbers=[1, 2], maximum=255, nodata=0, pixel_ratio=8)
+    given = {"modalities": {"rgb": rgb, "s2": s2}, "tiling": Tiling(side)}
+    if side % 8 and not place:
+        with pytest.raises(UserError, match="the tile begins at row 100 and column 0, within one of its pixels"):
+            build(root, **given)
+        return
+    store = build(root, **given)
+    assert {name[-2:] for name, tile in store.tiles.items() if "s2" in tile.modalities} == {"c0"}
+    tile = store.tiles["r1_c0"]
+    assert (side == 96) == (not tile.notes)
+    if side == 96:
+        assert np.array_equal(load(tile, "s2"), coarse[:, 12:24, :12].transpose(1, 2, 0))
+    else:  # of halves of two rows
+        mean = coarse[:, 12:24, :12].astype(float) / 2 + coarse[:, 13:25, :12] / 2
+        assert np.abs(load(tile, "s2")[:12, :11] - mean.transpose(1, 2, 0)[:, :11]).max() <= 1
+
+
 def test_several_rasters_share_one_without_a_tile_in_its_pattern(root):
     image, classes = fill(root, (100, 200), name="ortho/west.tif")
     other = noise("east", 3, (100, 200))

@@ -104,6 +104,26 @@ def test_geometry_takes_any_number_of_bands_of_any_type(bands, dtype):
         assert np.array_equal(np.sort(out.inputs["s"], axis=None), np.sort(pixels, axis=None))
 
 
+@pytest.mark.parametrize("settings", [{"turns": True}, {"rotation": 40, "zoom": 0.2}])
+@pytest.mark.parametrize("kind", ["other", "optical", "elevation"])
+def test_coarser_pixels_show_the_same_ground_after_it(kind, settings):
+    coarse, fine = (Modality(name, ("a",), kind, maximum=1) for name in "cf")
+    modalities = {"c": replace(coarse, pixel_ratio=8), "f": fine}
+    pixels = np.random.default_rng(0).random((8, 8, 1)).astype(np.float32)
+    known = (pixels[..., 0] > 0.1).astype(np.uint8)
+    repeated = pixels.repeat(8, 0).repeat(8, 1)
+    augmentation = Augmentation(AugmentationSettings(**settings), modalities)
+    for index in range(8):
+        sample = Sample({"c": pixels, "f": repeated}, {"c": known}, repeated[..., 0] > 0.5)
+        out = augmentation(replace(sample, label=sample.label.astype(np.uint8)), np.random.default_rng(index))
+        assert {name: x.shape for name, x in out.inputs.items()} == {"c": (8, 8, 1), "f": (64, 64, 1)}
+        assert out.valid["c"].shape == (8, 8)
+        assert out.label.shape == (64, 64)
+        means = out.inputs["f"].reshape(8, 8, 8, 8).mean((1, 3))
+        np.testing.assert_allclose(out.inputs["c"][..., 0], means, atol=1e-5)
+        assert out.valid["c"][out.inputs["c"][..., 0] < 0.1].max(initial=0) == 0
+
+
 def test_colour_changes_touch_optical_bands_only(store):
     plain, coloured = crops(store, flips=False), crops(store, flips=False, colour=0.4)
     changed = 0
