@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 
 from mobanet.errors import UserError
 from mobanet.models.backbones.stages import BackboneSettings
@@ -125,10 +126,10 @@ def test_a_run_goes_on_between_fused_and_not(first, make_data, make_module, make
 
 
 def pretended(device, precision="32-true", clip=None):
-    scaler = object() if precision == "16-mixed" else None
+    plugin = MixedPrecision(precision, device) if precision.endswith("mixed") else Precision()
     return SimpleNamespace(
         strategy=SimpleNamespace(root_device=torch.device(device)),
-        precision_plugin=SimpleNamespace(scaler=scaler),
+        precision_plugin=plugin,
         precision=precision,
         gradient_clip_val=clip,
     )
@@ -137,18 +138,30 @@ def pretended(device, precision="32-true", clip=None):
 def test_fused_steps_are_taken_where_they_go(capsys):
     assert takes_fused_steps("auto", pretended("cuda"))
     assert takes_fused_steps("auto", pretended("cuda", "16-mixed"))
-    assert takes_fused_steps("auto", pretended("cuda", "bf16-mixed", 1.0))
+    assert takes_fused_steps("auto", pretended("cuda", "bf16-mixed"))
+    assert takes_fused_steps("auto", pretended("cuda", "bf16-true", 1.0))
     assert not takes_fused_steps("auto", pretended("cpu"))
     assert takes_fused_steps(True, pretended("cpu", clip=1.0))
     assert not takes_fused_steps(False, pretended("cuda"))
 
 
-def test_scaled_gradients_that_are_clipped_are_not_fused(caplog):
+@pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed"])
+def test_gradients_that_are_clipped_in_mixed_precision_are_not_fused(precision, caplog):
+    trainer = pretended("cuda", precision, 1.0)
+    parameter = torch.nn.Parameter(torch.ones(1))
+    parameter.grad = torch.ones(1)
+    with pytest.raises(
+        RuntimeError, match="does not allow for gradient clipping"
+    ):  # else nothing would be refused here
+        trainer.precision_plugin.clip_gradients(torch.optim.AdamW([parameter], fused=True), 1.0)
     with caplog.at_level("INFO"):
-        assert not takes_fused_steps("auto", pretended("cuda", "16-mixed", 1.0))
+        assert not takes_fused_steps("auto", trainer)
     assert "--trainer.gradient_clip_val 1: the optimiser is not fused" in caplog.text
     with pytest.raises(UserError, match=r"--trainer.gradient_clip_val 1; leave one of them out, or set --trainer.prec"):
-        takes_fused_steps(True, pretended("cuda", "16-mixed", 1.0))
+        takes_fused_steps(True, trainer)
+
+
+def test_a_device_without_fused_optimisers_is_named():
     with pytest.raises(UserError, match=r"no fused optimiser for tpu; leave it out"):
         takes_fused_steps(True, SimpleNamespace(strategy=SimpleNamespace(root_device=SimpleNamespace(type="tpu"))))
 

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.errors import UserError
@@ -17,9 +18,9 @@ _DEVICES = ("cuda", "cpu", "mps", "xpu")  # torch has the list only in private (
 def takes_fused_steps(asked: Fused, trainer: Trainer) -> bool:
     """Whether the optimiser is to be a fused one.
 
-    With `auto` it is on CUDA GPUs; on CPUs steps are those of earlier versions, to the last bit. In 16-mixed a fused
-    optimiser takes the scale off the gradients itself, within its step, so that nothing can clip them before, and
-    Lightning refuses to.
+    With `auto` it is on CUDA GPUs; on CPUs steps are those of earlier versions, to the last bit. A fused optimiser
+    could take a scale off the gradients within its step, so that nothing may clip them before: Lightning refuses to in
+    all mixed precisions, in bf16-mixed, too, which has no scale (its issue 21435).
 
     Args:
         asked: by the user.
@@ -33,13 +34,13 @@ def takes_fused_steps(asked: Fused, trainer: Trainer) -> bool:
         return False
     if device not in _DEVICES:
         raise UserError(f"--model.fused true: torch has no fused optimiser for {device}; leave it out.")
-    if not (trainer.gradient_clip_val and getattr(trainer.precision_plugin, "scaler", None)):
+    if not (trainer.gradient_clip_val and isinstance(trainer.precision_plugin, MixedPrecision)):
         return True
     why = (
-        f"a fused optimiser takes the scale of {trainer.precision} off the gradients only in its step, too late for "
+        f"in {trainer.precision} Lightning leaves gradients to a fused optimiser's step, too late for "
         f"--trainer.gradient_clip_val {trainer.gradient_clip_val:g}"
     )
     if asked == "auto":
         rank_zero_info(f"{why}: the optimiser is not fused")
         return False
-    raise UserError(f"--model.fused true: {why}; leave one of them out, or set --trainer.precision bf16-mixed.")
+    raise UserError(f"--model.fused true: {why}; leave one of them out, or set --trainer.precision bf16-true.")
