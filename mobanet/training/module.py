@@ -83,7 +83,7 @@ class SegmentationModule(LightningModule):
         optimizer: adamw; adam, whose weight decay is part of the gradient; or a class by its import path, such as
             torch.optim.SGD, or {class_path: torch.optim.SGD, init_args: {momentum: 0.9}}.
         fused: whether the optimiser's step is one kernel over all parameters, equal to rounding; auto: on CUDA GPUs,
-            but for 16-mixed with --trainer.gradient_clip_val.
+            but for mixed precisions with --trainer.gradient_clip_val.
         lr: learning rate of the optimiser.
         backbone_lr: learning rate of a backbone, or of the encoders of CMX and CBC, that is trained; null for the same.
         weight_decay: on parameters with more than one dimension.
