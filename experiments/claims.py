@@ -314,7 +314,9 @@ def trained(city: str, name: str, seed: int, steps: int) -> list[dict[str, Any]]
         batch_size=BATCH,
         steps_per_epoch=own_steps // EPOCHS,
         augmentation=AugmentationSettings(flips=True, turns=True, colour=0.1),
-        evaluation=EvaluationSettings(test_stride=CROP, batch_size=24),
+        evaluation=EvaluationSettings(
+            test_stride=CROP, batch_size=24, labels="eroded" if layout_of(city) == "potsdam" else "full"
+        ),
         num_workers=0,
         seed=seed,
         **{"sampling": "area", **arm.data},
