@@ -23,7 +23,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
@@ -32,7 +32,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Callback
     from matplotlib.figure import Figure
+
+    from mobanet.scenarios.callback import ScenarioSampling
+    from mobanet.training.module import SegmentationModule
 
 WORK = Path("runs/claims")
 """Cities, and weights that other arms start from."""
@@ -78,6 +82,8 @@ class Arm:
         backbone: settings of `BackboneSettings`, beside the name.
         data: settings of `RasterDataModule`, beside those that all arms share.
         tested: in which scenarios: `all`, `full`, or names; more than a table tells would cost as much as training.
+        falls_to: share of complete samples that the last epoch has, falling evenly from 1; None keeps `full_share`.
+        consistency: weight of what incomplete samples are seen as, towards what is seen of the same crops complete.
         start: the arm whose weights it begins with, and trains half as many steps more at half the learning rate.
     """
 
@@ -89,6 +95,8 @@ class Arm:
     data: dict[str, Any] = field(default_factory=dict)
     tested: str | tuple[str, ...] = "all"
     start: str | None = None
+    falls_to: float | None = None
+    consistency: float = 0.0
 
 
 SIZES = {"projection_channels": 40, "decoder_channels": 32, "cpia_ratio": 0.125}
@@ -105,6 +113,12 @@ CMX: dict[str, Any] = {
     "masking": {"ratio": 0.0},
     "cmx": {"encoder": "cnn", "decoder_channels": 64},
 }
+# What is left to regain in incomplete scenarios: what specialists have above `own_latent` (seeds 0 to 2), in points.
+LEFT = {"rgb": 5.2, "ir": 13.2, "dsm": 11.1, "rgb+ir": 15.4, "rgb+dsm": 6.1, "ir+dsm": 12.0}
+REGAIN: dict[str, Any] = {
+    "strategy": "fixed",
+    "probabilities": {scenario: left / sum(LEFT.values()) for scenario, left in LEFT.items()},
+}
 ONCE = {"strategy": "latent", "every_n_epochs": None}
 TWO = ("full", "uniform", "own_latent")
 """Arms that there are with three streams as well."""
@@ -120,6 +134,13 @@ ARMS = {
     "latent": Arm("by latent distortion, each epoch", {"strategy": "latent"}),
     "latent_once": Arm("by latent distortion, once", ONCE),
     "half": Arm("half of each batch full, the rest uniform", HALF),
+    "third": Arm("a third of each batch full, the rest uniform", {**HALF, "full_share": 1 / 3}),
+    "falling": Arm("a share that falls from all to a quarter, the rest uniform", HALF, falls_to=0.25),
+    "half_told": Arm("half; gate and prompts are told what is missing", HALF, {"absent": "left_out"}),
+    "half_group_norm": Arm("half; group norm", HALF, {"normalization": "group"}),
+    "half_tokens": Arm("half; learned tokens", HALF, {"missing": "token"}),
+    "half_regain": Arm("half; the rest by what is left to regain", {**HALF, **REGAIN}),
+    "half_consistent": Arm("half; incomplete samples drawn to what is seen complete", HALF, consistency=0.3),
     "half_later": Arm("half, after 40 % of the steps on full", LATER),
     # a network that knows what is missing
     "full_aware": Arm("full; absent streams left out, group norm", network=AWARE),
@@ -135,6 +156,7 @@ ARMS = {
     "own_zeros": Arm("own, absent streams as zeros", APART, {"incomplete": "own"}),
     "own_group_norm": Arm("own with group norm", APART, {**OWN, "normalization": "group"}),
     "own_tokens": Arm("own with learned tokens", APART, {**OWN, "missing": "token"}),
+    "own_regain": Arm("own, the rest by what is left to regain", {**APART, **REGAIN}, OWN),
     # MoBaNet's parts, all sensors there
     "no_cpia": Arm("full without CPIA", network={"placement": "none"}, tested="full"),
     "no_dgfm": Arm("full without DGFM", network={"fusion": "mean"}, tested="full"),
@@ -242,7 +264,17 @@ class Group:
 
 GROUPS = {
     "sampling": Group(
-        "Which samples lack sensors, and what sees these", "uniform", tuple(ARMS)[: list(ARMS).index("no_cpia")]
+        "Which samples lack sensors, and what sees these", "uniform", ("full", "uniform", "latent", "own", "own_latent")
+    ),
+    "shared": Group(
+        "What else was tried with the parts that all samples share",
+        "half",
+        ("uniform", *tuple(ARMS)[list(ARMS).index("latent_once") : list(ARMS).index("own")]),
+    ),
+    "apart": Group(
+        "What else was tried with parts of their own",
+        "own",
+        tuple(ARMS)[list(ARMS).index("own") : list(ARMS).index("no_cpia")],
     ),
     "parts": Group(
         "MoBaNet's parts, trained on all sensors",
@@ -333,9 +365,12 @@ def trained(city: str, name: str, seed: int, steps: int) -> list[dict[str, Any]]
         seed=seed,
         **{"class_weights": [1, 1, 1, 1, 5, 2], **options},
     )
+    if arm.consistency:
+        make_consistent(module, arm.consistency)
     if arm.start is not None:
         module.begin_from(weights_of(city, arm.start, seed, steps))
     module.evaluate_on(validation="full", test=arm.tested)
+    sampling = ScenarioSampling(ScenarioSettings(**arm.scenarios, num_windows=64))
     trainer = Trainer(
         max_epochs=EPOCHS,
         limit_val_batches=0,
@@ -347,7 +382,7 @@ def trained(city: str, name: str, seed: int, steps: int) -> list[dict[str, Any]]
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        callbacks=[ScenarioSampling(ScenarioSettings(**arm.scenarios, num_windows=64))],
+        callbacks=[*falling(sampling, arm.falls_to), sampling],
     )
     trainer.fit(module, data)
     trainer.test(module, data, verbose=False)
@@ -377,6 +412,55 @@ def trained(city: str, name: str, seed: int, steps: int) -> list[dict[str, Any]]
         }
         for scenario, figures in module.scores["test"].items()
     ]
+
+
+def falling(sampling: "ScenarioSampling", to: float | None) -> list["Callback"]:
+    """What lets the share of complete samples fall, from 1 in the first epoch to one in the last; nothing for None."""
+    from lightning.pytorch import LightningModule, Trainer
+    from lightning.pytorch.callbacks import LambdaCallback
+
+    if to is None:
+        return []
+
+    def set_share(trainer: Trainer, module: LightningModule) -> None:
+        # 1 by itself would leave the full scenario alone, which `uniform` with a share draws just the same
+        share = 1 - (1 - to) * trainer.current_epoch / (EPOCHS - 1)
+        sampling.settings = replace(sampling.settings, full_share=share)
+
+    return [LambdaCallback(on_train_epoch_start=set_share)]
+
+
+def make_consistent(module: "SegmentationModule", weight: float) -> None:
+    """Add to each step's loss how far incomplete samples are from what the network sees of the same crops complete.
+
+    The mean over pixels of the divergence of the one's class probabilities from the other's, which are taken as they
+    are: from a forward of its own in evaluation's ways, without gradients. It makes a step dearer, and is not counted.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    network, step, seen = module.network, module.training_step, {}
+
+    def keep(network: Any, given: Any, output: Any) -> None:
+        if network.training:
+            seen.update(available=given[1], logits=output.logits)
+
+    def training_step(batch: Any, batch_idx: int) -> torch.Tensor:
+        loss = step(batch, batch_idx)
+        lacking = (seen["available"] != batch.available).any(1)
+        if not lacking.any():
+            return loss
+        logits, modes = seen["logits"][lacking], [(part, part.training) for part in network.modules()]
+        network.eval()
+        with torch.no_grad():
+            whole = network(batch.inputs, batch.available).logits[lacking]
+        for part, training in modes:  # a frozen backbone is in evaluation's in training, too
+            part.training = training
+        apart = F.kl_div(logits.log_softmax(1), whole.log_softmax(1), reduction="none", log_target=True).sum(1)
+        return loss + weight * lacking.float().mean() * apart.mean()
+
+    network.register_forward_hook(keep)
+    module.training_step = training_step
 
 
 def weights_path(city: str, name: str, seed: int, steps: int) -> Path:

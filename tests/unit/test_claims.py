@@ -60,8 +60,8 @@ def test_differences_are_paired_by_seed_and_an_interval_around_nothing_is_undeci
     for seed, level in enumerate((0.2, 0.4, 0.6)):
         found += rows("uniform", seed, [level] * 7)
         found += rows("full", seed, [level] * 6 + [level + 0.1])
-        found += rows("half", seed, [level] * 6 + [level + (0.1, -0.1, 0.05)[seed]])
-    found += rows("half", 3, [0.9] * 7)  # has no partner
+        found += rows("latent", seed, [level] * 6 + [level + (0.1, -0.1, 0.05)[seed]])
+    found += rows("latent", 3, [0.9] * 7)  # has no partner
     table = claims.table(found, 400)
     assert cells(table, "uniform")[1:4] == ["3", "40.0", "40.0"]
     assert cells(table, "full")[1:5] == [
@@ -70,10 +70,10 @@ def test_differences_are_paired_by_seed_and_an_interval_around_nothing_is_undeci
         "40.0 (+0.0, +0.0 to +0.0, undecided)",
         "40.0 (+0.0, +0.0 to +0.0, undecided)",
     ]
-    half = cells(table, "half")
-    assert half[1] == "4"
-    assert half[2].startswith("53.8 (+1.7, ")
-    assert half[2].endswith("undecided)")
+    latent = cells(table, "latent")
+    assert latent[1] == "4"
+    assert latent[2].startswith("53.8 (+1.7, ")
+    assert latent[2].endswith("undecided)")
     assert "gap regained" not in table
 
 
@@ -161,6 +161,7 @@ def test_a_table_of_rare_classes_tells_of_them_with_all_sensors(claims):
 
 def test_every_arm_has_its_place_in_a_group_and_every_start_is_an_arm(claims):
     assert {arm for group in claims.GROUPS.values() for arm in group.arms} == set(claims.ARMS)
+    assert sum(claims.LEFT.values()) * claims.REGAIN["probabilities"]["ir"] == pytest.approx(claims.LEFT["ir"])
     for group in claims.GROUPS.values():
         partners = {*group.partners, *group.partners.values()} or {group.against}
         assert partners <= set(group.arms) or not group.title
@@ -234,6 +235,69 @@ def test_an_arm_goes_on_from_the_weights_of_its_start(claims, city, make_module,
     claims.trained("town", "full_then_uniform", 3, 8)
     assert claims.weights_path("town", "full", 3, 8).is_file()
     assert begun[1][1]["global_step"] == 8
+
+
+def trained_small(claims, arm, city, make_module, monkeypatch, tmp_path, callbacks=()):
+    """An arm's few steps with narrow parts: its module after them."""
+    made = []
+
+    def small(description, backbone, network, **options):
+        module = make_module(
+            SimpleNamespace(description=description), network=type(network)(**NARROW, absent=network.absent), **options
+        )
+        made.append(module)
+        return module
+
+    monkeypatch.setattr("mobanet.training.module.SegmentationModule", small)
+    (tmp_path / "town").symlink_to(city)
+    for name, value in (("WORK", tmp_path), ("CROP", 64), ("BATCH", 4), ("EPOCHS", 4)):
+        monkeypatch.setattr(claims, name, value)
+    claims.trained("town", arm, 3, 8)
+    return made[0]
+
+
+def test_a_share_of_complete_samples_falls_epoch_by_epoch(claims, city, make_module, monkeypatch, tmp_path):
+    shares, draw = [], SegmentationModule._drawn
+
+    def drawn(self, batch, batch_idx):
+        shares.append(self.scenario_probabilities[-1].item())
+        return draw(self, batch, batch_idx)
+
+    monkeypatch.setattr(SegmentationModule, "_drawn", drawn)
+    module = trained_small(claims, "falling", city, make_module, monkeypatch, tmp_path)
+    assert shares == pytest.approx([1, 1, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25])
+    assert module.exact_scenario_shares
+
+
+def test_a_consistent_arm_adds_what_incomplete_samples_differ_by(claims, city, make_module, monkeypatch, tmp_path):
+    added, step = [], SegmentationModule.training_step
+
+    def counted(self, batch, batch_idx):
+        loss = step(self, batch, batch_idx)
+        added.append((self, loss.detach()))
+        return loss
+
+    wholes, make = [], claims.make_consistent
+
+    def noted(module, weight):
+        make(module, weight)
+        inner = module.training_step
+
+        def training_step(batch, batch_idx):
+            modes = [part.training for part in module.network.modules()]
+            loss = inner(batch, batch_idx)
+            assert [part.training for part in module.network.modules()] == modes
+            wholes.append(loss.detach())
+            return loss
+
+        module.training_step = training_step
+
+    monkeypatch.setattr(SegmentationModule, "training_step", counted)
+    monkeypatch.setattr(claims, "make_consistent", noted)
+    trained_small(claims, "half_consistent", city, make_module, monkeypatch, tmp_path)
+    gains = [float(whole - loss) for whole, (_, loss) in zip(wholes, added, strict=True)]
+    assert len(gains) == 8
+    assert min(gains) > 0  # a divergence, of two samples of four each time
 
 
 @pytest.mark.parametrize("arm", ["own", "lora", "full_finetuning", "alone_rgb+dsm", "balanced"])
