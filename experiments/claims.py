@@ -104,6 +104,7 @@ AWARE = {"absent": "left_out", "normalization": "group"}
 HALF = {"strategy": "uniform", "full_share": 0.5}
 LATER = {**HALF, "warmup_epochs": 0.4}
 APART = {"strategy": "uniform", "full_share": 0.5, "warmup_epochs": 0.3}
+THEN = {"strategy": "uniform", "full_share": 0.0, "warmup_epochs": 0.8}
 OWN = {"absent": "left_out", "incomplete": "own"}
 EVEN: dict[str, Any] = {"class_weights": None}
 DICE: dict[str, Any] = {**EVEN, "loss": {"cross_entropy": 1, "dice": 1}}
@@ -150,6 +151,9 @@ ARMS = {
     # parts of their own for samples that lack a sensor
     "own": Arm("own parts; 30 % of the steps on full, then half of the batches; absent left out", APART, OWN),
     "own_latent": Arm("own, the rest by latent distortion", {**APART, "strategy": "latent"}, OWN),
+    "then": Arm("own parts; 80 % of the steps on full, then the rest without, each with a schedule", THEN, OWN),
+    "then_latent": Arm("then, the rest by latent distortion", {**THEN, "strategy": "latent"}, OWN),
+    "then_70": Arm("then, after 70 %", {**THEN, "warmup_epochs": 0.7}, OWN),
     "own_quarter": Arm("own, a quarter of the batches full", {**APART, "full_share": 0.25}, OWN),
     "own_late": Arm("own, after 60 %", {**APART, "warmup_epochs": 0.6}, OWN),
     "own_later": Arm("own, after 40 %", {**APART, "warmup_epochs": 0.4}, OWN),
@@ -211,6 +215,7 @@ ARMS = {
             ("latent", "by latent distortion, each epoch", {"strategy": "latent"}, {}),
             ("half", "half of each batch full", HALF, {}),
             ("own", "own parts, half of the batches", HALF, {"incomplete": "own"}),
+            ("apart", "own parts alone; the others stay", {**HALF, "full_share": 0.0}, {"incomplete": "own"}),
         )
     },
     # a network without a foundation model, all of it trained from random weights
@@ -264,7 +269,9 @@ class Group:
 
 GROUPS = {
     "sampling": Group(
-        "Which samples lack sensors, and what sees these", "uniform", ("full", "uniform", "latent", "own", "own_latent")
+        "Which samples lack sensors, and what sees these",
+        "uniform",
+        ("full", "uniform", "latent", "own_latent", "then", "then_latent"),
     ),
     "shared": Group(
         "What else was tried with the parts that all samples share",

@@ -11,13 +11,15 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mobanet.errors import UserError
 from mobanet.loading.checkpoint import read_checkpoint
+from mobanet.models.backbones.stages import BackboneSettings
 from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.scenarios.callback import ScenarioSampling
 from mobanet.scenarios.history import read_history
 from mobanet.scenarios.masking import MaskingSettings
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scores import score_scenarios
-from tests.conftest import NARROW, same
+from mobanet.training.optim import ScheduleSettings
+from tests.conftest import NARROW, TINY, same
 
 NAMES = ("rgb", "ir", "dsm", "rgb+ir", "rgb+dsm", "ir+dsm", "rgb+ir+dsm")
 FULL = [0, 0, 0, 0, 0, 0, 1]
@@ -178,6 +180,119 @@ def test_own_parts_part_ways_when_the_strategy_begins_and_go_on_apart(fitted):
         found = again.network.state_dict()
         for name, value in whole.network.state_dict().items():
             assert torch.equal(found[name], value), name
+
+
+STAGES = {"strategy": "uniform", "full_share": 0.0, "warmup_epochs": 0.5}
+
+
+def of_complete(module):
+    """All weights and running statistics but those of the own parts for incomplete samples."""
+    state = {name: value for name, value in weights(module).items() if name.startswith("network.")}
+    return {name: value for name, value in state.items() if not name.startswith("network.incomplete.")}
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_without_complete_samples_what_sees_them_stays_bit_for_bit_and_each_stage_has_its_schedule(fitted, freeze):
+    """Also what both kinds share and is trained: it fits what complete samples have learnt."""
+
+    class Stages(Callback):
+        def __init__(self):
+            self.rates, self.states, self.incomplete = [], [], []
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            self.rates.append([group["lr"] for group in trainer.optimizers[0].param_groups])
+            if batch_idx == 0:
+                self.states.append(of_complete(pl_module))
+                self.incomplete.append(weights(pl_module.network.incomplete))
+
+    own = {
+        "network": MoBaNetSettings(incomplete="own", **NARROW),
+        "schedule": ScheduleSettings(warmup_epochs=1, every="step"),
+        "backbone": BackboneSettings("vit_tiny_patch16_224", pretrained=False, freeze=freeze, options=dict(TINY)),
+    }
+    data, kept, stages = {"batch_size": 4, "steps_per_epoch": 2}, ModelCheckpoint(save_top_k=-1), Stages()
+    module, watch, _ = fitted(own, data, callbacks=[stages, kept], epochs=4, **STAGES)
+    assert watch.probabilities[:2] == [FULL, FULL]
+    assert [p[-1] for p in watch.probabilities[2:]] == [0, 0]
+    assert not torch.cat(watch.available[4:]).all(1).any()
+    before, mid, turn, late = stages.states
+    assert any(not torch.equal(mid[name], turn[name]) for name in mid if "decoder" in name)
+    moved = [name for name in before if "backbone" in name and not torch.equal(before[name], turn[name])]
+    assert bool(moved) == (not freeze)
+    for state in (late, of_complete(module)):
+        assert_same(state, turn)
+    assert any(not same(value, stages.incomplete[3][name]) for name, value in stages.incomplete[2].items())
+    rates = [rate[0] for rate in stages.rates]
+    assert rates[4:] == pytest.approx(rates[:4])  # both are as long
+    assert rates[0] < max(rates[:4]) > rates[3]
+    for epoch in (0, 1, 2):  # a resumed run goes on with the stage that it is in
+        checkpoint = next(path for path in Path(kept.dirpath).glob("*.ckpt") if f"epoch={epoch}-" in path.name)
+        again, _, _ = fitted(own, data, checkpoint, folder=f"again{epoch}", epochs=4, **STAGES)
+        assert_same(weights(again), weights(module))
+
+
+def test_parts_for_missing_sensors_are_added_to_a_finished_model_that_stays_as_it_is(fitted):
+    data = {"batch_size": 4, "steps_per_epoch": 2}
+    kept, own = ModelCheckpoint(), {"network": MoBaNetSettings(incomplete="own", **NARROW)}
+    whole, _, _ = fitted(data=data, callbacks=[kept], epochs=1)
+    added = {**STAGES, "warmup_epochs": 0}
+    with pytest.raises(UserError, match=r"full_share is 0 and there is no warm-up, .* would never learn: set"):
+        fitted(own, data, epochs=1, folder="bare", **added)
+    checkpoint = read_checkpoint(kept.best_model_path)
+
+    class Begin(Callback):
+        def setup(self, trainer, pl_module, stage):
+            pl_module.begin_from(checkpoint)
+
+    module, _, _ = fitted(own, data, callbacks=[Begin()], epochs=1, folder="added", **added)
+    assert_same(of_complete(module), of_complete(whole))
+    own, parts = module.network.incomplete.decoder, module.network.decoder
+    assert not torch.equal(own.classifier.weight, parts.classifier.weight)
+
+
+def test_until_the_turn_a_model_does_without_a_sensor_what_one_of_all_sensors_does(fitted):
+    """In validations of the warm-up, and in the checkpoints of that time."""
+
+    class Compare(Callback):
+        def __init__(self):
+            self.equal = []
+
+        def on_validation_end(self, trainer, pl_module):
+            if not trainer.sanity_checking:
+                own, parts = pl_module.network.incomplete.state_dict(), pl_module.network.state_dict()
+                self.equal.append(all(same(value, parts[name]) for name, value in own.items()))
+
+    own = {"network": MoBaNetSettings(incomplete="own", **NARROW)}
+    compare = Compare()
+    fitted(own, {"batch_size": 4, "steps_per_epoch": 1}, callbacks=[compare], epochs=4, **STAGES)
+    assert compare.equal == [True, True, False, False]
+
+
+def test_what_lacks_a_sensor_by_itself_teaches_the_parts_that_will_be_copied(fitted, monkeypatch):
+    """Before the turn there are no others: a sample without elevation goes where complete ones go."""
+    monkeypatch.setattr(
+        "mobanet.training.module.SegmentationModule._drawn",
+        lambda self, batch, batch_idx: batch.available.new_tensor([[True, True, False]]).repeat(len(batch.tiles), 1),
+    )
+
+    class Moved(Callback):
+        def __init__(self):
+            self.before, self.moved = [], []
+
+        def read(self, pl_module):
+            return [p.decoder.classifier.weight.clone() for p in (pl_module.network, pl_module.network.incomplete)]
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            self.before = self.read(pl_module)
+
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            pairs = zip(self.before, self.read(pl_module), strict=True)
+            self.moved.append([not torch.equal(a, b) for a, b in pairs])
+
+    own = {"network": MoBaNetSettings(incomplete="own", **NARROW)}
+    moved = Moved()
+    fitted(own, {"batch_size": 4, "steps_per_epoch": 2}, callbacks=[moved], epochs=2, **STAGES)
+    assert moved.moved == [[True, False]] * 2 + [[False, True]] * 2
 
 
 def test_a_run_made_longer_does_not_warm_up_once_more(fitted, caplog):

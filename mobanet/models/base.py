@@ -206,6 +206,9 @@ class SegmentationModel(nn.Module, ABC):
     apart = False
     """Whether samples that lack something are seen by other parts than complete ones."""
 
+    joined = False
+    """Whether, in training and for now, they are seen by the same: before these parts begin."""
+
     def idle_parts(self, reached: tuple[bool, bool] | None = None) -> list[nn.Module]:
         """After a backward pass, parts that none of its samples reached; the same on every rank.
 
@@ -224,7 +227,10 @@ class SegmentationModel(nn.Module, ABC):
         self.compile(**options)
 
     def part_ways(self) -> None:
-        """Told once, when training on incomplete scenarios begins after one on all sensors; nothing here."""
+        """Told when training on incomplete scenarios begins after one on all sensors; nothing here.
+
+        Also before each validation of the latter: a checkpoint from there is to be of use, too.
+        """
 
     @abstractmethod
     def segment(self, inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool) -> SegmentationOutput:

@@ -8,10 +8,12 @@ from typing import Any, cast
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 
 from mobanet.errors import UserError
+from mobanet.lightning_internals import callbacks_of
 from mobanet.scenarios.history import ScoreRecord, drop_records, write_record
 from mobanet.scenarios.host import Sampled
 from mobanet.scenarios.probabilities import read_probabilities
@@ -73,19 +75,44 @@ class ScenarioSampling(Callback):
         self.check(module.scenarios, module.network)
         module.exact_scenario_shares = self.settings.full_share is not None
         epochs = epochs_of(trainer)
-        self._warmup = self.settings.warmup(epochs)
-        if self._begun is not None and self._begun < self._warmup:
-            # a share of a run that is longer now; own parts that have parted would start once more
+        self._warmup = self._warmup_of(trainer)
+        if self._warmup < self.settings.warmup(epochs):
             rank_zero_info(
-                f"resuming after the warm-up on the full scenario, which ended before epoch {self._begun + 1}: "
+                f"resuming after the warm-up on the full scenario, which ended before epoch {self._warmup + 1}: "
                 f"--scenarios.warmup_epochs {self.settings.warmup_epochs:g} begins no other"
             )
-            self._warmup = self._begun
+        if self._in_stages(module.network) and self._warmup == 0 and self._begun is None and not module.has_learnt:
+            raise UserError(
+                "--scenarios.full_share is 0 and there is no warm-up, so that what complete samples are seen with "
+                "would never learn: set --scenarios.warmup_epochs, such as to 0.8, or begin from a trained model "
+                "(--init_from)."
+            )
         if self.settings.strategy != "full" and epochs is not None and self._warmup >= epochs:
             rank_zero_info(
                 f"warning: --scenarios.warmup_epochs {self.settings.warmup_epochs:g} takes all of the run ({epochs}), "
                 f"so that the strategy {self.settings.strategy} never begins"
             )
+
+    def turn(self, trainer: Trainer, network: nn.Module) -> int | None:
+        """The epoch at which complete samples have had their share of the run, and parts for incomplete ones go on.
+
+        None where there is no such turn: the parts are shared, or some batches stay complete to the end.
+        """
+        turn = self._warmup_of(trainer)
+        return turn if self._in_stages(network) and 0 < turn < (epochs_of(trainer) or math.inf) else None
+
+    def _in_stages(self, network: nn.Module) -> bool:
+        """Whether own parts for incomplete samples learn alone once the strategy has begun."""
+        own = getattr(network, "incomplete", None) is not None
+        return own and self.settings.strategy != "full" and self.settings.full_share == 0
+
+    def _warmup_of(self, trainer: Trainer) -> int:
+        """Epochs of the warm-up, which a run that is made longer begins no other of.
+
+        A share of more epochs is more of them, and own parts that have parted would start once more.
+        """
+        warmup = self.settings.warmup(epochs_of(trainer))
+        return warmup if self._begun is None else min(self._begun, warmup)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Bring the probabilities up to date before an epoch's first step.
@@ -93,12 +120,15 @@ class ScenarioSampling(Callback):
         A run resumed within an epoch goes on with those of its checkpoint. Not `on_train_epoch_start`: Lightning
         leaves that out when it resumes from a checkpoint of an epoch's last step.
         """
+        module = cast(Sampled, pl_module)
+        # what lacks a sensor by itself, before own parts are there for it, is not lost on those that they will copy
+        module.network.joined = trainer.current_epoch < self._warmup
+        module.complete_rests = self._in_stages(module.network) and trainer.current_epoch >= self._warmup
         if batch_idx > 0:
             return
         if trainer.is_global_zero and self.history is not None:
             drop_records(self.history, trainer.current_epoch)  # of an earlier run into the same folder
         settings, epoch = self.settings, trainer.current_epoch - self._warmup
-        module = cast(Sampled, pl_module)
         scenarios = module.scenarios
         p: np.ndarray | None = None
         if epoch < 0 or settings.strategy == "full":
@@ -124,6 +154,15 @@ class ScenarioSampling(Callback):
         if settings.strategy != "full":
             values = {f"scenarios/probability/{s.name}": v for s, v in zip(scenarios, buffer.tolist(), strict=True)}
             module.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let own parts that have learnt nothing yet be as those of complete samples, which is the best there is.
+
+        They start as a copy anyway: no training changes by it, and a checkpoint of the warm-up does without a sensor
+        what a model of all sensors does.
+        """
+        if trainer.state.fn == TrainerFn.FITTING and trainer.current_epoch < self._warmup:
+            cast(Sampled, pl_module).network.part_ways()
 
     def _refresh(self, trainer: Trainer, module: Sampled) -> np.ndarray:
         places = self.settings.drawn(module.scenarios)
@@ -159,6 +198,13 @@ class ScenarioSampling(Callback):
             if known and field.name not in ("evaluate", "validate") and old != new:
                 rank_zero_info(f"resuming with --scenarios.{field.name} {new} (the checkpoint has {old})")
                 self._due = True
+
+
+def turn_of(trainer: Trainer) -> int | None:
+    """`ScenarioSampling.turn` of a trainer that has one; None where it has none."""
+    network = getattr(trainer.lightning_module, "network", None)
+    turns = [c.turn(trainer, network) for c in callbacks_of(trainer) if isinstance(c, ScenarioSampling)]
+    return turns[0] if turns and network is not None else None
 
 
 def epochs_of(trainer: Trainer) -> int | None:

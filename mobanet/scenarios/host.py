@@ -15,9 +15,13 @@ class Sampled(Protocol):
 
     Attributes:
         exact_scenario_shares: whether each batch sees scenarios in these very shares.
+        has_learnt: whether it began from the weights of a trained model.
+        complete_rests: whether what complete samples are seen with stays as it is.
     """
 
     exact_scenario_shares: bool
+    has_learnt: bool
+    complete_rests: bool
 
     @property
     def network(self) -> SegmentationModel:

@@ -41,6 +41,7 @@ from mobanet.models.precision import weight_dtype
 from mobanet.models.registry import NetworkSettings, path_of
 from mobanet.plain.schema import to_plain
 from mobanet.rasters.contents import ratios_of
+from mobanet.scenarios.callback import turn_of
 from mobanet.scenarios.masking import MaskingSettings, draw_masks, mask_streams, spare_pixels
 from mobanet.scenarios.sampling import draw_availability, share_availability, share_batches
 from mobanet.scenarios.scenario import Scenario, scenario_masks, usual_scenarios
@@ -217,7 +218,7 @@ class SegmentationModule(LightningModule):
         self.register_buffer("scenario_probabilities", torch.tensor([float(s.full) for s in self.scenarios]))
         # draws are made on the CPU: with copies there, no step waits for a GPU
         self._host_probabilities, self._host_masks, self._reached = HostCopy(), HostCopy(), ReachedParts()
-        self.exact_scenario_shares = False
+        self.exact_scenario_shares, self.has_learnt, self.complete_rests = False, False, False
         """Whether each batch sees scenarios in these very shares, rather than each sample one of its own; the callback
         sets it, and a resumed run has it from its settings."""
 
@@ -279,6 +280,7 @@ class SegmentationModule(LightningModule):
         per_epoch = max(steps / epochs, 1.0) if epochs else float(self.trainer.num_training_batches)
         total = steps if self.schedule.every == "step" else steps / per_epoch
         epoch = per_epoch if self.schedule.every == "step" else 1.0  # in steps of the schedule
+        turn = turn_of(self.trainer)
         warmup = self.schedule.warmup_epochs * epoch
         if warmup >= total:  # the run would end before it has reached its learning rate
             warmup = total / 5
@@ -286,7 +288,7 @@ class SegmentationModule(LightningModule):
                 f"the warm-up of {self.schedule.warmup_epochs:g} epochs is no shorter than the run; it takes the first "
                 "fifth instead (--model.schedule.warmup_epochs)"
             )
-        scheduler = self.schedule_choice.make(optimizer, warmup, total, epoch)
+        scheduler = self.schedule_choice.make(optimizer, warmup, total, epoch, turn and turn * epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.schedule.every}}
 
     @property
@@ -348,7 +350,8 @@ class SegmentationModule(LightningModule):
         known = self._drawn(batch, batch_idx)
         available = sent(known, batch.available.device)
         if self.network.apart:
-            self._reached.note(known, available.device, ranks=self.trainer.world_size > 1)
+            reached = known.new_ones(known.shape) if self.network.joined else known
+            self._reached.note(reached, available.device, ranks=self.trainer.world_size > 1)
         inputs = self._masked(batch, available, batch_idx)
         output = self.network(inputs, known if self.network.parts_samples else available)
         terms = self.pixel_loss.terms(output.logits, batch.label, self.class_weights)
@@ -366,11 +369,19 @@ class SegmentationModule(LightningModule):
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Leave parts of the network that saw no sample of this step as they are: no momentum, no weight decay."""
+        """Leave parts of the network that saw no sample of this step as they are: no momentum, no weight decay.
+
+        Once only incomplete samples are to come, so is what both kinds share and is trained, such as a backbone: it has
+        to stay what the parts for complete samples have learnt with.
+        """
         for parts in self.network.idle_parts(self._reached.read()):
             for parameter in parts.parameters():
                 # optimisers pass these over; with a gradient of 0, AdamW would still decay and move them
                 parameter.grad = None
+        if self.complete_rests:
+            for name, parameter in self.network.named_parameters():
+                if not name.startswith("incomplete."):
+                    parameter.grad = None
 
     def on_train_end(self) -> None:
         """Know no temperature of weights that were put in place as the training ended."""
@@ -494,6 +505,7 @@ class SegmentationModule(LightningModule):
     def begin_from(self, checkpoint: Mapping[str, Any]) -> None:
         """See `Checkpointing.begin_from`."""
         self.checkpointing.begin_from(checkpoint, self)
+        self.has_learnt = True
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> Any:

@@ -137,7 +137,14 @@ def _eps(dtype: torch.dtype) -> float:
 OPTIMIZERS: dict[str, Callable[..., Adam]] = {"adamw": adamw, "adam": adam}
 
 
-def scheduled(optimizer: Optimizer, settings: ScheduleSettings, warmup: float, total: float, epoch: float) -> LambdaLR:
+def scheduled(
+    optimizer: Optimizer,
+    settings: ScheduleSettings,
+    warmup: float,
+    total: float,
+    epoch: float,
+    turn: float | None = None,
+) -> LambdaLR:
     """The schedule of an optimiser.
 
     Args:
@@ -146,10 +153,35 @@ def scheduled(optimizer: Optimizer, settings: ScheduleSettings, warmup: float, t
         warmup: length of the rise, in units of the schedule's steps.
         total: length of the whole.
         epoch: length of an epoch.
+        turn: where the second of two stages begins, each of which has the whole schedule, rise included, in its own
+            length: one set of parts has learnt, and another begins. None for a single stage.
     """
     if settings.shape == "cosine":
-        return warmup_cosine(optimizer, warmup, total, settings.min_lr)
-    return warmup_steps(optimizer, warmup, settings.step_epochs * epoch, settings.factor)
+        schedule = warmup_cosine(optimizer, warmup, total, settings.min_lr)
+    else:
+        schedule = warmup_steps(optimizer, warmup, settings.step_epochs * epoch, settings.factor)
+    if turn is not None:
+        factors = [*schedule.lr_lambdas]
+        schedule = LambdaLR(optimizer, [in_stages(factor, turn, total) for factor in factors])
+    return schedule
+
+
+def in_stages(factor: Callable[[float], float], turn: float, total: float) -> Callable[[float], float]:
+    """A schedule's factor that goes through all of it twice: once up to the turn, and once from there to the end.
+
+    Args:
+        factor: of the learning rate at a step of one long stage.
+        turn: above 0 and below `total`.
+        total: length of the whole.
+    """
+
+    def staged(step: float) -> float:
+        if step < turn:
+            return factor(step * total / turn)
+        # a step behind the end is behind the end there, too
+        return factor((step - turn) * total / (total - turn))
+
+    return staged
 
 
 def rise(step: float, warmup: float) -> float:
@@ -167,7 +199,7 @@ def warmup_cosine(optimizer: Optimizer, warmup: float, total: float, min_lr: flo
         min_lr: the end, which no group goes below (unless its own rate is smaller).
     """
 
-    def factor(base: float, step: int) -> float:
+    def factor(base: float, step: float) -> float:
         if step < warmup:
             return rise(step, warmup)
         # a warm-up may be all there is, which would be 0 / 0
@@ -177,7 +209,7 @@ def warmup_cosine(optimizer: Optimizer, warmup: float, total: float, min_lr: flo
         return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
 
     # a function for each: a lambda within the comprehension would see the last rate alone
-    def of(base: float) -> Callable[[int], float]:
+    def of(base: float) -> Callable[[float], float]:
         return lambda step: factor(base, step)
 
     return LambdaLR(optimizer, [of(group["lr"]) for group in optimizer.param_groups])
@@ -193,7 +225,7 @@ def warmup_steps(optimizer: Optimizer, warmup: float, length: float, share: floa
         share: of a level in the one before it.
     """
 
-    def factor(step: int) -> float:
+    def factor(step: float) -> float:
         if step < warmup:
             return rise(step, warmup)
         return share ** math.floor((step - warmup) / length + 1e-9)  # whole epochs may be sums of thirds of a step

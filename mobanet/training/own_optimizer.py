@@ -145,7 +145,9 @@ class ScheduleChoice:
             )
         self._found = _checked(found, self.settings.shape, SHAPE, LRScheduler, "schedule")
 
-    def make(self, optimizer: Optimizer, warmup: float, total: float, epoch: float) -> LRScheduler:
+    def make(
+        self, optimizer: Optimizer, warmup: float, total: float, epoch: float, turn: float | None = None
+    ) -> LRScheduler:
         """The schedule of an optimiser.
 
         Args:
@@ -154,13 +156,20 @@ class ScheduleChoice:
                 at the first whole step.
             total: length of the whole.
             epoch: length of an epoch.
+            turn: as of `scheduled`.
 
         Raises:
-            UserError: where the user's own is not at hand, or cannot be made of its arguments.
+            UserError: where the user's own is not at hand, cannot be made of its arguments, or would have to go
+                through two stages.
         """
         settings = self.settings
         if not settings.own:
-            return scheduled(optimizer, settings, warmup, total, epoch)
+            return scheduled(optimizer, settings, warmup, total, epoch, turn)
+        if turn is not None:
+            raise UserError(
+                f"{SHAPE} is {settings.shape}, which cannot begin anew where parts for incomplete samples go on alone "
+                "(--scenarios.full_share 0): choose cosine or steps, or give --scenarios.full_share 0.5."
+            )
         if self._found is None:
             raise UserError(
                 f"the schedule {settings.shape} is code of its own, which a checkpoint does not choose: go on with "

@@ -111,6 +111,27 @@ def test_steps_begin_behind_the_warmup_wherever_the_schedule_moves(per_epoch):
         assert rates[step] == pytest.approx(rate), epoch
 
 
+@pytest.mark.parametrize("settings", [ScheduleSettings(), ScheduleSettings("steps", step_epochs=10, factor=0.5)])
+def test_each_of_two_stages_has_the_whole_schedule_in_its_own_length(settings):
+    """Of 50 epochs with a rise of 5, a stage of 40 rises in 4, and one of 10 in a single one."""
+
+    def rates_of(turn, steps):
+        optimizer = adam([{"params": [nn.Parameter(torch.zeros(1))], "lr": 1.0}, {"params": [], "lr": 0.5}])
+        scheduler = scheduled(optimizer, settings, 5, 50, 1.0, turn)
+        found = moved(optimizer, scheduler, steps)
+        assert optimizer.param_groups[1]["lr"] == pytest.approx(optimizer.param_groups[0]["lr"] / 2, abs=1e-6)
+        return found
+
+    one, two = rates_of(None, 50), rates_of(40, 55)
+    assert two[0] == one[0]
+    for step in range(0, 40, 4):  # those that both have
+        assert two[step] == pytest.approx(one[step * 5 // 4])
+    assert two[40:50] == pytest.approx(one[::5])
+    assert two[40] < two[41] == 1
+    if settings.shape == "cosine":
+        assert two[50:] == pytest.approx([1e-6] * 5)
+
+
 def test_adam_makes_the_first_steps_that_its_formula_says():
     parameter = nn.Parameter(torch.tensor([2.0]))
     optimizer = adam([{"params": [parameter], "lr": 0.1, "weight_decay": 0.5}])

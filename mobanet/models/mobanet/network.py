@@ -31,6 +31,7 @@ from mobanet.models.base import (
     check_classes,
     select_available,
 )
+from mobanet.models.draws import sent
 from mobanet.models.mobanet.apart import apart, touched
 from mobanet.models.mobanet.cpia import CPIA, AdapterCPIA
 from mobanet.models.mobanet.dgfm import Fusion
@@ -338,7 +339,10 @@ class MoBaNet(SegmentationModel):
             heads = {f"auxiliary {stream}": x for stream, x in output.auxiliary.items()}
             return {"logits": output.logits, "latent": output.latent, **heads}
 
-        found = apart(inputs, available, partial(way, self), partial(way, self.incomplete))
+        if self.training and self.joined:
+            found = way(self, inputs, sent(available, next(iter(inputs.values())).device))
+        else:
+            found = apart(inputs, available, partial(way, self), partial(way, self.incomplete))
         logits = touched(found["logits"], self.parameters()) if self.training else found["logits"]
         heads = {
             stream: found[f"auxiliary {stream}"] for stream in (self.streams if auxiliary and len(self.heads) else ())
