@@ -26,7 +26,8 @@ def never_drawn(state: Mapping[str, Tensor], modalities: Sequence[str]) -> froze
     """Names of the usual scenarios that no training sample saw in the epoch a checkpoint is of.
 
     Probabilities of scenarios are part of every checkpoint. Of a model trained on the full scenario alone those of all
-    others are 0; so they are after a warm-up that the checkpoint was written in.
+    others are 0; so they are after a warm-up that the checkpoint was written in. With parts of their own for incomplete
+    samples, the full scenario was the warm-up's, and is 0 behind it: what sees it has stayed as it was then.
 
     Args:
         state: the checkpoint's `state_dict`; one of an earlier version, which has no probabilities, names none.
@@ -35,7 +36,10 @@ def never_drawn(state: Mapping[str, Tensor], modalities: Sequence[str]) -> froze
     drawn, scenarios = state.get("scenario_probabilities"), usual_scenarios(modalities)
     if not isinstance(drawn, torch.Tensor) or drawn.shape != (len(scenarios),):
         return frozenset()
-    return frozenset(one.name for one, p in zip(scenarios, drawn.tolist(), strict=True) if not p)
+    apart = any(name.startswith("network.incomplete.") for name in state)
+    return frozenset(
+        one.name for one, p in zip(scenarios, drawn.tolist(), strict=True) if not p and not (one.full and apart)
+    )
 
 
 def never_drawn_words(

@@ -127,7 +127,7 @@ def test_the_chapter_composes_with_the_recipe(command, root):
     ) in ended.err
     kept = yaml.safe_load((root.parent / "run/config.yaml").read_text())
     assert kept["data"]["evaluation"]["labels"] == "full"
-    assert kept["scenarios"]["full_share"] == 0.5
+    assert kept["scenarios"]["full_share"] == 0
     assert "streams     optical: rgb; elevation: ndvi, dsm" in ended.err
     # and by options, of which those that are given stay
     words = ["--experiment", "potsdam_irrgb_dsm", "--layout", "folder", "--folder", "own.yaml"]

@@ -64,6 +64,13 @@ MISTAKES = {
     "arguments of a cosine": (("adamw", "--model.schedule.init_args.gamma", "2"), "leave them out"),
     "other arguments": (("{class_path: torch.optim.SGD, init_args: {beta: 1}}",), "cannot be made of {'beta': 1}"),
     "no weight decay": (("torch.optim.Rprop",), "torch.optim.Rprop, which knows no weight_decay: set"),
+    "a schedule of two stages": (
+        (
+            *("adamw", *HALVES, "--scenarios.strategy", "uniform"),
+            *("--scenarios.full_share", "0", "--scenarios.warmup_epochs", "1", "--model.network.incomplete", "own"),
+        ),
+        "ExponentialLR, which cannot begin anew where parts for incomplete samples go on alone",
+    ),
     "a schedule's arguments": (("adamw", *HALVES[:2]), "ExponentialLR, which cannot be made of {} (TypeError"),
 }
 

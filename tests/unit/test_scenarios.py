@@ -324,3 +324,11 @@ def test_a_model_that_meets_what_it_was_not_trained_in_is_warned_of(probabilitie
     said = never_drawn_words(met, never, modalities)
     assert said is None if words is None else words in said
     assert never_drawn({}, modalities) == frozenset()
+
+
+def test_what_complete_samples_are_seen_with_has_learnt_in_the_warm_up_where_others_have_parts_of_their_own():
+    modalities = ["rgb", "ir", "dsm"]
+    state = {"scenario_probabilities": torch.tensor([0.5, 0, 0.5, 0, 0, 0, 0])}
+    assert "rgb+ir+dsm" in never_drawn(state, modalities)
+    state["network.incomplete.decoder.classifier.bias"] = torch.zeros(6)
+    assert never_drawn(state, modalities) == {"ir", "rgb+ir", "rgb+dsm", "ir+dsm"}
