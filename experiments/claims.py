@@ -153,7 +153,7 @@ ARMS = {
     "own_latent": Arm("own, the rest by latent distortion", {**APART, "strategy": "latent"}, OWN),
     "then": Arm("own parts; 80 % of the steps on full, then the rest without, each with a schedule", THEN, OWN),
     "then_latent": Arm("then, the rest by latent distortion", {**THEN, "strategy": "latent"}, OWN),
-    "then_70": Arm("then, after 70 %", {**THEN, "warmup_epochs": 0.7}, OWN),
+    "then_70": Arm("then_latent, after 70 %", {**THEN, "strategy": "latent", "warmup_epochs": 0.7}, OWN),
     "own_quarter": Arm("own, a quarter of the batches full", {**APART, "full_share": 0.25}, OWN),
     "own_late": Arm("own, after 60 %", {**APART, "warmup_epochs": 0.6}, OWN),
     "own_later": Arm("own, after 40 %", {**APART, "warmup_epochs": 0.4}, OWN),
