@@ -276,7 +276,7 @@ GROUPS = {
     "shared": Group(
         "What else was tried with the parts that all samples share",
         "half",
-        ("uniform", *tuple(ARMS)[list(ARMS).index("latent_once") : list(ARMS).index("own")]),
+        tuple(ARMS)[list(ARMS).index("latent_once") : list(ARMS).index("own")],
     ),
     "apart": Group(
         "What else was tried with parts of their own",
