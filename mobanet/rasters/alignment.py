@@ -13,8 +13,8 @@ from mobanet.rasters.reference_systems import check_tied, is_local
 if TYPE_CHECKING:
     from rasterio.windows import Window
 
+# pixels by which a raster may be larger or smaller at the right and bottom. Potsdam's DSM of 3_13 lacks a column.
 EDGE = 8
-"""Pixels by which a raster may be larger or smaller at the right and bottom. Potsdam's DSM of 3_13 lacks a column."""
 
 Placing = Literal["pixels", "georeference", "extent"]
 """How rasters of a tile lie on one another: they share pixels from the top left one on, have a georeference each, or

@@ -25,28 +25,27 @@ from mobanet.rasters.elsewhere import Place
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+# endings, in place of the raster's, of texts beside it that GDAL reads along: statistics, and world files by their
+# short and their long names
 TEXTS = (".aux.xml", ".wld", *(f".{short}w" for short in ("tf", "jg", "pg", "bp", "j2")), ".tifw", ".tiffw")
 TEXTS += tuple(f".{ending}w" for ending in ("jpg", "jpeg", "png", "bmp", "jp2"))
-"""Endings, in place of the raster's, of texts beside it that GDAL reads along: world files, by their short and their
-long names, and statistics."""
 
-BEHIND = (".aux.xml", ".msk")
-"""Endings behind a raster's whole name, `a.tif.msk`: GDAL's own files."""
+BEHIND = (".aux.xml", ".msk")  # endings behind a raster's whole name, `a.tif.msk`: GDAL's own files
 
 _CHUNK = 1 << 20
 
 SHAPES = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx")
 """Endings, in place of `.shp`, of the files that a shapefile consists of."""
 
+# bytes of a text beside a raster: a world file has a hundred, statistics of many bands a few million
 MOST_BESIDE = 1 << 26
-"""Bytes of a text beside a raster: a world file has a hundred, statistics of many bands a few million."""
 
+# bytes from which on the packing of a member is looked at, and how many times smaller it may be: rasters of one value
+# everywhere come to that and more, but not in such sizes
 LARGE, DENSEST = 1 << 32, 200
-"""Bytes from which on the packing of a member is looked at, and how many times smaller it may be: rasters of one value
-everywhere come to that and more, but not in such sizes."""
 
+# of names in no encoding, members that are not there, sizes and places beyond all bounds
 _ODD = (ValueError, LookupError, OverflowError, MemoryError, struct.error)
-"""Of names in no encoding, members that are not there, sizes and places beyond all bounds."""
 
 
 # of its own, since up to Python 3.11 zipfile seeks in a stored member by reading it, and later ones do so on the way

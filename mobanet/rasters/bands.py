@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from rasterio.io import DatasetReader
     from rasterio.windows import Window
 
+# of the windows by which a raster is judged before it is read: pixels, and windows in either direction
 _SIDE, _ACROSS = 128, 4
-"""Of the windows by which a raster is judged before it is read: pixels, and windows in either direction."""
 
+# a band flagged as alpha is a mask where at least this share of its pixels has the lowest or the highest value: masks
+# have ramps at their rims at most, an infrared band has all values
 _ONLY_ENDS = 0.95
-"""A band flagged as alpha is a mask where at least this share of its pixels has the lowest or the highest value: masks
-have ramps at their rims at most, an infrared band has all values."""
 
 _COLOURS = ("red", "green", "blue")
 

@@ -16,6 +16,7 @@ from mobanet.rasters.distinct_colours import distinct_colours
 Colour = tuple[int, int, int]
 
 _INTEGER, _TEXT = 0, 2
+# name, and as GDAL numbers them type and use: 5 is the value itself, 2 its name, 6 to 8 its colour
 _COLUMNS = (
     ("Value", _INTEGER, 5),
     ("Class", _TEXT, 2),
@@ -23,7 +24,6 @@ _COLUMNS = (
     ("Green", _INTEGER, 7),
     ("Blue", _INTEGER, 8),
 )
-"""Name, and as GDAL numbers them type and use: 5 is the value itself, 2 its name, 6 to 8 its colour."""
 
 UNITS = 254
 """The largest value of a probability in 8 bits, which stands for 1; 255 stands for nothing."""

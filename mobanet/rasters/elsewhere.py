@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from mobanet.errors import UserError
 
+# what GDAL writes for the beginning of an address
 SCHEMES = {
     "http": "/vsicurl/http://",
     "https": "/vsicurl/https://",
@@ -14,15 +15,13 @@ SCHEMES = {
     "gs": "/vsigs/",
     "az": "/vsiaz/",
 }
-"""What GDAL writes for the beginning of an address."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
-_ONE_SLASH = re.compile(rf"^({'|'.join(SCHEMES)}):/(?=[^/])", re.IGNORECASE)
-"""What a `Path` makes of an address."""
+_ONE_SLASH = re.compile(rf"^({'|'.join(SCHEMES)}):/(?=[^/])", re.IGNORECASE)  # what a `Path` makes of an address
 
+# GDAL's prefixes of what is fetched
 _NETWORK = re.compile(r"/vsi(?:curl|s3|gs|az|adls|oss|swift|webhdfs|hdfs)(?:_streaming)?(?=[/?])")
-"""GDAL's prefixes of what is fetched."""
 
 _URL = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)([^\s?#]*)([?#]\S*)?")
 _CURL_OPTIONS = re.compile(r"/vsicurl\?\S*")

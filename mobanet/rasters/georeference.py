@@ -12,11 +12,8 @@ from mobanet.rasters.contents import FileRef
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
-_MOST_BYTES = 4096
-"""Of a world file; its six numbers take a hundred."""
-
-_FLATTEST = 1e-9
-"""Of the area of the parallelogram that a pixel is, by the square of its longer side."""
+_MOST_BYTES = 4096  # of a world file; its six numbers take a hundred
+_FLATTEST = 1e-9  # of the area of the parallelogram that a pixel is, by the square of its longer side
 
 
 def transform_of(raster: "DatasetReader", shown: FileRef) -> tuple[float, ...] | None:

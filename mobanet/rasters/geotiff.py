@@ -25,15 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["RasterKind", "RowWriter", "class_kind", "probability_kind", "scenario_kind"]
 
-SMALLEST_OVERVIEW = 256
-"""A raster is halved until its smaller side is under this."""
+SMALLEST_OVERVIEW = 256  # a raster is halved until its smaller side is under this
 
 # by default 5 % of all memory, which each of several processes would take
-_CACHE = 64_000_000
-"""Bytes that GDAL may hold of decoded blocks."""
-
-_PREDICTORS = {1: "NO", 2: "STANDARD", 3: "FLOATING_POINT"}
-"""By the numbers of TIFF, as GDAL's driver names them."""
+_CACHE = 64_000_000  # bytes that GDAL may hold of decoded blocks
+_PREDICTORS = {1: "NO", 2: "STANDARD", 3: "FLOATING_POINT"}  # by the numbers of TIFF, as GDAL's driver names them
 
 
 class RowWriter:
@@ -63,13 +59,10 @@ class RowWriter:
         self._part, self._rows = self._beside(".part"), rows_of(self.path)
         self._shape = (len(kind.bands), grid.height, grid.width)
         self._factors = _overview_factors(grid.height, grid.width)
-        self._top = 0
-        """Rows in the file."""
-        self._filled = 0
-        """Rows of the buffer that wait for the rest of their row of blocks."""
+        self._top = 0  # rows in the file
+        self._filled = 0  # rows of the buffer that wait for the rest of their row of blocks
         self._buffer: np.ndarray | None = None
-        self._sums: list[int] = []
-        """A checksum each row of blocks."""
+        self._sums: list[int] = []  # a checksum each row of blocks
         self._dataset: DatasetWriter | None = None
         self._finished = False
         crs = _parsed(grid.crs)

@@ -29,9 +29,7 @@ STEP = 256
 MOST = 64 * STEP
 """Pixels of the largest radius."""
 
-METRES = 64.0
-"""Radius where pixels have a known size: further than from the middle of most roofs to the next street."""
-
+METRES = 64.0  # radius where pixels have a known size: further than from the middle of most roofs to the next street
 _ACROSS = 16  # blocks in a radius, where fine blocks are put together so that there are no more
 _NODES = 2  # in a radius
 _QUANTILE = 0.1  # of the surface that lies below the plane; fewer pixels than that may be pits

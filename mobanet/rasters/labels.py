@@ -15,15 +15,13 @@ from mobanet.errors import UserError
 from mobanet.rasters.contents import IGNORE_INDEX, Classes, DecodedLabel
 from mobanet.rasters.strips import strips
 
-MARGIN = 40
-"""Channel values within this distance of 127 belong to no corner."""
-
+MARGIN = 40  # channel values within this distance of 127 belong to no corner
 
 # bits of a code behind the three of its corner
 _INEXACT, _FAR = 8, 16
 
+# beside a class index in a table's entries: off the palette, naming no class, and not looked at yet
 _OFF, _STRANGE, _UNMET = 1 << 8, 1 << 9, (1 << 16) - 1
-"""Beside a class index in a table's entries: off the palette, naming no class, and not looked at yet."""
 
 
 def decode_isprs(raster: np.ndarray, classes: Classes) -> DecodedLabel:

@@ -14,14 +14,15 @@ from mobanet.rasters.elsewhere import Elsewhere, redacted
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
+# GDAL's settings while a file on this disk is read: no name that it holds, such as that of an overview, is fetched
 LOCAL = {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "-"}
-"""GDAL's settings while a file on this disk is read: no name that it holds, such as that of an overview, is fetched."""
 
 _ONLY = "CPL_VSIL_CURL_ALLOWED_FILENAME"
 
+# while a virtual raster is read whose names have been looked at
 _VIRTUAL = {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".vrt,.tif,.tiff,.jp2,.png,.jpg,.jpeg,.img"}
-"""While a virtual raster is read whose names have been looked at."""
 
+# unless the user's environment says otherwise
 _USUAL = {
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "1",  # seconds, longer each time
@@ -31,13 +32,9 @@ _USUAL = {
     "GDAL_HTTP_TCP_KEEPALIVE": "YES",
     "CPL_VSIL_CURL_CACHE_SIZE": str(2**26),
 }
-"""Unless the user's environment says otherwise."""
 
-_SIGNED = {"CPL_VSIL_CURL_USE_HEAD": "NO"}
-"""For addresses with a signature, which holds for one way to ask: by GET."""
-
-WAIT = 20
-"""Seconds for a server to say what it has."""
+_SIGNED = {"CPL_VSIL_CURL_USE_HEAD": "NO"}  # for addresses with a signature, which holds for one way to ask: by GET
+WAIT = 20  # seconds for a server to say what it has
 
 _KEYS = (
     "give GDAL the keys in the environment (AWS_ACCESS_KEY_ID, AZURE_STORAGE_CONNECTION_STRING, GDAL_HTTP_HEADERS, …), "

@@ -28,15 +28,13 @@ ABSURD = 1e30
 """Float values beyond this are missing: exporters write the largest float where they have nothing to say."""
 
 # fmt: off
+# GDAL's drivers of what is no raster but leads to some, most of them on the network
 _SERVICES = frozenset((
     "HTTP", "WMS", "WCS", "WMTS", "STACIT", "STACTA", "PLMOSAIC", "OGCAPI", "EEDAI", "NGW", "GTI", "DAAS", "RDA",
     "MRF",
 ))
-# fmt: on
-"""GDAL's drivers of what is no raster but leads to some, most of them on the network."""
 
-_seen: set[str] = set()
-"""What this process has fetched, and GDAL may have kept."""
+_seen: set[str] = set()  # what this process has fetched, and GDAL may have kept
 
 
 @contextmanager

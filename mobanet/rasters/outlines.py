@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_MOST = 1 << 20
-"""Corners that are put into rings at a time, unless a single piece has more."""
+_MOST = 1 << 20  # corners that are put into rings at a time, unless a single piece has more
 
 
 @dataclass(frozen=True)

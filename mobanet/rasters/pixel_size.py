@@ -15,11 +15,10 @@ from mobanet.rasters.opening import gdal_error
 if TYPE_CHECKING:
     from rasterio.crs import CRS
 
+# pixels to either side of the middle that are looked at: one alone may be lost in a coordinate's last digits
 _REACH = 8
-"""Pixels to either side of the middle that are looked at: one alone may be lost in a coordinate's last digits."""
 
-_SQUARE = 0.02
-"""Share by which the sides of a pixel that counts as square may differ on the ground."""
+_SQUARE = 0.02  # share by which the sides of a pixel that counts as square may differ on the ground
 
 
 def pixel_area(grid: Grid) -> float | None:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-BLOCK = 512
-"""Height and width of the file's blocks in pixels."""
+BLOCK = 512  # height and width of the file's blocks in pixels
 
 
 def compare(path: Path, shape: tuple[int, int, int], dtype: str, sums: Sequence[int], factors: Sequence[int]) -> None:

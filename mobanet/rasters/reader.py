@@ -54,6 +54,7 @@ class ReadingRule:
     nodata: float | None = None
 
 
+# by a unit's names in lower case
 _METRES = {
     **dict.fromkeys(("m", "metre", "meter", "metres", "meters"), 1.0),
     **dict.fromkeys(("dm", "decimetre", "decimeter", "decimetres", "decimeters"), 0.1),
@@ -64,7 +65,6 @@ _METRES = {
     **dict.fromkeys(("us survey foot", "us-ft", "ftus", "us_survey_foot", "foot_us", "us foot"), 1200 / 3937),
     **dict.fromkeys(("km", "kilometre", "kilometer"), 1000.0),
 }
-"""By a unit's names in lower case."""
 
 
 @dataclass(frozen=True)

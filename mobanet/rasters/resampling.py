@@ -22,11 +22,10 @@ from mobanet.rasters.rows import row_windows, rows_at_once, whole_window
 if TYPE_CHECKING:
     from rasterio.windows import Window
 
-_TYPES = {"uint8": 1, "float32": 4}
-"""Numbers of data types in the header of an ENVI file."""
+_TYPES = {"uint8": 1, "float32": 4}  # numbers of data types in the header of an ENVI file
 
+# rows of GDAL's virtual blocks. What is no higher is warped block by block, its pixels placed a hair differently.
 _BLOCK = 128
-"""Rows of GDAL's virtual blocks. What is no higher is warped block by block, its pixels placed a hair differently."""
 
 
 def window_needed(own: Grid, grid: Grid, fit: Fit) -> "Window":

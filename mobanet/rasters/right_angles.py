@@ -20,17 +20,15 @@ import numpy as np
 if TYPE_CHECKING:
     from shapely import Polygon
 
+# intersection over union with the outline of the pixels, below which a right-angled one does not stand for it
 LEAST = 0.85
-"""Intersection over union with the outline of the pixels, below which a right-angled one does not stand for it."""
 
-STAIRS = 1.5
-"""Pixels by which their steps leave a straight side, at most."""
+STAIRS = 1.5  # pixels by which their steps leave a straight side, at most
 
+# points above which no building has an outline; Douglas-Peucker may take time that grows with their square
 MOST = 100_000
-"""Points above which no building has an outline; Douglas-Peucker may take time that grows with their square."""
 
-_LONGEST = 32
-"""Sides that settle the direction."""
+_LONGEST = 32  # sides that settle the direction
 
 
 def right_angled(polygon: "Polygon", tolerance: float, pixel: float) -> "Polygon | None":
@@ -239,8 +237,8 @@ class _Edges:
         count = len(runs.begins)
         self.first, self.tolerance = runs.first, tolerance
         self.before, self.behind = ([(run + step) % count for run in range(count)] for step in (-1, 1))
+        # where each lies across its own axis, and how long a part of the outline it stands for
         self.place, self.weight = [0.0] * count, [0.0] * count
-        """Where each lies across its own axis, and how long a part of the outline it stands for."""
         for run in range(count):
             self.place[run], self.weight[run] = _level(runs.of(run))
         self.there = [True] * count

@@ -22,17 +22,16 @@ RowsPart = tuple[np.ndarray, np.ndarray | None]
 CHUNK = 256
 """Rows read at once, unless they are very wide."""
 
-_BYTES = 2**27
-"""Read at once, about: of rows that are wider, chunks have fewer."""
+_BYTES = 2**27  # read at once, about: of rows that are wider, chunks have fewer
 
 CACHE_BYTES = 2**28
 """Of GDAL, a share of all memory by default: rows of blocks that chunks cut stay in it."""
 
+# columns resampled at once: where systems are turned against each other, a wide piece has a large square as source
 _PIECE = 2048
-"""Columns resampled at once: where systems are turned against each other, a wide piece has a large square as source."""
 
+# read at once to be resampled, about: where the raster is finer than the grid, pieces are smaller
 _SOURCE_PIXELS = 2**24
-"""Read at once to be resampled, about: where the raster is finer than the grid, pieces are smaller."""
 
 
 class GridRows:
@@ -63,8 +62,7 @@ class GridRows:
         self._read, self._bands, self._dtype = read, bands, dtype
         self._own, self._grid, self._resamples = own, grid, fit == "warp"
         self._left, self._right = left, grid.width if right is None else right
-        self.step = rows_at_once(grid.width, bands, dtype)
-        """Rows of a chunk; the last may have fewer."""
+        self.step = rows_at_once(grid.width, bands, dtype)  # rows of a chunk; the last may have fewer
 
     def chunks(self) -> Iterator[RowsPart]:
         """All rows of the grid, chunk by chunk: (h, W, C) values, and (h, W) bool or None."""

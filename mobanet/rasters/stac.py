@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 
 PREFIX = "stac:"
 
-_MOST = 1 << 24
-"""Bytes of an item; most have a few thousand."""
+_MOST = 1 << 24  # bytes of an item; most have a few thousand
 
+# how the media types of rasters begin
 _RASTERS = ("image/", "application/x-hdf", "application/x-netcdf", "application/wmo-GRIB")
-"""How the media types of rasters begin."""
 
 
 def asset(text: str, folder: Path = Path()) -> tuple[Place, tuple[int, ...]]:

@@ -28,8 +28,7 @@ class BandStatistics:
     p98: float
 
 
-SAMPLE = 1_000_000
-"""About so many pixels of a float band are sorted for its percentiles."""
+SAMPLE = 1_000_000  # about so many pixels of a float band are sorted for its percentiles
 
 _PERCENTILES = (2.0, 50.0, 98.0)
 

@@ -10,23 +10,21 @@ from mobanet.rasters.contents import FileRef, Modality
 LOWEST, HIGHEST = -1000.0, 9000.0
 """Metres; nothing on land lies below or above."""
 
+# metres; a number such as -9999 that comes out lower than this is taken for none, as is one above `HIGHEST`
 DEEP = -90.0
-"""Metres; a number such as -9999 that comes out lower than this is taken for none, as is one above `HIGHEST`."""
 
+# numbers that exporters write where they have nothing to say
 SENTINELS = (-99999.0, -32768.0, -32767.0, -9999.0, -999.0, 9999.0, 32767.0, 65535.0, 99999.0)
-"""Numbers that exporters write where they have nothing to say."""
 
-_SPARE = 4.0
-"""By so much imagery may exceed a range that was not declared but taken from the training tiles."""
+_SPARE = 4.0  # by so much imagery may exceed a range that was not declared but taken from the training tiles
 
+# imagery of floats that stays below this share of its range is given in other numbers, such as reflectances
 _DARK = 0.01
-"""Imagery of floats that stays below this share of its range is given in other numbers, such as reflectances."""
 
-_BELOW = 0.1
-"""So far below 0, as a share of the range, atmospheric correction may lead."""
+_BELOW = 0.1  # so far below 0, as a share of the range, atmospheric correction may lead
 
+# metres that separate heights of 0 from all others, and the least share of them, that look like voids
 _VOID_GAP, _VOID_SHARE = 10.0, 0.001
-"""Metres that separate heights of 0 from all others, and the least share of them, that look like voids."""
 
 
 @dataclass(frozen=True)

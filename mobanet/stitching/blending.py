@@ -15,11 +15,8 @@ Blend = Literal["smooth", "sum"]
 
 Probabilities = Literal["none", "uint8", "float32"]
 
-_SLICE = 16
-"""Rows whose probabilities are computed at once."""
-
-_LEAST = 1e-3
-"""Weight of the outermost pixels, relative to the middle: a scene's corner has no other window."""
+_SLICE = 16  # rows whose probabilities are computed at once
+_LEAST = 1e-3  # weight of the outermost pixels, relative to the middle: a scene's corner has no other window
 
 NOTHING = 255
 """In maps of classes and of scenarios: no value."""

@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from rasterio.io import DatasetReader
     from rasterio.windows import Window
 
-SAMPLE = 512
-"""Pixels along the longer side of a thinned-out raster."""
+SAMPLE = 512  # pixels along the longer side of a thinned-out raster
 
 
 @dataclass(frozen=True)

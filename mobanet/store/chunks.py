@@ -12,11 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-CHUNK = 64
-"""Pixels a side: a window of 256 touches at most 5 x 5 chunks, which have 1.6 times its pixels."""
-
-HEADER = 4096
-"""Bytes before the first chunk: a page, so that chunks of a byte a pixel are whole pages, too."""
+CHUNK = 64  # pixels a side: a window of 256 touches at most 5 x 5 chunks, which have 1.6 times its pixels
+HEADER = 4096  # bytes before the first chunk: a page, so that chunks of a byte a pixel are whole pages, too
 
 
 def is_chunked(name: str) -> bool:

@@ -8,11 +8,8 @@ from mobanet.datasets.base import Layout
 from mobanet.errors import UserError
 from mobanet.rasters.contents import IGNORE_INDEX, DecodedLabel, FileRef
 
-_SOME = 100_000
-"""Pixels of a label that are looked at for an example of what is wrong with it."""
-
-MOSTLY = 0.5
-"""A label in which more than this share of the pixels names no class is taken for a wrong file."""
+_SOME = 100_000  # pixels of a label that are looked at for an example of what is wrong with it
+MOSTLY = 0.5  # a label in which more than this share of the pixels names no class is taken for a wrong file
 
 Raw = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 """A strip of a label raster, from `read_label`: (bands, h, W) values; (h, W) bool, pixels without a label; and (h, W)

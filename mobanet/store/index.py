@@ -18,8 +18,7 @@ from mobanet.plain.json_files import parse_json
 
 INDEX_FILE = "tiles.jsonl"
 
-_MOST_BYTES = 1 << 30
-"""Of the file, which has one or two thousand a tile."""
+_MOST_BYTES = 1 << 30  # of the file, which has one or two thousand a tile
 
 
 class Index:

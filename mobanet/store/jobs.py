@@ -16,11 +16,8 @@ from mobanet.rasters.archives import disk_copy
 from mobanet.rasters.contents import FileRef
 from mobanet.store.stored import TILE_FILE, VERSION, StoredTile, check_plain, damaged, make_tile, read_json, read_tile
 
-READING = 2
-"""Goes up when the same rasters are read to other values, so that stores are made anew."""
-
-LONGEST = 200
-"""Bytes of a tile's name; file systems take 255, of which endings need some."""
+READING = 2  # goes up when the same rasters are read to other values, so that stores are made anew
+LONGEST = 200  # bytes of a tile's name; file systems take 255, of which endings need some
 
 
 @dataclass(frozen=True)

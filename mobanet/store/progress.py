@@ -10,8 +10,7 @@ from rich.text import Text
 
 from mobanet.plain.progress import counted, duration, pace
 
-_SECONDS = 10.0
-"""Between plain lines."""
+_SECONDS = 10.0  # between plain lines
 
 
 class _Pace(TextColumn):

@@ -11,8 +11,8 @@ from filelock import FileLock, Timeout
 
 _PREFIX, _LOCK = ".check-", "in_use.lock"
 
+# seconds after which a folder without a lock is nobody's: its owner was killed before it had one
 _LONG_AGO = 24 * 3600.0
-"""Seconds after which a folder without a lock is nobody's: its owner was killed before it had one."""
 
 
 @contextmanager

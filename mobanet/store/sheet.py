@@ -15,17 +15,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_CELL, _GAP, _LEFT = 1.7, 0.12, 0.95
-"""Inches: a picture, the space between two, and the column of tile names."""
+_CELL, _GAP, _LEFT = 1.7, 0.12, 0.95  # inches: a picture, the space between two, and the column of tile names
 _TOP, _BOTTOM = 0.95, 0.6
 _DPI = 110
-_LONGEST = 187
-"""Pixels of a picture's longer side: a cell at this resolution."""
-_MOST = 40
-"""Tiles that have a row."""
+_LONGEST = 187  # pixels of a picture's longer side: a cell at this resolution
+_MOST = 40  # tiles that have a row
 _UNMEASURED = (236, 170, 190)
+# of the picture of a split: pixels of its longer side, inches that it is high at most, and those of its title
 _MAP, _TALLEST, _MAP_HEAD = 900, 6.0, 0.25
-"""Of the picture of a split: pixels of its longer side, inches that it is high at most, and those of its title."""
 # told apart by all kinds of eyes, as blue, orange and a bluish green are
 _ROLES = {"train": (0, 114, 178), "validation": (230, 159, 0), "test": (0, 158, 115)}  # of Okabe and Ito
 _ROLE_WORDS = {"train": "blue", "validation": "orange", "test": "green"}
