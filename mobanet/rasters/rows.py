@@ -107,7 +107,7 @@ class GridRows:
                 window = overlap_window(self._own, target)
                 if window is None:
                     continue
-                found, known = align(*self._read(window), window_grid(self._own, window), target, "warp")
+                found, known = align(*self._read(window), window_grid(self._own, window), target)
                 inside = slice(max(self._left, begin) - begin, min(self._right, end) - begin)
                 there = slice(begin + inside.start - self._left, begin + inside.stop - self._left)
                 down = slice(first - top, last - top)

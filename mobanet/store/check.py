@@ -18,7 +18,7 @@ from mobanet.datasets.held_out import ROLES, KeptRows
 from mobanet.datasets.scalings import usual_scaling
 from mobanet.errors import UserError
 from mobanet.plain.wording import absent_note, shorten
-from mobanet.rasters.alignment import Fit, align_label, part_of, source_window
+from mobanet.rasters.alignment import Fit, align_label, source_window, window_grid
 from mobanet.rasters.contents import IGNORE_INDEX, FileRef
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import grid_of, opened
@@ -287,7 +287,7 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
 
     def placed(plane: np.ndarray) -> np.ndarray:
         """A thinned-out plane as the tile will have it; `IGNORE_INDEX` where the raster does not reach."""
-        return align_label(plane, _thinned(own), _thinned(grid), fit) if grid is not None and fit == "warp" else plane
+        return align_label(plane, _thinned(own), _thinned(grid)) if grid is not None and fit == "warp" else plane
 
     location = job.entries[file].location
     if source is None:
@@ -320,7 +320,7 @@ def _placed(
         return at.whole, at.fit, None, remarks
     # of a raster that many tiles share, only what lies here
     part = at.inside if at.part is not None else source_window(at.whole, grid)
-    own = part_of(at.whole, part.row_off, part.col_off, part.height, part.width)
+    own = window_grid(at.whole, part)
     whole = at.part is not None and ((own.height, own.width) == (grid.height, grid.width) or own.transform is None)
     return own, "same" if whole else "warp", part, remarks
 
