@@ -11,7 +11,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.data.attached import data_of
 from mobanet.evaluation.host import Evaluated, evaluated
-from mobanet.rasters.geotiff import RowWriter, class_kind
+from mobanet.rasters.categories import class_kind
+from mobanet.rasters.geotiff import RowWriter
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.styles import style_of
 from mobanet.stitching.windows import Strip

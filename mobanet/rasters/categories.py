@@ -87,12 +87,9 @@ def scenario_kind(names: Sequence[str]) -> RasterKind:
 
 
 def sidecar(names: Sequence[str], colours: Sequence[Colour] = (), existing: bytes | None = None) -> bytes:
-    """Names and colours of the first band's values as XML.
+    """Names and colours of the first band's values as XML, by value; no colours where these are empty.
 
-    Args:
-        names: by value.
-        colours: by value; empty for none.
-        existing: what GDAL itself has to say beside the raster; it is kept.
+    What GDAL itself has to say beside the raster, `existing`, is kept.
     """
     root = ElementTree.fromstring(existing) if existing else ElementTree.Element("PAMDataset")
     band = root.find("PAMRasterBand[@band='1']")

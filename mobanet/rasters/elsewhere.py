@@ -46,7 +46,6 @@ class Elsewhere:
     archive: Path | None = None
 
     def __str__(self) -> str:
-        """As messages name it."""
         return self.shown
 
     @property
@@ -62,7 +61,7 @@ class Elsewhere:
     @property
     def on_network(self) -> bool:
         """Whether it is fetched."""
-        return _NETWORK.search(self.opens) is not None
+        return bool(self.fetched)
 
     @property
     def fetched(self) -> str:

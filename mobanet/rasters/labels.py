@@ -25,13 +25,13 @@ _OFF, _STRANGE, _UNMET = 1 << 8, 1 << 9, (1 << 16) - 1
 
 
 def decode_isprs(raster: np.ndarray, classes: Classes) -> DecodedLabel:
-    """Class indices of an ISPRS label.
+    """Class indices of an ISPRS label, whose classes' colours are corners of the colour cube.
 
     Black, the eroded boundary, is ignored; magenta and colours far from every corner are unknown.
 
     Args:
         raster: (3, H, W) uint8, or (4, H, W) with alpha, which is not looked at.
-        classes: their colours are corners of the colour cube.
+        classes: with their colours.
 
     Raises:
         UserError: when the raster is not a colour picture of 8 bit. The sentence starts without a subject.
@@ -90,13 +90,7 @@ def decode_colours(
 
 
 class _Palette:
-    """What each of the 16 million colours stands for; found out when it is first met.
-
-    Args:
-        colours: of the classes, in their order.
-        ignored: colours to ignore.
-        distance: a colour off the palette is taken for the nearest one where no channel differs by more.
-    """
+    """What each of the 16 million colours stands for, found out when it is first met."""
 
     def __init__(
         self, colours: Sequence[tuple[int, int, int]], ignored: Sequence[tuple[int, int, int]], distance: int
@@ -108,11 +102,7 @@ class _Palette:
         self._table = np.full(1 << 24, _UNMET, np.uint16)
 
     def look_up(self, codes: np.ndarray) -> np.ndarray:
-        """Class indices of packed colours, with `_OFF` added where they are off the palette, `_STRANGE` where too far.
-
-        Args:
-            codes: (h, W) int32.
-        """
+        """Class indices of packed colours, (h, W) int32: plus `_OFF` off the palette, plus `_STRANGE` where too far."""
         found = self._table[codes]
         unmet = found == _UNMET
         if unmet.any():
@@ -200,15 +190,10 @@ def _by_number(plane: np.ndarray, values: Mapping[int, int], ignored: Sequence[i
 
 
 def check_colour(raster: np.ndarray, expected: str, remedy: str) -> None:
-    """Refuse what is not an 8-bit colour picture.
-
-    Args:
-        raster: (bands, H, W).
-        expected: an example of a colour.
-        remedy: the end of the sentence.
+    """Refuse a raster, (bands, H, W), that is not an 8-bit colour picture; `expected` is an example of a colour.
 
     Raises:
-        UserError: with a sentence that starts without a subject.
+        UserError: with a sentence that starts without a subject and ends with the remedy.
     """
     if raster.shape[0] in (3, 4) and raster.dtype == np.uint8:
         return

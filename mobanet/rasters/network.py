@@ -98,12 +98,7 @@ def said_of(place: Elsewhere, error: BaseException) -> str:
 
 
 def said_of_answer(name: str, error: Exception) -> str:
-    """One sentence on what went wrong at a server that Python itself asked.
-
-    Args:
-        name: what was asked for, without keys.
-        error: of `urllib`.
-    """
+    """One sentence on what went wrong, by an error of `urllib`, at a server that Python itself asked for `name`."""
     if isinstance(error, urllib.error.HTTPError):
         told = f"HTTP response code: {error.code}"
     else:
@@ -134,12 +129,7 @@ def asked_for(url: str, **headers: str) -> urllib.request.Request:
 def state_of(place: Elsewhere, raster: "DatasetReader") -> str:
     """What changes with the content of a raster on the network, as far as it can be had without reading all of it.
 
-    Args:
-        place: at which it is.
-        raster: the same, open.
-
-    Returns:
-        Of an HTTP server its size, ETag and time; else, and where that says nothing, sizes and places of blocks.
+    Of an HTTP server its size, ETag and time; else, and where that says nothing, sizes and places of blocks.
     """
     told = None if place.url is None else _headers(place.url)
     return told or _blocks(raster)

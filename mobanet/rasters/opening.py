@@ -39,13 +39,10 @@ _seen: set[str] = set()  # what this process has fetched, and GDAL may have kept
 
 @contextmanager
 def opened(path: Place, shown: FileRef, overviews: bool = True) -> Iterator["DatasetReader"]:
-    """A raster, opened for reading.
+    """A raster, opened for reading; messages name it as `shown`.
 
-    Args:
-        path: what GDAL can open.
-        shown: the file as messages name it.
-        overviews: whether reads that are thinned out may take them: means of class numbers, or of heights and -9999,
-            stand for nothing, and nobody knows how they were made.
+    Without `overviews`, reads that are thinned out do not take them: means of class numbers, or of heights and -9999,
+    stand for nothing, and nobody knows how they were made.
 
     Raises:
         UserError: when opening or, inside the block, reading fails.
@@ -89,11 +86,8 @@ def readable(path: Place, shown: FileRef) -> Iterator[None]:
 def gdal_settings(**more: Any) -> Iterator[None]:
     """Within, GDAL asks for a world file or a mask beside a raster by its name, and fetches nothing that a file names.
 
-    By itself it lists the folder, which may hold thousands of others.
-
-    Args:
-        more: further settings. Whoever opens many rasters holds them for all: to change any takes a good part of the
-            time that opening takes.
+    By itself it lists the folder, which may hold thousands of others. Whoever opens many rasters holds these settings,
+    and `more`, for all: to change any takes a good part of the time that opening takes.
     """
     from rasterio import Env
     from rasterio.env import getenv, hasenv
@@ -177,12 +171,7 @@ def gdal_error() -> type[Exception]:
 
 
 def grid_of(raster: "DatasetReader", crs: str | None = None, shown: FileRef | None = None) -> Grid:
-    """The grid of an open raster.
-
-    Args:
-        raster: open.
-        crs: assumed where it is georeferenced but names no system.
-        shown: the file as messages name it.
+    """The grid of an open raster; `crs` is assumed where it is georeferenced but names no system.
 
     Raises:
         UserError: for a georeference that places no pixel anywhere.
@@ -211,7 +200,7 @@ def check_memory(pixels: int, bands: int, size: int) -> None:
 def masked(
     raster: "DatasetReader", alpha: int | None, window: "Window | None", shape: tuple[int, int] | None
 ) -> np.ndarray:
-    """Where a raster's mask or alpha band says that nothing was measured, (H, W) bool.
+    """Where a raster's mask or alpha band (0-based) says that nothing was measured, (H, W) bool.
 
     Args:
         raster: open.
@@ -235,12 +224,7 @@ def masked(
 def read_label(
     raster: "DatasetReader", window: "Window | None" = None, shape: tuple[int, int] | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """All bands of a label raster.
-
-    Args:
-        raster: open.
-        window: the part to read; None for all of it.
-        shape: height and width to thin the pixels out to; None for every pixel.
+    """All bands of a label raster; `window` and `shape` are those of `masked`.
 
     Returns:
         (bands, H, W) in the raster's type; (H, W) bool, where a mask says that there is nothing; and (H, W) bool, where

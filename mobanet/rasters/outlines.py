@@ -38,7 +38,6 @@ class Corners:
         return cls(*(np.zeros(0, np.int32) for _ in range(3)))
 
     def __len__(self) -> int:
-        """Number of corners."""
         return len(self.piece)
 
     def at(self, chosen: np.ndarray | slice) -> "Corners":
@@ -123,10 +122,8 @@ class Rings:
 def rings_of(corners: Corners) -> Iterator[Rings]:
     """Corners of whole pieces as rings, some pieces at a time.
 
-    Outer rings go against the clock on a raster whose rows go down, holes with it.
-
-    Args:
-        corners: of pieces that are finished, piece by piece, and each from top to bottom and from left to right.
+    Outer rings go against the clock on a raster whose rows go down, holes with it. Corners come piece by piece, and
+    each from top to bottom and from left to right.
     """
     ends = np.append(np.flatnonzero(np.diff(corners.piece)) + 1, len(corners))
     begin = 0
@@ -187,14 +184,9 @@ def _turned(rings: Rings) -> Rings:
 
 
 def polygons_of(rings: Rings, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rings as polygons.
+    """Rings of whole pieces as (p,) numbers of pieces, and (p,) their `Polygon`s.
 
-    Args:
-        rings: of whole pieces.
-        matrix: (3, 3), from (column, row, 1) to coordinates.
-
-    Returns:
-        (p,) pieces, and (p,) their `Polygon`s.
+    The matrix, (3, 3), leads from (column, row, 1) to coordinates.
     """
     import shapely
 

@@ -132,30 +132,23 @@ class GridRows:
 
 
 def within(read: "Callable[[Window], RowsPart]", own: Grid, place: "Window") -> "Callable[[Window], RowsPart]":
-    """Reads windows of a place of a raster; what lies beyond the raster is zero, and does not count.
-
-    Args:
-        read: gives a window of the raster: (C, h, w) values, and (h, w) bool or None.
-        own: grid of the raster.
-        place: in pixels of the raster, which it may reach beyond.
-    """
+    """Reads windows of a place of a raster, which may reach beyond it: there are zeros, that do not count."""
 
     def part(window: "Window") -> RowsPart:
         from rasterio.windows import Window
 
         top, left = place.row_off + window.row_off, place.col_off + window.col_off
-        rows = slice(min(max(-top, 0), window.height), max(min(own.height - top, window.height), 0))
-        columns = slice(min(max(-left, 0), window.width), max(min(own.width - left, window.width), 0))
-        height, width = rows.stop - rows.start, columns.stop - columns.start
-        if height == window.height and width == window.width:
-            return read(Window(left, top, width, height))
-        inside = height > 0 and width > 0
+        wanted = Window(left, top, window.width, window.height)
+        there = wanted.crop(own.height, own.width)
+        if there == wanted:
+            return read(wanted)
+        inside = there.height > 0 and there.width > 0
         # of a pixel of the raster, where none is wanted: whoever reads knows bands and type
-        at = Window(left + columns.start, top + rows.start, width, height) if inside else Window(0, 0, 1, 1)
-        found, known = read(at)
+        found, known = read(there if inside else Window(0, 0, 1, 1))
         values = np.zeros((len(found), window.height, window.width), found.dtype)
         valid = np.zeros((window.height, window.width), bool)
         if inside:
+            rows, columns = Window(there.col_off - left, there.row_off - top, there.width, there.height).toslices()
             values[:, rows, columns] = found
             valid[rows, columns] = True if known is None else known
         return values, valid

@@ -78,15 +78,10 @@ COMMANDED = Remedies(
 
 
 def fitting_maximum(dtype: np.dtype | str, high: float, typical: float) -> float:
-    """The full range of digital numbers that imagery seems to have.
+    """The full range of digital numbers that imagery of a stored type seems to have.
 
-    Args:
-        dtype: as stored.
-        high: highest value.
-        typical: a value that only few pixels exceed.
-
-    Returns:
-        255 for bytes; else 1 for reflectances, and for other numbers the least of 255, 511 … that holds them all.
+    255 for bytes; else 1 for reflectances, and for other numbers the least of 255, 511 … that holds the highest. Only
+    few pixels exceed the typical value.
     """
     if np.dtype(dtype) == np.uint8:
         return 255.0
@@ -102,7 +97,7 @@ def fitting_maximum(dtype: np.dtype | str, high: float, typical: float) -> float
 def check_imagery(
     file: FileRef, name: str, low: float, high: float, known: Range, remedies: Remedies, dtype: np.dtype, factor: float
 ) -> None:
-    """Refuse imagery of other values than are known.
+    """Refuse imagery of other values than are known, by the least and the greatest one as stored.
 
     Args:
         file: for the message.
@@ -152,14 +147,7 @@ def check_heights(file: FileRef, name: str, high: float, highest: float, remedie
 
 
 def void_note(heights: np.ndarray, name: str, file: FileRef, remedies: Remedies) -> str:
-    """A remark on heights of exactly 0 that lie far below all others; empty where there are none.
-
-    Args:
-        heights: those that were looked at, (pixels,).
-        name: of the modality.
-        file: for the remark.
-        remedies: how the user sets nodata.
-    """
+    """A remark on heights, (pixels,), of exactly 0 that lie far below all others; empty where there are none."""
     share = float((heights == 0).mean())
     rest = heights[heights != 0]
     if share < _VOID_SHARE or not rest.size or rest.min() < _VOID_GAP:
@@ -173,10 +161,7 @@ def void_note(heights: np.ndarray, name: str, file: FileRef, remedies: Remedies)
 def known_range(modality: Modality, scaling: str, learnt: np.ndarray | None = None) -> Range | None:
     """The values of imagery that is divided by its range; None for any, as where the scaling does not look at it.
 
-    Args:
-        modality: to be scaled.
-        scaling: how.
-        learnt: (2, C), from `learn`; None where there is no model yet.
+    `learnt`, (2, C), is what a model has learnt; None where there is no model yet.
     """
     if scaling != "unit" or modality.kind != "optical":
         return None

@@ -59,12 +59,8 @@ def check_local(path: Path, shown: FileRef) -> None:
 def check_beside(overviews: str | None, shown: FileRef) -> None:
     """Refuse overviews on the network, which a text beside a raster or in it may name.
 
-    Args:
-        overviews: the name, as GDAL gives it; None for none.
-        shown: the raster as messages name it.
-
     Raises:
-        UserError: with the name.
+        UserError: with the name, as GDAL gives it.
     """
     if overviews is not None and _NETWORK.search(overviews):
         raise UserError(
@@ -74,11 +70,7 @@ def check_beside(overviews: str | None, shown: FileRef) -> None:
 
 
 def check_remote(place: Elsewhere, text: str) -> None:
-    """Refuse a virtual raster on the network that leads anywhere but to its own server.
-
-    Args:
-        place: of it.
-        text: of it, as GDAL writes it.
+    """Refuse a virtual raster on the network, by its text, that leads anywhere but to its own server.
 
     Raises:
         UserError: with the name that it leads to.

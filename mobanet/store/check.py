@@ -319,7 +319,7 @@ def _placed(
     if products.job.tile.window is None:
         return at.whole, at.fit, None, remarks
     # of a raster that many tiles share, only what lies here
-    part = at.inside if at.part is not None else source_window(at.whole, grid)
+    part = source_window(at.whole, grid) if at.part is None else at.part.crop(at.whole.height, at.whole.width)
     own = window_grid(at.whole, part)
     whole = at.part is not None and ((own.height, own.width) == (grid.height, grid.width) or own.transform is None)
     return own, "same" if whole else "warp", part, remarks

@@ -86,18 +86,6 @@ class Placed:
         """Reads windows of `own` by a function that reads windows of the raster."""
         return read if self.part is None else within(read, self.whole, self.part)
 
-    @property
-    def inside(self) -> "Window":
-        """The part that the raster has: empty where it has none."""
-        from rasterio.windows import Window
-
-        if self.part is None:
-            return Window(0, 0, self.whole.width, self.whole.height)
-        left, top = max(self.part.col_off, 0), max(self.part.row_off, 0)
-        right = min(self.part.col_off + self.part.width, self.whole.width)
-        bottom = min(self.part.row_off + self.part.height, self.whole.height)
-        return Window(left, top, max(right - left, 0), max(bottom - top, 0))
-
 
 class Products:
     """The rasters of one tile. Archive members stay unpacked, and rasters open, until `stack` closes."""
@@ -193,7 +181,7 @@ class Products:
             rows = self._modality_rows(raster, reading, placed, grid)
             origin = origin_of(grid.transform) if elevation else None
             staged = stage_modality(rows, job.folder / f"{name}.npy", shape, reading.dtype, origin)
-            raw = raster.dtypes[reading.bands[0]], raster.count
+            rule = reading.rule(raster)
         statistics = staged.statistics
         if not statistics:
             if job.tile.window is None:
@@ -213,7 +201,7 @@ class Products:
             source=job.entries[source.file].location,
             stamp=stamp,
             blocks=elevation,
-            rule=reading.rule(*raw),
+            rule=rule,
             pixel_ratio=ratio,
         )
         notes = [*fit_notes(name, source.file, own, grid, fit), *reading.remarks(), *notes]
@@ -318,7 +306,8 @@ class Products:
         def raw(window: "Window") -> Raw:
             return label_strip(raster, self.job.layout, window)
 
-        window = placed.inside if placed.part is not None else window_needed(own, grid, fit)
+        whole, part = placed.whole, placed.part
+        window = window_needed(own, grid, fit) if part is None else part.crop(whole.height, whole.width)
         step = rows_at_once(own.width, raster.count, raster.dtypes[0])
 
         def again() -> Iterator[Raw]:
