@@ -14,7 +14,7 @@ from mobanet.errors import UserError
 from mobanet.plain.bounds import odd_character, shown
 from mobanet.rasters.archives import disk_copy
 from mobanet.rasters.contents import FileRef
-from mobanet.store.stored import TILE_FILE, VERSION, StoredTile, check_plain, damaged, make_tile, read_json, read_tile
+from mobanet.store.stored import VERSION, StoredTile, check_plain, read_tile
 
 READING = 2  # goes up when the same rasters are read to other values, so that stores are made anew
 LONGEST = 200  # bytes of a tile's name; file systems take 255, of which endings need some
@@ -131,11 +131,7 @@ def jobs_for(
 
 
 def _check_name(tile: str) -> None:
-    """Refuse a tile of whose name no folder can be made, nor a row of a table.
-
-    Raises:
-        UserError: with the name.
-    """
+    """Refuse a tile of whose name no folder can be made, nor a row of a table."""
     try:
         check_plain(tile)
         if not tile.isprintable() or len(tile.encode()) > LONGEST:
@@ -160,11 +156,6 @@ def label_kind(product: str) -> LabelKind:
 def inspect_labels(jobs: Sequence[TileJob], layout: Layout, scratch: Path) -> list[str]:
     """Remarks on label files as wholes, before tiles are looked at one by one.
 
-    Args:
-        jobs: of all tiles.
-        layout: the data set's conventions.
-        scratch: folder for unpacked archive members.
-
     Raises:
         UserError: with everything that is wrong with the files.
     """
@@ -175,12 +166,7 @@ def inspect_labels(jobs: Sequence[TileJob], layout: Layout, scratch: Path) -> li
 
 
 def nothing_drawn(jobs: Sequence[TileJob], notes: Iterable[Sequence[str]]) -> list[str]:
-    """A complaint where labels are drawn and nothing lies on any tile.
-
-    Args:
-        jobs: of all tiles.
-        notes: of each tile; looked at no further than to the first tile with something on it.
-    """
+    """A complaint where labels are drawn and nothing lies on any tile; the notes are those of each tile."""
     start, first = f"label_full: {NOTHING_DRAWN}", list[str]()
     for job, said in zip(jobs, notes, strict=False):
         if "full" not in job.tile.labels:
@@ -199,24 +185,9 @@ def stored_stamps(stored: StoredTile) -> dict[str, str]:
     return {name: record.stamp for name, record in stored.modalities.items()} | labels | stored.absent
 
 
-def stored_description(folder: Path) -> dict[str, Any]:
-    """Content of the `tile.json` of the finished tile in `folder`.
-
-    Raises:
-        UserError: when there is none.
-    """
-    path = folder / TILE_FILE
-    content = read_json(path)
-    try:
-        make_tile(content, folder)
-    except (TypeError, ValueError) as error:
-        raise damaged(path) from error
-    return content
-
-
 def stored_tile(folder: Path) -> StoredTile | None:
     """The finished tile in `folder`; None for one that is unfinished or damaged and has to be made again."""
     try:
-        return read_tile(folder)
+        return read_tile(folder)[0]
     except UserError:
         return None

@@ -31,7 +31,7 @@ class _Worker(SpawnProcess):
     """
 
     def start(self) -> None:
-        """Start it; what it is to import is settled here."""
+        # what it is to import is settled here
         with _no_main_module():
             super().start()
 

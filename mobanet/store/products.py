@@ -227,18 +227,9 @@ class Products:
                 yield _unmarked(planes, reading.dtype)
 
     def _check_room(self, file: FileRef, own: Grid, grid: Grid, fit: Fit, stored: int, copied: int) -> None:
-        """A few bytes of a damaged header ask for any number of pixels.
+        """Refuse more pixels than the disk takes: a few bytes of a damaged header ask for any number of them.
 
-        Args:
-            file: for the message.
-            own: grid of the raster.
-            grid: of the tile.
-            fit: how the raster gets there.
-            stored: bytes a pixel of the tile.
-            copied: bytes a pixel of the raster, where it is copied to be resampled.
-
-        Raises:
-            UserError: for more than the disk takes.
+        `stored` are bytes a pixel of the tile, `copied` a pixel of the raster, where it is copied to be resampled.
         """
         needed, free = grid.height * grid.width * stored, shutil.disk_usage(self.job.folder).free
         if fit in ("warp", "stretch"):
@@ -257,12 +248,7 @@ class Products:
         return modality, known_range(modality, usual_scaling(layout, modality))
 
     def label(self, name: str, grid: Grid, stamp: str) -> StoredProduct:
-        """A label on the tile's grid.
-
-        Args:
-            name: `label_full` or `label_eroded`.
-            grid: of the tile.
-            stamp: to record.
+        """A label, `label_full` or `label_eroded`, on the tile's grid.
 
         Raises:
             UserError: when the raster is unreadable, does not fit, or is no label of the layout.
@@ -344,13 +330,7 @@ class Products:
             yield np.where(kept.take(len(classes)), classes, np.uint8(IGNORE_INDEX))
 
     def placed(self, raster: "DatasetReader", file: FileRef, grid: Grid, ratio: int = 1) -> Placed:
-        """How an open raster gets to the tile's grid.
-
-        Args:
-            raster: open.
-            file: for messages.
-            grid: of the tile, in pixels of the modality.
-            ratio: pixels of the tile that one of these is wide and high.
+        """How an open raster gets to the tile's grid, in pixels of which `ratio` of the tile's are one wide and high.
 
         Raises:
             UserError: when it does not; both sizes or extents are in the sentence.

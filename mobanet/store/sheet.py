@@ -94,12 +94,10 @@ def _some(tiles: Sequence[TileLook]) -> list[TileLook]:
 
 
 def picture(look: RasterLook, elevation: bool, bands: Sequence[int] = ()) -> np.ndarray:
-    """(h, w, 3) uint8: stretched between the 2nd and 98th percentiles; elevation coloured and shaded.
+    """A raster, or some of its bands, as (h, w, 3) uint8.
 
-    Args:
-        look: the raster.
-        elevation: whether it holds heights.
-        bands: those to show; all, of which the first three are seen, unless given.
+    Bands, of which the first three are seen, are stretched between the 2nd and 98th percentiles, elevation coloured and
+    shaded.
     """
     pixels, valid = _reduce(look.pixels[list(bands)] if bands else look.pixels, look.valid)
     if not valid.any():
