@@ -9,7 +9,7 @@ from mobanet.files import SyncAhead, put_all_in_place
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import gdal_settings
 from mobanet.rasters.rows import CACHE_BYTES
-from mobanet.store.jobs import TileJob, TileOutcome, is_label, stored_stamps, stored_tile
+from mobanet.store.jobs import TileJob, TileOutcome, clause_of, is_label, stored_stamps, stored_tile
 from mobanet.store.products import Products
 from mobanet.store.stored import TILE_FILE, VERSION, LabelRecord, ModalityRecord, StoredTile
 from mobanet.store.writing import clear_parts, write_json
@@ -39,7 +39,7 @@ def _build(job: TileJob, stored: StoredTile | None, products: Products, ahead: S
     try:
         grid, reference, kept = _grid(job, stored, products)
     except UserError as error:
-        return TileOutcome(job.tile.id, (*problems, _clause(error)))
+        return TileOutcome(job.tile.id, (*problems, clause_of(error)))
     modalities = {name: record for name, record in (stored.modalities if stored else {}).items() if name in kept}
     labels = {kind: record for kind, record in (stored.labels if stored else {}).items() if f"label_{kind}" in kept}
     absent = {name: stamp for name, stamp in (stored.absent if stored else {}).items() if name in kept}
@@ -51,8 +51,8 @@ def _build(job: TileJob, stored: StoredTile | None, products: Products, ahead: S
         try:
             product = (products.label if is_label(name) else products.modality)(name, grid, stamps[name])
         except UserError as error:
-            if _clause(error) not in problems:  # two modalities may share a file
-                problems.append(_clause(error))
+            if clause_of(error) not in problems:  # two modalities may share a file
+                problems.append(clause_of(error))
             continue
         staged |= product.parts
         for part in product.parts.values():
@@ -122,10 +122,6 @@ def _publish(
             old.unlink()
     # the arrays are on the disk; where this is lost, or empty, the tile is only made again
     write_json(folder / TILE_FILE, description, synced=False)
-
-
-def _clause(error: UserError) -> str:
-    return str(error).rstrip(".")
 
 
 def _remove_if_empty(folder: Path) -> None:

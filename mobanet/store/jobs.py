@@ -143,6 +143,11 @@ def _check_name(tile: str) -> None:
         ) from error
 
 
+def clause_of(error: UserError) -> str:
+    """What is wrong, to stand among other problems in one sentence."""
+    return str(error).rstrip(".")
+
+
 def is_label(product: str) -> bool:
     """Whether a product's name is that of a label raster."""
     return product in ("label_full", "label_eroded")
