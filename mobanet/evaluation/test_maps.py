@@ -13,7 +13,6 @@ from mobanet.data.attached import data_of
 from mobanet.evaluation.host import Evaluated, evaluated
 from mobanet.rasters.categories import class_kind
 from mobanet.rasters.geotiff import RowWriter
-from mobanet.rasters.grid import Grid
 from mobanet.rasters.styles import style_of
 from mobanet.stitching.windows import Strip
 from mobanet.store.stored import StoredTile
@@ -102,7 +101,7 @@ class TestMaps(Callback):
     def _begin(self, name: str, module: Evaluated) -> None:
         self._abandon()
         tile = self._tiles[name]
-        grid = Grid(tile.height, tile.width, tile.transform, tile.crs)
+        grid = tile.grid
         tags = {"TILE": name, "SCENARIO": module.evaluation.stages["test"].scenarios[-1].name}
         self._writer = RowWriter(self.folder / self._names[name], grid, class_kind(module.data.classes), tags)
         self._tile, self._missing = name, tile.height

@@ -83,7 +83,7 @@ def _build(job: TileJob, stored: StoredTile | None, products: Products, ahead: S
     }
     description |= {"absent": absent} if absent else {}
     _publish(job.folder, staged, ahead, description, modalities, labels)
-    return TileOutcome(job.tile.id, (), tuple(stale))
+    return TileOutcome(job.tile.id)
 
 
 def _grid(job: TileJob, stored: StoredTile | None, products: Products) -> tuple[Grid, str, set[str]]:
@@ -93,12 +93,11 @@ def _grid(job: TileJob, stored: StoredTile | None, products: Products) -> tuple[
     wanted = job.stamps()
     kept = {name for name, stamp in stored_stamps(stored).items() if wanted.get(name) == stamp}
     kept |= {name for name in stored.modalities if name not in job.wanted and name in job.layout.modalities}
-    before = Grid(stored.height, stored.width, stored.transform, stored.crs)
     if stored.reference in kept and job.tile.reference is None:
-        return before, stored.reference, kept
+        return stored.grid, stored.reference, kept
     grid, reference = products.reference()
     # on another grid nothing that is stored lies where it should
-    return grid, reference, kept if grid == before else set()
+    return grid, reference, kept if grid == stored.grid else set()
 
 
 def _publish(

@@ -311,7 +311,7 @@ def _placed(
 ) -> tuple[Grid, Fit, "Window | None", list[str]]:
     """Grid of the part of a raster that a tile needs, how that gets to the tile's, the part, None for all; remarks."""
     at = products.placed(raster, file, grid, ratio)
-    remarks = fit_notes(name, file, at.whole, grid, at.fit)
+    remarks = fit_notes(name, file, at, grid)
     if products.job.tile.window is None:
         return at.whole, at.fit, None, remarks
     # of a raster that many tiles share, only what lies here

@@ -94,11 +94,10 @@ class TileJob:
 
 @dataclass(frozen=True)
 class TileOutcome:
-    """What became of a tile: the products written, or the problems that prevented it."""
+    """What became of a tile: it is prepared, unless there are problems that prevented it."""
 
     tile: str
     problems: tuple[str, ...] = ()
-    built: tuple[str, ...] = ()
 
 
 def jobs_for(

@@ -57,7 +57,7 @@ class ModalityRecord:
     """One modality of one stored tile.
 
     Attributes:
-        bands: number of bands.
+        bands: their number.
         dtype: of the array: `uint8`, `uint16` or `float32`.
         complete: no invalid pixel, hence no validity array.
         valid_share: valid pixels over all pixels.
@@ -115,8 +115,7 @@ class StoredTile:
     Attributes:
         id: as in the layout's splits.
         folder: where its arrays are.
-        height: rows.
-        width: columns.
+        height, width: in pixels.
         reference: the modality whose grid the tile has.
         modalities: those stored for this tile, by name.
         labels: by kind, `full` and `eroded`; empty for an unlabelled tile.
@@ -143,6 +142,11 @@ class StoredTile:
     left: int = 0
     absent: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def grid(self) -> Grid:
+        """Where its pixels are."""
+        return Grid(self.height, self.width, self.transform, self.crs)
+
     def ratio_of(self, name: str) -> int:
         """Pixels of the tile that one of an array's is wide and high; of labels and their marks 1."""
         record = self.modalities.get(name.partition(".")[0])
@@ -160,8 +164,7 @@ class StoredTile:
 
     def origin_of(self, name: str) -> tuple[int, int]:
         """Row and column of an array's first pixel, counted from the origin of the coordinates."""
-        grid = Grid(self.height, self.width, self.transform, self.crs)
-        row, column = origin_of(grid.coarser(self.ratio_of(name)).transform)
+        row, column = origin_of(self.grid.coarser(self.ratio_of(name)).transform)
         top, left = self.place_of(name)
         return row - top, column - left
 
