@@ -101,9 +101,8 @@ class TestMaps(Callback):
     def _begin(self, name: str, module: Evaluated) -> None:
         self._abandon()
         tile = self._tiles[name]
-        grid = tile.grid
         tags = {"TILE": name, "SCENARIO": module.evaluation.stages["test"].scenarios[-1].name}
-        self._writer = RowWriter(self.folder / self._names[name], grid, class_kind(module.data.classes), tags)
+        self._writer = RowWriter(self.folder / self._names[name], tile.grid, class_kind(module.data.classes), tags)
         self._tile, self._missing = name, tile.height
 
     def _abandon(self) -> None:

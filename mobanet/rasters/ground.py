@@ -65,13 +65,9 @@ class Ground:
 
     @classmethod
     def fitted(cls, blocks: np.ndarray, size: tuple[int, int], origin: tuple[int, int], radius: int) -> "Ground":
-        """Fit it.
+        """Fit it to blocks and origin of a raster, as `summarise` has them, of (rows, columns) pixels.
 
-        Args:
-            blocks: from `summarise`.
-            size: rows and columns of the raster.
-            origin: of the raster, as in `summarise`.
-            radius: in pixels, a multiple of `STEP`.
+        The radius is in pixels, a multiple of `STEP`.
         """
         pixels = radius // _ACROSS  # of a block as the fit has it
         middles, firsts = [], []
@@ -102,13 +98,9 @@ class Ground:
         return ground
 
     def heights(self, values: np.ndarray, valid: np.ndarray | None, top: int, left: int) -> np.ndarray:
-        """Heights of a window of the raster above the ground, (H, W, C) float32; 0 where nothing was measured.
+        """Heights above the ground, (H, W, C) float32, of a window of the raster; 0 where nothing was measured.
 
-        Args:
-            values: (H, W, C), as stored.
-            valid: (H, W), not 0 where a pixel was measured; None where all were.
-            top: of the window in the raster.
-            left: alike.
+        `valid` is (H, W), not 0 where a pixel was measured; None where all were.
         """
         heights = np.empty(values.shape, np.float32)
         np.subtract(values, self.window(top, left, *values.shape[:2]), out=heights, casting="same_kind")  # in float64

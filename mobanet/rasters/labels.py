@@ -25,13 +25,10 @@ _OFF, _STRANGE, _UNMET = 1 << 8, 1 << 9, (1 << 16) - 1
 
 
 def decode_isprs(raster: np.ndarray, classes: Classes) -> DecodedLabel:
-    """Class indices of an ISPRS label, whose classes' colours are corners of the colour cube.
+    """Class indices of an ISPRS label, (3, H, W) uint8, or (4, H, W) with alpha, which is not looked at.
 
-    Black, the eroded boundary, is ignored; magenta and colours far from every corner are unknown.
-
-    Args:
-        raster: (3, H, W) uint8, or (4, H, W) with alpha, which is not looked at.
-        classes: with their colours.
+    The classes' colours are corners of the colour cube. Black, the eroded boundary, is ignored; magenta and colours far
+    from every corner are unknown.
 
     Raises:
         UserError: when the raster is not a colour picture of 8 bit. The sentence starts without a subject.
@@ -64,13 +61,10 @@ def decode_isprs(raster: np.ndarray, classes: Classes) -> DecodedLabel:
 def decode_colours(
     raster: np.ndarray, classes: Classes, ignored: Sequence[tuple[int, int, int]], distance: int
 ) -> DecodedLabel:
-    """Class indices of a label with a palette of its own.
+    """Class indices of a label with a palette of its own, (3, H, W) uint8, or (4, H, W), whose alpha does not count.
 
-    Args:
-        raster: (3, H, W) uint8, or (4, H, W) with alpha, which is not looked at.
-        classes: with their colours.
-        ignored: colours to ignore without counting them as unknown.
-        distance: a colour off the palette is taken for the nearest one where no channel differs by more.
+    `ignored` colours do not count as unknown. A colour off the palette is taken for the nearest one where no channel
+    differs by more than `distance`.
 
     Raises:
         UserError: when the raster is not a colour picture of 8 bit. The sentence starts without a subject.
@@ -138,12 +132,9 @@ def _palette(
 
 
 def decode_values(raster: np.ndarray, values: Mapping[int, int], ignored: Sequence[int]) -> DecodedLabel:
-    """Class indices of a label that holds a number a class.
+    """Class indices of a label that holds a number a class, (1, H, W) whole numbers of any type.
 
-    Args:
-        raster: (1, H, W), whole numbers of any type.
-        values: class index by raster value.
-        ignored: values to ignore without counting them as unknown.
+    `values` are class indices by number; those that are `ignored` do not count as unknown.
 
     Raises:
         UserError: when the raster has several bands. The sentence starts without a subject.

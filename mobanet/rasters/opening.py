@@ -242,5 +242,9 @@ def read_label(
     if any(value is None for value in raster.nodatavals):
         return values, missing, None
     planes = zip(values, raster.nodatavals, strict=True)
-    empty = np.all([np.isnan(plane) if np.isnan(value) else plane == value for plane, value in planes], axis=0)
-    return values, missing, empty
+    return values, missing, np.all([is_value(plane, value) for plane, value in planes], axis=0)
+
+
+def is_value(plane: np.ndarray, value: float) -> np.ndarray:
+    """Where an array has a value, which may be NaN."""
+    return np.isnan(plane) if math.isnan(value) else plane == value

@@ -157,8 +157,7 @@ def _traced(corners: Corners) -> Rings:
     points = np.stack([corners.x[order] >> 1, corners.y[order]], axis=1)
     starts = 2 * np.frombuffer(begins, np.int64)
     piece = corners.piece[order[starts[:-1]]]
-    rings = Rings(points, starts, piece)
-    return _turned(rings)
+    return _turned(Rings(points, starts, piece))
 
 
 def _following(corners: Corners) -> np.ndarray:

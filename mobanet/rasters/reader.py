@@ -15,7 +15,7 @@ import numpy as np
 from mobanet.errors import UserError
 from mobanet.rasters.bands import Mask, colour_table, find_mask, order_note, windows
 from mobanet.rasters.contents import Modality, Source
-from mobanet.rasters.opening import ABSURD, check_memory, masked
+from mobanet.rasters.opening import ABSURD, check_memory, is_value, masked
 from mobanet.rasters.strips import strips
 from mobanet.rasters.values import (
     DEEP,
@@ -152,15 +152,15 @@ class Reading:
                 at = {band: index for index, band in enumerate(self.bands)}
                 for band, mark in marks:
                     plane = values[at[band]] if band in at else raster.read(band + 1, window=window, out_shape=shape)
-                    empty &= _has(plane, mark)
+                    empty &= is_value(plane, mark)
                 missing |= empty
         else:
             for plane, value in zip(values, declared, strict=True):
                 if value is not None:
-                    missing |= _has(plane, value)
+                    missing |= is_value(plane, value)
         given = self.source.nodata
         if given is not None:
-            found = _has(values, given)
+            found = is_value(values, given)
             missing |= found.all(axis=0) if self._could_be_data(given) else found.any(axis=0)
 
     def _could_be_data(self, value: float) -> bool:
@@ -388,7 +388,3 @@ def _metres(unit: str | None) -> float | None:
 def in_unit(metres: float, modality: Modality) -> float:
     """A height in the unit of a modality."""
     return metres / (_metres(modality.unit) or 1.0)
-
-
-def _has(plane: np.ndarray, value: float) -> np.ndarray:
-    return np.isnan(plane) if math.isnan(value) else plane == value

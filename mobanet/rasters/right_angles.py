@@ -136,18 +136,15 @@ def _settled(angle: float, ring: np.ndarray, places: np.ndarray, tolerance: floa
         runs = _runs_of(_Ring(ring @ _turn(angle), places))
         if runs is None:
             return angle
-        slopes = [_slope(runs, run, tolerance) for run in _longest(runs)]
+        corners = runs.points[runs.begins]
+        lengths = np.abs(np.roll(corners, -1, axis=0) - corners).max(axis=1)
+        longest = np.argsort(-lengths, kind="stable")[:_LONGEST].tolist()
+        slopes = [_slope(runs, run, tolerance) for run in longest]
         weight = sum(each for _, each in slopes)
         if not weight:
             return angle
         angle += math.atan(sum(slope * each for slope, each in slopes) / weight)
     return angle
-
-
-def _longest(runs: _Runs) -> list[int]:
-    corners = runs.points[runs.begins]
-    lengths = np.abs(np.roll(corners, -1, axis=0) - corners).max(axis=1)
-    return np.argsort(-lengths, kind="stable")[:_LONGEST].tolist()
 
 
 def _slope(runs: _Runs, run: int, tolerance: float) -> tuple[float, float]:

@@ -35,17 +35,10 @@ _SOURCE_PIXELS = 2**24
 
 
 class GridRows:
-    """A raster brought to a grid, chunk by chunk.
+    """A raster on a grid of its own, brought to another grid by fit `same`, `edge` or `warp`, chunk by chunk.
 
-    Args:
-        read: gives a window of the raster: (C, h, w) values, and (h, w) bool or None.
-        bands: C.
-        dtype: of the values.
-        own: grid of the raster.
-        grid: wanted.
-        fit: how it gets there, from `how_to_fit`: `same`, `edge` or `warp`.
-        left: first column wanted.
-        right: column behind the last; None for all.
+    `read` gives a window of the raster: (C, h, w) values of C bands, and (h, w) bool or None. Of the grid, columns from
+    `left` to before `right`, None for the last, are wanted.
     """
 
     def __init__(
@@ -66,8 +59,7 @@ class GridRows:
 
     def chunks(self) -> Iterator[RowsPart]:
         """All rows of the grid, chunk by chunk: (h, W, C) values, and (h, W) bool or None."""
-        for number in range(-(-self._grid.height // self.step)):
-            yield self.chunk(number)
+        return map(self.chunk, range(-(-self._grid.height // self.step)))
 
     def chunk(self, number: int) -> RowsPart:
         """One chunk, counted from the top."""

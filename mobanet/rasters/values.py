@@ -99,15 +99,7 @@ def check_imagery(
 ) -> None:
     """Refuse imagery of other values than are known, by the least and the greatest one as stored.
 
-    Args:
-        file: for the message.
-        name: of the modality.
-        low: least value, as stored.
-        high: greatest value.
-        known: the values there may be.
-        remedies: how the user sets them.
-        dtype: as stored.
-        factor: by which raster values were multiplied.
+    They were multiplied by `factor` when they were read; the remedies say how the user sets what is known.
 
     Raises:
         UserError: for values above or below, and for floats that are all but black.

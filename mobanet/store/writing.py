@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from mobanet.errors import UserError
-from mobanet.files import PART, named, part_of, put_in_place
+from mobanet.files import PART, named, part_of, write_bytes
 from mobanet.store.chunks import CHUNK, chunked_shape, is_chunked, make_header, to_chunks
 
 if TYPE_CHECKING:
@@ -113,13 +113,14 @@ def write_json(target: Path, content: Any, synced: bool = True) -> None:
 
     Without `synced` it is not brought to the disk, and may be empty or gone when the machine goes down soon after.
     """
-    with _staged(target) as (part, file):
-        file.write(json.dumps(content).encode())
+    text = json.dumps(content).encode()
     if synced:
-        put_in_place(part, target)
-    else:
-        with named(target):
-            os.replace(part, target)
+        write_bytes(target, text, own=True)
+        return
+    with _staged(target) as (part, file):
+        file.write(text)
+    with named(target):
+        os.replace(part, target)
 
 
 @contextmanager
@@ -136,12 +137,7 @@ def writable(folder: Path, remedy: str) -> Iterator[None]:
 
 
 def check_writable(folder: Path, remedy: str) -> None:
-    """Find out whether a folder could be made and written to, and leave nothing.
-
-    Raises:
-        UserError: when it cannot.
-        OSError: when the disk is full.
-    """
+    """Find out whether a folder could be made and written to, and leave nothing; errors as for `writable`."""
     with _in_words(folder, remedy):
         there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
         with tempfile.TemporaryFile(dir=there):
