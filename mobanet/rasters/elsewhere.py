@@ -23,7 +23,8 @@ _ONE_SLASH = re.compile(rf"^({'|'.join(SCHEMES)}):/(?=[^/])", re.IGNORECASE)  # 
 # GDAL's prefixes of what is fetched
 _NETWORK = re.compile(r"/vsi(?:curl|s3|gs|az|adls|oss|swift|webhdfs|hdfs)(?:_streaming)?(?=[/?])")
 
-_URL = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)([^\s?#]*)([?#]\S*)?")
+# with words behind blanks that lead to a query: of an address that somebody typed with blanks in it
+_URL = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)([^\s?#]*(?:(?: +(?!\S*://)[^\s?#]+)+(?=[?#]\S*=))?)([?#]\S*)?")
 _CURL_OPTIONS = re.compile(r"/vsicurl\?\S*")
 
 _PACKED = re.compile(r"\.(?:zip|tar|tgz|tar\.gz|gz|7z|rar|kmz)(?=/|$)", re.IGNORECASE)
