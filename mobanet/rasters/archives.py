@@ -214,7 +214,7 @@ def _blocks(archive: zipfile.ZipFile, member: str, where: FileRef) -> Iterator[b
 
 
 def _check_size(info: zipfile.ZipInfo, where: FileRef) -> None:
-    """Refuse what only an archive made to fill disks would hold: a text beside a raster, or a member, that large."""
+    """Refuse a text beside a raster, or a member, of a size that only an archive made to fill disks would declare."""
     size, packed = info.file_size, max(info.compress_size, 1)
     if size > MOST_BESIDE and info.filename.lower().endswith(TEXTS):
         raise UserError(

@@ -59,7 +59,7 @@ def touching(above: np.ndarray, below: np.ndarray, alike: np.ndarray) -> np.ndar
 
 
 def united(count: int, pairs: Iterable[tuple[int, int]]) -> np.ndarray:
-    """Union-find: the lowest member, (count,) int64, of the set of each of so many members, by pairs that are one."""
+    """Union-find over pairs of members that are one: the lowest member of each one's set, (count,) int64."""
     parents: dict[int, int] = {}
     for one, other in pairs:
         low, high = sorted((root_of(parents, one), root_of(parents, other)))

@@ -225,7 +225,7 @@ class Products:
             values, valid = reading.read(raster, window)
             values = values.astype(np.float32)
             if valid is not None:
-                values[:, ~valid] = np.nan  # of the warper, which otherwise knows only one number for what is missing
+                values[:, ~valid] = np.nan  # for the warper, which else knows only one number for what is missing
             return values
 
         with resampled(marked, bands, np.nan, "float32", own, grid, fit, "bilinear", self.job.scratch) as strips:

@@ -177,7 +177,7 @@ class _ValidityWriter:
 
 
 class _Spool:
-    """Rows of float32 on the disk, plane by plane in a file without a name, that can be read again; a context."""
+    """Rows of float32 in a file without a name, plane by plane, that can be read again; a context manager."""
 
     def __init__(self, target: Path, shape: tuple[int, int, int]) -> None:
         self._target, self._shape = target, shape
