@@ -18,7 +18,8 @@ class Server:
     Attributes:
         folder: whose files it gives out, by `/a.tif`; the first folder of an address may say how:
             `/404/a.tif` and the like with that status, `/whole/a.tif` without ranges, `/slow/a.tif` never,
-            `/login/a.tif` with a name and a password only, `/bare/a.tif` without ETag and time, `/get/a.tif` by GET.
+            `/login/a.tif` with a name and a password only, `/bare/a.tif` without ETag and time, `/get/a.tif` by GET,
+            `/garbage/a.tif` not in HTTP.
         port: on this machine.
         asked: what came in: method, address and range.
         sent: bytes that went out as content.
@@ -78,6 +79,10 @@ class _Handler(BaseHTTPRequestHandler):
         file = told.folder / (path.partition("/")[2] if re.fullmatch(r"\d{3}|whole|slow|login|bare|get", how) else path)
         if how == "slow":
             time.sleep(3)
+            self.close_connection = True
+            return
+        if how == "garbage":
+            self.wfile.write(b"hidden words\r\n\r\n")
             self.close_connection = True
             return
         if how == "login" and self.headers.get("Authorization") != f"Basic {base64.b64encode(b'me:hidden').decode()}":

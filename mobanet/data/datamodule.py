@@ -41,11 +41,11 @@ from mobanet.plain.wording import absent_note, shorten
 from mobanet.rasters.contents import Modality, ratios_of, step_of
 from mobanet.rasters.ground import Ground, radius_of
 from mobanet.rasters.values import range_note
-from mobanet.store.build import build_store, default_store
+from mobanet.store.build import build_store
 from mobanet.store.class_pixels import class_pixels
 from mobanet.store.elevation import Grounds
 from mobanet.store.patches import cut_store
-from mobanet.store.stored import StoredTile, TileStore
+from mobanet.store.stored import StoredTile, TileStore, default_store
 from mobanet.store.summary import grid_words
 
 

@@ -16,7 +16,6 @@ from mobanet.plain.schema import MismatchError, check_value
 from mobanet.rasters.pixel_size import pixel_area
 from mobanet.rasters.reader import ReadingRule
 from mobanet.store.stored import StoredTile
-from mobanet.store.summary import grid_of_tile
 
 FAR = 1.5
 """Times as large or as small as in training; beyond it pixels are said to be others than the model knows."""
@@ -78,7 +77,7 @@ class TrainingRasters:
 def ground_side(tiles: Sequence[StoredTile]) -> float | None:
     """Side on the ground of most tiles' pixels in metres, by some of them; None where they do not say so."""
     some = tiles[:: -(-len(tiles) // _MEASURED) or 1]  # evenly; `or 1` of none, since a step of 0 is an error
-    known = [area for tile in some if (area := pixel_area(grid_of_tile(tile))) is not None]
+    known = [area for tile in some if (area := pixel_area(tile.grid)) is not None]
     # of areas, since pixels of a raster in degrees are not square on the ground
     return float(np.sqrt(np.median(known))) if known else None
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mobanet.errors import UserError
-from mobanet.rasters.grid import Grid
 from mobanet.rasters.pixel_size import pixel_side
 from mobanet.store.stored import StoredTile
 
@@ -61,7 +60,7 @@ class Distance:
         if self.unit == "%":
             exact = self.amount / 100 * math.hypot(tile.height, tile.width)
         else:
-            side = pixel_side(Grid(tile.height, tile.width, tile.transform, tile.crs))
+            side = pixel_side(tile.grid)
             if side is None:
                 raise UserError(
                     f"{OPTION} {self.given} is in metres, and the pixels of the test tile {tile.id} are of unknown "

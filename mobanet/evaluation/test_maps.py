@@ -11,8 +11,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.data.attached import data_of
 from mobanet.evaluation.host import Evaluated, evaluated
-from mobanet.rasters.geotiff import RowWriter, class_kind
-from mobanet.rasters.grid import Grid
+from mobanet.rasters.categories import class_kind
+from mobanet.rasters.geotiff import RowWriter
 from mobanet.rasters.styles import style_of
 from mobanet.stitching.windows import Strip
 from mobanet.store.stored import StoredTile
@@ -101,9 +101,8 @@ class TestMaps(Callback):
     def _begin(self, name: str, module: Evaluated) -> None:
         self._abandon()
         tile = self._tiles[name]
-        grid = Grid(tile.height, tile.width, tile.transform, tile.crs)
         tags = {"TILE": name, "SCENARIO": module.evaluation.stages["test"].scenarios[-1].name}
-        self._writer = RowWriter(self.folder / self._names[name], grid, class_kind(module.data.classes), tags)
+        self._writer = RowWriter(self.folder / self._names[name], tile.grid, class_kind(module.data.classes), tags)
         self._tile, self._missing = name, tile.height
 
     def _abandon(self) -> None:

@@ -14,9 +14,9 @@ import torch
 from mobanet.prediction.parts import MapPart
 from mobanet.prediction.workspace import Workspace
 from mobanet.rasters.alignment import part_of
-from mobanet.rasters.categories import confidence_kind
+from mobanet.rasters.categories import RasterKind, class_kind, confidence_kind, probability_kind, scenario_kind
 from mobanet.rasters.contents import Classes
-from mobanet.rasters.geotiff import RasterKind, RowWriter, class_kind, probability_kind, scenario_kind
+from mobanet.rasters.geotiff import RowWriter
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.pixel_size import pixel_area
 from mobanet.scenarios.scenario import Scenario

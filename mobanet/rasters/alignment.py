@@ -13,8 +13,8 @@ from mobanet.rasters.reference_systems import check_tied, is_local
 if TYPE_CHECKING:
     from rasterio.windows import Window
 
+# pixels by which a raster may be larger or smaller at the right and bottom. Potsdam's DSM of 3_13 lacks a column.
 EDGE = 8
-"""Pixels by which a raster may be larger or smaller at the right and bottom. Potsdam's DSM of 3_13 lacks a column."""
 
 Placing = Literal["pixels", "georeference", "extent"]
 """How rasters of a tile lie on one another: they share pixels from the top left one on, have a georeference each, or
@@ -100,30 +100,16 @@ def cut_place(own: Grid, target: Grid) -> "Window | None":
 
 def window_grid(own: Grid, window: "Window") -> Grid:
     """The grid of a window of `own`."""
-    own = Grid(own.height, own.width, own.coefficients, own.crs)
-    return part_of(own, int(window.row_off), int(window.col_off), int(window.height), int(window.width))
+    return part_of(own, window.row_off, window.col_off, window.height, window.width)
 
 
 def align(
-    values: np.ndarray, valid: np.ndarray | None, own: Grid, target: Grid, fit: Fit
+    values: np.ndarray, valid: np.ndarray | None, own: Grid, target: Grid
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Values and validity on the target grid; what the raster does not cover is invalid.
+    """(bands, H, W) values and (H, W) validity, None for all, resampled bilinearly to the target grid.
 
-    Args:
-        values: (bands, H, W) on `own`.
-        valid: (H, W) bool, or None when every pixel is valid.
-        own: grid of `values`.
-        target: wanted grid.
-        fit: from `how_to_fit`. Resampling is bilinear; missing pixels do not bleed into their neighbours.
+    Missing pixels do not bleed into their neighbours; what the raster does not cover is missing, too.
     """
-    if fit == "same":
-        return values, valid
-    if fit == "edge":
-        here = np.ones(values.shape[1:], bool) if valid is None else valid
-        here = _edge(here, target, False)
-        return _edge(values, target, 0), None if here.all() else here
-    if fit == "stretch":
-        own, target = stretched(own, target)
     result = np.zeros((len(values), target.height, target.width), values.dtype)
     known = np.ones((target.height, target.width), bool)
     for band, plane in enumerate(values):
@@ -148,20 +134,9 @@ def stretched(own: Grid, target: Grid) -> tuple[Grid, Grid]:
     return own, Grid(target.height, target.width, (1, 0, 1000, 0, -1, 1000))
 
 
-def align_label(classes: np.ndarray, own: Grid, target: Grid, fit: Fit) -> np.ndarray:
+def align_label(classes: np.ndarray, own: Grid, target: Grid) -> np.ndarray:
     """(H, W) class indices on the target grid, by nearest pixel; ignored where the label does not reach."""
-    if fit == "same":
-        return classes
-    if fit == "edge":
-        return _edge(classes, target, IGNORE_INDEX)
     return _warp(classes, own, target, "nearest", IGNORE_INDEX)
-
-
-def _edge(array: np.ndarray, target: Grid, fill: float) -> np.ndarray:
-    height, width = min(array.shape[-2], target.height), min(array.shape[-1], target.width)
-    result = np.full((*array.shape[:-2], target.height, target.width), fill, array.dtype)
-    result[..., :height, :width] = array[..., :height, :width]
-    return result
 
 
 def _warp(plane: np.ndarray, own: Grid, target: Grid, method: Method, missing: float) -> np.ndarray:
@@ -191,7 +166,8 @@ def warp_systems(own: Grid, target: Grid) -> tuple[str | None, str | None]:
     """The systems of two grids as GDAL can bring one to the other."""
     src_crs, dst_crs = own.crs, target.crs
     if not own.needs_transform(target) and (src_crs is None or src_crs != dst_crs or is_local(src_crs)):
-        return "EPSG:3857", "EPSG:3857"  # of the same plane, for which any projected system stands in
+        # of the same plane, for which any projected system stands in: PROJ knows no way out of a local one
+        return "EPSG:3857", "EPSG:3857"
     return src_crs, dst_crs
 
 

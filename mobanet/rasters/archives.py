@@ -25,55 +25,53 @@ from mobanet.rasters.elsewhere import Place
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+# endings, in place of the raster's, of texts beside it that GDAL reads along: statistics, and world files by their
+# short and their long names
 TEXTS = (".aux.xml", ".wld", *(f".{short}w" for short in ("tf", "jg", "pg", "bp", "j2")), ".tifw", ".tiffw")
 TEXTS += tuple(f".{ending}w" for ending in ("jpg", "jpeg", "png", "bmp", "jp2"))
-"""Endings, in place of the raster's, of texts beside it that GDAL reads along: world files, by their short and their
-long names, and statistics."""
 
-BEHIND = (".aux.xml", ".msk")
-"""Endings behind a raster's whole name, `a.tif.msk`: GDAL's own files."""
+BEHIND = (".aux.xml", ".msk")  # endings behind a raster's whole name, `a.tif.msk`: GDAL's own files
 
 _CHUNK = 1 << 20
 
 SHAPES = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx")
 """Endings, in place of `.shp`, of the files that a shapefile consists of."""
 
+# bytes of a text beside a raster: a world file has a hundred, statistics of many bands a few million
 MOST_BESIDE = 1 << 26
-"""Bytes of a text beside a raster: a world file has a hundred, statistics of many bands a few million."""
 
+# bytes from which on the packing of a member is looked at, and how many times smaller it may be: rasters of one value
+# everywhere come to that and more, but not in such sizes
 LARGE, DENSEST = 1 << 32, 200
-"""Bytes from which on the packing of a member is looked at, and how many times smaller it may be: rasters of one value
-everywhere come to that and more, but not in such sizes."""
 
+# of names in no encoding, members that are not there, sizes and places beyond all bounds
 _ODD = (ValueError, LookupError, OverflowError, MemoryError, struct.error)
-"""Of names in no encoding, members that are not there, sizes and places beyond all bounds."""
 
 
 # of its own, since up to Python 3.11 zipfile seeks in a stored member by reading it, and later ones do so on the way
 # back (cpython issues 88339, 128131)
-class FileSlice(io.RawIOBase):
-    """A byte range of an open file, seekable: an uncompressed archive inside an archive, read in place."""
+class _FileSlice(io.RawIOBase):
+    """A byte range of an open file, seekable: an uncompressed archive inside an archive, read in place.
+
+    Closing the slice closes the file.
+    """
 
     def __init__(self, file: BinaryIO, start: int, size: int) -> None:
-        """Take `size` bytes of `file` from byte `start`; closing the slice closes the file."""
         self._file, self._start, self._size, self._at = file, start, size, 0
 
     def readable(self) -> bool:
-        """Always."""
         return True
 
     def seekable(self) -> bool:
-        """Always."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a byte of the slice."""
+        # `zipfile` looks for the directory from the end, and a buffered reader asks for where it is
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         self._at = max(0, origin + offset)
         return self._at
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
-        """Fill `buffer` from the current byte on."""
         target = memoryview(buffer)
         count = max(0, min(len(target), self._size - self._at))
         self._file.seek(self._start + self._at)
@@ -83,7 +81,6 @@ class FileSlice(io.RawIOBase):
         return len(data)
 
     def close(self) -> None:
-        """Close the file underneath."""
         self._file.close()
         super().close()
 
@@ -92,11 +89,8 @@ class FileSlice(io.RawIOBase):
 def open_archive(path: Path, inner: str | None, scratch: Path) -> Iterator[zipfile.ZipFile]:
     """The archive at `path`, or the archive `inner` inside it.
 
-    Args:
-        path: a zip file.
-        inner: name of a zip file in it. Stored without compression, it is read in place; otherwise it is unpacked
-            into `scratch` by whichever process comes first, and stays there for the others.
-        scratch: a folder for temporary files.
+    An inner one that is stored without compression is read in place; another is unpacked into `scratch` by whichever
+    process comes first, and stays there for the others.
 
     Raises:
         UserError: when an archive is damaged, encrypted, or compressed in a way Python cannot undo.
@@ -174,7 +168,6 @@ def disk_copy(file: FileRef, scratch: Path) -> Iterator[Path]:
     """As `local_copy`, of a file that is known to lie on this disk, for what is not read by GDAL.
 
     Raises:
-        UserError: when the archive or the member is damaged.
         TypeError: for a raster elsewhere.
     """
     with local_copy(file, scratch) as place:
@@ -190,11 +183,7 @@ def read_text(file: FileRef, scratch: Path) -> str:
 def extract(archive: zipfile.ZipFile, member: str, target: Path, where: FileRef) -> None:
     """Write one member to `target`, whole or not at all.
 
-    Args:
-        archive: open.
-        member: its name in there.
-        target: in a folder that is there.
-        where: the member, or the raster that it belongs to, as messages name it.
+    Messages name it, or the raster that it belongs to, by `where`.
 
     Raises:
         UserError: when the member is damaged, or larger, unpacked, than such a file or what is free on the disk.
@@ -225,11 +214,7 @@ def _blocks(archive: zipfile.ZipFile, member: str, where: FileRef) -> Iterator[b
 
 
 def _check_size(info: zipfile.ZipInfo, where: FileRef) -> None:
-    """Refuse what only an archive made to fill disks would hold.
-
-    Raises:
-        UserError: for a text beside a raster, and for a member, that is too large to be one.
-    """
+    """Refuse a text beside a raster, or a member, of a size that only an archive made to fill disks would declare."""
     size, packed = info.file_size, max(info.compress_size, 1)
     if size > MOST_BESIDE and info.filename.lower().endswith(TEXTS):
         raise UserError(
@@ -271,7 +256,7 @@ def check_name(member: str, where: FileRef) -> None:
     """Refuse a member whose name leads out of the folder it would be unpacked into.
 
     Raises:
-        UserError: names the entry and the archive.
+        UserError: naming the entry and the archive.
     """
     parts = PurePosixPath(member.replace("\\", "/")).parts
     if ".." in parts or parts[:1] == ("/",) or PureWindowsPath(member).drive:
@@ -292,7 +277,7 @@ def _stored_in_place(path: Path, inner: str) -> BinaryIO | None:
         raise zipfile.BadZipFile
     # here and not from the directory: a member's extra field there may have another length
     length = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-    return io.BufferedReader(FileSlice(file, info.header_offset + 30 + length, info.file_size), _CHUNK // 8)
+    return io.BufferedReader(_FileSlice(file, info.header_offset + 30 + length, info.file_size), _CHUNK // 8)
 
 
 def _unpacked(path: Path, inner: str, scratch: Path) -> Path:

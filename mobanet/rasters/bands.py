@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from rasterio.io import DatasetReader
     from rasterio.windows import Window
 
+# of the windows by which a raster is judged before it is read: pixels, and windows in either direction
 _SIDE, _ACROSS = 128, 4
-"""Of the windows by which a raster is judged before it is read: pixels, and windows in either direction."""
 
+# a band flagged as alpha is a mask where at least this share of its pixels has the lowest or the highest value: masks
+# have ramps at their rims at most, an infrared band has all values
 _ONLY_ENDS = 0.95
-"""A band flagged as alpha is a mask where at least this share of its pixels has the lowest or the highest value: masks
-have ramps at their rims at most, an infrared band has all values."""
 
 _COLOURS = ("red", "green", "blue")
 
@@ -42,13 +42,9 @@ class Mask:
 def find_mask(raster: "DatasetReader", asked: Iterable[int], declared: int | None) -> Mask:
     """Which band of a raster is a mask.
 
-    GDAL flags the last of four bytes as alpha in ordinary files, infrared or not. A band that is asked for is data, and
-    so is one that the file must have; any other is a mask if its values are those of one.
-
-    Args:
-        raster: open.
-        asked: 0-based bands that are read from the file, for whichever modality.
-        declared: number of data bands that it must have; None for any.
+    GDAL flags the last of four bytes as alpha in ordinary files, infrared or not. A band that is asked for (0-based,
+    for whichever modality) is data, and so is one that the file must have, as it is `declared` to have so many of data;
+    any other is a mask if its values are those of one.
     """
     from rasterio.enums import ColorInterp
 
@@ -80,9 +76,9 @@ def windows(height: int, width: int) -> "list[Window]":
     if height * width <= (_ACROSS * _SIDE) ** 2:
         return [Window(0, 0, width, height)]
     tops, lefts = (
-        {max(size - _SIDE, 0) * step // (_ACROSS - 1) for step in range(_ACROSS)} for size in (height, width)
+        sorted({max(size - _SIDE, 0) * step // (_ACROSS - 1) for step in range(_ACROSS)}) for size in (height, width)
     )
-    return [Window(left, top, min(_SIDE, width), min(_SIDE, height)) for top in sorted(tops) for left in sorted(lefts)]
+    return [Window(left, top, min(_SIDE, width), min(_SIDE, height)) for top in tops for left in lefts]
 
 
 def sample(raster: "DatasetReader", bands: Sequence[int]) -> np.ndarray:
@@ -118,13 +114,7 @@ def colour_table(raster: "DatasetReader", source: Source, modality: Modality) ->
 
 
 def order_by_meaning(raster: "DatasetReader", bands: Sequence[int], modality: Modality) -> tuple[int, ...] | None:
-    """Bands in the order of a modality's, where the file says of every one what it is; None where it does not.
-
-    Args:
-        raster: open.
-        bands: 0-based, as many as the modality has.
-        modality: whose bands are named.
-    """
+    """Bands (0-based) in a modality's order, where the file says of every one what it is; None where it does not."""
     wanted = _wanted(modality)
     # all names or none: GDAL calls the first of three bytes red where it is infrared, too, which is no contradiction
     for meanings in (_descriptions(raster, bands), _interpretations(raster, bands)):
@@ -140,12 +130,13 @@ def order_note(raster: "DatasetReader", source: Source, modality: Modality, tabl
     right = order_by_meaning(raster, source.bands, modality)
     if right in (None, source.bands):
         return []
-    names = ", ".join(_descriptions(raster, source.bands))
-    if sorted(_descriptions(raster, source.bands)) != sorted(_wanted(modality)):
-        names = ", ".join(_interpretations(raster, source.bands))
+    names, wanted = _descriptions(raster, source.bands), _wanted(modality)
+    if sorted(names) != sorted(wanted):
+        names = _interpretations(raster, source.bands)
+    numbers = ", ".join(str(band + 1) for band in source.bands)
     return [
-        f"{modality.name}: {source.file.name} calls bands {_numbers(source.bands)} {names}, which are read as "
-        f"{', '.join(_wanted(modality))}, as was asked"
+        f"{modality.name}: {source.file.name} calls bands {numbers} {', '.join(names)}, which are read as "
+        f"{', '.join(wanted)}, as was asked"
     ]
 
 
@@ -165,7 +156,3 @@ def _descriptions(raster: "DatasetReader", bands: Sequence[int]) -> list[str]:
 
 def _interpretations(raster: "DatasetReader", bands: Sequence[int]) -> list[str]:
     return [raster.colorinterp[band].name for band in bands]
-
-
-def _numbers(bands: Sequence[int]) -> str:
-    return ", ".join(str(band + 1) for band in bands)

@@ -18,8 +18,7 @@ Rows = Callable[[], Iterable[tuple[np.ndarray, np.ndarray | None]]]
 def origin_of(transform: Sequence[float] | None) -> tuple[int, int]:
     """Row and column of a raster's first pixel, counted from the origin of its coordinates.
 
-    Args:
-        transform: affine pixel-to-map coefficients; None, or a rotated grid, counts from its own corner.
+    A raster without a georeference, or on a rotated grid, counts from its own corner.
     """
     if transform is None:
         return 0, 0
@@ -31,33 +30,18 @@ def origin_of(transform: Sequence[float] | None) -> tuple[int, int]:
 
 
 def block_shape(size: tuple[int, int], origin: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of blocks of a raster.
-
-    Args:
-        size: rows and columns of its pixels.
-        origin: from `origin_of`.
-    """
+    """Rows and columns of blocks of a raster of (rows, columns) pixels, whose origin is from `origin_of`."""
     down, across = (-(-(start % BLOCK + length) // BLOCK) for start, length in zip(origin, size, strict=True))
     return down, across
 
 
 def summarise(rows: Rows, height: int, width: int, origin: tuple[int, int]) -> np.ndarray:
-    """The blocks of a raster; arguments are those of `block_rows`.
-
-    Returns:
-        (h, w, 3 + C) float32.
-    """
+    """The blocks of a raster, (h, w, 3 + C) float32, as `block_rows` has them."""
     return np.concatenate(list(block_rows(rows, height, width, origin)))
 
 
 def block_rows(rows: Rows, height: int, width: int, origin: tuple[int, int]) -> Iterator[np.ndarray]:
-    """The blocks of a raster, from top to bottom, as soon as its rows are known.
-
-    Args:
-        rows: of the raster, as stored.
-        height: of the raster in pixels.
-        width: alike.
-        origin: of the raster, from `origin_of`.
+    """The blocks of a raster, from top to bottom, as soon as its rows are known; its origin is from `origin_of`.
 
     Yields:
         (n, w, 3 + C) float32: valid pixels, how far down and across from the block's corner their middle is, and the

@@ -16,6 +16,7 @@ from mobanet.rasters.distinct_colours import distinct_colours
 Colour = tuple[int, int, int]
 
 _INTEGER, _TEXT = 0, 2
+# name, and as GDAL numbers them type and use: 5 is the value itself, 2 its name, 6 to 8 its colour
 _COLUMNS = (
     ("Value", _INTEGER, 5),
     ("Class", _TEXT, 2),
@@ -23,7 +24,6 @@ _COLUMNS = (
     ("Green", _INTEGER, 7),
     ("Blue", _INTEGER, 8),
 )
-"""Name, and as GDAL numbers them type and use: 5 is the value itself, 2 its name, 6 to 8 its colour."""
 
 UNITS = 254
 """The largest value of a probability in 8 bits, which stands for 1; 255 stands for nothing."""
@@ -87,12 +87,9 @@ def scenario_kind(names: Sequence[str]) -> RasterKind:
 
 
 def sidecar(names: Sequence[str], colours: Sequence[Colour] = (), existing: bytes | None = None) -> bytes:
-    """Names and colours of the first band's values as XML.
+    """Names and colours of the first band's values as XML, by value; no colours where these are empty.
 
-    Args:
-        names: by value.
-        colours: by value; empty for none.
-        existing: what GDAL itself has to say beside the raster; it is kept.
+    What GDAL itself has to say beside the raster, `existing`, is kept.
     """
     root = ElementTree.fromstring(existing) if existing else ElementTree.Element("PAMDataset")
     band = root.find("PAMRasterBand[@band='1']")

@@ -47,40 +47,27 @@ def _firsts(labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def touching(above: np.ndarray, below: np.ndarray, alike: np.ndarray) -> np.ndarray:
-    """Pairs of numbers on two rows that belong to one piece.
+    """Pairs of numbers, (n, 2), on two rows that belong to one piece, without repetitions.
 
     Args:
         above: (W,) numbers of the upper row, 0 for none.
         below: (W,) of the lower one.
         alike: (W,) bool, whether the two pixels have the same class.
-
-    Returns:
-        (n, 2) without repetitions.
     """
     chosen = alike & (above > 0) & (below > 0)
     return np.unique(np.stack([above[chosen], below[chosen]], axis=1), axis=0)
 
 
 def united(count: int, pairs: Iterable[tuple[int, int]]) -> np.ndarray:
-    """Union-find over a few pairs.
-
-    Args:
-        count: of all members, numbered from 0.
-        pairs: of members that are one.
-
-    Returns:
-        (count,) int64, the lowest member of each one's set.
-    """
+    """Union-find over pairs of members that are one: the lowest member of each one's set, (count,) int64."""
     parents: dict[int, int] = {}
     for one, other in pairs:
         low, high = sorted((root_of(parents, one), root_of(parents, other)))
         if low != high:
             # the lower one stands for both, so that the order of pairs makes no difference
             parents[high] = low
-    roots = np.arange(count)
-    if parents:
-        members = list(parents)
-        roots[members] = [root_of(parents, member) for member in members]
+    roots, members = np.arange(count), list(parents)
+    roots[members] = [root_of(parents, member) for member in members]
     return roots
 
 

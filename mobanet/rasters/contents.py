@@ -70,7 +70,6 @@ class Classes:
     averaged: tuple[str, ...]
 
     def __len__(self) -> int:
-        """Number of classes."""
         return len(self.names)
 
 

@@ -20,12 +20,10 @@ OKABE_ITO = (
     (204, 121, 167),
 )
 
-_STEP = 15  # a divisor of 255, so that pure colours are among them
-"""Between the colours of the grid, in 8 bits."""
+_STEP = 15  # between the colours of the grid, in 8 bits: a divisor of 255, so that pure colours are among them
+_LIGHTNESS = (15, 92)  # of CIE, 0 to 100: paler ones are lost on white, darker ones in one another
 
-_LIGHTNESS = (15, 92)
-"""Of CIE, 0 to 100: paler ones are lost on white, darker ones in one another."""
-
+# what linear RGB looks like to normal eyes, and to those without long, medium and short cones
 _EYES = np.array(
     [
         np.eye(3),
@@ -34,7 +32,6 @@ _EYES = np.array(
         [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
     ]
 )
-"""What linear RGB looks like to normal eyes, and to those without long, medium and short cones."""
 
 # of sRGB's primaries, with its white D65
 _TO_XYZ = np.array(

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from mobanet.errors import UserError
 
+# what GDAL writes for the beginning of an address
 SCHEMES = {
     "http": "/vsicurl/http://",
     "https": "/vsicurl/https://",
@@ -14,17 +15,16 @@ SCHEMES = {
     "gs": "/vsigs/",
     "az": "/vsiaz/",
 }
-"""What GDAL writes for the beginning of an address."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
-_ONE_SLASH = re.compile(rf"^({'|'.join(SCHEMES)}):/(?=[^/])", re.IGNORECASE)
-"""What a `Path` makes of an address."""
+_ONE_SLASH = re.compile(rf"^({'|'.join(SCHEMES)}):/(?=[^/])", re.IGNORECASE)  # what a `Path` makes of an address
 
+# GDAL's prefixes of what is fetched
 _NETWORK = re.compile(r"/vsi(?:curl|s3|gs|az|adls|oss|swift|webhdfs|hdfs)(?:_streaming)?(?=[/?])")
-"""GDAL's prefixes of what is fetched."""
 
-_URL = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)([^\s?#]*)([?#]\S*)?")
+# with words behind blanks that lead to a query: of an address that somebody typed with blanks in it
+_URL = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)([^\s?#]*(?:(?: +(?!\S*://)[^\s?#]+)+(?=[?#]\S*=))?)([?#]\S*)?")
 _CURL_OPTIONS = re.compile(r"/vsicurl\?\S*")
 
 _PACKED = re.compile(r"\.(?:zip|tar|tgz|tar\.gz|gz|7z|rar|kmz)(?=/|$)", re.IGNORECASE)
@@ -47,7 +47,6 @@ class Elsewhere:
     archive: Path | None = None
 
     def __str__(self) -> str:
-        """As messages name it."""
         return self.shown
 
     @property
@@ -63,7 +62,7 @@ class Elsewhere:
     @property
     def on_network(self) -> bool:
         """Whether it is fetched."""
-        return _NETWORK.search(self.opens) is not None
+        return bool(self.fetched)
 
     @property
     def fetched(self) -> str:

@@ -73,12 +73,7 @@ class PolygonWriter:
                 self.abandon()
 
     def write(self, geometries: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
-        """Add features.
-
-        Args:
-            geometries: (n,) as WKB.
-            columns: (n,) of each field; NaN and None are null.
-        """
+        """Add features: (n,) geometries as WKB, and (n,) of each field, of which NaN and None are null."""
         from pyogrio.raw import write
 
         values = [columns[name] for name in self._columns]
@@ -99,11 +94,7 @@ class PolygonWriter:
         self._count += len(geometries)
 
     def finish(self) -> None:
-        """Give the file its name.
-
-        Raises:
-            OSError: when the disk did not take all of it.
-        """
+        """Give the file its name; an `OSError` says where the disk did not take all of it."""
         from pyogrio import read_info
 
         with self._guarded():

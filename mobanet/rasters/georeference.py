@@ -12,11 +12,8 @@ from mobanet.rasters.contents import FileRef
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
-_MOST_BYTES = 4096
-"""Of a world file; its six numbers take a hundred."""
-
-_FLATTEST = 1e-9
-"""Of the area of the parallelogram that a pixel is, by the square of its longer side."""
+_MOST_BYTES = 4096  # of a world file; its six numbers take a hundred
+_FLATTEST = 1e-9  # of the area of the parallelogram that a pixel is, by the square of its longer side
 
 
 def transform_of(raster: "DatasetReader", shown: FileRef) -> tuple[float, ...] | None:
@@ -24,10 +21,6 @@ def transform_of(raster: "DatasetReader", shown: FileRef) -> tuple[float, ...] |
 
     A world file beside a raster without georeference counts whether or not GDAL, which passes over those that it
     cannot make sense of, has taken it.
-
-    Args:
-        raster: open.
-        shown: the file as messages name it.
 
     Raises:
         UserError: for a georeference that places no pixel anywhere, and for a world file that holds none.
@@ -47,14 +40,8 @@ def transform_of(raster: "DatasetReader", shown: FileRef) -> tuple[float, ...] |
 def read_world(text: str, height: int, width: int, shown: FileRef) -> tuple[float, ...]:
     """The transform in a world file, whose origin is the centre of the first pixel; ours is its corner.
 
-    Args:
-        text: of the file.
-        height: rows of the raster that it places.
-        width: columns.
-        shown: the world file as messages name it.
-
     Raises:
-        UserError: when it does not hold six numbers that place a raster.
+        UserError: when it does not hold six numbers that place a raster of so many rows and columns.
     """
     try:
         # the matrix column by column, where GDAL's transform goes row by row; decimal commas as GDAL takes them
@@ -69,12 +56,6 @@ def read_world(text: str, height: int, width: int, shown: FileRef) -> tuple[floa
 
 def check_transform(transform: Sequence[float], height: int, width: int, shown: FileRef | Path) -> None:
     """Refuse a transform that places no pixel anywhere; turned, sheared and mirrored ones do.
-
-    Args:
-        transform: (a, b, c, d, e, f).
-        height: rows of the raster.
-        width: columns.
-        shown: the file as messages name it.
 
     Raises:
         UserError: where a number or a corner is not finite, and where pixels have no size, or one that is lost beside
@@ -97,7 +78,7 @@ def what_is_wrong(transform: Sequence[float], height: int, width: int) -> str | 
         return "by which pixels have no size"
     # floats are coarsest at the corner farthest from the origin; of sides much beyond 1e150 the area is infinite
     farthest = max(abs(n) for n in (c, f, c + a * width, f + d * width, c + b * height, f + e * height))
-    lost = not math.isfinite(farthest) or min(across, down) < 16 * math.ulp(farthest) or max(across, down) > 1e150
+    lost = not math.isfinite(farthest) or min(across, down) < 16 * math.ulp(farthest) or side > 1e150
     return "by which its pixels cannot be told apart" if lost else None
 
 

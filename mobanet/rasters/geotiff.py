@@ -13,7 +13,7 @@ import numpy as np
 
 from mobanet.errors import UserError
 from mobanet.files import PART, make_room_for, part_of, put_in_place, refusal, write_bytes
-from mobanet.rasters.categories import RasterKind, class_kind, probability_kind, scenario_kind, sidecar
+from mobanet.rasters.categories import RasterKind, sidecar
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import gdal_error
 from mobanet.rasters.readback import BLOCK, check_overviews, compare
@@ -23,17 +23,9 @@ if TYPE_CHECKING:
     from rasterio.crs import CRS
     from rasterio.io import DatasetWriter
 
-__all__ = ["RasterKind", "RowWriter", "class_kind", "probability_kind", "scenario_kind"]
+SMALLEST_OVERVIEW = 256  # a raster is halved until its smaller side is under this
 
-SMALLEST_OVERVIEW = 256
-"""A raster is halved until its smaller side is under this."""
-
-# by default 5 % of all memory, which each of several processes would take
-_CACHE = 64_000_000
-"""Bytes that GDAL may hold of decoded blocks."""
-
-_PREDICTORS = {1: "NO", 2: "STANDARD", 3: "FLOATING_POINT"}
-"""By the numbers of TIFF, as GDAL's driver names them."""
+_CACHE = 64_000_000  # bytes of decoded blocks; by default 5 % of all memory, which each of several processes would take
 
 
 class RowWriter:
@@ -63,13 +55,10 @@ class RowWriter:
         self._part, self._rows = self._beside(".part"), rows_of(self.path)
         self._shape = (len(kind.bands), grid.height, grid.width)
         self._factors = _overview_factors(grid.height, grid.width)
-        self._top = 0
-        """Rows in the file."""
-        self._filled = 0
-        """Rows of the buffer that wait for the rest of their row of blocks."""
+        self._top = 0  # rows in the file
+        self._filled = 0  # rows of the buffer that wait for the rest of their row of blocks
         self._buffer: np.ndarray | None = None
-        self._sums: list[int] = []
-        """A checksum each row of blocks."""
+        self._sums: list[int] = []  # a checksum each row of blocks
         self._dataset: DatasetWriter | None = None
         self._finished = False
         crs = _parsed(grid.crs)
@@ -144,8 +133,6 @@ class RowWriter:
         self._close()
         with suppress(OSError):  # what went wrong before says more
             self._clear()
-
-    # parts
 
     def _beside(self, ending: str) -> Path:
         return self.path.with_name(f"{self.path.name}{ending}")
@@ -230,7 +217,7 @@ class RowWriter:
 
         kind = self.kind
         # neighbouring probabilities differ little; by how much class indices differ means nothing
-        predictor = 3 if kind.dtype == "float32" else 1 if kind.colours else 2
+        predictor = "FLOATING_POINT" if kind.dtype == "float32" else "NO" if kind.colours else "STANDARD"
         rasterio.shutil.copy(
             self._rows,
             self._part,
@@ -238,7 +225,7 @@ class RowWriter:
             compress="DEFLATE",
             # probabilities become hardly smaller with more effort, which doubles the time
             level=6 if kind.colours else 1,
-            predictor=_PREDICTORS[predictor],
+            predictor=predictor,
             blocksize=BLOCK,
             # by itself the driver makes overviews where there are none, and by a method of its own
             overviews="FORCE_USE_EXISTING" if self._factors else "NONE",
@@ -320,8 +307,7 @@ def rows_of(path: Path) -> Path:
 def give_up(path: Path) -> None:
     """Let a writer of another thread fail at the next block: GDAL, compressing for minutes, hears of no interrupt.
 
-    Args:
-        path: of the raster; where it is not being compressed, nothing happens.
+    Where the raster at `path` is not being compressed, nothing happens.
     """
     if path.with_name(f"{path.name}{PART}").exists():  # rows are only read then; cut while it writes, GDAL may hang
         with suppress(OSError):

@@ -12,8 +12,7 @@ class Grid:
     """Where the pixels of a raster are.
 
     Attributes:
-        height: rows.
-        width: columns.
+        height, width: rows and columns.
         transform: affine pixel-to-map coefficients (a, b, c, d, e, f), None when not georeferenced.
         crs: coordinate reference system as text, None when unknown.
     """

@@ -29,9 +29,7 @@ STEP = 256
 MOST = 64 * STEP
 """Pixels of the largest radius."""
 
-METRES = 64.0
-"""Radius where pixels have a known size: further than from the middle of most roofs to the next street."""
-
+METRES = 64.0  # radius where pixels have a known size: further than from the middle of most roofs to the next street
 _ACROSS = 16  # blocks in a radius, where fine blocks are put together so that there are no more
 _NODES = 2  # in a radius
 _QUANTILE = 0.1  # of the surface that lies below the plane; fewer pixels than that may be pits
@@ -43,14 +41,10 @@ _RIDGE = 3e-4  # against slopes of planes through a handful of blocks, as a shar
 
 
 def radius_of(gsd: float | None) -> int:
-    """The radius in pixels that suits pixels of a size.
+    """The radius in pixels that suits pixels of `gsd` metres; None where that is not known, or is not one in metres.
 
-    Args:
-        gsd: in metres; None where it is not known, or is not one in metres.
-
-    Returns:
-        The multiple of `STEP` that is nearest to `METRES`, at least `STEP`: where pixels are so large that 64 m are a
-        handful of them (a DEM of 10 m), what a model can see at a time is the better measure.
+    It is the multiple of `STEP` that is nearest to `METRES`, at least `STEP`: where pixels are so large that 64 m are a
+    handful of them (a DEM of 10 m), what a model can see at a time is the better measure.
     """
     return STEP if gsd is None else min(max(STEP, round(METRES / gsd / STEP) * STEP), MOST)
 
@@ -71,13 +65,9 @@ class Ground:
 
     @classmethod
     def fitted(cls, blocks: np.ndarray, size: tuple[int, int], origin: tuple[int, int], radius: int) -> "Ground":
-        """Fit it.
+        """Fit it to blocks and origin of a raster, as `summarise` has them, of (rows, columns) pixels.
 
-        Args:
-            blocks: from `summarise`.
-            size: rows and columns of the raster.
-            origin: of the raster, as in `summarise`.
-            radius: in pixels, a multiple of `STEP`.
+        The radius is in pixels, a multiple of `STEP`.
         """
         pixels = radius // _ACROSS  # of a block as the fit has it
         middles, firsts = [], []
@@ -91,14 +81,7 @@ class Ground:
         return cls(nodes, (firsts[0], firsts[1]), radius // _NODES)
 
     def window(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        """The ground at the pixels of a window, (height, width, C) float64.
-
-        Args:
-            top: row of the raster.
-            left: column.
-            height: rows; beyond the raster it goes on as at its edge.
-            width: columns, alike.
-        """
+        """The ground at pixels of a window, (height, width, C) float64; beyond the raster it goes on as at its edge."""
         rows, down = self._between(np.arange(top, top + height) + 0.5, 0)
         columns, across = self._between(np.arange(left, left + width) + 0.5, 1)
         first, last = int(columns[0]), int(columns[-1])
@@ -115,13 +98,9 @@ class Ground:
         return ground
 
     def heights(self, values: np.ndarray, valid: np.ndarray | None, top: int, left: int) -> np.ndarray:
-        """Heights above the ground, (H, W, C) float32; 0 where nothing was measured.
+        """Heights above the ground, (H, W, C) float32, of a window of the raster; 0 where nothing was measured.
 
-        Args:
-            values: (H, W, C), as stored.
-            valid: (H, W), not 0 where a pixel was measured; None where all were.
-            top: of the window in the raster.
-            left: alike.
+        `valid` is (H, W), not 0 where a pixel was measured; None where all were.
         """
         heights = np.empty(values.shape, np.float32)
         np.subtract(values, self.window(top, left, *values.shape[:2]), out=heights, casting="same_kind")  # in float64
@@ -130,7 +109,7 @@ class Ground:
         return heights
 
     def to_plain(self) -> dict[str, Any]:
-        """Lists and numbers, which give the same ground again."""
+        """Lists and numbers, which `from_plain` makes the same ground of."""
         return {"nodes": self.nodes.tolist(), "first": list(self.first), "spacing": self.spacing}
 
     @classmethod
@@ -148,9 +127,8 @@ class Ground:
     def at(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """The ground at single places, (n, C) float64.
 
-        Args:
-            rows: (n,), in pixels of the raster from its upper edge; the middle of the first pixel is 0.5.
-            columns: (n,), alike.
+        Rows and columns, (n,), are in pixels of the raster from its upper left corner; the middle of the first pixel is
+        0.5.
         """
         row, down = self._between(rows, 0)
         column, across = self._between(columns, 1)
@@ -169,13 +147,7 @@ class Ground:
 
 
 def block_heights(blocks: np.ndarray, origin: tuple[int, int], ground: Ground) -> np.ndarray:
-    """Heights of the blocks that have valid pixels above the ground at their middles, (n, C) float64.
-
-    Args:
-        blocks: from `summarise`.
-        origin: of the raster.
-        ground: of the raster.
-    """
+    """Heights of the blocks that have valid pixels above the ground at their middles, (n, C) float64."""
     there = np.argwhere(blocks[:, :, 0] > 0)
     found = blocks[there[:, 0], there[:, 1]].astype(np.float64)  # (n, 3 + C)
     places = there * BLOCK - np.array([start % BLOCK for start in origin]) + found[:, 1:3]
@@ -206,14 +178,7 @@ def _coarser(blocks: np.ndarray, origin: tuple[int, int], times: int) -> tuple[n
 
 
 def _fit(blocks: np.ndarray, corner: list[int], rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Elevations of the ground at nodes, (n, m, C).
-
-    Args:
-        blocks: from `_coarser`.
-        corner: of the blocks, alike.
-        rows: (n,), of the nodes, in blocks in absolute coordinates.
-        columns: (m,), alike.
-    """
+    """Elevations of the ground at nodes, (n, m, C), whose rows and columns are in blocks in absolute coordinates."""
     bands = blocks.shape[2] - 3
     around, starts = [], (rows[0] - _ACROSS, columns[0] - _ACROSS)
     for axis, places in enumerate((rows, columns)):
@@ -245,14 +210,9 @@ def _fit(blocks: np.ndarray, corner: list[int], rows: np.ndarray, columns: np.nd
 def _lower_plane(y: np.ndarray, x: np.ndarray, z: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Where planes under most of some points pass over the origin, (m,); 0 without points.
 
-    The plane of a quantile: of all planes the one with the least sum of distances, of which those to points below
-    count `1 - _QUANTILE` and those to points above `_QUANTILE`; by least squares that are weighted anew in turn.
-
-    Args:
-        y: (m, n), m sets of n points.
-        x: alike.
-        z: their elevations.
-        weights: of the points.
+    The plane of a quantile: of all planes the one with the least sum of distances, of which those to points below count
+    `1 - _QUANTILE` and those to points above `_QUANTILE`; by least squares that are weighted anew in turn. Of m sets of
+    n points, y, x, their elevations z and their weights are (m, n).
     """
     tiny = np.finfo(np.float64).tiny
     w, whole = weights, np.maximum(weights.sum(1, keepdims=True), tiny)

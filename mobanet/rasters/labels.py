@@ -15,25 +15,20 @@ from mobanet.errors import UserError
 from mobanet.rasters.contents import IGNORE_INDEX, Classes, DecodedLabel
 from mobanet.rasters.strips import strips
 
-MARGIN = 40
-"""Channel values within this distance of 127 belong to no corner."""
-
+MARGIN = 40  # channel values within this distance of 127 belong to no corner
 
 # bits of a code behind the three of its corner
 _INEXACT, _FAR = 8, 16
 
+# beside a class index in a table's entries: off the palette, naming no class, and not looked at yet
 _OFF, _STRANGE, _UNMET = 1 << 8, 1 << 9, (1 << 16) - 1
-"""Beside a class index in a table's entries: off the palette, naming no class, and not looked at yet."""
 
 
 def decode_isprs(raster: np.ndarray, classes: Classes) -> DecodedLabel:
-    """Class indices of an ISPRS label.
+    """Class indices of an ISPRS label, (3, H, W) uint8, or (4, H, W) with alpha, which is not looked at.
 
-    Black, the eroded boundary, is ignored; magenta and colours far from every corner are unknown.
-
-    Args:
-        raster: (3, H, W) uint8, or (4, H, W) with alpha, which is not looked at.
-        classes: their colours are corners of the colour cube.
+    The classes' colours are corners of the colour cube. Black, the eroded boundary, is ignored; magenta and colours far
+    from every corner are unknown.
 
     Raises:
         UserError: when the raster is not a colour picture of 8 bit. The sentence starts without a subject.
@@ -66,13 +61,10 @@ def decode_isprs(raster: np.ndarray, classes: Classes) -> DecodedLabel:
 def decode_colours(
     raster: np.ndarray, classes: Classes, ignored: Sequence[tuple[int, int, int]], distance: int
 ) -> DecodedLabel:
-    """Class indices of a label with a palette of its own.
+    """Class indices of a label with a palette of its own, (3, H, W) uint8, or (4, H, W), whose alpha does not count.
 
-    Args:
-        raster: (3, H, W) uint8, or (4, H, W) with alpha, which is not looked at.
-        classes: with their colours.
-        ignored: colours to ignore without counting them as unknown.
-        distance: a colour off the palette is taken for the nearest one where no channel differs by more.
+    `ignored` colours do not count as unknown. A colour off the palette is taken for the nearest one where no channel
+    differs by more than `distance`.
 
     Raises:
         UserError: when the raster is not a colour picture of 8 bit. The sentence starts without a subject.
@@ -92,13 +84,7 @@ def decode_colours(
 
 
 class _Palette:
-    """What each of the 16 million colours stands for; found out when it is first met.
-
-    Args:
-        colours: of the classes, in their order.
-        ignored: colours to ignore.
-        distance: a colour off the palette is taken for the nearest one where no channel differs by more.
-    """
+    """What each of the 16 million colours stands for, found out when it is first met."""
 
     def __init__(
         self, colours: Sequence[tuple[int, int, int]], ignored: Sequence[tuple[int, int, int]], distance: int
@@ -110,11 +96,7 @@ class _Palette:
         self._table = np.full(1 << 24, _UNMET, np.uint16)
 
     def look_up(self, codes: np.ndarray) -> np.ndarray:
-        """Class indices of packed colours, with `_OFF` added where they are off the palette, `_STRANGE` where too far.
-
-        Args:
-            codes: (h, W) int32.
-        """
+        """Class indices of packed colours, (h, W) int32: plus `_OFF` off the palette, plus `_STRANGE` where too far."""
         found = self._table[codes]
         unmet = found == _UNMET
         if unmet.any():
@@ -150,12 +132,9 @@ def _palette(
 
 
 def decode_values(raster: np.ndarray, values: Mapping[int, int], ignored: Sequence[int]) -> DecodedLabel:
-    """Class indices of a label that holds a number a class.
+    """Class indices of a label that holds a number a class, (1, H, W) whole numbers of any type.
 
-    Args:
-        raster: (1, H, W), whole numbers of any type.
-        values: class index by raster value.
-        ignored: values to ignore without counting them as unknown.
+    `values` are class indices by number; those that are `ignored` do not count as unknown.
 
     Raises:
         UserError: when the raster has several bands. The sentence starts without a subject.
@@ -202,15 +181,10 @@ def _by_number(plane: np.ndarray, values: Mapping[int, int], ignored: Sequence[i
 
 
 def check_colour(raster: np.ndarray, expected: str, remedy: str) -> None:
-    """Refuse what is not an 8-bit colour picture.
-
-    Args:
-        raster: (bands, H, W).
-        expected: an example of a colour.
-        remedy: the end of the sentence.
+    """Refuse a raster, (bands, H, W), that is not an 8-bit colour picture; `expected` is an example of a colour.
 
     Raises:
-        UserError: with a sentence that starts without a subject.
+        UserError: with a sentence that starts without a subject and ends with the remedy.
     """
     if raster.shape[0] in (3, 4) and raster.dtype == np.uint8:
         return

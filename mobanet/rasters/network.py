@@ -1,6 +1,7 @@
 """What GDAL may fetch, and what is said where it cannot: only what the user names leads to the network."""
 
 import base64
+import http.client
 import os
 import re
 import socket
@@ -14,14 +15,15 @@ from mobanet.rasters.elsewhere import Elsewhere, redacted
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
+# GDAL's settings while a file on this disk is read: no name that it holds, such as that of an overview, is fetched
 LOCAL = {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "-"}
-"""GDAL's settings while a file on this disk is read: no name that it holds, such as that of an overview, is fetched."""
 
 _ONLY = "CPL_VSIL_CURL_ALLOWED_FILENAME"
 
+# while a virtual raster is read whose names have been looked at
 _VIRTUAL = {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".vrt,.tif,.tiff,.jp2,.png,.jpg,.jpeg,.img"}
-"""While a virtual raster is read whose names have been looked at."""
 
+# unless the user's environment says otherwise
 _USUAL = {
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "1",  # seconds, longer each time
@@ -31,13 +33,11 @@ _USUAL = {
     "GDAL_HTTP_TCP_KEEPALIVE": "YES",
     "CPL_VSIL_CURL_CACHE_SIZE": str(2**26),
 }
-"""Unless the user's environment says otherwise."""
 
-_SIGNED = {"CPL_VSIL_CURL_USE_HEAD": "NO"}
-"""For addresses with a signature, which holds for one way to ask: by GET."""
-
-WAIT = 20
-"""Seconds for a server to say what it has."""
+_SIGNED = {"CPL_VSIL_CURL_USE_HEAD": "NO"}  # for addresses with a signature, which holds for one way to ask: by GET
+WAIT = 20  # seconds for a server to say what it has
+# what `urllib` raises: of an answer that is no HTTP it lets through what is no `OSError`
+UNFETCHED = (OSError, ValueError, http.client.HTTPException)
 
 _KEYS = (
     "give GDAL the keys in the environment (AWS_ACCESS_KEY_ID, AZURE_STORAGE_CONNECTION_STRING, GDAL_HTTP_HEADERS, …), "
@@ -101,14 +101,11 @@ def said_of(place: Elsewhere, error: BaseException) -> str:
 
 
 def said_of_answer(name: str, error: Exception) -> str:
-    """One sentence on what went wrong at a server that Python itself asked.
-
-    Args:
-        name: what was asked for, without keys.
-        error: of `urllib`.
-    """
+    """One sentence on what went wrong, by an error of `urllib`, at a server that Python itself asked for `name`."""
     if isinstance(error, urllib.error.HTTPError):
         told = f"HTTP response code: {error.code}"
+    elif isinstance(error, http.client.HTTPException):
+        told = "its server does not answer in HTTP"  # whose own text is whatever the server said
     else:
         reason = getattr(error, "reason", error)
         told = "resolve host" if isinstance(reason, socket.gaierror) else str(reason)
@@ -125,7 +122,8 @@ def asked_for(url: str, **headers: str) -> urllib.request.Request:
     # urllib takes a login in an address for a part of the host's name
     parts = urlsplit(url)
     login, _, host = parts.netloc.rpartition("@")
-    request = urllib.request.Request(urlunsplit((parts.scheme, host, parts.path, parts.query, "")), headers=headers)
+    address = urlunsplit((parts.scheme, host, parts.path, parts.query, "")).replace(" ", "%20")
+    request = urllib.request.Request(address, headers=headers)
     if login:
         user, _, password = login.partition(":")
         plain = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
@@ -137,12 +135,7 @@ def asked_for(url: str, **headers: str) -> urllib.request.Request:
 def state_of(place: Elsewhere, raster: "DatasetReader") -> str:
     """What changes with the content of a raster on the network, as far as it can be had without reading all of it.
 
-    Args:
-        place: at which it is.
-        raster: the same, open.
-
-    Returns:
-        Of an HTTP server its size, ETag and time; else, and where that says nothing, sizes and places of blocks.
+    Of an HTTP server its size, ETag and time; else, and where that says nothing, sizes and places of blocks.
     """
     told = None if place.url is None else _headers(place.url)
     return told or _blocks(raster)
@@ -153,7 +146,7 @@ def _headers(url: str) -> str | None:
         with urllib.request.urlopen(asked_for(url, Range="bytes=0-0"), timeout=WAIT) as answer:
             size = answer.headers.get("Content-Range", "").rpartition("/")[2]
             told = [answer.headers.get(name, "") for name in ("ETag", "Last-Modified")]
-    except (OSError, ValueError):  # of what GDAL reads with keys or through a proxy that only it is told of
+    except UNFETCHED:  # of what GDAL reads with keys or through a proxy that only it is told of
         return None
     return f"{', '.join(text for text in told if text)}, {size or '?'} bytes" if any(told) else None
 

@@ -28,26 +28,21 @@ ABSURD = 1e30
 """Float values beyond this are missing: exporters write the largest float where they have nothing to say."""
 
 # fmt: off
+# GDAL's drivers of what is no raster but leads to some, most of them on the network
 _SERVICES = frozenset((
     "HTTP", "WMS", "WCS", "WMTS", "STACIT", "STACTA", "PLMOSAIC", "OGCAPI", "EEDAI", "NGW", "GTI", "DAAS", "RDA",
     "MRF",
 ))
-# fmt: on
-"""GDAL's drivers of what is no raster but leads to some, most of them on the network."""
 
-_seen: set[str] = set()
-"""What this process has fetched, and GDAL may have kept."""
+_seen: set[str] = set()  # what this process has fetched, and GDAL may have kept
 
 
 @contextmanager
 def opened(path: Place, shown: FileRef, overviews: bool = True) -> Iterator["DatasetReader"]:
-    """A raster, opened for reading.
+    """A raster, opened for reading; messages name it as `shown`.
 
-    Args:
-        path: what GDAL can open.
-        shown: the file as messages name it.
-        overviews: whether reads that are thinned out may take them: means of class numbers, or of heights and -9999,
-            stand for nothing, and nobody knows how they were made.
+    Without `overviews`, reads that are thinned out do not take them: means of class numbers, or of heights and -9999,
+    stand for nothing, and nobody knows how they were made.
 
     Raises:
         UserError: when opening or, inside the block, reading fails.
@@ -91,11 +86,8 @@ def readable(path: Place, shown: FileRef) -> Iterator[None]:
 def gdal_settings(**more: Any) -> Iterator[None]:
     """Within, GDAL asks for a world file or a mask beside a raster by its name, and fetches nothing that a file names.
 
-    By itself it lists the folder, which may hold thousands of others.
-
-    Args:
-        more: further settings. Whoever opens many rasters holds them for all: to change any takes a good part of the
-            time that opening takes.
+    By itself it lists the folder, which may hold thousands of others. Whoever opens many rasters holds these settings,
+    and `more`, for all: to change any takes a good part of the time that opening takes.
     """
     from rasterio import Env
     from rasterio.env import getenv, hasenv
@@ -179,12 +171,7 @@ def gdal_error() -> type[Exception]:
 
 
 def grid_of(raster: "DatasetReader", crs: str | None = None, shown: FileRef | None = None) -> Grid:
-    """The grid of an open raster.
-
-    Args:
-        raster: open.
-        crs: assumed where it is georeferenced but names no system.
-        shown: the file as messages name it.
+    """The grid of an open raster; `crs` is assumed where it is georeferenced but names no system.
 
     Raises:
         UserError: for a georeference that places no pixel anywhere.
@@ -213,7 +200,7 @@ def check_memory(pixels: int, bands: int, size: int) -> None:
 def masked(
     raster: "DatasetReader", alpha: int | None, window: "Window | None", shape: tuple[int, int] | None
 ) -> np.ndarray:
-    """Where a raster's mask or alpha band says that nothing was measured, (H, W) bool.
+    """Where a raster's mask or alpha band (0-based) says that nothing was measured, (H, W) bool.
 
     Args:
         raster: open.
@@ -237,12 +224,7 @@ def masked(
 def read_label(
     raster: "DatasetReader", window: "Window | None" = None, shape: tuple[int, int] | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """All bands of a label raster.
-
-    Args:
-        raster: open.
-        window: the part to read; None for all of it.
-        shape: height and width to thin the pixels out to; None for every pixel.
+    """All bands of a label raster; `window` and `shape` are those of `masked`.
 
     Returns:
         (bands, H, W) in the raster's type; (H, W) bool, where a mask says that there is nothing; and (H, W) bool, where
@@ -260,5 +242,9 @@ def read_label(
     if any(value is None for value in raster.nodatavals):
         return values, missing, None
     planes = zip(values, raster.nodatavals, strict=True)
-    empty = np.all([np.isnan(plane) if np.isnan(value) else plane == value for plane, value in planes], axis=0)
-    return values, missing, empty
+    return values, missing, np.all([is_value(plane, value) for plane, value in planes], axis=0)
+
+
+def is_value(plane: np.ndarray, value: float) -> np.ndarray:
+    """Where an array has a value, which may be NaN."""
+    return np.isnan(plane) if math.isnan(value) else plane == value

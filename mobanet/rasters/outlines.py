@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_MOST = 1 << 20
-"""Corners that are put into rings at a time, unless a single piece has more."""
+_MOST = 1 << 20  # corners that are put into rings at a time, unless a single piece has more
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,6 @@ class Corners:
         return cls(*(np.zeros(0, np.int32) for _ in range(3)))
 
     def __len__(self) -> int:
-        """Number of corners."""
         return len(self.piece)
 
     def at(self, chosen: np.ndarray | slice) -> "Corners":
@@ -124,10 +122,8 @@ class Rings:
 def rings_of(corners: Corners) -> Iterator[Rings]:
     """Corners of whole pieces as rings, some pieces at a time.
 
-    Outer rings go against the clock on a raster whose rows go down, holes with it.
-
-    Args:
-        corners: of pieces that are finished, piece by piece, and each from top to bottom and from left to right.
+    Outer rings go against the clock on a raster whose rows go down, holes with it. Corners come piece by piece, and
+    each from top to bottom and from left to right.
     """
     ends = np.append(np.flatnonzero(np.diff(corners.piece)) + 1, len(corners))
     begin = 0
@@ -161,8 +157,7 @@ def _traced(corners: Corners) -> Rings:
     points = np.stack([corners.x[order] >> 1, corners.y[order]], axis=1)
     starts = 2 * np.frombuffer(begins, np.int64)
     piece = corners.piece[order[starts[:-1]]]
-    rings = Rings(points, starts, piece)
-    return _turned(rings)
+    return _turned(Rings(points, starts, piece))
 
 
 def _following(corners: Corners) -> np.ndarray:
@@ -188,14 +183,9 @@ def _turned(rings: Rings) -> Rings:
 
 
 def polygons_of(rings: Rings, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rings as polygons.
+    """Rings of whole pieces as (p,) numbers of pieces, and (p,) their `Polygon`s.
 
-    Args:
-        rings: of whole pieces.
-        matrix: (3, 3), from (column, row, 1) to coordinates.
-
-    Returns:
-        (p,) pieces, and (p,) their `Polygon`s.
+    The matrix, (3, 3), leads from (column, row, 1) to coordinates.
     """
     import shapely
 

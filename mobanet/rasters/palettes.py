@@ -26,14 +26,6 @@ def palette_of(raster: "DatasetReader") -> np.ndarray | None:
 
 
 def label_colours(raster: "DatasetReader", values: np.ndarray) -> np.ndarray:
-    """A label's colours, where it is of one band with a colour table, which says as much as three bands of them.
-
-    Args:
-        raster: open.
-        values: (bands, H, W), read from it.
-
-    Returns:
-        (3, H, W) uint8; of any other raster the values themselves.
-    """
+    """A label's values, (bands, H, W), as colours, (3, H, W) uint8, where one band has a colour table; else as read."""
     table = palette_of(raster) if raster.count == 1 and values.dtype == np.uint8 else None
     return values if table is None else table.take(values[0], axis=1)

@@ -6,16 +6,9 @@ from mobanet.rasters.contents import IGNORE_INDEX, Classes, Modality
 
 
 def stretched(pixels: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Values between the 2nd and 98th percentile brought to 0..1.
+    """Values, (H, W, C) or (H, W), between the 2nd and 98th percentile brought to 0..1, float32; 0 where not measured.
 
-    All bands share one range, which keeps hues.
-
-    Args:
-        pixels: (H, W, C) or (H, W).
-        valid: (H, W) bool, where pixels were measured; some must be. None: everywhere.
-
-    Returns:
-        float32 of the same shape; 0 where not measured.
+    All bands share one range, which keeps hues. Of `valid`, (H, W) bool, None for everywhere, some pixel must be.
     """
     values = pixels.astype(np.float32)
     # a few glints would take the whole range otherwise
@@ -39,16 +32,9 @@ def optical_picture(pixels: np.ndarray, valid: np.ndarray | None = None) -> np.n
 
 
 def relief(height: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """A surface model tinted by height and lit from the north-west.
+    """A surface model, (H, W) in any unit, tinted by height and lit from the north-west, (H, W, 3) floats in 0..1.
 
     Raw heights look blank on a screen: a tile's relief is a few per cent of its absolute height.
-
-    Args:
-        height: (H, W), any unit.
-        valid: (H, W) bool.
-
-    Returns:
-        (H, W, 3) floats in 0..1.
     """
     import matplotlib
     from matplotlib.colors import LightSource

@@ -15,45 +15,29 @@ from mobanet.rasters.opening import gdal_error
 if TYPE_CHECKING:
     from rasterio.crs import CRS
 
+# pixels to either side of the middle that are looked at: one alone may be lost in a coordinate's last digits
 _REACH = 8
-"""Pixels to either side of the middle that are looked at: one alone may be lost in a coordinate's last digits."""
 
-_SQUARE = 0.02
-"""Share by which the sides of a pixel that counts as square may differ on the ground."""
+_SQUARE = 0.02  # share by which the sides of a pixel that counts as square may differ on the ground
 
 
 def pixel_area(grid: Grid) -> float | None:
     """Area on the ground of the pixel in the middle of a grid, in square metres.
 
-    Args:
-        grid: of a raster.
-
-    Returns:
-        None where the grid has no place on the earth: no georeference, no reference system, or a local one.
+    None where the grid has no place on the earth: no georeference, no reference system, or a local one.
     """
     steps = _steps(grid)
     return None if steps is None else abs(float(np.linalg.det(steps)))
 
 
 def pixel_sides(grid: Grid) -> tuple[float, float] | None:
-    """Lengths on the ground of the pixel in the middle of a grid: along its rows and along its columns, in metres.
-
-    Args:
-        grid: of a raster.
-
-    Returns:
-        None as for `pixel_area`.
-    """
+    """Metres on the ground of the middle pixel along its rows and along its columns; None as for `pixel_area`."""
     steps = _steps(grid)
     return None if steps is None else (math.hypot(*steps[0].tolist()), math.hypot(*steps[1].tolist()))
 
 
 def pixel_side(grid: Grid) -> float | None:
-    """Side of a pixel on the ground in metres; None where pixels are no squares there, or have no place on the earth.
-
-    Args:
-        grid: of a raster.
-    """
+    """Metres that a pixel's side is on the ground; None where it is no square there, or has no place on the earth."""
     sides, area = pixel_sides(grid), pixel_area(grid)
     if sides is None or area is None:
         return None
@@ -71,11 +55,7 @@ def pixel_words(grid: Grid) -> str:
 
 
 def in_degrees(grid: Grid) -> bool:
-    """Whether the coordinates of a grid are angles.
-
-    Args:
-        grid: of a raster.
-    """
+    """Whether the coordinates of a grid are angles."""
     from rasterio.errors import CRSError
 
     try:

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-BLOCK = 512
-"""Height and width of the file's blocks in pixels."""
+BLOCK = 512  # height and width of the file's blocks in pixels
 
 
 def compare(path: Path, shape: tuple[int, int, int], dtype: str, sums: Sequence[int], factors: Sequence[int]) -> None:
-    """Read a whole file back, block by block.
+    """Read a whole file of (bands, height, width) back, block by block.
 
     Args:
         path: of the file.
@@ -52,11 +51,6 @@ def compare(path: Path, shape: tuple[int, int, int], dtype: str, sums: Sequence[
 
 def check_overviews(path: Path, shape: tuple[int, int, int], factors: Sequence[int]) -> None:
     """Look whether every block of the overviews is there: one that is not reads as nodata, without a word.
-
-    Args:
-        path: of the file.
-        shape: bands, height, width.
-        factors: of the overviews.
 
     Raises:
         OSError: when one is missing, or has another size.

@@ -15,7 +15,7 @@ import numpy as np
 from mobanet.errors import UserError
 from mobanet.rasters.bands import Mask, colour_table, find_mask, order_note, windows
 from mobanet.rasters.contents import Modality, Source
-from mobanet.rasters.opening import ABSURD, check_memory, masked
+from mobanet.rasters.opening import ABSURD, check_memory, is_value, masked
 from mobanet.rasters.strips import strips
 from mobanet.rasters.values import (
     DEEP,
@@ -54,6 +54,7 @@ class ReadingRule:
     nodata: float | None = None
 
 
+# by a unit's names in lower case
 _METRES = {
     **dict.fromkeys(("m", "metre", "meter", "metres", "meters"), 1.0),
     **dict.fromkeys(("dm", "decimetre", "decimeter", "decimetres", "decimeters"), 0.1),
@@ -64,7 +65,6 @@ _METRES = {
     **dict.fromkeys(("us survey foot", "us-ft", "ftus", "us_survey_foot", "foot_us", "us foot"), 1200 / 3937),
     **dict.fromkeys(("km", "kilometre", "kilometer"), 1000.0),
 }
-"""By a unit's names in lower case."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,13 @@ class Reading:
     """How one modality is read from one raster.
 
     Attributes:
-        source: file and bands, and what layout or user say.
-        modality: what it is read for.
+        source, modality: what is read, with what layout or user say, and what for.
         bands: 0-based, of the file; with a colour table the one that it belongs to.
         mask: band that says where there are data; None for none.
         data: all bands of the file that hold data.
         nodata: of all bands of the file, as declared.
         table: (C, entries), what the band's values stand for; None for themselves.
-        scale: by band.
-        offset: by band: stored = raster value * scale + offset.
+        scale, offset: by band: stored = raster value * scale + offset.
         lowest: stored heights below it are missing; None for no bound.
         dtype: as stored.
         notes: what was settled, for the user.
@@ -103,19 +101,12 @@ class Reading:
     def read(
         self, raster: "DatasetReader", window: "Window | None" = None, shape: tuple[int, int] | None = None
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Values as stored, and which pixels were measured.
+        """Values as stored, (bands, H, W), and which pixels were measured, (H, W) bool, or None when all were.
 
         A pixel is missing where the mask or alpha band says so; where a band has a nodata value, declared or given, but
         where that could be a brightness, only if all bands have it; where a band is not finite, absurdly large or below
-        `minimum`; and where it has a number that exporters write for nothing, such as -9999, which is then noted.
-
-        Args:
-            raster: open.
-            window: the part to read; None for all of it.
-            shape: height and width to thin the pixels out to; None for every pixel.
-
-        Returns:
-            (bands, H, W) in the stored type, and (H, W) bool, or None when every pixel is valid.
+        `minimum`; and where it has a number that exporters write for nothing, such as -9999, which is then noted. For
+        `window` and `shape` see `masked`.
         """
         size = shape or ((raster.height, raster.width) if window is None else (window.height, window.width))
         check_memory(size[0] * size[1], len(self.scale), np.dtype(raster.dtypes[self.bands[0]]).itemsize)
@@ -130,15 +121,11 @@ class Reading:
                 self._unmeasured(plane[rows], None if raw is None else raw[rows], missing[rows])
         return stored, ~missing if missing.any() else None
 
-    def rule(self, dtype: str, count: int) -> ReadingRule:
-        """What is remembered of it.
-
-        Args:
-            dtype: of the raster.
-            count: of its bands.
-        """
+    def rule(self, raster: "DatasetReader") -> ReadingRule:
+        """What is remembered of it."""
         same = len(set(self.scale)) == 1 and not any(self.offset)
-        return ReadingRule(dtype, self.source.bands, count, self.scale[0] if same else 1.0, self.source.nodata)
+        dtype, factor = raster.dtypes[self.bands[0]], self.scale[0] if same else 1.0
+        return ReadingRule(dtype, self.source.bands, raster.count, factor, self.source.nodata)
 
     def remarks(self) -> list[str]:
         """For the user: what was settled, and which numbers were met that say nothing though nobody declares them."""
@@ -165,15 +152,15 @@ class Reading:
                 at = {band: index for index, band in enumerate(self.bands)}
                 for band, mark in marks:
                     plane = values[at[band]] if band in at else raster.read(band + 1, window=window, out_shape=shape)
-                    empty &= _has(plane, mark)
+                    empty &= is_value(plane, mark)
                 missing |= empty
         else:
             for plane, value in zip(values, declared, strict=True):
                 if value is not None:
-                    missing |= _has(plane, value)
+                    missing |= is_value(plane, value)
         given = self.source.nodata
         if given is not None:
-            found = _has(values, given)
+            found = is_value(values, given)
             missing |= found.all(axis=0) if self._could_be_data(given) else found.any(axis=0)
 
     def _could_be_data(self, value: float) -> bool:
@@ -240,15 +227,9 @@ def settle(
     remedies: Remedies,
     known: Range | None = None,
 ) -> Reading:
-    """How a modality is read from an open raster.
+    """How a modality is read from an open raster, whose mask is from `find_mask`.
 
-    Args:
-        raster: open.
-        source: file and bands, and what layout or user say.
-        modality: what is read from it.
-        mask: from `find_mask`.
-        remedies: how the user says what a file does not.
-        known: the values that imagery may have; None for any.
+    `remedies` word how the user says what a file does not; `known` are the values that imagery may have, None for any.
 
     Raises:
         UserError: for types that are no imagery, colour tables that are no brightness, and values that contradict what
@@ -287,14 +268,7 @@ def settle(
 def settled(
     raster: "DatasetReader", source: Source, declared: int | None, modality: Modality, known: Range | None
 ) -> Reading:
-    """How a modality is read from an open raster.
-
-    Args:
-        raster: open.
-        source: what is read from it.
-        declared: how many data bands it must have; None for at least those read.
-        modality: what it is read for.
-        known: the values that imagery may have; None for any.
+    """As `settle`, of a raster with `declared` data bands; None for at least those that are read.
 
     Raises:
         UserError: when it has another number of bands, or other types or values than declared.
@@ -319,14 +293,7 @@ def declares(raster: "DatasetReader", band: int, modality: Modality) -> bool:
 
 
 def check_values(reading: Reading, low: float, high: float, remedies: Remedies, known: Range | None) -> None:
-    """Refuse values that contradict what is declared.
-
-    Args:
-        reading: of the raster.
-        low: least of the valid values that were looked at, as stored.
-        high: greatest of them.
-        remedies: how the user says what a file does not.
-        known: the values that imagery may have; None for any.
+    """Refuse values that contradict what is declared, by the least and the greatest valid one as stored.
 
     Raises:
         UserError: naming file, values and remedy.
@@ -358,9 +325,8 @@ def _judged(raster: "DatasetReader", reading: Reading, remedies: Remedies, known
     if not values.size:
         return []
     check_values(reading, float(values.min()), float(values.max()), remedies, known)
-    if elevation and (note := void_note(values[0], reading.modality.name, reading.source.file, remedies)):
-        return [note]
-    return []
+    note = void_note(values[0], reading.modality.name, reading.source.file, remedies) if elevation else ""
+    return [note] if note else []
 
 
 def _check_types(raster: "DatasetReader", bands: Sequence[int], source: Source, modality: Modality) -> None:
@@ -422,7 +388,3 @@ def _metres(unit: str | None) -> float | None:
 def in_unit(metres: float, modality: Modality) -> float:
     """A height in the unit of a modality."""
     return metres / (_metres(modality.unit) or 1.0)
-
-
-def _has(plane: np.ndarray, value: float) -> np.ndarray:
-    return np.isnan(plane) if math.isnan(value) else plane == value

@@ -10,8 +10,8 @@ from typing import Any
 
 from mobanet.errors import UserError
 
+# of a name: EPSG calls `RGF93 / Lambert-93` now `RGF93 v1 / Lambert-93`, as which it is the same
 _VERSION = re.compile(r"\bv\d+\b|[^a-z0-9]+")
-"""Of a name: EPSG calls `RGF93 / Lambert-93` now `RGF93 v1 / Lambert-93`, as which it is the same."""
 
 
 @lru_cache(maxsize=1024)

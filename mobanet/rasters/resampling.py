@@ -22,11 +22,10 @@ from mobanet.rasters.rows import row_windows, rows_at_once, whole_window
 if TYPE_CHECKING:
     from rasterio.windows import Window
 
-_TYPES = {"uint8": 1, "float32": 4}
-"""Numbers of data types in the header of an ENVI file."""
+_TYPES = {"uint8": 1, "float32": 4}  # numbers of data types in the header of an ENVI file
 
+# rows of GDAL's virtual blocks. What is no higher is warped block by block, its pixels placed a hair differently.
 _BLOCK = 128
-"""Rows of GDAL's virtual blocks. What is no higher is warped block by block, its pixels placed a hair differently."""
 
 
 def window_needed(own: Grid, grid: Grid, fit: Fit) -> "Window":
@@ -46,21 +45,11 @@ def resampled(
     method: Method,
     folder: Path,
 ) -> Iterator[Iterator[np.ndarray]]:
-    """A raster on another grid. It is read when the block begins.
+    """Strips of a grid from top to bottom, (C, h, W), of a raster on another one. It is read when the block begins.
 
-    Args:
-        read: gives a window of the raster, (C, h, w); of windows from top to bottom.
-        bands: C.
-        missing: stands in it for what is missing, and in the strips also for what the raster does not reach.
-        dtype: of its values.
-        own: grid of the raster.
-        grid: wanted.
-        fit: `warp` or `stretch`.
-        method: of resampling. With `bilinear`, missing pixels do not bleed into their neighbours.
-        folder: with room for a copy of the raster.
-
-    Yields:
-        Strips of the grid from top to bottom, (C, h, W).
+    `read` gives windows of it from top to bottom, (C, h, w) of C bands. `missing` stands in these for what is missing,
+    and in the strips also for what the raster does not reach. The fit is `warp` or `stretch`; with `bilinear`, missing
+    pixels do not bleed into their neighbours. The folder has room for a copy of the raster.
     """
     import rasterio
     from affine import Affine

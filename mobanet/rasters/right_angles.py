@@ -20,30 +20,23 @@ import numpy as np
 if TYPE_CHECKING:
     from shapely import Polygon
 
+# intersection over union with the outline of the pixels, below which a right-angled one does not stand for it
 LEAST = 0.85
-"""Intersection over union with the outline of the pixels, below which a right-angled one does not stand for it."""
 
-STAIRS = 1.5
-"""Pixels by which their steps leave a straight side, at most."""
+STAIRS = 1.5  # pixels by which their steps leave a straight side, at most
 
+# points above which no building has an outline; Douglas-Peucker may take time that grows with their square
 MOST = 100_000
-"""Points above which no building has an outline; Douglas-Peucker may take time that grows with their square."""
 
-_LONGEST = 32
-"""Sides that settle the direction."""
+_LONGEST = 32  # sides that settle the direction
 
 
 def right_angled(polygon: "Polygon", tolerance: float, pixel: float) -> "Polygon | None":
-    """A polygon with right angles only, in place of one along pixels.
+    """A valid polygon with right angles only, outer ring against the clock, in place of one along pixels.
 
-    Args:
-        polygon: valid, in coordinates in which right angles are to be right.
-        tolerance: in units of the coordinates; shorter edges go, and holes smaller than its square.
-        pixel: side of a pixel, likewise.
-
-    Returns:
-        Valid, outer ring against the clock; None where no such polygon has an intersection over union with the given
-        one of at least `LEAST`, and of outlines of more than `MOST` points.
+    Edges shorter than the tolerance go, and holes smaller than its square; it and a pixel's side are in units of the
+    coordinates, in which right angles are to be right. None where no such polygon has an intersection over union with
+    the given one of at least `LEAST`, and of outlines of more than `MOST` points.
     """
     import shapely
 
@@ -59,8 +52,8 @@ def right_angled(polygon: "Polygon", tolerance: float, pixel: float) -> "Polygon
         turn = _turn(angle)
         along = [_Ring(ring @ turn, place) for ring, place in zip(rings, places, strict=True)]
         own = shapely.transform(near, lambda points, turn=turn: points @ turn)
-        found = _near_enough(_polygon(along, tolerance), own)
-        if found is not None:
+        found = _polygon(along, tolerance)
+        if found is not None and _near_enough(found, own):
             placed = shapely.transform(found, lambda points, turn=turn: points @ turn.T + origin)
             return shapely.orient_polygons(placed) if shapely.is_valid(placed) else None
     return None
@@ -68,18 +61,16 @@ def right_angled(polygon: "Polygon", tolerance: float, pixel: float) -> "Polygon
 
 @dataclass(frozen=True)
 class _Ring:
-    """A ring turned so that its main direction is that of x.
+    """A ring turned so that its main direction is that of x: (n, 2) points, without the first again at the end.
 
-    Attributes:
-        points: (n, 2), without the first again at the end.
-        places: (k,) of those points that remain without the steps of pixels, ascending.
+    `places` are, ascending, those of the points that remain without the steps of pixels.
     """
 
     points: np.ndarray
     places: np.ndarray
 
     def area(self) -> float:
-        """Whichever way it goes."""
+        # the shoelace formula, whichever way the ring goes
         x, y = self.points.T
         return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
 
@@ -145,18 +136,15 @@ def _settled(angle: float, ring: np.ndarray, places: np.ndarray, tolerance: floa
         runs = _runs_of(_Ring(ring @ _turn(angle), places))
         if runs is None:
             return angle
-        slopes = [_slope(runs, run, tolerance) for run in _longest(runs)]
+        corners = runs.points[runs.begins]
+        lengths = np.abs(np.roll(corners, -1, axis=0) - corners).max(axis=1)
+        longest = np.argsort(-lengths, kind="stable")[:_LONGEST].tolist()
+        slopes = [_slope(runs, run, tolerance) for run in longest]
         weight = sum(each for _, each in slopes)
         if not weight:
             return angle
         angle += math.atan(sum(slope * each for slope, each in slopes) / weight)
     return angle
-
-
-def _longest(runs: _Runs) -> list[int]:
-    corners = runs.points[runs.begins]
-    lengths = np.abs(np.roll(corners, -1, axis=0) - corners).max(axis=1)
-    return np.argsort(-lengths, kind="stable")[:_LONGEST].tolist()
 
 
 def _slope(runs: _Runs, run: int, tolerance: float) -> tuple[float, float]:
@@ -172,11 +160,8 @@ def _slope(runs: _Runs, run: int, tolerance: float) -> tuple[float, float]:
     inside = np.clip(ends, low + trim, high - trim)
     heights = y[:-1][across] + rise * (inside - ends[0])
     # integrals along x over every edge, of which only a middle would tell nothing of a side without a step
-    (wide, up), middle, level = (
-        (np.diff(each, axis=0)[0] for each in (inside, heights)),
-        inside.mean(0),
-        heights.mean(0),
-    )
+    wide, up = np.diff(inside, axis=0)[0], np.diff(heights, axis=0)[0]
+    middle, level = inside.mean(0), heights.mean(0)
     weights = np.abs(wide)
     middle, level = middle - weights @ middle / weights.sum(), level - weights @ level / weights.sum()
     slope = float(weights @ (middle * level + wide * up / 12) / (weights @ (middle**2 + wide**2 / 12)))
@@ -201,15 +186,7 @@ def _polygon(rings: list[_Ring], tolerance: float) -> "Polygon | None":
 
     shell, *holes = rings
     outer = _squared(shell, tolerance)
-    if outer is None:
-        return None
-    inner = []
-    for hole in holes:
-        if hole.area() >= tolerance**2:
-            found = _squared(hole, tolerance)
-            if found is None:
-                return None
-            inner.append(found)
+    inner = [_squared(hole, tolerance) for hole in holes if hole.area() >= tolerance**2]
     polygon = shapely.Polygon(outer, inner)
     if not shapely.is_valid(polygon) and inner:
         # a hole that reaches the outer ring, or another one, opens into it
@@ -221,7 +198,7 @@ def _polygon(rings: list[_Ring], tolerance: float) -> "Polygon | None":
     return polygon if single and shapely.is_valid(polygon) else None
 
 
-def _squared(ring: _Ring, tolerance: float) -> np.ndarray | None:
+def _squared(ring: _Ring, tolerance: float) -> np.ndarray:
     """(n, 2) corners of a ring along x and y; of a small one that has no sides, those of a rectangle of its area."""
     runs = _runs_of(ring)
     if runs is not None:
@@ -239,8 +216,8 @@ class _Edges:
         count = len(runs.begins)
         self.first, self.tolerance = runs.first, tolerance
         self.before, self.behind = ([(run + step) % count for run in range(count)] for step in (-1, 1))
+        # where each lies across its own axis, and how long a part of the outline it stands for
         self.place, self.weight = [0.0] * count, [0.0] * count
-        """Where each lies across its own axis, and how long a part of the outline it stands for."""
         for run in range(count):
             self.place[run], self.weight[run] = _level(runs.of(run))
         self.there = [True] * count
@@ -308,12 +285,8 @@ def _level(points: np.ndarray) -> tuple[float, float]:
     return min(max(level, low), high), abs(length)
 
 
-def _near_enough(found: "Polygon | None", own: "Polygon") -> "Polygon | None":
-    """What was found, where it is much the same."""
+def _near_enough(found: "Polygon", own: "Polygon") -> bool:
     import shapely
 
-    if found is None:
-        return None
     common = shapely.area(shapely.intersection(found, own))
-    union = shapely.area(found) + shapely.area(own) - common
-    return found if common >= LEAST * union else None
+    return common >= LEAST * (shapely.area(found) + shapely.area(own) - common)

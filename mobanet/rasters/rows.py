@@ -22,31 +22,23 @@ RowsPart = tuple[np.ndarray, np.ndarray | None]
 CHUNK = 256
 """Rows read at once, unless they are very wide."""
 
-_BYTES = 2**27
-"""Read at once, about: of rows that are wider, chunks have fewer."""
+_BYTES = 2**27  # read at once, about: of rows that are wider, chunks have fewer
 
 CACHE_BYTES = 2**28
 """Of GDAL, a share of all memory by default: rows of blocks that chunks cut stay in it."""
 
+# columns resampled at once: where systems are turned against each other, a wide piece has a large square as source
 _PIECE = 2048
-"""Columns resampled at once: where systems are turned against each other, a wide piece has a large square as source."""
 
+# read at once to be resampled, about: where the raster is finer than the grid, pieces are smaller
 _SOURCE_PIXELS = 2**24
-"""Read at once to be resampled, about: where the raster is finer than the grid, pieces are smaller."""
 
 
 class GridRows:
-    """A raster brought to a grid, chunk by chunk.
+    """A raster on a grid of its own, brought to another grid by fit `same`, `edge` or `warp`, chunk by chunk.
 
-    Args:
-        read: gives a window of the raster: (C, h, w) values, and (h, w) bool or None.
-        bands: C.
-        dtype: of the values.
-        own: grid of the raster.
-        grid: wanted.
-        fit: how it gets there, from `how_to_fit`: `same`, `edge` or `warp`.
-        left: first column wanted.
-        right: column behind the last; None for all.
+    `read` gives a window of the raster: (C, h, w) values of C bands, and (h, w) bool or None. Of the grid, columns from
+    `left` to before `right`, None for the last, are wanted.
     """
 
     def __init__(
@@ -63,13 +55,11 @@ class GridRows:
         self._read, self._bands, self._dtype = read, bands, dtype
         self._own, self._grid, self._resamples = own, grid, fit == "warp"
         self._left, self._right = left, grid.width if right is None else right
-        self.step = rows_at_once(grid.width, bands, dtype)
-        """Rows of a chunk; the last may have fewer."""
+        self.step = rows_at_once(grid.width, bands, dtype)  # rows of a chunk; the last may have fewer
 
     def chunks(self) -> Iterator[RowsPart]:
         """All rows of the grid, chunk by chunk: (h, W, C) values, and (h, W) bool or None."""
-        for number in range(-(-self._grid.height // self.step)):
-            yield self.chunk(number)
+        return map(self.chunk, range(-(-self._grid.height // self.step)))
 
     def chunk(self, number: int) -> RowsPart:
         """One chunk, counted from the top."""
@@ -109,7 +99,7 @@ class GridRows:
                 window = overlap_window(self._own, target)
                 if window is None:
                     continue
-                found, known = align(*self._read(window), window_grid(self._own, window), target, "warp")
+                found, known = align(*self._read(window), window_grid(self._own, window), target)
                 inside = slice(max(self._left, begin) - begin, min(self._right, end) - begin)
                 there = slice(begin + inside.start - self._left, begin + inside.stop - self._left)
                 down = slice(first - top, last - top)
@@ -134,30 +124,23 @@ class GridRows:
 
 
 def within(read: "Callable[[Window], RowsPart]", own: Grid, place: "Window") -> "Callable[[Window], RowsPart]":
-    """Reads windows of a place of a raster; what lies beyond the raster is zero, and does not count.
-
-    Args:
-        read: gives a window of the raster: (C, h, w) values, and (h, w) bool or None.
-        own: grid of the raster.
-        place: in pixels of the raster, which it may reach beyond.
-    """
+    """Reads windows of a place of a raster, which may reach beyond it: there are zeros, that do not count."""
 
     def part(window: "Window") -> RowsPart:
         from rasterio.windows import Window
 
         top, left = place.row_off + window.row_off, place.col_off + window.col_off
-        rows = slice(min(max(-top, 0), window.height), max(min(own.height - top, window.height), 0))
-        columns = slice(min(max(-left, 0), window.width), max(min(own.width - left, window.width), 0))
-        height, width = rows.stop - rows.start, columns.stop - columns.start
-        if height == window.height and width == window.width:
-            return read(Window(left, top, width, height))
-        inside = height > 0 and width > 0
+        wanted = Window(left, top, window.width, window.height)
+        there = wanted.crop(own.height, own.width)
+        if there == wanted:
+            return read(wanted)
+        inside = there.height > 0 and there.width > 0
         # of a pixel of the raster, where none is wanted: whoever reads knows bands and type
-        at = Window(left + columns.start, top + rows.start, width, height) if inside else Window(0, 0, 1, 1)
-        found, known = read(at)
+        found, known = read(there if inside else Window(0, 0, 1, 1))
         values = np.zeros((len(found), window.height, window.width), found.dtype)
         valid = np.zeros((window.height, window.width), bool)
         if inside:
+            rows, columns = Window(there.col_off - left, there.row_off - top, there.width, there.height).toslices()
             values[:, rows, columns] = found
             valid[rows, columns] = True if known is None else known
         return values, valid

@@ -11,18 +11,17 @@ from mobanet.plain.bounds import read_bounded, shown
 from mobanet.plain.json_files import parse_json
 from mobanet.plain.wording import shorten
 from mobanet.rasters.elsewhere import SCHEMES, Place, elsewhere, redacted
-from mobanet.rasters.network import WAIT, asked_for, said_of_answer
+from mobanet.rasters.network import UNFETCHED, WAIT, asked_for, said_of_answer
 
 if TYPE_CHECKING:
     from pystac import Asset, Item
 
 PREFIX = "stac:"
 
-_MOST = 1 << 24
-"""Bytes of an item; most have a few thousand."""
+_MOST = 1 << 24  # bytes of an item; most have a few thousand
 
+# how the media types of rasters begin
 _RASTERS = ("image/", "application/x-hdf", "application/x-netcdf", "application/wmo-GRIB")
-"""How the media types of rasters begin."""
 
 
 def asset(text: str, folder: Path = Path()) -> tuple[Place, tuple[int, ...]]:
@@ -80,7 +79,7 @@ def _fetched(url: str, name: str) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{name} is no STAC item (it is not in UTF-8): give the address of an item's JSON.") from error
-    except (OSError, ValueError) as error:
+    except UNFETCHED as error:
         # not as the cause, which may hold the whole address
         raise UserError(said_of_answer(name, error)) from None
 

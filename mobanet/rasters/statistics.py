@@ -28,18 +28,15 @@ class BandStatistics:
     p98: float
 
 
-SAMPLE = 1_000_000
-"""About so many pixels of a float band are sorted for its percentiles."""
+SAMPLE = 1_000_000  # about so many pixels of a float band are sorted for its percentiles
 
 _PERCENTILES = (2.0, 50.0, 98.0)
 
 
 def describe(plane: np.ndarray, valid: np.ndarray | None) -> BandStatistics:
-    """Statistics of one band.
+    """Statistics of one band, (H, W) uint8, uint16 or float32; (H, W) bool says which pixels count, None for all.
 
-    Args:
-        plane: (H, W) uint8, uint16 or float32.
-        valid: (H, W) bool; None where every pixel counts. At least one pixel must.
+    At least one pixel must.
     """
 
     def rows() -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
@@ -51,16 +48,9 @@ def describe(plane: np.ndarray, valid: np.ndarray | None) -> BandStatistics:
 
 
 def describe_rows(rows: Rows, dtype: np.dtype) -> tuple[BandStatistics, ...]:
-    """Statistics of each band of a raster that need not fit into memory; they do not depend on how rows are cut.
+    """Statistics of each band of a raster, as stored, that need not fit into memory; none where no pixel counts.
 
-    (But for the last digits of mean and standard deviation.)
-
-    Args:
-        rows: of the raster, as stored.
-        dtype: uint8, uint16 or float32.
-
-    Returns:
-        One a band; empty where no pixel counts.
+    They do not depend on how rows are cut, but for the last digits of mean and standard deviation.
     """
     return _from_histogram(rows, dtype) if dtype in (np.uint8, np.uint16) else _from_values(rows)
 

@@ -4,8 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-_STRIP = 1 << 22
-"""Pixels handled at once, so that temporary arrays stay small."""
+_STRIP = 1 << 22  # pixels handled at once, so that temporary arrays stay small
 
 
 def strips(shape: Sequence[int]) -> Iterator[slice]:

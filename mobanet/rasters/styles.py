@@ -13,12 +13,7 @@ def style_of(path: Path) -> Path:
 
 
 def paletted_style(names: Sequence[str], colours: Sequence[tuple[int, int, int]]) -> bytes:
-    """A style with an entry for each value from 0 on, and for nothing else.
-
-    Args:
-        names: by value.
-        colours: by value, RGB.
-    """
+    """A style with an entry for each value from 0 on, and for nothing else; colours are RGB."""
     root = ElementTree.Element("qgis", version="3.22.0", styleCategories="Symbology")
     pipe = ElementTree.SubElement(root, "pipe")
     given = {"type": "paletted", "band": "1", "opacity": "1", "alphaBand": "-1", "nodataColor": ""}
@@ -34,13 +29,7 @@ def paletted_style(names: Sequence[str], colours: Sequence[tuple[int, int, int]]
 
 
 def categorised_style(field: str, names: Sequence[str], colours: Sequence[tuple[int, int, int]]) -> bytes:
-    """A style of polygons with an entry for each text that a field may have.
-
-    Args:
-        field: of the polygons.
-        names: its texts.
-        colours: by text, RGB.
-    """
+    """A style of polygons with an entry for each text that a field may have; colours are RGB."""
     root = ElementTree.Element("qgis", version="3.22.0", styleCategories="Symbology")
     renderer = ElementTree.SubElement(root, "renderer-v2", type="categorizedSymbol", attr=field)
     categories, symbols = (ElementTree.SubElement(renderer, name) for name in ("categories", "symbols"))

@@ -10,23 +10,21 @@ from mobanet.rasters.contents import FileRef, Modality
 LOWEST, HIGHEST = -1000.0, 9000.0
 """Metres; nothing on land lies below or above."""
 
+# metres; a number such as -9999 that comes out lower than this is taken for none, as is one above `HIGHEST`
 DEEP = -90.0
-"""Metres; a number such as -9999 that comes out lower than this is taken for none, as is one above `HIGHEST`."""
 
+# numbers that exporters write where they have nothing to say
 SENTINELS = (-99999.0, -32768.0, -32767.0, -9999.0, -999.0, 9999.0, 32767.0, 65535.0, 99999.0)
-"""Numbers that exporters write where they have nothing to say."""
 
-_SPARE = 4.0
-"""By so much imagery may exceed a range that was not declared but taken from the training tiles."""
+_SPARE = 4.0  # by so much imagery may exceed a range that was not declared but taken from the training tiles
 
+# imagery of floats that stays below this share of its range is given in other numbers, such as reflectances
 _DARK = 0.01
-"""Imagery of floats that stays below this share of its range is given in other numbers, such as reflectances."""
 
-_BELOW = 0.1
-"""So far below 0, as a share of the range, atmospheric correction may lead."""
+_BELOW = 0.1  # so far below 0, as a share of the range, atmospheric correction may lead
 
+# metres that separate heights of 0 from all others, and the least share of them, that look like voids
 _VOID_GAP, _VOID_SHARE = 10.0, 0.001
-"""Metres that separate heights of 0 from all others, and the least share of them, that look like voids."""
 
 
 @dataclass(frozen=True)
@@ -80,15 +78,10 @@ COMMANDED = Remedies(
 
 
 def fitting_maximum(dtype: np.dtype | str, high: float, typical: float) -> float:
-    """The full range of digital numbers that imagery seems to have.
+    """The full range of digital numbers that imagery of a stored type seems to have.
 
-    Args:
-        dtype: as stored.
-        high: highest value.
-        typical: a value that only few pixels exceed.
-
-    Returns:
-        255 for bytes; else 1 for reflectances, and for other numbers the least of 255, 511 … that holds them all.
+    255 for bytes; else 1 for reflectances, and for other numbers the least of 255, 511 … that holds the highest. Only
+    few pixels exceed the typical value.
     """
     if np.dtype(dtype) == np.uint8:
         return 255.0
@@ -104,17 +97,9 @@ def fitting_maximum(dtype: np.dtype | str, high: float, typical: float) -> float
 def check_imagery(
     file: FileRef, name: str, low: float, high: float, known: Range, remedies: Remedies, dtype: np.dtype, factor: float
 ) -> None:
-    """Refuse imagery of other values than are known.
+    """Refuse imagery of other values than are known, by the least and the greatest one as stored.
 
-    Args:
-        file: for the message.
-        name: of the modality.
-        low: least value, as stored.
-        high: greatest value.
-        known: the values there may be.
-        remedies: how the user sets them.
-        dtype: as stored.
-        factor: by which raster values were multiplied.
+    They were multiplied by `factor` when they were read; the remedies say how the user sets what is known.
 
     Raises:
         UserError: for values above or below, and for floats that are all but black.
@@ -154,14 +139,7 @@ def check_heights(file: FileRef, name: str, high: float, highest: float, remedie
 
 
 def void_note(heights: np.ndarray, name: str, file: FileRef, remedies: Remedies) -> str:
-    """A remark on heights of exactly 0 that lie far below all others; empty where there are none.
-
-    Args:
-        heights: those that were looked at, (pixels,).
-        name: of the modality.
-        file: for the remark.
-        remedies: how the user sets nodata.
-    """
+    """A remark on heights, (pixels,), of exactly 0 that lie far below all others; empty where there are none."""
     share = float((heights == 0).mean())
     rest = heights[heights != 0]
     if share < _VOID_SHARE or not rest.size or rest.min() < _VOID_GAP:
@@ -175,10 +153,7 @@ def void_note(heights: np.ndarray, name: str, file: FileRef, remedies: Remedies)
 def known_range(modality: Modality, scaling: str, learnt: np.ndarray | None = None) -> Range | None:
     """The values of imagery that is divided by its range; None for any, as where the scaling does not look at it.
 
-    Args:
-        modality: to be scaled.
-        scaling: how.
-        learnt: (2, C), from `learn`; None where there is no model yet.
+    `learnt`, (2, C), is what a model has learnt; None where there is no model yet.
     """
     if scaling != "unit" or modality.kind != "optical":
         return None

@@ -17,23 +17,18 @@ _ELEMENT = re.compile(r"<([A-Za-z][\w.:-]*)([^<>]*)>([^<]*)")
 _ATTRIBUTE = re.compile(r"([\w.:-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 _COMMENT = re.compile(r"<!--.*?-->|<!\[CDATA\[|\]\]>", re.DOTALL)
 
+# in the name of a raster: what leads to the network, or to a description that may
 _NETWORK = re.compile(
     r"(?:https?|ftps?|s3|gs|az|abfss?|adl|oss|swift)://|/vsi(?:curl|s3|gs|az|adls|oss|swift|webhdfs|hdfs)|"
     r"(?:^|[\"':])(?:WMS|WCS|WMTS|STACIT|STACTA|PLMOSAIC|EEDAI|OGCAPI|NGW|GTI|DAAS|vrt):|<\s*\w+",
     re.IGNORECASE,
 )
-"""In the name of a raster: what leads to the network, or to a description that may."""
 
 _SERVICES = re.compile(r"<(?:GDAL_WMS|WCS_GDAL|GDAL_WMTS|Capabilities|GDALTileIndexDataset|MRF_META|GDAL_DAAS)\b")
 
-_TEXTS = ("Description", "Category", "UnitType")
-"""Elements for readers, who may be given any link."""
-
-_DATASETS = ("X_DATASET", "Y_DATASET", "RPC_DEM")
-"""Metadata that name a raster; others may hold any link."""
-
-_MOST = 1 << 26
-"""Bytes of such a file; a mosaic of thousands of rasters has a few million."""
+_TEXTS = ("Description", "Category", "UnitType")  # elements for readers, who may be given any link
+_DATASETS = ("X_DATASET", "Y_DATASET", "RPC_DEM")  # metadata that name a raster; others may hold any link
+_MOST = 1 << 26  # bytes of such a file; a mosaic of thousands of rasters has a few million
 
 _BEGINNING = 1 << 10
 
@@ -64,12 +59,8 @@ def check_local(path: Path, shown: FileRef) -> None:
 def check_beside(overviews: str | None, shown: FileRef) -> None:
     """Refuse overviews on the network, which a text beside a raster or in it may name.
 
-    Args:
-        overviews: the name, as GDAL gives it; None for none.
-        shown: the raster as messages name it.
-
     Raises:
-        UserError: with the name.
+        UserError: with the name, as GDAL gives it.
     """
     if overviews is not None and _NETWORK.search(overviews):
         raise UserError(
@@ -79,11 +70,7 @@ def check_beside(overviews: str | None, shown: FileRef) -> None:
 
 
 def check_remote(place: Elsewhere, text: str) -> None:
-    """Refuse a virtual raster on the network that leads anywhere but to its own server.
-
-    Args:
-        place: of it.
-        text: of it, as GDAL writes it.
+    """Refuse a virtual raster on the network, by its text, that leads anywhere but to its own server.
 
     Raises:
         UserError: with the name that it leads to.

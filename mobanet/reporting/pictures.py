@@ -10,7 +10,6 @@ from mobanet.data.datamodule import RasterDataModule
 from mobanet.errors import UserError
 from mobanet.figures.predictions import RIGHT, WRONG
 from mobanet.rasters.contents import IGNORE_INDEX, Classes, Modality
-from mobanet.rasters.grid import Grid
 from mobanet.rasters.pictures import natural_bands, optical_picture, relief
 from mobanet.rasters.pixel_size import pixel_side
 from mobanet.reporting.images import jpeg_uri, png_uri
@@ -101,7 +100,7 @@ def tile_pictures(data: RasterDataModule, tile: StoredTile, path: Path, classes:
         width=tile.width,
         shown=predicted.shape,
         factor=thinned.factor,
-        metres=pixel_side(Grid(tile.height, tile.width, tile.transform, tile.crs)),
+        metres=pixel_side(tile.grid),
         accuracy=thinned.right / thinned.counted if thinned.counted else None,
         pictures=tuple(pictures),
         lacking=tuple(name for name in thinned.inputs if not thinned.measured[name].any()),

@@ -15,26 +15,15 @@ Blend = Literal["smooth", "sum"]
 
 Probabilities = Literal["none", "uint8", "float32"]
 
-_SLICE = 16
-"""Rows whose probabilities are computed at once."""
-
-_LEAST = 1e-3
-"""Weight of the outermost pixels, relative to the middle: a scene's corner has no other window."""
+_SLICE = 16  # rows whose probabilities are computed at once
+_LEAST = 1e-3  # weight of the outermost pixels, relative to the middle: a scene's corner has no other window
 
 NOTHING = 255
 """In maps of classes and of scenarios: no value."""
 
 
 def window_weights(blend: Blend, size: int) -> Tensor | None:
-    """What each pixel of a window counts.
-
-    Args:
-        blend: how.
-        size: height and width in pixels.
-
-    Returns:
-        (size, size) float32; None where all count alike.
-    """
+    """What each pixel of a window counts, (size, size) float32; None where all count alike."""
     if blend == "sum":
         return None
     at = (torch.arange(size, dtype=torch.float64) + 0.5) / size
@@ -44,26 +33,18 @@ def window_weights(blend: Blend, size: int) -> Tensor | None:
 
 
 def weighted_mean(sums: Tensor, total: Tensor) -> Tensor:
-    """The weighted mean over windows that have been added up.
-
-    Args:
-        sums: (…, h, W), of what is weighted.
-        total: (h, W), of the weights; 0 where no window was.
-    """
+    """The weighted mean over windows that have been added up, (…, h, W); weights, (h, W), are 0 where no window was."""
     # a corner's weight is the product of two of the least; where no window was, 0 / 0 would be NaN
     return sums / total.clamp(min=_LEAST**2)
 
 
 def probabilities_of(logits: Tensor, total: Tensor, inverse: Tensor | float | None = None) -> Tensor:
-    """Probabilities of the classes where windows have been added up: those of their weighted mean.
+    """Probabilities of the classes, (K, h, W), where windows have been added up: those of their weighted mean.
 
     Args:
         logits: (K, h, W), sums of weighted logits.
         total: (h, W), sums of weights; 0 where no window was.
         inverse: of the temperature that they are calibrated by, one or (h, W); None leaves them as they are.
-
-    Returns:
-        (K, h, W), summing to 1 over the classes.
     """
     mean = weighted_mean(logits, total)
     return (mean if inverse is None else mean * inverse).softmax(0)
@@ -165,6 +146,7 @@ class Mosaic:
         self.size, self.left, self.width = size, left, width
         self.weights = None if weights is None else weights.to(device)
         self.probabilities, self.confidence = probabilities, confidence
+        self._shares_wanted = {probabilities, confidence} != {"none"}
         self._band = RollingBand(
             logits=(torch.zeros(num_classes, size, width, device=device), 0),
             total=(torch.zeros(size, width, device=device), 0),
@@ -182,7 +164,7 @@ class Mosaic:
 
         Args:
             top: row of the window in the scene.
-            left: column of the window in the scene.
+            left: column of it.
             logits: (K, size, size).
             scenario: (size, size) uint8, the number of the scenario that each pixel was predicted in.
             wanted: (size, size) bool, pixels that the map is to have; None for all.
@@ -197,7 +179,7 @@ class Mosaic:
         weights = (self._flat if self.weights is None else self.weights)[:, here]
         self._band["logits"][:, :, there] += logits if self.weights is None else logits * weights
         # classes do without: the largest of weighted sums is that of weighted means
-        if {self.probabilities, self.confidence} != {"none"}:
+        if self._shares_wanted:
             self._band["total"][:, there] += weights
             if self._excess is not None:
                 self._band["excess"][:, there] += weights * self._excess[scenario.long()]
@@ -221,14 +203,11 @@ class Mosaic:
         return MapRows(self._band.top, classes.cpu(), scenarios.cpu(), *self._shares(count))
 
     def _shares(self, count: int) -> tuple[Tensor | None, Tensor | None]:
-        """Probabilities and confidence of the first rows.
-
-        A few rows at a time: floats of all of them would be the most that is held.
-        """
+        """Probabilities and confidence of the first rows, a few at a time: floats of all would take the most memory."""
         logits, total, wanted = self._band["logits"], self._band["total"], self._band["wanted"]
         every = _empty(self.probabilities, len(logits), count, self.width)
         highest = _empty(self.confidence, count, self.width)
-        for row in range(0, count if {self.probabilities, self.confidence} != {"none"} else 0, _SLICE):
+        for row in range(0, count if self._shares_wanted else 0, _SLICE):
             rows = slice(row, min(row + _SLICE, count))
             inverse = None if self._excess is None else 1 + weighted_mean(self._band["excess"][rows], total[rows])
             shares = probabilities_of(logits[:, rows], total[rows], inverse)

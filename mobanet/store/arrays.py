@@ -14,19 +14,18 @@ from mobanet.store.stored import StoredTile, damaged
 
 _OPEN_FILES = 128  # below the common limit of 1024, whatever the number of tiles and workers' other files
 _WHOLE = slice(None)
+# numpy lets Python parse the header of a file, whose complaints are of many kinds
+_NO_ARRAY = (ValueError, TypeError, SyntaxError, TokenError, OverflowError, RecursionError, MemoryError)
 
 
 def read_array(tile: StoredTile, name: str, rows: slice = _WHOLE, columns: slice = _WHOLE) -> np.ndarray:
-    """An array of a tile, or a part of it.
+    """An array of a tile, or a part of it, (H, W, C), or (H, W) of labels and validity, in the stored type.
 
     Args:
         tile: of a store; of a patch, its own part is read.
         name: as in `StoredTile.arrays`, but for blocks (`mobanet.store.elevation.read_blocks`).
         rows: of the tile, in pixels of the array, without a step.
         columns: alike.
-
-    Returns:
-        (H, W, C), or (H, W) of labels and validity, in the stored type.
 
     Raises:
         UserError: when the file holds something else.
@@ -39,6 +38,30 @@ def read_array(tile: StoredTile, name: str, rows: slice = _WHOLE, columns: slice
         return file.cut(first + top, before + left, max(0, bottom - top), max(0, right - left), Buffer())
     finally:
         file.close()
+
+
+def read_whole(path: Path, dtype: type, least: tuple[int, int], bands: tuple[int, ...] = ()) -> np.ndarray:
+    """An array that does not lie in chunks: summaries, which are small.
+
+    Args:
+        path: of its file.
+        dtype: that it must have.
+        least: rows and columns that it must have; those of a patch are in its whole tile's array.
+        bands: lengths that its other axes must have.
+
+    Raises:
+        UserError: when the file holds something else, or numbers that are not finite.
+    """
+    try:
+        # not `np.load`, which also takes zip archives, and gives something that is no array then
+        with path.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+        fits = array.dtype == dtype and array.ndim == 2 + len(bands) and array.shape[2:] == bands
+        if not fits or any(map(int.__lt__, array.shape, least)) or not np.isfinite(array).all():
+            raise ValueError(f"{array.dtype} of {array.shape}")
+    except (OSError, EOFError, *_NO_ARRAY) as error:
+        raise damaged(path) from error
+    return array
 
 
 class Buffer:
@@ -68,13 +91,7 @@ class OpenArrays:
     def cut(self, tile: StoredTile, name: str, top: int, left: int, height: int, width: int) -> np.ndarray:
         """A window of an array, (height, width, ...), in memory of its own.
 
-        Args:
-            tile: of a store.
-            name: of the array.
-            top: row of the tile, in pixels of the array; the window must lie in the tile.
-            left: column, alike.
-            height: rows.
-            width: columns.
+        It lies in the tile, from row `top` and column `left` on, in pixels of the array.
 
         Raises:
             UserError: when the file holds something else.
@@ -91,10 +108,7 @@ class OpenArrays:
 class _ArrayFile:
     """An array as the tile describes it, open for reading; the file itself is no more trusted than that.
 
-    Args:
-        tile: which the array is of.
-        name: of the array.
-        random: parts will be asked for here and there, so that what lies behind them is not to be fetched ahead.
+    With `random`, parts are asked for here and there, so that what lies behind them is not to be fetched ahead.
 
     Raises:
         UserError: when it holds another.
@@ -117,15 +131,13 @@ class _ArrayFile:
             self._chunk = math.prod(self.shape[2:]) * self.dtype.itemsize  # bytes
             if os.fstat(self._handle).st_size < HEADER + self.shape[0] * self.shape[1] * self._chunk:
                 raise ValueError("cut short")
-        except (ValueError, TypeError, SyntaxError, TokenError, OverflowError, RecursionError, MemoryError) as error:
-            # numpy lets Python parse the header, whose complaints are of many kinds
+        except _NO_ARRAY as error:
             self.close()
             raise damaged(self.path) from error
         if random and hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self._handle, 0, 0, os.POSIX_FADV_RANDOM)
 
     def cut(self, top: int, left: int, height: int, width: int, buffer: Buffer) -> np.ndarray:
-        """A part of the array; see `OpenArrays.cut`."""
         out = np.empty((height, width, *self.shape[4:]), self.dtype)
         if not out.size:
             return out

@@ -13,23 +13,13 @@ from mobanet.files import write_bytes
 from mobanet.plain.collector import collector_at_rest
 from mobanet.store.build_tile import build_tile
 from mobanet.store.index import INDEX_FILE, Index
-from mobanet.store.jobs import (
-    TileJob,
-    TileOutcome,
-    inspect_labels,
-    jobs_for,
-    nothing_drawn,
-    stored_description,
-    stored_tile,
-)
+from mobanet.store.jobs import TileJob, TileOutcome, inspect_labels, jobs_for, nothing_drawn, stored_tile
 from mobanet.store.locking import only_builder
 from mobanet.store.pool import in_processes
 from mobanet.store.progress import TaskProgress
 from mobanet.store.scratch import clear_left
-from mobanet.store.stored import VERSION, TileStore, default_store, read_json
+from mobanet.store.stored import VERSION, TileStore, default_store, read_json, read_tile
 from mobanet.store.writing import clear_parts, writable, write_json
-
-__all__ = ["build_store", "default_store"]
 
 _LISTINGS = "archives.json"
 _SCRATCH = "scratch"
@@ -166,21 +156,14 @@ def _finished(folder: Path, layout: Layout, jobs: list[TileJob]) -> TileStore | 
 
 def _finish(folder: Path, layout: Layout, wanted: Sequence[str], jobs: list[TileJob]) -> None:
     """Write the index, and then that the store is finished."""
-    found = [stored_description(job.folder) for job in jobs]
+    found = [read_tile(job.folder)[1] for job in jobs]
     index, names = Index.of(found), {*wanted, *(name for content in found for name in content["modalities"])}
     write_bytes(folder / INDEX_FILE, index.content, own=True)
     write_json(folder / STORE_FILE, _description(layout, names, jobs, index.sum))
 
 
 def _description(layout: Layout, modalities: Collection[str], jobs: list[TileJob], index: str) -> dict[str, object]:
-    """Content of `store.json` once all tiles are prepared.
-
-    Args:
-        layout: the data set's conventions.
-        modalities: names of those that are stored.
-        jobs: one a tile.
-        index: the sum of the index.
-    """
+    """Content of `store.json` once all tiles are prepared, with the modalities that are stored and the index's sum."""
     told = layout.told_split()
     return {
         "version": VERSION,
@@ -199,12 +182,10 @@ def _description(layout: Layout, modalities: Collection[str], jobs: list[TileJob
 
 def _check_owner(folder: Path, layout: Layout, options: str) -> None:
     """Refuse to mix data sets in one store, and to overwrite what a newer version made."""
-    if not (folder / STORE_FILE).is_file():
-        return
     try:
         content = read_json(folder / STORE_FILE)
     except UserError:
-        return  # damaged; it is written anew once the tiles are checked
+        return  # not there, or damaged; it is written anew once the tiles are checked
     if isinstance(content, dict) and isinstance(content.get("version"), int) and content["version"] > VERSION:
         # which says so in its own words
         TileStore(folder)

@@ -9,7 +9,7 @@ from mobanet.files import SyncAhead, put_all_in_place
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import gdal_settings
 from mobanet.rasters.rows import CACHE_BYTES
-from mobanet.store.jobs import TileJob, TileOutcome, is_label, stored_stamps, stored_tile
+from mobanet.store.jobs import TileJob, TileOutcome, clause_of, is_label, stored_stamps, stored_tile
 from mobanet.store.products import Products
 from mobanet.store.stored import TILE_FILE, VERSION, LabelRecord, ModalityRecord, StoredTile
 from mobanet.store.writing import clear_parts, write_json
@@ -39,7 +39,7 @@ def _build(job: TileJob, stored: StoredTile | None, products: Products, ahead: S
     try:
         grid, reference, kept = _grid(job, stored, products)
     except UserError as error:
-        return TileOutcome(job.tile.id, (*problems, _clause(error)))
+        return TileOutcome(job.tile.id, (*problems, clause_of(error)))
     modalities = {name: record for name, record in (stored.modalities if stored else {}).items() if name in kept}
     labels = {kind: record for kind, record in (stored.labels if stored else {}).items() if f"label_{kind}" in kept}
     absent = {name: stamp for name, stamp in (stored.absent if stored else {}).items() if name in kept}
@@ -51,8 +51,8 @@ def _build(job: TileJob, stored: StoredTile | None, products: Products, ahead: S
         try:
             product = (products.label if is_label(name) else products.modality)(name, grid, stamps[name])
         except UserError as error:
-            if _clause(error) not in problems:  # two modalities may share a file
-                problems.append(_clause(error))
+            if clause_of(error) not in problems:  # two modalities may share a file
+                problems.append(clause_of(error))
             continue
         staged |= product.parts
         for part in product.parts.values():
@@ -83,7 +83,7 @@ def _build(job: TileJob, stored: StoredTile | None, products: Products, ahead: S
     }
     description |= {"absent": absent} if absent else {}
     _publish(job.folder, staged, ahead, description, modalities, labels)
-    return TileOutcome(job.tile.id, (), tuple(stale))
+    return TileOutcome(job.tile.id)
 
 
 def _grid(job: TileJob, stored: StoredTile | None, products: Products) -> tuple[Grid, str, set[str]]:
@@ -93,12 +93,11 @@ def _grid(job: TileJob, stored: StoredTile | None, products: Products) -> tuple[
     wanted = job.stamps()
     kept = {name for name, stamp in stored_stamps(stored).items() if wanted.get(name) == stamp}
     kept |= {name for name in stored.modalities if name not in job.wanted and name in job.layout.modalities}
-    before = Grid(stored.height, stored.width, stored.transform, stored.crs)
     if stored.reference in kept and job.tile.reference is None:
-        return before, stored.reference, kept
+        return stored.grid, stored.reference, kept
     grid, reference = products.reference()
     # on another grid nothing that is stored lies where it should
-    return grid, reference, kept if grid == before else set()
+    return grid, reference, kept if grid == stored.grid else set()
 
 
 def _publish(
@@ -122,10 +121,6 @@ def _publish(
             old.unlink()
     # the arrays are on the disk; where this is lost, or empty, the tile is only made again
     write_json(folder / TILE_FILE, description, synced=False)
-
-
-def _clause(error: UserError) -> str:
-    return str(error).rstrip(".")
 
 
 def _remove_if_empty(folder: Path) -> None:

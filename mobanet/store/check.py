@@ -6,19 +6,19 @@ of the time that preparing does.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobanet.datasets.base import DrawnLabel, Layout, Tile
+from mobanet.datasets.base import DrawnLabel, Layout
 from mobanet.datasets.catalogue import check_root, list_files
 from mobanet.datasets.held_out import ROLES, KeptRows
 from mobanet.datasets.scalings import usual_scaling
 from mobanet.errors import UserError
 from mobanet.plain.wording import absent_note, shorten
-from mobanet.rasters.alignment import Fit, align_label, part_of, source_window
+from mobanet.rasters.alignment import Fit, align_label, source_window, window_grid
 from mobanet.rasters.contents import IGNORE_INDEX, FileRef
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import grid_of, opened
@@ -26,7 +26,7 @@ from mobanet.rasters.reader import check_values, settled
 from mobanet.rasters.rows import CACHE_BYTES, CHUNK, rows_at_once
 from mobanet.rasters.values import DESCRIBED, fitting_maximum, range_note
 from mobanet.store.decoding import LabelDecoder
-from mobanet.store.jobs import TileJob, inspect_labels, jobs_for, label_kind, nothing_drawn
+from mobanet.store.jobs import TileJob, clause_of, inspect_labels, jobs_for, label_kind, nothing_drawn
 from mobanet.store.pool import in_processes
 from mobanet.store.products import Products, fit_notes, label_notes, label_strip, nothing_note
 from mobanet.store.progress import TaskProgress
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from rasterio.io import DatasetReader
     from rasterio.windows import Window
 
-SAMPLE = 512
-"""Pixels along the longer side of a thinned-out raster."""
+SAMPLE = 512  # pixels along the longer side of a thinned-out raster
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,9 @@ class Findings:
     modalities: tuple[str, ...]
     tiles: tuple[TileLook, ...]
     notes: tuple[str, ...]
-    windows: Mapping[str, tuple[str, int, int, int, int]] = field(default_factory=dict)
-    overall: tuple[str, ...] = ()
-    roles: Mapping[str, str] = field(default_factory=dict)
+    windows: Mapping[str, tuple[str, int, int, int, int]]
+    overall: tuple[str, ...]
+    roles: Mapping[str, str]
 
     @property
     def problems(self) -> list[str]:
@@ -142,7 +141,7 @@ def check_files(
         try:
             notes += inspect_labels(jobs, layout, scratch)
         except UserError as error:
-            problems.append(str(error).rstrip("."))
+            problems.append(clause_of(error))
             # which would only say so once more for every tile
             jobs = [replace(job, tile=replace(job.tile, labels={})) for job in jobs]
         found: dict[str, TileLook] = {}
@@ -154,7 +153,9 @@ def check_files(
     problems += nothing_drawn(jobs, [tile.notes for tile in tiles])
     roles = _roles(layout, [tile.tile for tile in tiles])
     notes += _overall(layout, wanted, tiles, roles)
-    windows = {tile.id: (_raster_of(tile), *tile.window) for tile in survey.tiles if tile.window is not None}
+    # a layout that cuts rasters into tiles names, for each, the one that sets the grid
+    cut = [(tile.id, tile.reference, tile.window) for tile in survey.tiles]
+    windows = {name: (str(whole[1]), *window) for name, whole, window in cut if whole and window}
     return Findings(layout, wanted, tiles, tuple(notes), windows, tuple(problems), roles)
 
 
@@ -205,11 +206,6 @@ def _times_as_wide(name: str, wanted: Sequence[str], looks: Mapping[str, RasterL
     return own.steps[0] / min(grid.steps[0] for grid in alike) if own is not None and len(alike) > 1 else None
 
 
-def _raster_of(tile: Tile) -> str:
-    """The name of the raster that a tile is cut from."""
-    return str(tile.reference[1]) if tile.reference is not None else ""
-
-
 def _lacking(shares: np.ndarray, names: Sequence[str], role: str, name: str) -> str:
     """A remark on the classes that a part of the split lacks; empty for none."""
     if role == "train":
@@ -242,7 +238,7 @@ def look_at(job: TileJob) -> TileLook:
         try:
             grid, _ = products.reference()
         except UserError as error:
-            problems.append(str(error).rstrip("."))
+            problems.append(clause_of(error))
         labels = [(f"label_{kind}", file) for kind, file in job.tile.labels.items()]
         for name, file in [*((name, source.file) for name, source in job.tile.sources.items()), *labels]:
             try:
@@ -257,9 +253,8 @@ def look_at(job: TileJob) -> TileLook:
                 looks |= {name: look} if look is not None else {}
                 notes.extend(remarks)
             except UserError as error:
-                problem = str(error).rstrip(".")
-                if problem not in problems:
-                    problems.append(problem)
+                if clause_of(error) not in problems:  # two modalities may share a file
+                    problems.append(clause_of(error))
     return TileLook(job.tile.id, looks, tuple(notes), tuple(problems))
 
 
@@ -288,16 +283,15 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
 
     def placed(plane: np.ndarray) -> np.ndarray:
         """A thinned-out plane as the tile will have it; `IGNORE_INDEX` where the raster does not reach."""
-        return align_label(plane, _thinned(own), _thinned(grid), fit) if grid is not None and fit == "warp" else plane
+        return align_label(plane, _thinned(own), _thinned(grid)) if grid is not None and fit == "warp" else plane
 
-    location = job.entries[file].location
     if source is None:
         decoder = LabelDecoder(job.layout, file)
         classes = decoder.count(*label)
         decoder.judge(lambda: [label])
         remarks += label_notes(name, decoder, thinned=shape != (own.height, own.width))
-        look = _label_look(job, name, location, own, len(label[0]), dtype, _kept(products, placed(classes), grid))
-        return look, remarks
+        kept = _kept(products, placed(classes), grid)
+        return _label_look(job, name, file, own, len(label[0]), dtype, kept), remarks
     inside = values if valid is None else values[:, valid]
     if inside.size == 0:
         if job.tile.window is None:
@@ -308,6 +302,7 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
     low, high = float(inside.min()), float(inside.max())
     check_values(reading, low, high, DESCRIBED, products.known(name)[1])
     remarks += reading.remarks()
+    location = job.entries[file].location
     return RasterLook(name, location, own, len(values), dtype, low, high, missing, (), values, valid), remarks
 
 
@@ -316,12 +311,12 @@ def _placed(
 ) -> tuple[Grid, Fit, "Window | None", list[str]]:
     """Grid of the part of a raster that a tile needs, how that gets to the tile's, the part, None for all; remarks."""
     at = products.placed(raster, file, grid, ratio)
-    remarks = fit_notes(name, file, at.whole, grid, at.fit)
+    remarks = fit_notes(name, file, at, grid)
     if products.job.tile.window is None:
         return at.whole, at.fit, None, remarks
     # of a raster that many tiles share, only what lies here
-    part = at.inside if at.part is not None else source_window(at.whole, grid)
-    own = part_of(at.whole, part.row_off, part.col_off, part.height, part.width)
+    part = source_window(at.whole, grid) if at.part is None else at.part.crop(at.whole.height, at.whole.width)
+    own = window_grid(at.whole, part)
     whole = at.part is not None and ((own.height, own.width) == (grid.height, grid.width) or own.transform is None)
     return own, "same" if whole else "warp", part, remarks
 
@@ -331,46 +326,42 @@ def _kept(products: Products, classes: np.ndarray, grid: Grid | None) -> np.ndar
     tile = products.job.tile
     if tile.held is None or grid is None:
         return classes
-    rows, columns = (_taken(*lengths) for lengths in zip((grid.height, grid.width), classes.shape, strict=True))
+    rows, columns = (nearest(*lengths) for lengths in zip((grid.height, grid.width), classes.shape, strict=True))
     step = rows_at_once(grid.width)
     kept = KeptRows(tile.held, grid, products.job.layout.draw_areas(tile, products.disk_path), step)
     strips = [kept.take(min(step, grid.height - top))[:, columns] for top in range(0, grid.height, step)]
     return np.where(np.concatenate(strips)[rows], classes, np.uint8(IGNORE_INDEX))
 
 
-def _taken(length: int, thinned: int) -> np.ndarray:
-    """The pixels of a side that a look with so many has, in their middles."""
+def nearest(length: int, thinned: int) -> np.ndarray:
+    """The pixels of a side that one with so many takes, in their middles."""
     return ((np.arange(thinned) + 0.5) * length / thinned).astype(int).clip(max=length - 1)
 
 
 def _thinned(grid: Grid) -> Grid:
     """The same place in pixels as large as a look takes."""
     thinner = max(1, -(-max(grid.height, grid.width) // SAMPLE))
-    height, width = -(-grid.height // thinner), -(-grid.width // thinner)
-    if grid.transform is None:
-        return Grid(height, width)
-    (a, b, x, d, e, y), wide, high = grid.transform, grid.width / width, grid.height / height
-    return Grid(height, width, (a * wide, b * high, x, d * wide, e * high, y), grid.crs)
+    return grid.in_pixels(grid.width / -(-grid.width // thinner), grid.height / -(-grid.height // thinner))
 
 
 def _label_look(
-    job: TileJob, name: str, location: str, own: Grid, bands: int, dtype: str, classes: np.ndarray
+    job: TileJob, name: str, file: FileRef, own: Grid, bands: int, dtype: str, classes: np.ndarray
 ) -> RasterLook:
     # 256, as an ignored pixel is 255
     counts = np.bincount(classes.ravel(), minlength=256)
     ignored = counts[IGNORE_INDEX] / counts.sum()
     known = counts[: len(job.layout.classes)]
     shares = tuple((known / max(1, known.sum())).tolist())
+    location = job.entries[file].location
     return RasterLook(name, location, own, bands, dtype, None, None, ignored, shares, classes[None], None)
 
 
 def _look_at_outlines(
     products: Products, name: str, file: FileRef, grid: Grid, drawn: DrawnLabel
 ) -> tuple[RasterLook, list[str]]:
-    job = products.job
     thinner = max(1, -(-max(grid.height, grid.width) // SAMPLE))
     # a multiple of the thinning, so that each strip begins with a row that is kept
     strips = drawn.strips(thinner * max(1, CHUNK // thinner))
     classes = _kept(products, np.concatenate([strip[::thinner, ::thinner] for strip in strips]), grid)
-    look = _label_look(job, name, job.entries[file].location, grid, drawn.outlines, "outlines", classes)
+    look = _label_look(products.job, name, file, grid, drawn.outlines, "outlines", classes)
     return look, [f"{name}: {note}" for note in drawn.notes]

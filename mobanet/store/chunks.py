@@ -12,11 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-CHUNK = 64
-"""Pixels a side: a window of 256 touches at most 5 x 5 chunks, which have 1.6 times its pixels."""
-
-HEADER = 4096
-"""Bytes before the first chunk: a page, so that chunks of a byte a pixel are whole pages, too."""
+CHUNK = 64  # pixels a side: a window of 256 touches at most 5 x 5 chunks, which have 1.6 times its pixels
+HEADER = 4096  # bytes before the first chunk: a page, so that chunks of a byte a pixel are whole pages, too
 
 
 def is_chunked(name: str) -> bool:
@@ -60,13 +57,7 @@ def read_header(header: bytes) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def to_chunks(rows: np.ndarray, chunks: np.ndarray, first: int) -> None:
-    """Lay rows into a row of chunks.
-
-    Args:
-        rows: (n, W, ...).
-        chunks: (w, CHUNK, CHUNK, ...), changed.
-        first: row within the chunks.
-    """
+    """Lay rows, (n, W, ...), into a row of chunks, (w, CHUNK, CHUNK, ...), from row `first` of these on."""
     whole = rows.shape[1] // CHUNK
     split = rows[:, : whole * CHUNK].reshape(len(rows), whole, CHUNK, *rows.shape[2:])
     chunks[:whole, first : first + len(rows)] = split.swapaxes(0, 1)
@@ -75,14 +66,7 @@ def to_chunks(rows: np.ndarray, chunks: np.ndarray, first: int) -> None:
 
 
 def from_chunks(chunks: np.ndarray, rows: np.ndarray, first: int, left: int) -> None:
-    """The inverse of `to_chunks`, of a part of the columns.
-
-    Args:
-        chunks: (w, CHUNK, CHUNK, ...).
-        rows: (n, W, ...), changed.
-        first: row within the chunks.
-        left: column within the first chunk.
-    """
+    """The inverse of `to_chunks`, from column `left` of the first chunk on; `rows` are changed."""
     part = chunks[:, first : first + len(rows)]  # (w, n, CHUNK, ...)
     width = rows.shape[1]
     head = min(-left % CHUNK, width)

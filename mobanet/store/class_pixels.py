@@ -12,13 +12,9 @@ _VALUES = 256
 
 
 def class_pixels(tiles: Sequence[StoredTile], kind: LabelKind) -> np.ndarray:
-    """Labelled pixels of each class of each tile, (T, K) int64.
+    """Labelled pixels of each class of each tile that has labels of the kind, (T, K) int64.
 
     A whole tile's were counted when it was prepared; those of a patch, whose records are its tile's, are counted here.
-
-    Args:
-        tiles: of one store, with labels of the kind.
-        kind: of the labels.
 
     Raises:
         UserError: when a file holds something else.
@@ -30,10 +26,6 @@ def class_squares(tile: StoredTile, kind: LabelKind) -> np.ndarray:
     """Labelled pixels of each class in each square of `MARK` pixels, (K, h, w) uint16.
 
     The first square begins at the tile's first pixel, a patch's too. A row of squares is read at a time.
-
-    Args:
-        tile: with labels of the kind.
-        kind: of the labels.
 
     Raises:
         UserError: when the file holds something else.

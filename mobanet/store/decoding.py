@@ -8,11 +8,8 @@ from mobanet.datasets.base import Layout
 from mobanet.errors import UserError
 from mobanet.rasters.contents import IGNORE_INDEX, DecodedLabel, FileRef
 
-_SOME = 100_000
-"""Pixels of a label that are looked at for an example of what is wrong with it."""
-
-MOSTLY = 0.5
-"""A label in which more than this share of the pixels names no class is taken for a wrong file."""
+_SOME = 100_000  # pixels of a label that are looked at for an example of what is wrong with it
+MOSTLY = 0.5  # a label in which more than this share of the pixels names no class is taken for a wrong file
 
 Raw = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 """A strip of a label raster, from `read_label`: (bands, h, W) values; (h, W) bool, pixels without a label; and (h, W)
@@ -24,10 +21,6 @@ class LabelDecoder:
 
     Its nodata value is not, where the layout names a class by it: that comes from the user, and nodata often from
     whichever program wrote the file.
-
-    Args:
-        layout: reads labels.
-        file: for messages.
 
     Attributes:
         size: pixels that were counted.
@@ -43,7 +36,11 @@ class LabelDecoder:
         self._empty_counts: bool | None = None
 
     def count(self, values: np.ndarray, missing: np.ndarray, empty: np.ndarray | None) -> np.ndarray:
-        """Class indices of a strip, (h, W) uint8, whose pixels are counted; for arguments and errors see `decode`."""
+        """Class indices of a strip, (h, W) uint8, whose pixels are counted; for the arguments see `Raw`.
+
+        Raises:
+            UserError: when it is no label of the layout.
+        """
         decoded = self._decoded(values, missing, empty)
         self.size += decoded.classes.size
         self.corrected += decoded.corrected
@@ -51,27 +48,11 @@ class LabelDecoder:
         self._ignored += int(np.count_nonzero(decoded.classes == IGNORE_INDEX))
         return decoded.classes
 
-    def decode(self, values: np.ndarray, missing: np.ndarray, empty: np.ndarray | None) -> np.ndarray:
-        """Class indices of a strip, (h, W) uint8.
-
-        Args:
-            values: (bands, h, W).
-            missing: (h, W) bool, pixels without a label.
-            empty: (h, W) bool, pixels with the nodata value; None where none is declared.
-
-        Raises:
-            UserError: when it is no label of the layout.
-        """
-        return self._decoded(values, missing, empty).classes
-
     def judge(self, again: Callable[[], Iterable[Raw]]) -> None:
         """Refuse a raster whose pixels, as far as they were counted, mostly name no class.
 
-        Args:
-            again: gives the strips once more, for an example.
-
         Raises:
-            UserError: with the value or colour that is met most.
+            UserError: with the value or colour that is met most, for which `again` gives the strips once more.
         """
         share = self.unknown / max(1, self.size)
         if share > MOSTLY:
@@ -112,7 +93,7 @@ class LabelDecoder:
         """The most frequent value or colour that names no class, among some of the pixels without one."""
         step, passed, some = max(1, self._ignored // _SOME), 0, []
         for values, missing, empty in raw:
-            without = values[:, self.decode(values, missing, empty) == IGNORE_INDEX]  # (bands, pixels)
+            without = values[:, self._decoded(values, missing, empty).classes == IGNORE_INDEX]  # (bands, pixels)
             # on from where the last strip left off, so that the example does not depend on strips
             some.append(without[:, -passed % step :: step])
             passed += without.shape[1]

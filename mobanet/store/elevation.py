@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from tokenize import TokenError
 from typing import overload
 
 import numpy as np
@@ -10,7 +9,8 @@ import numpy as np
 from mobanet.errors import UserError
 from mobanet.rasters.blocks import BLOCK, block_shape
 from mobanet.rasters.ground import Ground
-from mobanet.store.stored import StoredTile, damaged
+from mobanet.store.arrays import read_whole
+from mobanet.store.stored import StoredTile
 
 
 def read_blocks(tile: StoredTile, name: str) -> np.ndarray:
@@ -19,26 +19,13 @@ def read_blocks(tile: StoredTile, name: str) -> np.ndarray:
     Raises:
         UserError: when the file holds something else.
     """
-    path, bands = tile.path(f"{name}.blocks"), tile.modalities[name].bands
     (height, width), (top, left) = tile.plane_of(name), tile.place_of(name)
     least = block_shape((top + height, left + width), tile.origin_of(name))
-    try:
-        blocks = np.load(path, allow_pickle=False)
-        fits = blocks.dtype == np.float32 and blocks.ndim == 3 and blocks.shape[2] == 3 + bands
-        if not fits or any(map(int.__lt__, blocks.shape, least)) or not np.isfinite(blocks).all():
-            raise ValueError(f"{blocks.dtype} of {blocks.shape}")
-    except (OSError, ValueError, MemoryError, EOFError, SyntaxError, TokenError) as error:
-        raise damaged(path) from error
-    return blocks
+    return read_whole(tile.path(f"{name}.blocks"), np.float32, least, (3 + tile.modalities[name].bands,))
 
 
 def ground_of(tile: StoredTile, name: str, radius: int) -> Ground:
-    """The ground of a tile's modality, from its blocks; of a patch, that of its whole tile.
-
-    Args:
-        tile: of a store.
-        name: of a modality of the kind `elevation`.
-        radius: in pixels of the modality.
+    """The ground of a tile's elevation, by blocks within a radius in its pixels; of a patch, that of its whole tile.
 
     Raises:
         UserError: when there are no blocks, as in a store made before there were any, or they cannot be read.
@@ -74,7 +61,6 @@ class Grounds(Sequence[Ground | None]):
         self._tiles, self._name, self._radius, self._fitted = tiles, name, radius, fitted
 
     def __len__(self) -> int:
-        """Number of tiles."""
         return len(self._tiles)
 
     @overload
@@ -84,11 +70,6 @@ class Grounds(Sequence[Ground | None]):
     def __getitem__(self, number: slice) -> list[Ground | None]: ...
 
     def __getitem__(self, number: int | slice) -> Ground | list[Ground | None] | None:
-        """Of a tile, or of some.
-
-        Raises:
-            UserError: as `ground_of`.
-        """
         if isinstance(number, slice):
             return [self[each] for each in range(len(self))[number]]
         tile = self._tiles[number]

@@ -18,16 +18,11 @@ from mobanet.plain.json_files import parse_json
 
 INDEX_FILE = "tiles.jsonl"
 
-_MOST_BYTES = 1 << 30
-"""Of the file, which has one or two thousand a tile."""
+_MOST_BYTES = 1 << 30  # of the file, which has one or two thousand a tile
 
 
 class Index:
-    """The lines of an index.
-
-    Args:
-        lines: texts, in the order of the tiles.
-    """
+    """The lines of an index, in the order of the tiles."""
 
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines
@@ -68,12 +63,7 @@ class Index:
 
 
 class Tiles(Mapping[str, Any]):
-    """The tiles of a store by id, in order, each made when it is asked for.
-
-    Args:
-        names: ids.
-        make: a tile of its number and id.
-    """
+    """The tiles of a store by id, in order, each made, of its number and id, when it is asked for."""
 
     def __init__(self, names: Iterable[str], make: Callable[[int, str], Any]) -> None:
         self._numbers = {name: number for number, name in enumerate(names)}
@@ -81,19 +71,15 @@ class Tiles(Mapping[str, Any]):
         self._made: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
-        """The tile; the same one each time."""
         if name not in self._made:
             self._made[name] = self._make(self._numbers[name], name)
         return self._made[name]
 
     def __contains__(self, name: object) -> bool:
-        """Whether there is a tile of that id; it is not made."""
         return name in self._numbers
 
     def __iter__(self) -> Iterator[str]:
-        """The ids."""
         return iter(self._numbers)
 
     def __len__(self) -> int:
-        """Number of tiles."""
         return len(self._numbers)

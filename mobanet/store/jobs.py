@@ -14,13 +14,10 @@ from mobanet.errors import UserError
 from mobanet.plain.bounds import odd_character, shown
 from mobanet.rasters.archives import disk_copy
 from mobanet.rasters.contents import FileRef
-from mobanet.store.stored import TILE_FILE, VERSION, StoredTile, check_plain, damaged, make_tile, read_json, read_tile
+from mobanet.store.stored import VERSION, StoredTile, check_plain, read_tile
 
-READING = 2
-"""Goes up when the same rasters are read to other values, so that stores are made anew."""
-
-LONGEST = 200
-"""Bytes of a tile's name; file systems take 255, of which endings need some."""
+READING = 2  # goes up when the same rasters are read to other values, so that stores are made anew
+LONGEST = 200  # bytes of a tile's name; file systems take 255, of which endings need some
 
 
 @dataclass(frozen=True)
@@ -97,11 +94,10 @@ class TileJob:
 
 @dataclass(frozen=True)
 class TileOutcome:
-    """What became of a tile: the products written, or the problems that prevented it."""
+    """What became of a tile: it is prepared, unless there are problems that prevented it."""
 
     tile: str
     problems: tuple[str, ...] = ()
-    built: tuple[str, ...] = ()
 
 
 def jobs_for(
@@ -134,11 +130,7 @@ def jobs_for(
 
 
 def _check_name(tile: str) -> None:
-    """Refuse a tile of whose name no folder can be made, nor a row of a table.
-
-    Raises:
-        UserError: with the name.
-    """
+    """Refuse a tile of whose name no folder can be made, nor a row of a table."""
     try:
         check_plain(tile)
         if not tile.isprintable() or len(tile.encode()) > LONGEST:
@@ -148,6 +140,11 @@ def _check_name(tile: str) -> None:
             f"the tile {shown(tile)} cannot be a folder of a store: rename its files, with at most {LONGEST} letters, "
             "and none that cannot be printed."
         ) from error
+
+
+def clause_of(error: UserError) -> str:
+    """What is wrong, to stand among other problems in one sentence."""
+    return str(error).rstrip(".")
 
 
 def is_label(product: str) -> bool:
@@ -163,11 +160,6 @@ def label_kind(product: str) -> LabelKind:
 def inspect_labels(jobs: Sequence[TileJob], layout: Layout, scratch: Path) -> list[str]:
     """Remarks on label files as wholes, before tiles are looked at one by one.
 
-    Args:
-        jobs: of all tiles.
-        layout: the data set's conventions.
-        scratch: folder for unpacked archive members.
-
     Raises:
         UserError: with everything that is wrong with the files.
     """
@@ -178,12 +170,7 @@ def inspect_labels(jobs: Sequence[TileJob], layout: Layout, scratch: Path) -> li
 
 
 def nothing_drawn(jobs: Sequence[TileJob], notes: Iterable[Sequence[str]]) -> list[str]:
-    """A complaint where labels are drawn and nothing lies on any tile.
-
-    Args:
-        jobs: of all tiles.
-        notes: of each tile; looked at no further than to the first tile with something on it.
-    """
+    """A complaint where labels are drawn and nothing lies on any tile; the notes are those of each tile."""
     start, first = f"label_full: {NOTHING_DRAWN}", list[str]()
     for job, said in zip(jobs, notes, strict=False):
         if "full" not in job.tile.labels:
@@ -202,24 +189,9 @@ def stored_stamps(stored: StoredTile) -> dict[str, str]:
     return {name: record.stamp for name, record in stored.modalities.items()} | labels | stored.absent
 
 
-def stored_description(folder: Path) -> dict[str, Any]:
-    """Content of the `tile.json` of the finished tile in `folder`.
-
-    Raises:
-        UserError: when there is none.
-    """
-    path = folder / TILE_FILE
-    content = read_json(path)
-    try:
-        make_tile(content, folder)
-    except (TypeError, ValueError) as error:
-        raise damaged(path) from error
-    return content
-
-
 def stored_tile(folder: Path) -> StoredTile | None:
     """The finished tile in `folder`; None for one that is unfinished or damaged and has to be made again."""
     try:
-        return read_tile(folder)
+        return read_tile(folder)[0]
     except UserError:
         return None

@@ -18,11 +18,8 @@ from mobanet.plain.processes import end_with_parent
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-_MOST = 8
-"""Processes at most where no number is given: each holds a few hundred MB, and disks are slower than cores."""
-
-_ALONE = 2.0
-"""Seconds that this process works alone, about what others take to start; small data sets are done by then."""
+_MOST = 8  # processes at most where no number is given: each holds a few hundred MB, and disks are slower than cores
+_ALONE = 2.0  # seconds that this process works alone, about what others take to start; small data sets are done by then
 
 
 class _Worker(SpawnProcess):
@@ -34,7 +31,7 @@ class _Worker(SpawnProcess):
     """
 
     def start(self) -> None:
-        """Start it; what it is to import is settled here."""
+        # what it is to import is settled here
         with _no_main_module():
             super().start()
 

@@ -82,21 +82,14 @@ class Placed:
     part: "Window | None"
     whole: Grid
 
+    @property
+    def resamples(self) -> bool:
+        """Whether its pixels become others."""
+        return self.fit in ("warp", "stretch")
+
     def reading(self, read: "Callable[[Window], RowsPart]") -> "Callable[[Window], RowsPart]":
         """Reads windows of `own` by a function that reads windows of the raster."""
         return read if self.part is None else within(read, self.whole, self.part)
-
-    @property
-    def inside(self) -> "Window":
-        """The part that the raster has: empty where it has none."""
-        from rasterio.windows import Window
-
-        if self.part is None:
-            return Window(0, 0, self.whole.width, self.whole.height)
-        left, top = max(self.part.col_off, 0), max(self.part.row_off, 0)
-        right = min(self.part.col_off + self.part.width, self.whole.width)
-        bottom = min(self.part.row_off + self.part.height, self.whole.height)
-        return Window(left, top, max(right - left, 0), max(bottom - top, 0))
 
 
 class Products:
@@ -187,13 +180,12 @@ class Products:
         with self.opened(source.file) as raster:
             reading = settled(raster, source, job.tile.band_counts.get(name), *self.known(name))
             placed = self.placed(raster, source.file, grid, ratio)
-            own, fit = placed.own, placed.fit
             shape = (grid.height, grid.width, len(reading.scale))
-            self._check_room(source.file, own, grid, fit, shape[2] * reading.dtype.itemsize, 4 * shape[2])
+            self._check_room(source.file, placed, grid, shape[2] * reading.dtype.itemsize, 4 * shape[2])
             rows = self._modality_rows(raster, reading, placed, grid)
             origin = origin_of(grid.transform) if elevation else None
             staged = stage_modality(rows, job.folder / f"{name}.npy", shape, reading.dtype, origin)
-            raw = raster.dtypes[reading.bands[0]], raster.count
+            rule = reading.rule(raster)
         statistics = staged.statistics
         if not statistics:
             if job.tile.window is None:
@@ -213,10 +205,10 @@ class Products:
             source=job.entries[source.file].location,
             stamp=stamp,
             blocks=elevation,
-            rule=reading.rule(*raw),
+            rule=rule,
             pixel_ratio=ratio,
         )
-        notes = [*fit_notes(name, source.file, own, grid, fit), *reading.remarks(), *notes]
+        notes = [*fit_notes(name, source.file, placed, grid), *reading.remarks(), *notes]
         return StoredProduct(staged.parts, record, tuple(notes))
 
     def _modality_rows(
@@ -224,37 +216,30 @@ class Products:
     ) -> Iterator[RowsPart]:
         """A modality on the tile's grid, from top to bottom: (h, W, C) values, and (h, W) bool or None."""
         bands, own, fit = len(reading.scale), placed.own, placed.fit
-        if fit not in ("warp", "stretch"):
+        if not placed.resamples:
             read = placed.reading(partial(reading.read, raster))
             yield from GridRows(read, bands, reading.dtype, own, grid, fit).chunks()
             return
 
         def marked(window: "Window") -> np.ndarray:
             values, valid = reading.read(raster, window)
-            # NaN marks missing pixels for the warper, which otherwise knows only one number for it
-            return _marked(values, valid)
+            values = values.astype(np.float32)
+            if valid is not None:
+                values[:, ~valid] = np.nan  # for the warper, which else knows only one number for what is missing
+            return values
 
         with resampled(marked, bands, np.nan, "float32", own, grid, fit, "bilinear", self.job.scratch) as strips:
             for planes in strips:
                 yield _unmarked(planes, reading.dtype)
 
-    def _check_room(self, file: FileRef, own: Grid, grid: Grid, fit: Fit, stored: int, copied: int) -> None:
-        """A few bytes of a damaged header ask for any number of pixels.
+    def _check_room(self, file: FileRef, placed: Placed, grid: Grid, stored: int, copied: int) -> None:
+        """Refuse more pixels than the disk takes: a few bytes of a damaged header ask for any number of them.
 
-        Args:
-            file: for the message.
-            own: grid of the raster.
-            grid: of the tile.
-            fit: how the raster gets there.
-            stored: bytes a pixel of the tile.
-            copied: bytes a pixel of the raster, where it is copied to be resampled.
-
-        Raises:
-            UserError: for more than the disk takes.
+        `stored` are bytes a pixel of the tile, `copied` a pixel of the raster, where it is copied to be resampled.
         """
         needed, free = grid.height * grid.width * stored, shutil.disk_usage(self.job.folder).free
-        if fit in ("warp", "stretch"):
-            window = window_needed(own, grid, fit)
+        if placed.resamples:
+            window = window_needed(placed.own, grid, placed.fit)
             needed += window.height * window.width * copied
         if needed > free:
             raise UserError(
@@ -269,12 +254,7 @@ class Products:
         return modality, known_range(modality, usual_scaling(layout, modality))
 
     def label(self, name: str, grid: Grid, stamp: str) -> StoredProduct:
-        """A label on the tile's grid.
-
-        Args:
-            name: `label_full` or `label_eroded`.
-            grid: of the tile.
-            stamp: to record.
+        """A label, `label_full` or `label_eroded`, on the tile's grid.
 
         Raises:
             UserError: when the raster is unreadable, does not fit, or is no label of the layout.
@@ -291,13 +271,12 @@ class Products:
             self.compare_copies(name, file)
             with self.opened(file) as raster:
                 placed = self.placed(raster, file, grid)
-                own, fit = placed.own, placed.fit
-                self._check_room(file, own, grid, fit, 1, 1)
+                self._check_room(file, placed, grid, 1, 1)
                 decoder = LabelDecoder(job.layout, file)
                 rows = self._label_rows(raster, decoder, placed, grid)
                 parts, pixels = stage_label(self._kept(rows, grid), target, shape)
             corrected, unknown = decoder.corrected, decoder.unknown
-            notes = [*fit_notes(name, file, own, grid, fit), *label_notes(name, decoder)]
+            notes = [*fit_notes(name, file, placed, grid), *label_notes(name, decoder)]
         record = LabelRecord(
             pixels=tuple(pixels[: len(job.layout.classes)].tolist()),
             ignored=int(pixels[IGNORE_INDEX]),
@@ -313,21 +292,19 @@ class Products:
         self, raster: "DatasetReader", decoder: LabelDecoder, placed: Placed, grid: Grid
     ) -> Iterator[np.ndarray]:
         """A label raster decoded on the tile's grid, from top to bottom, (h, W) class indices."""
-        own, fit = placed.own, placed.fit
+        own, fit, part = placed.own, placed.fit, placed.part
 
         def raw(window: "Window") -> Raw:
             return label_strip(raster, self.job.layout, window)
 
-        window = placed.inside if placed.part is not None else window_needed(own, grid, fit)
-        step = rows_at_once(own.width, raster.count, raster.dtypes[0])
-
         def again() -> Iterator[Raw]:
-            return map(raw, row_windows(window, step))
+            whole = window_needed(own, grid, fit) if part is None else part.crop(raster.height, raster.width)
+            return map(raw, row_windows(whole, rows_at_once(own.width, raster.count, raster.dtypes[0])))
 
-        def decoded(part: "Window") -> np.ndarray:
-            return decoder.count(*raw(part))[None]  # (1, h, W)
+        def decoded(window: "Window") -> np.ndarray:
+            return decoder.count(*raw(window))[None]  # (1, h, W)
 
-        if fit in ("warp", "stretch"):
+        if placed.resamples:
             # nearest, since between two classes there is none
             with resampled(decoded, 1, IGNORE_INDEX, "uint8", own, grid, fit, "nearest", self.job.scratch) as strips:
                 # all of the raster was read, and so counted, as the block began
@@ -335,7 +312,7 @@ class Products:
                 for planes in strips:
                     yield planes[0]
             return
-        read = placed.reading(lambda part: (decoded(part), None))
+        read = placed.reading(lambda window: (decoded(window), None))
         for values, valid in GridRows(read, 1, np.dtype(np.uint8), own, grid, fit).chunks():
             classes = values[:, :, 0]
             if valid is not None:
@@ -355,13 +332,7 @@ class Products:
             yield np.where(kept.take(len(classes)), classes, np.uint8(IGNORE_INDEX))
 
     def placed(self, raster: "DatasetReader", file: FileRef, grid: Grid, ratio: int = 1) -> Placed:
-        """How an open raster gets to the tile's grid.
-
-        Args:
-            raster: open.
-            file: for messages.
-            grid: of the tile, in pixels of the modality.
-            ratio: pixels of the tile that one of these is wide and high.
+        """How an open raster gets to the tile's grid, in pixels of which `ratio` of the tile's are one wide and high.
 
         Raises:
             UserError: when it does not; both sizes or extents are in the sentence.
@@ -398,16 +369,8 @@ class Products:
                     )
 
 
-def _marked(values: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-    """Values, (C, h, w), as float32, NaN where missing."""
-    marked = values.astype(np.float32)
-    if valid is not None:
-        marked[:, ~valid] = np.nan
-    return marked
-
-
 def _unmarked(planes: np.ndarray, dtype: np.dtype) -> RowsPart:
-    """The inverse of `_marked`: (h, w, C) in the stored type, 0 where missing, and (h, w) bool or None."""
+    """Of (C, h, w) float32, NaN where missing: (h, w, C) in the stored type, 0 there, and (h, w) bool or None."""
     valid = np.isfinite(planes).all(axis=0)
     known = np.where(valid, planes, 0)
     # zeros for NaN before the cast, which makes any number of a NaN
@@ -420,12 +383,13 @@ def nothing_note(name: str, file: FileRef) -> str:
     return f"{name}: {file.name} has nothing here"
 
 
-def fit_notes(name: str, file: FileRef, own: Grid, grid: Grid, fit: Fit) -> list[str]:
+def fit_notes(name: str, file: FileRef, placed: Placed, grid: Grid) -> list[str]:
     """What was done to bring a raster to the tile's grid."""
-    if fit == "edge":
-        return [f"{name}: {file.name} is {own.size} pixels, the tile {grid.size}; padded as missing or cropped"]
-    if fit == "warp":
-        return [f"{name}: {file.name} ({own.size} pixels) was resampled to the tile's {grid.size}"]
+    size = placed.own.size
+    if placed.fit == "edge":
+        return [f"{name}: {file.name} is {size} pixels, the tile {grid.size}; padded as missing or cropped"]
+    if placed.fit == "warp":
+        return [f"{name}: {file.name} ({size} pixels) was resampled to the tile's {grid.size}"]
     return []
 
 

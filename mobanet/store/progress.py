@@ -10,8 +10,7 @@ from rich.text import Text
 
 from mobanet.plain.progress import counted, duration, pace
 
-_SECONDS = 10.0
-"""Between plain lines."""
+_SECONDS = 10.0  # between plain lines
 
 
 class _Pace(TextColumn):
@@ -26,9 +25,7 @@ class _Pace(TextColumn):
 class TaskProgress:
     """Progress over a known number of steps, on standard error. A context manager.
 
-    Args:
-        title: what is done with which units, such as `preparing tiles`.
-        total: number of units.
+    The title says what is done with which units, such as `preparing tiles`.
     """
 
     def __init__(self, title: str, total: int) -> None:
@@ -39,7 +36,6 @@ class TaskProgress:
         self._start = self._last = time.monotonic()
 
     def __enter__(self) -> "TaskProgress":
-        """Show the bar, if there is a terminal."""
         if self._console.is_terminal and self._total:
             count = TextColumn("{task.description}: {task.completed:.0f} of {task.total:.0f}")
             columns = (count, BarColumn(), _Pace(self._units))
@@ -49,7 +45,6 @@ class TaskProgress:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Leave the bar as it is."""
         if self._bar is not None:
             self._bar.stop()
 

@@ -11,18 +11,16 @@ from filelock import FileLock, Timeout
 
 _PREFIX, _LOCK = ".check-", "in_use.lock"
 
+# seconds after which a folder without a lock is nobody's: its owner was killed before it had one
 _LONG_AGO = 24 * 3600.0
-"""Seconds after which a folder without a lock is nobody's: its owner was killed before it had one."""
 
 
 @contextmanager
 def scratch_folder(folder: Path) -> Iterator[Path]:
     """A hidden folder beside the prepared tiles, where there is room; the catalogue passes over hidden folders.
 
-    Where nothing can be written beside them, as with data that is read-only, it is one of the system's.
-
-    Args:
-        folder: of the tile store; it is made.
+    The store's folder is made. Where nothing can be written there, as with data that is read-only, it is one of the
+    system's.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

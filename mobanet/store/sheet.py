@@ -9,23 +9,20 @@ import numpy as np
 from mobanet.files import whole_file
 from mobanet.rasters.contents import IGNORE_INDEX, Classes
 from mobanet.rasters.pictures import coloured, natural_bands, optical_picture, relief
-from mobanet.store.check import Findings, RasterLook, TileLook
+from mobanet.store.check import Findings, RasterLook, TileLook, nearest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_CELL, _GAP, _LEFT = 1.7, 0.12, 0.95
-"""Inches: a picture, the space between two, and the column of tile names."""
+_CELL, _GAP, _LEFT = 1.7, 0.12, 0.95  # inches: a picture, the space between two, and the column of tile names
 _TOP, _BOTTOM = 0.95, 0.6
 _DPI = 110
-_LONGEST = 187
-"""Pixels of a picture's longer side: a cell at this resolution."""
-_MOST = 40
-"""Tiles that have a row."""
+_LONGEST = 187  # pixels of a picture's longer side: a cell at this resolution
+_MOST = 40  # tiles that have a row
 _UNMEASURED = (236, 170, 190)
+# of the picture of a split: pixels of its longer side, inches that it is high at most, and those of its title
 _MAP, _TALLEST, _MAP_HEAD = 900, 6.0, 0.25
-"""Of the picture of a split: pixels of its longer side, inches that it is high at most, and those of its title."""
 # told apart by all kinds of eyes, as blue, orange and a bluish green are
 _ROLES = {"train": (0, 114, 178), "validation": (230, 159, 0), "test": (0, 158, 115)}  # of Okabe and Ito
 _ROLE_WORDS = {"train": "blue", "validation": "orange", "test": "green"}
@@ -42,9 +39,7 @@ def draw_sheet(findings: Findings, path: Path) -> None:
     tall = [min(_TALLEST, (width - 0.3) * len(image) / image.shape[1]) for _, image in maps]
     above = sum(tall) + (_MAP_HEAD + _GAP) * len(maps)
     height = _TOP + above + len(rows) * (_CELL + _GAP) + _BOTTOM
-    figure = Figure((width, height), dpi=_DPI, facecolor="white")
-
-    top = _TOP + above
+    figure, top = Figure((width, height), dpi=_DPI, facecolor="white"), _TOP + above
 
     def place(row: int, column: int) -> "Axes":
         left = _LEFT + column * (_CELL + _GAP)
@@ -52,11 +47,8 @@ def draw_sheet(findings: Findings, path: Path) -> None:
         return figure.add_axes((left / width, bottom / height, _CELL / width, _CELL / height))
 
     count = len(findings.tiles)
-    tiles = (
-        "1 tile"
-        if count == 1
-        else f"{count} tiles" + (f", of which {len(rows)} are shown" if count > len(rows) else "")
-    )
+    tiles = "1 tile" if count == 1 else f"{count} tiles"
+    tiles += f", of which {len(rows)} are shown" if count > len(rows) else ""
     figure.text(0.15 / width, 1 - 0.28 / height, f"{findings.layout.name}, {tiles}", size=13, weight="bold", color=_INK)
     at = 0.55
     for (title, image), high in zip(maps, tall, strict=True):
@@ -97,12 +89,10 @@ def _some(tiles: Sequence[TileLook]) -> list[TileLook]:
 
 
 def picture(look: RasterLook, elevation: bool, bands: Sequence[int] = ()) -> np.ndarray:
-    """(h, w, 3) uint8: stretched between the 2nd and 98th percentiles; elevation coloured and shaded.
+    """A raster, or some of its bands, as (h, w, 3) uint8.
 
-    Args:
-        look: the raster.
-        elevation: whether it holds heights.
-        bands: those to show; all, of which the first three are seen, unless given.
+    Bands, of which the first three are seen, are stretched between the 2nd and 98th percentiles, elevation coloured and
+    shaded.
     """
     pixels, valid = _reduce(look.pixels[list(bands)] if bands else look.pixels, look.valid)
     if not valid.any():
@@ -119,8 +109,7 @@ def split_maps(findings: Findings) -> list[tuple[str, np.ndarray]]:
 
     Ground whose labels count is tinted in the colour of its part of the split, the rest is grey.
     """
-    names = list(dict.fromkeys(window[0] for window in findings.windows.values()))
-    return [_split_map(findings, name) for name in names]
+    return [_split_map(findings, name) for name in dict.fromkeys(window[0] for window in findings.windows.values())]
 
 
 def _split_map(findings: Findings, raster: str) -> tuple[str, np.ndarray]:
@@ -171,10 +160,7 @@ def _tinted(
 
 def _nearest(source: tuple[int, ...], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Index of the pixels of an array that a picture of another size takes."""
-    rows, columns = (
-        ((np.arange(to) + 0.5) * have / to).astype(int).clip(max=have - 1)
-        for have, to in zip(source[:2], shape, strict=True)
-    )
+    rows, columns = (nearest(have, to) for have, to in zip(source[:2], shape, strict=True))
     return rows[:, None], columns[None]
 
 

@@ -68,10 +68,7 @@ def stage_label(
 ) -> tuple[dict[Path, Path], np.ndarray]:
     """Write a label, and which squares have a labelled pixel where some have none.
 
-    Args:
-        rows: of the tile from top to bottom, (h, W) uint8 class indices.
-        target: where it is to be.
-        shape: (H, W).
+    Rows, (h, W) uint8 class indices, come from top to bottom.
 
     Returns:
         The temporary files by the places they are for, and how many pixels have each index, (256,).
@@ -142,10 +139,6 @@ def _beside(target: Path, what: str) -> Path:
 class _ValidityWriter:
     """Writes which pixels of a modality are valid, from the first that is not; a context manager.
 
-    Args:
-        target: where the modality's values are to be.
-        shape: (H, W).
-
     Attributes:
         count: of valid pixels so far.
     """
@@ -184,12 +177,7 @@ class _ValidityWriter:
 
 
 class _Spool:
-    """Rows of float32 on the disk, plane by plane in a file without a name, that can be read again; a context manager.
-
-    Args:
-        target: beside which there is room, for messages too.
-        shape: (H, W, C).
-    """
+    """Rows of float32 in a file without a name, plane by plane, that can be read again; a context manager."""
 
     def __init__(self, target: Path, shape: tuple[int, int, int]) -> None:
         self._target, self._shape = target, shape

@@ -57,7 +57,7 @@ class ModalityRecord:
     """One modality of one stored tile.
 
     Attributes:
-        bands: number of bands.
+        bands: their number.
         dtype: of the array: `uint8`, `uint16` or `float32`.
         complete: no invalid pixel, hence no validity array.
         valid_share: valid pixels over all pixels.
@@ -115,8 +115,7 @@ class StoredTile:
     Attributes:
         id: as in the layout's splits.
         folder: where its arrays are.
-        height: rows.
-        width: columns.
+        height, width: in pixels.
         reference: the modality whose grid the tile has.
         modalities: those stored for this tile, by name.
         labels: by kind, `full` and `eroded`; empty for an unlabelled tile.
@@ -143,6 +142,11 @@ class StoredTile:
     left: int = 0
     absent: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def grid(self) -> Grid:
+        """Where its pixels are."""
+        return Grid(self.height, self.width, self.transform, self.crs)
+
     def ratio_of(self, name: str) -> int:
         """Pixels of the tile that one of an array's is wide and high; of labels and their marks 1."""
         record = self.modalities.get(name.partition(".")[0])
@@ -160,8 +164,7 @@ class StoredTile:
 
     def origin_of(self, name: str) -> tuple[int, int]:
         """Row and column of an array's first pixel, counted from the origin of the coordinates."""
-        grid = Grid(self.height, self.width, self.transform, self.crs)
-        row, column = origin_of(grid.coarser(self.ratio_of(name)).transform)
+        row, column = origin_of(self.grid.coarser(self.ratio_of(name)).transform)
         top, left = self.place_of(name)
         return row - top, column - left
 
@@ -214,12 +217,9 @@ class TileStore:
     def __init__(self, path: Path, wait: bool = True) -> None:
         """Read the index of the store at `path`; arrays are left on disk, and a tile is looked at when it is asked for.
 
-        While a store is rebuilt, its index is away: a reader that misses it waits for the builder. Where a builder was
-        stopped half-way, the tiles' own descriptions are read.
-
-        Args:
-            path: folder of the store.
-            wait: for a builder. A builder itself does not, and has no use for a store without an index.
+        While a store is rebuilt, its index is away: a reader that misses it waits for the builder. A builder itself
+        does not `wait`, and has no use for a store without an index. Where one was stopped half-way, the tiles' own
+        descriptions are read.
 
         Raises:
             UserError: when there is no finished store, or it is damaged or made by a newer or an older mobanet.
@@ -269,15 +269,9 @@ class TileStore:
             return False
 
     def _listed(self, names: tuple[str, ...], whole: str, settled: bool) -> Mapping[str, StoredTile]:
-        """The tiles, from the index.
-
-        Args:
-            names: ids.
-            whole: the sum of the index.
-            settled: nobody is at work, so that an index that is not there will not come.
-        """
+        """The tiles, from the index whose sum is `whole`."""
         path = self.path / INDEX_FILE
-        if settled and not path.is_file():
+        if settled and not path.is_file():  # nobody is at work, so that it will not come
             return {name: self._own(name) for name in names}
         try:
             index = Index.read(path)
@@ -291,19 +285,16 @@ class TileStore:
         return Tiles(names, partial(self._indexed, index, self.path / "tiles"))
 
     def _indexed(self, index: Index, folder: Path, number: int, name: str) -> StoredTile:
-        """A tile, from its line of the index."""
         try:
             return make_tile(index.description(number), folder / name)
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(self.path / INDEX_FILE) from error
 
     def _own(self, name: str) -> StoredTile:
-        """A tile, from its own description."""
         folder = self.path / "tiles" / name
-        tile = read_tile(folder)
-        if tile is None:
+        if not (folder / TILE_FILE).is_file():
             raise damaged(folder)
-        return tile
+        return read_tile(folder)[0]
 
 
 def default_store(root: Path, layout: str = "") -> Path:
@@ -332,28 +323,21 @@ def read_json(path: Path) -> Any:
         raise damaged(path) from error
 
 
-def read_tile(folder: Path) -> StoredTile | None:
-    """The tile in `folder`, or None where it has not been finished.
+def read_tile(folder: Path) -> tuple[StoredTile, dict[str, Any]]:
+    """The finished tile in `folder`, and what its `tile.json` holds.
 
     Raises:
-        UserError: when its description is unreadable or an array is missing or too short.
+        UserError: when there is none, or its description is unreadable, or an array is missing or too short.
     """
-    path = folder / TILE_FILE
-    if not path.is_file():
-        return None
-    content = read_json(path)
+    content = read_json(folder / TILE_FILE)
     try:
-        return make_tile(content, folder)
+        return make_tile(content, folder), content
     except (TypeError, ValueError) as error:
-        raise damaged(path) from error
+        raise damaged(folder / TILE_FILE) from error
 
 
 def make_tile(content: Any, folder: Path) -> StoredTile:
-    """A tile of its description; its arrays are there, as far as sizes tell.
-
-    Args:
-        content: of `tile.json`.
-        folder: of the tile.
+    """A tile of its description, the content of `tile.json`; its arrays are there, as far as sizes tell.
 
     Raises:
         TypeError, ValueError: when that describes no tile of this version, or that of another folder.
@@ -388,11 +372,7 @@ def check_plain(name: str) -> None:
 
 
 def _check(tile: StoredTile) -> None:
-    """Refuse what a tile cannot be, though every type is right.
-
-    Raises:
-        ValueError: naming it.
-    """
+    """Refuse, with a `ValueError`, what a tile cannot be, though every type is right."""
     if min(tile.height, tile.width) < 1 or tile.top or tile.left:  # patches are made in memory, never written
         raise ValueError(f"a tile of {tile.height} x {tile.width} pixels")
     if unknown := tile.labels.keys() - {"full", "eroded"}:

@@ -5,22 +5,16 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from mobanet.plain.wording import natural_key, shorten
-from mobanet.rasters.grid import Grid
 from mobanet.rasters.pixel_size import pixel_words
 from mobanet.rasters.values import fitting_maximum
 from mobanet.store.stored import StoredTile
-
-
-def grid_of_tile(tile: StoredTile) -> Grid:
-    """Where the pixels of a stored tile are."""
-    return Grid(tile.height, tile.width, tile.transform, tile.crs)
 
 
 def grid_words(tiles: Iterable[StoredTile]) -> str:
     """`that of rgb, pixels of 0.25 m`: which modalities' grids tiles have, and how large pixels are on the ground."""
     found = list(tiles)
     names = list(dict.fromkeys(tile.reference for tile in found))
-    sizes = sorted({pixel_words(grid_of_tile(tile)) for tile in found} - {""}, key=natural_key)
+    sizes = sorted({pixel_words(tile.grid) for tile in found} - {""}, key=natural_key)
     pixels = f", pixels of {shorten(sizes, 3)}" if sizes else ""
     return f"that of {' or '.join(names)}{pixels}" if names else ""
 

@@ -17,8 +17,7 @@ from mobanet.store.check import Findings, RasterLook
 from mobanet.store.stored import TileStore
 from mobanet.store.summary import range_of
 
-_FEW = 8
-"""Tiles whose rasters have a row each; of more, each tile has one."""
+_FEW = 8  # tiles whose rasters have a row each; of more, each tile has one
 
 
 def print_store(store: TileStore) -> None:

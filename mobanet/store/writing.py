@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from mobanet.errors import UserError
-from mobanet.files import PART, named, part_of, put_in_place
+from mobanet.files import PART, named, part_of, write_bytes
 from mobanet.store.chunks import CHUNK, chunked_shape, is_chunked, make_header, to_chunks
 
 if TYPE_CHECKING:
@@ -28,11 +28,6 @@ class ArrayWriter:
     A context manager: with its end the array must be whole. If the block fails, the file is gone. It holds the rows of
     one row of chunks (`mobanet.store.chunks`) in memory.
 
-    Args:
-        target: where the array is to be.
-        shape: of the whole array; rows first.
-        dtype: of it.
-
     Attributes:
         part: the temporary file.
     """
@@ -45,11 +40,6 @@ class ArrayWriter:
         self._stack = ExitStack()
 
     def __enter__(self) -> "ArrayWriter":
-        """Begin the file.
-
-        Raises:
-            OSError: when the disk is full, with the target's name.
-        """
         with ExitStack() as stack:
             self._file = stack.enter_context(_staged(self.target))[1]
             if is_chunked(self.target.stem):
@@ -62,10 +52,7 @@ class ArrayWriter:
         return self
 
     def write(self, values: np.ndarray) -> None:
-        """Write the next rows, any number of them.
-
-        Args:
-            values: (h, ...), as the array from its second axis on.
+        """Write the next rows, (h, ...), any number of them.
 
         Raises:
             OSError: when the disk is full, once the block has ended, with the target's name.
@@ -124,27 +111,21 @@ def stage_array(target: Path, array: np.ndarray) -> Path:
 def write_json(target: Path, content: Any, synced: bool = True) -> None:
     """Write a JSON file, atomically.
 
-    Args:
-        target: the file.
-        content: of it.
-        synced: through to the disk. Without, it may be empty or gone when the machine goes down soon after.
+    Without `synced` it is not brought to the disk, and may be empty or gone when the machine goes down soon after.
     """
-    with _staged(target) as (part, file):
-        file.write(json.dumps(content).encode())
+    text = json.dumps(content).encode()
     if synced:
-        put_in_place(part, target)
-    else:
-        with named(target):
-            os.replace(part, target)
+        write_bytes(target, text, own=True)
+        return
+    with _staged(target) as (part, file):
+        file.write(text)
+    with named(target):
+        os.replace(part, target)
 
 
 @contextmanager
 def writable(folder: Path, remedy: str) -> Iterator[None]:
-    """Make `folder`, and turn what keeps the block from writing to it into a sentence.
-
-    Args:
-        folder: to write to.
-        remedy: the end of the sentence.
+    """Make `folder`, and turn what keeps the block from writing to it into a sentence that ends with the remedy.
 
     Raises:
         UserError: when the place cannot be written to.
@@ -156,16 +137,7 @@ def writable(folder: Path, remedy: str) -> Iterator[None]:
 
 
 def check_writable(folder: Path, remedy: str) -> None:
-    """Find out whether a folder could be made and written to, and leave nothing.
-
-    Args:
-        folder: to write to.
-        remedy: the end of the sentence.
-
-    Raises:
-        UserError: when it cannot.
-        OSError: when the disk is full.
-    """
+    """Find out whether a folder could be made and written to, and leave nothing; errors as for `writable`."""
     with _in_words(folder, remedy):
         there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
         with tempfile.TemporaryFile(dir=there):

@@ -498,6 +498,8 @@ def test_assets_of_an_item_are_rasters(pystac, model, folder, server, tmp_path):
     [
         ("absent.json", None, "is not there (404): check the address"),
         ("403/a.json", "{}", "is refused by its server"),
+        ("garbage/a.json", "{}", "cannot be fetched (its server does not answer in HTTP): check the address"),
+        ("an absent.json", None, "is not there (404): check the address"),
         ("a.json", "{", "is no STAC item (Expecting property name"),
         ("a.json", "[]", "is no STAC item: give the address of one item"),
         (

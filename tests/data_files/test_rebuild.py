@@ -80,7 +80,21 @@ def test_a_store_made_before_whose_rasters_are_gone_says_what_it_lacks(potsdam, 
         ground_of(older, "dsm", 256)
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", "short", "other", "nan"])
+HEADER = b"\x93NUMPY\x01\x00\x76\x00%-117b\n"
+"""Of an array as numpy writes it."""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"nonsense", "short", "other", "nan"),
+        b"PK\x05\x06" + bytes(18),  # an archive without members, which `numpy.load` opens as arrays by name
+        HEADER % b"{'descr': '<f4', 'fortran_order': False, 'shape': (1%s, 1, 4)}" % (b"0" * 30),
+        HEADER % b"{[]: 1}",
+        HEADER % (b"(" * 100),
+    ],
+    ids=["empty", "nonsense", "short", "other", "nan", "archive", "huge", "no mapping", "deep"],
+)
 def test_damaged_blocks_are_said_to_be(content, potsdam, root):
     potsdam_tile(root, 2, 10)
     tile = build_store(potsdam, root, workers=1).tiles["2_10"]

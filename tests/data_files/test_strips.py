@@ -13,7 +13,7 @@ import rasterio
 from mobanet.datasets.catalogue import list_files
 from mobanet.errors import UserError
 from mobanet.rasters import rows as source_rows
-from mobanet.rasters.alignment import align, align_label, source_window, window_grid
+from mobanet.rasters.alignment import source_window, window_grid
 from mobanet.rasters.blocks import origin_of, summarise
 from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.rasters.opening import opened
@@ -27,6 +27,7 @@ from mobanet.store.products import Products, label_strip
 from mobanet.store.stored import MARK, LabelRecord, ModalityRecord
 from tests.data_files.fake_files import coloured, georeferenced, indices, load, noise, surface, truncate, write
 from tests.data_files.tile_kinds import HERE, KINDS, described
+from tests.data_files.whole_rasters import aligned, aligned_label
 from tests.hostile.children import verdicts
 
 
@@ -64,7 +65,7 @@ class Whole:
         job, known = self.products.job, self.products.known(name)
         reading = settled(raster, source, job.tile.band_counts.get(name), *known)
         window, *placed = self._placed(raster, source.file)
-        values, valid = align(*reading.read(raster, window), *placed)
+        values, valid = aligned(*reading.read(raster, window), *placed)
         statistics = tuple(describe(plane, valid) for plane in values)
         if valid is not None:
             if values.dtype == np.float32:
@@ -89,7 +90,7 @@ class Whole:
         window, *placed = self._placed(raster, file)
         decoder = LabelDecoder(self.products.job.layout, file)
         classes = decoder.count(*label_strip(raster, self.products.job.layout, window))
-        self.arrays[f"label_{kind}"] = align_label(classes, *placed)
+        self.arrays[f"label_{kind}"] = aligned_label(classes, *placed)
         self.figures[kind] = decoder.corrected, decoder.unknown
 
 

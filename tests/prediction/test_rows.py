@@ -7,11 +7,12 @@ from mobanet.datasets import FolderModality, FolderSettings, get_layout
 from mobanet.errors import UserError
 from mobanet.prediction.request import GivenRaster
 from mobanet.prediction.rows import CHUNK, RasterRows
-from mobanet.rasters.alignment import align, overlap_window
+from mobanet.rasters.alignment import overlap_window
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import opened
 from mobanet.store.build import build_store
 from tests.data_files.fake_files import georeferenced, load, noise, truncate, write
+from tests.data_files.whole_rasters import aligned
 from tests.prediction.conftest import placed, slope
 
 HEIGHT, WIDTH = 2 * CHUNK + 37, 130
@@ -22,7 +23,7 @@ def whole(raster, grid):
     """(H, W, C) values and (H, W) bool of a raster, read and brought to the grid at once, as preparation does."""
     with opened(raster.source.file.path, raster.source.file) as file:
         values, valid = raster.reading.read(file)
-    values, valid = align(values, valid, raster.own, grid, raster.fit)
+    values, valid = aligned(values, valid, raster.own, grid, raster.fit)
     return values.transpose(1, 2, 0), np.ones(values.shape[1:], bool) if valid is None else valid
 
 

@@ -85,6 +85,13 @@ def test_texts_of_others_lose_their_keys():
     assert redacted("a mail to me@host, 3:4, C://x") == "a mail to me@host, 3:4, C://x"
 
 
+def test_blanks_in_an_address_hide_no_key():
+    text = "no https://me:hidden@host/my tiles/a b.tif?k=hidden here, nor in http://z ftp://u:hidden@y/a?k=hidden"
+    assert redacted(text) == "no https://host/my tiles/a b.tif?… here, nor in http://z ftp://y/a?…"
+    assert str(elsewhere("/vsicurl/https://host/a b.tif?k=hidden")) == "/vsicurl/https://host/a b.tif?…"
+    assert redacted("https://x/a is not there: is it b? no") == "https://x/a is not there: is it b? no"
+
+
 @pytest.mark.parametrize(
     ("text", "fetched"),
     [

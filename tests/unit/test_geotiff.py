@@ -15,9 +15,10 @@ from rasterio.enums import ColorInterp
 
 from mobanet.errors import UserError
 from mobanet.rasters import geotiff
+from mobanet.rasters.categories import class_kind, probability_kind, scenario_kind
 from mobanet.rasters.contents import Classes
 from mobanet.rasters.distinct_colours import appearance, distinct_colours
-from mobanet.rasters.geotiff import RowWriter, class_kind, probability_kind, scenario_kind
+from mobanet.rasters.geotiff import RowWriter
 from mobanet.rasters.grid import Grid
 from mobanet.rasters.opening import grid_of
 from mobanet.scenarios.scenario import scenarios_of
@@ -411,7 +412,8 @@ import numpy as np
 from mobanet.rasters.contents import Classes
 from mobanet.rasters.opening import Grid
 from mobanet.cli.entry import one_sentence
-from mobanet.rasters.geotiff import RowWriter, class_kind
+from mobanet.rasters.categories import class_kind
+from mobanet.rasters.geotiff import RowWriter
 
 kind = class_kind(Classes(("a", "b"), ((255, 0, 0), (0, 0, 255)), ("a",)))
 pixels = np.random.default_rng(0).integers(0, 255, (1, 530, 300), np.uint8)
