@@ -14,7 +14,7 @@ from mobanet.errors import UserError
 from mobanet.plain.wording import choose_from
 
 _DSTL = {"dstl": None} | {f"dstl_{target}": target for target in TARGETS}
-_HUNAN = {"_".join(("hunan", *filter(None, (name,)))): name for name in LABEL_MAPS}
+_HUNAN = {f"hunan_{name}" if name else "hunan": name for name in LABEL_MAPS}
 
 LAYOUTS = ("potsdam", "vaihingen", *_DSTL, *_HUNAN, "folder")
 """Names for `get_layout`."""

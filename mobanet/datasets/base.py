@@ -88,8 +88,6 @@ class Survey:
     """All tiles of a data set, in natural order of their ids, and remarks about the whole set.
 
     Attributes:
-        tiles: in natural order of their ids.
-        notes: remarks about the whole set.
         elsewhere: files of tiles that are not below the root, which the catalogue does not have.
     """
 
@@ -119,8 +117,6 @@ class DrawnLabel:
 
 class Layout(ABC):
     """A data set's conventions: what it has, and how its files, in folders or zip archives, are named and read.
-
-    Subclasses live in `mobanet.datasets`.
 
     Attributes:
         name: as given to `--data.layout`.
@@ -164,7 +160,7 @@ class Layout(ABC):
         """Class indices of a label raster of shape (bands, H, W)."""
 
     def find(self, root: Path, modalities: Iterable[str]) -> list[Tile]:
-        """Tiles below `root`, sorted by id, each with the sources of those `modalities` that exist.
+        """Tiles below `root`, as `survey` finds them.
 
         Raises:
             UserError: when `root` does not exist or holds no file of this layout.
@@ -185,11 +181,7 @@ class Layout(ABC):
         return tuple(name for name in self.modalities if name in wanted)
 
     def resolve_split(self, name: str, tiles: Iterable[str]) -> Split:
-        """The split called `name`, as lists of tile ids.
-
-        Args:
-            name: of the split.
-            tiles: ids of the tiles there are, which patterns in a user's own split are matched with.
+        """The split called `name`, as lists of ids; patterns in a user's own split are matched with `tiles`.
 
         Raises:
             UserError: when there is no such split.
@@ -197,19 +189,11 @@ class Layout(ABC):
         return choose_from(self.splits, name, f"layout {self.name} has no split")
 
     def told_split(self) -> dict[str, list[str]] | None:
-        """The split as files below the root have told it when they were surveyed, to be kept with what is prepared.
-
-        Returns:
-            Tiles by part; None where no file tells it.
-        """
+        """Tiles by part, as files below the root told when they were surveyed, to be kept; None where no file does."""
         return None
 
     def recall_split(self, told: Any) -> None:  # noqa: B027 - most have nothing to recall
-        """Take what was kept of `told_split`, where nothing has been surveyed yet.
-
-        Args:
-            told: of a store; anything but a mapping of lists counts as nothing.
-        """
+        """Take what a store kept of `told_split`, where nothing has been surveyed yet; no mapping counts as nothing."""
 
     def inspect_labels(self, tiles: Sequence[Tile], local: Callable[[FileRef], Path]) -> list[str]:
         """Look through label files that hold outlines as wholes, before any label is drawn; remarks.
@@ -240,12 +224,7 @@ class Layout(ABC):
         return None
 
     def draw_areas(self, tile: Tile, local: Callable[[FileRef], Path]) -> RoleStrips | None:
-        """What draws the ground of training, validation and test on grids around a tile; None where no file says so.
-
-        Args:
-            tile: with its file of areas.
-            local: where a file can be read.
-        """
+        """What draws the ground of training, validation and test on grids around a tile; None where no file says so."""
         return None
 
     def label_rule(self) -> str:

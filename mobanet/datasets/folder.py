@@ -11,7 +11,7 @@ import numpy as np
 
 from mobanet.datasets.base import DrawnLabel, LabelKind, Layout, Split, Survey, Tile
 from mobanet.datasets.catalogue import Catalogue, Entry
-from mobanet.datasets.cutting import Cutter, SpaceSplit
+from mobanet.datasets.cutting import Cutter
 from mobanet.datasets.file_patterns import (
     at_address,
     check_alone,
@@ -23,14 +23,14 @@ from mobanet.datasets.file_patterns import (
 )
 from mobanet.datasets.folder_checks import check_settings
 from mobanet.datasets.folder_settings import FolderModality, FolderSettings
-from mobanet.datasets.held_out import ROLES, Role, RoleStrips
+from mobanet.datasets.held_out import ROLES, RoleStrips
 from mobanet.datasets.listed_splits import Told, files_of, told_by
 from mobanet.datasets.tile_draw import drawn_roles
-from mobanet.datasets.tiling_settings import Tiling, areas_file
+from mobanet.datasets.tiling_settings import areas_file
 from mobanet.datasets.vector_files import open_layer
 from mobanet.datasets.vector_labels import draw_polygons
 from mobanet.datasets.vector_settings import VectorLabel
-from mobanet.datasets.vector_tiles import only_file, sidecars, with_sidecars
+from mobanet.datasets.vector_tiles import only_file, with_sidecars
 from mobanet.datasets.vector_values import inspect_layers
 from mobanet.errors import UserError
 from mobanet.plain.wording import natural_key, shorten
@@ -184,7 +184,7 @@ class FolderLayout(Layout):
             self._told, remarks = told_by(s.splits.told, told, known, patterns.values(), scratch)
             notes += remarks
         if s.tiling is not None:
-            tiles, remarks = self._cut(s.tiling, tiles, catalogue, beside)
+            tiles, remarks = Cutter(self, s, catalogue, beside).cut(tiles)
             notes += remarks
             known = ids = [tile.id for tile in tiles]
         split = self.resolve_split(SPLIT, known)
@@ -231,30 +231,6 @@ class FolderLayout(Layout):
                 )
             files[use] = only_file(name, found[""], use).file
         return files
-
-    def _cut(
-        self, tiling: Tiling, wholes: Sequence[Tile], catalogue: Catalogue, files: Mapping[str, FileRef]
-    ) -> tuple[tuple[Tile, ...], list[str]]:
-        """The tiles that rasters are cut into, and remarks.
-
-        Args:
-            tiling: how they are cut.
-            wholes: what is cut, as if each were a tile.
-            catalogue: the files.
-            files: of index and areas, by the keys that name them.
-        """
-        s = self.settings
-        areas = files.get("splits.areas.vector")
-        index = files.get("tiling.index")
-        drawn = [file for file in (areas, index) if file is not None]
-        beside = [file for found in sidecars(drawn, catalogue).values() for file in found]
-        cutter = Cutter(self, tiling, s.splits.areas, catalogue, index, areas, self._vector, beside)
-
-        def roles(names: Sequence[str]) -> dict[str, Role]:
-            split = self.resolve_split(SPLIT, names)
-            return {tile: part for part in ROLES for tile in getattr(split, part)}
-
-        return cutter.cut(wholes, SpaceSplit(areas, roles, s.splits.buffer))
 
     def resolve_split(self, name: str, tiles: Iterable[str]) -> Split:
         """See `Layout.resolve_split`; patterns become ids, and areas and blocks say which ones.
