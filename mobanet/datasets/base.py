@@ -181,7 +181,7 @@ class Layout(ABC):
         return tuple(name for name in self.modalities if name in wanted)
 
     def resolve_split(self, name: str, tiles: Iterable[str]) -> Split:
-        """The split called `name`, as lists of ids; patterns in a user's own split are matched with `tiles`.
+        """The split called `name`, as lists of ids; patterns in a user's own are matched with `tiles`, those there are.
 
         Raises:
             UserError: when there is no such split.

@@ -27,23 +27,19 @@ def filled(pattern: str, parts: Mapping[str, str]) -> str:
 
 def parts_of(pattern: str, location: str) -> dict[str, str]:
     """The parts of an id in a location that matches a pattern; none where it does not."""
-    match = _expression(pattern).fullmatch(location) or _expression(pattern).fullmatch(_inside(location))
+    match = expression(pattern).fullmatch(location) or expression(pattern).fullmatch(_inside(location))
     return match.groupdict() if match else {}
 
 
 def at_address(pattern: str, tile: str) -> Entry:
     """The file that a pattern which is an address stands for; nobody is asked whether it is there."""
-    place = elsewhere(pattern.replace("{tile}", tile))
+    place = elsewhere(filled(pattern, {"tile": tile}))
     assert place is not None  # the pattern is an address, with any id in it
     return Entry(FileRef(place), place.shown, 0, place.shown)
 
 
 def check_alone(pattern: str, use: str, tile: str, entries: Sequence[Entry]) -> None:
-    """Refuse two files for one tile; the same file once packed and once unpacked is one.
-
-    Raises:
-        UserError: naming both.
-    """
+    """Refuse two files for one tile; the same file once packed and once unpacked is one."""
     if (other := another(entries)) is not None:
         raise UserError(
             f"the pattern {pattern!r} of {use} matches two files of the tile {tile}, {entries[0].location} and "
@@ -65,7 +61,7 @@ def sort_files(catalogue: Catalogue, patterns: set[str]) -> dict[str, dict[str, 
     """By pattern and tile, the files; each goes to the pattern with the most literal text that it matches."""
     # the pattern itself breaks ties, as a set has no order from run to run
     order = sorted(patterns, key=lambda pattern: (-len(_GLOB.sub("", pattern)), pattern))
-    rules = [(pattern, _expression(pattern), placeholders(pattern)) for pattern in order]
+    rules = [(pattern, expression(pattern), placeholders(pattern)) for pattern in order]
     found: dict[str, dict[str, list[Entry]]] = {pattern: defaultdict(list) for pattern in patterns}
     for entry in catalogue.entries:
         # an archive's own name need not be part of the pattern
@@ -80,7 +76,7 @@ def sort_files(catalogue: Catalogue, patterns: set[str]) -> dict[str, dict[str, 
 
 def why_nothing(pattern: str, catalogue: Catalogue) -> str:
     """A clause on why a pattern may match nothing."""
-    anyhow = re.compile(_expression(pattern).pattern, re.IGNORECASE)
+    anyhow = re.compile(expression(pattern).pattern, re.IGNORECASE)
     near = next((entry.location for entry in catalogue.entries if anyhow.fullmatch(entry.location)), None)
     if near:
         return f", where upper and lower case differ ({near})"
@@ -96,7 +92,8 @@ def _inside(location: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _expression(pattern: str) -> re.Pattern[str]:
+def expression(pattern: str) -> re.Pattern[str]:
+    """What a pattern matches, with a group `tile`, or `tile1` and so on, for the id."""
     parts, named = [], set[str]()
     for part in _GLOB.split(pattern.removeprefix("./")):
         if match := _TILE.fullmatch(part):

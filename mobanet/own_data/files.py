@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
 
+from mobanet.datasets.file_patterns import expression
 from mobanet.datasets.vector_settings import ENDINGS, ending_of
 from mobanet.errors import UserError
 from mobanet.own_data.given import Given
@@ -15,7 +16,6 @@ from mobanet.plain.wording import natural_key, nearest, shorten
 RASTERS = (".tif", ".tiff", ".vrt", ".jp2", ".png", ".jpg", ".jpeg", ".img", ".asc", ".bil")
 """Of rasters that a folder is searched for."""
 
-_GLOB = re.compile(r"(\*\*/|\*|\{tile\})")
 _TOKEN = re.compile(r"\d+|[^\W\d_]+")
 _LABELS = ("label", "labels", "class", "classes", "mask", "gt", "landcover")
 _MANY = 6
@@ -129,9 +129,10 @@ def _single(given: Given, path: Path) -> Found:
 
 
 def _by_pattern(given: Given, path: Path) -> Found:
-    rule = _expression(str(path))
+    rule = expression(str(path))
     files: dict[str, Path] = {}
-    anything = str(path).replace("{tile}", "*")
+    # brackets and question marks stand for themselves, as in the layout's patterns
+    anything = re.sub(r"[\[?]", r"[\g<0>]", str(path).replace("{tile}", "*"))
     for name in sorted(glob(anything, recursive=True)):
         # for glob, the tile may be called one thing in the folder and another in the file
         match = rule.fullmatch(name)
@@ -146,18 +147,6 @@ def _by_pattern(given: Given, path: Path) -> Found:
     if not files:
         raise UserError(f"{given.option} matches no file; look at the folder and the pattern.")
     return Found(given, str(path), dict(sorted(files.items(), key=lambda pair: natural_key(pair[0]))))
-
-
-def _expression(pattern: str) -> re.Pattern[str]:
-    """As layout `folder` takes patterns."""
-    parts, named = [], False
-    for part in _GLOB.split(pattern):
-        if part == "{tile}":
-            parts.append("(?P=tile)" if named else "(?P<tile>[^/]+)")
-            named = True
-        else:
-            parts.append({"**/": "(?:[^/]+/)*", "*": "[^/]*"}.get(part, re.escape(part)))
-    return re.compile("".join(parts))
 
 
 def _of_one_kind(given: Given, paths: list[Path]) -> list[Path]:

@@ -149,7 +149,7 @@ def look_at(found: Found, crs: str | None) -> ModalityLook:
     Raises:
         UserError: for a file that cannot be read, and bands that cannot be told from one another.
     """
-    files = _spread(list(found.files.items()), HEADERS)
+    files = spread(list(found.files.items()), HEADERS)
     rasters = {tile: header(path, crs) for tile, path in files}
     _check_alike(found, rasters)
     name = found.given.name
@@ -162,7 +162,7 @@ def look_at(found: Found, crs: str | None) -> ModalityLook:
     several = bands if first.count > 1 or len(bands) > 1 else None
     modality = Modality(name, tuple(names or (f"{name}_{n + 1}" for n in range(len(bands)))), kind, unit, None)
     lows, highs, said, remarks = [], [], list(notes), dict[str, list[str]]()
-    for _, path in _spread(files, SOME):
+    for _, path in spread(files, SOME):
         low, high, told = _values(path, bands, modality)
         lows.append(low)
         highs.append(high)
@@ -268,7 +268,7 @@ def share_of_ground(own: Grid, target: Grid) -> float:
     return float(wide * max(0.0, min(top, north) - max(bottom, south)) / (north - south))
 
 
-def _spread(items: list[Item], most: int) -> list[Item]:
+def spread(items: list[Item], most: int) -> list[Item]:
     """At most so many, evenly spread."""
     if len(items) <= most:
         return items

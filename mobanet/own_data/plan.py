@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from mobanet.own_data.label_polygons import (
 )
 from mobanet.own_data.label_rasters import look_at_raster_labels
 from mobanet.own_data.looks import (
+    HEADERS,
     ModalityLook,
     Raster,
     check_overlap,
@@ -29,6 +30,7 @@ from mobanet.own_data.looks import (
     look_at,
     pairs,
     share_of_ground,
+    spread,
 )
 from mobanet.own_data.recipe import Chosen, Machine, choose_recipe, drawn_split, tile_size
 from mobanet.own_data.written import ExperimentPlan
@@ -90,8 +92,8 @@ def make_plan(modalities: Sequence[Given], labels: Given, wishes: Wishes) -> Exp
     # the first sets the grid, for which heights are the last choice; of a kind the order is the user's
     looks = sorted((look_at(each, wishes.crs) for each in found), key=lambda look: _ORDER[look.kind])
     check_overlap(looks)
-    reference = looks[0]
-    rasters = dict(reference.rasters)
+    looks[0] = _with_labelled(looks[0], label, wishes.crs)
+    rasters = looks[0].rasters
     if polygons:
         layers = open_layers(label, wishes.layer, wishes.crs)
         attribute, said = chosen_attribute(layers, wishes.attribute)
@@ -105,6 +107,15 @@ def make_plan(modalities: Sequence[Given], labels: Given, wishes: Wishes) -> Exp
     tiles = _tiles(common)
     single = [each for each in (*found, *([] if polygons else [label])) if not each.tiled]
     return _cut(common, tiles) if single or wishes.areas is not None or len(tiles) < _FEWEST else _tiled(common, tiles)
+
+
+def _with_labelled(look: ModalityLook, label: Found, crs: str | None) -> ModalityLook:
+    """A look with rasters of tiles that have labels: of very many tiles, those that were opened may all have none."""
+    labelled = {tile: path for tile, path in look.found.files.items() if tile in label.files}
+    if not labelled or labelled.keys() & look.rasters.keys():
+        return look
+    opened = {tile: header(path, crs) for tile, path in spread([*labelled.items()], HEADERS)}
+    return replace(look, rasters={**look.rasters, **opened})
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import yaml
 from mobanet.check import main as check
 from mobanet.cli.commands import main
 from mobanet.init import main as init
+from mobanet.own_data import looks
 from tests.cli.test_init import QUICK
 from tests.data_files.fake_files import georeferenced, indices, noise, surface, write
 from tests.data_files.fake_vectors import write_vector
@@ -108,6 +109,17 @@ def test_two_large_tiles_are_cut(made, town):
     folder, _, _ = made("--rgb", "ortho", *USUAL[2:])
     assert folder["modalities"]["rgb"]["pattern"] == "ortho/{tile}.tif"
     assert folder["modalities"]["dsm"]["pattern"] == "dsm.tif"
+    assert folder["tiling"]["size"] == 100
+
+
+def test_the_few_labelled_ones_of_many_tiles_are_cut(made, town, monkeypatch):
+    monkeypatch.setattr(looks, "HEADERS", 2)  # those of the first and the third
+    for number in range(5):
+        place = georeferenced(LEFT + 125 * number, TOP, 0.5)
+        write(town / f"ortho/{number}.tif", noise(f"{number}", 3, (400, 250)), **place)
+        if number in (1, 3):
+            write(town / f"label/{number}.tif", (indices(f"{number}", (400, 250)) % 3)[None], **place)
+    folder, _, _ = made("--rgb", "ortho", "--labels", "label")
     assert folder["tiling"]["size"] == 100
 
 

@@ -55,10 +55,10 @@ def test_a_tile_that_is_called_like_the_modality_is_not_taken_for_all(tmp_path):
 
 
 def test_tiles_that_patterns_name_are_those_of_folders(tmp_path):
-    for name in ("x/t1/image.tif", "x/t2/image.tif", "y/dsm_t1.tif", "y/dsm_t2.tif"):
+    for name in ("x[1]/t1/image.tif", "x[1]/t2/image.tif", "y/dsm_t1.tif", "y/dsm_t2.tif"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    given = [Given("a", f"{tmp_path}/x/{{tile}}/image.tif", "--a"), Given("b", f"{tmp_path}/y", "--b")]
+    given = [Given("a", f"{tmp_path}/x[1]/{{tile}}/image.tif", "--a"), Given("b", f"{tmp_path}/y", "--b")]
     assert [[*each.files] for each in find_files(given)] == [["t1", "t2"]] * 2
 
 
