@@ -3,7 +3,8 @@
 from mobanet.datasets.base import Layout
 from mobanet.datasets.dstl import TARGETS, DstlLayout
 from mobanet.datasets.folder import FolderLayout
-from mobanet.datasets.folder_settings import FolderModality, FolderSettings, FolderSplit, load_folder_settings
+from mobanet.datasets.folder_settings import FolderModality, FolderSettings, FolderSplit
+from mobanet.datasets.folder_words import load_folder_settings
 from mobanet.datasets.hunan import LABEL_MAPS, HunanLayout
 from mobanet.datasets.listed_splits import SplitLists, SplitTable
 from mobanet.datasets.potsdam import PotsdamLayout

@@ -1,6 +1,6 @@
 """Layout `folder`: own data, described by file patterns instead of Python."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from glob import has_magic
@@ -56,10 +56,14 @@ class FolderLayout(Layout):
             UserError: for contradictions, naming the key.
         """
         self.settings = settings
+        # the labels that are polygons; None for none
+        self._vector = settings.label if isinstance(settings.label, VectorLabel) else None
         self._told: Told | None = None
         self.crs = settings.crs
         check_settings(settings)
         self.modalities = {name: _modality(name, given) for name, given in settings.modalities.items()}
+        # the modality that sets the grids of all tiles that have it
+        self._grid = settings.grid or next(iter(self.modalities))
         self.default_modalities = tuple(self.modalities)
         self.classes = Classes(
             names=tuple(settings.classes),
@@ -97,19 +101,14 @@ class FolderLayout(Layout):
         # of label rasters as ever, so that stores stay current
         return repr(rule if self._vector is None else (*rule, self._vector, self.classes.names))
 
-    @property
-    def _vector(self) -> VectorLabel | None:
-        """The labels that are polygons; None for none."""
-        return self.settings.label if isinstance(self.settings.label, VectorLabel) else None
-
     def inspect_labels(self, tiles: Sequence[Tile], local: Callable[[FileRef], Path]) -> list[str]:
         """See `Layout.inspect_labels`."""
-        vector = self._vector
-        if vector is None:
+        vector, files = self._vector, dict.fromkeys(tile.labels["full"] for tile in tiles if "full" in tile.labels)
+        if vector is None or not files:
             return []
-        files = dict.fromkeys(tile.labels["full"] for tile in tiles if "full" in tile.labels)
+        # one open at a time, each of which may hold as much as a GeoJSON may
         opening = (lambda file=file: open_layer(local(file), file, vector) for file in files)
-        return inspect_layers(vector, self.classes.names, opening) if files else []
+        return inspect_layers(vector, self.classes.names, opening)
 
     def draw_label(
         self, tile: Tile, kind: LabelKind, grid: Grid, local: Callable[[FileRef], Path]
@@ -122,29 +121,22 @@ class FolderLayout(Layout):
 
     def draw_areas(self, tile: Tile, local: Callable[[FileRef], Path]) -> RoleStrips | None:
         """See `Layout.draw_areas`."""
-        if tile.held is None or tile.held.areas is None:
-            return None
         areas = self.settings.splits.areas
-        assert areas is not None  # whose file a tile has
+        if areas is None or tile.held is None or tile.held.areas is None:
+            return None
         label, file = areas_file(areas), tile.held.areas
         layer = open_layer(local(file), file, label)
-
-        def strips(grid: Grid, step: int) -> Iterator[np.ndarray]:
-            drawn = draw_polygons(label, ROLES, layer, grid)
-            yield from drawn.strips(step)
-
-        return strips
+        return lambda grid, step: draw_polygons(label, ROLES, layer, grid).strips(step)
 
     def survey(self, catalogue: Catalogue, modalities: Iterable[str], scratch: Path | None = None) -> Survey:
         """See `Layout.survey`."""
         wanted = tuple(modalities)
         s = self.settings
         patterns = {name: given.pattern for name, given in s.modalities.items()}
-        full = s.label.vector if isinstance(s.label, VectorLabel) else s.label
-        patterns |= {
-            kind: text for kind, text in (("label_full", full), ("label_eroded", s.eroded_label)) if text is not None
-        }
-        shared = {use: name for use, name in self._vector_files() if name is not None} | files_of(s.splits.told)
+        labels = {"label_full": s.label.vector if isinstance(s.label, VectorLabel) else s.label}
+        labels["label_eroded"] = s.eroded_label
+        patterns |= {kind: text for kind, text in labels.items() if text is not None}
+        shared = self._shared_files()
         distant = {pattern for pattern in patterns.values() if is_address(pattern)}
         found = sort_files(catalogue, {*patterns.values(), *shared.values()} - distant)
         found |= self._at_addresses(distant, found)
@@ -156,10 +148,8 @@ class FolderLayout(Layout):
                     f"{', where it is a folder' if folder else why_nothing(pattern, catalogue)}: correct it."
                 )
         several = [text for name, text in patterns.items() if placeholders(text) and name in s.modalities]
-        if s.tiling is not None:
-            every = list(dict.fromkeys(tile for pattern in several for tile in found[pattern])) or [""]
-        else:
-            every = list(dict.fromkeys(tile for name in s.modalities for tile in found[patterns[name]]))
+        # nameless where every raster is one for all tiles, into which it is cut
+        every = list(dict.fromkeys(tile for pattern in several for tile in found[pattern])) or [""]
         for use, pattern in patterns.items():
             if not placeholders(pattern) and found[pattern]:
                 key = "label.vector" if use == "label_full" and self._vector is not None else use
@@ -188,7 +178,7 @@ class FolderLayout(Layout):
             notes += remarks
             known = ids = [tile.id for tile in tiles]
         split = self.resolve_split(SPLIT, known)
-        if absent := self._absent(dict.fromkeys(known)):
+        if absent := self._absent(dict.fromkeys(known)):  # by a hash: of told ones there may be very many
             notes.append(f"in a list of splits, and not there: {shorten(absent)}")
         listed = {*split.train, *split.validation, *split.test}
         if s.splits.areas is None and listed and (unused := [tile for tile in ids if tile not in listed]):
@@ -214,15 +204,18 @@ class FolderLayout(Layout):
             )
         return {pattern: {tile: [at_address(pattern, tile)] for tile in ids} for pattern in patterns}
 
-    def _vector_files(self) -> Iterator[tuple[str, str | None]]:
-        """Files beside those of tiles, by the key that names them."""
-        s = self.settings
-        yield "tiling.index", None if s.tiling is None else s.tiling.index
-        yield "splits.areas.vector", None if s.splits.areas is None else s.splits.areas.vector
+    def _shared_files(self) -> dict[str, str]:
+        """Names of the files beside those of tiles, by the keys that name them."""
+        s, files = self.settings, files_of(self.settings.splits.told)
+        if s.tiling is not None and s.tiling.index is not None:
+            files["tiling.index"] = s.tiling.index
+        if s.splits.areas is not None:
+            files["splits.areas.vector"] = s.splits.areas.vector
+        return files
 
     @staticmethod
     def _beside(catalogue: Catalogue, shared: dict[str, tuple[str, dict[str, list[Entry]]]]) -> dict[str, FileRef]:
-        """The files beside those of tiles, of names and what matches them, by the keys that name them."""
+        """The files beside those of tiles by the keys that name them, of their names and what matches these."""
         files = {}
         for use, (name, found) in shared.items():
             if not found:
@@ -238,26 +231,20 @@ class FolderLayout(Layout):
         Raises:
             UserError: when an entry matches no tile, or a tile is in two lists, or there are too few tiles for blocks.
         """
-        given = self.settings.splits
-        if given.areas is not None or given.blocks is not None:
-            whole = super().resolve_split(name, ())
-            names = list(tiles)
-            roles: Mapping[str, str] = (
-                drawn_roles(names, given.blocks)
-                if given.blocks is not None
-                else {tile: tile.rpartition("_")[2] for tile in names}
-            )
-            train, validation, test = (tuple(tile for tile in names if roles[tile] == part) for part in ROLES)
-            return replace(whole, train=train, validation=validation, test=test)
-        ids = dict.fromkeys(tiles)  # of which thousands may be named one by one
-        told: Mapping[str, Any] = self._told_lists(ids) if given.told is not None else self._named_lists(ids)
-        return replace(super().resolve_split(name, ()), **told)
+        given, ids = self.settings.splits, dict.fromkeys(tiles)  # of which thousands may be named one by one
+        if given.blocks is not None:
+            lists = _by_role(drawn_roles(ids, given.blocks))
+        elif given.areas is not None:
+            # the name of each part of a tile ends with whose ground it is (`area_cells`)
+            lists = _by_role({tile: tile.rpartition("_")[2] for tile in ids})
+        else:
+            lists = self._named_lists(ids) if given.told is None else self._told_lists(ids)
+        train, validation, test = (lists[part] for part in ROLES)
+        return replace(super().resolve_split(name, ()), train=train, validation=validation, test=test)
 
     def told_split(self) -> dict[str, list[str]] | None:
         """See `Layout.told_split`."""
-        if self._told is None:
-            return None
-        return {role: [tile for tile, part in self._told.items() if part == role] for role in ROLES}
+        return None if self._told is None else {role: list(of) for role, of in _by_role(self._told).items()}
 
     def recall_split(self, told: Any) -> None:
         """See `Layout.recall_split`."""
@@ -297,7 +284,7 @@ class FolderLayout(Layout):
                 f"{key} names {tiles} not there, {shorten(absent)}: add the files, or set splits.incomplete true to go "
                 f"without. There are {shorten(ids)}."
             )
-        return {role: tuple(tile for tile in ids if self._told.get(tile) == role) for role in ROLES}
+        return _by_role({tile: self._told[tile] for tile in ids if tile in self._told})
 
     def _absent(self, ids: Collection[str]) -> list[str]:
         """What lists name, and no tile is called."""
@@ -316,16 +303,7 @@ class FolderLayout(Layout):
         reads: dict[str, dict[str, Any]],
         measure: FileRef | None,
     ) -> Tile:
-        """A tile as found.
-
-        Args:
-            tile: its id.
-            wanted: modalities.
-            patterns: of all modalities and labels.
-            found: files by pattern and tile.
-            reads: by modality, from `_read_with`.
-            measure: from `_measure`.
-        """
+        """A tile of files found by pattern and tile, with `reads` from `_read_with` and `measure` from `_measure`."""
         reference = self._reference(tile, patterns, found)
         sources: dict[str, Source] = {}
         missing: dict[str, str] = {}
@@ -363,17 +341,11 @@ class FolderLayout(Layout):
         shared = {"nodata": given.nodata, "minimum": given.minimum, "factor": given.factor, "others": tuple(others)}
         return {"bands": given.chosen or (0,), **shared}
 
-    @property
-    def _grid(self) -> str:
-        """The modality that sets the grids of all tiles that have it."""
-        return self.settings.grid or next(iter(self.modalities))
-
     def _reference(
         self, tile: str, patterns: dict[str, str], found: dict[str, dict[str, list[Entry]]]
     ) -> tuple[str, FileRef]:
         """What sets a tile's grid (see `Tile`): it does not depend on the modalities that are asked for."""
-        others = (name for name in self.modalities if name != self._grid)
-        name = next(name for name in (self._grid, *others) if found[patterns[name]].get(tile))
+        name = next(name for name in (self._grid, *self.modalities) if found[patterns[name]].get(tile))
         return name, found[patterns[name]][tile][0].file
 
     def _measure(
@@ -383,6 +355,11 @@ class FolderLayout(Layout):
         whole = found[patterns[self._grid]]
         # the first of all tiles, so that it is the same raster each time, and stamps hold
         return next((whole[tile][0].file for tile in known if whole.get(tile)), None)
+
+
+def _by_role(roles: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The tiles of each part of a split."""
+    return {part: tuple(tile for tile, role in roles.items() if role == part) for part in ROLES}
 
 
 def _hits(entry: str, ids: Collection[str]) -> list[str]:
