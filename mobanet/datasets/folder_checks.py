@@ -18,11 +18,7 @@ from mobanet.rasters.elsewhere import elsewhere, is_address, redacted
 
 
 def check_settings(settings: FolderSettings) -> None:
-    """Refuse settings that contradict themselves.
-
-    Raises:
-        UserError: names the key and the remedy.
-    """
+    """Refuse settings that contradict themselves, naming the key and the remedy."""
     s, count = settings, len(settings.classes)
     if not s.modalities:
         raise UserError("modalities is empty: describe at least one, with its pattern.")

@@ -73,13 +73,8 @@ class HunanLayout(RecipeLayout):
     classes = Classes(
         names=("cropland", "forest", "grassland", "wetland", "water", "unused land", "built-up"),
         colours=(
-            (196, 90, 17),
-            (51, 129, 88),
-            (177, 205, 61),
-            (228, 84, 96),
-            (91, 154, 214),
-            (225, 174, 110),
-            (239, 159, 2),
+            *((196, 90, 17), (51, 129, 88), (177, 205, 61), (228, 84, 96)),
+            *((91, 154, 214), (225, 174, 110), (239, 159, 2)),
         ),
         averaged=("cropland", "forest", "grassland", "wetland", "water", "unused land", "built-up"),
     )

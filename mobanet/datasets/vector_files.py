@@ -56,7 +56,7 @@ class Features:
 
 
 class VectorLayer(ABC):
-    """The layer of a vector file that labels are drawn from.
+    """The layer of a vector file that labels are drawn from; a damaged file is refused by whatever reads of it.
 
     Attributes:
         file: as messages name it.
@@ -72,30 +72,18 @@ class VectorLayer(ABC):
 
     @abstractmethod
     def features(self, columns: Sequence[str], bounds: Bounds | None = None) -> Features:
-        """Attributes of the features within bounds; of all for None.
-
-        Raises:
-            UserError: when the file is damaged.
-        """
+        """Attributes of the features within bounds; of all for None."""
 
     @abstractmethod
     def geometries(self, bounds: Bounds) -> tuple[np.ndarray, np.ndarray]:
-        """Ids, (N,) int64 ascending, and geometries, (N,), of the features within bounds; None for what is none.
-
-        Raises:
-            UserError: when the file is damaged.
-        """
+        """Ids, (N,) int64 ascending, and geometries, (N,), of the features within bounds; None for what is none."""
 
     @abstractmethod
     def extent(self) -> Bounds | None:
         """Around all features; None where there is none."""
 
     def check_columns(self, columns: Sequence[str]) -> None:
-        """Refuse attributes that the layer does not have.
-
-        Raises:
-            UserError: with the nearest name, and all that there are.
-        """
+        """Refuse attributes that the layer does not have, with the nearest name and all that there are."""
         for name in columns:
             if name not in self.fields:
                 hint = did_you_mean(name, self.fields, quoted=True)
@@ -104,12 +92,7 @@ class VectorLayer(ABC):
 
 
 def open_layer(path: Path, file: FileRef, label: VectorLabel) -> VectorLayer:
-    """The layer that settings name, or the only one with polygons.
-
-    Args:
-        path: where the file can be read, with its sidecars.
-        file: as messages name it.
-        label: the settings.
+    """The layer that settings name, or the only one with polygons, of a file that can be read, with its sidecars.
 
     Raises:
         UserError: when there is no such layer, the layer holds no polygons, or the file cannot be read. Sentences have
@@ -139,9 +122,7 @@ class _Pyogrio(VectorLayer):
         self._options = {"IMMUTABLE": "YES"} if ending == ".gpkg" else {}
         if ending == ".gpkg":
             layers = layers_of(path, file, tables=not label.outlines)
-        else:
-            layers = {str(name): "Unknown" if kind is None else str(kind) for name, kind in list_layers(path)}
-        if not layers and ending != ".gpkg":
+        elif not (layers := {str(name): str(kind or "Unknown") for name, kind in list_layers(path)}):
             raise _damaged(file)
         self._layer = _choose(layers, file, label)
         with np.errstate(all="ignore"):
@@ -256,11 +237,7 @@ def _damaged(file: FileRef) -> UserError:
 
 
 def _choose(layers: dict[str, str], file: FileRef, label: VectorLabel) -> str:
-    """Name of a layer, of those there are by name with their declared types.
-
-    Raises:
-        UserError: with all names.
-    """
+    """Name of a layer, of those there are by name with their declared types; refused where it cannot be told."""
     if label.layer is not None:
         if label.layer not in layers:
             hint = did_you_mean(label.layer, layers, quoted=True)
@@ -301,11 +278,7 @@ def _plain(kind: str) -> str:
 
 
 def _system(own: str | None, file: FileRef, label: VectorLabel) -> str | None:
-    """The system of a file; that of the settings where it names none.
-
-    Raises:
-        UserError: where both name one, and not the same.
-    """
+    """The system of a file; that of the settings where it names none. Two different ones are refused."""
     own = None if own is not None and _UNDEFINED.match(own) else own
     if own is None or label.crs is None:
         return own or label.crs
