@@ -135,21 +135,18 @@ class _Pyogrio(VectorLayer):
 
     def features(self, columns: Sequence[str], bounds: Bounds | None = None) -> Features:
         """See `VectorLayer.features`."""
-        names = list(dict.fromkeys(columns))
-        ids, _, values = self._read(bounds, columns=names, read_geometry=False)
+        ids, _, values = self._read(bounds, columns=list(dict.fromkeys(columns)), read_geometry=False)
         if bounds is None and len(ids) != self._count:
             raise _damaged(self.file)
-        order = np.argsort(ids, kind="stable")
-        return Features(ids[order], {name: values[name][order] for name in names})
+        return Features(ids, values)
 
     def geometries(self, bounds: Bounds) -> tuple[np.ndarray, np.ndarray]:
         """See `VectorLayer.geometries`."""
         import shapely
 
         ids, content, _ = self._read(bounds, columns=[], read_geometry=True)
-        order = np.argsort(ids, kind="stable")
         # fix: rings that do not end where they began are closed
-        return ids[order], shapely.from_wkb(content[order], on_invalid="fix")
+        return ids, shapely.from_wkb(content, on_invalid="fix")
 
     def extent(self) -> Bounds | None:
         """See `VectorLayer.extent`."""
@@ -169,7 +166,10 @@ class _Pyogrio(VectorLayer):
         with _readable(self.file):
             more = {"layer": self._layer, "force_2d": True, "return_fids": True, **self._options}
             meta, ids, content, values = read(self._path, bbox=bounds, **wanted, **more)
-        return np.asarray(ids, np.int64), content, dict(zip(map(str, meta["fields"]), values, strict=True))
+        # a spatial index gives them in an order of its own
+        order = np.argsort(ids, kind="stable")
+        columns = {str(name): column[order] for name, column in zip(meta["fields"], values, strict=True)}
+        return np.asarray(ids, np.int64)[order], None if content is None else content[order], columns
 
 
 class _GeoJson(VectorLayer):

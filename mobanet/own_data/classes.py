@@ -29,7 +29,6 @@ class FoundClass:
         value: what the labels have for it: a number, a text, a colour, or None for no value.
         count: of polygons or pixels.
         share: of the labelled ground; None where it was not looked at.
-        note: to be said beside it.
     """
 
     name: str
@@ -53,11 +52,9 @@ class LabelLook:
         found: classes and what is ignored, in the order of the classes' indices.
         colours: by class, in the same order, for pictures, or as the labels have them.
         what: of which `count` counts.
-        attribute, layer, crs: of polygons.
         unlabelled: share of the ground that no polygon covers.
         background: name of the class under no polygon; None where it is ignored.
         sampled: whether counts are of a part of the labels alone.
-        notes: what is to be said of the labels.
     """
 
     kind: str
@@ -80,12 +77,7 @@ class LabelLook:
 
 
 def class_name(value: Any, taken: Iterable[str]) -> str:
-    """A name for a class that is known by a value; `ignored` for a value that says so.
-
-    Args:
-        value: a text or a number.
-        taken: names of other classes.
-    """
+    """A name, not taken yet, for a class that is known by a text or a number; `ignored` for a value that says so."""
     text = " ".join(str(value).split())
     if text.lower() in _NOTHING:
         return IGNORED
@@ -102,12 +94,7 @@ def class_name(value: Any, taken: Iterable[str]) -> str:
 
 
 def colours_for(count: int, known: Mapping[int, tuple[int, int, int]] | None = None) -> list[tuple[int, int, int]]:
-    """Colours of classes that eyes tell apart.
-
-    Args:
-        count: of classes.
-        known: by index, those that are settled.
-    """
+    """Colours of so many classes that eyes tell apart; those that are known by index are settled."""
     settled = dict(known or {})
     # as many more as are settled, since each of these may be one of them
     spare = iter([colour for colour in distinct_colours(count + len(settled)) if colour not in settled.values()])
@@ -115,10 +102,6 @@ def colours_for(count: int, known: Mapping[int, tuple[int, int, int]] | None = N
 
 
 def check_count(count: int, what: str, remedy: str) -> None:
-    """Refuse labels of more values than there can be classes.
-
-    Raises:
-        UserError: with both numbers.
-    """
+    """Refuse labels of more values than there can be classes."""
     if count > MOST:
         raise UserError(f"{what} has {count} values, and labels tell at most {MOST} classes apart; {remedy}.")

@@ -48,11 +48,7 @@ class Found:
 
 
 def find_files(given: Sequence[Given]) -> list[Found]:
-    """The files of everything that is named; those of folders get patterns by which tiles are called alike.
-
-    Raises:
-        UserError: for what is not there, and for folders whose files cannot be told apart or matched by name.
-    """
+    """The files of everything that is named; those of folders get patterns by which tiles are called alike."""
     settled: dict[str, Found] = {}
     listed: dict[str, tuple[Given, list[Path]]] = {}
     for each in given:
@@ -81,11 +77,9 @@ def _looked_up(given: Given) -> Found | list[Path]:
         if path.suffix.lower() == ".zip":
             raise UserError(f"{given.option} is an archive; unpack it, and give the raster or folder that was in it.")
         return [path.absolute()]
-    # a file geodatabase is a folder, and is refused further on as a vector file
-    if path.is_dir() and path.suffix.lower() != ".gdb":
-        return _in_folder(given, path.absolute())
     if path.is_dir():
-        return [path.absolute()]
+        # a file geodatabase is a folder, and is refused further on as a vector file
+        return [path.absolute()] if path.suffix.lower() == ".gdb" else _in_folder(given, path.absolute())
     if "{tile}" in text:
         return _by_pattern(given, path.absolute())
     if has_magic(text):
@@ -192,15 +186,9 @@ def _kinds(stems: Sequence[str]) -> list[str]:
 def _matched(
     stems: Mapping[str, Sequence[str]], fixed: set[str], listed: Mapping[str, tuple[Given, list[Path]]]
 ) -> dict[str, tuple[int, int]]:
-    """By name, how many characters of the front and of the back are no part of the tile's id.
+    """By name, how many characters of the front and of the back of file names are no part of the tile's id.
 
-    Args:
-        stems: file names without ending.
-        fixed: ids that patterns give to tiles; empty for none.
-        listed: for messages.
-
-    Raises:
-        UserError: where files of two modalities have no tile in common.
+    `fixed` are the ids that patterns give to tiles. Files of two modalities without a tile in common are refused.
     """
     choices = {name: list(_cuts(of)) for name, of in stems.items()}
     first = next(iter(stems))
@@ -263,11 +251,7 @@ def _patterned(given: Given, paths: list[Path], front: int, back: int) -> Found:
 
 
 def is_vector(found: Found) -> bool:
-    """Whether labels are polygons.
-
-    Raises:
-        UserError: for vector files of other formats.
-    """
+    """Whether labels are polygons; vector files of other formats are refused."""
     suffix = next(iter(found.files.values())).suffix.lower()
     if suffix in (".kml", ".kmz", ".gml", ".dxf", ".gdb", ".tab", ".mif", ".csv", ".dbf", ".xml"):
         read = ", ".join(dict.fromkeys(ENDINGS.values()))

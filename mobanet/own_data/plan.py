@@ -77,11 +77,6 @@ class Wishes:
 def make_plan(modalities: Sequence[Given], labels: Given, wishes: Wishes) -> ExperimentPlan:
     """Look at everything, and choose.
 
-    Args:
-        modalities: at least one.
-        labels: of them.
-        wishes: the rest of the command line.
-
     Raises:
         UserError: for files that do not go together, or are not what they are given for.
     """
@@ -130,7 +125,7 @@ class _Common:
 
     def settings(self) -> dict[str, Any]:
         """For `ExperimentPlan`."""
-        patterns = {look.name: below(look.found.pattern, self.root) for look in self.looks}
+        patterns = {look.name: _below(look.found.pattern, self.root) for look in self.looks}
         place = _as_typed(self.root, [look.found.given.text for look in self.looks])
         store = None if os.access(self.root, os.W_OK) else str(self.wishes.output.with_suffix("")) + "_store"
         named = any(look.first.grid.crs == self.wishes.crs for look in self.looks)
@@ -140,18 +135,14 @@ class _Common:
             "store": store,
             "looks": self.looks,
             "patterns": patterns,
-            "label": below(self.label.pattern, self.root),
+            "label": _below(self.label.pattern, self.root),
             "labels": self.labels,
             "crs": self.wishes.crs if named else None,
         }
 
 
 def _tiles(common: _Common) -> list[str]:
-    """Tiles of the modality that sets the grid that have labels; of a mosaic one without a name.
-
-    Raises:
-        UserError: for none.
-    """
+    """Tiles of the modality that sets the grid that have labels; of a mosaic one without a name; none are refused."""
     files, label = common.looks[0].found, common.label
     tiles = [tile for tile in files.files if "" in (tile, *label.files) or tile in label.files]
     if not tiles:
@@ -219,14 +210,11 @@ def _buffer(size: int, crop: int) -> Chosen:
 
 def _partly(looks: Sequence[ModalityLook]) -> list[str]:
     """In words, mosaics that reach a part of the ground alone."""
-    first, told = looks[0], []
-    for look in looks[1:]:
-        if first.found.tiled or look.found.tiled:
-            continue
-        share = share_of_ground(look.first.grid, first.first.grid)
-        if share < _WHOLE:
-            told.append(f"{look.name} reaches about {100 * share:.0f} % of the ground")
-    return told
+    mosaics = [look for look in looks if not look.found.tiled and not looks[0].found.tiled]
+    shares = {look.name: share_of_ground(look.first.grid, looks[0].first.grid) for look in mosaics}
+    return [
+        f"{name} reaches about {100 * share:.0f} % of the ground" for name, share in shares.items() if share < _WHOLE
+    ]
 
 
 def _areas(common: _Common) -> dict[str, Any]:
@@ -240,7 +228,7 @@ def _areas(common: _Common) -> dict[str, Any]:
     attribute = areas_attribute(layers, wishes.areas_attribute)
     values = areas_values(layers, attribute)
     values_near(layers, attribute, dict(common.looks[0].rasters))
-    settings = {"vector": below(found.pattern, common.root), "attribute": attribute, "values": values}
+    settings = {"vector": _below(found.pattern, common.root), "attribute": attribute, "values": values}
     return settings | ({"crs": layers.label.crs} if layers.label.crs else {})
 
 
@@ -274,11 +262,7 @@ def _check_labels(label: Found, rasters: Mapping[str, Raster], crs: str | None) 
 
 
 def _root(found: Sequence[Found], wishes: Wishes) -> Path:
-    """The folder that holds all files.
-
-    Raises:
-        UserError: where they have none in common.
-    """
+    """The folder that holds all files, which have to have one in common."""
     patterns = [each.pattern for each in found]
     if wishes.areas is not None:
         patterns.append(str(Path(wishes.areas).expanduser().absolute()))
@@ -300,7 +284,7 @@ def _fixed(pattern: str) -> Path:
     return Path(os.path.normpath(Path(*parts[:special])))
 
 
-def below(pattern: str, root: Path) -> str:
+def _below(pattern: str, root: Path) -> str:
     """A pattern as the description has it."""
     return Path(os.path.relpath(os.path.normpath(pattern), root)).as_posix()
 

@@ -72,16 +72,13 @@ class TrainingRecipe:
 
 
 def choose_recipe(looks: Sequence[ModalityLook], smallest: int, ground: int, machine: Machine) -> TrainingRecipe:
-    """The recipe.
+    """The recipe; tiles that are too small to train on are refused.
 
     Args:
         looks: of the modalities, the one that sets the grid first.
         smallest: pixels of the shortest side of any tile.
         ground: pixels of the training tiles, together.
         machine: that it is for.
-
-    Raises:
-        UserError: for tiles that are too small to train on.
     """
     base = RECOMMENDED if machine.memory is not None else SMALL
     own = read_yaml(experiment_folder() / f"{base}.yaml", "an experiment")
@@ -113,10 +110,7 @@ def choose_recipe(looks: Sequence[ModalityLook], smallest: int, ground: int, mac
 
 
 def tile_size(shapes: Sequence[tuple[int, int]]) -> int:
-    """Pixels a side of the tiles that rasters are cut into: at least `TILES` of them, and none too large.
-
-    Args:
-        shapes: height and width of each raster.
+    """Pixels a side of the tiles that rasters of such heights and widths are cut into, at least `TILES` of them.
 
     Raises:
         UserError: for rasters of which no tiles can be made that are worth it; the sentence has no subject.
@@ -140,12 +134,7 @@ def _tiles(length: int, size: int) -> int:
 
 
 def drawn_split(tiles: Sequence[str], seed: int) -> dict[str, list[str]]:
-    """Tiles drawn for training, validation and test.
-
-    Args:
-        tiles: at least three.
-        seed: of the draw.
-    """
+    """Tiles, at least three, drawn for training, validation and test."""
     # a generator of its own: the draw is the seed's alone, whatever was drawn before
     order = np.random.default_rng(seed).permutation(len(tiles)).tolist()
     held = max(1, round(_HELD_OUT * len(tiles)))

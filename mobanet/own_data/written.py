@@ -22,19 +22,16 @@ class ExperimentPlan:
     """Everything that goes into the file.
 
     Attributes:
-        output: the file.
         root: of the data, as it is written.
         store: of prepared tiles; None for inside the root.
         looks: of the modalities, the one that sets the grid first.
         patterns: of the modalities, below the root.
         label: pattern of the labels, below the root.
-        labels: what they say.
         splits: lists of tiles; empty where `areas` or `blocks` say it.
         tiling: how a mosaic is cut into tiles; None where rasters are tiles.
         areas: polygons that say which ground is for what.
         blocks: how tiles are drawn.
         buffer: pixels around held-out ground; None for none.
-        recipe: the rest.
         crs: of rasters that name none.
         lacking: why tiles may lack a modality; empty where none does.
     """
@@ -181,9 +178,9 @@ def _labels(plan: ExperimentPlan) -> Iterable[str]:
         yield from _colours(labels, "in pictures and maps")
         return
     yield from _colours(labels, "in the labels")
-    if ignored := [each for each in labels.found if each.ignored]:
-        said = ", ".join(said_of(each, labels) for each in ignored)
-        yield _line(4, "ignored_colours", [list(each.value) for each in ignored], said)
+    for each in labels.found:
+        if each.ignored:  # which black alone is
+            yield _line(4, "ignored_colours", [list(each.value)], said_of(each, labels))
 
 
 def _colours(labels: LabelLook, where: str) -> Iterable[str]:

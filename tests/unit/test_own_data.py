@@ -8,7 +8,9 @@ from mobanet.errors import UserError
 from mobanet.own_data.classes import class_name, colours_for
 from mobanet.own_data.files import find_files
 from mobanet.own_data.given import Given, given_modalities
+from mobanet.own_data.label_rasters import _names
 from mobanet.own_data.recipe import TILES, Machine, _batch, drawn_split, tile_size
+from mobanet.rasters.categories import sidecar
 from mobanet.rasters.distinct_colours import OKABE_ITO
 
 
@@ -68,6 +70,12 @@ def test_two_files_of_a_tile(tmp_path):
         (tmp_path / name).touch()
     with pytest.raises(UserError, match="leads to two files of the tile t, "):
         find_files([Given("a", f"{tmp_path}/x*/{{tile}}.tif", "--a")])
+
+
+@pytest.mark.parametrize(("cell", "instead"), [("", ""), ("<F>p</F>", ""), ("<F>0</F>", "<F>1e999</F>")])
+def test_names_beside_a_label_that_are_damaged_are_none(tmp_path, cell, instead):
+    (tmp_path / "a.tif.aux.xml").write_text(sidecar(["p", "q"]).decode().replace(cell, instead))
+    assert _names(tmp_path / "a.tif") == ({} if cell else {0: "p", 1: "q"})
 
 
 def test_the_order_of_modalities_is_that_of_their_options():
