@@ -194,12 +194,7 @@ class GridWindows(_WindowDataset):
 
 
 def collate(samples: Sequence[dict[str, Any]], allocate: Allocate = torch.empty) -> dict[str, Any]:
-    """A batch of samples; inputs as (B, C, H, W) views in channels-last memory, without another copy.
-
-    Args:
-        samples: of one data set.
-        allocate: gives the memory for each tensor.
-    """
+    """A batch of samples in memory that `allocate` gives; inputs as (B, C, H, W) views in channels-last memory."""
     batch = _stack(samples, allocate)
     batch["inputs"] = {name: x.permute(0, 3, 1, 2) for name, x in batch["inputs"].items()}  # from (B, H, W, C)
     return batch
@@ -231,16 +226,7 @@ def crop_loader(
     pin_memory: bool = False,
     persistent: bool = False,
 ) -> CropLoader:
-    """Batches of random crops or grid windows.
-
-    Args:
-        dataset: of crops or windows.
-        batch_size: samples a batch.
-        sampler: of their indices.
-        num_workers: processes that read.
-        pin_memory: whether batches are copied to a GPU next.
-        persistent: whether the workers outlive an epoch.
-    """
+    """Batches of random crops or grid windows; `persistent` workers outlive an epoch."""
     return CropLoader(
         dataset,
         batch_size=batch_size,  # by name, as Lightning makes a loader anew to predict, and gives it another one

@@ -71,13 +71,9 @@ def check_description(plain: Any) -> None:
             raise MismatchError(f"{where}.pixel_ratio", f"is {modality['pixel_ratio']}, not 1 to {MOST_RATIO}")
         if not 0 < len(modality["bands"]) <= MOST_BANDS or (maximum is not None and maximum <= 0):
             raise MismatchError(where, f"has {len(modality['bands'])} bands and the maximum {modality.get('maximum')}")
-    _check_scalings(plain["scaling"], names)
-    _check_classes(classes)
-
-
-def _check_scalings(scaling: Mapping[str, str], names: list[str]) -> None:
-    if set(scaling) != set(names):
+    if set(plain["scaling"]) != set(names):
         raise MismatchError("data.scaling", f"is not one of {', '.join(get_args(Scaling))} for each modality")
+    _check_classes(classes)
 
 
 def _check_classes(classes: Mapping[str, Any]) -> None:

@@ -53,10 +53,6 @@ class ShareSampler(DistributedSampler[int]):
 
     -1 stands for a window that counts nowhere: every rank runs the same number of steps, so that no collective call
     of one rank waits for another that has finished.
-
-    Args:
-        shares: one list of indices a rank.
-        rank: of this process.
     """
 
     def __init__(self, shares: Sequence[Sequence[int]], rank: int) -> None:

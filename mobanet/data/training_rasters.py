@@ -42,12 +42,7 @@ class TrainingRasters:
 
     @classmethod
     def of(cls, tiles: Sequence[StoredTile], modalities: Sequence[str]) -> "TrainingRasters":
-        """From tiles of a store.
-
-        Args:
-            tiles: to train on.
-            modalities: in use.
-        """
+        """From tiles of a store to train on, and the modalities in use."""
         rules = {}
         for name in modalities:
             found = [tile.modalities[name].rule for tile in tiles if name in tile.modalities]

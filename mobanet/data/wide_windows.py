@@ -27,9 +27,7 @@ class WideWindows(GridWindows):
 
     Args:
         reader: of the tiles to evaluate, opened for windows of `ALL_INCOMPLETE` pixels.
-        offset_scale: by modality, (T, 2, C) offsets and scales.
-        size: height and width of a window in pixels, without its surroundings.
-        stride: from one window to the next, in pixels.
+        offset_scale, size, stride: as of `GridWindows`, without surroundings.
         margin: m, pixels of each modality's own on each side.
         marks: by modality, (T, 3, C).
     """
