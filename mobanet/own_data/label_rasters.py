@@ -182,12 +182,8 @@ def _names(path: Path) -> dict[int, str]:
             continue
         try:
             found = _listed(ElementTree.fromstring(content))
-        except (
-            ElementTree.ParseError,
-            ValueError,
-            LookupError,
-            OverflowError,
-        ):  # of rows that are short or absurd, too
+        # the last two: of rows that are short, and of numbers without end
+        except (ElementTree.ParseError, ValueError, LookupError, OverflowError):
             continue
         if found:
             return found

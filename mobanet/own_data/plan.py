@@ -1,14 +1,13 @@
 """From files to a plan: what the rasters and labels are, where they lie, how they are split, and a recipe for them."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mobanet.datasets.vector_settings import is_system
 from mobanet.errors import UserError
-from mobanet.own_data.classes import LabelLook
 from mobanet.own_data.files import Found, find_files, is_vector
 from mobanet.own_data.given import Given
 from mobanet.own_data.label_polygons import (
@@ -95,13 +94,24 @@ def make_plan(modalities: Sequence[Given], labels: Given, wishes: Wishes) -> Exp
         look = look_at_polygons(layers, attribute, rasters)
         look.notes = [*([said] if said else []), *look.notes]
     else:
-        _check_labels(label, rasters, wishes.crs)
+        paths = {tile: path for tile, path in label.files.items() if tile in ("", *rasters) or "" in rasters}
+        check_pairs(pairs({tile: header(path, wishes.crs) for tile, path in paths.items()}, rasters))
         look = look_at_raster_labels(label)
     root = _root([*found, label], wishes)
-    common = _Common(looks, label, look, root, wishes)
-    tiles = _tiles(common)
-    single = [each for each in (*found, *([] if polygons else [label])) if not each.tiled]
-    return _cut(common, tiles) if single or wishes.areas is not None or len(tiles) < _FEWEST else _tiled(common, tiles)
+    tiles = _tiles(looks[0].found, label)
+    whole = all(each.tiled for each in (*found, *([] if polygons else [label])))
+    drawn = whole and wishes.areas is None and len(tiles) >= _FEWEST
+    return ExperimentPlan(
+        output=wishes.output,
+        root=_as_typed(root, [each.given.text for each in found]),
+        store=None if os.access(root, os.W_OK) else f"{wishes.output.with_suffix('')}_store",
+        looks=looks,
+        patterns={each.name: _below(each.found.pattern, root) for each in looks},
+        label=_below(label.pattern, root),
+        labels=look,
+        crs=wishes.crs if any(each.first.grid.crs == wishes.crs for each in looks) else None,
+        **(_drawn(looks, tiles, wishes) if drawn else _cut(looks, tiles, wishes, root)),
+    )
 
 
 def _with_labelled(look: ModalityLook, label: Found, crs: str | None) -> ModalityLook:
@@ -113,37 +123,8 @@ def _with_labelled(look: ModalityLook, label: Found, crs: str | None) -> Modalit
     return replace(look, rasters={**look.rasters, **opened})
 
 
-@dataclass(frozen=True)
-class _Common:
-    """What plans of tiles and of a mosaic have in common."""
-
-    looks: Sequence[ModalityLook]
-    label: Found
-    labels: LabelLook
-    root: Path
-    wishes: Wishes
-
-    def settings(self) -> dict[str, Any]:
-        """For `ExperimentPlan`."""
-        patterns = {look.name: _below(look.found.pattern, self.root) for look in self.looks}
-        place = _as_typed(self.root, [look.found.given.text for look in self.looks])
-        store = None if os.access(self.root, os.W_OK) else str(self.wishes.output.with_suffix("")) + "_store"
-        named = any(look.first.grid.crs == self.wishes.crs for look in self.looks)
-        return {
-            "output": self.wishes.output,
-            "root": place,
-            "store": store,
-            "looks": self.looks,
-            "patterns": patterns,
-            "label": _below(self.label.pattern, self.root),
-            "labels": self.labels,
-            "crs": self.wishes.crs if named else None,
-        }
-
-
-def _tiles(common: _Common) -> list[str]:
+def _tiles(files: Found, label: Found) -> list[str]:
     """Tiles of the modality that sets the grid that have labels; of a mosaic one without a name; none are refused."""
-    files, label = common.looks[0].found, common.label
     tiles = [tile for tile in files.files if "" in (tile, *label.files) or tile in label.files]
     if not tiles:
         raise UserError(
@@ -154,16 +135,15 @@ def _tiles(common: _Common) -> list[str]:
     return tiles
 
 
-def _tiled(common: _Common, tiles: Sequence[str]) -> ExperimentPlan:
-    """Rasters are tiles, of which lists are drawn."""
-    looks = common.looks
+def _drawn(looks: Sequence[ModalityLook], tiles: Sequence[str], wishes: Wishes) -> dict[str, Any]:
+    """Settings of a plan for rasters that are tiles, of which lists are drawn."""
     grids = [raster.grid for raster in looks[0].rasters.values()]
     smallest = min(min(grid.height, grid.width) for grid in grids)
-    splits = drawn_split(tiles, common.wishes.seed)
+    splits = drawn_split(tiles, wishes.seed)
     # of the rasters that were opened, which of very many are a part
     mean = sum(grid.height * grid.width for grid in grids) / len(grids)
-    recipe = choose_recipe(looks, smallest, int(mean * len(splits["train"])), common.wishes.machine)
-    return ExperimentPlan(**common.settings(), splits=splits, recipe=recipe, lacking=_lacking(looks, tiles))
+    recipe = choose_recipe(looks, smallest, int(mean * len(splits["train"])), wishes.machine)
+    return {"splits": splits, "recipe": recipe, "lacking": _lacking(looks, tiles)}
 
 
 def _lacking(looks: Sequence[ModalityLook], tiles: Sequence[str]) -> str:
@@ -173,28 +153,27 @@ def _lacking(looks: Sequence[ModalityLook], tiles: Sequence[str]) -> str:
     return "; ".join(told)
 
 
-def _cut(common: _Common, tiles: Sequence[str]) -> ExperimentPlan:
-    """Rasters are cut into tiles: a mosaic, or few and large ones."""
-    looks, wishes = common.looks, common.wishes
-    option = looks[0].found.given.option
+def _cut(looks: Sequence[ModalityLook], tiles: Sequence[str], wishes: Wishes, root: Path) -> dict[str, Any]:
+    """Settings of a plan for rasters that are cut into tiles: a mosaic, or few and large ones."""
     rasters = [raster for tile, raster in looks[0].rasters.items() if tile in tiles]
     shapes = [(raster.grid.height, raster.grid.width) for raster in rasters]
     try:
         size = tile_size(shapes)
     except UserError as error:
-        raise UserError(f"{option} {error}") from error
+        raise UserError(f"{looks[0].found.given.option} {error}") from error
     ground = sum(height * width for height, width in shapes) * len(tiles) // len(rasters)
     recipe = choose_recipe(looks, size, int(_TRAINED * ground), wishes.machine)
-    held = {"areas": _areas(common)} if wishes.areas is not None else {"blocks": {**_BLOCKS, "seed": wishes.seed}}
-    return ExperimentPlan(
-        **common.settings(),
-        **held,
-        splits={},
-        tiling={"size": size},
-        buffer=_buffer(size, recipe.data["crop"].value),
-        recipe=recipe,
-        lacking="; ".join(filter(None, (_lacking(looks, tiles), *_partly(looks)))),
-    )
+    if wishes.areas is not None:
+        held = {"areas": _areas(looks[0].rasters, wishes, root)}
+    else:
+        held = {"blocks": {**_BLOCKS, "seed": wishes.seed}}
+    return held | {
+        "splits": {},
+        "tiling": {"size": size},
+        "buffer": _buffer(size, recipe.data["crop"].value),
+        "recipe": recipe,
+        "lacking": "; ".join(filter(None, (_lacking(looks, tiles), *_partly(looks)))),
+    }
 
 
 def _buffer(size: int, crop: int) -> Chosen:
@@ -217,8 +196,7 @@ def _partly(looks: Sequence[ModalityLook]) -> list[str]:
     ]
 
 
-def _areas(common: _Common) -> dict[str, Any]:
-    wishes = common.wishes
+def _areas(rasters: dict[str, Raster], wishes: Wishes, root: Path) -> dict[str, Any]:
     (found,) = find_files([Given("areas", str(wishes.areas), f"--areas {wishes.areas}")])
     if not is_vector(found):
         raise UserError(
@@ -227,8 +205,8 @@ def _areas(common: _Common) -> dict[str, Any]:
     layers = open_layers(found, None, wishes.crs)
     attribute = areas_attribute(layers, wishes.areas_attribute)
     values = areas_values(layers, attribute)
-    values_near(layers, attribute, dict(common.looks[0].rasters))
-    settings = {"vector": _below(found.pattern, common.root), "attribute": attribute, "values": values}
+    values_near(layers, attribute, rasters)
+    settings = {"vector": _below(found.pattern, root), "attribute": attribute, "values": values}
     return settings | ({"crs": layers.label.crs} if layers.label.crs else {})
 
 
@@ -253,12 +231,6 @@ def _check_kinds(found: Sequence[Found], label: Found, polygons: bool) -> None:
             f"{label.given.option} is of several files and {single.given.option} is one raster; give one file with all "
             "polygons, as from ogrmerge.py -single -o all.gpkg FILES."
         )
-
-
-def _check_labels(label: Found, rasters: Mapping[str, Raster], crs: str | None) -> None:
-    """Refuse label rasters that do not lie on the others."""
-    known = {tile: header(path, crs) for tile, path in label.files.items() if tile in ("", *rasters) or "" in rasters}
-    check_pairs(pairs(known, rasters))
 
 
 def _root(found: Sequence[Found], wishes: Wishes) -> Path:
