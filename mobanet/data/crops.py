@@ -68,8 +68,7 @@ class RandomCrops(_WindowDataset):
         offset_scale: by modality, (T, 2, C) offsets and scales (`mobanet.data.scaling`).
         size: height and width of a crop in pixels.
         sampling: how the tile is drawn; the position is uniform within it.
-        seed: of the run.
-        augmentation: applied to each crop.
+        seed, augmentation: of every draw, and applied to each crop.
         balanced_share: of the crops that are drawn around a pixel of a class, where `sampling` is `balanced`.
     """
 
@@ -158,14 +157,7 @@ class RandomCrops(_WindowDataset):
 
 
 class GridWindows(_WindowDataset):
-    """Evaluation windows of all tiles, row by row (`mobanet.data.reading.grid`).
-
-    Args:
-        reader: of the tiles to evaluate.
-        offset_scale: by modality, (T, 2, C) offsets and scales.
-        size: height and width of a window in pixels.
-        stride: from one window to the next, in pixels.
-    """
+    """Evaluation windows of all tiles, row by row (`mobanet.data.reading.grid`); `offset_scale` as of `RandomCrops`."""
 
     def __init__(self, reader: TileReader, offset_scale: dict[str, np.ndarray], size: int, stride: int) -> None:
         super().__init__(reader, offset_scale)

@@ -20,10 +20,8 @@ class DataDescription:
     """The modalities of a batch and the classes of its label.
 
     Attributes:
-        layout: name of the data set's layout.
         modalities: in the order of the columns of `available`.
         scaling: by modality, how stored values are scaled (`mobanet.data.scaling`).
-        classes: of the label.
     """
 
     layout: str

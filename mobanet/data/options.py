@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from mobanet.data.crops import Sampling
-from mobanet.datasets.base import LabelKind, Layout
+from mobanet.datasets.base import LABEL_KINDS, LabelKind, Layout
 from mobanet.datasets.scalings import Scaling, usual_scaling
 from mobanet.errors import UserError
 from mobanet.rasters.contents import Modality, ratios_of, step_of
@@ -72,8 +72,8 @@ def check_numbers(**values: int) -> None:
 def check_labels(**values: str) -> None:
     """Refuse label rasters of a kind that there is not."""
     for option, value in values.items():
-        if value not in get_args(LabelKind):
-            raise UserError(f"--data.{option} is {value}; choose one of {', '.join(get_args(LabelKind))}.")
+        if value not in LABEL_KINDS:
+            raise UserError(f"--data.{option} is {value}; choose one of {', '.join(LABEL_KINDS)}.")
 
 
 def check_sampling(sampling: str, share: float | None) -> None:

@@ -27,7 +27,7 @@ class WideWindows(GridWindows):
 
     Args:
         reader: of the tiles to evaluate, opened for windows of `ALL_INCOMPLETE` pixels.
-        offset_scale, size, stride: as of `GridWindows`, without surroundings.
+        offset_scale, size, stride: as of `GridWindows`: of windows without their surroundings.
         margin: m, pixels of each modality's own on each side.
         marks: by modality, (T, 3, C).
     """

@@ -31,7 +31,6 @@ class Entry:
     """One file of a data set.
 
     Attributes:
-        file: where it is.
         location: its path below the root with `/` between folders; an archive counts as a folder called like it,
             without `.zip`.
         size: in bytes, unpacked.

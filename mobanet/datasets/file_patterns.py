@@ -14,6 +14,9 @@ from mobanet.rasters.elsewhere import elsewhere
 _GLOB = re.compile(r"(\*\*/|\*|\{tile[1-9]?\})")
 _TILE = re.compile(r"\{(tile[1-9]?)\}")
 
+SortedFiles = dict[str, dict[str, list[Entry]]]
+"""By pattern and tile, the files; under the empty name where a pattern names no tile."""
+
 
 def placeholders(pattern: str) -> tuple[str, ...]:
     """`tile` where it stands for an id in a pattern; or what stands for its parts, `tile1` and so on, in order."""
@@ -57,12 +60,12 @@ def another(entries: Sequence[Entry]) -> Entry | None:
     return None
 
 
-def sort_files(catalogue: Catalogue, patterns: set[str]) -> dict[str, dict[str, list[Entry]]]:
-    """By pattern and tile, the files; each goes to the pattern with the most literal text that it matches."""
+def sort_files(catalogue: Catalogue, patterns: set[str]) -> SortedFiles:
+    """Each file goes to the pattern with the most literal text that it matches."""
     # the pattern itself breaks ties, as a set has no order from run to run
     order = sorted(patterns, key=lambda pattern: (-len(_GLOB.sub("", pattern)), pattern))
     rules = [(pattern, expression(pattern), placeholders(pattern)) for pattern in order]
-    found: dict[str, dict[str, list[Entry]]] = {pattern: defaultdict(list) for pattern in patterns}
+    found: SortedFiles = {pattern: defaultdict(list) for pattern in patterns}
     for entry in catalogue.entries:
         # an archive's own name need not be part of the pattern
         inside = _inside(entry.location) if entry.file.member is not None else entry.location

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from mobanet.datasets.base import DrawnLabel, LabelKind, Layout, Split, Survey, Tile
+from mobanet.datasets.base import LABEL_KINDS, DrawnLabel, LabelKind, Layout, Split, Survey, Tile
 from mobanet.datasets.catalogue import Catalogue, Entry
 from mobanet.datasets.cutting import Cutter
 from mobanet.datasets.file_patterns import (
+    SortedFiles,
     at_address,
     check_alone,
     filled,
@@ -186,9 +187,7 @@ class FolderLayout(Layout):
         elsewhere = tuple(entry for pattern in distant for entries in found[pattern].values() for entry in entries)
         return Survey(tiles, tuple(notes), elsewhere)
 
-    def _at_addresses(
-        self, patterns: Iterable[str], found: dict[str, dict[str, list[Entry]]]
-    ) -> dict[str, dict[str, list[Entry]]]:
+    def _at_addresses(self, patterns: Iterable[str], found: SortedFiles) -> SortedFiles:
         """Files at addresses, which cannot be listed: of the tiles that are found on this disk, or named in splits.
 
         No server is asked at every start: what is prepared is taken to be current as long as its address is the same.
@@ -299,7 +298,7 @@ class FolderLayout(Layout):
         tile: str,
         wanted: tuple[str, ...],
         patterns: dict[str, str],
-        found: dict[str, dict[str, list[Entry]]],
+        found: SortedFiles,
         reads: dict[str, dict[str, Any]],
         measure: FileRef | None,
     ) -> Tile:
@@ -321,13 +320,12 @@ class FolderLayout(Layout):
         # a raster with further bands has to say which of them are meant
         counts = {name: 1 for name in sources if not self.settings.modalities[name].chosen}
         labels: dict[LabelKind, FileRef] = {}
-        kinds: tuple[LabelKind, ...] = ("full", "eroded")
-        for kind in kinds:
-            entries = found[patterns[f"label_{kind}"]].get(tile) if f"label_{kind}" in patterns else None
-            if entries:
-                check_alone(patterns[f"label_{kind}"], f"label_{kind}", tile, entries)
+        for kind in LABEL_KINDS:
+            use = f"label_{kind}"
+            if use in patterns and (entries := found[patterns[use]].get(tile)):
+                check_alone(patterns[use], use, tile, entries)
                 labels[kind] = entries[0].file
-                copies[f"label_{kind}"] = tuple(entry.file for entry in entries[1:])
+                copies[use] = tuple(entry.file for entry in entries[1:])
         # of a tile that lacks the modality that sets the grid
         size = None if reference[0] == self._grid else measure
         return Tile(tile, sources, labels, counts, missing, copies, reference=reference, measure=size)
@@ -341,16 +339,12 @@ class FolderLayout(Layout):
         shared = {"nodata": given.nodata, "minimum": given.minimum, "factor": given.factor, "others": tuple(others)}
         return {"bands": given.chosen or (0,), **shared}
 
-    def _reference(
-        self, tile: str, patterns: dict[str, str], found: dict[str, dict[str, list[Entry]]]
-    ) -> tuple[str, FileRef]:
+    def _reference(self, tile: str, patterns: dict[str, str], found: SortedFiles) -> tuple[str, FileRef]:
         """What sets a tile's grid (see `Tile`): it does not depend on the modalities that are asked for."""
         name = next(name for name in (self._grid, *self.modalities) if found[patterns[name]].get(tile))
         return name, found[patterns[name]][tile][0].file
 
-    def _measure(
-        self, known: Sequence[str], patterns: dict[str, str], found: dict[str, dict[str, list[Entry]]]
-    ) -> FileRef | None:
+    def _measure(self, known: Sequence[str], patterns: dict[str, str], found: SortedFiles) -> FileRef | None:
         """The raster whose pixels set the size of all tiles' that lack the modality of the grid; None for none."""
         whole = found[patterns[self._grid]]
         # the first of all tiles, so that it is the same raster each time, and stamps hold

@@ -28,7 +28,6 @@ class Collection:
         name: of the collection, or the file's.
         crs: named by the file; None for none.
         fields: names of all attributes.
-        properties: by feature.
         geometries: (N,) of shapely; None for none, and for what is none.
         bounds: (N, 4), NaN for none.
     """

@@ -47,6 +47,7 @@ def check_geopackage(path: Path, file: FileRef, start: bytes) -> None:
 def layers_of(path: Path, file: FileRef, tables: bool = False) -> dict[str, str]:
     """Declared types of geometry by the names of layers; with `tables` also of those without, whose type is `None`."""
     with _database(path, file) as database:
+        # lower, as to SQLite itself names of tables that differ in case are one
         rows = database.execute(
             "SELECT c.table_name, coalesce(g.geometry_type_name, 'None') FROM gpkg_contents c "
             "LEFT JOIN gpkg_geometry_columns g ON lower(c.table_name) = lower(g.table_name) "

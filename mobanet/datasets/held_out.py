@@ -34,7 +34,6 @@ class HeldOut:
     """What a tile has to do with ground that is held out.
 
     Attributes:
-        role: of the tile.
         buffer: pixels around ground that is held out from it whose labels do not count.
         rectangles: that ground in pixels of the tile, where it is made of tiles.
         areas: file with the polygons that say which ground is whose; None where tiles do.

@@ -82,6 +82,7 @@ class HunanLayout(RecipeLayout):
     splits = MappingProxyType({"official": Split((), VALIDATION, TEST), "evsr": Split((), (), (*VALIDATION, *TEST))})
     modalities = MappingProxyType(
         {
+            # Sentinel-2's numbers are reflectance times 10000
             "s2": Modality("s2", _S2, maximum=10000),
             "rgb": Modality("rgb", ("red", "green", "blue"), maximum=10000),
             "s1": Modality("s1", ("VV", "VH"), "other"),

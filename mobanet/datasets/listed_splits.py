@@ -154,14 +154,15 @@ def _tile_of(name: str, known: Mapping[str, None], patterns: Sequence[str]) -> s
 
 
 def _lines(path: Path, file: FileRef) -> Iterator[str]:
-    for line in _text(path, file).lstrip("\ufeff").splitlines():
+    for line in _text(path, file).splitlines():
         if name := line.partition("#")[0].strip():
             yield name
 
 
 def _text(path: Path, file: FileRef) -> str:
     try:
-        return read_bounded(path, _MOST_BYTES)
+        # some programs write a byte order mark, which would belong to the first name
+        return read_bounded(path, _MOST_BYTES).lstrip("\ufeff")
     except (OSError, ValueError) as error:
         raise UserError(f"{file} is no text that can be read ({error}): name a list or table in UTF-8.") from error
 
@@ -177,7 +178,7 @@ def _rows(table: SplitTable, path: Path, file: FileRef) -> list[tuple[Any, Any]]
         except UserError as error:
             raise UserError(f"splits.table: {str(error).rstrip('.')}.") from error
         return list(zip(found[table.tile].tolist(), found[table.attribute].tolist(), strict=True))
-    lines = _text(path, file).lstrip("\ufeff").splitlines()
+    lines = _text(path, file).splitlines()
     head = lines[0] if lines else ""
     # by the heading alone, as names in the rows may hold any of them
     delimiter = max(",;\t", key=head.count)

@@ -44,12 +44,7 @@ _ODD = set("!;")
 
 @dataclass(frozen=True)
 class Features:
-    """Some features of a layer, by their place in the file.
-
-    Attributes:
-        ids: (N,) int64, ascending.
-        columns: by attribute, (N,) values.
-    """
+    """Some features of a layer: their places in the file, (N,) int64 ascending, and by attribute their (N,) values."""
 
     ids: np.ndarray
     columns: dict[str, np.ndarray]

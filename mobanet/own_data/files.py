@@ -27,7 +27,6 @@ class Found:
     """The files of a modality, or of the labels.
 
     Attributes:
-        given: what was typed.
         pattern: absolute path, with `{tile}` where the tile's id is; the file's own where there is but one.
         files: by tile; under the empty name where there is but one.
     """

@@ -219,17 +219,16 @@ def check_fit(path: Path, own: Grid, target: Grid) -> None:
 
 def share_of_ground(own: Grid, target: Grid) -> float:
     """About which share of a grid's ground another raster reaches."""
+    import shapely
     from rasterio.warp import transform_bounds
 
     if own.transform is None or target.transform is None:
         return 1.0
-    corners = own.corners()
-    (left, bottom), (right, top) = corners.min(axis=0), corners.max(axis=0)
+    bounds = (*own.corners().min(axis=0).tolist(), *own.corners().max(axis=0).tolist())
     if own.needs_transform(target) and own.crs and target.crs:
-        left, bottom, right, top = transform_bounds(own.crs, target.crs, left, bottom, right, top)
-    (west, south), (east, north) = target.corners().min(axis=0), target.corners().max(axis=0)
-    wide = max(0.0, min(right, east) - max(left, west)) / (east - west)
-    return float(wide * max(0.0, min(top, north) - max(bottom, south)) / (north - south))
+        bounds = transform_bounds(own.crs, target.crs, *bounds)
+    ground = shapely.box(*target.corners().min(axis=0), *target.corners().max(axis=0))
+    return float(shapely.box(*bounds).intersection(ground).area / ground.area)
 
 
 def spread(items: list[Item], most: int) -> list[Item]:

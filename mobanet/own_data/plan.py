@@ -53,14 +53,12 @@ class Wishes:
     """What the user says beside the files.
 
     Attributes:
-        output: the file to write.
         attribute: of polygons, that tells the classes; None to find out.
         layer: of a vector file with several.
         areas: file of polygons that say which ground is for what; None for none.
         areas_attribute: that says it; None to find out.
         crs: coordinate reference system of files that name none.
         seed: of the split.
-        machine: that the experiment is for.
     """
 
     output: Path
