@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from mobanet.data.augment import Augmentation, ignore_label
+from mobanet.data.augment import Augmentation
 from mobanet.data.balance import ClassPixels
 from mobanet.data.batch import StoredBatch
 from mobanet.data.handover import Allocate, Handover, HandoverLoader
@@ -42,7 +42,7 @@ class _WindowDataset(Dataset[dict[str, Any]]):
         label = sample.label
         # where nothing was measured, a label teaches nothing and measures nothing
         if label is None or not counted or not any(available):
-            label = ignore_label(window.height, window.width)
+            label = np.full((window.height, window.width), IGNORE_INDEX, np.uint8)
         return {
             "inputs": {name: torch.from_numpy(array) for name, array in sample.inputs.items()},
             "valid": {name: torch.from_numpy(array) for name, array in sample.valid.items()},

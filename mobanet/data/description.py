@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from mobanet.datasets.scalings import Scaling
 from mobanet.plain.schema import MismatchError, check_value, to_plain
+from mobanet.plain.typed import build
 from mobanet.rasters.contents import IGNORE_INDEX, MOST_RATIO, Classes, Modality
 
 MOST_MODALITIES, MOST_BANDS = 12, 1024
@@ -36,17 +37,7 @@ class DataDescription:
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "DataDescription":
         """The inverse of `to_plain`."""
-        classes = plain["classes"]
-        return cls(
-            layout=plain["layout"],
-            modalities=tuple(Modality(**{**m, "bands": tuple(m["bands"])}) for m in plain["modalities"]),
-            scaling=dict(plain["scaling"]),
-            classes=Classes(
-                names=tuple(classes["names"]),
-                colours=tuple(tuple(colour) for colour in classes["colours"]),
-                averaged=tuple(classes["averaged"]),
-            ),
-        )
+        return build(cls, plain)
 
 
 def check_description(plain: Any) -> None:

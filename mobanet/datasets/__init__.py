@@ -1,5 +1,8 @@
 """The data sets mobanet knows, by name."""
 
+from collections.abc import Callable
+from functools import partial
+
 from mobanet.datasets.base import Layout
 from mobanet.datasets.dstl import TARGETS, DstlLayout
 from mobanet.datasets.folder import FolderLayout
@@ -14,10 +17,15 @@ from mobanet.datasets.vector_settings import VectorLabel
 from mobanet.errors import UserError
 from mobanet.plain.wording import choose_from
 
-_DSTL = {"dstl": None} | {f"dstl_{target}": target for target in TARGETS}
-_HUNAN = {f"hunan_{name}" if name else "hunan": name for name in LABEL_MAPS}
+_MADE: dict[str, Callable[[], Layout]] = {
+    "potsdam": PotsdamLayout,
+    "vaihingen": VaihingenLayout,
+    "dstl": DstlLayout,
+    **{f"dstl_{target}": partial(DstlLayout, target) for target in TARGETS},
+    **{f"hunan_{name}" if name else "hunan": partial(HunanLayout, name) for name in LABEL_MAPS},
+}
 
-LAYOUTS = ("potsdam", "vaihingen", *_DSTL, *_HUNAN, "folder")
+LAYOUTS = (*_MADE, "folder")
 """Names for `get_layout`."""
 
 __all__ = [
@@ -54,8 +62,4 @@ def get_layout(name: str, folder: FolderSettings | None = None) -> Layout:
         return FolderLayout(folder)
     if folder is not None:
         raise UserError(f"layout {name} takes no folder settings: leave them out, or use layout folder.")
-    if name in _DSTL:
-        return DstlLayout(_DSTL[name])
-    if name in _HUNAN:
-        return HunanLayout(_HUNAN[name])
-    return PotsdamLayout() if name == "potsdam" else VaihingenLayout()
+    return _MADE[name]()

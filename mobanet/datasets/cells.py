@@ -42,9 +42,13 @@ def square_cells(grid: Grid, size: int) -> list[Cell]:
 
 
 def _edges(length: int, size: int) -> list[int]:
-    """Where cells begin and the last one ends: it has less than one and a half of `size`."""
-    count = max(1, (length + size // 2) // size)
-    return [*range(0, count * size, size), length]
+    """Where cells begin and the last one ends."""
+    return [*range(0, count_along(length, size) * size, size), length]
+
+
+def count_along(length: int, size: int) -> int:
+    """Cells along a side, of which the last one has less than one and a half of `size`."""
+    return max(1, (length + size // 2) // size)
 
 
 def index_cells(layer: VectorLayer, attribute: str | None, grid: Grid) -> list[Cell]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mobanet.datasets.base import LABEL_KINDS, DrawnLabel, LabelKind, Layout, Split, Survey, Tile
-from mobanet.datasets.catalogue import Catalogue, Entry
+from mobanet.datasets.catalogue import Catalogue
 from mobanet.datasets.cutting import Cutter
 from mobanet.datasets.file_patterns import (
     SortedFiles,
@@ -66,6 +66,10 @@ class FolderLayout(Layout):
         # the modality that sets the grids of all tiles that have it
         self._grid = settings.grid or next(iter(self.modalities))
         self.default_modalities = tuple(self.modalities)
+        labels = {"label_full": settings.label if self._vector is None else self._vector.vector}
+        labels["label_eroded"] = settings.eroded_label
+        self._patterns = {name: given.pattern for name, given in settings.modalities.items()}
+        self._patterns |= {use: pattern for use, pattern in labels.items() if isinstance(pattern, str)}
         self.classes = Classes(
             names=tuple(settings.classes),
             colours=tuple((r, g, b) for r, g, b in settings.colours or spread_colours(len(settings.classes))),
@@ -133,11 +137,7 @@ class FolderLayout(Layout):
         """See `Layout.survey`."""
         wanted = tuple(modalities)
         s = self.settings
-        patterns = {name: given.pattern for name, given in s.modalities.items()}
-        labels = {"label_full": s.label.vector if isinstance(s.label, VectorLabel) else s.label}
-        labels["label_eroded"] = s.eroded_label
-        patterns |= {kind: text for kind, text in labels.items() if text is not None}
-        shared = self._shared_files()
+        patterns, shared = self._patterns, self._shared_files()
         distant = {pattern for pattern in patterns.values() if is_address(pattern)}
         found = sort_files(catalogue, {*patterns.values(), *shared.values()} - distant)
         found |= self._at_addresses(distant, found)
@@ -160,8 +160,8 @@ class FolderLayout(Layout):
         known = sorted(dict.fromkeys(t for name in s.modalities for t in found[patterns[name]]), key=natural_key)
         used = {tile for name in wanted for tile in found[patterns[name]]}
         ids = [tile for tile in known if tile in used]
-        measure, reads = self._measure(known, patterns, found), {name: self._read_with(name) for name in wanted}
-        tiles = tuple(self._tile(tile, wanted, patterns, found, reads, measure) for tile in ids)
+        measure, reads = self._measure(known, found), {name: self._read_with(name) for name in wanted}
+        tiles = tuple(self._tile(tile, found, reads, measure) for tile in ids)
         if self._vector is not None:
             tiles = with_sidecars(tiles, catalogue)
         notes = []
@@ -169,7 +169,7 @@ class FolderLayout(Layout):
             notes.append(f"left out, since they have labels only: {shorten(bare)}")
         if others := [tile for tile in known if tile not in used]:
             notes.append(f"left out, since there is nothing of {', '.join(wanted)} for them: {shorten(others)}")
-        beside = self._beside(catalogue, {use: (name, found[name]) for use, name in shared.items()})
+        beside = self._beside(catalogue, shared, found)
         if s.splits.told is not None:
             told = {key: beside[key] for key in files_of(s.splits.told)}
             self._told, remarks = told_by(s.splits.told, told, known, patterns.values(), scratch)
@@ -213,16 +213,14 @@ class FolderLayout(Layout):
         return files
 
     @staticmethod
-    def _beside(catalogue: Catalogue, shared: dict[str, tuple[str, dict[str, list[Entry]]]]) -> dict[str, FileRef]:
-        """The files beside those of tiles by the keys that name them, of their names and what matches these."""
-        files = {}
-        for use, (name, found) in shared.items():
-            if not found:
+    def _beside(catalogue: Catalogue, shared: dict[str, str], found: SortedFiles) -> dict[str, FileRef]:
+        """The files beside those of tiles, by the keys that name them."""
+        for use, name in shared.items():
+            if not found[name]:
                 raise UserError(
                     f"{use} {name!r} matches no file below {catalogue.root}{why_nothing(name, catalogue)}: correct it."
                 )
-            files[use] = only_file(name, found[""], use).file
-        return files
+        return {use: only_file(name, found[name][""], use).file for use, name in shared.items()}
 
     def resolve_split(self, name: str, tiles: Iterable[str]) -> Split:
         """See `Layout.resolve_split`; patterns become ids, and areas and blocks say which ones.
@@ -293,21 +291,13 @@ class FolderLayout(Layout):
         entries = [entry for part in ROLES for entry in getattr(given, part)]
         return [entry for entry in entries if not _hits(entry, ids)]
 
-    def _tile(
-        self,
-        tile: str,
-        wanted: tuple[str, ...],
-        patterns: dict[str, str],
-        found: SortedFiles,
-        reads: dict[str, dict[str, Any]],
-        measure: FileRef | None,
-    ) -> Tile:
-        """A tile of files found by pattern and tile, with `reads` from `_read_with` and `measure` from `_measure`."""
-        reference = self._reference(tile, patterns, found)
+    def _tile(self, tile: str, found: SortedFiles, reads: dict[str, dict[str, Any]], measure: FileRef | None) -> Tile:
+        """A tile of files found, with `reads` by modality from `_read_with`, and `measure` from `_measure`."""
+        patterns, reference = self._patterns, self._reference(tile, found)
         sources: dict[str, Source] = {}
         missing: dict[str, str] = {}
         copies: dict[str, tuple[FileRef, ...]] = {}
-        for name in wanted:
+        for name, read in reads.items():
             entries = found[patterns[name]].get(tile)
             if not entries:
                 known = patterns[reference[0]]
@@ -315,7 +305,7 @@ class FolderLayout(Layout):
                 missing[name] = filled(patterns[name], {"tile": tile} | parts)
                 continue
             check_alone(patterns[name], name, tile, entries)
-            sources[name] = Source(entries[0].file, **reads[name])
+            sources[name] = Source(entries[0].file, **read)
             copies[name] = tuple(entry.file for entry in entries[1:])
         # a raster with further bands has to say which of them are meant
         counts = {name: 1 for name in sources if not self.settings.modalities[name].chosen}
@@ -339,14 +329,14 @@ class FolderLayout(Layout):
         shared = {"nodata": given.nodata, "minimum": given.minimum, "factor": given.factor, "others": tuple(others)}
         return {"bands": given.chosen or (0,), **shared}
 
-    def _reference(self, tile: str, patterns: dict[str, str], found: SortedFiles) -> tuple[str, FileRef]:
+    def _reference(self, tile: str, found: SortedFiles) -> tuple[str, FileRef]:
         """What sets a tile's grid (see `Tile`): it does not depend on the modalities that are asked for."""
-        name = next(name for name in (self._grid, *self.modalities) if found[patterns[name]].get(tile))
-        return name, found[patterns[name]][tile][0].file
+        name = next(name for name in (self._grid, *self.modalities) if found[self._patterns[name]].get(tile))
+        return name, found[self._patterns[name]][tile][0].file
 
-    def _measure(self, known: Sequence[str], patterns: dict[str, str], found: SortedFiles) -> FileRef | None:
+    def _measure(self, known: Sequence[str], found: SortedFiles) -> FileRef | None:
         """The raster whose pixels set the size of all tiles' that lack the modality of the grid; None for none."""
-        whole = found[patterns[self._grid]]
+        whole = found[self._patterns[self._grid]]
         # the first of all tiles, so that it is the same raster each time, and stamps hold
         return next((whole[tile][0].file for tile in known if whole.get(tile)), None)
 

@@ -1,9 +1,11 @@
 """The description of one's own data read from files and command lines, and mistakes in it in the words of its keys."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -168,7 +170,20 @@ def as_words(content: Any) -> str:
     """Plain content as YAML in one line, as a word of a command line may have it."""
     import yaml
 
-    return yaml.safe_dump(content, default_flow_style=True, allow_unicode=True, width=2**20, sort_keys=False).strip()
+    options: dict[str, Any] = {"default_flow_style": True, "allow_unicode": True, "width": 2**20, "sort_keys": False}
+    # behind a scalar by itself, YAML marks the end of the document
+    return yaml.dump(content, Dumper=_dumper(), **options).removesuffix("\n").removesuffix("\n...")
+
+
+@cache
+def _dumper() -> type:
+    """That of PyYAML, which also quotes texts such as 2E5: jsonargparse's loader takes them for numbers."""
+    import yaml
+
+    dumper: Any = type("Dumper", (yaml.SafeDumper,), {})
+    number = re.compile(r"[-+]?\d[\d_]*[eE][-+]?\d+$")
+    dumper.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
+    return dumper
 
 
 def _quoted(value: str) -> str:

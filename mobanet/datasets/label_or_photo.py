@@ -23,10 +23,11 @@ def looks_like_label(file: FileRef, scratch: Path | None) -> bool | None:
     A label has nearly all pixels close to a corner of the colour cube, and more than one corner; in a photograph many
     pixels lie between. A few windows are looked at (`mobanet.rasters.bands.sample`).
     """
-    if scratch is None:
-        with tempfile.TemporaryDirectory(prefix="mobanet-") as temporary:
-            return looks_like_label(file, Path(temporary))
-    with local_copy(file, scratch) as path, opened(path, file) as raster:
+    with (
+        tempfile.TemporaryDirectory(prefix="mobanet-") as temporary,
+        local_copy(file, scratch or Path(temporary)) as path,
+        opened(path, file) as raster,
+    ):
         if raster.count < 3 or raster.dtypes[0] != "uint8":
             return None
         picture = sample(raster, (0, 1, 2))

@@ -129,14 +129,12 @@ class _Pyogrio(VectorLayer):
         self.crs = _system(info["crs"], file, label)
 
     def features(self, columns: Sequence[str], bounds: Bounds | None = None) -> Features:
-        """See `VectorLayer.features`."""
         ids, _, values = self._read(bounds, columns=list(dict.fromkeys(columns)), read_geometry=False)
         if bounds is None and len(ids) != self._count:
             raise _damaged(self.file)
         return Features(ids, values)
 
     def geometries(self, bounds: Bounds) -> tuple[np.ndarray, np.ndarray]:
-        """See `VectorLayer.geometries`."""
         import shapely
 
         ids, content, _ = self._read(bounds, columns=[], read_geometry=True)
@@ -144,7 +142,6 @@ class _Pyogrio(VectorLayer):
         return ids, shapely.from_wkb(content, on_invalid="fix")
 
     def extent(self) -> Bounds | None:
-        """See `VectorLayer.extent`."""
         from pyogrio import read_info
 
         with _readable(self.file):
@@ -174,17 +171,14 @@ class _GeoJson(VectorLayer):
         self.crs = _system(collection.crs, file, label) if collection.crs or label.crs else "EPSG:4326"
 
     def features(self, columns: Sequence[str], bounds: Bounds | None = None) -> Features:
-        """See `VectorLayer.features`."""
         ids = self._within(bounds)
         return Features(ids, {name: self._collection.column(name)[ids] for name in columns})
 
     def geometries(self, bounds: Bounds) -> tuple[np.ndarray, np.ndarray]:
-        """See `VectorLayer.geometries`."""
         ids = self._within(bounds)
         return ids, self._collection.geometries[ids]
 
     def extent(self) -> Bounds | None:
-        """See `VectorLayer.extent`."""
         known = self._collection.bounds[np.isfinite(self._collection.bounds).all(axis=1)]
         if not len(known):
             return None

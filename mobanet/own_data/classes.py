@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mobanet.datasets.vector_settings import IGNORED
-from mobanet.errors import UserError
 from mobanet.plain.bounds import shown
 from mobanet.rasters.distinct_colours import distinct_colours
 
@@ -99,9 +98,3 @@ def colours_for(count: int, known: Mapping[int, tuple[int, int, int]] | None = N
     # as many more as are settled, since each of these may be one of them
     spare = iter([colour for colour in distinct_colours(count + len(settled)) if colour not in settled.values()])
     return [settled[index] if index in settled else next(spare) for index in range(count)]
-
-
-def check_count(count: int, what: str, remedy: str) -> None:
-    """Refuse labels of more values than there can be classes."""
-    if count > MOST:
-        raise UserError(f"{what} has {count} values, and labels tell at most {MOST} classes apart; {remedy}.")

@@ -14,7 +14,7 @@ from mobanet.datasets.vector_place import PixelPlacement
 from mobanet.datasets.vector_settings import IGNORED, VectorLabel, as_text, as_word
 from mobanet.datasets.vector_values import classed, value_words
 from mobanet.errors import UserError
-from mobanet.own_data.classes import FoundClass, LabelLook, check_count, class_name, colours_for
+from mobanet.own_data.classes import MOST, FoundClass, LabelLook, class_name, colours_for
 from mobanet.own_data.files import Found
 from mobanet.own_data.looks import Raster
 from mobanet.plain.wording import natural_key, shorten
@@ -120,7 +120,11 @@ def look_at_polygons(layers: Layers, attribute: str, rasters: dict[str, Raster])
     values, near = _values(layers, attribute), values_near(layers, attribute, rasters)
     remedy = f"name another attribute with --attribute, of {shorten(map(as_word, layers.first.fields), 12)}"
     known = [value for value in values if value is not None]
-    check_count(len(known), f"{layers.first.file}, attribute {as_word(attribute)},", remedy)
+    if len(known) > MOST:
+        raise UserError(
+            f"{layers.first.file}, attribute {as_word(attribute)}, has {len(known)} values, and labels tell at most "
+            f"{MOST} classes apart; {remedy}."
+        )
     listed: list[FoundClass] = []
     for value in sorted(known, key=natural_key):
         count = near.get(value, 0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mobanet.datasets.cells import count_along
 from mobanet.errors import UserError
 from mobanet.own_data.looks import ModalityLook
 from mobanet.plain.wording import shorten
@@ -117,7 +118,7 @@ def tile_size(shapes: Sequence[tuple[int, int]]) -> int:
     """
     total = sum(height * width for height, width in shapes)
     size = min(LARGEST, math.isqrt(total // TILES), *(min(shape) for shape in shapes))
-    while size >= SMALLEST and sum(_tiles(high, size) * _tiles(wide, size) for high, wide in shapes) < TILES:
+    while size >= SMALLEST and sum(count_along(high, size) * count_along(wide, size) for high, wide in shapes) < TILES:
         # one by one, since the number of tiles goes up and down with how each raster's rest is rounded
         size -= 1
     if size < SMALLEST:
@@ -126,11 +127,6 @@ def tile_size(shapes: Sequence[tuple[int, int]]) -> int:
             f"has {words} pixels, of which {TILES} tiles of {SMALLEST} x {SMALLEST} cannot be cut; give larger rasters."
         )
     return size if size < _ROUNDED else size // 64 * 64  # whole squares of the store
-
-
-def _tiles(length: int, size: int) -> int:
-    """Along a side; what is left over and less than half a tile belongs to the one before it."""
-    return max(1, (2 * length + size) // (2 * size))
 
 
 def drawn_split(tiles: Sequence[str], seed: int) -> dict[str, list[str]]:

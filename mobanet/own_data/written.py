@@ -8,6 +8,7 @@ from shlex import quote
 from textwrap import wrap
 from typing import Any
 
+from mobanet.datasets.folder_words import as_words
 from mobanet.own_data.classes import FoundClass, LabelLook
 from mobanet.own_data.looks import ModalityLook, kept_ratio
 from mobanet.own_data.recipe import Chosen, TrainingRecipe
@@ -254,10 +255,6 @@ def _comment(text: str) -> str:
 
 
 def _word(value: Any) -> str:
-    import yaml
-
     if isinstance(value, str) and not value.isprintable():
         return json.dumps(value, ensure_ascii=False)  # on one line
-    # on one line whatever its length; behind a scalar by itself, YAML marks the end of the document
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=2**20, sort_keys=False)
-    return text.removesuffix("\n").removesuffix("\n...")
+    return as_words(value)

@@ -3,13 +3,16 @@
 from pathlib import Path
 
 import pytest
+from jsonargparse import ArgumentParser
 
+from mobanet.datasets.folder_words import as_words
 from mobanet.errors import UserError
 from mobanet.own_data.classes import class_name, colours_for
 from mobanet.own_data.files import find_files
 from mobanet.own_data.given import Given, given_modalities
 from mobanet.own_data.label_rasters import _names
 from mobanet.own_data.recipe import TILES, Machine, _batch, drawn_split, tile_size
+from mobanet.own_data.written import _word
 from mobanet.rasters.categories import sidecar
 from mobanet.rasters.distinct_colours import OKABE_ITO
 
@@ -76,6 +79,14 @@ def test_two_files_of_a_tile(tmp_path):
 def test_names_beside_a_label_that_are_damaged_are_none(tmp_path, cell, instead):
     (tmp_path / "a.tif.aux.xml").write_text(sidecar(["p", "q"]).decode().replace(cell, instead))
     assert _names(tmp_path / "a.tif") == ({} if cell else {0: "p", 1: "q"})
+
+
+def test_texts_that_the_parser_would_take_for_numbers_are_written_as_texts():
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--names", type=list[str])
+    names = ["1e3", "2E-5", "+4e+1", "7", "1.5", "nan", "null", "yes", "1:30", "a\tb"]
+    for written in (as_words(names), _word(names)):
+        assert parser.parse_string(f"names: {written}").names == names
 
 
 def test_the_order_of_modalities_is_that_of_their_options():
