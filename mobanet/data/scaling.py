@@ -30,12 +30,7 @@ def learn(
 ) -> np.ndarray:
     """The dataset-wide part of a scaling, which goes into the checkpoint.
 
-    Args:
-        modality: to scale.
-        scaling: how.
-        training: tiles to learn from.
-        radius: of the ground in pixels, where `scaling` is `ground`.
-        grounds: of each of `training`, where `scaling` is `ground`; None where it lacks the modality.
+    `ground` takes the radius in pixels, and the ground of each training tile, None where it lacks the modality.
 
     Returns:
         (2, C) float64, an offset and a scale for each band; where a scaling takes the offset from each tile or pixel, 0

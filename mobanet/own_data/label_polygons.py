@@ -205,6 +205,7 @@ def _measure(look: LabelLook, layers: Layers, rasters: dict[str, Raster]) -> Non
     chosen = [(tile, raster) for tile, raster in rasters.items() if "" in layers.layers or tile in layers.layers]
     # spread over the list, since tiles that are neighbours in it mostly lie side by side
     chosen = [chosen[len(chosen) * n // min(len(chosen), _TILES)] for n in range(min(len(chosen), _TILES))]
+    # of many tiles, all together have about as many pixels as one alone would
     side = max(64, _COARSE // max(1, round(len(chosen) ** 0.5)))
     # by place in the list, since several values may be of one class
     counts = np.zeros(256, np.int64)

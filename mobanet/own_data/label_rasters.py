@@ -34,13 +34,7 @@ def look_at_raster_labels(found: Found) -> LabelLook:
     paths = list(found.files.values())
     first = paths[0]
     with opened(first, FileRef(first)) as raster:
-        # a fourth is opacity
-        coloured = raster.count in (3, 4) and raster.dtypes[0] == "uint8"
-        if raster.count != 1 and not coloured:
-            raise UserError(
-                f"{first} has {raster.count} bands of {raster.dtypes[0]} where a label has one with numbers, or three "
-                "of uint8 with colours; keep the one with the classes, as with gdal_translate -b 1."
-            )
+        coloured = _is_coloured(raster, first)
         table = {} if coloured else _table(raster)
     counted, empty, sampled = _counted(paths, coloured)
     look = _of_colours(found, counted) if coloured else _of_numbers(found, counted, empty, _names(first), table)
@@ -49,6 +43,18 @@ def look_at_raster_labels(found: Found) -> LabelLook:
     for each in look.found:
         each.share = None if each.ignored else each.count / max(1, total)
     return look
+
+
+def _is_coloured(raster: "DatasetReader", path: Path) -> bool:
+    """Whether a label has colours, and not numbers; one that has neither is refused."""
+    # a fourth is opacity
+    coloured = raster.count in (3, 4) and raster.dtypes[0] == "uint8"
+    if raster.count != 1 and not coloured:
+        raise UserError(
+            f"{path} has {raster.count} bands of {raster.dtypes[0]} where a label has one with numbers, or three "
+            "of uint8 with colours; keep the one with the classes, as with gdal_translate -b 1."
+        )
+    return coloured
 
 
 def _of_numbers(
@@ -108,6 +114,9 @@ def _counted(paths: list[Path], coloured: bool) -> tuple[Counter[int], Counter[i
             if number == 0:
                 # as if all were as large as the first, so that none is opened just to be measured
                 share = MOST_PIXELS / (raster.height * raster.width * len(paths))
+            if _is_coloured(raster, path) != coloured:
+                one, other = ("numbers", "colours") if coloured else ("colours", "numbers")
+                raise UserError(f"{path} holds {one} and {paths[0]} {other}; give labels of one kind.")
             step = 1 if share >= 1 else int(np.ceil(1 / share))
             sampled |= step > 1
             for values, nothing in _strips(raster, step):

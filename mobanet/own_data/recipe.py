@@ -117,6 +117,7 @@ def tile_size(shapes: Sequence[tuple[int, int]]) -> int:
         UserError: for rasters of which no tiles can be made that are worth it; the sentence has no subject.
     """
     total = sum(height * width for height, width in shapes)
+    # the side of a square with a twentieth of the ground, so that the loop is short
     size = min(LARGEST, math.isqrt(total // TILES), *(min(shape) for shape in shapes))
     while size >= SMALLEST and sum(count_along(high, size) * count_along(wide, size) for high, wide in shapes) < TILES:
         # one by one, since the number of tiles goes up and down with how each raster's rest is rounded

@@ -524,6 +524,16 @@ ODD = {
         "has more than 254 values, so that it tells no classes",
     ),
     "a picture": (None, {"labels": "town/ortho"}, "has more than 64 colours, so that it tells no classes"),
+    "colours beside numbers": (
+        labelled(lambda tile: noise(tile, 3 if tile == TILES[0] else 1, SIZE) % 2),
+        {"labels": "town/numbers"},
+        f"{TILES[0]}_label.tif colours; give labels of one kind",
+    ),
+    "numbers beside colours": (
+        labelled(lambda tile: noise(tile, 1 if tile == TILES[0] else 3, SIZE) % 2),
+        {"labels": "town/numbers"},
+        f"{TILES[0]}_label.tif numbers; give labels of one kind",
+    ),
     "two bands": (
         labelled(lambda tile: noise(tile, 2, SIZE)),
         {"labels": "town/numbers"},
