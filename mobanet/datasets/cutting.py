@@ -128,7 +128,7 @@ class Cutter:
             return {name: HeldOut(role, buffer, areas=self._areas) for name, role in roles.items()}
         places, held = _places(tiles), dict[str, HeldOut]()
         names = [name for name in places if name in roles]
-        # of all tiles at once: of thousands, each beside each other one by one would take minutes
+        # boxes of all tiles at once, as only the few that are near are looked at one by one
         corners = np.array([places[name][1].corners() for name in names]).reshape(-1, 4, 2)
         low, high = corners.min(axis=1), corners.max(axis=1)
         order = np.array([ROLES.index(roles[name]) for name in names])
