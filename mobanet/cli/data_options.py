@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 from mobanet.cli.experiments import find_experiment, with_variants
 from mobanet.cli.layered import without_foreign
 from mobanet.cli.parser_errors import check_config_files
-from mobanet.datasets.folder_words import EXPERIMENT_KEYS, HINT, as_words, check_part, described_in
+from mobanet.datasets.folder_words import (
+    EXPERIMENT_KEYS,
+    HINT,
+    as_words,
+    check_part,
+    described_in,
+    parsed_settings,
+    settings_in,
+)
 from mobanet.plain.command_words import take
 from mobanet.plain.yaml_files import parse_yaml, read_yaml
 
@@ -64,8 +72,6 @@ def folder_settings(given: str | None) -> "FolderSettings | None":
     Raises:
         UserError: when it cannot be read, or does not describe data.
     """
-    from mobanet.datasets.folder_settings import parsed_settings, settings_in
-
     if given is None:
         return None
     if not given.startswith("{"):

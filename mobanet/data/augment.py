@@ -10,7 +10,7 @@ import numpy as np
 
 from mobanet.data.reading import Sample
 from mobanet.errors import UserError
-from mobanet.rasters.contents import IGNORE_INDEX, Modality
+from mobanet.rasters.contents import Modality
 
 
 @dataclass
@@ -217,8 +217,3 @@ def _fast_transpose(albumentations: Any) -> type:
             return cv2.transpose(img).reshape(img.shape[1], img.shape[0], *img.shape[2:])
 
     return FastTranspose
-
-
-def ignore_label(height: int, width: int) -> np.ndarray:
-    """A label of which nothing counts, (height, width) uint8."""
-    return np.full((height, width), IGNORE_INDEX, np.uint8)

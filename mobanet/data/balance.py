@@ -20,9 +20,6 @@ class ClassPixels:
 
     How many pixels of a class a tile has is known from the store; where they lie is counted when the tile is first
     drawn, in the process that draws. What is drawn depends on the generator alone. Cheap to pickle.
-
-    Args:
-        reader: of the training tiles, which have labels.
     """
 
     def __init__(self, reader: TileReader) -> None:
@@ -41,11 +38,7 @@ class ClassPixels:
         self._forget()
 
     def draw(self, generator: np.random.Generator) -> tuple[int, int, int]:
-        """A pixel: number of the tile, row and column in it.
-
-        Raises:
-            UserError: when a label's file is damaged.
-        """
+        """A pixel: number of the tile, row and column in it."""
         chosen = int(self.classes[generator.integers(len(self.classes))])
         ends = self.ends[:, chosen]
         number = int(generator.integers(ends[-1]))

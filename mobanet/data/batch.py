@@ -17,15 +17,12 @@ class StoredBatch:
 
     Args:
         contents: of `mobanet.data.crops.collate`.
-        known: (B, M) bool, `available` as it came from the loader; None where `contents` are as they came.
-
-    Attributes:
-        known: stays on the CPU wherever the batch goes: what is drawn and decided there need not wait for a device.
+        known: (B, M) bool, `available` as it came from the loader, which stays on the CPU wherever the batch goes: what
+            is drawn and decided there need not wait for a device. None where `contents` are as they came.
     """
 
     def __init__(self, contents: Mapping[str, Any], known: Tensor | None = None) -> None:
         self.contents = contents
-        # as the loader gives it, which is on the CPU
         self.known: Tensor = contents["available"] if known is None else known
 
     def __getitem__(self, name: str) -> Any:

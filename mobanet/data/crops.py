@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from mobanet.data.augment import Augmentation, ignore_label
+from mobanet.data.augment import Augmentation
 from mobanet.data.balance import ClassPixels
 from mobanet.data.batch import StoredBatch
 from mobanet.data.handover import Allocate, Handover, HandoverLoader
@@ -42,7 +42,7 @@ class _WindowDataset(Dataset[dict[str, Any]]):
         label = sample.label
         # where nothing was measured, a label teaches nothing and measures nothing
         if label is None or not counted or not any(available):
-            label = ignore_label(window.height, window.width)
+            label = np.full((window.height, window.width), IGNORE_INDEX, np.uint8)
         return {
             "inputs": {name: torch.from_numpy(array) for name, array in sample.inputs.items()},
             "valid": {name: torch.from_numpy(array) for name, array in sample.valid.items()},
@@ -68,8 +68,7 @@ class RandomCrops(_WindowDataset):
         offset_scale: by modality, (T, 2, C) offsets and scales (`mobanet.data.scaling`).
         size: height and width of a crop in pixels.
         sampling: how the tile is drawn; the position is uniform within it.
-        seed: of the run.
-        augmentation: applied to each crop.
+        seed, augmentation: of every draw, and applied to each crop.
         balanced_share: of the crops that are drawn around a pixel of a class, where `sampling` is `balanced`.
     """
 
@@ -158,14 +157,7 @@ class RandomCrops(_WindowDataset):
 
 
 class GridWindows(_WindowDataset):
-    """Evaluation windows of all tiles, row by row (`mobanet.data.reading.grid`).
-
-    Args:
-        reader: of the tiles to evaluate.
-        offset_scale: by modality, (T, 2, C) offsets and scales.
-        size: height and width of a window in pixels.
-        stride: from one window to the next, in pixels.
-    """
+    """Evaluation windows of all tiles, row by row (`mobanet.data.reading.grid`); `offset_scale` as of `RandomCrops`."""
 
     def __init__(self, reader: TileReader, offset_scale: dict[str, np.ndarray], size: int, stride: int) -> None:
         super().__init__(reader, offset_scale)
@@ -194,12 +186,7 @@ class GridWindows(_WindowDataset):
 
 
 def collate(samples: Sequence[dict[str, Any]], allocate: Allocate = torch.empty) -> dict[str, Any]:
-    """A batch of samples; inputs as (B, C, H, W) views in channels-last memory, without another copy.
-
-    Args:
-        samples: of one data set.
-        allocate: gives the memory for each tensor.
-    """
+    """A batch of samples in memory that `allocate` gives; inputs as (B, C, H, W) views in channels-last memory."""
     batch = _stack(samples, allocate)
     batch["inputs"] = {name: x.permute(0, 3, 1, 2) for name, x in batch["inputs"].items()}  # from (B, H, W, C)
     return batch
@@ -231,16 +218,7 @@ def crop_loader(
     pin_memory: bool = False,
     persistent: bool = False,
 ) -> CropLoader:
-    """Batches of random crops or grid windows.
-
-    Args:
-        dataset: of crops or windows.
-        batch_size: samples a batch.
-        sampler: of their indices.
-        num_workers: processes that read.
-        pin_memory: whether batches are copied to a GPU next.
-        persistent: whether the workers outlive an epoch.
-    """
+    """Batches of random crops or grid windows; `persistent` workers outlive an epoch."""
     return CropLoader(
         dataset,
         batch_size=batch_size,  # by name, as Lightning makes a loader anew to predict, and gives it another one

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from mobanet.datasets.scalings import Scaling
 from mobanet.plain.schema import MismatchError, check_value, to_plain
+from mobanet.plain.typed import build
 from mobanet.rasters.contents import IGNORE_INDEX, MOST_RATIO, Classes, Modality
 
 MOST_MODALITIES, MOST_BANDS = 12, 1024
@@ -20,10 +21,8 @@ class DataDescription:
     """The modalities of a batch and the classes of its label.
 
     Attributes:
-        layout: name of the data set's layout.
         modalities: in the order of the columns of `available`.
         scaling: by modality, how stored values are scaled (`mobanet.data.scaling`).
-        classes: of the label.
     """
 
     layout: str
@@ -38,17 +37,7 @@ class DataDescription:
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "DataDescription":
         """The inverse of `to_plain`."""
-        classes = plain["classes"]
-        return cls(
-            layout=plain["layout"],
-            modalities=tuple(Modality(**{**m, "bands": tuple(m["bands"])}) for m in plain["modalities"]),
-            scaling=dict(plain["scaling"]),
-            classes=Classes(
-                names=tuple(classes["names"]),
-                colours=tuple(tuple(colour) for colour in classes["colours"]),
-                averaged=tuple(classes["averaged"]),
-            ),
-        )
+        return build(cls, plain)
 
 
 def check_description(plain: Any) -> None:
@@ -71,13 +60,9 @@ def check_description(plain: Any) -> None:
             raise MismatchError(f"{where}.pixel_ratio", f"is {modality['pixel_ratio']}, not 1 to {MOST_RATIO}")
         if not 0 < len(modality["bands"]) <= MOST_BANDS or (maximum is not None and maximum <= 0):
             raise MismatchError(where, f"has {len(modality['bands'])} bands and the maximum {modality.get('maximum')}")
-    _check_scalings(plain["scaling"], names)
-    _check_classes(classes)
-
-
-def _check_scalings(scaling: Mapping[str, str], names: list[str]) -> None:
-    if set(scaling) != set(names):
+    if set(plain["scaling"]) != set(names):
         raise MismatchError("data.scaling", f"is not one of {', '.join(get_args(Scaling))} for each modality")
+    _check_classes(classes)
 
 
 def _check_classes(classes: Mapping[str, Any]) -> None:

@@ -1,12 +1,12 @@
 """What a user may choose about the data, checked against the layout."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
 from mobanet.data.crops import Sampling
-from mobanet.datasets.base import LabelKind, Layout
-from mobanet.datasets.scalings import Scaling, default_scaling
+from mobanet.datasets.base import LABEL_KINDS, LabelKind, Layout
+from mobanet.datasets.scalings import Scaling, usual_scaling
 from mobanet.errors import UserError
 from mobanet.rasters.contents import Modality, ratios_of, step_of
 from mobanet.rasters.ground import MOST, STEP
@@ -43,11 +43,7 @@ class EvaluationSettings:
         return window if self.validation_stride is None else self.validation_stride
 
     def check(self, crop: int) -> None:
-        """Refuse sizes that make no sense.
-
-        Raises:
-            UserError: naming the option.
-        """
+        """Refuse sizes that make no sense."""
         window = self.size(crop)
         check_labels(**{"evaluation.labels": self.labels})
         batch = 1 if self.batch_size is None else self.batch_size
@@ -66,11 +62,7 @@ _LEAST = {"crop": 16, "evaluation.window": 16, "num_workers": 0}
 
 
 def check_numbers(**values: int) -> None:
-    """Refuse numbers below the least that makes sense, which is 1 unless it is known to be another.
-
-    Raises:
-        UserError: naming the option.
-    """
+    """Refuse numbers below the least that makes sense, which is 1 unless it is known to be another."""
     for option, value in values.items():
         least = _LEAST.get(option, 1)
         if value < least:
@@ -78,22 +70,14 @@ def check_numbers(**values: int) -> None:
 
 
 def check_labels(**values: str) -> None:
-    """Refuse label rasters of a kind that there is not.
-
-    Raises:
-        UserError: naming the option.
-    """
+    """Refuse label rasters of a kind that there is not."""
     for option, value in values.items():
-        if value not in get_args(LabelKind):
-            raise UserError(f"--data.{option} is {value}; choose one of {', '.join(get_args(LabelKind))}.")
+        if value not in LABEL_KINDS:
+            raise UserError(f"--data.{option} is {value}; choose one of {', '.join(LABEL_KINDS)}.")
 
 
 def check_sampling(sampling: str, share: float | None) -> None:
-    """Refuse a way to draw crops that there is not, and a share of balanced ones that is none, or that nothing draws.
-
-    Raises:
-        UserError: naming the option.
-    """
+    """Refuse a way to draw crops that there is not, and a share of balanced ones that is none or that nothing draws."""
     if sampling not in get_args(Sampling):
         raise UserError(f"--data.sampling is {sampling}; choose one of {', '.join(get_args(Sampling))}.")
     if share is not None and sampling != "balanced":
@@ -106,11 +90,7 @@ def check_sampling(sampling: str, share: float | None) -> None:
 
 
 def check_ground(modalities: Mapping[str, Modality], scaling: Mapping[str, str], radius: int | None) -> None:
-    """Refuse to take heights above the ground of what has none, and a radius that fits no lattice.
-
-    Raises:
-        UserError: naming the option.
-    """
+    """Refuse to take heights above the ground of what has none, and a radius that fits no lattice."""
     for name, modality in modalities.items():
         if scaling[name] == "ground" and modality.kind != "elevation":
             raise UserError(
@@ -122,11 +102,7 @@ def check_ground(modalities: Mapping[str, Modality], scaling: Mapping[str, str],
 
 
 def check_steps(modalities: Mapping[str, Modality], crop: int, evaluation: EvaluationSettings) -> None:
-    """Refuse crops, windows and strides that would cut through pixels of a modality that is coarser than the grid.
-
-    Raises:
-        UserError: naming the option, the modality and sizes that fit.
-    """
+    """Refuse crops, windows and strides that would cut through pixels of a modality that is coarser than the grid."""
     ratios, step = ratios_of(modalities.values()), step_of(modalities.values())
     sizes = {"crop": crop, "evaluation.window": evaluation.size(crop)}
     sizes |= {f"evaluation.{stage}_stride": evaluation.stride(stage, crop, step) for stage in ("validation", "test")}
@@ -142,30 +118,17 @@ def check_steps(modalities: Mapping[str, Modality], crop: int, evaluation: Evalu
 
 
 def chosen_modalities(layout: Layout, given: Sequence[str] | str | None) -> dict[str, Modality]:
-    """The modalities to use, in order; the layout's usual ones where none are named.
-
-    Raises:
-        UserError: for one that the layout does not have, or that is named twice.
-    """
+    """The modalities to use, in order; the layout's usual ones where none are named."""
     names = given.replace(" ", "").split(",") if isinstance(given, str) else given
     names = list(names or layout.default_modalities)
-    for name in names:
-        if name not in layout.modalities:
-            raise UserError(
-                f"--data.modalities names {name}, which the layout {layout.name} does not have; it has "
-                f"{', '.join(layout.modalities)}."
-            )
+    _check_known(names, layout, "--data.modalities")
     if len(set(names)) < len(names):
         raise UserError(f"--data.modalities names a modality twice: {', '.join(names)}.")
     return {name: layout.modalities[name] for name in names}
 
 
 def chosen_split(layout: Layout, name: str | None) -> str:
-    """The name of a split, or of the layout's first.
-
-    Raises:
-        UserError: for one that the layout does not have.
-    """
+    """The name of a split, or of the layout's first."""
     name = name or next(iter(layout.splits))
     if name not in layout.splits:
         raise UserError(
@@ -177,16 +140,15 @@ def chosen_split(layout: Layout, name: str | None) -> str:
 def chosen_scaling(
     layout: Layout, modalities: Mapping[str, Modality], given: Mapping[str, Scaling]
 ) -> dict[str, Scaling]:
-    """How each modality is scaled: as given, or as the layout says, or as fits its kind.
+    """How each modality is scaled: as given, or as the layout says, or as fits its kind."""
+    _check_known(given, layout, "--data.scaling")
+    return {name: given.get(name, usual_scaling(layout, modality)) for name, modality in modalities.items()}
 
-    Raises:
-        UserError: for a modality that the layout does not have.
-    """
-    for name in given:
+
+def _check_known(names: Iterable[str], layout: Layout, option: str) -> None:
+    for name in names:
         if name not in layout.modalities:
             raise UserError(
-                f"--data.scaling names {name}, which the layout {layout.name} does not have; it has "
+                f"{option} names {name}, which the layout {layout.name} does not have; it has "
                 f"{', '.join(layout.modalities)}."
             )
-    usual = {name: default_scaling(modality) for name, modality in modalities.items()} | {**layout.scalings}
-    return {name: given.get(name, usual[name]) for name in modalities}

@@ -11,12 +11,7 @@ _STREAM = 2**63
 
 
 class ProbeWindows:
-    """All windows of a grid in a random order that depends on the seed alone.
-
-    Args:
-        dataset: of the training tiles.
-        seed: of the run.
-    """
+    """All windows of a grid of the training tiles in a random order that depends on the seed alone."""
 
     def __init__(self, dataset: GridWindows, seed: int) -> None:
         self.dataset = dataset

@@ -11,14 +11,8 @@ EPOCH_STRIDE = 2**32  # far more than samples of any epoch, and with epochs well
 class CropSampler(DistributedSampler[int]):
     """Deals each step's global batch to the ranks, so that 2 ranks of 4 crops see what 1 rank of 8 sees.
 
-    It is a `DistributedSampler` so that Lightning leaves it in place.
-
-    Args:
-        steps: batches an epoch, on every rank.
-        batch_size: samples a batch, on one rank.
-        rank: of this process.
-        world_size: number of processes.
-        position: gives the epoch and the number of its batches that are done, asked whenever an epoch begins.
+    It is a `DistributedSampler` so that Lightning leaves it in place. `steps` and `batch_size` are those of one rank;
+    `position` gives the epoch and the number of its batches that are done, asked whenever an epoch begins.
     """
 
     def __init__(
@@ -53,10 +47,6 @@ class ShareSampler(DistributedSampler[int]):
 
     -1 stands for a window that counts nowhere: every rank runs the same number of steps, so that no collective call
     of one rank waits for another that has finished.
-
-    Args:
-        shares: one list of indices a rank.
-        rank: of this process.
     """
 
     def __init__(self, shares: Sequence[Sequence[int]], rank: int) -> None:

@@ -30,12 +30,7 @@ def learn(
 ) -> np.ndarray:
     """The dataset-wide part of a scaling, which goes into the checkpoint.
 
-    Args:
-        modality: to scale.
-        scaling: how.
-        training: tiles to learn from.
-        radius: of the ground in pixels, where `scaling` is `ground`.
-        grounds: of each of `training`, where `scaling` is `ground`; None where it lacks the modality.
+    `ground` takes the radius in pixels, and the ground of each training tile, None where it lacks the modality.
 
     Returns:
         (2, C) float64, an offset and a scale for each band; where a scaling takes the offset from each tile or pixel, 0
@@ -73,12 +68,7 @@ def learn(
 
 
 def learnt_radius(scaling: str, learnt: np.ndarray) -> int | None:
-    """The radius in pixels of the ground that heights are taken above; None where they are not.
-
-    Args:
-        scaling: how.
-        learnt: from `learn`.
-    """
+    """The radius in pixels of the ground that heights are taken above, as `learn` found it; None where they are not."""
     return int(learnt[2, 0]) if scaling == "ground" else None
 
 
@@ -92,17 +82,7 @@ def ranged(modality: Modality, scaling: str, learnt: np.ndarray | None, tiles: S
 
 
 def offset_scale(modality: Modality, scaling: Scaling, learnt: np.ndarray, tiles: Sequence[StoredTile]) -> np.ndarray:
-    """Offsets and scales of one modality, tile by tile.
-
-    Args:
-        modality: to scale.
-        scaling: how.
-        learnt: from `learn`.
-        tiles: T tiles to scale; one that lacks the modality gets the dataset-wide numbers.
-
-    Returns:
-        (T, 2, C) float32: scaled = (stored - offset) / scale.
-    """
+    """Offsets and scales of one modality in T tiles, (T, 2, C) float32, as of `tile_offset_scale`."""
     records = [tile.modalities.get(modality.name) for tile in tiles]
     statistics = [None if record is None else record.statistics for record in records]
     return np.stack([tile_offset_scale(scaling, learnt, of) for of in statistics])

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mobanet.plain.schema import MismatchError, check_value
+from mobanet.plain.schema import MismatchError, check_value, to_plain
+from mobanet.plain.typed import build
 from mobanet.rasters.pixel_size import pixel_area
 from mobanet.rasters.reader import ReadingRule
 from mobanet.store.stored import StoredTile
@@ -41,12 +42,7 @@ class TrainingRasters:
 
     @classmethod
     def of(cls, tiles: Sequence[StoredTile], modalities: Sequence[str]) -> "TrainingRasters":
-        """From tiles of a store.
-
-        Args:
-            tiles: to train on.
-            modalities: in use.
-        """
+        """From tiles of a store to train on, and the modalities in use."""
         rules = {}
         for name in modalities:
             found = [tile.modalities[name].rule for tile in tiles if name in tile.modalities]
@@ -58,16 +54,12 @@ class TrainingRasters:
 
     def to_plain(self) -> dict[str, Any]:
         """Lists, dicts, strings and numbers only."""
-        rules = {name: {**asdict(rule), "bands": list(rule.bands)} for name, rule in self.rules.items()}
-        return {"rules": rules, "side": self.side, "systems": list(self.systems)}
+        return to_plain(asdict(self))
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any] | None) -> "TrainingRasters":
         """The inverse of `to_plain`; nothing is known of what checkpoints made before do not say."""
-        if plain is None:
-            return cls()
-        rules = {name: ReadingRule(**{**rule, "bands": tuple(rule["bands"])}) for name, rule in plain["rules"].items()}
-        return cls(rules, plain["side"], tuple(plain["systems"]))
+        return cls() if plain is None else build(cls, plain)
 
     def times_as_large(self, side: float | None) -> float | None:
         """Pixels of a size beside those of the training: 2 for such as are twice as large; None where not known."""

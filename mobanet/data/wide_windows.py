@@ -27,9 +27,7 @@ class WideWindows(GridWindows):
 
     Args:
         reader: of the tiles to evaluate, opened for windows of `ALL_INCOMPLETE` pixels.
-        offset_scale: by modality, (T, 2, C) offsets and scales.
-        size: height and width of a window in pixels, without its surroundings.
-        stride: from one window to the next, in pixels.
+        offset_scale, size, stride: as of `GridWindows`: of windows without their surroundings.
         margin: m, pixels of each modality's own on each side.
         marks: by modality, (T, 3, C).
     """
@@ -89,16 +87,12 @@ class WideWindows(GridWindows):
 def marks_of(name: str, bands: int, tiles: Sequence[StoredTile], grounds: Sequence[Ground | None] | None) -> np.ndarray:
     """Values of a modality that tell how far its values reach, tile by tile, as they are read.
 
-    Args:
-        name: of the modality.
-        bands: C.
-        tiles: T tiles; one that lacks the modality gets zeros.
-        grounds: of each tile, what heights are read above; None where values are read as stored.
+    Of each tile `grounds` has what heights are read above; None where values are read as stored.
 
     Returns:
         (T, 3, C) float32: the lowest and the highest value of the tile (of heights above the ground, those of blocks of
         pixels, which one outlier does not decide), and a bright one, the same for all tiles: the median over them of
-        what two per cent of a tile's pixels lie above.
+        what two per cent of a tile's pixels lie above. Zeros for a tile that lacks the modality.
     """
     records = [tile.modalities.get(name) for tile in tiles]
     bright = [[band.p98 for band in record.statistics] for record in records if record]

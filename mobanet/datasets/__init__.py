@@ -1,9 +1,13 @@
 """The data sets mobanet knows, by name."""
 
+from collections.abc import Callable
+from functools import partial
+
 from mobanet.datasets.base import Layout
 from mobanet.datasets.dstl import TARGETS, DstlLayout
 from mobanet.datasets.folder import FolderLayout
-from mobanet.datasets.folder_settings import FolderModality, FolderSettings, FolderSplit, load_folder_settings
+from mobanet.datasets.folder_settings import FolderModality, FolderSettings, FolderSplit
+from mobanet.datasets.folder_words import load_folder_settings
 from mobanet.datasets.hunan import LABEL_MAPS, HunanLayout
 from mobanet.datasets.listed_splits import SplitLists, SplitTable
 from mobanet.datasets.potsdam import PotsdamLayout
@@ -13,10 +17,15 @@ from mobanet.datasets.vector_settings import VectorLabel
 from mobanet.errors import UserError
 from mobanet.plain.wording import choose_from
 
-_DSTL = {"dstl": None} | {f"dstl_{target}": target for target in TARGETS}
-_HUNAN = {"_".join(("hunan", *filter(None, (name,)))): name for name in LABEL_MAPS}
+_MADE: dict[str, Callable[[], Layout]] = {
+    "potsdam": PotsdamLayout,
+    "vaihingen": VaihingenLayout,
+    "dstl": DstlLayout,
+    **{f"dstl_{target}": partial(DstlLayout, target) for target in TARGETS},
+    **{f"hunan_{name}" if name else "hunan": partial(HunanLayout, name) for name in LABEL_MAPS},
+}
 
-LAYOUTS = ("potsdam", "vaihingen", *_DSTL, *_HUNAN, "folder")
+LAYOUTS = (*_MADE, "folder")
 """Names for `get_layout`."""
 
 __all__ = [
@@ -53,8 +62,4 @@ def get_layout(name: str, folder: FolderSettings | None = None) -> Layout:
         return FolderLayout(folder)
     if folder is not None:
         raise UserError(f"layout {name} takes no folder settings: leave them out, or use layout folder.")
-    if name in _DSTL:
-        return DstlLayout(_DSTL[name])
-    if name in _HUNAN:
-        return HunanLayout(_HUNAN[name])
-    return PotsdamLayout() if name == "potsdam" else VaihingenLayout()
+    return _MADE[name]()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LabelKind = Literal["full", "eroded"]
 """`eroded`: a margin around every object is ignored, as in the ISPRS `noBoundary` rasters."""
+
+LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,7 @@ class Tile:
     """One tile as found on disk, together with what its layout knows about the files.
 
     Attributes:
-        id: its name.
         sources: by modality, of those that are there.
-        labels: its label files.
         band_counts: number of data bands each modality's raster must have; a further alpha band is a mask.
         missing: for each modality asked for but not there, the file that was expected.
         copies: further files that claim to be the same product, by modality or `label_<kind>`.
@@ -88,8 +88,6 @@ class Survey:
     """All tiles of a data set, in natural order of their ids, and remarks about the whole set.
 
     Attributes:
-        tiles: in natural order of their ids.
-        notes: remarks about the whole set.
         elsewhere: files of tiles that are not below the root, which the catalogue does not have.
     """
 
@@ -108,8 +106,7 @@ class DrawnLabel:
 
     Attributes:
         strips: draws it from top to bottom, so many rows at a time: (h, W) uint8 class indices.
-        outlines: number of outlines it is drawn from; final, as `notes`, once all strips are drawn.
-        notes: remarks for the user.
+        outlines: number of outlines it is drawn from; final, as the remarks are, once all strips are drawn.
     """
 
     strips: Callable[[int], Iterator[np.ndarray]]
@@ -120,14 +117,10 @@ class DrawnLabel:
 class Layout(ABC):
     """A data set's conventions: what it has, and how its files, in folders or zip archives, are named and read.
 
-    Subclasses live in `mobanet.datasets`.
-
     Attributes:
         name: as given to `--data.layout`.
         modalities: every modality the layout can offer, by name, in canonical order.
         default_modalities: those prepared when none are named.
-        classes: the label classes.
-        splits: by name.
         crs: coordinate reference system to assume where rasters carry none, such as `EPSG:32633`.
         scalings: by modality, how it is scaled unless the user says, where its kind does not tell.
         placing: how the rasters of a tile lie on one another.
@@ -148,12 +141,9 @@ class Layout(ABC):
 
     @abstractmethod
     def survey(self, catalogue: Catalogue, modalities: Iterable[str], scratch: Path | None = None) -> Survey:
-        """Sort the files of `catalogue` into tiles.
+        """Sort the files of `catalogue` into tiles, of the modalities named.
 
-        Args:
-            catalogue: the files.
-            modalities: names of those wanted.
-            scratch: folder for unpacked archive members, where file names alone do not tell what a raster is.
+        What file names alone do not tell of archive members is looked up in copies that are unpacked into `scratch`.
 
         Raises:
             UserError: when no file belongs to this layout, or a file could be two things.
@@ -164,7 +154,7 @@ class Layout(ABC):
         """Class indices of a label raster of shape (bands, H, W)."""
 
     def find(self, root: Path, modalities: Iterable[str]) -> list[Tile]:
-        """Tiles below `root`, sorted by id, each with the sources of those `modalities` that exist.
+        """Tiles below `root`, as `survey` finds them.
 
         Raises:
             UserError: when `root` does not exist or holds no file of this layout.
@@ -185,11 +175,7 @@ class Layout(ABC):
         return tuple(name for name in self.modalities if name in wanted)
 
     def resolve_split(self, name: str, tiles: Iterable[str]) -> Split:
-        """The split called `name`, as lists of tile ids.
-
-        Args:
-            name: of the split.
-            tiles: ids of the tiles there are, which patterns in a user's own split are matched with.
+        """The split called `name`, as lists of ids; patterns in a user's own are matched with `tiles`, those there are.
 
         Raises:
             UserError: when there is no such split.
@@ -197,26 +183,14 @@ class Layout(ABC):
         return choose_from(self.splits, name, f"layout {self.name} has no split")
 
     def told_split(self) -> dict[str, list[str]] | None:
-        """The split as files below the root have told it when they were surveyed, to be kept with what is prepared.
-
-        Returns:
-            Tiles by part; None where no file tells it.
-        """
+        """Tiles by part, as files below the root told when they were surveyed, to be kept; None where no file does."""
         return None
 
     def recall_split(self, told: Any) -> None:  # noqa: B027 - most have nothing to recall
-        """Take what was kept of `told_split`, where nothing has been surveyed yet.
-
-        Args:
-            told: of a store; anything but a mapping of lists counts as nothing.
-        """
+        """Take what a store kept of `told_split`, where nothing has been surveyed yet; no mapping counts as nothing."""
 
     def inspect_labels(self, tiles: Sequence[Tile], local: Callable[[FileRef], Path]) -> list[str]:
         """Look through label files that hold outlines as wholes, before any label is drawn; remarks.
-
-        Args:
-            tiles: all there are.
-            local: where a file can be read.
 
         Raises:
             UserError: with everything that is wrong with them.
@@ -226,13 +200,7 @@ class Layout(ABC):
     def draw_label(
         self, tile: Tile, kind: LabelKind, grid: Grid, local: Callable[[FileRef], Path]
     ) -> DrawnLabel | None:
-        """The label of a tile whose label file holds outlines; None where labels are rasters.
-
-        Args:
-            tile: with its label file and extras.
-            kind: of label.
-            grid: to draw on.
-            local: where a file can be read.
+        """The label on a grid of a tile whose label file holds outlines; None where labels are rasters.
 
         Raises:
             UserError: when the outlines cannot be read or do not belong to the tile.
@@ -240,12 +208,7 @@ class Layout(ABC):
         return None
 
     def draw_areas(self, tile: Tile, local: Callable[[FileRef], Path]) -> RoleStrips | None:
-        """What draws the ground of training, validation and test on grids around a tile; None where no file says so.
-
-        Args:
-            tile: with its file of areas.
-            local: where a file can be read.
-        """
+        """What draws the ground of training, validation and test on grids around a tile; None where no file says so."""
         return None
 
     def label_rule(self) -> str:

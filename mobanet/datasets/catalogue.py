@@ -31,7 +31,6 @@ class Entry:
     """One file of a data set.
 
     Attributes:
-        file: where it is.
         location: its path below the root with `/` between folders; an archive counts as a folder called like it,
             without `.zip`.
         size: in bytes, unpacked.
@@ -111,13 +110,12 @@ class Listings:
 
     def save(self, path: Path) -> None:
         """Write to `path`, atomically."""
+        # only the cuts of this start, or those of files that have changed would gather for ever
         write_text(path, json.dumps({"archives": self.members, "cuts": self.cuts_used}))
 
 
 def list_files(root: Path, scratch: Path | None = None, known: Listings | None = None) -> Catalogue:
-    """All files below `root`.
-
-    Hidden files and what macOS adds to archives are left out, and so are tile stores.
+    """All files below `root` but hidden ones, what macOS adds to archives, and tile stores.
 
     Args:
         root: a folder, or a single zip archive.
@@ -142,19 +140,15 @@ def list_files(root: Path, scratch: Path | None = None, known: Listings | None =
 
 
 def check_root(root: Path, layout: str = "") -> None:
-    """Refuse a root that is not there, or is a file but no zip archive.
-
-    Args:
-        root: of a data set.
-        layout: its name, for how to come by it.
-
-    Raises:
-        UserError: in either case.
-    """
+    """Refuse a root that is not there, with how to come by the layout's data, or is a file but no zip archive."""
     if not root.exists():
         raise UserError(f"{root} does not exist: {how_to_get(layout, root)}")
     if root.is_file() and root.suffix.lower() != _ARCHIVE:
         raise UserError(f"{root} is a file but no zip archive: give as root the folder that holds the data set.")
+
+
+def _unreadable(error: OSError) -> None:
+    raise UserError(f"{error.filename} cannot be read ({error.strerror}): mend its permissions or remove it.")
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, str]]:
@@ -178,10 +172,6 @@ def _walk(root: Path) -> Iterator[tuple[Path, str]]:
         for name in names:
             if not name.startswith("."):
                 yield here / name, f"{prefix}{name}"
-
-
-def _unreadable(error: OSError) -> None:
-    raise UserError(f"{error.filename} cannot be read ({error.strerror}): mend its permissions or remove it.")
 
 
 def _plain(path: Path, location: str) -> Entry:

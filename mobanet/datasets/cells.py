@@ -1,5 +1,6 @@
 """The tiles that a raster is cut into: squares of a grid, rectangles of an index, and the parts that areas reach."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,13 +24,7 @@ NARROW = 16
 
 @dataclass(frozen=True)
 class Cell:
-    """A part of a raster.
-
-    Attributes:
-        name: within the raster.
-        window: top, left, height and width in its pixels.
-        role: that areas give it; None where none do.
-    """
+    """A part of a raster: its name there, top, left, height and width in pixels, and the role that areas give it."""
 
     name: str
     window: tuple[int, int, int, int]
@@ -47,28 +42,25 @@ def square_cells(grid: Grid, size: int) -> list[Cell]:
 
 
 def _edges(length: int, size: int) -> list[int]:
-    """Where cells begin and the last one ends: it has less than one and a half of `size`."""
-    count = max(1, (length + size // 2) // size)
-    return [*range(0, count * size, size), length]
+    """Where cells begin and the last one ends."""
+    return [*range(0, count_along(length, size) * size, size), length]
+
+
+def count_along(length: int, size: int) -> int:
+    """Cells along a side, of which the last one has less than one and a half of `size`."""
+    return max(1, (length + size // 2) // size)
 
 
 def index_cells(layer: VectorLayer, attribute: str | None, grid: Grid) -> list[Cell]:
     """The rectangles around the polygons of an index, as far as they lie on the grid, in the file's order.
 
-    Args:
-        layer: open.
-        attribute: that names them; None to number them.
-        grid: of the raster.
-
-    Raises:
-        UserError: when the file cannot be placed, names a tile twice or not at all, or none lies on the raster.
+    They are called as the attribute says; without one, by their numbers in the file.
     """
-    if attribute is not None:
-        layer.check_columns((attribute,))
     place = PixelPlacement(layer, grid)
-    features = layer.features((attribute,) if attribute else (), place.bounds(0, grid.height))
     names: dict[int, str] = {}
     if attribute is not None:
+        layer.check_columns((attribute,))
+        features = layer.features((attribute,), place.bounds(0, grid.height))
         for number, value in zip(features.ids.tolist(), features.columns[attribute].tolist(), strict=True):
             text = as_text(value)
             if text is None:
@@ -77,41 +69,22 @@ def index_cells(layer: VectorLayer, attribute: str | None, grid: Grid) -> list[C
     cells = []
     for number, shape in _shapes_in_pixels(layer, place):
         left, top, right, bottom = shape.bounds
+        # to the nearest pixel, as an index is drawn to a raster's edges but for rounding
         window = _clipped(round(top), round(left), round(bottom), round(right), grid)
         if min(window[2:]) > 0:
-            cells.append(Cell(names.get(number, str(number)) if attribute else str(number), window))
-    _check_cells(cells, layer, grid)
-    return cells
-
-
-def _check_cells(cells: Sequence[Cell], layer: VectorLayer, grid: Grid) -> None:
-    seen: set[str] = set()
-    twice: dict[str, None] = {}
-    for cell in cells:
-        if cell.name in seen:
-            twice[cell.name] = None
-        seen.add(cell.name)
-    if twice:
+            cells.append(Cell(names.get(number, str(number)), window))
+    if twice := [name for name, count in Counter(cell.name for cell in cells).items() if count > 1]:
         raise UserError(
             f"{layer.file} has several polygons called {shorten(twice)}: name another attribute as "
             "tiling.attribute, or none, to number them"
         )
     if not cells:
         raise UserError(f"no polygon of {layer.file} lies on the raster that sets the grid ({grid.extent})")
+    return cells
 
 
 def area_cells(layer: VectorLayer, label: VectorLabel, grid: Grid, cells: Sequence[Cell]) -> tuple[list[Cell], int]:
-    """The parts of cells that areas reach, each the rectangle around them, and how many were left out as too narrow.
-
-    Args:
-        layer: of the areas, open.
-        label: the areas as settings of a vector file.
-        grid: of the raster.
-        cells: of the raster.
-
-    Raises:
-        UserError: when the file cannot be placed, or a value of the attribute names no part of a split.
-    """
+    """The parts of cells that areas reach, each the rectangle around them, and how many were left out as too narrow."""
     import shapely
 
     layer.check_columns(label.columns)
@@ -139,6 +112,7 @@ def area_cells(layer: VectorLayer, label: VectorLabel, grid: Grid, cells: Sequen
             if inside.area == 0:
                 continue
             west, north, east, south = inside.bounds
+            # outwards: which pixels of it count is settled when the areas are drawn (`KeptRows`)
             window = _clipped(int(np.floor(north)), int(np.floor(west)), int(np.ceil(south)), int(np.ceil(east)), grid)
             if min(window[2:]) < NARROW:
                 narrow += 1
@@ -148,11 +122,7 @@ def area_cells(layer: VectorLayer, label: VectorLabel, grid: Grid, cells: Sequen
 
 
 def _shapes_in_pixels(layer: VectorLayer, place: PixelPlacement) -> Iterator[tuple[int, Any]]:
-    """Number and valid polygon of each feature with an outline, in columns and rows of the raster, in the file's order.
-
-    Raises:
-        UserError: for an outline that cannot be brought to the raster's system.
-    """
+    """Number and valid polygon of each feature with an outline, in pixels of the raster, in the file's order."""
     import shapely
 
     ids, shapes = layer.geometries(place.bounds(0, place.grid.height))

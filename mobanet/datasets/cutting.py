@@ -14,12 +14,14 @@ import numpy as np
 from mobanet.datasets.base import Layout, Tile
 from mobanet.datasets.catalogue import Catalogue
 from mobanet.datasets.cells import Cell, area_cells, index_cells, square_cells
+from mobanet.datasets.folder_settings import FolderSettings
 from mobanet.datasets.held_out import ROLES, HeldOut, Role, rectangles_near
 from mobanet.datasets.scalings import usual_scaling
-from mobanet.datasets.tiling_settings import SplitAreas, Tiling, areas_file, index_file
+from mobanet.datasets.tiling_settings import areas_file, index_file
 from mobanet.datasets.vector_files import VectorLayer, open_layer
 from mobanet.datasets.vector_place import PixelPlacement
 from mobanet.datasets.vector_settings import IGNORED, VectorLabel
+from mobanet.datasets.vector_tiles import sidecars
 from mobanet.datasets.vector_values import classed
 from mobanet.errors import UserError
 from mobanet.plain.typed import build
@@ -43,13 +45,7 @@ _RULE = 1
 
 @dataclass(frozen=True)
 class CutCell:
-    """A cell with what is on it.
-
-    Attributes:
-        cell: where it lies.
-        modalities: of which a pixel there was measured.
-        labelled: whether the label may have a class there.
-    """
+    """A cell, the modalities of which a pixel there was measured, and whether the label may have a class there."""
 
     cell: Cell
     modalities: tuple[str, ...]
@@ -58,32 +54,11 @@ class CutCell:
 
 @dataclass(frozen=True)
 class CutRaster:
-    """The cells of a raster.
-
-    Attributes:
-        grid: of the raster.
-        cells: row by row.
-        narrow: number of parts that areas reach and that are too narrow.
-    """
+    """The cells of a raster, and the number of parts that areas reach and that are too narrow to be one."""
 
     grid: Grid
     cells: tuple[CutCell, ...]
     narrow: int
-
-
-@dataclass(frozen=True)
-class SpaceSplit:
-    """How the tiles of cut rasters are dealt out.
-
-    Attributes:
-        areas: polygons that say so, and their file; None for none.
-        roles: by tile id, where areas do not: of those that have one.
-        buffer: pixels around ground that is held out whose labels do not count.
-    """
-
-    areas: FileRef | None
-    roles: Callable[[Sequence[str]], dict[str, Role]]
-    buffer: int
 
 
 class Cutter:
@@ -91,40 +66,24 @@ class Cutter:
 
     Args:
         layout: of the data.
-        tiling: how.
-        areas: polygons that say which ground is for what; None for none.
+        settings: its description.
         catalogue: the files.
-        index: file of the index; None for none.
-        areas_at: file of the areas; None for none.
-        vector: labels that are polygons; None for none.
-        beside: further files that index and areas consist of.
+        files: of index and areas, by the keys that name them.
     """
 
     def __init__(
-        self,
-        layout: Layout,
-        tiling: Tiling,
-        areas: SplitAreas | None,
-        catalogue: Catalogue,
-        index: FileRef | None,
-        areas_at: FileRef | None,
-        vector: VectorLabel | None,
-        beside: Sequence[FileRef] = (),
+        self, layout: Layout, settings: FolderSettings, catalogue: Catalogue, files: Mapping[str, FileRef]
     ) -> None:
-        self._beside = tuple(beside)
-        self._layout, self._tiling, self._catalogue, self._vector = layout, tiling, catalogue, vector
-        self._areas, self._index, self._areas_at = areas, index, areas_at
+        assert settings.tiling is not None  # or there is nothing to cut
+        self._layout, self._catalogue = layout, catalogue
+        self._tiling, self._splits = settings.tiling, settings.splits
+        self._vector = settings.label if isinstance(settings.label, VectorLabel) else None
+        self._index, self._areas = files.get("tiling.index"), files.get("splits.areas.vector")
+        drawn = [file for file in (self._areas, self._index) if file is not None]
+        self._beside = tuple(file for found in sidecars(drawn, catalogue).values() for file in found)
 
-    def cut(self, wholes: Sequence[Tile], split: SpaceSplit) -> tuple[tuple[Tile, ...], list[str]]:
-        """The tiles of some rasters, and remarks.
-
-        Args:
-            wholes: what is to be cut, as if each were a tile.
-            split: how tiles are dealt out.
-
-        Raises:
-            UserError: when a raster cannot be read or placed, or nothing is left.
-        """
+    def cut(self, wholes: Sequence[Tile]) -> tuple[tuple[Tile, ...], list[str]]:
+        """The tiles of rasters that are given as if each were one, and remarks."""
         found = {whole.id: self._raster(whole) for whole in wholes}
         # those without a modality that is asked for are dealt out like all others, so that they do not move any
         dealt, bare = dict[str, tuple[Tile, CutCell, Grid]](), list[str]()
@@ -142,8 +101,8 @@ class Cutter:
         empty = [name for name in dealt if name not in tiles]
         self._check_left(wholes, tiles, found)
         by_areas = {name: cut.cell.role for name, (_, cut, _) in dealt.items() if cut.cell.role is not None}
-        roles = split.roles(list(dealt)) if split.areas is None else by_areas
-        held = _held(dealt, roles, split)
+        roles = self._roles(list(dealt)) if self._areas is None else by_areas
+        held = self._held(dealt, roles)
         made = tuple(
             replace(
                 whole,
@@ -156,7 +115,33 @@ class Cutter:
             for name, (whole, cut, _) in tiles.items()
         )
         narrow = sum(raster.narrow for raster in found.values())
-        return made, [*_notes(wholes, tiles, empty, bare), *_narrow_notes(narrow)]
+        return made, _notes(wholes, tiles, empty, bare, narrow)
+
+    def _roles(self, names: Sequence[str]) -> dict[str, Role]:
+        split = self._layout.resolve_split(next(iter(self._layout.splits)), names)
+        return {tile: part for part in ROLES for tile in getattr(split, part)}
+
+    def _held(self, tiles: dict[str, tuple[Tile, CutCell, Grid]], roles: dict[str, Role]) -> dict[str, HeldOut]:
+        """Where the labels of each tile count, of those near ground that is held out."""
+        buffer = self._splits.buffer
+        if self._areas is not None:
+            return {name: HeldOut(role, buffer, areas=self._areas) for name, role in roles.items()}
+        places, held = _places(tiles), dict[str, HeldOut]()
+        names = [name for name in places if name in roles]
+        # boxes of all tiles at once, as only the few that are near are looked at one by one
+        corners = np.array([places[name][1].corners() for name in names]).reshape(-1, 4, 2)
+        low, high = corners.min(axis=1), corners.max(axis=1)
+        order = np.array([ROLES.index(roles[name]) for name in names])
+        system = np.array([places[name][0] for name in names])
+        for number, name in enumerate(names):
+            grid = places[name][1]
+            reach = (buffer + 1) * max(grid.steps)
+            near = (low - reach <= high[number]).all(axis=1) & (high + reach >= low[number]).all(axis=1)
+            near &= (order > order[number]) & (system == system[number])
+            found = rectangles_near(grid, [places[names[at]][1] for at in np.flatnonzero(near)], buffer)
+            if found:
+                held[name] = HeldOut(roles[name], buffer, found)
+        return held
 
     def _check_left(self, wholes: Sequence[Tile], tiles: Mapping[str, Any], found: dict[str, CutRaster]) -> None:
         if tiles:
@@ -165,7 +150,7 @@ class Cutter:
         cells = sum(len(raster.cells) for raster in found.values())
         if not cells and self._areas is not None:
             raise UserError(
-                f"no polygon of {self._areas_at} lies on {rasters}: look whether the systems of both are right."
+                f"no polygon of {self._areas} lies on {rasters}: look whether the systems of both are right."
             )
         raise UserError(
             f"none of the {cells} tiles of {rasters} has both measured and labelled pixels: look at the files."
@@ -184,19 +169,19 @@ class Cutter:
     def _key(self, whole: Tile) -> str:
         files = {source.file for source in whole.sources.values()} | {*whole.labels.values(), *whole.extras}
         files |= {*self._beside}
-        files |= {file for file in (self._index, self._areas_at, whole.measure) if file is not None}
+        files |= {file for file in (self._index, self._areas, whole.measure) if file is not None}
         files |= {whole.reference[1]} if whole.reference is not None else set()
         entries = self._catalogue.by_file
         stamps = sorted((entries[file].location, entries[file].stamp) for file in files)
         kinds = [(name, self._layout.modalities[name]) for name in whole.sources]
         reads = [(name, s.bands, s.others, s.nodata, s.minimum, s.factor) for name, s in whole.sources.items()]
-        rule, how = (_RULE, whole.id, reads), (repr(self._tiling), repr(self._areas), whole.reference)
+        rule, how = (_RULE, whole.id, reads), (repr(self._tiling), repr(self._splits.areas), whole.reference)
         rest = kinds, self._layout.label_rule(), self._layout.crs, *how
         return hashlib.sha256(repr((stamps, rule, [repr(one) for one in rest])).encode()).hexdigest()[:32]
 
     def _found(self, whole: Tile) -> CutRaster:
         files = [source.file for source in whole.sources.values()]
-        for file in [*files, *whole.labels.values(), self._index, self._areas_at]:
+        for file in [*files, *whole.labels.values(), self._index, self._areas]:
             if file is not None and file.member is not None:
                 raise UserError(f"{file} is in an archive, of which rasters cannot be cut into tiles: unpack it.")
         grid = self._grid(whole)
@@ -207,10 +192,10 @@ class Cutter:
             label = index_file(self._tiling)
             cells = index_cells(open_layer(self._index.disk_path, self._index, label), self._tiling.attribute, grid)
         narrow = 0
-        if self._areas is not None:
-            assert self._areas_at is not None  # the file of the areas
-            label, at = areas_file(self._areas), self._areas_at
-            cells, narrow = area_cells(open_layer(at.disk_path, at, label), label, grid, cells)
+        if self._splits.areas is not None and self._areas is not None:
+            label = areas_file(self._splits.areas)
+            layer = open_layer(self._areas.disk_path, self._areas, label)
+            cells, narrow = area_cells(layer, label, grid, cells)
         measured: dict[str, set[str]] = {cell.name: set() for cell in cells}
         for name, source in whole.sources.items():
             for cell in self._measured(name, source, whole, grid, cells):
@@ -244,11 +229,7 @@ class Cutter:
             return grid_of(raster, self._layout.crs, file)
 
     def _measured(self, name: str, source: Source, whole: Tile, grid: Grid, cells: Sequence[Cell]) -> list[Cell]:
-        """The cells of which a raster has a pixel that was measured.
-
-        Raises:
-            UserError: when it cannot be placed, or has none on any.
-        """
+        """The cells of which a raster has a pixel that was measured."""
         layout, file = self._layout, source.file
         modality = layout.modalities[name]
         ratio = modality.pixel_ratio
@@ -339,13 +320,8 @@ def _some_polygon(label: VectorLabel, classes: Sequence[str], layer: VectorLayer
     return bool((indices != IGNORE_INDEX).any())
 
 
-def _held(
-    tiles: dict[str, tuple[Tile, CutCell, Grid]], roles: dict[str, Role], split: SpaceSplit
-) -> dict[str, HeldOut]:
-    """Where the labels of each tile count, of those near ground that is held out."""
-    if split.areas is not None:
-        return {name: HeldOut(role, split.buffer, areas=split.areas) for name, role in roles.items()}
-    # within one system; without any, within one raster
+def _places(tiles: dict[str, tuple[Tile, CutCell, Grid]]) -> dict[str, tuple[str, Grid]]:
+    """The plane that each tile lies in, and its grid there: of one system; without any, of one raster."""
     places: dict[str, tuple[str, Grid]] = {}
     for name, (whole, cut, grid) in tiles.items():
         if grid.transform is None:
@@ -353,24 +329,12 @@ def _held(
             places[name] = f"of {whole.id}", Grid(height, width, (1, 0, left, 0, 1, top))
         else:
             places[name] = grid.crs or "", grid
-    held: dict[str, HeldOut] = {}
-    names = [name for name in places if name in roles]
-    corners = np.array([places[name][1].corners() for name in names]).reshape(-1, 4, 2)
-    low, high = corners.min(axis=1), corners.max(axis=1)
-    order = np.array([ROLES.index(roles[name]) for name in names])
-    system = np.array([places[name][0] for name in names])
-    for number, name in enumerate(names):
-        grid = places[name][1]
-        reach = (split.buffer + 1) * max(grid.steps)
-        near = (low - reach <= high[number]).all(axis=1) & (high + reach >= low[number]).all(axis=1)
-        near &= (order > order[number]) & (system == system[number])
-        found = rectangles_near(grid, [places[names[at]][1] for at in np.flatnonzero(near)], split.buffer)
-        if found:
-            held[name] = HeldOut(roles[name], split.buffer, found)
-    return held
+    return places
 
 
-def _notes(wholes: Sequence[Tile], tiles: dict[str, Any], empty: Sequence[str], bare: Sequence[str]) -> list[str]:
+def _notes(
+    wholes: Sequence[Tile], tiles: dict[str, Any], empty: Sequence[str], bare: Sequence[str], narrow: int
+) -> list[str]:
     notes = []
     if empty:
         notes.append(f"left out, since no raster has a measured pixel there: {shorten(empty)}")
@@ -382,9 +346,7 @@ def _notes(wholes: Sequence[Tile], tiles: dict[str, Any], empty: Sequence[str], 
         ]
         if without:
             notes.append(f"{name} has nothing on {len(without)} of {len(tiles)} tiles: {shorten(without)}")
+    if narrow:
+        parts = "a part of a tile" if narrow == 1 else f"{narrow} parts of tiles"
+        notes.append(f"left out, since too narrow: {parts} that areas reach")
     return notes
-
-
-def _narrow_notes(narrow: int) -> list[str]:
-    parts = "a part of a tile" if narrow == 1 else f"{narrow} parts of tiles"
-    return [f"left out, since too narrow: {parts} that areas reach"] if narrow else []

@@ -11,6 +11,7 @@ the modalities rgb, nir (red edge, NIR1, NIR2), swir (SWIR1-3), patches and fold
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -120,12 +121,12 @@ class DstlLayout(RecipeLayout):
         if not rasters:
             return [], []
         outlines, extents = self._table(catalogue, "train_wkt_v4"), self._table(catalogue, _EXTENTS)
-        with tempfile.TemporaryDirectory(prefix="mobanet-") as temporary:
-            try:
-                with disk_copy(outlines.file, scratch or Path(temporary)) as path:
-                    labelled = set(labelled_images(path))
-            except UserError as error:
-                raise _about(outlines.file, error) from error
+        with (
+            tempfile.TemporaryDirectory(prefix="mobanet-") as temporary,
+            _about(outlines.file),
+            disk_copy(outlines.file, scratch or Path(temporary)) as path,
+        ):
+            labelled = set(labelled_images(path))
         scenes = {scene for _, scene, _ in rasters}
         bare = sorted(scenes - labelled, key=natural_key)
         if not scenes & labelled:
@@ -149,14 +150,10 @@ class DstlLayout(RecipeLayout):
     def draw_label(self, tile: Tile, kind: LabelKind, grid: Grid, local: Callable[[FileRef], Path]) -> DrawnLabel:
         """See `Layout.draw_label`."""
         file, (sizes,) = tile.labels[kind], tile.extras
-        try:
+        with _about(sizes):
             extent = read_extent(local(sizes), tile.id)
-        except UserError as error:
-            raise _about(sizes, error) from error
-        try:
+        with _about(file):
             outlines = read_outlines(local(file), tile.id)
-        except UserError as error:
-            raise _about(file, error) from error
         order = [number for number in (_ORDER if self.target is None else (self.target,)) if number in outlines]
         filled = [Filled(outlines[number], extent, grid.height, grid.width) for number in order]
         count, outside = sum(part.count for part in filled), sum(part.outside for part in filled)
@@ -176,22 +173,15 @@ class DstlLayout(RecipeLayout):
 
     def _tile(self, tile: str, products: dict[str, list[Entry]], wanted: tuple[str, ...]) -> Tile:
         made = super()._tile(tile, products, wanted)
-        reference = next(
-            ((name, entry.file) for name, product in _REFERENCES for entry in products.get(product, ()) if entry.size),
-            None,
-        )
+        found = ((name, entry.file) for name, of in _REFERENCES for entry in products.get(of, ()) if entry.size)
         extras = tuple(entry.file for entry in products["EXTENTS"])
-        return replace(made, reference=reference, extras=extras)
+        return replace(made, reference=next(found, None), extras=extras)
 
     def _example(self) -> str:
         return dstl_folds.SCENES[0][0]
 
     def _table(self, catalogue: Catalogue, name: str) -> Entry:
-        """The CSV file of polygons or extents: of several versions the newest, unpacked rather than packed.
-
-        Raises:
-            UserError: when there is none.
-        """
+        """The CSV file of polygons or extents: of several versions the newest, unpacked rather than packed."""
         fits = (lambda stem: stem.lower() == _EXTENTS) if name == _EXTENTS else _OUTLINES.fullmatch
         found = [entry for entry in catalogue.entries if entry.suffix == ".csv" and entry.size and fits(entry.stem)]
         if not found:
@@ -222,7 +212,11 @@ def _layered(layers: list[tuple[int, Filled]], grid: Grid, step: int, notes: lis
         notes.append(f"classes overlap on {share:.2g} % of the pixels, where the smaller thing counts")
 
 
-def _about(file: FileRef, error: UserError) -> UserError:
-    """A sentence that lacks its subject, completed; one that names the file already is left as it is."""
-    text = str(error)
-    return UserError(text if text.startswith(str(file)) else f"{file} {text}")
+@contextmanager
+def _about(file: FileRef) -> Iterator[None]:
+    """Within, a sentence that lacks its subject is completed; one that names the file already is left as it is."""
+    try:
+        yield
+    except UserError as error:
+        text = str(error)
+        raise UserError(text if text.startswith(str(file)) else f"{file} {text}") from error

@@ -43,11 +43,7 @@ def scene_fold(fold: int) -> Split:
 
 
 def patch_fold(fold: int, patches: Iterable[str]) -> Split:
-    """Fold 1 to 5 of the patches there are.
-
-    Raises:
-        UserError: when there are too few for each part to have one.
-    """
+    """Fold 1 to 5 of the patches there are, refused where these are too few for each part to have one."""
     # not Python's own hash, which is another one in every process
     order = sorted(patches, key=lambda patch: hashlib.sha256(patch.encode()).digest())
     if len(order) < 2 * FOLDS:

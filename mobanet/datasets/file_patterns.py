@@ -14,6 +14,9 @@ from mobanet.rasters.elsewhere import elsewhere
 _GLOB = re.compile(r"(\*\*/|\*|\{tile[1-9]?\})")
 _TILE = re.compile(r"\{(tile[1-9]?)\}")
 
+SortedFiles = dict[str, dict[str, list[Entry]]]
+"""By pattern and tile, the files; under the empty name where a pattern names no tile."""
+
 
 def placeholders(pattern: str) -> tuple[str, ...]:
     """`tile` where it stands for an id in a pattern; or what stands for its parts, `tile1` and so on, in order."""
@@ -27,23 +30,19 @@ def filled(pattern: str, parts: Mapping[str, str]) -> str:
 
 def parts_of(pattern: str, location: str) -> dict[str, str]:
     """The parts of an id in a location that matches a pattern; none where it does not."""
-    match = _expression(pattern).fullmatch(location) or _expression(pattern).fullmatch(_inside(location))
+    match = expression(pattern).fullmatch(location) or expression(pattern).fullmatch(_inside(location))
     return match.groupdict() if match else {}
 
 
 def at_address(pattern: str, tile: str) -> Entry:
     """The file that a pattern which is an address stands for; nobody is asked whether it is there."""
-    place = elsewhere(pattern.replace("{tile}", tile))
+    place = elsewhere(filled(pattern, {"tile": tile}))
     assert place is not None  # the pattern is an address, with any id in it
     return Entry(FileRef(place), place.shown, 0, place.shown)
 
 
 def check_alone(pattern: str, use: str, tile: str, entries: Sequence[Entry]) -> None:
-    """Refuse two files for one tile; the same file once packed and once unpacked is one.
-
-    Raises:
-        UserError: naming both.
-    """
+    """Refuse two files for one tile; the same file once packed and once unpacked is one."""
     if (other := another(entries)) is not None:
         raise UserError(
             f"the pattern {pattern!r} of {use} matches two files of the tile {tile}, {entries[0].location} and "
@@ -61,12 +60,12 @@ def another(entries: Sequence[Entry]) -> Entry | None:
     return None
 
 
-def sort_files(catalogue: Catalogue, patterns: set[str]) -> dict[str, dict[str, list[Entry]]]:
-    """By pattern and tile, the files; each goes to the pattern with the most literal text that it matches."""
+def sort_files(catalogue: Catalogue, patterns: set[str]) -> SortedFiles:
+    """Each file goes to the pattern with the most literal text that it matches."""
     # the pattern itself breaks ties, as a set has no order from run to run
     order = sorted(patterns, key=lambda pattern: (-len(_GLOB.sub("", pattern)), pattern))
-    rules = [(pattern, _expression(pattern), placeholders(pattern)) for pattern in order]
-    found: dict[str, dict[str, list[Entry]]] = {pattern: defaultdict(list) for pattern in patterns}
+    rules = [(pattern, expression(pattern), placeholders(pattern)) for pattern in order]
+    found: SortedFiles = {pattern: defaultdict(list) for pattern in patterns}
     for entry in catalogue.entries:
         # an archive's own name need not be part of the pattern
         inside = _inside(entry.location) if entry.file.member is not None else entry.location
@@ -80,7 +79,7 @@ def sort_files(catalogue: Catalogue, patterns: set[str]) -> dict[str, dict[str, 
 
 def why_nothing(pattern: str, catalogue: Catalogue) -> str:
     """A clause on why a pattern may match nothing."""
-    anyhow = re.compile(_expression(pattern).pattern, re.IGNORECASE)
+    anyhow = re.compile(expression(pattern).pattern, re.IGNORECASE)
     near = next((entry.location for entry in catalogue.entries if anyhow.fullmatch(entry.location)), None)
     if near:
         return f", where upper and lower case differ ({near})"
@@ -96,7 +95,8 @@ def _inside(location: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _expression(pattern: str) -> re.Pattern[str]:
+def expression(pattern: str) -> re.Pattern[str]:
+    """What a pattern matches, with a group `tile`, or `tile1` and so on, for the id."""
     parts, named = [], set[str]()
     for part in _GLOB.split(pattern.removeprefix("./")):
         if match := _TILE.fullmatch(part):

@@ -1,6 +1,6 @@
 """Layout `folder`: own data, described by file patterns instead of Python."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from glob import has_magic
@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from mobanet.datasets.base import DrawnLabel, LabelKind, Layout, Split, Survey, Tile
-from mobanet.datasets.catalogue import Catalogue, Entry
-from mobanet.datasets.cutting import Cutter, SpaceSplit
+from mobanet.datasets.base import LABEL_KINDS, DrawnLabel, LabelKind, Layout, Split, Survey, Tile
+from mobanet.datasets.catalogue import Catalogue
+from mobanet.datasets.cutting import Cutter
 from mobanet.datasets.file_patterns import (
+    SortedFiles,
     at_address,
     check_alone,
     filled,
@@ -23,14 +24,14 @@ from mobanet.datasets.file_patterns import (
 )
 from mobanet.datasets.folder_checks import check_settings
 from mobanet.datasets.folder_settings import FolderModality, FolderSettings
-from mobanet.datasets.held_out import ROLES, Role, RoleStrips
+from mobanet.datasets.held_out import ROLES, RoleStrips
 from mobanet.datasets.listed_splits import Told, files_of, told_by
 from mobanet.datasets.tile_draw import drawn_roles
-from mobanet.datasets.tiling_settings import Tiling, areas_file
+from mobanet.datasets.tiling_settings import areas_file
 from mobanet.datasets.vector_files import open_layer
 from mobanet.datasets.vector_labels import draw_polygons
 from mobanet.datasets.vector_settings import VectorLabel
-from mobanet.datasets.vector_tiles import only_file, sidecars, with_sidecars
+from mobanet.datasets.vector_tiles import only_file, with_sidecars
 from mobanet.datasets.vector_values import inspect_layers
 from mobanet.errors import UserError
 from mobanet.plain.wording import natural_key, shorten
@@ -56,11 +57,19 @@ class FolderLayout(Layout):
             UserError: for contradictions, naming the key.
         """
         self.settings = settings
+        # the labels that are polygons; None for none
+        self._vector = settings.label if isinstance(settings.label, VectorLabel) else None
         self._told: Told | None = None
         self.crs = settings.crs
         check_settings(settings)
         self.modalities = {name: _modality(name, given) for name, given in settings.modalities.items()}
+        # the modality that sets the grids of all tiles that have it
+        self._grid = settings.grid or next(iter(self.modalities))
         self.default_modalities = tuple(self.modalities)
+        labels = {"label_full": settings.label if self._vector is None else self._vector.vector}
+        labels["label_eroded"] = settings.eroded_label
+        self._patterns = {name: given.pattern for name, given in settings.modalities.items()}
+        self._patterns |= {use: pattern for use, pattern in labels.items() if isinstance(pattern, str)}
         self.classes = Classes(
             names=tuple(settings.classes),
             colours=tuple((r, g, b) for r, g, b in settings.colours or spread_colours(len(settings.classes))),
@@ -97,19 +106,14 @@ class FolderLayout(Layout):
         # of label rasters as ever, so that stores stay current
         return repr(rule if self._vector is None else (*rule, self._vector, self.classes.names))
 
-    @property
-    def _vector(self) -> VectorLabel | None:
-        """The labels that are polygons; None for none."""
-        return self.settings.label if isinstance(self.settings.label, VectorLabel) else None
-
     def inspect_labels(self, tiles: Sequence[Tile], local: Callable[[FileRef], Path]) -> list[str]:
         """See `Layout.inspect_labels`."""
-        vector = self._vector
-        if vector is None:
+        vector, files = self._vector, dict.fromkeys(tile.labels["full"] for tile in tiles if "full" in tile.labels)
+        if vector is None or not files:
             return []
-        files = dict.fromkeys(tile.labels["full"] for tile in tiles if "full" in tile.labels)
+        # one open at a time, each of which may hold as much as a GeoJSON may
         opening = (lambda file=file: open_layer(local(file), file, vector) for file in files)
-        return inspect_layers(vector, self.classes.names, opening) if files else []
+        return inspect_layers(vector, self.classes.names, opening)
 
     def draw_label(
         self, tile: Tile, kind: LabelKind, grid: Grid, local: Callable[[FileRef], Path]
@@ -122,29 +126,18 @@ class FolderLayout(Layout):
 
     def draw_areas(self, tile: Tile, local: Callable[[FileRef], Path]) -> RoleStrips | None:
         """See `Layout.draw_areas`."""
-        if tile.held is None or tile.held.areas is None:
-            return None
         areas = self.settings.splits.areas
-        assert areas is not None  # whose file a tile has
+        if areas is None or tile.held is None or tile.held.areas is None:
+            return None
         label, file = areas_file(areas), tile.held.areas
         layer = open_layer(local(file), file, label)
-
-        def strips(grid: Grid, step: int) -> Iterator[np.ndarray]:
-            drawn = draw_polygons(label, ROLES, layer, grid)
-            yield from drawn.strips(step)
-
-        return strips
+        return lambda grid, step: draw_polygons(label, ROLES, layer, grid).strips(step)
 
     def survey(self, catalogue: Catalogue, modalities: Iterable[str], scratch: Path | None = None) -> Survey:
         """See `Layout.survey`."""
         wanted = tuple(modalities)
         s = self.settings
-        patterns = {name: given.pattern for name, given in s.modalities.items()}
-        full = s.label.vector if isinstance(s.label, VectorLabel) else s.label
-        patterns |= {
-            kind: text for kind, text in (("label_full", full), ("label_eroded", s.eroded_label)) if text is not None
-        }
-        shared = {use: name for use, name in self._vector_files() if name is not None} | files_of(s.splits.told)
+        patterns, shared = self._patterns, self._shared_files()
         distant = {pattern for pattern in patterns.values() if is_address(pattern)}
         found = sort_files(catalogue, {*patterns.values(), *shared.values()} - distant)
         found |= self._at_addresses(distant, found)
@@ -156,10 +149,8 @@ class FolderLayout(Layout):
                     f"{', where it is a folder' if folder else why_nothing(pattern, catalogue)}: correct it."
                 )
         several = [text for name, text in patterns.items() if placeholders(text) and name in s.modalities]
-        if s.tiling is not None:
-            every = list(dict.fromkeys(tile for pattern in several for tile in found[pattern])) or [""]
-        else:
-            every = list(dict.fromkeys(tile for name in s.modalities for tile in found[patterns[name]]))
+        # nameless where every raster is one for all tiles, into which it is cut
+        every = list(dict.fromkeys(tile for pattern in several for tile in found[pattern])) or [""]
         for use, pattern in patterns.items():
             if not placeholders(pattern) and found[pattern]:
                 key = "label.vector" if use == "label_full" and self._vector is not None else use
@@ -169,8 +160,8 @@ class FolderLayout(Layout):
         known = sorted(dict.fromkeys(t for name in s.modalities for t in found[patterns[name]]), key=natural_key)
         used = {tile for name in wanted for tile in found[patterns[name]]}
         ids = [tile for tile in known if tile in used]
-        measure, reads = self._measure(known, patterns, found), {name: self._read_with(name) for name in wanted}
-        tiles = tuple(self._tile(tile, wanted, patterns, found, reads, measure) for tile in ids)
+        measure, reads = self._measure(known, found), {name: self._read_with(name) for name in wanted}
+        tiles = tuple(self._tile(tile, found, reads, measure) for tile in ids)
         if self._vector is not None:
             tiles = with_sidecars(tiles, catalogue)
         notes = []
@@ -178,17 +169,17 @@ class FolderLayout(Layout):
             notes.append(f"left out, since they have labels only: {shorten(bare)}")
         if others := [tile for tile in known if tile not in used]:
             notes.append(f"left out, since there is nothing of {', '.join(wanted)} for them: {shorten(others)}")
-        beside = self._beside(catalogue, {use: (name, found[name]) for use, name in shared.items()})
+        beside = self._beside(catalogue, shared, found)
         if s.splits.told is not None:
             told = {key: beside[key] for key in files_of(s.splits.told)}
             self._told, remarks = told_by(s.splits.told, told, known, patterns.values(), scratch)
             notes += remarks
         if s.tiling is not None:
-            tiles, remarks = self._cut(s.tiling, tiles, catalogue, beside)
+            tiles, remarks = Cutter(self, s, catalogue, beside).cut(tiles)
             notes += remarks
             known = ids = [tile.id for tile in tiles]
         split = self.resolve_split(SPLIT, known)
-        if absent := self._absent(dict.fromkeys(known)):
+        if absent := self._absent(dict.fromkeys(known)):  # by a hash: of told ones there may be very many
             notes.append(f"in a list of splits, and not there: {shorten(absent)}")
         listed = {*split.train, *split.validation, *split.test}
         if s.splits.areas is None and listed and (unused := [tile for tile in ids if tile not in listed]):
@@ -196,9 +187,7 @@ class FolderLayout(Layout):
         elsewhere = tuple(entry for pattern in distant for entries in found[pattern].values() for entry in entries)
         return Survey(tiles, tuple(notes), elsewhere)
 
-    def _at_addresses(
-        self, patterns: Iterable[str], found: dict[str, dict[str, list[Entry]]]
-    ) -> dict[str, dict[str, list[Entry]]]:
+    def _at_addresses(self, patterns: Iterable[str], found: SortedFiles) -> SortedFiles:
         """Files at addresses, which cannot be listed: of the tiles that are found on this disk, or named in splits.
 
         No server is asked at every start: what is prepared is taken to be current as long as its address is the same.
@@ -214,47 +203,24 @@ class FolderLayout(Layout):
             )
         return {pattern: {tile: [at_address(pattern, tile)] for tile in ids} for pattern in patterns}
 
-    def _vector_files(self) -> Iterator[tuple[str, str | None]]:
-        """Files beside those of tiles, by the key that names them."""
-        s = self.settings
-        yield "tiling.index", None if s.tiling is None else s.tiling.index
-        yield "splits.areas.vector", None if s.splits.areas is None else s.splits.areas.vector
+    def _shared_files(self) -> dict[str, str]:
+        """Names of the files beside those of tiles, by the keys that name them."""
+        s, files = self.settings, files_of(self.settings.splits.told)
+        if s.tiling is not None and s.tiling.index is not None:
+            files["tiling.index"] = s.tiling.index
+        if s.splits.areas is not None:
+            files["splits.areas.vector"] = s.splits.areas.vector
+        return files
 
     @staticmethod
-    def _beside(catalogue: Catalogue, shared: dict[str, tuple[str, dict[str, list[Entry]]]]) -> dict[str, FileRef]:
-        """The files beside those of tiles, of names and what matches them, by the keys that name them."""
-        files = {}
-        for use, (name, found) in shared.items():
-            if not found:
+    def _beside(catalogue: Catalogue, shared: dict[str, str], found: SortedFiles) -> dict[str, FileRef]:
+        """The files beside those of tiles, by the keys that name them."""
+        for use, name in shared.items():
+            if not found[name]:
                 raise UserError(
                     f"{use} {name!r} matches no file below {catalogue.root}{why_nothing(name, catalogue)}: correct it."
                 )
-            files[use] = only_file(name, found[""], use).file
-        return files
-
-    def _cut(
-        self, tiling: Tiling, wholes: Sequence[Tile], catalogue: Catalogue, files: Mapping[str, FileRef]
-    ) -> tuple[tuple[Tile, ...], list[str]]:
-        """The tiles that rasters are cut into, and remarks.
-
-        Args:
-            tiling: how they are cut.
-            wholes: what is cut, as if each were a tile.
-            catalogue: the files.
-            files: of index and areas, by the keys that name them.
-        """
-        s = self.settings
-        areas = files.get("splits.areas.vector")
-        index = files.get("tiling.index")
-        drawn = [file for file in (areas, index) if file is not None]
-        beside = [file for found in sidecars(drawn, catalogue).values() for file in found]
-        cutter = Cutter(self, tiling, s.splits.areas, catalogue, index, areas, self._vector, beside)
-
-        def roles(names: Sequence[str]) -> dict[str, Role]:
-            split = self.resolve_split(SPLIT, names)
-            return {tile: part for part in ROLES for tile in getattr(split, part)}
-
-        return cutter.cut(wholes, SpaceSplit(areas, roles, s.splits.buffer))
+        return {use: only_file(name, found[name][""], use).file for use, name in shared.items()}
 
     def resolve_split(self, name: str, tiles: Iterable[str]) -> Split:
         """See `Layout.resolve_split`; patterns become ids, and areas and blocks say which ones.
@@ -262,26 +228,20 @@ class FolderLayout(Layout):
         Raises:
             UserError: when an entry matches no tile, or a tile is in two lists, or there are too few tiles for blocks.
         """
-        given = self.settings.splits
-        if given.areas is not None or given.blocks is not None:
-            whole = super().resolve_split(name, ())
-            names = list(tiles)
-            roles: Mapping[str, str] = (
-                drawn_roles(names, given.blocks)
-                if given.blocks is not None
-                else {tile: tile.rpartition("_")[2] for tile in names}
-            )
-            train, validation, test = (tuple(tile for tile in names if roles[tile] == part) for part in ROLES)
-            return replace(whole, train=train, validation=validation, test=test)
-        ids = dict.fromkeys(tiles)  # of which thousands may be named one by one
-        told: Mapping[str, Any] = self._told_lists(ids) if given.told is not None else self._named_lists(ids)
-        return replace(super().resolve_split(name, ()), **told)
+        given, ids = self.settings.splits, dict.fromkeys(tiles)  # of which thousands may be named one by one
+        if given.blocks is not None:
+            lists = _by_role(drawn_roles(ids, given.blocks))
+        elif given.areas is not None:
+            # the name of each part of a tile ends with whose ground it is (`area_cells`)
+            lists = _by_role({tile: tile.rpartition("_")[2] for tile in ids})
+        else:
+            lists = self._named_lists(ids) if given.told is None else self._told_lists(ids)
+        train, validation, test = (lists[part] for part in ROLES)
+        return replace(super().resolve_split(name, ()), train=train, validation=validation, test=test)
 
     def told_split(self) -> dict[str, list[str]] | None:
         """See `Layout.told_split`."""
-        if self._told is None:
-            return None
-        return {role: [tile for tile, part in self._told.items() if part == role] for role in ROLES}
+        return None if self._told is None else {role: list(of) for role, of in _by_role(self._told).items()}
 
     def recall_split(self, told: Any) -> None:
         """See `Layout.recall_split`."""
@@ -321,7 +281,7 @@ class FolderLayout(Layout):
                 f"{key} names {tiles} not there, {shorten(absent)}: add the files, or set splits.incomplete true to go "
                 f"without. There are {shorten(ids)}."
             )
-        return {role: tuple(tile for tile in ids if self._told.get(tile) == role) for role in ROLES}
+        return _by_role({tile: self._told[tile] for tile in ids if tile in self._told})
 
     def _absent(self, ids: Collection[str]) -> list[str]:
         """What lists name, and no tile is called."""
@@ -331,30 +291,13 @@ class FolderLayout(Layout):
         entries = [entry for part in ROLES for entry in getattr(given, part)]
         return [entry for entry in entries if not _hits(entry, ids)]
 
-    def _tile(
-        self,
-        tile: str,
-        wanted: tuple[str, ...],
-        patterns: dict[str, str],
-        found: dict[str, dict[str, list[Entry]]],
-        reads: dict[str, dict[str, Any]],
-        measure: FileRef | None,
-    ) -> Tile:
-        """A tile as found.
-
-        Args:
-            tile: its id.
-            wanted: modalities.
-            patterns: of all modalities and labels.
-            found: files by pattern and tile.
-            reads: by modality, from `_read_with`.
-            measure: from `_measure`.
-        """
-        reference = self._reference(tile, patterns, found)
+    def _tile(self, tile: str, found: SortedFiles, reads: dict[str, dict[str, Any]], measure: FileRef | None) -> Tile:
+        """A tile of files found, with `reads` by modality from `_read_with`, and `measure` from `_measure`."""
+        patterns, reference = self._patterns, self._reference(tile, found)
         sources: dict[str, Source] = {}
         missing: dict[str, str] = {}
         copies: dict[str, tuple[FileRef, ...]] = {}
-        for name in wanted:
+        for name, read in reads.items():
             entries = found[patterns[name]].get(tile)
             if not entries:
                 known = patterns[reference[0]]
@@ -362,18 +305,17 @@ class FolderLayout(Layout):
                 missing[name] = filled(patterns[name], {"tile": tile} | parts)
                 continue
             check_alone(patterns[name], name, tile, entries)
-            sources[name] = Source(entries[0].file, **reads[name])
+            sources[name] = Source(entries[0].file, **read)
             copies[name] = tuple(entry.file for entry in entries[1:])
         # a raster with further bands has to say which of them are meant
         counts = {name: 1 for name in sources if not self.settings.modalities[name].chosen}
         labels: dict[LabelKind, FileRef] = {}
-        kinds: tuple[LabelKind, ...] = ("full", "eroded")
-        for kind in kinds:
-            entries = found[patterns[f"label_{kind}"]].get(tile) if f"label_{kind}" in patterns else None
-            if entries:
-                check_alone(patterns[f"label_{kind}"], f"label_{kind}", tile, entries)
+        for kind in LABEL_KINDS:
+            use = f"label_{kind}"
+            if use in patterns and (entries := found[patterns[use]].get(tile)):
+                check_alone(patterns[use], use, tile, entries)
                 labels[kind] = entries[0].file
-                copies[f"label_{kind}"] = tuple(entry.file for entry in entries[1:])
+                copies[use] = tuple(entry.file for entry in entries[1:])
         # of a tile that lacks the modality that sets the grid
         size = None if reference[0] == self._grid else measure
         return Tile(tile, sources, labels, counts, missing, copies, reference=reference, measure=size)
@@ -387,26 +329,21 @@ class FolderLayout(Layout):
         shared = {"nodata": given.nodata, "minimum": given.minimum, "factor": given.factor, "others": tuple(others)}
         return {"bands": given.chosen or (0,), **shared}
 
-    @property
-    def _grid(self) -> str:
-        """The modality that sets the grids of all tiles that have it."""
-        return self.settings.grid or next(iter(self.modalities))
-
-    def _reference(
-        self, tile: str, patterns: dict[str, str], found: dict[str, dict[str, list[Entry]]]
-    ) -> tuple[str, FileRef]:
+    def _reference(self, tile: str, found: SortedFiles) -> tuple[str, FileRef]:
         """What sets a tile's grid (see `Tile`): it does not depend on the modalities that are asked for."""
-        others = (name for name in self.modalities if name != self._grid)
-        name = next(name for name in (self._grid, *others) if found[patterns[name]].get(tile))
-        return name, found[patterns[name]][tile][0].file
+        name = next(name for name in (self._grid, *self.modalities) if found[self._patterns[name]].get(tile))
+        return name, found[self._patterns[name]][tile][0].file
 
-    def _measure(
-        self, known: Sequence[str], patterns: dict[str, str], found: dict[str, dict[str, list[Entry]]]
-    ) -> FileRef | None:
+    def _measure(self, known: Sequence[str], found: SortedFiles) -> FileRef | None:
         """The raster whose pixels set the size of all tiles' that lack the modality of the grid; None for none."""
-        whole = found[patterns[self._grid]]
+        whole = found[self._patterns[self._grid]]
         # the first of all tiles, so that it is the same raster each time, and stamps hold
         return next((whole[tile][0].file for tile in known if whole.get(tile)), None)
+
+
+def _by_role(roles: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The tiles of each part of a split."""
+    return {part: tuple(tile for tile, role in roles.items() if role == part) for part in ROLES}
 
 
 def _hits(entry: str, ids: Collection[str]) -> list[str]:

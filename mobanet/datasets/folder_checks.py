@@ -1,7 +1,8 @@
 """Contradictions in the description of one's own data."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mobanet.datasets.file_patterns import filled, placeholders
 from mobanet.datasets.folder_settings import FolderModality, FolderSettings
@@ -17,19 +18,14 @@ from mobanet.rasters.elsewhere import elsewhere, is_address, redacted
 
 
 def check_settings(settings: FolderSettings) -> None:
-    """Refuse settings that contradict themselves.
-
-    Raises:
-        UserError: names the key and the remedy.
-    """
-    s = settings
-    count = len(s.classes)
+    """Refuse settings that contradict themselves, naming the key and the remedy."""
+    s, count = settings, len(settings.classes)
     if not s.modalities:
         raise UserError("modalities is empty: describe at least one, with its pattern.")
-    patterns = {f"modalities.{name}.pattern": given.pattern for name, given in s.modalities.items()}
     vector = s.label if isinstance(s.label, VectorLabel) else None
-    rasters = {"label": None if isinstance(s.label, VectorLabel) else s.label, "eroded_label": s.eroded_label}
-    patterns |= {key: text for key, text in rasters.items() if text is not None}
+    given_labels = {"label": s.label, "eroded_label": s.eroded_label}
+    rasters = {key: text for key, text in given_labels.items() if isinstance(text, str)}
+    patterns = {f"modalities.{name}.pattern": given.pattern for name, given in s.modalities.items()} | rasters
     for key, pattern in patterns.items():
         if key.endswith("label") and (ending := ending_of(pattern)):
             values = "{vector: …, attribute: …, values: {…}}"
@@ -47,14 +43,11 @@ def check_settings(settings: FolderSettings) -> None:
                 )
     _check_parts(patterns | ({} if vector is None else {"label.vector": vector.vector}))
     images = {given.pattern for given in s.modalities.values()}
-    labels = [text for text in rasters.values() if text is not None]
-    if len({*images, *labels}) < len(images) + len(labels):
+    if len({*images, *rasters.values()}) < len(images) + len(rasters):
         raise UserError("label or eroded_label has the pattern of something else: give each its own.")
     for name, given in s.modalities.items():
-        if not re.fullmatch(r"\w[\w-]*", name) or name in (
-            "all",
-            "full",
-        ):  # part of scenarios', files' and options' names
+        # part of scenarios', files' and options' names
+        if not re.fullmatch(r"\w[\w-]*", name) or name in ("all", "full"):
             raise UserError(
                 f"modalities names {name!r}: use letters, digits, _ and -, and neither all nor full, which stand for "
                 "scenarios."
@@ -83,20 +76,17 @@ def check_settings(settings: FolderSettings) -> None:
         raise UserError(f"averaged is {s.averaged}: list some of the classes {', '.join(s.classes)}.")
     if s.colours is not None and len(s.colours) != count:
         raise UserError(f"colours has {len(s.colours)} entries for {count} classes: give one a class.")
-    if labels and s.values is None and s.colours is None:
+    if rasters and s.values is None and s.colours is None:
         raise UserError("label is given without colours or values: say which colour or number is which class.")
     if vector is not None:
         check_vector_label(vector, s.classes)
         _check_only_vector(s)
     _check_palette(s)
     _check_space(s)
-    if s.values is not None:
-        wrong = [index for index in s.values.values() if not 0 <= index < count]
-        if wrong:
-            raise UserError(f"values maps to class {wrong[0]}, but classes go from 0 to {count - 1}: correct it.")
-        both = sorted(set(s.values) & set(s.ignored))
-        if both:
-            raise UserError(f"{both[0]} is in values and in ignored: leave it in one.")
+    if wrong := [index for index in (s.values or {}).values() if not 0 <= index < count]:
+        raise UserError(f"values maps to class {wrong[0]}, but classes go from 0 to {count - 1}: correct it.")
+    if both := sorted({*(s.values or ())} & {*s.ignored}):
+        raise UserError(f"{both[0]} is in values and in ignored: leave it in one.")
 
 
 def _check_bands(name: str, given: FolderModality) -> None:
@@ -120,25 +110,25 @@ def _check_bands(name: str, given: FolderModality) -> None:
 
 def _check_parts(patterns: Mapping[str, str]) -> None:
     """Refuse patterns that name tiles by other parts than another one, whose ids would be others."""
-    known: tuple[str, tuple[str, ...]] | None = None
-    for key, pattern in patterns.items():
-        parts = placeholders(pattern)
+    named = {key: parts for key, pattern in patterns.items() if (parts := placeholders(pattern))}
+    for key, parts in named.items():
+        first = next(iter(named))
         if "tile" in parts and len(parts) > 1:
-            raise UserError(f"{key} is {pattern!r}: name a tile by {{tile}}, or by its parts {{tile1}}, {{tile2}}, ….")
-        if parts and known is not None and parts != known[1]:
-            names, others = (" and ".join(f"{{{name}}}" for name in given) for given in (parts, known[1]))
             raise UserError(
-                f"{key} is {pattern!r}, where {names} make{'s' if len(parts) == 1 else ''} the id of a tile, and in "
-                f"{known[0]} {others}: name the same parts in all patterns."
+                f"{key} is {patterns[key]!r}: name a tile by {{tile}}, or by its parts {{tile1}}, {{tile2}}, …."
             )
-        known = known or ((key, parts) if parts else None)
+        if parts != named[first]:
+            names, others = (" and ".join(f"{{{name}}}" for name in given) for given in (parts, named[first]))
+            raise UserError(
+                f"{key} is {patterns[key]!r}, where {names} make{'s' if len(parts) == 1 else ''} the id of a tile, and "
+                f"in {first} {others}: name the same parts in all patterns."
+            )
 
 
 def _check_only_vector(s: FolderSettings) -> None:
     """Refuse keys that say what label rasters hold where there are none; colours are those of pictures, too."""
-    given = {"values": s.values is not None, "ignored": s.ignored, "ignored_colours": s.ignored_colours}
-    given["distance"] = s.distance
-    if s.eroded_label is None and (keys := [key for key, value in given.items() if value]):
+    keys = [key for key in ("values", "ignored", "ignored_colours", "distance") if getattr(s, key) not in (None, [], 0)]
+    if s.eroded_label is None and keys:
         raise UserError(
             f"{' and '.join(keys)} say{'s' if len(keys) == 1 else ''} what label rasters hold, and label is a vector "
             "file: say it under label.values, and leave this out."
@@ -148,16 +138,14 @@ def _check_only_vector(s: FolderSettings) -> None:
 def _check_space(s: FolderSettings) -> None:
     """Refuse contradictions in how rasters are cut and their ground is dealt out."""
     given = s.splits
-    space = {"areas": given.areas, "blocks": given.blocks}
-    used = [key for key, value in space.items() if value is not None]
-    lists = [part for part in ROLES if getattr(given, part)]
+    used, lists = _given(given, ("areas", "blocks")), [part for part in ROLES if getattr(given, part)]
     if given.buffer < 0:
         raise UserError(f"splits.buffer is {given.buffer}: give a number of pixels from 0 on.")
     if used and s.tiling is None:
         raise UserError(
             f"splits.{used[0]} is given without tiling: say how rasters are cut, as with tiling: {{size: 4096}}."
         )
-    named = [*used, *(key for key in ("lists", "table") if getattr(given, key) is not None), *lists]
+    named = [*used, *_given(given, ("lists", "table")), *lists]
     if len(named) > max(1, len(lists)):
         raise UserError(
             f"splits has {' and '.join(named)}: give areas, blocks or lists of tiles, here or in files (lists, table)."
@@ -177,6 +165,10 @@ def _check_space(s: FolderSettings) -> None:
         check_lists(given.lists)
     if given.table is not None:
         check_table(given.table)
+
+
+def _given(settings: Any, keys: Sequence[str]) -> list[str]:
+    return [key for key in keys if getattr(settings, key) is not None]
 
 
 def _check_palette(s: FolderSettings) -> None:

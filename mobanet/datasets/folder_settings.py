@@ -1,17 +1,11 @@
 """Own data described without writing Python: the settings of layout `folder`."""
 
-from copy import deepcopy
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from mobanet.datasets.folder_words import PARSER_ERRORS, check_folder_keys, check_part, described_in
 from mobanet.datasets.listed_splits import SplitLists, SplitTable
 from mobanet.datasets.tiling_settings import BUFFER, SplitAreas, SplitBlocks, Tiling
 from mobanet.datasets.vector_settings import VectorLabel
-from mobanet.errors import UserError
-from mobanet.plain.bounds import shorten_text
-from mobanet.plain.yaml_files import bound_parsers, read_yaml
 
 
 @dataclass
@@ -133,43 +127,3 @@ class FolderSettings:
     splits: FolderSplit = field(default_factory=FolderSplit)
     crs: str | None = None
     grid: str | None = None
-
-
-def load_folder_settings(path: Path) -> FolderSettings:
-    """Settings from a YAML file.
-
-    Raises:
-        UserError: when the file is absent, is no YAML, or has an unknown key or a value of the wrong type.
-    """
-    content = read_yaml(Path(path), "the YAML file that describes your data")
-    try:
-        return parsed_settings(content)
-    except PARSER_ERRORS as error:
-        if isinstance(content, dict):
-            check_folder_keys(content, str(path))  # which names the key
-        reason = shorten_text(" ".join(str(error).split()))
-        raise UserError(f"{path} does not describe a folder layout: {reason}") from error
-
-
-def settings_in(path: Path) -> FolderSettings:
-    """Settings from a YAML file of them alone, or from an experiment that has them under `data.folder`.
-
-    Raises:
-        UserError: as `load_folder_settings`, and for an experiment without them.
-    """
-    content = described_in(path)
-    if content is None:
-        return load_folder_settings(path)
-    check_part(content, str(path))
-    return parsed_settings(content)
-
-
-def parsed_settings(content: Any) -> FolderSettings:
-    """Settings from plain content; of content that is none, the parser's errors pass (`PARSER_ERRORS`)."""
-    from jsonargparse import ArgumentParser
-
-    bound_parsers()
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--folder", type=FolderSettings)
-    # a copy: where the parser refuses it, the content itself is looked at again
-    return parser.instantiate(parser.parse_object({"folder": deepcopy(content)})).folder

@@ -1,21 +1,29 @@
-"""Mistakes in the description of one's own data, in the words of its keys, and its tile ids on a command line."""
+"""The description of one's own data read from files and command lines, and mistakes in it in the words of its keys."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, ArgumentParser
 
+from mobanet.datasets.folder_settings import FolderModality, FolderSettings, FolderSplit
+from mobanet.datasets.listed_splits import SplitLists, SplitTable
+from mobanet.datasets.tiling_settings import SplitAreas, SplitBlocks, Tiling
+from mobanet.datasets.vector_settings import VectorLabel
 from mobanet.errors import UserError
-from mobanet.plain.schema import MismatchError, UnknownKeyError, check_keys, check_value
+from mobanet.plain.bounds import shorten_text
+from mobanet.plain.schema import MismatchError, UnknownKeyError, check_value
 from mobanet.plain.wording import did_you_mean
-from mobanet.plain.yaml_files import read_yaml
+from mobanet.plain.yaml_files import bound_parsers, parse_yaml, read_yaml
 
 OPTION = "--data.folder"
 
-PARSER_ERRORS = (ArgumentError, TypeError, ValueError, ArithmeticError, LookupError)
+_PARSER_ERRORS = (ArgumentError, TypeError, ValueError, ArithmeticError, LookupError)
 """What the parser raises of settings that are none."""
 
 EXPERIMENT_KEYS = frozenset(("data", "model", "trainer", "scenarios", "panels", "seed_everything"))
@@ -27,25 +35,54 @@ HINT = "the YAML file that describes your data"
 _SPLITS = tuple(f"{OPTION}.splits.{part}" for part in ("train", "validation", "test"))
 
 
+def load_folder_settings(path: Path) -> FolderSettings:
+    """Settings from a YAML file.
+
+    Raises:
+        UserError: when the file is absent, is no YAML, or has an unknown key or a value of the wrong type.
+    """
+    content = read_yaml(Path(path), HINT)
+    try:
+        return parsed_settings(content)
+    except _PARSER_ERRORS as error:
+        if isinstance(content, dict):
+            check_folder_keys(content, str(path))  # which names the key
+        reason = shorten_text(" ".join(str(error).split()))
+        raise UserError(f"{path} does not describe a folder layout: {reason}") from error
+
+
+def settings_in(path: Path) -> FolderSettings:
+    """Settings from a YAML file of them alone, or from an experiment that has them under `data.folder`.
+
+    Raises:
+        UserError: as `load_folder_settings`, and for an experiment without them.
+    """
+    content = described_in(path)
+    if content is None:
+        return load_folder_settings(path)
+    check_part(content, str(path))
+    return parsed_settings(content)
+
+
+def parsed_settings(content: Any) -> FolderSettings:
+    """Settings from plain content; of content that is none, the parser's errors pass (`_PARSER_ERRORS`)."""
+    bound_parsers()
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--folder", type=FolderSettings)
+    # a copy: where the parser refuses it, the content itself is looked at again
+    return parser.instantiate(parser.parse_object({"folder": deepcopy(content)})).folder
+
+
 def check_folder_keys(content: Any, place: str, where: str = "") -> None:
-    """Refuse a key that there is not, one that is missing, and a value of another kind.
+    """Refuse a key that there is not, one that is missing, and a value of another kind, naming the innermost one.
 
     Args:
         content: of the settings.
         place: what to name in front, such as the file.
         where: key of the settings; empty for a file of them alone.
-
-    Raises:
-        UserError: naming the innermost key and the value.
     """
-    from mobanet.datasets.folder_settings import FolderSettings
-
     try:
-        if where:
-            check_value(_lenient(content), FolderSettings, where)
-        else:
-            required = {"modalities", "classes"}
-            check_keys(_lenient(content), get_type_hints(FolderSettings), required)
+        check_value(_lenient(content), FolderSettings, where)
     except UnknownKeyError as error:
         raise UserError(
             f"{place}: {error.where} is not a key of a description of data{_nearest(error.where)}."
@@ -57,32 +94,18 @@ def check_folder_keys(content: Any, place: str, where: str = "") -> None:
 def check_part(content: Mapping[str, Any], place: str) -> None:
     """Refuse what stands under `data.folder` of a file where the parser would; what it lacks may stand elsewhere.
 
-    Args:
-        content: of the settings, as far as the file has them.
-        place: the file.
-
     Raises:
         UserError: naming the innermost key and the value: the parser repeats all of them.
     """
-    from mobanet.datasets.folder_settings import parsed_settings
-
     whole = {"modalities": {}, "classes": [], **content}
     try:
         parsed_settings(whole)
-    except (*PARSER_ERRORS, UserError):
+    except (*_PARSER_ERRORS, UserError):
         check_folder_keys(whole, place, "data.folder")
 
 
 def wrong_folder_value(option: str, value: str) -> str | None:
-    """What is wrong with the value of an option below `--data.folder`; None where nothing is to be said about it.
-
-    Args:
-        option: with the dashes.
-        value: as typed.
-    """
-    from mobanet.datasets.folder_settings import FolderSettings
-    from mobanet.plain.yaml_files import parse_yaml
-
+    """What is wrong with the value of an option below `--data.folder`, dashes and all; None for nothing to be said."""
     kind: Any = FolderSettings
     for key in option.removeprefix(OPTION).split(".")[1:]:
         kind = _inside(kind, key)
@@ -147,7 +170,20 @@ def as_words(content: Any) -> str:
     """Plain content as YAML in one line, as a word of a command line may have it."""
     import yaml
 
-    return yaml.safe_dump(content, default_flow_style=True, allow_unicode=True, width=2**20, sort_keys=False).strip()
+    options: dict[str, Any] = {"default_flow_style": True, "allow_unicode": True, "width": 2**20, "sort_keys": False}
+    # behind a scalar by itself, YAML marks the end of the document
+    return yaml.dump(content, Dumper=_dumper(), **options).removesuffix("\n").removesuffix("\n...")
+
+
+@cache
+def _dumper() -> type:
+    """That of PyYAML, which also quotes texts such as 2E5: jsonargparse's loader takes them for numbers."""
+    import yaml
+
+    dumper: Any = type("Dumper", (yaml.SafeDumper,), {})
+    number = re.compile(r"[-+]?\d[\d_]*[eE][-+]?\d+$")
+    dumper.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
+    return dumper
 
 
 def _quoted(value: str) -> str:
@@ -166,13 +202,10 @@ def _quoted(value: str) -> str:
 
 def _lenient(content: Any) -> Any:
     """Without what the parser mends itself: whole numbers in quotation marks."""
-    if isinstance(content, Mapping):
-        return {_number(key): _lenient(value) for key, value in content.items()}
-    return content
-
-
-def _number(key: Any) -> Any:
-    return int(key) if isinstance(key, str) and key.isdecimal() else key
+    if not isinstance(content, Mapping):
+        return content
+    whole = {key: int(key) for key in content if isinstance(key, str) and key.isdecimal()}
+    return {whole.get(key, key): _lenient(value) for key, value in content.items()}
 
 
 def _inside(kind: Any, key: str) -> Any:
@@ -187,11 +220,6 @@ def _inside(kind: Any, key: str) -> Any:
 
 
 def _nearest(where: str) -> str:
-    from mobanet.datasets.folder_settings import FolderModality, FolderSettings, FolderSplit
-    from mobanet.datasets.listed_splits import SplitLists, SplitTable
-    from mobanet.datasets.tiling_settings import SplitAreas, SplitBlocks, Tiling
-    from mobanet.datasets.vector_settings import VectorLabel
-
     splits = (FolderSplit, SplitAreas, SplitBlocks, SplitLists, SplitTable)
     kinds = (FolderSettings, FolderModality, *splits, VectorLabel, Tiling)
     names = [field.name for kind in kinds for field in fields(kind)]

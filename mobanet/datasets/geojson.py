@@ -28,7 +28,6 @@ class Collection:
         name: of the collection, or the file's.
         crs: named by the file; None for none.
         fields: names of all attributes.
-        properties: by feature.
         geometries: (N,) of shapely; None for none, and for what is none.
         bounds: (N, 4), NaN for none.
     """
@@ -48,16 +47,9 @@ class Collection:
 
 
 def read_collection(path: Path, file: FileRef) -> Collection:
-    """The features of a GeoJSON file.
-
-    Args:
-        path: of the file.
-        file: as messages name it.
-
-    Raises:
-        UserError: when it is no `FeatureCollection`, too large, or names its system in an unknown way.
-    """
+    """The features of a GeoJSON file, refused where it is none, too large, or names its system in an unknown way."""
     status = path.stat()
+    # size and time, so that a file that has changed is not taken for what is kept
     return _parsed(path, file, status.st_size, status.st_mtime_ns)
 
 
@@ -97,11 +89,7 @@ def _parsed(path: Path, file: FileRef, size: int, _: int) -> Collection:
 
 
 def _system(content: Any, file: FileRef) -> str | None:
-    """A system as files from before RFC 7946 name it.
-
-    Raises:
-        UserError: for a link, which is not followed, and for a name that is no code.
-    """
+    """A system as files from before RFC 7946 name it; links to one are not followed."""
     if content is None:
         return None
     properties = content.get("properties") if isinstance(content, dict) else None

@@ -16,24 +16,17 @@ _INDEX = re.compile(r"\s*CREATE\s+VIRTUAL\s+TABLE\b[^;]*\bUSING\s+rtree\b", re.I
 _GENERATED = (2, 3)
 """Of a column in `PRAGMA table_xinfo`: it is computed when it is read."""
 
+_NAMES = ("Point", "LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon", "GeometryCollection")
+_TYPES = {name.upper(): name for name in (*_NAMES, "CurvePolygon", "MultiSurface")} | {"GEOMETRY": "Unknown"}
+"""Types as GDAL calls them, by their names in a GeoPackage."""
+
 
 def check_geopackage(path: Path, file: FileRef, start: bytes) -> None:
-    """Refuse what is no whole GeoPackage of tables.
-
-    Args:
-        path: of the file.
-        file: as messages name it.
-        start: its first 100 bytes.
-
-    Raises:
-        UserError: when it is another file, cut short, not finished by whichever program writes to it, or made so that
-            reading it would run SQL.
-    """
+    """Refuse a file, known by its first 100 bytes, that is no GeoPackage, cut short, being written, or runs SQL."""
     if not start.startswith(b"SQLite format 3\0") or len(start) < 100:
         raise UserError(f"{file} is no GeoPackage, or cut short: fetch it again or remove it")
     # by SQLite's file format: page size at 16, change counter at 24, pages at 28, the counter that these are of at 92
-    size = int.from_bytes(start[16:18], "big")
-    pages = int.from_bytes(start[28:32], "big")
+    size, pages = int.from_bytes(start[16:18], "big"), int.from_bytes(start[28:32], "big")
     # the number of pages counts where the two counters agree, which all but very old programs see to
     # 1 stands for 65536, which two bytes do not hold
     if start[24:28] == start[92:96] and pages * (65536 if size == 1 else size) > path.stat().st_size:
@@ -52,17 +45,9 @@ def check_geopackage(path: Path, file: FileRef, start: bytes) -> None:
 
 
 def layers_of(path: Path, file: FileRef, tables: bool = False) -> dict[str, str]:
-    """Declared types of geometry by the names of layers.
-
-    Args:
-        path: of the file.
-        file: as messages name it.
-        tables: with those that have no geometries, whose type is `None`.
-
-    Raises:
-        UserError: when it has no table of layers, or one of the layers is a view.
-    """
+    """Declared types of geometry by the names of layers; with `tables` also of those without, whose type is `None`."""
     with _database(path, file) as database:
+        # lower, as to SQLite itself names of tables that differ in case are one
         rows = database.execute(
             "SELECT c.table_name, coalesce(g.geometry_type_name, 'None') FROM gpkg_contents c "
             "LEFT JOIN gpkg_geometry_columns g ON lower(c.table_name) = lower(g.table_name) "
@@ -80,11 +65,7 @@ def layers_of(path: Path, file: FileRef, tables: bool = False) -> dict[str, str]
             hidden = database.execute("SELECT hidden FROM pragma_table_xinfo(?)", (name,)).fetchall()
             if any(row[0] in _GENERATED for row in hidden):
                 raise _runs(str(name), file)
-    types = {"GEOMETRY": "Unknown", "GEOMETRYCOLLECTION": "GeometryCollection", "POINT": "Point"}
-    types |= {"POLYGON": "Polygon", "MULTIPOLYGON": "MultiPolygon", "CURVEPOLYGON": "CurvePolygon"}
-    types |= {"MULTISURFACE": "MultiSurface", "LINESTRING": "LineString", "MULTILINESTRING": "MultiLineString"}
-    types |= {"MULTIPOINT": "MultiPoint"}
-    return {str(name): types.get(str(kind).upper(), str(kind)) for name, kind in rows}
+    return {str(name): _TYPES.get(str(kind).upper(), str(kind)) for name, kind in rows}
 
 
 @contextmanager

@@ -34,7 +34,6 @@ class HeldOut:
     """What a tile has to do with ground that is held out.
 
     Attributes:
-        role: of the tile.
         buffer: pixels around ground that is held out from it whose labels do not count.
         rectangles: that ground in pixels of the tile, where it is made of tiles.
         areas: file with the polygons that say which ground is whose; None where tiles do.
@@ -47,14 +46,7 @@ class HeldOut:
 
 
 class KeptRows:
-    """Where a tile's labels count, row by row from the top.
-
-    Args:
-        held: of the tile.
-        grid: of the tile.
-        areas: draws the areas, for a tile that has some.
-        step: rows that are drawn at once.
-    """
+    """Where a tile's labels count, row by row from the top; areas, where it has some, are drawn `step` rows at once."""
 
     def __init__(self, held: HeldOut, grid: Grid, areas: RoleStrips | None, step: int) -> None:
         self._held, self._grid, self._step = held, grid, step
@@ -110,13 +102,7 @@ def padded(grid: Grid, margin: int) -> Grid:
 
 
 def rectangles_near(grid: Grid, others: Iterable[Grid], reach: int) -> tuple[Rectangle, ...]:
-    """Tiles in pixels of another tile, of those that lie within reach.
-
-    Args:
-        grid: of the tile.
-        others: grids of tiles of the same reference system.
-        reach: in pixels.
-    """
+    """Tiles of the same reference system in pixels of one, of those that lie within so many pixels of it."""
     found = []
     inverse = np.linalg.inv(grid.matrix)
     for other in others:

@@ -73,13 +73,8 @@ class HunanLayout(RecipeLayout):
     classes = Classes(
         names=("cropland", "forest", "grassland", "wetland", "water", "unused land", "built-up"),
         colours=(
-            (196, 90, 17),
-            (51, 129, 88),
-            (177, 205, 61),
-            (228, 84, 96),
-            (91, 154, 214),
-            (225, 174, 110),
-            (239, 159, 2),
+            *((196, 90, 17), (51, 129, 88), (177, 205, 61), (228, 84, 96)),
+            *((91, 154, 214), (225, 174, 110), (239, 159, 2)),
         ),
         averaged=("cropland", "forest", "grassland", "wetland", "water", "unused land", "built-up"),
     )
@@ -87,6 +82,7 @@ class HunanLayout(RecipeLayout):
     splits = MappingProxyType({"official": Split((), VALIDATION, TEST), "evsr": Split((), (), (*VALIDATION, *TEST))})
     modalities = MappingProxyType(
         {
+            # Sentinel-2's numbers are reflectance times 10000
             "s2": Modality("s2", _S2, maximum=10000),
             "rgb": Modality("rgb", ("red", "green", "blue"), maximum=10000),
             "s1": Modality("s1", ("VV", "VH"), "other"),

@@ -11,6 +11,8 @@ from mobanet.rasters.contents import FileRef
 from mobanet.rasters.opening import opened
 
 _NEAR = 40
+"""Of 8 bits, by which a label that was saved with loss is off its colours."""
+
 # between the two it cannot be told, and whoever asked wants folders with telling names
 _LABEL, _IMAGE = 0.98, 0.9
 
@@ -20,18 +22,12 @@ def looks_like_label(file: FileRef, scratch: Path | None) -> bool | None:
 
     A label has nearly all pixels close to a corner of the colour cube, and more than one corner; in a photograph many
     pixels lie between. A few windows are looked at (`mobanet.rasters.bands.sample`).
-
-    Args:
-        file: the raster.
-        scratch: folder for an unpacked copy; a temporary one for None.
-
-    Raises:
-        UserError: when the raster cannot be read.
     """
-    if scratch is None:
-        with tempfile.TemporaryDirectory(prefix="mobanet-") as temporary:
-            return looks_like_label(file, Path(temporary))
-    with local_copy(file, scratch) as path, opened(path, file) as raster:
+    with (
+        tempfile.TemporaryDirectory(prefix="mobanet-") as temporary,
+        local_copy(file, scratch or Path(temporary)) as path,
+        opened(path, file) as raster,
+    ):
         if raster.count < 3 or raster.dtypes[0] != "uint8":
             return None
         picture = sample(raster, (0, 1, 2))

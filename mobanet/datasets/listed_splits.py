@@ -74,11 +74,7 @@ class _TableFile(VectorLabel):
 
 
 def check_table(table: SplitTable) -> None:
-    """Refuse settings that contradict themselves.
-
-    Raises:
-        UserError: names the key and the remedy.
-    """
+    """Refuse settings that contradict themselves."""
     _check_path(table.path, "splits.table.path")
     if ending_of(table.path) is None and not table.path.lower().endswith(_COMMA):
         raise UserError(
@@ -89,11 +85,7 @@ def check_table(table: SplitTable) -> None:
 
 
 def check_lists(lists: SplitLists) -> None:
-    """Refuse settings that name no list.
-
-    Raises:
-        UserError: names the key and the remedy.
-    """
+    """Refuse settings that name no list."""
     given = files_of(lists)
     if not given:
         raise UserError("splits.lists names no file: give the list of train, and of validation and test.")
@@ -118,7 +110,7 @@ def told_by(
     patterns: Iterable[str],
     scratch: Path | None,
 ) -> tuple[Told, list[str]]:
-    """What files say of tiles.
+    """The part of each tile that files name, also of those that there are not, and remarks.
 
     Args:
         given: lists or a table.
@@ -126,12 +118,6 @@ def told_by(
         ids: tiles that there are.
         patterns: of their files, by which a path names a tile.
         scratch: folder for unpacked archive members; a temporary one for None.
-
-    Returns:
-        The part of each tile that is named, also of those that there are not, and remarks.
-
-    Raises:
-        UserError: when a file cannot be read, or a tile is in two parts.
     """
     with ExitStack() as stack:
         folder = scratch or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mobanet-")))
@@ -140,10 +126,8 @@ def told_by(
             path, file = paths["splits.table.path"]
             rows, notes = _parts(given, file, _rows(given, path, file))
         else:
-            rows, notes = [], []
-            for part in ROLES:
-                if (key := f"splits.lists.{part}") in paths:
-                    rows += [(name, part) for name in _lines(*paths[key])]
+            by_part = {part: paths[key] for part in ROLES if (key := f"splits.lists.{part}") in paths}
+            rows, notes = [(name, part) for part, at in by_part.items() for name in _lines(*at)], []
     known, named, told = dict.fromkeys(ids), [text for text in patterns if placeholders(text)], Told()
     where = " and ".join(map(str, files.values()))
     for name, role in rows:
@@ -170,14 +154,15 @@ def _tile_of(name: str, known: Mapping[str, None], patterns: Sequence[str]) -> s
 
 
 def _lines(path: Path, file: FileRef) -> Iterator[str]:
-    for line in _text(path, file).lstrip("\ufeff").splitlines():
+    for line in _text(path, file).splitlines():
         if name := line.partition("#")[0].strip():
             yield name
 
 
 def _text(path: Path, file: FileRef) -> str:
     try:
-        return read_bounded(path, _MOST_BYTES)
+        # some programs write a byte order mark, which would belong to the first name
+        return read_bounded(path, _MOST_BYTES).lstrip("\ufeff")
     except (OSError, ValueError) as error:
         raise UserError(f"{file} is no text that can be read ({error}): name a list or table in UTF-8.") from error
 
@@ -193,7 +178,7 @@ def _rows(table: SplitTable, path: Path, file: FileRef) -> list[tuple[Any, Any]]
         except UserError as error:
             raise UserError(f"splits.table: {str(error).rstrip('.')}.") from error
         return list(zip(found[table.tile].tolist(), found[table.attribute].tolist(), strict=True))
-    lines = _text(path, file).lstrip("\ufeff").splitlines()
+    lines = _text(path, file).splitlines()
     head = lines[0] if lines else ""
     # by the heading alone, as names in the rows may hold any of them
     delimiter = max(",;\t", key=head.count)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from mobanet.datasets.base import LabelKind, Layout, Survey, Tile
+from mobanet.datasets.base import LABEL_KINDS, LabelKind, Layout, Survey, Tile
 from mobanet.datasets.catalogue import Catalogue, Entry
 from mobanet.errors import UserError
 from mobanet.plain.wording import natural_key, shorten
@@ -51,7 +51,8 @@ class RecipeLayout(Layout):
         """See `Layout.survey`."""
         wanted = tuple(modalities)
         sorted_files, notes = self.products(catalogue, scratch)
-        if not any(product in self._rasters() for _, _, product in sorted_files):
+        rasters = {recipe.product for recipes in self.recipes.values() for recipe in recipes}
+        if not any(product in rasters for _, _, product in sorted_files):
             raise UserError(
                 f"{catalogue.root} holds no file of layout {self.name}, such as "
                 f"{self.expected(self._example(), self.recipes[wanted[0]][0].product)}: give the folder with the "
@@ -79,9 +80,6 @@ class RecipeLayout(Layout):
             )
         return Survey(tuple(found), tuple(notes))
 
-    def _rasters(self) -> set[str]:
-        return {recipe.product for recipes in self.recipes.values() for recipe in recipes}
-
     def _example(self) -> str:
         return next(iter(self.splits.values())).train[0]
 
@@ -108,8 +106,7 @@ class RecipeLayout(Layout):
             if recipe.count is not None:
                 counts[name] = recipe.count
         labels: dict[LabelKind, FileRef] = {}
-        kinds: tuple[LabelKind, ...] = ("full", "eroded")
-        for kind in kinds:
+        for kind in LABEL_KINDS:
             if there := usable.get(f"label_{kind}"):
                 labels[kind] = there[0].file
                 copies[f"label_{kind}"] = tuple(other.file for other in there[1:])

@@ -19,14 +19,8 @@ _FILES = {
 
 
 def origin_of(layout: str) -> str | None:
-    """What a data set consists of and where it is to be had.
-
-    Args:
-        layout: its name; `dstl_crops` and the like have the files of `dstl`.
-
-    Returns:
-        None for one's own data.
-    """
+    """What a data set consists of and where it is to be had; None for one's own data."""
+    # `dstl_crops` and the like have the files of `dstl`
     return _FILES.get(layout.partition("_")[0])
 
 

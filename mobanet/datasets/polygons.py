@@ -70,12 +70,6 @@ class Filled:
     outlines would erase what lies inside another one's hole. An outline is drawn as a whole, since a line that is cut
     off takes other pixels, and waits, packed into bits, for the strips further down.
 
-    Args:
-        outlines: in coordinates of the image.
-        extent: of these coordinates.
-        height: rows to draw.
-        width: columns to draw.
-
     Attributes:
         count: number of outlines, an outline with its holes counting as one.
         outside: number of those that lie wholly beside the raster.
@@ -148,21 +142,13 @@ def _add(mask: np.ndarray, top: int, outline: _Outline, rows: np.ndarray) -> Non
 
 
 def labelled_images(path: Path) -> list[str]:
-    """Ids of the images that the CSV file of polygons has rows for, in its order.
-
-    Raises:
-        UserError: when it is no such file.
-    """
+    """Ids of the images that the CSV file of polygons has rows for, in its order."""
     with _rows(path, ("ImageId", "ClassType", "MultipolygonWKT")) as rows:
         return list(dict.fromkeys(image for image, *_ in rows))
 
 
 def read_outlines(path: Path, image: str) -> "dict[int, MultiPolygon]":
-    """By class number, as in the file, the outlines of one image.
-
-    Raises:
-        UserError: when a row of the image is not a number and polygons in WKT.
-    """
+    """By class number, as in the file, the outlines of one image."""
     import shapely
 
     found: dict[int, MultiPolygon] = {}
@@ -172,31 +158,24 @@ def read_outlines(path: Path, image: str) -> "dict[int, MultiPolygon]":
                 continue
             if not number.strip().isdigit():
                 raise UserError(f"names {number[:20]!r} as a class of {image}, which is no number: fetch it again")
-            if not _POLYGONS.match(text):  # of other kinds, collections may lie in one another without end
-                raise _unreadable(image, number, text)
-            try:
+            shape = None
+            # of other kinds, collections may lie in one another without end
+            if _POLYGONS.match(text):
                 with np.errstate(invalid="ignore"):
-                    shape = shapely.from_wkt(text)
-            except shapely.errors.ShapelyError as error:
-                raise _unreadable(image, number, text) from error
+                    shape = shapely.from_wkt(text, on_invalid="ignore")
             if shape is None or not np.isfinite(shapely.get_coordinates(shape)).all():
-                raise _unreadable(image, number, text)
-            if shape.geom_type == "Polygon":
-                shape = shapely.MultiPolygon([shape])
+                start = " ".join(text.split())[:40] or "nothing"
+                raise UserError(f"has no readable polygons for class {number} of {image} ({start}…): fetch it again")
             if shape.is_empty:
                 shape = shapely.MultiPolygon()
-            if shape.geom_type != "MultiPolygon":
-                raise _unreadable(image, number, text)
+            elif shape.geom_type == "Polygon":
+                shape = shapely.MultiPolygon([shape])
             found[int(number)] = shape
     return found
 
 
 def read_extent(path: Path, image: str) -> Extent:
-    """The extent of one image in `grid_sizes.csv`, whose first column has no name.
-
-    Raises:
-        UserError: when there is no row for the image, or one that makes no sense.
-    """
+    """The extent of one image in `grid_sizes.csv`, whose first column has no name."""
     with _rows(path, ("", "Xmax", "Ymin")) as rows:
         row = next((row for row in rows if row[0] == image), None)
     if row is None:
@@ -211,11 +190,6 @@ def read_extent(path: Path, image: str) -> Extent:
             "fetch it again"
         )
     return extent
-
-
-def _unreadable(image: str, number: str, text: str) -> UserError:
-    start = " ".join(text.split())[:40] or "nothing"
-    return UserError(f"has no readable polygons for class {number} of {image} ({start}…): fetch it again")
 
 
 @contextmanager

@@ -18,14 +18,8 @@ def drawn_roles(names: Iterable[str], blocks: SplitBlocks) -> dict[str, Role]:
 
     So no tile changes sides where sensors, labels or mosaics are added or left out. Tiles that are named by row and
     column are spread evenly over the ground: their places are those of an additive recurrence by the plastic number
-    (Roberts 2018, the R2 sequence), whose start and directions the seed draws. Others are dealt out one by one.
-
-    Args:
-        names: of the tiles.
-        blocks: shares and seed.
-
-    Raises:
-        UserError: when a part that has a share has no tile.
+    (Roberts 2018, the R2 sequence), whose start and directions the seed draws. Others are dealt out one by one. A part
+    that has a share and would get no tile is refused.
     """
     # the rest trains, also what rounding places at 1
     bounds: dict[Role, float] = {"test": blocks.test, "validation": blocks.test + blocks.validation, "train": 2.0}

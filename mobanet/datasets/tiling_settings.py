@@ -116,11 +116,7 @@ def index_file(tiling: Tiling) -> VectorLabel:
 
 
 def check_tiling(tiling: Tiling) -> None:
-    """Refuse settings that contradict themselves.
-
-    Raises:
-        UserError: names the key and the remedy.
-    """
+    """Refuse settings that contradict themselves."""
     if (tiling.size is None) == (tiling.index is None):
         raise UserError("tiling has " + ("both" if tiling.size else "neither") + " size and index: give one of them.")
     if tiling.size is not None:
@@ -135,11 +131,7 @@ def check_tiling(tiling: Tiling) -> None:
 
 
 def check_areas(areas: SplitAreas) -> None:
-    """Refuse settings that contradict themselves.
-
-    Raises:
-        UserError: names the key and the remedy.
-    """
+    """Refuse settings that contradict themselves."""
     check_file(areas.vector, "splits.areas.vector")
     check_roles(areas.values, "splits.areas.values")
     if areas.crs is not None:
@@ -147,11 +139,7 @@ def check_areas(areas: SplitAreas) -> None:
 
 
 def check_roles(values: Mapping[Any, str] | None, key: str) -> None:
-    """Refuse values of an attribute that are given and name no part of a split.
-
-    Raises:
-        UserError: names the key and the remedy.
-    """
+    """Refuse values of an attribute that are given and name no part of a split."""
     if values is not None and not values:
         raise UserError(f"{key} is empty: say which value of the attribute is which part of the split.")
     for value, role in (values or {}).items():
@@ -163,11 +151,7 @@ def check_roles(values: Mapping[Any, str] | None, key: str) -> None:
 
 
 def check_blocks(blocks: SplitBlocks) -> None:
-    """Refuse shares that leave nothing to train on.
-
-    Raises:
-        UserError: names the key and the remedy.
-    """
+    """Refuse shares that leave nothing to train on."""
     for key in ("validation", "test"):
         if not 0 <= getattr(blocks, key) < 1:
             raise UserError(f"splits.blocks.{key} is {getattr(blocks, key)}: give a share from 0 to 1.")

@@ -44,19 +44,14 @@ _ODD = set("!;")
 
 @dataclass(frozen=True)
 class Features:
-    """Some features of a layer, by their place in the file.
-
-    Attributes:
-        ids: (N,) int64, ascending.
-        columns: by attribute, (N,) values.
-    """
+    """Some features of a layer: their places in the file, (N,) int64 ascending, and by attribute their (N,) values."""
 
     ids: np.ndarray
     columns: dict[str, np.ndarray]
 
 
 class VectorLayer(ABC):
-    """The layer of a vector file that labels are drawn from.
+    """The layer of a vector file that labels are drawn from; a damaged file is refused by whatever reads of it.
 
     Attributes:
         file: as messages name it.
@@ -72,30 +67,18 @@ class VectorLayer(ABC):
 
     @abstractmethod
     def features(self, columns: Sequence[str], bounds: Bounds | None = None) -> Features:
-        """Attributes of the features within bounds; of all for None.
-
-        Raises:
-            UserError: when the file is damaged.
-        """
+        """Attributes of the features within bounds; of all for None."""
 
     @abstractmethod
     def geometries(self, bounds: Bounds) -> tuple[np.ndarray, np.ndarray]:
-        """Ids, (N,) int64 ascending, and geometries, (N,), of the features within bounds; None for what is none.
-
-        Raises:
-            UserError: when the file is damaged.
-        """
+        """Ids, (N,) int64 ascending, and geometries, (N,), of the features within bounds; None for what is none."""
 
     @abstractmethod
     def extent(self) -> Bounds | None:
         """Around all features; None where there is none."""
 
     def check_columns(self, columns: Sequence[str]) -> None:
-        """Refuse attributes that the layer does not have.
-
-        Raises:
-            UserError: with the nearest name, and all that there are.
-        """
+        """Refuse attributes that the layer does not have, with the nearest name and all that there are."""
         for name in columns:
             if name not in self.fields:
                 hint = did_you_mean(name, self.fields, quoted=True)
@@ -104,12 +87,7 @@ class VectorLayer(ABC):
 
 
 def open_layer(path: Path, file: FileRef, label: VectorLabel) -> VectorLayer:
-    """The layer that settings name, or the only one with polygons.
-
-    Args:
-        path: where the file can be read, with its sidecars.
-        file: as messages name it.
-        label: the settings.
+    """The layer that settings name, or the only one with polygons, of a file that can be read, with its sidecars.
 
     Raises:
         UserError: when there is no such layer, the layer holds no polygons, or the file cannot be read. Sentences have
@@ -139,9 +117,7 @@ class _Pyogrio(VectorLayer):
         self._options = {"IMMUTABLE": "YES"} if ending == ".gpkg" else {}
         if ending == ".gpkg":
             layers = layers_of(path, file, tables=not label.outlines)
-        else:
-            layers = {str(name): "Unknown" if kind is None else str(kind) for name, kind in list_layers(path)}
-        if not layers and ending != ".gpkg":
+        elif not (layers := {str(name): str(kind or "Unknown") for name, kind in list_layers(path)}):
             raise _damaged(file)
         self._layer = _choose(layers, file, label)
         with np.errstate(all="ignore"):
@@ -153,25 +129,19 @@ class _Pyogrio(VectorLayer):
         self.crs = _system(info["crs"], file, label)
 
     def features(self, columns: Sequence[str], bounds: Bounds | None = None) -> Features:
-        """See `VectorLayer.features`."""
-        names = list(dict.fromkeys(columns))
-        ids, _, values = self._read(bounds, columns=names, read_geometry=False)
+        ids, _, values = self._read(bounds, columns=list(dict.fromkeys(columns)), read_geometry=False)
         if bounds is None and len(ids) != self._count:
             raise _damaged(self.file)
-        order = np.argsort(ids, kind="stable")
-        return Features(ids[order], {name: values[name][order] for name in names})
+        return Features(ids, values)
 
     def geometries(self, bounds: Bounds) -> tuple[np.ndarray, np.ndarray]:
-        """See `VectorLayer.geometries`."""
         import shapely
 
         ids, content, _ = self._read(bounds, columns=[], read_geometry=True)
-        order = np.argsort(ids, kind="stable")
         # fix: rings that do not end where they began are closed
-        return ids[order], shapely.from_wkb(content[order], on_invalid="fix")
+        return ids, shapely.from_wkb(content, on_invalid="fix")
 
     def extent(self) -> Bounds | None:
-        """See `VectorLayer.extent`."""
         from pyogrio import read_info
 
         with _readable(self.file):
@@ -188,7 +158,10 @@ class _Pyogrio(VectorLayer):
         with _readable(self.file):
             more = {"layer": self._layer, "force_2d": True, "return_fids": True, **self._options}
             meta, ids, content, values = read(self._path, bbox=bounds, **wanted, **more)
-        return np.asarray(ids, np.int64), content, dict(zip(map(str, meta["fields"]), values, strict=True))
+        # a spatial index gives them in an order of its own
+        order = np.argsort(ids, kind="stable")
+        columns = {str(name): column[order] for name, column in zip(meta["fields"], values, strict=True)}
+        return np.asarray(ids, np.int64)[order], None if content is None else content[order], columns
 
 
 class _GeoJson(VectorLayer):
@@ -198,17 +171,14 @@ class _GeoJson(VectorLayer):
         self.crs = _system(collection.crs, file, label) if collection.crs or label.crs else "EPSG:4326"
 
     def features(self, columns: Sequence[str], bounds: Bounds | None = None) -> Features:
-        """See `VectorLayer.features`."""
         ids = self._within(bounds)
         return Features(ids, {name: self._collection.column(name)[ids] for name in columns})
 
     def geometries(self, bounds: Bounds) -> tuple[np.ndarray, np.ndarray]:
-        """See `VectorLayer.geometries`."""
         ids = self._within(bounds)
         return ids, self._collection.geometries[ids]
 
     def extent(self) -> Bounds | None:
-        """See `VectorLayer.extent`."""
         known = self._collection.bounds[np.isfinite(self._collection.bounds).all(axis=1)]
         if not len(known):
             return None
@@ -256,11 +226,7 @@ def _damaged(file: FileRef) -> UserError:
 
 
 def _choose(layers: dict[str, str], file: FileRef, label: VectorLabel) -> str:
-    """Name of a layer, of those there are by name with their declared types.
-
-    Raises:
-        UserError: with all names.
-    """
+    """Name of a layer, of those there are by name with their declared types; refused where it cannot be told."""
     if label.layer is not None:
         if label.layer not in layers:
             hint = did_you_mean(label.layer, layers, quoted=True)
@@ -301,11 +267,7 @@ def _plain(kind: str) -> str:
 
 
 def _system(own: str | None, file: FileRef, label: VectorLabel) -> str | None:
-    """The system of a file; that of the settings where it names none.
-
-    Raises:
-        UserError: where both name one, and not the same.
-    """
+    """The system of a file; that of the settings where it names none. Two different ones are refused."""
     own = None if own is not None and _UNDEFINED.match(own) else own
     if own is None or label.crs is None:
         return own or label.crs

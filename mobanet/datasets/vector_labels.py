@@ -37,13 +37,7 @@ class FeatureIds:
 
 
 def draw_polygons(label: VectorLabel, classes: Sequence[str], layer: VectorLayer, grid: Grid) -> DrawnLabel:
-    """The label of a tile, which is drawn strip by strip.
-
-    Args:
-        label: the settings.
-        classes: names of the classes.
-        layer: open.
-        grid: of the tile.
+    """The label of a tile on its grid, which is drawn strip by strip.
 
     Raises:
         UserError: when the tile or the file cannot be placed, or an attribute or a value is not what it should be.
@@ -88,7 +82,7 @@ class _Drawing:
         else:
             keys, self._unordered = order_keys(features.columns[label.order], layer, label)
         # features come in the file's order, which a stable sort keeps
-        order = np.lexsort((np.arange(len(keys)), keys))
+        order = np.argsort(keys, kind="stable")
         self._ranks = np.empty(len(keys), np.uint32)
         self._ranks[order] = np.arange(1, len(keys) + 1)
         self._table = np.full(len(keys) + 1, index_of(label.background, classes), np.uint8)
@@ -152,11 +146,7 @@ class _Drawing:
         return outlines
 
     def _polygons(self, ids: np.ndarray, shapes: np.ndarray, counts: FeatureIds) -> tuple[np.ndarray, np.ndarray]:
-        """Valid polygons, (N,), and the number of the feature that each is of.
-
-        Raises:
-            UserError: when a feature has lines or points and no polygon.
-        """
+        """Valid polygons, (N,), and the number of the feature that each is of; one without a polygon is refused."""
         import shapely
 
         nothing = ~is_finite(shapes) | shapely.is_empty(shapes)

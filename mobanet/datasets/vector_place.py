@@ -17,15 +17,7 @@ _STRAIGHT = 256
 
 
 class PixelPlacement:
-    """How a layer's coordinates become pixels of a tile.
-
-    Args:
-        layer: open.
-        grid: of the tile.
-
-    Raises:
-        UserError: when one of them is not tied to a place.
-    """
+    """How a layer's coordinates become pixels of a tile; refused where one of them is not tied to a place."""
 
     def __init__(self, layer: VectorLayer, grid: Grid) -> None:
         self.layer, self.grid = layer, grid
@@ -53,11 +45,7 @@ class PixelPlacement:
                 raise UserError(f"{layer.file} {error}") from error
 
     def bounds(self, top: int, bottom: int) -> Bounds:
-        """Around rows of the tile, with a little room, in the layer's system.
-
-        Raises:
-            UserError: when the tile lies where that system does not reach.
-        """
+        """Around rows of the tile, with a little room, in the layer's system, which is refused where it ends before."""
         right = self.grid.width + 2
         pixels = np.array([(-2, top - 2, 1), (right, top - 2, 1), (right, bottom + 2, 1), (-2, bottom + 2, 1)])
         points = (pixels @ self.grid.matrix.T)[:, :2]

@@ -120,15 +120,7 @@ def index_of(name: str, classes: Sequence[str]) -> int:
 
 
 def check_vector_label(label: VectorLabel, classes: Sequence[str]) -> None:
-    """Refuse settings that contradict themselves.
-
-    Args:
-        label: the settings.
-        classes: names of the classes.
-
-    Raises:
-        UserError: names the key and the remedy.
-    """
+    """Refuse settings that contradict themselves, or name none of the classes."""
     check_file(label.vector, f"{label.key}.vector")
     for key in ("background", "order", "all_touched"):  # which a parser lets pass
         if getattr(label, key) is None:
@@ -151,15 +143,7 @@ def check_vector_label(label: VectorLabel, classes: Sequence[str]) -> None:
 
 
 def check_file(name: str, key: str) -> None:
-    """Refuse what is no path of a vector file below the root.
-
-    Args:
-        name: as given.
-        key: under which.
-
-    Raises:
-        UserError: names the key.
-    """
+    """Refuse what is no path of a vector file below the root."""
     if is_address(name) and not name.startswith("/"):
         raise UserError(f"{key} is an address, where only rasters are read: download the file and name it by its path.")
     if ending_of(name) is None:
@@ -201,19 +185,19 @@ def _check_order(order: Sequence[str], label: VectorLabel, classes: Sequence[str
 
 
 def check_system(crs: str, key: str) -> None:
-    """Refuse what is no code of a register; a text of another kind might name a file or an address.
+    """Refuse what is no code of a register."""
+    if not is_system(crs):
+        raise UserError(f"{key} is {shown(crs)}: give the code of a system, such as EPSG:25832.")
 
-    Raises:
-        UserError: naming the key.
-    """
+
+def is_system(crs: str) -> bool:
+    """Whether a text is the code of a system in a register; one of another kind might name a file or an address."""
     import rasterio
     from rasterio.crs import CRS
     from rasterio.errors import CRSError
 
     try:
-        if not _SYSTEM.fullmatch(crs):
-            raise CRSError
         with rasterio.Env():  # GDAL's complaint goes to the log and not to the terminal
-            CRS.from_user_input(crs)
-    except CRSError as error:
-        raise UserError(f"{key} is {shown(crs)}: give the code of a system, such as EPSG:25832.") from error
+            return _SYSTEM.fullmatch(crs) is not None and CRS.from_user_input(crs) is not None
+    except CRSError:
+        return False

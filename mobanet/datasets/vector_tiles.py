@@ -14,16 +14,7 @@ from mobanet.rasters.contents import FileRef
 
 
 def only_file(pattern: str, entries: Sequence[Entry], use: str) -> Entry:
-    """The file of all tiles.
-
-    Args:
-        pattern: by which it was found.
-        entries: what matches it, at least one.
-        use: what it is for, for the message.
-
-    Raises:
-        UserError: where there are several; the same file once packed and once unpacked is one.
-    """
+    """The file of all tiles, of at least one that matches the pattern; several are refused."""
     if (other := another(entries)) is not None:
         raise UserError(
             f"the pattern {pattern!r} of {use} matches {entries[0].location} and {other.location}: name one file, or "

@@ -20,16 +20,7 @@ NULL = 256
 def inspect_layers(
     label: VectorLabel, classes: Sequence[str], layers: Iterable[Callable[[], VectorLayer]]
 ) -> list[str]:
-    """Look through vector files as wholes, before anything is drawn; remarks.
-
-    Args:
-        label: the settings.
-        classes: names of the classes.
-        layers: open one each.
-
-    Raises:
-        UserError: with everything that is wrong with any of them.
-    """
+    """Look through vector files as wholes, before anything is drawn; remarks, or all that is wrong with any of them."""
     problems, met, files, notes = list[str](), set[str | None](), list[str](), list[str]()
     for opened in layers:
         try:
@@ -63,13 +54,7 @@ def _inspected(label: VectorLabel, classes: Sequence[str], layer: VectorLayer) -
 
 
 def classed(column: np.ndarray, label: VectorLabel, classes: Sequence[str]) -> tuple[Counter[str | None], np.ndarray]:
-    """How often each value occurs, and by feature its class index, `NULL` for no value.
-
-    Args:
-        column: (N,) values of the attribute.
-        label: the settings.
-        classes: names of the classes.
-    """
+    """How often each of an attribute's (N,) values occurs, and by feature its class index, `NULL` for no value."""
     table = class_table(label, classes) | {None: NULL}
     known: dict[tuple[type, object], tuple[str | None, int]] = {}
     counted: Counter[tuple[type, object]] = Counter()
@@ -114,13 +99,7 @@ def unknown_words(layer: VectorLayer, label: VectorLabel, unknown: Sequence[tupl
 
 
 def unmet_notes(met: Iterable[str | None], label: VectorLabel, where: str) -> list[str]:
-    """A remark on keys of `values` that no polygon has.
-
-    Args:
-        met: values that there are.
-        label: the settings.
-        where: what was looked at.
-    """
+    """A remark on keys of `values` that no polygon has, of the values that were met where was looked."""
     there = set(met)
     unmet = [key for key in label.values if as_text(key) not in there]
     if not unmet:
@@ -132,11 +111,7 @@ def unmet_notes(met: Iterable[str | None], label: VectorLabel, where: str) -> li
 
 
 def order_keys(values: np.ndarray, layer: VectorLayer, label: VectorLabel) -> tuple[np.ndarray, np.ndarray]:
-    """Of an attribute, (N,) numbers to sort by, and which have none, bool; these come first.
-
-    Raises:
-        UserError: when it holds neither numbers nor dates.
-    """
+    """Of an attribute of numbers or dates, (N,) to sort by, and which features have none, bool; these come first."""
     if values.dtype.kind in "mM":
         missing = np.isnat(values)
         # in one unit, whatever the column's

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mobanet.datasets.vector_settings import IGNORED
-from mobanet.errors import UserError
 from mobanet.plain.bounds import shown
 from mobanet.rasters.distinct_colours import distinct_colours
 
@@ -29,7 +28,6 @@ class FoundClass:
         value: what the labels have for it: a number, a text, a colour, or None for no value.
         count: of polygons or pixels.
         share: of the labelled ground; None where it was not looked at.
-        note: to be said beside it.
     """
 
     name: str
@@ -53,11 +51,9 @@ class LabelLook:
         found: classes and what is ignored, in the order of the classes' indices.
         colours: by class, in the same order, for pictures, or as the labels have them.
         what: of which `count` counts.
-        attribute, layer, crs: of polygons.
         unlabelled: share of the ground that no polygon covers.
         background: name of the class under no polygon; None where it is ignored.
         sampled: whether counts are of a part of the labels alone.
-        notes: what is to be said of the labels.
     """
 
     kind: str
@@ -80,12 +76,7 @@ class LabelLook:
 
 
 def class_name(value: Any, taken: Iterable[str]) -> str:
-    """A name for a class that is known by a value; `ignored` for a value that says so.
-
-    Args:
-        value: a text or a number.
-        taken: names of other classes.
-    """
+    """A name, not taken yet, for a class that is known by a text or a number; `ignored` for a value that says so."""
     text = " ".join(str(value).split())
     if text.lower() in _NOTHING:
         return IGNORED
@@ -102,23 +93,8 @@ def class_name(value: Any, taken: Iterable[str]) -> str:
 
 
 def colours_for(count: int, known: Mapping[int, tuple[int, int, int]] | None = None) -> list[tuple[int, int, int]]:
-    """Colours of classes that eyes tell apart.
-
-    Args:
-        count: of classes.
-        known: by index, those that are settled.
-    """
+    """Colours of so many classes that eyes tell apart; those that are known by index are settled."""
     settled = dict(known or {})
     # as many more as are settled, since each of these may be one of them
     spare = iter([colour for colour in distinct_colours(count + len(settled)) if colour not in settled.values()])
     return [settled[index] if index in settled else next(spare) for index in range(count)]
-
-
-def check_count(count: int, what: str, remedy: str) -> None:
-    """Refuse labels of more values than there can be classes.
-
-    Raises:
-        UserError: with both numbers.
-    """
-    if count > MOST:
-        raise UserError(f"{what} has {count} values, and labels tell at most {MOST} classes apart; {remedy}.")

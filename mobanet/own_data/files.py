@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
 
+from mobanet.datasets.file_patterns import expression
 from mobanet.datasets.vector_settings import ENDINGS, ending_of
 from mobanet.errors import UserError
 from mobanet.own_data.given import Given
@@ -15,7 +16,6 @@ from mobanet.plain.wording import natural_key, nearest, shorten
 RASTERS = (".tif", ".tiff", ".vrt", ".jp2", ".png", ".jpg", ".jpeg", ".img", ".asc", ".bil")
 """Of rasters that a folder is searched for."""
 
-_GLOB = re.compile(r"(\*\*/|\*|\{tile\})")
 _TOKEN = re.compile(r"\d+|[^\W\d_]+")
 _LABELS = ("label", "labels", "class", "classes", "mask", "gt", "landcover")
 _MANY = 6
@@ -27,7 +27,6 @@ class Found:
     """The files of a modality, or of the labels.
 
     Attributes:
-        given: what was typed.
         pattern: absolute path, with `{tile}` where the tile's id is; the file's own where there is but one.
         files: by tile; under the empty name where there is but one.
     """
@@ -48,11 +47,7 @@ class Found:
 
 
 def find_files(given: Sequence[Given]) -> list[Found]:
-    """The files of everything that is named; those of folders get patterns by which tiles are called alike.
-
-    Raises:
-        UserError: for what is not there, and for folders whose files cannot be told apart or matched by name.
-    """
+    """The files of everything that is named; those of folders get patterns by which tiles are called alike."""
     settled: dict[str, Found] = {}
     listed: dict[str, tuple[Given, list[Path]]] = {}
     for each in given:
@@ -81,11 +76,9 @@ def _looked_up(given: Given) -> Found | list[Path]:
         if path.suffix.lower() == ".zip":
             raise UserError(f"{given.option} is an archive; unpack it, and give the raster or folder that was in it.")
         return [path.absolute()]
-    # a file geodatabase is a folder, and is refused further on as a vector file
-    if path.is_dir() and path.suffix.lower() != ".gdb":
-        return _in_folder(given, path.absolute())
     if path.is_dir():
-        return [path.absolute()]
+        # a file geodatabase is a folder, and is refused further on as a vector file
+        return [path.absolute()] if path.suffix.lower() == ".gdb" else _in_folder(given, path.absolute())
     if "{tile}" in text:
         return _by_pattern(given, path.absolute())
     if has_magic(text):
@@ -129,9 +122,10 @@ def _single(given: Given, path: Path) -> Found:
 
 
 def _by_pattern(given: Given, path: Path) -> Found:
-    rule = _expression(str(path))
+    rule = expression(str(path))
     files: dict[str, Path] = {}
-    anything = str(path).replace("{tile}", "*")
+    # brackets and question marks stand for themselves, as in the layout's patterns
+    anything = re.sub(r"[\[?]", r"[\g<0>]", str(path).replace("{tile}", "*"))
     for name in sorted(glob(anything, recursive=True)):
         # for glob, the tile may be called one thing in the folder and another in the file
         match = rule.fullmatch(name)
@@ -146,18 +140,6 @@ def _by_pattern(given: Given, path: Path) -> Found:
     if not files:
         raise UserError(f"{given.option} matches no file; look at the folder and the pattern.")
     return Found(given, str(path), dict(sorted(files.items(), key=lambda pair: natural_key(pair[0]))))
-
-
-def _expression(pattern: str) -> re.Pattern[str]:
-    """As layout `folder` takes patterns."""
-    parts, named = [], False
-    for part in _GLOB.split(pattern):
-        if part == "{tile}":
-            parts.append("(?P=tile)" if named else "(?P<tile>[^/]+)")
-            named = True
-        else:
-            parts.append({"**/": "(?:[^/]+/)*", "*": "[^/]*"}.get(part, re.escape(part)))
-    return re.compile("".join(parts))
 
 
 def _of_one_kind(given: Given, paths: list[Path]) -> list[Path]:
@@ -203,15 +185,9 @@ def _kinds(stems: Sequence[str]) -> list[str]:
 def _matched(
     stems: Mapping[str, Sequence[str]], fixed: set[str], listed: Mapping[str, tuple[Given, list[Path]]]
 ) -> dict[str, tuple[int, int]]:
-    """By name, how many characters of the front and of the back are no part of the tile's id.
+    """By name, how many characters of the front and of the back of file names are no part of the tile's id.
 
-    Args:
-        stems: file names without ending.
-        fixed: ids that patterns give to tiles; empty for none.
-        listed: for messages.
-
-    Raises:
-        UserError: where files of two modalities have no tile in common.
+    `fixed` are the ids that patterns give to tiles. Files of two modalities without a tile in common are refused.
     """
     choices = {name: list(_cuts(of)) for name, of in stems.items()}
     first = next(iter(stems))
@@ -274,11 +250,7 @@ def _patterned(given: Given, paths: list[Path], front: int, back: int) -> Found:
 
 
 def is_vector(found: Found) -> bool:
-    """Whether labels are polygons.
-
-    Raises:
-        UserError: for vector files of other formats.
-    """
+    """Whether labels are polygons; vector files of other formats are refused."""
     suffix = next(iter(found.files.values())).suffix.lower()
     if suffix in (".kml", ".kmz", ".gml", ".dxf", ".gdb", ".tab", ".mif", ".csv", ".dbf", ".xml"):
         read = ", ".join(dict.fromkeys(ENDINGS.values()))

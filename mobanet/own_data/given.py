@@ -37,9 +37,6 @@ def given_modalities(short: Mapping[str, str | None], named: Sequence[str]) -> l
     Args:
         short: path by the name of an option of `SHORT`; None for one that is not given.
         named: words such as `rgb=ortho.tif` or `ir=rgbir.tif[4]`, with bands from 1 in brackets.
-
-    Raises:
-        UserError: for a word without a name or a path, a name that comes twice, and no modality at all.
     """
     found = [_given(name, text, f"--{name} {text}") for name, text in short.items() if text is not None]
     for word in named:

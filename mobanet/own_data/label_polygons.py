@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from mobanet.datasets.vector_place import PixelPlacement
 from mobanet.datasets.vector_settings import IGNORED, VectorLabel, as_text, as_word
 from mobanet.datasets.vector_values import classed, value_words
 from mobanet.errors import UserError
-from mobanet.own_data.classes import FoundClass, LabelLook, check_count, class_name, colours_for
+from mobanet.own_data.classes import MOST, FoundClass, LabelLook, class_name, colours_for
 from mobanet.own_data.files import Found
 from mobanet.own_data.looks import Raster
 from mobanet.plain.wording import natural_key, shorten
@@ -46,17 +47,18 @@ _KEYS = {
 """Attributes that tell no classes."""
 
 
+_ROLES = {
+    "train": ("train", "training", "trn", "fit"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "tst"),
+}
+"""Values of areas, in lower case."""
+
+
 @dataclass(frozen=True)
 class Layers:
-    """Vector files opened.
+    """Vector files opened, by tile, or under the empty name where there is but one, and what was used to open them."""
 
-    Attributes:
-        found: the files.
-        layers: by tile; under the empty name where there is but one file.
-        label: what was used to open them.
-    """
-
-    found: Found
     layers: dict[str, VectorLayer]
     label: VectorLabel
 
@@ -67,48 +69,30 @@ class Layers:
 
 
 def open_layers(found: Found, layer: str | None, crs: str | None) -> Layers:
-    """Open vector files.
-
-    Args:
-        found: the files.
-        layer: of each; None for the only one with polygons.
-        crs: coordinate reference system of files that name none.
-
-    Raises:
-        UserError: where one cannot be read, or has no such layer.
-    """
+    """Open vector files: of each the layer, None for the only one with polygons; `crs` is of those that name none."""
     label, layers = VectorLabel(found.pattern, "", {}, layer), {}
     for tile, path in found.files.items():
-        with _Words():
+        with _in_options():
             layers[tile] = open_layer(path, FileRef(path), label)
             if layers[tile].crs is None and crs is not None:
                 # opened again with it, since a file that names a system of its own refuses another
                 label = VectorLabel(found.pattern, "", {}, layer, crs=crs)
                 layers[tile] = open_layer(path, FileRef(path), label)
-    return Layers(found, layers, label)
+    return Layers(layers, label)
 
 
-def chosen_attribute(layers: Layers, given: str | None, option: str = "--attribute") -> tuple[str, str]:
-    """The attribute that tells the classes, and what is to be said of it.
-
-    Args:
-        layers: open.
-        given: by the user; None to find out.
-        option: that names it.
-
-    Raises:
-        UserError: where there is none, or several of which none is the likeliest.
-    """
+def chosen_attribute(layers: Layers, given: str | None) -> tuple[str, str]:
+    """The attribute that tells the classes, and what is to be said of it; refused where none is the likeliest."""
     layer = layers.first
     if given is not None:
-        with _Words():
+        with _in_options():
             layer.check_columns([given])
         return given, ""
     found = {name: _values(layers, name) for name in layer.fields if name.lower() not in _KEYS}
     candidates = {name: values for name, values in found.items() if 1 <= len(values.keys() - {None}) <= _FEW}
     if not candidates:
         there = f"; it has {shorten(map(as_word, layer.fields), 12)}" if layer.fields else ", since it has none"
-        raise UserError(f"{layer.file} has no attribute that tells classes{there}; name one with {option}.")
+        raise UserError(f"{layer.file} has no attribute that tells classes{there}; name one with --attribute.")
     # words tell classes sooner than numbers, which may be years, storeys or sizes
     texts = {name: values for name, values in candidates.items() if len(values) > 1 and any(map(_is_text, values))}
     likely = texts or candidates
@@ -116,7 +100,13 @@ def chosen_attribute(layers: Layers, given: str | None, option: str = "--attribu
     for chosen in ([name for name in likely if _hints(name)], list(likely)):
         if len(chosen) == 1:
             return chosen[0], f"{as_word(chosen[0])} is the attribute that most likely tells the classes"
-    raise _ambiguous(layer, likely, option)
+    told = (
+        f"{as_word(name)} ({shorten(map(value_words, sorted(filter(None, values), key=natural_key)), 3)})"
+        for name, values in likely.items()
+    )
+    raise UserError(
+        f"{layer.file} has several attributes that may tell the classes, {shorten(told, 8)}; name one with --attribute."
+    )
 
 
 def _hints(name: str) -> bool:
@@ -125,31 +115,16 @@ def _hints(name: str) -> bool:
     return any(word in _HINTS or any(part in word for part in _HINTS_WITHIN) for word in words)
 
 
-def _ambiguous(layer: VectorLayer, group: dict[str, Counter[str | None]], option: str) -> UserError:
-    told = (
-        f"{as_word(name)} ({shorten(map(value_words, sorted(filter(None, values), key=natural_key)), 3)})"
-        for name, values in group.items()
-    )
-    return UserError(
-        f"{layer.file} has several attributes that may tell the classes, {shorten(told, 8)}; name one with {option}."
-    )
-
-
 def look_at_polygons(layers: Layers, attribute: str, rasters: dict[str, Raster]) -> LabelLook:
-    """What polygons say.
-
-    Args:
-        layers: open.
-        attribute: that tells the classes.
-        rasters: of the modality that sets the grid, by tile.
-
-    Raises:
-        UserError: where they do not lie on the rasters, or their values are no classes.
-    """
+    """What polygons say by an attribute, on rasters of the modality that sets the grid, by tile."""
     values, near = _values(layers, attribute), values_near(layers, attribute, rasters)
     remedy = f"name another attribute with --attribute, of {shorten(map(as_word, layers.first.fields), 12)}"
     known = [value for value in values if value is not None]
-    check_count(len(known), f"{layers.first.file}, attribute {as_word(attribute)},", remedy)
+    if len(known) > MOST:
+        raise UserError(
+            f"{layers.first.file}, attribute {as_word(attribute)}, has {len(known)} values, and labels tell at most "
+            f"{MOST} classes apart; {remedy}."
+        )
     listed: list[FoundClass] = []
     for value in sorted(known, key=natural_key):
         count = near.get(value, 0)
@@ -179,7 +154,7 @@ def _values(layers: Layers, attribute: str) -> Counter[str | None]:
     """How often each value occurs in all files."""
     total: Counter[str | None] = Counter()
     for layer in layers.layers.values():
-        with _Words():
+        with _in_options():
             layer.check_columns([attribute])
             column = layer.features([attribute], None).columns[attribute]
             total += classed(column, VectorLabel("", attribute, {}), [])[0]
@@ -187,17 +162,13 @@ def _values(layers: Layers, attribute: str) -> Counter[str | None]:
 
 
 def values_near(layers: Layers, attribute: str, rasters: dict[str, Raster]) -> Counter[str | None]:
-    """How often each value of an attribute occurs on or near the rasters, which are by tile.
-
-    Raises:
-        UserError: where nothing does.
-    """
+    """How often each value of an attribute occurs on or near the rasters, which are by tile; none is refused."""
     total: Counter[str | None] = Counter()
     for tile, layer in layers.layers.items():
         grids = [raster.grid for name, raster in rasters.items() if tile in ("", name)]
         seen: set[int] = set()
         for bounds in _boxes(layer, grids):
-            with _Words():
+            with _in_options():
                 features = layer.features([attribute], bounds)
             # a polygon on the seam of two tiles is in both of their boxes
             fresh = np.array([number not in seen for number in features.ids.tolist()], bool)
@@ -206,11 +177,9 @@ def values_near(layers: Layers, attribute: str, rasters: dict[str, Raster]) -> C
     if not total:
         layer, raster = layers.first, next(iter(rasters.values()))
         extent = layer.extent()
-        covers = (
-            ""
-            if extent is None
-            else f", which covers {extent[0]:.10g} to {extent[2]:.10g}, {extent[1]:.10g} to {extent[3]:.10g},"
-        )
+        covers = ""
+        if extent is not None:
+            covers = f", which covers {extent[0]:.10g} to {extent[2]:.10g}, {extent[1]:.10g} to {extent[3]:.10g},"
         raise UserError(
             f"no polygon of {layer.file}{covers} lies on the rasters, such as {raster.path} ({raster.grid.extent}); "
             "look whether the reference systems of both are right."
@@ -219,7 +188,7 @@ def values_near(layers: Layers, attribute: str, rasters: dict[str, Raster]) -> C
 
 
 def _boxes(layer: VectorLayer, grids: Sequence[Grid]) -> list[Bounds]:
-    with _Words():
+    with _in_options():
         boxes = [PixelPlacement(layer, grid).bounds(0, grid.height) for grid in grids]
     if len(boxes) <= _BOXES:
         return boxes
@@ -236,12 +205,13 @@ def _measure(look: LabelLook, layers: Layers, rasters: dict[str, Raster]) -> Non
     chosen = [(tile, raster) for tile, raster in rasters.items() if "" in layers.layers or tile in layers.layers]
     # spread over the list, since tiles that are neighbours in it mostly lie side by side
     chosen = [chosen[len(chosen) * n // min(len(chosen), _TILES)] for n in range(min(len(chosen), _TILES))]
+    # of many tiles, all together have about as many pixels as one alone would
     side = max(64, _COARSE // max(1, round(len(chosen) ** 0.5)))
     # by place in the list, since several values may be of one class
     counts = np.zeros(256, np.int64)
     for tile, raster in chosen:
         layer = layers.layers[""] if "" in layers.layers else layers.layers[tile]
-        with _Words():
+        with _in_options():
             drawn = draw_polygons(label, look.names, layer, _coarse(raster.grid, side))
             for strip in drawn.strips(256):
                 counts += np.bincount(strip.ravel(), minlength=256)
@@ -276,36 +246,26 @@ def _is_text(value: str | None) -> bool:
     return False
 
 
-class _Words:
+@contextmanager
+def _in_options() -> Iterator[None]:
     """Within, sentences on a vector file name options in place of the keys of a description."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, UserError):
-            text = str(error).rstrip(".")
-            for key, option in (
-                ("label.layer", "--layer"),
-                ("label.crs", "--crs"),
-                ("label.attribute", "--attribute"),
-                ("the key crs in the description of the data", "--crs"),
-                ("take crs out from under label", "leave --crs out"),
-            ):
-                text = text.replace(key, option)
-            raise UserError(f"{text}.") from error
+    try:
+        yield
+    except UserError as error:
+        text = str(error).rstrip(".")
+        for key, option in (
+            ("label.layer", "--layer"),
+            ("label.crs", "--crs"),
+            ("label.attribute", "--attribute"),
+            ("the key crs in the description of the data", "--crs"),
+            ("take crs out from under label", "leave --crs out"),
+        ):
+            text = text.replace(key, option)
+        raise UserError(f"{text}.") from error
 
 
 def areas_values(layers: Layers, attribute: str) -> dict[str | None, str]:
-    """Which values of areas are for what; `ignored` for those that say nothing.
-
-    Args:
-        layers: open.
-        attribute: that says it.
-
-    Raises:
-        UserError: where no area is for training, or none for validation.
-    """
+    """Which values of areas are for what, `ignored` for those that say nothing; some must train, others validate."""
     values = _values(layers, attribute)
     found = {value: _role(value) for value in values}
     lacking = [role for role in ("train", "validation") if role not in found.values()]
@@ -320,13 +280,9 @@ def areas_values(layers: Layers, attribute: str) -> dict[str | None, str]:
 
 
 def areas_attribute(layers: Layers, given: str | None) -> str:
-    """The attribute of areas that says what they are for.
-
-    Raises:
-        UserError: where none has train among its values.
-    """
+    """The attribute of areas that says what they are for: train is among its values."""
     if given is not None:
-        with _Words():
+        with _in_options():
             layers.first.check_columns([given])
         return given
     fitting = [name for name in layers.first.fields if "train" in map(_role, _values(layers, name))]
@@ -341,10 +297,5 @@ def areas_attribute(layers: Layers, given: str | None) -> str:
 
 
 def _role(value: str | None) -> str:
-    words = {
-        "train": ("train", "training", "trn", "fit"),
-        "validation": ("validation", "valid", "val", "dev"),
-        "test": ("test", "testing", "tst"),
-    }
     text = (as_text(value) or "").lower()
-    return next((role for role, of in words.items() if text in of), IGNORED)
+    return next((role for role, words in _ROLES.items() if text in words), IGNORED)

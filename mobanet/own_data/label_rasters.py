@@ -23,7 +23,6 @@ MOST_PIXELS = 400_000_000
 """Of labels that are read; of more, some rows."""
 
 _MOST_BYTES = 1 << 20
-_BLACK = (0, 0, 0)
 _MANY_COLOURS = 64
 """Of a palette; a picture, or a label that was saved with loss, has more."""
 
@@ -31,33 +30,31 @@ Colour = tuple[int, int, int]
 
 
 def look_at_raster_labels(found: Found) -> LabelLook:
-    """What label rasters hold.
-
-    Args:
-        found: their files.
-
-    Raises:
-        UserError: for rasters that are no labels.
-    """
+    """What label rasters hold; rasters that are no labels are refused."""
     paths = list(found.files.values())
     first = paths[0]
     with opened(first, FileRef(first)) as raster:
-        # a fourth is opacity
-        coloured = raster.count in (3, 4) and raster.dtypes[0] == "uint8"
-        if raster.count != 1 and not coloured:
-            raise UserError(
-                f"{first} has {raster.count} bands of {raster.dtypes[0]} where a label has one with numbers, or three "
-                "of uint8 with colours; keep the one with the classes, as with gdal_translate -b 1."
-            )
+        coloured = _is_coloured(raster, first)
         table = {} if coloured else _table(raster)
-    names = {} if coloured else _names(first)
     counted, empty, sampled = _counted(paths, coloured)
-    look = _of_colours(found, counted) if coloured else _of_numbers(found, counted, empty, names, table)
+    look = _of_colours(found, counted) if coloured else _of_numbers(found, counted, empty, _names(first), table)
     look.sampled = sampled
     total = sum(each.count for each in look.found if not each.ignored)
     for each in look.found:
         each.share = None if each.ignored else each.count / max(1, total)
     return look
+
+
+def _is_coloured(raster: "DatasetReader", path: Path) -> bool:
+    """Whether a label has colours, and not numbers; one that has neither is refused."""
+    # a fourth is opacity
+    coloured = raster.count in (3, 4) and raster.dtypes[0] == "uint8"
+    if raster.count != 1 and not coloured:
+        raise UserError(
+            f"{path} has {raster.count} bands of {raster.dtypes[0]} where a label has one with numbers, or three "
+            "of uint8 with colours; keep the one with the classes, as with gdal_translate -b 1."
+        )
+    return coloured
 
 
 def _of_numbers(
@@ -88,13 +85,11 @@ def _of_numbers(
 
 
 def _of_colours(found: Found, counted: Counter[int]) -> LabelLook:
-    colours = {(int(code) >> 16, int(code) >> 8 & 255, int(code) & 255): count for code, count in counted.items()}
     listed: list[FoundClass] = []
-    for colour in sorted(colours):
-        # the margin around objects, or what nobody looked at
-        ignored = colour == _BLACK and len(colours) > 2
-        name = IGNORED if ignored else "class_{:02x}{:02x}{:02x}".format(*colour)
-        listed.append(FoundClass(name, colour, colours[colour]))
+    for code, count in sorted(counted.items()):
+        # black is the margin around objects, or what nobody looked at
+        name = IGNORED if not code and len(counted) > 2 else f"class_{code:06x}"
+        listed.append(FoundClass(name, (code >> 16, code >> 8 & 255, code & 255), count))
     classes = [each for each in listed if not each.ignored]
     _check_classes(found, len(classes))
     return LabelLook("colours", listed, [each.value for each in classes], "pixels")
@@ -119,6 +114,9 @@ def _counted(paths: list[Path], coloured: bool) -> tuple[Counter[int], Counter[i
             if number == 0:
                 # as if all were as large as the first, so that none is opened just to be measured
                 share = MOST_PIXELS / (raster.height * raster.width * len(paths))
+            if _is_coloured(raster, path) != coloured:
+                one, other = ("numbers", "colours") if coloured else ("colours", "numbers")
+                raise UserError(f"{path} holds {one} and {paths[0]} {other}; give labels of one kind.")
             step = 1 if share >= 1 else int(np.ceil(1 / share))
             sampled |= step > 1
             for values, nothing in _strips(raster, step):
@@ -193,7 +191,8 @@ def _names(path: Path) -> dict[int, str]:
             continue
         try:
             found = _listed(ElementTree.fromstring(content))
-        except (ElementTree.ParseError, ValueError):
+        # the last two: of rows that are short, and of numbers without end
+        except (ElementTree.ParseError, ValueError, LookupError, OverflowError):
             continue
         if found:
             return found

@@ -1,7 +1,7 @@
 """What a modality's rasters are: bands, kind, values, pixels and place, by a look at some windows of some of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -70,14 +70,7 @@ KEPT = 4
 
 @dataclass(frozen=True)
 class Raster:
-    """One raster's place and shape.
-
-    Attributes:
-        path: of the file.
-        grid: where it lies.
-        count: number of its bands.
-        dtype: of its first band.
-    """
+    """One raster's place, number of bands, and the type of its first one."""
 
     path: Path
     grid: Grid
@@ -90,12 +83,9 @@ class ModalityLook:
     """What a modality is.
 
     Attributes:
-        name: of it.
-        found: its files.
         rasters: by tile, those that were opened.
         bands: 0-based, to read; None of a raster with a single band.
         names: of these bands, where they are known.
-        kind: of modality.
         unit: of heights.
         low, high: of the values that were looked at, as stored.
         notes: what is to be said of it.
@@ -140,16 +130,8 @@ class ModalityLook:
 
 
 def look_at(found: Found, crs: str | None) -> ModalityLook:
-    """What a modality is.
-
-    Args:
-        found: its files.
-        crs: coordinate reference system of rasters that name none.
-
-    Raises:
-        UserError: for a file that cannot be read, and bands that cannot be told from one another.
-    """
-    files = _spread(list(found.files.items()), HEADERS)
+    """What a modality is; `crs` is that of rasters that name none. Bands that cannot be told apart are refused."""
+    files = spread(list(found.files.items()), HEADERS)
     rasters = {tile: header(path, crs) for tile, path in files}
     _check_alike(found, rasters)
     name = found.given.name
@@ -162,7 +144,7 @@ def look_at(found: Found, crs: str | None) -> ModalityLook:
     several = bands if first.count > 1 or len(bands) > 1 else None
     modality = Modality(name, tuple(names or (f"{name}_{n + 1}" for n in range(len(bands)))), kind, unit, None)
     lows, highs, said, remarks = [], [], list(notes), dict[str, list[str]]()
-    for _, path in _spread(files, SOME):
+    for _, path in spread(files, SOME):
         low, high, told = _values(path, bands, modality)
         lows.append(low)
         highs.append(high)
@@ -170,23 +152,17 @@ def look_at(found: Found, crs: str | None) -> ModalityLook:
             # alike but for the file: said of the first one
             remarks.setdefault(remark.replace(path.name, ""), []).append(remark)
     said += [f"{same[0]} (and so others)" if len(same) > 1 else same[0] for same in remarks.values()]
+    said += _sides_note(rasters)
     if kind == "optical" and first.dtype != "uint8" and min(lows) < -0.1 * fitting_maximum(first.dtype, max(highs), 1):
         kind = "other"  # no brightness: backscatter in decibels, an index from -1 to 1
-    if odd := _sides_note(rasters):
-        said.append(odd)
-    look = ModalityLook(name, found, rasters, several, names, kind, unit, min(lows), max(highs), tuple(said))
-    return replace(look, notes=tuple(dict.fromkeys(look.notes)))
+    once = tuple(dict.fromkeys(said))
+    return ModalityLook(name, found, rasters, several, names, kind, unit, min(lows), max(highs), once)
 
 
 def kept_ratio(look: ModalityLook, reference: ModalityLook, crop: int) -> int:
-    """How many pixels of the grid one of a modality's own is wide, where it is to keep them; 1 where it is not.
+    """How many pixels of the reference's grid one of a modality's own is wide, where it is to keep them; else 1.
 
     Pixels that are nearly as wide are resampled, which costs little, and so are those that no crop has whole ones of.
-
-    Args:
-        look: at it.
-        reference: the modality that sets the grid.
-        crop: pixels of a training crop.
     """
     own, grid = look.first.grid, reference.first.grid
     if own.transform is None or grid.transform is None or own.needs_transform(grid):
@@ -198,11 +174,7 @@ def kept_ratio(look: ModalityLook, reference: ModalityLook, crop: int) -> int:
 
 
 def check_overlap(looks: Sequence[ModalityLook]) -> None:
-    """Refuse modalities that do not show the same ground, by the words of whoever brings them to one grid.
-
-    Raises:
-        UserError: naming a file.
-    """
+    """Refuse modalities that do not show the same ground, by the words of whoever brings them to one grid."""
     reference = looks[0]
     for look in looks[1:]:
         common = pairs(look.rasters, reference.rasters)
@@ -216,11 +188,7 @@ def check_overlap(looks: Sequence[ModalityLook]) -> None:
 
 
 def check_pairs(common: Sequence[tuple[Raster, Raster]]) -> None:
-    """Refuse rasters that cannot be brought to the grid of those that they are paired with.
-
-    Raises:
-        UserError: for the first one; of a mosaic beside tiles where it fits none of them.
-    """
+    """Refuse rasters that do not come to the grid of their partners; of a mosaic beside tiles where it fits none."""
     problems = {}
     for own, target in common:
         try:
@@ -240,11 +208,7 @@ def pairs(own: Mapping[str, Raster], targets: Mapping[str, Raster]) -> list[tupl
 
 
 def check_fit(path: Path, own: Grid, target: Grid) -> None:
-    """Refuse a raster that cannot be brought to a grid.
-
-    Raises:
-        UserError: naming it.
-    """
+    """Refuse a raster that cannot be brought to a grid."""
     try:
         how_to_fit(own, target, "georeference")
     except UserError as error:
@@ -255,20 +219,19 @@ def check_fit(path: Path, own: Grid, target: Grid) -> None:
 
 def share_of_ground(own: Grid, target: Grid) -> float:
     """About which share of a grid's ground another raster reaches."""
+    import shapely
     from rasterio.warp import transform_bounds
 
     if own.transform is None or target.transform is None:
         return 1.0
-    corners = own.corners()
-    (left, bottom), (right, top) = corners.min(axis=0), corners.max(axis=0)
+    bounds = (*own.corners().min(axis=0).tolist(), *own.corners().max(axis=0).tolist())
     if own.needs_transform(target) and own.crs and target.crs:
-        left, bottom, right, top = transform_bounds(own.crs, target.crs, left, bottom, right, top)
-    (west, south), (east, north) = target.corners().min(axis=0), target.corners().max(axis=0)
-    wide = max(0.0, min(right, east) - max(left, west)) / (east - west)
-    return float(wide * max(0.0, min(top, north) - max(bottom, south)) / (north - south))
+        bounds = transform_bounds(own.crs, target.crs, *bounds)
+    ground = shapely.box(*target.corners().min(axis=0), *target.corners().max(axis=0))
+    return float(shapely.box(*bounds).intersection(ground).area / ground.area)
 
 
-def _spread(items: list[Item], most: int) -> list[Item]:
+def spread(items: list[Item], most: int) -> list[Item]:
     """At most so many, evenly spread."""
     if len(items) <= most:
         return items
@@ -276,11 +239,7 @@ def _spread(items: list[Item], most: int) -> list[Item]:
 
 
 def header(path: Path, crs: str | None) -> Raster:
-    """Place and shape of a raster.
-
-    Raises:
-        UserError: when it cannot be read.
-    """
+    """Place and shape of a raster."""
     with opened(path, FileRef(path)) as raster:
         return Raster(path, grid_of(raster, crs, FileRef(path)), raster.count, raster.dtypes[0])
 
@@ -295,12 +254,12 @@ def _check_alike(found: Found, rasters: dict[str, Raster]) -> None:
             )
 
 
-def _sides_note(rasters: dict[str, Raster]) -> str:
+def _sides_note(rasters: dict[str, Raster]) -> list[str]:
     sides = {round(side, 6): raster for raster in rasters.values() if (side := pixel_side(raster.grid)) is not None}
     # pixels in degrees are a little wider or narrower with each tile's latitude
     if len(sides) < 2 or max(sides) <= 1.01 * min(sides):
-        return ""
-    return f"pixels are {min(sides):.3g} m in some rasters and {max(sides):.3g} m in others"
+        return []
+    return [f"pixels are {min(sides):.3g} m in some rasters and {max(sides):.3g} m in others"]
 
 
 def _kind(name: str, raster: "DatasetReader", found: Found) -> Kind:
@@ -367,14 +326,14 @@ def _unread(found: Found, data: Sequence[int], bands: Sequence[int], meanings: S
     left = [band for band in data if band not in bands]
     if not left:
         return []
+    numbers = ", ".join(str(band + 1) for band in left)
+    if found.given.name == "ir":
+        return [f"band {numbers} not read"]
     infrared = next((band for band in left if meanings[band] == "infrared"), left[0])
     what = "is infrared" if meanings[infrared] == "infrared" else "may be infrared"
-    numbers = ", ".join(str(band + 1) for band in left)
     return [
         f"band {numbers} {'is' if len(left) == 1 else 'are'} not read; band {infrared + 1} {what}, which "
         f"--input ir={found.given.text}[{infrared + 1}] adds"
-        if found.given.name != "ir"
-        else f"band {numbers} not read"
     ]
 
 

@@ -1,14 +1,13 @@
 """From files to a plan: what the rasters and labels are, where they lie, how they are split, and a recipe for them."""
 
 import os
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mobanet.datasets.vector_settings import is_system
 from mobanet.errors import UserError
-from mobanet.own_data.classes import LabelLook
 from mobanet.own_data.files import Found, find_files, is_vector
 from mobanet.own_data.given import Given
 from mobanet.own_data.label_polygons import (
@@ -21,6 +20,7 @@ from mobanet.own_data.label_polygons import (
 )
 from mobanet.own_data.label_rasters import look_at_raster_labels
 from mobanet.own_data.looks import (
+    HEADERS,
     ModalityLook,
     Raster,
     check_overlap,
@@ -29,6 +29,7 @@ from mobanet.own_data.looks import (
     look_at,
     pairs,
     share_of_ground,
+    spread,
 )
 from mobanet.own_data.recipe import Chosen, Machine, choose_recipe, drawn_split, tile_size
 from mobanet.own_data.written import ExperimentPlan
@@ -52,14 +53,12 @@ class Wishes:
     """What the user says beside the files.
 
     Attributes:
-        output: the file to write.
         attribute: of polygons, that tells the classes; None to find out.
         layer: of a vector file with several.
         areas: file of polygons that say which ground is for what; None for none.
         areas_attribute: that says it; None to find out.
         crs: coordinate reference system of files that name none.
         seed: of the split.
-        machine: that the experiment is for.
     """
 
     output: Path
@@ -75,11 +74,6 @@ class Wishes:
 def make_plan(modalities: Sequence[Given], labels: Given, wishes: Wishes) -> ExperimentPlan:
     """Look at everything, and choose.
 
-    Args:
-        modalities: at least one.
-        labels: of them.
-        wishes: the rest of the command line.
-
     Raises:
         UserError: for files that do not go together, or are not what they are given for.
     """
@@ -90,58 +84,45 @@ def make_plan(modalities: Sequence[Given], labels: Given, wishes: Wishes) -> Exp
     # the first sets the grid, for which heights are the last choice; of a kind the order is the user's
     looks = sorted((look_at(each, wishes.crs) for each in found), key=lambda look: _ORDER[look.kind])
     check_overlap(looks)
-    reference = looks[0]
-    rasters = dict(reference.rasters)
+    looks[0] = _with_labelled(looks[0], label, wishes.crs)
+    rasters = looks[0].rasters
     if polygons:
         layers = open_layers(label, wishes.layer, wishes.crs)
         attribute, said = chosen_attribute(layers, wishes.attribute)
         look = look_at_polygons(layers, attribute, rasters)
         look.notes = [*([said] if said else []), *look.notes]
     else:
-        _check_labels(label, rasters, wishes.crs)
+        paths = {tile: path for tile, path in label.files.items() if tile in ("", *rasters) or "" in rasters}
+        check_pairs(pairs({tile: header(path, wishes.crs) for tile, path in paths.items()}, rasters))
         look = look_at_raster_labels(label)
     root = _root([*found, label], wishes)
-    common = _Common(looks, label, look, root, wishes)
-    tiles = _tiles(common)
-    single = [each for each in (*found, *([] if polygons else [label])) if not each.tiled]
-    return _cut(common, tiles) if single or wishes.areas is not None or len(tiles) < _FEWEST else _tiled(common, tiles)
+    tiles = _tiles(looks[0].found, label)
+    whole = all(each.tiled for each in (*found, *([] if polygons else [label])))
+    drawn = whole and wishes.areas is None and len(tiles) >= _FEWEST
+    return ExperimentPlan(
+        output=wishes.output,
+        root=_as_typed(root, [each.given.text for each in found]),
+        store=None if os.access(root, os.W_OK) else f"{wishes.output.with_suffix('')}_store",
+        looks=looks,
+        patterns={each.name: _below(each.found.pattern, root) for each in looks},
+        label=_below(label.pattern, root),
+        labels=look,
+        crs=wishes.crs if any(each.first.grid.crs == wishes.crs for each in looks) else None,
+        **(_drawn(looks, tiles, wishes) if drawn else _cut(looks, tiles, wishes, root)),
+    )
 
 
-@dataclass(frozen=True)
-class _Common:
-    """What plans of tiles and of a mosaic have in common."""
-
-    looks: Sequence[ModalityLook]
-    label: Found
-    labels: LabelLook
-    root: Path
-    wishes: Wishes
-
-    def settings(self) -> dict[str, Any]:
-        """For `ExperimentPlan`."""
-        patterns = {look.name: below(look.found.pattern, self.root) for look in self.looks}
-        place = _as_typed(self.root, [look.found.given.text for look in self.looks])
-        store = None if os.access(self.root, os.W_OK) else str(self.wishes.output.with_suffix("")) + "_store"
-        named = any(look.first.grid.crs == self.wishes.crs for look in self.looks)
-        return {
-            "output": self.wishes.output,
-            "root": place,
-            "store": store,
-            "looks": self.looks,
-            "patterns": patterns,
-            "label": below(self.label.pattern, self.root),
-            "labels": self.labels,
-            "crs": self.wishes.crs if named else None,
-        }
+def _with_labelled(look: ModalityLook, label: Found, crs: str | None) -> ModalityLook:
+    """A look with rasters of tiles that have labels: of very many tiles, those that were opened may all have none."""
+    labelled = {tile: path for tile, path in look.found.files.items() if tile in label.files}
+    if not labelled or labelled.keys() & look.rasters.keys():
+        return look
+    opened = {tile: header(path, crs) for tile, path in spread([*labelled.items()], HEADERS)}
+    return replace(look, rasters={**look.rasters, **opened})
 
 
-def _tiles(common: _Common) -> list[str]:
-    """Tiles of the modality that sets the grid that have labels; of a mosaic one without a name.
-
-    Raises:
-        UserError: for none.
-    """
-    files, label = common.looks[0].found, common.label
+def _tiles(files: Found, label: Found) -> list[str]:
+    """Tiles of the modality that sets the grid that have labels; of a mosaic one without a name; none are refused."""
     tiles = [tile for tile in files.files if "" in (tile, *label.files) or tile in label.files]
     if not tiles:
         raise UserError(
@@ -152,16 +133,15 @@ def _tiles(common: _Common) -> list[str]:
     return tiles
 
 
-def _tiled(common: _Common, tiles: Sequence[str]) -> ExperimentPlan:
-    """Rasters are tiles, of which lists are drawn."""
-    looks = common.looks
+def _drawn(looks: Sequence[ModalityLook], tiles: Sequence[str], wishes: Wishes) -> dict[str, Any]:
+    """Settings of a plan for rasters that are tiles, of which lists are drawn."""
     grids = [raster.grid for raster in looks[0].rasters.values()]
     smallest = min(min(grid.height, grid.width) for grid in grids)
-    splits = drawn_split(tiles, common.wishes.seed)
+    splits = drawn_split(tiles, wishes.seed)
     # of the rasters that were opened, which of very many are a part
     mean = sum(grid.height * grid.width for grid in grids) / len(grids)
-    recipe = choose_recipe(looks, smallest, int(mean * len(splits["train"])), common.wishes.machine)
-    return ExperimentPlan(**common.settings(), splits=splits, recipe=recipe, lacking=_lacking(looks, tiles))
+    recipe = choose_recipe(looks, smallest, int(mean * len(splits["train"])), wishes.machine)
+    return {"splits": splits, "recipe": recipe, "lacking": _lacking(looks, tiles)}
 
 
 def _lacking(looks: Sequence[ModalityLook], tiles: Sequence[str]) -> str:
@@ -171,28 +151,27 @@ def _lacking(looks: Sequence[ModalityLook], tiles: Sequence[str]) -> str:
     return "; ".join(told)
 
 
-def _cut(common: _Common, tiles: Sequence[str]) -> ExperimentPlan:
-    """Rasters are cut into tiles: a mosaic, or few and large ones."""
-    looks, wishes = common.looks, common.wishes
-    option = looks[0].found.given.option
+def _cut(looks: Sequence[ModalityLook], tiles: Sequence[str], wishes: Wishes, root: Path) -> dict[str, Any]:
+    """Settings of a plan for rasters that are cut into tiles: a mosaic, or few and large ones."""
     rasters = [raster for tile, raster in looks[0].rasters.items() if tile in tiles]
     shapes = [(raster.grid.height, raster.grid.width) for raster in rasters]
     try:
         size = tile_size(shapes)
     except UserError as error:
-        raise UserError(f"{option} {error}") from error
+        raise UserError(f"{looks[0].found.given.option} {error}") from error
     ground = sum(height * width for height, width in shapes) * len(tiles) // len(rasters)
     recipe = choose_recipe(looks, size, int(_TRAINED * ground), wishes.machine)
-    held = {"areas": _areas(common)} if wishes.areas is not None else {"blocks": {**_BLOCKS, "seed": wishes.seed}}
-    return ExperimentPlan(
-        **common.settings(),
-        **held,
-        splits={},
-        tiling={"size": size},
-        buffer=_buffer(size, recipe.data["crop"].value),
-        recipe=recipe,
-        lacking="; ".join(filter(None, (_lacking(looks, tiles), *_partly(looks)))),
-    )
+    if wishes.areas is not None:
+        held = {"areas": _areas(looks[0].rasters, wishes, root)}
+    else:
+        held = {"blocks": {**_BLOCKS, "seed": wishes.seed}}
+    return held | {
+        "splits": {},
+        "tiling": {"size": size},
+        "buffer": _buffer(size, recipe.data["crop"].value),
+        "recipe": recipe,
+        "lacking": "; ".join(filter(None, (_lacking(looks, tiles), *_partly(looks)))),
+    }
 
 
 def _buffer(size: int, crop: int) -> Chosen:
@@ -208,18 +187,14 @@ def _buffer(size: int, crop: int) -> Chosen:
 
 def _partly(looks: Sequence[ModalityLook]) -> list[str]:
     """In words, mosaics that reach a part of the ground alone."""
-    first, told = looks[0], []
-    for look in looks[1:]:
-        if first.found.tiled or look.found.tiled:
-            continue
-        share = share_of_ground(look.first.grid, first.first.grid)
-        if share < _WHOLE:
-            told.append(f"{look.name} reaches about {100 * share:.0f} % of the ground")
-    return told
+    mosaics = [look for look in looks if not look.found.tiled and not looks[0].found.tiled]
+    shares = {look.name: share_of_ground(look.first.grid, looks[0].first.grid) for look in mosaics}
+    return [
+        f"{name} reaches about {100 * share:.0f} % of the ground" for name, share in shares.items() if share < _WHOLE
+    ]
 
 
-def _areas(common: _Common) -> dict[str, Any]:
-    wishes = common.wishes
+def _areas(rasters: dict[str, Raster], wishes: Wishes, root: Path) -> dict[str, Any]:
     (found,) = find_files([Given("areas", str(wishes.areas), f"--areas {wishes.areas}")])
     if not is_vector(found):
         raise UserError(
@@ -228,28 +203,17 @@ def _areas(common: _Common) -> dict[str, Any]:
     layers = open_layers(found, None, wishes.crs)
     attribute = areas_attribute(layers, wishes.areas_attribute)
     values = areas_values(layers, attribute)
-    values_near(layers, attribute, dict(common.looks[0].rasters))
-    settings = {"vector": below(found.pattern, common.root), "attribute": attribute, "values": values}
+    values_near(layers, attribute, rasters)
+    settings = {"vector": _below(found.pattern, root), "attribute": attribute, "values": values}
     return settings | ({"crs": layers.label.crs} if layers.label.crs else {})
 
 
 def _check_wishes(wishes: Wishes) -> None:
     """Refuse a seed and a reference system that are none."""
-    from rasterio import Env
-    from rasterio.crs import CRS
-    from rasterio.errors import CRSError
-
     if not 0 <= wishes.seed < 2**32:
         raise UserError(f"--seed is {wishes.seed}; give a number from 0 to {2**32 - 1}.")
-    if wishes.crs is None:
-        return
-    try:
-        if not re.fullmatch(r"[A-Za-z]{2,12}:[\w.]{1,20}", wishes.crs):  # another text might name a file or an address
-            raise CRSError
-        with Env():  # GDAL's complaint goes to the log and not to the terminal
-            CRS.from_user_input(wishes.crs)
-    except CRSError as error:
-        raise UserError(f"--crs is {shown(wishes.crs)}; give the code of a system, such as EPSG:25833.") from error
+    if wishes.crs is not None and not is_system(wishes.crs):
+        raise UserError(f"--crs is {shown(wishes.crs)}; give the code of a system, such as EPSG:25833.")
 
 
 def _check_kinds(found: Sequence[Found], label: Found, polygons: bool) -> None:
@@ -267,18 +231,8 @@ def _check_kinds(found: Sequence[Found], label: Found, polygons: bool) -> None:
         )
 
 
-def _check_labels(label: Found, rasters: Mapping[str, Raster], crs: str | None) -> None:
-    """Refuse label rasters that do not lie on the others."""
-    known = {tile: header(path, crs) for tile, path in label.files.items() if tile in ("", *rasters) or "" in rasters}
-    check_pairs(pairs(known, rasters))
-
-
 def _root(found: Sequence[Found], wishes: Wishes) -> Path:
-    """The folder that holds all files.
-
-    Raises:
-        UserError: where they have none in common.
-    """
+    """The folder that holds all files, which have to have one in common."""
     patterns = [each.pattern for each in found]
     if wishes.areas is not None:
         patterns.append(str(Path(wishes.areas).expanduser().absolute()))
@@ -300,7 +254,7 @@ def _fixed(pattern: str) -> Path:
     return Path(os.path.normpath(Path(*parts[:special])))
 
 
-def below(pattern: str, root: Path) -> str:
+def _below(pattern: str, root: Path) -> str:
     """A pattern as the description has it."""
     return Path(os.path.relpath(os.path.normpath(pattern), root)).as_posix()
 

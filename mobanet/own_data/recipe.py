@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mobanet.datasets.cells import count_along
 from mobanet.errors import UserError
 from mobanet.own_data.looks import ModalityLook
 from mobanet.plain.wording import shorten
@@ -72,16 +73,13 @@ class TrainingRecipe:
 
 
 def choose_recipe(looks: Sequence[ModalityLook], smallest: int, ground: int, machine: Machine) -> TrainingRecipe:
-    """The recipe.
+    """The recipe; tiles that are too small to train on are refused.
 
     Args:
         looks: of the modalities, the one that sets the grid first.
         smallest: pixels of the shortest side of any tile.
         ground: pixels of the training tiles, together.
         machine: that it is for.
-
-    Raises:
-        UserError: for tiles that are too small to train on.
     """
     base = RECOMMENDED if machine.memory is not None else SMALL
     own = read_yaml(experiment_folder() / f"{base}.yaml", "an experiment")
@@ -113,17 +111,15 @@ def choose_recipe(looks: Sequence[ModalityLook], smallest: int, ground: int, mac
 
 
 def tile_size(shapes: Sequence[tuple[int, int]]) -> int:
-    """Pixels a side of the tiles that rasters are cut into: at least `TILES` of them, and none too large.
-
-    Args:
-        shapes: height and width of each raster.
+    """Pixels a side of the tiles that rasters of such heights and widths are cut into, at least `TILES` of them.
 
     Raises:
         UserError: for rasters of which no tiles can be made that are worth it; the sentence has no subject.
     """
     total = sum(height * width for height, width in shapes)
+    # the side of a square with a twentieth of the ground, so that the loop is short
     size = min(LARGEST, math.isqrt(total // TILES), *(min(shape) for shape in shapes))
-    while size >= SMALLEST and sum(_tiles(high, size) * _tiles(wide, size) for high, wide in shapes) < TILES:
+    while size >= SMALLEST and sum(count_along(high, size) * count_along(wide, size) for high, wide in shapes) < TILES:
         # one by one, since the number of tiles goes up and down with how each raster's rest is rounded
         size -= 1
     if size < SMALLEST:
@@ -134,18 +130,8 @@ def tile_size(shapes: Sequence[tuple[int, int]]) -> int:
     return size if size < _ROUNDED else size // 64 * 64  # whole squares of the store
 
 
-def _tiles(length: int, size: int) -> int:
-    """Along a side; what is left over and less than half a tile belongs to the one before it."""
-    return max(1, (2 * length + size) // (2 * size))
-
-
 def drawn_split(tiles: Sequence[str], seed: int) -> dict[str, list[str]]:
-    """Tiles drawn for training, validation and test.
-
-    Args:
-        tiles: at least three.
-        seed: of the draw.
-    """
+    """Tiles, at least three, drawn for training, validation and test."""
     # a generator of its own: the draw is the seed's alone, whatever was drawn before
     order = np.random.default_rng(seed).permutation(len(tiles)).tolist()
     held = max(1, round(_HELD_OUT * len(tiles)))

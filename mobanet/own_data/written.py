@@ -8,6 +8,7 @@ from shlex import quote
 from textwrap import wrap
 from typing import Any
 
+from mobanet.datasets.folder_words import as_words
 from mobanet.own_data.classes import FoundClass, LabelLook
 from mobanet.own_data.looks import ModalityLook, kept_ratio
 from mobanet.own_data.recipe import Chosen, TrainingRecipe
@@ -22,19 +23,16 @@ class ExperimentPlan:
     """Everything that goes into the file.
 
     Attributes:
-        output: the file.
         root: of the data, as it is written.
         store: of prepared tiles; None for inside the root.
         looks: of the modalities, the one that sets the grid first.
         patterns: of the modalities, below the root.
         label: pattern of the labels, below the root.
-        labels: what they say.
         splits: lists of tiles; empty where `areas` or `blocks` say it.
         tiling: how a mosaic is cut into tiles; None where rasters are tiles.
         areas: polygons that say which ground is for what.
         blocks: how tiles are drawn.
         buffer: pixels around held-out ground; None for none.
-        recipe: the rest.
         crs: of rasters that name none.
         lacking: why tiles may lack a modality; empty where none does.
     """
@@ -181,9 +179,9 @@ def _labels(plan: ExperimentPlan) -> Iterable[str]:
         yield from _colours(labels, "in pictures and maps")
         return
     yield from _colours(labels, "in the labels")
-    if ignored := [each for each in labels.found if each.ignored]:
-        said = ", ".join(said_of(each, labels) for each in ignored)
-        yield _line(4, "ignored_colours", [list(each.value) for each in ignored], said)
+    for each in labels.found:
+        if each.ignored:  # which black alone is
+            yield _line(4, "ignored_colours", [list(each.value)], said_of(each, labels))
 
 
 def _colours(labels: LabelLook, where: str) -> Iterable[str]:
@@ -257,10 +255,6 @@ def _comment(text: str) -> str:
 
 
 def _word(value: Any) -> str:
-    import yaml
-
     if isinstance(value, str) and not value.isprintable():
         return json.dumps(value, ensure_ascii=False)  # on one line
-    # on one line whatever its length; behind a scalar by itself, YAML marks the end of the document
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=2**20, sort_keys=False)
-    return text.removesuffix("\n").removesuffix("\n...")
+    return as_words(value)

@@ -1,7 +1,7 @@
 """The data sets that can be drawn, by the name of their layout."""
 
 from mobanet.datasets import LAYOUTS
-from mobanet.datasets.folder_settings import settings_in
+from mobanet.datasets.folder_words import settings_in
 from mobanet.errors import UserError
 from mobanet.shipped import described_data, described_names
 from mobanet.synthetic.delivery import Delivery

@@ -7,6 +7,7 @@ import yaml
 from mobanet.check import main as check
 from mobanet.cli.commands import main
 from mobanet.init import main as init
+from mobanet.own_data import looks
 from tests.cli.test_init import QUICK
 from tests.data_files.fake_files import georeferenced, indices, noise, surface, write
 from tests.data_files.fake_vectors import write_vector
@@ -80,22 +81,18 @@ def test_areas_without_ground_to_test_on(made, town):
     assert "mobanet.test" not in said
 
 
-def test_a_mosaic_without_areas_has_tiles_drawn(made):
-    folder, _, said = made(*USUAL, "--seed", "5")
+def test_a_mosaic_without_areas_has_tiles_drawn_and_heights_may_be_of_a_part_of_it(made, town):
+    write(town / "dsm.tif", surface("town", (400, 200)), nodata=-9999, **HERE)
+    folder, content, said = made(*USUAL, "--seed", "5")
     assert folder["splits"]["blocks"] == {"validation": 0.15, "test": 0.15, "seed": 5}
     assert "in tiles of 100 pixels, 15% drawn for validation and 15% for test" in said
+    assert content["data"]["allow_missing"] is True
+    assert "dsm reaches about 40 % of the ground" in said
 
 
 def test_label_rasters_of_a_mosaic(made):
     folder, _, _ = made(*USUAL[:4], "--labels", "label.tif")
     assert (folder["label"], folder["classes"]) == ("label.tif", ["class_0", "class_1", "class_2"])
-
-
-def test_heights_of_a_part_of_the_ground(made, town):
-    write(town / "dsm.tif", surface("town", (400, 200)), nodata=-9999, **HERE)
-    _, content, said = made(*USUAL)
-    assert content["data"]["allow_missing"] is True
-    assert "dsm reaches about 40 % of the ground" in said
 
 
 def test_two_large_tiles_are_cut(made, town):
@@ -109,6 +106,18 @@ def test_two_large_tiles_are_cut(made, town):
     assert folder["modalities"]["rgb"]["pattern"] == "ortho/{tile}.tif"
     assert folder["modalities"]["dsm"]["pattern"] == "dsm.tif"
     assert folder["tiling"]["size"] == 100
+
+
+def test_the_few_labelled_ones_of_many_tiles_are_cut(command, town, monkeypatch):
+    monkeypatch.setattr(looks, "HEADERS", 2)  # those of the first and the third
+    for number in range(5):
+        place = georeferenced(LEFT + 125 * number, TOP, 0.5)
+        write(town / f"ortho/{number}.tif", noise(f"{number}", 3, (400, 250)), **place)
+        if number in (1, 3):
+            write(town / f"label/{number}.tif", (indices(f"{number}", (400, 250)) % 3)[None], **place)
+    ended = command(init, ["--rgb", "ortho", "--labels", "label", "--output", "town.yaml", "--accelerator", "cpu"])
+    assert ended.code == 0, ended.err
+    assert yaml.safe_load((town / "town.yaml").read_text())["data"]["folder"]["tiling"]["size"] == 100
 
 
 def test_tiles_with_areas_are_cut(made, town):

@@ -18,7 +18,7 @@ from rasterio.transform import from_origin
 import mobanet
 from mobanet.check import main as check
 from mobanet.datasets import get_layout
-from mobanet.datasets.folder_settings import parsed_settings
+from mobanet.datasets.folder_words import parsed_settings
 from mobanet.predict import main, predict
 from mobanet.prediction.request import find_scenes
 from mobanet.prediction.rows import RasterRows

@@ -13,7 +13,8 @@ import yaml
 import mobanet
 from mobanet.__main__ import COMMANDS
 from mobanet.cli.option_names import as_typed
-from mobanet.datasets.folder_settings import FolderSettings, parsed_settings
+from mobanet.datasets.folder_settings import FolderSettings
+from mobanet.datasets.folder_words import parsed_settings
 from mobanet.errors import SettingError
 from tests.pages import FENCE, ROOT, blocks, hook, pages, told_options
 

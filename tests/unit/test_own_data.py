@@ -3,12 +3,17 @@
 from pathlib import Path
 
 import pytest
+from jsonargparse import ArgumentParser
 
+from mobanet.datasets.folder_words import as_words
 from mobanet.errors import UserError
 from mobanet.own_data.classes import class_name, colours_for
 from mobanet.own_data.files import find_files
 from mobanet.own_data.given import Given, given_modalities
+from mobanet.own_data.label_rasters import _names
 from mobanet.own_data.recipe import TILES, Machine, _batch, drawn_split, tile_size
+from mobanet.own_data.written import _word
+from mobanet.rasters.categories import sidecar
 from mobanet.rasters.distinct_colours import OKABE_ITO
 
 
@@ -55,10 +60,10 @@ def test_a_tile_that_is_called_like_the_modality_is_not_taken_for_all(tmp_path):
 
 
 def test_tiles_that_patterns_name_are_those_of_folders(tmp_path):
-    for name in ("x/t1/image.tif", "x/t2/image.tif", "y/dsm_t1.tif", "y/dsm_t2.tif"):
+    for name in ("x[1]/t1/image.tif", "x[1]/t2/image.tif", "y/dsm_t1.tif", "y/dsm_t2.tif"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    given = [Given("a", f"{tmp_path}/x/{{tile}}/image.tif", "--a"), Given("b", f"{tmp_path}/y", "--b")]
+    given = [Given("a", f"{tmp_path}/x[1]/{{tile}}/image.tif", "--a"), Given("b", f"{tmp_path}/y", "--b")]
     assert [[*each.files] for each in find_files(given)] == [["t1", "t2"]] * 2
 
 
@@ -68,6 +73,20 @@ def test_two_files_of_a_tile(tmp_path):
         (tmp_path / name).touch()
     with pytest.raises(UserError, match="leads to two files of the tile t, "):
         find_files([Given("a", f"{tmp_path}/x*/{{tile}}.tif", "--a")])
+
+
+@pytest.mark.parametrize(("cell", "instead"), [("", ""), ("<F>p</F>", ""), ("<F>0</F>", "<F>1e999</F>")])
+def test_names_beside_a_label_that_are_damaged_are_none(tmp_path, cell, instead):
+    (tmp_path / "a.tif.aux.xml").write_text(sidecar(["p", "q"]).decode().replace(cell, instead))
+    assert _names(tmp_path / "a.tif") == ({} if cell else {0: "p", 1: "q"})
+
+
+def test_texts_that_the_parser_would_take_for_numbers_are_written_as_texts():
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--names", type=list[str])
+    names = ["1e3", "2E-5", "+4e+1", "7", "1.5", "nan", "null", "yes", "1:30", "a\tb"]
+    for written in (as_words(names), _word(names)):
+        assert parser.parse_string(f"names: {written}").names == names
 
 
 def test_the_order_of_modalities_is_that_of_their_options():
