@@ -23,9 +23,6 @@ class InputRaster:
     """A raster that `SavedModel.inputs` has found to fit the model.
 
     Rasters may be of any size: all but `read()` without arguments goes strip by strip, or thins the pixels out.
-
-    Attributes:
-        placed: how it is read, and where it lies.
     """
 
     placed: PlacedRaster
@@ -58,6 +55,7 @@ class InputRaster:
         if grid.transform is None:
             return "unknown"
         unit = f" {CRS.from_user_input(grid.crs).units_factor[0]}" if grid.crs else ""
+        # along a row, which in a rotated raster goes up or down, too
         return f"{np.hypot(*grid.matrix[:2, 0]):.4g}{unit}"
 
     def strips(self, rows: int = 512) -> Iterator["Window"]:

@@ -23,17 +23,7 @@ _ROWS = 512
 
 @dataclass(frozen=True)
 class LayerRequest:
-    """What a layer is made of; all as the options of mobanet.predict have it.
-
-    Attributes:
-        input: a raster for each modality of the scenario, as `rgb=ortho.tif`.
-        reference: modality whose grid the layer has.
-        crs: of rasters that name none.
-        resolution: side of the layer's pixels in metres, or `training`.
-        nodata: values that mean missing, as `dsm=-9999`.
-        factor: what values are multiplied by, alike.
-        minimum: below which values are missing, alike.
-    """
+    """What a layer is made of; all as the options of mobanet.export have it."""
 
     input: Sequence[str]
     reference: str | None = None
@@ -45,11 +35,7 @@ class LayerRequest:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "LayerRequest | None":
-        """From options by name, None where they are not given; None without rasters.
-
-        Raises:
-            UserError: for an option of rasters where there are none.
-        """
+        """From options by name, None where not given; None without rasters, without which no other may be given."""
         told = {name: value for name, value in given.items() if value}
         if "input" in told:
             return cls(**told)
@@ -60,16 +46,7 @@ class LayerRequest:
         return None
 
     def placed(self, model: PretrainedModel, stacked: StackedModel, output: Path) -> "PlacedLayer":
-        """Bring the rasters together as for a prediction.
-
-        Args:
-            model: that was stacked.
-            stacked: whose bands are wanted.
-            output: the layer to write.
-
-        Raises:
-            UserError: when there is no such raster, one is missing, or the layer would replace one.
-        """
+        """Bring the rasters together as for a prediction, for the layer `output`."""
         data = model.module.data
         modalities = {modality.name: modality for modality in data.modalities}
         scenes = find_scenes(self.input, list(modalities), self.nodata, self.factor, self.minimum)
@@ -93,13 +70,7 @@ class LayerRequest:
 
 @dataclass(frozen=True)
 class PlacedLayer:
-    """The rasters that a layer is made of, brought together.
-
-    Attributes:
-        model: that was stacked.
-        stacked: whose bands are wanted.
-        scene: with the rasters, on one grid.
-    """
+    """The rasters that a layer is made of, brought together on one grid."""
 
     model: PretrainedModel
     stacked: StackedModel
@@ -117,9 +88,6 @@ class PlacedLayer:
 
     def write(self, path: Path) -> None:
         """Write it as GeoTIFF: float32 bands in the order of the model, NaN where nothing was measured.
-
-        Args:
-            path: to write.
 
         Raises:
             UserError: when a raster has no valid pixel, or cannot be read any further.
@@ -145,11 +113,9 @@ def _strip(
 ) -> np.ndarray:
     """Rows of a modality, (height, W, C) float32; where its pixels are coarser, each is repeated to the layer's."""
     ratio = rows.raster.modality.pixel_ratio
-    if ratio > 1:
-        first, last = top // ratio, -(-(top + height) // ratio)
-        own = _own_strip(name, rows, scaling, stacked, first, last - first)
-        return own.repeat(ratio, 0).repeat(ratio, 1)[top - first * ratio :][:height]
-    return _own_strip(name, rows, scaling, stacked, top, height)
+    first, last = top // ratio, -(-(top + height) // ratio)
+    own = _own_strip(name, rows, scaling, stacked, first, last - first)
+    return own.repeat(ratio, 0).repeat(ratio, 1)[top - first * ratio :][:height]
 
 
 def _own_strip(
@@ -176,6 +142,7 @@ def _profile(scene: Scene, bands: int) -> dict[str, Any]:
     grid = scene.grid
     where = {} if grid.transform is None else {"transform": Affine(*grid.transform), "crs": grid.crs}
     kinds = {"driver": "GTiff", "dtype": "float32", "nodata": np.nan, "photometric": "MINISBLACK", "ALPHA": "NO"}
+    # 3 is that for floats; whether 4 GB will do for a packed file is not known when it is begun
     packed = {"compress": "deflate", "predictor": 3, "BIGTIFF": "IF_SAFER"}
     tiles = {"tiled": True, "blockxsize": 256, "blockysize": 256}
     return {**kinds, **packed, **tiles, **where, "count": bands, "height": grid.height, "width": grid.width}
