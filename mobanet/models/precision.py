@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.accelerators import Accelerator, CPUAccelerator, CUDAAccelerator, MPSAccelerator, XLAAccelerator
 
-from mobanet.errors import UserError
+from mobanet.errors import SettingError
 
 AUTO = "auto"
 
@@ -29,7 +29,7 @@ Precision = Literal[
     32,
     64,
 ]
-"""What `--trainer.precision` takes: Lightning's own, and `auto`."""
+"""What the setting takes: Lightning's own, and `auto`."""
 
 Matmul = Literal["highest", "high", "medium"]
 """What `torch.set_float32_matmul_precision` takes; `high` is TF32 on GPUs that have it."""
@@ -72,7 +72,9 @@ def resolved(
         return asked
     kind = accelerator_kind(accelerator)
     if kind == "cuda" and isinstance(strategy, str) and ("fork" in strategy or "notebook" in strategy):
-        raise UserError(f"--trainer.precision auto does not go with --trainer.strategy {strategy}; name a precision.")
+        raise SettingError(
+            "trainer.precision", f"auto does not go with `trainer.strategy` {strategy}; name a precision."
+        )
     if computes_in_bf16(kind, devices):
         return "bf16-mixed"
     return "16-mixed" if kind == "cuda" and CUDAAccelerator.is_available() else "32-true"

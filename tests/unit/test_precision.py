@@ -87,7 +87,7 @@ def test_auto_is_what_the_hardware_computes_in(have, where, wanted, machine):
 
 def test_auto_on_gpus_cannot_be_found_out_before_a_fork(machine):
     machine(gpus=[A100])
-    with pytest.raises(UserError, match=r"auto does not go with --trainer\.strategy ddp_fork; name a"):
+    with pytest.raises(UserError, match=r"auto does not go with `trainer\.strategy` ddp_fork; name a"):
         resolved("auto", strategy="ddp_fork")
     assert resolved("auto", accelerator="cpu", strategy="ddp_fork") == "32-true"
 
