@@ -205,8 +205,10 @@ class ScenarioSampling(Callback):
 def turn_of(trainer: Trainer) -> int | None:
     """`ScenarioSampling.turn` of a trainer that has one; None where it has none."""
     network = getattr(trainer.lightning_module, "network", None)
-    turns = [c.turn(trainer, network) for c in callbacks_of(trainer) if isinstance(c, ScenarioSampling)]
-    return turns[0] if turns and network is not None else None
+    if network is None:
+        return None
+    turns = (c.turn(trainer, network) for c in callbacks_of(trainer) if isinstance(c, ScenarioSampling))
+    return next(turns, None)
 
 
 def epochs_of(trainer: Trainer) -> int | None:

@@ -149,7 +149,7 @@ def scheduled(
     else:
         schedule = warmup_steps(optimizer, warmup, settings.step_epochs * epoch, settings.factor)
     if turn is not None:
-        factors = [*schedule.lr_lambdas]
+        factors: list[Any] = [*schedule.lr_lambdas]  # torch says that they take whole numbers; ours take any
         schedule = LambdaLR(optimizer, [in_stages(factor, turn, total) for factor in factors])
     return schedule
 

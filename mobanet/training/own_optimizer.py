@@ -170,11 +170,12 @@ class ScheduleChoice:
         settings = self.settings
         if not settings.own:
             return scheduled(optimizer, settings, warmup, total, epoch, turn)
-        if turn is not None:
-            raise UserError(
-                f"{SHAPE} is {settings.shape}, which cannot begin anew where parts for incomplete samples go on alone "
-                "(--scenarios.full_share 0): choose cosine or steps, or give --scenarios.full_share 0.5."
-            )
+        check_setting(
+            turn is None,
+            SHAPE,
+            f"is {settings.shape}, which cannot begin anew where parts for incomplete samples go on alone "
+            "(`scenarios.full_share` 0): choose cosine or steps, or give `scenarios.full_share` 0.5.",
+        )
         if self._found is None:
             raise UserError(
                 f"the schedule {settings.shape} is code of its own, which a checkpoint does not choose: go on with "

@@ -116,7 +116,9 @@ def test_each_of_two_stages_has_the_whole_schedule_in_its_own_length(settings):
     """Of 50 epochs with a rise of 5, a stage of 40 rises in 4, and one of 10 in a single one."""
 
     def rates_of(turn, steps):
-        optimizer = adam([{"params": [nn.Parameter(torch.zeros(1))], "lr": 1.0}, {"params": [], "lr": 0.5}])
+        optimizer = build_optimizer(
+            "adam", [{"params": [nn.Parameter(torch.zeros(1))], "lr": 1.0}, {"params": [], "lr": 0.5}]
+        )
         scheduler = scheduled(optimizer, settings, 5, 50, 1.0, turn)
         found = moved(optimizer, scheduler, steps)
         assert optimizer.param_groups[1]["lr"] == pytest.approx(optimizer.param_groups[0]["lr"] / 2, abs=1e-6)
