@@ -83,10 +83,6 @@ class WholeFiles(TorchCheckpointIO):
 def check_architecture(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Refuse a checkpoint whose weights mean something else.
 
-    Args:
-        saved: hyper-parameters of the checkpoint.
-        given: those of the model at hand.
-
     Raises:
         UserError: naming each setting that differs, with both values.
     """
@@ -115,10 +111,6 @@ def check_architecture(saved: Mapping[str, Any], given: Mapping[str, Any]) -> No
 def check_names(saved: Iterable[str], wanted: Iterable[str]) -> None:
     """Refuse weights that lack a name of the model or bring one that it does not know.
 
-    Args:
-        saved: names of a checkpoint's weights, with those that it leaves out.
-        wanted: those of the model.
-
     Raises:
         UserError: with the first names.
     """
@@ -131,10 +123,6 @@ def check_names(saved: Iterable[str], wanted: Iterable[str]) -> None:
 
 def check_trained_parts(checkpoint: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> None:
     """Refuse to resume where other parts were trained.
-
-    Args:
-        checkpoint: to resume from.
-        groups: parameter groups of the run's optimiser.
 
     Raises:
         UserError: when the checkpoint's optimiser has other ones.
@@ -150,10 +138,6 @@ def check_trained_parts(checkpoint: Mapping[str, Any], groups: Sequence[Mapping[
 
 def check_same_code(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Refuse to resume with another optimiser or schedule, where one of the two is no part of this package.
-
-    Args:
-        saved: hyper-parameters of the checkpoint.
-        given: those of the run.
 
     Raises:
         UserError: as the state of one is nothing to the other.

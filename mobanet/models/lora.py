@@ -58,10 +58,6 @@ def add_lora(network: nn.Module, settings: LoRASettings) -> list[str]:
 
     The layers that get one are frozen; whatever else trains goes on training, unless `freeze_rest` is set.
 
-    Args:
-        network: any model.
-        settings: which layers, and how.
-
     Returns:
         Names of the layers, as they were.
 
@@ -116,12 +112,7 @@ def still_frozen_statistics(network: nn.Module) -> None:
 
 
 def with_lora_names(state: dict[str, Any], layers: list[str]) -> dict[str, Any]:
-    """A state dict of the network without LoRA under the names that its layers have with it.
-
-    Args:
-        state: by name; names of layers that are not in `layers` stay.
-        layers: from `add_lora`.
-    """
+    """A state dict of the network without LoRA under the names that its layers have with it, those of `add_lora`."""
     renamed = {}
     for name, value in state.items():
         layer, _, leaf = name.rpartition(".")

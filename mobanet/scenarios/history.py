@@ -55,9 +55,6 @@ class ScoreRecord:
 def read_history(path: str | Path) -> list[ScoreRecord]:
     """The records of a run, in the order of the file.
 
-    Args:
-        path: of a `scenario_scores.jsonl`.
-
     Raises:
         UserError: if it cannot be read, or for a line that is no record.
     """
@@ -69,9 +66,6 @@ def read_history(path: str | Path) -> list[ScoreRecord]:
 def read_scores(path: str | Path) -> ScoreRecord:
     """What `write_scores` wrote of one checkpoint.
 
-    Args:
-        path: of a `scenario_scores.json`.
-
     Raises:
         UserError: if it cannot be read, or holds no scores.
     """
@@ -81,11 +75,7 @@ def read_scores(path: str | Path) -> ScoreRecord:
 def write_record(path: str | Path, record: ScoreRecord) -> None:
     """Add a record to a history; those of its epoch and of later ones go, as a resumed run makes them again.
 
-    The file is replaced as a whole, so that an interruption leaves the old one.
-
-    Args:
-        path: of the history; its folder is made.
-        record: of the latest epoch.
+    Its folder is made. The file is replaced as a whole, so that an interruption leaves the old one.
 
     Raises:
         UserError: if an existing file holds a line that is no record.
@@ -98,9 +88,7 @@ def write_record(path: str | Path, record: ScoreRecord) -> None:
 def drop_records(path: str | Path, epoch: int) -> None:
     """Drop the records of an epoch and of later ones, which belong to an earlier run; an empty history goes.
 
-    Args:
-        path: of the history; nothing happens where there is none.
-        epoch: the first to go.
+    Nothing happens where there is none.
 
     Raises:
         UserError: if the file holds a line that is no record.

@@ -22,10 +22,6 @@ _DIGITS = 4  # as many as are said: the list that is printed, typed in, gives th
 def initial_weights(given: Sequence[float] | str | None, classes: Sequence[str]) -> Tensor | None:
     """The weights that a setting stands for, (K,); None for all alike.
 
-    Args:
-        given: the setting.
-        classes: names of the data's.
-
     Raises:
         UserError: for a word that is no weighting, and for numbers that are not one a class or make no sense.
     """

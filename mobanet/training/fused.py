@@ -22,10 +22,6 @@ def takes_fused_steps(asked: Fused, trainer: Trainer) -> bool:
     could take a scale off the gradients within its step, so that nothing may clip them before: Lightning refuses to in
     all mixed precisions, in bf16-mixed, too, which has no scale (its issue 21435).
 
-    Args:
-        asked: by the user.
-        trainer: that trains.
-
     Raises:
         UserError: where it is asked for and does not go.
     """

@@ -35,10 +35,6 @@ def undecayed_parameters(network: nn.Module) -> set[str]:
 def check_backbone_lr(given: float | None, groups: Sequence[Mapping[str, Any]]) -> None:
     """Refuse a learning rate of the backbone where nothing of it is trained.
 
-    Args:
-        given: the setting `backbone_lr`.
-        groups: of `mobanet.training.optim.parameter_groups`.
-
     Raises:
         UserError: when it would change nothing.
     """
@@ -55,9 +51,6 @@ def learning_rates(groups: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
     `lr` is that of the parts around the backbone, and `lr_backbone` the backbone's; where nothing but the backbone is
     trained, both are. Groups of another optimiser go by their own names, or by their numbers; `lr` is the last one's.
-
-    Args:
-        groups: `optimizer.param_groups`.
     """
     names = [str(group.get("name", number)).removesuffix(UNDECAYED) for number, group in enumerate(groups)]
     rates = {name: group["lr"] for name, group in zip(names, groups, strict=True)}

@@ -111,14 +111,7 @@ OPTIMIZERS: dict[str, type[Adam]] = {"adamw": AdamW, "adam": Adam}
 def build_optimizer(
     name: str, groups: Iterable[dict[str, Any]], dtype: torch.dtype = torch.float32, fused: bool = False
 ) -> Optimizer:
-    """One of `OPTIMIZERS`, with the betas that both recipes have.
-
-    Args:
-        name: which.
-        groups: of parameters.
-        dtype: that they are trained in.
-        fused: take a step in one kernel; see `mobanet.training.fused`.
-    """
+    """One of `OPTIMIZERS`, with the betas that both recipes have."""
     # in float16 1e-8 is 0, as is the square of most gradients, and steps would be 0 / 0; there it is what it resolves
     eps = torch.finfo(dtype).eps if dtype == torch.float16 else 1e-8
     # not fused=False, which would switch torch's foreach implementation off, too
