@@ -2,7 +2,7 @@
 
 import re
 
-_ELSEWHERE = ("data.", "trainer.")
+_ELSEWHERE = ("data.", "trainer.", "scenarios.")
 """How settings begin that are not of the model."""
 _NAMED = re.compile(r"`([a-z_]+(?:\.[a-z_]+)*)`")
 
@@ -20,13 +20,13 @@ class UserError(Exception):
 
 
 class SettingError(UserError):
-    """A setting of a model that makes no sense, or does not fit the data or another one.
+    """A setting that makes no sense, or does not fit the data or another one.
 
-    A model knows what its settings are called, and not how they are typed: in Python the message begins with the
-    setting's name, on the command line with its option.
+    A model and its training know what their settings are called, and not how they are typed: in Python the message
+    begins with the setting's name, on the command line with its option.
 
     Args:
-        field: the setting, as the module has it: `cmx.heads`, `streams`; or, of the data, `data.crop`.
+        field: the setting, as the module has it: `cmx.heads`, `streams`; or, of others, `data.crop`, `scenarios.tau`.
         reason: the rest of the sentence; settings that it names stand in backquotes.
     """
 
@@ -40,15 +40,22 @@ class SettingError(UserError):
 
     def told(self) -> str:
         """With the option of each setting in the place of its name."""
-        return f"{_option(self.field)}{_gap(self.reason)}{as_options(self.reason)}"
+        return f"{option_of(self.field)}{_gap(self.reason)}{as_options(self.reason)}"
+
+
+def check_setting(holds: bool, field: str, reason: str) -> None:
+    """Refuse a setting for which something does not hold, by `SettingError`."""
+    if not holds:
+        raise SettingError(field, reason)
 
 
 def as_options(text: str) -> str:
     """A text in which settings stand in backquotes, with the options that set them."""
-    return _NAMED.sub(lambda found: _option(found[1]), text)
+    return _NAMED.sub(lambda found: option_of(found[1]), text)
 
 
-def _option(field: str) -> str:
+def option_of(field: str) -> str:
+    """The option behind which a setting is typed."""
     return f"--{field}" if field.startswith(_ELSEWHERE) else f"--model.{field}"
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mobanet.checkpoints.best import BestCheckpoint
+from mobanet.checkpoints.best_and_last import RunCheckpoint
 from mobanet.data.options import EvaluationSettings
 from mobanet.errors import AgreedError
 from mobanet.loading.checkpoint import read_checkpoint
@@ -63,7 +63,7 @@ def rows(path):
 
 def test_an_evaluation_without_a_labelled_pixel_has_no_figures(data, module, make_trainer, tmp_path, caplog):
     module.unlabelled = {("validation", 0), ("validation", 1), ("test", 3)}
-    best = BestCheckpoint(tmp_path, "best", monitor="val/miou", mode="max", enable_version_counter=False)
+    best = RunCheckpoint(tmp_path, "best", monitor="val/miou", mode="max", enable_version_counter=False)
     log = MetricsCSV(tmp_path)
     callbacks = [best, ResultFiles(tmp_path)]
     trainer = make_trainer(max_epochs=3, callbacks=callbacks, logger=log, enable_checkpointing=True)

@@ -50,10 +50,6 @@ def go_on_averaging(trainer: Trainer, module: LightningModule) -> None:
 
     The epoch that is resumed would end without its step of the schedule; and making the schedule moves the learning
     rates, which the optimiser's state has brought.
-
-    Args:
-        trainer: about to train.
-        module: that is trained.
     """
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     for callback in callbacks_of(trainer):

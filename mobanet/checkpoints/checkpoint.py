@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from mobanet.errors import UserError
+from mobanet.errors import SettingError, UserError, option_of
 from mobanet.files import write_buffer
 from mobanet.models.registry import settings_groups
 from mobanet.plain.wording import name_differences
@@ -83,25 +83,21 @@ class WholeFiles(TorchCheckpointIO):
 def check_architecture(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Refuse a checkpoint whose weights mean something else.
 
-    Args:
-        saved: hyper-parameters of the checkpoint.
-        given: those of the model at hand.
-
     Raises:
         UserError: naming each setting that differs, with both values.
     """
     differences = []
-    kinds = [settings["architecture"] for settings in (given, saved)]
+    new_kind, old_kind = given["architecture"], saved["architecture"]
     old_names, new_names = (", ".join(m["name"] for m in settings["data"]["modalities"]) for settings in (saved, given))
     if old_names != new_names:  # all else that differs follows from it
         differences.append(f"--data.modalities is {new_names} here and {old_names} in the checkpoint")
-    elif kinds[0] != kinds[1]:
-        differences.append(f"--model.architecture is {kinds[0]} here and {kinds[1]} in the checkpoint")
+    elif new_kind != old_kind:
+        differences.append(f"--model.architecture is {new_kind} here and {old_kind} in the checkpoint")
     else:
-        groups = ("data", "lora", *settings_groups(kinds[0]))
+        groups = ("data", "lora", *settings_groups(new_kind))
         old, new = _flat(saved), _flat(given)
         differences += [
-            f"{_option(key)} is {new.get(key)} here and {old.get(key)} in the checkpoint"
+            f"{option_of(key)} is {new.get(key)} here and {old.get(key)} in the checkpoint"
             for key in sorted(old.keys() | new.keys())
             if key.split(".")[0] in groups and key not in _FREE and old.get(key) != new.get(key)
         ]
@@ -115,10 +111,6 @@ def check_architecture(saved: Mapping[str, Any], given: Mapping[str, Any]) -> No
 def check_names(saved: Iterable[str], wanted: Iterable[str]) -> None:
     """Refuse weights that lack a name of the model or bring one that it does not know.
 
-    Args:
-        saved: names of a checkpoint's weights, with those that it leaves out.
-        wanted: those of the model.
-
     Raises:
         UserError: with the first names.
     """
@@ -131,10 +123,6 @@ def check_names(saved: Iterable[str], wanted: Iterable[str]) -> None:
 
 def check_trained_parts(checkpoint: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> None:
     """Refuse to resume where other parts were trained.
-
-    Args:
-        checkpoint: to resume from.
-        groups: parameter groups of the run's optimiser.
 
     Raises:
         UserError: when the checkpoint's optimiser has other ones.
@@ -151,20 +139,17 @@ def check_trained_parts(checkpoint: Mapping[str, Any], groups: Sequence[Mapping[
 def check_same_code(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Refuse to resume with another optimiser or schedule, where one of the two is no part of this package.
 
-    Args:
-        saved: hyper-parameters of the checkpoint.
-        given: those of the run.
-
     Raises:
         UserError: as the state of one is nothing to the other.
     """
-    for option, read in (("optimizer", _class_of), ("schedule.shape", _shape_of)):
+    for field, read in (("optimizer", _class_of), ("schedule.shape", _shape_of)):
         old, new = read(saved), read(given)
         # a dot: an import path. Our own two optimisers have the same states, and our own shapes are all LambdaLR
         if old != new and ("." in old or "." in new):
-            raise UserError(
-                f"--model.{option} is {new} here and {old} in the checkpoint, whose state it cannot take up: resume "
-                "with the same, or begin a new run with --init_from."
+            raise SettingError(
+                field,
+                f"is {new} here and {old} in the checkpoint, whose state it cannot take up: resume with the same, or "
+                "begin a new run with --init_from.",
             )
 
 
@@ -194,17 +179,16 @@ def adopt_settings(checkpoint: dict[str, Any], given: Mapping[str, Any], fresh: 
     for key in sorted(new):
         if key.split(".")[0] not in _GROUPS and key not in _FREE and key in old and old[key] != new[key]:
             values = [str(flat[key]).replace("'", "") for flat in (new, old)]
-            rank_zero_info(f"resuming with {_option(key)} {values[0]} (the checkpoint has {values[1]})")
-    groups = fresh["optimizer"].param_groups
+            rank_zero_info(f"resuming with {option_of(key)} {values[0]} (the checkpoint has {values[1]})")
+    groups, scheduler = fresh["optimizer"].param_groups, fresh["lr_scheduler"]["scheduler"]
     check_trained_parts(checkpoint, groups)
     for state in checkpoint.get("optimizer_states", []):
         for old_group, group in zip(state["param_groups"], groups, strict=True):
             old_group |= {key: value for key, value in group.items() if key not in ("params", "lr")}  # lr: below
     for state in checkpoint.get("lr_schedulers", []):
         # of another schedule: by its import path, or which a callback has put in the place of ours (SWA)
-        if "lr_lambdas" not in state or not hasattr(fresh["lr_scheduler"]["scheduler"], "lr_lambdas"):
+        if "lr_lambdas" not in state or not hasattr(scheduler, "lr_lambdas"):
             continue
-        scheduler = fresh["lr_scheduler"]["scheduler"]
         state["base_lrs"] = list(scheduler.base_lrs)
         # Lightning restores the schedule, too, which sets no rate before its next step
         step = state["last_epoch"]
@@ -223,7 +207,3 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             out[f"{prefix}{key}"] = value
     return out
-
-
-def _option(key: str) -> str:
-    return f"--{key}" if key.startswith("data.") else f"--model.{key}"

@@ -176,10 +176,6 @@ class Checkpointing:
         Batch statistics of scenarios, which hold for the checkpoint's very weights, stay behind where the network has
         none.
 
-        Args:
-            checkpoint: as read.
-            module: that takes the weights.
-
         Raises:
             UserError: when the architecture or the backbone is another, or a weight is NaN or infinite.
         """

@@ -9,12 +9,7 @@ DATA_STATE = RasterDataModule.__qualname__
 
 
 def keep_data_state(checkpoint: dict[str, Any], data: Any) -> None:
-    """Keep a subclass's state under the name that is looked for, too.
-
-    Args:
-        checkpoint: about to be written; changed in place.
-        data: the trainer's data module; others than ours are left alone.
-    """
+    """Keep a subclass's state under the name that is looked for, too; data of others are left alone."""
     own = type(data).__qualname__
     if isinstance(data, RasterDataModule) and own in checkpoint:
         checkpoint[DATA_STATE] = checkpoint[own]
@@ -24,10 +19,6 @@ def hand_over_data_state(checkpoint: dict[str, Any], data: Any) -> None:
     """Let a data module have the state of a checkpoint that another class of ours has written.
 
     Without it Lightning would leave the module with what it has learnt from the tiles at hand, and say nothing.
-
-    Args:
-        checkpoint: about to be restored; changed in place.
-        data: as above.
     """
     if isinstance(data, RasterDataModule) and DATA_STATE in checkpoint:
         checkpoint.setdefault(type(data).__qualname__, checkpoint[DATA_STATE])

@@ -108,11 +108,6 @@ def check_has_need(checkpoint: Mapping[str, Any], path: str, file: str) -> None:
 def check_fingerprint(wanted: LeftOut, found: str, backbone: BackboneSettings) -> None:
     """Refuse a backbone with other weights than those a checkpoint was trained around.
 
-    Args:
-        wanted: by the checkpoint.
-        found: fingerprint of the backbone at hand.
-        backbone: where its weights came from.
-
     Raises:
         UserError: with both fingerprints.
     """

@@ -19,10 +19,6 @@ _REMEDY = "take another checkpoint of the run, or begin a new run with --init_fr
 def check_progress(checkpoint: Mapping[str, Any], trainer: Trainer) -> None:
     """Refuse to resume from counters and states of callbacks that Lightning could not take up.
 
-    Args:
-        checkpoint: with checked content.
-        trainer: that is to go on.
-
     Raises:
         UserError: naming the entry.
     """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, 
 import torch
 from torch import Tensor, nn
 
-from mobanet.errors import SettingError
+from mobanet.errors import SettingError, check_setting
 from mobanet.models.draws import sent
 from mobanet.models.own_pixels import finer
 from mobanet.models.sharing import each_once
@@ -92,8 +92,7 @@ def size_of(inputs: Mapping[str, Tensor]) -> tuple[int, int]:
 
 def check_classes(count: int) -> None:
     """Refuse a model without a class, by `SettingError`."""
-    if count < 1:
-        raise SettingError("num_classes", f"is {count}: give the number of classes, at least 1.")
+    check_setting(count > 0, "num_classes", f"is {count}: give the number of classes, at least 1.")
 
 
 def check_choices(settings: Any, group: str) -> None:

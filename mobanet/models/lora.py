@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from mobanet.errors import SettingError
+from mobanet.errors import SettingError, check_setting
 
 _KINDS = (nn.Linear, nn.Conv2d, nn.Conv3d)
 _MOST_RANK, _MOST_REPEATS, _MOST_CHOICES = 4096, 3, 8
@@ -36,33 +36,27 @@ class LoRASettings:
     """Train the additions alone, not the parts around a frozen backbone either; for fine-tuning with --init_from."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rank <= _MOST_RANK:
-            raise SettingError(
-                "lora.rank", f"is {self.rank}; give a number of at least 1, at most {_MOST_RANK}, or 0 for none."
-            )
-        if self.alpha is not None and self.alpha <= 0:
-            raise SettingError("lora.alpha", f"is {self.alpha}; give a number above 0, or null for a scale of 1.")
+        reason = f"is {self.rank}; give a number of at least 1, at most {_MOST_RANK}, or 0 for none."
+        check_setting(0 <= self.rank <= _MOST_RANK, "lora.rank", reason)
+        reason = f"is {self.alpha}; give a number above 0, or null for a scale of 1."
+        check_setting(self.alpha is None or self.alpha > 0, "lora.alpha", reason)
         try:
             re.compile(self.targets)
         except re.error as error:
             raise SettingError("lora.targets", f"{self.targets} is no regular expression: {error}.") from error
         repeats, choices = len(_REPEAT.findall(self.targets)), self.targets.count("|")
-        if _SLOW.search(self.targets) or repeats > _MOST_REPEATS or choices > _MOST_CHOICES:
-            raise SettingError(
-                "lora.targets",
-                f"{self.targets} could take for ever to match; repeat no group, no more than "
-                f"{_MOST_REPEATS} characters, and give no more than {_MOST_CHOICES + 1} choices.",
-            )
+        check_setting(
+            not _SLOW.search(self.targets) and repeats <= _MOST_REPEATS and choices <= _MOST_CHOICES,
+            "lora.targets",
+            f"{self.targets} could take for ever to match; repeat no group, no more than {_MOST_REPEATS} characters, "
+            f"and give no more than {_MOST_CHOICES + 1} choices.",
+        )
 
 
 def add_lora(network: nn.Module, settings: LoRASettings) -> list[str]:
     """Add low-rank layers, in place; the network computes the same as before until they are trained.
 
     The layers that get one are frozen; whatever else trains goes on training, unless `freeze_rest` is set.
-
-    Args:
-        network: any model.
-        settings: which layers, and how.
 
     Returns:
         Names of the layers, as they were.
@@ -81,14 +75,13 @@ def add_lora(network: nn.Module, settings: LoRASettings) -> list[str]:
         owner: Any = network.get_submodule(name.rpartition(".")[0])
         if not name.endswith("qkv") or getattr(owner, "q_bias", None) is None:
             continue
-        if hasattr(owner, "qkv_bias_separate"):
-            owner.qkv_bias_separate = True  # timm's way of running the layer itself, and adding its biases after it
-        else:
-            raise SettingError(
-                "lora.targets",
-                f"matches {name}, whose weight this backbone uses past the layer, so that nothing "
-                "could be added to it; choose other layers, such as .*attn\\.proj, or another backbone.",
-            )
+        check_setting(
+            hasattr(owner, "qkv_bias_separate"),
+            "lora.targets",
+            f"matches {name}, whose weight this backbone uses past the layer, so that nothing could be added to it; "
+            "choose other layers, such as .*attn\\.proj, or another backbone.",
+        )
+        owner.qkv_bias_separate = True  # timm's way of running the layer itself, and adding its biases after it
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
@@ -119,12 +112,7 @@ def still_frozen_statistics(network: nn.Module) -> None:
 
 
 def with_lora_names(state: dict[str, Any], layers: list[str]) -> dict[str, Any]:
-    """A state dict of the network without LoRA under the names that its layers have with it.
-
-    Args:
-        state: by name; names of layers that are not in `layers` stay.
-        layers: from `add_lora`.
-    """
+    """A state dict of the network without LoRA under the names that its layers have with it, those of `add_lora`."""
     renamed = {}
     for name, value in state.items():
         layer, _, leaf = name.rpartition(".")

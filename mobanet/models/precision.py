@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.accelerators import Accelerator, CPUAccelerator, CUDAAccelerator, MPSAccelerator, XLAAccelerator
 
-from mobanet.errors import UserError
+from mobanet.errors import SettingError
 
 AUTO = "auto"
 
@@ -29,7 +29,7 @@ Precision = Literal[
     32,
     64,
 ]
-"""What `--trainer.precision` takes: Lightning's own, and `auto`."""
+"""What the setting takes: Lightning's own, and `auto`."""
 
 Matmul = Literal["highest", "high", "medium"]
 """What `torch.set_float32_matmul_precision` takes; `high` is TF32 on GPUs that have it."""
@@ -58,12 +58,6 @@ def resolved(
 
     Else it is 16-mixed on CUDA GPUs, whose loss Lightning scales, and 32-true on everything else.
 
-    Args:
-        asked: by the user.
-        accelerator: as Lightning's.
-        devices: as Lightning's.
-        strategy: as Lightning's.
-
     Raises:
         UserError: for `auto` on CUDA GPUs with a strategy that forks: GPUs can be asked once their driver is up, and
             then no process can be forked any more.
@@ -72,18 +66,16 @@ def resolved(
         return asked
     kind = accelerator_kind(accelerator)
     if kind == "cuda" and isinstance(strategy, str) and ("fork" in strategy or "notebook" in strategy):
-        raise UserError(f"--trainer.precision auto does not go with --trainer.strategy {strategy}; name a precision.")
+        raise SettingError(
+            "trainer.precision", f"auto does not go with `trainer.strategy` {strategy}; name a precision."
+        )
     if computes_in_bf16(kind, devices):
         return "bf16-mixed"
     return "16-mixed" if kind == "cuda" and CUDAAccelerator.is_available() else "32-true"
 
 
 def accelerator_kind(given: str | Accelerator) -> str:
-    """`cpu`, `cuda`, `mps` or another: what Lightning makes of `auto` and `gpu` here.
-
-    Args:
-        given: name or object.
-    """
+    """`cpu`, `cuda`, `mps` or another: what Lightning makes of `auto` and `gpu` here."""
     if isinstance(given, Accelerator):
         return next((kind for kind_of, kind in _KINDS.items() if isinstance(given, kind_of)), "other")
     if given == "gpu":
@@ -123,13 +115,7 @@ def _cpu_computes_in_bf16() -> bool:
 
 
 def explained(precision: str, asked: Any, kind: str) -> str:
-    """A precision, and why it was taken if that was left to the machine.
-
-    Args:
-        precision: that is computed in.
-        asked: by the user.
-        kind: of the hardware.
-    """
+    """A precision, and why it was taken if that was left to the machine."""
     if asked != AUTO:
         return precision
     name = {"cpu": "CPU", "cuda": "GPU"}.get(kind)
@@ -140,12 +126,7 @@ def explained(precision: str, asked: Any, kind: str) -> str:
 
 
 def remark(precision: str, kind: str) -> str | None:
-    """What somebody who asks for a precision should know; None where there is nothing to say.
-
-    Args:
-        precision: that is computed in.
-        kind: of the hardware.
-    """
+    """What somebody who asks for a precision should know; None where there is nothing to say."""
     if precision == "16-true":
         return (
             "16-true scales no loss, so that small gradients are lost in training; 16-mixed and bf16-true are sounder"
@@ -161,20 +142,12 @@ def remark(precision: str, kind: str) -> str | None:
 
 
 def weight_dtype(precision: Any) -> torch.dtype:
-    """In which type a precision holds the weights.
-
-    Args:
-        precision: one of Lightning's.
-    """
+    """In which type a precision holds the weights."""
     return _TRUE.get(precision, torch.float32)
 
 
 def trained_precision(checkpoint: Mapping[str, Any]) -> str | None:
-    """In which precision a checkpoint was trained; None where it does not say.
-
-    Args:
-        checkpoint: its content.
-    """
+    """In which precision a checkpoint was trained; None where it does not say."""
     found = checkpoint.get(CHECKPOINT_KEY)
     return found if isinstance(found, str) else None
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from mobanet.errors import SettingError
+from mobanet.errors import check_setting
 from mobanet.models.base import Standardization
 
 # Three-band images that the pretrained kernel sees as they are, in order of preference.
@@ -24,31 +24,29 @@ def check_streams(streams: Mapping[str, Mapping[str, int]], order: Sequence[str]
     Raises:
         UserError: for streams that a model cannot be built from.
     """
-    if not streams:
-        raise SettingError("streams", "names no stream: give at least one, such as {optical: [rgb]}.")
-    if len(streams) > MOST_STREAMS:
-        raise SettingError(
-            "streams",
-            f"names {len(streams)} streams, and there may be {MOST_STREAMS}: put modalities that "
-            "belong together into one stream.",
-        )
+    check_setting(bool(streams), "streams", "names no stream: give at least one, such as {optical: [rgb]}.")
+    check_setting(
+        len(streams) <= MOST_STREAMS,
+        "streams",
+        f"names {len(streams)} streams, and there may be {MOST_STREAMS}: put modalities that belong together into one "
+        "stream.",
+    )
     modalities: dict[str, int] = {}
     for stream, members in streams.items():
-        if not members:
-            raise SettingError(f"streams.{stream}", "has no modality: name at least one, or drop the stream.")
+        check_setting(bool(members), f"streams.{stream}", "has no modality: name at least one, or drop the stream.")
         for name, bands in members.items():
-            if name in modalities:
-                raise SettingError("streams", f"names the modality {name} twice: keep it in one stream.")
-            if bands < 1 or not name or "." in name:  # the name becomes part of a parameter's
-                raise SettingError(
-                    f"streams.{stream}",
-                    f": {name!r} with {bands} bands is no modality: give a name without a dot and at least one band.",
-                )
+            reason = f"names the modality {name} twice: keep it in one stream."
+            check_setting(name not in modalities, "streams", reason)
+            check_setting(
+                bands > 0 and len(name) > 0 and "." not in name,  # the name becomes part of a parameter's
+                f"streams.{stream}",
+                f": {name!r} with {bands} bands is no modality: give a name without a dot and at least one band.",
+            )
             modalities[name] = bands
     if order is None:
         return modalities
-    if sorted(order) != sorted(modalities):
-        raise SettingError("order", f"is {list(order)}: name each of {list(modalities)} once.")
+    same = sorted(order) == sorted(modalities)
+    check_setting(same, "order", f"is {list(order)}: name each of {list(modalities)} once.")
     return {name: modalities[name] for name in order}
 
 

@@ -12,7 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 
-from mobanet.errors import UserError
+from mobanet.errors import SettingError, check_setting
 from mobanet.lightning_internals import callbacks_of
 from mobanet.scenarios.history import ScoreRecord, drop_records, write_record
 from mobanet.scenarios.host import Sampled
@@ -53,9 +53,10 @@ class ScenarioSampling(Callback):
             UserError: naming what is wrong with them.
         """
         if self.settings.strategy == "full" and getattr(network, "incomplete", None) is not None:
-            raise UserError(
-                "--model.network.incomplete is own, and with --scenarios.strategy full nothing is ever incomplete: set "
-                "the strategy to uniform or latent, or incomplete to shared."
+            raise SettingError(
+                "network.incomplete",
+                "is own, and with `scenarios.strategy` full nothing is ever incomplete: set the strategy to uniform or "
+                "latent, or incomplete to shared.",
             )
         if self.settings.strategy in ("uniform", "latent"):
             self.settings.drawn(scenarios)
@@ -81,12 +82,13 @@ class ScenarioSampling(Callback):
                 f"resuming after the warm-up on the full scenario, which ended before epoch {self._warmup + 1}: "
                 f"--scenarios.warmup_epochs {self.settings.warmup_epochs:g} begins no other"
             )
-        if self._in_stages(module.network) and self._warmup == 0 and self._begun is None and not module.has_learnt:
-            raise UserError(
-                "--scenarios.full_share is 0 and there is no warm-up, so that what complete samples are seen with "
-                "would never learn: set --scenarios.warmup_epochs, such as to 0.8, or begin from a trained model "
-                "(--init_from)."
-            )
+        begins = self._warmup == 0 and self._begun is None and not module.has_learnt
+        check_setting(
+            not (begins and self._in_stages(module.network)),
+            "scenarios.full_share",
+            "is 0 and there is no warm-up, so that what complete samples are seen with would never learn: set "
+            "`scenarios.warmup_epochs`, such as to 0.8, or begin from a trained model (--init_from).",
+        )
         if self.settings.strategy != "full" and epochs is not None and self._warmup >= epochs:
             rank_zero_info(
                 f"warning: --scenarios.warmup_epochs {self.settings.warmup_epochs:g} takes all of the run ({epochs}), "
@@ -203,8 +205,10 @@ class ScenarioSampling(Callback):
 def turn_of(trainer: Trainer) -> int | None:
     """`ScenarioSampling.turn` of a trainer that has one; None where it has none."""
     network = getattr(trainer.lightning_module, "network", None)
-    turns = [c.turn(trainer, network) for c in callbacks_of(trainer) if isinstance(c, ScenarioSampling)]
-    return turns[0] if turns and network is not None else None
+    if network is None:
+        return None
+    turns = (c.turn(trainer, network) for c in callbacks_of(trainer) if isinstance(c, ScenarioSampling))
+    return next(turns, None)
 
 
 def epochs_of(trainer: Trainer) -> int | None:

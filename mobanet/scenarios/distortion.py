@@ -1,21 +1,14 @@
 """Latent distortion: how far each scenario moves a model's latent from the full one (arXiv 2605.20372)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mobanet.models.base import SegmentationModel
 from mobanet.scenarios.scenario import lowered
-
-
-class LatentModel(Protocol):
-    """What distortion needs of a model (`mobanet.models.base.SegmentationModel`)."""
-
-    def latents(self, inputs: dict[str, Tensor], patterns: list[Tensor]) -> Iterable[Tensor]:
-        """The latent (B, C, h, w) for each availability pattern (B, M)."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +48,7 @@ class DistortionMeter:
     @torch.no_grad()
     def add(
         self,
-        encoder: LatentModel,
+        encoder: SegmentationModel,
         inputs: dict[str, Tensor],
         available: Tensor,
         incomplete: Sequence[int] | None = None,

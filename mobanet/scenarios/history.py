@@ -2,10 +2,11 @@
 
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mobanet.errors import UserError
 from mobanet.files import write_text
@@ -54,9 +55,6 @@ class ScoreRecord:
 def read_history(path: str | Path) -> list[ScoreRecord]:
     """The records of a run, in the order of the file.
 
-    Args:
-        path: of a `scenario_scores.jsonl`.
-
     Raises:
         UserError: if it cannot be read, or for a line that is no record.
     """
@@ -68,9 +66,6 @@ def read_history(path: str | Path) -> list[ScoreRecord]:
 def read_scores(path: str | Path) -> ScoreRecord:
     """What `write_scores` wrote of one checkpoint.
 
-    Args:
-        path: of a `scenario_scores.json`.
-
     Raises:
         UserError: if it cannot be read, or holds no scores.
     """
@@ -80,11 +75,7 @@ def read_scores(path: str | Path) -> ScoreRecord:
 def write_record(path: str | Path, record: ScoreRecord) -> None:
     """Add a record to a history; those of its epoch and of later ones go, as a resumed run makes them again.
 
-    The file is replaced as a whole, so that an interruption leaves the old one.
-
-    Args:
-        path: of the history; its folder is made.
-        record: of the latest epoch.
+    Its folder is made. The file is replaced as a whole, so that an interruption leaves the old one.
 
     Raises:
         UserError: if an existing file holds a line that is no record.
@@ -97,9 +88,7 @@ def write_record(path: str | Path, record: ScoreRecord) -> None:
 def drop_records(path: str | Path, epoch: int) -> None:
     """Drop the records of an epoch and of later ones, which belong to an earlier run; an empty history goes.
 
-    Args:
-        path: of the history; nothing happens where there is none.
-        epoch: the first to go.
+    Nothing happens where there is none.
 
     Raises:
         UserError: if the file holds a line that is no record.
@@ -122,20 +111,14 @@ def write_scores(path: str | Path, record: ScoreRecord, details: ScenarioScores,
         details: what lies between.
         checkpoint: of the model that was measured.
     """
+    plain = _plain(record)
     content = {
-        "scenarios": list(record.scenarios),
-        "distortion": _floats(record.distortion),
-        "standard_error": _floats(record.standard_error),
-        "kernel": [_floats(row) for row in details.kernel],
-        "scores": _floats(details.scores),
-        "normalized": _floats(details.normalized),
-        "softmax": _floats(details.softmax),
-        "probabilities": _floats(details.probabilities),
-        "bandwidth": float(details.bandwidth),
-        "num_windows": int(record.num_windows),
-        "epoch": int(record.epoch),
-        "seconds": float(record.seconds),
-        "settings": _settings(record.settings),
+        **{name: plain[name] for name in ("scenarios", "distortion", "standard_error")},
+        **{
+            name: np.asarray(getattr(details, name)).tolist()
+            for name in ("kernel", "scores", "normalized", "softmax", "probabilities", "bandwidth")
+        },
+        **{name: plain[name] for name in ("num_windows", "epoch", "seconds", "settings")},
         "checkpoint": checkpoint,
     }
     write_text(Path(path), _readable(content))
@@ -151,7 +134,7 @@ def _text(path: str | Path, kind: str) -> str:
 def _record(text: str, where: str, remedy: str) -> ScoreRecord:
     try:
         content = parse_json(text)
-        lists = {name: tuple(_floats(content[name])) for name in _LISTS}
+        lists = {name: tuple(map(float, content[name])) for name in _LISTS}
         return ScoreRecord(
             epoch=int(content["epoch"]),
             scenarios=tuple(content["scenarios"]),
@@ -165,23 +148,9 @@ def _record(text: str, where: str, remedy: str) -> ScoreRecord:
 
 
 def _plain(record: ScoreRecord) -> dict[str, Any]:
-    return {
-        "epoch": int(record.epoch),
-        "scenarios": list(record.scenarios),
-        **{name: _floats(getattr(record, name)) for name in _LISTS},
-        "num_windows": int(record.num_windows),
-        "seconds": float(record.seconds),
-        "settings": _settings(record.settings),
-    }
-
-
-def _settings(settings: ScoreSettings) -> dict[str, Any]:
     # named, as a run's settings hold more than these
-    return {field.name: getattr(settings, field.name) for field in fields(ScoreSettings)}
-
-
-def _floats(numbers: Iterable[float]) -> list[float]:
-    return [float(number) for number in numbers]
+    settings = {field.name: getattr(record.settings, field.name) for field in fields(ScoreSettings)}
+    return {**asdict(record), "settings": settings}
 
 
 def _readable(content: dict[str, Any]) -> str:

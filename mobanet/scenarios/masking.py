@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mobanet.errors import UserError
+from mobanet.errors import check_setting
 from mobanet.models.draws import sent
 
 _TRIES = 10  # as in the authors' code (mobanet.md, section 5)
@@ -37,18 +37,18 @@ class MaskingSettings:
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""
-        if not 0 <= self.ratio <= 1:
-            raise UserError(f"--model.masking.ratio is {self.ratio}; give a share from 0 to 1.")
-        if not 0 < self.min_area <= self.max_area <= 1:
-            raise UserError(
-                f"--model.masking.min_area {self.min_area} and max_area {self.max_area} must rise within 0 and 1."
-            )
-        if not 0 < self.min_aspect <= self.max_aspect:
-            raise UserError(
-                f"--model.masking.min_aspect {self.min_aspect} and max_aspect {self.max_aspect} must rise from above 0."
-            )
-        if self.blocks < 1:
-            raise UserError(f"--model.masking.blocks is {self.blocks}; give a number of at least 1.")
+        check_setting(0 <= self.ratio <= 1, "masking.ratio", f"is {self.ratio}; give a share from 0 to 1.")
+        check_setting(
+            0 < self.min_area <= self.max_area <= 1,
+            "masking.min_area",
+            f"{self.min_area} and max_area {self.max_area} must rise within 0 and 1.",
+        )
+        check_setting(
+            0 < self.min_aspect <= self.max_aspect,
+            "masking.min_aspect",
+            f"{self.min_aspect} and max_aspect {self.max_aspect} must rise from above 0.",
+        )
+        check_setting(self.blocks >= 1, "masking.blocks", f"is {self.blocks}; give a number of at least 1.")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mobanet.errors import UserError
+from mobanet.errors import SettingError, check_setting, option_of
 from mobanet.models.draws import rounding, sent
 from mobanet.scenarios.failure import USUAL
 from mobanet.scenarios.scenario import Scenario, chosen_scenarios, lowered
@@ -74,45 +74,52 @@ class ScenarioSettings(ScoreSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.strategy not in get_args(Strategy):
-            raise UserError(f"--scenarios.strategy is {self.strategy}; choose one of {', '.join(get_args(Strategy))}.")
-        if (self.strategy == "fixed") != (self.probabilities is not None):
-            raise UserError(
-                "--scenarios.strategy fixed and --scenarios.probabilities go together; give a JSON file that "
-                "mobanet.scores wrote, or numbers by scenario."
+        strategies, given = get_args(Strategy), self.strategy
+        check_setting(given in strategies, "scenarios.strategy", f"is {given}; choose one of {', '.join(strategies)}.")
+        check_setting(
+            (given == "fixed") == (self.probabilities is not None),
+            "scenarios.strategy",
+            "fixed and `scenarios.probabilities` go together; give a JSON file that mobanet.scores wrote, or numbers "
+            "by scenario.",
+        )
+        check_setting(
+            self.sampled == "auto" or given in ("uniform", "latent"),
+            "scenarios.sampled",
+            f"is for the strategies uniform and latent, and `scenarios.strategy` is {given}: choose one of them, or "
+            "leave sampled out.",
+        )
+        if (share := self.full_share) is not None:
+            sensible = not isinstance(share, bool) and 0 <= share <= 1
+            check_setting(sensible, "scenarios.full_share", f"is {share}; give a share from 0 to 1, or null for none.")
+            check_setting(
+                given != "full",
+                "scenarios.full_share",
+                f"is {share} and `scenarios.strategy` full, with which every sample sees all; choose uniform, latent "
+                "or fixed for the rest.",
             )
-        if self.sampled != "auto" and self.strategy not in ("uniform", "latent"):
-            raise UserError(
-                f"--scenarios.sampled is for the strategies uniform and latent, and --scenarios.strategy is "
-                f"{self.strategy}: choose one of them, or leave sampled out."
-            )
-        if self.full_share is not None:
-            self._check_share(self.full_share)
         # 1 is an epoch, not all of the run; a bool would pass as 0 or 1
         warmup = self.warmup_epochs
-        if isinstance(warmup, bool) or not 0 <= warmup < math.inf or (warmup > 1 and warmup != int(warmup)):
-            raise UserError(
-                f"--scenarios.warmup_epochs is {warmup}; give a whole number of epochs, or a share of the run below 1."
-            )
-        if self.every_n_epochs is not None and self.every_n_epochs < 1:
-            raise UserError(
-                f"--scenarios.every_n_epochs is {self.every_n_epochs}; give at least 1, or null to compute them once."
-            )
-        if self.num_windows != "auto" and (isinstance(self.num_windows, str) or self.num_windows < 2):
-            raise UserError(f"--scenarios.num_windows is {self.num_windows}; give a number of at least 2, or auto.")
-        if self.num_scenarios is not None and self.num_scenarios < 1:
-            raise UserError(
-                f"--scenarios.num_scenarios is {self.num_scenarios}; give a number of at least 1, or null for all."
-            )
-
-    def _check_share(self, share: float) -> None:
-        if isinstance(share, bool) or not 0 <= share <= 1:
-            raise UserError(f"--scenarios.full_share is {share}; give a share from 0 to 1, or null for none.")
-        if self.strategy == "full":
-            raise UserError(
-                f"--scenarios.full_share is {share} and --scenarios.strategy full, with which every sample sees all; "
-                "choose uniform, latent or fixed for the rest."
-            )
+        check_setting(
+            not isinstance(warmup, bool) and 0 <= warmup < math.inf and (warmup <= 1 or warmup == int(warmup)),
+            "scenarios.warmup_epochs",
+            f"is {warmup}; give a whole number of epochs, or a share of the run below 1.",
+        )
+        check_setting(
+            self.every_n_epochs is None or self.every_n_epochs >= 1,
+            "scenarios.every_n_epochs",
+            f"is {self.every_n_epochs}; give at least 1, or null to compute them once.",
+        )
+        windows = self.num_windows
+        check_setting(
+            windows == "auto" or (not isinstance(windows, str) and windows >= 2),
+            "scenarios.num_windows",
+            f"is {windows}; give a number of at least 2, or auto.",
+        )
+        check_setting(
+            self.num_scenarios is None or self.num_scenarios >= 1,
+            "scenarios.num_scenarios",
+            f"is {self.num_scenarios}; give a number of at least 1, or null for all.",
+        )
 
     def warmup(self, epochs: int | None) -> int:
         """Whole epochs on the full scenario before the strategy begins.
@@ -126,9 +133,10 @@ class ScenarioSettings(ScoreSettings):
         if not 0 < self.warmup_epochs < 1:
             return int(self.warmup_epochs)
         if epochs is None:
-            raise UserError(
-                f"--scenarios.warmup_epochs is {self.warmup_epochs}, a share of a run without an end: give a number of "
-                "epochs, or --trainer.max_epochs."
+            raise SettingError(
+                "scenarios.warmup_epochs",
+                f"is {self.warmup_epochs}, a share of a run without an end: give a number of epochs, or "
+                "`trainer.max_epochs`.",
             )
         # of a short run at least one, as a share above 0 asks for some
         return max(1, round(self.warmup_epochs * epochs))
@@ -142,17 +150,18 @@ class ScenarioSettings(ScoreSettings):
         Raises:
             UserError: for a name that is none of them, or none but the full one.
         """
-        option = "--scenarios.sampled"
+        field = "scenarios.sampled"
         modalities, places = scenarios[-1].name.split("+"), {s.name: place for place, s in enumerate(scenarios)}
-        names = [scenario.name for scenario in chosen_scenarios(self.sampled, modalities, option)]
+        names = [scenario.name for scenario in chosen_scenarios(self.sampled, modalities, option_of(field))]
         for name in names:
             if name not in places:
-                raise UserError(
-                    f"{option} names {name}, and of {len(modalities)} modalities training knows single ones, all but "
-                    "one, and all: leave it out, or put modalities that fail together into one."
+                raise SettingError(
+                    field,
+                    f"names {name}, and of {len(modalities)} modalities training knows single ones, all but one, and "
+                    "all: leave it out, or put modalities that fail together into one.",
                 )
         if len(scenarios) > 1 and names == [scenarios[-1].name]:
-            raise UserError(f"{option} names the full scenario alone: set --scenarios.strategy full, or name others.")
+            raise SettingError(field, "names the full scenario alone: set `scenarios.strategy` full, or name others.")
         return [places[name] for name in names]
 
     @property
@@ -185,9 +194,10 @@ def with_full_share(probabilities: np.ndarray, scenarios: Sequence[Scenario], sh
         return probabilities
     rest = probabilities[~full].sum()
     if share < 1 and rest == 0:
-        raise UserError(
-            "--scenarios.probabilities gives no incomplete scenario a probability above 0, and --scenarios.full_share "
-            f"{share} leaves them {1 - share:g}: give some, or leave full_share out."
+        raise SettingError(
+            "scenarios.probabilities",
+            f"gives no incomplete scenario a probability above 0, and `scenarios.full_share` {share} leaves them "
+            f"{1 - share:g}: give some, or leave full_share out.",
         )
     # the smallest number instead of 0, which a share of 1 may leave: 0 / 0 would warn
     return np.where(full, share, (1 - share) * probabilities / max(rest, sys.float_info.min))

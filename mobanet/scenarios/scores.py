@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from mobanet.errors import UserError
+from mobanet.errors import check_setting
 
 _BOUNDS = {
     "alpha": (0, math.inf, "a number of at least 0"),
@@ -46,8 +46,7 @@ class ScoreSettings:
     def __post_init__(self) -> None:
         for name in _BOUNDS:
             value = getattr(self, name)
-            if not _sensible(name, value):
-                raise UserError(f"--scenarios.{name} is {value}; give {_BOUNDS[name][2]}.")
+            check_setting(_sensible(name, value), f"scenarios.{name}", f"is {value}; give {_BOUNDS[name][2]}.")
 
     def score(self, distortion: "np.ndarray | Sequence[float]") -> "ScenarioScores":
         """Scores and probabilities of distortions, (S,); see `score_scenarios`."""

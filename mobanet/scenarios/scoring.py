@@ -3,7 +3,7 @@
 import io
 import time
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from mobanet.scenarios.history import ScoreRecord
 from mobanet.scenarios.host import Sampled
 from mobanet.scenarios.refresh import measure_distortion
 from mobanet.scenarios.sampling import ScenarioSettings
-from mobanet.scenarios.scores import ScenarioScores, ScoreSettings
+from mobanet.scenarios.scores import ScenarioScores
 
 COLUMNS = ("scenario", "distortion", "standard error", "score", "probability")
 
@@ -61,7 +61,7 @@ def score_module(
         probabilities=tuple(scores.probabilities.tolist()),
         num_windows=distortion.num_windows,
         seconds=time.monotonic() - begun,
-        settings=ScoreSettings(**{field.name: getattr(settings, field.name) for field in fields(ScoreSettings)}),
+        settings=settings,
     )
     return record, scores
 

@@ -10,11 +10,7 @@ from mobanet.scenarios.scenario import MOST, Scenario, usual_scenarios
 
 
 def named(scenarios: Sequence[Scenario]) -> str:
-    """Scenarios as `--scenarios.validate` has them: `full`, `all`, or their names.
-
-    Args:
-        scenarios: in the usual order.
-    """
+    """Scenarios as `--scenarios.validate` has them: `full`, `all`, or their names."""
     if len(scenarios) == 1 and scenarios[0].full:
         return "full"
     if len(scenarios) == 2 ** len(scenarios[0].available) - 1:

@@ -1,13 +1,14 @@
 """Weights of classes from how many labelled pixels the training tiles have of each."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
 
-from mobanet.errors import UserError
+from mobanet.errors import check_setting
 
 if TYPE_CHECKING:
     from mobanet.training.module import SegmentationModule
@@ -18,17 +19,31 @@ ClassWeighting = Literal["auto", "inverse", "inverse_root", "effective"]
 _DIGITS = 4  # as many as are said: the list that is printed, typed in, gives the same run
 
 
-def check_weighting(given: str) -> None:
-    """Refuse a word that is none of them.
+def initial_weights(given: Sequence[float] | str | None, classes: Sequence[str]) -> Tensor | None:
+    """The weights that a setting stands for, (K,); None for all alike.
 
     Raises:
-        UserError: naming the option.
+        UserError: for a word that is no weighting, and for numbers that are not one a class or make no sense.
     """
-    if given not in get_args(ClassWeighting):
-        raise UserError(
-            f"--model.class_weights is {given}; choose one of {', '.join(get_args(ClassWeighting))}, or give a list of "
-            "numbers, one a class."
+    if given is None:
+        return None
+    if isinstance(given, str):
+        words = get_args(ClassWeighting)
+        check_setting(
+            given in words,
+            "class_weights",
+            f"is {given}; choose one of {', '.join(words)}, or give a list of numbers, one a class.",
         )
+        # counted as training begins; a buffer already, which averages of weights expect
+        return torch.ones(len(classes))
+    check_setting(
+        len(given) == len(classes),
+        "class_weights",
+        f"has {len(given)} numbers for {len(classes)} classes; give one for each of {', '.join(classes)}.",
+    )
+    sensible = min(given) >= 0 and max(given) > 0
+    check_setting(sensible, "class_weights", f"is {given}; give numbers of at least 0, one of them above it.")
+    return torch.tensor(given, dtype=torch.float32)
 
 
 def class_weights(weighting: str, pixels: Sequence[int]) -> list[float]:
@@ -52,7 +67,7 @@ def class_weights(weighting: str, pixels: Sequence[int]) -> list[float]:
 
 
 def settle_class_weights(module: "SegmentationModule", data: Any) -> None:
-    """Put numbers in the place of a word, in the settings of checkpoints, too, and say them.
+    """Put numbers in the place of a word, if one is set, in the settings of checkpoints, too, and say them.
 
     Args:
         module: with `class_weights`, a buffer.
@@ -64,37 +79,27 @@ def settle_class_weights(module: "SegmentationModule", data: Any) -> None:
     weighting, classes = module.hparams["class_weights"], module.data.classes.names
     if not isinstance(weighting, str):
         return
-    if not hasattr(data, "class_pixels"):
-        raise UserError(
-            f"--model.class_weights {weighting} counts the labels of a RasterDataModule, and there is none; give "
-            "numbers."
-        )
+    check_setting(
+        hasattr(data, "class_pixels"),
+        "class_weights",
+        f"{weighting} counts the labels of a RasterDataModule, and there is none; give numbers.",
+    )
     pixels = data.class_pixels()
     weights = class_weights(weighting, pixels)
     module.hparams["class_weights"] = weights
     assert module.class_weights is not None  # where a word stands for numbers there is room for them
     module.class_weights.copy_(torch.tensor(weights))
     shown = ", ".join(f"{name} {weight:g}" for name, weight in zip(classes, weights, strict=True))
-    rank_zero_info(f"classes     weighted ({_named(weighting)}): {shown}")
+    named = "auto, by the inverse root of their pixels" if weighting == "auto" else weighting
+    rank_zero_info(f"classes     weighted ({named}): {shown}")
     absent = [name for name, count in zip(classes, pixels, strict=True) if not count]
     if absent:
         rank_zero_info(f"classes     without a pixel in training, so of weight 0: {', '.join(absent)}")
 
 
-def _inverse(share: float, classes: int) -> float:
-    return 1 / share
-
-
-def _inverse_root(share: float, classes: int) -> float:
-    return share**-0.5
-
-
-def _effective(share: float, classes: int) -> float:
-    return -1 / math.expm1(-classes * share)  # 1 - exp(-x) keeps few digits where a class is rare
-
-
-_WEIGHTINGS = {"auto": _inverse_root, "inverse": _inverse, "inverse_root": _inverse_root, "effective": _effective}
-
-
-def _named(weighting: str) -> str:
-    return "auto, by the inverse root of their pixels" if weighting == "auto" else weighting
+_WEIGHTINGS: dict[str, Callable[[float, int], float]] = {
+    "auto": lambda share, classes: share**-0.5,
+    "inverse": lambda share, classes: 1 / share,
+    "inverse_root": lambda share, classes: share**-0.5,
+    "effective": lambda share, classes: -1 / math.expm1(-classes * share),  # 1 - exp(-x) has few digits of a rare class
+}

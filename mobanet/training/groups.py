@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from mobanet.errors import UserError
+from mobanet.errors import check_setting
 
 BACKBONES = ("backbone", "encoders")
 """What a network calls its pretrained part: MoBaNet's transformer, the encoders of CMX and CBC."""
@@ -35,18 +35,15 @@ def undecayed_parameters(network: nn.Module) -> set[str]:
 def check_backbone_lr(given: float | None, groups: Sequence[Mapping[str, Any]]) -> None:
     """Refuse a learning rate of the backbone where nothing of it is trained.
 
-    Args:
-        given: `--model.backbone_lr`.
-        groups: of `mobanet.training.optim.parameter_groups`.
-
     Raises:
         UserError: when it would change nothing.
     """
-    if given is not None and not any(group["name"].startswith(BACKBONE_GROUP) for group in groups):
-        raise UserError(
-            f"--model.backbone_lr is {given}, which changes nothing while the backbone is frozen; leave it out, or set "
-            "--model.backbone.freeze false."
-        )
+    check_setting(
+        given is None or any(group["name"].startswith(BACKBONE_GROUP) for group in groups),
+        "backbone_lr",
+        f"is {given}, which changes nothing while the backbone is frozen; leave it out, or set `backbone.freeze` "
+        "false.",
+    )
 
 
 def learning_rates(groups: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -54,9 +51,6 @@ def learning_rates(groups: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
     `lr` is that of the parts around the backbone, and `lr_backbone` the backbone's; where nothing but the backbone is
     trained, both are. Groups of another optimiser go by their own names, or by their numbers; `lr` is the last one's.
-
-    Args:
-        groups: `optimizer.param_groups`.
     """
     names = [str(group.get("name", number)).removesuffix(UNDECAYED) for number, group in enumerate(groups)]
     rates = {name: group["lr"] for name, group in zip(names, groups, strict=True)}

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.stitching.winners import winners
+from mobanet.training.counted import exact, pixel_weights
 
 PixelLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """Of logits (B, K, H, W), label (B, H, W) and class weights (K,), a scalar."""
@@ -26,20 +27,18 @@ def segmentation_loss(logits: Tensor, label: Tensor, weight: Tensor | None = Non
         A scalar; exactly 0, and still attached to the logits' graph, where no pixel counts: under DDP every parameter
         needs its gradient in every step.
     """
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logits = exact(logits)
     weight = None if weight is None else weight.to(logits.dtype)
     # not its own mean, which is NaN where no pixel counts (pytorch issue 70348)
     total = functional.cross_entropy(
         logits, label, weight, ignore_index=IGNORE_INDEX, reduction="sum", label_smoothing=smoothing
     )
-    counts = label != IGNORE_INDEX
-    # what torch's mean divides by, and never 0
-    if weight is None:
-        norm = counts.sum().to(total.dtype).clamp(min=1)
+    # what torch's mean divides by, and never 0: over no pixel 0 / least is 0, and attached
+    if weight is None:  # whole numbers, as float32 counts no further than 2^24 pixels
+        norm = (label != IGNORE_INDEX).sum().to(total.dtype).clamp(min=1)
     else:
-        own = weight[torch.where(counts, label, 0)].masked_fill(~counts, 0)  # (B, H, W), the weight of each pixel
-        norm = own.sum().to(total.dtype).clamp(min=torch.finfo(total.dtype).tiny)
-    return total / norm  # over no pixel: 0 / least, which is 0 and attached
+        norm = pixel_weights(label, weight, total.dtype).sum().clamp(min=torch.finfo(total.dtype).tiny)
+    return total / norm
 
 
 def hard_pixels(logits: Tensor, label: Tensor) -> Tensor:
@@ -78,9 +77,8 @@ def auxiliary_loss(
     """
     if not auxiliary:
         return {}
-    hard = hard_pixels(logits, label)
-    own = {
-        stream: hard if present is None else hard.masked_fill(~present[stream][:, None, None], IGNORE_INDEX)
-        for stream in auxiliary
-    }
-    return {stream: loss(auxiliary[stream], own[stream], weight) for stream in auxiliary}
+    hard, losses = hard_pixels(logits, label), {}
+    for stream, own in auxiliary.items():
+        seen = hard if present is None else hard.masked_fill(~present[stream][:, None, None], IGNORE_INDEX)
+        losses[stream] = loss(own, seen, weight)
+    return losses

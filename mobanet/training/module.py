@@ -23,7 +23,7 @@ from mobanet.checkpoints.resumable import check_optimizers
 from mobanet.data.attached import data_of
 from mobanet.data.batch import StoredBatch
 from mobanet.data.description import DataDescription
-from mobanet.errors import UserError
+from mobanet.errors import SettingError, UserError, as_options, check_setting
 from mobanet.evaluation.evaluation import Evaluation
 from mobanet.evaluation.metrics import Scores
 from mobanet.evaluation.temperature import TEMPERATURES, known_temperatures
@@ -45,7 +45,7 @@ from mobanet.scenarios.callback import turn_of
 from mobanet.scenarios.masking import MaskingSettings, draw_masks, mask_streams, spare_pixels
 from mobanet.scenarios.sampling import draw_availability, share_availability, share_batches
 from mobanet.scenarios.scenario import Scenario, scenario_masks, usual_scenarios
-from mobanet.training.class_weights import ClassWeighting, check_weighting, settle_class_weights
+from mobanet.training.class_weights import ClassWeighting, initial_weights, settle_class_weights
 from mobanet.training.divergence import DivergenceStop
 from mobanet.training.fused import Fused, takes_fused_steps
 from mobanet.training.groups import check_backbone_lr, learning_rates, undecayed_parameters
@@ -200,15 +200,18 @@ class SegmentationModule(LightningModule):
             )
         inner = getattr(self.network, "backbone", None)
         around = isinstance(inner, Backbone)
-        if recompute_blocks:
-            _check_recomputes(around, self.settings.architecture)
-        if recompute_blocks and isinstance(inner, Backbone):
-            inner.recomputes = True
+        if isinstance(inner, Backbone):
+            inner.recomputes = recompute_blocks
+        elif recompute_blocks:
+            raise SettingError(
+                "recompute_blocks",
+                f"is for networks around a transformer, and {self.settings.architecture} is none; leave it out.",
+            )
         self.checkpointing = Checkpointing(around and start.backbone.freeze and has_source(start.backbone))
         self.adapted = add_lora(self.network, self.lora) if self.lora.rank else []
         if self.lora.freeze_rest:
             still_frozen_statistics(self.network)  # Lightning keeps the modes that parts start in
-        weights = self._class_weights(class_weights)
+        weights = initial_weights(class_weights, self.data.classes.names)
         self.register_buffer("class_weights", weights, persistent=False)  # a setting: checkpoints have it as one
         self.scenarios = usual_scenarios([m.name for m in self.data.modalities])
         self.evaluation = Evaluation(self.data, compile)
@@ -262,7 +265,7 @@ class SegmentationModule(LightningModule):
         """Compile, if asked for; the state dict's keys stay as they are."""
         if stage == "fit":
             self.checkpointing.before_training(self)
-        if stage == "fit" and isinstance(self.hparams["class_weights"], str):
+        if stage == "fit" and isinstance(self.hparams["class_weights"], str):  # else there may be no trainer
             settle_class_weights(self, data_of(self.trainer))
         if self.compile_network:
             self.network.compile_steps()
@@ -308,14 +311,15 @@ class SegmentationModule(LightningModule):
         Raises:
             UserError: when there is none, or a setting of the optimiser would change nothing.
         """
-        if self.settings.network.scenario_statistics:
-            raise UserError(
-                "--model.network.scenario_statistics is not for training, which would move the weights that "
-                "mobanet.adapt took batch statistics with: leave it out, and begin from a checkpoint with --init_from."
-            )
+        check_setting(
+            not self.settings.network.scenario_statistics,
+            "network.scenario_statistics",
+            "is not for training, which would move the weights that mobanet.adapt took batch statistics with: leave it "
+            "out, and begin from a checkpoint with --init_from.",
+        )
         groups = self._parameter_groups()
         if not groups:
-            raise UserError("nothing in this model can be trained; set --model.backbone.freeze false.")
+            raise UserError(as_options("nothing in this model can be trained; set `backbone.freeze` false."))
         check_backbone_lr(self.hparams["backbone_lr"], groups)
         return groups
 
@@ -540,38 +544,11 @@ class SegmentationModule(LightningModule):
             check_optimizers(checkpoint, groups, shapes=not self.optimizer_choice.own)
             check_trained_parts(checkpoint, groups)
 
-    def _class_weights(self, given: list[float] | str | None) -> Tensor | None:
-        if given is None:
-            return None
-        if isinstance(given, str):  # counted as training begins; a buffer already, which averages of weights expect
-            check_weighting(given)
-            # of any value: `settle_class_weights` writes into it
-            return torch.ones(len(self.data.classes))
-        classes = self.data.classes
-        if len(given) != len(classes):
-            raise UserError(
-                f"--model.class_weights has {len(given)} numbers for {len(classes)} classes; give one for each of "
-                f"{', '.join(classes.names)}."
-            )
-        if min(given) < 0 or max(given) <= 0:
-            raise UserError(f"--model.class_weights is {given}; give numbers of at least 0, one of them above it.")
-        return torch.tensor(given, dtype=torch.float32)
-
 
 def _check_rates(**values: float | None) -> None:
-    for option, value in values.items():
-        if value is not None and not 0 <= value < float("inf"):  # so turned that NaN is refused, too
-            raise UserError(f"--model.{option} is {value}; give a number of at least 0.")
-
-
-def _check_recomputes(around: bool, architecture: str) -> None:
-    if not around:
-        raise UserError(
-            f"--model.recompute_blocks is for networks around a transformer, and {architecture} is none; leave it out."
-        )
+    for name, value in values.items():
+        check_setting(value is None or 0 <= value < math.inf, name, f"is {value}; give a number of at least 0.")
 
 
 def _revived(kind: type, value: Any) -> Any:
-    if is_dataclass(value):
-        return value
-    return kind(**value)
+    return value if is_dataclass(value) else kind(**value)

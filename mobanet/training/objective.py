@@ -7,13 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
-from mobanet.errors import UserError
+from mobanet.errors import SettingError, UserError, check_setting
 from mobanet.plain.import_paths import import_path_of, is_import_path
 from mobanet.plain.schema import shown
 from mobanet.plain.wording import did_you_mean
 from mobanet.training.binary_loss import binary_loss
 from mobanet.training.losses import PixelLoss, segmentation_loss
-from mobanet.training.own_loss import OwnLoss
+from mobanet.training.made import checked_arguments
+from mobanet.training.own_loss import FIELD, OwnLoss
 from mobanet.training.pixel_losses import boundary_cross_entropy, focal_loss
 from mobanet.training.region_losses import dice_loss, lovasz_loss, tversky_loss
 
@@ -41,7 +42,6 @@ _OPTIONS: dict[str, dict[str, tuple[float, float]]] = {
 """By loss, what can be set of it, with the least and the highest value; whole numbers of pixels."""
 
 _CROSS_ENTROPIES = ("cross_entropy", "bce", "bce_on_probabilities")
-_OPTION = "--model.loss"
 _MOST = 1e6
 _SHOWN = "{cross_entropy: 1, dice: 0.5}"
 
@@ -53,7 +53,7 @@ class _Part:
     Attributes:
         name: of a loss, or an import path.
         weight: that it is multiplied by.
-        options: of the loss, by name; of the user's own, `init_args`.
+        options: of the loss, by name; of the user's own, what it is made of.
     """
 
     name: str
@@ -66,8 +66,7 @@ class _Part:
 
     @property
     def described(self) -> str:
-        options = self.options.get("init_args") or {} if self.own else self.options
-        given = ", ".join(f"{key} {value}" for key, value in options.items())
+        given = ", ".join(f"{key} {value}" for key, value in self.options.items())
         return ("" if self.weight == 1 else f"{self.weight:g} ") + self.name + (f" ({given})" if given else "")
 
 
@@ -89,7 +88,7 @@ class Objective:
         self._parts = [_Part(self.settings)] if given else _parts(settings)
         self._functions: dict[str, PixelLoss] = {}
         if given:
-            self._functions = {self.settings: OwnLoss(settings, self.settings, "loss")}
+            self._functions = {self.settings: OwnLoss(settings, self.settings)}
         elif bring or self.path is None:
             self.bring()
 
@@ -162,7 +161,7 @@ def _times(weight: float, term: Tensor) -> Tensor:
 
 def _function(part: _Part) -> PixelLoss:
     if part.own:
-        return OwnLoss.of(part.name, part.options.get("init_args"), _OPTION)
+        return OwnLoss.of(part.name, part.options)
     function: Callable[..., Tensor] = LOSSES[part.name]
     return partial(function, **part.options) if part.options else function
 
@@ -171,13 +170,12 @@ def _parts(settings: Any) -> list[_Part]:
     """The terms that settings ask for, checked."""
     if isinstance(settings, str):
         return [_Part(_known(settings))]
-    if not isinstance(settings, Mapping) or not settings:
-        raise UserError(f"{_OPTION} is {settings}; give a name such as dice, or a sum such as {_SHOWN}.")
+    some = isinstance(settings, Mapping) and len(settings) > 0
+    check_setting(some, FIELD, f"is {settings}; give a name such as dice, or a sum such as {_SHOWN}.")
     if "class_path" in settings:
         return [_by_class_path(settings)]
     parts = [part for name, given in settings.items() if (part := _part(_known(name), given)).weight]
-    if not parts:
-        raise UserError(f"{_OPTION} has the weight 0 for all its losses; give one of them a weight above 0.")
+    check_setting(bool(parts), FIELD, "has the weight 0 for all its losses; give one of them a weight above 0.")
     return parts
 
 
@@ -186,52 +184,44 @@ def _known(name: Any) -> str:
     if isinstance(name, str) and (name in LOSSES or is_import_path(name)):
         return name
     hint = did_you_mean(name, LOSSES)
-    raise UserError(
-        f"{_OPTION} names {name}, which is no loss{hint}; choose one of {', '.join(LOSSES)}, or give the import path "
-        "of your own, such as my_package.MyLoss."
+    raise SettingError(
+        FIELD,
+        f"names {name}, which is no loss{hint}; choose one of {', '.join(LOSSES)}, or give the import path of your "
+        "own, such as my_package.MyLoss.",
     )
 
 
 def _by_class_path(settings: Mapping[str, Any]) -> _Part:
-    arguments = settings.get("init_args")
     if others := [key for key in settings if key not in ("class_path", "init_args")]:
-        raise UserError(
-            f"{_OPTION} has {others[0]} beside class_path; give class_path and init_args, or a sum: {_SHOWN}."
+        raise SettingError(
+            FIELD, f"has {others[0]} beside class_path; give class_path and init_args, or a sum: {_SHOWN}."
         )
-    return _part(_known(settings["class_path"]), {"init_args": arguments})
+    return _part(_known(settings["class_path"]), {"init_args": settings.get("init_args")})
 
 
 def _part(name: str, given: Any) -> _Part:
     """A term, of its weight or of a mapping with it."""
     options = dict(given) if isinstance(given, Mapping) else {"weight": given}
-    weight = _number(f"{_OPTION}.{name}", options.pop("weight", 1.0), 0, _MOST)
+    field = f"{FIELD}.{name}"
+    weight = _number(field, options.pop("weight", 1.0), 0, _MOST)
     if name not in LOSSES:
-        _check_arguments(name, options)
-        return _Part(name, weight, options)
+        arguments, unknown = options.pop("init_args", None), next(iter(options), None)
+        check_setting(
+            not options, field, f"has no option {unknown}; give weight, and under init_args what it is made of."
+        )
+        return _Part(name, weight, checked_arguments(arguments, field, "{gamma: 2}"))
     known = _OPTIONS.get(name, {})
     for key, value in options.items():
         if key not in known:
             has = f"it has {', '.join(known)}" if known else "it has none"
-            raise UserError(f"{_OPTION}.{name} has no option {key}; {has}, beside weight.")
-        options[key] = _number(f"{_OPTION}.{name}.{key}", value, *known[key], whole=key == "pixels")
+            raise SettingError(field, f"has no option {key}; {has}, beside weight.")
+        options[key] = _number(f"{field}.{key}", value, *known[key], whole=key == "pixels")
     return _Part(name, weight, options)
 
 
-def _check_arguments(name: str, options: Mapping[str, Any]) -> None:
-    if others := [key for key in options if key != "init_args"]:
-        raise UserError(
-            f"{_OPTION}.{name} has no option {others[0]}; give weight, and under init_args what it is made of."
-        )
-    arguments = options.get("init_args")
-    if arguments is not None and not (
-        isinstance(arguments, Mapping) and all(isinstance(key, str) for key in arguments)
-    ):
-        raise UserError(f"{_OPTION}.{name}.init_args is {arguments}; give a mapping such as {{gamma: 2}}.")
-
-
-def _number(option: str, value: Any, low: float, high: float, whole: bool = False) -> Any:
+def _number(field: str, value: Any, low: float, high: float, whole: bool = False) -> Any:
     number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    if not number or not low <= value <= high:
-        kind = "a whole number" if whole else "a number"
-        raise UserError(f"{option} is {shown(value)}; give {kind} from {low:g} to {high:g}.")
+    kind = "a whole number" if whole else "a number"
+    fits = number and low <= value <= high
+    check_setting(fits, field, f"is {shown(value)}; give {kind} from {low:g} to {high:g}.")
     return value

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from mobanet.errors import UserError
+from mobanet.errors import check_setting
 from mobanet.plain.import_paths import is_import_path
 from mobanet.training.groups import BACKBONE_GROUP, BACKBONES, HEAD_GROUP, UNDECAYED
 
@@ -49,22 +49,21 @@ class ScheduleSettings:
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""
-        if self.shape not in SHAPES and not is_import_path(self.shape):
-            raise UserError(
-                f"--model.schedule.shape is {self.shape}; choose one of {', '.join(SHAPES)}, or give the import path "
-                "of a class, such as torch.optim.lr_scheduler.ExponentialLR."
-            )
-        if self.init_args and not self.own:
-            raise UserError(
-                f"--model.schedule.init_args are for a schedule by its import path, and the shape is {self.shape}: "
-                "leave them out."
-            )
-        if self.warmup_epochs < 0:
-            raise UserError(f"--model.schedule.warmup_epochs is {self.warmup_epochs}; give 0 or more.")
-        if not 0 < self.step_epochs < float("inf"):
-            raise UserError(f"--model.schedule.step_epochs is {self.step_epochs}; give a number above 0.")
-        if not 0 < self.factor <= 1:
-            raise UserError(f"--model.schedule.factor is {self.factor}; give a number above 0 and up to 1.")
+        check_setting(
+            self.shape in SHAPES or is_import_path(self.shape),
+            "schedule.shape",
+            f"is {self.shape}; choose one of {', '.join(SHAPES)}, or give the import path of a class, such as "
+            "torch.optim.lr_scheduler.ExponentialLR.",
+        )
+        check_setting(
+            self.own or not self.init_args,
+            "schedule.init_args",
+            f"are for a schedule by its import path, and the shape is {self.shape}: leave them out.",
+        )
+        warmup, step, factor = self.warmup_epochs, self.step_epochs, self.factor
+        check_setting(warmup >= 0, "schedule.warmup_epochs", f"is {warmup}; give 0 or more.")
+        check_setting(0 < step < math.inf, "schedule.step_epochs", f"is {step}; give a number above 0.")
+        check_setting(0 < factor <= 1, "schedule.factor", f"is {factor}; give a number above 0 and up to 1.")
 
     @property
     def own(self) -> bool:
@@ -105,36 +104,18 @@ def parameter_groups(
     ]
 
 
-def adamw(groups: list[dict[str, Any]], dtype: torch.dtype = torch.float32, fused: bool = False) -> AdamW:
-    """AdamW with the recipe's betas.
-
-    Args:
-        groups: of parameters.
-        dtype: that they are trained in.
-        fused: take a step in one kernel; see `mobanet.training.fused`.
-    """
-    # not fused=False, which would switch torch's foreach implementation off, too
-    return AdamW(groups, betas=(0.9, 0.999), eps=_eps(dtype), fused=fused or None)
+OPTIMIZERS: dict[str, type[Adam]] = {"adamw": AdamW, "adam": Adam}
+"""Of the package: AdamW is MoBaNet's; Adam, whose weight decay is part of the gradient, the scenario paper's."""
 
 
-def adam(groups: list[dict[str, Any]], dtype: torch.dtype = torch.float32, fused: bool = False) -> Adam:
-    """Adam with the usual betas; weight decay is part of the gradient.
-
-    Args:
-        groups: of parameters.
-        dtype: that they are trained in.
-        fused: take a step in one kernel; see `mobanet.training.fused`.
-    """
-    # None as in `adamw`
-    return Adam(groups, betas=(0.9, 0.999), eps=_eps(dtype), fused=fused or None)
-
-
-def _eps(dtype: torch.dtype) -> float:
+def build_optimizer(
+    name: str, groups: Iterable[dict[str, Any]], dtype: torch.dtype = torch.float32, fused: bool = False
+) -> Optimizer:
+    """One of `OPTIMIZERS`, with the betas that both recipes have."""
     # in float16 1e-8 is 0, as is the square of most gradients, and steps would be 0 / 0; there it is what it resolves
-    return torch.finfo(dtype).eps if dtype == torch.float16 else 1e-8
-
-
-OPTIMIZERS: dict[str, Callable[..., Adam]] = {"adamw": adamw, "adam": adam}
+    eps = torch.finfo(dtype).eps if dtype == torch.float16 else 1e-8
+    # not fused=False, which would switch torch's foreach implementation off, too
+    return OPTIMIZERS[name](list(groups), betas=(0.9, 0.999), eps=eps, fused=fused or None)
 
 
 def scheduled(
@@ -161,7 +142,7 @@ def scheduled(
     else:
         schedule = warmup_steps(optimizer, warmup, settings.step_epochs * epoch, settings.factor)
     if turn is not None:
-        factors = [*schedule.lr_lambdas]
+        factors: list[Any] = [*schedule.lr_lambdas]  # torch says that they take whole numbers; ours take any
         schedule = LambdaLR(optimizer, [in_stages(factor, turn, total) for factor in factors])
     return schedule
 

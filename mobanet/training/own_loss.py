@@ -9,10 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobanet.errors import UserError
+from mobanet.errors import SettingError, check_setting, option_of
 from mobanet.plain.import_paths import imported
 from mobanet.rasters.contents import IGNORE_INDEX
 from mobanet.training.counted import exact
+from mobanet.training.made import made
+
+FIELD = "loss"
+"""The setting that names it."""
 
 
 class OwnLoss:
@@ -26,57 +30,43 @@ class OwnLoss:
     Args:
         function: of these arguments.
         name: for messages.
-        option: where the user gave it.
 
     Raises:
         UserError: when it cannot be called so, or has parameters that would have to be trained.
     """
 
-    def __init__(self, function: Callable[..., Any], name: str, option: str) -> None:
-        self.function, self.name, self.option = function, name, option
-        if not callable(function):
-            raise UserError(f"{option} names {name}, which is no function and no class; give one of these.")
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self.function, self.name = function, name
+        self._check(callable(function), "is no function and no class; give one of these.")
         least, most = _arguments(function)
         # counted now, as the first batch would tell it only once all data are prepared
-        if least > 3 or most < 2:
-            number = f"{least} arguments" if least > 3 else "1 argument" if most else "no argument"
-            raise UserError(
-                f"{option} names {name}, which takes {number}; a loss takes logits, label and class weights, or the "
-                "first two alone."
-            )
+        number = f"{least} arguments" if least > 3 else "1 argument" if most else "no argument"
+        self._check(
+            least <= 3 and most >= 2,
+            f"takes {number}; a loss takes logits, label and class weights, or the first two alone.",
+        )
         self.weighted = most > 2
         trained = [key for key, _ in function.named_parameters()] if isinstance(function, nn.Module) else []
-        if trained:
-            raise UserError(
-                f"{option} names {name}, which has parameters ({', '.join(trained[:3])}), and a loss is not trained; "
-                "make them buffers."
-            )
+        self._check(
+            not trained,
+            f"has parameters ({', '.join(trained[:3])}), and a loss is not trained; make them buffers.",
+        )
 
     @classmethod
-    def of(cls, path: str, arguments: Mapping[str, Any] | None, option: str) -> "OwnLoss":
+    def of(cls, path: str, arguments: Mapping[str, Any]) -> "OwnLoss":
         """Import it, and make an object of a class.
 
         Args:
             path: where Python finds it.
             arguments: of the class, or of the function behind the first three.
-            option: where the user gave it.
 
         Raises:
             UserError: when it is not there, or does not take them.
         """
-        found, given = imported(path, option), dict(arguments or {})
-        if not inspect.isclass(found):
-            return cls(partial(found, **given) if given and callable(found) else found, path, option)
-        try:
-            made: Any = found(**given)
-            return cls(made, path, option)
-        except UserError:
-            raise
-        except Exception as error:  # of code that is not ours
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise UserError(
-                f"{option} names {path}, which cannot be made of {given} ({reason}); give other init_args."
-            ) from error
+        found = imported(path, option_of(FIELD))
+        if inspect.isclass(found):
+            return cls(made(found, path, FIELD, arguments), path)
+        return cls(partial(found, **arguments) if arguments and callable(found) else found, path)
 
     def __call__(self, logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
         """The loss.
@@ -84,10 +74,7 @@ class OwnLoss:
         Raises:
             UserError: when it is no single number that the logits can be moved by, or weights go nowhere.
         """
-        if weight is not None and not self.weighted:
-            raise UserError(
-                f"{self.option} names {self.name}, which takes logits and label alone; leave --model.class_weights out."
-            )
+        self._check(weight is None or self.weighted, "takes logits and label alone; leave `class_weights` out.")
         scores = exact(logits)
         if not bool((label != IGNORE_INDEX).any()):
             # not 0 times the sum, which is NaN where a logit is infinite
@@ -96,15 +83,18 @@ class OwnLoss:
             self.function.to(scores.device)  # it is no part of the module that Lightning moves
         # by place: users and libraries name these arguments in their own ways
         loss = self.function(*((scores, label, weight) if self.weighted else (scores, label)))
-        if not isinstance(loss, Tensor) or loss.ndim:
-            what = f"a tensor of the shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise UserError(f"{self.option} names {self.name}, which gives {what}; a loss is a tensor of no dimension.")
+        what = f"a tensor of the shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        self._check(isinstance(loss, Tensor) and not loss.ndim, f"gives {what}; a loss is a tensor of no dimension.")
         if torch.is_grad_enabled() and scores.requires_grad and not loss.requires_grad:
-            raise UserError(
-                f"{self.option} names {self.name}, whose result does not depend on the logits in a way that can be "
-                "learnt by; leave out .detach(), .argmax() and comparisons."
+            raise SettingError(
+                FIELD,
+                f"names {self.name}, whose result does not depend on the logits in a way that can be learnt by; leave "
+                "out .detach(), .argmax() and comparisons.",
             )
         return loss
+
+    def _check(self, holds: bool, what: str) -> None:
+        check_setting(holds, FIELD, f"names {self.name}, which {what}")
 
 
 def _arguments(function: Callable[..., Any]) -> tuple[float, float]:

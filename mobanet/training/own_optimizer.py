@@ -10,12 +10,14 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau, SequentialLR
 
-from mobanet.errors import UserError
+from mobanet.errors import SettingError, UserError, check_setting, option_of
 from mobanet.plain.import_paths import import_path_of, imported, is_import_path
-from mobanet.training.optim import OPTIMIZERS, OptimizerSettings, ScheduleSettings, rise, scheduled
+from mobanet.training.made import checked_arguments, made
+from mobanet.training.optim import OPTIMIZERS, OptimizerSettings, ScheduleSettings, build_optimizer, rise, scheduled
 
-OPTIMIZER, SHAPE = "--model.optimizer", "--model.schedule.shape"
-_OURS = {"lr": "--model.lr", "weight_decay": "--model.weight_decay", "params": "the groups of parameters"}
+OPTIMIZER, SHAPE = "optimizer", "schedule.shape"
+"""The settings that name them."""
+_OURS = {"lr": "`lr`", "weight_decay": "`weight_decay`", "params": "the groups of parameters"}
 """What an optimiser is given beside its `init_args`."""
 
 
@@ -45,7 +47,7 @@ class OptimizerChoice:
             self._found, self.settings = _checked(self.settings, path, OPTIMIZER, Optimizer, "optimiser"), path
         self.name, self.arguments = _named(self.settings)
         if given := [key for key in _OURS if key in self.arguments]:
-            raise UserError(f"{OPTIMIZER} sets {given[0]} among its init_args; leave it to {_OURS[given[0]]}.")
+            raise SettingError(OPTIMIZER, f"sets {given[0]} among its init_args; leave it to {_OURS[given[0]]}.")
         if self.bring_now:
             self.bring()
 
@@ -61,7 +63,7 @@ class OptimizerChoice:
             UserError: when it is not there, or is no optimiser.
         """
         if self.own and self._found is None:
-            found = imported(self.name, OPTIMIZER)
+            found = imported(self.name, option_of(OPTIMIZER))
             self._found = _checked(found, self.name, OPTIMIZER, Optimizer, "optimiser")
 
     def check_fused(self, fused: bool | str) -> None:
@@ -70,11 +72,12 @@ class OptimizerChoice:
         Raises:
             UserError: where it is asked for, and the optimiser another.
         """
-        if self.own and fused is True:
-            raise UserError(
-                f"--model.fused true is for {' and '.join(OPTIMIZERS)}, and {OPTIMIZER} is {self.name}: leave it out, "
-                "or give what that takes under init_args."
-            )
+        check_setting(
+            not self.own or fused is not True,
+            "fused",
+            f"true is for {' and '.join(OPTIMIZERS)}, and `{OPTIMIZER}` is {self.name}: leave it out, or give what "
+            "that takes under init_args.",
+        )
 
     def make(self, groups: Sequence[dict[str, Any]], dtype: torch.dtype = torch.float32, fused: bool = False) -> Any:
         """The optimiser of groups of parameters, each with its learning rate and weight decay.
@@ -88,7 +91,7 @@ class OptimizerChoice:
             UserError: where the user's own is not at hand, cannot be made of its arguments, or knows no weight decay.
         """
         if not self.own:
-            return OPTIMIZERS[self.name](list(groups), dtype, fused)
+            return build_optimizer(self.name, groups, dtype, fused)
         if self._found is None:
             raise UserError(
                 f"the optimiser {self.name} is code of its own, which a checkpoint does not choose: go on with "
@@ -97,14 +100,15 @@ class OptimizerChoice:
         # of other packages' optimisers lr may have no default, or not be there
         takes_rate = "lr" in inspect.signature(self._found).parameters
         rate = {"lr": max(group["lr"] for group in groups)} if takes_rate else {}  # each group has its own
-        made = _made(self._found, self.name, OPTIMIZER, self.arguments, list(groups), **rate)
-        for option, key in (("--model.lr", "lr"), ("--model.weight_decay", "weight_decay")):
+        optimizer = made(self._found, self.name, OPTIMIZER, self.arguments, list(groups), **rate)
+        for key in ("lr", "weight_decay"):
             # torch keeps keys of groups that an optimiser does not know, and says nothing
-            if key not in made.defaults and any(group[key] for group in groups):
-                raise UserError(
-                    f"{OPTIMIZER} is {self.name}, which knows no {key}: set {option} to 0, or take another."
-                )
-        return made
+            check_setting(
+                key in optimizer.defaults or not any(group[key] for group in groups),
+                OPTIMIZER,
+                f"is {self.name}, which knows no {key}: set `{key}` to 0, or take another.",
+            )
+        return optimizer
 
 
 @dataclass
@@ -136,12 +140,13 @@ class ScheduleChoice:
         """
         if not self.settings.own or self._found is not None:
             return
-        found = imported(self.settings.shape, SHAPE)
+        found = imported(self.settings.shape, option_of(SHAPE))
         # an LRScheduler since torch 2.0, but its step() wants a metric
         if isinstance(found, type) and issubclass(found, ReduceLROnPlateau):
-            raise UserError(
-                f"{SHAPE} is {self.settings.shape}, which waits for a metric; take one that goes by epochs or steps, "
-                "or a subclass of SegmentationModule with configure_optimizers."
+            raise SettingError(
+                SHAPE,
+                f"is {self.settings.shape}, which waits for a metric; take one that goes by epochs or steps, or a "
+                "subclass of SegmentationModule with configure_optimizers.",
             )
         self._found = _checked(found, self.settings.shape, SHAPE, LRScheduler, "schedule")
 
@@ -165,21 +170,22 @@ class ScheduleChoice:
         settings = self.settings
         if not settings.own:
             return scheduled(optimizer, settings, warmup, total, epoch, turn)
-        if turn is not None:
-            raise UserError(
-                f"{SHAPE} is {settings.shape}, which cannot begin anew where parts for incomplete samples go on alone "
-                "(--scenarios.full_share 0): choose cosine or steps, or give --scenarios.full_share 0.5."
-            )
+        check_setting(
+            turn is None,
+            SHAPE,
+            f"is {settings.shape}, which cannot begin anew where parts for incomplete samples go on alone "
+            "(`scenarios.full_share` 0): choose cosine or steps, or give `scenarios.full_share` 0.5.",
+        )
         if self._found is None:
             raise UserError(
                 f"the schedule {settings.shape} is code of its own, which a checkpoint does not choose: go on with "
                 "mobanet.fit --ckpt_path."
             )
-        made = _made(self._found, settings.shape, SHAPE, settings.init_args, optimizer)
+        own = made(self._found, settings.shape, SHAPE, settings.init_args, optimizer)
         first = math.ceil(warmup)  # SequentialLR begins the next one where its count equals this
         if not first:
-            return made
-        return SequentialLR(optimizer, [LambdaLR(optimizer, lambda step: rise(step, warmup)), made], [first])
+            return own
+        return SequentialLR(optimizer, [LambdaLR(optimizer, lambda step: rise(step, warmup)), own], [first])
 
 
 def _named(settings: Any) -> tuple[str, dict[str, Any]]:
@@ -189,32 +195,23 @@ def _named(settings: Any) -> tuple[str, dict[str, Any]]:
         name, arguments = settings.get("class_path"), settings.get("init_args") or {}
         if others or not isinstance(name, str):
             what = f"has {others[0]} beside class_path" if others else "has no class_path"
-            raise UserError(f"{OPTIMIZER} {what}; give a name, or class_path and init_args.")
-        if not isinstance(arguments, Mapping) or not all(isinstance(key, str) for key in arguments):
-            raise UserError(f"{OPTIMIZER}.init_args is {arguments}; give a mapping such as {{momentum: 0.9}}.")
+            raise SettingError(OPTIMIZER, f"{what}; give a name, or class_path and init_args.")
     else:
         name, arguments = settings, {}
+    arguments = checked_arguments(arguments, OPTIMIZER, "{momentum: 0.9}")
     if not isinstance(name, str) or (name not in OPTIMIZERS and not is_import_path(name)):
-        raise UserError(
-            f"{OPTIMIZER} is {name}; choose one of {', '.join(OPTIMIZERS)}, or give the import path of a class, such "
-            "as torch.optim.SGD."
+        raise SettingError(
+            OPTIMIZER,
+            f"is {name}; choose one of {', '.join(OPTIMIZERS)}, or give the import path of a class, such as "
+            "torch.optim.SGD.",
         )
-    if name in OPTIMIZERS and arguments:
-        raise UserError(f"{OPTIMIZER} is {name}, which takes no init_args; leave them out.")
-    return name, dict(arguments)
+    if name in OPTIMIZERS:
+        check_setting(not arguments, OPTIMIZER, f"is {name}, which takes no init_args; leave them out.")
+    return name, arguments
 
 
-def _checked(found: Any, name: str, option: str, kind: type, what: str) -> Any:
-    if isinstance(found, type) and issubclass(found, kind):
-        return found
-    raise UserError(f"{option} names {name}, which is no {what}; give a subclass of {kind.__module__}.{kind.__name__}.")
-
-
-def _made(found: Any, name: str, option: str, arguments: Mapping[str, Any] | None, of: Any, **more: Any) -> Any:
-    try:
-        return found(of, **more, **(arguments or {}))
-    except Exception as error:  # of code that is not ours
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise UserError(
-            f"{option} names {name}, which cannot be made of {dict(arguments or {})} ({reason}); give other init_args."
-        ) from error
+def _checked(found: Any, name: str, field: str, kind: type, what: str) -> Any:
+    fits = isinstance(found, type) and issubclass(found, kind)
+    path = f"{kind.__module__}.{kind.__name__}"
+    check_setting(fits, field, f"names {name}, which is no {what}; give a subclass of {path}.")
+    return found

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from mobanet.data.description import DataDescription
-from mobanet.errors import UserError
+from mobanet.errors import check_setting
 
 
 def streams_of(data: DataDescription, given: Mapping[str, list[str]] | None) -> dict[str, list[str]]:
@@ -26,11 +26,10 @@ def streams_of(data: DataDescription, given: Mapping[str, list[str]] | None) -> 
         return {stream: members for stream, members in sorted_out.items() if members}
     placed = [name for members in given.values() for name in members]
     for name in placed:
-        if name not in names:
-            raise UserError(f"--model.streams names {name}, which is not among --data.modalities ({', '.join(names)}).")
-        if placed.count(name) > 1:
-            raise UserError(f"--model.streams names {name} twice; a modality belongs to one stream.")
+        known = f"`data.modalities` ({', '.join(names)})"
+        check_setting(name in names, "streams", f"names {name}, which is not among {known}.")
+        check_setting(placed.count(name) == 1, "streams", f"names {name} twice; a modality belongs to one stream.")
     for name in names:
-        if name not in placed:
-            raise UserError(f"--model.streams puts {name} into no stream; add it, or drop it from --data.modalities.")
+        remedy = "add it, or drop it from `data.modalities`"
+        check_setting(name in placed, "streams", f"puts {name} into no stream; {remedy}.")
     return {stream: list(members) for stream, members in given.items() if members}

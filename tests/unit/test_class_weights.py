@@ -67,9 +67,9 @@ def test_weights_of_a_word_need_labels_to_count(make_data, make_module, make_tra
     data.prepare_data()
     data.setup("fit")
     module = make_module(SimpleNamespace(description=data.description), class_weights="auto")
-    with pytest.raises(UserError, match=r"--model.class_weights auto counts the labels of a RasterDataModule"):
+    with pytest.raises(UserError, match=r"class_weights auto counts the labels of a RasterDataModule"):
         make_trainer().fit(module, train_dataloaders=data.train_dataloader())
-    with pytest.raises(UserError, match=r"--model.class_weights is rare; choose one of auto, inverse"):
+    with pytest.raises(UserError, match=r"class_weights is rare; choose one of auto, inverse"):
         make_module(data, class_weights="rare")
 
 

@@ -135,14 +135,14 @@ def sentences():
         if isinstance(node, ast.JoinedStr):
             return "".join(map(text, node.values))
         if isinstance(node, ast.Call):  # a setting and what is wrong with it, as the command line says it
-            return SettingError(*map(text, node.args)).told()
+            return SettingError(*map(text, node.args[-2:])).told()
         return str(node.value) if isinstance(node, ast.Constant) else "\0"
 
     found = []
     for path in sorted((ROOT / "mobanet").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            setting = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "SettingError"
-            if (setting and len(node.args) == 2) or isinstance(node, ast.JoinedStr | ast.Constant):
+            setting = isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("SettingError", "check_setting")
+            if (setting and len(node.args) >= 2) or isinstance(node, ast.JoinedStr | ast.Constant):
                 found.append(text(node))
     return [re.sub(r"\{(\w*)\}", "\0", as_typed(sentence, "fit")) for sentence in found if " " in sentence]
 

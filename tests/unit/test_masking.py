@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mobanet.errors import UserError
+from mobanet.errors import SettingError
 from mobanet.models.draws import rounding
 from mobanet.scenarios.masking import (
     MaskingSettings,
@@ -196,5 +196,6 @@ def test_no_draw_asks_the_device_for_a_value():
     "wrong", [{"ratio": 1.5}, {"min_area": 0.5, "max_area": 0.2}, {"min_aspect": 0}, {"blocks": 0}]
 )
 def test_settings_that_make_no_sense_are_refused(wrong):
-    with pytest.raises(UserError, match=r"--model.masking"):
+    with pytest.raises(SettingError) as refused:
         MaskingSettings(**wrong)
+    assert refused.value.told().startswith(f"--model.masking.{next(iter(wrong))} ")

@@ -16,7 +16,7 @@ from mobanet.models.inputs import scaled_inputs
 from mobanet.models.precision import explained, matmul_precision, remark, resolved, trained_precision, weight_dtype
 from mobanet.scenarios.sampling import draw_availability
 from mobanet.training.losses import segmentation_loss
-from mobanet.training.optim import OPTIMIZERS
+from mobanet.training.optim import OPTIMIZERS, build_optimizer
 from mobanet.training.trainer import Trainer
 
 AMX, AVX512, AVX2 = ({"amx_bf16": True}, True), ({"avx512_bf16": False}, True), ({}, False)
@@ -87,7 +87,7 @@ def test_auto_is_what_the_hardware_computes_in(have, where, wanted, machine):
 
 def test_auto_on_gpus_cannot_be_found_out_before_a_fork(machine):
     machine(gpus=[A100])
-    with pytest.raises(UserError, match=r"auto does not go with --trainer\.strategy ddp_fork; name a"):
+    with pytest.raises(UserError, match=r"auto does not go with `trainer\.strategy` ddp_fork; name a"):
         resolved("auto", strategy="ddp_fork")
     assert resolved("auto", accelerator="cpu", strategy="ddp_fork") == "32-true"
 
@@ -177,11 +177,11 @@ def test_draws_and_losses_are_the_same_in_any_precision():
     assert [float(loss) for loss in losses] == pytest.approx([float(losses[0])] * 4, rel=1e-6)
 
 
-@pytest.mark.parametrize("new_optimizer", OPTIMIZERS.values())
-def test_a_step_in_float16_is_a_number(new_optimizer):
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_in_float16_is_a_number(name):
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
         parameter = torch.nn.Parameter(torch.ones(4, dtype=dtype))
-        optimizer = new_optimizer([{"params": [parameter], "lr": 1e-2}], dtype)
+        optimizer = build_optimizer(name, [{"params": [parameter], "lr": 1e-2}], dtype)
         parameter.grad = torch.tensor([0, 1e-6, 1e-3, 1], dtype=dtype)
         optimizer.step()
         assert parameter.isfinite().all()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobanet.errors import UserError
+from mobanet.errors import SettingError
 from mobanet.scenarios.scores import ScoreSettings, median_bandwidth, score_scenarios
 
 CASES = json.loads((Path(__file__).parents[1] / "data" / "golden" / "scenario_scores.json").read_text())
@@ -154,8 +154,9 @@ WRONG = [
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
 def test_values_out_of_range_are_refused_by_name(name, value):
-    with pytest.raises(UserError, match=rf"^--scenarios\.{name} is {value}; give "):
+    with pytest.raises(SettingError, match=rf"^scenarios\.{name} is {value}; give ") as refused:
         ScoreSettings(**{name: value})
+    assert refused.value.told() == f"--{refused.value}"
     argument = "sigma" if name == "bandwidth" else name
     with pytest.raises(ValueError, match=f"^{argument} is {value}: give "):
         score_scenarios(TYPICAL, **{argument: value})

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mobanet.errors import SettingError
 from mobanet.models.backbones.families import FAMILIES
 from mobanet.models.backbones.positions import resample_tokens, resample_windows
-from mobanet.models.backbones.stages import NUM_STAGES, Backbone, Geometry
+from mobanet.models.backbones.stages import NUM_STAGES, Backbone, Geometry, to_map, to_tokens
 
 
 class HierarchicalBackbone(Backbone):
@@ -23,17 +23,16 @@ class HierarchicalBackbone(Backbone):
     Attributes:
         patch_size: pixels a side that become one token of the last stage.
         width: channels of the last stage.
+        places: stage of each block, and its place in it.
     """
 
     hierarchical = True
-    pools_within: bool = False
-    """Whether the first block of a stage halves rows and columns itself."""
 
     def _measure(self) -> None:
         """Read sizes off timm's model."""
         self._lengths = self._count_blocks()
         self._widths = [int(info["num_chs"]) for info in self.vit.feature_info]
-        self._places = [(stage, place) for stage, length in enumerate(self._lengths) for place in range(length)]
+        self.places = [(stage, place) for stage, length in enumerate(self._lengths) for place in range(length)]
         self.width, self.depth = self._widths[-1], sum(self._lengths)
         self.patch_size = self._first_stride() << NUM_STAGES - 1  # each later stage halves
 
@@ -64,21 +63,11 @@ class HierarchicalBackbone(Backbone):
     @property
     def entry_widths(self) -> list[int]:
         """Channels of the tokens that the first block of each stage gets."""
-        # a block that pools widens as well, so that what is added before it has the width of the stage before
-        return [self._widths[0], *self._widths[:-1]] if self.pools_within else list(self._widths)
+        return list(self._widths)
 
     def grid(self, stage: int, geometry: Geometry) -> tuple[int, int]:
         """Rows and columns of the tokens after a stage."""
         return geometry.grid[0] >> stage, geometry.grid[1] >> stage
-
-    def entry_grid(self, index: int, geometry: Geometry) -> tuple[int, int]:
-        """Rows and columns of the tokens that a block gets."""
-        stage, place = self.place(index)
-        return self.grid(max(0, stage - 1) if self.pools_within and place == 0 else stage, geometry)
-
-    def place(self, index: int) -> tuple[int, int]:
-        """Stage of a block, and its place in it."""
-        return self._places[index]
 
     def normalize(self, tokens: Tensor) -> Tensor:
         """A LayerNorm without parameters on the tokens of any stage, (B, N, C); the last one's own is left out."""
@@ -108,7 +97,7 @@ class SwinBackbone(HierarchicalBackbone):
 
     def _run_block(self, index: int, tokens: Tensor, geometry: Geometry) -> Tensor:
         """Run one block, which pads the grid to whole windows itself: (B, N, C) -> (B, N, C)."""
-        stage, place = self.place(index)
+        stage, place = self.places[index]
         maps = tokens.unflatten(1, self.grid(stage, geometry))
         return self.vit.layers[stage].blocks[place](maps).flatten(1, 2)
 
@@ -127,30 +116,38 @@ class ConvNeXtBackbone(HierarchicalBackbone):
         maps = patches.permute(0, 3, 1, 2)
         for part in (*self.vit.stem[1:], self.vit.stages[0].downsample):
             maps = part(maps)
-        return _tokens(maps), Geometry((maps.shape[2], maps.shape[3]))
+        return to_tokens(maps), Geometry((maps.shape[2], maps.shape[3]))
 
     def descend(self, stage: int, tokens: Tensor, geometry: Geometry) -> Tensor:
         """Norm and strided convolution: (B, N, C) -> (B, N/4, C')."""
-        return _tokens(self.vit.stages[stage + 1].downsample(_map(tokens, self.grid(stage, geometry))))
+        return to_tokens(self.vit.stages[stage + 1].downsample(to_map(tokens, self.grid(stage, geometry))))
 
     def _run_block(self, index: int, tokens: Tensor, geometry: Geometry) -> Tensor:
         """Run one block: (B, N, C) -> (B, N, C)."""
-        stage, place = self.place(index)
-        return _tokens(self.vit.stages[stage].blocks[place](_map(tokens, self.grid(stage, geometry))))
+        stage, place = self.places[index]
+        return to_tokens(self.vit.stages[stage].blocks[place](to_map(tokens, self.grid(stage, geometry))))
 
 
-class HieraBackbone(HierarchicalBackbone):
+class PoolingBackbone(HierarchicalBackbone):
+    """timm's Hiera and HieraDet, whose first block of a stage halves rows and columns itself."""
+
+    def _count_blocks(self) -> list[int]:
+        ends = [-1, *self.vit.stage_ends]
+        return [end - start for start, end in pairwise(ends)]
+
+    @property
+    def entry_widths(self) -> list[int]:
+        """Channels of the tokens that the first block of each stage gets."""
+        # it widens as well as it pools, so that what is added before it has the width of the stage before
+        return [self._widths[0], *self._widths[:-1]]
+
+
+class HieraBackbone(PoolingBackbone):
     """timm's Hiera: attention in the units that its pretraining masked, tokens in an order that pooling wants.
 
     The three levels of pooling come first and the units last in it, (s1, s2, s3, unit), of which each pooling takes
     the first level away; see timm's `Unroll`, which knows one image size only.
     """
-
-    pools_within = True
-
-    def _count_blocks(self) -> list[int]:
-        ends = [-1, *self.vit.stage_ends]
-        return [end - start for start, end in pairwise(ends)]
 
     def embed(self, patches: Tensor) -> tuple[Tensor, Geometry]:
         """Add positions and order tokens by units: (B, h, w, C) -> (B, N, C)."""
@@ -171,14 +168,8 @@ class HieraBackbone(HierarchicalBackbone):
         return _by_rows(tokens, self.grid(stage, geometry), NUM_STAGES - 1 - stage)
 
 
-class HieraDetBackbone(HierarchicalBackbone):
+class HieraDetBackbone(PoolingBackbone):
     """timm's HieraDet, SAM 2's Hiera: attention in windows that are padded to, and over everything in a few blocks."""
-
-    pools_within = True
-
-    def _count_blocks(self) -> list[int]:
-        ends = [-1, *self.vit.stage_ends]
-        return [end - start for start, end in pairwise(ends)]
 
     def _measure(self) -> None:
         super()._measure()
@@ -200,18 +191,9 @@ class HieraDetBackbone(HierarchicalBackbone):
 
     def _run_block(self, index: int, tokens: Tensor, geometry: Geometry) -> Tensor:
         """Run one block: (B, N, C) -> (B, N, C), or (B, N/4, C') where a stage begins."""
-        maps = tokens.unflatten(1, self.entry_grid(index, geometry))
+        stage, place = self.places[index]
+        maps = tokens.unflatten(1, self.grid(stage if place else max(0, stage - 1), geometry))
         return self.vit.blocks[index](maps).flatten(1, 2)
-
-
-def _map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B, N, C) -> (B, C, h, w), a view in channels-last order."""
-    return tokens.unflatten(1, grid).permute(0, 3, 1, 2)
-
-
-def _tokens(maps: Tensor) -> Tensor:
-    """(B, C, h, w) -> (B, N, C)."""
-    return maps.flatten(2).transpose(1, 2)
 
 
 _LEVELS = NUM_STAGES - 1

@@ -20,7 +20,7 @@ from mobanet.models.backbones.positions import (
     resample_sam,
     resample_tokens,
 )
-from mobanet.models.backbones.stages import Backbone, BackboneSettings, Geometry
+from mobanet.models.backbones.stages import Backbone, BackboneSettings, Geometry, to_map
 from mobanet.models.backbones.weights import create_vit, load_weights
 
 
@@ -132,7 +132,7 @@ class WindowedBackbone(Backbone):
         """1x1 convolution, LayerNorm, 3x3 convolution, LayerNorm: (B, N, C) -> (B, neck_channels, h, w)."""
         if not self.neck_channels:
             return super().neck(tokens, geometry)
-        return self.vit.neck(tokens.unflatten(1, geometry.grid).permute(0, 3, 1, 2))
+        return self.vit.neck(to_map(tokens, geometry.grid))
 
 
 # by name, not by class: timm is not imported until a backbone is made

@@ -244,6 +244,16 @@ class Backbone(nn.Module, ABC):
         return weights_digest(self.vit.state_dict())
 
 
+def to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Tokens as a map, a view in channels-last order: (B, N, C) -> (B, C, h, w)."""
+    return tokens.unflatten(1, grid).permute(0, 3, 1, 2)
+
+
+def to_tokens(maps: Tensor) -> Tensor:
+    """A map as tokens, a view: (B, C, h, w) -> (B, N, C)."""
+    return maps.flatten(2).transpose(1, 2)
+
+
 def weights_digest(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, shapes and float32 values, in the order of the names; 64 hexadecimal digits."""
     digest = hashlib.sha256()

@@ -83,8 +83,6 @@ def load_weights(vit: nn.Module, settings: BackboneSettings) -> None:
     """
     if settings.checkpoint is not None:
         refused, file = of_setting("backbone.checkpoint", settings.checkpoint), Path(settings.checkpoint)
-        if not file.is_file():
-            raise refused("is not a file: give the path of a .safetensors, .pth or .pt file.")
     elif settings.pretrained:
         refused = of_setting("backbone.name", settings.name)
         changed = [key for key in settings.options if key in ("img_size", "patch_size")]
@@ -175,7 +173,7 @@ def of_setting(field: str, value: str) -> Refused:
 
 
 def read_weights(file: Path, refused: Refused) -> dict[str, Any]:
-    """Contents of a weights file, on the CPU; never runs pickled code.
+    """Contents of a weights file, on the CPU, out of what scripts wrap them in; never runs pickled code.
 
     Args:
         file: to read.
@@ -184,6 +182,8 @@ def read_weights(file: Path, refused: Refused) -> dict[str, Any]:
     Raises:
         UserError: when it cannot be read, or holds something else.
     """
+    if not file.is_file():
+        raise refused("is not a file: give the path of a .safetensors, .pth or .pt file.")
     try:
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -197,14 +197,14 @@ def read_weights(file: Path, refused: Refused) -> dict[str, Any]:
         ) from error
     if not isinstance(contents, dict):
         raise refused(f"holds no dictionary of weights but a {type(contents).__name__}: give another file.")
+    for wrapper in ("model", "state_dict"):
+        if isinstance(contents.get(wrapper), dict):
+            contents = contents[wrapper]
     return contents
 
 
 def _to_timm(vit: Any, contents: dict[str, Any], refused: Refused) -> dict[str, Tensor]:
     """Names as timm's, by timm's own filters, without classifier, and without timm's silent resizing."""
-    for wrapper in ("model", "state_dict"):
-        if isinstance(contents.get(wrapper), dict):
-            contents = contents[wrapper]
     family = FAMILIES[type(vit).__name__]
     _check_sizes(vit, family, contents, refused)
     if family.hierarchical and vit.state_dict().keys() <= contents.keys():

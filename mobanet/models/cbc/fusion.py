@@ -8,9 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobanet.models.cbc.volumes import Cellwise, Convolved, gate, to_tokens
-
-FUSED_LEVELS = 5  # 1 to 4 and 6: the release also fuses level 5 and never uses it
+from mobanet.models.cbc.volumes import Cellwise, ConvReLUNorm, gate, to_tokens, to_volume
 
 
 @dataclass
@@ -28,19 +26,13 @@ class Fused:
     correlated: Tensor
 
 
-class EarlyFusion(Convolved):
-    """The modalities' maps of one level mixed at each position: M times (B, c, D_m, h, w) -> (B, M·c, D, h, w).
+def stack_modalities(volumes: Sequence[Tensor]) -> Tensor:
+    """The modalities' maps of one level, to be mixed: M times (B, c, D_m, h, w) -> (B, M·c, D, h, w).
 
     D is the largest number of bands. A modality of fewer repeats them, nearest first, as the decoder does.
     """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, channels, 1)
-
-    def forward(self, volumes: Sequence[Tensor]) -> Tensor:
-        """Fuse."""
-        depth = max(volume.shape[2] for volume in volumes)
-        return self.convolved(torch.cat([repeat_bands(volume, depth) for volume in volumes], 1))
+    depth = max(volume.shape[2] for volume in volumes)
+    return torch.cat([repeat_bands(volume, depth) for volume in volumes], 1)
 
 
 def repeat_bands(volume: Tensor, depth: int) -> Tensor:
@@ -136,9 +128,10 @@ class LatentFusion(nn.Module):
 
     def __init__(self, modalities: int, base: int, width: int, heads: int, dropout: float, grid: int) -> None:
         super().__init__()
+        # of levels 1 to 4 and 6: the release also fuses level 5 and never uses it
         channels = [base, 2 * base, 4 * base, 8 * base, 8 * base]
         self.grid = grid
-        self.early = nn.ModuleList(EarlyFusion(modalities * c) for c in channels)
+        self.early = nn.ModuleList(ConvReLUNorm(modalities * c, modalities * c, 1) for c in channels)
         self.tokenizers = nn.ModuleList(Cellwise(8 * base, width) for _ in range(modalities))
         self.early_tokenizer = Cellwise(8 * base * modalities, width)
         self.positions = nn.ParameterList(torch.zeros(1, grid**3, width) for _ in range(modalities + 1))
@@ -160,19 +153,15 @@ class LatentFusion(nn.Module):
             [gate(level, present) for level in levels] for levels, present in zip(modalities, columns, strict=True)
         ]
         *skips, gathered = zip(*gated, strict=True)  # by level, its M modalities
-        early = [fuse(level) for fuse, level in zip(self.early, skips, strict=False)]
+        early = [mix(stack_modalities(level)) for mix, level in zip(self.early, skips, strict=False)]
         tokens = [tokenize(x) for tokenize, x in zip(self.tokenizers, gathered, strict=True)]  # (B, N, E) each
         hidden = [transform(t, p) for transform, t, p in zip(self.intra, tokens, self.positions, strict=False)]
         correlated = self.correlation(hidden, available)
         # The tokens as they were before positions, of missing modalities too: their learned constants.
         joined = [t + c for t, c in zip(tokens, correlated.unbind(1), strict=True)]
-        joined.append(self.early_tokenizer(self._fuse_gathered(gathered)))
+        volumes = stack_modalities([to_volume(x, self.grid) for x in gathered])
+        joined.append(self.early_tokenizer(to_tokens(self.early[-1](volumes))))
         attended = self.multimodal(torch.cat(joined, 1), torch.cat(list(self.positions), 1))  # (B, (M + 1)·N, E)
         # As in the release, M + 1 consecutive tokens make a cell, whatever modalities they come from.
         cells = attended.reshape(attended.shape[0], self.grid**3, -1)  # (B, N, (M + 1)·E)
         return Fused(early, self.to_latent(cells), correlated)
-
-    def _fuse_gathered(self, gathered: Sequence[Tensor]) -> Tensor:
-        """Early fusion of level 6: M times (B, N, 8b) -> (B, N, 8b·M)."""
-        volumes = [x.transpose(1, 2).unflatten(2, (self.grid,) * 3) for x in gathered]
-        return to_tokens(self.early[FUSED_LEVELS - 1](volumes))

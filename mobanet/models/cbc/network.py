@@ -1,7 +1,7 @@
 """CBC and CBC-SLP: an encoder a modality, correlated at a grid of cells, and a decoder of volumes.
 
 Source: arXiv 2604.15856 and arXiv 2605.20372, re-implemented from a description of the authors' release in formulas
-(parts in cbc_encoder.py, cbc_fusion.py, cbc_decoder.py). What differs from the release: any number of modalities with
+(parts in encoder.py, fusion.py, decoder.py). What differs from the release: any number of modalities with
 any number of bands each, any image size and grid; logits, one a class; a missing modality is deselected rather than
 multiplied by zero; samples of a batch do not mix; in training an encoder need not see samples that lack its modality;
 layers of the release that nothing uses do not exist.
@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from mobanet.errors import SettingError, UserError
+from mobanet.errors import SettingError, UserError, check_setting
 from mobanet.models.backbones.stages import MOST_CHANNELS
 from mobanet.models.base import (
     SegmentationModel,
@@ -74,29 +74,26 @@ class CBCSettings:
         self.encoder_depths = depths
         check_choices(self, "cbc")
         for name in ("width", "token_width", "grid", "heads", "encoder_width"):
-            most = _MOST_CELLS if name == "grid" else MOST_CHANNELS
-            if not 0 < getattr(self, name) <= most:
-                raise SettingError(
-                    f"cbc.{name}", f"is {getattr(self, name)}: give a whole number, at least 1, at most {most}."
-                )
-        if self.token_width % self.heads:
-            raise SettingError(
-                "cbc.heads",
-                f"is {self.heads}, which does not divide `cbc.token_width` {self.token_width}: give a divisor of it.",
-            )
-        if not 0 <= self.dropout < 1:
-            raise SettingError("cbc.dropout", f"is {self.dropout}: give a share from 0 to below 1.")
-        if len(self.encoder_depths) != len(DEPTHS) or not all(0 < d <= _MOST_BLOCKS for d in self.encoder_depths):
-            raise SettingError(
-                "cbc.encoder_depths",
-                f"is {list(self.encoder_depths)}: give four whole numbers, at least 1 and at most {_MOST_BLOCKS} each.",
-            )
-        if self.pretrained and (self.encoder_depths, self.encoder_width) != (DEPTHS, WIDTH):
-            raise SettingError(
-                "cbc.pretrained",
-                f"needs the encoder of a ResNet-50: leave `cbc.encoder_depths` at "
-                f"{list(DEPTHS)} and `cbc.encoder_width` at {WIDTH}, or set `cbc.pretrained` false.",
-            )
+            value, most = getattr(self, name), _MOST_CELLS if name == "grid" else MOST_CHANNELS
+            reason = f"is {value}: give a whole number, at least 1, at most {most}."
+            check_setting(0 < value <= most, f"cbc.{name}", reason)
+        check_setting(
+            self.token_width % self.heads == 0,
+            "cbc.heads",
+            f"is {self.heads}, which does not divide `cbc.token_width` {self.token_width}: give a divisor of it.",
+        )
+        check_setting(0 <= self.dropout < 1, "cbc.dropout", f"is {self.dropout}: give a share from 0 to below 1.")
+        check_setting(
+            len(depths) == len(DEPTHS) and all(0 < depth <= _MOST_BLOCKS for depth in depths),
+            "cbc.encoder_depths",
+            f"is {list(depths)}: give four whole numbers, at least 1 and at most {_MOST_BLOCKS} each.",
+        )
+        check_setting(
+            not self.pretrained or (depths, self.encoder_width) == (DEPTHS, WIDTH),
+            "cbc.pretrained",
+            f"needs the encoder of a ResNet-50: leave `cbc.encoder_depths` at {list(DEPTHS)} and `cbc.encoder_width` "
+            f"at {WIDTH}, or set `cbc.pretrained` false.",
+        )
 
 
 class CBC(SegmentationModel):
@@ -215,14 +212,13 @@ class CBC(SegmentationModel):
 
 def _check(modalities: Mapping[str, int], num_classes: int, settings: CBCSettings, slp: bool) -> None:
     """Refuse what no model can be built from."""
-    if not modalities:
-        raise SettingError("data.modalities", "is empty: name at least one.")
+    check_setting(bool(modalities), "data.modalities", "is empty: name at least one.")
     for name, bands in modalities.items():
         if bands < 1:
             raise UserError(f"The modality {name} has {bands} bands: give at least one.")
     check_classes(num_classes)
-    if settings.latent == "shared" and not slp:
-        raise SettingError("cbc.latent", "is shared, and only CBC-SLP has a shared part: choose z, or CBC-SLP.")
+    shares = settings.latent != "shared" or slp
+    check_setting(shares, "cbc.latent", "is shared, and only CBC-SLP has a shared part: choose z, or CBC-SLP.")
 
 
 def _check_statistics(x: Tensor) -> None:

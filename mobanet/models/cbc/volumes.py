@@ -15,7 +15,7 @@ class Cellwise(nn.Linear):
     """A 1x1x1 convolution for cells that lie as tokens, (B, N, C) -> (B, N, D); starts as convolutions do."""
 
 
-class Convolved(nn.Module):
+class ConvReLUNorm(nn.Module):
     """Convolution that keeps the size, ReLU, instance norm: (B, in, d, h, w) -> (B, out, d, h, w).
 
     Args:
@@ -36,17 +36,9 @@ class Convolved(nn.Module):
         padding = kernel_size // 2
         self.conv = nn.Conv3d(in_channels, out_channels, kernel_size, padding=padding, padding_mode=padding_mode)
 
-    def convolved(self, volume: Tensor) -> Tensor:
-        """Convolve and normalise."""
-        return instance_norm(F.relu(self.conv(volume)))
-
-
-class ConvReLUNorm(Convolved):
-    """The same as a layer of one volume; its arguments are those of `Convolved`."""
-
     def forward(self, volume: Tensor) -> Tensor:
         """Convolve and normalise."""
-        return self.convolved(volume)
+        return instance_norm(F.relu(self.conv(volume)))
 
 
 def instance_norm(volume: Tensor) -> Tensor:

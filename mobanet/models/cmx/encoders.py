@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mobanet.errors import SettingError
 from mobanet.models.backbones.weights import Refused, of_setting, published_weights, read_weights
+from mobanet.models.containers import ListOf
 from mobanet.models.patches import initial_kernel
 from mobanet.plain.wording import name_differences
 
@@ -130,7 +131,7 @@ class Encoder(nn.Module):
 
     def __init__(self, stages: list[nn.Sequential]) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(stages)
+        self.stages: ListOf[nn.Sequential] = ListOf(stages)
 
 
 def build_encoders(name: EncoderName, pretrained: bool, checkpoint: str | None) -> list[Encoder]:
@@ -153,10 +154,7 @@ def build_encoders(name: EncoderName, pretrained: bool, checkpoint: str | None) 
     if checkpoint is None:
         _load(mit, _download(name), of_setting("cmx.encoder", name))
     else:
-        refused = of_setting("cmx.checkpoint", checkpoint)
-        if not Path(checkpoint).is_file():
-            raise refused("is not a file: give the path of a .safetensors, .pth or .pt file.")
-        _load(mit, Path(checkpoint), refused)
+        _load(mit, Path(checkpoint), of_setting("cmx.checkpoint", checkpoint))
     # copied rather than built and filled twice: the two start alike and train apart
     encoder = _cut_stages(mit)
     return [encoder, copy.deepcopy(encoder)]
@@ -221,11 +219,8 @@ def _download(name: str) -> Path:
 
 def _load(mit: nn.Module, file: Path, refused: Refused) -> None:
     """Fill a Mix-Transformer in place, by the names of SegFormer's own files; their classifier is left out."""
-    found = read_weights(file, refused)
-    for wrapper in ("model", "state_dict"):
-        if isinstance(found.get(wrapper), dict):
-            found = found[wrapper]
-    found = {name: value for name, value in found.items() if not name.startswith("head.")}
+    contents = read_weights(file, refused)
+    found = {name: value for name, value in contents.items() if not name.startswith("head.")}
     wanted = mit.state_dict()
     problems = name_differences(wanted, found)
     problems += [

@@ -9,13 +9,13 @@ than multiplied by zero, a missing modality may have learned values, and logits 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobanet.errors import SettingError
+from mobanet.errors import SettingError, check_setting
 from mobanet.models.backbones.stages import MOST_CHANNELS
 from mobanet.models.base import (
     SegmentationModel,
@@ -29,12 +29,14 @@ from mobanet.models.cmx.encoders import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     MIT_SMALLEST_SIDE,
+    Encoder,
     EncoderName,
     StreamInput,
     build_encoders,
     stage_channels,
 )
 from mobanet.models.cmx.parts import CMFRM, FFM, MLPDecoder, initialize
+from mobanet.models.containers import ListOf
 from mobanet.models.sharing import SharedResults, each_once, pattern_keys
 from mobanet.models.streams import check_streams, standardize
 from mobanet.models.upernet import resize
@@ -71,28 +73,27 @@ class CMXSettings:
 
     def __post_init__(self) -> None:
         check_choices(self, "cmx")
-        if self.checkpoint is not None and self.encoder == "cnn":
-            raise SettingError(
-                "cmx.checkpoint",
-                f"is {self.checkpoint}, but `cmx.encoder` cnn starts from random weights: "
-                "drop the file, or choose a mit encoder.",
-            )
-        if self.decoder_channels is not None and not 0 < self.decoder_channels <= MOST_CHANNELS:
-            raise SettingError(
-                "cmx.decoder_channels", f"is {self.decoder_channels}: give at least 1, at most {MOST_CHANNELS}."
-            )
-        if not 0 <= self.decoder_dropout < 1:
-            raise SettingError("cmx.decoder_dropout", f"is {self.decoder_dropout}: give 0 or more, and less than 1.")
-        widths = stage_channels(self.encoder)
-        if self.heads is not None and not (
-            len(self.heads) == len(widths)
-            and all(heads > 0 and width % heads == 0 for heads, width in zip(self.heads, widths, strict=True))
-        ):
-            raise SettingError(
-                "cmx.heads",
-                f"is {self.heads}: give four numbers that divide the {', '.join(map(str, widths))} "
-                f"channels of {self.encoder}.",
-            )
+        check_setting(
+            self.checkpoint is None or self.encoder != "cnn",
+            "cmx.checkpoint",
+            f"is {self.checkpoint}, but `cmx.encoder` cnn starts from random weights: drop the file, or choose a mit "
+            "encoder.",
+        )
+        check_setting(
+            self.decoder_channels is None or 0 < self.decoder_channels <= MOST_CHANNELS,
+            "cmx.decoder_channels",
+            f"is {self.decoder_channels}: give at least 1, at most {MOST_CHANNELS}.",
+        )
+        dropout, widths = self.decoder_dropout, stage_channels(self.encoder)
+        check_setting(0 <= dropout < 1, "cmx.decoder_dropout", f"is {dropout}: give 0 or more, and less than 1.")
+        each = zip(self.heads or (), widths, strict=False)
+        check_setting(
+            (self.heads is None or len(self.heads) == len(widths))
+            and all(heads > 0 and width % heads == 0 for heads, width in each),
+            "cmx.heads",
+            f"is {self.heads}: give four numbers that divide the {', '.join(map(str, widths))} channels of "
+            f"{self.encoder}.",
+        )
 
 
 class CMX(SegmentationModel):
@@ -125,12 +126,12 @@ class CMX(SegmentationModel):
         super().__init__()
         settings = settings or CMXSettings()
         self.modalities = check_streams(streams, order)
-        if len(streams) != 2:
-            raise SettingError(
-                "streams",
-                f"names {len(streams)} ({', '.join(streams)}), and CMX has two streams: share the "
-                "modalities out to two, or choose `architecture` mobanet, which takes any number.",
-            )
+        check_setting(
+            len(streams) == 2,
+            "streams",
+            f"names {len(streams)} ({', '.join(streams)}), and CMX has two streams: share the modalities out to two, "
+            "or choose `architecture` mobanet, which takes any number.",
+        )
         check_classes(num_classes)
         self.num_classes = num_classes
         self.settings = settings
@@ -143,7 +144,8 @@ class CMX(SegmentationModel):
             StreamInput(modalities, as_colours=is_mit, missing_tokens=settings.missing == "token")
             for modalities in streams.values()
         )
-        self.encoders = nn.ModuleList(build_encoders(settings.encoder, settings.pretrained, settings.checkpoint))
+        encoders = build_encoders(settings.encoder, settings.pretrained, settings.checkpoint)
+        self.encoders: ListOf[Encoder] = ListOf(encoders)
         self.rectifications = nn.ModuleList(map(CMFRM, widths))
         if is_mit:
             self.rectifications.apply(initialize)  # the variant leaves them as PyTorch makes them
@@ -205,15 +207,14 @@ class CMX(SegmentationModel):
             )
         if (rows, columns) != (height, width):
             image = F.pad(image, (0, columns - width, 0, rows - height))
-        return _stage(self.encoders[stream], 0, image)
+        return self.encoders[stream].stages[0](image)
 
     def _rectify(self, first: Tensor, second: Tensor) -> Iterator[Pair]:
         """From the streams' first stages, (B, C_1, h_1, w_1) each, to the rectified maps of each of the four."""
         for stage, rectification in enumerate(self.rectifications):
             if stage:
-                first, second = (
-                    _stage(encoder, stage, maps) for encoder, maps in zip(self.encoders, (first, second), strict=True)
-                )
+                streams = zip(self.encoders, (first, second), strict=True)
+                first, second = (encoder.stages[stage](maps) for encoder, maps in streams)
             first, second = rectification(first, second)
             yield first, second
 
@@ -234,9 +235,3 @@ class CMX(SegmentationModel):
         """Height and width that the encoders see: those of the image, or the least that a Mix-Transformer can take."""
         height, width = (max(side, self._smallest_side) for side in size)
         return height, width
-
-
-def _stage(encoder: nn.Module, number: int, maps: Tensor) -> Tensor:
-    """One stage of an encoder of `build_encoders`, whose kinds have nothing but `stages` in common."""
-    stages: Any = encoder.stages
-    return stages[number](maps)

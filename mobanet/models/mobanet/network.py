@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobanet.errors import SettingError
+from mobanet.errors import SettingError, check_setting
 from mobanet.models.backbones.kinds import build_backbone
-from mobanet.models.backbones.stages import MOST_CHANNELS, NUM_STAGES, BackboneSettings
+from mobanet.models.backbones.stages import MOST_CHANNELS, NUM_STAGES, BackboneSettings, to_map
 from mobanet.models.base import (
     SegmentationModel,
     SegmentationOutput,
@@ -103,22 +103,20 @@ class MoBaNetSettings:
     def __post_init__(self) -> None:
         check_choices(self, "network")
         for name in ("cpia_ratio", "adapter_ratio"):
-            if not 0 < getattr(self, name) <= 1:
-                raise SettingError(f"network.{name}", f"is {getattr(self, name)}: give a share above 0 and up to 1.")
+            share = getattr(self, name)
+            check_setting(0 < share <= 1, f"network.{name}", f"is {share}: give a share above 0 and up to 1.")
         for name in ("decoder_channels", "projection_channels"):
-            if not 0 < getattr(self, name) <= MOST_CHANNELS:
-                raise SettingError(
-                    f"network.{name}", f"is {getattr(self, name)}: give a number from 1 to {MOST_CHANNELS}."
-                )
+            count, reason = getattr(self, name), f"give a number from 1 to {MOST_CHANNELS}."
+            check_setting(0 < count <= MOST_CHANNELS, f"network.{name}", f"is {count}: {reason}")
         for name in ("adapter_dropout", "decoder_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise SettingError(f"network.{name}", f"is {getattr(self, name)}: give a share from 0 to below 1.")
-        if self.scenario_statistics and (self.normalization, self.incomplete) != ("batch", "shared"):
-            raise SettingError(
-                "network.scenario_statistics",
-                "is for `network.normalization` batch and incomplete shared: "
-                "nothing else has batch statistics that scenarios share.",
-            )
+            share = getattr(self, name)
+            check_setting(0 <= share < 1, f"network.{name}", f"is {share}: give a share from 0 to below 1.")
+        check_setting(
+            not self.scenario_statistics or (self.normalization, self.incomplete) == ("batch", "shared"),
+            "network.scenario_statistics",
+            "is for `network.normalization` batch and incomplete shared: nothing else has batch statistics that "
+            "scenarios share.",
+        )
 
 
 class Parts(nn.Module):
@@ -278,12 +276,12 @@ class MoBaNet(SegmentationModel):
         subsets = [name.split("+") for name in names]
         for place, (name, subset) in enumerate(zip(names, subsets, strict=True)):
             ordered = [modality for modality in self.modalities if modality in subset]
-            if ordered != subset or len(subset) == len(self.modalities) or name in names[:place]:
-                raise SettingError(
-                    "network.scenario_statistics",
-                    f"names {name or 'nothing'}, which is no incomplete scenario "
-                    f"of {', '.join(self.modalities)}, or comes twice.",
-                )
+            check_setting(
+                ordered == subset and len(subset) < len(self.modalities) and name not in names[:place],
+                "network.scenario_statistics",
+                f"names {name or 'nothing'}, which is no incomplete scenario of {', '.join(self.modalities)}, or comes "
+                "twice.",
+            )
         masks = torch.tensor([[modality in subset for modality in self.modalities] for subset in subsets])
         self.register_buffer("with_statistics", masks.to(next(self.decoder.parameters()).device), persistent=False)
         for norm in self.scenario_norms().values():
@@ -538,7 +536,7 @@ class MoBaNet(SegmentationModel):
             return parts.pyramid(taps, [backbone.grid(stage, flow.geometry) for stage in range(NUM_STAGES)], *given)
         if parts.neck is None:
             return parts.pyramid(backbone.neck(flow.taps[-1], flow.geometry), *given)
-        maps = backbone.normalize(flow.taps[-1]).unflatten(1, flow.geometry.grid).permute(0, 3, 1, 2)
+        maps = to_map(backbone.normalize(flow.taps[-1]), flow.geometry.grid)
         return parts.pyramid(parts.neck(maps), *given)
 
     def _take_steps(self, parts: "MoBaNet | Parts", steps: Sequence[Step], flow: Flow) -> Flow:
@@ -599,19 +597,17 @@ class MoBaNet(SegmentationModel):
         )
 
     def _check_scales(self, channels: int) -> None:
-        if self.backbone.hierarchical:
-            raise SettingError(
-                "network.pyramid",
-                f"is scaled, which makes four scales of one map, but {self.backbone.name} has "
-                "four scales of its own: set it to plain.",
-            )
-        neck = self.backbone.neck_channels
-        if neck and neck != channels:
-            raise SettingError(
-                "network.projection_channels",
-                f"is {channels}, but the neck of {self.backbone.name} has {neck} "
-                f"channels: set it to {neck}, or `network.pyramid` plain.",
-            )
+        name, neck = self.backbone.name, self.backbone.neck_channels
+        check_setting(
+            not self.backbone.hierarchical,
+            "network.pyramid",
+            f"is scaled, which makes four scales of one map, but {name} has four scales of its own: set it to plain.",
+        )
+        check_setting(
+            neck in (0, channels),
+            "network.projection_channels",
+            f"is {channels}, but the neck of {name} has {neck} channels: set it to {neck}, or `network.pyramid` plain.",
+        )
 
 
 def _moves(grad: Tensor | None) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobanet.models.backbones.stages import NUM_STAGES
+from mobanet.models.backbones.stages import NUM_STAGES, to_map, to_tokens
 from mobanet.models.mobanet.dgfm import Fusion, build_fusion
 from mobanet.models.upernet import Normalization, Normed, norm_of
 
@@ -26,16 +26,6 @@ class Stages:
     streams: dict[str, list[Tensor]]
     latent: Tensor
     rows: Tensor | None = None
-
-
-def to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Tokens as a map, a view in channels-last order: (B, N, C) -> (B, C, h, w)."""
-    return tokens.unflatten(1, grid).permute(0, 3, 1, 2)
-
-
-def to_tokens(maps: Tensor) -> Tensor:
-    """A map as tokens, a view: (B, C, h, w) -> (B, N, C)."""
-    return maps.flatten(2).transpose(1, 2)
 
 
 class PlainPyramid(nn.Module):
@@ -81,8 +71,8 @@ class PlainPyramid(nn.Module):
         """
         fused_maps, stream_maps = [], []
         present = _present(there, len(streams))
-        for stage, (tap, fusion, project) in enumerate(zip(taps, self.fusions, self.projections, strict=True)):
-            grid = grids[stage]
+        stages = zip(taps, grids, self.fusions, self.projections, strict=True)
+        for stage, (tap, grid, fusion, project) in enumerate(stages):
             wanted = stage < stream_stages
             projected = project(tap) if wanted or self.project_first else tap  # (G·B, N, C) -> (G·B, N, D)
             split = _split(projected if self.project_first else tap, len(streams))
