@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.data.attached import data_of
-from mobanet.files import whole_file
+from mobanet.figures.canvas import new_figure, write_png
 from mobanet.rasters.contents import IGNORE_INDEX, Classes, Modality
 from mobanet.rasters.pictures import coloured, natural_bands, optical_picture, relief
 from mobanet.stitching.windows import Strip
@@ -81,12 +81,8 @@ def draw(panels: list[Panel], modalities: Mapping[str, Modality], classes: Class
         classes: for colours and the legend.
         path: of the PNG.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     columns = [*modalities, "truth", "prediction", "errors"]
-    figure = Figure(figsize=(2.5 * len(columns), 2.5 * len(panels) + 0.75), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(2.5 * len(columns), 2.5 * len(panels) + 0.75)
     grid = figure.subplots(len(panels), len(columns), squeeze=False)
     for row, panel in zip(grid, panels, strict=True):
         pictures = {name: picture(array, modalities[name]) for name, array in panel.inputs.items()}
@@ -101,8 +97,7 @@ def draw(panels: list[Panel], modalities: Mapping[str, Modality], classes: Class
         row[0].set_ylabel(f"tile {panel.tile}", fontsize=10)
     handles = legend_patches(classes)
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
-    with whole_file(path) as file:
-        figure.savefig(file, format="png", dpi=130)
+    write_png(figure, path, dpi=130)
 
 
 class PredictionFigure(Callback):

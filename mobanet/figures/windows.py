@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from mobanet.figures.canvas import new_figure
 from mobanet.figures.predictions import RIGHT, WRONG, errors, legend_patches, picture, shares
 from mobanet.rasters.contents import IGNORE_INDEX, Classes, Modality
 from mobanet.rasters.pictures import coloured
@@ -38,8 +39,6 @@ def window_figure(
     Raises:
         ValueError: without predictions.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     if not predictions:
@@ -48,8 +47,7 @@ def window_figure(
     names = list(predictions)
     blocks = [names[first : first + columns] for first in range(0, len(names), columns)]
     rows = 1 + 2 * len(blocks)
-    figure = Figure(figsize=(_SIDE * columns, _SIDE * rows + 0.9), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(_SIDE * columns, _SIDE * rows + 0.9)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axis in grid.flat:
         axis.set_axis_off()

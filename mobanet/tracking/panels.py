@@ -12,8 +12,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from mobanet.data.attached import data_of
 from mobanet.errors import UserError
 from mobanet.evaluation.window_maps import predict_window
+from mobanet.figures.canvas import write_png
 from mobanet.figures.windows import varied_windows, window_figure
-from mobanet.files import whole_file
 from mobanet.scenarios.refresh import eval_mode
 from mobanet.training.handed import segmentation
 
@@ -100,8 +100,7 @@ class ScenarioPanels(Callback):
         title = f"epoch {epoch}, tile {maps.tile}"
         figure = window_figure(maps.inputs, maps.truth, maps.predictions, data.modalities, module.data.classes, title)
         figure.set_dpi(80)
-        with whole_file(self.folder / f"epoch_{epoch:04d}_{number + 1}.png") as file:
-            figure.savefig(file, format="png", dpi=80)
+        write_png(figure, self.folder / f"epoch_{epoch:04d}_{number + 1}.png", dpi=80)
         canvas = figure.canvas
         assert isinstance(canvas, FigureCanvasAgg)  # see `window_figure`
         canvas.draw()
