@@ -57,15 +57,7 @@ class TestMaps(Callback):
                     path.unlink()
         trainer.strategy.barrier("test maps")  # no rank writes before
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any, **__: Any) -> None:
         """Write the rows that the batch has finished."""
         strips: list[Strip] = outputs or []  # what `SegmentationModule.test_step` returns
         for strip in strips:

@@ -48,11 +48,11 @@ def errors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     return out
 
 
-def picture(array: np.ndarray, modality: Modality) -> np.ndarray:
-    """An input, (H, W, C) as stored, to look at: (H, W, 3) floats in 0..1."""
+def picture(array: np.ndarray, modality: Modality, measured: np.ndarray | None = None) -> np.ndarray:
+    """An input, (H, W, C) as stored and (H, W) where it was measured, to look at: (H, W, 3) floats in 0..1."""
     if modality.kind == "elevation":
-        return relief(array[..., 0])
-    return optical_picture(array[..., natural_bands(modality) or slice(None)])
+        return relief(array[..., 0], measured)
+    return optical_picture(array[..., natural_bands(modality) or slice(None)], measured)
 
 
 def shares(colour: Sequence[int]) -> tuple[float, float, float]:
@@ -73,14 +73,7 @@ def legend_patches(classes: Classes) -> "list[Patch]":
 
 
 def draw(panels: list[Panel], modalities: Mapping[str, Modality], classes: Classes, path: Path) -> None:
-    """Write a figure with one row a panel.
-
-    Args:
-        panels: at least one.
-        modalities: say which inputs are elevation.
-        classes: for colours and the legend.
-        path: of the PNG.
-    """
+    """Write a figure with one row a panel, at least one, as a PNG."""
     columns = [*modalities, "truth", "prediction", "errors"]
     figure = new_figure(2.5 * len(columns), 2.5 * len(panels) + 0.75)
     grid = figure.subplots(len(panels), len(columns), squeeze=False)
@@ -119,15 +112,7 @@ class PredictionFigure(Callback):
         """Forget an earlier test."""
         self._maps = {}
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any, **__: Any) -> None:
         """Keep the maps of the first tiles."""
         strips: list[Strip] = outputs or []  # what `SegmentationModule.test_step` returns
         for strip in strips if trainer.is_global_zero else ():

@@ -98,7 +98,7 @@ class ScenarioPanels(Callback):
             maps = predict_window(module, sample, module.scenarios, trainer.strategy.batch_to_device)
         data = data_of(trainer)
         title = f"epoch {epoch}, tile {maps.tile}"
-        figure = window_figure(maps.inputs, maps.truth, maps.predictions, data.modalities, module.data.classes, title)
+        figure = window_figure(maps, data.modalities, module.data.classes, title)
         figure.set_dpi(80)
         write_png(figure, self.folder / f"epoch_{epoch:04d}_{number + 1}.png", dpi=80)
         canvas = figure.canvas
