@@ -126,10 +126,10 @@ def expected_of(weights: Mapping[str, float], values: Mapping[str, float]) -> fl
 
     Args:
         weights: by scenario, summing to 1.
-        values: of all these scenarios.
+        values: of all these scenarios; NaN where there are none.
     """
     # without weights of 0, as 0 times NaN is NaN
-    return sum(weight * values[name] for name, weight in weights.items() if weight)
+    return sum(weight * values[name] for name, weight in weights.items() if weight) if values else math.nan
 
 
 def _expected(scores: Mapping[str, Scores], failure: Failure) -> Scores:

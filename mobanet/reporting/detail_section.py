@@ -5,7 +5,7 @@ from markupsafe import Markup
 from mobanet.evaluation.boundary import BoundaryScores
 from mobanet.evaluation.detail_table import detail_notes
 from mobanet.evaluation.read_back import Evaluated
-from mobanet.evaluation.scenario_table import rows_of
+from mobanet.evaluation.scenario_table import rows_to_show
 from mobanet.reporting.figure_table import figure_table
 from mobanet.reporting.markup import render
 
@@ -18,7 +18,7 @@ def detail_section(evaluated: Evaluated) -> Markup:
     """
     results = evaluated.results
     count = len(results.scores)
-    rows = rows_of(results) if count > 1 else rows_of(results)[:1]
+    rows = rows_to_show(results)
     heads = [head.replace("\n", " ") for head in results.detail_heads().values()]
     means = [(row.label, [*row.details.values()]) for row in rows]
     parts = [("", figure_table("scenario", heads, means, "Boundaries and objects in every scenario", count))]
