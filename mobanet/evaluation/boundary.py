@@ -19,7 +19,7 @@ from functools import cache
 
 import numpy as np
 
-from mobanet.evaluation.metrics import mean_of
+from mobanet.evaluation.metrics import mean_of, share_of
 from mobanet.rasters.contents import IGNORE_INDEX, Classes
 
 COUNTED = ("truth_band", "map_band", "both_bands", "truth_contour", "map_contour", "truth_matched", "map_matched")
@@ -59,29 +59,17 @@ class BoundaryScores:
 def boundary_scores(
     distance: str, name: str, pixels: tuple[int, int], counts: Sequence[Sequence[int]], classes: Classes
 ) -> BoundaryScores:
-    """All figures of what was counted at one distance.
-
-    Args:
-        distance: in words.
-        name: in names of metrics.
-        pixels: the distance in pixels, the least and the most of all tiles.
-        counts: (K, 7), `COUNTED`.
-        classes: which of the K are averaged.
-    """
+    """All figures of what was counted at one distance, (K, 7) of `COUNTED`; other arguments as in `BoundaryScores`."""
     iou, precision, recall, f1 = [], [], [], []
     for truth, mapped, both, truth_contour, map_contour, truth_matched, map_matched in counts:
-        iou.append(_share(both, truth + mapped - both))
-        precision.append(_share(map_matched, map_contour))
-        recall.append(_share(truth_matched, truth_contour))
+        iou.append(share_of(both, truth + mapped - both))
+        precision.append(share_of(map_matched, map_contour))
+        recall.append(share_of(truth_matched, truth_contour))
         f1.append(_f1(precision[-1], recall[-1]))
     averaged = [classes.names.index(each) for each in classes.averaged]
     rows = tuple(tuple(row) for row in counts)
     means = (mean_of([values[k] for k in averaged]) for values in (iou, f1))
     return BoundaryScores(distance, name, pixels, rows, tuple(iou), tuple(precision), tuple(recall), tuple(f1), *means)
-
-
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else math.nan
 
 
 def _f1(precision: float, recall: float) -> float:
@@ -108,12 +96,7 @@ class SharedTruths:
         self._held: dict[tuple[str, int], tuple[Side, int]] = {}
 
     def get(self, key: tuple[str, int], make: Callable[[], "Side"]) -> "Side":
-        """The side of some rows.
-
-        Args:
-            key: id of the tile, and how many times its rows were counted before.
-            make: it, where it is not there.
-        """
+        """The side of the rows that `key` names by their tile's id and how many times its rows were counted before."""
         side, left = self._held.pop(key, (None, self.users))
         side = side or make()
         if left > 1:
@@ -136,7 +119,7 @@ class BoundaryRows:
     """
 
     def __init__(
-        self, num_classes: int, distances: Sequence[int], truths: "SharedTruths | None" = None, tile: str = ""
+        self, num_classes: int, distances: Sequence[int], truths: SharedTruths | None = None, tile: str = ""
     ) -> None:
         self.num_classes, self.distances = num_classes, tuple(distances)
         self._truths, self._tile, self._blocks = truths or SharedTruths(1), tile, 0

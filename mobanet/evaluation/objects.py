@@ -6,11 +6,11 @@ two with which a third had an IoU of a half would be its very halves, which touc
 edge cuts is an object as it is there, and such ones are counted, too.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from mobanet.evaluation.metrics import share_of
 from mobanet.rasters.components import touching, united
 
 COUNTED = ("truth", "mapped", "matched", "truth_cut", "map_cut")
@@ -40,18 +40,25 @@ class ObjectScores:
     @property
     def precision(self) -> float:
         """Share of the map's objects that are right."""
-        return self.matched / self.mapped if self.mapped else math.nan
+        return share_of(self.matched, self.mapped)
 
     @property
     def recall(self) -> float:
         """Share of the truth's objects that the map has."""
-        return self.matched / self.truth if self.truth else math.nan
+        return share_of(self.matched, self.truth)
 
     @property
     def f1(self) -> float:
         """Twice the matched ones by all of both; NaN where there is none."""
-        total = self.truth + self.mapped
-        return 2 * self.matched / total if total else math.nan
+        return share_of(2 * self.matched, self.truth + self.mapped)
+
+    def counts(self) -> dict[str, int]:
+        """`COUNTED`, by their names."""
+        return {name: getattr(self, name) for name in COUNTED}
+
+    def shares(self) -> dict[str, float]:
+        """Precision, recall and F1, by their names."""
+        return {name: getattr(self, name) for name in ("precision", "recall", "f1")}
 
 
 class _Pieces:

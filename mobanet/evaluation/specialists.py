@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mobanet.errors import UserError
-from mobanet.evaluation.metrics import Scores
+from mobanet.evaluation.metrics import Scores, nan_if_none
 from mobanet.plain.json_files import read_json
 from mobanet.rasters.contents import Classes
 from mobanet.scenarios.scenario import chosen_scenarios, typed_pairs
@@ -147,7 +147,7 @@ def _read(name: str, given: str, classes: Classes, scenarios: Sequence[str]) -> 
         content = read_json(path)
         found: Mapping[str, Any] = content.get("scenarios") or {content["scenario"]: content}
         some = next(iter(found.values()))["classes"]
-        mious = {scenario: _number(figures["miou"]) for scenario, figures in found.items()}
+        mious = {scenario: nan_if_none(figures["miou"]) for scenario, figures in found.items()}
         pixels = tuple(int(figures["pixels"]) for figures in some.values())
         other = OtherTest(name, path, dict(content["protocol"]), mious, pixels)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
@@ -165,7 +165,3 @@ def _read(name: str, given: str, classes: Classes, scenarios: Sequence[str]) -> 
             f"{what} was not tested with {', '.join(lacking)}; test that model with --scenarios.evaluate all."
         )
     return other
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)

@@ -30,10 +30,7 @@ def detail_section(evaluated: Evaluated) -> Markup:
     if fullest.objects:
         words, columns = f"Objects, {results.fullest}", ["precision", "recall", "F1"]
         columns += ["in the truth", "in the map", "matched", "cut (truth)", "cut (map)"]
-        objects = [
-            (o.of, [o.precision, o.recall, o.f1, o.truth, o.mapped, o.matched, o.truth_cut, o.map_cut])
-            for o in fullest.objects
-        ]
+        objects = [(each.of, [*each.shares().values(), *each.counts().values()]) for each in fullest.objects]
         parts.append((words, figure_table("class", columns, objects, words, len(objects))))
     lines = ["per cent; absent where neither map has any", *detail_notes(results.details)]
     return render("details", parts=parts, lines=lines)
