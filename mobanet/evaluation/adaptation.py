@@ -197,11 +197,6 @@ class Comparison:
         """What is left when every scenario has the better of the two."""
         return {name: self.own[name] if name in self.kept else scores for name, scores in self.before.items()}
 
-    def incomplete(self) -> tuple[float, float]:
-        """The mean mIoU of incomplete scenarios before, and where all of them have their own statistics."""
-        before, own = (self._summed(figures)[INCOMPLETE] for figures in (self.before, self.own))
-        return before, own
-
     def check_gain(self, trained_full: bool) -> None:
         """Refuse to go on where there is nothing to be gained.
 
@@ -211,7 +206,7 @@ class Comparison:
         Raises:
             UserError: with the means.
         """
-        before, own = self.incomplete()
+        before, own = (self._summed(figures)[INCOMPLETE] for figures in (self.before, self.own))
         if not self.kept:
             raise UserError(
                 "in no incomplete scenario is the validation mIoU better with its own batch statistics; nothing was "

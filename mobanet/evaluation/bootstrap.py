@@ -51,9 +51,6 @@ def bootstrap(
         classes: which of the K are averaged.
         full: name of the full scenario.
         failures: of sensors, to expect mIoU of.
-
-    Returns:
-        None where fewer than two tiles have a pixel that counts.
     """
     # a tile without labels would take part in draws and add nothing to them
     counted = labelled(tiles)

@@ -115,12 +115,7 @@ class Evaluation(nn.Module):
         return bool(self.asked_details.distances or self.asked_details.objects)
 
     def begin(self, stage: str, module: Evaluated) -> None:
-        """Start empty confusion matrices on equal weights everywhere.
-
-        Args:
-            stage: `validation` or `test`.
-            module: that is evaluated, and has this evaluation.
-        """
+        """Start empty confusion matrices on equal weights everywhere."""
         evaluation = self.stages[stage]
         # what an earlier evaluation has left that was broken off
         evaluation.reset()
@@ -136,13 +131,7 @@ class Evaluation(nn.Module):
                 torch.distributed.broadcast(buffer, 0)
 
     def take(self, batch: ModelBatch, stage: str, module: Evaluated) -> list[Strip]:
-        """Sum logits over windows and count finished rows; those of the fullest scenario come back.
-
-        Args:
-            batch: on the module's device.
-            stage: as in `begin`.
-            module: alike.
-        """
+        """Sum the logits of a batch over windows and count finished rows; those of the fullest scenario come back."""
         evaluation = self.stages[stage]
         evaluation.note(batch)
         strips: list[Strip] = []
@@ -159,11 +148,6 @@ class Evaluation(nn.Module):
         """Logits (B, K, H, W), float32, of a batch in each scenario, one after the other.
 
         A sample that has nothing of a scenario is predicted with all it has.
-
-        Args:
-            network: to predict with.
-            batch: on the network's device.
-            scenarios: of the data.
         """
         patterns = [lowered(batch.available, batch.available.new_tensor(s.available)) for s in scenarios]
         if not self.compiled:
@@ -177,10 +161,6 @@ class Evaluation(nn.Module):
 
     def conclude(self, stage: str, module: Evaluated) -> None:
         """Keep and log the figures, and the temperatures that a validation has fitted.
-
-        Args:
-            stage: as in `begin`.
-            module: alike.
 
         Raises:
             AgreedError: where a checkpoint is evaluated, and logits are not finite.

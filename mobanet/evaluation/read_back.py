@@ -48,13 +48,8 @@ class Evaluated:
 def read_evaluation(run: Path, stage: Stage, data: DataDescription) -> Evaluated | None:
     """The latest evaluation of a stage, of all its scenarios; None where there was none.
 
-    Args:
-        run: its folder.
-        stage: `test` or `validation`.
-        data: modalities and classes of the run.
-
     Raises:
-        UserError: for a file that is damaged, or of other classes.
+        UserError: for a file that is damaged, or of other classes than the run.
     """
     folder = run / _FOLDER[stage]
     several, single = folder / f"{stage}_scenarios.json", folder / f"{stage}.json"

@@ -244,13 +244,7 @@ def _shares(head: str, values: Sequence[float]) -> FigureColumn:
 
 
 def detail_tables(results: ScenarioResults, rows: Sequence["ScenarioRow"], width: int) -> list[Table]:
-    """Boundaries and objects in tables of their own, none where they were not measured.
-
-    Args:
-        results: of one evaluation.
-        rows: of `rows_of`.
-        width: characters of a line; columns that do not fit go into further tables.
-    """
+    """Boundaries and objects in tables of their own, as `scenario_table`; none where they were not measured."""
     columns = [(head, [percent(row.details[key]) for row in rows]) for key, head in results.detail_heads().items()]
     labels = [row.label for row in rows]
     return fitted("scenario", labels, min(len(results.scores), len(rows)), [], columns, width) if columns else []
@@ -324,12 +318,7 @@ def intervals_to_log(results: ScenarioResults) -> dict[str, float]:
 
 
 def scenario_json(results: ScenarioResults, epoch: int) -> dict[str, Any]:
-    """Everything, for JSON; absent figures are null.
-
-    Args:
-        results: of one evaluation.
-        epoch: in which it was made.
-    """
+    """Everything, for JSON, and the epoch in which it was made; absent figures are null."""
     rows = rows_of(results)
     summed = {row.label: row for row in rows[len(results.scores) :]}
 

@@ -63,10 +63,7 @@ class Specialists:
     own: Mapping[str, OtherTest]
 
     def check(self, protocol: Mapping[str, str]) -> None:
-        """Refuse figures that cannot be compared.
-
-        Args:
-            protocol: of the test that is to be compared with them.
+        """Refuse figures that cannot be compared with a test of this protocol.
 
         Raises:
             UserError: for one that came about otherwise.
@@ -82,20 +79,11 @@ class Specialists:
                     )
 
     def unlike(self, pixels: Sequence[int]) -> list[str]:
-        """Names of those that were tested on other pixels.
-
-        Args:
-            pixels: of the truth, one a class.
-        """
+        """Names of those that were tested on other pixels, by their number of each class in the truth."""
         return [other.name for other in (self.full, *self.own.values()) if other.pixels != tuple(pixels)]
 
     def regained(self, scores: Mapping[str, Scores], full: str) -> Regained:
-        """What the model of a test has won back.
-
-        Args:
-            scores: of the test, by scenario.
-            full: name of the full scenario.
-        """
+        """What the model of a test, with scores by scenario, has won back."""
         named = [name for name in scores if name in self.own]
         won = {name: scores[name].mean_iou - self.full.mious[name] for name in named}
         gaps = {name: self.own[name].mious[name] - self.full.mious[name] for name in named}

@@ -96,12 +96,7 @@ def temperature_of(losses: Sequence[float]) -> float:
 
 
 def known_temperatures(temperatures: Tensor | None, scenarios: Sequence[str]) -> dict[str, float]:
-    """Those that were fitted, by name of the scenario.
-
-    Args:
-        temperatures: (S,), NaN where one was not; None of a checkpoint that has none.
-        scenarios: names of all S.
-    """
+    """Those that were fitted, (S,) of all scenarios, by name; of an older checkpoint, which has none, None is given."""
     if temperatures is None:
         return {}
     values = zip(scenarios, temperatures.tolist(), strict=True)
@@ -109,12 +104,7 @@ def known_temperatures(temperatures: Tensor | None, scenarios: Sequence[str]) ->
 
 
 def with_temperatures(state: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
-    """A module's state; to one of an earlier version, which has no temperatures, such as were not fitted are added.
-
-    Args:
-        state: by name.
-        count: of the scenarios.
-    """
+    """A module's state; to one of an earlier version, which has no temperatures, such as were not fitted are added."""
     return {TEMPERATURES: torch.full((count,), math.nan), **state}
 
 
