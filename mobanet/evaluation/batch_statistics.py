@@ -118,6 +118,7 @@ def _of_each_batch(norms: Iterable[BatchNorm]) -> Iterator[None]:
     kept = [(norm, norm.momentum, norm.training) for norm in norms]
     try:
         for norm, *_ in kept:
+            # of momentum 1 torch's running statistics are those of the latest batch alone
             norm.momentum, norm.training = 1.0, True
         yield
     finally:

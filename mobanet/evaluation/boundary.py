@@ -81,11 +81,7 @@ def _f1(precision: float, recall: float) -> float:
 
 
 class SharedTruths:
-    """The truth's side of rows, which is alike in every scenario: made for the first, and let go with the last.
-
-    Args:
-        users: how many ask for each.
-    """
+    """The truth's side of rows, alike in every scenario: made for the first of so many users, let go with the last."""
 
     def __init__(self, users: int) -> None:
         self.users = users
@@ -139,6 +135,7 @@ class BoundaryRows:
         Returns:
             (D, K, 7) int64, `COUNTED`.
         """
+        # a byte a pixel, as rows wait in memory; labels may come wider
         label = label.astype(np.uint8)
         both = np.stack([np.where(label == IGNORE_INDEX, np.uint8(IGNORE_INDEX), prediction), label])
         self._rows = both if self._rows is None else np.concatenate([self._rows, both], axis=1)
@@ -177,6 +174,7 @@ def boundary_counts(truth: "Side", mapped: "Side", rows: slice) -> np.ndarray:
     Returns:
         (D, K, 7) int64, `COUNTED`.
     """
+    # only where both name the same class is a pixel of both bands in the intersection
     alike = truth.classes == mapped.classes
     found = []
     for number in range(len(truth.bands)):
@@ -222,6 +220,7 @@ class Side:
     def by_class(self, rows: slice, *planes: np.ndarray) -> list[np.ndarray]:
         """How many pixels of each class planes have in some rows, (K,) each."""
         # class and planes as one number a pixel: one pass over it, rather than one for each class and plane
+        # 16 bits: a byte of class and a bit for each of at most four planes
         codes = self.classes[rows].astype(np.uint16)
         for plane in planes:
             codes <<= 1

@@ -197,14 +197,7 @@ def block_side(extent: tuple[int, int]) -> int:
 
 @lru_cache(maxsize=256)  # most windows of a batch, and batches behind each other, are of one tile
 def _gone_blocks(key: Key, extent: tuple[int, int], side: int, share: float) -> Tensor:
-    """Which blocks of a tile are missing, (h, w) bool: as many, in an order that is drawn, as come nearest to a share.
-
-    Args:
-        key: of the draw.
-        extent: height and width of the tile in pixels.
-        side: of a block.
-        share: of the tile's pixels.
-    """
+    """Which blocks of a tile are missing, (h, w) bool: as many, in a drawn order, as come nearest to a share."""
     # the last ones may be smaller
     high, wide = (np.minimum(side, length - np.arange(0, length, side)) for length in extent)
     drawn = uniform(key, torch.arange(len(high)), torch.arange(len(wide))).numpy()
@@ -261,6 +254,7 @@ def _blur(windows: SensorWindows, severity: float) -> Degraded:
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / severity) ** 2)
     weights /= weights.sum()
     values, weight = windows.values, windows.valid[:, None].float()
+    # a Gaussian is the product of one along rows and one along columns: two short passes
     for axis in (2, 3):
         values, weight = (_smoothed(x, weights, axis, windows.margin) for x in (values, weight))
     valid = windows.own()[1]
@@ -320,8 +314,10 @@ def _levelled(windows: SensorWindows, gain: Tensor, shift: Tensor) -> Degraded:
     offset, scale = windows.offset_scale.unbind(1)
     # the ground and a tile's median move along, and nothing is left but the gain; other offsets are the training's
     follows = windows.scaling in ("ground", "robust")
+    # x = s * scale + offset becomes gain * x + shift: (that - offset) / scale = gain * s + raised
     raised = torch.zeros_like(shift) if follows else ((gain - 1) * offset + shift) / scale
     mean, std = _standard(windows)
+    # and s = z * std + mean, standardised: gain * z + raised
     raised = ((gain - 1) * mean + raised) / std
     return _measured(gain[:, :, None, None] * values + raised[:, :, None, None], valid), valid
 

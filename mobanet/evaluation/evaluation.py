@@ -95,10 +95,7 @@ class Evaluation(nn.Module):
         self._most_samples = 0  # of a batch that was evaluated
 
     def choose(self, **stages: str | Sequence[str]) -> None:
-        """Choose the scenarios that a stage evaluates.
-
-        Args:
-            stages: `validation` and `test`, each `auto`, `all`, `full`, or scenarios' names.
+        """Choose the scenarios that stages evaluate: `auto`, `all`, `full`, or scenarios' names.
 
         Raises:
             UserError: for a name that is no scenario of the data.
@@ -215,6 +212,7 @@ class Evaluation(nn.Module):
         figures = figures_to_log(found.scores, self.data.classes, errors, self.failures, calibrated, measured)
         for name, figure in figures.items():
             module.log(f"{_PREFIX[stage]}/{name}", figure, prog_bar=name == "miou")
+        # none unless targets are binary
         for fullest in list(found.soft.values())[-1:]:
             module.log(f"{_PREFIX[stage]}/soft_jaccard", fullest.jaccard)
 
@@ -236,12 +234,14 @@ class Evaluation(nn.Module):
             return
         if unusable:
             what = overflow_words(stage, unusable, overflown, total)
+            # a training goes on: float16 may overflow for a while, and a validation later be finite again
             if module.trainer.state.fn != TrainerFn.FITTING:
                 half = str(module.trainer.precision).startswith("16")
                 remedy = "set --trainer.precision bf16-mixed or 32-true" if half else "take another checkpoint"
                 # all ranks have the same sums, and raise together
                 raise AgreedError(f"{what}; {remedy}.")
             rank_zero_info(f"warning: {what}")
+        # said once, not after every epoch of a run
         elif not any(int(matrix.sum()) for matrix in matrices.values()) and stage not in self._said_unlabelled:
             self._said_unlabelled.add(stage)
             rank_zero_info(f"warning: {unlabelled_words(stage, total)}")

@@ -33,6 +33,7 @@ class ScenarioEvaluation(nn.Module):
         self.calibrations: ListOf[Calibration] = ListOf(Calibration() for _ in scenarios)
         self.calibrated: ListOf[Calibration] = ListOf(Calibration() for _ in scenarios)
         self.fits: ListOf[TemperatureFit] = ListOf(TemperatureFit() for _ in (scenarios if fit else ()))
+        # a plain list: no modules, whose rows lie where the logits are
         self.stitchers = [Stitcher(num_classes, SAMPLED if fit else None) for _ in scenarios]
         self.soft: ListOf[SoftJaccard] = ListOf(SoftJaccard() for _ in (scenarios if num_classes == 2 else ()))
         self.details: ListOf[DetailCounts] = ListOf()
@@ -59,6 +60,7 @@ class ScenarioEvaluation(nn.Module):
         """Count boundaries and objects, too; None for neither."""
         truths = SharedTruths(len(self.scenarios))
         counts = [] if measures is None else [DetailCounts(measures, truths) for _ in self.scenarios]
+        # made anew, as distances in pixels are those of the tiles at hand
         self.details = ListOf(counts)
 
     def note(self, batch: ModelBatch) -> None:

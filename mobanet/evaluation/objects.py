@@ -72,10 +72,7 @@ class _Pieces:
         """(W,) of the last row, numbers from 1 on, 0 for none."""
 
     def grow(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Take rows below.
-
-        Args:
-            mask: (h, W) uint8, 1 where the class is.
+        """Take rows below, (h, W) uint8, 1 where the class is.
 
         Returns:
             (h, W) pieces of these rows, from 1 on, 0 for none; the numbers of the objects that they belong to, from 0
@@ -96,6 +93,7 @@ class _Pieces:
         else:
             alike = np.ones(own.shape[1], bool)
             pairs = touching(self.row, np.where(own[0] > 0, own[0] + before, 0), alike) - 1
+        # pieces that touch the same object of the row above are one: what was two may become one
         roots = united(before + number, map(tuple, pairs.tolist()))
         kept, inverse = np.unique(roots, return_inverse=True)
         areas = np.concatenate([self.areas, np.bincount(own.ravel(), minlength=number + 1)[1:]])
@@ -203,6 +201,7 @@ def _shared(truth: np.ndarray, mapped: np.ndarray) -> np.ndarray:
 
 def _merged(pairs: np.ndarray) -> np.ndarray:
     """Pairs without repetition, with the sum of what they share."""
+    # ravel() below: numpy 2.0.0 alone gives the inverse of rows two dimensions
     found, inverse = np.unique(pairs[:, :2], axis=0, return_inverse=True)
     sums = np.zeros(len(found), np.int64)
     np.add.at(sums, inverse.ravel(), pairs[:, 2])

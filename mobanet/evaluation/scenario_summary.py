@@ -93,6 +93,7 @@ def figures_to_log(
     figures |= details.get(name_of_fullest, {})
     if len(by_scenario) > 1:
         figures |= {f"scenarios/{name}/{key}": x for name, each in details.items() for key, x in each.items()}
+        # a failure has a rate for every modality, so that its names joined are the full scenario's
         summary = summarise(by_scenario, next(("+".join(f.rates) for f in failures), name_of_fullest), failures)
         figures |= {f"scenarios/{name}/miou": each.mean_iou for name, each in by_scenario.items()}
         figures |= {f"scenarios/{name}/ece": error for name, error in (calibration or {}).items()}

@@ -175,9 +175,7 @@ class ScenarioResults:
 def scenario_table(results: ScenarioResults, width: int = 120) -> str:
     """One row a scenario, then the summary, and the protocol, for people.
 
-    Args:
-        results: of one evaluation.
-        width: characters of a line; classes that do not fit go into further tables below.
+    Classes that do not fit into `width` characters go into further tables below.
     """
     rows = rows_of(results)
     shown = [(column.head, column.words) for column in figure_columns(results, rows)]

@@ -14,6 +14,7 @@ from mobanet.scenarios.scenario import chosen_scenarios, typed_pairs
 
 OPTION = "--scenarios.specialists"
 _FULL = "full"
+# in a run or its test folder; the file of several scenarios has all that the other one has
 _FILES = ("test/test_scenarios.json", "test/test.json", "test_scenarios.json", "test.json")
 
 
@@ -133,6 +134,7 @@ def _read(name: str, given: str, classes: Classes, scenarios: Sequence[str]) -> 
         raise UserError(f"{what} has no test in it; give a run folder that mobanet.test has tested, or its JSON file.")
     try:
         content = read_json(path)
+        # a test of a single scenario has its figures at the top of the file
         found: Mapping[str, Any] = content.get("scenarios") or {content["scenario"]: content}
         some = next(iter(found.values()))["classes"]
         mious = {scenario: nan_if_none(figures["miou"]) for scenario, figures in found.items()}

@@ -107,11 +107,7 @@ class TestMaps(Callback):
 
 
 def map_names(tiles: Iterable[str]) -> dict[str, str]:
-    """A file name for each tile: its id where that is a name fit for any file system.
-
-    Args:
-        tiles: their ids; no two get names that differ in nothing but case.
-    """
+    """A file name for each tile: its id where any file system takes it; no two differ in nothing but case."""
     names: dict[str, str] = {}
     taken: set[str] = set()
     for tile in tiles:

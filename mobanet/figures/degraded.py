@@ -44,6 +44,7 @@ def degraded_figure(results: DegradedResults) -> "Figure":
     if not math.isnan(whole):
         label = f"{results.full}, undegraded: {whole:.1f}"
         handles.append(Line2D([], [], color=_INK, linestyle=(0, (4, 2.5)), linewidth=1, label=label))
+    # by hand, as each panel has only the lines of the sensors it applies to
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 4), fontsize=8.5, frameon=False)
     figure.supylabel("mIoU %", fontsize=9, color=_INK)
     figure.supxlabel(wrapped(results.protocol, int(14 * figure.get_figwidth())), fontsize=7, color="0.35")

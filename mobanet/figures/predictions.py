@@ -115,6 +115,7 @@ class PredictionFigure(Callback):
     def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any, **__: Any) -> None:
         """Keep the maps of the first tiles."""
         strips: list[Strip] = outputs or []  # what `SegmentationModule.test_step` returns
+        # the first process has tiles enough, and no map has to be sent
         for strip in strips if trainer.is_global_zero else ():
             if strip.tile in self._maps or len(self._maps) < self.tiles:
                 self._maps.setdefault(strip.tile, []).append(strip.prediction.cpu().numpy())

@@ -49,6 +49,7 @@ def scenario_figure(results: ScenarioResults) -> "Figure":
     place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
     bars.legend(handles=keys, fontsize=8, frameon=False, handlelength=1.8, **place)
     _draw_classes(cells, figures, rows, classes)
+    # upside down: the first scenario on top; the panels share this axis
     sensors.set_ylim(rows[-1] + 0.55, -0.55)
     figure.supxlabel(wrapped(results.protocol, int(14 * figure.get_figwidth())), fontsize=7, color="0.35")
     return figure

@@ -34,10 +34,6 @@ class _Look:
 def plot_history(records: Sequence[ScoreRecord], path: str | Path | None = None) -> "Figure":
     """Distortion with a band of one standard error, scores and probabilities of each scenario over the epochs.
 
-    Args:
-        records: at least one, of the same scenarios; from `mobanet.scenarios.history.read_history`.
-        path: of a PNG or PDF to write too.
-
     Raises:
         ValueError: without records, or if their scenarios differ.
     """

@@ -30,6 +30,7 @@ def window_figure(maps: WindowMaps, modalities: Mapping[str, Modality], classes:
     rows = 1 + 2 * len(blocks)
     figure = new_figure(_SIDE * columns, _SIDE * rows + 0.9)
     grid = figure.subplots(rows, columns, squeeze=False)
+    # all off first: the last block may have fewer scenarios than columns
     for axis in grid.flat:
         axis.set_axis_off()
     pictures = {name: picture(array, modalities[name]) for name, array in maps.inputs.items()}

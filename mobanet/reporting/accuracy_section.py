@@ -10,11 +10,7 @@ from mobanet.reporting.markup import render
 
 
 def accuracy_section(evaluated: Evaluated) -> Markup:
-    """Two tables with their notes.
-
-    Args:
-        evaluated: one scenario or more.
-    """
+    """Two tables with their notes."""
     results = evaluated.results
     count, classes = len(results.scores), results.classes
     rows = rows_to_show(results)

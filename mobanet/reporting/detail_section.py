@@ -11,11 +11,7 @@ from mobanet.reporting.markup import render
 
 
 def detail_section(evaluated: Evaluated) -> Markup:
-    """Tables with their notes.
-
-    Args:
-        evaluated: one scenario or more, of which boundaries or objects were measured.
-    """
+    """Tables with their notes, of an evaluation that measured boundaries or objects."""
     results = evaluated.results
     count = len(results.scores)
     rows = rows_to_show(results)

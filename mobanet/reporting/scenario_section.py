@@ -27,11 +27,7 @@ _Row = tuple[list[str], list[str], str]
 
 
 def scenario_section(evaluated: Evaluated) -> Markup:
-    """The table with its notes.
-
-    Args:
-        evaluated: one scenario or more.
-    """
+    """The table with its notes."""
     results = evaluated.results
     several = len(results.scores) > 1
     lines = ["per cent; under each class its IoU"]

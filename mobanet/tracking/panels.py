@@ -85,6 +85,7 @@ class ScenarioPanels(Callback):
             images.append(image)
             captions.append(f"tile {tile}, window {window}")
         for logger in trainer.loggers:
+            # W&B's and TensorBoard's; metrics.csv takes numbers only
             if hasattr(logger, "log_image"):
                 # the step that Lightning logs the figures of an epoch's end at
                 logger.log_image(KEY, images, step=trainer.global_step - 1, caption=captions)
@@ -99,6 +100,7 @@ class ScenarioPanels(Callback):
         data = data_of(trainer)
         title = f"epoch {epoch}, tile {maps.tile}"
         figure = window_figure(maps, data.modalities, module.data.classes, title)
+        # the canvas below draws at the figure's own, to which a file's does not count
         figure.set_dpi(80)
         write_png(figure, self.folder / f"epoch_{epoch:04d}_{number + 1}.png", dpi=80)
         canvas = figure.canvas
@@ -110,4 +112,5 @@ class ScenarioPanels(Callback):
 def _whole(trainer: Trainer) -> bool:
     """Whether each process has all weights."""
     strategy = trainer.strategy
+    # DeepSpeed's is one of DDP's, and shares out weights from stage 3 on
     return isinstance(strategy, SingleDeviceStrategy | DDPStrategy) and not isinstance(strategy, DeepSpeedStrategy)
