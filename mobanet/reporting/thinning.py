@@ -34,7 +34,7 @@ class Thinned:
 
 
 def thin(data: RasterDataModule, tile: StoredTile, prediction: np.ndarray, side: int) -> Thinned:
-    """Read a test tile, at most `side` rows and columns of it, and compare all its pixels with a prediction, (H, W)."""
+    """Read a test tile, thinned to at most `side` rows and columns, and compare a prediction, (H, W), at full size."""
     from mobanet.rasters.contents import IGNORE_INDEX
 
     factor = max(1, -(-max(tile.height, tile.width) // side))
