@@ -14,7 +14,8 @@ import mobanet
 from mobanet.errors import UserError
 from mobanet.evaluation.batch_statistics import BatchStatistics
 from mobanet.evaluation.metrics import Scores
-from mobanet.evaluation.scenario_summary import ScenarioSummary, summarise
+from mobanet.evaluation.scenario_summary import summarise
+from mobanet.evaluation.scenario_table import INCOMPLETE, MEAN, expected_label
 from mobanet.evaluation.temperature import TEMPERATURES
 from mobanet.models.mobanet.network import MoBaNet
 from mobanet.plain.schema import MismatchError, check_value
@@ -76,9 +77,6 @@ def adaptation(checkpoint: Mapping[str, Any]) -> Adaptation | None:
 def check_adaptation(checkpoint: Mapping[str, Any]) -> None:
     """Refuse a record that is not one, or speaks of other scenarios than the network.
 
-    Args:
-        checkpoint: with checked settings.
-
     Raises:
         MismatchError: naming the entry.
     """
@@ -105,22 +103,13 @@ def variance_trouble(state: Mapping[str, Tensor]) -> str | None:
 def without_statistics(
     settings: Mapping[str, Any], state: Mapping[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Hyper-parameters and weights of an adapted checkpoint as they were before, but for its temperatures.
-
-    Args:
-        settings: of the checkpoint.
-        state: its weights.
-    """
+    """Hyper-parameters and weights of an adapted checkpoint as they were before, but for its temperatures."""
     left = {name: value for name, value in state.items() if not name.endswith(_STATISTICS)}
     return {**settings, "network": {**settings["network"], "scenario_statistics": []}}, left
 
 
 def check_resumes(checkpoint: Mapping[str, Any], path: str) -> None:
     """Refuse to train on from an adapted checkpoint, which has no state of a training.
-
-    Args:
-        checkpoint: its content.
-        path: of the file.
 
     Raises:
         UserError: naming the one that it was made of.
@@ -149,12 +138,6 @@ def check_output(path: Path, checkpoint: Path) -> None:
 
 def check_adaptable(network: nn.Module, checkpoint: Mapping[str, Any], architecture: str, batch_size: int) -> None:
     """Refuse what has no batch statistics that could be taken anew.
-
-    Args:
-        network: of the checkpoint.
-        checkpoint: its content.
-        architecture: of the network.
-        batch_size: of the run.
 
     Raises:
         UserError: saying why.
@@ -214,11 +197,6 @@ class Comparison:
         """What is left when every scenario has the better of the two."""
         return {name: self.own[name] if name in self.kept else scores for name, scores in self.before.items()}
 
-    def incomplete(self) -> tuple[float, float]:
-        """The mean mIoU of incomplete scenarios before, and where all of them have their own statistics."""
-        before, own = (self._summary(figures).incomplete for figures in (self.before, self.own))
-        return _miou(before), _miou(own)
-
     def check_gain(self, trained_full: bool) -> None:
         """Refuse to go on where there is nothing to be gained.
 
@@ -228,7 +206,7 @@ class Comparison:
         Raises:
             UserError: with the means.
         """
-        before, own = self.incomplete()
+        before, own = (self._summed(figures)[INCOMPLETE] for figures in (self.before, self.own))
         if not self.kept:
             raise UserError(
                 "in no incomplete scenario is the validation mIoU better with its own batch statistics; nothing was "
@@ -243,22 +221,26 @@ class Comparison:
 
     def table(self) -> str:
         """Both, and what is kept, in per cent."""
-        summaries = [self._summary(figures) for figures in (self.before, self.own, self.after)]
-        labels = [*self.before, *_labels(summaries[0])]
         columns = [
-            [percent(scores.mean_iou) for scores in figures.values()] + [percent(value) for value in _values(summary)]
-            for figures, summary in zip((self.before, self.own, self.after), summaries, strict=True)
+            {name: scores.mean_iou for name, scores in figures.items()} | self._summed(figures)
+            for figures in (self.before, self.own, self.after)
         ]
+        labels = list(columns[0])
         kept = ["yes" if name in self.kept else "" for name in self.before] + [""] * (len(labels) - len(self.before))
         heads = ("before", "own\nstatistics", "after", "own\nkept")
-        rows = list(zip(heads, (*columns, kept), strict=True))
+        words = [[*map(percent, column.values())] for column in columns]
+        rows = list(zip(heads, (*words, kept), strict=True))
         return as_text(
             fitted("scenario", labels, len(self.before), rows, [], 10_000),
             ["validation mIoU, per cent; after: with own statistics where these are better"],
         )
 
-    def _summary(self, figures: Mapping[str, Scores]) -> ScenarioSummary:
-        return summarise(figures, self.full, self.failures)
+    def _summed(self, figures: Mapping[str, Scores]) -> dict[str, float]:
+        """The mIoU of each row behind the scenarios; NaN where there is none."""
+        summary = summarise(figures, self.full, self.failures)
+        rows = {MEAN: summary.mean, "worst": summary.worst, INCOMPLETE: summary.incomplete}
+        rows |= {expected_label(failure): scores for failure, scores in summary.expected}
+        return {label: math.nan if scores is None else scores.mean_iou for label, scores in rows.items()}
 
 
 def adapted_checkpoint(
@@ -293,11 +275,6 @@ def adapted_checkpoint(
     }
 
 
-def _miou(scores: Scores | None) -> float:
-    """NaN where there is no such scenario."""
-    return math.nan if scores is None else scores.mean_iou
-
-
 def recorded(comparison: Comparison, statistics: BatchStatistics, **facts: Any) -> Adaptation:
     """The record of an adaptation.
 
@@ -313,12 +290,3 @@ def recorded(comparison: Comparison, statistics: BatchStatistics, **facts: Any) 
     windows = dict(zip(statistics.names, statistics.windows, strict=True))
     about: dict[str, Any] = {"windows": windows, "before": before, "own": own, "kept": comparison.kept}
     return Adaptation(version=mobanet.__version__, **facts, **about)
-
-
-def _labels(summary: ScenarioSummary) -> list[str]:
-    return ["mean", "worst", "mean of incomplete", *(f"expected, {failure.label}" for failure, _ in summary.expected)]
-
-
-def _values(summary: ScenarioSummary) -> list[float]:
-    several = [summary.mean, summary.worst, summary.incomplete, *(scores for _, scores in summary.expected)]
-    return [math.nan if scores is None else scores.mean_iou for scores in several]

@@ -55,12 +55,7 @@ class BatchStatistics:
             norm.scenario_var.copy_(self.by_norm[name][1])
 
     def tensors(self, state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-        """As weights of a checkpoint, in the type of the running statistics there.
-
-        Args:
-            state: of the checkpoint.
-            prefix: of the network's names in it.
-        """
+        """As weights of a checkpoint, in the type that its running statistics have, under the network's prefix."""
         found = {}
         for name, (mean, var) in self.by_norm.items():
             found[f"{prefix}{name}.scenario_mean"] = mean.to(state[f"{prefix}{name}.running_mean"].dtype)
@@ -123,6 +118,7 @@ def _of_each_batch(norms: Iterable[BatchNorm]) -> Iterator[None]:
     kept = [(norm, norm.momentum, norm.training) for norm in norms]
     try:
         for norm, *_ in kept:
+            # of momentum 1 torch's running statistics are those of the latest batch alone
             norm.momentum, norm.training = 1.0, True
         yield
     finally:

@@ -42,7 +42,7 @@ class Intervals:
 def bootstrap(
     tiles: Mapping[str, Tensor], classes: Classes, full: str, failures: Sequence[Failure] = ()
 ) -> Intervals | None:
-    """Intervals from draws of tiles; every scenario is measured on the same draws.
+    """Intervals from draws of tiles, the same for all scenarios; None where fewer than two have a pixel that counts.
 
     A class that no tile of a draw has is absent from it, as in every other evaluation.
 
@@ -51,9 +51,6 @@ def bootstrap(
         classes: which of the K are averaged.
         full: name of the full scenario.
         failures: of sensors, to expect mIoU of.
-
-    Returns:
-        None where fewer than two tiles have a pixel that counts.
     """
     # a tile without labels would take part in draws and add nothing to them
     counted = labelled(tiles)
@@ -65,6 +62,7 @@ def bootstrap(
     mious = {name: _mious(draws, each[counted].numpy(), classes) for name, each in tiles.items()}
     rows = np.array(list(mious.values()))  # (S, R)
     lacking = np.array([mious[name] for name in mious if name != full])
+    # an expectation is of all scenarios, and there is none without one of them
     weights = [failure.weights() for failure in failures if covers(mious, full)]
     return Intervals(
         scenarios={name: found for name, each in mious.items() if (found := _interval(each))},

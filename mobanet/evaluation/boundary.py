@@ -19,7 +19,7 @@ from functools import cache
 
 import numpy as np
 
-from mobanet.evaluation.metrics import mean_of
+from mobanet.evaluation.metrics import mean_of, share_of
 from mobanet.rasters.contents import IGNORE_INDEX, Classes
 
 COUNTED = ("truth_band", "map_band", "both_bands", "truth_contour", "map_contour", "truth_matched", "map_matched")
@@ -59,29 +59,17 @@ class BoundaryScores:
 def boundary_scores(
     distance: str, name: str, pixels: tuple[int, int], counts: Sequence[Sequence[int]], classes: Classes
 ) -> BoundaryScores:
-    """All figures of what was counted at one distance.
-
-    Args:
-        distance: in words.
-        name: in names of metrics.
-        pixels: the distance in pixels, the least and the most of all tiles.
-        counts: (K, 7), `COUNTED`.
-        classes: which of the K are averaged.
-    """
+    """All figures of what was counted at one distance, (K, 7) of `COUNTED`; other arguments as in `BoundaryScores`."""
     iou, precision, recall, f1 = [], [], [], []
     for truth, mapped, both, truth_contour, map_contour, truth_matched, map_matched in counts:
-        iou.append(_share(both, truth + mapped - both))
-        precision.append(_share(map_matched, map_contour))
-        recall.append(_share(truth_matched, truth_contour))
+        iou.append(share_of(both, truth + mapped - both))
+        precision.append(share_of(map_matched, map_contour))
+        recall.append(share_of(truth_matched, truth_contour))
         f1.append(_f1(precision[-1], recall[-1]))
     averaged = [classes.names.index(each) for each in classes.averaged]
     rows = tuple(tuple(row) for row in counts)
     means = (mean_of([values[k] for k in averaged]) for values in (iou, f1))
     return BoundaryScores(distance, name, pixels, rows, tuple(iou), tuple(precision), tuple(recall), tuple(f1), *means)
-
-
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else math.nan
 
 
 def _f1(precision: float, recall: float) -> float:
@@ -93,11 +81,7 @@ def _f1(precision: float, recall: float) -> float:
 
 
 class SharedTruths:
-    """The truth's side of rows, which is alike in every scenario: made for the first, and let go with the last.
-
-    Args:
-        users: how many ask for each.
-    """
+    """The truth's side of rows, alike in every scenario: made for the first of so many users, let go with the last."""
 
     def __init__(self, users: int) -> None:
         self.users = users
@@ -108,12 +92,7 @@ class SharedTruths:
         self._held: dict[tuple[str, int], tuple[Side, int]] = {}
 
     def get(self, key: tuple[str, int], make: Callable[[], "Side"]) -> "Side":
-        """The side of some rows.
-
-        Args:
-            key: id of the tile, and how many times its rows were counted before.
-            make: it, where it is not there.
-        """
+        """The side of the rows that `key` names by their tile's id and how many times its rows were counted before."""
         side, left = self._held.pop(key, (None, self.users))
         side = side or make()
         if left > 1:
@@ -136,7 +115,7 @@ class BoundaryRows:
     """
 
     def __init__(
-        self, num_classes: int, distances: Sequence[int], truths: "SharedTruths | None" = None, tile: str = ""
+        self, num_classes: int, distances: Sequence[int], truths: SharedTruths | None = None, tile: str = ""
     ) -> None:
         self.num_classes, self.distances = num_classes, tuple(distances)
         self._truths, self._tile, self._blocks = truths or SharedTruths(1), tile, 0
@@ -156,6 +135,7 @@ class BoundaryRows:
         Returns:
             (D, K, 7) int64, `COUNTED`.
         """
+        # a byte a pixel, as rows wait in memory; labels may come wider
         label = label.astype(np.uint8)
         both = np.stack([np.where(label == IGNORE_INDEX, np.uint8(IGNORE_INDEX), prediction), label])
         self._rows = both if self._rows is None else np.concatenate([self._rows, both], axis=1)
@@ -194,6 +174,7 @@ def boundary_counts(truth: "Side", mapped: "Side", rows: slice) -> np.ndarray:
     Returns:
         (D, K, 7) int64, `COUNTED`.
     """
+    # only where both name the same class is a pixel of both bands in the intersection
     alike = truth.classes == mapped.classes
     found = []
     for number in range(len(truth.bands)):
@@ -239,6 +220,7 @@ class Side:
     def by_class(self, rows: slice, *planes: np.ndarray) -> list[np.ndarray]:
         """How many pixels of each class planes have in some rows, (K,) each."""
         # class and planes as one number a pixel: one pass over it, rather than one for each class and plane
+        # 16 bits: a byte of class and a bit for each of at most four planes
         codes = self.classes[rows].astype(np.uint16)
         for plane in planes:
             codes <<= 1

@@ -26,6 +26,7 @@ from mobanet.models.base import Standardization
 from mobanet.plain.wording import did_you_mean
 from mobanet.rasters.contents import Modality
 
+OPTION = "--degrade"
 ALL = "all"
 
 RMM, NM = "RMM", "NM"
@@ -99,6 +100,10 @@ class SensorWindows:
         device = self.values.device
         return torch.arange(top, top + height, device=device), torch.arange(left, left + width, device=device)
 
+    def drawn(self, draw: Callable[[Key, Tensor, Tensor], Tensor], *parts: str | int) -> Tensor:
+        """Numbers for the pixels of each window, (B, H, W), by `uniform` or `normal`; parts as in `key`."""
+        return torch.stack([draw(self.key(n, *parts), *self.pixels(n)) for n in range(len(self.tiles))])
+
 
 Degraded = tuple[Tensor, Tensor]
 """Values (B, C, H, W) and validity (B, H, W) of the windows themselves; 0 where not valid."""
@@ -137,42 +142,39 @@ class Degradation:
         return self.words.format(severity, percent=100 * severity)
 
 
-def chosen_degradations(given: str, modalities: Sequence[Modality], option: str = "--degrade") -> list[Degradation]:
+def chosen_degradations(given: str, modalities: Sequence[Modality]) -> list[Degradation]:
     """The degradations that a user names, in the usual order.
 
     Args:
         given: `all`, for those that apply to a modality of the data, or names joined by commas.
         modalities: of the data.
-        option: what the user typed them behind, for messages.
 
     Raises:
         UserError: for a name that is no degradation, one that applies to no modality, and data of a single modality.
     """
     names = [name.strip() for name in given.split(",")]
+    wanted = [each for name, each in DEGRADATIONS.items() if ALL in names or name in names]
     for name in names:
         if name != ALL and name not in DEGRADATIONS:
             hint = did_you_mean(name, DEGRADATIONS)
             raise UserError(
-                f"{option} names {name or 'nothing'}, which is no degradation{hint}; choose from "
-                f"{', '.join(DEGRADATIONS)} by commas, or write {option} alone for all."
+                f"{OPTION} names {name or 'nothing'}, which is no degradation{hint}; choose from "
+                f"{', '.join(DEGRADATIONS)} by commas, or write {OPTION} alone for all."
             )
     if len(modalities) == 1:
         raise UserError(
-            f"{option} degrades one sensor while the others are as they were, and this model has {modalities[0].name} "
+            f"{OPTION} degrades one sensor while the others are as they were, and this model has {modalities[0].name} "
             "alone; leave it out, or test a model of several modalities."
         )
+    apply = [each for each in wanted if any(map(each.applies_to, modalities))]
     for name in names:
-        if name != ALL and not any(DEGRADATIONS[name].applies_to(modality) for modality in modalities):
+        if name != ALL and DEGRADATIONS[name] not in apply:
             kinds = " or ".join(DEGRADATIONS[name].kinds)
             has = ", ".join(f"{modality.name} ({modality.kind})" for modality in modalities)
             raise UserError(
-                f"{option} {name} is for modalities of the kind {kinds}, and this model has {has}; leave {name} out."
+                f"{OPTION} {name} is for modalities of the kind {kinds}, and this model has {has}; leave {name} out."
             )
-    return [
-        degradation
-        for name, degradation in DEGRADATIONS.items()
-        if (ALL in names or name in names) and any(degradation.applies_to(modality) for modality in modalities)
-    ]
+    return apply
 
 
 def _blocks(windows: SensorWindows, severity: float) -> Degraded:
@@ -189,24 +191,13 @@ def _blocks(windows: SensorWindows, severity: float) -> Degraded:
 
 
 def block_side(extent: tuple[int, int]) -> int:
-    """Pixels of a missing block's side.
-
-    Args:
-        extent: height and width of the tile in pixels.
-    """
+    """Pixels of a missing block's side, of a tile of so many rows and columns."""
     return max(_LEAST, min(_BLOCK, min(extent) // _BLOCKS_ACROSS))
 
 
 @lru_cache(maxsize=256)  # most windows of a batch, and batches behind each other, are of one tile
 def _gone_blocks(key: Key, extent: tuple[int, int], side: int, share: float) -> Tensor:
-    """Which blocks of a tile are missing, (h, w) bool: as many, in an order that is drawn, as come nearest to a share.
-
-    Args:
-        key: of the draw.
-        extent: height and width of the tile in pixels.
-        side: of a block.
-        share: of the tile's pixels.
-    """
+    """Which blocks of a tile are missing, (h, w) bool: as many, in a drawn order, as come nearest to a share."""
     # the last ones may be smaller
     high, wide = (np.minimum(side, length - np.arange(0, length, side)) for length in extent)
     drawn = uniform(key, torch.arange(len(high)), torch.arange(len(wide))).numpy()
@@ -220,32 +211,25 @@ def _gone_blocks(key: Key, extent: tuple[int, int], side: int, share: float) -> 
 
 
 def _pixels(windows: SensorWindows, severity: float) -> Degraded:
-    drawn = [uniform(windows.key(n, "pixels"), *windows.pixels(n)) for n in range(len(windows.tiles))]
-    return _without(windows, torch.stack(drawn) >= severity)
+    return _without(windows, windows.drawn(uniform, "pixels") >= severity)
 
 
 def _without(windows: SensorWindows, kept: Tensor) -> Degraded:
     values, valid = windows.own()
     valid = valid & kept
-    return torch.where(valid[:, None], values, values.new_zeros(())), valid
+    return _measured(values, valid), valid
 
 
 def _gaussian(windows: SensorWindows, severity: float) -> Degraded:
     values, valid = windows.own()
-    drawn = [
-        torch.stack(
-            [normal(windows.key(n, "gaussian", band), *windows.pixels(n)) for band in range(values.shape[1])],
-        )
-        for n in range(len(windows.tiles))
-    ]
-    return _measured(values + severity * torch.stack(drawn), valid), valid
+    drawn = [windows.drawn(normal, "gaussian", band) for band in range(values.shape[1])]
+    return _measured(values + severity * torch.stack(drawn, 1), valid), valid
 
 
 def _salt_and_pepper(windows: SensorWindows, severity: float) -> Degraded:
     """Dead and saturated pixels, all bands of them, at the lowest and the highest value that their tile has."""
     values, valid = windows.own()
-    drawn = [uniform(windows.key(n, "salt_and_pepper"), *windows.pixels(n)) for n in range(len(windows.tiles))]
-    at = torch.stack(drawn)[:, None]  # (B, 1, H, W)
+    at = windows.drawn(uniform, "salt_and_pepper")[:, None]  # (B, 1, H, W)
     offset, scale = windows.offset_scale.unbind(1)
     mean, std = _standard(windows)
     low, high = (((mark - offset) / scale - mean) / std for mark in windows.marks[:, :2].unbind(1))
@@ -270,6 +254,7 @@ def _blur(windows: SensorWindows, severity: float) -> Degraded:
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / severity) ** 2)
     weights /= weights.sum()
     values, weight = windows.values, windows.valid[:, None].float()
+    # a Gaussian is the product of one along rows and one along columns: two short passes
     for axis in (2, 3):
         values, weight = (_smoothed(x, weights, axis, windows.margin) for x in (values, weight))
     valid = windows.own()[1]
@@ -322,21 +307,17 @@ def _heights(windows: SensorWindows, others: float, first: float) -> Tensor:
 
 
 def _levelled(windows: SensorWindows, gain: Tensor, shift: Tensor) -> Degraded:
-    """Windows whose stored values were multiplied and then raised, prepared and scaled as such a delivery would be.
-
-    Args:
-        windows: as they are.
-        gain: (B, C), above 0.
-        shift: (B, C), in stored units.
-    """
+    """Windows whose stored values were multiplied and then raised, prepared and scaled as such a delivery would be."""
     values, valid = windows.own()
     if windows.scaling == "minmax":  # the tile's extremes become 0 and 1, whatever they are
         return values, valid
     offset, scale = windows.offset_scale.unbind(1)
     # the ground and a tile's median move along, and nothing is left but the gain; other offsets are the training's
     follows = windows.scaling in ("ground", "robust")
+    # x = s * scale + offset becomes gain * x + shift: (that - offset) / scale = gain * s + raised
     raised = torch.zeros_like(shift) if follows else ((gain - 1) * offset + shift) / scale
     mean, std = _standard(windows)
+    # and s = z * std + mean, standardised: gain * z + raised
     raised = ((gain - 1) * mean + raised) / std
     return _measured(gain[:, :, None, None] * values + raised[:, :, None, None], valid), valid
 

@@ -136,9 +136,7 @@ class DegradedResults:
 def degraded_table(results: DegradedResults, width: int = 120) -> str:
     """One row a sensor and degradation, then the means, and the protocol, for people.
 
-    Args:
-        results: of one test.
-        width: characters of a line; where it is too narrow for all, each severity has a table of its own.
+    Where `width` characters are too narrow for all, each severity has a table of its own.
     """
     rows, means = results.rows(), results.means()
     shown = [*rows, *means]

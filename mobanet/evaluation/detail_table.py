@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mobanet.evaluation import objects
 from mobanet.evaluation.boundary import COUNTED, BoundaryScores, boundary_scores
 from mobanet.evaluation.details import DetailScores
 from mobanet.evaluation.objects import ObjectScores
@@ -18,6 +19,8 @@ _BOUNDARIES = (
     "contours, within the distance of each other (Csurka et al. 2013); mean over the averaged classes; neither ignored "
     "pixels nor a tile's edge are a boundary"
 )
+_FIGURES = ("iou", "f1", "precision", "recall")
+"""Of each class at a distance, in files."""
 _OBJECTS = (
     "objects: what hangs together of a class by the sides of pixels; matched one to one at an IoU of at least 0.5; "
     "what a tile's edge cuts is an object as it is there"
@@ -33,11 +36,7 @@ def detail_heads(details: DetailScores) -> dict[str, str]:
 
 
 def detail_notes(details: Mapping[str, DetailScores]) -> list[str]:
-    """What has to stand below the tables; nothing where nothing was measured.
-
-    Args:
-        details: by name of the scenario.
-    """
+    """What has to stand below the tables, of figures by scenario; nothing where nothing was measured."""
     # the last scenario is the fullest; an empty one stands for none
     *_, fullest = [DetailScores(), *details.values()]
     lines = [_BOUNDARIES] if fullest.boundary else []
@@ -56,18 +55,13 @@ def _pixels(each: BoundaryScores) -> str:
 
 
 def boundary_csv(details: Mapping[str, DetailScores], classes: Classes) -> str:
-    """One row a scenario, distance and class, then the mean, 0..1; absent figures are empty.
-
-    Args:
-        details: by name of the scenario.
-        classes: of the maps.
-    """
-    names = ["boundary_iou", "boundary_f1", "boundary_precision", "boundary_recall"]
-    lines: list[Sequence[Any]] = [["scenario", "distance", "class", *names, "averaged", *COUNTED]]
+    """One row a scenario, distance and class, then the mean, 0..1; absent figures are empty."""
+    heads = [f"boundary_{figure}" for figure in _FIGURES]
+    lines: list[Sequence[Any]] = [["scenario", "distance", "class", *heads, "averaged", *COUNTED]]
     for scenario, scores in details.items():
         for each in scores.boundary:
-            columns = zip(each.iou, each.f1, each.precision, each.recall, strict=True)
-            for name, numbers, counts in zip(classes.names, columns, each.counts, strict=True):
+            rows = zip(*(getattr(each, figure) for figure in _FIGURES), strict=True)
+            for name, numbers, counts in zip(classes.names, rows, each.counts, strict=True):
                 place = [scenario, each.distance, name]
                 lines.append([*place, *map(decimal, numbers), int(name in classes.averaged), *counts])
             means = [decimal(each.mean_iou), decimal(each.mean_f1), "", ""]
@@ -76,27 +70,16 @@ def boundary_csv(details: Mapping[str, DetailScores], classes: Classes) -> str:
 
 
 def objects_csv(details: Mapping[str, DetailScores]) -> str:
-    """One row a scenario and class; absent figures are empty.
-
-    Args:
-        details: by name of the scenario.
-    """
-    counts = ["truth", "mapped", "matched", "truth_cut", "map_cut"]
-    lines: list[Sequence[Any]] = [["scenario", "class", "precision", "recall", "f1", *counts]]
+    """One row a scenario and class; absent figures are empty."""
+    lines: list[Sequence[Any]] = [["scenario", "class", "precision", "recall", "f1", *objects.COUNTED]]
     for scenario, scores in details.items():
         for each in scores.objects:
-            numbers = [each.truth, each.mapped, each.matched, each.truth_cut, each.map_cut]
-            lines.append([scenario, each.of, *map(decimal, (each.precision, each.recall, each.f1)), *numbers])
+            lines.append([scenario, each.of, *map(decimal, each.shares().values()), *each.counts().values()])
     return csv_text(lines)
 
 
 def details_as_plain(scores: DetailScores, classes: Classes) -> dict[str, Any]:
-    """One scenario's boundaries and objects for JSON; absent figures are null, and what was not measured is not there.
-
-    Args:
-        scores: of the scenario.
-        classes: of the maps.
-    """
+    """One scenario's boundaries and objects for JSON: absent figures are null, what was not measured is left out."""
     content: dict[str, Any] = {}
     if scores.boundary:
         content["boundary"] = [_boundary_as_plain(each, classes) for each in scores.boundary]
@@ -104,14 +87,8 @@ def details_as_plain(scores: DetailScores, classes: Classes) -> dict[str, Any]:
         content["objects"] = [
             {
                 "class": each.of,
-                "truth": each.truth,
-                "mapped": each.mapped,
-                "matched": each.matched,
-                "truth_cut": each.truth_cut,
-                "map_cut": each.map_cut,
-                "precision": none_if_absent(each.precision),
-                "recall": none_if_absent(each.recall),
-                "f1": none_if_absent(each.f1),
+                **each.counts(),
+                **{name: none_if_absent(share) for name, share in each.shares().items()},
             }
             for each in scores.objects
         ]
@@ -127,10 +104,7 @@ def _boundary_as_plain(each: BoundaryScores, classes: Classes) -> dict[str, Any]
         "f1": none_if_absent(each.mean_f1),
         "classes": {
             name: {
-                "iou": none_if_absent(each.iou[k]),
-                "f1": none_if_absent(each.f1[k]),
-                "precision": none_if_absent(each.precision[k]),
-                "recall": none_if_absent(each.recall[k]),
+                **{figure: none_if_absent(getattr(each, figure)[k]) for figure in _FIGURES},
                 "counts": list(each.counts[k]),
             }
             for k, name in enumerate(classes.names)
@@ -139,11 +113,7 @@ def _boundary_as_plain(each: BoundaryScores, classes: Classes) -> dict[str, Any]
 
 
 def details_from_plain(content: Mapping[str, Any], classes: Classes) -> DetailScores:
-    """What `details_as_plain` has written into a scenario's content.
-
-    Args:
-        content: of the scenario; one of earlier versions has nothing of it.
-        classes: of the run.
+    """What `details_as_plain` has written into a scenario's content; one of earlier versions has nothing of it.
 
     Raises:
         ValueError, KeyError, TypeError: for what is no such thing.
@@ -155,13 +125,13 @@ def details_from_plain(content: Mapping[str, Any], classes: Classes) -> DetailSc
         counts = [_counts(own["counts"], len(COUNTED)) for own in each["classes"].values()]
         least, most = _counts(each["pixels"], 2)
         found.append(boundary_scores(str(each["distance"]), str(each["name"]), (least, most), counts, classes))
-    objects = []
+    counted = []
     for each in content.get("objects", ()):
         if each["class"] not in classes.names:
             raise ValueError(f"its objects are of {each['class']}, which is no class of the run")
-        numbers = _counts([each[key] for key in ("truth", "mapped", "matched", "truth_cut", "map_cut")], 5)
-        objects.append(ObjectScores(each["class"], *numbers))
-    return DetailScores(tuple(found), tuple(objects))
+        numbers = _counts([each[key] for key in objects.COUNTED], len(objects.COUNTED))
+        counted.append(ObjectScores(each["class"], *numbers))
+    return DetailScores(tuple(found), tuple(counted))
 
 
 def _counts(values: Sequence[Any], length: int) -> list[int]:

@@ -37,11 +37,7 @@ class DetailSettings:
     objects: tuple[str, ...] = ()
 
     def on(self, tiles: Sequence[StoredTile], classes: Classes) -> "Measures":
-        """What is measured on tiles.
-
-        Args:
-            tiles: all that are evaluated.
-            classes: of the maps.
+        """What is measured on tiles, all that are evaluated.
 
         Raises:
             UserError: for a distance that does not fit the tiles.
@@ -103,7 +99,7 @@ class DetailScores:
             out |= {f"boundary_iou_{each.name}": each.mean_iou, f"boundary_f1_{each.name}": each.mean_f1}
         for found in self.objects:
             name = f"objects_{found.of.replace(' ', '_')}"
-            out |= {f"{name}_precision": found.precision, f"{name}_recall": found.recall, f"{name}_f1": found.f1}
+            out |= {f"{name}_{key}": share for key, share in found.shares().items()}
         return out
 
 
@@ -137,11 +133,7 @@ class DetailCounts(Metric):
         self._leave()
 
     def update(self, strip: Strip | None) -> None:
-        """Count what a strip completes.
-
-        Args:
-            strip: the next one; None where there is no further one, which counts what is left.
-        """
+        """Count what a strip completes; None where there is no further one, which counts what is left."""
         # strips do not say that they are the last
         if strip is None or strip.tile != self._tile:
             self._finish()

@@ -107,11 +107,7 @@ def chosen_distances(given: str) -> tuple[Distance, ...]:
 
 
 def pixel_distances(distances: Sequence[Distance], tiles: Sequence[StoredTile]) -> Mapping[str, tuple[int, ...]]:
-    """The distances in pixels of each tile, by its id.
-
-    Args:
-        distances: D.
-        tiles: to be evaluated.
+    """The distances in pixels of each tile to be evaluated, by its id.
 
     Raises:
         UserError: where one has no length in pixels, or reaches across every tile.

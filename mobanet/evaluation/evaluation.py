@@ -95,10 +95,7 @@ class Evaluation(nn.Module):
         self._most_samples = 0  # of a batch that was evaluated
 
     def choose(self, **stages: str | Sequence[str]) -> None:
-        """Choose the scenarios that a stage evaluates.
-
-        Args:
-            stages: `validation` and `test`, each `auto`, `all`, `full`, or scenarios' names.
+        """Choose the scenarios that stages evaluate: `auto`, `all`, `full`, or scenarios' names.
 
         Raises:
             UserError: for a name that is no scenario of the data.
@@ -115,12 +112,7 @@ class Evaluation(nn.Module):
         return bool(self.asked_details.distances or self.asked_details.objects)
 
     def begin(self, stage: str, module: Evaluated) -> None:
-        """Start empty confusion matrices on equal weights everywhere.
-
-        Args:
-            stage: `validation` or `test`.
-            module: that is evaluated, and has this evaluation.
-        """
+        """Start empty confusion matrices on equal weights everywhere."""
         evaluation = self.stages[stage]
         # what an earlier evaluation has left that was broken off
         evaluation.reset()
@@ -136,13 +128,7 @@ class Evaluation(nn.Module):
                 torch.distributed.broadcast(buffer, 0)
 
     def take(self, batch: ModelBatch, stage: str, module: Evaluated) -> list[Strip]:
-        """Sum logits over windows and count finished rows; those of the fullest scenario come back.
-
-        Args:
-            batch: on the module's device.
-            stage: as in `begin`.
-            module: alike.
-        """
+        """Sum the logits of a batch over windows and count finished rows; those of the fullest scenario come back."""
         evaluation = self.stages[stage]
         evaluation.note(batch)
         strips: list[Strip] = []
@@ -159,11 +145,6 @@ class Evaluation(nn.Module):
         """Logits (B, K, H, W), float32, of a batch in each scenario, one after the other.
 
         A sample that has nothing of a scenario is predicted with all it has.
-
-        Args:
-            network: to predict with.
-            batch: on the network's device.
-            scenarios: of the data.
         """
         patterns = [lowered(batch.available, batch.available.new_tensor(s.available)) for s in scenarios]
         if not self.compiled:
@@ -177,10 +158,6 @@ class Evaluation(nn.Module):
 
     def conclude(self, stage: str, module: Evaluated) -> None:
         """Keep and log the figures, and the temperatures that a validation has fitted.
-
-        Args:
-            stage: as in `begin`.
-            module: alike.
 
         Raises:
             AgreedError: where a checkpoint is evaluated, and logits are not finite.
@@ -235,6 +212,7 @@ class Evaluation(nn.Module):
         figures = figures_to_log(found.scores, self.data.classes, errors, self.failures, calibrated, measured)
         for name, figure in figures.items():
             module.log(f"{_PREFIX[stage]}/{name}", figure, prog_bar=name == "miou")
+        # none unless targets are binary
         for fullest in list(found.soft.values())[-1:]:
             module.log(f"{_PREFIX[stage]}/soft_jaccard", fullest.jaccard)
 
@@ -256,12 +234,14 @@ class Evaluation(nn.Module):
             return
         if unusable:
             what = overflow_words(stage, unusable, overflown, total)
+            # a training goes on: float16 may overflow for a while, and a validation later be finite again
             if module.trainer.state.fn != TrainerFn.FITTING:
                 half = str(module.trainer.precision).startswith("16")
                 remedy = "set --trainer.precision bf16-mixed or 32-true" if half else "take another checkpoint"
                 # all ranks have the same sums, and raise together
                 raise AgreedError(f"{what}; {remedy}.")
             rank_zero_info(f"warning: {what}")
+        # said once, not after every epoch of a run
         elif not any(int(matrix.sum()) for matrix in matrices.values()) and stage not in self._said_unlabelled:
             self._said_unlabelled.add(stage)
             rank_zero_info(f"warning: {unlabelled_words(stage, total)}")

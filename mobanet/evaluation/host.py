@@ -28,6 +28,7 @@ class Loss(Protocol):
         """The loss, a scalar."""
 
 
+# properties: attributes of a protocol could be set, and mypy asks of them the very type, not a subclass
 class Evaluated(Protocol):
     """A LightningModule that has an `Evaluation`."""
 

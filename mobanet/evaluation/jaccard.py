@@ -20,6 +20,7 @@ _ONE = 2**40
 whole whatever precision a trainer gives the weights."""
 
 
+# not frozen: torchmetrics rebuilds what `compute` returns, and refuses frozen dataclasses
 @dataclass
 class SoftScores:
     """Means and population deviations over images; NaN where there was none that counts.

@@ -33,6 +33,7 @@ class ScenarioEvaluation(nn.Module):
         self.calibrations: ListOf[Calibration] = ListOf(Calibration() for _ in scenarios)
         self.calibrated: ListOf[Calibration] = ListOf(Calibration() for _ in scenarios)
         self.fits: ListOf[TemperatureFit] = ListOf(TemperatureFit() for _ in (scenarios if fit else ()))
+        # a plain list: no modules, whose rows lie where the logits are
         self.stitchers = [Stitcher(num_classes, SAMPLED if fit else None) for _ in scenarios]
         self.soft: ListOf[SoftJaccard] = ListOf(SoftJaccard() for _ in (scenarios if num_classes == 2 else ()))
         self.details: ListOf[DetailCounts] = ListOf()
@@ -59,6 +60,7 @@ class ScenarioEvaluation(nn.Module):
         """Count boundaries and objects, too; None for neither."""
         truths = SharedTruths(len(self.scenarios))
         counts = [] if measures is None else [DetailCounts(measures, truths) for _ in self.scenarios]
+        # made anew, as distances in pixels are those of the tiles at hand
         self.details = ListOf(counts)
 
     def note(self, batch: ModelBatch) -> None:
@@ -130,14 +132,7 @@ class ScenarioEvaluation(nn.Module):
 
 
 def overflow_words(stage: str, scenarios: Sequence[str], windows: int, total: int) -> str:
-    """That there are no figures, as the logits are not finite.
-
-    Args:
-        stage: `validation` or `test`.
-        scenarios: names of those concerned.
-        windows: number of windows with such logits.
-        total: number of windows.
-    """
+    """That so many windows of a stage have no figures in some scenarios, as their logits are not finite."""
     shown = f"{', '.join(scenarios[:3])}{', …' if len(scenarios) > 3 else ''}"
     return (
         f"the logits of {windows} of the {total} {stage} windows are NaN or infinite in {shown}, so that there are no "
@@ -146,12 +141,7 @@ def overflow_words(stage: str, scenarios: Sequence[str], windows: int, total: in
 
 
 def unlabelled_words(stage: str, total: int) -> str:
-    """That there are no figures, as none of the windows has a labelled pixel.
-
-    Args:
-        stage: `validation` or `test`.
-        total: number of windows.
-    """
+    """That there are no figures, as none of the windows of a stage has a labelled pixel."""
     kept = " and no best.ckpt" if stage == "validation" else ""
     return (
         f"none of the {total} {stage} windows has a labelled pixel, so that there are no figures{kept}; look at the "

@@ -67,12 +67,7 @@ class Scores:
 
 
 def scores(matrix: Tensor, classes: Classes) -> Scores:
-    """All figures of a confusion matrix.
-
-    Args:
-        matrix: (K, K) counts, truth in rows.
-        classes: which of the K are averaged.
-    """
+    """All figures of a confusion matrix."""
     m = matrix.cpu().double()  # in this order: not every device has float64
     hit, truth, predicted, total = m.diagonal(), m.sum(1), m.sum(0), m.sum()
     iou = hit / (truth + predicted - hit)  # 0 / 0 is NaN: the class is absent
@@ -92,6 +87,16 @@ def scores(matrix: Tensor, classes: Classes) -> Scores:
         producers_accuracy=tuple((hit / truth).tolist()),
         frequency_weighted_iou=float((truth * iou.nan_to_num(0)).sum() / total),  # of NaN the share is 0
     )
+
+
+def share_of(part: float, whole: float) -> float:
+    """NaN of nothing."""
+    return part / whole if whole else math.nan
+
+
+def nan_if_none(value: float | None) -> float:
+    """A figure as JSON has it."""
+    return math.nan if value is None else float(value)
 
 
 def mean_of(values: Iterable[float]) -> float:

@@ -6,11 +6,11 @@ two with which a third had an IoU of a half would be its very halves, which touc
 edge cuts is an object as it is there, and such ones are counted, too.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from mobanet.evaluation.metrics import share_of
 from mobanet.rasters.components import touching, united
 
 COUNTED = ("truth", "mapped", "matched", "truth_cut", "map_cut")
@@ -40,18 +40,25 @@ class ObjectScores:
     @property
     def precision(self) -> float:
         """Share of the map's objects that are right."""
-        return self.matched / self.mapped if self.mapped else math.nan
+        return share_of(self.matched, self.mapped)
 
     @property
     def recall(self) -> float:
         """Share of the truth's objects that the map has."""
-        return self.matched / self.truth if self.truth else math.nan
+        return share_of(self.matched, self.truth)
 
     @property
     def f1(self) -> float:
         """Twice the matched ones by all of both; NaN where there is none."""
-        total = self.truth + self.mapped
-        return 2 * self.matched / total if total else math.nan
+        return share_of(2 * self.matched, self.truth + self.mapped)
+
+    def counts(self) -> dict[str, int]:
+        """`COUNTED`, by their names."""
+        return {name: getattr(self, name) for name in COUNTED}
+
+    def shares(self) -> dict[str, float]:
+        """Precision, recall and F1, by their names."""
+        return {name: getattr(self, name) for name in ("precision", "recall", "f1")}
 
 
 class _Pieces:
@@ -65,10 +72,7 @@ class _Pieces:
         """(W,) of the last row, numbers from 1 on, 0 for none."""
 
     def grow(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Take rows below.
-
-        Args:
-            mask: (h, W) uint8, 1 where the class is.
+        """Take rows below, (h, W) uint8, 1 where the class is.
 
         Returns:
             (h, W) pieces of these rows, from 1 on, 0 for none; the numbers of the objects that they belong to, from 0
@@ -89,6 +93,7 @@ class _Pieces:
         else:
             alike = np.ones(own.shape[1], bool)
             pairs = touching(self.row, np.where(own[0] > 0, own[0] + before, 0), alike) - 1
+        # pieces that touch the same object of the row above are one: what was two may become one
         roots = united(before + number, map(tuple, pairs.tolist()))
         kept, inverse = np.unique(roots, return_inverse=True)
         areas = np.concatenate([self.areas, np.bincount(own.ravel(), minlength=number + 1)[1:]])
@@ -196,6 +201,7 @@ def _shared(truth: np.ndarray, mapped: np.ndarray) -> np.ndarray:
 
 def _merged(pairs: np.ndarray) -> np.ndarray:
     """Pairs without repetition, with the sum of what they share."""
+    # ravel() below: numpy 2.0.0 alone gives the inverse of rows two dimensions
     found, inverse = np.unique(pairs[:, :2], axis=0, return_inverse=True)
     sums = np.zeros(len(found), np.int64)
     np.add.at(sums, inverse.ravel(), pairs[:, 2])

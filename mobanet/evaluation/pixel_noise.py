@@ -51,13 +51,7 @@ def uniform(key: Key, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def normal(key: Key, rows: Tensor, columns: Tensor) -> Tensor:
-    """A number of mean 0 and standard deviation 1 for each pixel, (H, W) float32, at most 5.8 from 0.
-
-    Args:
-        key: as in `uniform`.
-        rows: alike.
-        columns: alike.
-    """
+    """As `uniform`, of mean 0 and standard deviation 1, (H, W) float32, at most 5.8 from 0."""
     radius = torch.sqrt(-2 * torch.log(uniform(key, rows, columns)))  # never of 0, which `uniform` leaves out
     # Box-Muller takes two numbers that know nothing of each other: any other key does
     turn = uniform(Key(key.second, key.first ^ 0x5BD1E995), rows, columns)

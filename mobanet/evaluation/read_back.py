@@ -1,7 +1,6 @@
 """The figures of an evaluation, read back from the files that `mobanet.evaluation.results` writes."""
 
 import csv
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from mobanet.evaluation.calibration import BINS, Reliability
 from mobanet.evaluation.detail_table import details_from_plain
 from mobanet.evaluation.details import DetailScores
 from mobanet.evaluation.jaccard import SoftScores
-from mobanet.evaluation.metrics import Scores, scores
+from mobanet.evaluation.metrics import Scores, nan_if_none, scores
 from mobanet.evaluation.scenario_table import ScenarioResults
 from mobanet.evaluation.specialists import Regained
 from mobanet.plain.bounds import whole_number
@@ -49,13 +48,8 @@ class Evaluated:
 def read_evaluation(run: Path, stage: Stage, data: DataDescription) -> Evaluated | None:
     """The latest evaluation of a stage, of all its scenarios; None where there was none.
 
-    Args:
-        run: its folder.
-        stage: `test` or `validation`.
-        data: modalities and classes of the run.
-
     Raises:
-        UserError: for a file that is damaged, or of other classes.
+        UserError: for a file that is damaged, or of other classes than the run.
     """
     folder = run / _FOLDER[stage]
     several, single = folder / f"{stage}_scenarios.json", folder / f"{stage}.json"
@@ -82,7 +76,7 @@ def _as_several(content: Mapping[str, Any], confusion: Path) -> dict[str, Any]:
 
 
 def _soft(each: Mapping[str, Any]) -> SoftScores:
-    given: dict[str, Any] = {key: _share(x) for key, x in each.items()}
+    given: dict[str, Any] = {key: nan_if_none(x) for key, x in each.items()}
     return SoftScores(**given)
 
 
@@ -125,8 +119,8 @@ def _results(content: Mapping[str, Any], data: DataDescription) -> ScenarioResul
 def _reliability(content: Mapping[str, Any]) -> Reliability:
     found = Reliability(
         pixels=tuple(map(int, content["pixels"])),
-        confidence=tuple(map(_share, content["confidence"])),
-        accuracy=tuple(map(_share, content["accuracy"])),
+        confidence=tuple(map(nan_if_none, content["confidence"])),
+        accuracy=tuple(map(nan_if_none, content["accuracy"])),
     )
     if {len(found.pixels), len(found.confidence), len(found.accuracy)} != {BINS}:
         raise ValueError(f"a calibration is not of {BINS} bins")
@@ -150,9 +144,9 @@ def _intervals(content: Mapping[str, Any], scenarios: Mapping[str, Any]) -> Inte
 
 
 def _regained(content: Mapping[str, Any], scenarios: Mapping[str, Any]) -> Regained | None:
-    shares = {name: _share(each["gap_regained"]) for name, each in scenarios.items() if "gap_regained" in each}
+    shares = {name: nan_if_none(each["gap_regained"]) for name, each in scenarios.items() if "gap_regained" in each}
     incomplete = content.get("summary", {}).get("incomplete") or {}
-    return Regained(shares, _share(incomplete.get("gap_regained"))) if shares else None
+    return Regained(shares, nan_if_none(incomplete.get("gap_regained"))) if shares else None
 
 
 def _interval(content: Mapping[str, Any] | None) -> Interval | None:
@@ -169,12 +163,12 @@ def _scores(content: Mapping[str, Any], classes: Classes, matrix: Tensor) -> Sco
     # what earlier versions did not write is in the matrix
     return replace(
         scores(matrix, classes),
-        overall_accuracy=_share(content["oa"]),
-        kappa=_share(content["kappa"]),
-        mean_f1=_share(content["mean_f1"]),
-        mean_iou=_share(content["miou"]),
-        iou=tuple(_share(figures["iou"]) for figures in each),
-        f1=tuple(_share(figures["f1"]) for figures in each),
+        overall_accuracy=nan_if_none(content["oa"]),
+        kappa=nan_if_none(content["kappa"]),
+        mean_f1=nan_if_none(content["mean_f1"]),
+        mean_iou=nan_if_none(content["miou"]),
+        iou=tuple(nan_if_none(figures["iou"]) for figures in each),
+        f1=tuple(nan_if_none(figures["f1"]) for figures in each),
         pixels=tuple(int(figures["pixels"]) for figures in each),
     )
 
@@ -187,10 +181,6 @@ def _details(scenarios: Mapping[str, Any], classes: Classes) -> dict[str, Detail
     if len({tuple(scores.figures()) for scores in found.values()}) > 1:
         raise ValueError("its scenarios were not measured alike")
     return found
-
-
-def _share(value: float | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 def _matrix(rows: list[list[int]], count: int) -> Tensor:

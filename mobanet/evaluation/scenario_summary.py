@@ -3,7 +3,8 @@
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from mobanet.evaluation.metrics import Scores, mean_of
 from mobanet.rasters.contents import Classes
@@ -34,13 +35,7 @@ class ScenarioSummary:
 
 
 def summarise(scores: Mapping[str, Scores], full: str, failures: Sequence[Failure] = ()) -> ScenarioSummary:
-    """Mean, worst, mean of the incomplete scenarios, expectations, and spread.
-
-    Args:
-        scores: by name of the scenario, at least one.
-        full: name of the full scenario.
-        failures: of sensors, to expect figures of.
-    """
+    """Mean, worst, mean of the incomplete scenarios, expectations, and spread, of scenarios by name, at least one."""
     known = [name for name, figures in scores.items() if not math.isnan(figures.mean_iou)]
     worst = min(known, key=lambda name: scores[name].mean_iou, default=None)
     incomplete = [figures for name, figures in scores.items() if name != full]
@@ -55,12 +50,7 @@ def summarise(scores: Mapping[str, Scores], full: str, failures: Sequence[Failur
 
 
 def covers(evaluated: Iterable[str], full: str) -> bool:
-    """Whether every scenario that there can be was evaluated.
-
-    Args:
-        evaluated: names of the scenarios.
-        full: name of the full one.
-    """
+    """Whether every scenario that there can be was evaluated, by their names and that of the full one."""
     return {scenario.name for scenario in scenarios_of(full.split("+"))} <= set(evaluated)
 
 
@@ -103,6 +93,7 @@ def figures_to_log(
     figures |= details.get(name_of_fullest, {})
     if len(by_scenario) > 1:
         figures |= {f"scenarios/{name}/{key}": x for name, each in details.items() for key, x in each.items()}
+        # a failure has a rate for every modality, so that its names joined are the full scenario's
         summary = summarise(by_scenario, next(("+".join(f.rates) for f in failures), name_of_fullest), failures)
         figures |= {f"scenarios/{name}/miou": each.mean_iou for name, each in by_scenario.items()}
         figures |= {f"scenarios/{name}/ece": error for name, error in (calibration or {}).items()}
@@ -122,14 +113,9 @@ def deviation_of(values: Iterable[float]) -> float:
 
 
 def expected_of(weights: Mapping[str, float], values: Mapping[str, float]) -> float:
-    """The mean by weight; NaN where a value of some weight is absent, since nothing can stand for it.
-
-    Args:
-        weights: by scenario, summing to 1.
-        values: of all these scenarios.
-    """
+    """The mean by weights that sum to 1; NaN where a value of some weight is absent, since nothing can stand for it."""
     # without weights of 0, as 0 times NaN is NaN
-    return sum(weight * values[name] for name, weight in weights.items() if weight)
+    return sum(weight * values[name] for name, weight in weights.items() if weight) if values else math.nan
 
 
 def _expected(scores: Mapping[str, Scores], failure: Failure) -> Scores:
@@ -153,16 +139,9 @@ def _merged(
     over_classes: Callable[[Iterable[float]], float] | None = None,
 ) -> Scores:
     """One figure of several, by a function of their values, or one of its own for those of a class."""
-    each = over_classes or over
-    return Scores(
-        overall_accuracy=over(f.overall_accuracy for f in several),
-        kappa=over(f.kappa for f in several),
-        mean_f1=over(f.mean_f1 for f in several),
-        mean_iou=over(f.mean_iou for f in several),
-        iou=tuple(each(values) for values in zip(*(f.iou for f in several), strict=True)),
-        f1=tuple(each(values) for values in zip(*(f.f1 for f in several), strict=True)),
-        pixels=several[0].pixels,  # of the truth, which is the same in every scenario
-        users_accuracy=tuple(each(values) for values in zip(*(f.users_accuracy for f in several), strict=True)),
-        producers_accuracy=tuple(each(values) for values in zip(*(f.producers_accuracy for f in several), strict=True)),
-        frequency_weighted_iou=over(f.frequency_weighted_iou for f in several),
-    )
+    merged: dict[str, Any] = {}
+    for name in (field.name for field in fields(Scores)):
+        values = [getattr(figures, name) for figures in several]
+        of_classes = isinstance(values[0], tuple)
+        merged[name] = tuple(map(over_classes or over, zip(*values, strict=True))) if of_classes else over(values)
+    return Scores(**{**merged, "pixels": several[0].pixels})  # of the truth, which is the same in every scenario

@@ -175,32 +175,14 @@ class ScenarioResults:
 def scenario_table(results: ScenarioResults, width: int = 120) -> str:
     """One row a scenario, then the summary, and the protocol, for people.
 
-    Args:
-        results: of one evaluation.
-        width: characters of a line; classes that do not fit go into further tables below.
+    Classes that do not fit into `width` characters go into further tables below.
     """
     rows = rows_of(results)
-    shown = [("OA", [percent(row.figures.overall_accuracy) for row in rows])]
-    shown.append(("mean\nF1", [percent(row.figures.mean_f1) for row in rows]))
-    shown.append(("mIoU", [percent(row.figures.mean_iou) for row in rows]))
-    if results.intervals:
-        shown.append((INTERVAL, [interval_text(row.interval) for row in rows]))
-    if results.soft:
-        shown.append(("soft J", [percent(row.soft) for row in rows]))
-    drop = f"no drop, as {results.full} was not evaluated"
-    if results.full in results.scores:
-        shown.append(("drop", ["" if row.drop is None else percent(row.drop) for row in rows]))
-        drop = f"drop: points of mIoU below {results.full}"
-    if results.reliability:
-        shown.append(("ECE", [percent(row.error) for row in rows]))
-    if results.calibrated:
-        shown.append(("ECE\nat T", ["" if math.isnan(row.calibrated) else percent(row.calibrated) for row in rows]))
-    if results.regained:
-        shown.append(("gap", ["" if row.regained is None else percent(row.regained) for row in rows]))
-    ious = [
-        (stacked(name) + ("" if name in results.classes.averaged else " *"), [percent(r.figures.iou[k]) for r in rows])
-        for k, name in enumerate(results.classes.names)
-    ]
+    shown = [(column.head, column.words) for column in figure_columns(results, rows)]
+    told = results.full in results.scores
+    drop = f"drop: points of mIoU below {results.full}" if told else f"no drop, as {results.full} was not evaluated"
+    heads = [stacked(name) + ("" if name in results.classes.averaged else " *") for name in results.classes.names]
+    ious = [(head, column.words) for head, column in zip(heads, class_columns(results, rows), strict=True)]
     labels = [row.label for row in rows]
     tables = fitted("scenario", labels, len(results.scores), shown, ious, width, split="IoU %")
     tables += detail_tables(results, rows, width)
@@ -208,14 +190,59 @@ def scenario_table(results: ScenarioResults, width: int = 120) -> str:
     return as_text(tables, [*explained, *results.notes()])
 
 
-def detail_tables(results: ScenarioResults, rows: Sequence["ScenarioRow"], width: int) -> list[Table]:
-    """Boundaries and objects in tables of their own, none where they were not measured.
+@dataclass(frozen=True)
+class FigureColumn:
+    """A column of a table for people.
 
-    Args:
-        results: of one evaluation.
-        rows: of `rows_of`.
-        width: characters of a line; columns that do not fit go into further tables.
+    Attributes:
+        head: on several lines.
+        words: one a row.
+        values: likewise, the highest the best; NaN where none is to be marked, or there is none.
     """
+
+    head: str
+    words: Sequence[str]
+    values: Sequence[float]
+
+
+def figure_columns(results: ScenarioResults, rows: Sequence["ScenarioRow"]) -> list[FigureColumn]:
+    """Those that there are of one evaluation but for classes, in the order of tables."""
+    unmarked = [math.nan] * len(rows)
+    columns = [
+        _shares("OA", [row.figures.overall_accuracy for row in rows]),
+        _shares("mean\nF1", [row.figures.mean_f1 for row in rows]),
+        _shares("mIoU", [row.figures.mean_iou for row in rows]),
+    ]
+    if results.intervals:
+        columns.append(FigureColumn(INTERVAL, [interval_text(row.interval) for row in rows], unmarked))
+    if results.soft:
+        columns.append(_shares("soft J", [row.soft for row in rows]))
+    if results.full in results.scores:
+        # not marked, as it says nothing that mIoU does not
+        columns.append(FigureColumn("drop", ["" if r.drop is None else percent(r.drop) for r in rows], unmarked))
+    if results.reliability:
+        # of errors the lowest is the best
+        columns.append(FigureColumn("ECE", [percent(row.error) for row in rows], [-row.error for row in rows]))
+    if results.calibrated:
+        words = ["" if math.isnan(row.calibrated) else percent(row.calibrated) for row in rows]
+        columns.append(FigureColumn("ECE\nat T", words, [-row.calibrated for row in rows]))
+    if results.regained:
+        words = ["" if row.regained is None else percent(row.regained) for row in rows]
+        columns.append(FigureColumn("gap", words, unmarked))
+    return columns
+
+
+def class_columns(results: ScenarioResults, rows: Sequence["ScenarioRow"]) -> list[FigureColumn]:
+    """The IoU of each class."""
+    return [_shares(name, [row.figures.iou[k] for row in rows]) for k, name in enumerate(results.classes.names)]
+
+
+def _shares(head: str, values: Sequence[float]) -> FigureColumn:
+    return FigureColumn(head, [*map(percent, values)], values)
+
+
+def detail_tables(results: ScenarioResults, rows: Sequence["ScenarioRow"], width: int) -> list[Table]:
+    """Boundaries and objects in tables of their own, as `scenario_table`; none where they were not measured."""
     columns = [(head, [percent(row.details[key]) for row in rows]) for key, head in results.detail_heads().items()]
     labels = [row.label for row in rows]
     return fitted("scenario", labels, min(len(results.scores), len(rows)), [], columns, width) if columns else []
@@ -289,12 +316,7 @@ def intervals_to_log(results: ScenarioResults) -> dict[str, float]:
 
 
 def scenario_json(results: ScenarioResults, epoch: int) -> dict[str, Any]:
-    """Everything, for JSON; absent figures are null.
-
-    Args:
-        results: of one evaluation.
-        epoch: in which it was made.
-    """
+    """Everything, for JSON, and the epoch in which it was made; absent figures are null."""
     rows = rows_of(results)
     summed = {row.label: row for row in rows[len(results.scores) :]}
 
@@ -327,9 +349,7 @@ def scenario_json(results: ScenarioResults, epoch: int) -> dict[str, Any]:
                 **plain(row),
                 **soft_as_plain(results, name),
                 "kept_windows": results.unmasked[name],
-                "calibration": reliability_as_plain(results.reliability.get(name)),
-                **calibrated_as_plain(results, name),
-                **details_as_plain(results.details.get(name, DetailScores()), results.classes),
+                **measured_as_plain(results, name),
                 "confusion": results.matrices[name].tolist(),
             }
             for name, row in zip(results.scores, rows, strict=False)
@@ -355,22 +375,18 @@ def expectation_as_plain(results: ScenarioResults, scenario: str) -> dict[str, A
         "bootstrap": {"level": LEVEL, "resamples": RESAMPLES} if results.intervals else None,
         "miou_interval": list(found) if found else None,
         "ece": none_if_absent(results.reliability[scenario].error) if scenario in results.reliability else None,
-        "calibration": reliability_as_plain(results.reliability.get(scenario)),
-        **calibrated_as_plain(results, scenario),
-        **details_as_plain(results.details.get(scenario, DetailScores()), results.classes),
+        **measured_as_plain(results, scenario),
     }
 
 
-def calibrated_as_plain(results: ScenarioResults, scenario: str) -> dict[str, Any]:
-    """What one scenario's temperature makes of its calibration, for JSON; nothing where it has none."""
-    found = results.calibrated.get(scenario)
-    if found is None:
-        return {}
-    return {
-        "temperature": results.temperatures[scenario],
-        "ece_calibrated": none_if_absent(found.error),
-        "calibrated": reliability_as_plain(found),
-    }
+def measured_as_plain(results: ScenarioResults, scenario: str) -> dict[str, Any]:
+    """One scenario's calibration, what its temperature makes of that, and details, for JSON."""
+    content: dict[str, Any] = {"calibration": reliability_as_plain(results.reliability.get(scenario))}
+    if found := results.calibrated.get(scenario):
+        content["temperature"] = results.temperatures[scenario]
+        content["ece_calibrated"] = none_if_absent(found.error)
+        content["calibrated"] = reliability_as_plain(found)
+    return content | details_as_plain(results.details.get(scenario, DetailScores()), results.classes)
 
 
 def reliability_as_plain(found: Reliability | None) -> dict[str, Any] | None:
@@ -454,10 +470,6 @@ class ScenarioRow:
     details: Mapping[str, float] = field(default_factory=dict)
 
 
-def _expected(weights: Mapping[str, float], values: Mapping[str, float]) -> float:
-    return expected_of(weights, values) if values else math.nan
-
-
 def rows_of(results: ScenarioResults) -> list[ScenarioRow]:
     """One a scenario, then the summary's."""
     soft = {name: figures.jaccard for name, figures in results.soft.items()}
@@ -467,23 +479,18 @@ def rows_of(results: ScenarioResults) -> list[ScenarioRow]:
     at_all = at if at.keys() == results.scores.keys() else {}
     intervals = results.intervals or Intervals({}, None, None, ())
     shares = results.regained.shares if results.regained else {}
-    details: dict[str, dict[str, float]] = {key: {} for key in results.detail_heads()}
-    for name, measured in results.details.items():
-        for key, value in measured.figures().items():
-            details[key][name] = value
+    measured = {name: each.figures() for name, each in results.details.items()}
+    details = {key: {name: own[key] for name, own in measured.items()} for key in results.detail_heads()}
 
     def single(label: str, name: str) -> ScenarioRow:
         figures = results.scores[name]
         of = soft.get(name, math.nan), errors.get(name, math.nan), intervals.scenarios.get(name), shares.get(name)
-        temperature = results.temperatures.get(name, math.nan)
-        own = {key: values[name] for key, values in details.items()}
-        calibrated = at.get(name, math.nan)
-        return ScenarioRow(
-            label, figures, results.drop(figures), results.unmasked[name], *of, calibrated, temperature, own
-        )
+        calibration = at.get(name, math.nan), results.temperatures.get(name, math.nan)
+        drop, unmasked = results.drop(figures), results.unmasked[name]
+        return ScenarioRow(label, figures, drop, unmasked, *of, *calibration, measured.get(name, {}))
 
     def several(
-        label: str, figures: Scores, over: Callable[[Mapping[str, float]], float], interval: Interval | None
+        label: str, figures: Scores, over: Callable[[Mapping[str, float]], float], interval: Interval | None = None
     ) -> ScenarioRow:
         drop = results.drop(figures)
         own = {key: over(values) for key, values in details.items()}
@@ -506,11 +513,13 @@ def rows_of(results: ScenarioResults) -> list[ScenarioRow]:
         rows.append(row if math.isnan(together) else replace(row, regained=together))
     for k, (failure, figures) in enumerate(summary.expected):
         interval = intervals.expected[k] if intervals.expected else None
-        label = expected_label(failure)
-        rows.append(several(label, figures, partial(_expected, failure.weights()), interval))
+        rows.append(several(expected_label(failure), figures, partial(expected_of, failure.weights()), interval))
     if summary.deviation:
-        figures = summary.deviation
-        jaccard, error, calibrated = (deviation_of(each.values()) for each in (soft, errors, at_all))
-        own = {key: deviation_of(values.values()) for key, values in details.items()}
-        rows.append(ScenarioRow(DEVIATION, figures, None, None, jaccard, error, calibrated=calibrated, details=own))
+        row = several(DEVIATION, summary.deviation, lambda x: deviation_of(x.values()))
+        rows.append(replace(row, drop=None))  # that of a spread would be a drop from another kind of figure
     return rows
+
+
+def rows_to_show(results: ScenarioResults) -> list[ScenarioRow]:
+    """Those of `rows_of`; of a single scenario its own, as there is nothing to sum up."""
+    return rows_of(results)[: None if len(results.scores) > 1 else 1]

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from mobanet.errors import UserError
-from mobanet.evaluation.metrics import Scores
+from mobanet.evaluation.metrics import Scores, nan_if_none
 from mobanet.plain.json_files import read_json
 from mobanet.rasters.contents import Classes
 from mobanet.scenarios.scenario import chosen_scenarios, typed_pairs
 
 OPTION = "--scenarios.specialists"
 _FULL = "full"
+# in a run or its test folder; the file of several scenarios has all that the other one has
 _FILES = ("test/test_scenarios.json", "test/test.json", "test_scenarios.json", "test.json")
 
 
@@ -63,10 +64,7 @@ class Specialists:
     own: Mapping[str, OtherTest]
 
     def check(self, protocol: Mapping[str, str]) -> None:
-        """Refuse figures that cannot be compared.
-
-        Args:
-            protocol: of the test that is to be compared with them.
+        """Refuse figures that cannot be compared with a test of this protocol.
 
         Raises:
             UserError: for one that came about otherwise.
@@ -82,20 +80,11 @@ class Specialists:
                     )
 
     def unlike(self, pixels: Sequence[int]) -> list[str]:
-        """Names of those that were tested on other pixels.
-
-        Args:
-            pixels: of the truth, one a class.
-        """
+        """Names of those that were tested on other pixels, by their number of each class in the truth."""
         return [other.name for other in (self.full, *self.own.values()) if other.pixels != tuple(pixels)]
 
     def regained(self, scores: Mapping[str, Scores], full: str) -> Regained:
-        """What the model of a test has won back.
-
-        Args:
-            scores: of the test, by scenario.
-            full: name of the full scenario.
-        """
+        """What the model of a test, with scores by scenario, has won back."""
         named = [name for name in scores if name in self.own]
         won = {name: scores[name].mean_iou - self.full.mious[name] for name in named}
         gaps = {name: self.own[name].mious[name] - self.full.mious[name] for name in named}
@@ -145,9 +134,10 @@ def _read(name: str, given: str, classes: Classes, scenarios: Sequence[str]) -> 
         raise UserError(f"{what} has no test in it; give a run folder that mobanet.test has tested, or its JSON file.")
     try:
         content = read_json(path)
+        # a test of a single scenario has its figures at the top of the file
         found: Mapping[str, Any] = content.get("scenarios") or {content["scenario"]: content}
         some = next(iter(found.values()))["classes"]
-        mious = {scenario: _number(figures["miou"]) for scenario, figures in found.items()}
+        mious = {scenario: nan_if_none(figures["miou"]) for scenario, figures in found.items()}
         pixels = tuple(int(figures["pixels"]) for figures in some.values())
         other = OtherTest(name, path, dict(content["protocol"]), mious, pixels)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
@@ -165,7 +155,3 @@ def _read(name: str, given: str, classes: Classes, scenarios: Sequence[str]) -> 
             f"{what} was not tested with {', '.join(lacking)}; test that model with --scenarios.evaluate all."
         )
     return other
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)

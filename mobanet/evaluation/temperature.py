@@ -34,6 +34,7 @@ every device, unlike float64, and stay whole whatever precision a trainer gives 
 _WORST = 2.0**14
 """NLL of a pixel at most, so that sums stay far within 64 bits."""
 
+# each pixel takes as many logits as GRID has temperatures: some megabytes a class, not gigabytes
 _SLICE = 2**14
 """Pixels that are computed at once."""
 
@@ -81,11 +82,7 @@ def _sums(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def temperature_of(losses: Sequence[float]) -> float:
-    """Where a parabola in log T around the least of the losses has its lowest point; at an end of the grid, that end.
-
-    Args:
-        losses: one for each temperature of `GRID`.
-    """
+    """Where a parabola in log T around the least of `GRID`'s losses is lowest; at an end of the grid, that end."""
     best = min(range(len(losses)), key=losses.__getitem__)
     if best in (0, len(losses) - 1):
         return GRID[best]
@@ -96,12 +93,7 @@ def temperature_of(losses: Sequence[float]) -> float:
 
 
 def known_temperatures(temperatures: Tensor | None, scenarios: Sequence[str]) -> dict[str, float]:
-    """Those that were fitted, by name of the scenario.
-
-    Args:
-        temperatures: (S,), NaN where one was not; None of a checkpoint that has none.
-        scenarios: names of all S.
-    """
+    """Those that were fitted, (S,) of all scenarios, by name; of an older checkpoint, which has none, None is given."""
     if temperatures is None:
         return {}
     values = zip(scenarios, temperatures.tolist(), strict=True)
@@ -109,12 +101,7 @@ def known_temperatures(temperatures: Tensor | None, scenarios: Sequence[str]) ->
 
 
 def with_temperatures(state: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
-    """A module's state; to one of an earlier version, which has no temperatures, such as were not fitted are added.
-
-    Args:
-        state: by name.
-        count: of the scenarios.
-    """
+    """A module's state; to one of an earlier version, which has no temperatures, such as were not fitted are added."""
     return {TEMPERATURES: torch.full((count,), math.nan), **state}
 
 

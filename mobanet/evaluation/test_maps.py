@@ -57,15 +57,7 @@ class TestMaps(Callback):
                     path.unlink()
         trainer.strategy.barrier("test maps")  # no rank writes before
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any, **__: Any) -> None:
         """Write the rows that the batch has finished."""
         strips: list[Strip] = outputs or []  # what `SegmentationModule.test_step` returns
         for strip in strips:
@@ -114,11 +106,7 @@ class TestMaps(Callback):
 
 
 def map_names(tiles: Iterable[str]) -> dict[str, str]:
-    """A file name for each tile: its id where that is a name fit for any file system.
-
-    Args:
-        tiles: their ids; no two get names that differ in nothing but case.
-    """
+    """A file name for each tile: its id where any file system takes it; no two differ in nothing but case."""
     names: dict[str, str] = {}
     taken: set[str] = set()
     for tile in tiles:

@@ -10,12 +10,7 @@ from mobanet.plain.wording import natural_key
 
 
 class TileMatrices:
-    """Counts pixels by tile and scenario, on the device that they are on.
-
-    Args:
-        scenarios: S.
-        num_classes: K.
-    """
+    """Counts pixels of K classes by tile and by S scenarios, on the device that they are on."""
 
     def __init__(self, scenarios: int, num_classes: int) -> None:
         self.shape = (scenarios, num_classes, num_classes)

@@ -2,14 +2,13 @@
 
 import math
 import textwrap
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mobanet.evaluation.calibration import BINS, Reliability
-from mobanet.files import whole_file
+from mobanet.evaluation.scenario_table import ScenarioResults
+from mobanet.figures.canvas import new_figure, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -21,39 +20,13 @@ _SIDE, _FOOT = 1.75, 0.5
 """Width of a panel, and height of the shares below it, in inches."""
 
 
-def draw_reliability(
-    found: Mapping[str, Reliability],
-    protocol_line: str,
-    path: Path,
-    calibrated: Mapping[str, Reliability] | None = None,
-) -> None:
-    """Write the figure as a PNG, at once or not at all.
-
-    Args:
-        found: by name of the scenario, at least one, in the usual order.
-        protocol_line: stands below; how the figures came about.
-        path: of the PNG.
-        calibrated: the same at the temperatures of the scenarios that have one.
-    """
-    figure = reliability_figure(found, protocol_line, calibrated)
-    with whole_file(path) as file:
-        figure.savefig(file, format="png", dpi=150)
-
-
-def reliability_figure(
-    found: Mapping[str, Reliability], protocol_line: str, calibrated: Mapping[str, Reliability] | None = None
-) -> "Figure":
-    """The figure; see `draw_reliability`."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    calibrated = calibrated or {}
+def reliability_figure(results: ScenarioResults) -> "Figure":
+    """A diagram for each scenario whose reliability is known, at least one; below it the protocol."""
+    found, calibrated = results.reliability, results.calibrated
     columns = min(len(found), 4 if len(found) <= 16 else 8)
     lines = math.ceil(len(found) / columns)
     width = max(_SIDE * columns + 0.6, 3.6)
-    figure = Figure(figsize=(width, (_SIDE + _FOOT + 0.45) * lines + 1.0), layout="constrained")
-    # draws in memory, without a display, and without pyplot, which would keep each figure
-    FigureCanvasAgg(figure)
+    figure = new_figure(width, (_SIDE + _FOOT + 0.45) * lines + 1.0)
     grid = figure.subplots(
         2 * lines, columns, sharex=True, squeeze=False, height_ratios=[_SIDE, _FOOT] * lines, sharey="row"
     )
@@ -75,7 +48,7 @@ def reliability_figure(
     keys = _keys(bool(calibrated))
     beside = 2 if columns < 4 and len(keys) > 3 else len(keys)
     figure.legend(handles=keys, loc="outside upper center", ncols=beside, fontsize=8, frameon=False)
-    below = textwrap.fill(protocol_line, int(16 * width))
+    below = wrapped(results.protocol, int(16 * width))
     figure.supxlabel(f"highest probability of a pixel\n{below}", fontsize=7, color="0.35")
     return figure
 

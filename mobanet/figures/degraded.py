@@ -1,12 +1,10 @@
 """A figure of degraded sensors: a panel a degradation, mIoU over its severities, a line a sensor."""
 
 import math
-import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobanet.evaluation.degraded_table import DegradedResults, DegradedRow
-from mobanet.files import whole_file
+from mobanet.figures.canvas import new_figure, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,29 +18,14 @@ _MARKERS = "osD^v<>Pph*X"
 _COLOURS = ("#2f6db5", "#c4452d", "#3c8c53", "#8a5fb0", "#b0832b", "#3a9fa8")
 
 
-def draw_degraded(results: DegradedResults, path: Path) -> None:
-    """Write the figure as a PNG, at once or not at all.
-
-    Args:
-        results: of one test.
-        path: of the PNG.
-    """
-    figure = degraded_figure(results)
-    with whole_file(path) as file:
-        figure.savefig(file, format="png", dpi=200)
-
-
 def degraded_figure(results: DegradedResults) -> "Figure":
-    """The figure; see `draw_degraded`."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """The figure of one test."""
     from matplotlib.lines import Line2D
 
     degradations = results.degradations()
     across = min(_ACROSS, len(degradations))
     down = math.ceil(len(degradations) / across)
-    figure = Figure(figsize=(max(2.7 * across, 5.4) + 0.4, 2.1 * down + 1.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(max(2.7 * across, 5.4) + 0.4, 2.1 * down + 1.5)
     panels = figure.subplots(down, across, sharey=True, squeeze=False).flatten().tolist()
     looks: dict[str, dict[str, Any]] = {
         name: {"color": _COLOURS[k % len(_COLOURS)], "marker": _MARKERS[k % len(_MARKERS)]}
@@ -61,10 +44,10 @@ def degraded_figure(results: DegradedResults) -> "Figure":
     if not math.isnan(whole):
         label = f"{results.full}, undegraded: {whole:.1f}"
         handles.append(Line2D([], [], color=_INK, linestyle=(0, (4, 2.5)), linewidth=1, label=label))
+    # by hand, as each panel has only the lines of the sensors it applies to
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 4), fontsize=8.5, frameon=False)
     figure.supylabel("mIoU %", fontsize=9, color=_INK)
-    line = " · ".join(f"{name}: {text}" for name, text in results.protocol.items())
-    figure.supxlabel(textwrap.fill(line, int(14 * figure.get_figwidth())), fontsize=7, color="0.35")
+    figure.supxlabel(wrapped(results.protocol, int(14 * figure.get_figwidth())), fontsize=7, color="0.35")
     return figure
 
 

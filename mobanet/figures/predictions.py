@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.data.attached import data_of
-from mobanet.files import whole_file
+from mobanet.figures.canvas import new_figure, write_png
 from mobanet.rasters.contents import IGNORE_INDEX, Classes, Modality
 from mobanet.rasters.pictures import coloured, natural_bands, optical_picture, relief
 from mobanet.stitching.windows import Strip
@@ -48,11 +48,11 @@ def errors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     return out
 
 
-def picture(array: np.ndarray, modality: Modality) -> np.ndarray:
-    """An input, (H, W, C) as stored, to look at: (H, W, 3) floats in 0..1."""
+def picture(array: np.ndarray, modality: Modality, measured: np.ndarray | None = None) -> np.ndarray:
+    """An input, (H, W, C) as stored and (H, W) where it was measured, to look at: (H, W, 3) floats in 0..1."""
     if modality.kind == "elevation":
-        return relief(array[..., 0])
-    return optical_picture(array[..., natural_bands(modality) or slice(None)])
+        return relief(array[..., 0], measured)
+    return optical_picture(array[..., natural_bands(modality) or slice(None)], measured)
 
 
 def shares(colour: Sequence[int]) -> tuple[float, float, float]:
@@ -73,20 +73,9 @@ def legend_patches(classes: Classes) -> "list[Patch]":
 
 
 def draw(panels: list[Panel], modalities: Mapping[str, Modality], classes: Classes, path: Path) -> None:
-    """Write a figure with one row a panel.
-
-    Args:
-        panels: at least one.
-        modalities: say which inputs are elevation.
-        classes: for colours and the legend.
-        path: of the PNG.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    """Write a figure with one row a panel, at least one, as a PNG."""
     columns = [*modalities, "truth", "prediction", "errors"]
-    figure = Figure(figsize=(2.5 * len(columns), 2.5 * len(panels) + 0.75), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(2.5 * len(columns), 2.5 * len(panels) + 0.75)
     grid = figure.subplots(len(panels), len(columns), squeeze=False)
     for row, panel in zip(grid, panels, strict=True):
         pictures = {name: picture(array, modalities[name]) for name, array in panel.inputs.items()}
@@ -101,8 +90,7 @@ def draw(panels: list[Panel], modalities: Mapping[str, Modality], classes: Class
         row[0].set_ylabel(f"tile {panel.tile}", fontsize=10)
     handles = legend_patches(classes)
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
-    with whole_file(path) as file:
-        figure.savefig(file, format="png", dpi=130)
+    write_png(figure, path, dpi=130)
 
 
 class PredictionFigure(Callback):
@@ -124,17 +112,10 @@ class PredictionFigure(Callback):
         """Forget an earlier test."""
         self._maps = {}
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any, **__: Any) -> None:
         """Keep the maps of the first tiles."""
         strips: list[Strip] = outputs or []  # what `SegmentationModule.test_step` returns
+        # the first process has tiles enough, and no map has to be sent
         for strip in strips if trainer.is_global_zero else ():
             if strip.tile in self._maps or len(self._maps) < self.tiles:
                 self._maps.setdefault(strip.tile, []).append(strip.prediction.cpu().numpy())

@@ -1,17 +1,15 @@
 """A figure of all scenarios: which sensors are there, the mIoU that is left, and the IoU of each class."""
 
 import math
-import textwrap
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mobanet.evaluation.bootstrap import INTERVAL, Intervals
 from mobanet.evaluation.metrics import Scores
-from mobanet.evaluation.scenario_summary import ScenarioSummary, summarise
-from mobanet.files import whole_file
+from mobanet.evaluation.scenario_summary import ScenarioSummary
+from mobanet.evaluation.scenario_table import ScenarioResults
+from mobanet.figures.canvas import new_figure, wrapped
 from mobanet.rasters.contents import Classes
-from mobanet.scenarios.failure import Failure
 from mobanet.scenarios.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -27,54 +25,19 @@ _MEAN: dict[str, Any] = {"color": _INK, "linewidth": 1.1, "linestyle": (0, (4, 2
 _NUMBER: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 8.5, "color": _INK}
 
 
-def draw_scenarios(
-    scores: Mapping[str, Scores],
-    classes: Classes,
-    scenarios: Sequence[Scenario],
-    protocol_line: str,
-    path: Path,
-    failures: Sequence[Failure] = (),
-    intervals: Intervals | None = None,
-) -> None:
-    """Write the figure as a PNG, at once or not at all.
-
-    Args:
-        scores: by name of the evaluated scenarios, at least one, in the usual order.
-        classes: of these scores.
-        scenarios: all of the data, the last the full one.
-        protocol_line: stands below; how the figures came about.
-        path: of the PNG.
-        failures: of sensors, to expect mIoU of.
-        intervals: of mIoU; None for none.
-    """
-    figure = scenario_figure(scores, classes, scenarios, protocol_line, failures, intervals)
-    with whole_file(path) as file:
-        figure.savefig(file, format="png", dpi=200)
-
-
-def scenario_figure(
-    scores: Mapping[str, Scores],
-    classes: Classes,
-    scenarios: Sequence[Scenario],
-    protocol_line: str,
-    failures: Sequence[Failure] = (),
-    intervals: Intervals | None = None,
-) -> "Figure":
-    """The figure; see `draw_scenarios`."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    shown = [scenario for scenario in scenarios if scenario.name in scores]
-    figures = [scores[scenario.name] for scenario in shown]
+def scenario_figure(results: ScenarioResults) -> "Figure":
+    """A row for each scenario that was evaluated; below them the protocol."""
+    classes, intervals = results.classes, results.intervals
+    shown = [scenario for scenario in results.scenarios if scenario.name in results.scores]
+    figures = [results.scores[scenario.name] for scenario in shown]
     rows = _rows(shown)
-    modalities = [scenario.name for scenario in scenarios if sum(scenario.available) == 1]
+    modalities = [scenario.name for scenario in results.scenarios if sum(scenario.available) == 1]
     widths = [0.24 * len(modalities) + 0.1, 3.4, max(_COLUMN * len(classes), 1.0)]
-    summary = summarise(scores, scenarios[-1].name, failures)
+    summary = results.summary()
     keys = _keys(summary, lost=shown[-1].full and not math.isnan(figures[-1].mean_iou), intervals=intervals is not None)
     # besides the panels: headings and legend above, scales and the protocol below
     height = _ROW * (rows[-1] + 1) + 2.0 + 0.15 * max(len(keys) - 3, 0)
-    figure = Figure(figsize=(sum(widths) + 0.5, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(sum(widths) + 0.5, height)
     sensors, bars, cells = panels = figure.subplots(1, 3, sharey=True, width_ratios=widths)
     for axes in panels:
         axes.spines[:].set_visible(False)
@@ -86,8 +49,9 @@ def scenario_figure(
     place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
     bars.legend(handles=keys, fontsize=8, frameon=False, handlelength=1.8, **place)
     _draw_classes(cells, figures, rows, classes)
+    # upside down: the first scenario on top; the panels share this axis
     sensors.set_ylim(rows[-1] + 0.55, -0.55)
-    figure.supxlabel(textwrap.fill(protocol_line, int(14 * figure.get_figwidth())), fontsize=7, color="0.35")
+    figure.supxlabel(wrapped(results.protocol, int(14 * figure.get_figwidth())), fontsize=7, color="0.35")
     return figure
 
 

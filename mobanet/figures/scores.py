@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from mobanet.figures.canvas import new_figure
 from mobanet.files import whole_file
 from mobanet.scenarios.history import ScoreRecord
 from mobanet.scenarios.scores import ScenarioScores, ScoreSettings, median_bandwidth
@@ -33,17 +34,13 @@ class _Look:
 def plot_history(records: Sequence[ScoreRecord], path: str | Path | None = None) -> "Figure":
     """Distortion with a band of one standard error, scores and probabilities of each scenario over the epochs.
 
-    Args:
-        records: at least one, of the same scenarios; from `mobanet.scenarios.history.read_history`.
-        path: of a PNG or PDF to write too.
-
     Raises:
         ValueError: without records, or if their scenarios differ.
     """
     if len({record.scenarios for record in records}) != 1:
         raise ValueError("records must be of one or more epochs with the same scenarios")
     names, epochs = records[0].scenarios, [record.epoch + 1 for record in records]  # counted from 1, as everywhere
-    figure = _figure(10.5, max(3.2, 0.18 * len(names) + 0.8))
+    figure = new_figure(10.5, max(3.2, 0.18 * len(names) + 0.8))
     panels = figure.subplots(1, 3, sharex=True)
     for axis, title, field in zip(
         panels,
@@ -80,7 +77,7 @@ def plot_scores(scores: ScenarioScores, distortion: Sequence[float], names: Sequ
     """
     count = len(names)
     side = max(2.0, 0.3 * count)
-    figure = _figure(side + 9.0, side + 1.3)
+    figure = new_figure(side + 9.0, side + 1.3)
     widths = [side, 0.12, 1.6, 1.6, 1.6, 1.6]
     kernel, scale, *bars = figure.subplots(1, 6, width_ratios=widths)
     # cividis grows evenly in lightness, and is alike to people with any colour vision
@@ -140,7 +137,7 @@ def plot_sensitivity(
         "ridge": given["ridge"] * np.geomspace(1e-3, 1e5, 81),
         "bandwidth": np.geomspace(min(given["bandwidth"], median) / 100, max(given["bandwidth"], median) * 100, 101),
     }
-    figure = _figure(12.5, max(3.2, 0.18 * len(names) + 0.8))
+    figure = new_figure(12.5, max(3.2, 0.18 * len(names) + 0.8))
     panels = figure.subplots(1, len(_PANELS), sharey=True)
     for axis, (name, title) in zip(panels, _PANELS.items(), strict=True):
         grid = np.asarray(grids.get(name, usual[name]), float)
@@ -155,15 +152,6 @@ def plot_sensitivity(
         panels[3].axvline(median, color="0.3", linewidth=1, linestyle=":", zorder=1, label="bandwidth median")
     panels[0].set_ylabel("probability $p$", fontsize=10)
     _legend(figure, panels[3])
-    return figure
-
-
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
     return figure
 
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from mobanet.evaluation.window_maps import WindowMaps
+from mobanet.figures.canvas import new_figure
 from mobanet.figures.predictions import RIGHT, WRONG, errors, legend_patches, picture, shares
 from mobanet.rasters.contents import IGNORE_INDEX, Classes, Modality
 from mobanet.rasters.pictures import coloured
@@ -17,51 +19,30 @@ _SIDE = 2.5
 """Of a picture with its title, in inches."""
 
 
-def window_figure(
-    inputs: Mapping[str, np.ndarray],
-    truth: np.ndarray,
-    predictions: Mapping[str, np.ndarray],
-    modalities: Mapping[str, Modality],
-    classes: Classes,
-    title: str = "",
-) -> "Figure":
-    """Inputs and truth in the first row; below, each scenario's prediction above its errors.
-
-    Args:
-        inputs: by modality, (H, W, C) as stored.
-        truth: (H, W) class indices.
-        predictions: by scenario, (H, W) class indices, at least one; drawn in this order, the full one last.
-        modalities: say which inputs are elevation.
-        classes: for colours and the legend.
-        title: stands above.
-
-    Raises:
-        ValueError: without predictions.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def window_figure(maps: WindowMaps, modalities: Mapping[str, Modality], classes: Classes, title: str) -> "Figure":
+    """Inputs and truth in the first row; below, each scenario's prediction above its errors."""
     from matplotlib.patches import Patch
 
-    if not predictions:
-        raise ValueError("predictions must hold at least one scenario")
-    columns = len(inputs) + 1
-    names = list(predictions)
+    truth = maps.truth
+    columns = len(maps.inputs) + 1
+    names = list(maps.predictions)
     blocks = [names[first : first + columns] for first in range(0, len(names), columns)]
     rows = 1 + 2 * len(blocks)
-    figure = Figure(figsize=(_SIDE * columns, _SIDE * rows + 0.9), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(_SIDE * columns, _SIDE * rows + 0.9)
     grid = figure.subplots(rows, columns, squeeze=False)
+    # all off first: the last block may have fewer scenarios than columns
     for axis in grid.flat:
         axis.set_axis_off()
-    pictures = {name: picture(array, modalities[name]) for name, array in inputs.items()}
+    pictures = {name: picture(array, modalities[name]) for name, array in maps.inputs.items()}
     for axis, (name, array) in zip(grid[0], [*pictures.items(), ("truth", coloured(truth, classes))], strict=True):
         _draw(axis, array, name)
     for block, above, below in zip(blocks, grid[1::2], grid[2::2], strict=True):
         for name, prediction, wrong in zip(block, above, below, strict=False):  # the last block may be short
-            share = share_right(truth, predictions[name])
+            found = maps.predictions[name]
+            share = share_right(truth, found)
             known = f"{100 * share:.1f} % right" if np.isfinite(share) else "no truth"
-            _draw(prediction, coloured(predictions[name], classes), f"{name}\n{known}")
-            _draw(wrong, errors(truth, predictions[name]))
+            _draw(prediction, coloured(found, classes), f"{name}\n{known}")
+            _draw(wrong, errors(truth, found))
         above[0].set_ylabel("prediction", fontsize=10)
         below[0].set_ylabel("errors", fontsize=10)
     handles = legend_patches(classes)
@@ -69,8 +50,7 @@ def window_figure(
     handles.append(Patch(facecolor=shares(WRONG), edgecolor="0.4", label="wrong"))
     across = min(len(handles), 2 * columns - 2) if columns > 2 else 2
     figure.legend(handles=handles, loc="outside lower center", ncols=across, fontsize=9, frameon=False)
-    if title:
-        figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11)
     return figure
 
 

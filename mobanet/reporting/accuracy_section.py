@@ -4,20 +4,16 @@ from markupsafe import Markup
 
 from mobanet.evaluation.metrics import Scores
 from mobanet.evaluation.read_back import Evaluated
-from mobanet.evaluation.scenario_table import ACCURACIES, FWIOU, rows_of
+from mobanet.evaluation.scenario_table import ACCURACIES, FWIOU, rows_to_show
 from mobanet.reporting.figure_table import figure_table
 from mobanet.reporting.markup import render
 
 
 def accuracy_section(evaluated: Evaluated) -> Markup:
-    """Two tables with their notes.
-
-    Args:
-        evaluated: one scenario or more.
-    """
+    """Two tables with their notes."""
     results = evaluated.results
     count, classes = len(results.scores), results.classes
-    rows = rows_of(results) if count > 1 else rows_of(results)[:1]
+    rows = rows_to_show(results)
 
     def users(figures: Scores) -> tuple[float, ...]:
         return figures.frequency_weighted_iou, *figures.users_accuracy

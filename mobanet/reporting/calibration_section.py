@@ -21,12 +21,7 @@ _ACROSS, _UP = Scale(0, 1, _LEFT, _WIDTH - _RIGHT), Scale(0, 1, _MIDDLE, _TOP)
 def calibration_section(
     found: Mapping[str, Reliability], calibrated: Mapping[str, Reliability] | None = None
 ) -> Markup:
-    """A diagram a scenario and what is to be seen on it.
-
-    Args:
-        found: by name of the scenario, at least one, in the usual order.
-        calibrated: the same at the temperatures of the scenarios that have one.
-    """
+    """A diagram a scenario, at least one, with a line where it is calibrated, and what is to be seen on it."""
     calibrated = calibrated or {}
     return render(
         "calibration",

@@ -96,6 +96,7 @@ def chart_figure(chart: Chart) -> Markup:
     """A `figure` element."""
     levels = [] if chart.level is None else [chart.level]
     heights = [y for line in chart.lines for y in _reach(line)]
+    # the axis goes from tick to tick, so that no line leaves the drawing
     rows = ticks(*extent([*heights, *levels], chart.floor))
     left, right = extent(x for line in chart.lines for x in line.x)
     if len({x for line in chart.lines for x in line.x}) > 1:
@@ -158,6 +159,7 @@ def _band(edges: Sequence[tuple[float, float, float]], across: Scale, up: Scale)
 def _groups(points: Sequence[tuple[float, float]]) -> list[tuple[float, float, float, float]]:
     """Middle x, mean, lowest and highest y of groups of neighbours; what is not finite is left out."""
     finite = [point for point in points if math.isfinite(point[1])]
+    # rounded up, so that there are never more groups than that
     size = -(-len(finite) // _LONGEST)
     groups = []
     for first in range(0, len(finite), size):

@@ -13,11 +13,7 @@ _STRONG = 0.6
 
 
 def confusion_section(evaluated: Evaluated) -> Markup:
-    """A radio button and a matrix for every scenario, the fullest chosen.
-
-    Args:
-        evaluated: one scenario or more.
-    """
+    """A radio button and a matrix for every scenario, the fullest chosen."""
     results = evaluated.results
     matrices = {name: _rows(matrix, results.classes.names) for name, matrix in results.matrices.items()}
     return render("confusion", matrices=matrices, fullest=results.fullest, classes=results.classes)
@@ -33,6 +29,7 @@ def _rows(matrix: Tensor, names: tuple[str, ...]) -> list[tuple[int, list[dict[s
 
 def _cell(truth: str, called: str, count: int, total: int) -> dict[str, Any]:
     share = count / total if total else 0.0
+    # a dash where the truth has none of the class: a share of nothing, and not 0
     shown = "\N{EN DASH}" if not total else "0" if not count else f"{100 * share:.1f}"
     words = f"{truth} called {called}: {grouped(count)} of {grouped(total)} pixels, {shown} %"
     kind = ("right" if truth == called else "wrong") + (" strong" if share > _STRONG else "")

@@ -1,7 +1,7 @@
 """Which curves of a run are drawn: losses, validation, learning rate, and what latent sampling measured."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
@@ -15,15 +15,11 @@ from mobanet.scenarios.history import ScoreRecord, read_history
 _STEP, _EPOCH = "optimiser step", "epoch"
 _BANDS = 8
 """With more lines than these, bands around them hide each other."""
-_SCENARIO = "val/scenarios/"
 _FIGURES = {"val/miou": "mIoU", "val/mean_f1": "mean F1", "val/oa": "OA"}
 
 
 def curves_section(run: Path) -> Markup:
     """The charts of `metrics.csv`.
-
-    Args:
-        run: its folder.
 
     Raises:
         UserError: for a damaged file.
@@ -38,9 +34,6 @@ def curves_section(run: Path) -> Markup:
 def sampling_section(run: Path) -> Markup:
     """The charts of `scenario_scores.jsonl`.
 
-    Args:
-        run: its folder.
-
     Raises:
         UserError: for a damaged file.
     """
@@ -54,40 +47,27 @@ def sampling_section(run: Path) -> Markup:
 
 
 def metric_charts(logged: Mapping[str, Curve]) -> list[Chart]:
-    """Charts of what was logged; those of which nothing was are left out.
-
-    Args:
-        logged: by name, each with something finite.
-    """
+    """Charts of curves by name, each with something finite; those of which nothing was logged are left out."""
     from mobanet.training.objective import LOSSES  # torch with it
 
-    terms = [f"train/{name}" for name in LOSSES]
-    losses = [name for name in ("train/loss", *terms, "val/loss") if name in logged]
-    auxiliary = [name for name in logged if name.startswith("train/auxiliary_")]
-    figures = [name for name in _FIGURES if name in logged]
-    classes = [name for name in logged if name.startswith("val/iou_")]
-    scenarios = [name for name in logged if name.startswith(_SCENARIO) and name.endswith("/miou")]
+    losses = ("train/loss", *(f"train/{name}" for name in LOSSES), "val/loss")
+    auxiliary = _beginning(logged, "train/auxiliary_")
+    classes = {name: label.replace("_", " ") for name, label in _beginning(logged, "val/iou_").items()}
+    scenarios = {
+        name: label.removesuffix("/miou")
+        for name, label in _beginning(logged, "val/scenarios/").items()
+        if label.endswith("/miou")
+    }
+    drawn: list[tuple[str, Mapping[str, str], float]] = [
+        ("Loss", {name: name for name in losses}, 1),
+        ("Auxiliary losses, before their weight", auxiliary, 1),
+        ("Validation, %", _FIGURES, 100),
+        ("IoU of each class in validation, %", classes, 100),
+        ("mIoU of each scenario in validation, %", scenarios, 100),
+    ]
     charts = [
-        Chart("Loss", _STEP, [_line(logged[name], name) for name in losses], floor=0),
-        Chart(
-            "Auxiliary losses, before their weight",
-            _STEP,
-            [_line(logged[name], name.removeprefix("train/auxiliary_")) for name in auxiliary],
-            floor=0,
-        ),
-        Chart("Validation, %", _STEP, [_line(logged[name], _FIGURES[name], 100) for name in figures], floor=0),
-        Chart(
-            "IoU of each class in validation, %",
-            _STEP,
-            [_line(logged[name], name.removeprefix("val/iou_").replace("_", " "), 100) for name in classes],
-            floor=0,
-        ),
-        Chart(
-            "mIoU of each scenario in validation, %",
-            _STEP,
-            [_line(logged[name], name[len(_SCENARIO) : -len("/miou")], 100) for name in scenarios],
-            floor=0,
-        ),
+        Chart(title, _STEP, [_line(logged[name], labels[name], factor) for name in labels if name in logged], floor=0)
+        for title, labels, factor in drawn
     ]
     if "train/lr" in logged:
         curve = logged["train/lr"]
@@ -99,11 +79,7 @@ def metric_charts(logged: Mapping[str, Curve]) -> list[Chart]:
 
 
 def history_charts(records: Sequence[ScoreRecord]) -> list[Chart]:
-    """Probabilities and distortion of each scenario by epoch.
-
-    Args:
-        records: at least one; scenarios that some of them lack have gaps there.
-    """
+    """Probabilities and distortion of each scenario by epoch; scenarios that a record lacks have gaps there."""
     names = list(dict.fromkeys(name for record in records for name in record.scenarios))
     epochs = [record.epoch + 1 for record in records]
     # records name no modalities: the longest combination has them all
@@ -136,7 +112,12 @@ def history_charts(records: Sequence[ScoreRecord]) -> list[Chart]:
     ]
 
 
-def _line(curve: Curve, label: str, factor: float = 1) -> Line:
+def _beginning(logged: Iterable[str], prefix: str) -> dict[str, str]:
+    """What follows a prefix in names that begin with it, by name."""
+    return {name: name.removeprefix(prefix) for name in logged if name.startswith(prefix)}
+
+
+def _line(curve: Curve, label: str, factor: float) -> Line:
     return Line(label, curve.steps, [factor * value for value in curve.values])
 
 

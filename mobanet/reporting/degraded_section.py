@@ -21,14 +21,10 @@ from mobanet.reporting.markup import macro, render
 
 
 def read_degraded(run: Path, data: DataDescription) -> DegradedResults | None:
-    """What the latest test found of degraded sensors; None where it degraded none.
-
-    Args:
-        run: its folder.
-        data: modalities and classes of the run.
+    """What the latest test of a run found of degraded sensors; None where it degraded none.
 
     Raises:
-        UserError: for a file that is damaged, or of other modalities or classes.
+        UserError: for a file that is damaged, or of other modalities or classes than the run.
     """
     path = run / "test" / "test_degraded.json"
     if not path.is_file():
@@ -74,11 +70,7 @@ def _matrix(rows: Any, count: int) -> Tensor:
 
 
 def degraded_section(results: DegradedResults) -> Markup:
-    """The table with its notes, and the charts.
-
-    Args:
-        results: of the test.
-    """
+    """The table with its notes, and the charts."""
     dropped = results.undegraded is not None
     heads = [(word, None) for strength in STRENGTHS for word in (strength, "mIoU", *["drop"] * dropped)]
     bodies = [[_row(row, dropped) for row in rows] for rows in (results.rows(), results.means())]

@@ -5,20 +5,16 @@ from markupsafe import Markup
 from mobanet.evaluation.boundary import BoundaryScores
 from mobanet.evaluation.detail_table import detail_notes
 from mobanet.evaluation.read_back import Evaluated
-from mobanet.evaluation.scenario_table import rows_of
+from mobanet.evaluation.scenario_table import rows_to_show
 from mobanet.reporting.figure_table import figure_table
 from mobanet.reporting.markup import render
 
 
 def detail_section(evaluated: Evaluated) -> Markup:
-    """Tables with their notes.
-
-    Args:
-        evaluated: one scenario or more, of which boundaries or objects were measured.
-    """
+    """Tables with their notes, of an evaluation that measured boundaries or objects."""
     results = evaluated.results
     count = len(results.scores)
-    rows = rows_of(results) if count > 1 else rows_of(results)[:1]
+    rows = rows_to_show(results)
     heads = [head.replace("\n", " ") for head in results.detail_heads().values()]
     means = [(row.label, [*row.details.values()]) for row in rows]
     parts = [("", figure_table("scenario", heads, means, "Boundaries and objects in every scenario", count))]
@@ -30,10 +26,7 @@ def detail_section(evaluated: Evaluated) -> Markup:
     if fullest.objects:
         words, columns = f"Objects, {results.fullest}", ["precision", "recall", "F1"]
         columns += ["in the truth", "in the map", "matched", "cut (truth)", "cut (map)"]
-        objects = [
-            (o.of, [o.precision, o.recall, o.f1, o.truth, o.mapped, o.matched, o.truth_cut, o.map_cut])
-            for o in fullest.objects
-        ]
+        objects = [(each.of, [*each.shares().values(), *each.counts().values()]) for each in fullest.objects]
         parts.append((words, figure_table("class", columns, objects, words, len(objects))))
     lines = ["per cent; absent where neither map has any", *detail_notes(results.details)]
     return render("details", parts=parts, lines=lines)

@@ -36,12 +36,7 @@ _SETTINGS = {
 
 
 def model_section(run: RunFolder, model: ModelFacts) -> Markup:
-    """Architecture, pretrained part with its licence, versions, and a table of parameters.
-
-    Args:
-        run: of the model.
-        model: described.
-    """
+    """Architecture, pretrained part with its licence, versions, and a table of parameters."""
     import torch
 
     from mobanet import __version__
@@ -64,11 +59,7 @@ def model_section(run: RunFolder, model: ModelFacts) -> Markup:
 
 
 def settings_section(run: RunFolder) -> Markup:
-    """The settings that matter most, and the whole configuration behind them.
-
-    Args:
-        run: whose configuration it is.
-    """
+    """The settings that matter most, and the whole configuration behind them."""
     known = {word: _setting(run.config, path) for word, path in _SETTINGS.items()}
     if known["precision"] == AUTO and run.precision:
         known["precision"] = f"{run.precision} ({AUTO})"
@@ -77,11 +68,7 @@ def settings_section(run: RunFolder) -> Markup:
 
 
 def protocol_section(protocol: Mapping[str, str]) -> Markup:
-    """How the figures came about.
-
-    Args:
-        protocol: of an evaluation, in words.
-    """
+    """How the figures came about."""
     return macro("parts", "pairs", protocol.items())
 
 

@@ -59,9 +59,6 @@ class RunFolder:
 def read_folder(path: str | Path) -> RunFolder:
     """Look into a run folder.
 
-    Args:
-        path: of the folder.
-
     Raises:
         UserError: when it is no run folder, has no checkpoint, or one of the two files cannot be read.
     """
@@ -70,6 +67,7 @@ def read_folder(path: str | Path) -> RunFolder:
         what = f"has no {CONFIG_FILE}" if path.is_dir() else "is not a folder" if path.exists() else "does not exist"
         raise UserError(f"--run {path} is no run folder, it {what}; give a folder that mobanet.fit has written.")
     text, config = _config(path / CONFIG_FILE)
+    # the figures of a test are usually those of the best one
     found = [path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
     file = next((each for each in found if each.is_file()), None)
     if file is None:
@@ -96,10 +94,7 @@ def read_folder(path: str | Path) -> RunFolder:
 
 
 def run_in(path: str | Path) -> Path:
-    """The folder of a run: what is given, or the one that a checkpoint or an exported model lies in.
-
-    Args:
-        path: as the user gives it.
+    """The folder of a run: what a user gives, or the one that a checkpoint or an exported model lies in.
 
     Raises:
         UserError: for an exported model that lies in no run.

@@ -15,12 +15,7 @@ _QUALITY = 88
 
 
 def png_uri(indices: np.ndarray, palette: Sequence[Sequence[int]]) -> str:
-    """A map as a PNG with a palette, every pixel kept as it is.
-
-    Args:
-        indices: (H, W) uint8, each below the palette's length.
-        palette: RGB triples, 0..255.
-    """
+    """A map, (H, W) uint8 below the palette's length, as a PNG with this palette, every pixel kept as it is."""
     from PIL import Image
 
     height, width = indices.shape
@@ -30,11 +25,7 @@ def png_uri(indices: np.ndarray, palette: Sequence[Sequence[int]]) -> str:
 
 
 def jpeg_uri(picture: np.ndarray) -> str:
-    """A photograph or a relief as a JPEG.
-
-    Args:
-        picture: (H, W, 3) floats in 0..1.
-    """
+    """A photograph or a relief, (H, W, 3) floats in 0..1, as a JPEG."""
     from PIL import Image
 
     # astype by itself cuts off, and white would be 254

@@ -27,9 +27,6 @@ class Curve:
 def read_curves(path: Path) -> dict[str, Curve]:
     """Every metric that was logged, by its name; nothing without a file.
 
-    Args:
-        path: of a `metrics.csv`.
-
     Raises:
         UserError: for a file that is damaged, naming the line.
     """

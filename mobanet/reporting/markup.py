@@ -18,29 +18,19 @@ class _InOneLine(Extension):
 @cache
 def _templates() -> Environment:
     loader = PackageLoader("mobanet.reporting")
+    # strict: a name that a template misspells is an error, and not an empty place
     templates = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, extensions=[_InOneLine])
     templates.filters["grouped"] = grouped
     return templates
 
 
 def render(template: str, /, **values: object) -> Markup:
-    """What a template makes of values.
-
-    Args:
-        template: its name, without `.html`.
-        values: by the names that they have in it.
-    """
+    """What a template, by its name without `.html`, makes of values."""
     return Markup(_templates().get_template(f"{template}.html").render(**values))
 
 
 def macro(template: str, name: str, /, *values: object) -> Markup:
-    """What a macro of a template makes of values.
-
-    Args:
-        template: its name, without `.html`.
-        name: of the macro.
-        values: in its order.
-    """
+    """What a macro of a template makes of values, in its order."""
     return Markup(getattr(_templates().get_template(f"{template}.html").module, name)(*values))
 
 

@@ -25,11 +25,7 @@ class ModelFacts:
 
 
 def model_facts(hyper_parameters: Mapping[str, Any]) -> ModelFacts:
-    """Build the network of a checkpoint's settings and count.
-
-    Args:
-        hyper_parameters: of a checkpoint.
-    """
+    """Build the network of a checkpoint's hyper-parameters, and count."""
     import torch
 
     from mobanet.training.module import SegmentationModule

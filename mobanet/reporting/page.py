@@ -27,14 +27,7 @@ class Section:
 
 
 def page(title: str, summary: Markup, sections: Sequence[Section], legend: Markup) -> str:
-    """A whole HTML document.
-
-    Args:
-        title: of the run.
-        summary: stands above the sections.
-        sections: in order.
-        legend: stands below an enlarged picture.
-    """
+    """A whole HTML document: the run's name, a summary, sections in order, and a legend below enlarged pictures."""
     style, script = (_resource(name) for name in ("page.css", "page.js"))
     # of what stands between the tags, to the last blank, or browsers do not run it
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -1,6 +1,5 @@
 """The test tiles as pictures: inputs, truth, prediction and errors of each, on one grid."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +7,8 @@ import numpy as np
 
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.errors import UserError
-from mobanet.figures.predictions import RIGHT, WRONG
+from mobanet.figures.predictions import RIGHT, WRONG, picture
 from mobanet.rasters.contents import IGNORE_INDEX, Classes, Modality
-from mobanet.rasters.pictures import natural_bands, optical_picture, relief
 from mobanet.rasters.pixel_size import pixel_side
 from mobanet.reporting.images import jpeg_uri, png_uri
 from mobanet.reporting.thinning import Thinned, block_middles, thin
@@ -73,21 +71,15 @@ class TilePictures:
 
 
 def tile_pictures(data: RasterDataModule, tile: StoredTile, path: Path, classes: Classes, side: int) -> TilePictures:
-    """Draw a test tile.
-
-    Args:
-        data: that has it.
-        tile: to draw.
-        path: of its predicted class map.
-        classes: of the run.
-        side: most rows and columns of a picture; larger tiles are thinned.
+    """Draw a test tile with its class map at `path`, thinned to at most `side` rows and columns.
 
     Raises:
         UserError: when the map cannot be read, or is of another tile or other classes.
     """
-    found = read_map(path, tile, len(classes))
-    thinned = thin(data, tile, found.classes, side)
-    predicted = block_middles(found.classes, thinned.factor)
+    prediction, scenario = read_map(path, tile, len(classes))
+    thinned = thin(data, tile, prediction, side)
+    predicted = block_middles(prediction, thinned.factor)
+    # a modality that was measured nowhere has no picture, and is named as lacking
     pictures = [_input(name, data.modalities[name], thinned) for name in thinned.inputs if thinned.measured[name].any()]
     if thinned.truth is not None:
         pictures.append(_map("truth", thinned.truth, classes, f"reference classes, {data.evaluation.labels} labels"))
@@ -104,33 +96,15 @@ def tile_pictures(data: RasterDataModule, tile: StoredTile, path: Path, classes:
         accuracy=thinned.right / thinned.counted if thinned.counted else None,
         pictures=tuple(pictures),
         lacking=tuple(name for name in thinned.inputs if not thinned.measured[name].any()),
-        scenario=found.scenario,
+        scenario=scenario,
     )
 
 
-@dataclass(frozen=True)
-class ClassMap:
-    """What a test predicted of a tile.
-
-    Attributes:
-        classes: (H, W) uint8, class indices, `IGNORE_INDEX` where there is none.
-        scenario: in which; empty where the file does not say.
-    """
-
-    classes: np.ndarray
-    scenario: str
-
-
-def read_map(path: Path, tile: StoredTile, count: int) -> ClassMap:
-    """The class map of a tile.
-
-    Args:
-        path: of a raster of one band.
-        tile: that it is of.
-        count: of classes.
+def read_map(path: Path, tile: StoredTile, count: int) -> tuple[np.ndarray, str]:
+    """The class map that a test predicted of a tile, (H, W) uint8, and in which scenario; empty where it does not say.
 
     Raises:
-        UserError: when it cannot be read, has another size, or holds something else than classes.
+        UserError: when it cannot be read, has another size, or holds something else than `count` classes.
     """
     import warnings
 
@@ -152,23 +126,20 @@ def read_map(path: Path, tile: StoredTile, count: int) -> ClassMap:
         )
     if found.dtype != np.uint8 or (found[found != IGNORE_INDEX] >= count).any():
         raise UserError(f"{path} holds other values than the {count} classes of the run; run mobanet.test again.")
-    return ClassMap(found, scenario)
-
-
-def palette(classes: Classes) -> list[Sequence[int]]:
-    """The colours of the classes, and that of ignored pixels behind them."""
-    return [*classes.colours, BLACK]
+    return found, scenario
 
 
 def _input(name: str, modality: Modality, thinned: Thinned) -> Picture:
     values, measured = thinned.inputs[name], thinned.measured[name]
-    if modality.kind == "elevation":
-        image, kind = relief(values[..., 0], measured), "relief, lit from the north-west"
-    else:
-        image = optical_picture(values[..., natural_bands(modality) or slice(None)], measured)
-        kind = "photograph" if modality.kind == "optical" else "measurement"
+    kinds = {"elevation": "relief, lit from the north-west", "optical": "photograph"}
+    image = picture(values, modality, measured)
     image[~measured] = np.array(UNMEASURED) / 255
-    return Picture(name, f"{kind} from {name} ({', '.join(modality.bands)})", jpeg_uri(image), discrete=False)
+    return Picture(
+        name,
+        f"{kinds.get(modality.kind, 'measurement')} from {name} ({', '.join(modality.bands)})",
+        jpeg_uri(image),
+        discrete=False,
+    )
 
 
 def _map(label: str, indices: np.ndarray, classes: Classes, described: str) -> Picture:
@@ -177,7 +148,9 @@ def _map(label: str, indices: np.ndarray, classes: Classes, described: str) -> P
     # without what would read 0 %
     words = ", ".join(f"{100 * share:.0f} % {name}" for name, share in largest if share >= 0.005)
     numbers = np.minimum(indices, len(classes))  # ignored pixels take the colour behind the classes'
-    return Picture(label, f"{described}{': ' if words else ''}{words}", png_uri(numbers, palette(classes)), True)
+    return Picture(
+        label, f"{described}{': ' if words else ''}{words}", png_uri(numbers, [*classes.colours, BLACK]), True
+    )
 
 
 def _errors(truth: np.ndarray, prediction: np.ndarray) -> Picture:

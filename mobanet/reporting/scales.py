@@ -27,12 +27,7 @@ class Scale:
 
 
 def extent(values: Iterable[float], floor: float | None = None) -> tuple[float, float]:
-    """Lowest and highest of the finite numbers, never equal.
-
-    Args:
-        values: at least one of them finite.
-        floor: the lowest number is at most this, for quantities whose zero matters.
-    """
+    """Lowest and highest of the finite numbers, of which there is one; never equal, the lowest at most the floor."""
     finite = [value for value in values if math.isfinite(value)]
     low, high = min(finite), max(finite)
     if floor is not None:
@@ -65,12 +60,7 @@ def ticks(low: float, high: float, most: int = 6, whole: bool = False) -> list[f
 
 
 def tick_label(value: float, numbers: Iterable[float]) -> str:
-    """A tick's number, with as many decimals as its neighbours need.
-
-    Args:
-        value: of the tick.
-        numbers: all ticks of the axis.
-    """
+    """A tick's number, with as many decimals as all ticks of its axis need."""
     numbers = list(numbers)
     largest = max(abs(number) for number in numbers)
     step = abs(numbers[1] - numbers[0]) if len(numbers) > 1 else largest

@@ -15,13 +15,7 @@ NOT_TESTED = (
 
 
 def summary_section(evaluated: Evaluated | None, model: ModelFacts, checkpoint: str) -> Markup:
-    """A paragraph, and the figures in it once more at a glance.
-
-    Args:
-        evaluated: the test, else the latest validation, else None.
-        model: described.
-        checkpoint: path of it, for the command that tests.
-    """
+    """A paragraph on a test, or else a validation, and its figures once more at a glance."""
     total = model.parts[-1]
     figures = [] if evaluated is None else key_figures(evaluated)
     figures.append(("parameters trained", _millions(total.trainable)))

@@ -34,14 +34,7 @@ class Thinned:
 
 
 def thin(data: RasterDataModule, tile: StoredTile, prediction: np.ndarray, side: int) -> Thinned:
-    """Read a test tile.
-
-    Args:
-        data: that has it.
-        tile: to read.
-        prediction: (H, W) class indices, compared at full resolution.
-        side: most rows and columns of the result.
-    """
+    """Read a test tile, thinned to at most `side` rows and columns, and compare a prediction, (H, W), at full size."""
     from mobanet.rasters.contents import IGNORE_INDEX
 
     factor = max(1, -(-max(tile.height, tile.width) // side))
@@ -114,4 +107,5 @@ def _bands(height: int, factor: int) -> Iterator[slice]:
 def _totals(array: np.ndarray, factor: int) -> np.ndarray:
     """Sums of square blocks, float32."""
     rows, columns = (np.arange(0, size, factor) for size in array.shape[:2])
+    # `reduceat` takes smaller blocks at the edges; float32, since sums of bytes wrap around
     return np.add.reduceat(np.add.reduceat(array, rows, axis=0, dtype=np.float32), columns, axis=1)

@@ -11,13 +11,7 @@ from mobanet.reporting.pictures import BLACK, UNMEASURED, TilePictures
 
 
 def tiles_section(tiles: Sequence[TilePictures], classes: Classes, remarks: Sequence[str]) -> Markup:
-    """The legend and a row of pictures a tile.
-
-    Args:
-        tiles: at least one.
-        classes: for the legend.
-        remarks: sentences about what is not shown.
-    """
+    """The legend, a row of pictures a tile, and sentences about what is not shown."""
     pictures = [macro("tiles", "tile", tile, caption(tile)) for tile in tiles]
     words = [macro("tiles", "remark", sentence) for sentence in remarks]
     return Markup().join([class_legend(classes), *pictures, *words])

@@ -34,12 +34,7 @@ MOST_BYTES = 16_000_000
 
 
 def report_text(folder: str | Path, tiles: int, side: int) -> str:
-    """The report of a run as an HTML document.
-
-    Args:
-        folder: of the run.
-        tiles: most test tiles to show.
-        side: most rows and columns of a picture.
+    """The report of a run as an HTML document, with at most so many test tiles, of at most `side` rows and columns.
 
     Raises:
         UserError: when the folder is no run, or a file in it is damaged.
@@ -76,12 +71,6 @@ def report_text(folder: str | Path, tiles: int, side: int) -> str:
 
 def write_report(folder: str | Path, output: str | Path, tiles: int, side: int) -> Path:
     """Write the report of a run, at once or not at all.
-
-    Args:
-        folder: of the run.
-        output: the HTML file.
-        tiles: most test tiles to show.
-        side: most rows and columns of a picture.
 
     Raises:
         UserError: as `report_text`, and when the file cannot be written.

@@ -28,7 +28,8 @@ from mobanet.evaluation.host import Evaluated, evaluated
 from mobanet.evaluation.maps import overflow_words
 from mobanet.evaluation.metrics import scores
 from mobanet.evaluation.tile_matrices import TileMatrices, stacked
-from mobanet.figures.degraded import draw_degraded
+from mobanet.figures.canvas import write_png
+from mobanet.figures.degraded import degraded_figure
 from mobanet.files import write_text
 from mobanet.models.inputs import ModelBatch
 from mobanet.plain.progress import counted, duration
@@ -94,7 +95,7 @@ class DegradedTest(Callback):
             return
         write_text(self.folder / "test_degraded.csv", degraded_csv(results))
         write_text(self.folder / "test_degraded.json", degraded_json(results))
-        draw_degraded(results, self.folder / "test_degraded.png")
+        write_png(degraded_figure(results), self.folder / "test_degraded.png", dpi=200)
         rank_zero_info(degraded_table(results, shutil.get_terminal_size((120, 24)).columns))
         rank_zero_info(f"figures of degraded sensors are in {self.folder / 'test_degraded.csv'}")
 

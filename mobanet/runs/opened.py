@@ -140,8 +140,7 @@ class Run:
             window: its number, as in `data.windows("test")`.
         """
         maps = self.predict(window)
-        title = f"tile {maps.tile}, window {window}"
-        return window_figure(maps.inputs, maps.truth, maps.predictions, self.modalities, self.classes, title)
+        return window_figure(maps, self.modalities, self.classes, f"tile {maps.tile}, window {window}")
 
 
 def open_run(

@@ -10,8 +10,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from mobanet.evaluation.host import evaluated
 from mobanet.evaluation.results import class_table, result_files, results_of
 from mobanet.evaluation.scenario_table import ScenarioResults, scenario_table
-from mobanet.figures.calibration import draw_reliability
-from mobanet.figures.scenarios import draw_scenarios
+from mobanet.figures.calibration import reliability_figure
+from mobanet.figures.canvas import write_png
+from mobanet.figures.scenarios import scenario_figure
 from mobanet.files import write_text
 
 
@@ -36,14 +37,12 @@ class ResultFiles(Callback):
             return
         results = results_of(trainer, evaluated(pl_module), "test")
         self._write("test", results, trainer.current_epoch)
-        protocol = " · ".join(f"{name}: {text}" for name, text in results.protocol.items())
         if len(results.scores) > 1:
             rank_zero_info(scenario_table(results, shutil.get_terminal_size((120, 24)).columns))
-            path, told = self.folder / "test_scenarios.png", (results.failures, results.intervals)
-            draw_scenarios(results.scores, results.classes, results.scenarios, protocol, path, *told)
+            write_png(scenario_figure(results), self.folder / "test_scenarios.png", dpi=200)
         else:
             rank_zero_info(class_table(results))
-        draw_reliability(results.reliability, protocol, self.folder / "test_calibration.png", results.calibrated)
+        write_png(reliability_figure(results), self.folder / "test_calibration.png", dpi=150)
         rank_zero_info(f"figures and confusion matrices are in {self.folder}")
 
     def _write(self, stage: str, results: ScenarioResults, epoch: int) -> None:

@@ -18,11 +18,7 @@ METRICS_FILE = "metrics.csv"
 
 
 def read_rows(path: Path, before: int | None = None) -> list[dict[str, Any]]:
-    """The rows of a `metrics.csv`, without what is empty in them; none without a file.
-
-    Args:
-        path: of the file.
-        before: the step from which on rows are left out; None for all.
+    """The rows of a `metrics.csv` before a step, without what is empty in them; none without a file.
 
     Raises:
         UserError: when the file is damaged.
@@ -33,6 +29,7 @@ def read_rows(path: Path, before: int | None = None) -> list[dict[str, Any]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file, strict=True):  # or an open quote would take the rest for one field
+                # a row has nothing under the metrics of other rows
                 given = {key: value for key, value in row.items() if value}
                 numbers: dict[str, Any] = {key: float(value) for key, value in given.items()}
                 numbers |= {key: whole_number(given[key]) for key in ("step", "epoch") if key in given}

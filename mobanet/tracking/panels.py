@@ -12,8 +12,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from mobanet.data.attached import data_of
 from mobanet.errors import UserError
 from mobanet.evaluation.window_maps import predict_window
+from mobanet.figures.canvas import write_png
 from mobanet.figures.windows import varied_windows, window_figure
-from mobanet.files import whole_file
 from mobanet.scenarios.refresh import eval_mode
 from mobanet.training.handed import segmentation
 
@@ -85,6 +85,7 @@ class ScenarioPanels(Callback):
             images.append(image)
             captions.append(f"tile {tile}, window {window}")
         for logger in trainer.loggers:
+            # W&B's and TensorBoard's; metrics.csv takes numbers only
             if hasattr(logger, "log_image"):
                 # the step that Lightning logs the figures of an epoch's end at
                 logger.log_image(KEY, images, step=trainer.global_step - 1, caption=captions)
@@ -98,10 +99,10 @@ class ScenarioPanels(Callback):
             maps = predict_window(module, sample, module.scenarios, trainer.strategy.batch_to_device)
         data = data_of(trainer)
         title = f"epoch {epoch}, tile {maps.tile}"
-        figure = window_figure(maps.inputs, maps.truth, maps.predictions, data.modalities, module.data.classes, title)
+        figure = window_figure(maps, data.modalities, module.data.classes, title)
+        # the canvas below draws at the figure's own, to which a file's does not count
         figure.set_dpi(80)
-        with whole_file(self.folder / f"epoch_{epoch:04d}_{number + 1}.png") as file:
-            figure.savefig(file, format="png", dpi=80)
+        write_png(figure, self.folder / f"epoch_{epoch:04d}_{number + 1}.png", dpi=80)
         canvas = figure.canvas
         assert isinstance(canvas, FigureCanvasAgg)  # see `window_figure`
         canvas.draw()
@@ -111,4 +112,5 @@ class ScenarioPanels(Callback):
 def _whole(trainer: Trainer) -> bool:
     """Whether each process has all weights."""
     strategy = trainer.strategy
+    # DeepSpeed's is one of DDP's, and shares out weights from stage 3 on
     return isinstance(strategy, SingleDeviceStrategy | DDPStrategy) and not isinstance(strategy, DeepSpeedStrategy)

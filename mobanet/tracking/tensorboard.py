@@ -41,39 +41,19 @@ class TensorBoardRun(TensorBoardLogger):
 
     @rank_zero_only
     def log_table(self, key: str, columns: Sequence[str], data: Sequence[Sequence[Any]], step: int) -> None:
-        """Write a table as Markdown text.
-
-        Args:
-            key: its name.
-            columns: headings.
-            data: rows.
-            step: of the optimiser.
-        """
+        """Write a table as Markdown text."""
         rows = [columns, ["---"] * len(columns), *([_cell(value) for value in row] for row in data)]
         self.experiment.add_text(key, "\n".join(f"| {' | '.join(row)} |" for row in rows), step)
 
     @rank_zero_only
     def log_test(self, figures: Mapping[str, float], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Write a test at the step that the run has come to.
-
-        Args:
-            figures: by name.
-            columns: headings of the table of scenarios.
-            rows: of the table.
-        """
+        """Write a test's figures and its table of scenarios at the step that the run has come to."""
         self.log_metrics(dict(figures), self._step)
         self.log_table("test/scenarios/table", columns, rows, self._step)
 
     @rank_zero_only
     def log_image(self, key: str, images: Sequence[np.ndarray], step: int, caption: Sequence[str]) -> None:
-        """Write pictures.
-
-        Args:
-            key: their name.
-            images: (H, W, 3) uint8 each.
-            step: of the optimiser.
-            caption: one each, part of the name.
-        """
+        """Write pictures, (H, W, 3) uint8 each, whose captions are part of their names."""
         for image, name in zip(images, caption, strict=True):
             self.experiment.add_image(f"{key}/{name}", image, step, dataformats="HWC")
 

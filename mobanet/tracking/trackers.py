@@ -79,9 +79,6 @@ def tracking_mode(tracking: Tracking) -> Mode:
 
     WANDB_DISABLED and WANDB_MODE decide, then whether a key is found and the server answers.
 
-    Args:
-        tracking: as asked for.
-
     Raises:
         UserError: when `online` is asked for without a key or a server.
     """

@@ -27,6 +27,7 @@ TEST_TABLE = "test/scenarios/table"
 _WORD = re.compile(r"\w[\w. -]{0,200}")
 """Of what names a run: it goes into the name of a folder and of an address."""
 
+# Lightning's name, which its logger makes the horizontal axis of all charts (`define_metric`)
 _STEP = "trainer/global_step"
 
 
@@ -110,13 +111,7 @@ class WandbRun(WandbLogger):
 
     @rank_zero_only
     def log_test(self, figures: Mapping[str, float], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Put a test into the run's summary; it belongs to no step.
-
-        Args:
-            figures: by name.
-            columns: headings of the table of scenarios.
-            rows: of the table.
-        """
+        """Put a test's figures and its table of scenarios into the run's summary; they belong to no step."""
         import wandb
 
         self._replay()
@@ -153,6 +148,7 @@ def wandb_logger(folder: Path, experiment: str, offline: bool, past: Sequence[Ma
         # by `secrets`: of a seeded generator, two runs of one seed would be one record; 8 characters, as its own
         run = TrackedRun(given or secrets.token_hex(4), project, entity or None)
     write_tracked(folder, run)
+    # or its banners stand between the lines of the training
     os.environ["WANDB_SILENT"] = "true"
     os.environ.pop("WANDB_DISABLED", None)  # whether there is a record has been decided, and the option wins
     if os.environ.get("WANDB_MODE") != ("offline" if offline else "online"):

@@ -60,7 +60,7 @@ def test_block_middles_come_from_the_middle_or_the_edge():
 def test_a_tile_read_in_bands_is_the_tile_read_at_once(run, monkeypatch):
     data = opened(run)
     (tile,) = data.tiles("test")
-    prediction = read_map(run / f"test/maps/{tile.id}.tif", tile, 6).classes
+    prediction = read_map(run / f"test/maps/{tile.id}.tif", tile, 6)[0]
     at_once = thin(data, tile, prediction, side=50)
     monkeypatch.setattr(thinning, "_ROWS", 24)
     in_bands = thin(data, tile, prediction, side=50)

@@ -19,7 +19,8 @@ from mobanet.evaluation.degraded_table import (
     degraded_table,
 )
 from mobanet.evaluation.metrics import scores
-from mobanet.figures.degraded import degraded_figure, draw_degraded
+from mobanet.figures.canvas import write_png
+from mobanet.figures.degraded import degraded_figure
 from mobanet.rasters.contents import Classes
 
 CLASSES = Classes(("road", "house", "mud"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), averaged=("road", "house"))
@@ -125,6 +126,6 @@ def test_the_figure_has_a_panel_a_degradation_with_all_points_inside(sensors, wh
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels[: len(given.modalities())] == given.modalities()
     assert ("rgb+dsm, undegraded: 90.5" in labels) == bool(whole)
-    draw_degraded(given, tmp_path / "f.png")
+    write_png(figure, tmp_path / "f.png", dpi=200)
     assert (tmp_path / "f.png").stat().st_size > 5000
     assert math.isnan(given.drop(0.5)) != bool(whole)

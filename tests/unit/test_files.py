@@ -19,7 +19,8 @@ from mobanet.exporting.files import scratch_beside
 from mobanet.exporting.pretrained import write_files
 from mobanet.exporting.stac import ItemFacts
 from mobanet.exporting.weights import Saved, Training
-from mobanet.figures.scenarios import draw_scenarios
+from mobanet.figures.canvas import write_png
+from mobanet.figures.scenarios import scenario_figure
 from mobanet.figures.scores import plot_history
 from mobanet.prediction.parts import parts_of
 from mobanet.prediction.predictor import PartMaps
@@ -71,8 +72,7 @@ def part(path):
 
 
 def figure(path):
-    given = results()
-    draw_scenarios(given.scores, given.classes, given.scenarios, "a line", path)
+    write_png(scenario_figure(results()), path, dpi=200)
 
 
 WRITERS = {

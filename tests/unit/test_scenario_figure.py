@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,10 @@ from PIL import Image
 from mobanet.evaluation.bootstrap import bootstrap
 from mobanet.evaluation.calibration import BINS, Reliability
 from mobanet.evaluation.metrics import scores
-from mobanet.figures.calibration import draw_reliability, reliability_figure
-from mobanet.figures.scenarios import contrasting, draw_scenarios, scenario_figure
+from mobanet.evaluation.scenario_table import ScenarioResults
+from mobanet.figures.calibration import reliability_figure
+from mobanet.figures.canvas import write_png
+from mobanet.figures.scenarios import contrasting, scenario_figure
 from mobanet.rasters.contents import Classes
 from mobanet.scenarios.failure import usual_failures
 from mobanet.scenarios.scenario import scenarios_of
@@ -22,12 +26,22 @@ MATRICES = {
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 
 
-def figures(matrices):
-    return {name: scores(torch.tensor(matrix), CLASSES) for name, matrix in matrices.items()}
+def results(matrices=MATRICES, modalities=("rgb", "dsm"), protocol="toy, 1 test tile", **more):
+    matrices = {name: torch.tensor(matrix) for name, matrix in matrices.items()}
+    return ScenarioResults(
+        scenarios=scenarios_of(modalities),
+        classes=CLASSES,
+        scores={name: scores(matrix, CLASSES) for name, matrix in matrices.items()},
+        matrices=matrices,
+        unmasked=dict.fromkeys(matrices, 0),
+        windows=4,
+        protocol={"data": protocol},
+        **more,
+    )
 
 
-def drawn(matrices=MATRICES, modalities=("rgb", "dsm")):
-    return scenario_figure(figures(matrices), CLASSES, scenarios_of(modalities), "toy, 1 test tile")
+def drawn(*given, **more):
+    return scenario_figure(results(*given, **more))
 
 
 def by_row(axes):
@@ -124,7 +138,7 @@ def test_numbers_stand_out_from_every_colour():
 
 def test_png_is_written_whole_and_nothing_reaches_over_its_edge(tmp_path):
     path = tmp_path / "new" / "test_scenarios.png"
-    draw_scenarios(figures(MATRICES), CLASSES, scenarios_of(("rgb", "dsm")), "a long protocol, " * 20, path)
+    write_png(drawn(protocol="a long protocol, " * 20), path, dpi=200)
     assert [p.name for p in path.parent.iterdir()] == ["test_scenarios.png"]
     picture = np.asarray(Image.open(path).convert("L"))
     assert min(picture.shape) > 400
@@ -136,7 +150,7 @@ def test_png_is_written_whole_and_nothing_reaches_over_its_edge(tmp_path):
 def test_evaluation_without_a_counted_pixel_can_be_drawn(tmp_path):
     nothing = [[0] * 3] * 3
     path = tmp_path / "test_scenarios.png"
-    draw_scenarios(figures({"rgb": nothing, "rgb+dsm": nothing}), CLASSES, scenarios_of(("rgb", "dsm")), "", path)
+    write_png(drawn({"rgb": nothing, "rgb+dsm": nothing}), path, dpi=200)
     assert path.stat().st_size > 0
 
 
@@ -145,7 +159,7 @@ def test_intervals_are_lines_on_the_bars_and_the_legend_says_what_is_expected():
     failures = usual_failures(("rgb", "dsm"))
     found = bootstrap(tiles, CLASSES, "rgb+dsm", failures)
     names = scenarios_of(("rgb", "dsm"))
-    _, axes, _ = scenario_figure(figures(MATRICES), CLASSES, names, "toy", failures, found).axes
+    _, axes, _ = drawn(failures=failures, intervals=found).axes
     drawn_lines = [c.get_segments()[0] for c in axes.collections if c.get_label() == "interval"]
     assert [line[:, 0] for line in drawn_lines] == [
         pytest.approx([100 * end for end in found.scenarios[scenario.name]]) for scenario in names
@@ -168,7 +182,8 @@ def test_reliability_diagrams_are_drawn_for_each_scenario(tmp_path):
     counts[:, 7], counts[:, 14] = torch.tensor([10, 8, 5 * 2**30]), torch.tensor([30, 30, 29 * 2**30])
     names = [scenario.name for scenario in scenarios_of(("rgb", "ir", "dsm"))]
     found = {**dict.fromkeys(names, Reliability.of(counts)), "dsm": Reliability.absent()}
-    upper = [axes for axes in reliability_figure(found, "toy").axes if axes.get_title()]
+    given = results(protocol="a long protocol, " * 20, reliability=found)
+    upper = [axes for axes in reliability_figure(given).axes if axes.get_title()]
     assert [axes.get_title().split("\n")[-1] for axes in upper] == ["ECE 10.0 %"] * 2 + ["no pixel"] + [
         "ECE 10.0 %"
     ] * 4
@@ -176,14 +191,14 @@ def test_reliability_diagrams_are_drawn_for_each_scenario(tmp_path):
     gaps = [(patch.get_y(), patch.get_height()) for patch in upper[0].patches if patch.get_hatch()]
     assert bars == pytest.approx([0.8, 1.0])
     assert gaps == [pytest.approx((0.5, 0.3)), pytest.approx((29 / 30, 1 / 30))]
-    at = {name: Reliability.of(counts) for name in ("rgb", "dsm")}
-    both = [axes for axes in reliability_figure(found, "toy", at).axes if axes.get_title()]
+    figure = reliability_figure(replace(given, calibrated={name: Reliability.of(counts) for name in ("rgb", "dsm")}))
+    both = [axes for axes in figure.axes if axes.get_title()]
     assert both[0].get_title().endswith("ECE 10.0 %, 10.0 % at T")
     assert [len(axes.lines) - len(plain.lines) for axes, plain in zip(both, upper, strict=True)] == [1, 0, 1, *[0] * 4]
     assert both[0].lines[-1].get_xdata() == pytest.approx([0.5, 29 / 30])
     assert both[0].lines[-1].get_ydata() == pytest.approx([0.8, 1.0])
     path = tmp_path / "new" / "test_calibration.png"
-    draw_reliability(found, "a long protocol, " * 20, path, at)
+    write_png(figure, path, dpi=150)
     picture = np.asarray(Image.open(path).convert("L"))
     edges = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     assert (edges == 255).all()
