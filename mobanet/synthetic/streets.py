@@ -16,6 +16,11 @@ class Plot:
     v0: float
     v1: float
 
+    @classmethod
+    def around(cls, u: float, v: float, half_width: float, half_depth: float) -> "Plot":
+        """The plot about a middle point."""
+        return cls(u - half_width, u + half_width, v - half_depth, v + half_depth)
+
     @property
     def width(self) -> float:
         """Metres along u."""
@@ -30,6 +35,10 @@ class Plot:
     def centre(self) -> tuple[float, float]:
         """Middle point (u, v)."""
         return (self.u0 + self.u1) / 2, (self.v0 + self.v1) / 2
+
+    def holds(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Mask of the points (u, v) that lie in the plot."""
+        return (u >= self.u0) & (u < self.u1) & (v >= self.v0) & (v < self.v1)
 
     def inset(self, distance: float) -> "Plot":
         """The plot less a margin on every side."""
