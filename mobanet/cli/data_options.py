@@ -9,8 +9,8 @@ from mobanet.cli.experiments import find_experiment, with_variants
 from mobanet.cli.layered import without_foreign
 from mobanet.cli.parser_errors import check_config_files
 from mobanet.datasets.folder_words import EXPERIMENT_KEYS, HINT, as_words, check_part, described_in
-from mobanet.plain.command_words import take
-from mobanet.plain.yaml_files import parse_yaml, read_yaml
+from mobanet.plain.command_words import CONFIG, listed, take
+from mobanet.plain.yaml_files import parse_yaml, part_of, read_yaml
 
 if TYPE_CHECKING:
     from mobanet.datasets import FolderSettings
@@ -81,7 +81,7 @@ def _parted(words: Sequence[str]) -> tuple[list[str], list[str]]:
     given = iter(words)
     for word in given:
         name, equals, value = word.partition("=")
-        if name not in ("--config", "-c"):
+        if name not in CONFIG:
             others.append(word)
             continue
         path = value if equals else next(given, "")
@@ -96,13 +96,12 @@ def _parted(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def _experiment(path: Path) -> Mapping[str, Any] | None:
     if not path.is_file():
         return None
-    content = read_yaml(path, "a YAML file with options")
+    content = read_yaml(path)
     return content if isinstance(content, dict) and EXPERIMENT_KEYS & content.keys() else None
 
 
 def _of_data(content: Mapping[str, Any], path: Path) -> str:
-    data = content.get("data")
-    kept = {key: value for key, value in data.items() if key in _TAKEN} if isinstance(data, dict) else {}
+    kept = {key: value for key, value in part_of(content, "data").items() if key in _TAKEN}
     if isinstance(kept.get("folder"), str):
         file = path.parent / kept["folder"]  # as the parser takes it
         described = described_in(file)
@@ -120,8 +119,7 @@ def _parsed(configurations: Sequence[str]) -> dict[str, Any]:
     parsed = parser.instantiate(parser.parse_args([word for text in configurations for word in ("--config", text)]))
     found = dict(vars(parsed.data))
     found["folder"] = None if found["folder"] is None else asdict(found["folder"])
-    if isinstance(found["modalities"], str):
-        found["modalities"] = found["modalities"].replace(" ", "").split(",")
+    found["modalities"] = listed(found["modalities"]) or None
     return found
 
 
