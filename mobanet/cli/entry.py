@@ -22,7 +22,7 @@ from mobanet.errors import Stopped, UserError
 from mobanet.plain.command_words import with_bare
 from mobanet.plain.pipes import unread_output_ends_quietly
 
-EXIT_CODE = 2
+EXIT_CODE = 2  # that of argparse for a wrong command line
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # to its user, a quota that is used up is a full disk
 _PLACE = (

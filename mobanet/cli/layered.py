@@ -33,6 +33,7 @@ def without_foreign(words: Sequence[str], option: str = "--data.layout") -> tupl
     named = [
         (place, path, layout) for place, path, content in found if (layout := part_of(content, "data").get("layout"))
     ]
+    # an option wins over files, and of these the last
     final = take(words, option)[0] or (named[-1][2] if named else None)
     foreign = [each for each in named if _family(each[2]) != _family(final)]
     if not foreign or final not in LAYOUTS:

@@ -145,7 +145,7 @@ def _own_store(data: dict[str, Any], path: Path) -> dict[str, Any]:
 def _own_code(content: Mapping[str, Any]) -> list[str]:
     """Import paths that stand in the place of the names of a network, losses, an optimiser and a schedule."""
     model = part_of(content, "model")
-    losses = [*part_of(model, "loss")] or [model.get("loss")]
+    losses: list[Any] = [*part_of(model, "loss")] or [model.get("loss")]
     names = [model.get("architecture"), *losses, model.get("optimizer"), part_of(model, "schedule").get("shape")]
     return [name for name in names if isinstance(name, str) and "." in name]
 

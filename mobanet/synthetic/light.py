@@ -26,6 +26,7 @@ class Sun:
 
 def draw_sun(rng: np.random.Generator) -> Sun:
     """A sun somewhere in the south."""
+    # y runs down the picture, so that south lies at pi / 2
     return Sun(float(rng.uniform(0.15, 0.85) * np.pi), float(np.deg2rad(rng.uniform(36, 58))))
 
 
@@ -86,7 +87,7 @@ def expose(canvas: Canvas, sun: Sun, hidden: np.ndarray, rng: np.random.Generato
         value = gain * np.power(np.maximum(value, 0), np.float32(contrast)) + haze * (1.0, 1.2, 1.6, 0.5)[band]
         value = cv2.GaussianBlur(value.astype(np.float32), (0, 0), blur)
         value += np.float32(noise) * white(rng, value.shape)
-        picture[band] = np.clip(value * 255 + 0.5, 0, 255)
+        picture[band] = np.clip(value * 255 + 0.5, 0, 255)  # half of a step more, as bytes cut off what is behind
     return picture
 
 

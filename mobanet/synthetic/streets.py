@@ -180,6 +180,7 @@ def _lines(
 
 def draw_grid(rng: np.random.Generator, extent: tuple[float, float]) -> StreetGrid:
     """A random grid that covers a tile of `extent` (width, height) metres; a street always runs near its middle."""
+    # half of the diagonal, as the grid lies at any angle, and more, as bends move streets
     reach = 0.55 * float(np.hypot(*extent)) + 12
     one, other = ((rng.uniform(1, 4), 2 * np.pi / rng.uniform(140, 320), rng.uniform(0, 2 * np.pi)) for _ in range(2))
     frame = Frame((extent[0] / 2, extent[1] / 2), rng.uniform(0, np.pi), (one, other))

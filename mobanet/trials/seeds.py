@@ -153,6 +153,7 @@ def _run(request: Request, trial: Trial, commands: Commands) -> None:
 
 def _is_tested(folder: Path, checkpoint: Path) -> bool:
     results = results_of(folder)
+    # by their times: a run that went on has another best checkpoint than the one that was tested
     return results is not None and checkpoint.is_file() and results.stat().st_mtime > checkpoint.stat().st_mtime
 
 

@@ -163,6 +163,7 @@ def _early_end(content: Any, where: str) -> EarlyEnd | None:
         return EarlyEnd(given["min_iter"], eta)
     if given.keys() != {"max_iter", "s"}:
         raise UserError(f"{where} has {' and '.join(given) or 'no iterations'}; give min_iter, or max_iter and s.")
+    # W&B's brackets are max_iter / eta down to max_iter / eta^s; at max_iter itself there is nothing left to end
     first = given["max_iter"] // eta ** given["s"]
     if not first:
         raise UserError(f"{where}: max_iter {given['max_iter']} has less than {given['s']} brackets; lower s.")

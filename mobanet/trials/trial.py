@@ -119,10 +119,11 @@ def run_trial(
         check_same_words(trial, record)
         if record.outcome.status in DONE:
             return record.outcome
+    # what ran here with other words is no attempt of this trial
     spent = record.outcome.seconds if record and record.trial.words == trial.words else 0.0
     _write(trial, TrialOutcome("running", seconds=spent))
     words = [*trial.words, "--run", str(trial.folder)]
-    if last is not None:
+    if last is not None:  # fit refuses both, as one begins a run and the other goes on with it
         words = [*take(words, "--init_from")[1], "--ckpt_path", str(last)]
     ended = commands.run("mobanet.fit", words, variables, hopeless and partial(hopeless, trial.folder))
     spent = round(spent + ended.seconds, 1)
