@@ -28,12 +28,6 @@ def with_data_of(words: Sequence[str]) -> list[str]:
     """Turn `--experiment NAME`, `--variant NAME` and `--config FILE` of an experiment into options of the command.
 
     They come first, so that options given beside them win. A configuration of the command's own options stays.
-
-    Args:
-        words: the command line.
-
-    Raises:
-        UserError: for an unknown experiment, and for a file that does not hold options.
     """
     name, rest = take(words, "--experiment")
     variants, rest = take(rest, "--variant")
@@ -56,14 +50,7 @@ def with_data_of(words: Sequence[str]) -> list[str]:
 
 
 def folder_settings(given: str | None) -> "FolderSettings | None":
-    """The description of one's own data.
-
-    Args:
-        given: a YAML file that holds it, an experiment with it under `data.folder`, or a mapping in YAML, or None.
-
-    Raises:
-        UserError: when it cannot be read, or does not describe data.
-    """
+    """The description of one's own data: of a YAML file, an experiment with it under `data.folder`, or in YAML itself."""
     from mobanet.datasets.folder_settings import parsed_settings, settings_in
 
     if given is None:

@@ -62,11 +62,7 @@ def configurations(words: Sequence[str]) -> Iterator[tuple[int, Path, Any]]:
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Refuse words that no setting can have, whatever it is.
-
-    Raises:
-        UserError: for a control character, bytes that are no UTF-8, and a whole number of more than 64 bits.
-    """
+    """Refuse words with a control character, bytes that are no UTF-8, or a whole number of more than 64 bits."""
     for before, word in zip(["", *words], words, strict=False):
         name, _, value = word.partition("=") if word.startswith("--") else (before, "", word)
         try:

@@ -25,8 +25,7 @@ from mobanet.synthetic.files import write_bytes, write_tiff
 from mobanet.synthetic.noise import stream
 from mobanet.synthetic.patchwork import Patchwork, render_patchwork
 
-_REFLECTANCE = 10000.0  # Sentinel-2 stores a reflectance of 1 as this
-"""Full range of imagery of which the description names none."""
+_REFLECTANCE = 10000.0  # as Sentinel-2 stores a reflectance of 1, where the description names no range
 
 _SYSTEM = "EPSG:32631"  # UTM zone 31 north; any system in metres would do
 _DATE = datetime(*EPOCH).strftime("%Y-%m-%dT%H:%M:%S.000Z")
