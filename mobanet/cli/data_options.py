@@ -50,7 +50,7 @@ def with_data_of(words: Sequence[str]) -> list[str]:
 
 
 def folder_settings(given: str | None) -> "FolderSettings | None":
-    """The description of one's own data: of a YAML file, an experiment with it under `data.folder`, or in YAML itself."""
+    """The description of one's own data: of a YAML file, of an experiment that has it, or YAML itself."""
     from mobanet.datasets.folder_settings import parsed_settings, settings_in
 
     if given is None:
