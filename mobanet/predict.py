@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from mobanet.cli.entry import run
 from mobanet.errors import Stopped, UserError
+from mobanet.plain.command_words import given_options, take_flag
 
 _COMMAND = ("python", "-m", "mobanet.predict")
 
@@ -216,24 +217,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _way_on(words: Sequence[str], interrupt: KeyboardInterrupt) -> str:
     """What to say on Ctrl-C."""
-    rest = _without(words, "--overwrite", "--resume")
-    if any(word.partition("=")[0] == "--scenes" for word in words):
+    given = given_options(words)
+    _, rest = take_flag(words, "--overwrite")
+    _, rest = take_flag(rest, "--resume")
+    if "--scenes" in given:
         pass  # takes up what is missing in any case
-    elif not isinstance(interrupt, Stopped) and _without(words, "--overwrite") != list(words):
+    elif not isinstance(interrupt, Stopped) and "--overwrite" in given:
         rest.append("--overwrite")  # of several maps, some may still be those that are to be replaced
     else:
         rest.append("--resume")
     return f"{str(interrupt) or 'interrupted'}; go on with: {shlex.join([*_COMMAND, *rest])}"
-
-
-def _without(words: Sequence[str], *flags: str) -> list[str]:
-    """The words less options that may stand bare, or with true or false behind them."""
-    out: list[str] = []
-    for before, word in zip(["", *words], words, strict=False):
-        value = before in flags and word.lower() in ("true", "false")
-        if not value and word.partition("=")[0] not in flags:
-            out.append(word)
-    return out
 
 
 if __name__ == "__main__":

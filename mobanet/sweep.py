@@ -10,9 +10,7 @@ from typing import Literal
 from mobanet.cli.entry import fail, run
 from mobanet.cli.option_names import with_settings
 from mobanet.errors import UserError
-from mobanet.plain.command_words import set_apart
-
-_FLAGS = ("--local",)
+from mobanet.plain.command_words import given_options, set_apart
 
 
 def sweep(
@@ -68,14 +66,10 @@ def with_file(words: Sequence[str]) -> list[str]:
     """The words of a command line with its FILE behind `--file` and what stands behind `--` in `--words`."""
     cut = list(words).index("--") if "--" in words else len(words)
     own, behind = list(words[:cut]), list(words[cut + 1 :])
-    files, out = set_apart(own, _FLAGS)
+    files, out = set_apart(own, ("--local",))
     if len(files) > 1:
         fail(f"mobanet.sweep takes one FILE, not {len(files)} ({', '.join(files)}); run it once for each.")
-    if (
-        not files
-        and not {"-h", "--help"} & set(own)
-        and not any(w.split("=")[0] in ("--file", "--config") for w in own)
-    ):
+    if not files and not {"-h", "--help", "--file", "--config"} & given_options(own):
         from mobanet.trials.sweep_file import sweep_names
 
         fail(f"mobanet.sweep needs a FILE; give a W&B sweep file, or one of {', '.join(sweep_names())}.")

@@ -22,11 +22,10 @@ from mobanet.cli.experiments import resolve
 from mobanet.cli.monitored import MonitorCheck
 from mobanet.cli.networks import find_code_here, with_networks
 from mobanet.cli.option_names import as_typed
-from mobanet.cli.options import DESCRIPTIONS, USAGE, add_options, with_bare
+from mobanet.cli.options import DESCRIPTIONS, USAGE, add_options
 from mobanet.cli.parser_errors import plain_parser_message
 from mobanet.cli.parser_help import HelpFormatter, PrintedHelp, tidied
 from mobanet.cli.seeds import OPTIONS as SEED_OPTIONS
-from mobanet.cli.seeds import explicit_test
 from mobanet.cli.trainer_checks import as_list, check_overfit, check_strategy, shows_progress
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.datasets.catalogue import STORE_FILE, check_root
@@ -44,7 +43,7 @@ from mobanet.files import write_text
 from mobanet.lightning_internals import callbacks_of, is_first_process
 from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.models.precision import AUTO
-from mobanet.plain.command_words import take
+from mobanet.plain.command_words import given_options, listed, take, with_bare
 from mobanet.runs.degraded_test import DegradedTest
 from mobanet.runs.folder import CONFIG_FILE, choose_run_folder, run_folder_of
 from mobanet.runs.interrupt import Interrupts
@@ -96,10 +95,10 @@ class MobanetCLI(LightningCLI):
         self.command = command
         words = with_networks(words, resumes=command == "fit")
         if command == "fit":
-            words = explicit_test(going_on(words))
+            words = with_bare(going_on(words), ("--test",))
         elif command == "test":
             for option, meaning in (("--degrade", ALL), (BOUNDARY, USUAL), (OBJECTS_OPTION, USUAL_OBJECTS)):
-                words = with_bare(words, option, meaning)
+                words = with_bare(words, (option,), meaning)
         self.exported: Exported | None = None
         words = self._with_files(words)
         self.checkpoint: dict[str, Any] | None = None
@@ -110,15 +109,15 @@ class MobanetCLI(LightningCLI):
             self.checkpoint, words = self._read(path, "--ckpt_path", words)
         elif command == "fit" and not _asks_for_help(words) and (start := take(words, "--init_from")[0]):
             self.initial, words = self._read(start, "--init_from", words)
-        elif command != "fit" and not any(word.split("=")[0] in _WITHOUT_CHECKPOINT for word in words):
+        elif command != "fit" and not given_options(words) & set(_WITHOUT_CHECKPOINT):
             raise UserError(_NO_CHECKPOINT.format(command))
         for option in ("--variant", "--init_from") if command != "fit" else ():
-            if any(word.split("=")[0] == option for word in words):
+            if option in given_options(words):
                 raise UserError(
                     f"{option} is for mobanet.fit; mobanet.{command} takes all from --ckpt_path: leave it out."
                 )
         for option in ("--degrade", "--degrade_seed", BOUNDARY, OBJECTS_OPTION) if command != "test" else ():
-            if any(word.split("=")[0] == option for word in words):
+            if option in given_options(words):
                 raise UserError(f"{option} is for mobanet.test --ckpt_path FILE; leave it out here.")
         # settings are explained there; to read them takes as long as all else that the parser does
         set_parsing_settings(docstring_parse_attribute_docstrings=_asks_for_explanations(words))
@@ -217,7 +216,7 @@ class MobanetCLI(LightningCLI):
         elif self.checkpoint is not None:
             check_resumes(self.checkpoint, path)
             follow_crop(self.config, self.checkpoint)
-            if any(word.split("=")[0] == "--init_from" for word in self.given_words):
+            if "--init_from" in given_options(self.given_words):
                 raise UserError("--ckpt_path goes on with a run and --init_from begins a new one; give one of them.")
             self._scale_as(self.checkpoint)
             self.config.model.restored = self._restored_by(self.checkpoint)
@@ -240,9 +239,8 @@ class MobanetCLI(LightningCLI):
     def _scale_as(self, checkpoint: dict[str, Any]) -> None:
         """Scale what nobody chooses a scaling for as the checkpoint's model was trained: defaults have changed."""
         data, saved = self.config.data, checkpoint["hyper_parameters"]["data"]
-        names = data.modalities.replace(" ", "").split(",") if isinstance(data.modalities, str) else data.modalities
-        if names is None:  # the layout's own
-            names = saved["scaling"] if data.layout == saved["layout"] else ()
+        own = saved["scaling"] if data.layout == saved["layout"] else ()
+        names = listed(data.modalities) or own  # the layout's own where none are named
         kept = {name: how for name, how in saved["scaling"].items() if name in names}
         data.scaling = {**kept, **(data.scaling or {})}
 
@@ -259,15 +257,13 @@ class MobanetCLI(LightningCLI):
         Where a backbone is left out, its weights may lie in another file by now.
         """
         saved = checkpoint["hyper_parameters"]
-        names, given = [m["name"] for m in saved["data"]["modalities"]], self.config.data.modalities
-        if isinstance(given, str):
-            given = given.replace(" ", "").split(",")
-        if given not in (None, names):
-            raise _conflict("data.modalities", ", ".join(given), ", ".join(names))
+        names, typed = [m["name"] for m in saved["data"]["modalities"]], listed(self.config.data.modalities)
+        if typed and typed != names:
+            raise _conflict("data.modalities", ", ".join(typed), ", ".join(names))
         self.config.data.modalities = names
         given = self.config.model.clone()
         own = {key: value for key, value in saved.items() if key not in ("data", "seed")}
-        explicit = {word.split("=")[0][2:] for word in self.given_words if word.startswith("--model.")}
+        explicit = {option[2:] for option in given_options(self.given_words) if option.startswith("--model.")}
         if BACKBONE_OPTION[2:] in explicit and given.backbone.checkpoint:
             file = given.backbone.checkpoint
             check_has_need(checkpoint, f"--ckpt_path {self.config.ckpt_path}", f"{BACKBONE_OPTION} {file}")
@@ -364,7 +360,7 @@ class MobanetCLI(LightningCLI):
         """What degrades sensors in a test, if that is asked for."""
         given, seed = self.config.degrade, self.config.degrade_seed
         if given is None:
-            if any(word.split("=")[0] == "--degrade_seed" for word in self.given_words):
+            if "--degrade_seed" in given_options(self.given_words):
                 raise UserError(f"--degrade_seed {seed} is the seed of --degrade, which is not given; give it, too.")
             return []
         if isinstance(seed, bool) or not 0 <= seed < 2**32:

@@ -9,6 +9,7 @@ from jsonargparse import Namespace
 
 from mobanet.data.options import EvaluationSettings
 from mobanet.models.registry import settings_groups
+from mobanet.plain.command_words import listed
 
 
 def follow_crop(config: Namespace, checkpoint: Mapping[str, Any] | None = None) -> None:
@@ -35,8 +36,7 @@ def _step(data: Namespace) -> int:
     """What strides are multiples of: described modalities may have pixels that are coarser than the grid's."""
     folder = data.get("folder")
     described = {} if folder is None else folder.get("modalities")
-    used = data.get("modalities") or list(described)
-    used = used.replace(" ", "").split(",") if isinstance(used, str) else used
+    used = listed(data.get("modalities")) or list(described)
     return math.lcm(*(described[name].get("pixel_ratio") or 1 for name in used if name in described))
 
 

@@ -17,8 +17,8 @@ from mobanet.datasets.folder_words import (
     parsed_settings,
     settings_in,
 )
-from mobanet.plain.command_words import take
-from mobanet.plain.yaml_files import parse_yaml, read_yaml
+from mobanet.plain.command_words import CONFIG, listed, take
+from mobanet.plain.yaml_files import parse_yaml, part_of, read_yaml
 
 if TYPE_CHECKING:
     from mobanet.datasets import FolderSettings
@@ -36,12 +36,6 @@ def with_data_of(words: Sequence[str]) -> list[str]:
     """Turn `--experiment NAME`, `--variant NAME` and `--config FILE` of an experiment into options of the command.
 
     They come first, so that options given beside them win. A configuration of the command's own options stays.
-
-    Args:
-        words: the command line.
-
-    Raises:
-        UserError: for an unknown experiment, and for a file that does not hold options.
     """
     name, rest = take(words, "--experiment")
     variants, rest = take(rest, "--variant")
@@ -64,14 +58,7 @@ def with_data_of(words: Sequence[str]) -> list[str]:
 
 
 def folder_settings(given: str | None) -> "FolderSettings | None":
-    """The description of one's own data.
-
-    Args:
-        given: a YAML file that holds it, an experiment with it under `data.folder`, or a mapping in YAML, or None.
-
-    Raises:
-        UserError: when it cannot be read, or does not describe data.
-    """
+    """The description of one's own data: of a YAML file, of an experiment that has it, or YAML itself."""
     if given is None:
         return None
     if not given.startswith("{"):
@@ -87,7 +74,7 @@ def _parted(words: Sequence[str]) -> tuple[list[str], list[str]]:
     given = iter(words)
     for word in given:
         name, equals, value = word.partition("=")
-        if name not in ("--config", "-c"):
+        if name not in CONFIG:
             others.append(word)
             continue
         path = value if equals else next(given, "")
@@ -102,13 +89,12 @@ def _parted(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def _experiment(path: Path) -> Mapping[str, Any] | None:
     if not path.is_file():
         return None
-    content = read_yaml(path, "a YAML file with options")
+    content = read_yaml(path)
     return content if isinstance(content, dict) and EXPERIMENT_KEYS & content.keys() else None
 
 
 def _of_data(content: Mapping[str, Any], path: Path) -> str:
-    data = content.get("data")
-    kept = {key: value for key, value in data.items() if key in _TAKEN} if isinstance(data, dict) else {}
+    kept = {key: value for key, value in part_of(content, "data").items() if key in _TAKEN}
     if isinstance(kept.get("folder"), str):
         file = path.parent / kept["folder"]  # as the parser takes it
         described = described_in(file)
@@ -126,8 +112,7 @@ def _parsed(configurations: Sequence[str]) -> dict[str, Any]:
     parsed = parser.instantiate(parser.parse_args([word for text in configurations for word in ("--config", text)]))
     found = dict(vars(parsed.data))
     found["folder"] = None if found["folder"] is None else asdict(found["folder"])
-    if isinstance(found["modalities"], str):
-        found["modalities"] = found["modalities"].replace(" ", "").split(",")
+    found["modalities"] = listed(found["modalities"]) or None
     return found
 
 

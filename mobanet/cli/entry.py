@@ -19,9 +19,10 @@ from mobanet.cli.option_names import as_typed, with_short_names
 from mobanet.cli.parser_errors import check_config_files, plain_parser_message
 from mobanet.cli.parser_help import PrintedHelp
 from mobanet.errors import Stopped, UserError
+from mobanet.plain.command_words import with_bare
 from mobanet.plain.pipes import unread_output_ends_quietly
 
-EXIT_CODE = 2
+EXIT_CODE = 2  # that of argparse for a wrong command line
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # to its user, a quota that is used up is a full disk
 _PLACE = (
@@ -111,12 +112,9 @@ def _file_sentence(error: OSError) -> str | None:
 
 
 def _explicit_flags(words: Sequence[str], function: Callable[..., Any]) -> list[str]:
-    """Let a bare `--archives` mean `--archives true`, also where it may have another value than true or false."""
-    flags = {f"--{name}" for name, kind in get_type_hints(function).items() if kind is bool or bool in get_args(kind)}
-    out = []
-    for word, following in zip(words, [*words, "--"][1:], strict=True):
-        out += [word, "true"] if word in flags and following.startswith("--") else [word]
-    return out
+    """Let a bare `--archives` mean `--archives=true`, also where it may have another value than true or false."""
+    kinds = get_type_hints(function).items()
+    return with_bare(words, {f"--{name}" for name, kind in kinds if kind is bool or bool in get_args(kind)})
 
 
 def _gathered(words: Sequence[str], function: Callable[..., Any]) -> list[str]:
@@ -135,26 +133,23 @@ def _gathered(words: Sequence[str], function: Callable[..., Any]) -> list[str]:
     given = list(words)
     while given:
         option, equals, value = given.pop(0).partition("=")
-        out.append(f"{option}{equals}{value}")
         if option not in lists:
+            out.append(f"{option}{equals}{value}")
             continue
         several = [value] if equals else []
-        out[-1] = option
         while given and not given[0].startswith("--"):
             several.append(given.pop(0))
         # a list in brackets, or rgb,dsm, which the parser has a word to say about
         single = len(several) == 1 and re.fullmatch(r"\[.*|null|[^=]*,[^=]*", several[0], re.DOTALL)
         if single or not several:
-            out += several
+            out += [option, *several]
             continue
-        if option in before:
-            out.pop()
-            place, known = before[option]
-            known += several
-            out[place] = json.dumps(known)  # one word, which the parser reads as a list
-            continue
-        before[option] = len(out), several
-        out.append(json.dumps(several))
+        if option not in before:
+            out += [option, ""]
+            before[option] = len(out) - 1, []
+        place, known = before[option]
+        known += several
+        out[place] = json.dumps(known)  # one word, which the parser reads as a list
     return out
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from mobanet.cli.parser_errors import check_config_files
 from mobanet.datasets.folder_words import with_described, with_quoted_ids
 from mobanet.errors import UserError
-from mobanet.plain.command_words import take
+from mobanet.plain.command_words import CONFIG, given_options, listed, take, values_of
 from mobanet.plain.wording import did_you_mean
 from mobanet.plain.yaml_files import read_yaml
 from mobanet.runs.folder import CONFIG_FILE, run_folder_of
@@ -54,7 +54,7 @@ class CommandLine:
 
     experiment: str
     words: list[str]
-    said: str = ""
+    said: str
 
 
 def resolve(words: Sequence[str], command: str = "fit") -> CommandLine:
@@ -75,19 +75,19 @@ def resolve(words: Sequence[str], command: str = "fit") -> CommandLine:
 
     name, rest = take(words, "--experiment")
     variants, rest = take(rest, "--variant")
-    line, found = CommandLine("custom", rest), None
+    experiment, found = "custom", None
     if name is not None:
-        line = CommandLine(Path(name).stem, ["--config", str(find_experiment(name)), *rest])
-    elif not any(word.split("=")[0] in ("--config", "-c") for word in rest):
+        experiment, rest = Path(name).stem, ["--config", str(find_experiment(name)), *rest]
+    elif not given_options(rest) & set(CONFIG):
         checkpoint, _ = take(rest, "--ckpt_path")
         run = run_folder_of(checkpoint) if checkpoint else None
         if run is not None:
             found = run / CONFIG_FILE
-            line = CommandLine(_name_of(run), ["--config", str(found), *rest])
+            experiment, rest = _name_of(run), ["--config", str(found), *rest]
     # a sweep's agent words null as Python does
-    given = [f"{word[:-4]}null" if word.endswith("=None") else word for word in line.words]
-    words, experiment = with_variants(with_described(with_quoted_ids(given)), variants), line.experiment
-    for variant in _listed(variants):
+    given = [f"{word[:-4]}null" if word.endswith("=None") else word for word in rest]
+    words = with_variants(with_described(with_quoted_ids(given)), variants)
+    for variant in listed(variants):
         experiment += f"_{find_experiment(variant, '--variant').stem}"
     check_config_files(words)
     words, said = without_foreign(words)
@@ -100,7 +100,7 @@ def resolve(words: Sequence[str], command: str = "fit") -> CommandLine:
 
 def _name_of(run: Path) -> str:
     """The experiment that a run was begun with."""
-    content = read_yaml(run / CONFIG_FILE, "a YAML file with options")
+    content = read_yaml(run / CONFIG_FILE)
     name = content.get("experiment") if isinstance(content, dict) else None
     return name if isinstance(name, str) and re.fullmatch(r"[\w.+-]+", name) else run.parent.name
 
@@ -111,14 +111,6 @@ def with_variants(words: Sequence[str], names: str | None) -> list[str]:
     Raises:
         UserError: for an unknown one.
     """
-    words = list(words)
-    for name in _listed(names):
-        path = find_experiment(name, "--variant")
-        last = max((i for i, word in enumerate(words) if word.split("=")[0] in ("--config", "-c")), default=None)
-        behind = 0 if last is None else last + (1 if "=" in words[last] else 2)
-        words[behind:behind] = ["--config", str(path)]
-    return words
-
-
-def _listed(names: str | None) -> list[str]:
-    return [name.strip() for name in names.split(",")] if names else []
+    behind = max((place for place, _ in values_of(words, CONFIG)), default=0)
+    further = [word for name in listed(names) for word in ("--config", str(find_experiment(name, "--variant")))]
+    return [*words[:behind], *further, *words[behind:]]

@@ -1,12 +1,13 @@
 """Configurations one upon another: what of an experiment names another layout's modalities, tiles or classes."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from mobanet.cli.parser_errors import configurations
 from mobanet.datasets import LAYOUTS
+from mobanet.datasets.folder_words import as_words
 from mobanet.plain.command_words import take
-from mobanet.plain.yaml_files import read_yaml
+from mobanet.plain.yaml_files import part_of
 
 _DATA = ("modalities", "split", "scaling", "ground_radius")
 _MODEL = ("streams", "class_weights")
@@ -28,10 +29,11 @@ def without_foreign(words: Sequence[str], option: str = "--data.layout") -> tupl
         The words, with a further configuration among them where something is left out; and a sentence on it without a
         full stop, empty where there is nothing.
     """
-    found = [(place, path, content) for place, path, content in _configurations(words)]
+    found = list(configurations(words))
     named = [
-        (place, path, layout) for place, path, content in found if (layout := _part(content, "data").get("layout"))
+        (place, path, layout) for place, path, content in found if (layout := part_of(content, "data").get("layout"))
     ]
+    # an option wins over files, and of these the last
     final = take(words, option)[0] or (named[-1][2] if named else None)
     foreign = [each for each in named if _family(each[2]) != _family(final)]
     if not foreign or final not in LAYOUTS:
@@ -43,28 +45,9 @@ def without_foreign(words: Sequence[str], option: str = "--data.layout") -> tupl
             _add_reset(reset, content)
     if not reset:
         return list(words), ""
-    import yaml
-
     keys = ", ".join(_names(reset))
-    said = f"{Path(path).stem}: its {keys} are those of the layout {layout}, and are left out for {final}"
-    text = yaml.safe_dump(reset, default_flow_style=True, width=2**20).strip()  # in a line, as it becomes a word
-    return [*words[:last], "--config", text, *words[last:]], said
-
-
-def _configurations(words: Sequence[str]) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
-    """Of each configuration file where its words end, its path, and what it holds."""
-    for place, (word, following) in enumerate(zip(words, [*words, ""][1:], strict=True)):
-        name, equals, value = word.partition("=")
-        path = value if equals else following
-        if name in ("--config", "-c") and path and not path.startswith("{") and Path(path).is_file():
-            content = read_yaml(Path(path), "a YAML file with options")
-            if isinstance(content, dict):
-                yield place + (1 if equals else 2), path, content
-
-
-def _part(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    part = content.get(name)
-    return part if isinstance(part, dict) else {}
+    said = f"{path.stem}: its {keys} are those of the layout {layout}, and are left out for {final}"
+    return [*words[:last], "--config", as_words(reset), *words[last:]], said
 
 
 def _family(layout: Any) -> str:
@@ -73,12 +56,12 @@ def _family(layout: Any) -> str:
 
 
 def _add_reset(reset: dict[str, dict[str, Any]], content: Mapping[str, Any]) -> None:
-    data, model = _part(content, "data"), _part(content, "model")
+    data, model = part_of(content, "data"), part_of(content, "model")
     given: dict[str, Any] = {key: None for key in _DATA if data.get(key) is not None}
     # a margin around every object is what few data sets have
     if data.get("train_labels") == "eroded":
         given["train_labels"] = "full"
-    if _part(data, "evaluation").get("labels") == "eroded":
+    if part_of(data, "evaluation").get("labels") == "eroded":
         given["evaluation"] = {"labels": "full"}
     for part, keys in (("data", given), ("model", {key: None for key in _MODEL if _foreign(model.get(key))})):
         if keys:

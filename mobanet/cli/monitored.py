@@ -22,21 +22,13 @@ _KNOWN_CODE = ("lightning.", "mobanet.")
 
 
 class MonitorCheck(Callback):
-    """Looks for the metric among those of the trial validation before the first step.
-
-    Args:
-        monitor: name of the metric; only those of a validation can be known by then.
-    """
+    """Looks for the metric among those of the trial validation before the first step; no others are known by then."""
 
     def __init__(self, monitor: str) -> None:
         self.monitor = monitor
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare.
-
-        Raises:
-            UserError: when the metric is not logged.
-        """
+        """Refuse a metric that is not logged."""
         known = [name for name in trainer.callback_metrics if name.startswith("val/")]
         if known and not self.monitor.startswith("train/"):
             _check(f"--monitor {self.monitor}", self.monitor, known)
@@ -54,9 +46,6 @@ def check_monitors(
         module: that will be trained.
         sampling: how training samples scenarios.
         monitor: that of the command line; None where no best epoch is kept.
-
-    Raises:
-        UserError: with the names that there are.
     """
     callbacks: Sequence[Callback] = callbacks_of(trainer)
     if not all(type(callback).__module__.startswith(_KNOWN_CODE) for callback in callbacks):

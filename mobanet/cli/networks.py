@@ -5,15 +5,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mobanet.plain.command_words import take
-from mobanet.plain.yaml_files import read_yaml
+from mobanet.plain.command_words import CONFIG, listed, take, values_of
+from mobanet.plain.yaml_files import part_of, read_yaml
 from mobanet.runs.folder import CONFIG_FILE, run_folder_of
 
 OPTION = "--networks"
 HELP = "import path of a network of your own, package.module.Class, that a model's file may name; several by commas"
 
 _ARCHITECTURE = "--model.architecture"
-_FILES = ("--config", "--experiment", "--variant")
+_FILES = (*CONFIG, "--experiment", "--variant")
 
 
 def with_networks(words: Sequence[str], resumes: bool = False) -> list[str]:
@@ -24,13 +24,13 @@ def with_networks(words: Sequence[str], resumes: bool = False) -> list[str]:
 
     Args:
         words: the command line.
-        resumes: whether `--ckpt_path` is a run to go on with.
+        resumes: whether `--ckpt_path` names a run to go on with.
 
     Raises:
         UserError: for an option without its value, and a network that cannot be imported.
     """
     given, rest = take(words, OPTION)
-    named = {name: OPTION for name in _listed(given)}
+    named = {name: OPTION for name in listed(given) if name}
     named |= {name: _ARCHITECTURE for name in _architectures(rest, resumes) if "." in name}
     if named:
         from mobanet.models.registry import import_network  # torch with it
@@ -51,11 +51,8 @@ def _architectures(words: Sequence[str], resumes: bool) -> Iterator[str]:
     """What is typed, and what the configurations say that are named."""
     name, _ = take(words, _ARCHITECTURE)
     yield name or ""
-    for word, following in zip(words, [*words, ""][1:], strict=True):
-        option, equals, value = word.partition("=")
-        if option not in _FILES:
-            continue
-        for file in _listed(value if equals else following):
+    for _, files in values_of(words, _FILES):
+        for file in listed(files):
             if file.endswith((".yaml", ".yml")):
                 yield _architecture_in(Path(file))
     checkpoint, _ = take(words, "--ckpt_path")
@@ -66,11 +63,5 @@ def _architectures(words: Sequence[str], resumes: bool) -> Iterator[str]:
 
 def _architecture_in(file: Path) -> str:
     """What a configuration names; nothing where there is none."""
-    content = read_yaml(file, "a YAML file with options") if file.is_file() else None
-    model = content.get("model") if isinstance(content, dict) else None
-    architecture = model.get("architecture") if isinstance(model, dict) else None
+    architecture = part_of(read_yaml(file), "model").get("architecture") if file.is_file() else None
     return architecture if isinstance(architecture, str) else ""
-
-
-def _listed(given: str | None) -> list[str]:
-    return [name.strip() for name in given.split(",") if name.strip()] if given else []

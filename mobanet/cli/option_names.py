@@ -51,6 +51,7 @@ def as_typed(text: str, command: str) -> str:
         command: `fit`, `test`, `scores` or `adapt`.
     """
     names = _turned(_OF_A_RUN[command])
+    # whole names alone: --data.root, but neither --data.root_x nor --data.root.x
     pattern = rf"--({'|'.join(map(re.escape, names))})(?!\w|[.-]\w)"
     return re.sub(pattern, lambda found: f"--{names[found[1]]}", text)
 

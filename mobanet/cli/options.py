@@ -1,6 +1,5 @@
 """The options of fit, test, scores and adapt that are neither the trainer's, nor the model's, nor the data's."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 from lightning.pytorch.cli import LightningArgumentParser
@@ -63,13 +62,6 @@ _OUTPUT = {
     "adapt": "checkpoint to write; null for adapted.ckpt beside the checkpoint it is made of",
 }
 _WINDOWS = "training windows that batch statistics are taken from, the same in every scenario"
-
-
-def with_bare(words: Sequence[str], option: str, meaning: str) -> list[str]:
-    """Let an option without a value mean one, for the parser."""
-    behind = [*words, "--"][1:]
-    bare = [word == option and after.startswith("-") for word, after in zip(words, behind, strict=True)]
-    return [f"{word}={meaning}" if alone else word for word, alone in zip(words, bare, strict=True)]
 
 
 def add_options(parser: LightningArgumentParser, command: str) -> None:

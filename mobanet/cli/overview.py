@@ -17,11 +17,7 @@ WIDTH = 120
 
 
 def overview(commands: Mapping[str, str]) -> str:
-    """The list, as text.
-
-    Args:
-        commands: what each does, by name.
-    """
+    """The list, as text; `commands` says by name what each does."""
     folder = experiment_folder()
     parts = [
         ("usage: mobanet COMMAND [options], or python -m mobanet.COMMAND; each has its own --help", commands.items()),

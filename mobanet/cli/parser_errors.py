@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import ArgumentParser
 
@@ -11,8 +11,9 @@ from mobanet.cli.option_names import short_names
 from mobanet.datasets.folder_words import OPTION, check_part, wrong_folder_value
 from mobanet.errors import UserError
 from mobanet.plain.bounds import check_digits, check_values
+from mobanet.plain.command_words import CONFIG, values_of
 from mobanet.plain.wording import did_you_mean
-from mobanet.plain.yaml_files import bound_parsers, read_yaml
+from mobanet.plain.yaml_files import bound_parsers, part_of, read_yaml
 
 _KINDS = {
     "<class 'float'>": "a number",
@@ -42,25 +43,26 @@ def check_config_files(words: Sequence[str]) -> None:
     """
     bound_parsers()
     check_words(words)
-    for name in _config_files(words):
-        path = Path(name)
-        if not path.is_file():
-            continue
-        content = read_yaml(path, "a YAML file with options")
+    for _, path, content in configurations(words):
         if not isinstance(content, dict):
             found = "nothing" if content is None else "no options"
             raise UserError(f"{path} holds {found}; give lines such as `data: {{root: DIR}}`.")
-        data = content.get("data")
-        if isinstance(data, dict) and isinstance(data.get("folder"), dict):
-            check_part(data["folder"], str(path))
+        if folder := part_of(part_of(content, "data"), "folder"):
+            check_part(folder, str(path))
+
+
+def configurations(words: Sequence[str]) -> Iterator[tuple[int, Path, Any]]:
+    """Of each configuration file the place behind its words, its path, and what it holds.
+
+    Options in braces, and files that there are not, are left to the parser.
+    """
+    for place, given in values_of(words, CONFIG):
+        if not given.startswith("{") and Path(given).is_file():  # in this order: braces may be too long for a path
+            yield place, Path(given), read_yaml(Path(given))
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Refuse words that no setting can have, whatever it is.
-
-    Raises:
-        UserError: for a control character, bytes that are no UTF-8, and a whole number of more than 64 bits.
-    """
+    """Refuse words with a control character, bytes that are no UTF-8, or a whole number of more than 64 bits."""
     for before, word in zip(["", *words], words, strict=False):
         name, _, value = word.partition("=") if word.startswith("--") else (before, "", word)
         try:
@@ -96,13 +98,6 @@ def plain_parser_message(message: str, parser: ArgumentParser) -> str:
     if found := re.match(r"argument (--\S+?)(?:, \S+)?: expected one argument", text):
         return f"{found[1]} needs a value."
     return text
-
-
-def _config_files(words: Sequence[str]) -> Iterator[str]:
-    for word, following in zip_longest(words, words[1:], fillvalue=""):
-        option, mark, value = word.partition("=")
-        if option in ("--config", "-c"):
-            yield value if mark else following
 
 
 def _required(options: list[str]) -> str:

@@ -26,14 +26,11 @@ def shows_progress(callbacks: Sequence[Callback]) -> bool:
 
 
 def check_strategy(strategy: Any, scenarios: ScenarioSettings) -> None:
-    """Refuse latent sampling where no process has all weights.
+    """Refuse latent sampling where no process has all weights: with FSDP, DeepSpeed and tensor parallelism.
 
     Args:
         strategy: `--trainer.strategy`, a name or an object.
         scenarios: how training samples them.
-
-    Raises:
-        UserError: for FSDP, DeepSpeed and tensor parallelism.
     """
     kind = type(strategy)
     if isinstance(strategy, str):
@@ -47,14 +44,7 @@ def check_strategy(strategy: Any, scenarios: ScenarioSettings) -> None:
 
 
 def check_overfit(batches: float | None) -> None:
-    """Refuse to train on the same batches again and again.
-
-    Args:
-        batches: `--trainer.overfit_batches`.
-
-    Raises:
-        UserError: unless there are none.
-    """
+    """Refuse to train on the same batches again and again, which `--trainer.overfit_batches` asks for."""
     if batches:
         raise UserError(
             f"--trainer.overfit_batches is {batches}, but crops are drawn anew in every epoch, so that no batch comes "
@@ -63,15 +53,7 @@ def check_overfit(batches: float | None) -> None:
 
 
 def check_trains(trainer: Trainer, steps: int) -> None:
-    """Refuse settings under which nothing would be trained.
-
-    Args:
-        trainer: as set up.
-        steps: of an epoch.
-
-    Raises:
-        UserError: naming the option.
-    """
+    """Refuse settings under which nothing would be trained, in epochs of so many steps."""
     limit = trainer.limit_train_batches
     batches = int(limit * steps) if isinstance(limit, float) else limit
     given = {"max_epochs": trainer.max_epochs, "max_steps": trainer.max_steps, "limit_train_batches": batches and limit}
@@ -95,9 +77,6 @@ def check_test_follows(trainer: Trainer, checkpointing: bool, monitor: str) -> N
         trainer: as set up.
         checkpointing: whether the run writes checkpoints.
         monitor: metric by which the best epoch is kept.
-
-    Raises:
-        UserError: naming the option that is in the way.
     """
     if TEST_VARIABLE not in os.environ:
         return

@@ -1,8 +1,38 @@
 """The words of a command line, before any parser reads them."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import zip_longest
 
 from mobanet.errors import UserError
+
+CONFIG = ("--config", "-c")
+_YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
+
+
+def given_options(words: Iterable[str]) -> set[str]:
+    """The options among the words, each without its value."""
+    return {word.partition("=")[0] for word in words}
+
+
+def values_of(words: Sequence[str], options: Collection[str]) -> Iterator[tuple[int, str]]:
+    """Each value that one of the options is given, with the place of the word behind it."""
+    for place, (word, following) in enumerate(zip_longest(words, words[1:], fillvalue=""), start=1):
+        name, equals, value = word.partition("=")
+        if name in options:
+            yield (place, value) if equals else (place + 1, following)
+
+
+def with_bare(words: Sequence[str], options: Collection[str], meaning: str = "true") -> list[str]:
+    """Let options without a value mean one, for a parser that knows no such options."""
+    return [
+        f"{word}={meaning}" if word in options and following.startswith("-") else word
+        for word, following in zip_longest(words, words[1:], fillvalue="--")
+    ]
+
+
+def listed(given: str | Sequence[str] | None) -> list[str]:
+    """Names that are joined by commas, or a list of them already; none where nothing is given."""
+    return [name.strip() for name in given.split(",")] if given and isinstance(given, str) else list(given or ())
 
 
 def set_apart(words: Iterable[str], flags: Collection[str] = ()) -> tuple[list[str], list[str]]:
@@ -23,6 +53,26 @@ def set_apart(words: Iterable[str], flags: Collection[str] = ()) -> tuple[list[s
             if "=" not in word and word not in ("-h", "--help"):
                 options += [value for value in (next(given, None),) if value is not None]
     return alone, options
+
+
+def take_flag(words: Sequence[str], option: str) -> tuple[bool, list[str]]:
+    """Whether a flag is given, alone or with true or false, and the other words.
+
+    Raises:
+        UserError: for another value.
+    """
+    found, rest, given = False, [], list(words)
+    while given:
+        word, equals, value = given.pop(0).partition("=")
+        if word != option:
+            rest.append(f"{word}{equals}{value}")
+            continue
+        if not equals:
+            value = given.pop(0) if given and given[0].lower() in (*_YES, *_NO) else "true"
+        if value.lower() not in (*_YES, *_NO):
+            raise UserError(f"{option} cannot be {value}; give true or false, or nothing behind it.")
+        found = value.lower() in _YES
+    return found, rest
 
 
 def take(words: Sequence[str], option: str) -> tuple[str | None, list[str]]:

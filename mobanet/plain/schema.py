@@ -72,6 +72,7 @@ def check_value(value: Any, kind: Any, where: str) -> None:
     if origin in (Union, UnionType):
         _check_one_of(value, inner, where)
     elif origin is Literal:
+        # of the same type, too: 1 and True are equal
         if not any(type(value) is type(choice) and value == choice for choice in inner):
             raise MismatchError(where, f"is {shown(value)}, not one of {', '.join(map(str, inner))}")
     elif not _fits(value, kind):
@@ -158,7 +159,7 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, list | tuple)
     if kind is str:
         return isinstance(value, str) and len(value) <= _LONGEST and value.isprintable()
-    if kind is int:
+    if kind is int:  # of this very type, as bool is one, too
         return type(value) is int and -LARGEST <= value <= LARGEST
     if kind is float:
         return _fits(value, int) or (type(value) is float and math.isfinite(value))

@@ -109,5 +109,5 @@ def _table(corner: str, labels: Sequence[str], summary: int, columns: Columns) -
 
 def text_width(tables: Sequence[Table]) -> int:
     """Characters that the widest needs."""
-    console = Console(file=io.StringIO(), width=10_000)
+    console = Console(file=io.StringIO(), width=10_000)  # wider than any: rich measures within the console's width
     return max(console.measure(table).maximum for table in tables)

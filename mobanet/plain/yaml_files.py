@@ -1,7 +1,7 @@
 """YAML files that people write: read within bounds, with one sentence that says which of them is wrong, and where."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ _ODD_VALUES = (ValueError, ArithmeticError, LookupError, AttributeError)
 """What is raised while values are made of a well-formed text: of the date 2020-13-45, of `!!bool x`, of 5000 digits."""
 
 
-def read_yaml(path: Path, hint: str) -> Any:
+def read_yaml(path: Path, hint: str = "a YAML file with options") -> Any:
     """The content of a file.
 
     Args:
@@ -47,6 +47,12 @@ def read_yaml(path: Path, hint: str) -> Any:
         if "is not in UTF-8" in str(error):
             raise UserError(f"{path} is no text file; give {hint}.") from error
         raise UserError(f"{path} {error}; mend it.") from error
+
+
+def part_of(content: Any, name: str) -> Mapping[str, Any]:
+    """A mapping within what a file holds; an empty one where there is none."""
+    part = content.get(name) if isinstance(content, Mapping) else None
+    return part if isinstance(part, Mapping) else {}
 
 
 def parse_yaml(text: str) -> Any:

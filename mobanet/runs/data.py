@@ -31,7 +31,7 @@ def open_data(
     """
     from jsonargparse import ArgumentError, ArgumentParser
 
-    parser = ArgumentParser(exit_on_error=False)
+    parser = ArgumentParser(exit_on_error=False)  # or it would end the process of a script or a notebook
     parser.add_class_arguments(RasterDataModule, "data")
     try:
         settings = plain_data(config["data"], where)

@@ -171,7 +171,7 @@ def degraded_batch(
         stored: the same as its loader gave it, for offset_scale and marks.
         module: that is to predict it.
         variant: what to do to which sensor.
-        margin: of the batch, in pixels of each modality's own.
+        margin: in pixels of each modality's own.
         seed: of all draws.
     """
     name = variant.modality.name

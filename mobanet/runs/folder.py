@@ -31,7 +31,7 @@ def choose_run_folder(given: str | None, experiment: str, checkpoint: str | None
         folder = resumed
     else:
         folder = _unused(Path("runs") / experiment / time.strftime("%Y%m%d-%H%M%S"))
-    os.environ[RUN_VARIABLE] = str(folder)
+    os.environ[RUN_VARIABLE] = str(folder)  # which processes that Lightning starts from now on inherit
     return folder
 
 

@@ -14,9 +14,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from mobanet.data.datamodule import RasterDataModule
 from mobanet.datasets.catalogue import STORE_FILE
 from mobanet.errors import UserError
-from mobanet.plain.import_paths import is_import_path
 from mobanet.plain.schema import MismatchError, UnknownKeyError, check_keys, check_value, shown
-from mobanet.plain.yaml_files import read_yaml
+from mobanet.plain.yaml_files import part_of, read_yaml
 from mobanet.rasters.elsewhere import is_address, redacted
 from mobanet.scenarios.sampling import ScenarioSettings
 
@@ -30,19 +29,12 @@ _WORDS_AT_TOP = ("experiment", "logger", "wandb", "monitor", "monitor_mode", "ch
 
 
 def found_configuration(path: Path, command: str) -> str:
-    """What of a configuration goes to the parser.
-
-    Args:
-        path: of the file.
-        command: that has found it.
-
-    Returns:
-        The file's name, or what is left of its content as YAML.
+    """What of a configuration that a command has found goes to the parser: its path, or what is left of it as YAML.
 
     Raises:
         UserError: when it cannot be read, or has the results of a resumed run written elsewhere.
     """
-    content = read_yaml(path, "a YAML file with options")
+    content = read_yaml(path)
     if not isinstance(content, dict):
         return str(path)  # about which the parser has a word to say
     if command == "fit":
@@ -56,8 +48,7 @@ def _check_resumed(content: Mapping[str, Any], path: Path) -> None:
     for key in ("run", "ckpt_path"):
         if content.get(key) is not None:
             raise UserError(f"{path} sets {key}, which fit never leaves in a run folder; remove the line.")
-    own = [*_class_paths(content), *_own_network(content), *_own_losses(content), *_own_steps(content)]
-    names = [name for name in dict.fromkeys(own) if name]
+    names = [name for name in dict.fromkeys([*_class_paths(content), *_own_code(content)]) if name]
     if names:
         rank_zero_info(f"{path} brings {', '.join(names)}")
 
@@ -66,8 +57,7 @@ def _plain(content: Mapping[str, Any], path: Path) -> str:
     import yaml
 
     kept = {key: value for key, value in content.items() if _is_plain(key, value, _WORDS_AT_TOP)}
-    trainer = content.get("trainer")
-    if isinstance(trainer, Mapping):
+    if trainer := part_of(content, "trainer"):
         kept["trainer"] = {key: value for key, value in trainer.items() if _is_plain(key, value, _WORDS)}
         if left_out := [key for key in _CLASSES if trainer.get(key) and key not in kept["trainer"]]:
             names = ", ".join(left_out)
@@ -152,29 +142,12 @@ def _own_store(data: dict[str, Any], path: Path) -> dict[str, Any]:
     return {**data, "store": None}
 
 
-def _own_network(content: Mapping[str, Any]) -> list[str]:
-    """An import path that stands in the place of a network's name."""
-    model = content.get("model")
-    name = model.get("architecture") if isinstance(model, Mapping) else None
-    return [name] if isinstance(name, str) and "." in name else []
-
-
-def _own_losses(content: Mapping[str, Any]) -> list[str]:
-    """Import paths that stand in the place of names of losses."""
-    model = content.get("model")
-    loss = model.get("loss") if isinstance(model, Mapping) else None
-    names = [loss] if isinstance(loss, str) else [*loss] if isinstance(loss, Mapping) else []
-    return [name for name in names if isinstance(name, str) and is_import_path(name)]
-
-
-def _own_steps(content: Mapping[str, Any]) -> list[str]:
-    """Import paths that stand in the place of the names of an optimiser and a schedule."""
-    model = content.get("model")
-    if not isinstance(model, Mapping):
-        return []
-    schedule = model.get("schedule")
-    names = [model.get("optimizer"), schedule.get("shape") if isinstance(schedule, Mapping) else None]
-    return [name for name in names if isinstance(name, str) and is_import_path(name)]
+def _own_code(content: Mapping[str, Any]) -> list[str]:
+    """Import paths that stand in the place of the names of a network, losses, an optimiser and a schedule."""
+    model = part_of(content, "model")
+    losses: list[Any] = [*part_of(model, "loss")] or [model.get("loss")]
+    names = [model.get("architecture"), *losses, model.get("optimizer"), part_of(model, "schedule").get("shape")]
+    return [name for name in names if isinstance(name, str) and "." in name]
 
 
 def _class_paths(value: Any, key: Any = None) -> Iterator[str]:

@@ -15,7 +15,7 @@ from mobanet.errors import UserError
 from mobanet.runs.folder import RUN_VARIABLE
 
 _PATIENCE = 60.0
-"""Seconds."""
+"""Seconds that a process leaves the first one to tell a mistake, before it does so itself."""
 
 
 @contextmanager
@@ -65,8 +65,7 @@ def told_once() -> Iterator[None]:
 def leave_to_first(rank: int) -> None:
     """Leave a mistake that all processes of a run have found to the first one, which ends the others or has them ended.
 
-    Args:
-        rank: of this process; the first returns at once.
+    The first, of rank 0, returns at once.
     """
     if rank:
         time.sleep(_PATIENCE)

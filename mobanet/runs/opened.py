@@ -164,7 +164,7 @@ def open_run(
         )
     quieten()
     file = folder / CONFIG_FILE
-    if not isinstance(content := read_yaml(file, "a YAML file with options"), dict):
+    if not isinstance(content := read_yaml(file), dict):
         raise UserError(f"{file} holds no options; give a folder that fit has written.")
     loaded = load_module(path, None if backbone is None else str(backbone), backbone_option=BACKBONE_OPTION)
     kept = yaml.safe_load(found_configuration(file, "test"))

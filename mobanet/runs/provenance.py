@@ -20,25 +20,19 @@ PROVENANCE_FILE = "provenance.jsonl"
 
 @dataclass(frozen=True)
 class Provenance:
-    """Of one start of a run.
+    """Of one start of a run, with the versions of what it ran on.
 
     Attributes:
         started: date and time, UTC.
         command: as it was given.
         folder: the working folder.
-        mobanet: version of this package.
         commit: of the source tree that it was run from; None for an installed package.
         changed: whether files of that tree differed from the commit; None without one.
-        python: version.
-        torch: version.
-        lightning: version.
-        timm: version.
         platform: operating system and processor architecture.
         device: of each process.
         processes: their number.
         threads: of each process on the CPU.
-        precision: of the arithmetic, as it was computed in.
-        float32_matmul_precision: torch's setting.
+        precision: of the arithmetic, as it was computed in, not as it was asked for.
     """
 
     started: str
@@ -60,12 +54,7 @@ class Provenance:
 
 
 def provenance(trainer: Trainer, words: list[str]) -> Provenance:
-    """Collect it.
-
-    Args:
-        trainer: of the run.
-        words: the command line behind `mobanet.fit`.
-    """
+    """Collect it; `words` are the command line behind `mobanet.fit`."""
     commit, changed = _source()
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

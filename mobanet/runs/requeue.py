@@ -21,11 +21,7 @@ def requeue_signal(trainer: Trainer) -> int | None:
 
 
 def requeue() -> str:
-    """Put this job back into the queue.
-
-    Returns:
-        What came of it, for a message.
-    """
+    """Put this job back into the queue, and say what came of it."""
     job = os.environ.get("SLURM_JOB_ID", "")
     if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
         job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"  # the array's id alone would requeue all its tasks
@@ -44,9 +40,6 @@ def going_on(words: Sequence[str]) -> list[str]:
 
     A job keeps its command when it starts again, which would begin the run anew, or from the checkpoint that it has
     long left behind. It takes a folder given with `--run`, since the name of any other one is of the time.
-
-    Args:
-        words: as given.
     """
     folder, _ = take(words, "--run")
     again = os.environ.get("SLURM_RESTART_COUNT", "0")

@@ -12,7 +12,6 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from mobanet.errors import UserError
 from mobanet.plain.yaml_files import read_yaml
 
-_WHAT = "a YAML file with options"
 _ANNOUNCED = (
     *("trainer", "data", "monitor", "monitor_mode"),
     *("scenarios.evaluate", "scenarios.validate", "scenarios.failure"),
@@ -29,14 +28,7 @@ def register_types() -> None:
 
 
 def check_saved(text: str) -> None:
-    """Refuse a configuration that could not be read again.
-
-    Args:
-        text: of what is to be saved, YAML.
-
-    Raises:
-        UserError: naming the setting.
-    """
+    """Refuse a configuration, YAML to be saved, that could not be read again."""
     lost = [key for key, value in flat(yaml.safe_load(text)).items() if _LOST in str(value)]
     if lost:
         raise UserError(
@@ -51,11 +43,8 @@ def announce_changes(earlier: Path, now: str) -> None:
     Args:
         earlier: the run's configuration.
         now: that of the run that goes on, YAML.
-
-    Raises:
-        UserError: when the earlier one is no YAML file with options.
     """
-    old, new = flat(read_yaml(earlier, _WHAT)), flat(yaml.safe_load(now))
+    old, new = flat(read_yaml(earlier)), flat(yaml.safe_load(now))
     for key in sorted(new):
         announced = any(_within(key, group) for group in _ANNOUNCED)
         # a setting of which neither it nor a part was there is one of a newer version

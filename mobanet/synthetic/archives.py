@@ -11,12 +11,12 @@ EPOCH = (2026, 1, 1, 0, 0, 0)
 
 
 def pack(archive: Path, members: Iterable[tuple[str, str, Path]], scratch: Path) -> None:
-    """Write `archive`, in one step.
+    """Write a zip of zips, which lie in a folder of its stem, in one step.
 
     Args:
-        archive: the outer zip; its members lie in a folder of its stem.
+        archive: the outer one.
         members: for every file the stem of its inner zip, its name in there, and where it is now.
-        scratch: existing folder for what is not finished; the finished archive is moved from there.
+        scratch: existing folder for what is not finished.
     """
     by_zip: dict[str, list[tuple[str, Path]]] = {}
     for stem, name, path in members:
@@ -32,13 +32,7 @@ def pack(archive: Path, members: Iterable[tuple[str, str, Path]], scratch: Path)
 
 
 def pack_flat(archive: Path, members: Iterable[tuple[str, Path]], scratch: Path) -> None:
-    """Write `archive`, in one step.
-
-    Args:
-        archive: the zip.
-        members: for every file its name in there, and where it is now.
-        scratch: existing folder for what is not finished.
-    """
+    """Write one zip in one step, of files by their names in there; `scratch` as for `pack`."""
     part = scratch / archive.name
     _fill(part, list(members))
     put_in_place(part, archive)

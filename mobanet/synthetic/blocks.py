@@ -99,14 +99,11 @@ def _parcel(city: City, parcel: Plot, rng: np.random.Generator, north: bool) -> 
     garden = Plot(parcel.u0, parcel.u1, *sorted((back[1] if north else back[0], parcel.v1 if north else parcel.v0)))
     if garden.depth > 5:
         if rng.random() < 0.4:
-            u, v = garden.point(rng, 3)
-            city.build(rng, (u, v, 0.0), (3.2, 2.4), 2.3, "gable", materials.roof_tiles(rng))
+            city.build(rng, (*garden.point(rng, 3), 0.0), (3.2, 2.4), 2.3, "gable", materials.roof_tiles(rng))
         if rng.random() < 0.22:
-            u, v = garden.point(rng, 4)
-            city.oval(Plot(u - 3, u + 3, v - 1.8, v + 1.8), CLUTTER, materials.water(rng))
+            city.oval(Plot.around(*garden.point(rng, 4), 3, 1.8), CLUTTER, materials.water(rng))
         if rng.random() < 0.25:
-            u, v = garden.point(rng, 3)
-            city.fill(Plot(u - 2.5, u + 2.5, v - 2, v + 2), GREEN, materials.soil(rng))
+            city.fill(Plot.around(*garden.point(rng, 3), 2.5, 2), GREEN, materials.soil(rng))
         _trees(city, garden, rng, 170)
     if rng.random() < 0.55:
         city.hedge(rng, (parcel.u1 - 0.4, parcel.centre[1], QUARTER), parcel.depth * rng.uniform(0.5, 0.95))
@@ -130,8 +127,8 @@ def perimeter(city: City, plot: Plot, rng: np.random.Generator) -> None:
             city.fill(court, PAVED, materials.paving(rng))
             _trees(city, court, rng, 90, (1.8, 4.2))
         if rng.random() < 0.3:
-            u, v = court.point(rng, 4)
-            city.build(rng, (u, v, 0.0), (rng.uniform(6, 14), rng.uniform(4, 8)), 3.2, "flat", materials.flat_roof(rng))
+            place, size = (*court.point(rng, 4), 0.0), (rng.uniform(6, 14), rng.uniform(4, 8))
+            city.build(rng, place, size, 3.2, "flat", materials.flat_roof(rng))
         if rng.random() < 0.25:
             city.container(rng, *court.point(rng, 3), 0.0)
         if rng.random() < 0.14:
@@ -211,8 +208,7 @@ def park(city: City, plot: Plot, rng: np.random.Generator) -> None:
     cut = rng.uniform(0.3, 0.7)
     city.fill(Plot(plot.u0, plot.u1, *(plot.v0 + cut * plot.depth + side for side in (-1.3, 1.3))), PAVED, path)
     if rng.random() < 0.75:
-        (u, v), size = plot.point(rng, 14), rng.uniform(7, 15, 2)
-        city.oval(Plot(u - size[0], u + size[0], v - size[1], v + size[1]), CLUTTER, materials.water(rng))
+        city.oval(Plot.around(*plot.point(rng, 14), *rng.uniform(7, 15, 2)), CLUTTER, materials.water(rng))
     if rng.random() < 0.4:
         city.build(rng, (*plot.point(rng, 8), rng.uniform(0, np.pi)), (9, 6), 3.4, "hip", materials.roof_tiles(rng))
     for _ in range(rng.integers(2, 6)):

@@ -10,24 +10,17 @@ from mobanet.synthetic.materials import Material, Surface
 
 SOLAR = (0.12, 0.14, 0.22, 0.1)
 
-
 Roof = Literal["flat", "gable", "hip", "shed"]
 
 
 @dataclass(frozen=True)
 class Building:
-    """One house.
+    """One house about the middle of its main wing, in metres and radians.
 
     Attributes:
-        x: metres, the middle of the main wing.
-        y: the same.
-        angle: radians, direction of the main wing.
-        length: metres along that direction.
-        width: metres across.
-        eaves: metres from the ground to the eaves, or to the flat roof.
-        roof: shape of the roof.
+        eaves: from the ground to the eaves, or to the flat roof.
         surface: covering of the roof.
-        rise: metres from the eaves to the ridge.
+        rise: from the eaves to the ridge.
         wing: length and width of a wing at right angles from one end (an L-shaped house), or None.
     """
 
@@ -39,8 +32,8 @@ class Building:
     eaves: float
     roof: Roof
     surface: Surface
-    rise: float = 0.0
-    wing: tuple[float, float] | None = None
+    rise: float
+    wing: tuple[float, float] | None
 
 
 def _roof(house: Building, a: np.ndarray, b: np.ndarray, length: float, width: float) -> np.ndarray:
@@ -118,10 +111,10 @@ def _furnish_pitched(
         light = tuple(min(1.0, value * 1.25) for value in house.surface.colour)
         window.tint(0.6 * footprint * cover(a, b, max(ridge, 0.5), 0.35, gsd), light)
     for _ in range(rng.integers(0, 3)):
-        at = rng.uniform(-0.4, 0.4) * house.length, rng.uniform(-0.15, 0.15) * house.width
-        mask = box(a - at[0], b - at[1], 0.9, 0.7) & footprint
+        at_a, at_b = rng.uniform(-0.4, 0.4) * house.length, rng.uniform(-0.15, 0.15) * house.width
+        mask = box(a - at_a, b - at_b, 0.9, 0.7) & footprint
         window.view(canvas.height)[mask] += 0.9
-        window.tint(footprint * cover(a - at[0], b - at[1], 0.9, 0.7, gsd), (0.4, 0.3, 0.27, 0.33))
+        window.tint(footprint * cover(a - at_a, b - at_b, 0.9, 0.7, gsd), (0.4, 0.3, 0.27, 0.33))
     side = rng.choice((-1, 1))
     if rng.random() < 0.35:
         for at in np.arange(-0.35, 0.36, 4.5 / max(house.length, 5)) * house.length:

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from mobanet.synthetic.materials import Material, Surface
+from mobanet.synthetic.materials import Surface
 
 
 class Label(IntEnum):
@@ -29,7 +29,7 @@ class Canvas:
         terrain: (H, W) float32, ground elevation in metres.
         height: (H, W) float32, metres above the ground.
         classes: (H, W) uint8, see `Label`.
-        material: (H, W) uint8, see `Material`.
+        material: (H, W) uint8, see `materials.Material`.
         colour: (H, W, 4) float32, sunlit red, green, blue, infrared in 0…1.
         grain: (H, W) float32 fields of unit variance and of fine, medium and coarse wavelength.
     """
@@ -96,12 +96,10 @@ class CanvasWindow:
         self.view(canvas.colour)[mask] = surface.colour
         self.view(canvas.height)[mask] = height[mask] if isinstance(height, np.ndarray) else height
 
-    def tint(self, coverage: np.ndarray, colour: Sequence[float], material: Material | None = None) -> None:
+    def tint(self, coverage: np.ndarray, colour: Sequence[float]) -> None:
         """Mix `colour` into the pixels by their `coverage` (h, w) in 0…1; class and height stay."""
         part = self.view(self.canvas.colour)
         part += coverage[..., None] * (np.asarray(colour, np.float32) - part)
-        if material is not None:
-            self.view(self.canvas.material)[coverage > 0.5] = material
 
 
 def box(along: np.ndarray, across: np.ndarray, length: float, width: float) -> np.ndarray:

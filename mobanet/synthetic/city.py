@@ -37,17 +37,17 @@ class City:
         """Whether any of the plot can lie in the tile."""
         return self.canvas.window(*self.grid.frame.bounds(plot)) is not None
 
-    def fill(self, plot: Plot, label: Label, surface: Surface, height: float = 0.0) -> None:
+    def fill(self, plot: Plot, label: Label, surface: Surface) -> None:
         """Cover a plot with one surface."""
         if found := self._window(plot):
             window, u, v = found
-            window.paint((u >= plot.u0) & (u < plot.u1) & (v >= plot.v0) & (v < plot.v1), label, surface, height)
+            window.paint(plot.holds(u, v), label, surface)
 
     def blotch(self, plot: Plot, share: float, label: Label, surface: Surface) -> None:
         """Cover about a `share` (0…1) of a plot with ragged patches of a surface."""
         if found := self._window(plot):
             window, u, v = found
-            inside = (u >= plot.u0) & (u < plot.u1) & (v >= plot.v0) & (v < plot.v1)
+            inside = plot.holds(u, v)
             pattern = window.view(self.canvas.grain[2]) + 0.35 * window.view(self.canvas.grain[1])
             if inside.any():
                 window.paint(inside & (pattern > np.quantile(pattern[inside], 1 - share)), label, surface)
@@ -119,8 +119,7 @@ class City:
 
     def dump(self, rng: np.random.Generator, u: float, v: float) -> None:
         """Leave building material on a patch of bare earth."""
-        half = rng.uniform(3, 6.5, 2)
-        plot = Plot(u - half[0], u + half[0], v - half[1], v + half[1])
+        plot = Plot.around(u, v, *rng.uniform(3, 6.5, 2))
         self.oval(plot, Label.CLUTTER, materials.soil(rng) if rng.random() < 0.5 else materials.rubble(rng))
         for _ in range(rng.integers(1, 4)):
             self.heap(rng, *plot.point(rng, 2), rng.uniform(1.2, 2.8))
@@ -129,9 +128,7 @@ class City:
 
     def verge(self, rng: np.random.Generator, u: float, v: float) -> None:
         """Sow a small patch of grass."""
-        half = rng.uniform(1.5, 4, 2)
-        plot = Plot(u - half[0], u + half[0], v - half[1], v + half[1])
-        self.oval(plot, Label.LOW_VEGETATION, materials.lawn(rng))
+        self.oval(Plot.around(u, v, *rng.uniform(1.5, 4, 2)), Label.LOW_VEGETATION, materials.lawn(rng))
 
     def grow_trees(self) -> None:
         """Draw the trees planted so far."""

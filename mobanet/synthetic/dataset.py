@@ -3,9 +3,9 @@
 import json
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, replace
-from multiprocessing import get_context
+from functools import partial
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ import cv2
 
 from mobanet.errors import UserError
 from mobanet.plain.json_files import read_json
-from mobanet.plain.processes import end_with_parent
 from mobanet.plain.typed import checked
+from mobanet.store.pool import in_processes
 from mobanet.store.progress import TaskProgress
 from mobanet.synthetic.deliveries import delivery_of
 from mobanet.synthetic.delivery import CityPlan, Delivery
@@ -153,31 +153,12 @@ def _draw(plan: CityPlan, folder: Path, names: Sequence[str], workers: int) -> N
     delivery = delivery_of(plan.layout)
     todo = [tile for tile in names if not delivery.drawn(plan, folder, tile)]
     with TaskProgress("drawing tiles", len(todo)) as steps:
-        _draw_all(plan, folder, todo, workers, steps)
-
-
-def _draw_all(plan: CityPlan, folder: Path, todo: Sequence[str], workers: int, steps: TaskProgress) -> None:
-    if workers == 0 or len(todo) < 2:
-        for tile in todo:
-            _draw_tile(plan, folder, tile)
+        # 0 here is this process alone, which is 1 there
+        for _ in in_processes(partial(_draw_tile, plan, folder), todo, workers or 1, alone=0):
             steps.advance()
-        return
-    # spawned, not forked: the caller may have threads (torch, OpenCV) that a fork would lose
-    with ProcessPoolExecutor(min(workers, len(todo)), get_context("spawn"), _begin) as pool:
-        jobs = [pool.submit(_draw_tile, plan, folder, tile) for tile in todo]
-        try:
-            for job in as_completed(jobs):
-                job.result()
-                steps.advance()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)  # or all that waits would be drawn first
-            raise
-
-
-def _begin() -> None:
-    end_with_parent()
-    cv2.setNumThreads(1)  # or each process would start as many threads as there are cores
 
 
 def _draw_tile(plan: CityPlan, folder: Path, tile: str) -> None:
+    if parent_process() is not None:
+        cv2.setNumThreads(1)  # or each process would start as many threads as there are cores
     delivery_of(plan.layout).draw(plan, folder, tile)

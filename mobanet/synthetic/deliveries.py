@@ -23,9 +23,9 @@ def delivery_of(layout: str) -> Delivery:
     Raises:
         UserError: for another name.
     """
-    base = layout.partition("_")[0]
     if (path := described_data(layout)) is not None:
         return DescribedDelivery(layout, settings_in(path))
+    base = layout.partition("_")[0]
     if layout not in LAYOUTS or base not in DRAWABLE:
         *most, last = DRAWABLE
         others = f"; {', '.join(described_names())}; or a YAML file that describes data"
@@ -36,9 +36,5 @@ def delivery_of(layout: str) -> Delivery:
 
 
 def tile_names(layout: str, count: int) -> list[str]:
-    """The first `count` tiles of a synthetic data set.
-
-    Raises:
-        UserError: for an unknown layout, or a count below 1 or above the number of names.
-    """
+    """The first `count` tiles of a synthetic data set; errors as for `delivery_of` and `Delivery.names`."""
     return delivery_of(layout).names(count)

@@ -62,11 +62,7 @@ class Delivery(ABC):
         """Draw one tile and write its files below `folder`."""
 
     def check_coarser(self, coarser: Mapping[str, int], size: int) -> None:
-        """Refuse rasters with larger pixels where there can be none.
-
-        Raises:
-            UserError: naming the option.
-        """
+        """Refuse rasters with larger pixels where there can be none."""
         if coarser:
             raise UserError(f"--coarser: layout {self.layout} has pixels of its own; leave the option out.")
 

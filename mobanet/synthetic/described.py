@@ -1,6 +1,7 @@
 """Data that a description of one's own data fits: files of the names, bands and values that it says."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from glob import has_magic
 from itertools import islice
 from pathlib import Path
@@ -18,16 +19,16 @@ from mobanet.datasets.vector_settings import ending_of
 from mobanet.errors import UserError
 from mobanet.files import put_in_place
 from mobanet.rasters.elsewhere import is_address
-from mobanet.synthetic.archives import pack_flat
+from mobanet.synthetic.archives import EPOCH, pack_flat
 from mobanet.synthetic.delivery import CityPlan, Delivery, share_out
 from mobanet.synthetic.files import write_bytes, write_tiff
 from mobanet.synthetic.noise import stream
 from mobanet.synthetic.patchwork import Patchwork, render_patchwork
 
-_REFLECTANCE = 10000.0  # Sentinel-2 stores a reflectance of 1 as this
-"""Full range of imagery of which the description names none."""
+_REFLECTANCE = 10000.0  # as Sentinel-2 stores a reflectance of 1, where the description names no range
 
 _SYSTEM = "EPSG:32631"  # UTM zone 31 north; any system in metres would do
+_DATE = datetime(*EPOCH).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 class DescribedDelivery(Delivery):
@@ -232,6 +233,7 @@ def _write_table(path: Path, table: SplitTable, parts: Mapping[str, str]) -> Non
         lines = [f"{table.tile};{table.attribute}", *(f"{tile};{word}" for tile, word in rows)]
         return write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
     import shapely
+    from pyogrio import set_gdal_config_options
     from pyogrio.raw import write
 
     # in front, as the ending says which driver writes
@@ -240,5 +242,10 @@ def _write_table(path: Path, table: SplitTable, parts: Mapping[str, str]) -> Non
     columns = [np.array(column, object) for column in zip(*rows, strict=True)]
     points = shapely.to_wkb(shapely.points(np.zeros((len(rows), 2))))
     names, layer = [table.tile, table.attribute], table.layer or path.stem
-    write(part, points, columns, names, layer=layer, geometry_type="Point", crs=_SYSTEM)
+    # or a GeoPackage says when it was written: the same parameters are to give the same bytes
+    set_gdal_config_options({"OGR_CURRENT_DATE": _DATE})
+    try:
+        write(part, points, columns, names, layer=layer, geometry_type="Point", crs=_SYSTEM)
+    finally:
+        set_gdal_config_options({"OGR_CURRENT_DATE": None})
     put_in_place(part, path)

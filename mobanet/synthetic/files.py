@@ -1,7 +1,6 @@
 """Writes one tile's rasters, each whole or not at all."""
 
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +21,16 @@ MARGIN = 3
 """Pixels: radius of the disc by which the benchmark erodes its labels."""
 
 
-@dataclass(frozen=True)
-class GroundPlace:
-    """Where a raster lies: easting and northing of its upper left corner, and metres a pixel."""
-
-    east: float
-    north: float
-    gsd: float
-
-    def world_file(self) -> bytes:
-        """The six lines of a world file, which names the centre of the first pixel."""
-        numbers = (self.gsd, 0, 0, -self.gsd, self.east + self.gsd / 2, self.north - self.gsd / 2)
-        return "".join(f"{number:.10f}\n" for number in numbers).encode()
+def world_file(east: float, north: float, gsd: float) -> bytes:
+    """The six lines of a raster whose upper left corner is there: a world file names the centre of the first pixel."""
+    numbers = (gsd, 0, 0, -gsd, east + gsd / 2, north - gsd / 2)
+    return "".join(f"{number:.10f}\n" for number in numbers).encode()
 
 
-def erode(classes: np.ndarray, margin: int = MARGIN) -> np.ndarray:
-    """Index 6 (black) wherever another class lies within `margin` pixels, (H, W) uint8; tile edges do not count."""
-    reach = np.arange(-margin, margin + 1)
-    disc = (reach[:, None] ** 2 + reach[None, :] ** 2 <= margin**2).astype(np.uint8)
+def erode(classes: np.ndarray) -> np.ndarray:
+    """Index 6 (black) wherever another class lies within `MARGIN` pixels, (H, W) uint8; tile edges do not count."""
+    reach = np.arange(-MARGIN, MARGIN + 1)
+    disc = (reach[:, None] ** 2 + reach[None, :] ** 2 <= MARGIN**2).astype(np.uint8)
     # the disc holds one class exactly where its lowest and highest class agree
     lowest, highest = cv2.erode(classes, disc), cv2.dilate(classes, disc)
     return np.where(lowest == highest, classes, np.uint8(6))

@@ -10,23 +10,14 @@ from mobanet.synthetic.materials import Surface
 
 @dataclass(frozen=True)
 class Tree:
-    """One tree.
-
-    Attributes:
-        x: metres, the stem.
-        y: the same.
-        radius: metres, mean radius of the crown.
-        height: metres to the top.
-        surface: its leaves.
-        conifer: a cone in place of a dome.
-    """
+    """One tree in metres: its stem, the mean radius of its crown, the height of its top, its leaves; cone or dome."""
 
     x: float
     y: float
     radius: float
     height: float
     surface: Surface
-    conifer: bool = False
+    conifer: bool
 
 
 def draw_tree(canvas: Canvas, tree: Tree, rng: np.random.Generator) -> None:

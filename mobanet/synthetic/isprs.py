@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mobanet.synthetic.archives import pack
 from mobanet.synthetic.delivery import CityPlan, Delivery, share_out
-from mobanet.synthetic.files import GroundPlace, write_bytes, write_raster
+from mobanet.synthetic.files import world_file, write_bytes, write_raster
 from mobanet.synthetic.noise import stream
 from mobanet.synthetic.products import FileKind, layout_files
 from mobanet.synthetic.scene import render_tile
@@ -31,20 +31,19 @@ class IsprsDelivery(Delivery):
 
     def paths(self, plan: CityPlan, tile: str) -> list[str]:
         """See `Delivery.paths`."""
-        found = [(product, path) for product, path in self._paths(plan, Path(), tile)]
-        worlds = [path.with_suffix(".tfw") for product, path in found if product.world_archive is not None]
+        found = list(self._paths(plan, Path(), tile))
+        worlds = [path.with_suffix(".tfw") for product, path in found if product.world is not None]
         return [path.as_posix() for path in (*(path for _, path in found), *worlds)]
 
     def draw(self, plan: CityPlan, folder: Path, tile: str) -> None:
         """See `Delivery.draw`."""
         place = self._place(plan, tile)
         relief = Relief(int(stream(plan.seed, plan.layout, "land").integers(2**31)), *self.files.elevation)
-        keys = (plan.seed, plan.layout, tile)
-        drawn = render_tile(keys, self._shape(plan, tile), plan.gsd, relief, (place.east, place.north))
+        drawn = render_tile((plan.seed, plan.layout, tile), self._shape(plan, tile), plan.gsd, relief, place)
         for product, path in self._paths(plan, folder, tile):
             write_raster(path, product.content, drawn)
-            if product.world_archive is not None:
-                write_bytes(path.with_suffix(".tfw"), place.world_file())
+            if product.world is not None:
+                write_bytes(path.with_suffix(".tfw"), world_file(*place, plan.gsd))
 
     def strays(self) -> tuple[str, ...]:
         """See `Delivery.strays`."""
@@ -58,19 +57,20 @@ class IsprsDelivery(Delivery):
         """See `Delivery.pack`."""
         pack(root / self.files.archive, self._members(plan, folder, names), folder)
 
-    def _wanted(self, plan: CityPlan, tile: str) -> Iterator[FileKind]:
-        """The kinds of file a tile gets."""
-        for product in self.files.products:
-            if product.content not in plan.products or (product.labelled_only and tile not in self.files.labelled()):
-                continue
-            if tile in self.files.stray and not (product.content == "labels_eroded" and not product.labelled_only):
-                continue
-            if product.folder is not None:
-                yield product
+    def _has(self, tile: str, product: FileKind) -> bool:
+        return not product.labelled_only or tile in self.files.labelled()
 
     def _paths(self, plan: CityPlan, folder: Path, tile: str) -> Iterator[tuple[FileKind, Path]]:
-        for product in self._wanted(plan, tile):
-            yield product, folder / str(product.folder) / product.file_name(tile)
+        """The kinds of file that a tile gets, and where they lie unpacked."""
+        for product in self.files.products:
+            stray = tile in self.files.stray and product.content != "labels_eroded"
+            if (
+                product.folder is not None
+                and product.content in plan.products
+                and self._has(tile, product)
+                and not stray
+            ):
+                yield product, folder / product.folder / product.file_name(tile)
 
     def _shape(self, plan: CityPlan, tile: str) -> tuple[int, int]:
         """Rows and columns of a tile."""
@@ -78,29 +78,27 @@ class IsprsDelivery(Delivery):
         factors = 1 + stream(plan.seed, plan.layout, tile, "size").uniform(-spread, spread, 2)
         return round(plan.size * factors[0]), round(plan.size * factors[1])
 
-    def _place(self, plan: CityPlan, tile: str) -> GroundPlace:
-        """Where a tile lies: in Potsdam's grid of adjoining squares, or in Vaihingen's loose arrangement (UTM)."""
+    def _place(self, plan: CityPlan, tile: str) -> tuple[float, float]:
+        """Easting and northing of a tile in UTM: in Potsdam's grid of adjoining squares, or Vaihingen's loose one."""
         side = plan.size * plan.gsd
         if plan.layout == "potsdam":
             row, column = (int(part) for part in tile.split("_"))
-            return GroundPlace(364000.0 + column * side, 5812000.0 - row * side, plan.gsd)
+            return 364000.0 + column * side, 5812000.0 - row * side
         row, column = divmod(int(tile), 7)
-        return GroundPlace(496000.0 + column * 1.25 * side, 5421000.0 - row * 1.25 * side, plan.gsd)
+        return 496000.0 + column * 1.25 * side, 5421000.0 - row * 1.25 * side
 
     def _members(self, plan: CityPlan, folder: Path, names: Sequence[str]) -> Iterator[tuple[str, str, Path]]:
         """What goes into the archives: inner zip, name in it, file."""
         for tile in names:
             drawn = {product.content: path for product, path in self._paths(plan, folder, tile)}
             for product in self.files.products:
-                path = drawn.get(product.content)
-                labels = not product.labelled_only or tile in self.files.labelled()
-                if path is None or product.archive is None or not labels:
+                if (path := drawn.get(product.content)) is None or not self._has(tile, product):
                     continue
-                yield product.archive, _inside(product.inside, product.file_name(tile)), path
-                if product.world_archive is not None:
-                    world = path.with_suffix(".tfw")
-                    yield product.world_archive, _inside(product.world_inside, world.name), world
-
-
-def _inside(folder: str, name: str) -> str:
-    return f"{folder}/{name}" if folder else name
+                name = Path(product.file_name(tile))
+                for packed, member, file in (
+                    (product.packed, name, path),
+                    (product.world, name.with_suffix(".tfw"), path.with_suffix(".tfw")),
+                ):
+                    if packed is not None:
+                        stem, inside = packed
+                        yield stem, (Path(inside) / member).as_posix(), file

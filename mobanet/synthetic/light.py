@@ -12,15 +12,13 @@ from mobanet.synthetic.noise import smooth, white
 # what the sky alone gives, as a share of full daylight, in red, green, blue, infrared: shadows are blue
 SKY = (0.36, 0.40, 0.47, 0.27)
 
+_REACH = 45.0
+"""Metres from which a shadow may fall: houses of 20 m throw 28 m at the lowest sun, and stand on slopes."""
+
 
 @dataclass(frozen=True)
 class Sun:
-    """Where the sun stands, in radians.
-
-    Attributes:
-        bearing: direction towards the sun in the picture, from x (right) to y (down).
-        elevation: above the horizon.
-    """
+    """Where the sun stands, in radians: bearing from x (right) to y (down) in the picture, and above the horizon."""
 
     bearing: float
     elevation: float
@@ -28,6 +26,7 @@ class Sun:
 
 def draw_sun(rng: np.random.Generator) -> Sun:
     """A sun somewhere in the south."""
+    # y runs down the picture, so that south lies at pi / 2
     return Sun(float(rng.uniform(0.15, 0.85) * np.pi), float(np.deg2rad(rng.uniform(36, 58))))
 
 
@@ -38,18 +37,18 @@ def _ahead(plane: np.ndarray, dx: int, dy: int) -> np.ndarray:
     return plane[rows][:, cols]
 
 
-def shadow(surface: np.ndarray, sun: Sun, gsd: float, reach: float = 45.0) -> np.ndarray:
+def shadow(surface: np.ndarray, sun: Sun, gsd: float) -> np.ndarray:
     """How much of the sun is hidden, (H, W) float32 in 0…1.
 
     The ray towards the sun is searched in doubling strides: the highest obstacle within 2n steps is the higher of that
-    within n steps and that within n steps of the point n steps on, so `reach` metres cost their logarithm.
+    within n steps and that within n steps of the point n steps on, so `_REACH` metres cost their logarithm.
     """
     dx, dy = np.cos(sun.bearing), np.sin(sun.bearing)
     scale = 1 / max(abs(dx), abs(dy))  # one step is one pixel along the longer axis
     fall = np.float32(scale * gsd * np.tan(sun.elevation))
     obstacle = _ahead(surface, round(dx * scale), round(dy * scale)) - fall
     steps = 1
-    while steps * scale * gsd < reach:
+    while steps * scale * gsd < _REACH:
         further = _ahead(obstacle, round(dx * scale * steps), round(dy * scale * steps)) - fall * steps
         np.maximum(obstacle, further, out=obstacle)
         steps *= 2
@@ -88,7 +87,7 @@ def expose(canvas: Canvas, sun: Sun, hidden: np.ndarray, rng: np.random.Generato
         value = gain * np.power(np.maximum(value, 0), np.float32(contrast)) + haze * (1.0, 1.2, 1.6, 0.5)[band]
         value = cv2.GaussianBlur(value.astype(np.float32), (0, 0), blur)
         value += np.float32(noise) * white(rng, value.shape)
-        picture[band] = np.clip(value * 255 + 0.5, 0, 255)
+        picture[band] = np.clip(value * 255 + 0.5, 0, 255)  # half of a step more, as bytes cut off what is behind
     return picture
 
 
@@ -118,13 +117,9 @@ def match(canvas: Canvas, hidden: np.ndarray, rng: np.random.Generator) -> np.nd
 
 
 def normalise(canvas: Canvas, surface: np.ndarray, rng: np.random.Generator, blocky: bool) -> np.ndarray:
-    """Height above an estimated ground in decimetres, (H, W) uint8, 25.5 m and more as 255.
+    """Height of a surface model above an estimated ground in decimetres, (H, W) uint8, 25.5 m and more as 255.
 
-    Args:
-        canvas: gives the true ground.
-        surface: the surface model in metres.
-        rng: error of the ground estimate.
-        blocky: each pixel takes the nearest ground point instead of a triangulated surface.
+    `blocky`: each pixel takes the nearest ground point instead of a triangulated surface.
     """
     shape, gsd = surface.shape, canvas.gsd
     if blocky:

@@ -18,21 +18,16 @@ class FileKind:
         content: what is in it, which is also its name in `--products`.
         pattern: file name, with `{tile}` as in the splits or `{padded}` for two-digit indices.
         folder: where it lies when unpacked; None for copies that exist in the archives only.
-        archive: stem of the inner zip; None for what the official archives lack.
-        inside: folder inside the inner zip, empty for a flat one.
-        world_archive: stem of the zip that takes the world files, which lie beside the rasters when unpacked; None for
-            a product without world files.
-        world_inside: folder of the world files in that zip.
+        packed: stem of the inner zip and folder in it, empty for a flat one; None for what the official archives lack.
+        world: the same of the world files, which lie beside the rasters when unpacked; None without any.
         labelled_only: whether only tiles of the official training set have it.
     """
 
     content: Content
     pattern: str
     folder: str | None
-    archive: str | None
-    inside: str = ""
-    world_archive: str | None = None
-    world_inside: str = ""
+    packed: tuple[str, str] | None
+    world: tuple[str, str] | None = None
     labelled_only: bool = False
 
     def file_name(self, tile: str) -> str:
@@ -46,8 +41,6 @@ class LayoutFiles:
 
     Attributes:
         archive: the outer archive; its members lie in a folder of its stem.
-        products: every kind of file.
-        splits: tile lists by name.
         stray: tiles of which the archives hold an eroded label and nothing else.
         elevation: lowest and highest ground in metres.
         uneven: relative spread of the tiles' sizes.
@@ -75,22 +68,20 @@ def _potsdam_products() -> Iterator[FileKind]:
     orthos: dict[str, Content] = {"2_Ortho_RGB": "rgb", "3_Ortho_IRRG": "irrg", "4_Ortho_RGBIR": "rgbir"}
     for folder, content in orthos.items():
         pattern = f"top_potsdam_{{tile}}_{content.upper()}.tif"
-        yield FileKind(content, pattern, folder, folder, folder, folder, folder)
-    yield FileKind("dsm", "dsm_potsdam_{padded}.tif", "1_DSM", "1_DSM", "1_DSM", "1_DSM", "1_DSM")
+        yield FileKind(content, pattern, folder, (folder, folder), (folder, folder))
+    yield FileKind("dsm", "dsm_potsdam_{padded}.tif", "1_DSM", ("1_DSM", "1_DSM"), ("1_DSM", "1_DSM"))
     ways: dict[Content, str] = {"ndsm": "lastools", "ndsm_own": "ownapproach"}
     for content, way in ways.items():
         folder = "1_DSM_normalisation"
-        yield FileKind(content, f"dsm_potsdam_{{padded}}_normalized_{way}.jpg", folder, folder, folder)
+        yield FileKind(content, f"dsm_potsdam_{{padded}}_normalized_{way}.jpg", folder, (folder, folder))
     full, eroded = "top_potsdam_{tile}_label.tif", "top_potsdam_{tile}_label_noBoundary.tif"
     # the two sets of all tiles lie flat in their zips, the sets for participants do not and spell the folder otherwise
-    yield FileKind("labels", full, "5_Labels_all", "5_Labels_all")
-    yield FileKind("labels_eroded", eroded, "5_Labels_all_noBoundary", "5_Labels_all_noBoundary")
-    for_participants: tuple[tuple[Content, str, str], ...] = (
-        ("labels", full, "5_Labels_for_participants"),
-        ("labels_eroded", eroded, "5_Labels_for_participants_no_Boundary"),
-    )
-    for content, pattern, name in for_participants:
-        yield FileKind(content, pattern, None, name, name, labelled_only=True)
+    yield FileKind("labels", full, "5_Labels_all", ("5_Labels_all", ""))
+    yield FileKind("labels_eroded", eroded, "5_Labels_all_noBoundary", ("5_Labels_all_noBoundary", ""))
+    few = "5_Labels_for_participants"
+    yield FileKind("labels", full, None, (few, few), labelled_only=True)
+    few = f"{few}_no_Boundary"
+    yield FileKind("labels_eroded", eroded, None, (few, few), labelled_only=True)
 
 
 def _vaihingen_products() -> Iterator[FileKind]:
@@ -98,19 +89,17 @@ def _vaihingen_products() -> Iterator[FileKind]:
     dsm = "dsm_09cm_matching_area{tile}"
     # images and labels share their file names; the surface model was normalised by others and is in no archive
     full, eroded = "top_mosaic_09cm_area{tile}.tif", "top_mosaic_09cm_area{tile}_noBoundary.tif"
-    yield FileKind("irrg", full, "top", main, "top")
-    yield FileKind("dsm", f"{dsm}.tif", "dsm", main, "dsm", "Vaihingen_dsm_tiles_geoinfo")
+    yield FileKind("irrg", full, "top", (main, "top"))
+    yield FileKind("dsm", f"{dsm}.tif", "dsm", (main, "dsm"), ("Vaihingen_dsm_tiles_geoinfo", ""))
     yield FileKind("ndsm", f"{dsm}_normalized.jpg", "ndsm", None)
-    yield FileKind("labels", full, "gts_for_participants", main, "gts_for_participants", labelled_only=True)
-    complete: tuple[tuple[Content, str, str], ...] = (
-        ("labels", full, f"{main}_ground_truth_COMPLETE"),
-        ("labels_eroded", eroded, f"{main}_ground_truth_eroded_COMPLETE"),
-    )
-    for content, pattern, name in complete:
-        yield FileKind(content, pattern, name, name)
+    yield FileKind("labels", full, "gts_for_participants", (main, "gts_for_participants"), labelled_only=True)
+    name = f"{main}_ground_truth_COMPLETE"
+    yield FileKind("labels", full, name, (name, ""))
+    name = f"{main}_ground_truth_eroded_COMPLETE"
+    yield FileKind("labels_eroded", eroded, name, (name, ""))
     # the folder in this zip is misspelt
     name = f"{main}_ground_truth_eroded_for_participants"
-    yield FileKind("labels_eroded", eroded, None, name, name.replace("labeling", "labeing"), labelled_only=True)
+    yield FileKind("labels_eroded", eroded, None, (name, name.replace("labeling", "labeing")), labelled_only=True)
 
 
 def layout_files(layout: str) -> LayoutFiles:

@@ -112,7 +112,7 @@ def _complete(city: City, rng: np.random.Generator) -> None:
         Label.LOW_VEGETATION: 0.04,
     }
     for label, share in wanted.items():
-        for _ in range(60):
+        for _ in range(60):  # at most: in a small tile all free spots may be taken
             if (canvas.classes == label).mean() >= share:
                 break
             _add(city, label, rng)

@@ -16,6 +16,11 @@ class Plot:
     v0: float
     v1: float
 
+    @classmethod
+    def around(cls, u: float, v: float, half_width: float, half_depth: float) -> "Plot":
+        """The plot about a middle point."""
+        return cls(u - half_width, u + half_width, v - half_depth, v + half_depth)
+
     @property
     def width(self) -> float:
         """Metres along u."""
@@ -30,6 +35,10 @@ class Plot:
     def centre(self) -> tuple[float, float]:
         """Middle point (u, v)."""
         return (self.u0 + self.u1) / 2, (self.v0 + self.v1) / 2
+
+    def holds(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Mask of the points (u, v) that lie in the plot."""
+        return (u >= self.u0) & (u < self.u1) & (v >= self.v0) & (v < self.v1)
 
     def inset(self, distance: float) -> "Plot":
         """The plot less a margin on every side."""
@@ -171,6 +180,7 @@ def _lines(
 
 def draw_grid(rng: np.random.Generator, extent: tuple[float, float]) -> StreetGrid:
     """A random grid that covers a tile of `extent` (width, height) metres; a street always runs near its middle."""
+    # half of the diagonal, as the grid lies at any angle, and more, as bends move streets
     reach = 0.55 * float(np.hypot(*extent)) + 12
     one, other = ((rng.uniform(1, 4), 2 * np.pi / rng.uniform(140, 320), rng.uniform(0, 2 * np.pi)) for _ in range(2))
     frame = Frame((extent[0] / 2, extent[1] / 2), rng.uniform(0, np.pi), (one, other))

@@ -10,22 +10,14 @@ from mobanet.synthetic.noise import stream
 
 @dataclass(frozen=True)
 class Relief:
-    """A landscape.
-
-    Attributes:
-        seed: which one.
-        low: lowest elevation in metres.
-        high: highest elevation in metres.
-    """
+    """Which landscape, and between which elevations in metres."""
 
     seed: int
     low: float
     high: float
 
 
-def elevation(
-    relief: Relief, shape: tuple[int, int], gsd: float, origin: tuple[float, float] = (0.0, 0.0)
-) -> np.ndarray:
+def elevation(relief: Relief, shape: tuple[int, int], gsd: float, origin: tuple[float, float]) -> np.ndarray:
     """Elevation in metres, (H, W) float32, of a raster with its upper left corner at `origin` (easting, northing)."""
     rng = stream(relief.seed, "relief")
     step = 8.0  # the shortest wave is fifteen times longer: between the knots a cubic is exact to the centimetre

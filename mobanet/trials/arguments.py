@@ -17,15 +17,7 @@ _OWN = ("--run", "--ckpt_path", "--seeds", "--test")
 
 
 def check_macros(command: Sequence[Any], where: str) -> None:
-    """Look for words that nothing would be put in place of.
-
-    Args:
-        command: words, some of them `${…}`.
-        where: that stands, for the message.
-
-    Raises:
-        UserError: for an unknown macro, or a variable that is not set.
-    """
+    """Refuse a macro that is unknown and a variable that is not set; `where` is named in front."""
     for word in map(str, command):
         for name in _VARIABLE.findall(word):
             if name not in os.environ:
@@ -39,13 +31,7 @@ def check_macros(command: Sequence[Any], where: str) -> None:
 
 
 def expand(command: Sequence[Any], parameters: Mapping[str, Any], program: str | None = None) -> list[str]:
-    """The words of one trial's command; values are written as Python's `str` writes them, `None` and `True` too.
-
-    Args:
-        command: words, some of them `${…}`; checked by `check_macros`.
-        parameters: value by name.
-        program: what `${program}` stands for.
-    """
+    """The words of one trial's command, which `check_macros` has seen; values as Python's `str` writes them."""
     # as W&B's agent does, so that a sweep means the same here and there
     plain = [f"{name}={value}" for name, value in parameters.items()]
     flags = [
@@ -71,11 +57,7 @@ def expand(command: Sequence[Any], parameters: Mapping[str, Any], program: str |
 
 
 def fit_words(words: Sequence[str], where: str) -> list[str]:
-    """What `mobanet.fit` is given by a command that runs it.
-
-    Args:
-        words: an expanded command: `[env] PYTHON -m mobanet.fit …` or `[env] mobanet fit …`.
-        where: that stands, for messages.
+    """What `mobanet.fit` is given by an expanded command, `[env] PYTHON -m mobanet.fit …` or `[env] mobanet fit …`.
 
     Raises:
         UserError: for a command that runs something else, or sets what is the sweep's to set.
@@ -95,11 +77,7 @@ def fit_words(words: Sequence[str], where: str) -> list[str]:
 
 
 def check_own(words: Sequence[str], where: str) -> None:
-    """Look for options that are not for a trial to set.
-
-    Raises:
-        UserError: naming the first.
-    """
+    """Refuse options that are not for a trial to set."""
     for word in words:
         if (option := word.split("=")[0]) in _OWN:
             raise UserError(f"{where}: {option} cannot be set for a trial, whose folder is the sweep's; leave it out.")

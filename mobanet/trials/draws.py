@@ -20,24 +20,15 @@ _OF_BOUNDS = ("uniform", "log_uniform", "log_uniform_values", "inv_log_uniform",
 
 
 def grid_size(parameters: Sequence[Parameter], where: str) -> int:
-    """Number of points of a grid.
-
-    Raises:
-        UserError: see `grid`.
-    """
+    """Number of points of a grid; errors as for `grid`."""
     return math.prod(len(_enumerated(parameter, where)) for parameter in parameters)
 
 
 def grid(parameters: Sequence[Parameter], where: str) -> Iterator[dict[str, Any]]:
     """Every combination of values by name; those of the last parameter change fastest.
 
-    Args:
-        parameters: constants, values without probabilities, int_uniform, or q_uniform, whose values begin at min and
-            end before max.
-        where: these stand, for messages.
-
     Raises:
-        UserError: for a parameter that cannot be enumerated.
+        UserError: for anything but constants, values without probabilities, int_uniform and q_uniform.
     """
     names = [parameter.name for parameter in parameters]
     for point in itertools.product(*(_enumerated(parameter, where) for parameter in parameters)):
@@ -45,12 +36,9 @@ def grid(parameters: Sequence[Parameter], where: str) -> Iterator[dict[str, Any]
 
 
 def draw(parameters: Sequence[Parameter], seed: int, number: int) -> dict[str, Any]:
-    """The values of one random trial by name, plain Python's.
+    """The values of one random trial by name, plain Python's; they depend on the order of the parameters.
 
-    Args:
-        parameters: in the order of the file, on which the draws depend.
-        seed: of the sweep, at least 0.
-        number: of the trial; no other trial has to be drawn before.
+    No other trial has to be drawn before.
     """
     import numpy as np
 
@@ -96,8 +84,7 @@ def _drawn(parameter: Parameter, generator: "Generator") -> Any:
 def drawn_between(parameter: Parameter) -> tuple[float, float]:
     """The bounds between which a number is drawn evenly for a value, which is that number or made of its exponential.
 
-    Args:
-        parameter: uniform in any of W&B's ways, but for int_uniform.
+    For all of W&B's uniform distributions but int_uniform.
     """
     low, high = parameter.low, parameter.high
     if parameter.distribution.endswith("_values"):

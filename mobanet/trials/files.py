@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,10 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any] | None:
-    """The content of a JSON file; None where there is no file.
-
-    Args:
-        path: of the file.
-        remedy: what to do about a damaged one.
+    """The mapping that a JSON file holds; None where there is no file.
 
     Raises:
-        UserError: for one that holds something else.
+        UserError: for a file that holds something else, with the remedy.
     """
     if not path.is_file():
         return None
@@ -39,10 +35,10 @@ def read_json(path: Path, remedy: str) -> dict[str, Any] | None:
 
 @contextmanager
 def held(path: Path, wait: bool = False) -> Iterator[bool]:
-    """Hold a lock, which the system lets go of when the process ends, however it does.
+    """Hold a lock, whose file stays, and which the system lets go of when the process ends, however it does.
 
     Args:
-        path: of the lock file, which stays.
+        path: of the lock file.
         wait: for whoever holds it, rather than go without.
 
     Yields:
@@ -52,12 +48,9 @@ def held(path: Path, wait: bool = False) -> Iterator[bool]:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
-    try:
+    with suppress(Timeout):
         lock.acquire(timeout=-1 if wait else 0)
-    except Timeout:
-        yield False
-        return
     try:
-        yield True
+        yield lock.is_locked
     finally:
         lock.release()

@@ -14,7 +14,7 @@ from mobanet.trials.draws import draw, grid, grid_size
 from mobanet.trials.process import Commands
 from mobanet.trials.search import Search, check_optuna, check_searchable, fits
 from mobanet.trials.sweep_file import Sweep
-from mobanet.trials.sweep_folder import RESULTS_FILE, SweepPlan, begin, rows, trial_folder, write_results
+from mobanet.trials.sweep_folder import RESULTS_FILE, SweepPlan, begin, records, trial_folder, write_results
 from mobanet.trials.sweep_table import best_first, plain, sweep_table
 from mobanet.trials.trial import DONE, Trial, TrialOutcome, fit_command, only_here, read_record, run_trial
 
@@ -22,14 +22,7 @@ _ENDLESS = {"random": "random draws never end", "bayes": "a search never ends"}
 
 
 def planned(sweep: Sweep, method: str | None, seed: int, count: int | None, words: tuple[str, ...]) -> SweepPlan:
-    """How many trials of which kind.
-
-    Args:
-        sweep: as its file says.
-        method: that takes the place of the file's; None for that.
-        seed: of random draws and of the search.
-        count: most trials; None for the file's run_cap.
-        words: further ones for `mobanet.fit`.
+    """How many trials of which kind; `method` and `count` take the place of what the sweep's file says.
 
     Raises:
         UserError: where the number of trials is open, or Optuna is missing or cannot do what is asked for.
@@ -55,7 +48,7 @@ def run_sweep(sweep: Sweep, plan: SweepPlan, folder: Path, again: str) -> None:
         sweep: what to run.
         plan: how much of it.
         folder: of the sweep.
-        again: the command that goes on with it.
+        again: the command that goes on with it, for people.
 
     Raises:
         UserError: where the first trial fails, so that all would; or the folder holds another sweep.
@@ -77,22 +70,16 @@ def run_sweep(sweep: Sweep, plan: SweepPlan, folder: Path, again: str) -> None:
     conclude(sweep, folder, elsewhere)
 
 
-def conclude(sweep: Sweep, folder: Path, elsewhere: int = 0) -> None:
-    """Print the table, the best trial's command, and where the figures are.
-
-    Args:
-        sweep: that was run.
-        folder: of the sweep.
-        elsewhere: number of trials that other processes are running.
-    """
+def conclude(sweep: Sweep, folder: Path, elsewhere: int) -> None:
+    """Print the table, the best trial's command, where the figures are, and how many trials are run elsewhere."""
     found = write_results(folder, sweep)
     if found:
         varied = [parameter.name for parameter in sweep.parameters if parameter.distribution != "constant"]
         print(sweep_table(found, sweep.metric, varied, shutil.get_terminal_size((120, 24)).columns))
-        best = best_first(found, sweep.metric)[0].record
+        best = next(iter(best_first(found, sweep.metric).values()))
         if best.outcome.status == "finished":
             print(f"\nthe best of them again: {fit_command(best.trial.words)}")
-    states = [row.record.outcome.status for row in found]
+    states = [record.outcome.status for record in found.values()]
     told = [f"{states.count('finished')} finished", f"{states.count('failed')} failed"]
     told += [f"{states.count('ended')} ended early"] if "ended" in states else []
     told += [f"{elsewhere} run by other processes"] if elsewhere else []
@@ -136,9 +123,8 @@ def _judge(number: int, trial: Trial, outcome: TrialOutcome, folder: Path) -> No
         print(f"trial {number} has been ended early: others were better by then", flush=True)
     if outcome.status != "failed":
         return
-    if not (outcome.error or "").startswith(DIVERGED) and not any(
-        row.record.outcome.status == "finished" for row in rows(folder)
-    ):
+    finished = any(record.outcome.status == "finished" for record in records(folder).values())
+    if not finished and not (outcome.error or "").startswith(DIVERGED):
         raise UserError(f"{trial.folder} has failed before any other trial has finished: {outcome.error}.")
     print(f"trial {number} has failed: {outcome.error}", file=sys.stderr, flush=True)
 

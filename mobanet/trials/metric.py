@@ -19,20 +19,12 @@ class Metric:
     name: str
     goal: Goal
 
-    def better(self, value: float, other: float) -> bool:
-        """Whether a value is better than another."""
-        return value > other if self.goal == "maximize" else value < other
-
 
 @dataclass(frozen=True)
 class BestReached:
-    """What a run reached.
+    """The best value of a run, the epoch (from 1) and step in which it was first logged, and the last one.
 
-    Attributes:
-        best: value.
-        epoch: in which it was first logged, from 1.
-        step: optimiser steps done by then.
-        last: value that was logged last; None where that is not finite.
+    `last` is None where it is not finite.
     """
 
     best: float
@@ -42,11 +34,7 @@ class BestReached:
 
 
 def reached(path: Path, metric: Metric) -> BestReached:
-    """The best and the last value of a metric.
-
-    Args:
-        path: of a run's `metrics.csv`.
-        metric: to look for.
+    """The best and the last value of a metric in a run's `metrics.csv`.
 
     Raises:
         UserError: where it was never logged, or never finite.
@@ -66,11 +54,10 @@ def reached(path: Path, metric: Metric) -> BestReached:
 
 def best(curve: Curve, metric: Metric) -> BestReached | None:
     """The first of the best values; None where none is finite."""
-    at = None
-    for i, value in enumerate(curve.values):
-        if math.isfinite(value) and (at is None or metric.better(value, curve.values[at])):
-            at = i
-    if at is None:
+    finite = [i for i, value in enumerate(curve.values) if math.isfinite(value)]
+    if not finite:
         return None
+    # min and max give the first of equals
+    at = (max if metric.goal == "maximize" else min)(finite, key=curve.values.__getitem__)
     last = curve.values[-1] if math.isfinite(curve.values[-1]) else None
     return BestReached(curve.values[at], curve.epochs[at], curve.steps[at], last)

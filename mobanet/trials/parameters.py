@@ -47,12 +47,7 @@ class Parameter:
         distribution: as W&B calls it.
         values: to choose from; of a constant the one.
         probabilities: of the values, summing to 1; None for all alike.
-        low: smallest value, or its logarithm for log_uniform.
-        high: largest value, or its logarithm.
-        mu: mean, of the logarithm for log_normal.
-        sigma: standard deviation, of the logarithm for log_normal.
-        a: first shape of beta.
-        b: second shape of beta.
+        low: smallest value, or its logarithm for log_uniform; so are `high`, and `mu` and `sigma` for log_normal.
         q: step of quantised values; an int makes them ints.
     """
 
@@ -71,11 +66,6 @@ class Parameter:
 
 def read_parameter(name: Any, content: Any, where: str) -> Parameter:
     """A parameter as a sweep file has it, its distribution inferred where none is named.
-
-    Args:
-        name: the key.
-        content: what stands behind it.
-        where: that is, for messages.
 
     Raises:
         UserError: for what W&B would refuse, and for nested parameters.

@@ -112,13 +112,13 @@ class Commands:
         variables: Mapping[str, str] | None = None,
         hopeless: Callable[[], bool] | None = None,
     ) -> Ended:
-        """Run a module to its end. Its output appears as it comes, but for a closing `error: …`.
+        """Run a module to its end, unless it is hopeless. Its output appears as it comes, but for a closing `error: …`.
 
         Args:
             module: such as `mobanet.fit`.
             words: its command line.
             variables: further ones for its environment.
-            hopeless: whether it is to be ended, which it is asked to by SIGTERM; None where it is not.
+            hopeless: whether to end it by SIGTERM, asked now and then.
         """
         begun = time.monotonic()
         child = subprocess.Popen(

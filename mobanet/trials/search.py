@@ -18,38 +18,21 @@ from mobanet.reporting.logged import read_curves
 from mobanet.trials.draws import bounded_value, drawn_between, drawn_for
 from mobanet.trials.parameters import Parameter
 from mobanet.trials.sweep_file import Sweep
-from mobanet.trials.sweep_folder import SweepPlan, rows
-from mobanet.trials.sweep_table import TrialRow
-from mobanet.trials.trial import METRICS_FILE
+from mobanet.trials.sweep_folder import SweepPlan, records
+from mobanet.trials.trial import METRICS_FILE, Record
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
 
 def check_optuna(what: str, instead: str) -> None:
-    """Refuse what needs Optuna where that is not installed.
-
-    Args:
-        what: asks for it.
-        instead: what else to do.
-
-    Raises:
-        UserError: naming the extra.
-    """
+    """Refuse what needs Optuna where that is not installed; `instead` is what else to do."""
     if find_spec("optuna") is None:
         raise UserError(f"{what} needs Optuna; install it with pip install 'mobanet[optuna]', or {instead}.")
 
 
 def check_searchable(parameters: Sequence[Parameter], where: str) -> None:
-    """Look for what a search cannot propose.
-
-    Args:
-        parameters: of the sweep.
-        where: these stand, for messages.
-
-    Raises:
-        UserError: naming the first.
-    """
+    """Refuse parameters that a search cannot propose."""
     for parameter in parameters:
         kind = parameter.distribution.removeprefix("q_")
         if parameter.probabilities or kind in ("normal", "log_normal", "beta"):
@@ -61,12 +44,7 @@ def check_searchable(parameters: Sequence[Parameter], where: str) -> None:
 
 
 def fits(parameters: Sequence[Parameter], values: Mapping[str, Any]) -> bool:
-    """Whether parameters can have such values, and a sweep that came to nothing has not left them in the folder.
-
-    Args:
-        parameters: of the sweep.
-        values: by name.
-    """
+    """Whether parameters can have such values, and a sweep that came to nothing has not left them in the folder."""
     return all(p.name in values and _choice(p, values[p.name]) is not None for p in parameters)
 
 
@@ -83,7 +61,7 @@ class Search:
     """
 
     def __init__(
-        self, sweep: Sweep, plan: SweepPlan, folder: Path, number: int, values: Mapping[str, Any] | None = None
+        self, sweep: Sweep, plan: SweepPlan, folder: Path, number: int, values: Mapping[str, Any] | None
     ) -> None:
         import optuna
 
@@ -95,9 +73,9 @@ class Search:
         # W&B's brackets are rungs that every trial climbs: what Optuna calls Hyperband begins trials at several
         pruner = pruners.SuccessiveHalvingPruner(early.first, early.factor) if early else pruners.NopPruner()
         self._study = optuna.create_study(direction=sweep.metric.goal, sampler=sampler, pruner=pruner)
-        for row in rows(folder):
-            if row.number != number and fits(self._parameters, row.record.trial.parameters):
-                self._replay(row)
+        for other, record in records(folder).items():
+            if other != number and fits(self._parameters, record.trial.parameters):
+                self._replay(record)
         self._trial = self._ask(values)
         self.values = _proposed(self._parameters, self._trial)
         self._seen = 0
@@ -131,20 +109,18 @@ class Search:
             self._study.enqueue_trial({p.name: _choice(p, values[p.name]) for p in self._parameters})
         return self._study.ask()
 
-    def _replay(self, row: TrialRow) -> None:
+    def _replay(self, record: Record) -> None:
         """Tell the study of another trial."""
         from optuna.trial import TrialState
 
-        outcome, trial = row.record.outcome, self._ask(row.record.trial.parameters)
+        outcome, trial = record.outcome, self._ask(record.trial.parameters)
         _proposed(self._parameters, trial)
         if self._early:
-            self._report(trial, self._logged(row.record.trial.folder, outcome.status == "running"))
+            self._report(trial, self._logged(record.trial.folder, outcome.status == "running"))
         if outcome.status == "finished":
             self._study.tell(trial, outcome.best)
-        elif outcome.status == "ended":
-            self._study.tell(trial, state=TrialState.PRUNED)
-        elif outcome.status == "failed":
-            self._study.tell(trial, state=TrialState.FAIL)
+        elif outcome.status in ("ended", "failed"):
+            self._study.tell(trial, state=TrialState.PRUNED if outcome.status == "ended" else TrialState.FAIL)
 
 
 def _proposed(parameters: Sequence[Parameter], trial: "Trial") -> dict[str, Any]:

@@ -22,11 +22,7 @@ SUMMARY = {"mean": "mean", "worst": "worst", "incomplete": "mean of incomplete"}
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of several seeds.
-
-    Attributes:
-        values: one a seed; NaN where it is absent.
-    """
+    """One figure of several seeds: a value a seed, NaN where it is absent."""
 
     values: tuple[float, ...]
 
@@ -84,9 +80,6 @@ class Tested:
 def read_validation(folders: Mapping[int, Path]) -> Validation:
     """The figures of the epoch that each run's `best.ckpt` is of.
 
-    Args:
-        folders: of the runs, by seed.
-
     Raises:
         UserError: where the monitored metric was never logged, or a file is damaged.
     """
@@ -107,9 +100,6 @@ def read_validation(folders: Mapping[int, Path]) -> Validation:
 
 def read_test(folders: Mapping[int, Path]) -> Tested:
     """The figures of each run's test.
-
-    Args:
-        folders: of the runs, by seed.
 
     Raises:
         UserError: where one has not been tested, or a file is damaged.

@@ -9,13 +9,7 @@ from mobanet.trials.seed_figures import Figure, Tested, Validation
 
 
 def seeds_csv(seeds: Sequence[int], validation: Validation, test: Tested | None) -> str:
-    """One row a figure; absent ones are empty.
-
-    Args:
-        seeds: in the order of the figures.
-        validation: at the best epochs.
-        test: None without one.
-    """
+    """One row a figure, of the seeds in the order of the figures; absent ones are empty."""
     lines: list[Sequence[Any]] = [["stage", "row", "figure", *(f"seed_{seed}" for seed in seeds), "mean", "deviation"]]
     for stage, row, name, figure in _all(validation, test):
         numbers = (*figure.values, figure.mean, figure.deviation)
@@ -25,13 +19,7 @@ def seeds_csv(seeds: Sequence[int], validation: Validation, test: Tested | None)
 
 
 def seeds_json(seeds: Sequence[int], validation: Validation, test: Tested | None) -> dict[str, Any]:
-    """Everything, for JSON; absent figures are null.
-
-    Args:
-        seeds: in the order of the figures.
-        validation: at the best epochs.
-        test: None without one.
-    """
+    """Everything, for JSON; absent figures are null."""
 
     def plain(figures: Mapping[str, Figure]) -> dict[str, Any]:
         return {

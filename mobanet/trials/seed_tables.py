@@ -7,14 +7,8 @@ from mobanet.plain.text_tables import as_text, fitted, stacked
 from mobanet.trials.seed_figures import SUMMARY, Figure, Tested, Validation
 
 
-def validation_text(seeds: Sequence[int], validation: Validation, width: int = 120) -> str:
-    """One row a metric; each seed's value at its best epoch, their mean and deviation.
-
-    Args:
-        seeds: in the order of the figures.
-        validation: as read.
-        width: characters of a line.
-    """
+def validation_text(seeds: Sequence[int], validation: Validation, width: int) -> str:
+    """One row a metric: each seed's value at its best epoch, mean and deviation, in lines of `width` characters."""
     names, figures = list(validation.figures), list(validation.figures.values())
     each = [
         (f"seed {seed}\nepoch {epoch}", [_decimal(figure.values[i]) for figure in figures])
@@ -33,22 +27,16 @@ def validation_text(seeds: Sequence[int], validation: Validation, width: int = 1
     return as_text(fitted("validation", names, len(names), [], [*each, *over], width), notes)
 
 
-def scenarios_text(seeds: Sequence[int], test: Tested, width: int = 120) -> str:
+def scenarios_text(seeds: Sequence[int], test: Tested, width: int) -> str:
     """One row a scenario, then the summary's; mean and deviation over the seeds in per cent.
 
-    Args:
-        seeds: that the figures are of.
-        test: as read.
-        width: characters of a line; classes that do not fit go into further tables below.
+    Classes that do not fit into lines of `width` characters go into further tables below.
     """
     rows = {**test.scenarios, **{SUMMARY.get(name, name): figures for name, figures in test.summary.items()}}
     first = [(head, _column(rows, key)) for head, key in (("OA", "oa"), ("mean\nF1", "mean_f1"), ("mIoU", "miou"))]
-    if any("soft_jaccard" in figures for figures in rows.values()):
-        first.append(("soft J", _column(rows, "soft_jaccard")))
-    if any("ece" in figures for figures in rows.values()):
-        first.append(("ECE", _column(rows, "ece")))
-    if any("ece_calibrated" in figures for figures in rows.values()):
-        first.append(("ECE\nat T", _column(rows, "ece_calibrated")))
+    for head, key in (("soft J", "soft_jaccard"), ("ECE", "ece"), ("ECE\nat T", "ece_calibrated")):
+        if any(key in figures for figures in rows.values()):
+            first.append((head, _column(rows, key)))
     ious = [(stacked(name), _column(rows, f"iou_{name.replace(' ', '_')}")) for name in test.classes]
     tables = fitted("test", list(rows), len(test.scenarios), first, ious, width)
     notes = [f"per cent, mean ± deviation over the seeds {', '.join(map(str, seeds))}; under a class's name its IoU"]

@@ -12,7 +12,7 @@ from typing import NoReturn
 from mobanet.cli.experiments import resolve
 from mobanet.errors import UserError
 from mobanet.files import write_text
-from mobanet.plain.command_words import take
+from mobanet.plain.command_words import given_options, take, take_flag
 from mobanet.runs.folder import TEST_VARIABLE, choose_run_folder
 from mobanet.trials.files import write_json
 from mobanet.trials.process import Commands, Ended
@@ -20,8 +20,6 @@ from mobanet.trials.seed_figures import read_test, read_validation, results_of
 from mobanet.trials.seed_files import seeds_csv, seeds_json
 from mobanet.trials.seed_tables import scenarios_text, validation_text
 from mobanet.trials.trial import Trial, TrialOutcome, fit_command, only_here, run_trial
-
-_YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
 
 @dataclass(frozen=True)
@@ -72,11 +70,7 @@ def fit_seeds(words: Sequence[str]) -> None:
 
 
 def read_request(words: Sequence[str]) -> Request:
-    """What a command line asks for.
-
-    Raises:
-        UserError: for options that contradict each other or the environment.
-    """
+    """What a command line asks for; options that contradict each other or the environment are refused."""
     for name in ("WORLD_SIZE", "SLURM_NTASKS"):
         if (count := os.environ.get(name, "1")).isdecimal() and int(count) > 1:
             raise UserError(
@@ -84,13 +78,13 @@ def read_request(words: Sequence[str]) -> Request:
                 "Lightning start them with --trainer.devices N, or run each seed by itself."
             )
     given, rest = take(words, "--seeds")
-    test, rest = _flag(rest, "--test")
+    test, rest = take_flag(rest, "--test")
     seeds = None if given is None else read_seeds(given)
     for option in ("--seed_everything", "--ckpt_path") if seeds else ():
-        if any(word.split("=")[0] == option for word in rest):
+        if option in given_options(rest):
             what = "sets the seed" if option == "--seed_everything" else "goes on with one run"
             raise UserError(f"{option} {what} and --seeds begins several; give one of them.")
-    if any(word.split("=")[0] == "--trainer.fast_dev_run" for word in rest):
+    if "--trainer.fast_dev_run" in given_options(rest):
         raise UserError(
             "--trainer.fast_dev_run leaves no run to test or compare; try the command without --seeds and --test."
         )
@@ -106,8 +100,7 @@ def read_seeds(text: str) -> tuple[int, ...]:
     Raises:
         UserError: for anything but at least two distinct seeds.
     """
-    words = re.sub(r"^\[(.*)\]$", r"\1", text.strip()).split(",")
-    numbers = [word.strip() for word in words]
+    numbers = [word.strip() for word in re.sub(r"^\[(.*)\]$", r"\1", text.strip()).split(",")]
     wrong = [word for word in numbers if not word.isdecimal() or int(word) >= 2**32]
     if wrong:
         raise UserError(f"--seeds holds {wrong[0] or 'nothing'}; give numbers from 0 to {2**32 - 1}, such as 0,1,2.")
@@ -120,16 +113,7 @@ def read_seeds(text: str) -> tuple[int, ...]:
 
 
 def conclude(folder: Path, seeds: Sequence[int], tested: bool) -> None:
-    """Print means and deviations over the seeds of a folder, and write them to `seeds.csv` and `seeds.json`.
-
-    Args:
-        folder: with the runs `seed_N`.
-        seeds: at least two.
-        tested: whether they have been tested.
-
-    Raises:
-        UserError: for files that are damaged or not there.
-    """
+    """Print means and deviations over the runs `seed_N` of a folder, and write them to `seeds.csv` and `seeds.json`."""
     folders = {seed: folder / f"seed_{seed}" for seed in seeds}
     validation = read_validation(folders)
     test = read_test(folders) if tested else None
@@ -169,6 +153,7 @@ def _run(request: Request, trial: Trial, commands: Commands) -> None:
 
 def _is_tested(folder: Path, checkpoint: Path) -> bool:
     results = results_of(folder)
+    # by their times: a run that went on has another best checkpoint than the one that was tested
     return results is not None and checkpoint.is_file() and results.stat().st_mtime > checkpoint.stat().st_mtime
 
 
@@ -184,24 +169,3 @@ def _stopped(request: Request, code: int) -> NoReturn:
     again = fit_command([*request.words, *asked, "--run", str(request.folder)])
     print(f"stopped in {request.folder}; go on with: {again}", file=sys.stderr, flush=True)
     sys.exit(code)
-
-
-def _flag(words: Sequence[str], option: str) -> tuple[bool, list[str]]:
-    """Whether a flag is given, alone or with true or false, and the other words.
-
-    Raises:
-        UserError: for another value.
-    """
-    found, rest, given = False, [], list(words)
-    while given:
-        word = given.pop(0)
-        if word.split("=")[0] != option:
-            rest.append(word)
-            continue
-        value = word.partition("=")[2] if "=" in word else "true"
-        if "=" not in word and given and given[0].lower() in (*_YES, *_NO):
-            value = given.pop(0)
-        if value.lower() not in (*_YES, *_NO):
-            raise UserError(f"{option} cannot be {value}; give true or false, or nothing behind it.")
-        found = value.lower() in _YES
-    return found, rest

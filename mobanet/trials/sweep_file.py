@@ -50,15 +50,12 @@ class Sweep:
     Attributes:
         path: of the file.
         name: as it says, or the file's own.
-        method: grid, random or bayes.
         metric: that trials are compared by.
         parameters: in the order of the file.
         command: words of which some stand for others; runs `mobanet.fit`.
         program: what `${program}` stands for.
         run_cap: most trials; None for any number.
-        description: for people.
-        project: of W&B; None for the usual one.
-        entity: of W&B; None for one's own.
+        project: of W&B, as `entity`; None for the usual one.
         early_terminate: when trials are ended early; None for never.
     """
 
@@ -70,7 +67,6 @@ class Sweep:
     command: tuple[str, ...]
     program: str | None = None
     run_cap: int | None = None
-    description: str | None = None
     project: str | None = None
     entity: str | None = None
     early_terminate: EarlyEnd | None = None
@@ -82,14 +78,7 @@ def sweep_names() -> list[str]:
 
 
 def find_sweep(name: str) -> Path:
-    """The YAML file of a sweep.
-
-    Args:
-        name: of a shipped one, or a path to a YAML file.
-
-    Raises:
-        UserError: listing the known ones and the nearest of them.
-    """
+    """The YAML file of a sweep, by the name of a shipped one or a path; errors list the known ones."""
     path, names = Path(name), sweep_names()
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
@@ -102,11 +91,7 @@ def find_sweep(name: str) -> Path:
 
 
 def read_sweep(path: Path) -> Sweep:
-    """Read a sweep file.
-
-    Raises:
-        UserError: naming the file, the key, and what is wrong with it.
-    """
+    """What a sweep file says; errors name the file, the key, and what is wrong with it."""
     content, where = read_content(path), str(path)
     for key in content:
         if key not in _KEYS:
@@ -131,7 +116,6 @@ def read_sweep(path: Path) -> Sweep:
         command=_command(content.get("command"), where),
         program=content.get("program"),
         run_cap=cap,
-        description=content.get("description"),
         project=content.get("project"),
         entity=content.get("entity"),
         early_terminate=_early_end(content.get("early_terminate"), where),
@@ -141,11 +125,7 @@ def read_sweep(path: Path) -> Sweep:
 
 
 def read_content(path: Path) -> dict[Any, Any]:
-    """What a sweep file holds.
-
-    Raises:
-        UserError: for one that cannot be read, or is no mapping.
-    """
+    """The mapping that a sweep file holds, not looked at any further."""
     content = read_yaml(path, "a YAML file")
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no sweep; give method, metric, parameters and command.")
@@ -183,6 +163,7 @@ def _early_end(content: Any, where: str) -> EarlyEnd | None:
         return EarlyEnd(given["min_iter"], eta)
     if given.keys() != {"max_iter", "s"}:
         raise UserError(f"{where} has {' and '.join(given) or 'no iterations'}; give min_iter, or max_iter and s.")
+    # W&B's brackets are max_iter / eta down to max_iter / eta^s; at max_iter itself there is nothing left to end
     first = given["max_iter"] // eta ** given["s"]
     if not first:
         raise UserError(f"{where}: max_iter {given['max_iter']} has less than {given['s']} brackets; lower s.")

@@ -10,8 +10,8 @@ from mobanet.errors import UserError
 from mobanet.files import write_text
 from mobanet.trials.files import held, read_json, write_json
 from mobanet.trials.sweep_file import Sweep, read_content
-from mobanet.trials.sweep_table import TrialRow, results_csv
-from mobanet.trials.trial import DONE, last_checkpoint, read_record
+from mobanet.trials.sweep_table import results_csv
+from mobanet.trials.trial import DONE, Record, last_checkpoint, read_record
 
 SWEEP_FILE = "sweep.yaml"
 PLAN_FILE = "sweep.json"
@@ -24,19 +24,12 @@ _DECISIVE = ("metric", "parameters", "command", "program")
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What the command line says of a sweep.
-
-    Attributes:
-        method: grid, random or bayes.
-        seed: of random draws and of the search.
-        count: most trials of the folder.
-        words: for `mobanet.fit`, behind those of the file.
-    """
+    """What the command line says of a sweep: at most `count` trials, with `words` behind those of its file."""
 
     method: str
     seed: int
     count: int
-    words: tuple[str, ...] = ()
+    words: tuple[str, ...]
 
 
 def trial_folder(folder: Path, number: int) -> Path:
@@ -69,32 +62,29 @@ def begin(folder: Path, sweep: Sweep, plan: SweepPlan) -> None:
         write_json(folder / PLAN_FILE, given)
 
 
-def write_results(folder: Path, sweep: Sweep) -> list[TrialRow]:
-    """Write `results.csv`.
-
-    Returns:
-        Its rows.
-    """
+def write_results(folder: Path, sweep: Sweep) -> dict[int, Record]:
+    """Write `results.csv`, and return what is in it."""
     with held(folder / LOCK_FILE, wait=True):  # another process of the same sweep may be writing
-        found = rows(folder)
+        found = records(folder)
         names = [parameter.name for parameter in sweep.parameters]
         write_text(folder / RESULTS_FILE, results_csv(found, names))
     return found
 
 
-def rows(folder: Path) -> list[TrialRow]:
-    """One a trial that has been begun, by its number."""
-    found = []
-    for path in sorted(folder.glob("trial_*")):
+def records(folder: Path) -> dict[int, Record]:
+    """Of the trials that have been begun, by their numbers and in the order of these."""
+    found = {}
+    for path in folder.glob("trial_*"):
         number = path.name.removeprefix("trial_")
         record = read_record(path) if number.isdecimal() else None
         if record is not None:
-            found.append(TrialRow(int(number), record))
-    return sorted(found, key=lambda row: row.number)  # by name, trial_1000 comes before trial_999
+            found[int(number)] = record
+    return dict(sorted(found.items()))  # by name, trial_1000 comes before trial_999
 
 
 def _has_trained(folder: Path) -> bool:
-    return any(row.record.outcome.status in DONE or last_checkpoint(row.record.trial.folder) for row in rows(folder))
+    found = records(folder).values()
+    return any(record.outcome.status in DONE or last_checkpoint(record.trial.folder) for record in found)
 
 
 def _differing_keys(before: dict[str, Any], now: dict[str, Any]) -> Sequence[str]:

@@ -1,8 +1,7 @@
 """What the trials of a sweep came to: as CSV, and as a table with the best first."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mobanet.plain.text_tables import as_text, csv_text, fitted
@@ -12,52 +11,39 @@ from mobanet.trials.trial import Record
 _BEHIND = {"finished": 0, "ended": 1, "running": 2, "interrupted": 3, "failed": 4}
 
 
-@dataclass(frozen=True)
-class TrialRow:
-    """A trial by its number, from 1."""
-
-    number: int
-    record: Record
-
-
-def results_csv(rows: Sequence[TrialRow], names: Sequence[str]) -> str:
-    """One row a trial.
-
-    Args:
-        rows: in the order of their numbers.
-        names: of the parameters.
-    """
+def results_csv(records: Mapping[int, Record], names: Sequence[str]) -> str:
+    """One row a trial, with the values of the parameters of these names."""
     lines: list[Sequence[Any]] = [["number", "status", *names, "best", "epoch", "last", "seconds", "folder"]]
-    for row in rows:
-        outcome, trial = row.record.outcome, row.record.trial
+    for number, record in records.items():
+        outcome, trial = record.outcome, record.trial
         values = [plain(trial.parameters[name]) if name in trial.parameters else "" for name in names]
         figures = ["" if figure is None else figure for figure in (outcome.best, outcome.epoch, outcome.last)]
-        lines.append([row.number, outcome.status, *values, *figures, outcome.seconds, trial.folder])
+        lines.append([number, outcome.status, *values, *figures, outcome.seconds, trial.folder])
     return csv_text(lines)
 
 
-def best_first(rows: Sequence[TrialRow], metric: Metric) -> list[TrialRow]:
+def best_first(records: Mapping[int, Record], metric: Metric) -> dict[int, Record]:
     """Finished trials by what they reached, then those ended early, under way, failed; the earlier one of equals."""
 
-    def rank(row: TrialRow) -> tuple[int, float, int]:
-        outcome = row.record.outcome
+    def rank(number: int) -> tuple[int, float, int]:
+        outcome = records[number].outcome
         value = outcome.best if outcome.best is not None else 0.0
-        return _BEHIND[outcome.status], -value if metric.goal == "maximize" else value, row.number
+        return _BEHIND[outcome.status], -value if metric.goal == "maximize" else value, number
 
-    return sorted(rows, key=rank)
+    return {number: records[number] for number in sorted(records, key=rank)}
 
 
-def sweep_table(rows: Sequence[TrialRow], metric: Metric, varied: Sequence[str], width: int = 120) -> str:
-    """A table for people, the best trial first.
+def sweep_table(records: Mapping[int, Record], metric: Metric, varied: Sequence[str], width: int) -> str:
+    """A table of at least one trial for people, the best first.
 
     Args:
-        rows: of at least one trial.
+        records: by number of the trial.
         metric: that they are compared by.
         varied: names of the parameters that are not the same in all trials.
         width: characters of a line.
     """
-    ordered = best_first(rows, metric)
-    outcomes = [row.record.outcome for row in ordered]
+    ordered = best_first(records, metric)
+    outcomes = [record.outcome for record in ordered.values()]
     first: list[tuple[str, Sequence[str]]] = [
         ("status", [outcome.status for outcome in outcomes]),
         (f"best\n{metric.name}", [_short(outcome.best) for outcome in outcomes]),
@@ -65,11 +51,11 @@ def sweep_table(rows: Sequence[TrialRow], metric: Metric, varied: Sequence[str],
         ("last", [_short(outcome.last) for outcome in outcomes]),
         ("minutes", [f"{outcome.seconds / 60:.1f}" for outcome in outcomes]),
     ]
-    given = [row.record.trial.parameters for row in ordered]
+    given = [record.trial.parameters for record in ordered.values()]
     more = [(name.replace(".", "\n"), [_short(each.get(name, "")) for each in given]) for name in varied]
-    tables = fitted("trial", [str(row.number) for row in ordered], len(ordered), first, more, width)
+    tables = fitted("trial", list(map(str, ordered)), len(ordered), first, more, width)
     notes = [f"best: of all epochs, {'highest' if metric.goal == 'maximize' else 'lowest'} first; epochs count from 1"]
-    notes += [f"trial {row.number}: {row.record.outcome.error}" for row in ordered if row.record.outcome.error]
+    notes += [f"trial {number}: {each.outcome.error}" for number, each in ordered.items() if each.outcome.error]
     return as_text(tables, notes)
 
 

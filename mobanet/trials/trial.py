@@ -17,7 +17,6 @@ from mobanet.trials.process import Commands
 
 TRIAL_FILE = "trial.json"
 LOCK_FILE = "trial.lock"
-
 METRICS_FILE = "metrics.csv"
 
 Status = Literal["running", "finished", "ended", "failed", "interrupted"]
@@ -48,8 +47,7 @@ class TrialOutcome:
 
     Attributes:
         status: running, or how it ended.
-        best: best value of the metric over the epochs; None without one.
-        epoch: of the best value, from 1.
+        best: best value of the metric over the epochs, with its `epoch` from 1; None without one.
         last: value that was logged last.
         seconds: that it has run, all attempts together.
         error: of a failed one, a sentence without its full stop.
@@ -79,11 +77,7 @@ def only_here(folder: Path) -> AbstractContextManager[bool]:
 
 
 def read_record(folder: Path) -> Record | None:
-    """What a trial's folder remembers; None where nothing has been run there.
-
-    Raises:
-        UserError: for a damaged file.
-    """
+    """What a trial's folder remembers; None where nothing has been run there."""
     path = folder / TRIAL_FILE
     content = read_json(path, "remove it to run the trial again")
     if content is None:
@@ -125,10 +119,11 @@ def run_trial(
         check_same_words(trial, record)
         if record.outcome.status in DONE:
             return record.outcome
+    # what ran here with other words is no attempt of this trial
     spent = record.outcome.seconds if record and record.trial.words == trial.words else 0.0
     _write(trial, TrialOutcome("running", seconds=spent))
     words = [*trial.words, "--run", str(trial.folder)]
-    if last is not None:
+    if last is not None:  # fit refuses both, as one begins a run and the other goes on with it
         words = [*take(words, "--init_from")[1], "--ckpt_path", str(last)]
     ended = commands.run("mobanet.fit", words, variables, hopeless and partial(hopeless, trial.folder))
     spent = round(spent + ended.seconds, 1)
@@ -143,11 +138,7 @@ def run_trial(
 
 
 def check_same_words(trial: Trial, record: Record) -> None:
-    """Look whether a trial is what its folder has trained; where nothing has been trained, it may be anything.
-
-    Raises:
-        UserError: naming the first word that differs.
-    """
+    """Refuse a trial that is not what its folder has trained; where nothing has been trained, it may be anything."""
     now, before = trial.words, record.trial.words
     if now == before or (record.outcome.status not in DONE and last_checkpoint(trial.folder) is None):
         return

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 import mobanet
 from mobanet.cli.commands import main
+from mobanet.cli.networks import with_networks
 from mobanet.errors import UserError
 from mobanet.export import main as export
 from mobanet.loading.checkpoint import read_checkpoint
@@ -119,6 +120,13 @@ def test_a_network_of_ones_own_does_all_that_ours_do(stranger, fit, forget, comm
     found = [model.predict(inputs) for model in (whole, light)]
     assert found[0].classes.shape == (40, 50)
     assert (found[0].classes == found[1].classes).all()
+
+
+@pytest.mark.parametrize("option", ["-c", "--config", "--experiment", "--variant"])
+def test_every_option_that_names_a_file_brings_its_network(stranger, option):
+    (stranger / "mine.yaml").write_text("model: {architecture: tiny_network.TinyNetwork}")
+    assert with_networks([option, "mine.yaml"]) == [option, "mine.yaml"]
+    assert "tiny_network" in sys.modules
 
 
 @pytest.mark.long

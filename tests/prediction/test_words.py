@@ -69,7 +69,7 @@ def test_an_equals_sign_begins_a_list_too():
 def test_flags_keep_their_place():
     words = ["--turns", "--input", "a", "b", "--resume", "--output", "c"]
     assert _gathered(_explicit_flags(words, predict), predict) == [
-        *("--turns", "true", "--input", '["a", "b"]', "--resume", "true", "--output", "c"),
+        *("--turns=true", "--input", '["a", "b"]', "--resume=true", "--output", "c"),
     ]
 
 

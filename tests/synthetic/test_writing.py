@@ -23,6 +23,13 @@ def test_bytes_depend_on_seed_layout_and_tile_only(tmp_path):
     assert not any(other[name] == digest for name, digest in one.items() if not name.endswith(".tfw"))
 
 
+def test_bytes_do_not_depend_on_the_time(tmp_path):
+    for root in ("now", "later"):
+        synthesize("flair_hub", tmp_path / root, tiles=3, size=128, products=["labels"])
+    assert "GLOBAL_ALL_MTD_SPLIT.gpkg" in files_below(tmp_path / "now")
+    assert digests(tmp_path / "now") == digests(tmp_path / "later")
+
+
 def test_same_options_again_complete_the_set_and_touch_nothing_else(tmp_path):
     options = {"tiles": 3, "size": 128, "products": ["rgb", "labels"]}
     names = synthesize("potsdam", tmp_path, **options)

@@ -8,7 +8,8 @@ import sys
 import pytest
 import yaml
 
-from mobanet.cli.seeds import asks_for_more, explicit_test
+from mobanet.cli.seeds import asks_for_more
+from mobanet.plain.command_words import with_bare
 from mobanet.runs.folder import TEST_VARIABLE
 from mobanet.start import start
 from mobanet.trials.files import held
@@ -35,8 +36,9 @@ def test_seeds_are_read_from_a_list_with_or_without_brackets():
     assert not asks_for_more(["--experiment", "test", "--seed_everything", "1"])
     assert not asks_for_more(["--seeds=0,1", "--help"])
     assert not asks_for_more(["--seeds=0,1", "--print_config=skip_default"])
-    assert explicit_test(["--test", "--run", "x", "--test"]) == ["--test=true", "--run", "x", "--test=true"]
-    assert explicit_test(["--test", "false"]) == ["--test", "false"]
+    words = ["--test", "--run", "x", "--test", "-c", "y", "--test"]
+    assert with_bare(words, ("--test",)) == ["--test=true", "--run", "x", "--test=true", "-c", "y", "--test=true"]
+    assert with_bare(["--test", "false"], ("--test",)) == ["--test", "false"]
 
 
 @pytest.mark.parametrize(

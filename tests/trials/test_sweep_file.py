@@ -22,7 +22,7 @@ def test_everything_a_file_says_is_read(sweep_file):
         parameters={"model.lr": {"min": 0.1, "max": 1}, "data.batch_size": {"value": 4}},
     )
     sweep = read_sweep(path)
-    assert (sweep.name, sweep.description, sweep.method, sweep.run_cap) == ("Search of rates", "text", "random", 7)
+    assert (sweep.name, sweep.method, sweep.run_cap) == ("Search of rates", "random", 7)
     assert (sweep.project, sweep.entity, sweep.early_terminate) == ("maps", "us", EarlyEnd(3, 3))
     assert sweep.metric == Metric("val/loss", "minimize")  # W&B's default
     assert [parameter.name for parameter in sweep.parameters] == ["model.lr", "data.batch_size"]

@@ -173,6 +173,7 @@ def test_words(words, part, capsys):
 
 def test_words_that_are_usual_pass():
     check_words(["--a", "2026-01-01", "--b=[1, 2]", "--c", str(LARGEST), "--d", "0" * 30, "x\ny", "ü/ß.tif"])
+    check_config_files(["--config", f"{{model: {{arguments: [{', '.join(['12345'] * 100)}]}}}}"])  # no name of a file
 
 
 def test_a_bomb_costs_no_memory(tmp_path):
