@@ -23,8 +23,8 @@ class Share:
     """Of a map, one class or one scenario.
 
     Attributes:
-        name: of it.
-        pixels: so many.
+        name: of the class or scenario.
+        pixels: number of them.
         share: of the pixels that have a value, 0..1.
         area: in square metres on the ground; None where the map has no place on the earth.
     """
@@ -71,18 +71,7 @@ class FinishedMap:
         never: frozenset[str] = frozenset(),
         more: tuple[str, ...] = (),
     ) -> "FinishedMap":
-        """From counted pixels.
-
-        Args:
-            scene: id.
-            files: written.
-            grid: of the map.
-            counts: of its pixels.
-            classes: names.
-            scenarios: names.
-            never: those of them that the model was not trained in.
-            more: what to say of polygons and zones.
-        """
+        """From counted pixels, and names of all classes and scenarios by index."""
         total = max(int(counts.classes.sum()), 1)  # 0 of 1 where a map has no class at all
 
         def shares(names: tuple[str, ...], pixels: np.ndarray, areas: np.ndarray | None) -> tuple[Share, ...]:

@@ -28,35 +28,24 @@ _MOST = 64.0
 def read_as_trained(
     given: GivenScene, modalities: Mapping[str, Modality], rules: Mapping[str, ReadingRule]
 ) -> tuple[GivenScene, dict[str, list[str]]]:
-    """A scene's files with what the user leaves open filled in from the training, where it fits them.
+    """A scene's files with what the user leaves open filled in from the training, where it fits; remarks by modality.
 
-    Bands are the training's where the file has as many as those had, and others than the model takes; a factor is for
-    files of the training's data type that declare none themselves; a nodata value holds as it did.
-
-    Args:
-        given: as the user names it.
-        modalities: of the model, by name.
-        rules: by modality, how the training's rasters were read; none of older models.
-
-    Returns:
-        The scene, and by modality remarks.
-
-    Raises:
-        UserError: when a raster cannot be opened.
+    Bands are the training's where the file has as many as those had, and others than the model takes; a factor is
+    for files of the training's data type that declare none themselves; a nodata value holds as it did. Modalities
+    of older models have no rule.
     """
     rasters, notes = dict(given.rasters), {}
     for name, raster in given.rasters.items():
         if name in rules:
             with opened(raster.path, raster.file) as file:
                 rasters[name], notes[name] = _filled_in(file, raster, modalities[name], rules[name])
-    return GivenScene(given.id, rasters), notes
+    return replace(given, rasters=rasters), notes
 
 
 def _filled_in(
     file: "DatasetReader", given: GivenRaster, modality: Modality, rule: ReadingRule
 ) -> tuple[GivenRaster, list[str]]:
-    name, shown, notes = modality.name, given.path.name, []
-    wanted = len(modality.bands)
+    name, shown, wanted, notes = modality.name, given.path.name, len(modality.bands), []
     # a file that has as many bands as the model takes needs no telling which
     others = not given.bands and len(find_mask(file, (), wanted).data) != wanted
     if others and file.count == rule.count and len(rule.bands) == wanted:
@@ -86,16 +75,14 @@ def _filled_in(
 def map_grid(grid: Grid, trained: TrainingRasters, resolution: str | float | None) -> tuple[Grid, list[str]]:
     """The grid of a map, and a remark where its pixels are others than the model knows.
 
-    Args:
-        grid: of the reference raster.
-        trained: what the model knows.
-        resolution: side of the map's pixels on the ground in metres, or `TRAINING`; None for those of `grid`.
+    `resolution` is the side of the map's pixels on the ground in metres, or `TRAINING`; None keeps those of `grid`,
+    which is the reference raster's.
 
     Raises:
         UserError: for a resolution that is none, or cannot be had.
     """
     area = pixel_area(grid)
-    # of a square as large, since pixels in degrees are none
+    # of a square as large, since pixels in degrees are none on the ground
     side = None if area is None else math.sqrt(area)
     if resolution is not None:
         wanted = _metres(resolution, trained)

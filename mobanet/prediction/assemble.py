@@ -1,40 +1,38 @@
 """From finished parts to files: the class map, and as asked probabilities and scenarios, each whole or not there."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 
-from mobanet.prediction.parts import MapPart
+from mobanet.prediction.parts import MapPart, by_strip
+from mobanet.prediction.predictor import PartMaps
 from mobanet.prediction.workspace import Workspace
-from mobanet.rasters.alignment import part_of
 from mobanet.rasters.categories import RasterKind, class_kind, confidence_kind, probability_kind, scenario_kind
 from mobanet.rasters.contents import Classes
 from mobanet.rasters.geotiff import RowWriter
 from mobanet.rasters.grid import Grid
-from mobanet.rasters.pixel_size import pixel_area
 from mobanet.scenarios.scenario import Scenario
 from mobanet.stitching.blending import NOTHING, Probabilities
 
 
 @dataclass(frozen=True)
 class MapFiles:
-    """What a prediction writes.
+    """What a prediction writes; None for what is not asked for.
 
     Attributes:
         classes: the map.
-        probabilities: one band a class; None unless asked for.
-        scenarios: which scenario each pixel was predicted in; None unless asked for.
-        polygons: of the classes; None unless asked for.
-        zones: table of what the user's polygons hold; None unless asked for.
-        zones_copy: these polygons with the same columns, alike.
-        confidence: the highest of the probabilities; None unless asked for.
+        probabilities: one band a class.
+        scenarios: which scenario each pixel was predicted in.
+        polygons: of the classes.
+        zones: table of what the user's polygons hold.
+        zones_copy: these polygons with the same columns.
+        confidence: the highest of the probabilities.
     """
 
     classes: Path
@@ -70,8 +68,8 @@ class MapCounts:
     """Pixels of a finished map.
 
     Attributes:
-        classes: (K,) of each class.
-        scenarios: (S,) predicted in each scenario.
+        classes: (K,) of each.
+        scenarios: (S,) predicted in each.
         nothing: without a value.
         class_areas: (K,) square metres on the ground; None where the map has no place on the earth.
         scenario_areas: (S,), likewise.
@@ -94,17 +92,10 @@ def assemble(
     tags: Mapping[str, str],
     go_on: Callable[[], None] = lambda: None,
 ) -> MapCounts:
-    """Write the files of one scene.
+    """Write the files of one scene, all of whose parts are in the workspace; the class map comes last.
 
-    Args:
-        workspace: holds all its parts.
-        parts: of the scene.
-        files: to write; the class map comes last.
-        grid: of the map.
-        classes: of the model.
-        scenarios: all of the model's.
-        tags: of every file.
-        go_on: called from time to time; what it raises ends the writing, with nothing left of it.
+    `tags` go into every file. `go_on` is called from time to time; what it raises ends the writing, with nothing
+    left of it.
 
     Raises:
         OSError: when the disk is full; nothing is left under the final names that were not there yet.
@@ -112,22 +103,11 @@ def assemble(
     counted = np.zeros((2, 256), np.int64)  # of the classes, and of the scenarios
     areas = np.zeros((2, 256))  # square metres; NaN where they are not known
     with ExitStack() as stack:
-        wanted: dict[str, tuple[Path | None, Callable[[], RasterKind]]] = {
-            # the last that is left is the first to get its name: the class map stands for all being there
-            "classes": (files.classes, lambda: class_kind(classes)),
-            "scenarios": (files.scenarios, lambda: scenario_kind([each.name for each in scenarios])),
-            "probabilities": (
-                files.probabilities,
-                lambda: probability_kind(classes, _dtype(workspace.load(parts[0]).probabilities)),
-            ),
-            "confidence": (files.confidence, lambda: confidence_kind(_dtype(workspace.load(parts[0]).confidence))),
-        }
         writers = {
-            name: stack.enter_context(RowWriter(path, grid, kind(), tags))
-            for name, (path, kind) in wanted.items()
-            if path is not None
+            name: stack.enter_context(RowWriter(path, grid, kind, tags))
+            for name, path, kind in _rasters(files, workspace.load(parts[0]), classes, scenarios)
         }
-        for _, strip in groupby(sorted(parts, key=lambda part: (part.strip, part.panel)), key=lambda part: part.strip):
+        for strip in by_strip(parts):
             go_on()
             maps = []
             for part in strip:
@@ -135,8 +115,7 @@ def assemble(
                 numbers = torch.from_numpy(np.stack([maps[-1].classes, maps[-1].scenarios]))
                 # numpy's takes three times as long
                 pixels = np.stack([torch.bincount(each.ravel(), minlength=256).numpy() for each in numbers])
-                # pixels of one size on the map are not of one size on the ground, but nearly so within a part
-                area = pixel_area(grid_of(part, grid))
+                area = part.pixel_area(grid)
                 counted += pixels
                 areas += pixels * (np.nan if area is None else area)
             for name, writer in writers.items():
@@ -152,15 +131,23 @@ def assemble(
     )
 
 
+def _rasters(
+    files: MapFiles, first: PartMaps, classes: Classes, scenarios: Sequence[Scenario]
+) -> Iterator[tuple[str, Path, RasterKind]]:
+    """What is written of `PartMaps`, by the name of its field, in types that the first part has."""
+    # the last that is left is the first to get its name: the class map stands for all being there
+    yield "classes", files.classes, class_kind(classes)
+    if files.scenarios is not None:
+        yield "scenarios", files.scenarios, scenario_kind([each.name for each in scenarios])
+    if files.probabilities is not None:
+        yield "probabilities", files.probabilities, probability_kind(classes, _dtype(first.probabilities))
+    if files.confidence is not None:
+        yield "confidence", files.confidence, confidence_kind(_dtype(first.confidence))
+
+
 def _dtype(values: np.ndarray | None) -> Literal["uint8", "float32"]:
-    """In which type the parts of a map have what is to be written."""
     assert values is not None  # parts and files follow the same settings
     return "uint8" if values.dtype == np.uint8 else "float32"
-
-
-def grid_of(part: MapPart, grid: Grid) -> Grid:
-    """The grid of a part of a map."""
-    return part_of(grid, part.top, part.left, part.bottom - part.top, part.right - part.left)
 
 
 def map_tags(settings: Mapping[str, object]) -> dict[str, str]:

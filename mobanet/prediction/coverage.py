@@ -38,17 +38,10 @@ class WindowCoverage:
 def window_coverage(
     valid: Sequence[np.ndarray | None], given: int, reference: int, coverage: Coverage, gaps: Gaps
 ) -> WindowCoverage | None:
-    """Look at a window's validity.
+    """Look at a window's validity; None where it has no pixel that the map is to have.
 
-    Args:
-        valid: one entry a modality of the model: (h, w) bool, None where all is valid; of one not given, anything.
-        given: bits of the modalities that the scene has.
-        reference: place of the reference modality.
-        coverage: see `Coverage`.
-        gaps: see `Gaps`.
-
-    Returns:
-        None where the window has no pixel that the map is to have.
+    `valid` has, of each modality of the model, (h, w) bool, None where all is valid, and of one that the scene
+    lacks anything; `given` the bits of those that it has; `reference` the place of the reference modality.
     """
     places = [place for place in range(len(valid)) if given >> place & 1]
     masks = {place: mask for place in places if (mask := valid[place]) is not None}

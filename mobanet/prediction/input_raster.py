@@ -23,9 +23,6 @@ class InputRaster:
     """A raster that `SavedModel.inputs` has found to fit the model.
 
     Rasters may be of any size: all but `read()` without arguments goes strip by strip, or thins the pixels out.
-
-    Attributes:
-        placed: how it is read, and where it lies.
     """
 
     placed: PlacedRaster

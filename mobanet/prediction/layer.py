@@ -60,12 +60,7 @@ class LayerRequest:
         return None
 
     def placed(self, model: PretrainedModel, stacked: StackedModel, output: Path) -> "PlacedLayer":
-        """Bring the rasters together as for a prediction.
-
-        Args:
-            model: that was stacked.
-            stacked: whose bands are wanted.
-            output: the layer to write.
+        """Bring the rasters together as for a prediction, for the layer `output`.
 
         Raises:
             UserError: when there is no such raster, one is missing, or the layer would replace one.
@@ -93,13 +88,7 @@ class LayerRequest:
 
 @dataclass(frozen=True)
 class PlacedLayer:
-    """The rasters that a layer is made of, brought together.
-
-    Attributes:
-        model: that was stacked.
-        stacked: whose bands are wanted.
-        scene: with the rasters, on one grid.
-    """
+    """The rasters that a layer is made of, brought together on one grid."""
 
     model: PretrainedModel
     stacked: StackedModel
@@ -117,9 +106,6 @@ class PlacedLayer:
 
     def write(self, path: Path) -> None:
         """Write it as GeoTIFF: float32 bands in the order of the model, NaN where nothing was measured.
-
-        Args:
-            path: to write.
 
         Raises:
             UserError: when a raster has no valid pixel, or cannot be read any further.
@@ -145,11 +131,9 @@ def _strip(
 ) -> np.ndarray:
     """Rows of a modality, (height, W, C) float32; where its pixels are coarser, each is repeated to the layer's."""
     ratio = rows.raster.modality.pixel_ratio
-    if ratio > 1:
-        first, last = top // ratio, -(-(top + height) // ratio)
-        own = _own_strip(name, rows, scaling, stacked, first, last - first)
-        return own.repeat(ratio, 0).repeat(ratio, 1)[top - first * ratio :][:height]
-    return _own_strip(name, rows, scaling, stacked, top, height)
+    first, last = top // ratio, -(-(top + height) // ratio)
+    own = _own_strip(name, rows, scaling, stacked, first, last - first)
+    return own.repeat(ratio, 0).repeat(ratio, 1)[top - first * ratio :][:height]
 
 
 def _own_strip(

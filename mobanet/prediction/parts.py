@@ -1,9 +1,13 @@
 """A scene cut into parts: what is saved at a time, shared out to processes, and found again by `--resume`."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from mobanet.data.reading import starts
+from mobanet.rasters.alignment import part_of
+from mobanet.rasters.grid import Grid
+from mobanet.rasters.pixel_size import pixel_area
 
 PANEL = 32_768
 """Columns of a part at most, which bounds memory at any width of a scene."""
@@ -38,6 +42,11 @@ class MapPart:
         """In pixels."""
         return (self.bottom - self.top) * (self.right - self.left)
 
+    def pixel_area(self, grid: Grid) -> float | None:
+        """Square metres on the ground of one of its pixels, of the map on `grid`; None without a place on the earth."""
+        # one size for all: on the ground pixels of a map differ in size, but hardly within a part
+        return pixel_area(part_of(grid, self.top, self.left, self.bottom - self.top, self.right - self.left))
+
 
 @dataclass(frozen=True)
 class PartRun:
@@ -48,12 +57,7 @@ class PartRun:
     def windows(self, height: int, width: int, size: int, stride: int, step: int = 1) -> list[tuple[int, int]]:
         """Top-left corners, row by row, of the scene's windows that reach into the run.
 
-        Args:
-            height: of the scene.
-            width: of the scene.
-            size: of a window.
-            stride: from window to window.
-            step: corners are multiples of it (`mobanet.data.reading.starts`).
+        They are multiples of `step` (`mobanet.data.reading.starts`).
         """
         top, bottom = self.parts[0].top, self.parts[-1].bottom
         left, right = self.parts[0].left, self.parts[0].right
@@ -63,15 +67,7 @@ class PartRun:
 
 
 def parts_of(scene: int, height: int, width: int, strip: int, panel: int = PANEL) -> list[MapPart]:
-    """All parts of a scene, panel by panel, from top to bottom.
-
-    Args:
-        scene: its number.
-        height: in pixels.
-        width: in pixels.
-        strip: rows of a part.
-        panel: columns of a part.
-    """
+    """All parts of a scene, of `strip` rows and `panel` columns each, panel by panel, from top to bottom."""
     return [
         MapPart(scene, j, i, top, min(top + strip, height), left, min(left + panel, width))
         for j, left in enumerate(range(0, width, panel))
@@ -79,15 +75,14 @@ def parts_of(scene: int, height: int, width: int, strip: int, panel: int = PANEL
     ]
 
 
-def runs_of(parts: Sequence[MapPart], done: Collection[MapPart], rank: int, world: int) -> list[PartRun]:
-    """What one process has to do of the parts that are left: a run of them of about equal area for each.
+def by_strip(parts: Sequence[MapPart]) -> Iterator[list[MapPart]]:
+    """The parts of a scene that lie side by side, from left to right; strips from top to bottom."""
+    for _, side_by_side in groupby(sorted(parts, key=lambda p: (p.strip, p.panel)), key=lambda p: p.strip):
+        yield list(side_by_side)
 
-    Args:
-        parts: of all scenes.
-        done: those that are there.
-        rank: of the process.
-        world: number of processes.
-    """
+
+def runs_of(parts: Sequence[MapPart], done: Collection[MapPart], rank: int, world: int) -> list[PartRun]:
+    """What one of `world` processes has to do of the parts that are not done: runs of about equal area in all."""
     left = [part for part in parts if part not in done]
     total, passed, own = sum(part.area for part in left), 0, []
     for part in left:

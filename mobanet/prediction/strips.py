@@ -2,17 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 
-from mobanet.prediction.assemble import grid_of
-from mobanet.prediction.parts import MapPart
+from mobanet.prediction.parts import MapPart, by_strip
 from mobanet.prediction.predictor import PartMaps
 from mobanet.prediction.workspace import Workspace
 from mobanet.rasters.categories import UNITS
 from mobanet.rasters.grid import Grid
-from mobanet.rasters.pixel_size import pixel_area
 from mobanet.rasters.strips import strips
 from mobanet.stitching.blending import NOTHING
 
@@ -48,14 +45,7 @@ MapStrips = Iterable[MapStrip]
 
 @dataclass(frozen=True)
 class SavedStrips:
-    """The rows of a scene whose parts are all saved.
-
-    Attributes:
-        workspace: where they are.
-        parts: of the scene.
-        grid: of the map.
-        go_on: called before each row of parts; what it raises ends the reading.
-    """
+    """The rows of a scene whose parts are all saved; `go_on` is called before each row of parts, and may end it."""
 
     workspace: Workspace
     parts: Sequence[MapPart]
@@ -68,10 +58,9 @@ class SavedStrips:
         Raises:
             UserError: when a part is damaged.
         """
-        ordered = sorted(self.parts, key=lambda part: (part.strip, part.panel))
-        for _, row in groupby(ordered, key=lambda part: part.strip):
+        for row in by_strip(self.parts):
             self.go_on()
-            whole = self._joined(list(row))
+            whole = self._joined(row)
             for rows in strips(whole.classes.shape):
                 yield whole.rows(rows)
 
@@ -82,8 +71,7 @@ class SavedStrips:
             classes.append(maps.classes)
             scenarios.append(maps.scenarios)
             confidence.append(_confidence(maps))
-            # as of the areas that the command prints: of one size within a part
-            area = pixel_area(grid_of(part, self.grid))
+            area = part.pixel_area(self.grid)
             areas.append(None if area is None else np.full(part.right - part.left, area))
         return MapStrip(
             row[0].top,
