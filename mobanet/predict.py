@@ -115,7 +115,6 @@ def predict(
     from mobanet.prediction.plan import MapSettings, output_paths
     from mobanet.prediction.request import find_scenes
     from mobanet.prediction.run import announce, clear_way, launched, make_maps
-    from mobanet.prediction.scene import place
     from mobanet.prediction.sources import open_model
     from mobanet.prediction.vectors import VectorSettings
     from mobanet.prediction.zones import read_zones
@@ -161,8 +160,7 @@ def predict(
         return outcome.finished
     given = find_scenes(rasters, list(model.modalities), *said)
     paths = output_paths(target, [scene.id for scene in given])
-    known = model.ranges, model.rasters
-    placed = [place(scene, model.modalities, reference, crs, *known, resolution) for scene in given]
+    placed = [model.place(scene, reference, crs, resolution) for scene in given]
     vectors.check(placed)
     placed, paths = clear_way(placed, paths, settings, resume, overwrite, vectors)
     announce(model, placed, settings)

@@ -77,9 +77,6 @@ def map_grid(grid: Grid, trained: TrainingRasters, resolution: str | float | Non
 
     `resolution` is the side of the map's pixels on the ground in metres, or `TRAINING`; None keeps those of `grid`,
     which is the reference raster's.
-
-    Raises:
-        UserError: for a resolution that is none, or cannot be had.
     """
     area = pixel_area(grid)
     # of a square as large, since pixels in degrees are none on the ground

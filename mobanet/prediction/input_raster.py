@@ -55,6 +55,7 @@ class InputRaster:
         if grid.transform is None:
             return "unknown"
         unit = f" {CRS.from_user_input(grid.crs).units_factor[0]}" if grid.crs else ""
+        # along a row, which in a rotated raster goes up or down, too
         return f"{np.hypot(*grid.matrix[:2, 0]):.4g}{unit}"
 
     def strips(self, rows: int = 512) -> Iterator["Window"]:

@@ -45,11 +45,7 @@ class LayerRequest:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "LayerRequest | None":
-        """From options by name, None where they are not given; None without rasters.
-
-        Raises:
-            UserError: for an option of rasters where there are none.
-        """
+        """From options by name, None where not given; None without rasters, without which no other may be given."""
         told = {name: value for name, value in given.items() if value}
         if "input" in told:
             return cls(**told)
@@ -60,11 +56,7 @@ class LayerRequest:
         return None
 
     def placed(self, model: PretrainedModel, stacked: StackedModel, output: Path) -> "PlacedLayer":
-        """Bring the rasters together as for a prediction, for the layer `output`.
-
-        Raises:
-            UserError: when there is no such raster, one is missing, or the layer would replace one.
-        """
+        """Bring the rasters together as for a prediction, for the layer `output`."""
         data = model.module.data
         modalities = {modality.name: modality for modality in data.modalities}
         scenes = find_scenes(self.input, list(modalities), self.nodata, self.factor, self.minimum)
@@ -160,6 +152,7 @@ def _profile(scene: Scene, bands: int) -> dict[str, Any]:
     grid = scene.grid
     where = {} if grid.transform is None else {"transform": Affine(*grid.transform), "crs": grid.crs}
     kinds = {"driver": "GTiff", "dtype": "float32", "nodata": np.nan, "photometric": "MINISBLACK", "ALPHA": "NO"}
+    # 3 is that for floats; whether 4 GB will do for a packed file is not known when it is begun
     packed = {"compress": "deflate", "predictor": 3, "BIGTIFF": "IF_SAFER"}
     tiles = {"tiled": True, "blockxsize": 256, "blockysize": 256}
     return {**kinds, **packed, **tiles, **where, "count": bands, "height": grid.height, "width": grid.width}

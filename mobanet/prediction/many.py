@@ -5,7 +5,7 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,7 +24,6 @@ from mobanet.prediction.areas import FinishedMap
 from mobanet.prediction.claims import Claims
 from mobanet.prediction.plan import MapSettings
 from mobanet.prediction.run import Model, announce, clear_way, make_maps, network_of
-from mobanet.prediction.scene import place
 from mobanet.prediction.scene_list import ListedScene
 from mobanet.prediction.vectors import VectorSettings
 from mobanet.prediction.workspace import Workspace
@@ -74,11 +73,7 @@ class ListOutcome:
         return ", ".join([f"{count} predicted", *more])
 
     def check(self) -> None:
-        """Say what failed.
-
-        Raises:
-            UserError: where anything has.
-        """
+        """Say what failed, as an error, where anything has."""
         if self.failed:
             name, sentence = next(iter(self.failed.items()))
             count = "a scene" if len(self.failed) == 1 else f"{len(self.failed)} scenes"
@@ -95,31 +90,31 @@ def predict_list(
     settings: MapSettings,
     placing: Placing,
     fabric: Fabric,
-    batch_size: int = 8,
-    vectors: VectorSettings | None = None,
+    batch_size: int,
+    vectors: VectorSettings,
 ) -> ListOutcome:
     """Predict scenes, in order, that have no map yet and that no other process is at; each failure is kept for the end.
 
-    Args:
-        model: of the checkpoint.
-        scenes: of this process.
-        folder: of the maps; several processes may write to it.
-        settings: how maps are made.
-        placing: how rasters are brought together.
-        fabric: one device and its precision, launched.
-        batch_size: windows that go through the network together.
-        vectors: what is made of finished maps.
+    Several processes may write to the folder of the maps.
 
     Raises:
         UserError: when maps in the folder were made otherwise.
         OSError: when the disk is full.
     """
-    vectors = vectors or VectorSettings()
     work = folder / _WORK
     _check_places(folder, scenes)
-    _check_settings(work / _SETTINGS, model, settings, placing, vectors, scenes)
+    if scenes:  # of a part that has none, `_numbers` would not know those of the others
+        _check_settings(work / _SETTINGS, model, settings, placing, vectors, scenes)
     # once, and not for every scene
     model = replace(model, network=network_of(model, weight_dtype(settings.precision)))
+
+    def maps_of(scene: ListedScene, path: Path) -> list[FinishedMap]:
+        placed = model.place(scene.given(), placing.reference, placing.crs, placing.resolution)
+        vectors.check([placed])
+        left, paths = clear_way([placed], [path], settings, True, False, vectors)
+        announce(model, left, settings)
+        return make_maps(model, left, paths, settings, fabric, batch_size, vectors)
+
     outcome = ListOutcome([], 0, [], {}, folder / FAILED)
     try:
         with Claims(work) as claims:
@@ -136,7 +131,7 @@ def predict_list(
                     elif _finished(path, settings, vectors):  # meanwhile
                         outcome.there += 1
                     else:
-                        _one(model, scene, path, settings, placing, fabric, batch_size, vectors, work, outcome)
+                        outcome.finished += _or_record(maps_of, scene, path, work)
     finally:
         with suppress(OSError):  # what ends it early, such as a full disk, says more
             _write_table(outcome.table, work)
@@ -144,45 +139,33 @@ def predict_list(
     return outcome
 
 
-def _one(
-    model: Model,
-    listed: ListedScene,
-    path: Path,
-    settings: MapSettings,
-    placing: Placing,
-    fabric: Fabric,
-    batch_size: int,
-    vectors: VectorSettings,
-    work: Path,
-    outcome: ListOutcome,
-) -> None:
-    record = work / f"{listed.id}.failed"
+def _or_record(
+    maps_of: Callable[[ListedScene, Path], list[FinishedMap]], scene: ListedScene, path: Path, work: Path
+) -> list[FinishedMap]:
+    """The maps of a scene, told; none, and a record for all processes, where that fails by the scene's own fault."""
+    record = work / f"{scene.id}.failed"
     try:
-        known = model.ranges, model.rasters
-        scene = place(listed.given(), model.modalities, placing.reference, placing.crs, *known, placing.resolution)
-        vectors.check([scene])
-        left, paths = clear_way([scene], [path], settings, True, False, vectors)
-        announce(model, left, settings)
-        finished = make_maps(model, left, paths, settings, fabric, batch_size, vectors)
+        finished = maps_of(scene, path)
     except Exception as error:
         if _of_all(error):
             raise
         # what GDAL says of an address may hold keys, and this goes to a table
         sentence = redacted(_sentence(error))
-        rank_zero_info(f"{listed.id}: failed: {sentence}")
+        rank_zero_info(f"{scene.id}: failed: {sentence}")
         trace = "" if isinstance(error, UserError) else redacted("".join(traceback.format_exception(error)))
         content = {"sentence": sentence, "trace": trace, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         write_bytes(record, json.dumps(content, indent=1).encode(), own=True)
-        return
+        return []
     record.unlink(missing_ok=True)
     for each in finished:
         print(each.described(), flush=True)
-    outcome.finished += finished
+    return finished
 
 
 def _of_all(error: Exception) -> bool:
     """Whether the next scene would fail in the same way: a full disk, and a device that is lost or full."""
     full = isinstance(error, OSError) and error.errno in _FULL
+    # by its words: what cuBLAS complains of comes as a bare RuntimeError
     return full or isinstance(error, torch.OutOfMemoryError) or "CUDA error" in str(error)
 
 
@@ -245,8 +228,7 @@ def _check_settings(
     options |= {name: getattr(vectors, name) for name in ("polygons", "minimum_area", "fill_holes", "simplify")}
     options["right_angles"] = vectors.right_angles  # null also in folders that were begun before there were any
     options["zones"] = None if vectors.zones is None else str(vectors.zones.file)
-    numbers = _numbers(scenes)
-    now = json.loads(json.dumps({**options, **numbers}, default=str))
+    now = json.loads(json.dumps({**options, **_numbers(scenes)}, default=str))
     before: Mapping[str, Any] | None = None
     with suppress(FileNotFoundError):
         try:
@@ -270,9 +252,9 @@ def _check_settings(
 def _numbers(scenes: Sequence[ListedScene]) -> dict[str, Any]:
     """Nodata, factor and minimum by modality, NaN as JSON has it."""
     told: dict[str, dict[str, str]] = {"nodata": {}, "factor": {}, "minimum": {}}
-    for scene in scenes[:1]:
-        for name, numbers in scene.numbers.items():
-            for key, value in numbers.items():
-                if value is not None:
-                    told[key][name] = repr(value)
+    # those of the first scene, as they are given for a whole list
+    for name, numbers in scenes[0].numbers.items():
+        for key, value in numbers.items():
+            if value is not None:
+                told[key][name] = repr(value)
     return told

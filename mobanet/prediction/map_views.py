@@ -46,16 +46,7 @@ class Difference(NamedTuple):
 
 
 def picture(path: Path, kind: Literal["CLASS", "SCENARIO"], side: int) -> MapPicture:
-    """A map in its own colours, with all classes, or the scenarios that occur, as the legend.
-
-    Args:
-        path: of the map.
-        kind: of the tags that name its values.
-        side: longest side of the picture in pixels.
-
-    Raises:
-        UserError: when the file cannot be read.
-    """
+    """A map, by the tags of its values, in its own colours, and as legend all classes, or the scenarios that occur."""
     palette: np.ndarray = np.zeros((IGNORE_INDEX + 1, 3))
     legend: dict[str, np.ndarray] = {}
     with opened(path, FileRef(path), overviews=False) as raster:
@@ -74,15 +65,7 @@ def picture(path: Path, kind: Literal["CLASS", "SCENARIO"], side: int) -> MapPic
 
 
 def highest(path: Path, side: int) -> np.ndarray:
-    """(H, W) in 0..1, the highest of the probabilities of each pixel, NaN where there is none.
-
-    Args:
-        path: of the probabilities, a band a class, or of the highest alone.
-        side: longest side of the picture in pixels.
-
-    Raises:
-        UserError: when the file cannot be read.
-    """
+    """(H, W) in 0..1, the highest of the probabilities of each pixel, or of the one band there is; NaN for none."""
     with opened(path, FileRef(path), overviews=False) as raster:
         shares = raster.read(out_shape=(raster.count, *thinned(raster.height, raster.width, side)), masked=True)
         # bytes count in steps of 1/254, which the file's scale says
@@ -91,15 +74,7 @@ def highest(path: Path, side: int) -> np.ndarray:
 
 
 def difference(one: Path, other: Path) -> Difference:
-    """How many pixels of two maps are of another class.
-
-    Args:
-        one: a map.
-        other: a map of the same grid.
-
-    Raises:
-        UserError: when a file cannot be read.
-    """
+    """How many pixels of two maps of the same grid are of another class."""
     known = changed = 0
     with opened(one, FileRef(one)) as first, opened(other, FileRef(other)) as second:
         for strip in _strips(0, 0, first.width, first.height):
@@ -111,12 +86,7 @@ def difference(one: Path, other: Path) -> Difference:
 
 
 def counts_within(path: Path, grid: Grid, area: Any) -> np.ndarray:
-    """(256,), pixels of each value whose centre lies in a place; only the strips that it touches are read.
-
-    Args:
-        path: of the map.
-        grid: of the map, for messages.
-        area: a shapely polygon in the coordinates of the map.
+    """(256,), pixels of each value whose centre lies in a shapely polygon; only the strips that it touches are read.
 
     Raises:
         UserError: when it is no polygon or lies outside the map, or the file cannot be read.

@@ -51,6 +51,7 @@ class MapWriter:
 
     def __enter__(self) -> "MapWriter":
         for work in self._works:
+            # daemons: one that hangs, as on a server of files, does not keep an interrupted process from ending
             threading.Thread(target=self._guarded, args=(work,), daemon=True).start()
         return self
 
@@ -71,10 +72,7 @@ class MapWriter:
         self._put((part, maps))
 
     def finish(self) -> list[FinishedMap]:
-        """Wait until all maps are written, those that other processes have a share in among them.
-
-        Returns:
-            The maps; in all processes but the first nothing.
+        """Wait until all maps are written, also those that others have a share in; the first process gets them.
 
         Raises:
             UserError, OSError: for what went wrong, here or in another process.
@@ -123,7 +121,7 @@ class MapWriter:
             while (item := self._next()) is not None:
                 part, maps = item
                 self._plans[part.scene].workspace.save(part, maps)
-                while self._left and self._left[0].parts[-1] == part and _complete(self._left[0]):
+                if self._left and self._left[0].parts[-1] == part and _complete(self._left[0]):
                     self._whole.put(self._left.pop(0))
         finally:
             # also where saving failed, since the other thread would wait for ever

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mobanet.prediction.strips import MapStrips
+from mobanet.prediction.strips import MapStrips, areas_of
 from mobanet.rasters.components import label_pieces, touching, united
 
 _MERGE = 4_000_000
@@ -40,15 +40,7 @@ class Graph:
 
 
 def find_neighbours(strips: MapStrips, small: float) -> Graph:
-    """The pieces of a map.
-
-    Args:
-        strips: of the map, with areas.
-        small: square metres; what touches what is told of pieces smaller than this.
-
-    Raises:
-        ValueError: for strips without areas.
-    """
+    """The pieces of a map, and what touches what of those smaller than `small` square metres."""
     found = _Growing(small)
     for strip in strips:
         if strip.area is None:
@@ -73,14 +65,9 @@ class _Growing:
     def add(self, classes: np.ndarray, area: np.ndarray) -> None:
         labels, value = label_pieces(classes)
         pixels = np.bincount(labels.ravel(), minlength=len(value) + 1)[1:]
-        if np.ptp(area) == 0:
-            areas = pixels * area[0]
-        else:
-            each = np.broadcast_to(area, labels.shape)
-            areas = np.bincount(labels.ravel(), each.ravel(), len(value) + 1)[1:]
         self.value.append(value)
         self.pixels.append(pixels)
-        self.area.append(areas)
+        self.area.append(areas_of(labels, pixels, area))
         numbers = np.where(labels > 0, labels.astype(np.int64) + self.count, 0)
         self._meet(numbers[:, :-1], numbers[:, 1:], 0)
         self._meet(numbers[:-1], numbers[1:], 1)
@@ -119,6 +106,7 @@ class _Growing:
         """Take borders between neighbouring pixels, along columns (0) or along rows (1)."""
         differ = one != other
         low, high = np.minimum(one[differ], other[differ]), np.maximum(one[differ], other[differ])
+        # 0 are pixels without a class: what touches them touches the outside
         self._edge(high[low == 0])
         pairs = np.stack([low, high], axis=1)[low > 0] - 1
         sides = np.zeros((len(pairs), 2), np.int64)

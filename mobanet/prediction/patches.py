@@ -17,12 +17,7 @@ from mobanet.rasters.components import NONE, label_pieces, root_of
 
 @dataclass(frozen=True)
 class Generalised:
-    """The rows of a map without its small pieces and holes.
-
-    Attributes:
-        strips: of the map, cut as they were for the graph.
-        value: (n,) uint8, the class that each of its pieces gets.
-    """
+    """The rows of a map, cut as for the graph, without its small pieces and holes; `value` has each piece's class."""
 
     strips: MapStrips
     value: np.ndarray
@@ -46,7 +41,7 @@ def generalised(strips: MapStrips, sides: tuple[float, float], minimum_area: flo
     neighbours of that one's class become one with it. A piece without a neighbour stays.
 
     Args:
-        strips: of the map, with areas; to be gone through twice here and behind.
+        strips: of the map, with areas.
         sides: of a pixel along rows and along columns, in metres.
         minimum_area: square metres; 0 leaves all pieces.
         fill_holes: square metres; 0 leaves all holes.
@@ -71,6 +66,7 @@ class _Merged:
         source, target = np.concatenate([pairs, pairs[:, ::-1]]).T
         order = np.argsort(source, kind="stable")
         lengths = np.concatenate([graph.sides, graph.sides])[order]
+        # as memoryviews, out of which Python's own numbers come, faster to reckon with one by one than numpy's
         self.begins = np.searchsorted(source[order], np.arange(len(self.nodes) + 1)).data
         self.targets = np.ascontiguousarray(target[order]).data
         self.columns, self.rows = (np.ascontiguousarray(lengths[:, k]).data for k in range(2))

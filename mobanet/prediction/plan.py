@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from mobanet.prediction.coverage import Coverage, Gaps
 from mobanet.prediction.parts import PANEL, MapPart, parts_of
 from mobanet.prediction.scene import Scene
 from mobanet.prediction.scene_scaling import SceneScaling
-from mobanet.prediction.vectors import VectorSettings
+from mobanet.prediction.vectors import NO_VECTORS, VectorSettings
 from mobanet.prediction.workspace import Workspace
 from mobanet.rasters.contents import FileRef
 from mobanet.rasters.elsewhere import Elsewhere
@@ -44,19 +44,8 @@ _BAND_BYTES = 128 * 2**20
 class MapSettings:
     """How maps are made; everything that their pixels depend on, but for rasters and model.
 
-    Attributes:
-        window: height and width of a window in pixels.
-        stride: from window to window in pixels.
-        blend: how overlapping windows are added up.
-        turns: whether to take the mean over the eight symmetries of the square.
-        coverage: of modalities that are there in part.
-        gaps: of the reference raster.
-        probabilities: whether they are written, and in which type.
-        confidence: whether the highest of them is, and in which type.
-        calibrated: whether they are at the checkpoint's temperatures, where it has any.
-        scenarios: whether a map of scenarios is written.
-        precision: of the network's arithmetic.
-        float32_matmul_precision: of torch; None for its own.
+    Attributes are options of `mobanet.predict`, but for `blend`, how overlapping windows are added up, which comes of
+    the preset.
     """
 
     window: int
@@ -73,11 +62,7 @@ class MapSettings:
     float32_matmul_precision: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse sizes that make no sense.
-
-        Raises:
-            UserError: naming the option.
-        """
+        """Refuse sizes that make no sense."""
         if self.window < 16:
             raise UserError(f"--window is {self.window}; give at least 16 pixels.")
         if not 1 <= self.stride <= self.window:
@@ -87,16 +72,10 @@ class MapSettings:
     def of(
         cls, preset: Preset, windows: Mapping[str, int] | None, given: Mapping[str, Any], step: int = 1
     ) -> "MapSettings":
-        """A preset's settings.
+        """A preset's settings, but for those that the user has given, which are not None.
 
-        Args:
-            preset: its name.
-            windows: `size` and `stride` of the run's own test; None where the checkpoint does not say.
-            given: settings that the user chose instead; None for the preset's.
-            step: that windows and strides are multiples of, in pixels: the model's coarser modalities have whole ones.
-
-        Raises:
-            UserError: for sizes that make no sense, or that neither checkpoint nor user gives.
+        `windows` has `size` and `stride` of the run's own test; None where the checkpoint does not say. Windows and
+        strides are multiples of `step` pixels, as the model's coarser modalities have whole ones.
         """
         if windows is None:
             if given.get("window") is None:
@@ -132,6 +111,7 @@ class MapSettings:
 
     def panel(self, num_classes: int) -> int:
         """Columns added up at a time."""
+        # a band is as high as a window (`Mosaic`)
         columns = _BAND_BYTES // (4 * num_classes * self.window)  # bytes of float32
         # whole blocks of the file; and two windows at least, as those that reach into two panels are run for both
         return max(min(columns // 512 * 512, PANEL), 2 * self.window, 512)
@@ -139,15 +119,7 @@ class MapSettings:
 
 @dataclass(frozen=True)
 class ScenePlan:
-    """A scene and what becomes of it.
-
-    Attributes:
-        scene: its rasters.
-        scaling: what they are scaled by.
-        parts: of its map.
-        files: to write.
-        workspace: where finished parts wait.
-    """
+    """A scene and what becomes of it."""
 
     scene: Scene
     scaling: SceneScaling
@@ -172,11 +144,7 @@ def fetched_folder(path: Path) -> Path:
 
 
 def output_paths(output: str | Path, ids: Sequence[str]) -> list[Path]:
-    """A file a scene: as named, or, of several scenes or in a folder that is there, by their ids.
-
-    Raises:
-        UserError: when several scenes would get one name, or the folder cannot be written.
-    """
+    """A file a scene: as named, or, of several scenes or in a folder that is there, by their ids."""
     path = Path(output).expanduser()
     folder = len(ids) > 1 or path.is_dir() or str(output).endswith("/")
     if folder and path.suffix.lower() in (".tif", ".tiff"):
@@ -190,11 +158,7 @@ def output_paths(output: str | Path, ids: Sequence[str]) -> list[Path]:
 
 
 def output_folder(output: str | Path) -> Path:
-    """The folder that the maps of a list go to.
-
-    Raises:
-        UserError: when it is none, or cannot be written to.
-    """
+    """The folder that the maps of a list go to."""
     path = Path(output).expanduser()
     if path.suffix.lower() in (".tif", ".tiff"):
         raise UserError(f"--output {output} names one file for the scenes of a list; name a folder.")
@@ -209,13 +173,7 @@ def _check_writable(folder: Path, output: str | Path) -> None:
 
 
 def ticket(scene: Scene, settings: MapSettings, checkpoint: str) -> dict[str, Any]:
-    """All that a map depends on, by the words of the command line, to compare an interrupted attempt with.
-
-    Args:
-        scene: its rasters.
-        settings: how the map is made.
-        checkpoint: its fingerprint.
-    """
+    """All that a map depends on, by the words of the command line, to compare an interrupted attempt with."""
     inputs: dict[str, Any] = {}
     for name, raster in scene.rasters.items():
         source = raster.source
@@ -258,20 +216,12 @@ def plan_scene(
     settings: MapSettings,
     num_classes: int,
     checkpoint: str,
-    measure: Callable[[Scene], SceneScaling],
-    vectors: VectorSettings | None = None,
+    measured: SceneScaling | None,
+    vectors: VectorSettings = NO_VECTORS,
 ) -> ScenePlan:
     """Settle a scene's parts, and begin or find again the folder that they are saved in.
 
-    Args:
-        number: of the scene.
-        scene: its rasters.
-        path: of the map.
-        settings: how it is made.
-        num_classes: K.
-        checkpoint: its fingerprint.
-        measure: gives what the scene is scaled by.
-        vectors: what is made of the finished map; parts do not depend on it.
+    What the scene is scaled by has been measured where no folder was there. `checkpoint` is its fingerprint.
 
     Raises:
         UserError: when an interrupted attempt was begun otherwise.
@@ -289,9 +239,10 @@ def plan_scene(
             raise workspace.damaged() from error
         workspace.check(now, before)
     else:
-        scaling = measure(scene)
+        assert measured is not None
+        scaling = measured
         workspace.begin({**now, "scaling": scaling.to_plain()})
     height, width = scene.grid.height, scene.grid.width
     parts = parts_of(number, height, width, STRIP, settings.panel(num_classes))
-    files = (vectors or VectorSettings()).files(settings.files(path))
+    files = vectors.files(settings.files(path))
     return ScenePlan(scene, scaling, parts, files, workspace)

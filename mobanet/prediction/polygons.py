@@ -34,38 +34,15 @@ _BYTES = 400
 
 @dataclass(frozen=True)
 class Legend:
-    """What the numbers of a map mean.
-
-    Attributes:
-        classes: names.
-        scenarios: all of the model's.
-        modalities: names.
-        colours: of the classes, RGB; empty for none.
-    """
+    """What the numbers of a map mean; without RGB colours, classes have none."""
 
     classes: Sequence[str]
     scenarios: Sequence[Scenario]
     modalities: Sequence[str]
     colours: Sequence[tuple[int, int, int]] = ()
 
-    def columns(self, regions: Regions | None = None, chosen: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """Fields of the polygons of some pieces.
-
-        Args:
-            regions: that the pieces are of; None for empty fields, which tell the types.
-            chosen: (n,) their places.
-        """
-        if regions is None:
-            texts, floats = np.zeros(0, object), np.zeros(0)
-            shares = {f"without_{name}": floats for name in self.modalities}
-            return {
-                "class": texts,
-                "class_index": np.zeros(0, np.int32),
-                "area_m2": floats,
-                "confidence": floats,
-                "scenario": texts,
-                **shares,
-            }
+    def columns(self, regions: Regions, chosen: np.ndarray) -> dict[str, np.ndarray]:
+        """Fields of the polygons of the pieces at the places `chosen`, (n,)."""
         value, seen = regions.value[chosen], regions.scenarios[chosen]
         names = np.array([scenario.name for scenario in self.scenarios], object)
         lacking = np.array([[not there for there in self.scenarios[k].available] for k in regions.numbers])
@@ -82,8 +59,6 @@ class Legend:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Polygons, with their fields."""
-
     polygons: np.ndarray
     columns: dict[str, np.ndarray]
 
@@ -96,20 +71,16 @@ def write_polygons(
     simplify: float | None = None,
     right_angles: RightAngles | None = None,
 ) -> int:
-    """Write the polygons of a map.
+    """Write the polygons of a map as GeoPackage, and say how many there are.
 
     Args:
-        path: of the GeoPackage.
+        path: to write.
         strips: of the map.
         grid: of the map.
         legend: of its numbers.
         simplify: metres by which outlines may leave the pixels; takes all of them at once, whose memory grows with
             their points. None for outlines along the pixels.
-        right_angles: makes outlines of some classes right-angled, which need not fit their neighbours' then; None for
-            none.
-
-    Returns:
-        How many there are.
+        right_angles: makes outlines of some classes right-angled, which need not fit their neighbours' then.
 
     Raises:
         UserError: when memory does not suffice to simplify them, or they would not be valid.
@@ -122,7 +93,7 @@ def write_polygons(
         batches = _polygons(strips, grid, legend, right_angles)
     else:
         batches = _simplified(strips, grid, legend, simplify, right_angles)
-    with PolygonWriter(path, LAYER, grid.crs, legend.columns()) as writer:
+    with PolygonWriter(path, LAYER, grid.crs, legend.columns(Regions.none(), np.zeros(0, np.intp))) as writer:
         for batch in _gathered(batches):
             check_valid(batch.polygons)
             writer.write(shapely.to_wkb(batch.polygons), batch.columns)
@@ -131,11 +102,7 @@ def write_polygons(
 
 
 def check_valid(polygons: np.ndarray) -> None:
-    """Let no polygon out that a GIS would refuse.
-
-    Raises:
-        ValueError: with what is wrong with the first.
-    """
+    """Let no polygon out that a GIS would refuse."""
     import shapely
 
     valid = shapely.is_valid(polygons)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ class _Running:
     job: PartRun
     mosaic: Mosaic
     part: int = 0
-    maps: PartMaps | None = field(default=None)
+    maps: PartMaps | None = None
 
 
 class MapPredictor:
@@ -118,12 +118,7 @@ class MapPredictor:
     # torch enters the mode anew at each step of a generator, and so leaves alone whoever takes the parts
     @torch.inference_mode()
     def predict(self, batches: Iterable[WindowBatch], jobs: Sequence[PartRun]) -> Iterator[tuple[MapPart, PartMaps]]:
-        """Every part of the jobs, as soon as it is finished.
-
-        Args:
-            batches: the windows of `jobs`, in order.
-            jobs: what is to be done.
-        """
+        """Every part of the jobs, as soon as it is finished, from the windows of all, in order."""
         running: _Running | None = None
         following = 0
         for batch in batches:
@@ -144,12 +139,9 @@ class MapPredictor:
             yield from self._finish(self._begin(number, jobs[number]))
 
     def _begin(self, number: int, job: PartRun) -> _Running:
-        first = job.parts[0]
-        width = first.right - first.left
-        classes = self.network.num_classes
+        left, width = job.parts[0].left, job.parts[0].right - job.parts[0].left
         how = self.weights, self.probabilities, self.device, self.temperatures, self.confidence
-        mosaic = Mosaic(classes, self.size, first.left, width, *how)
-        return _Running(number, job, mosaic)
+        return _Running(number, job, Mosaic(self.network.num_classes, self.size, left, width, *how))
 
     def _take(self, running: _Running, rows: MapRows) -> Iterator[tuple[MapPart, PartMaps]]:
         """Put rows into the job's parts; those that they finish come back."""
@@ -175,8 +167,7 @@ class MapPredictor:
 
     def _maps(self, running: _Running, part: MapPart) -> PartMaps:
         if running.maps is None:
-            kinds = self.probabilities, self.confidence
-            running.maps = PartMaps.empty(part, self.network.num_classes, *kinds)
+            running.maps = PartMaps.empty(part, self.network.num_classes, self.probabilities, self.confidence)
         return running.maps
 
     def _done(self, running: _Running, part: MapPart, maps: PartMaps) -> tuple[MapPart, PartMaps]:

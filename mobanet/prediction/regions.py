@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from mobanet.prediction.strips import MapStrip, MapStrips
+from mobanet.prediction.strips import MapStrip, MapStrips, areas_of
 from mobanet.rasters.components import label_pieces, touching, united
 from mobanet.rasters.outlines import Corners, find_corners
 from mobanet.stitching.blending import NOTHING
@@ -40,6 +40,13 @@ class Regions:
     numbers: np.ndarray
     corners: Corners
 
+    @classmethod
+    def none(cls) -> "Regions":
+        """No pieces, of arrays of all the types."""
+        floats, counts = np.zeros(0), np.zeros(0, np.int64)
+        one = np.zeros((0, 1), np.int64), np.zeros(1, np.int64)  # a scenario, as of none no largest can be taken
+        return cls(np.zeros(0, np.uint8), counts, floats, floats, *one, Corners.none())
+
     def __len__(self) -> int:
         """Number of pieces."""
         return len(self.value)
@@ -56,27 +63,14 @@ class _Sums:
 
     @classmethod
     def over(cls, labels: np.ndarray, count: int, strip: MapStrip, here: list[int], numbers: list[int]) -> "_Sums":
-        """Of the pieces of a strip.
-
-        Args:
-            labels: (h, W), the pieces from 1 on.
-            count: of the pieces.
-            strip: of the map.
-            here: numbers of the scenarios that it has.
-            numbers: of those of the columns.
-        """
+        """Of the pieces 1 to `count` of a strip, (h, W), that has the scenarios `here` of those of the columns."""
 
         def total(weights: np.ndarray | None, chosen: np.ndarray | None = None) -> np.ndarray:
             flat = labels.ravel() if chosen is None else labels[chosen]
             return np.bincount(flat, None if weights is None else weights.ravel(), count + 1)[1:]
 
         pixels = total(None)
-        if strip.area is None:
-            area = np.full(count, np.nan)
-        elif np.ptp(strip.area) == 0:
-            area = pixels * strip.area[0]
-        else:
-            area = total(np.broadcast_to(strip.area, labels.shape))
+        area = np.full(count, np.nan) if strip.area is None else areas_of(labels, pixels, strip.area)
         confidence = np.full(count, np.nan) if strip.confidence is None else total(strip.confidence)
         seen = np.zeros((count, len(numbers)), np.int64)
         for number in here:
@@ -85,13 +79,7 @@ class _Sums:
         return cls(pixels, area, confidence, seen)
 
     def joined(self, others: "_Sums", members: np.ndarray, count: int) -> "_Sums":
-        """These and others as sums of `count` pieces.
-
-        Args:
-            others: behind these.
-            members: new number of each.
-            count: of the new pieces.
-        """
+        """These, and others behind them, as sums of `count` pieces, whose new numbers are `members`."""
         out = []
         for field in fields(self):
             one, other = getattr(self, field.name), getattr(others, field.name)
@@ -112,9 +100,7 @@ class _Sums:
 def find_regions(strips: MapStrips, noded: bool = False) -> Iterator[Regions]:
     """The pieces of a map, as they are finished.
 
-    Args:
-        strips: of the map.
-        noded: whether outlines have a point wherever three pieces meet, which borders that are to stay shared need.
+    `noded` outlines have a point wherever three pieces meet, which borders that are to stay shared need.
     """
     open_pieces = _Open(noded)
     for strip in strips:

@@ -49,12 +49,7 @@ class GivenRaster:
 
 @dataclass(frozen=True)
 class GivenScene:
-    """Files that show the same ground, one a modality.
-
-    Attributes:
-        id: names the output.
-        rasters: by modality; those that the scene lacks are not in it.
-    """
+    """Files that show the same ground, by modality, of those that are there; the id names the output."""
 
     id: str
     rasters: dict[str, GivenRaster]
@@ -72,14 +67,7 @@ def find_scenes(
     A modality is given as a file, a folder, or a pattern with `*`, `?` or `**`; band numbers, from 1, may stand behind
     it in brackets: `ir=rgbir.tif[4]`. One file is one scene, or the same for all scenes. Several files of several
     modalities are matched by what differs in their names: `top_2_12_RGB.tif` and `dsm_02_12.tif` by `2_12`. A file may
-    lie elsewhere, see `mobanet.rasters.elsewhere`.
-
-    Args:
-        given: path by modality, or words such as `rgb=ortho.tif`.
-        modalities: of the model.
-        nodata: by modality, or words such as `dsm=-9999`.
-        factor: by modality, or words such as `dsm=0.1`.
-        minimum: by modality, or words such as `dsm=-50`.
+    lie elsewhere, see `mobanet.rasters.elsewhere`. All are given by modality, or as words such as `dsm=-9999`.
 
     Raises:
         UserError: for a modality that the model does not have, and for a file or pattern that is not there.
@@ -104,14 +92,9 @@ def find_scenes(
 
 
 def given_raster(text: str, folder: Path) -> GivenRaster:
-    """One raster with the bands behind it, from a list.
+    """One raster of a list, with the bands behind it; as for `find_scenes`, but neither a folder nor a pattern.
 
-    Args:
-        text: as for `find_scenes`, but neither a folder nor a pattern.
-        folder: that a path is relative to.
-
-    Raises:
-        UserError: for an address that is none.
+    A path is relative to the folder.
     """
     if text.startswith(PREFIX):
         return GivenRaster(*_of_item(text, folder))
@@ -171,10 +154,12 @@ def _without_ends(parts: list[list[str]]) -> list[list[str]]:
 
 
 def _plain(part: str) -> str:
+    # 2_02 and 2_2 are one tile, as in ISPRS Potsdam, whose images and heights are numbered in both ways
     return (part.lstrip("0") or "0") if part.isdecimal() else part.lower()
 
 
 def _natural(key: str) -> list[tuple[int, str]]:
+    # pairs, since Python orders no number against a word
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in key.split("_")]
 
 
@@ -267,18 +252,7 @@ def numbers_of(
     there: Collection[str],
     where: str = "--input",
 ) -> dict[str, float]:
-    """Numbers by modality, from words such as `dsm=0.1`.
-
-    Args:
-        given: the words, or the numbers.
-        modalities: of the model.
-        option: behind which they stand.
-        there: modalities that are given.
-        where: they are given, for messages.
-
-    Raises:
-        UserError: for what is no number, or of another modality.
-    """
+    """Numbers by modality, from words such as `dsm=0.1` behind an option, of those that `where` gives."""
     numbers = {}
     for name, value in _by_modality(given, modalities, option, "NUMBER").items():
         if name not in there:

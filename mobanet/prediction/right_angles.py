@@ -54,11 +54,7 @@ class RightAngles:
         self._asked = 0
 
     def chosen(self, columns: dict[str, np.ndarray]) -> np.ndarray:
-        """(n,) bool, which polygons are of the classes.
-
-        Args:
-            columns: fields of the polygons.
-        """
+        """(n,) bool, which polygons are of the classes."""
         return np.isin(columns["class_index"], self._numbers)
 
     def put(self, outlines: np.ndarray, polygons: np.ndarray, columns: dict[str, np.ndarray]) -> None:

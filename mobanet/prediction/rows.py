@@ -73,15 +73,9 @@ class RasterRows:
         return self._stack.__exit__(kind, error, trace)
 
     def cut(self, top: int, left: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """A window.
+        """A window, in rows and columns of the scene, beyond which nothing is valid.
 
         Windows come from top to bottom: what lies above the chunk of `top` is forgotten.
-
-        Args:
-            top: row.
-            left: column of the scene, not of this reader.
-            height: rows; beyond the scene nothing is valid.
-            width: columns, alike.
 
         Returns:
             (height, width, C) as stored, and (height, width) bool, None where all is valid.
@@ -154,13 +148,7 @@ class RasterRows:
 
 
 def fetched_rows(raster: PlacedRaster, folder: Path | None, name: str) -> Path | None:
-    """Where the rows of a raster are kept that is fetched, and read more than once; None for others.
-
-    Args:
-        raster: of a scene.
-        folder: for those of the scene.
-        name: of the modality.
-    """
+    """Where in a scene's folder rows of a raster are kept that is fetched, and read more than once; None for others."""
     path = raster.source.file.path
     return folder / name if folder is not None and isinstance(path, Elsewhere) and path.on_network else None
 

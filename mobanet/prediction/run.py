@@ -34,11 +34,12 @@ from mobanet.prediction.parts import PartRun, runs_of
 from mobanet.prediction.plan import MapSettings, ScenePlan, fetched_folder, plan_scene
 from mobanet.prediction.polygons import Legend
 from mobanet.prediction.predictor import MapPredictor
+from mobanet.prediction.request import GivenScene
 from mobanet.prediction.samples import WindowBatch, WindowRules, ahead, batches_of, read_windows
-from mobanet.prediction.scene import Scene
+from mobanet.prediction.scene import Scene, place
 from mobanet.prediction.scene_scaling import SceneScaling
 from mobanet.prediction.vector_writing import write_vectors
-from mobanet.prediction.vectors import VectorSettings
+from mobanet.prediction.vectors import NO_VECTORS, VectorSettings
 from mobanet.prediction.workspace import Workspace
 from mobanet.rasters.contents import Modality, step_of
 from mobanet.rasters.values import Range, known_range
@@ -79,7 +80,7 @@ class Model:
 
     @property
     def modalities(self) -> dict[str, Modality]:
-        """By name."""
+        """What it takes, by name."""
         return {modality.name: modality for modality in self.data.modalities}
 
     @property
@@ -97,14 +98,16 @@ class Model:
         """All of its modalities'."""
         return scenarios_of(list(self.modalities))
 
+    def place(self, given: GivenScene, reference: str | None, crs: str | None, resolution: str | None) -> Scene:
+        """A scene's rasters checked against what the model takes, see `mobanet.prediction.scene.place`."""
+        return place(given, self.modalities, reference, crs, self.ranges, self.rasters, resolution)
+
 
 def describe_model(path: str | Path, backbone: str | None = None, option: str = "--ckpt_path") -> Model:
     """Read what a checkpoint says of its model.
 
-    Args:
-        path: of the checkpoint.
-        backbone: file with the weights of a frozen backbone that it leaves out, where they have moved.
-        option: what the user typed the path behind, for messages.
+    `backbone` is the file with the weights of a frozen backbone that it leaves out, where they have moved, and
+    `option` what the user typed the path behind, for messages.
 
     Raises:
         UserError: when it cannot be read, or does not say how inputs are scaled.
@@ -130,17 +133,12 @@ def clear_way(
     settings: MapSettings,
     resume: bool,
     overwrite: bool,
-    vectors: VectorSettings | None = None,
+    vectors: VectorSettings = NO_VECTORS,
 ) -> tuple[list[Scene], list[Path]]:
     """What is still to be predicted, with what is in the way gone.
 
-    Args:
-        scenes: to predict.
-        paths: of their maps.
-        settings: how maps are made.
-        resume: leave out scenes whose maps are there.
-        overwrite: remove what an interrupted attempt has left; maps are replaced when the new ones are finished.
-        vectors: what is made of finished maps.
+    To resume leaves out scenes whose maps are there; to overwrite removes what an interrupted attempt has left, while
+    maps are replaced when the new ones are finished.
 
     Raises:
         UserError: when a map or an interrupted attempt is there and neither was said.
@@ -148,7 +146,6 @@ def clear_way(
     if resume and overwrite:
         raise UserError("--resume goes on with what is there and --overwrite starts anew; give one of them.")
     left = []
-    vectors = vectors or VectorSettings()
     if vectors.zones is not None:
         own = vectors.zones.file.path.resolve()
         if any(own == file.resolve() for path in paths for file in vectors.files(settings.files(path)).all):
@@ -183,6 +180,7 @@ def clear_way(
 
 def announce(model: Model, scenes: Sequence[Scene], settings: MapSettings) -> None:
     """Say on which grid, in which scenario and with which windows scenes are predicted."""
+    # not a rank of Lightning's: nothing is launched yet, but its further processes start with this variable
     if int(os.environ.get("LOCAL_RANK", "0")):
         return
     for scene in scenes:
@@ -206,12 +204,7 @@ def announce(model: Model, scenes: Sequence[Scene], settings: MapSettings) -> No
 
 
 def calibration_words(model: Model, calibrated: bool) -> str:
-    """Which temperatures probabilities are at.
-
-    Args:
-        model: of the checkpoint.
-        calibrated: whether they are calibrated where that can be.
-    """
+    """Which temperatures probabilities are at, calibrated where that is asked for and can be."""
     if not model.temperatures:
         return "probabilities are not calibrated: the checkpoint has no temperatures, which a validation in fit leaves"
     if not calibrated:
@@ -222,11 +215,7 @@ def calibration_words(model: Model, calibrated: bool) -> str:
 
 
 def launched(accelerator: str, devices: int, precision: Any) -> Fabric:
-    """Devices and precision; further processes are started here.
-
-    Raises:
-        UserError: when there are no such devices.
-    """
+    """Devices and precision; further processes are started here."""
     try:
         fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)
         fabric.launch()
@@ -245,19 +234,10 @@ def make_maps(
     paths: Sequence[Path],
     settings: MapSettings,
     fabric: Fabric,
-    batch_size: int = 8,
-    vectors: VectorSettings | None = None,
+    batch_size: int,
+    vectors: VectorSettings = NO_VECTORS,
 ) -> list[FinishedMap]:
     """Predict scenes and write their maps; what an interrupted attempt has left is gone on with.
-
-    Args:
-        model: of the checkpoint.
-        scenes: to predict.
-        paths: of their maps.
-        settings: how maps are made.
-        fabric: devices and precision, launched.
-        batch_size: windows that go through the network together.
-        vectors: what is made of finished maps.
 
     Returns:
         In the first process, the maps as they are finished; nothing in the others.
@@ -269,7 +249,7 @@ def make_maps(
         raise UserError(f"--batch_size is {batch_size}; give at least 1.")
     network = network_of(model, weight_dtype(settings.precision))  # before anything is begun
     try:
-        return _Making(model, network, settings, fabric, batch_size, vectors or VectorSettings()).made(scenes, paths)
+        return _Making(model, network, settings, fabric, batch_size, vectors).made(scenes, paths)
     finally:
         if fabric.global_rank == 0:
             for path in paths:
@@ -406,21 +386,19 @@ class _Making:
 def _plans(
     model: Model, scenes: Sequence[Scene], paths: Sequence[Path], settings: MapSettings, vectors: VectorSettings
 ) -> list[ScenePlan]:
-    def measure(scene: Scene, path: Path) -> SceneScaling:
-        fetched = fetched_folder(path)
-        shutil.rmtree(fetched, ignore_errors=True)
-        return SceneScaling.measured(scene, model.modalities, model.data.scaling, model.learnt, fetched)
-
-    pairs = list(zip(scenes, paths, strict=True))
     # all before the folder of any is begun, so that a raster without a valid pixel leaves nothing behind
-    measured = {path: measure(scene, path) for scene, path in pairs if Workspace.of(path).settings() is None}
-    classes = len(model.data.classes)
-
-    def plan(number: int, scene: Scene, path: Path) -> ScenePlan:
-        about = settings, classes, model.fingerprint
-        return plan_scene(number, scene, path, *about, lambda _: measured[path], vectors)
-
-    return [plan(number, *pair) for number, pair in enumerate(pairs)]
+    measured: list[SceneScaling | None] = []
+    for scene, path in zip(scenes, paths, strict=True):
+        if Workspace.of(path).settings() is None:
+            fetched = fetched_folder(path)
+            shutil.rmtree(fetched, ignore_errors=True)
+            known = model.modalities, model.data.scaling, model.learnt
+            measured.append(SceneScaling.measured(scene, *known, fetched))
+        else:
+            measured.append(None)
+    about = settings, len(model.data.classes), model.fingerprint
+    each = enumerate(zip(scenes, paths, measured, strict=True))
+    return [plan_scene(number, scene, path, *about, scaling, vectors) for number, (scene, path, scaling) in each]
 
 
 def _how_far(plans: Sequence[ScenePlan]) -> str:
@@ -434,12 +412,7 @@ def _how_far(plans: Sequence[ScenePlan]) -> str:
 def network_of(model: Model, dtype: torch.dtype) -> SegmentationModel:
     """The network with its weights, which may be moved and turned into a type.
 
-    Args:
-        model: whose network, where it holds one, stays as it is for the next prediction.
-        dtype: of the weights; to turn those of a held network into it would lose digits for good.
-
-    Raises:
-        UserError: when the checkpoint cannot be read.
+    One that the model holds stays as it is for the next prediction: to turn its weights would lose digits for good.
     """
     if model.network is None:
         return load_module(model.path, model.backbone).module.network
@@ -450,4 +423,5 @@ def network_of(model: Model, dtype: torch.dtype) -> SegmentationModel:
 def fingerprint(path: Path) -> str:
     """A few characters that tell files of other content apart."""
     with path.open("rb") as file:
+        # of the content and not of path or time, so that with a copy of a checkpoint a prediction can go on
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

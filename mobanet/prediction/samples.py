@@ -23,13 +23,9 @@ from mobanet.rasters.contents import Modality, ratios_of
 
 @dataclass(frozen=True)
 class WindowRules:
-    """How a scene is cut into windows and what each is predicted with.
+    """How a scene is cut into windows and what each is predicted with; as of `MapSettings`.
 
     Attributes:
-        size: of a window in pixels.
-        stride: from window to window in pixels.
-        coverage: of modalities that are there in part.
-        gaps: of the reference raster.
         step: windows begin at multiples of it, as of every modality they have whole pixels.
     """
 
@@ -83,15 +79,10 @@ def read_windows(
     rules: WindowRules,
     fetched: Sequence[Path] | None = None,
 ) -> Iterator[WindowSample]:
-    """The windows of all jobs that have a pixel the map is to have.
+    """The windows of all jobs that have a pixel the map is to have, in order.
 
-    Args:
-        jobs: in order.
-        scenes: by number.
-        scalings: by number of the scene.
-        modalities: of the model.
-        rules: of windows.
-        fetched: by number of the scene, folder with the rows of what was fetched to measure it.
+    `scenes`, `scalings` and `fetched`, folders with the rows of what was fetched to measure a scene, go by its
+    number.
 
     Raises:
         UserError: when a raster cannot be read any further.
@@ -119,22 +110,18 @@ def read_windows(
                 for name, raster in scene.rasters.items()
             }
             for top, column in corners:
-                cut = {name: _cut(rows[name], top, column, rules.size, ratios[name]) for name in rows}
+                # places and sizes in pixels of a modality's own, of which windows have whole ones
+                at = {name: (top // ratio, column // ratio) for name, ratio in ratios.items()}
+                cut = {n: rows[n].cut(*at[n], rules.size // ratios[n], rules.size // ratios[n]) for n in rows}
                 valid = [_on_grid(cut[name][1], ratios[name]) if name in cut else None for name in modalities]
                 covered = window_coverage(valid, given, reference, rules.coverage, rules.gaps)
                 if covered is not None:
                     for name, ground in scalings[index].grounds.items():
                         values, known = cut[name]
-                        place = top // ratios[name], column // ratios[name]
-                        cut[name] = ground.heights(values, known, *place), known
+                        cut[name] = ground.heights(values, known, *at[name]), known
                     raw = _raw(cut, scalings[index].offset_scale, modalities, rules.size)
                     yield WindowSample(passed, number, top, column, covered, raw)
                 passed += 1
-
-
-def _cut(rows: RasterRows, top: int, left: int, size: int, ratio: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """A window of the scene in pixels of a modality's own."""
-    return rows.cut(top // ratio, left // ratio, size // ratio, size // ratio)
 
 
 def _on_grid(valid: np.ndarray | None, ratio: int) -> np.ndarray | None:
@@ -206,9 +193,7 @@ _END = object()
 def ahead(items: Iterable[Item], depth: int = 2) -> Generator[Item]:
     """The same items, made in a thread while the last ones are used; what goes wrong there is raised here.
 
-    Args:
-        items: made, and closed, in the thread alone.
-        depth: so many are kept ready.
+    They are made, and closed, in the thread alone; `depth` of them are kept ready.
     """
     ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(depth)
     stop = threading.Event()
@@ -216,6 +201,7 @@ def ahead(items: Iterable[Item], depth: int = 2) -> Generator[Item]:
     def put(item: tuple[Any, BaseException | None]) -> bool:
         while not stop.is_set():
             try:
+                # not for ever: nobody may take from the queue any more
                 ready.put(item, timeout=0.1)
                 return True
             except queue.Full:

@@ -20,10 +20,11 @@ from mobanet.prediction.input_raster import InputRaster
 from mobanet.prediction.plan import MapSettings, Preset, output_paths
 from mobanet.prediction.request import find_scenes
 from mobanet.prediction.run import Model, announce, clear_way, launched, make_maps, network_of
-from mobanet.prediction.scene import Scene, place
+from mobanet.prediction.scene import Scene
 from mobanet.prediction.sources import open_model
-from mobanet.rasters.contents import Classes, Modality
+from mobanet.rasters.contents import Classes, FileRef, Modality
 from mobanet.rasters.grid import Grid
+from mobanet.rasters.opening import opened
 from mobanet.stitching.blending import Probabilities
 
 _STORED = ("uint8", "uint16", "int16", "uint32", "int32", "float32")
@@ -165,7 +166,7 @@ class SavedModel:
             except UserError as error:  # which names the file that an array was written to
                 raise UserError(_of_arrays(str(error), folder, files)) from error
             assert finished.files.confidence is not None  # as the settings say
-            return _read(finished.files.classes, finished.files.confidence)
+            return Prediction(_read(finished.files.classes), _read(finished.files.confidence))
 
     def write_map(
         self,
@@ -276,11 +277,10 @@ class SavedModel:
         self, files: Mapping[str, str], reference: str | None, crs: str | None, resolution: str | None
     ) -> Scene:
         """The one scene that files are of."""
-        model = self._model
-        scenes = find_scenes(files, list(model.modalities))
+        scenes = find_scenes(files, list(self.modalities))
         if len(scenes) > 1:
             raise UserError(f"the rasters are {len(scenes)} scenes; give one file of each modality.")
-        return place(scenes[0], model.modalities, reference, crs, model.ranges, model.rasters, resolution)
+        return self._model.place(scenes[0], reference, crs, resolution)
 
     def _made(self, scene: Scene, path: Path, settings: MapSettings, accelerator: str, batch_size: int) -> FinishedMap:
         announce(self._model, [scene], settings)
@@ -404,11 +404,6 @@ def _write(path: Path, planes: np.ndarray, transform: Sequence[float] | None, cr
             file.write(planes)
 
 
-def _read(classes: Path, confidence: Path) -> Prediction:
-    import rasterio
-    from rasterio.errors import NotGeoreferencedWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(classes) as indices, rasterio.open(confidence) as highest:
-            return Prediction(indices.read(1), highest.read(1))
+def _read(path: Path) -> np.ndarray:
+    with opened(path, FileRef(path)) as raster:
+        return raster.read(1)

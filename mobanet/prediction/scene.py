@@ -22,7 +22,6 @@ from mobanet.rasters.values import COMMANDED, Range, known_range
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
-
 _UNKNOWN = TrainingRasters()
 
 
@@ -90,7 +89,7 @@ def place(
 
     Args:
         given: the files.
-        modalities: of the model, by name, in its order.
+        modalities: of the model, in its order.
         reference: the modality whose grid the map gets; None for the first that the scene has.
         crs: assumed where a raster is georeferenced but names no system.
         ranges: by modality, the values that the model knows, None for any; without them those of the usual scaling.
@@ -117,20 +116,19 @@ def place(
         raster.path: [band for other in given.rasters.values() if other.path == raster.path for band in other.bands]
         for raster in given.rasters.values()
     }
-    looked = {
-        name: _look(raster, modalities[name], crs, asked[raster.path], ranges[name])
-        for name, raster in ((name, given.rasters[name]) for name in names)
-    }
+    looked = {}
+    for name in names:
+        raster = given.rasters[name]
+        looked[name] = _look(raster, modalities[name], crs, asked[raster.path], ranges[name])
     first = given.rasters[reference].path
-    grid, notes = map_grid(looked[reference].own.finer(modalities[reference].pixel_ratio), trained, resolution)
+    grid, notes = map_grid(looked[reference][1].finer(modalities[reference].pixel_ratio), trained, resolution)
     rasters = {}
-    for name, look in looked.items():
+    for name, (reading, own) in looked.items():
         own_grid = grid.coarser(modalities[name].pixel_ratio)
-        fit = _fit(look, own_grid, given.rasters[name], first)
-        rasters[name] = PlacedRaster(look.reading, look.own, fit, own_grid)
+        rasters[name] = PlacedRaster(reading, own, _fit(own, own_grid, given.rasters[name], first), own_grid)
         # that the reference is resampled was asked for, and is said by `map_grid`
         placed = [] if resolution is not None and name == reference else _notes(name, rasters[name], reference)
-        notes += [*filled_in.get(name, ()), *placed, *look.reading.remarks()]
+        notes += [*filled_in.get(name, ()), *placed, *reading.remarks()]
     if grid.transform is None:
         notes.append(f"{first} has no georeference, and the map gets none")
     return Scene(given.id, grid, reference, rasters, tuple(notes))
@@ -149,29 +147,19 @@ def _plain_crs(crs: str) -> str:
         raise UserError(f"--crs {crs} is no coordinate reference system; give one such as EPSG:25833.") from error
 
 
-@dataclass(frozen=True)
-class _Looked:
-    reading: Reading
-    own: Grid
-
-
 def _look(
     given: GivenRaster, modality: Modality, crs: str | None, asked: Sequence[int], known: Range | None
-) -> _Looked:
-    """What a file is, checked against what the model takes."""
+) -> tuple[Reading, Grid]:
+    """How a file is read, checked against what the model takes, and its own grid."""
     with opened(given.path, given.file) as raster:
         mask = find_mask(raster, asked, None if given.bands else len(modality.bands))
         bands = _bands(raster, given, modality, mask)
         source = Source(given.file, bands, given.nodata, given.minimum, given.factor)
-        return _Looked(settle(raster, source, modality, mask, COMMANDED, known), grid_of(raster, crs, given.file))
+        return settle(raster, source, modality, mask, COMMANDED, known), grid_of(raster, crs, given.file)
 
 
 def _bands(raster: "DatasetReader", given: GivenRaster, modality: Modality, mask: Mask) -> tuple[int, ...]:
-    """0-based bands to read, as asked for, or else all that hold data, by what the file says they are.
-
-    Raises:
-        UserError: for bands that there are not, and for another number of them than the model's.
-    """
+    """0-based bands to read, as asked for, or else all that hold data, by what the file says they are."""
     wanted = len(modality.bands)
     table = colour_table(raster, Source(given.file, given.bands or tuple(range(wanted))), modality)
     count = len(mask.data) if table is None else len(table)
@@ -187,8 +175,7 @@ def _bands(raster: "DatasetReader", given: GivenRaster, modality: Modality, mask
     return order_by_meaning(raster, mask.data, modality) or mask.data
 
 
-def _fit(raster: _Looked, grid: Grid, given: GivenRaster, first: object) -> Fit:
-    own = raster.own
+def _fit(own: Grid, grid: Grid, given: GivenRaster, first: object) -> Fit:
     if own.transform and grid.transform and (own.crs is None) != (grid.crs is None):
         lacking, other = (given.path, first) if own.crs is None else (first, given.path)
         raise UserError(
@@ -214,10 +201,9 @@ def _fit(raster: _Looked, grid: Grid, given: GivenRaster, first: object) -> Fit:
 
 def _notes(name: str, raster: PlacedRaster, reference: str) -> list[str]:
     file, grid = raster.source.file.name, raster.grid
-    if raster.fit == "warp" and raster.modality.pixel_ratio > 1:
-        return [f"{name}: {file} ({raster.own.size} pixels) is resampled to {grid.size} pixels on {reference}'s grid"]
     if raster.fit == "warp":
-        return [f"{name}: {file} ({raster.own.size} pixels) is resampled to {reference}'s grid"]
+        pixels = f"{grid.size} pixels on " if raster.modality.pixel_ratio > 1 else ""
+        return [f"{name}: {file} ({raster.own.size} pixels) is resampled to {pixels}{reference}'s grid"]
     if raster.fit == "edge":
         return [f"{name}: {file} has {raster.own.size} pixels and not {grid.size}; padded as missing or cut"]
     if (raster.own.transform is None) != (grid.transform is None):

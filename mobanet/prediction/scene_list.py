@@ -52,11 +52,7 @@ class ListedScene:
         return [os.path.abspath(self.folder / text) for text in bare if not is_address(text)]
 
     def given(self) -> GivenScene:
-        """The rasters, looked for.
-
-        Raises:
-            UserError: for one that is not there.
-        """
+        """The rasters, looked for."""
         rasters: dict[str, GivenRaster] = {}
         for name, text in self.paths.items():
             raster = given_raster(text, self.folder)
@@ -74,14 +70,9 @@ def read_scenes(
     factor: Sequence[str] = (),
     minimum: Sequence[str] = (),
 ) -> list[ListedScene]:
-    """Read a list of scenes; no raster of it is looked at.
+    """Read a list of scenes, a CSV file with a heading of `id` and names of modalities; no raster of it is looked at.
 
-    Args:
-        path: of a CSV file with a heading: `id` and names of modalities.
-        modalities: of the model.
-        nodata: words such as `dsm=-9999`, of all scenes; so are the following.
-        factor: words such as `dsm=0.1`.
-        minimum: words such as `dsm=-50`.
+    Words such as `dsm=-9999` hold for all scenes.
 
     Raises:
         UserError: with the row, for what is no such list.
@@ -89,6 +80,7 @@ def read_scenes(
     path = Path(path).expanduser()
     try:
         text = read_bounded(path, _MOST)
+        # strictly: else a quotation mark that is never closed would take the rest of the list for one cell
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except FileNotFoundError as error:
         raise UserError(
@@ -121,15 +113,7 @@ def read_scenes(
 
 
 def part_of(scenes: Sequence[ListedScene], part: str) -> list[ListedScene]:
-    """A share of the scenes.
-
-    Args:
-        scenes: all.
-        part: `3/16` for every sixteenth, from the third on.
-
-    Raises:
-        UserError: for a part that there is not.
-    """
+    """A share of the scenes; `3/16` is every sixteenth, from the third on."""
     number, _, count = part.partition("/")
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise UserError(f"--part {part} is none; write 3/16 for the third of sixteen, which begin with 1/16.")

@@ -46,14 +46,9 @@ class SceneScaling:
         learnt: Mapping[str, np.ndarray],
         fetched: Path | None = None,
     ) -> "SceneScaling":
-        """That of a scene.
+        """That of a scene, which is read as often as scalings ask for, else to the first valid pixel.
 
-        Args:
-            scene: to predict; read as often as scalings ask for, else to the first valid pixel.
-            modalities: of the model.
-            scaling: by modality.
-            learnt: by modality, from the checkpoint.
-            fetched: folder for the rows of what is fetched; None to fetch them again.
+        Rows of what is fetched go to the folder `fetched`; without one they are fetched again.
 
         Raises:
             UserError: when a raster has no valid pixel.
@@ -76,11 +71,7 @@ class SceneScaling:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "SceneScaling":
-        """The inverse of `to_plain`.
-
-        Raises:
-            AttributeError, KeyError, TypeError, ValueError: where that is none.
-        """
+        """The inverse of `to_plain`; of what is none, AttributeError, KeyError, TypeError or ValueError."""
         offset_scale = {name: np.array(numbers, np.float32) for name, numbers in plain["offset_scale"].items()}
         return cls(offset_scale, {name: Ground.from_plain(ground) for name, ground in plain["grounds"].items()})
 
@@ -99,6 +90,7 @@ def _statistics(scene: Scene, name: str, scaling: Scaling, fetched: Path | None)
         return None
     with RasterRows(raster, fetched=fetched_rows(raster, fetched, name) if wanted else None) as rows:
         statistics = describe_rows(rows.chunks, raster.dtype) if wanted else None
+        # ends with the first chunk that has a valid pixel
         there = statistics if wanted else any(valid is None or valid.any() for _, valid in rows.chunks())
     if there:
         return statistics

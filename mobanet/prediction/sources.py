@@ -7,6 +7,7 @@ from mobanet.errors import UserError
 from mobanet.exporting.places import exported_in
 from mobanet.exporting.pretrained import PretrainedModel
 from mobanet.prediction.run import Model, describe_model, fingerprint
+from mobanet.stitching.blending import NOTHING
 
 
 def open_model(source: str | Path, backbone: str | None = None, option: str = "--ckpt_path") -> Model:
@@ -23,8 +24,16 @@ def open_model(source: str | Path, backbone: str | None = None, option: str = "-
     """
     exported = exported_in(source, option)
     if exported is not None:
-        return _of_export(exported.read(backbone), exported.weights)
-    return describe_model(checkpoint_in(source, option), backbone, option)
+        model = _of_export(exported.read(backbone), exported.weights)
+    else:
+        model = describe_model(checkpoint_in(source, option), backbone, option)
+    # numbers of scenarios are bytes in the parts of a map, and the last of them means that there is none
+    if (count := len(model.scenarios)) > NOTHING:
+        raise UserError(
+            f"{option} {source} has {len(model.modalities)} modalities, in {count} scenarios, and a map tells "
+            f"{NOTHING} apart at most: give a model of up to 8 modalities."
+        )
+    return model
 
 
 def _of_export(model: PretrainedModel, weights: Path) -> Model:

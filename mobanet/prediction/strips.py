@@ -39,6 +39,14 @@ class MapStrip:
         return MapStrip(self.top + chosen.start, self.classes[chosen], self.scenarios[chosen], confidence, self.area)
 
 
+def areas_of(labels: np.ndarray, pixels: np.ndarray, area: np.ndarray) -> np.ndarray:
+    """(n,) square metres of the pieces 1 to n of a strip (h, W), from their pixels (n,) and its `area`, (W,)."""
+    # one product rounds once, the sum of an addend a pixel as often as there are pixels
+    if np.ptp(area) == 0:
+        return pixels * area[0]
+    return np.bincount(labels.ravel(), np.broadcast_to(area, labels.shape).ravel(), len(pixels) + 1)[1:]
+
+
 MapStrips = Iterable[MapStrip]
 """From top to bottom; some users go through them more than once."""
 
@@ -53,11 +61,7 @@ class SavedStrips:
     go_on: Callable[[], None] = lambda: None
 
     def __iter__(self) -> Iterator[MapStrip]:
-        """Read them anew.
-
-        Raises:
-            UserError: when a part is damaged.
-        """
+        """Read them anew."""
         for row in by_strip(self.parts):
             self.go_on()
             whole = self._joined(row)

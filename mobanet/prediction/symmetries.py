@@ -25,12 +25,7 @@ def turned_back(x: Tensor, turn: tuple[int, bool]) -> Tensor:
 
 
 def mean_over_turns(segment: Callable[[dict[str, Tensor]], Tensor], inputs: dict[str, Tensor]) -> Tensor:
-    """Mean logits over all eight turns, each turned back.
-
-    Args:
-        segment: gives logits (B, K, H, W) of inputs.
-        inputs: by modality, (B, C, H, W), H = W.
-    """
+    """Mean logits (B, K, H, W) over all eight turns, each turned back, of inputs (B, C, H, W) with H = W."""
     # one after the other, so that memory never holds the logits of all eight
     each = (turned_back(segment({name: turned(x, turn) for name, x in inputs.items()}), turn) for turn in SYMMETRIES)
     return reduce(torch.add, each) / len(SYMMETRIES)

@@ -7,16 +7,7 @@ SIDE = 800
 
 
 def thinned(height: int, width: int, side: int = SIDE) -> tuple[int, int]:
-    """Height and width of the picture of a raster: every pixel of a small one, every second, third, … of a large.
-
-    Args:
-        height: rows of the raster.
-        width: columns.
-        side: most that either may have in the picture.
-
-    Raises:
-        UserError: for less than a pixel.
-    """
+    """Height and width, at most `side`, of a raster's picture: every pixel of a small one, each n-th of a large."""
     if side < 1:
         raise UserError(f"side is {side}; give the longest side of the picture, at least 1 pixel.")
     step = -(-max(height, width) // side)

@@ -14,16 +14,7 @@ from mobanet.rasters.styles import categorised_style, style_of
 
 
 def write_vectors(plan: ScenePlan, settings: VectorSettings, legend: Legend, go_on: GoOn) -> tuple[str, ...]:
-    """Write what is asked for beside the rasters of a map.
-
-    Args:
-        plan: of the scene, whose parts are all saved.
-        settings: what is asked for.
-        legend: of the map's numbers.
-        go_on: called from time to time; what it raises ends the writing, with nothing left of it.
-
-    Returns:
-        A line to say of each.
+    """Write what is asked for beside the rasters of a map, whose parts are all saved; a line to say of each comes back.
 
     Raises:
         UserError: when memory does not suffice to simplify outlines.
@@ -31,10 +22,9 @@ def write_vectors(plan: ScenePlan, settings: VectorSettings, legend: Legend, go_
     """
     strips, files, said = SavedStrips(plan.workspace, plan.parts, plan.grid, go_on), plan.files, []
     if files.polygons is not None:
-        pieces = _generalised(strips, plan, settings)
-        chosen, right_angles = settings.right_angles, None
-        if chosen is not None:
-            right_angles = RightAngles(legend.classes, chosen, plan.grid, settings.simplify, go_on)
+        pieces, right_angles = _generalised(strips, plan, settings), None
+        if settings.right_angles is not None:
+            right_angles = RightAngles(legend.classes, settings.right_angles, plan.grid, settings.simplify, go_on)
         count = write_polygons(files.polygons, pieces, plan.grid, legend, settings.simplify, right_angles)
         style = style_of(files.polygons)
         # of the same name as the map, whose own style is there, they have none

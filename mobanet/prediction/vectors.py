@@ -36,11 +36,7 @@ class VectorSettings:
     right_angles: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense.
-
-        Raises:
-            UserError: naming the option.
-        """
+        """Refuse what makes no sense."""
         for name, unit in (("minimum_area", "square metres"), ("fill_holes", "square metres"), ("simplify", "metres")):
             value = getattr(self, name)
             if value is None:
@@ -68,14 +64,7 @@ class VectorSettings:
         return replace(rasters, polygons=polygons, zones=zones, zones_copy=copy)
 
     def check_classes(self, classes: Sequence[str]) -> None:
-        """Refuse classes that the model does not have.
-
-        Args:
-            classes: names of the model's.
-
-        Raises:
-            UserError: with the nearest name, and all that there are.
-        """
+        """Refuse classes that the model, which has `classes`, does not have."""
         for name in self.right_angles or ():
             if name not in classes:
                 hint = did_you_mean(name, classes, quoted=True)
@@ -98,6 +87,7 @@ class VectorSettings:
                 f"--polygons {self.polygons} names one file for {len(scenes)} scenes; give --polygons without a name, "
                 "which writes them beside each map."
             )
+        # a degree of longitude is shorter than one of latitude, so that right angles on the map are none on the ground
         degrees = [scene for scene in scenes if in_degrees(scene.grid)]
         if self.right_angles is not None and degrees:
             raise UserError(
@@ -111,6 +101,10 @@ class VectorSettings:
                     f"--{name} is in metres, and the map of {lost[0].id} has no place on the earth: give --crs if its "
                     f"rasters only lack the name of their system, or leave --{name} out."
                 )
+
+
+NO_VECTORS = VectorSettings()
+"""Rasters alone."""
 
 
 def _check_place(polygons: str) -> None:

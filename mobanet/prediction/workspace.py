@@ -26,11 +26,7 @@ _EFFORT = 1
 
 @dataclass(frozen=True)
 class Workspace:
-    """A folder `MAP.parts`.
-
-    Attributes:
-        folder: its path.
-    """
+    """A folder `MAP.parts`."""
 
     folder: Path
 
@@ -40,11 +36,7 @@ class Workspace:
         return cls(path.with_name(f"{path.name}.parts"))
 
     def settings(self) -> dict[str, Any] | None:
-        """What an interrupted prediction was begun with; None where there is none.
-
-        Raises:
-            UserError: when that cannot be read.
-        """
+        """What an interrupted prediction was begun with; None where there is none."""
         path = self.folder / _TICKET
         if not path.is_file():
             return None
@@ -67,15 +59,7 @@ class Workspace:
         write_bytes(self.folder / _TICKET, json.dumps(settings, indent=1).encode())
 
     def check(self, settings: Mapping[str, Any], before: Mapping[str, Any]) -> None:
-        """Refuse to go on with other settings or rasters than at the beginning.
-
-        Args:
-            settings: now.
-            before: when the folder was begun.
-
-        Raises:
-            UserError: naming the first that differs.
-        """
+        """Refuse to go on with other settings or rasters than before, when the folder was begun."""
         # as they come back from the file: tuples are lists there
         now = json.loads(json.dumps(settings))
         for key in [*now, *before]:
@@ -91,11 +75,7 @@ class Workspace:
         return {part for part in parts if zipfile.is_zipfile(self.folder / part.name)}
 
     def save(self, part: MapPart, maps: PartMaps) -> None:
-        """Keep a finished part.
-
-        Raises:
-            OSError: when the disk is full.
-        """
+        """Keep a finished part."""
         path = self.folder / part.name
         with whole_file(path, part_of(path, own=True)) as file, _archive(file) as archive:
             _put(archive, "classes.npy", maps.classes)
@@ -145,11 +125,7 @@ class Workspace:
                 path.unlink()
 
     def remove(self) -> None:
-        """All of it.
-
-        Raises:
-            OSError: when it cannot be removed.
-        """
+        """All of it."""
         while self.folder.exists():
             with suppress(FileNotFoundError):  # another process may be at it, too, and has removed that one
                 shutil.rmtree(self.folder)

@@ -37,11 +37,7 @@ class PolygonFile:
 
 
 def read_polygons(path: Path, option: str) -> PolygonFile:
-    """Read all features of a file.
-
-    Args:
-        path: of it.
-        option: what names it on the command line.
+    """Read all features of a file, which an option of the command line names.
 
     Raises:
         UserError: for a file of another format, one that cannot be read, has several layers of polygons, no polygon, or

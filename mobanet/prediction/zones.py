@@ -32,12 +32,7 @@ _DIGITS = 6
 
 @dataclass(frozen=True)
 class Zones:
-    """The user's polygons.
-
-    Attributes:
-        file: as read.
-        attribute: that names them; None for their numbers, from 1 on.
-    """
+    """The user's polygons, named by an attribute of the file, or by their numbers, from 1 on."""
 
     file: PolygonFile
     attribute: str | None
@@ -48,15 +43,7 @@ class Zones:
 
 
 def read_zones(path: str | None, attribute: str | None) -> Zones | None:
-    """From the words of the command line.
-
-    Args:
-        path: of the file; None for none.
-        attribute: that names them.
-
-    Raises:
-        UserError: when there is no such file or attribute.
-    """
+    """From the words of the command line."""
     if path is None:
         if attribute is not None:
             raise UserError(f"--zones_attribute {attribute} names zones, which are not given: give --zones FILE, too.")
@@ -82,11 +69,7 @@ class PlacedZones:
 
 
 def place_zones(zones: Zones, grid: Grid) -> PlacedZones:
-    """Bring zones to the grid of a map.
-
-    Args:
-        zones: to bring.
-        grid: with a place.
+    """Bring zones to the grid of a map, which has a place.
 
     Raises:
         UserError: where there is no way from their reference system to the map's.
@@ -179,18 +162,7 @@ def _counted(strips: MapStrips, placed: PlacedZones, legend: Legend) -> _Counts:
 
 
 def write_zones(table: Path, copy: Path, strips: MapStrips, zones: Zones, placed: PlacedZones, legend: Legend) -> str:
-    """Write what zones hold, as a table and with their polygons.
-
-    Args:
-        table: CSV file.
-        copy: GeoPackage with all that the user's file has, and the table's columns.
-        strips: of the map.
-        zones: the user's.
-        placed: the same on the map's grid.
-        legend: of the map's numbers.
-
-    Returns:
-        What to say of them.
+    """Write what zones hold, as a table and as a copy of the user's file with its columns, and say so in a line.
 
     Raises:
         OSError: when the disk is full.
@@ -251,6 +223,7 @@ def _multiple(shape: Any) -> Any:
 
 def _write_table(path: Path, columns: dict[str, np.ndarray]) -> None:
     text = io.StringIO()
+    # its own default is the line end of Windows
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(zip(*([_cell(value) for value in values.tolist()] for values in columns.values()), strict=True))
@@ -278,11 +251,7 @@ def _words(zones: Zones, placed: PlacedZones) -> str:
 
 
 def check_zones(zones: Zones, grids: Sequence[Grid]) -> None:
-    """Refuse zones that lie on none of some maps.
-
-    Raises:
-        UserError: for these, and where a map has no reference system.
-    """
+    """Refuse zones that lie on none of some maps, and maps without a reference system."""
     import shapely
 
     path = zones.file.path

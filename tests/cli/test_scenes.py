@@ -149,8 +149,8 @@ def test_processes_share_a_list_and_do_no_scene_twice(model, folder):
 
 
 def test_parts_are_shares_that_make_up_the_list(model, folder, command):
-    for part, names in (("2/2", {"south", "east"}), ("1/2", set(NAMES))):
-        ended = command(main, words_of(model, folder, "--part", part))
+    for part, names in (("9/9", set()), ("2/2", {"south", "east"}), ("1/2", set(NAMES))):
+        ended = command(main, words_of(model, folder, "--part", part, "--factor", "dsm=1"))
         assert ended.code == 0, ended.err
         assert maps_of(folder).keys() == names
     scenes = [ListedScene(name, {}, folder, {}) for name in NAMES]

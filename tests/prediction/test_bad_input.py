@@ -12,9 +12,14 @@ import rasterio
 import torch
 
 import mobanet.prediction.run
+from mobanet.data.description import DataDescription
+from mobanet.models.mobanet.network import MoBaNetSettings
 from mobanet.predict import main
+from mobanet.rasters.contents import Modality
+from mobanet.training.module import SegmentationModule
 from tests.cli.conftest import leftovers
 from tests.data_files.fake_files import georeferenced, noise, truncate, write
+from tests.exporting.small import CLASSES, PARTS, backbone
 from tests.prediction.conftest import sentence, slope
 
 HERE = georeferenced(1000, 2000, 1)
@@ -327,3 +332,18 @@ def test_a_folder_that_may_not_be_written(attempt, own_folder):
         )
     finally:
         (own_folder / "none").chmod(0o700)
+
+
+def test_a_model_of_more_scenarios_than_a_byte_numbers_is_refused(own_folder, command):
+    names = [f"m{k}" for k in range(9)]
+    data = DataDescription("toy", tuple(Modality(n, ("one",)) for n in names), dict.fromkeys(names, "unit"), CLASSES)
+    module = SegmentationModule(data, backbone=backbone("dinov2"), network=MoBaNetSettings(**PARTS))
+    kept = {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams), "epoch": 0, "global_step": 1}
+    module.on_save_checkpoint(kept)
+    torch.save(kept | {"RasterDataModule": {"scaling": {name: [[0], [255]] for name in names}}}, "nine.ckpt")
+    ended = command(main, ["--ckpt_path", "nine.ckpt", "--input", "m0=surface.tif", "--output", "map.tif"])
+    assert sentence(ended) == (
+        "--ckpt_path nine.ckpt has 9 modalities, in 511 scenarios, and a map tells 255 apart at most: give a model of "
+        "up to 8 modalities."
+    )
+    assert leftovers(own_folder) == []
