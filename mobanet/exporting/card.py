@@ -120,6 +120,7 @@ def _inputs(module: SegmentationModule, learnt: Mapping[str, np.ndarray], window
 
 
 def _scaling(modality: Modality, scaling: Scaling, learnt: np.ndarray) -> str:
+    # without statistics of a tile: what is the same for all
     offset, scale = tile_offset_scale(scaling, learnt, None)
     return {
         "unit": f"divided by {_numbers(scale)}",

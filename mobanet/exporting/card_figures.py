@@ -22,11 +22,7 @@ from mobanet.plain.text_tables import percent
 
 
 def figure_section(figures: Figures | None) -> str:
-    """The section of the card.
-
-    Args:
-        figures: of its run's test; None where there was none.
-    """
+    """The section of the card; of a run without a test there are no figures."""
     if figures is None:
         return "## Figures\n\nNone: the checkpoint came without figures of a test (`python -m mobanet.test`)."
     if figures.older:
@@ -53,19 +49,13 @@ def figure_section(figures: Figures | None) -> str:
 
 
 def eval_results(figures: Figures | None, layout: str) -> Iterator[EvalResult]:
-    """The same for the hub, in per cent: each scenario, and each with calibrated probabilities, is a configuration.
-
-    Args:
-        figures: of its run's test; None where there was none.
-        layout: of the data.
-    """
+    """The same for the hub, in per cent: each scenario, and each with calibrated probabilities, is a configuration."""
     if figures is None or figures.older:
         return
     results = figures.results
     for row in rows_of(results)[: None if len(results.scores) > 1 else 1]:
-        if row.label == DEVIATION or row.label.startswith(
-            "worst ("
-        ):  # one is no result, the other stands there already
+        # one is no result, the other stands there already
+        if row.label == DEVIATION or row.label.startswith("worst ("):
             continue
         for kind, name, value in _measured(row, results):
             if not math.isnan(value):

@@ -5,15 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Paper:
-    """A publication.
-
-    Attributes:
-        key: of its BibTeX entry.
-        title: as printed.
-        authors: family name and given names, each; empty where only the number is at hand.
-        year: of publication.
-        arxiv: number.
-    """
+    """A publication; authors by family name and given names."""
 
     key: str
     title: str
@@ -71,12 +63,7 @@ CBC_NUMBERS = ("2604.15856", "2605.20372")
 
 
 def papers_of(architecture: str, strategy: str | None) -> tuple[Paper, ...]:
-    """What to cite for a model.
-
-    Args:
-        architecture: of its network.
-        strategy: of scenario sampling; None where that is not known.
-    """
+    """What to cite for a model, and for the strategy of scenario sampling, where that is known."""
     known = {"mobanet": (MOBANET,), "cmx": (CMX,), "cbc": (SCENARIOS,), "cbc_slp": (SCENARIOS,)}
     found = known.get(architecture, ())
     return (*found, SCENARIOS) if strategy == "latent" and SCENARIOS not in found else found

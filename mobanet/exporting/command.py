@@ -18,14 +18,7 @@ from mobanet.exporting.layered import Layers, layer_beside
 from mobanet.exporting.onnx_file import check_packages, run_onnx, write_onnx
 from mobanet.exporting.parity import TOLERANCE, Runner, compare
 from mobanet.exporting.places import Exported, exported_in, pretrained_of
-from mobanet.exporting.pretrained import (
-    CONFIG_FILE,
-    FILES,
-    PretrainedModel,
-    read_folder,
-    read_model,
-    write_files,
-)
+from mobanet.exporting.pretrained import CONFIG_FILE, FILES, PretrainedModel, read_folder, read_model, write_files
 from mobanet.exporting.run_facts import RunFacts, run_facts
 from mobanet.exporting.stac import ItemFacts
 from mobanet.exporting.stacked import Datum, StackedModel, needs_datum
@@ -73,17 +66,7 @@ class ExportRequest:
 
     @classmethod
     def of(cls, source: str, output: str | None, *rest: Any, **named: Any) -> "ExportRequest":
-        """A request for whatever a name stands for.
-
-        Args:
-            source: see `mobanet.export.export`.
-            output: alike.
-            rest: the further attributes in order, but for the last.
-            named: of these, by name.
-
-        Raises:
-            UserError: when there is nothing of that name.
-        """
+        """A request for whatever a name stands for, with further attributes as given."""
         exported = exported_in(source, "--ckpt_path")
         path = checkpoint_in(source) if exported is None else exported.place
         return replace(cls(path, Path(output) if output else None, *rest, **named), exported=exported)
@@ -99,11 +82,7 @@ class ExportRequest:
         return beside.with_name(f"{beside.stem}{suffix}")
 
     def check(self) -> None:
-        """Refuse what cannot succeed, before any work is done.
-
-        Raises:
-            UserError: naming the option.
-        """
+        """Refuse what cannot succeed, before any work is done."""
         folder = self.format == "folder"
         own = () if self.exported is None else (self.exported.path.resolve(), self.exported.weights.resolve())
         if self.place.resolve() in own:
@@ -149,9 +128,6 @@ class OpenedModel:
 def run_export(request: ExportRequest) -> Iterator[str]:
     """Export a model; what it says comes line by line.
 
-    Args:
-        request: what to write.
-
     Raises:
         UserError: when the model cannot be read or exported, the export computes something else, or the hub
             refuses it.
@@ -191,21 +167,13 @@ def run_export(request: ExportRequest) -> Iterator[str]:
 
 
 def open_source(request: ExportRequest) -> OpenedModel:
-    """Load what is to be exported.
-
-    Args:
-        request: what the user asks for.
-
-    Raises:
-        UserError: when it cannot be read, or does not say how inputs are scaled.
-    """
+    """Load what is to be exported."""
     if request.exported is not None:
         return OpenedModel(request.exported.read(request.backbone), None)
     path = request.checkpoint
     loaded = load_module(path, request.backbone)
-    return OpenedModel(
-        pretrained_of(loaded, f"--ckpt_path {path}"), run_facts(path, loaded.checkpoint, loaded.module.data)
-    )
+    model = pretrained_of(loaded, f"--ckpt_path {path}")
+    return OpenedModel(model, run_facts(path, loaded.checkpoint, loaded.module.data))
 
 
 def _compared(request: ExportRequest, model: DeployedModel, exported: Runner, tile: int, tolerance: float) -> str:
@@ -238,24 +206,9 @@ def _write_model(request: ExportRequest, source: OpenedModel, scratch: Path, fil
     if not folder:
         write_weights(model, file)
         return read_model(file).deployed
-    card = model_card(
-        of.module,
-        of.learnt,
-        source.facts,
-        of.windows,
-        left_out=LEFT_OUT in model.config,
-        licence=request.licence,
-        name=request.repository or request.place.name,
-    )
-    about = ItemFacts(
-        of.module,
-        of.learnt,
-        of.windows,
-        of.training,
-        source.facts,
-        request.licence,
-        request.repository or request.place.name,
-    )
+    named = request.licence, request.repository or request.place.name
+    card = model_card(of.module, of.learnt, source.facts, of.windows, LEFT_OUT in model.config, *named)
+    about = ItemFacts(of.module, of.learnt, of.windows, of.training, source.facts, *named)
     write_files(model, card, about, scratch)
     return read_folder(scratch, str(request.place)).deployed
 

@@ -42,11 +42,7 @@ _OVERLAP = 50
 
 
 def chosen_scenario(model: PretrainedModel, given: str | None) -> Scenario:
-    """The scenario that a user names; the full one by default.
-
-    Raises:
-        UserError: when there is no such scenario, or several are named.
-    """
+    """The scenario that a user names; the full one by default."""
     names = [modality.name for modality in model.module.data.modalities]
     found = chosen_scenarios(given or "full", names, "--scenario")
     if len(found) > 1:
@@ -63,13 +59,7 @@ def signature(model: StackedModel, tile: int) -> Iterator[str]:
 
 
 def remarks(model: PretrainedModel, stacked: StackedModel, layer: bool = False) -> Iterator[str]:
-    """What the user has to see to.
-
-    Args:
-        model: that is exported.
-        stacked: made of it.
-        layer: whether the layer is made here.
-    """
+    """What the user has to see to, unless the layer is made here."""
     rasters = model.training.rasters
     if rasters.side is None:
         yield "note     the model does not say how large its pixels are: set the resolution in the plugin"
@@ -85,13 +75,7 @@ def remarks(model: PretrainedModel, stacked: StackedModel, layer: bool = False) 
 
 
 def metadata(model: PretrainedModel, stacked: StackedModel, tile: int) -> dict[str, Any]:
-    """What the plugin reads, by its own keys, and the description of all exports.
-
-    Args:
-        model: that is exported.
-        stacked: made of it.
-        tile: height and width of the input in pixels.
-    """
+    """What the plugin reads, by its own keys, and the description of all exports; of tiles of so many pixels a side."""
     names, windows, side = model.module.data.classes.names, model.windows, model.training.rasters.side
     overlap = round(100 * (1 - windows["stride"] / windows["size"])) if windows else _OVERLAP
     channels = [{"modality": band.modality, "band": band.band, "values": band.values} for band in stacked.bands]
@@ -115,17 +99,7 @@ def metadata(model: PretrainedModel, stacked: StackedModel, tile: int) -> dict[s
 
 
 def write_deepness(model: PretrainedModel, stacked: StackedModel, tile: int, path: Path) -> None:
-    """Convert and write a model.
-
-    Args:
-        model: that is exported.
-        stacked: made of it, in eval mode, on the CPU.
-        tile: height and width in pixels.
-        path: to write.
-
-    Raises:
-        UserError: when the network cannot be converted.
-    """
+    """Convert and write a stacked model, which is in eval mode and on the CPU, for tiles of so many pixels a side."""
     with written_out_attention(stacked.model.network):
         program = traced(stacked, next(random_images(stacked, tile)), {0: Dim(BATCH, min=1)})
     onnx = converted(program, [INPUT], OUTPUT, ({0: BATCH},), _OPSET)
@@ -137,16 +111,7 @@ def write_deepness(model: PretrainedModel, stacked: StackedModel, tile: int, pat
 
 @torch.inference_mode()
 def compare_deepness(stacked: StackedModel, path: Path, tile: int) -> str:
-    """Run what was written beside the model, and say how far they differ.
-
-    Args:
-        stacked: that was written.
-        path: of the file.
-        tile: height and width in pixels.
-
-    Raises:
-        UserError: when they differ by more than rounding.
-    """
+    """Run what was written beside the model, and say how far they differ."""
     session, differences, tolerance = opened(path), [], TOLERANCE
     for images in random_images(stacked, tile):
         with refused("run by ONNX Runtime"):
@@ -170,12 +135,7 @@ def compare_deepness(stacked: StackedModel, path: Path, tile: int) -> str:
 
 
 def random_images(stacked: StackedModel, tile: int) -> Iterator[Tensor]:
-    """Inputs, (B, C, tile, tile): in pairs with holes in each modality, with one missing, padded, and one alone.
-
-    Args:
-        stacked: which bands.
-        tile: height and width in pixels.
-    """
+    """Inputs, (B, C, tile, tile): in pairs with holes in each modality, with one missing, padded, and one alone."""
     generator = torch.Generator().manual_seed(0)
     spans = [_span(stacked, modality.name) for modality in stacked.modalities]
     low, high = (torch.tensor(ends) for ends in zip(*(span for spans in spans for span in spans), strict=True))
@@ -197,11 +157,7 @@ def _span(stacked: StackedModel, name: str) -> list[tuple[float, float]]:
     """Of each band of a modality, values between which it may lie."""
     model = stacked.model
     if name in model.tile_wise:
-        return (
-            [(20.0, 50.0)] * model.modalities[name]
-            if stacked.datum == "window"
-            else [(0.0, 1.0)] * model.modalities[name]
-        )
+        return [(20.0, 50.0) if stacked.datum == "window" else (0.0, 1.0)] * model.modalities[name]
     place = list(model.modalities).index(name)
     offset, scale = model.get_buffer(f"offset_scale_{place}")[0].tolist()
     return [(o, o + s) for o, s in zip(offset, scale, strict=True)]

@@ -98,12 +98,7 @@ class DeployedModel(nn.Module):
 
 
 def deployed(module: SegmentationModule, learnt: Mapping[str, np.ndarray]) -> DeployedModel:
-    """A module with its scaling, in eval mode.
-
-    Args:
-        module: on the CPU.
-        learnt: by modality, (2, C), the numbers of its checkpoint.
-    """
+    """A module on the CPU with its scaling, by the numbers of its checkpoint, in eval mode."""
     return DeployedModel(module.network, module.data, learnt).eval()
 
 

@@ -14,18 +14,12 @@ KEY = "mobanet"
 """Under which the description lies in the metadata, as JSON."""
 
 
-def description(
-    module: SegmentationModule, learnt: Mapping[str, np.ndarray], tile: int | None = None
-) -> dict[str, Any]:
+def description(module: SegmentationModule, learnt: Mapping[str, np.ndarray], tile: int) -> dict[str, Any]:
     """Modalities with their scaling, classes, and the version of this package; numbers, strings, lists and dicts.
 
     Graphs give raw logits. `temperatures` has by name of the scenario the T with which softmax(logits / T) of a sample
-    that has these modalities, and no more, is calibrated; null where none was fitted.
-
-    Args:
-        module: of the model.
-        learnt: by modality, (2, C), the numbers that it scales by.
-        tile: height and width of its inputs in pixels, where they are fixed.
+    that has these modalities, and no more, is calibrated; null where none was fitted. `tile` is the height and width of
+    the inputs in pixels.
     """
     data, classes = module.data, module.data.classes
     modalities = []
@@ -39,6 +33,7 @@ def description(
                 "kind": modality.kind,
                 "unit": modality.unit,
                 "scaling": scaling,
+                # of those it is the tile's own
                 "offset": None if scaling in TILE_WISE else offset,
                 "scale": None if scaling == "minmax" else scale,
                 **({"pixel_ratio": modality.pixel_ratio} if modality.pixel_ratio > 1 else {}),
@@ -48,7 +43,7 @@ def description(
     return {
         "version": mobanet.__version__,
         "architecture": module.settings.architecture,
-        **({"tile": tile} if tile else {}),
+        "tile": tile,
         "modalities": modalities,
         "classes": [
             {"name": name, "colour": list(colour), "averaged": name in classes.averaged}
@@ -66,12 +61,7 @@ def temperatures_as_plain(module: SegmentationModule) -> dict[str, float | None]
 
 
 def signature(model: DeployedModel, tile: int) -> list[str]:
-    """Inputs and output of an exported file, for people.
-
-    Args:
-        model: what is exported.
-        tile: height and width in pixels.
-    """
+    """Inputs and output of an exported file, for people."""
     bands = model.modalities
     sides = {name: tile // ratio for name, ratio in model.ratios.items()}
     named = [f"{name} (B, {count}, {sides[name]}, {sides[name]}) float32" for name, count in bands.items()]

@@ -18,31 +18,14 @@ BATCH = "batch"
 
 
 def capture(model: DeployedModel, tile: int) -> ExportedProgram:
-    """Trace a model at a fixed tile with any number of samples.
-
-    Args:
-        model: in eval mode, on the CPU.
-        tile: height and width in pixels.
-
-    Raises:
-        UserError: when torch cannot.
-    """
+    """Trace a model, in eval mode on the CPU, at a fixed tile with any number of samples."""
     # more than one sample: torch.export takes a size of 1 for a constant
     feeds = next(feeds for feeds in random_feeds(model, tile) if len(feeds["available"]) > 1)
     return traced(model, feeds, {name: {0: Dim(BATCH, min=1)} for name in model.inputs})
 
 
 def traced(model: nn.Module, given: Any, shapes: Any) -> ExportedProgram:
-    """Trace a module of one argument.
-
-    Args:
-        model: in eval mode, on the CPU.
-        given: the argument, with more than one sample.
-        shapes: which of its dimensions vary.
-
-    Raises:
-        UserError: when torch cannot.
-    """
+    """Trace a module of one argument, in eval mode on the CPU; `shapes` says which of its dimensions vary."""
     with quiet(), torch.no_grad(), refused("traced"):
         program = torch.export.export(model, (given,), dynamic_shapes=(shapes,), strict=False)
     for node in program.graph.nodes:
@@ -55,9 +38,6 @@ def written_out_attention(network: nn.Module) -> Iterator[None]:
     """Let timm's attention layers compute softmax(q·k)·v themselves, rather than by torch's fused operator.
 
     ONNX's converter takes that operator with four axes only; SAM's windows have three.
-
-    Args:
-        network: restored in the end.
     """
     layers: list[Any] = [part for part in network.modules() if getattr(part, "fused_attn", False)]
     try:
@@ -71,11 +51,7 @@ def written_out_attention(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def refused(what: str) -> Iterator[None]:
-    """Say in a sentence what the exporters, which raise anything, cannot do.
-
-    Raises:
-        UserError: with the first of their words.
-    """
+    """Say in a sentence, with the first of their words, what the exporters, which raise anything, cannot do."""
     try:
         yield
     except (UserError, OSError):

@@ -8,6 +8,7 @@ from mobanet.plain.hub import reach_hub
 
 OPTION = "--push_to_hub"
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
+# behind a bracket the client's errors have the number of the request, and below it an address
 _FIRST_WORD = re.compile(r"[^\n(]+")
 
 
@@ -17,12 +18,7 @@ def looks_like_repository(name: str) -> bool:
 
 
 def fetch(name: str, files: list[str], revision: str | None = None) -> Path:
-    """The folder of a model repository in the hub's cache, downloaded if it is not there yet.
-
-    Args:
-        name: OWNER/NAME.
-        files: those wanted.
-        revision: branch, tag or commit; None for the main branch.
+    """The folder of OWNER/NAME in the hub's cache, with the files wanted; downloaded if it is not there yet.
 
     Raises:
         UserError: when it cannot be had.
@@ -41,14 +37,7 @@ def fetch(name: str, files: list[str], revision: str | None = None) -> Path:
 
 
 def check_push(repository: str) -> None:
-    """Refuse, before any work is done, an upload that cannot succeed.
-
-    Args:
-        repository: OWNER/NAME.
-
-    Raises:
-        UserError: when there is no token, or the name is none.
-    """
+    """Refuse, before any work is done, an upload that cannot succeed."""
     import huggingface_hub
 
     if not looks_like_repository(repository):
@@ -61,15 +50,7 @@ def check_push(repository: str) -> None:
 
 
 def push(folder: Path, repository: str, files: list[str]) -> str:
-    """Upload a folder's files; a repository that is new is private.
-
-    Args:
-        folder: that `save_pretrained` wrote.
-        repository: OWNER/NAME.
-        files: those to upload.
-
-    Returns:
-        Address of the repository.
+    """Upload a folder's files to OWNER/NAME, whose address comes back; a repository that is new is private.
 
     Raises:
         UserError: when the hub refuses.

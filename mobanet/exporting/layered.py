@@ -20,27 +20,14 @@ class Layer(Protocol):
         """Its size and whose grid it has."""
 
     def write(self, path: Path) -> None:
-        """Write it.
-
-        Raises:
-            UserError: when a raster has no valid pixel, or cannot be read any further.
-        """
+        """Write it."""
 
 
 class Layers(Protocol):
     """What makes a layer (`mobanet.prediction.layer.LayerRequest`)."""
 
     def placed(self, model: PretrainedModel, stacked: StackedModel, output: Path) -> Layer:
-        """Bring its rasters together.
-
-        Args:
-            model: that was stacked.
-            stacked: whose bands are wanted.
-            output: the layer to write.
-
-        Raises:
-            UserError: when there is no such raster, one is missing, or the layer would replace one.
-        """
+        """Bring its rasters together."""
 
 
 def layer_beside(path: Path) -> Path:

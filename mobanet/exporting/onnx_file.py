@@ -23,15 +23,8 @@ if TYPE_CHECKING:
 _PACKAGES = {"onnx": "onnx", "onnxscript": "onnxscript", "onnxruntime": "ONNX Runtime"}
 
 
-def check_packages(kind: str = "onnx") -> None:
-    """Look for what writes ONNX files and runs them.
-
-    Args:
-        kind: the format that the user asks for.
-
-    Raises:
-        UserError: when a package is not there.
-    """
+def check_packages(kind: str) -> None:
+    """Look for what writes ONNX files and runs them, for the format that the user asks for."""
     for package, title in _PACKAGES.items():
         try:
             importlib.import_module(package)
@@ -44,17 +37,9 @@ def check_packages(kind: str = "onnx") -> None:
 def write_onnx(
     model: DeployedModel, tile: int, description: Mapping[str, Any], path: Path, external: bool | None = None
 ) -> None:
-    """Convert and write a model.
+    """Convert and write a model, which is in eval mode and on the CPU.
 
-    Args:
-        model: in eval mode, on the CPU.
-        tile: height and width in pixels.
-        description: for the file's metadata.
-        path: to write.
-        external: put the weights into PATH.data beside it; None: where they are more than one file can hold.
-
-    Raises:
-        UserError: when the network cannot be converted.
+    External weights go into PATH.data beside it; None: where they are more than one file can hold.
     """
     with written_out_attention(model.network):
         program = capture(model, tile)
@@ -70,15 +55,8 @@ def converted(
 ) -> ONNXProgram:
     """A traced program as ONNX, without notes of this machine.
 
-    Args:
-        program: from `capture` or `traced`.
-        inputs: names of its inputs, in order.
-        output: name of its output.
-        shapes: names of the dimensions that vary, as the program's arguments are nested.
-        opset: version of the operators; None for the exporter's own.
-
-    Raises:
-        UserError: when it cannot be converted.
+    Names of dimensions that vary are nested as the program's arguments are; without an `opset` it is the exporter's
+    own.
     """
     with quiet(), refused("converted to ONNX"):
         onnx = torch.onnx.export(
@@ -108,15 +86,12 @@ def run_onnx(path: Path) -> Runner:
 
 
 def opened(path: Path) -> "InferenceSession":
-    """An ONNX file, ready to run on the CPU.
-
-    Raises:
-        UserError: when ONNX Runtime cannot.
-    """
+    """An ONNX file, ready to run on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()  # its own default is all cores
+    # errors alone; its own default are warnings, too
     options.log_severity_level = 3
     with refused("run by ONNX Runtime"):
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -1,7 +1,7 @@
 """Whether what was exported computes what the checkpoint computes: random inputs, in every scenario."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -54,14 +54,9 @@ class Parity:
 
 @torch.inference_mode()
 def compare(model: DeployedModel, exported: Runner, tile: int, what: str, tolerance: float = TOLERANCE) -> Parity:
-    """Run both on the same random inputs.
+    """Run both on the same random inputs, of the same `tile` in pixels.
 
-    Args:
-        model: of the checkpoint.
-        exported: from the same inputs to logits (B, K, H, W).
-        tile: height and width in pixels.
-        what: was exported, for the message.
-        tolerance: largest difference allowed, as a share of the largest logit; 0 where the same code runs.
+    A `tolerance` of 0 is for where the same code runs.
 
     Raises:
         UserError: when they differ by more, or one gives a number that is not finite.
@@ -74,6 +69,7 @@ def compare(model: DeployedModel, exported: Runner, tile: int, what: str, tolera
         differences.append((found - expected).abs().max())
         sizes.append(expected.abs().max())
     # a maximum of tensors keeps NaN, Python's own does not
+    # the clamp: of logits that are all 0, 0 / 0 would be no agreement
     largest = (torch.stack(differences).max() / torch.stack(sizes).max().clamp(min=1e-30)).item()
     # so turned that NaN is no agreement
     if not largest <= tolerance and tolerance:
@@ -88,11 +84,6 @@ def allowed(model: DeployedModel, tile: int, tolerance: float = TOLERANCE) -> fl
     """The largest difference that is rounding, as a share of the largest logit, on this processor.
 
     Processors sum in different orders and widths, so how much a network magnifies that is measured where it runs.
-
-    Args:
-        model: of the checkpoint.
-        tile: height and width in pixels.
-        tolerance: what is allowed at least.
     """
     return max(tolerance, min(ROUNDING * _own_rounding(model, tile), MOST))
 
@@ -101,10 +92,6 @@ def random_feeds(model: DeployedModel, tile: int) -> Iterator[Feeds]:
     """Inputs in every scenario, in batches of 1 and of 3; in those of 3 the samples are in different scenarios.
 
     In the last sample of each batch of 3 a part of each modality was not measured.
-
-    Args:
-        model: which modalities.
-        tile: height and width in pixels.
     """
     generator = torch.Generator().manual_seed(0)
     patterns = scenario_masks(usual_scenarios(list(model.modalities)))
@@ -130,21 +117,18 @@ def _offset_scale(
     """Offsets and scales, (B, 2, C): the model's own, or those of some tile."""
     if name not in model.tile_wise:
         return model.get_buffer(f"offset_scale_{place}").expand(shape)
+    # such as of heights: from 0 to 100 metres, divided by 1 to 10
     return torch.rand(shape, generator=rng) * torch.tensor([[100.0], [9.0]]) + torch.tensor([[0.0], [1.0]])
 
 
 def _own_rounding(model: DeployedModel, tile: int) -> float:
     """What float32 itself does to the logits, as a share of the largest, in one sample of the full scenario."""
-    feeds = _first(model, tile)
+    feeds = next(random_feeds(model, tile))
+    feeds[AVAILABLE] = torch.ones_like(feeds[AVAILABLE])
     exact = copy.deepcopy(model.network).double()  # double() would change the model itself
     inputs, available = model.prepare(feeds)
     expected = exact({name: x.double() for name, x in inputs.items()}, available, auxiliary=False).logits
     return ((model(feeds) - expected).abs().max() / expected.abs().max()).item()
-
-
-def _first(model: DeployedModel, tile: int) -> Feeds:
-    feeds: Mapping[str, Tensor] = next(random_feeds(model, tile))
-    return {**feeds, AVAILABLE: torch.ones_like(feeds[AVAILABLE])}
 
 
 def _differs(what: str, how: str) -> UserError:

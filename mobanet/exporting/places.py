@@ -23,13 +23,7 @@ _SAFETENSORS = ".safetensors"
 
 @dataclass(frozen=True)
 class Exported:
-    """An exported model that is there.
-
-    Attributes:
-        path: of its folder or file.
-        shown: what the user calls it, for messages.
-        local: whether it was here, and does not come from the hub.
-    """
+    """An exported model that is there, `local` or from the hub, in a folder or file that the user calls `shown`."""
 
     path: Path
     shown: str
@@ -46,15 +40,7 @@ class Exported:
         return self.path if self.local else Path(Path(self.shown).name)
 
     def read(self, backbone: str | Path | None = None, option: str = "--backbone") -> PretrainedModel:
-        """The model.
-
-        Args:
-            backbone: file with the weights of a frozen backbone that it leaves out; None: they come from the hub.
-            option: what the user types that file behind, for messages.
-
-        Raises:
-            UserError: when it is damaged, or the weights of its backbone cannot be had.
-        """
+        """The model; a frozen backbone that it leaves out comes from a file, which the user types behind `option`."""
         try:
             if self.path.is_dir():
                 return read_folder(self.path, self.shown, backbone)
@@ -126,15 +112,7 @@ def from_pretrained(
 
 
 def pretrained_of(loaded: LoadedModel, shown: str) -> PretrainedModel:
-    """The model of a checkpoint.
-
-    Args:
-        loaded: the checkpoint.
-        shown: what the user calls it, for messages.
-
-    Raises:
-        UserError: when it does not say how inputs are scaled.
-    """
+    """The model of a checkpoint, which the user calls `shown`."""
     state: Any = loaded.checkpoint.get(DATA_STATE)
     if not isinstance(state, dict) or "scaling" not in state:
         raise UserError(f"{shown} does not say how its inputs are scaled; give one that mobanet.fit wrote.")
@@ -143,11 +121,7 @@ def pretrained_of(loaded: LoadedModel, shown: str) -> PretrainedModel:
 
 
 def as_checkpoint(model: PretrainedModel) -> dict[str, Any]:
-    """What a checkpoint of an exported model would hold, but for the state of a training, which no export has.
-
-    Args:
-        model: read from an export.
-    """
+    """What a checkpoint of an exported model would hold, but for the state of a training, which no export has."""
     module, training = model.module, model.training
     state = dict(module.state_dict())
     drawn = [0.0 if scenario.name in training.never else 1.0 for scenario in module.scenarios]

@@ -148,12 +148,13 @@ class PretrainedModel:
         unknown = inputs.keys() - model.modalities.keys()
         if unknown or not inputs:
             raise ValueError(f"this model takes the modalities {list(model.modalities)}, got {list(inputs)}")
-        any_of = next(iter(inputs.values()))
-        batch, size = any_of.shape[0], any_of.shape[2:]
+        some, any_of = next(iter(inputs.items()))
+        batch, *size = any_of.shape[0], *(side * model.ratios[some] for side in any_of.shape[2:])
         has = torch.tensor([name in inputs for name in model.modalities], device=any_of.device)
         feeds: dict[str, Tensor] = {}
         for name, bands in model.modalities.items():
-            feeds[name] = inputs[name] if name in inputs else any_of.new_zeros(batch, bands, *size)
+            own = [side // model.ratios[name] for side in size]
+            feeds[name] = inputs[name] if name in inputs else any_of.new_zeros(batch, bands, *own)
         feeds[AVAILABLE] = has.expand(batch, -1) if available is None else available & has
         measured = offset_scale or {}
         for name in model.tile_wise:
@@ -201,17 +202,7 @@ def save_pretrained(
 
 
 def write_files(model: Saved, card: str, about: ItemFacts, folder: Path) -> None:
-    """Write the four files of a model into a folder that is there.
-
-    Args:
-        model: to write.
-        card: text of README.md.
-        about: what the STAC item says.
-        folder: where to.
-
-    Raises:
-        OSError: when the disk is full.
-    """
+    """Write the four files of a model into a folder that is there; the STAC item says what is told of it."""
     write_weights(model, folder / WEIGHTS_FILE)
     (folder / CONFIG_FILE).write_text(f"{json.dumps(model.config, indent=2)}\n", encoding="utf-8")
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
@@ -221,12 +212,7 @@ def write_files(model: Saved, card: str, about: ItemFacts, folder: Path) -> None
 
 
 def read_folder(folder: Path, source: str, backbone: str | Path | None = None) -> PretrainedModel:
-    """The model of a folder.
-
-    Args:
-        folder: with `config.json` and `model.safetensors`.
-        source: what the user calls it, for messages.
-        backbone: file with the weights of a frozen backbone that the model leaves out; None: they come from the hub.
+    """The model of a folder, which the user calls `source`; a backbone left out is in a file or on the hub.
 
     Raises:
         UserError: when a file is not there or damaged, or the weights of the backbone cannot be had.
@@ -245,11 +231,7 @@ def read_folder(folder: Path, source: str, backbone: str | Path | None = None) -
 
 
 def read_model(file: Path, backbone: str | Path | None = None) -> PretrainedModel:
-    """The model of a single safetensors file.
-
-    Raises:
-        UserError: as `read_folder`.
-    """
+    """The model of a single safetensors file; as `read_folder`."""
     state, metadata = read_weights(file)
     try:
         config: Any = parse_json(metadata.get(KEY, "null"))

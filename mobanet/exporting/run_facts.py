@@ -18,13 +18,7 @@ _SCENARIOS, _SINGLE = "test/test_scenarios.json", "test/test.json"
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one test.
-
-    Attributes:
-        file: where they lie, from the run folder.
-        results: what it found.
-        older: whether they were there before the checkpoint, so that they cannot be its own.
-    """
+    """What one test found, in a file of the run folder; `older` than the checkpoint, it cannot be its own."""
 
     file: str
     results: ScenarioResults
@@ -66,16 +60,7 @@ class RunFacts:
 
 
 def run_facts(path: Path, checkpoint: Mapping[str, Any], data: DataDescription) -> RunFacts:
-    """Collect what lies around a checkpoint.
-
-    Args:
-        path: of the checkpoint; its run is the folder above `checkpoints`.
-        checkpoint: its content.
-        data: modalities and classes of the model.
-
-    Raises:
-        UserError: when a file of the run is damaged.
-    """
+    """Collect what lies around a checkpoint: its run is the folder above `checkpoints`."""
     folder = path.absolute().parent.parent
     config = folder / CONFIG_FILE
     inside = path.absolute().parent.name == "checkpoints" and config.is_file()
@@ -95,5 +80,6 @@ def _figures(folder: Path, path: Path, data: DataDescription) -> Figures | None:
     if found is None:
         return None
     file = next(folder / name for name in (_SCENARIOS, _SINGLE) if (folder / name).is_file())
+    # by their times, since figures do not say of which checkpoint they are
     older = file.stat().st_mtime < path.stat().st_mtime
     return Figures(file.relative_to(folder).as_posix(), found.results, older)

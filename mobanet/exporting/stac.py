@@ -42,22 +42,13 @@ _PROBABILITIES = (
     "Probabilities are softmax(logits / T) with the temperature T of the inputs that are there (mlm:hyperparameters), "
     "1 where there is none."
 )
+# torch's own may end with +cpu or +cu126
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 @dataclass(frozen=True)
 class ItemFacts:
-    """What an item says.
-
-    Attributes:
-        module: of the model.
-        learnt: by modality, (2, C), the numbers that it scales by.
-        windows: `size` and `stride` of its evaluation; None where that is not known.
-        training: what it was trained on.
-        facts: of its run; None where nothing more is known.
-        licence: of the model; None where its owner has not said.
-        name: of the folder, or of its repository.
-    """
+    """What an item says; arguments as of `mobanet.exporting.card.model_card`."""
 
     module: SegmentationModule
     learnt: Mapping[str, np.ndarray]
@@ -69,12 +60,7 @@ class ItemFacts:
 
 
 def stac_item(of: ItemFacts, files: Mapping[str, Path]) -> dict[str, Any]:
-    """The item, plain.
-
-    Args:
-        of: what to say.
-        files: by their role, `model`, `configuration` and `card`, what lies in the folder, written.
-    """
+    """The item, plain, of what lies in the folder by its role: `model`, `configuration` and `card`."""
     now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     terms = weight_terms(of.module.settings).hub
     licence = of.licence or terms.get("license")

@@ -33,13 +33,7 @@ _SENTINEL = -999.0
 
 @dataclass(frozen=True)
 class StackedBand:
-    """A band of the stacked input.
-
-    Attributes:
-        modality: name of its modality.
-        band: its name there.
-        values: what it holds, in words.
-    """
+    """A band of the stacked input, by the name of its modality, its own there, and in words what it holds."""
 
     modality: str
     band: str
@@ -47,12 +41,7 @@ class StackedBand:
 
 
 def needs_datum(model: PretrainedModel, scenario: Scenario) -> list[str]:
-    """Names of the scenario's modalities that are scaled by what is measured on a whole scene.
-
-    Args:
-        model: to stack.
-        scenario: of its modalities.
-    """
+    """Names of the scenario's modalities that are scaled by what is measured on a whole scene."""
     data = model.module.data
     return [m.name for m in _there(model, scenario) if data.scaling[m.name] in (*TILE_WISE, "ground")]
 
@@ -198,31 +187,23 @@ class StackedModel(nn.Module):
 
 
 def coarser(x: Tensor, valid: Tensor, ratio: int) -> tuple[Tensor, Tensor]:
-    """Means over the valid pixels of squares, (B, C, S / ratio, S / ratio), and which have any.
-
-    Args:
-        x: (B, C, S, S).
-        valid: (B, S, S) bool.
-        ratio: pixels a side of a square.
-    """
+    """Means of (B, C, S, S) over valid pixels of squares, (B, C, S / ratio, S / ratio), and which have any."""
     if ratio == 1:
         return x, valid
     share = F.avg_pool2d(valid[:, None].to(x.dtype), ratio)
     means = F.avg_pool2d(torch.where(valid[:, None], x, x.new_zeros(())), ratio)
+    # the clamp: 0 / 0 where nothing was measured
     return means / share.clamp(min=torch.finfo(x.dtype).tiny), share[:, 0] > 0
 
 
 def lower_plane(x: Tensor, there: Tensor) -> Tensor:
     """The plane under most of each band's measured values, (B, C, H, W): a tenth of them lie below it.
 
-    As in `mobanet.rasters.ground`, where it is fitted around each node of a lattice: least squares that are weighted
-    anew in turn (Koenker and Bassett 1978). Here all pixels of the window count alike.
-
-    Args:
-        x: (B, C, H, W).
-        there: (B, H, W).
+    As in `mobanet.rasters.ground`, where it is fitted around each node of a lattice: least squares that are
+    weighted anew in turn (Koenker and Bassett 1978). Here all pixels of the window count alike.
     """
     height, width = x.shape[2:]
+    # from -1 to 1, so that the ridge weighs alike in windows of any size
     down, across = (torch.linspace(-1, 1, count, device=x.device) for count in (height, width))
     v, u = (grid.reshape(1, 1, -1) for grid in torch.meshgrid(down, across, indexing="ij"))
     valid = there.flatten(1)[:, None].to(x.dtype)  # (B, 1, N)
@@ -251,10 +232,7 @@ def lower_plane(x: Tensor, there: Tensor) -> Tensor:
 def _ranked(x: Tensor, there: Tensor, share: float) -> Tensor:
     """Of each band's measured values the one that a share of the others lies below, (B, C); 0 where there is none.
 
-    Args:
-        x: (B, C, H, W).
-        there: (B, H, W).
-        share: 0 for the least, 1 for the greatest.
+    A share of 0 is for the least, 1 for the greatest.
     """
     count = there.flatten(1).sum(1)  # (B,)
     beyond = torch.where(there[:, None], x, x.new_full((), torch.inf)).flatten(2)  # (B, C, N), the others at the end

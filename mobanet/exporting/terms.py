@@ -14,11 +14,9 @@ _NVIDIA = "https://github.com/NVlabs/SegFormer/blob/master/LICENSE"
 
 @dataclass(frozen=True)
 class Terms:
-    """Of pretrained weights.
+    """Of pretrained weights: a sentence for the card, and entries of its front matter.
 
-    Attributes:
-        text: a sentence for the card.
-        hub: entries of the card's front matter that follow: terms that also bind what is derived, and the base model.
+    Those are terms that also bind what is derived, and the base model.
     """
 
     text: str
@@ -26,11 +24,7 @@ class Terms:
 
 
 def published(settings: NetworkSettings) -> NetworkSettings:
-    """Settings to be read by others: of a file with weights its name, not where it lay.
-
-    Args:
-        settings: of a network.
-    """
+    """Settings to be read by others: of a file with weights its name, not where it lay."""
     backbone, cmx = settings.backbone, settings.cmx
     if backbone.checkpoint is not None:
         backbone = replace(backbone, checkpoint=Path(backbone.checkpoint).name)
@@ -40,11 +34,7 @@ def published(settings: NetworkSettings) -> NetworkSettings:
 
 
 def weight_terms(settings: NetworkSettings) -> Terms:
-    """The terms of what a network starts from.
-
-    Args:
-        settings: of the network.
-    """
+    """The terms of what a network starts from."""
     groups = settings.entry.groups
     if "arguments" in groups:
         own = f"The network {settings.title} is {settings.described()}"

@@ -18,18 +18,7 @@ DESCRIPTION_FILE = f"{KEY}.json"
 
 
 def write_program(model: DeployedModel, tile: int, description: Mapping[str, Any], path: Path) -> None:
-    """Trace and write a model.
-
-    Args:
-        model: in eval mode, on the CPU.
-        tile: height and width in pixels.
-        description: to go into the file.
-        path: to write.
-
-    Raises:
-        UserError: when the network cannot be traced.
-        OSError: when the disk is full.
-    """
+    """Trace and write a model, which is in eval mode and on the CPU, with its description."""
     program = capture(model, tile)
     buffer = io.BytesIO()  # torch would turn the system's complaint into a RuntimeError without its number
     with quiet(), refused("saved by torch.export"):

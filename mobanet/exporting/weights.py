@@ -70,11 +70,7 @@ class Training:
 
     @classmethod
     def from_plain(cls, plain: Any, source: str) -> "Training":
-        """The inverse of `to_plain`; exports of earlier versions have None.
-
-        Raises:
-            UserError: when it is no such description.
-        """
+        """The inverse of `to_plain`; exports of earlier versions have None."""
         if plain is None:
             return cls()
         try:
@@ -111,15 +107,7 @@ def saved(
     whole: bool = True,
     training: Training | None = None,
 ) -> Saved:
-    """What is written of a model.
-
-    Args:
-        module: of the model.
-        learnt: by modality, (2, C), the numbers that it scales by.
-        windows: `size` and `stride` of its evaluation; None where that is not known.
-        whole: write all weights; otherwise those of a frozen backbone are left out where they are the published ones.
-        training: what it was trained on; None where that is not known.
-    """
+    """What is written of a model: whole, or without the weights of a frozen backbone that are the published ones."""
     state, settings = module.state_dict(), to_plain(dict(module.hparams))
     light = not whole and can_leave_out(module)
     without = backbone_tensors(state).keys() if light else ()
@@ -156,13 +144,9 @@ def can_leave_out(module: SegmentationModule) -> bool:
 def restored(
     config: Mapping[str, Any], state: Mapping[str, Tensor], source: str, backbone: str | None = None
 ) -> SegmentationModule:
-    """The model again, in eval mode on the CPU.
+    """The model again, in eval mode on the CPU, from the two parts of `Saved`.
 
-    Args:
-        config: as in `Saved`.
-        state: alike.
-        source: where from, for messages.
-        backbone: file with the weights of a backbone that was left out; None: they come from the hub.
+    A backbone that was left out comes from a file, or else from the hub; `source` is for messages.
 
     Raises:
         UserError: when the two do not fit each other or this version of the package, or a backbone's weights cannot be
@@ -196,12 +180,7 @@ def restored(
 
 
 def _temperatures(config: Mapping[str, Any], scenarios: Sequence[str]) -> Tensor:
-    """As a module has them, (S,); exports of earlier versions have none.
-
-    Raises:
-        MismatchError: for one that is no number, or of a scenario that the model does not have.
-        UserError: for one that is not above 0.
-    """
+    """As a module has them, (S,); exports of earlier versions have none."""
     given = config.get(TEMPERATURES, {})
     check_value(given, dict[str, float | None], TEMPERATURES)
     if unknown := sorted(given.keys() - set(scenarios)):
@@ -213,11 +192,7 @@ def _temperatures(config: Mapping[str, Any], scenarios: Sequence[str]) -> Tensor
 
 
 def check_config(config: Any, source: str) -> None:
-    """Refuse a configuration that is not one of ours, or that a later version wrote.
-
-    Raises:
-        UserError: naming the source.
-    """
+    """Refuse a configuration that is not one of ours, or that a later version wrote."""
     needed = ("format", "hyper_parameters", "scaling")
     ours = isinstance(config, Mapping) and all(key in config for key in needed)
     if not ours or not describes_model(config["hyper_parameters"]):
@@ -230,13 +205,8 @@ def check_config(config: Any, source: str) -> None:
         )
 
 
-def write_weights(model: Saved, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+def write_weights(model: Saved, path: Path) -> None:
     """Write the weights of a model, with its configuration as JSON among the file's metadata.
-
-    Args:
-        model: to write.
-        path: of the file.
-        metadata: more of it.
 
     Raises:
         OSError: when the disk is full.
@@ -244,7 +214,7 @@ def write_weights(model: Saved, path: Path, metadata: Mapping[str, str] | None =
     from safetensors.torch import save
 
     config = json.dumps(model.config)
-    about = {"format": "pt", KEY: config, _CHECKSUM: _checksum(config, model.state), **(metadata or {})}
+    about = {"format": "pt", KEY: config, _CHECKSUM: _checksum(config, model.state)}
     path.write_bytes(save(model.state, about))
 
 
@@ -258,6 +228,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     try:
         with safe_open(path, framework="pt") as file:
+            # by keys(): safetensors' file is no mapping, and cannot be iterated over
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = dict(file.metadata() or {})
     except Exception as error:  # safetensors has its own, of no common base
@@ -268,16 +239,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def check_same(config: Mapping[str, Any], metadata: Mapping[str, str], source: str) -> None:
-    """Refuse a configuration that is not the one that its weights were written with.
-
-    Args:
-        config: that lies beside the weights.
-        metadata: of the weights; a file that others have saved anew has none of ours.
-        source: where from, for messages.
-
-    Raises:
-        UserError: when the two differ in what the model is.
-    """
+    """Refuse a configuration that is not the one that its weights were written with, which has none if saved anew."""
     try:
         written = parse_json(metadata.get(KEY, "null"))
     except ValueError:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import huggingface_hub
 import numpy as np
@@ -81,7 +82,7 @@ def test_temperatures_stay_and_are_told(kind, tmp_path):
         assert told == {"rgb": pytest.approx(1.32), "dsm": None, "rgb+dsm": pytest.approx(0.9)}
         assert "softmax(logits / T)" in (tmp_path / "out/README.md").read_text()
         assert "rgb 1.32, rgb+dsm 0.90" in (tmp_path / "out/README.md").read_text()
-    about = description(module, numbers(module))
+    about = description(module, numbers(module), 64)
     assert about["temperatures"] == {"rgb": pytest.approx(1.32), "dsm": None, "rgb+dsm": pytest.approx(0.9)}
 
 
@@ -243,6 +244,15 @@ def test_modalities_left_out_are_missing_and_levels_are_asked_for():
     one = model.predict({"dsm": inputs["dsm"]}, offset_scale={"dsm": offset_scale["dsm"][0]})
     alike = offset_scale["dsm"][:1].expand(2, 2, 1)  # the same batch: another one adds up in another order
     assert torch.equal(one, model.predict({"dsm": inputs["dsm"]}, offset_scale={"dsm": alike}))
+
+
+def test_a_modality_left_out_may_have_coarser_or_finer_pixels():
+    module = make((RGB, replace(IR, pixel_ratio=2)))
+    model, generator = saved_and_read(module), torch.Generator().manual_seed(3)
+    inputs = {"rgb": torch.rand(2, 3, 28, 28, generator=generator), "ir": torch.rand(2, 1, 14, 14, generator=generator)}
+    for name, available in (("rgb", [True, False]), ("ir", [False, True])):
+        expected = model.predict(inputs, torch.tensor([available] * 2))
+        assert torch.equal(model.predict({name: inputs[name]}), expected)
 
 
 def damage(folder, how):
