@@ -34,19 +34,12 @@ GRAPHS = ("onnx", "torch")
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What the user asks for; see `mobanet.export.export`.
+    """What the user asks for; attributes as options of `mobanet.export`, but for these.
 
     Attributes:
         checkpoint: to export, or the folder or file of an exported model.
-        output: where to; None for beside the checkpoint.
-        format: of what is written.
-        tile: height and width in pixels; None for what fits.
         whole: whether a folder has all weights.
-        backbone: file with the weights of a left-out backbone.
-        licence: of the model.
         repository: on the hub; None to upload nothing.
-        scenario: of what a plugin's layer has; None for everything.
-        datum: how what is scaled by a whole scene is scaled in a plugin's windows.
         layer: what makes the plugin's layer; None to make none.
         exported: the exported model that is to be exported in another format; None for a checkpoint.
     """

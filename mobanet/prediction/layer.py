@@ -23,17 +23,7 @@ _ROWS = 512
 
 @dataclass(frozen=True)
 class LayerRequest:
-    """What a layer is made of; all as the options of mobanet.predict have it.
-
-    Attributes:
-        input: a raster for each modality of the scenario, as `rgb=ortho.tif`.
-        reference: modality whose grid the layer has.
-        crs: of rasters that name none.
-        resolution: side of the layer's pixels in metres, or `training`.
-        nodata: values that mean missing, as `dsm=-9999`.
-        factor: what values are multiplied by, alike.
-        minimum: below which values are missing, alike.
-    """
+    """What a layer is made of; all as the options of mobanet.export have it."""
 
     input: Sequence[str]
     reference: str | None = None

@@ -38,14 +38,11 @@ class WindowRules:
 
 @dataclass(frozen=True)
 class WindowSample:
-    """One window to predict.
+    """One window to predict, with its row and column in the scene, and what is there.
 
     Attributes:
         number: of the windows of all jobs that come before it, those without anything among them.
         job: its number; samples of a job follow one another, row by row of windows.
-        top: row in the scene.
-        left: column in the scene.
-        covered: what is there.
         raw: as in a batch of the data module: `inputs`, `valid` and `offset_scale` by modality.
     """
 

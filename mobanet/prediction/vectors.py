@@ -17,15 +17,11 @@ from mobanet.rasters.pixel_size import in_degrees, pixel_area
 
 @dataclass(frozen=True)
 class VectorSettings:
-    """What is made of a finished map.
+    """What is made of a finished map; attributes as options of `mobanet.predict`, None for what is not asked for.
 
     Attributes:
-        polygons: whether polygons are written, True for beside the map, else the file's name.
-        minimum_area: in square metres; smaller pieces go to a neighbour. None for all pieces.
-        fill_holes: in square metres; smaller holes are filled. None for none.
-        simplify: metres; None for outlines that follow the pixels.
-        zones: the user's polygons, for a table of what they hold; None for none.
-        right_angles: names of classes whose polygons get right-angled outlines; None for none.
+        polygons: whether they are written, True for beside the map, else the file's name.
+        zones: the user's polygons, for a table of what they hold.
     """
 
     polygons: bool | str = False
