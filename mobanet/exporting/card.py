@@ -221,6 +221,7 @@ def _limits(module: SegmentationModule, facts: RunFacts | None) -> str:
 
 def _weakest(results: ScenarioResults) -> Iterator[str]:
     of_class = dict(zip(results.classes.names, results.scores[results.fullest].iou, strict=True))
+    # NaN is that of a class that neither labels nor predictions of the test have
     ious = {name: of_class[name] for name in results.classes.averaged if not math.isnan(of_class[name])}
     if ious:
         lowest = min(ious, key=ious.__getitem__)

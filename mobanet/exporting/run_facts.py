@@ -63,9 +63,11 @@ def run_facts(path: Path, checkpoint: Mapping[str, Any], data: DataDescription) 
     """Collect what lies around a checkpoint: its run is the folder above `checkpoints`."""
     folder = path.absolute().parent.parent
     config = folder / CONFIG_FILE
+    # anywhere else a config.yaml may be anybody's
     inside = path.absolute().parent.name == "checkpoints" and config.is_file()
     settings = _settings(config) if inside else {}
     figures = _figures(folder, path, data) if inside else None
+    # Lightning counts epochs from 0
     epochs, steps = int(checkpoint.get("epoch", 0)) + 1, int(checkpoint.get("global_step", 0))
     return RunFacts(path.name, epochs, steps, settings, figures, trained_precision(checkpoint))
 

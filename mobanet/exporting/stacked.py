@@ -95,6 +95,7 @@ class StackedModel(nn.Module):
         self.register_buffer("bits", 2 ** torch.arange(len(self.modalities)), persistent=False)
         known = model.temperatures
         names = [
+            # as scenarios are named, in the model's order
             "+".join(modality.name for bit, modality in enumerate(self.modalities) if pattern >> bit & 1)
             for pattern in range(1 << len(self.modalities))
         ]

@@ -23,6 +23,7 @@ def write_program(model: DeployedModel, tile: int, description: Mapping[str, Any
     buffer = io.BytesIO()  # torch would turn the system's complaint into a RuntimeError without its number
     with quiet(), refused("saved by torch.export"):
         torch.export.save(program, buffer, extra_files={DESCRIPTION_FILE: json.dumps(description)})
+    # a view, since getvalue() would copy all weights
     with buffer.getbuffer() as content:
         path.write_bytes(content)
 

@@ -146,6 +146,7 @@ def fetched_folder(path: Path) -> Path:
 def output_paths(output: str | Path, ids: Sequence[str]) -> list[Path]:
     """A file a scene: as named, or, of several scenes or in a folder that is there, by their ids."""
     path = Path(output).expanduser()
+    # a Path has no slash at its end, by which a folder that is to be made is told
     folder = len(ids) > 1 or path.is_dir() or str(output).endswith("/")
     if folder and path.suffix.lower() in (".tif", ".tiff"):
         raise UserError(f"--output {output} names one file for {len(ids)} scenes; name a folder.")

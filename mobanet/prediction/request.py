@@ -190,6 +190,7 @@ def _files(text: str, modality: str) -> Sequence[Place]:
     if path.is_file():
         return [path]
     if path.is_dir():
+        # none such as ._ortho.tif, which macOS leaves beside files on other systems' disks
         files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
         if not files:
             raise UserError(f"--input {modality}={text}: the folder holds no raster ({', '.join(SUFFIXES)}).")

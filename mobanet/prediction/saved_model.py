@@ -341,6 +341,7 @@ def _file(
     if name not in modalities:
         raise UserError(f"{shorten_text(str(name))} is no modality of the model, which takes {', '.join(modalities)}.")
     planes = _planes(name, value, len(modalities[name].bands))
+    # a modality may be called what no file can be, such as a/b
     plain = name if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", name) else f"raster{len(list(folder.iterdir()))}"
     path = folder / f"{plain}.tif"
     if transform is not None:
