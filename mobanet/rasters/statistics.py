@@ -56,15 +56,10 @@ def describe_rows(rows: Rows, dtype: np.dtype) -> tuple[BandStatistics, ...]:
 
 
 def _from_histogram(rows: Rows, dtype: np.dtype) -> tuple[BandStatistics, ...]:
-    histograms: np.ndarray | None = None  # (C, values)
-    for values, valid in rows():
-        chosen = _counting(values, valid)
-        size = np.iinfo(dtype).max + 1
-        counts = np.stack([np.bincount(band, minlength=size) for band in chosen.T])
-        histograms = counts if histograms is None else histograms + counts
-    if histograms is None or not np.any(histograms):
-        return ()
-    return tuple(_of_histogram(histogram) for histogram in histograms)
+    size = np.iinfo(dtype).max + 1
+    counts = (np.stack([np.bincount(band, minlength=size) for band in _counting(*part).T]) for part in rows())
+    histograms = sum(counts, np.zeros((1, size), np.int64))  # (C, values)
+    return tuple(map(_of_histogram, histograms)) if histograms.any() else ()
 
 
 def _counting(values: np.ndarray, valid: np.ndarray | None) -> np.ndarray:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from multiprocessing.context import SpawnContext, SpawnProcess
 from types import ModuleType
 from typing import Any, TypeVar
@@ -31,24 +30,17 @@ class _Worker(SpawnProcess):
     """
 
     def start(self) -> None:
-        # what it is to import is settled here
-        with _no_main_module():
+        main = sys.modules["__main__"]
+        # what it is to import is settled here: as of a program that was typed in, nothing
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
             super().start()
+        finally:
+            sys.modules["__main__"] = main
 
 
 class _Context(SpawnContext):
     Process = _Worker
-
-
-@contextmanager
-def _no_main_module() -> Iterator[None]:
-    """Within, the program looks like one that was typed in."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 def _found_elsewhere(*needed: Any) -> bool:
