@@ -103,10 +103,7 @@ def test_a_test_of_several_scenarios_writes_all_of_them(tmp_path, said):
     assert "mean of incomplete" in said()
     assert "dsm: 3 of 40 windows have nothing of it" in said()
     assert f"figures and confusion matrices are in {tmp_path}" in said()
-
-
-def test_the_plain_files_are_of_the_fullest_scenario(tmp_path):
-    ResultFiles(tmp_path).on_test_end(trainer(), evaluated(*MATRICES))
+    # the plain files are of the fullest one
     content = json.loads((tmp_path / "test.json").read_text())
     assert (content["scenario"], content["miou"]) == ("rgb+dsm", pytest.approx(0.95))
     assert matrix(tmp_path / "test_confusion.csv") == MATRICES["rgb+dsm"]
@@ -118,10 +115,7 @@ def test_the_plain_files_are_of_the_fullest_scenario(tmp_path):
     assert table["frequency weighted"]["iou"] == "0.950000"
     assert (table["clutter"]["iou"], table["clutter"]["averaged"]) == ("0.000000", "0")
     assert table["mean"]["iou"] == "0.950000"
-
-
-def test_rows_of_confusion_matrices_stand_on_one_line_of_the_json(tmp_path):
-    ResultFiles(tmp_path).on_test_end(trainer(), evaluated(*MATRICES))
+    # rows of confusion matrices stand on one line of the JSON
     text = (tmp_path / "test_scenarios.json").read_text()
     assert "[10, 0, 0],\n" in text
     assert '"accuracy": [null, null, null, null, null, null, null, null, null, 0.75, null' in text  # and those by bin
