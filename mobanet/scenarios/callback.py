@@ -147,7 +147,7 @@ class ScenarioSampling(Callback):
             p = with_full_share(p, scenarios, settings.full_share)
         if epoch >= 0 and settings.strategy != "full" and self._begun is None:
             self._begun = trainer.current_epoch
-        # after the strategy's first probabilities: `latent` measured with the parts that have learnt
+        # after the strategy's first probabilities: `latent` measured them with the copies of the last validation
         if epoch == 0 and self._warmup:
             module.network.part_ways()
         buffer = module.scenario_probabilities
