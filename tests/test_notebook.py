@@ -180,7 +180,7 @@ def test_without_a_run_a_tiny_one_is_made_and_without_ipywidgets_there_are_no_sl
     assert set(done.pictures()) == set(FIGURES)
     assert "ipywidgets is not installed" in done.said("sliders")
     records = read_history(tmp_path / "runs/tiny/run/scenario_scores.jsonl")
-    assert len(records) == 2  # of three epochs; in the first the recipe shows all sensors
+    assert len(records) == 2  # of three epochs; in the first all sensors are shown
     assert shown_probabilities(done, "last-refresh", -1) == as_shown(records[-1])
 
 
