@@ -18,6 +18,7 @@ from mobanet.scenarios.history import read_history
 from mobanet.scenarios.masking import MaskingSettings
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scores import score_scenarios
+from mobanet.scenarios.scoring import score_module
 from mobanet.training.optim import ScheduleSettings
 from tests.conftest import NARROW, TINY, same
 
@@ -48,7 +49,7 @@ class Watch(Callback):
 def fitted(make_data, make_module, make_trainer, tmp_path):
     """Fits with scenario settings; the module, what was watched, and the folder of the run."""
 
-    def fit(module=None, data=None, ckpt_path=None, callbacks=(), folder="run", epochs=2, **scenarios):
+    def fit(module=None, data=None, ckpt_path=None, callbacks=(), folder="run", epochs=2, validated=True, **scenarios):
         seed_everything(42)
         data = make_data(**(data or {}))
         module = make_module(data, **(module or {}))
@@ -56,7 +57,10 @@ def fitted(make_data, make_module, make_trainer, tmp_path):
         settings = ScenarioSettings(**{"num_windows": 12, **scenarios})
         sampling = ScenarioSampling(settings, tmp_path / folder)
         trainer = make_trainer(
-            callbacks=[sampling, watch, *callbacks], max_epochs=epochs, enable_checkpointing=bool(callbacks)
+            callbacks=[sampling, watch, *callbacks],
+            max_epochs=epochs,
+            enable_checkpointing=bool(callbacks),
+            **({} if validated else {"limit_val_batches": 0}),
         )
         trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
         return module, watch, tmp_path / folder
@@ -266,6 +270,22 @@ def test_until_the_turn_a_model_does_without_a_sensor_what_one_of_all_sensors_do
     compare = Compare()
     fitted(own, {"batch_size": 4, "steps_per_epoch": 1}, callbacks=[compare], epochs=4, **STAGES)
     assert compare.equal == [True, True, False, False]
+
+
+def test_at_the_turn_latent_measures_parts_that_are_copies_already(fitted, monkeypatch):
+    """Also of a run that validates nothing: parts that have learnt nothing say nothing of how far a latent moves."""
+    equal = []
+
+    def score(trainer, module, settings, epoch, *places):
+        own, parts = module.network.incomplete.state_dict(), module.network.state_dict()
+        equal.append(all(same(value, parts[name]) for name, value in own.items()))
+        return score_module(trainer, module, settings, epoch, *places)
+
+    monkeypatch.setattr("mobanet.scenarios.callback.score_module", score)
+    own = {"network": MoBaNetSettings(incomplete="own", **NARROW)}
+    data = {"batch_size": 4, "steps_per_epoch": 2}
+    fitted(own, data, epochs=4, validated=False, **{**STAGES, "strategy": "latent"})
+    assert equal == [True, False]
 
 
 def test_what_lacks_a_sensor_by_itself_teaches_the_parts_that_will_be_copied(fitted, monkeypatch):

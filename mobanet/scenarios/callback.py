@@ -131,6 +131,9 @@ class ScenarioSampling(Callback):
         if trainer.is_global_zero and self.history is not None:
             drop_records(self.history, trainer.current_epoch)  # of an earlier run into the same folder
         settings, epoch = self.settings, trainer.current_epoch - self._warmup
+        # before `latent` measures: of parts that have learnt nothing, a distortion says nothing
+        if epoch == 0 and self._warmup:
+            module.network.part_ways()
         scenarios = module.scenarios
         p: np.ndarray | None = None
         if epoch < 0 or settings.strategy == "full":
@@ -147,9 +150,6 @@ class ScenarioSampling(Callback):
             p = with_full_share(p, scenarios, settings.full_share)
         if epoch >= 0 and settings.strategy != "full" and self._begun is None:
             self._begun = trainer.current_epoch
-        # after the strategy's first probabilities: `latent` measured them with the copies of the last validation
-        if epoch == 0 and self._warmup:
-            module.network.part_ways()
         buffer = module.scenario_probabilities
         if p is not None:
             buffer.copy_(torch.as_tensor(p, dtype=buffer.dtype))
