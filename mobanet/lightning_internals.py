@@ -30,6 +30,15 @@ def callbacks_of(trainer: Trainer) -> list[Callback]:
     return trainer.callbacks  # type: ignore[attr-defined] # see above
 
 
+def training_batches(trainer: Trainer) -> float:
+    """Batches of an epoch on this rank, with the training data set up; infinite for data without a length.
+
+    Lightning's `estimated_stepping_batches` does that only where the run has a number of epochs.
+    """
+    trainer.fit_loop.setup_data()  # nothing where it has been
+    return trainer.num_training_batches
+
+
 def cluster_environment(trainer: Trainer) -> ClusterEnvironment | None:
     """What started the run's processes; a strategy tells it only where there are several."""
     return trainer._accelerator_connector.cluster_environment

@@ -19,6 +19,7 @@ from mobanet.scenarios.masking import MaskingSettings
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scores import score_scenarios
 from mobanet.scenarios.scoring import score_module
+from mobanet.training.module import SegmentationModule
 from mobanet.training.optim import ScheduleSettings
 from tests.conftest import NARROW, TINY, same
 
@@ -252,6 +253,46 @@ def test_parts_for_missing_sensors_are_added_to_a_finished_model_that_stays_as_i
     assert_same(of_complete(module), of_complete(whole))
     own, parts = module.network.incomplete.decoder, module.network.decoder
     assert not torch.equal(own.classifier.weight, parts.classifier.weight)
+
+
+def test_a_model_that_was_loaded_or_trained_before_may_be_given_the_second_stage_alone(fitted, make_data, make_trainer):
+    own, data = {"network": MoBaNetSettings(incomplete="own", **NARROW)}, {"batch_size": 4, "steps_per_epoch": 2}
+    kept, added = ModelCheckpoint(), ScenarioSettings(strategy="uniform", full_share=0.0)
+    module, _, _ = fitted(own, data, callbacks=[kept], epochs=2, **STAGES)
+    for model in (module, SegmentationModule.load_from_checkpoint(kept.best_model_path, weights_only=True)):
+        before = of_complete(model)
+        make_trainer(callbacks=[ScenarioSampling(added)], max_epochs=1).fit(model, datamodule=make_data(**data))
+        assert_same(of_complete(model), before)
+
+
+@pytest.mark.parametrize("endless", [False, True])
+def test_a_stage_turns_where_its_epoch_ends_also_when_batches_are_gathered(
+    make_data, make_module, make_trainer, endless
+):
+    """Of 4 epochs with 4 batches in 2 steps each, told as epochs or as steps."""
+
+    class Rates(Callback):
+        def __init__(self):
+            self.of = {}
+
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            self.of.setdefault(trainer.current_epoch, []).append(optimizer.param_groups[0]["lr"])
+
+    data, rates = make_data(steps_per_epoch=4), Rates()
+    module = make_module(
+        data,
+        network=MoBaNetSettings(incomplete="own", **NARROW),
+        schedule=ScheduleSettings(warmup_epochs=1, every="step"),
+    )
+    length = {"max_epochs": -1, "max_steps": 8} if endless else {"max_epochs": 4}
+    sampling = ScenarioSampling(ScenarioSettings(**{**STAGES, "warmup_epochs": 2}))
+    make_trainer(callbacks=[sampling, rates], accumulate_grad_batches=2, **length).fit(module, datamodule=data)
+    stages = [rates.of[0] + rates.of[1], rates.of[2] + rates.of[3]]
+    # a quarter of the stage is its rise; from there on it falls
+    for stage in stages:
+        assert len(stage) == 4
+        assert stage[0] < stage[1] > stage[2] > stage[3]
+    assert stages[0] == pytest.approx(stages[1])
 
 
 def test_until_the_turn_a_model_does_without_a_sensor_what_one_of_all_sensors_does(fitted):

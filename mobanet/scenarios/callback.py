@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 
 from mobanet.errors import SettingError, check_setting
-from mobanet.lightning_internals import callbacks_of
+from mobanet.lightning_internals import callbacks_of, training_batches
 from mobanet.scenarios.history import ScoreRecord, drop_records, write_record
 from mobanet.scenarios.host import Sampled
 from mobanet.scenarios.probabilities import read_probabilities
@@ -212,11 +212,19 @@ def turn_of(trainer: Trainer) -> int | None:
 
 
 def epochs_of(trainer: Trainer) -> int | None:
-    """Epochs that a training will have; None where it has no end."""
-    if (trainer.max_epochs or -1) > 0:
-        return trainer.max_epochs
-    batches = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
-    return None if math.isinf(batches) else math.ceil(batches / trainer.num_training_batches)
+    """Epochs that a training will have, the last of them perhaps in part; None where it has no end."""
+    steps = trainer.estimated_stepping_batches  # of the optimiser; as few as --trainer.max_steps says
+    limit = trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None
+    if math.isinf(steps):
+        return limit
+    taken = math.ceil(steps / steps_per_epoch(trainer))
+    return taken if limit is None else min(taken, limit)
+
+
+def steps_per_epoch(trainer: Trainer) -> float:
+    """Steps of the optimiser in an epoch, whose last may be of fewer batches; infinite for data without a length."""
+    batches = training_batches(trainer) / trainer.accumulate_grad_batches
+    return batches if math.isinf(batches) else max(math.ceil(batches), 1)
 
 
 def _log_table(trainer: Trainer, record: ScoreRecord) -> None:

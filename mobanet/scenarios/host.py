@@ -15,7 +15,7 @@ class Sampled(Protocol):
 
     Attributes:
         exact_scenario_shares: whether each batch sees scenarios in these very shares.
-        has_learnt: whether it began from the weights of a trained model.
+        has_learnt: whether its weights come from a training, its own or a checkpoint's.
         complete_rests: whether what complete samples are seen with stays as it is.
     """
 

@@ -41,7 +41,7 @@ from mobanet.models.precision import weight_dtype
 from mobanet.models.registry import NetworkSettings, path_of
 from mobanet.plain.schema import to_plain
 from mobanet.rasters.contents import ratios_of
-from mobanet.scenarios.callback import turn_of
+from mobanet.scenarios.callback import steps_per_epoch, turn_of
 from mobanet.scenarios.masking import MaskingSettings, draw_masks, mask_streams, spare_pixels
 from mobanet.scenarios.sampling import draw_availability, share_availability, share_batches
 from mobanet.scenarios.scenario import Scenario, scenario_masks, usual_scenarios
@@ -276,11 +276,8 @@ class SegmentationModule(LightningModule):
         choice = self.optimizer_choice
         fused = not choice.own and takes_fused_steps(self.fused, self.trainer)
         optimizer = choice.make(groups, weight_dtype(self.trainer.precision), fused)
-        # this sets the training data up, without which num_training_batches below is infinite
         steps = self.trainer.estimated_stepping_batches
-        # -1 and None stand for no limit, as with --trainer.max_steps alone
-        epochs = self.trainer.max_epochs if (self.trainer.max_epochs or -1) > 0 else None
-        per_epoch = max(steps / epochs, 1.0) if epochs else float(self.trainer.num_training_batches)
+        per_epoch = steps_per_epoch(self.trainer)
         total = steps if self.schedule.every == "step" else steps / per_epoch
         epoch = per_epoch if self.schedule.every == "step" else 1.0  # in steps of the schedule
         turn = turn_of(self.trainer)
@@ -389,6 +386,7 @@ class SegmentationModule(LightningModule):
 
     def on_train_end(self) -> None:
         """Know no temperature of weights that were put in place as the training ended."""
+        self.has_learnt = True
         if ends_unvalidated(self.trainer):
             self.temperatures.fill_(math.nan)
 
@@ -501,6 +499,7 @@ class SegmentationModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """See `Checkpointing.read`."""
         self.checkpointing.read(checkpoint, self, self._trainer)
+        self.has_learnt = True
 
     def check_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """See `Checkpointing.check`."""
