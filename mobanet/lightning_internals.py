@@ -83,15 +83,23 @@ def has_resumed_schedule(callback: StochasticWeightAveraging) -> bool:
     return callback._scheduler_state is not None
 
 
-def averaged(callback: WeightAveraging) -> LightningModule | None:
-    """The module that a callback keeps an average in; None outside of a training."""
-    return None if callback._average_model is None else cast(LightningModule, callback._average_model.module)
+def averaged(callback: Callback) -> LightningModule | None:
+    """The module that a callback keeps an average in; None outside of a training, and where it keeps none."""
+    if isinstance(callback, WeightAveraging):
+        return None if callback._average_model is None else cast(LightningModule, callback._average_model.module)
+    return callback._average_model if isinstance(callback, StochasticWeightAveraging) else None
 
 
 def averaged_modules(trainer: Trainer) -> list[LightningModule]:
-    """Those that averages are kept in, which a validation sees in a module's place."""
-    averages = [averaged(callback) for callback in callbacks_of(trainer) if isinstance(callback, WeightAveraging)]
+    """Those that averages of a module's weights are kept in, whether validations see these (EMA) or none does (SWA)."""
+    averages = map(averaged, callbacks_of(trainer))
     return [average for average in averages if average is not None]
+
+
+def added_epochs(trainer: Trainer) -> int:
+    """How many epochs SWA has added to those that were asked for: one, which trains nothing, for running statistics."""
+    swa = [callback for callback in callbacks_of(trainer) if isinstance(callback, StochasticWeightAveraging)]
+    return int(any(callback._model_contains_batch_norm and callback._max_epochs != -1 for callback in swa))
 
 
 def logged_so_far(trainer: Trainer) -> dict[str, float]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, StochasticWeightAveraging
 
 from mobanet.errors import UserError
 from mobanet.loading.checkpoint import read_checkpoint
@@ -311,6 +311,45 @@ def test_until_the_turn_a_model_does_without_a_sensor_what_one_of_all_sensors_do
     compare = Compare()
     fitted(own, {"batch_size": 4, "steps_per_epoch": 1}, callbacks=[compare], epochs=4, **STAGES)
     assert compare.equal == [True, True, False, False]
+
+
+AVERAGES = {
+    "ema": lambda: EMAWeightAveraging(decay=0.5),
+    "swa": lambda: StochasticWeightAveraging(1e-3, swa_epoch_start=1),
+}
+
+
+@pytest.mark.parametrize("kind", AVERAGES)
+@pytest.mark.parametrize("validated", [True, False])
+def test_averages_of_own_parts_begin_where_those_of_complete_samples_are(fitted, kind, validated):
+    """What own parts would have been until the turn, which a validation sees and a SWA ends with, is what they copy.
+
+    The turn is of the epochs that were asked for: SWA adds one, for running statistics, while it runs.
+    """
+    average = AVERAGES[kind]()
+
+    class Compare(Callback):
+        def __init__(self):
+            self.averages, self.seen = {}, []
+
+        def equal(self, network):
+            parts = network.state_dict()
+            return all(same(value, parts[name]) for name, value in network.incomplete.state_dict().items())
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            kept = average._average_model
+            self.averages[trainer.current_epoch, batch_idx] = self.equal(getattr(kept, "module", kept).network)
+
+        def on_validation_batch_start(self, trainer, pl_module, *_):
+            self.seen.append((trainer.current_epoch, self.equal(pl_module.network)))
+
+    own = {"network": MoBaNetSettings(incomplete="own", **NARROW)}
+    compare, data = Compare(), {"batch_size": 4, "steps_per_epoch": 2}
+    fitted(own, data, callbacks=[average, compare], epochs=4, validated=validated, **STAGES)
+    assert compare.averages[2, 0]
+    assert not compare.averages[3, 1]
+    assert validated == bool(compare.seen)
+    assert all(equal for epoch, equal in compare.seen if epoch < 2)
 
 
 def test_at_the_turn_latent_measures_parts_that_are_copies_already(fitted, monkeypatch):

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 
 from mobanet.errors import SettingError, check_setting
-from mobanet.lightning_internals import callbacks_of, training_batches
+from mobanet.lightning_internals import added_epochs, averaged_modules, callbacks_of, training_batches
 from mobanet.scenarios.history import ScoreRecord, drop_records, write_record
 from mobanet.scenarios.host import Sampled
 from mobanet.scenarios.probabilities import read_probabilities
@@ -133,7 +133,7 @@ class ScenarioSampling(Callback):
         settings, epoch = self.settings, trainer.current_epoch - self._warmup
         # before `latent` measures: of parts that have learnt nothing, a distortion says nothing
         if epoch == 0 and self._warmup:
-            module.network.part_ways()
+            _part_ways(trainer, module)
         scenarios = module.scenarios
         p: np.ndarray | None = None
         if epoch < 0 or settings.strategy == "full":
@@ -164,7 +164,7 @@ class ScenarioSampling(Callback):
         what a model of all sensors does.
         """
         if trainer.state.fn == TrainerFn.FITTING and trainer.current_epoch < self._warmup:
-            cast(Sampled, pl_module).network.part_ways()
+            _part_ways(trainer, cast(Sampled, pl_module))
 
     def _refresh(self, trainer: Trainer, module: Sampled) -> np.ndarray:
         places = self.settings.drawn(module.scenarios)
@@ -214,7 +214,8 @@ def turn_of(trainer: Trainer) -> int | None:
 def epochs_of(trainer: Trainer) -> int | None:
     """Epochs that a training will have, the last of them perhaps in part; None where it has no end."""
     steps = trainer.estimated_stepping_batches  # of the optimiser; as few as --trainer.max_steps says
-    limit = trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None
+    asked = (trainer.max_epochs or -1) - added_epochs(trainer)
+    limit = asked if asked > 0 else None
     if math.isinf(steps):
         return limit
     taken = math.ceil(steps / steps_per_epoch(trainer))
@@ -225,6 +226,12 @@ def steps_per_epoch(trainer: Trainer) -> float:
     """Steps of the optimiser in an epoch, whose last may be of fewer batches; infinite for data without a length."""
     batches = training_batches(trainer) / trainer.accumulate_grad_batches
     return batches if math.isinf(batches) else max(math.ceil(batches), 1)
+
+
+def _part_ways(trainer: Trainer, module: Sampled) -> None:
+    """Let own parts copy those of complete samples, and averages of own parts what those average: both were one."""
+    for each in (module, *(cast(Sampled, average) for average in averaged_modules(trainer))):
+        each.network.part_ways()
 
 
 def _log_table(trainer: Trainer, record: ScoreRecord) -> None:
