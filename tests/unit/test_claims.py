@@ -1,7 +1,7 @@
 """The paired comparison of ways to train: its rows, its table, and the table in the README."""
 
 import csv
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,13 +18,24 @@ NAMES = ("rgb", "ir", "dsm", "rgb+ir", "rgb+dsm", "ir+dsm", "rgb+ir+dsm")
 
 @pytest.fixture(scope="module")
 def claims():
-    """The script as a module."""
-    spec = importlib.util.spec_from_file_location("claims", ROOT / "experiments/claims.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["claims"] = module  # its dataclass looks itself up there
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["claims"]
+    """The script as a module, which finds its others beside it as a script does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "experiments")
+        yield importlib.import_module("claims")
+    for name in ("claims", "claims_design", "claims_tables"):
+        del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def made(claims):
+    """What makes tables of rows."""
+    return sys.modules["claims_tables"]
+
+
+@pytest.fixture(scope="module")
+def design(claims):
+    """What is compared."""
+    return sys.modules["claims_design"]
 
 
 def rows(arm, seed, mious, steps=400, city="ambiguous"):
@@ -46,23 +57,23 @@ def cells(table, arm):
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_the_readme_has_the_table_of_the_rows(claims):
+def test_the_readme_has_the_table_of_the_rows(made, design):
     """Where they differ: experiments/claims.py --seeds --readme README.md --page experiments/results/README.md."""
-    found = claims.read(ROOT / "experiments/results/claims.csv")
-    for path, groups in (("README.md", ["sampling"]), ("experiments/results/README.md", list(claims.GROUPS))):
+    found = made.read(ROOT / "experiments/results/claims.csv")
+    for path, groups in (("README.md", ["sampling"]), ("experiments/results/README.md", list(design.GROUPS))):
         text = (ROOT / path).read_text()
-        assert claims.with_table(text, claims.tables(found, 400, groups)) == text
-        assert claims.with_table(text, "another") != text
+        assert made.with_table(text, made.tables(found, 400, groups)) == text
+        assert made.with_table(text, "another") != text
 
 
-def test_differences_are_paired_by_seed_and_an_interval_around_nothing_is_undecided(claims):
+def test_differences_are_paired_by_seed_and_an_interval_around_nothing_is_undecided(made):
     found = []
     for seed, level in enumerate((0.2, 0.4, 0.6)):
         found += rows("uniform", seed, [level] * 7)
         found += rows("full", seed, [level] * 6 + [level + 0.1])
         found += rows("latent", seed, [level] * 6 + [level + (0.1, -0.1, 0.05)[seed]])
     found += rows("latent", 3, [0.9] * 7)  # has no partner
-    table = claims.table(found, 400)
+    table = made.table(found, 400)
     assert cells(table, "uniform")[1:4] == ["3", "40.0", "40.0"]
     assert cells(table, "full")[1:5] == [
         "3",
@@ -77,39 +88,39 @@ def test_differences_are_paired_by_seed_and_an_interval_around_nothing_is_undeci
     assert "gap regained" not in table
 
 
-def test_arms_may_have_a_partner_each(claims):
+def test_arms_may_have_a_partner_each(made):
     found = [row for seed in range(3) for row in (*rows("full", seed, [0.5] * 7), *rows("uniform", seed, [0.4] * 7))]
-    assert claims.tables(found, 400, ["streams"]) == ""  # nothing to compare
+    assert made.tables(found, 400, ["streams"]) == ""  # nothing to compare
     found += [row for seed in range(3) for row in rows("three_full", seed, [0.53] * 7)]
     found += [row for seed in range(3) for row in rows("three_uniform", seed, [0.41] * 7)]
-    table = claims.tables(found, 400, ["streams"])
+    table = made.tables(found, 400, ["streams"])
     assert cells(table, "full")[2] == "50.0"
     assert cells(table, "three_full")[2] == "53.0 (+3.0, +3.0 to +3.0)"
     assert cells(table, "three_uniform")[2] == "41.0 (+1.0, +1.0 to +1.0)"
     assert table.endswith("paired difference to the same with two streams, 95 % interval.")
 
 
-def test_two_pairs_have_no_interval_and_other_steps_and_cities_no_place(claims):
+def test_two_pairs_have_no_interval_and_other_steps_and_cities_no_place(made):
     found = [row for seed in (0, 1) for arm in ("uniform", "full") for row in rows(arm, seed, [0.5] * 7)]
-    table = claims.table(
+    table = made.table(
         found + rows("full", 2, [0.1] * 7, steps=200) + rows("full", 2, [0.1] * 7, city="redundant"), 400
     )
     assert cells(table, "full")[1:3] == ["2", "50.0"]
 
 
-def test_what_is_regained_is_a_share_of_the_gap_to_specialists(claims):
+def test_what_is_regained_is_a_share_of_the_gap_to_specialists(made):
     found = rows("full", 0, [0.1] * 6 + [0.9]) + rows("uniform", 0, [0.3] * 6 + [0.7])
     for place, name in enumerate(NAMES[:-1]):
         found += rows(f"alone_{name}", 0, [0.5] * 7)[place : place + 1]
-    table = claims.table(found, 400)
+    table = made.table(found, 400)
     assert cells(table, "full")[-1] == "0.0"
     assert cells(table, "uniform")[-1] == "50.0"
     assert "alone" not in table
 
 
-def test_the_figure_has_a_mark_for_each_way_to_train(claims):
+def test_the_figure_has_a_mark_for_each_way_to_train(made):
     found = [row for seed in (0, 1) for row in rows("uniform", seed, [0.2 + 0.2 * seed] * 6 + [0.5])]
-    figure = claims.frontier(found + rows("full", 0, [0.1] * 6 + [0.9]) + rows("alone_rgb", 0, [0.5] * 7), 400)
+    figure = made.frontier(found + rows("full", 0, [0.1] * 6 + [0.9]) + rows("alone_rgb", 0, [0.5] * 7), 400)
     (axes,) = figure.axes
     marks = {c.get_label(): c.get_offsets().tolist() for c in axes.collections if not c.get_label().startswith("_")}
     assert list(marks) == ["full", "uniform"]
@@ -117,41 +128,41 @@ def test_the_figure_has_a_mark_for_each_way_to_train(claims):
     assert marks["uniform"] == [[pytest.approx(50), pytest.approx(30)]]
 
 
-def test_rows_are_added_to_those_there_are(claims, tmp_path):
+def test_rows_are_added_to_those_there_are(made, tmp_path):
     path = tmp_path / "results/claims.csv"
     shared = {"city": "redundant", "parameters": "1", "commit": "c", "protocol": "a, b"}
-    claims.add(path, [shared | row for row in rows("full", 0, [0.5] * 7)])
-    claims.add(path, [shared | row for row in rows("own", 0, [0.25] * 7)])
-    found = claims.read(path)
+    made.add(path, [shared | row for row in rows("full", 0, [0.5] * 7)])
+    made.add(path, [shared | row for row in rows("own", 0, [0.25] * 7)])
+    found = made.read(path)
     assert [row["arm"] for row in found] == ["full"] * 7 + ["own"] * 7
-    assert set(found[0]) == set(claims.COLUMNS)
+    assert set(found[0]) == set(made.COLUMNS)
     assert found[0]["protocol"] == "a, b"
 
 
-def test_a_file_of_fewer_columns_gets_the_others_and_keeps_its_rows(claims, tmp_path):
-    path, fewer = tmp_path / "claims.csv", claims.COLUMNS[:-2]
+def test_a_file_of_fewer_columns_gets_the_others_and_keeps_its_rows(made, tmp_path):
+    path, fewer = tmp_path / "claims.csv", made.COLUMNS[:-2]
     before = dict.fromkeys(fewer, "a, b") | {"scenario": "rgb"}
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, fewer, lineterminator="\n")
         writer.writeheader()
         writer.writerow(before)
-    claims.add(path, [dict.fromkeys(claims.COLUMNS, "c")])
-    old, new = claims.read(path)
+    made.add(path, [dict.fromkeys(made.COLUMNS, "c")])
+    old, new = made.read(path)
     assert {name: old[name] for name in fewer} == before
     assert not old["iou_car"]
-    assert new == dict.fromkeys(claims.COLUMNS, "c")
+    assert new == dict.fromkeys(made.COLUMNS, "c")
     with path.open("a", newline="") as file:  # by a process that knows of no others yet
         csv.DictWriter(file, fewer, lineterminator="\n").writerow(before)
-    assert {name: claims.read(path)[2][name] for name in fewer} == before
+    assert {name: made.read(path)[2][name] for name in fewer} == before
 
 
-def test_a_table_of_rare_classes_tells_of_them_with_all_sensors(claims):
+def test_a_table_of_rare_classes_tells_of_them_with_all_sensors(made):
     found = []
     for seed in range(3):
         found += [row | {"iou_car": "0.5", "iou_clutter": "0.25"} for row in rows("even", seed, [0.1] * 6 + [0.75])]
         rare = {"iou_car": "0.625", "iou_clutter": str(0.25 + (seed - 1) / 8)}
         found += [row | rare for row in rows("plus_dice", seed, [0.1] * 6 + [0.5])[-1:]]
-    table = claims.table(found + rows("focal", 0, [0.5] * 7), 400, "imbalance")
+    table = made.table(found + rows("focal", 0, [0.5] * 7), 400, "imbalance")
     assert table.splitlines()[0].endswith("| all sensors | IoU of car | IoU of clutter |")
     assert cells(table, "even")[1:] == ["3", "75.0", "50.0", "25.0"]
     assert cells(table, "plus_dice")[2:4] == ["50.0 (-25.0, -25.0 to -25.0)", "62.5 (+12.5, +12.5 to +12.5)"]
@@ -159,33 +170,33 @@ def test_a_table_of_rare_classes_tells_of_them_with_all_sensors(claims):
     assert cells(table, "focal")[1:] == ["1", "50.0", "", ""]  # of a time when they were not written
 
 
-def test_every_arm_has_its_place_in_a_group_and_every_start_is_an_arm(claims):
-    assert {arm for group in claims.GROUPS.values() for arm in group.arms} == set(claims.ARMS)
-    assert sum(claims.LEFT.values()) * claims.REGAIN["probabilities"]["ir"] == pytest.approx(claims.LEFT["ir"])
-    for group in claims.GROUPS.values():
+def test_every_arm_has_its_place_in_a_group_and_every_start_is_an_arm(claims, design):
+    assert {arm for group in design.GROUPS.values() for arm in group.arms} == set(design.ARMS)
+    assert sum(design.LEFT.values()) * design.REGAIN["probabilities"]["ir"] == pytest.approx(design.LEFT["ir"])
+    for group in design.GROUPS.values():
         partners = {*group.partners, *group.partners.values()} or {group.against}
         assert partners <= set(group.arms) or not group.title
-    assert {arm.start for arm in claims.ARMS.values()} - {None} == {"full", "uniform"}
+    assert {arm.start for arm in design.ARMS.values()} - {None} == {"full", "uniform"}
     assert claims.in_order(["full_then_own", "own", "full", "own"]) == ["own", "full", "full_then_own"]
 
 
-def test_a_table_a_group_and_a_city_that_have_rows(claims):
+def test_a_table_a_group_and_a_city_that_have_rows(made, design):
     found = rows("full", 0, [0.5] * 7) + rows("full", 0, [0.25] * 7, city="redundant")
     found += rows("cmx_full", 0, [0.125] * 7) + rows("alone_rgb", 0, [0.5] * 7)
-    shown = claims.tables(found, 400)
+    shown = made.tables(found, 400)
     titles = [line for line in shown.splitlines() if line.startswith("**")]
     assert [title.split("; ")[0].strip("*") for title in titles] == [
-        *[claims.GROUPS["sampling"].title] * 2,
-        claims.GROUPS["cmx"].title,
+        *[design.GROUPS["sampling"].title] * 2,
+        design.GROUPS["cmx"].title,
     ]
-    assert claims.tables(found, 400, ["cmx"]).count("| cmx_full: all sensors, always | 1 | 12.5 |") == 1
-    assert "12.5" not in claims.tables(found, 400, ["sampling", "parts"])
+    assert made.tables(found, 400, ["cmx"]).count("| cmx_full: all sensors, always | 1 | 12.5 |") == 1
+    assert "12.5" not in made.tables(found, 400, ["sampling", "parts"])
 
 
-def test_a_table_of_parts_tells_of_all_sensors_only(claims):
+def test_a_table_of_parts_tells_of_all_sensors_only(made):
     found = [row for seed in range(3) for row in rows("full", seed, [0.1] * 6 + [0.5])]
     found += [row for seed in range(3) for row in rows("lora", seed, [0] * 6 + [0.625])[-1:]]
-    shown = claims.table(found, 400, "parts")
+    shown = made.table(found, 400, "parts")
     assert cells(shown, "full")[1:] == ["3", "50.0"]
     assert cells(shown, "lora")[1:] == ["3", "62.5 (+12.5, +12.5 to +12.5)"]
 
