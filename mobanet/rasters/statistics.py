@@ -104,8 +104,8 @@ def _from_values(rows: Rows) -> tuple[BandStatistics, ...]:
         return ()
     mean = np.sum(totals, axis=0) / count
     step = max(1, count // SAMPLE)
-    if step > 1 and width % step == 0:
-        step += 1  # a divisor of the width would sample whole columns
+    while math.gcd(step, width) > 1:
+        step += 1  # a common divisor with the width would sample some columns only, and of stripes perhaps one kind
     sample, squares = _sampled(rows, step, mean)
     if not len(sample):  # the few valid pixels lie between the sampled ones
         sample, _ = _sampled(rows, 1, mean)

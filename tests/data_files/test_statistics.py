@@ -29,6 +29,15 @@ def test_large_float_band_is_sampled(monkeypatch):
     assert figures.p98 == pytest.approx(293, abs=8)
 
 
+@pytest.mark.parametrize("step", range(2, 13))
+def test_stripes_are_sampled_whatever_their_period(step, monkeypatch):
+    monkeypatch.setattr("mobanet.rasters.statistics.SAMPLE", 24 * 500 // step)
+    for period in (2, 3, 4, 6, 8, 12):
+        stripes = (np.arange(24) % period == 0).astype(np.float32)
+        figures = describe(np.tile(stripes, (500, 1)), None)
+        assert (figures.p2, figures.p98) == (0, 1), period
+
+
 def test_few_valid_pixels(monkeypatch):
     monkeypatch.setattr("mobanet.rasters.statistics.SAMPLE", 4)
     valid = np.zeros((50, 50), bool)
