@@ -61,7 +61,8 @@ def name_differences(wanted: Iterable[str], found: Iterable[str], most: int | No
 
 def natural_key(name: str) -> list[tuple[int, str]]:
     """Sort key that orders `2_10` after `2_9`."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part]
+    # `isdecimal`, as `\d` is: "²" is a digit, too, of which `int` makes no number
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def absent_note(counts: Iterable[float], names: Sequence[str], where: str) -> str:

@@ -33,6 +33,7 @@ def draw_sheet(findings: Findings, path: Path) -> None:
     """Write the contact sheet of `findings` to a PNG file."""
     # not by pyplot, which keeps each figure and chooses a backend that may want a display
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
     columns, rows, maps = findings.products, _some(findings.tiles), split_maps(findings)
     width = max(_LEFT + len(columns) * (_CELL + _GAP) + _GAP, 6.0)
@@ -74,6 +75,9 @@ def draw_sheet(findings: Findings, path: Path) -> None:
             look = tile.looks.get(name)
             _cell(place(row, column), look, findings, "" if look else ("problem" if tile.problems else "none"))
     _legend(figure, findings, width, height)
+    # a name with two dollars would be a formula, or none, which is an error
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
     with whole_file(path) as file:
         figure.savefig(file, dpi=_DPI, format="png")
 

@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 from rich.console import Console
@@ -34,7 +35,7 @@ def print_store(store: TileStore) -> None:
     console.print(table)
     _notes(console, "note", (f"tile {tile.id}: {note}" for tile in store.tiles.values() for note in tile.notes))
     _notes(console, "note", _overall(store))
-    console.print(f"{len(store.tiles)} tiles of layout {store.layout} in {store.path}", markup=False, soft_wrap=True)
+    console.print(f"{len(store.tiles)} tiles of layout {store.layout} in {store.path}", soft_wrap=True)
 
 
 def _overall(store: TileStore) -> list[str]:
@@ -175,9 +176,11 @@ def _mean_shares(looks: Sequence[RasterLook]) -> np.ndarray:
 
 
 def _console() -> Console:
-    console = Console()
+    # names are what files and users call things: rich would take `[b]` in them for bold and `:car:` for a picture
+    plain = partial(Console, markup=False, emoji=False)
+    console = plain()
     # in a file or a pipe nothing has to be folded to fit a window
-    return console if console.is_terminal else Console(width=200)
+    return console if console.is_terminal else plain(width=200)
 
 
 def _table(*columns: str) -> Table:
@@ -189,4 +192,4 @@ def _table(*columns: str) -> Table:
 
 def _notes(console: Console, word: str, notes: Iterable[str]) -> None:
     for note in notes:
-        console.print(f"{word}: {note}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{word}: {note}", highlight=False, soft_wrap=True)

@@ -15,7 +15,8 @@ from mobanet.plain.yaml_files import bound_parsers
 from mobanet.rasters.contents import FileRef
 from mobanet.store.build import build_store
 from mobanet.store.check import check_files
-from mobanet.store.tables import print_findings
+from mobanet.store.sheet import draw_sheet
+from mobanet.store.tables import print_findings, print_store
 from tests.data_files.fake_files import coloured, georeferenced, indices, load, noise, surface, write, zipped
 
 COLOURS = [(255, 255, 255), (0, 0, 255), (0, 255, 255), (0, 255, 0), (255, 255, 0), (255, 0, 0)]
@@ -430,6 +431,27 @@ def test_check_shows_systems_and_pixel_sizes_and_can_be_read_for_many_tiles(root
     assert sum(row[0].startswith("t") and row[0][1:].isdigit() for row in rows if row) == 38  # one a tile
     assert "note: 38 tiles (t0, t1, t2, t3, t4, t5 and 32 more): dsm: dsm.tif (32 x 30 pixels) was resampled" in output
     assert len(rows) < 60
+
+
+def test_tiles_may_have_digits_in_their_names_that_count_nothing(root):
+    names = ["2²", "9", "10²", "10③"]
+    fill(root, names)
+    findings = check_files(get_layout("folder", settings()), root, workers=1)
+    assert [tile.tile for tile in findings.tiles] == list(build(root).tiles) == names
+
+
+def test_names_are_shown_as_they_are_whatever_libraries_read_into_them(root, tmp_path, capsys):
+    tiles, classes = ["a[nir]", "b:car:c", "d$_$e"], ["[/b]", "low [b]", ":car:", "$\\nothing$", "x", "y"]
+    fill(root, tiles)
+    layout = get_layout("folder", settings(classes=classes))
+    findings = check_files(layout, root, workers=1)
+    print_findings(findings)
+    output = capsys.readouterr().out
+    assert all(name in output for name in (*tiles, *classes))
+    print_store(build_store(layout, root, workers=1))
+    output = capsys.readouterr().out
+    assert all(name in output for name in tiles)
+    draw_sheet(findings, tmp_path / "sheet.png")  # whose names were formulas
 
 
 def test_a_label_with_a_colour_table_has_colours(root):
