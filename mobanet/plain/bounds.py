@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+# PyYAML in Python recurses, and ends with a RecursionError near 500; no file of ours has ten
 DEEPEST = 64
 """Brackets in brackets, mappings in mappings."""
 
@@ -35,6 +36,7 @@ def read_bounded(path: Path, most: int) -> str:
     if len(content) > most:
         raise ValueError(f"has more than {size_in_words(most)}")
     try:
+        # editors on Windows begin a file with a byte order mark, at which `json` stops
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"is not in UTF-8 (byte {error.start})") from error
@@ -56,6 +58,7 @@ def check_values(content: Any, finite: bool = False) -> None:
         ValueError: for more than `DEEPEST` levels, a whole number beyond `LARGEST`, and a text with a NUL, a control
             character or half of a character in it, which neither files nor tables nor log lines can take.
     """
+    # a list instead of recursion, which would end in Python's own error for what its parser took
     waiting = [(content, 0)]
     while waiting:
         value, depth = waiting.pop()
@@ -83,7 +86,9 @@ def check_digits(text: str) -> None:
     Raises:
         ValueError: for such a number; any other text is left alone.
     """
+    # leading zeros make a text longer and a number no larger
     digits = text.strip().lstrip("+-").lstrip("0")
+    # of equally long ones the texts are compared: digits are in the order of their characters
     if digits.isdecimal() and (len(digits), digits) > (len(str(LARGEST)), str(LARGEST)):
         raise ValueError(f"holds a whole number of {len(digits)} digits; {LARGEST} is the largest")
 
@@ -100,6 +105,7 @@ def whole_number(text: str) -> int:
 
 def odd_character(text: str) -> str | None:
     """The first control character but tab and line feeds, or half a character of UTF-16; None for plain text."""
+    # at once where all is printable, as nearly always: a loop over characters takes a hundred times as long
     return None if text.isprintable() else next(filter(_odd, text), None)
 
 
@@ -109,6 +115,7 @@ def shown(text: str, most: int = 40) -> str:
 
 
 def _odd(character: str) -> bool:
+    # halves come of `\ud800` in JSON and of file names that are not in UTF-8; to write one is an error
     return (character < " " and character not in "\t\n\r") or character == "\x7f" or "\ud800" <= character <= "\udfff"
 
 

@@ -26,6 +26,7 @@ def with_bare(words: Sequence[str], options: Collection[str], meaning: str = "tr
     """Let options without a value mean one, for a parser that knows no such options."""
     return [
         f"{word}={meaning}" if word in options and following.startswith("-") else word
+        # `--` stands for an option behind the last word, which has no value there either
         for word, following in zip_longest(words, words[1:], fillvalue="--")
     ]
 
@@ -50,6 +51,7 @@ def set_apart(words: Iterable[str], flags: Collection[str] = ()) -> tuple[list[s
             options.append(f"{word}=true")
         else:
             options.append(word)
+            # help takes no value: the word behind it is one that stands alone
             if "=" not in word and word not in ("-h", "--help"):
                 options += [value for value in (next(given, None),) if value is not None]
     return alone, options
@@ -67,6 +69,7 @@ def take_flag(words: Sequence[str], option: str) -> tuple[bool, list[str]]:
         if word != option:
             rest.append(f"{word}{equals}{value}")
             continue
+        # any other word behind a flag is no value of it but stands by itself, as a path does
         if not equals:
             value = given.pop(0) if given and given[0].lower() in (*_YES, *_NO) else "true"
         if value.lower() not in (*_YES, *_NO):
@@ -85,6 +88,7 @@ def take(words: Sequence[str], option: str) -> tuple[str | None, list[str]]:
     for word in given:
         if word == option:
             value = next(given, None)
+            # two dashes: one may begin a value, such as a negative number
             if value is None or value.startswith("--"):
                 raise UserError(f"{option} needs a value.")
         elif word.startswith(f"{option}="):

@@ -4,6 +4,7 @@ import os
 import sys
 
 _SAID: set[str] = set()
+# set by Lightning for processes that it starts, by torchrun, and by SLURM's srun; else there is one process
 _RANKS = ("LOCAL_RANK", "RANK", "SLURM_PROCID")
 
 

@@ -16,6 +16,7 @@ def hub_file(repository: str, file: str, revision: str | None = None) -> Path:
     import huggingface_hub
 
     cached = huggingface_hub.try_to_load_from_cache(repository, file, revision=revision)
+    # it may also be a sentinel, which is true as well: the repository is known not to have the file
     if isinstance(cached, str):
         return Path(cached)
     reach_hub()

@@ -47,6 +47,7 @@ def imported_module(module: str, path: str, option: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
+        # the module itself or a package above it; any other name is of something that its own code imports
         if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
             raise UserError(
                 f"{option} names {path}, and Python finds no {error.name}; install it, or start where its folder lies, "
@@ -71,6 +72,7 @@ def import_path_of(thing: Any) -> str:
     """The path by which a function, or the class of an object, could be imported again, where it lies in a module."""
     named = thing if hasattr(thing, "__qualname__") else type(thing)
     name = named.__qualname__.rpartition(".")[2]
+    # a lambda is called `<lambda>`, which `is_import_path` would not take for a name
     return f"{named.__module__}.{name if name.isidentifier() else 'unnamed'}"
 
 

@@ -29,6 +29,7 @@ def parse_json(text: str) -> Any:
     """
     try:
         content = json.loads(text, parse_constant=_refuse, parse_float=_number, parse_int=_whole)
+    # `json` recurses by bracket, and has no limit of its own
     except RecursionError as error:
         raise ValueError(f"has more than {DEEPEST} levels of brackets or mappings in one another") from error
     if not _is_harmless(text):
@@ -38,7 +39,9 @@ def parse_json(text: str) -> Any:
 
 def _is_harmless(text: str) -> bool:
     """Whether a text has no levels and no characters in it that are to be refused; to look at each value is slower."""
+    # brackets side by side and in texts count, too: too many of them only cost the look
     shallow = text.count("[") + text.count("{") <= DEEPEST
+    # a line feed is not printable: this is for content on one line, as a store's thousands of tiles have it
     return shallow and text.isprintable() and "\\" not in text  # which may stand for any character
 
 

@@ -46,6 +46,7 @@ def _close_unread() -> bool:
     """Whether one of the two was closed; what is still to be written to it goes nowhere."""
     closed = [stream for stream in _streams() if _is_closed(stream)]
     for stream in closed:
+        # the interpreter flushes once more as it ends, and would complain of the pipe there
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
@@ -59,5 +60,6 @@ def _is_closed(stream: TextIO) -> bool:
     except OSError:  # no file of the system's, as in notebooks
         return False
     look = select.poll()
+    # nothing is asked for: errors and hang-ups are told in any case
     look.register(number, 0)
     return any(events & (select.POLLERR | select.POLLHUP) for _, events in look.poll(0))

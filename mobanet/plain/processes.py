@@ -18,5 +18,7 @@ def end_with_parent() -> None:
 
 
 def _end(sentinel: int) -> None:
+    # ready as soon as the other process has ended, also by a signal that it could not catch
     wait([sentinel])
+    # `sys.exit` would end this thread alone
     os._exit(1)  # what was being written is a file without a name, which the next attempt clears away

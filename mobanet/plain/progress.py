@@ -3,6 +3,7 @@
 
 def duration(seconds: float) -> str:
     """`42 s`, `3 min 5 s`, `2 h 10 min` or `1 d 3 h`."""
+    # rounded before it is split, or 59.6 would be `60 s`
     whole = round(max(seconds, 0))
     for size, name, below, rest in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:

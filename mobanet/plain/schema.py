@@ -139,6 +139,7 @@ def to_plain(value: Any) -> Any:
 def _check_one_of(value: Any, kinds: tuple[Any, ...], where: str) -> None:
     """Of several annotations the one that has the value's outer form speaks, where there is one."""
     near = [kind for kind in kinds if get_origin(kind) is not Literal and _fits(value, kind)]
+    # where the outer form fits none, each is tried, so that a literal among them has its turn
     for kind in near or kinds:
         try:
             return check_value(value, kind, where)
@@ -158,15 +159,18 @@ def _fits(value: Any, kind: Any) -> bool:
     if kind in (list, tuple):
         return isinstance(value, list | tuple)
     if kind is str:
+        # printable, as such texts go on into tables, logs and messages
         return isinstance(value, str) and len(value) <= _LONGEST and value.isprintable()
     if kind is int:  # of this very type, as bool is one, too
         return type(value) is int and -LARGEST <= value <= LARGEST
     if kind is float:
+        # YAML and JSON may write 1.0 as 1
         return _fits(value, int) or (type(value) is float and math.isfinite(value))
     return type(value) is kind
 
 
 def _check_items(value: Any, inner: tuple[Any, ...], where: str) -> None:
+    # `list[X]` and `tuple[X, ...]` have any length, other tuples one kind a place
     kinds = [inner[0]] * len(value) if len(inner) == 1 or inner[-1] is ... else list(inner)
     if len(kinds) != len(value):
         raise MismatchError(where, f"has {len(value)} entries where {len(kinds)} are expected")
@@ -179,6 +183,7 @@ def _required(kind: Any) -> set[str]:
 
 
 def _defaults(kind: Any) -> dict[str, Any]:
+    # a dataclass cannot be called for them: it may have fields that are required
     given = {field.name: field.default for field in fields(kind) if field.default is not MISSING}
     made = {f.name: f.default_factory() for f in fields(kind) if f.default_factory is not MISSING}
     return given | made

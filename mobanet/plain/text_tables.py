@@ -22,6 +22,7 @@ Columns = Sequence[tuple[str, Sequence[str]]]
 
 def stacked(name: str) -> str:
     """A class's name on several lines, broken between words only, so that its column is not much wider than numbers."""
+    # blanks, hyphens and slashes stay with their words, so that the lines together are the name
     words = re.findall(r"[\s_/-]*[^\s_/-]+[\s_/-]*", name) or [name]
     most = max(8, *(len(word.rstrip()) for word in words))
     lines = [words[0]]
@@ -36,6 +37,7 @@ def stacked(name: str) -> str:
 def as_text(tables: Sequence[Table], notes: Iterable[str]) -> str:
     """Tables as wide as they need to be, and lines below them; begins with an empty line."""
     out = io.StringIO()
+    # a width is given, or rich would fold to that of the terminal, or to 80
     console = Console(file=out, width=text_width(tables), color_system=None)
     for table in tables:
         console.print(table)
@@ -46,6 +48,7 @@ def as_text(tables: Sequence[Table], notes: Iterable[str]) -> str:
 def csv_text(lines: Iterable[Iterable[Any]]) -> str:
     """Lines of a table, its head first, as CSV."""
     out = io.StringIO()
+    # by itself it ends lines as on Windows
     csv.writer(out, lineterminator="\n").writerows(lines)
     return out.getvalue()
 
@@ -89,6 +92,7 @@ def fitted(
     parts = 0
     while text_width(tables) > width and parts < len(more):
         parts += 1
+        # as even as they come: to fill each in turn would leave a stump at the end
         bounds = [len(more) * i // parts for i in range(parts + 1)]
         tables = [_table(corner, labels, summary, first)] if first else []
         tables += [_table(split or corner, labels, summary, more[low:high]) for low, high in pairwise(bounds)]
@@ -98,6 +102,7 @@ def fitted(
 def _table(corner: str, labels: Sequence[str], summary: int, columns: Columns) -> Table:
     table = Table(box=box.HORIZONTALS, pad_edge=False, collapse_padding=True)
     table.add_column(corner, no_wrap=True, vertical="bottom")
+    # Text: in a str rich would take brackets in a class's name for markup
     for head, _ in columns:
         table.add_column(Text(head), no_wrap=True, justify="right", vertical="bottom")
     for i, label in enumerate(labels):

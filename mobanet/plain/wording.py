@@ -62,6 +62,7 @@ def name_differences(wanted: Iterable[str], found: Iterable[str], most: int | No
 def natural_key(name: str) -> list[tuple[int, str]]:
     """Sort key that orders `2_10` after `2_9`."""
     # `isdecimal`, as `\d` is: "²" is a digit, too, of which `int` makes no number
+    # pairs, as a number and a text cannot be compared; -1 puts words before numbers
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]
 
 

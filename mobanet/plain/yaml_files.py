@@ -18,6 +18,7 @@ MOST_VALUES = 100_000
 """In a file, counting what an alias stands for as often as it does: ten lines of aliases can stand for billions."""
 
 
+# characters: the loader in Python takes a second and more for them, that in C a quarter of it
 _LONG = 1 << 16
 _WORD = re.compile(r"[\w./+-]*")
 
@@ -66,6 +67,7 @@ def parse_yaml(text: str) -> Any:
 
     check_events(text)
     try:
+        # only now: a few lines of aliases or brackets cost no memory as events, and all of it as values
         content = with_ids_as_written(yaml.load(text, Loader=_loader(text)), text)
     except _ODD_VALUES as error:
         raise ValueError(f"holds a value that is none ({' '.join(str(error).split())[:80]})") from error
@@ -89,6 +91,7 @@ def check_events(text: str) -> None:
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in (anchor for anchor, _ in open_nodes):
                 raise ValueError(f"refers to {shown(event.anchor)} inside of itself")
+            # 1 for an alias of nothing, which `yaml` itself refuses as it goes on from events
             count += sizes.get(event.anchor, 1)
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = open_nodes.pop()
@@ -128,6 +131,7 @@ def with_ids_as_written(content: Any, text: str) -> Any:
     """
     import yaml
 
+    # the text is parsed once more for them, which most files need not wait for
     if ("splits" in text or "vector" in text) and isinstance(content, dict):
         _restore_ids(content, yaml.compose(text, Loader=_loader(text)))
     return content
@@ -136,6 +140,7 @@ def with_ids_as_written(content: Any, text: str) -> Any:
 def _restore_ids(content: Any, node: Any) -> None:
     import yaml
 
+    # content and nodes side by side: a node still has its scalar as it was written
     if isinstance(content, list) and isinstance(node, yaml.SequenceNode):
         for value, inner in zip(content, node.value, strict=True):
             _restore_ids(value, inner)
@@ -167,6 +172,7 @@ def _as_written(content: Any, node: Any) -> Any:
     if not all(isinstance(each, yaml.ScalarNode) for pair in pairs for each in pair):
         return content
     null, merge = "tag:yaml.org,2002:null", "tag:yaml.org,2002:merge"
+    # `<<` stands for keys of another mapping, which only the constructor brings in
     if any(key.tag == merge for key, _ in pairs):
         return content
     return {None if key.tag == null else key.value: None if value.tag == null else value.value for key, value in pairs}
