@@ -101,11 +101,13 @@ class RollingBand:
 
     def finished(self, top: int) -> int:
         """How many rows no window can touch any more, once one begins at row `top`; those of the first are 0."""
+        # no more than there are: rows beyond, up to the next window, have none
         return min(top - self.top, next(iter(self._planes.values())).shape[-2]) if self.begun else 0
 
     def move(self, top: int) -> None:
         """Let go of the rows above `top`."""
         count = top - self.top if self.begun else 0
+        # not at the first window: nothing has been added, wherever it begins
         for name, plane in self._planes.items() if count else ():
             _roll(plane, count, self._fills[name])
         self.top, self.begun = top, True
@@ -148,6 +150,7 @@ class Mosaic:
         self.probabilities, self.confidence = probabilities, confidence
         self._shares_wanted = {probabilities, confidence} != {"none"}
         self._band = RollingBand(
+            # K, h, W; all planes in float32, in which many windows can be added up
             logits=(torch.zeros(num_classes, size, width, device=device), 0),
             total=(torch.zeros(size, width, device=device), 0),
             most=(torch.zeros(size, width, device=device), 0),
@@ -172,6 +175,7 @@ class Mosaic:
         count = self._band.finished(top)
         done = self._rows(count) if count else None
         self._band.move(top)
+        # a window may begin left of the map's first column and end beyond its last
         start = left - self.left
         first, last = max(start, 0), min(start + self.size, self.width)
         here, there = slice(first - start, last - start), slice(first, last)
@@ -182,6 +186,7 @@ class Mosaic:
         if self._shares_wanted:
             self._band["total"][:, there] += weights
             if self._excess is not None:
+                # as int64: torch takes an index in uint8 for a mask
                 self._band["excess"][:, there] += weights * self._excess[scenario.long()]
         most, numbers = self._band["most"][:, there], self._band["scenario"][:, there]
         # strictly: of windows that weigh the same the first one counts, wherever the mosaic began
@@ -225,6 +230,7 @@ def _empty(kind: Probabilities, *shape: int) -> Tensor | None:
 def _stored(shares: Tensor, wanted: Tensor, dtype: torch.dtype) -> Tensor:
     """Probabilities as a map holds them, on the CPU."""
     if dtype == torch.uint8:
+        # rounded, since a cast cuts off
         return (shares * UNITS).round_().to(dtype).masked_fill_(~wanted, NOTHING).cpu()
     return shares.masked_fill(~wanted, math.nan).cpu()
 
@@ -232,6 +238,7 @@ def _stored(shares: Tensor, wanted: Tensor, dtype: torch.dtype) -> Tensor:
 def _roll(band: Tensor, count: int, fill: float) -> None:
     """Move rows up, (…, rows, W), without another band in memory."""
     rows = band.shape[-2]
+    # torch refuses to copy between places that overlap
     for row in range(0, rows - count, count):  # pieces that do not overlap
         height = min(count, rows - count - row)
         band[..., row : row + height, :] = band[..., row + count : row + count + height, :]

@@ -104,7 +104,9 @@ class Stitcher:
         right = min(left + width, band["label"].shape[1])  # the last window may reach beyond the tile
         band["logits"][:, :, left:right] += logits[:, :, : right - left]
         band["total"][:, left:right] += 1
+        # not added: windows bring the same label wherever they overlap
         band["label"][:, left:right] = label[:, : right - left]
+        # the tile's last window: what is left need not wait for another tile
         if top + height >= extent[0] and left + width >= extent[1]:
             done += self.finish()
         return done
@@ -117,6 +119,7 @@ class Stitcher:
 
     def _cut(self, tile: _Tile, rows: int) -> list[Strip]:
         (height, width), band = tile.extent, tile.band
+        # the last window may reach below the tile
         rows = min(rows, height - band.top)
         logits, total = band["logits"][:, :rows, :width], band["total"][:rows, :width]
         prediction = winners(logits).to(torch.uint8)
@@ -131,5 +134,6 @@ class Stitcher:
 
 def _sample(logits: Tensor, total: Tensor, label: Tensor, top: int, step: int) -> tuple[Tensor, Tensor]:
     """Mean logits and labels of every so manieth row and column of the tile; copies, as the mean is one."""
+    # from the first row at or below `top` that is a multiple of the step in the tile
     rows, columns = slice(-top % step, None, step), slice(None, None, step)
     return weighted_mean(logits[:, rows, columns], total[rows, columns]), label[rows, columns]

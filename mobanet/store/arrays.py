@@ -96,7 +96,9 @@ class OpenArrays:
         Raises:
             UserError: when the file holds something else.
         """
+        # by folder and not by id, as patches of a tile read the same file
         key = (tile.folder, name)
+        # out and in again: the first of the dictionary is then the one that was used longest ago
         file = self._open.pop(key, None) or _ArrayFile(tile, name, random=True)
         self._open[key] = file
         if len(self._open) > _OPEN_FILES:
@@ -119,6 +121,7 @@ class _ArrayFile:
         shape, dtype = tile.arrays()[name]
         # a patch is a part of its tile's array
         (height, width), (first, before) = tile.plane_of(name), tile.place_of(name)
+        # at least: the file has all of a tile, of which a patch knows its own part and what lies above and left
         least = chunked_shape((first + height, before + width, *shape[2:]))
         self._handle = os.open(self.path, os.O_RDONLY)
         # once, whether asked to or collected: a number that is closed twice may by then be another file's
@@ -129,6 +132,7 @@ class _ArrayFile:
             if not fits or any(map(int.__lt__, self.shape, least)):
                 raise ValueError(f"{self.dtype} of {self.shape}")
             self._chunk = math.prod(self.shape[2:]) * self.dtype.itemsize  # bytes
+            # as it is opened, rather than at the one window of an epoch that lies behind the end
             if os.fstat(self._handle).st_size < HEADER + self.shape[0] * self.shape[1] * self._chunk:
                 raise ValueError("cut short")
         except _NO_ARRAY as error:
@@ -142,6 +146,7 @@ class _ArrayFile:
         if not out.size:
             return out
         first, column = divmod(left, CHUNK)
+        # (w, CHUNK, CHUNK, ...): what the window touches of a row of chunks, which a single read brings
         chunks = buffer.array((-(-(left + width) // CHUNK) - first, *self.shape[2:]), self.dtype)
         done = 0
         while done < height:

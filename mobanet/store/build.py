@@ -96,6 +96,7 @@ def _prepare(jobs: list[TileJob], notes: Iterable[str], workers: int, scratch: P
     stale = [job for job in jobs if not job.is_current(stored_tile(job.folder))]
     outcomes = []
     if stale:
+        # only where a tile is to be made: files of labels are opened for it as wholes
         notes = [*notes, *inspect_labels(jobs, stale[0].layout, scratch)]
     with TaskProgress("preparing tiles", len(stale)) as steps:
         for note in notes:
@@ -112,6 +113,7 @@ def _report(root: Path, jobs: list[TileJob], outcomes: list[TileOutcome], option
     """Raise all problems as one sentence; a modality that no tile has is said once."""
     problems = []
     absent = Counter(name for job in jobs if not job.allow_missing for name in job.tile.missing)
+    # of a single tile its own complaint says as much
     nowhere = [name for name, count in absent.items() if count == len(jobs) > 1]
     for name in nowhere:
         problems.append(f"no tile has {name}: there is no file such as {jobs[0].tile.missing[name]}")
@@ -146,6 +148,7 @@ def _finished(folder: Path, layout: Layout, jobs: list[TileJob]) -> TileStore | 
         tiles = list(store.tiles.values()) if len(store.tiles) == len(jobs) else []
     except UserError:
         return None
+    # also those of earlier calls, which the store keeps though nobody asks for them now
     names = {name for tile in tiles for name in tile.modalities}
     wanted = _description(layout, {*jobs[0].wanted, *names}, jobs, store.description["index"])
     if not tiles or store.description != wanted:
@@ -158,6 +161,7 @@ def _finish(folder: Path, layout: Layout, wanted: Sequence[str], jobs: list[Tile
     """Write the index, and then that the store is finished."""
     found = [read_tile(job.folder)[1] for job in jobs]
     index, names = Index.of(found), {*wanted, *(name for content in found for name in content["modalities"])}
+    # in this order: a store that says it is finished has the index whose sum it names
     write_bytes(folder / INDEX_FILE, index.content, own=True)
     write_json(folder / STORE_FILE, _description(layout, names, jobs, index.sum))
 
@@ -168,6 +172,7 @@ def _description(layout: Layout, modalities: Collection[str], jobs: list[TileJob
     return {
         "version": VERSION,
         "layout": layout.name,
+        # in the layout's order, whichever was prepared first: readers and tables go by it
         "modalities": {name: modality.to_plain() for name, modality in layout.modalities.items() if name in modalities},
         "classes": {
             "names": list(layout.classes.names),
@@ -176,6 +181,7 @@ def _description(layout: Layout, modalities: Collection[str], jobs: list[TileJob
         },
         "tiles": [job.tile.id for job in jobs],
         "index": index,
+        # no key where there is nothing to tell, so that stores of earlier versions stay equal
         **({} if told is None else {"split": told}),
     }
 

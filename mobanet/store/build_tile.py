@@ -31,6 +31,7 @@ def build_tile(job: TileJob) -> TileOutcome:
         stack.callback(_remove_if_empty, job.folder)
         clear_parts(job.folder)
         stack.callback(clear_parts, job.folder)
+        # left before parts are cleared away: nobody brings one to the disk any more then
         return _build(job, stored, Products(job, stack), stack.enter_context(SyncAhead()))
 
 
@@ -92,11 +93,14 @@ def _grid(job: TileJob, stored: StoredTile | None, products: Products) -> tuple[
         return *products.reference(), set()
     wanted = job.stamps()
     kept = {name for name, stamp in stored_stamps(stored).items() if wanted.get(name) == stamp}
+    # of an earlier call: nobody asks for them now, so that their sources were not looked for
     kept |= {name for name in stored.modalities if name not in job.wanted and name in job.layout.modalities}
+    # its raster has not changed and need not be opened for its grid
     if stored.reference in kept and job.tile.reference is None:
         return stored.grid, stored.reference, kept
     grid, reference = products.reference()
     # on another grid nothing that is stored lies where it should
+    # compared exactly: JSON keeps every digit of a float
     return grid, reference, kept if grid == stored.grid else set()
 
 
@@ -116,6 +120,7 @@ def _publish(
     names |= {f"{name}.valid" for name, record in modalities.items() if not record.complete}
     names |= {f"{name}.blocks" for name, record in modalities.items() if record.blocks}
     names |= {f"label_{kind}.marks" for kind, record in labels.items() if record.marks}
+    # of what is stored no more, and validity of a modality that is complete by now
     for old in folder.glob("*.npy"):
         if old.name.removesuffix(".npy") not in names:
             old.unlink()

@@ -167,6 +167,7 @@ def _overall(layout: Layout, wanted: Sequence[str], tiles: Sequence[TileLook], r
         if modality.maximum is None and usual_scaling(layout, modality) == "unit" and looks:
             dtype = np.result_type(*(look.pixels.dtype for look in looks))
             inside = [look.pixels if look.valid is None else look.pixels[:, look.valid] for look in looks]
+            # 98, as the statistics of a store have it: training finds its range by these (`range_of`)
             typical = max(float(np.percentile(values, 98)) for values in inside)
             notes.append(range_note(modality, fitting_maximum(dtype, max(look.high or 0 for look in looks), typical)))
     notes += _pixel_ratios(layout, wanted, tiles)
@@ -182,6 +183,7 @@ def _overall(layout: Layout, wanted: Sequence[str], tiles: Sequence[TileLook], r
 
 def _pixel_ratios(layout: Layout, wanted: Sequence[str], tiles: Sequence[TileLook]) -> Iterator[str]:
     """Remarks on described modalities whose pixels are wider than the finest's by another ratio than is described."""
+    # the ratios of other layouts are their own, and nobody can set them
     if layout.name != "folder":
         return
     for name in wanted:
@@ -202,6 +204,7 @@ def _times_as_wide(name: str, wanted: Sequence[str], looks: Mapping[str, RasterL
     """A modality's pixels by the finest's, of one tile; None where that cannot be told."""
     grids = {other: looks[other].grid for other in wanted if other in looks and looks[other].grid.transform is not None}
     own = grids.get(name)
+    # in one plane only: pixels in degrees have no ratio to pixels in metres
     alike = [grid for grid in grids.values() if own is not None and not grid.needs_transform(own)]
     return own.steps[0] / min(grid.steps[0] for grid in alike) if own is not None and len(alike) > 1 else None
 
@@ -297,9 +300,11 @@ def _look(products: Products, name: str, file: FileRef, grid: Grid | None) -> tu
         if job.tile.window is None:
             raise UserError(f"{file} has no valid pixel: replace or remove it")
         return None, [nothing_note(name, file)]
+    # brought to the grid as a label is: where the raster does not reach there is 255, which is not 1
     measured = placed(np.ones(shape, np.uint8) if valid is None else valid.astype(np.uint8)) == 1
     missing = 1 - float(measured.mean())
     low, high = float(inside.min()), float(inside.max())
+    # once more, of all that was read: `settled` had looked at a few windows
     check_values(reading, low, high, DESCRIBED, products.known(name)[1])
     remarks += reading.remarks()
     location = job.entries[file].location
@@ -350,6 +355,7 @@ def _label_look(
     # 256, as an ignored pixel is 255
     counts = np.bincount(classes.ravel(), minlength=256)
     ignored = counts[IGNORE_INDEX] / counts.sum()
+    # of the labelled pixels, not of all: shares of tiles with gaps can be compared then
     known = counts[: len(job.layout.classes)]
     shares = tuple((known / max(1, known.sum())).tolist())
     location = job.entries[file].location

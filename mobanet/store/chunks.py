@@ -35,6 +35,7 @@ def make_header(shape: tuple[int, ...], dtype: np.dtype | str) -> bytes:
     """What stands before the chunks of an array of (H, W, ...)."""
     file = io.BytesIO()
     content = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False}
+    # by itself numpy fills up to a multiple of 64 bytes
     np.lib.format.write_array_header_1_0(file, {**content, "shape": chunked_shape(shape)})
     # magic and version, then 2 bytes of the length, which grows with the blanks that are put in here
     start, text = file.getvalue()[:8], file.getvalue()[10:].rstrip()
@@ -71,10 +72,12 @@ def from_chunks(chunks: np.ndarray, rows: np.ndarray, first: int, left: int) -> 
     width = rows.shape[1]
     head = min(-left % CHUNK, width)
     whole = (width - head) // CHUNK
+    # the first chunk is done with the head, unless the part begins where the chunk does
     at, end = int(left > 0), head + whole * CHUNK
     if head:
         rows[:, :head] = part[0, :, left : left + head]
     if whole:
+        # a view, as reshaping only splits an axis here: what is laid into it lies in `rows`
         middle = rows[:, head:end].reshape(len(rows), whole, CHUNK, *rows.shape[2:])
         middle[:] = part[at : at + whole].swapaxes(0, 1)
     if end < width:

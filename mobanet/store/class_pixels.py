@@ -31,6 +31,7 @@ def class_squares(tile: StoredTile, kind: LabelKind) -> np.ndarray:
         UserError: when the file holds something else.
     """
     classes, across = len(tile.labels[kind].pixels), -(-tile.width // MARK)
+    # (1, W): for each column the first of its square's 256 numbers
     square = (np.arange(tile.width) // MARK * _VALUES)[None]
     rows = []
     for top in range(0, tile.height, MARK):

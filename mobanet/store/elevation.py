@@ -20,6 +20,7 @@ def read_blocks(tile: StoredTile, name: str) -> np.ndarray:
         UserError: when the file holds something else.
     """
     (height, width), (top, left) = tile.plane_of(name), tile.place_of(name)
+    # at least: a patch knows its tile up to its own end only
     least = block_shape((top + height, left + width), tile.origin_of(name))
     return read_whole(tile.path(f"{name}.blocks"), np.float32, least, (3 + tile.modalities[name].bands,))
 

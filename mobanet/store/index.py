@@ -41,6 +41,7 @@ class Index:
     @classmethod
     def of(cls, descriptions: Iterable[Any]) -> "Index":
         """The index of tiles, by the contents of their `tile.json`."""
+        # JSON escapes a line feed in a text, so that a tile is always one line
         return cls([json.dumps({"tile": content}, separators=(",", ":")) for content in descriptions])
 
     @cached_property

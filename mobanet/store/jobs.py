@@ -72,6 +72,7 @@ class TileJob:
         return (held.role, held.buffer, held.rectangles, areas)
 
     def _stamp(self, file: FileRef, rule: tuple[Any, ...]) -> str:
+        # the rule goes in as `repr` has it, which tells None, 0 and 0.0 apart
         entry = self.entries[file]
         # 64 bits do: a stamp is compared with that of one product, never looked for among many
         return hashlib.sha256(repr((VERSION, entry.location, entry.stamp, rule)).encode()).hexdigest()[:16]
@@ -89,6 +90,7 @@ class TileJob:
         if self.tile.reference is not None and self.tile.reference[0] != stored.reference:
             return False
         have = stored_stamps(stored)
+        # modalities of earlier calls do not count; labels do, since every call prepares those that there are
         return {name: have[name] for name in have if name in self.wanted or is_label(name)} == self.stamps()
 
 
@@ -133,6 +135,7 @@ def _check_name(tile: str) -> None:
     """Refuse a tile of whose name no folder can be made, nor a row of a table."""
     try:
         check_plain(tile)
+        # encoded: file systems count bytes, of which an umlaut has two
         if not tile.isprintable() or len(tile.encode()) > LONGEST:
             raise ValueError(tile)
     except ValueError as error:

@@ -20,6 +20,7 @@ def only_builder(folder: Path) -> Iterator["FileLock"]:
         OSError: when the lock file cannot be written.
     """
     lock = None
+    # again and again: a builder that fails takes the folder away with the lock that others wait for
     while lock is None:
         folder.mkdir(parents=True, exist_ok=True)
         lock = _acquired(folder)  # None where a builder that failed has removed the folder meanwhile

@@ -22,4 +22,5 @@ def read_marks(tile: StoredTile, kind: LabelKind) -> np.ndarray | None:
 def squares_of(tile: StoredTile, top: int, left: int, height: int, width: int) -> tuple[slice, slice]:
     """The squares, of those of its arrays, that a window in a tile's pixels reaches."""
     top, left = tile.top + top, tile.left + left
+    # outwards: a square counts as reached by any of its pixels
     return slice(top // MARK, -(-(top + height) // MARK)), slice(left // MARK, -(-(left + width) // MARK))

@@ -13,6 +13,7 @@ from mobanet.store.stored import StoredTile, TileStore
 
 def cut_store(store: TileStore, size: int) -> TileStore:
     """The same store with patches of `size` pixels a side for tiles, in the order of the tiles and then row by row."""
+    # not a deep copy: only the tiles are others
     patched = copy.copy(store)
     patched.tiles = {patch.id: patch for tile in store.tiles.values() for patch in cut_tile(tile, size)}
     return patched

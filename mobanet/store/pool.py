@@ -46,6 +46,7 @@ class _Context(SpawnContext):
 def _found_elsewhere(*needed: Any) -> bool:
     """Whether another process can do without this program's own classes and functions."""
     try:
+        # pickle writes a class as the name of its module and its own; that of the running program is `__main__`
         return b"__main__" not in pickle.dumps(needed)
     except (pickle.PicklingError, AttributeError, TypeError):  # functions and classes within functions
         return False
@@ -79,6 +80,7 @@ def in_processes(
     jobs = jobs[done:]
     if not jobs:
         return
+    # the first job stands for all: they come from one layout
     if not _found_elsewhere(function, jobs[0]):
         print("preparing in this process alone: others would not find what this script defines", file=sys.stderr)
         yield from map(function, jobs)

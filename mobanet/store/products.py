@@ -127,6 +127,7 @@ class Products:
         with readable(path, file):
             if file not in self._open:
                 self._open[file] = self._stack.enter_context(open_raster(path, file))
+            # within `readable` at each use: its settings and its sentences hold for reading, too
             yield self._open[file]
 
     def reference(self) -> tuple[Grid, str]:
@@ -181,6 +182,7 @@ class Products:
             reading = settled(raster, source, job.tile.band_counts.get(name), *self.known(name))
             placed = self.placed(raster, source.file, grid, ratio)
             shape = (grid.height, grid.width, len(reading.scale))
+            # 4 bytes: to be resampled, values are copied as float32
             self._check_room(source.file, placed, grid, shape[2] * reading.dtype.itemsize, 4 * shape[2])
             rows = self._modality_rows(raster, reading, placed, grid)
             origin = origin_of(grid.transform) if elevation else None
@@ -192,6 +194,7 @@ class Products:
                 raise UserError(f"{source.file} has no valid pixel: replace or remove it")
             return StoredProduct({}, None, (nothing_note(name, source.file),))
         low, high = min(figures.minimum for figures in statistics), max(figures.maximum for figures in statistics)
+        # once more, of every pixel: `settled` had looked at a few windows
         check_values(reading, low, high, DESCRIBED, self.known(name)[1])
         flat = [figures.minimum for figures in statistics if figures.minimum == figures.maximum]
         notes = [f"{name}: {source.file.name} is {flat[0]:g} everywhere"] if flat else []
@@ -371,6 +374,7 @@ class Products:
 
 def _unmarked(planes: np.ndarray, dtype: np.dtype) -> RowsPart:
     """Of (C, h, w) float32, NaN where missing: (h, w, C) in the stored type, 0 there, and (h, w) bool or None."""
+    # a pixel has one validity for all its bands
     valid = np.isfinite(planes).all(axis=0)
     known = np.where(valid, planes, 0)
     # zeros for NaN before the cast, which makes any number of a NaN

@@ -36,6 +36,7 @@ class TaskProgress:
         self._start = self._last = time.monotonic()
 
     def __enter__(self) -> "TaskProgress":
+        # a bar of no steps would stay where it begins
         if self._console.is_terminal and self._total:
             count = TextColumn("{task.description}: {task.completed:.0f} of {task.total:.0f}")
             columns = (count, BarColumn(), _Pace(self._units))
@@ -51,6 +52,7 @@ class TaskProgress:
     def say(self, text: str) -> None:
         """One line."""
         if self._bar is not None:
+            # above the bar, which a plain print would tear; no markup, as names of files have brackets
             self._bar.console.print(text, markup=False, highlight=False)
         else:
             print(text, file=sys.stderr, flush=True)

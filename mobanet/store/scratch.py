@@ -42,6 +42,7 @@ def clear_left(folder: Path) -> None:
     for scratch in folder.glob(f"{_PREFIX}*"):
         with suppress(OSError, Timeout):
             if (scratch / _LOCK).is_file():
+                # not to be had while its owner lives
                 with FileLock(scratch / _LOCK, timeout=0):
                     shutil.rmtree(scratch, ignore_errors=True)
             elif time.time() - scratch.stat().st_mtime > _LONG_AGO:  # a younger one may be about to be locked

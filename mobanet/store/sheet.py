@@ -58,6 +58,7 @@ def draw_sheet(findings: Findings, path: Path) -> None:
         axes = figure.add_axes((0.15 / width, 1 - at / height, 1 - 0.3 / width, high / height))
         axes.imshow(image, interpolation="nearest")
         axes.axis("off")
+        # by itself a picture that is narrower than its axes stands in their middle
         axes.set_anchor("W")
         at += _GAP
     for number, name in enumerate(columns):
@@ -88,6 +89,7 @@ def _some(tiles: Sequence[TileLook]) -> list[TileLook]:
         return list(tiles)
     wrong = [number for number, tile in enumerate(tiles) if tile.problems][:_MOST]
     others = [number for number, tile in enumerate(tiles) if not tile.problems]
+    # evenly: tiles next to one another in the order mostly lie so on the ground, too
     spread = np.linspace(0, len(others) - 1, _MOST - len(wrong)).round().astype(int).tolist() if others else []
     return [tiles[number] for number in sorted({*wrong, *(others[at] for at in spread)})]
 
@@ -125,6 +127,7 @@ def _split_map(findings: Findings, raster: str) -> tuple[str, np.ndarray]:
     edges = []
     for tile in (tile for tile in findings.tiles if tile.tile in windows):
         top, left, high, wide = windows[tile.tile]
+        # rows and columns of the thinned picture whose pixels lie in the tile: neighbours share none
         rows = np.arange(-(-top // thinner), -(-(top + high) // thinner))
         columns = np.arange(-(-left // thinner), -(-(left + wide) // thinner))
         role = findings.roles.get(tile.tile, "")
@@ -184,6 +187,7 @@ def _reduce(pixels: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, n
         return np.add.reduceat(np.add.reduceat(array, rows, axis=-2), columns, axis=-1)  # the last block may be smaller
 
     count = total(weight)
+    # not a product with 0: what was not measured may be NaN
     means = total(np.where(weight > 0, pixels, 0).astype(np.float32)) / np.maximum(count, 1)
     return means, count > 0
 
@@ -228,6 +232,7 @@ def _legend(figure: "Figure", findings: Findings, width: float, height: float) -
     entries += [("ignored", (0, 0, 0)), ("not measured", _UNMEASURED)]
     at, line = 0.15, 0.32
     for name, colour in entries:
+        # inches of the swatch with its gaps, and of a letter of this size
         needed = 0.3 + 0.075 * len(name)
         if at + needed > width:
             at, line = 0.15, line - 0.2

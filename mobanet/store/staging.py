@@ -124,6 +124,7 @@ def _stage_measured(
                 for _ in written():
                     pass
                 return Staged({target: writer.part} | validity.parts, statistics, validity.count)
+            # made as the values are written, so that the spool is read once less
             blocks = (*block_shape(shape[:2], origin), 3 + bands)
             summary = stack.enter_context(ArrayWriter(_beside(target, "blocks"), blocks, np.float32))
             for sums in block_rows(written, height, width, origin):
@@ -167,8 +168,10 @@ class _ValidityWriter:
                 self._above += height
                 return
             self._writer = self._stack.enter_context(ArrayWriter(self._target, self._shape, np.uint8))
+            # the rows above were all valid, of which nothing was written so far
             for part in strips((self._above, self._shape[1])):
                 self._writer.write(np.ones((part.stop - part.start, self._shape[1]), np.uint8))
+        # a view of bool as bytes costs no copy; True is 1
         rows = np.ones((height, self._shape[1]), np.uint8) if valid is None else valid.view(np.uint8)
         self._writer.write(rows)
 

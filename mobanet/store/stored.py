@@ -45,6 +45,7 @@ from mobanet.store.chunks import chunked_size, is_chunked
 from mobanet.store.index import INDEX_FILE, Index, Tiles
 from mobanet.store.locking import no_builder
 
+# 1 had arrays row by row, without chunks
 VERSION = 2
 MARK = 64
 """Pixels a side of the squares of which it is stored whether a label has any pixel there."""
@@ -367,6 +368,7 @@ def check_plain(name: str) -> None:
     Raises:
         ValueError: for such a name.
     """
+    # the backslash separates folders on Windows
     if not name or name in (".", "..") or "/" in name or "\\" in name or odd_character(name):
         raise ValueError(f"{name!r} is no name of a file")
 

@@ -23,5 +23,6 @@ def range_of(name: str, tiles: Sequence[StoredTile]) -> float:
     """The full range that the values of a modality seem to have, by the widest type and the highest values of tiles."""
     records = [tile.modalities[name] for tile in tiles if name in tile.modalities]
     figures = [band for record in records for band in record.statistics]
+    # of tiles of 8 and of 16 bit the wider type, as they meet in a batch
     dtype = np.result_type(*(record.dtype for record in records))
     return fitting_maximum(dtype, max(band.maximum for band in figures), max(band.p98 for band in figures))

@@ -70,6 +70,7 @@ def _summary(findings: Findings) -> Table:
         looks = [tile.looks[name] for tile in findings.tiles if name in tile.looks]
         if not looks:
             continue
+        # by area, so that the smallest and the largest are named
         sizes = sorted({(look.grid.height * look.grid.width, look.grid.size) for look in looks})
         bands = sorted({look.bands for look in looks})
         kinds = f"{' or '.join(map(str, bands))} {', '.join(sorted({look.dtype for look in looks}, key=natural_key))}"
@@ -170,6 +171,7 @@ def _labels(findings: Findings, kind: str, part: str) -> list[RasterLook]:
 
 def _mean_shares(looks: Sequence[RasterLook]) -> np.ndarray:
     """Shares of the classes over all labelled pixels."""
+    # weighed by labelled pixels: tiles differ in size, and labels in how much of them they cover
     labelled = [look.grid.height * look.grid.width * (1 - look.missing) for look in looks]
     pixels = [np.array(look.shares) * of for look, of in zip(looks, labelled, strict=True)]
     return np.sum(pixels, axis=0) / max(1.0, sum(labelled))

@@ -43,6 +43,7 @@ class ArrayWriter:
         with ExitStack() as stack:
             self._file = stack.enter_context(_staged(self.target))[1]
             if is_chunked(self.target.stem):
+                # zeros, as nothing else fills the columns beyond the right edge
                 self._chunks = np.zeros(chunked_shape(self.shape)[1:], self.dtype)
                 self._file.write(make_header(self.shape, self.dtype))
             else:
@@ -74,6 +75,7 @@ class ArrayWriter:
                 self._put(self._chunks)
 
     def _put(self, values: np.ndarray) -> None:
+        # a view without bytes cannot be cast
         content = np.ascontiguousarray(values).data.cast("B") if values.size else memoryview(b"")
         for start in range(0, len(content), _AT_ONCE):
             self._file.write(content[start : start + _AT_ONCE])
@@ -139,6 +141,7 @@ def writable(folder: Path, remedy: str) -> Iterator[None]:
 def check_writable(folder: Path, remedy: str) -> None:
     """Find out whether a folder could be made and written to, and leave nothing; errors as for `writable`."""
     with _in_words(folder, remedy):
+        # tried with a file: `os.access` tells nothing of quotas, and little of disks in a network
         there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
         with tempfile.TemporaryFile(dir=there):
             pass
