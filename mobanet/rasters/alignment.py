@@ -58,6 +58,7 @@ def how_to_fit(own: Grid, target: Grid, placing: Placing) -> Fit:
         if overlap_window(own, target) is None:
             raise UserError(f"does not overlap: it covers {own.extent}, the tile {target.extent}")
         return "warp"
+    # without a georeference on both sides pixels are taken for the same, as with the placing `pixels`
     off = max(abs(own.height - target.height), abs(own.width - target.width))
     if off > EDGE:
         raise UserError(f"is {own.size} pixels where the tile is {target.size}")
@@ -92,6 +93,7 @@ def cut_place(own: Grid, target: Grid) -> "Window | None":
     first = np.rint(corners[0])
     size = np.array([(0, 0), (target.width, 0), (target.width, target.height), (0, target.height)])
     # at the corners, where small differences in the size of a pixel have added up
+    # `not <=` and no `>`, since no comparison with a NaN is true
     if not np.abs(corners - first - size).max() <= 0.05:
         return None
     left, top = first.astype(int).tolist()
@@ -119,6 +121,7 @@ def align(
             filled[~valid] = np.nan
         warped = _warp(filled, own, target, "bilinear", math.nan)
         present = np.isfinite(warped)
+        # what is missing in one band is missing: a pixel has one validity
         known &= present
         whole = np.issubdtype(values.dtype, np.integer)
         # a cast alone would cut off, and darken whole numbers by half a step
@@ -186,6 +189,7 @@ def _steps(own: Grid, target: Grid) -> np.ndarray:
     from rasterio.warp import transform
 
     column, row = target.width / 2, target.height / 2
+    # a step right and one down, each of which crosses columns and rows where a grid is turned
     points = np.array([(column, row, 1), (column + 1, row, 1), (column, row + 1, 1)]) @ target.matrix.T
     if own.crs and target.crs and own.needs_transform(target):
         points[:, :2] = np.transpose(transform(target.crs, own.crs, points[:, 0], points[:, 1]))

@@ -120,6 +120,7 @@ def reported(where: FileRef) -> Iterator[None]:
     """
     try:
         yield
+    # of a compression that zipfile does not know, and of a member that wants a password
     except (NotImplementedError, RuntimeError) as error:
         raise UserError(f"{where} is encrypted or packed in a way Python cannot read: unpack it by hand.") from error
     except OSError as error:
@@ -149,6 +150,7 @@ def local_copy(file: FileRef, scratch: Path) -> Iterator[Place]:
         return
     inner, name = split_member(file.member)
     scratch.mkdir(parents=True, exist_ok=True)
+    # a folder each: members of two folders may have one name, and GDAL goes by names for what lies beside
     folder = Path(tempfile.mkdtemp(prefix="raster-", dir=scratch))
     try:
         with open_archive(file.disk_path, inner, scratch) as archive:
@@ -177,6 +179,7 @@ def disk_copy(file: FileRef, scratch: Path) -> Iterator[Path]:
 def read_text(file: FileRef, scratch: Path) -> str:
     """Content of a small text file; of a large one the beginning."""
     with disk_copy(file, scratch) as path, path.open("rb") as text:
+        # latin-1 has a character for any byte: what is no text is refused by who looks for numbers in it
         return text.read(_CHUNK).decode("latin-1")
 
 
@@ -241,6 +244,7 @@ def _check_twins(archive: zipfile.ZipFile, where: FileRef) -> None:
     """Refuse an archive that holds two different files of one name, of which Python would read the last."""
     seen: dict[str, tuple[int, int]] = {}
     for info in archive.infolist():
+        # sums of the directory, for which nothing is unpacked; a file that is listed twice does no harm
         content = (info.file_size, info.CRC)
         if seen.setdefault(info.filename, content) != content:
             raise UserError(f"{where} holds two different files {info.filename!r}: unpack it by hand and remove one.")
@@ -282,6 +286,7 @@ def _stored_in_place(path: Path, inner: str) -> BinaryIO | None:
 
 def _unpacked(path: Path, inner: str, scratch: Path) -> Path:
     scratch.mkdir(parents=True, exist_ok=True)
+    # of the whole path, as archives in several folders may have one name
     key = hashlib.sha256(f"{path.absolute()}!{inner}".encode()).hexdigest()[:16]
     target = scratch / f"inner-{key}.zip"
     with FileLock(f"{target}.lock"):

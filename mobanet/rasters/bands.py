@@ -51,6 +51,7 @@ def find_mask(raster: "DatasetReader", asked: Iterable[int], declared: int | Non
     everything = tuple(range(raster.count))
     # such as the near infrared of NAIP (microsoft/PlanetaryComputer issue 82)
     flagged = [band for band in everything if raster.colorinterp[band] == ColorInterp.alpha]
+    # a lone band is data whatever it is called, and a file without a band too many has none for a mask
     if not flagged or raster.count in (1, declared):
         return Mask(None, everything)
     band = flagged[-1]

@@ -26,6 +26,7 @@ def origin_of(transform: Sequence[float] | None) -> tuple[int, int]:
     if b or d or not a or not e:
         return 0, 0
     # a corner need not lie at a whole pixel; what is over is the same in all cuts of a raster
+    # e is negative where rows go south: numbers grow in the direction in which rows do
     return round(top / e), round(left / a)
 
 
@@ -54,6 +55,7 @@ def block_rows(rows: Rows, height: int, width: int, origin: tuple[int, int]) -> 
         # the blocks that these rows touch, the first of which rows above may have begun
         first, last = np.searchsorted(down, top, "right") - 1, np.searchsorted(down, bottom, "left")
         cuts = np.maximum(down[first:last] - top, 0)
+        # + 0.5: a pixel is where its middle is
         lines = (np.arange(top, bottom) + origin[0]) % BLOCK + 0.5
         columns = (np.arange(width) + origin[1]) % BLOCK + 0.5
         if valid is None:

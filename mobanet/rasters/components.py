@@ -40,6 +40,7 @@ def label_pieces(classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _firsts(labels: np.ndarray, count: int) -> np.ndarray:
     """(count,), where each number occurs first in the flattened rows."""
     flat = labels.ravel()
+    # by runs of a number, as each first pixel begins one, and there are far fewer runs than pixels
     begins = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
     first = np.zeros(count + 1, np.int64)
     first[flat[begins[::-1]]] = begins[::-1]  # of several the last one written stays

@@ -52,6 +52,7 @@ def ratios_of(modalities: Iterable[Modality]) -> dict[str, int]:
 
 def step_of(modalities: Iterable[Modality]) -> int:
     """The least number of pixels of a tile's grid that are a whole number of every modality's own."""
+    # of 2 and 3 only every sixth pixel is a border of both; 1 of nothing
     return math.lcm(*ratios_of(modalities).values())
 
 

@@ -55,6 +55,7 @@ def distinct_colours(count: int) -> tuple[tuple[int, int, int], ...]:
     for colour in chosen:
         nearest = np.minimum(nearest, _apart(seen, appearance(np.array([colour]))))
     while len(chosen) < count:
+        # the first of equally far ones, so that a number of colours is the same on every machine
         best = int(nearest.argmax())
         red, green, blue = grid[best].tolist()
         chosen.append((red, green, blue))

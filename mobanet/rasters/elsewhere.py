@@ -71,8 +71,10 @@ class Elsewhere:
         if start is None:
             return ""
         name = self.opens[start.start() :]
+        # an outer name may stand in braces, which end where it does
         if "{" in self.opens[: start.start()]:
             return name.partition("}")[0]
+        # behind another prefix only, such as /vsizip/: a plain address is fetched as it is, whatever it ends in
         packed = _PACKED.search(name) if start.start() else None
         return name if packed is None else name[: packed.end()]
 
@@ -144,6 +146,7 @@ def _without_keys(match: re.Match[str]) -> str:
 def _plain_address(scheme: str, place: str) -> str:
     """An address without user name and password."""
     login_and_host, slash, path = place.partition("/")
+    # the last one: a password may hold another
     host = login_and_host.rpartition("@")[2]
     if not re.fullmatch(r"(?:[^:\s]*|\[[^\s]*\])(?::\d*)?", host):
         return f"{scheme}://…"  # no host and port, and so perhaps a password that an address cannot hold

@@ -46,6 +46,7 @@ class PolygonWriter:
         # names of columns that the file has anyway, and a field may have, too
         fid, geometry = free_name("fid", self._columns), free_name("geom", self._columns)
         self._options = {"FID": fid, "GEOMETRY_NAME": geometry, "SPATIAL_INDEX": "YES"}
+        # the ending stays at the end: GDAL warns of a GeoPackage that is called otherwise
         self._part = self.path.with_name(f"{self.path.stem}.part{ENDING}")
         self._begun = self._finished = False
         self._count = 0
@@ -110,6 +111,7 @@ class PolygonWriter:
             self._clear()
 
     def _clear(self) -> None:
+        # SQLite keeps these beside a file that is open, and a process that is killed leaves them there
         for ending in ("", "-journal", "-wal", "-shm"):
             self._part.with_name(f"{self._part.name}{ending}").unlink(missing_ok=True)
 
@@ -134,6 +136,7 @@ class PolygonWriter:
             self.abandon()
             raise OSError(number, os.strerror(number), str(self.path)) from error
         finally:
+            # they hold for all of this process, in which others may write, too; None takes one away
             set_gdal_config_options(before)
 
 

@@ -88,6 +88,7 @@ def _world_files(path: Path) -> Iterator[Path]:
     names = (f"{ending[:1]}{ending[-1:]}w", f"{ending}w", "wld") if len(ending) > 1 else ("wld",)
     for name in names:
         for suffix in (name.lower(), name.upper()):
+            # asked for by name: a folder may hold thousands of others
             beside = path.with_suffix(f".{suffix}")
             if beside.is_file():
                 yield beside

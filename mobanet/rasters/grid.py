@@ -80,6 +80,7 @@ class Grid:
     def needs_transform(self, other: "Grid") -> bool:
         """Whether coordinates have to be brought from one system to the other: not within one plane, named or not."""
         if self.crs is None or other.crs is None:
+            # two systems that are not known may be taken for one, but not one beside a name
             return self.crs != other.crs
         return not same_plane(self.crs, other.crs)
 

@@ -73,6 +73,7 @@ class Ground:
         middles, firsts = [], []
         for start, length in zip(origin, size, strict=True):
             spacing = radius // _NODES
+            # rounded down, also where coordinates are negative: node n lies at n spacings from the origin
             begin = start // spacing
             middles.append(np.arange(begin, -(-(start + length) // spacing) + 1) * (_ACROSS // _NODES))
             firsts.append(begin * spacing - start)
@@ -85,6 +86,7 @@ class Ground:
         rows, down = self._between(np.arange(top, top + height) + 0.5, 0)
         columns, across = self._between(np.arange(left, left + width) + 0.5, 1)
         first, last = int(columns[0]), int(columns[-1])
+        # the last span has a node behind it, too
         nodes = self.nodes[:, first : last + 2]
         lines = nodes[rows] * (1 - down)[:, None, None] + nodes[rows + 1] * down[:, None, None]
         steps = np.diff(lines, axis=1)
@@ -184,7 +186,9 @@ def _fit(blocks: np.ndarray, corner: list[int], rows: np.ndarray, columns: np.nd
     for axis, places in enumerate((rows, columns)):
         before = corner[axis] - starts[axis]
         around.append((before, places[-1] + _ACROSS - starts[axis] - before - blocks.shape[axis]))
+    # with blocks of no pixel, which weigh nothing
     padded = np.pad(blocks, (*around, (0, 0)))
+    # a view; only what some nodes at a time look at is copied
     windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * _ACROSS, 2 * _ACROSS), axis=(0, 1))
     offsets = np.arange(-_ACROSS, _ACROSS)
     nodes = np.zeros((len(rows), len(columns), bands))
@@ -227,6 +231,7 @@ def _lower_plane(y: np.ndarray, x: np.ndarray, z: np.ndarray, weights: np.ndarra
         dy, dx, dz = (of - at for of, at in zip((y, x, z), middle, strict=True))
         yy, xx, xy = mean(dy * dy) + _RIDGE, mean(dx * dx) + _RIDGE, mean(dy * dx)
         yz, xz = mean(dy * dz), mean(dx * dz)
+        # of the two normal equations, by Cramer's rule: above 0, as the ridge is on their diagonal
         determinant = yy * xx - xy**2
         down, across = (yz * xx - xz * xy) / determinant, (xz * yy - yz * xy) / determinant
         if last:

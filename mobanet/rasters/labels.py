@@ -169,6 +169,7 @@ def _by_number(plane: np.ndarray, values: Mapping[int, int], ignored: Sequence[i
     entries = np.array([meanings[number] for number in numbers.tolist()], np.uint16)
     if plane.dtype.kind in "iu" and plane.dtype.itemsize <= 2:
         # so that negative numbers have a place in the table, too
+        # as text, which keeps the order of bytes
         unsigned = plane.dtype.str.replace("i", "u")
         table = np.full(1 << 8 * plane.dtype.itemsize, strange, np.uint16)
         table[numbers.view(unsigned)] = entries

@@ -91,6 +91,7 @@ def said_of(place: Elsewhere, error: BaseException) -> str:
     at: BaseException | None = error
     while at is not None:
         texts.append(str(at))
+        # what GDAL said of a server is further down: rasterio's own error may only say that reading failed
         at = at.__cause__
     if sentence := _sentence(" ".join(texts)):
         # as GDAL says of buckets that it has no keys for
@@ -143,7 +144,9 @@ def state_of(place: Elsewhere, raster: "DatasetReader") -> str:
 
 def _headers(url: str) -> str | None:
     try:
+        # a byte by GET instead of HEAD, for which a signature in the address may not hold
         with urllib.request.urlopen(asked_for(url, Range="bytes=0-0"), timeout=WAIT) as answer:
+            # `bytes 0-0/SIZE`
             size = answer.headers.get("Content-Range", "").rpartition("/")[2]
             told = [answer.headers.get(name, "") for name in ("ETag", "Last-Modified")]
     except UNFETCHED:  # of what GDAL reads with keys or through a proxy that only it is told of

@@ -213,10 +213,12 @@ def masked(
     height, width = shape or ((raster.height, raster.width) if window is None else (window.height, window.width))
     missing = np.zeros((height, width), bool)
     if alpha is not None:
+        # 0 only: a rim that is half transparent has been measured
         missing |= raster.read(alpha + 1, window=window, out_shape=shape) == 0
     flags = set(raster.mask_flag_enums[0])
     # GDAL has an alpha band as such a mask, too, which `find_mask` has judged already; nodata is looked at elsewhere
     if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
+        # of the first band, as a mask of the data set is that of all
         missing |= raster.read_masks(1, window=window, out_shape=shape) == 0
     return missing
 

@@ -67,6 +67,7 @@ def find_corners(numbers: np.ndarray, top: int, noded: bool = False) -> Corners:
         noded: also points where a straight border of a piece meets the border between two others, as two corners with
             nothing between them.
     """
+    # nothing on both sides, so that pieces end at the edge of the raster, too
     padded = np.pad(numbers, ((0, 0), (1, 1)))
     across = padded[:, 1:] == padded[:, :-1]  # (h + 1, W + 1)
     down = padded[1:] == padded[:-1]  # (h, W + 2)
@@ -140,6 +141,7 @@ def _traced(corners: Corners) -> Rings:
     count = len(corners)
     seen, visited, begins = bytearray(count // 2), array("i"), array("q", [0])
     add = visited.append
+    # even corners only: every ring has a horizontal edge, and begins at its left end
     for first in range(0, count, 2):
         if seen[first >> 1]:
             continue
@@ -153,6 +155,7 @@ def _traced(corners: Corners) -> Rings:
         begins.append(len(visited))
     edges = np.frombuffer(visited, np.int32)
     order = np.empty(2 * len(edges), np.int32)
+    # the two ends of a horizontal edge are the corners 2 k and 2 k + 1
     order[0::2], order[1::2] = edges, edges ^ 1
     points = np.stack([corners.x[order] >> 1, corners.y[order]], axis=1)
     starts = 2 * np.frombuffer(begins, np.int64)
@@ -162,12 +165,14 @@ def _traced(corners: Corners) -> Rings:
 
 def _following(corners: Corners) -> np.ndarray:
     """(n,) int32, from each corner along its horizontal edge, and then along the vertical one."""
+    # int64: the number of pieces times that of columns may go beyond int32
     columns = np.int64(corners.x.max()) // 2 + 1
     # by piece, then column; stable, so that rows stay from top to bottom
     order = np.argsort(corners.piece.astype(np.int64) * columns + (corners.x >> 1), kind="stable").astype(np.int32)
     piece, y, x = corners.piece[order], corners.y[order], corners.x[order]
     twice = (piece[1:] == piece[:-1]) & (y[1:] == y[:-1]) & (x[1:] == x[:-1]) & (x[1:] & 1 == 1)
     swapped = np.flatnonzero(twice)
+    # both on the right are copies, so that this swaps them
     order[swapped], order[swapped + 1] = order[swapped + 1], order[swapped]
     below = np.empty(len(order), np.int32)
     below[order[0::2]], below[order[1::2]] = order[1::2], order[0::2]

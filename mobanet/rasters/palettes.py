@@ -21,6 +21,7 @@ def palette_of(raster: "DatasetReader") -> np.ndarray | None:
     table = np.zeros((3, np.iinfo(raster.dtypes[0]).max + 1), np.uint8)
     for number, colour in entries.items():
         if number < table.shape[1]:  # a damaged palette may have more than the type can name
+            # without alpha, which is no part of what a class or a band is known by
             table[:, number] = colour[:3]
     return table
 

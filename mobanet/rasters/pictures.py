@@ -13,6 +13,7 @@ def stretched(pixels: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray
     values = pixels.astype(np.float32)
     # a few glints would take the whole range otherwise
     low, high = np.percentile(values if valid is None else values[valid], (2, 98))
+    # of a plane without relief 0, where 0 / 0 would be NaN
     scaled = np.clip((values - low) / max(float(high - low), 1e-6), 0, 1)
     if valid is not None:
         scaled[~valid] = 0
@@ -43,6 +44,7 @@ def relief(height: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
     # a slope takes two pixels; numpy's gradient refuses fewer
     if min(scaled.shape) < 2:
         return np.repeat(scaled[:, :, None], 3, axis=2)
+    # without the ends of the colours, which light and shade would take to white and black
     tint = matplotlib.colormaps["cividis"](0.15 + 0.8 * scaled)[:, :, :3]
     shade = LightSource(azdeg=315, altdeg=50).hillshade(scaled, vert_exag=12)  # (H, W) in 0..1
     return np.clip(tint * (0.55 + 0.75 * shade[:, :, None]), 0, 1)

@@ -195,12 +195,14 @@ class Reading:
             # before the factor, too, which may bring an absurd number back among the others
             missing |= ~(np.abs(raw) < ABSURD)
         if self.source.minimum is not None:
+            # of the numbers in the file, which are those that the user sees
             missing |= raw < self.source.minimum
         if self.modality.kind == "elevation":
             odd = (stored < in_unit(DEEP, self.modality)) | (stored > in_unit(HIGHEST, self.modality))
         elif np.issubdtype(raw.dtype, np.unsignedinteger):  # 9999 and 65535 may be brightnesses
             return
         else:
+            # less than any correction of the atmosphere leads below 0
             odd = raw <= -9999
         odd &= ~missing
         if not odd.any():
@@ -310,6 +312,7 @@ def _judged(raster: "DatasetReader", reading: Reading, remedies: Remedies, known
     from rasterio.errors import RasterioError
 
     elevation = reading.modality.kind == "elevation"
+    # bytes cannot leave such a range, and need not be read to be judged
     whole_range = reading.dtype == np.uint8 and known is not None and known.maximum >= 255
     if not elevation and (known is None or whole_range):
         return []

@@ -109,5 +109,6 @@ def _write(path: Path, read: "Callable[[Window], np.ndarray]", window: "Window",
         path.with_suffix(".hdr").write_text("ENVI\n" + "".join(f"{key} = {value}\n" for key, value in size.items()))
         for part in row_windows(window, rows_at_once(width, bands, dtype)):
             for band, plane in enumerate(read(part)):
+                # band after band in the file, while rows come with all of their bands
                 file.seek((band * height + part.row_off - window.row_off) * width * dtype.itemsize)
                 file.write(np.ascontiguousarray(plane).data.cast("B"))

@@ -112,6 +112,7 @@ def _without_stairs(ring: np.ndarray, most: float) -> np.ndarray:
     import shapely
 
     left = shapely.get_coordinates(shapely.simplify(shapely.linearrings(ring), most, preserve_topology=False))[:-1]
+    # as complex numbers, which can be sorted and found: the points that are left have not moved
     known, wanted = ring @ (1, 1j), left @ (1, 1j)
     order = np.argsort(known)
     return np.sort(order[np.searchsorted(known[order], wanted)])
@@ -132,6 +133,7 @@ def _directions(polygon: "Polygon", ring: np.ndarray, places: np.ndarray, tolera
 
 def _settled(angle: float, ring: np.ndarray, places: np.ndarray, tolerance: float) -> float:
     """The direction of long sides near to an angle."""
+    # again from a better direction, in which the ring may fall into other runs
     for _ in range(2):
         runs = _runs_of(_Ring(ring @ _turn(angle), places))
         if runs is None:
@@ -165,6 +167,7 @@ def _slope(runs: _Runs, run: int, tolerance: float) -> tuple[float, float]:
     weights = np.abs(wide)
     middle, level = middle - weights @ middle / weights.sum(), level - weights @ level / weights.sum()
     slope = float(weights @ (middle * level + wide * up / 12) / (weights @ (middle**2 + wide**2 / 12)))
+    # extent ** 3, the inverse square of the error
     return (slope if runs.axis(run) == 0 else -slope), extent**3
 
 
@@ -227,10 +230,12 @@ class _Edges:
         """(n, 2), after all short edges have gone, or four are left."""
         waiting = [(self._length(edge), edge) for edge in range(self.count)]
         heapq.heapify(waiting)
+        # four edges are a rectangle, of which none can go
         while waiting and self.count > 4:
             length, edge = heapq.heappop(waiting)
             if length >= self.tolerance:
                 break
+            # else an entry that is out of date: a heap gives none back when an edge becomes longer or goes
             if self.there[edge] and length == self._length(edge):
                 for changed in self._without(edge):
                     heapq.heappush(waiting, (self._length(changed), changed))

@@ -73,6 +73,7 @@ def _text(path: Path, name: str) -> str:
 def _fetched(url: str, name: str) -> str:
     try:
         with urllib.request.urlopen(asked_for(url), timeout=WAIT) as answer:
+            # a byte more tells that there are more, whatever length the server names
             content = answer.read(_MOST + 1)
         if len(content) > _MOST:
             raise UserError(f"{name} is no STAC item (it has more than {_MOST >> 20} MB): give the address of an item.")
@@ -95,6 +96,7 @@ def _item(content: Any, href: str, name: str) -> "Item":
         raise UserError(f"{name} is {other}: give the address of one item.")
     try:
         # no links are resolved, so that nothing else is fetched
+        # the dictionary is nobody else's, and need not be copied first
         return pystac.Item.from_dict(dict(content), href=href, preserve_dict=False)
     except Exception as error:  # of any content pystac raises anything
         raise UserError(f"{name} is no STAC item that pystac reads ({type(error).__name__}): mend it.") from error
@@ -107,6 +109,7 @@ def _chosen(assets: "Mapping[str, Asset]", wanted: str, name: str) -> tuple[str,
     if wanted in assets:
         return wanted, ()
     if not wanted:
+        # beside its data an item has previews, which are images, too
         data = [key for key in rasters if "data" in (assets[key].roles or ())]
         if len(only := data if len(data) == 1 else rasters) != 1:
             raise UserError(f"{name} is an item of several assets: name one behind it, as {name}#NAME; {there}.")

@@ -11,6 +11,7 @@ LOWEST, HIGHEST = -1000.0, 9000.0
 """Metres; nothing on land lies below or above."""
 
 # metres; a number such as -9999 that comes out lower than this is taken for none, as is one above `HIGHEST`
+# above -99.99, which -9999 is in centimetres
 DEEP = -90.0
 
 # numbers that exporters write where they have nothing to say

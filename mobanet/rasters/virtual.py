@@ -32,6 +32,7 @@ _MOST = 1 << 26  # bytes of such a file; a mosaic of thousands of rasters has a 
 
 _BEGINNING = 1 << 10
 
+# of virtual rasters that show virtual rasters
 _DEEPEST = 8
 
 
@@ -105,6 +106,7 @@ def _check_text(path: Path, shown: FileRef, depth: int, seen: set[Path]) -> None
             )
     for name, relative in _sources(text):
         source = path.parent / name if relative else Path(name)
+        # rings of virtual rasters end here, and what two of them show is looked at once
         if source not in seen:
             seen.add(source)
             _check_text(source, shown, depth - 1, seen)
