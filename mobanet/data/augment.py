@@ -78,6 +78,7 @@ class Augmentation:
         self._pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
         inputs = {name: self._spread(name, self._to_range(name, array)) for name, array in sample.inputs.items()}
         targets = {self._key(name): array for name, array in inputs.items()}
+        # spread like the values, as the same pixels have to come from the same places
         valid = {name: self._spread(name, array) for name, array in sample.valid.items()}
         targets |= {f"valid_{name}": self._surely_valid(array) for name, array in valid.items()}
         if sample.label is not None:
@@ -121,6 +122,7 @@ class Augmentation:
         if ratio == 1 or not self._resamples:
             return valid
         height, width = (side // ratio for side in valid.shape)
+        # the least of them: a mean of measured and missing pixels is not measured
         return valid.reshape(height, ratio, width, ratio).min((1, 3))
 
     def _surely_valid(self, valid: np.ndarray) -> np.ndarray:
@@ -177,6 +179,7 @@ class Augmentation:
             steps.append(
                 albumentations.Affine(
                     rotate=(-s.rotation, s.rotation),
+                    # inverse to one another: as far down as up
                     scale=(1 / (1 + s.zoom), 1 + s.zoom),
                     keep_ratio=True,  # or height and width would be scaled apart
                     # what turns in from outside mirrors the inside, so that it is valid and has a label

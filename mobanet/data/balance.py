@@ -25,6 +25,7 @@ class ClassPixels:
     def __init__(self, reader: TileReader) -> None:
         self.tiles, self.kind = reader.tiles, reader.label
         pixels = class_pixels(self.tiles, self.kind)
+        # running sums, in which the number of a pixel finds its tile without a list of all pixels
         self.ends = pixels.cumsum(0)  # (T, K)
         self.classes = np.flatnonzero(self.ends[-1])  # no class without a pixel, of which none could be drawn
         self._forget()
@@ -57,6 +58,7 @@ class ClassPixels:
         number -= int(ends[square - 1]) if square else 0
         top, left = (MARK * at for at in divmod(square, squares.shape[1]))
         height, width = min(MARK, tile.height - top), min(MARK, tile.width - left)
+        # of one square only: that is all that is read to find the pixel
         label = self._arrays.cut(tile, f"label_{self.kind}", top, left, height, width)
         row, column = divmod(int(np.flatnonzero(label == chosen)[number]), width)
         return top + row, left + column
@@ -68,6 +70,7 @@ class ClassPixels:
             squares = class_squares(self.tiles[place], self.kind)
             self._bytes += squares.nbytes
         self._known[place] = squares
+        # the one that was asked for stays, however large it is
         while self._bytes > _MOST_BYTES and len(self._known) > 1:
             self._bytes -= self._known.popitem(last=False)[1].nbytes
         return squares

@@ -34,6 +34,7 @@ class _WindowDataset(Dataset[dict[str, Any]]):
         self.offset_scale = offset_scale
 
     def _pack(self, window: TileWindow, sample: Sample, counted: bool = True) -> dict[str, Any]:
+        # of a modality without a measured pixel in the window, as at the rim of a scene, there is nothing to see
         available = [
             name in self.reader.tiles[window.tile].modalities
             and (name not in sample.valid or bool(sample.valid[name].any()))
@@ -85,6 +86,7 @@ class RandomCrops(_WindowDataset):
         super().__init__(reader, offset_scale)
         self.size = size
         self.balanced_share = balanced_share
+        # counted for such crops only: of patches it means to read every label once
         self.classes = ClassPixels(reader) if sampling == "balanced" else None
         self.seed = seed
         self.augmentation = augmentation
@@ -131,7 +133,9 @@ class RandomCrops(_WindowDataset):
         for at, length in zip(corner, (tile.height, tile.width), strict=True):
             room = max(length - self.size, 0)
             # where only a window that reaches beyond the tile, by less than a step, holds the square's end, that one
+            # the first multiple of the step from which a window reaches the end of the square
             low = min(max(-(-(at + side - self.size) // step), 0), -(-room // step))
+            # and the last that does not begin behind its first pixel
             high = min(max(at // step, 0), room // step)
             high = max(low, high) if side <= self.size else high
             starts.append(step * int(generator.integers(min(low, high), max(low, high) + 1)))
@@ -180,6 +184,7 @@ class GridWindows(_WindowDataset):
     def by_tile(self) -> list[list[int]]:
         """Indices of the windows of each tile."""
         out: list[list[int]] = [[] for _ in self.reader.tiles]
+        # in the order of the grid, in which rows of windows can be added up and given out
         for index, window in enumerate(self.windows):
             out[window.tile].append(index)
         return out

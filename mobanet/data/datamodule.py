@@ -134,6 +134,7 @@ class RasterDataModule(LightningDataModule):
         self._roles: dict[str, list[StoredTile]] = {}
         self._learnt: dict[str, np.ndarray] = {}
         self._rasters = TrainingRasters()
+        # of all stages: training and test may look at the same tiles, and a fit takes seconds
         self._fitted: dict[tuple[Path, int], Ground] = {}
         self._restored = False
 
@@ -203,6 +204,7 @@ class RasterDataModule(LightningDataModule):
         """
         # what has just been looked at is not read again; processes that have not prepared it open it here
         store, self._prepared = self._prepared, None
+        # another process may have prepared it anew since
         if store is None or not store.is_unchanged():
             store = TileStore(self.store_path)
         lacking = [name for name in self.modalities if name not in store.modalities]
@@ -366,6 +368,7 @@ class RasterDataModule(LightningDataModule):
             scaling = self.scaling[name]
             if scaling == "ground" and training:
                 side = self._rasters.side
+                # of a modality in pixels of its own, by their size
                 radius = self.ground_radius or radius_of(side and side * modality.pixel_ratio)
                 grounds = Grounds(training, name, radius, self._fitted)
                 self._learnt[name] = learn(modality, scaling, training, radius, grounds)
@@ -426,6 +429,7 @@ class RasterDataModule(LightningDataModule):
             return 0, 0
         begun, epochs = epochs_done(self.trainer)
         done, last = batches_done(self.trainer)
+        # all batches of an epoch are done before Lightning counts it: the next one begins then
         if last or done >= self.steps_per_epoch:
             return epochs + (begun > epochs), 0
         return epochs, done

@@ -55,6 +55,7 @@ def check_description(plain: Any) -> None:
         where = f"data.modalities[{number}]"
         if not _NAME.fullmatch(modality["name"]):
             raise MismatchError(f"{where}.name", f"is {modality['name']!r}, no word")
+        # may be absent, as it has a default
         maximum = modality.get("maximum")
         if not 1 <= modality.get("pixel_ratio", 1) <= MOST_RATIO:
             raise MismatchError(f"{where}.pixel_ratio", f"is {modality['pixel_ratio']}, not 1 to {MOST_RATIO}")
@@ -72,5 +73,6 @@ def _check_classes(classes: Mapping[str, Any]) -> None:
         raise MismatchError("data.classes", f"holds {len(names)}, not 1 to {IGNORE_INDEX} of different names")
     if len(colours) != len(names) or not all(0 <= channel <= 255 for colour in colours for channel in colour):
         raise MismatchError("data.classes.colours", "are not one of 0 to 255 for each class")
+    # a mean over no class would be NaN
     if not classes["averaged"] or not set(classes["averaged"]) <= set(names):
         raise MismatchError("data.classes.averaged", "names no class, or one that is not there")

@@ -111,6 +111,7 @@ class Handover:
             contents = _each(self.collate(samples, torch.empty), _copied)
             return _Parcel(worker.id, self._number, None, contents, self._lacking)
         copied = int(_last_copied(self._ring))
+        # free once its batch, or one that was made later, has been copied out
         slot = next((slot for slot, number in enumerate(self._holds) if number <= copied), None)
         if slot is None:
             contents = _each(self.collate(samples, torch.empty), _copied)
@@ -228,6 +229,7 @@ def _size(batch: Any) -> int:
 
 
 def _padded(size: int) -> int:
+    # so that each tensor begins at a multiple of its type's size, without which torch gives no view
     return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 

@@ -39,6 +39,7 @@ class EvaluationSettings:
         window = self.size(crop)
         if stage == "test":
             # a window smaller than a step is refused (`check_steps`)
+            # down to a whole step, as windows begin at whole pixels of every modality
             return max(window // 2 // step, 1) * step if self.test_stride is None else self.test_stride
         return window if self.validation_stride is None else self.validation_stride
 

@@ -80,6 +80,7 @@ class TileReader:
         self.ratios = {name: ratios.get(name, 1) for name in modalities}
         # where pixels of two and of three meet, only every sixth is a border of both
         self.step = math.lcm(*self.ratios.values())
+        # by name, not by tile: in a batch all samples of a modality have validity, or none has
         self.incomplete = {
             name
             for name in modalities
@@ -88,6 +89,7 @@ class TileReader:
         }
         # one type a modality, so that tiles of 8 and of 16 bit meet in a batch; the wider one holds the values of both
         self.dtypes = {
+            # uint8 for one that no tile has, whose zeros are of the smallest type
             name: np.result_type(*{t.modalities[name].dtype for t in self.tiles if name in t.modalities} or {"uint8"})
             for name in modalities
         }

@@ -64,6 +64,7 @@ def learn(
         return np.stack([np.zeros(bands), np.median(heights, axis=0) / 2, np.full(bands, radius)])
     # percentiles, as one spike would decide the range
     spreads = [[band.p98 - band.p2 for band in statistics] for statistics in learnt]
+    # halved, as for `ground`; the median, as a tile with a tower or a pit should not set the scale of all
     return np.stack([np.zeros(bands), np.median(spreads, axis=0) / 2])
 
 

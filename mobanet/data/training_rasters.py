@@ -46,6 +46,7 @@ class TrainingRasters:
         rules = {}
         for name in modalities:
             found = [tile.modalities[name].rule for tile in tiles if name in tile.modalities]
+            # the most frequent: tiles may have come from several deliveries
             known = Counter(rule for rule in found if rule is not None)
             if known:
                 rules[name] = known.most_common(1)[0][0]

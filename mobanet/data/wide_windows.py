@@ -56,6 +56,7 @@ class WideWindows(GridWindows):
             wide.label,
         )
         packed = self._pack(window, own, counted=index >= 0)
+        # put in afterwards, as what is available is told by the window itself, not by what lies around
         packed["inputs"] = {name: torch.from_numpy(array) for name, array in wide.inputs.items()}
         packed["valid"] = {name: torch.from_numpy(array) for name, array in wide.valid.items()}
         packed["marks"] = {name: torch.from_numpy(table[window.tile]) for name, table in self.marks.items()}
@@ -73,6 +74,7 @@ class WideWindows(GridWindows):
         top, left = part.top - self.margin, part.left - self.margin
         above, before = max(-top, 0), max(-left, 0)
         height, width = (side + 2 * self.margin for side in (part.height, part.width))
+        # from the edge on; what lies beyond the other two edges the reader fills by itself
         inside = TileWindow(part.tile, top + above, left + before, height=height - above, width=width - before)
         values, valid = self.reader.read_one(name, inside)
         if not above and not before:
