@@ -19,10 +19,13 @@ import mobanet
 from mobanet.check import main as check
 from mobanet.datasets import get_layout
 from mobanet.datasets.folder_words import parsed_settings
+from mobanet.errors import UserError
 from mobanet.predict import main, predict
 from mobanet.prediction.request import find_scenes
 from mobanet.prediction.rows import RasterRows
 from mobanet.prepare import main as prepare
+from mobanet.rasters.contents import FileRef
+from mobanet.rasters.opening import opened
 from mobanet.report import main as report
 from mobanet.store.build import build_store
 from mobanet.store.stored import TileStore
@@ -385,12 +388,17 @@ band="1" subClass="VRTWarpedRasterBand"/><GDALWarpOptions><SourceDataset>{}</Sou
 
 
 def test_what_a_virtual_raster_says_to_its_readers_may_have_links(model, folder, tmp_path):
-    said = "<Description>see https://host/about</Description>"
+    said = '<!-- of https://host --><Description>see https://host/about</Description><SRS a="1">https://host/4326</SRS>'
     metadata = '<Metadata><MDI key="source">https://host/rgb.tif</MDI></Metadata>'
     text = virtual(f"{folder}/rgb.tif").replace("<SimpleSource>", f"{said}<SimpleSource>", 1)
     (tmp_path / "m.vrt").write_text(text.replace("<VRTRasterBand", f"{metadata}<VRTRasterBand", 1))
     predict(str(model), {"rgb": f"{tmp_path}/m.vrt"}, str(tmp_path / "map.tif"), **OPTIONS)
     assert read(tmp_path / "map.tif").shape == (160, 160)
+
+
+def _oddly(source, more):
+    """A virtual raster that names another, with something more in the mark in front of the name."""
+    return virtual(source, relative=1).replace('relativeToVRT="1"', f'relativeToVRT="1" {more}')
 
 
 def hiding(kind, folder, server):
@@ -412,7 +420,40 @@ def hiding(kind, folder, server):
         "service": ("m.tif", SERVICE.format(server.url("")), "describes a service"),
         "service behind": ("m.vrt", virtual("service.xml", relative=1), "describes a service"),
         "another behind": ("m.vrt", virtual("inner.vrt", relative=1), network),
+        # what GDAL's parser takes beside XML
+        "comment in quotes": ("m.vrt", _oddly(url, 'x="<!--"').replace("</VRTD", "<!-- --></VRTD"), network),
+        "remark in quotes": ("m.vrt", _oddly(url, 'x="<Description>"'), network),
+        "archive": ("m.vrt", virtual(f"/vsizip/{folder}/a.zip/service.xml"), "rasters by their paths only"),
+        "archive beside": (
+            "m.vrt",
+            virtual("/vsizip/{{a.zip}}/service.xml", relative=1),
+            "rasters by their paths only",
+        ),
+        "part": ("m.vrt", virtual(f"/vsisubfile/0,{folder}/service.xml"), "rasters by their paths only"),
+        "derived": ("m.vrt", virtual(f"DERIVED_SUBDATASET:AMPLITUDE:{folder}/service.xml"), network),
+        "behind words": ("m.vrt", f"words {virtual(url)}", network),
+        **{
+            f"{kind} behind": ("m.vrt", _oddly(name, more).replace(old, new), "describes a service")
+            for kind, name, more, old, new in (
+                ("without quotes", "service.xml", "", '"1"', "1"),
+                ("in small letters", "service.xml", "", "SourceFilename", "sourcefilename"),
+                ("in capitals", "service.xml", "", "relativeToVRT", "RELATIVETOVRT"),
+                ("numbered", "service.xml", "", '"1"', '"01"'),
+                ("a mark in quotes", "service.xml", 'x="a>b"', "", ""),
+                ("another mark in quotes", "service.xml", 'x="<b"', "", ""),
+                ("an end of a quotation", "service.xml", "x=a]]", "", ""),
+                ("a blank at the end", "blank.xml ", "", "", ""),
+                ("a mark in the name", "<![CDATA[a<b.xml]]>", "", "", ""),
+                ("words", "words.xml", "", "", ""),
+            )
+        },
     }
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        archive.writestr("service.xml", SERVICE.format(server.url("")))
+    (folder / "blank.xml ").write_text(SERVICE.format(server.url("")))
+    (folder / "a<b.xml").write_text(SERVICE.format(server.url("")))
+    tiles = f"<GDALTileIndexDataset><IndexDataset>{server.url('index.gpkg')}</IndexDataset></GDALTileIndexDataset>"
+    (folder / "words.xml").write_text(f"words {tiles}")
     (folder / "service.xml").write_text(SERVICE.format(server.url("")))
     (folder / "inner.vrt").write_text(virtual(url))
     name, content, told = files[kind]
@@ -421,6 +462,19 @@ def hiding(kind, folder, server):
 
 
 KINDS = ["curl", "plain", "escaped", "quoted", "warped", "attribute", "by content", "inline"]
+ODD = [
+    "archive",
+    "archive beside",
+    "part",
+    "derived",
+    "comment in quotes",
+    "remark in quotes",
+    "behind words",
+    "without quotes behind",
+    "in small letters behind",
+]
+ODD += ["in capitals behind", "numbered behind", "a mark in quotes behind", "another mark in quotes behind"]
+ODD += ["an end of a quotation behind", "a blank at the end behind", "a mark in the name behind", "words behind"]
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "service", "service behind", "another behind"])
@@ -428,6 +482,15 @@ def test_no_file_leads_to_the_network(kind, model, server, tmp_path, command):
     path, told = hiding(kind, tmp_path, server)
     words = ["--ckpt_path", str(model), "--input", f"rgb={path}", "--output", f"{tmp_path}/map.tif"]
     assert told in command(main, words).sentence()
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_no_file_leads_to_the_network_by_what_only_gdal_reads(kind, server, tmp_path, monkeypatch):
+    path, told = hiding(kind, tmp_path, server)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=told), opened(path, FileRef(path)) as raster:
+        raster.read()
     assert server.asked == []
 
 
