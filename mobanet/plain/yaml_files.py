@@ -1,7 +1,7 @@
 """YAML files that people write: read within bounds, with one sentence that says which of them is wrong, and where."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,14 +80,15 @@ def check_events(text: str) -> None:
 
     Raises:
         yaml.YAMLError: when the text is no YAML.
-        ValueError: for more than `DEEPEST` levels, more than `MOST_VALUES` values, and an alias of what it is part of.
+        ValueError: for more than `DEEPEST` levels, more than `MOST_VALUES` values, an alias of what it is part of, and
+            a key that a mapping has twice.
     """
     import yaml
 
     open_nodes: list[tuple[str | None, int]] = []  # anchor, and number of values before it
     sizes: dict[str, int] = {}
     count = 0
-    for event in _events(text):
+    for event in _keys_once(_events(text)):
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in (anchor for anchor, _ in open_nodes):
                 raise ValueError(f"refers to {shown(event.anchor)} inside of itself")
@@ -107,6 +108,33 @@ def check_events(text: str) -> None:
             raise _too_deep()
         if count > MOST_VALUES:
             raise ValueError(f"has more than {MOST_VALUES} values, those counted that its aliases stand for")
+
+
+def _keys_once(events: Iterable[Any]) -> Iterator[Any]:
+    """The same events, unless a mapping has a key twice: `yaml` would forget what the first says, without a word."""
+    import yaml
+
+    keys: list[set[tuple[str, bool]] | None] = [None]  # of each collection that is open; None where it has none
+    nodes = [0]  # so far in each: in a mapping keys and values take turns
+    for event in events:
+        if isinstance(event, yaml.CollectionEndEvent):
+            keys.pop()
+            nodes.pop()
+        elif isinstance(event, yaml.NodeEvent):
+            known = keys[-1] if nodes[-1] % 2 == 0 else None
+            nodes[-1] += 1
+            # `<<` may come again, for the keys of another mapping
+            if known is not None and isinstance(event, yaml.ScalarEvent) and event.value != "<<":
+                key = (event.value, event.style is None)  # 1 and "1" are two
+                if key in known:
+                    raise ValueError(
+                        f"has the key {shown(event.value)} twice, again in line {event.start_mark.line + 1}"
+                    )
+                known.add(key)
+            if isinstance(event, yaml.CollectionStartEvent):
+                keys.append(set() if isinstance(event, yaml.MappingStartEvent) else None)
+                nodes.append(0)
+        yield event
 
 
 def _events(text: str) -> Iterator[Any]:

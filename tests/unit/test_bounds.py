@@ -47,6 +47,14 @@ YAML = {
     "aliases": (bomb(12), "100000 values"),
     "merged aliases": (f"{bomb(9)}\nb:\n  <<: [{', '.join(['*m'] * 9)}]\nm: &m {{}}", "100000 values"),
     "an alias of itself": ("a: &a [1, *a]", "inside of itself"),
+    "a key twice": (
+        "modalities:\n  rgb: a\nlabel: {b: 1, c: 2}\nmodalities:\n  dsm: b",
+        "'modalities' twice, again in line 4",
+    ),
+    "a key twice within": (
+        "a:\n- {b: [b, b], c: &c {b: b}}\n- b: *c\n  'd': 1\n  \"d\": 2",
+        "'d' twice, again in line 5",
+    ),
     "large": (f"a: {'x' * (1 << 20)}", "has more than 1 MB"),
     "many values": ("a: [" + "1, " * 150_000 + "]", "100000 values"),
     "a large number": (f"a: {10**400}", "a whole number of 401 digits"),
