@@ -135,7 +135,8 @@ class Cutter:
         system = np.array([places[name][0] for name in names])
         for number, name in enumerate(names):
             grid = places[name][1]
-            reach = (buffer + 1) * max(grid.steps)
+            # a pixel more, as what is held out in part counts whole; both sides, as rows and columns may lie askew
+            reach = (buffer + 1) * sum(grid.steps)
             near = (low - reach <= high[number]).all(axis=1) & (high + reach >= low[number]).all(axis=1)
             near &= (order > order[number]) & (system == system[number])
             found = rectangles_near(grid, [places[names[at]][1] for at in np.flatnonzero(near)], buffer)
