@@ -256,6 +256,7 @@ class Cutter:
         """The cells on which the label may have a class; all where there are no labels."""
         if not whole.labels:
             return list(cells)
+        # the full one where there are both, since erosion only takes labels away
         file = whole.labels.get("full") or whole.labels["eroded"]
         if "full" in whole.labels and self._vector is not None:
             layer = open_layer(file.disk_path, file, self._vector)
@@ -299,6 +300,7 @@ def _window_on(own: Grid, grid: Grid, cell: Cell, ratio: int) -> "Window | None"
     place = part_of(grid, *cell.window)
     window = cut_place(own, place.coarser(ratio))
     if window is None and (own.transform is None or grid.transform is None):
+        # without a georeference both begin at the same corner, and the ratio alone tells where
         (first, last), (begin, end) = (
             (start // ratio, -(-(start + side) // ratio)) for start, side in ((top, height), (left, width))
         )
@@ -312,6 +314,7 @@ def _window_on(own: Grid, grid: Grid, cell: Cell, ratio: int) -> "Window | None"
 
 def _some_polygon(label: VectorLabel, classes: Sequence[str], layer: VectorLayer, grid: Grid, cell: Cell) -> bool:
     """Whether a polygon with a class may lie on a cell."""
+    # ground beside the polygons has a class then, too
     if label.background != IGNORED:
         return True
     layer.check_columns(label.columns)
@@ -327,6 +330,7 @@ def _places(tiles: dict[str, tuple[Tile, CutCell, Grid]]) -> dict[str, tuple[str
     for name, (whole, cut, grid) in tiles.items():
         if grid.transform is None:
             top, left, height, width = cut.cell.window
+            # a plane of the raster's own: two rasters without a georeference are never taken for neighbours
             places[name] = f"of {whole.id}", Grid(height, width, (1, 0, left, 0, 1, top))
         else:
             places[name] = grid.crs or "", grid

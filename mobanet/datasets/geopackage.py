@@ -13,6 +13,7 @@ from mobanet.rasters.contents import FileRef
 
 _TABLE = re.compile(r"\s*CREATE\s+TABLE\b", re.IGNORECASE)
 _INDEX = re.compile(r"\s*CREATE\s+VIRTUAL\s+TABLE\b[^;]*\bUSING\s+rtree\b", re.IGNORECASE)
+# virtual and stored ones, as SQLite's documentation of the pragma numbers them
 _GENERATED = (2, 3)
 """Of a column in `PRAGMA table_xinfo`: it is computed when it is read."""
 
@@ -40,6 +41,7 @@ def check_geopackage(path: Path, file: FileRef, start: bytes) -> None:
             )
     with _database(path, file) as database:
         for name, kind, text in database.execute("SELECT name, type, sql FROM sqlite_master").fetchall():
+            # of the layers themselves `layers_of` looks at those that count; these GDAL asks of its own accord
             if kind in ("view", "table") and str(name).lower().startswith(("gpkg_", "rtree_")):
                 _check_table(str(name), text, file)
 

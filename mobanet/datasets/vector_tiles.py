@@ -45,4 +45,5 @@ def _stem(file: FileRef) -> tuple[Path, str | None]:
     """What a file and those beside it have in common."""
     if file.member is None:
         return file.disk_path.with_suffix(""), None
+    # of a member the whole path counts: two shapefiles of an archive may be called alike in two of its folders
     return file.disk_path, file.member.rpartition(".")[0]

@@ -71,6 +71,7 @@ class LabelLook:
     @property
     def names(self) -> list[str]:
         """Of the classes, in index order; polygons of several values may be of one class."""
+        # last, so that it moves no index of those that polygons have
         listed = [self.background] if self.background else []
         return list(dict.fromkeys([*(each.name for each in self.found if not each.ignored), *listed]))
 

@@ -59,6 +59,7 @@ def find_files(given: Sequence[Given]) -> list[Found]:
         else:
             listed[each.name] = each, _of_one_kind(each, paths)
     if listed:
+        # what patterns call tiles is settled, and names in folders are cut to be like it
         fixed = set().union(*(found.files for found in settled.values() if found.tiled))
         chosen = _matched({name: [path.stem for path in paths] for name, (_, paths) in listed.items()}, fixed, listed)
         for name, (front, back) in chosen.items():
@@ -108,6 +109,7 @@ def _in_folder(given: Given, folder: Path) -> list[Path]:
         raise UserError(f"{given.option} cannot be read ({error.strerror}); mend its permissions.") from error
     rasters = [path for path in files if path.suffix.lower() in RASTERS]
     if given.name == "labels" and not rasters:
+        # .json is metadata as often as polygons; named by a path of its own it is taken
         rasters = [path for path in files if ending_of(path.name) and path.suffix.lower() != ".json"]
     if not rasters:
         what = f"raster ({', '.join(RASTERS)})"
@@ -221,14 +223,17 @@ def _cuts(stems: Sequence[str]) -> Iterator[tuple[tuple[int, int], set[str]]]:
     """Ways to cut off what all names begin and end with, between words and numbers; the shortest ids come first."""
     least = min(map(len, stems))
     front = next((at for at in range(least) if len({stem[at] for stem in stems}) > 1), least)
+    # counted from the end, in which names of several lengths may agree
     back = next((at for at in range(least) if len({stem[-1 - at] for stem in stems}) > 1), least)
     fronts = [at for at in range(front, -1, -1) if all(_begins(stem, at) for stem in stems)]
     backs = [at for at in range(back, -1, -1) if all(_begins(stem[::-1], at) for stem in stems)]
     for at in fronts:
         for behind in backs:
             ids = {stem[at : len(stem) - behind] for stem in stems}
+            # a cut that leaves a name without an id, or gives two files one, is none
             if at + behind < least and "" not in ids and len(ids) == len(stems) and (at, behind) != (0, 0):
                 yield (at, behind), ids
+    # whole names last, so that they are taken where nothing shorter fits as well
     yield (0, 0), set(stems)
 
 

@@ -153,6 +153,7 @@ def look_at(found: Found, crs: str | None) -> ModalityLook:
             remarks.setdefault(remark.replace(path.name, ""), []).append(remark)
     said += [f"{same[0]} (and so others)" if len(same) > 1 else same[0] for same in remarks.values()]
     said += _sides_note(rasters)
+    # a tenth of the range below zero: atmospheric correction leaves slightly negative reflectances
     if kind == "optical" and first.dtype != "uint8" and min(lows) < -0.1 * fitting_maximum(first.dtype, max(highs), 1):
         kind = "other"  # no brightness: backscatter in decibels, an index from -1 to 1
     once = tuple(dict.fromkeys(said))
@@ -212,6 +213,7 @@ def check_fit(path: Path, own: Grid, target: Grid) -> None:
     try:
         how_to_fit(own, target, "georeference")
     except UserError as error:
+        # the sentence is of whoever reads a description, and there is none yet
         text = str(error).replace("give the key crs in the description of the data", "give --crs").replace("crs: ", "")
         remedy = "" if "--crs" in text or "with " in text else "; give rasters that show the same ground"
         raise UserError(f"{path} {text.rstrip('.')}{remedy}.") from error
@@ -235,6 +237,7 @@ def spread(items: list[Item], most: int) -> list[Item]:
     """At most so many, evenly spread."""
     if len(items) <= most:
         return items
+    # in whole numbers: no item twice, and the first always among them
     return [items[len(items) * number // most] for number in range(most)]
 
 
@@ -266,6 +269,7 @@ def _kind(name: str, raster: "DatasetReader", found: Found) -> Kind:
     words = {word for word in name.lower().replace("-", "_").split("_") if word}
     single = raster.count == 1 or (found.given.bands is not None and len(found.given.bands) == 1)
     band = (found.given.bands or (0,))[0]
+    # a band that is not there is refused further on, in a sentence of its own
     unit = (raster.units[band] if band < raster.count else "") or ""
     float_values = np.issubdtype(np.dtype(raster.dtypes[0]), np.floating)
     if words & _HEIGHTS or (single and float_values and unit.strip().lower() in _METRES):

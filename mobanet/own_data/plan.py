@@ -159,6 +159,7 @@ def _cut(looks: Sequence[ModalityLook], tiles: Sequence[str], wishes: Wishes, ro
         size = tile_size(shapes)
     except UserError as error:
         raise UserError(f"{looks[0].found.given.option} {error}") from error
+    # of very many tiles some were opened, and stand for all
     ground = sum(height * width for height, width in shapes) * len(tiles) // len(rasters)
     recipe = choose_recipe(looks, size, int(_TRAINED * ground), wishes.machine)
     if wishes.areas is not None:
@@ -203,6 +204,7 @@ def _areas(rasters: dict[str, Raster], wishes: Wishes, root: Path) -> dict[str, 
     layers = open_layers(found, None, wishes.crs)
     attribute = areas_attribute(layers, wishes.areas_attribute)
     values = areas_values(layers, attribute)
+    # for its refusal alone, of areas that lie on none of the rasters
     values_near(layers, attribute, rasters)
     settings = {"vector": _below(found.pattern, root), "attribute": attribute, "values": values}
     return settings | ({"crs": layers.label.crs} if layers.label.crs else {})

@@ -132,6 +132,7 @@ class FinishedMap:
         Raises:
             UserError: for a map without confidence and probabilities, or a file that cannot be read.
         """
+        # either will do: confidence is the highest of the probabilities, in one band
         path = self.files.confidence or self.files.probabilities
         if path is None:
             raise UserError(

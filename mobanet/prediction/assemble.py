@@ -117,6 +117,7 @@ def assemble(
                 pixels = np.stack([torch.bincount(each.ravel(), minlength=256).numpy() for each in numbers])
                 area = part.pixel_area(grid)
                 counted += pixels
+                # NaN times no pixel is NaN, too: a single part without a place leaves no area known
                 areas += pixels * (np.nan if area is None else area)
             for name, writer in writers.items():
                 rows = np.concatenate([getattr(each, name) for each in maps], axis=-1)

@@ -62,6 +62,7 @@ def window_coverage(
     # stable: of parts as large, the same one comes first on any machine
     order = np.argsort(-counts, kind="stable")
     # a pattern of 0 is no scenario: there is nothing to predict from
+    # all are specks where the map wants hardly a pixel of the window: then the largest
     patterns = [int(p) for p in order if p and counts[p] >= max(SPECK * bits.size, 1)] or [int(order[0])]
     if len(patterns) == 1:
         return WindowCoverage((patterns[0],), None, wanted)

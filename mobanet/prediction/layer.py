@@ -17,6 +17,7 @@ from mobanet.prediction.scene import Scene, place
 from mobanet.prediction.scene_scaling import SceneScaling
 from mobanet.rasters.values import known_range
 
+# two rows of the file's blocks, so that none is packed twice
 _ROWS = 512
 """Written at a time."""
 

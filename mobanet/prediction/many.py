@@ -111,6 +111,7 @@ def predict_list(
     def maps_of(scene: ListedScene, path: Path) -> list[FinishedMap]:
         placed = model.place(scene.given(), placing.reference, placing.crs, placing.resolution)
         vectors.check([placed])
+        # as with --resume: what a process that is gone has left is gone on with
         left, paths = clear_way([placed], [path], settings, True, False, vectors)
         announce(model, left, settings)
         return make_maps(model, left, paths, settings, fabric, batch_size, vectors)
@@ -228,6 +229,7 @@ def _check_settings(
     options |= {name: getattr(vectors, name) for name in ("polygons", "minimum_area", "fill_holes", "simplify")}
     options["right_angles"] = vectors.right_angles  # null also in folders that were begun before there were any
     options["zones"] = None if vectors.zones is None else str(vectors.zones.file)
+    # by way of JSON, as what was kept came back: tuples are lists there, and paths texts
     now = json.loads(json.dumps({**options, **_numbers(scenes)}, default=str))
     before: Mapping[str, Any] | None = None
     with suppress(FileNotFoundError):

@@ -68,6 +68,7 @@ class _Growing:
         self.value.append(value)
         self.pixels.append(pixels)
         self.area.append(areas_of(labels, pixels, area))
+        # of the whole map, whose pieces may be more than 32 bits count
         numbers = np.where(labels > 0, labels.astype(np.int64) + self.count, 0)
         self._meet(numbers[:, :-1], numbers[:, 1:], 0)
         self._meet(numbers[:-1], numbers[1:], 1)

@@ -27,6 +27,7 @@ class Generalised:
         passed = 0
         for strip in self.strips:
             labels, own = label_pieces(strip.classes)
+            # label 0 is pixels without a class
             values = np.append(np.uint8(NONE), self.value[passed : passed + len(own)])
             passed += len(own)
             yield replace(strip, classes=values[labels])
@@ -125,6 +126,7 @@ class _Merged:
                 large = self._large_beside(node, small)
                 around |= large
                 open_ended |= bool(outside[node])
+                # whoever touches a large piece reaches the outside by it, since no small piece can enclose a large one
                 low[node] = 0 if large or outside[node] else seen[node]
             for k in rest:
                 other = self.targets[k]
@@ -192,6 +194,7 @@ class _Merged:
         return {other: along * self.down + across * self.across for other, (along, across) in sides.items()}
 
     def _unite(self, nodes: list[int], value: int, least: float) -> int:
+        # the one that begins first, by which ties are settled
         root = min(nodes)
         pixels, area = sum(self.pixels[node] for node in nodes), sum(self.area[node] for node in nodes)
         members = [member for node in nodes for member in self.members.pop(node, [node])]

@@ -192,6 +192,7 @@ def ticket(scene: Scene, settings: MapSettings, checkpoint: str) -> dict[str, An
         **inputs,
         "--reference": scene.reference,
         "--crs": scene.grid.crs,
+        # the pixels that came of it, since `training` and metres may mean the same
         "--resolution": None if scene.grid.transform is None else list(scene.grid.transform),
         "--preset": options.pop("blend"),  # what says how windows are added up
         **{f"--{name}": value for name, value in options.items()},

@@ -154,6 +154,7 @@ def _simplified(
     first = shapely.get_coordinates(shapely.get_point(shapely.get_exterior_ring(every), 0))
     order = np.lexsort(first.T)
     # Visvalingam and Whyatt's way: corners go whose triangle is smaller than the square of the tolerance
+    # the tolerance in rows, the unit that `scale` leaves lengths in
     every[order] = shapely.coverage_simplify(every[order], metres / down)
     matrix = matrix_of(grid)
 

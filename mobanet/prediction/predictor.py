@@ -111,6 +111,7 @@ class MapPredictor:
         self.number_of[bits] = torch.arange(len(scenarios), dtype=torch.uint8)
         self.temperatures: Tensor | None = None  # by the number of a scenario
         if temperatures:
+            # up to 255, the number of pixels that no scenario was predicted for
             self.temperatures = torch.ones(NOTHING + 1)
             known = [temperatures.get(scenario.name, 1.0) for scenario in scenarios]
             self.temperatures[: len(known)] = torch.tensor(known)

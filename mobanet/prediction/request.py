@@ -120,6 +120,7 @@ def _matched(found: Mapping[str, list[GivenRaster]], several: Mapping[str, list[
             if key in of:
                 rasters[name] = several[name][of.index(key)]
         ordered = {name: rasters[name] for name in found if name in rasters}
+        # called as the first modality's file; a scene that lacks it as the first file that it has
         scenes.append(GivenScene(stems.get(key, next(iter(ordered.values())).path.stem), ordered))
     return scenes
 

@@ -47,6 +47,7 @@ class RightAngles:
         given = _PIXELS * self.pixel if metres is None or area is None else metres * own / math.sqrt(area)
         self.tolerance = max(given, _FEWEST * self.pixel)
         self._go_on = go_on
+        # without a georeference rows go down, as those of the polygons (`matrix_of`)
         corners = grid.corners() if grid.transform is not None else Grid(grid.height, grid.width).corners() * (1, -1)
         self._edge = shapely.LinearRing(corners)
         self._numbers = [number for number, name in enumerate(classes) if name in chosen]

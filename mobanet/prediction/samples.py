@@ -91,6 +91,7 @@ def read_windows(
         corners = job.windows(scene.grid.height, scene.grid.width, rules.size, rules.stride, rules.step)
         left = min(column for _, column in corners)
         right = min(max(column for _, column in corners) + rules.size, scene.grid.width)
+        # bit by place among the model's modalities, as scenarios are numbered (`MapPredictor`)
         given = sum(1 << place for place, name in enumerate(modalities) if name in scene.rasters)
         reference = list(modalities).index(scene.reference)
         with ExitStack() as stack:
