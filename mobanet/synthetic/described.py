@@ -62,7 +62,14 @@ class DescribedDelivery(Delivery):
 
     def names(self, count: int) -> list[str]:
         """See `Delivery.names`."""
-        return share_out(self.layout, [list(islice(self._names(role), max(count, 1))) for role in ROLES], count)
+        chosen = share_out(self.layout, [list(islice(self._names(role), max(count, 1))) for role in ROLES], count)
+        parts = self._placeholders()
+        if odd := next((tile for tile in chosen if tile.count("_") < len(parts) - 1), None):
+            raise UserError(
+                f"--layout {self.layout}: its splits name the tile {odd}, and its patterns make an id of {len(parts)} "
+                "parts with _ between; write it so."
+            )
+        return chosen
 
     def default_gsd(self, size: int) -> float:
         """A metre."""
