@@ -87,9 +87,10 @@ def _typed(values: np.ndarray) -> np.ndarray:
     given = values.tolist()
     known = [value for value in given if value is not None]
     kinds = {type(value) for value in known}
-    if kinds == {int} and len(known) == len(given) and max(map(abs, known)) < 1 << 53:
+    if kinds == {int} and len(known) == len(given) and all(-(1 << 63) <= value < 1 << 63 for value in known):
         return values.astype(np.int64)
-    if kinds and kinds <= {int, float}:
+    # beyond 2^53 a float would make two ids one: such numbers are kept as text
+    if kinds and kinds <= {int, float} and all(isinstance(value, float) or abs(value) <= 1 << 53 for value in known):
         return np.array([np.nan if value is None else value for value in given], np.float64)
     return np.array([None if value is None else str(value) for value in given], object)
 
