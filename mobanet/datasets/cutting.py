@@ -168,6 +168,7 @@ class Cutter:
         return raster
 
     def _key(self, whole: Tile) -> str:
+        # all that cells depend on: what a key lacked could change, and old cells would stay
         files = {source.file for source in whole.sources.values()} | {*whole.labels.values(), *whole.extras}
         files |= {*self._beside}
         files |= {file for file in (self._index, self._areas, whole.measure) if file is not None}

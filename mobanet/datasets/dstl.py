@@ -136,6 +136,7 @@ class DstlLayout(RecipeLayout):
             )
         found = [row for row in rasters if row[1] in labelled]
         for scene in sorted(scenes & labelled):
+            # the same two files for all scenes, so that each is prepared anew when one of them changes
             found += [(outlines, scene, "label_full"), (extents, scene, "EXTENTS")]
         return found, [f"left out, since they have no polygons: {shorten(bare)}"] if bare else []
 

@@ -23,6 +23,7 @@ ROLE_WORDS = {
         ("test", ("test", "testing")),
     )
     for word in words
+    # as keys of `values`, which are compared with their case
     for written in (word, word.capitalize(), word.upper())
 }
 """Values of an attribute that say what they mean."""

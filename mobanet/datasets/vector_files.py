@@ -32,6 +32,7 @@ Bounds = tuple[float, float, float, float]
 EVERYWHERE: Bounds = (-1e300, -1e300, 1e300, 1e300)
 """Around all features but those without an outline, which lie nowhere."""
 
+# unknown: a layer of anything, of which features that are no polygons are refused when they are drawn
 _POLYGONS = ("Polygon", "MultiPolygon", "CurvePolygon", "MultiSurface", "GeometryCollection", "Unknown")
 """Declared types of layers that may hold polygons, without their Z and M."""
 

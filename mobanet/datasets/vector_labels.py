@@ -145,6 +145,7 @@ class _Drawing:
         by_rank = np.empty(len(self._ids) + 1, np.int64)
         by_rank[self._ranks] = self._ids
         counts.beyond |= set(by_rank[lost].tolist())
+        # those read around the rows may lie wholly above or below the tile
         on_tile = (outlines.bottom > 0) & (outlines.top < self._place.grid.height)
         counts.drawn |= set(by_rank[np.unique(outlines.ranks[on_tile])].tolist())
         return outlines

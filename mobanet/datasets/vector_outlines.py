@@ -101,6 +101,7 @@ def _cut(rings: list[np.ndarray], width: int, height: int) -> list[np.ndarray]:
     whole = shapely.make_valid(shapely.Polygon(rings[0], rings[1:]))
     near = shapely.intersection(whole, shapely.box(-_FAR, -_FAR, width + _FAR, height + _FAR))
     parts, _ = polygonal(np.array([near], object))
+    # vertices where an edge was cut are new, and are rounded as all others have been
     return [np.rint(shapely.get_coordinates(ring) * STEP) / STEP for ring in shapely.get_rings(parts)]
 
 

@@ -35,6 +35,7 @@ def sidecars(files: Iterable[FileRef], catalogue: Catalogue) -> dict[FileRef, li
     """By vector file, those that it consists of beside itself: none, but for a shapefile."""
     owners = {_stem(file): file for file in files if file.name.lower().endswith(".shp")}
     beside: dict[FileRef, list[FileRef]] = defaultdict(list)
+    # gone through once for all, and for shapefiles alone: of tiles there may be very many
     for entry in catalogue.entries if owners else ():
         if entry.suffix in SHAPES and (owner := owners.get(_stem(entry.file))):
             beside[owner].append(entry.file)

@@ -58,6 +58,7 @@ def classed(column: np.ndarray, label: VectorLabel, classes: Sequence[str]) -> t
     table = class_table(label, classes) | {None: NULL}
     known: dict[tuple[type, object], tuple[str | None, int]] = {}
     counted: Counter[tuple[type, object]] = Counter()
+    # no bytes, since `NULL` is beyond them
     indices = np.empty(len(column), np.int64)
     for number, value in enumerate(_plain(column)):
         # with its type, since to a dictionary True, 1 and 1.0 are one key

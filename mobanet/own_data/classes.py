@@ -86,6 +86,7 @@ def class_name(value: Any, taken: Iterable[str]) -> str:
         text = f"class_{text}"
     if not text.isprintable() or not text:
         text = "class_" + re.sub(r"\W+", "_", shown(text)).strip("_")
+    # as many letters as a description takes (`check_settings`)
     text, others = text[:60], set(taken)
     name, number = text, 2
     while name in others:

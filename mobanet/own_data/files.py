@@ -153,6 +153,7 @@ def _of_one_kind(given: Given, paths: list[Path]) -> list[Path]:
             f"as {example}."
         )
     words = {given.name.lower()} if given.name != "labels" else set(_LABELS)
+    # files that are called like the modality are meant, where others lie beside them
     named = [path for path in paths if words & {token.lower() for token in _TOKEN.findall(path.stem)}]
     paths = named if len(named) > 1 else paths  # one alone may be a tile that is called so
     kinds = _kinds([path.stem for path in paths])
@@ -167,6 +168,7 @@ def _of_one_kind(given: Given, paths: list[Path]) -> list[Path]:
 
 def _kinds(stems: Sequence[str]) -> list[str]:
     """Patterns of what a folder holds of each tile, where that is several files that differ in a word; else none."""
+    # the word that differs stands last, as in 1_rgb.tif, or first, as in rgb_1.tif
     for place in (-1, 0):
         bases: dict[str, set[str]] = defaultdict(set)
         for stem in stems:
@@ -178,6 +180,7 @@ def _kinds(stems: Sequence[str]) -> list[str]:
             bases[stem[: token.start()] + "\0" + stem[token.end() :]].add(token[0])
         else:
             words = set().union(*bases.values())
+            # else the word that differs is a part of the tiles' own names
             if len(words) <= _MANY and all(len(of) > 1 for of in bases.values()) and len(bases) > 1:
                 shape = "{{tile}}_{}" if place else "{}_{{tile}}"
                 return [shape.format(word) for word in sorted(words)]

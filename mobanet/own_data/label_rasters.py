@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MOST_PIXELS = 400_000_000
 """Of labels that are read; of more, some rows."""
 
+# of a file of names that is parsed
 _MOST_BYTES = 1 << 20
 _MANY_COLOURS = 64
 """Of a palette; a picture, or a label that was saved with loss, has more."""

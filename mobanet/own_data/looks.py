@@ -37,11 +37,13 @@ HEADERS = 400
 """Rasters of a modality that are opened."""
 
 _HEIGHTS = {
+    # dom, dgm and ndom are German for dsm, dtm and ndsm
     *("dsm", "ndsm", "dtm", "dem", "dom", "dgm", "ndom", "chm"),
     *("height", "heights", "elevation", "surface", "terrain"),
 }
 _OPTICAL = {
     *("rgb", "irrg", "cir", "rgbi", "rgbir", "rgbn", "ir", "nir", "pan", "ortho"),
+    # dop is German for an orthophoto, and top the ISPRS's true orthophoto
     *("orthophoto", "dop", "top", "swir"),
 }
 _METRES = {"m", "metre", "meter", "metres", "meters", "cm", "dm", "mm", "ft", "foot", "feet", "us survey foot"}
@@ -171,6 +173,7 @@ def kept_ratio(look: ModalityLook, reference: ModalityLook, crop: int) -> int:
     times = own.steps[0] / grid.steps[0]
     ratio = round(times)
     whole = abs(times - ratio) <= 0.01 * ratio and crop % max(ratio, 1) == 0
+    # a crop has at least four of its pixels along a side, or hardly a shape is seen in it
     return ratio if whole and KEPT <= ratio <= crop // 4 else 1
 
 

@@ -102,6 +102,7 @@ def make_plan(modalities: Sequence[Given], labels: Given, wishes: Wishes) -> Exp
     return ExperimentPlan(
         output=wishes.output,
         root=_as_typed(root, [each.given.text for each in found]),
+        # prepared tiles lie below the root, unless nothing can be written there
         store=None if os.access(root, os.W_OK) else f"{wishes.output.with_suffix('')}_store",
         looks=looks,
         patterns={each.name: _below(each.found.pattern, root) for each in looks},

@@ -172,6 +172,7 @@ def _batch(usual: int, machine: Machine) -> tuple[Chosen, int]:
 def _steps(base: str, ground: int, crop: int, batch: int) -> Chosen:
     """Steps in which an epoch sees about twice the ground that there is."""
     fitting = 2 * ground / (crop * crop * batch)
+    # to tens, as the figure is an estimate, and is there to be read
     steps = int(min(_STEPS[base], max(_FEWEST_STEPS, 10 * math.ceil(fitting / 10))))
     why = "of an epoch, in which the training ground is seen about twice"
     if fitting > steps:

@@ -253,6 +253,7 @@ def _beside(text: str, why: str) -> str:
 def _comment(text: str) -> str:
     """A line of comment, whatever names the text holds."""
     plain = text.replace("\n", " ")
+    # a line break out of a file's name would end the comment, and what follows it would count
     return "# " + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in plain)
 
 

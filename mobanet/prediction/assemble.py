@@ -121,6 +121,7 @@ def assemble(
                 areas += pixels * (np.nan if area is None else area)
             for name, writer in writers.items():
                 rows = np.concatenate([getattr(each, name) for each in maps], axis=-1)
+                # (bands, h, W), of which class maps have one
                 writer.write(rows if rows.ndim == 3 else rows[None])
     known = bool(np.isfinite(areas).all())
     return MapCounts(

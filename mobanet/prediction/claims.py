@@ -34,6 +34,7 @@ class Claims:
     """
 
     def __init__(self, folder: Path, lease: float = LEASE) -> None:
+        # not the process's number, which comes again, and is another's on another machine
         self._folder, self._lease, self._own = folder, lease, uuid.uuid4().hex
         self._held: Path | None = None
         self._end = threading.Event()

@@ -122,4 +122,5 @@ class InputRaster:
             return np.zeros((*valid.shape, 3), np.float32)
         if self.modality.kind == "elevation":
             return np.where(valid[..., None], relief(pixels[..., 0], valid), 0)
+        # without natural colours its first bands as they come
         return optical_picture(pixels[..., natural_bands(self.modality) or slice(None)], valid)

@@ -104,8 +104,10 @@ class PlacedLayer:
             file.descriptions = [f"{band.modality} {band.band}" for band in stacked.bands]
             for top in range(0, grid.height, _ROWS):
                 height = min(_ROWS, grid.height - top)
+                # the last column of a coarser modality may reach beyond the layer
                 strips = [_strip(name, rows[name], scaling, stacked, top, height)[:, : grid.width] for name in rows]
                 window = rasterio.windows.Window(0, top, grid.width, height)
+                # from (h, W, C) to the (C, h, W) of rasterio
                 file.write(np.concatenate(strips, axis=2).transpose(2, 0, 1), window=window)
 
 

@@ -155,6 +155,7 @@ def _or_record(
         rank_zero_info(f"{scene.id}: failed: {sentence}")
         trace = "" if isinstance(error, UserError) else redacted("".join(traceback.format_exception(error)))
         content = {"sentence": sentence, "trace": trace, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        # own: other processes write to this folder, too, and two of them may write one file
         write_bytes(record, json.dumps(content, indent=1).encode(), own=True)
         return []
     record.unlink(missing_ok=True)
@@ -243,6 +244,7 @@ def _check_settings(
             raise UserError(f"{foreign} is there already, and was not made from a list: name another --output.")
         write_bytes(path, json.dumps(now, indent=1).encode(), own=True)
         return
+    # of both, as either may have been made by a version with an option more
     for key in dict.fromkeys([*now, *before]):
         if now.get(key) != before.get(key):
             raise UserError(

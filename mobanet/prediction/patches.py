@@ -115,6 +115,7 @@ class _Merged:
         order, low = [first], {}
         seen[first] = 1
         below: dict[int, float] = {}
+        # by hand, as more pieces may hang together than Python lets calls lie in one another
         path = [(first, iter(self._neighbours(first)))]
         enclosed: list[tuple[int, int, int]] = []  # from and up to which place in `order`, by which piece
         places = {first: 0}
@@ -148,6 +149,7 @@ class _Merged:
                         enclosed.append((places[node], len(order), above))
                     low[above] = min(low[above], low[node])
                     below[above] += below[node]
+        # one large piece around all of them: they are its hole as a whole
         if len(around) == 1 and not open_ended and below[first] < most:
             enclosed = [(0, len(order), around.pop())]
         for begin, end, by in enclosed:  # inner ones first; what an outer piece takes comes to it by way of its own
@@ -191,6 +193,7 @@ class _Merged:
                     both = sides.setdefault(other, [0, 0])
                     both[0] += self.columns[k]
                     both[1] += self.rows[k]
+        # a side along columns is as long as a pixel is high
         return {other: along * self.down + across * self.across for other, (along, across) in sides.items()}
 
     def _unite(self, nodes: list[int], value: int, least: float) -> int:

@@ -46,6 +46,7 @@ class Legend:
         value, seen = regions.value[chosen], regions.scenarios[chosen]
         names = np.array([scenario.name for scenario in self.scenarios], object)
         lacking = np.array([[not there for there in self.scenarios[k].available] for k in regions.numbers])
+        # (n, S) @ (S, M): pixels of each piece that were seen without each modality
         shares = seen @ lacking.astype(np.float64) / regions.pixels[chosen][:, None]
         return {
             "class": np.array(self.classes, object)[value],
@@ -93,6 +94,7 @@ def write_polygons(
         batches = _polygons(strips, grid, legend, right_angles)
     else:
         batches = _simplified(strips, grid, legend, simplify, right_angles)
+    # of no pieces: names and types of the fields alone
     with PolygonWriter(path, LAYER, grid.crs, legend.columns(Regions.none(), np.zeros(0, np.intp))) as writer:
         for batch in _gathered(batches):
             check_valid(batch.polygons)

@@ -96,6 +96,7 @@ def read_windows(
         reference = list(modalities).index(scene.reference)
         with ExitStack() as stack:
             folder = None if fetched is None else fetched[index]
+            # only the columns that windows of the job reach, of a panel that may be a part of the scene's width
             rows = {
                 name: stack.enter_context(
                     RasterRows(

@@ -346,6 +346,7 @@ def _file(
     path = folder / f"{plain}.tif"
     if transform is not None:
         ratio = modalities[name].pixel_ratio
+        # given once for all, in pixels of the grid: those of a coarser array are so many times as wide
         transform = Grid(planes.shape[1], planes.shape[2], tuple(transform[:6])).in_pixels(ratio, ratio).transform
     _write(path, planes, transform, crs)
     return str(path)
@@ -375,6 +376,7 @@ def _planes(name: str, value: Any, bands: int) -> np.ndarray:
         array = array[None]
     if array.ndim != 3 or 0 in array.shape:
         raise UserError(f"{name} has the shape {array.shape}; give (H, W), ({bands}, H, W) or (H, W, {bands}).")
+    # a shape that can be read both ways, such as (3, 9, 3), has its bands first
     if array.shape[0] != bands and array.shape[2] == bands:
         array = array.transpose(2, 0, 1)
     if array.shape[0] != bands:

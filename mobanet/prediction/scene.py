@@ -108,6 +108,7 @@ def place(
     reference = reference or names[0]
     crs = None if crs is None else _plain_crs(crs)
     for raster in given.rasters.values():
+        # before any is opened: a process that lives long may have read another file at the same address
         look_anew(raster.path)
     given, filled_in = read_as_trained(given, modalities, trained.rules)
     ranges = ranges or {name: known_range(m, default_scaling(m)) for name, m in modalities.items()}

@@ -56,6 +56,7 @@ class Workspace:
         """Start with nothing."""
         self.remove()
         self.folder.mkdir(parents=True)
+        # last, since a folder without it counts as one that was never begun
         write_bytes(self.folder / _TICKET, json.dumps(settings, indent=1).encode())
 
     def check(self, settings: Mapping[str, Any], before: Mapping[str, Any]) -> None:
@@ -111,6 +112,7 @@ class Workspace:
 
     def tell(self, rank: int, trouble: str) -> None:
         """Leave word of what went wrong in one of several processes."""
+        # Ctrl-C comes as an error without words
         write_bytes(self.folder / _TROUBLE.format(rank), (trouble or "another process was interrupted.").encode())
 
     def trouble(self) -> str | None:

@@ -76,6 +76,7 @@ def _features(layer: VectorLayer) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     features = layer.features(layer.fields)
     ids, shapes = layer.geometries(EVERYWHERE)
     every = np.full(len(features.ids), None, object)
+    # features without an outline lie nowhere, and so are not among those that were asked for by place
     every[np.searchsorted(features.ids, ids)] = shapes
     return every, {name: _typed(values) for name, values in features.columns.items()}
 

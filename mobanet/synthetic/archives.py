@@ -41,7 +41,9 @@ def pack_flat(archive: Path, members: Iterable[tuple[str, Path]], scratch: Path)
 def _fill(part: Path, members: list[tuple[str, Path]]) -> None:
     with ZipFile(part, "w") as archive:
         for folder in sorted({name.rpartition("/")[0] for name, _ in members} - {""}):
+            # folders have entries of their own, as in the official archives
             archive.writestr(ZipInfo(f"{folder}/", EPOCH), b"")
+        # by name, so that the same city gives the same bytes
         for name, path in sorted(members):
             _add(archive, name, path, ZIP_DEFLATED)
 

@@ -64,6 +64,7 @@ def draw_building(canvas: Canvas, house: Building, rng: np.random.Generator) -> 
         wa, wb = b - wing_length / 2, a - (house.length - wing_width) / 2
         inside = box(wa, wb, wing_length, wing_width)
         top = _roof(house, wa, wb, wing_length, wing_width)
+        # where both wings are, the higher roof is on top
         height = np.where(inside & (~footprint | (top > height)), top, height)
         footprint |= inside
     if not footprint.any():
@@ -85,6 +86,7 @@ def _furnish_flat(
     canvas, gsd = window.canvas, window.canvas.gsd
     if house.surface.material is Material.ASPHALT and rng.random() < 0.5:
         spacing = rng.uniform(3, 6)
+        # metres to the nearest of lines that lie so far apart
         seam = np.abs((b + spacing / 2) % spacing - spacing / 2)
         window.tint(footprint * np.clip((0.15 - seam) / gsd + 0.3, 0, 0.35), (0.26, 0.26, 0.26, 0.24))
     for _ in range(rng.poisson(house.length * house.width / 70)):

@@ -22,6 +22,7 @@ class Tree:
 
 def draw_tree(canvas: Canvas, tree: Tree, rng: np.random.Generator) -> None:
     """Put a tree on the canvas: a lumpy dome with a ragged edge, wherever it is the highest thing."""
+    # lobes and flattening take a crown beyond its mean radius
     window = canvas.around(tree.x, tree.y, tree.radius * 1.45)
     if window is None:
         return

@@ -73,6 +73,7 @@ def render_patchwork(
     # each pixel belongs to the nearest seed
     _, nearest = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     count = int(nearest.max())
+    # one permutation behind another and no draws, so that every class has a field
     kinds = np.concatenate([rng.permutation(classes) for _ in range(-(-(count + 1) // classes))]).astype(np.uint8)
     slope = 0.05 * size * pixel
     ground = (120 + slope * smooth(rng, shape, size / 2, 3)).astype(np.float32)
