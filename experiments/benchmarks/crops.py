@@ -57,6 +57,7 @@ class WholeTiles(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         """A random crop."""
+        # in the worker, or whole tiles would be handed over to it
         if self.arrays is None:
             self.arrays = [
                 {

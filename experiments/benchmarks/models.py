@@ -60,6 +60,7 @@ def peak(device: str) -> float:
         return torch.cuda.max_memory_allocated() / 1e9
     import resource
 
+    # kB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
@@ -78,6 +79,7 @@ def measure(name: str, batch: int, size: int, rounds: int, device: str) -> str:
         model.eval()(images(1))
     label = torch.randint(0, 6, (batch, size, size), device=device)
     step = training(model.train(), images(batch), label, half=False)
+    # the first one warms up
     times = [timed(step, device) for _ in range(rounds + 1)][1:]
     return (
         f"| {name} | {trained / 1e6:.1f} | {total / 1e6:.1f} | {counter.get_total_flops() / 1e9:.0f} | "

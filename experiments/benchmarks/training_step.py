@@ -53,6 +53,7 @@ def bare(model: MoBaNet, images: Tensor, half: bool) -> Callable[[], None]:
     """A function that runs the frozen backbone forward and backward to its inputs."""
 
     def step() -> None:
+        # or each step would add to the last one's
         images.grad = None
         with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
             out = model.backbone.vit.forward_features(images)
@@ -91,6 +92,7 @@ def main() -> None:
     for turn in range(options.rounds + 2):
         for name, step in steps.items():
             seconds = timed(step, options.device)
+            # the first two warm up
             if turn > 1:
                 times[name].append(seconds)
     for name, values in times.items():
