@@ -229,7 +229,8 @@ def _check_settings(
     options["preset"] = options.pop("blend")  # what says how windows are added up
     options |= {name: getattr(vectors, name) for name in ("polygons", "minimum_area", "fill_holes", "simplify")}
     options["right_angles"] = vectors.right_angles  # null also in folders that were begun before there were any
-    options["zones"] = None if vectors.zones is None else str(vectors.zones.file)
+    options["zones"] = None if vectors.zones is None else vectors.zones.file.fingerprint
+    options["zones_attribute"] = None if vectors.zones is None else vectors.zones.attribute
     # by way of JSON, as what was kept came back: tuples are lists there, and paths texts
     now = json.loads(json.dumps({**options, **_numbers(scenes)}, default=str))
     before: Mapping[str, Any] | None = None

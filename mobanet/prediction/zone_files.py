@@ -1,5 +1,6 @@
 """Files of zones, opened as labels are: of the same formats, with the same care about what a file may lead to."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,16 @@ class PolygonFile:
     columns: dict[str, np.ndarray]
     repaired: int
     empty: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Its name, and a few characters that tell files of other content apart."""
+        import shapely
+
+        # of all values: arrays of a thousand and more are written with their ends alone
+        columns = {name: values.tolist() for name, values in self.columns.items()}
+        content = repr((self.crs, shapely.to_wkb(self.polygons).tolist(), columns))
+        return f"{self.path.name} {hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
 def read_polygons(path: Path, option: str) -> PolygonFile:
