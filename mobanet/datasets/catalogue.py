@@ -201,6 +201,7 @@ def _archived(path: Path, location: str, scratch: Path, known: Listings, fresh: 
     for name, size, crc in members:
         if not name.lower().endswith(_ARCHIVE):
             inside = "/".join(part[: -len(_ARCHIVE)] for part in (location, *name.split("!")[:-1]))
+            # ! stands between the names of an archive and of a file in it, as in `FileRef`
             yield Entry(FileRef(path, name), f"{inside}/{name.split('!')[-1]}", size, f"{outer.stamp}:{crc}:{size}")
 
 

@@ -102,6 +102,7 @@ class FolderLayout(Layout):
     def label_rule(self) -> str:
         """See `Layout.label_rule`."""
         s = self.settings
+        # whatever labels are decoded by, so that tiles are prepared anew when one of these changes
         rule = (self.classes.colours, s.distance, s.ignored_colours, s.values, s.ignored)
         # of label rasters as ever, so that stores stay current
         return repr(rule if self._vector is None else (*rule, self._vector, self.classes.names))

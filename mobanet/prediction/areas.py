@@ -152,11 +152,13 @@ class FinishedMap:
         Raises:
             UserError: for a map of another grid or of other classes, or a file that cannot be read.
         """
+        # nearly the same will do: two files of one map may differ in the last digits of their place
         if not self.grid.same_as(other.grid):
             raise UserError(
                 f"{self.files.classes} and {other.files.classes} lie on different grids; compare maps of the same "
                 "pixels."
             )
+        # pixels hold places in this list, which of another model may stand for other things
         names, others = ([each.name for each in one.classes] for one in (self, other))
         if names != others:
             raise UserError(

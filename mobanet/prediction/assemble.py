@@ -107,6 +107,7 @@ def assemble(
             name: stack.enter_context(RowWriter(path, grid, kind, tags))
             for name, path, kind in _rasters(files, workspace.load(parts[0]), classes, scenarios)
         }
+        # side by side across all panels, since files are written in whole rows
         for strip in by_strip(parts):
             go_on()
             maps = []

@@ -57,6 +57,7 @@ def window_coverage(
             return None
         wanted = None if wanted.all() else wanted
     if coverage == "window":
+        # also of pixels that the map is not to have: the network sees these as well
         return WindowCoverage((int(np.bitwise_or.reduce(bits, axis=None)),), None, wanted)
     counts = np.bincount(bits[wanted] if wanted is not None else bits.ravel(), minlength=1 << len(valid))
     # stable: of parts as large, the same one comes first on any machine

@@ -56,6 +56,7 @@ class LayerRequest:
                 f"--input names {len(scenes)} scenes, and a layer is of one; give one raster of each modality."
             )
         wanted, given = [modality.name for modality in stacked.modalities], scenes[0].rasters
+        # of one scenario: a layer has a place for each band of the model, and none for others
         if [name for name in modalities if name in given] != wanted:
             raise UserError(
                 f"--input gives {'+'.join(name for name in modalities if name in given)}, and the model takes "

@@ -261,5 +261,6 @@ def _numbers(scenes: Sequence[ListedScene]) -> dict[str, Any]:
     for name, numbers in scenes[0].numbers.items():
         for key, value in numbers.items():
             if value is not None:
+                # as text, of which NaN equals itself
                 told[key][name] = repr(value)
     return told

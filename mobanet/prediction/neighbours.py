@@ -76,6 +76,7 @@ class _Growing:
             self._edge(numbers[0])
         else:
             self._meet(self.last[0], numbers[0], 1)
+            # pieces are numbered from 1 here, and have their places from 0 on in the graph
             self.unions.append(touching(self.last[0], numbers[0], self.last[1] == classes[0]) - 1)
         self._edge(numbers[:, 0])
         self._edge(numbers[:, -1])

@@ -49,6 +49,7 @@ def generalised(strips: MapStrips, sides: tuple[float, float], minimum_area: flo
     """
     graph = find_neighbours(strips, max(minimum_area, fill_holes))
     merged = _Merged(graph, sides)
+    # holes first: a piece counts with what fills it, and may so be large enough to stay
     if fill_holes:
         merged.fill(fill_holes)
     if minimum_area:

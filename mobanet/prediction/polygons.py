@@ -192,6 +192,7 @@ def _gathered(batches: Iterator[_Batch]) -> Iterator[_Batch]:
         waiting.append(batch)
         number += len(batch.polygons)
         points += int(shapely.get_num_coordinates(batch.polygons).sum())
+        # either, as a few polygons of a forest may have as many points as all houses
         if number >= _BATCH or points >= _POINTS:
             yield _together(waiting)
             waiting, number, points = [], 0, 0

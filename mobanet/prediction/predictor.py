@@ -197,6 +197,7 @@ class MapPredictor:
             patterns = [covered[k].patterns[place] for k in mixed]
             other = self._logits({name: x[mixed] for name, x in inputs.items()}, patterns)
             chosen = places[mixed] == place
+            # (B, 1, H, W) against (B, K, H, W): each pixel takes all classes of its own scenario's map
             logits[mixed] = torch.where(chosen[:, None], other, logits[mixed])
             numbers[mixed] = torch.where(chosen, self._numbers(patterns)[:, None, None], numbers[mixed])
         wanted = torch.ones(shape, dtype=torch.bool)

@@ -41,6 +41,7 @@ class RightAngles:
         import shapely
 
         steps = np.eye(2) if grid.transform is None else grid.matrix[:2, :2]
+        # the longer side, in units of the map
         self.pixel = float(np.linalg.norm(steps, axis=0).max())
         own, area = math.sqrt(abs(float(np.linalg.det(steps)))), pixel_area(grid)
         # metres on the ground in units of the map, which in Web Mercator are no metres

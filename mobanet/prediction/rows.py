@@ -143,6 +143,7 @@ class RasterRows:
             except RasterioError as error:
                 if isinstance(file.path, Elsewhere) and file.path.on_network:
                     told = said_of(file.path, error).removesuffix(".")
+                    # without GDAL's own words behind it, which may hold the keys of an address
                     raise UserError(f"{told}; what is finished stays, and --resume goes on with it.") from None
                 raise UserError(
                     f"{file} cannot be read from row {window.row_off} on; it is damaged or cut short: fetch it again, "

@@ -333,6 +333,7 @@ class _Making:
         total = sum(len(job.windows(*size, *cut)) for job, size in zip(jobs, sizes, strict=True))
         first, parent = fabric.global_rank == 0, os.getppid()
         with ExitStack() as stack:
+            # the first process tells of its own share, which is about as large as any other's
             steps = stack.enter_context(TaskProgress("predicting windows", total if first else 0))
             given, scalings = [plan.scene for plan in plans], [plan.scaling for plan in plans]
             samples = read_windows(jobs, given, scalings, model.modalities, rules, [plan.fetched for plan in plans])

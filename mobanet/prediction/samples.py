@@ -142,6 +142,7 @@ def _raw(
     inputs, valid = {}, {}
     for name, modality in modalities.items():
         values, known = cut.get(name, (None, None))
+        # in pixels of its own, of which a window has whole ones
         own = size // modality.pixel_ratio
         if values is None:
             # of bytes, the least to send to a device: `valid` says that none of them counts
@@ -165,6 +166,7 @@ def batches_of(samples: Iterable[WindowSample], size: int) -> Iterator[WindowBat
     try:
         while chosen := list(islice(given, size)):
             raw = collate([_alike(sample.raw, chosen) for sample in chosen])
+            # pixels live on in the batch alone, or twice as much memory would be held
             yield WindowBatch(tuple(replace(sample, raw={}) for sample in chosen), raw)
     finally:
         _close(given)

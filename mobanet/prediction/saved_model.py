@@ -284,6 +284,7 @@ class SavedModel:
 
     def _made(self, scene: Scene, path: Path, settings: MapSettings, accelerator: str, batch_size: int) -> FinishedMap:
         announce(self._model, [scene], settings)
+        # one device: for more, Lightning would start the caller's script again, once for each
         fabric = launched(accelerator, 1, settings.precision)
         (finished,) = make_maps(self._model, [scene], [path], settings, fabric, batch_size)
         return finished
@@ -367,6 +368,7 @@ def _planes(name: str, value: Any, bands: int) -> np.ndarray:
     if hidden is not None and hidden.any():
         if array.dtype.kind not in "uif":
             raise UserError(f"{name} is an array of {array.dtype}; give numbers.")
+        # floats from here on, as whole numbers have no NaN
         array = np.where(hidden, np.nan, array)
     if array.dtype in (np.float16, np.float64):
         array = array.astype(np.float32)

@@ -171,6 +171,7 @@ def _bands(raster: "DatasetReader", given: GivenRaster, modality: Modality, mask
         )
     if wanted != (len(given.bands) or count):
         raise UserError(_wrong_bands(given, modality, count))
+    # what the user chose is taken as it is, and of a palette the three colours
     if given.bands or table is not None:
         return given.bands or tuple(range(wanted))
     return order_by_meaning(raster, mask.data, modality) or mask.data
@@ -186,6 +187,7 @@ def _fit(own: Grid, grid: Grid, given: GivenRaster, first: object) -> Fit:
     try:
         return how_to_fit(own, grid, "georeference")
     except UserError as error:
+        # by its words: `how_to_fit` raises one kind of error for all
         if "does not overlap" in str(error):
             systems = f" ({own.crs})" if own.crs else "", f" ({grid.crs})" if grid.crs else ""
             raise UserError(

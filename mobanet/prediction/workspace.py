@@ -82,6 +82,7 @@ class Workspace:
             _put(archive, "classes.npy", maps.classes)
             _put(archive, "scenarios.npy", maps.scenarios)
             if maps.probabilities is not None:
+                # an entry that is given as such is stored, whatever the archive does with names
                 _put(archive, zipfile.ZipInfo("probabilities.npy"), maps.probabilities)  # as they are
             if maps.confidence is not None:
                 _put(archive, zipfile.ZipInfo("confidence.npy"), maps.confidence)

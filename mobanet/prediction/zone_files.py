@@ -125,6 +125,7 @@ def with_area(shapes: np.ndarray) -> np.ndarray:
     out = shapes.copy()
     for k in np.flatnonzero(~np.isin(shapely.get_type_id(out), (_POLYGON, _MULTIPOLYGON))):
         parts = [] if out[k] is None else [p for p in shapely.get_parts(out[k]) if shapely.get_dimensions(p) == 2]
+        # united, since a MultiPolygon whose parts share an edge is not valid
         out[k] = shapely.union_all(parts) if parts else None
     # not <= 0, as the area of None is NaN
     out[~(shapely.area(out) > 0)] = None

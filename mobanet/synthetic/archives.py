@@ -53,5 +53,6 @@ def _add(archive: ZipFile, name: str, path: Path, method: int) -> None:
     entry = ZipInfo(name, EPOCH)
     entry.compress_type, entry.external_attr, entry.file_size = method, 0o644 << 16, path.stat().st_size
     with path.open("rb") as source, archive.open(entry, "w") as target:
+        # 4 MB at a time, and no raster as a whole
         while block := source.read(1 << 22):
             target.write(block)

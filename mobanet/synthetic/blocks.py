@@ -168,6 +168,7 @@ def slabs(city: City, plot: Plot, rng: np.random.Generator) -> None:
     roof: Roof = "flat" if rng.random() < 0.75 else "gable"
     cover = materials.flat_roof(rng) if roof == "flat" else materials.roof_tiles(rng)
     rows = max(1, int(green.depth // 25))
+    # a house each, in the middle of its part of the lawn
     for row in range(rows):
         v = green.v0 + (row + 0.5) * green.depth / rows
         city.fill(Plot(green.u0, green.u1, v + width / 2, v + width / 2 + 2.2), PAVED, materials.paving(rng))
@@ -233,6 +234,7 @@ def school(city: City, plot: Plot, rng: np.random.Generator) -> None:
     city.build(rng, place, size, rng.uniform(6.5, 12), roof, cover, wing)
     court = plot.part(0.12, 0.62, 0.66, 0.94)
     ground = materials.turf(rng) if rng.random() < 0.7 else materials.paving(rng)
+    # first a darker rim, a metre wide
     city.fill(court.inset(-1), PAVED, ground.shaded(0.9))
     city.fill(court, PAVED, ground)
     for line in (court.part(0, 1, 0, 0.012), court.part(0, 1, 0.988, 1), court.part(0.494, 0.506, 0, 1)):

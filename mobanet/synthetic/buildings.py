@@ -56,6 +56,7 @@ def draw_building(canvas: Canvas, house: Building, rng: np.random.Generator) -> 
     window = canvas.around(house.x, house.y, 0.5 * np.hypot(house.length, house.width) + wing_length + 1)
     if window is None:
         return
+    # metres along the ridge and across it
     a, b = window.local(house.x, house.y, house.angle)
     footprint = box(a, b, house.length, house.width)
     height = _roof(house, a, b, house.length, house.width)
@@ -109,6 +110,7 @@ def _furnish_pitched(
     """Ridge, chimneys, dormers, roof windows, solar panels."""
     canvas, gsd = window.canvas, window.canvas.gsd
     if house.roof != "shed":
+        # a hipped roof falls to all four sides, which takes half of its width from the ridge at either end
         ridge = house.length - (house.width if house.roof == "hip" else 0)
         light = tuple(min(1.0, value * 1.25) for value in house.surface.colour)
         window.tint(0.6 * footprint * cover(a, b, max(ridge, 0.5), 0.35, gsd), light)

@@ -155,6 +155,7 @@ def pave_streets(city: City, rng: np.random.Generator) -> None:
             at, size = rng.uniform(0.05, 0.9), rng.uniform(0.02, 0.12)
             strip = plot.part(0.1, 0.6, at, at + size) if along_v else plot.part(at, at + size, 0.4, 0.9)
             city.stripe(strip, tones[along_v, number].shaded(rng.choice((0.75, 0.85, 1.15))).colour)
+        # narrow streets mostly have no line in the middle
         if street.width > 7 or rng.random() < 0.3:
             _dash(city, plot, along_v, length)
         _zebra(city, plot, along_v, length, rng)

@@ -92,6 +92,7 @@ def share_out(layout: str, parts: Sequence[Sequence[str]], count: int) -> list[s
     Raises:
         UserError: for a count below 1 or above the number of names.
     """
+    # by share, which tells the three apart
     waiting = {share: list(part) for share, part in zip((0.60, 0.15, 0.25), parts, strict=True)}
     available = sum(len(names) for names in waiting.values())
     if not 1 <= count <= available:

@@ -146,6 +146,7 @@ def _short_wave(city: SyntheticTile, crops: np.ndarray) -> np.ndarray:
 def _coarser(rng: np.random.Generator, bands: np.ndarray, factor: int, full: int) -> np.ndarray:
     """Bands of larger pixels over the same ground, shifted a little as the real products are."""
     height, width = bands.shape[1:]
+    # rounded, so that sizes are no multiples of one another, as those of the published products
     size = max(1, round(width / factor)), max(1, round(height / factor))
     shift = np.array([[1, 0, rng.uniform(-3, 3)], [0, 1, rng.uniform(-3, 3)]], np.float32)
     planes = [

@@ -49,6 +49,7 @@ class HunanDelivery(Delivery):
         rng = stream(*keys, "codes")
         raw = _RAW[land.classes]
         raw[(land.classes == FOREST) & (smooth(rng, raw.shape, plan.size / 8) > 1)] = _SHRUB
+        # a few specks, so that what no map names occurs
         raw[smooth(rng, raw.shape, plan.size / 10) > 2.6] = _UNKNOWN
         bands = {"s2": land.s2, "s1": land.s1, "topo": land.topo, "tri": land.ruggedness, "labels": raw[None]}
         for content, name in _files(plan, tile):

@@ -58,6 +58,7 @@ def render_landscape(keys: tuple[int | str, ...], size: int, pixel: float) -> La
     slope = np.degrees(np.arctan(np.hypot(down, right))).astype(np.float32)
     classes = _cover(rng, height)
     speckle = np.stack([white(rng, shape) for _ in range(2)])
+    # in dB, in which speckle, a factor, is added
     s1 = _S1[classes].transpose(2, 0, 1) + 1.4 * speckle + 0.04 * (slope - slope.mean())
     roughness = cv2.GaussianBlur(np.abs(elevation - cv2.blur(elevation, (3, 3))), (0, 0), 1)
     return Landscape(

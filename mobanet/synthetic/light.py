@@ -82,6 +82,7 @@ def expose(canvas: Canvas, sun: Sun, hidden: np.ndarray, rng: np.random.Generato
         texture = sum(table[:, scale, band][canvas.material] * canvas.grain[scale] for scale in range(3))
         light = SKY[band] + (1 - SKY[band]) * direct
         value = canvas.colour[..., band] * np.clip(1 + texture, 0.3, 1.8) * light
+        # a camera's balance of colours differs a little from picture to picture
         gain = exposure * np.exp(rng.normal(0, 0.05))
         # haze scatters blue most, and infrared least
         value = gain * np.power(np.maximum(value, 0), np.float32(contrast)) + haze * (1.0, 1.2, 1.6, 0.5)[band]

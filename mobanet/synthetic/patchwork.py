@@ -66,6 +66,7 @@ def render_patchwork(
     pixels.
     """  # noqa: D205
     rng, shape = stream(*keys), (size, size)
+    # two a class at least, so that none is lost where two seeds fall on one pixel
     fields = max(2 * classes, 24)
     seeds = np.ones(shape, np.uint8)
     rows, columns = rng.integers(0, size, (2, fields))
