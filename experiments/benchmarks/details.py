@@ -131,6 +131,7 @@ def clocked(device: str, step: Callable[[], None]) -> float:
     begin = clock()
     step()
     if device == "cuda":
+        # calls return before the GPU has done what they ask for
         torch.cuda.synchronize()
     return clock() - begin
 

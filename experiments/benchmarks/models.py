@@ -105,6 +105,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- |", flush=True)
     for name in (name for name in NETWORKS if any(name.startswith(only) for only in options.only)):
         words = [f"--{key}={getattr(options, key)}" for key in ("batch", "size", "rounds", "device")]
+        # not stopped by one that fails: its row says so
         done = subprocess.run([sys.executable, __file__, "--row", name, *words], capture_output=True, text=True)
         print(done.stdout.strip() or f"| {name} | failed: {done.stderr.strip().splitlines()[-1]} |", flush=True)
 

@@ -70,6 +70,7 @@ def main() -> None:
     backbone = BackboneSettings(options.backbone, pretrained=False, freeze=True)
     one = MoBaNet(streams, 6, backbone).to(options.device).train()
     two = TwoPasses(streams, 6, backbone).to(options.device).train()
+    # the same weights, so that logits can be held against each other
     two.load_state_dict(one.state_dict())
     shape = (options.batch, 3, options.size, options.size)
     inputs = {"rgb": torch.randn(shape), "dsm": torch.randn(shape)[:, :1]}

@@ -101,6 +101,7 @@ def area_cells(layer: VectorLayer, label: VectorLabel, grid: Grid, cells: Sequen
         # what is ignored or has no value has a greater number than any role (`classed`)
         if role.get(number, len(ROLES)) < len(ROLES):
             grounds[role[number]].append(shape)
+    # of a role as a whole, or a tile that two areas of one role reach would be two
     unions = [shapely.union_all(shapes) for shapes in grounds]
     for earlier in range(len(ROLES)):  # whatever is held out lies on top
         for later in unions[earlier + 1 :]:

@@ -110,6 +110,7 @@ class Cutter:
                 sources={key: source for key, source in whole.sources.items() if key in cut.modalities},
                 window=cut.cell.window,
                 held=held.get(name),
+                # as of labels, so that a tile is prepared anew when a part of a shapefile changes
                 extras=(*whole.extras, *self._beside),
             )
             for name, (whole, cut, _) in tiles.items()
@@ -162,6 +163,7 @@ class Cutter:
         key, known = self._key(whole), self._catalogue.listings.cuts
         try:
             raster = build(CutRaster, known[key])
+        # not there, or not as it is kept by now: another version's
         except (KeyError, TypeError, ValueError):
             raster = self._found(whole)
         self._catalogue.listings.cuts_used[key] = asdict(raster)

@@ -96,6 +96,7 @@ def _inside(location: str) -> str:
     return location.split("/", 1)[-1]
 
 
+# a description has a few patterns, and each is asked of every file
 @lru_cache(maxsize=64)
 def expression(pattern: str) -> re.Pattern[str]:
     """What a pattern matches, with a group `tile`, or `tile1` and so on, for the id."""

@@ -196,6 +196,7 @@ class FolderLayout(Layout):
         """
         splits = self.settings.splits
         named = [entry for part in (splits.train, splits.validation, splits.test) for entry in part]
+        # a pattern stands for tiles that are listed somewhere, and at an address none are
         plain = [entry for entry in named if not has_magic(entry)]
         ids = dict.fromkeys([*(tile for tiles in found.values() for tile in tiles if tile), *plain])
         if patterns and not ids:

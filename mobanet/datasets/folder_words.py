@@ -139,6 +139,7 @@ def with_quoted_ids(words: Sequence[str]) -> list[str]:
 def with_described(words: Sequence[str]) -> list[str]:
     """Words in which `--data.folder` names no experiment: what that one says under `data.folder` takes its place."""
     out: list[str] = []
+    # each word with the one before it, of which there is one more
     for before, word in zip(["", *words], words, strict=False):
         option, equals, value = word.partition("=")
         path = value if equals and option == OPTION else word if before == OPTION else ""

@@ -81,6 +81,7 @@ def _parsed(path: Path, file: FileRef, size: int, _: int) -> Collection:
     geometries = shapely.from_geojson(texts, on_invalid="ignore") if len(texts) else np.empty(0, object)
     name = content.get("name")
     return Collection(
+        # as GDAL calls the only layer of such a file
         name=name if isinstance(name, str) and name else file.name.rpartition(".")[0],
         crs=_system(content.get("crs"), file),
         fields=tuple(dict.fromkeys(key for each in properties for key in each)),

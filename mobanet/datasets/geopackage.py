@@ -74,6 +74,7 @@ def layers_of(path: Path, file: FileRef, tables: bool = False) -> dict[str, str]
 def _database(path: Path, file: FileRef) -> Iterator[sqlite3.Connection]:
     # immutable: nothing is written beside it, as would be to lock it
     try:
+        # quoted, as ? and # in a name would end the path
         database = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1", uri=True)
         try:
             # lets a stranger's schema call no function that could do harm

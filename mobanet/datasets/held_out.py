@@ -65,6 +65,7 @@ class KeptRows:
             self._add(next(self._strips))
         own, near = self._own[reach : reach + rows], self._near[: rows + 2 * reach]
         self._own, self._near = self._own[rows:], self._near[rows:]
+        # most strips have nothing held out near them, and need no sums
         if not near.any():
             return own
         # where the sum has grown, one of the rows within reach has something that is held out

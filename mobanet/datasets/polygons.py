@@ -164,6 +164,7 @@ def read_outlines(path: Path, image: str) -> "dict[int, MultiPolygon]":
             shape = None
             # of other kinds, collections may lie in one another without end
             if _POLYGONS.match(text):
+                # GEOS raises a flag at a number that is none, of which numpy would warn; it is refused below
                 with np.errstate(invalid="ignore"):
                     shape = shapely.from_wkt(text, on_invalid="ignore")
             if shape is None or not np.isfinite(shapely.get_coordinates(shape)).all():

@@ -114,6 +114,7 @@ class _Drawing:
         from affine import Affine
 
         inside = (outlines.top < bottom + 1) & (outlines.bottom > top - 1)
+        # of 32 bits: a file may have more polygons than 16 count
         drawn = np.zeros((bottom - top, self._place.grid.width), np.uint32)
         touching = self._touching[outlines.ranks]
         for touched in (False, True):

@@ -217,6 +217,7 @@ def _measure(look: LabelLook, layers: Layers, rasters: dict[str, Raster]) -> Non
             drawn = draw_polygons(label, look.names, layer, _coarse(raster.grid, side))
             for strip in drawn.strips(256):
                 counts += np.bincount(strip.ravel(), minlength=256)
+        # the others are of each tile's drawing, and are said when it is prepared
         look.notes += [note for note in drawn.notes if "invalid" in note or "no polygon" in note]
     labelled = counts[: len(look.names)]
     share = labelled / max(1, labelled.sum())

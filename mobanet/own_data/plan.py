@@ -78,6 +78,7 @@ def make_plan(modalities: Sequence[Given], labels: Given, wishes: Wishes) -> Exp
         UserError: for files that do not go together, or are not what they are given for.
     """
     _check_wishes(wishes)
+    # all together, since what a tile is called is found by what their names have in common
     *found, label = find_files([*modalities, labels])
     polygons = is_vector(label)
     _check_kinds(found, label, polygons)

@@ -34,6 +34,7 @@ FAILED = "failed.csv"
 
 _WORK = ".scenes"
 _SETTINGS = "settings.json"
+# the disk, or the user's share of it
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 

@@ -172,6 +172,7 @@ class _Open:
         self.value, self.sums = value[still], sums.at(still)
         self.last = np.concatenate([[0], order + 1]).astype(np.int32)[last]
         if len(done_sums.pixels):
+            # only now: sums can be added up across strips, and means cannot
             mean = done_sums.confidence / done_sums.pixels
             by_number = np.argsort(self.numbers)
             seen = done_sums.scenarios[:, by_number], np.array(self.numbers, np.int64)[by_number]

@@ -197,6 +197,7 @@ def _files(text: str, modality: str) -> Sequence[Place]:
             raise UserError(f"--input {modality}={text}: the folder holds no raster ({', '.join(SUFFIXES)}).")
         return files
     if has_magic(text):
+        # sorted, as systems list folders in orders of their own
         files = sorted(p for p in map(Path, glob(str(path), recursive=True)) if p.is_file())
         if not files:
             raise UserError(f"--input {modality}={text} matches no file; check the folder and the pattern.")

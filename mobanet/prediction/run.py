@@ -289,6 +289,7 @@ class _Making:
                 plans = _plans(self.model, scenes, paths, self.settings, self.vectors)
             except BaseException as error:  # such as a raster that only this node does not see
                 trouble = error
+        # from each in turn, as words: an error itself may hold what cannot be sent to another process
         told = [fabric.broadcast(trouble and str(trouble), src=rank) for rank in range(1, fabric.world_size)]
         if any(text is not None for text in told):
             if fabric.global_rank > 0:

@@ -77,6 +77,7 @@ class SavedStrips:
             scenarios.append(maps.scenarios)
             confidence.append(_confidence(maps))
             area = part.pixel_area(self.grid)
+            # by column, since parts side by side have pixels of several sizes on the ground
             areas.append(None if area is None else np.full(part.right - part.left, area))
         return MapStrip(
             row[0].top,

@@ -42,4 +42,5 @@ def smooth(rng: np.random.Generator, shape: tuple[int, int], wavelength: float, 
             layer = layer[margin : margin + shape[0], margin : margin + shape[1]] * 1.35
         field += strength * layer
         power += strength**2
+    # variances add up, so that the sum varies as a single field does
     return field / np.float32(np.sqrt(power))

@@ -42,6 +42,7 @@ def to_wkt(parts: list[tuple[Ring, list[Ring]]], extent: Extent, height: int, wi
 
 def _edges(mask: np.ndarray) -> list[Ring]:
     """Outer edges of the connected parts of a mask."""
+    # corners alone, as a line between them takes the same pixels
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     return [contour[:, 0] for contour in contours]
 

@@ -72,6 +72,7 @@ def render_patchwork(
     rows, columns = rng.integers(0, size, (2, fields))
     seeds[rows, columns] = 0
     # each pixel belongs to the nearest seed
+    # by pixel, or seeds that touch would be one
     _, nearest = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     count = int(nearest.max())
     # one permutation behind another and no draws, so that every class has a field
