@@ -163,8 +163,7 @@ def _lines(path: Path, file: FileRef) -> Iterator[str]:
 
 def _text(path: Path, file: FileRef) -> str:
     try:
-        # some programs write a byte order mark, which would belong to the first name
-        return read_bounded(path, _MOST_BYTES).lstrip("\ufeff")
+        return read_bounded(path, _MOST_BYTES)
     except (OSError, ValueError) as error:
         raise UserError(f"{file} is no text that can be read ({error}): name a list or table in UTF-8.") from error
 
