@@ -85,10 +85,12 @@ def trained(city: str, name: str, seed: int, steps: int) -> list[dict[str, Any]]
         ),
         num_workers=0,
         seed=seed,
+        # what an arm says itself wins
         **{"sampling": "area", **arm.data},
     )
     kinds = {"masking": MaskingSettings, "lora": LoRASettings, "cmx": CMXSettings}
     options = {name: kinds[name](**value) if name in kinds else value for name, value in arm.module.items()}
+    # right before the weights are drawn, so that nothing an arm has drawn before changes them
     torch.manual_seed(seed)
     module = SegmentationModule(
         data.description,
@@ -104,9 +106,11 @@ def trained(city: str, name: str, seed: int, steps: int) -> list[dict[str, Any]]
     if arm.start is not None:
         module.begin_from(weights_of(city, arm.start, seed, steps))
     module.evaluate_on(validation="full", test=arm.tested)
+    # a third of the usual windows, as an epoch has but some forty steps
     sampling = ScenarioSampling(ScenarioSettings(**arm.scenarios, num_windows=64))
     trainer = Trainer(
         max_epochs=EPOCHS,
+        # nothing is chosen by a validation: the last step is tested
         limit_val_batches=0,
         num_sanity_val_steps=0,
         accelerator="cpu",
@@ -191,6 +195,7 @@ def make_consistent(module: "SegmentationModule", weight: float) -> None:
         for part, training in modes:  # a frozen backbone is in evaluation's in training, too
             part.training = training
         apart = F.kl_div(logits.log_softmax(1), whole.log_softmax(1), reduction="none", log_target=True).sum(1)
+        # the mean over all samples, of which complete ones are nothing apart
         return loss + weight * lacking.float().mean() * apart.mean()
 
     network.register_forward_hook(keep)
@@ -218,6 +223,7 @@ def commit() -> str:
     head = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], **given).stdout.strip()
     words = ["git", "status", "--porcelain", "--untracked-files=all", "--", "../mobanet", "."]
     changed = subprocess.run(words, **given).stdout.splitlines()
+    # results are written while runs go on, and change no run
     return head + "+" * any(not line.endswith(".csv") for line in changed)
 
 
@@ -233,6 +239,7 @@ def prepare(city: str) -> None:
         synthesize(layout_of(city), part, *size, seed=CITY_SEED)
         if city == "redundant":
             tint(part)
+        # a folder of this name is whole, also where an earlier attempt was ended
         part.rename(folder)
     RasterDataModule(str(folder), layout_of(city), modalities=modalities_of(city)).prepare_data()
 
@@ -253,6 +260,7 @@ def tint(folder: Path) -> None:
             with rasterio.open(path) as file:
                 pixels, profile = file.read(), file.profile
             with rasterio.open(path, "w", **profile) as file:
+                # 16 bit in between, as sums of bytes would begin anew at 256
                 file.write(np.clip(pixels.astype(np.int16) + added[list(bands)], 0, 255).astype(np.uint8))
 
 
@@ -275,6 +283,7 @@ def main() -> None:
     parser.add_argument("--readme", type=Path, help="file to write the first group's tables into")
     parser.add_argument("--page", type=Path, help="file to write all tables into")
     options = parser.parse_args()
+    # by twice, since arms that go on from another train half as many
     if options.steps < EPOCHS or options.steps % (2 * EPOCHS):
         parser.error(f"--steps {options.steps}: give a multiple of {2 * EPOCHS}, twice the number of epochs")
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -289,6 +298,7 @@ def main() -> None:
         (city, arm, seed, options.steps) for seed in options.seeds for city in options.cities for arm in in_order(arms)
     ]
     left = [job for job in wanted if job not in done]
+    # spawned: a fork of a process in which torch and OpenCV have run threads may wait for one of these for ever
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
         for number, future in enumerate(as_completed([pool.submit(trained, *job) for job in left]), 1):
             if future.exception():

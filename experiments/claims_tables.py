@@ -55,6 +55,7 @@ def figures(scenarios: dict[str, float], modalities: Sequence[str] = tuple(MODAL
     from mobanet.evaluation.scenario_summary import expected_of
     from mobanet.scenarios.failure import usual_failures
 
+    # in the order of `scenarios_of`, in which all sensors come last
     *incomplete, full = scenarios.values()
     expected = [expected_of(failure.weights(), scenarios) for failure in usual_failures(list(modalities))]
     return 100 * np.array([full, np.mean(incomplete), min(incomplete), *expected])
@@ -81,6 +82,7 @@ def grouped(
         if int(row["steps"]) == steps and row["city"] == city:
             found[row["arm"]][int(row["seed"])][row["scenario"]] = float(row["miou"])
             if row["scenario"] == order[-1]:
+                # rows from before there were these columns have nothing in them
                 rare[row["arm"], int(row["seed"])] = [100 * float(row.get(f"iou_{name}") or "nan") for name in RARE]
     alone = {
         seed: {name: found[f"alone_{name}"][seed][name] for name in INCOMPLETE}
@@ -93,6 +95,7 @@ def grouped(
                 [100 * run[order[-1]], *(rare[arm, seed] if group.rare else [])]
                 if group.complete
                 else figures({name: run[name] for name in order}, modalities_of(city)),
+                # no column at all where no specialist was trained
                 [regained(run, found["full"][seed], alone[seed]) if seed in alone else np.nan] * bool(alone),
             )
             for seed, run in seeds.items()
@@ -125,6 +128,7 @@ def table(rows: Sequence[dict[str, str]], steps: int, group: str = "sampling", c
     lines = [" | ".join(["arm", "seeds", *heads]), " | ".join(["---"] * (2 + len(heads)))]
     for arm in (name for name in ARMS if name in runs):
         values = np.array([runs[arm][seed] for seed in sorted(runs[arm])])
+        # NaN equals nothing, itself included
         cells = [f"{column[~np.isnan(column)].mean():.1f}" if (column == column).any() else "" for column in values.T]
         against = GROUPS[group].partners.get(arm, GROUPS[group].against)
         common = sorted(runs[arm].keys() & runs.get(against, {}).keys())
@@ -169,6 +173,7 @@ def difference(paired: np.ndarray) -> str:
     paired = paired[~np.isnan(paired)]
     if len(paired) < FEWEST:
         return "too few"
+    # the same draws each time, so that a table changes with its rows alone
     draws = np.random.default_rng(0).integers(len(paired), size=(10_000, len(paired)))
     low, high = np.percentile(paired[draws].mean(1), (2.5, 97.5))
     undecided = ", undecided" if low <= 0 <= high else ""

@@ -55,6 +55,7 @@ def plugin_map(session: onnxruntime.InferenceSession, layer: np.ndarray) -> np.n
             (scores,) = session.run(None, {session.get_inputs()[0].name: given.transpose(0, 3, 1, 2)})
             scores[scores < told["seg_thresh"]] = 0.0
             found = scores.argmax(1)[0]
+            # at the layer's edges a tile counts to its own
             first = [0 if number == 0 else margin for number in (row, column)]
             ends = zip((row, column), counts, strict=True)
             last = [side if number == count - 1 else side - margin for number, count in ends]
@@ -85,6 +86,7 @@ def main() -> None:
             )
             list(run_export(request))
             session = onnxruntime.InferenceSession(request.place)
+        # output 0 is for what has no value, and the classes begin behind it
         found = [plugin_map(session, _layer(model, tile, names, datum)) - 1 for tile in tiles]
         same = np.mean([np.mean(one == other) for one, other in zip(found, maps, strict=True)])
         title = f"{'+'.join(names)}{f', --datum {datum}' if datum else ''}"

@@ -21,6 +21,7 @@ def main(folder: Path, output: Path) -> None:
         folder: of maps.
         output: picture to write.
     """
+    # before anything of Qt is loaded, or it asks for a screen
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     from qgis.core import QgsApplication
     from qgis.PyQt.QtGui import QColor, QImage, QPainter

@@ -84,6 +84,7 @@ def _scenes(model: Model, tiles: Sequence[StoredTile]) -> Iterator[tuple[str, li
     )
     raised = [name for name, modality in model.modalities.items() if modality.kind == "elevation"]
     side = abs(tiles[0].transform[0]) if tiles[0].transform else 1.0
+    # metres, a tenth of the way across
     slope = np.broadcast_to(np.arange(width) * side * 0.1, (height, width)).astype(np.float32)
     for name, added in (("on a slope of 10 %", slope), ("30 m higher", 30), ("300 m higher", 300)):
         yield name, [({n: x + added if n in raised else x for n, x in planes.items()}, 0, 0)]
@@ -117,6 +118,7 @@ def _mapped(
     """The map of some rasters, (H, W), by `mobanet.predict` with the windows of the test."""
     folder = options.out / name
     folder.mkdir(parents=True, exist_ok=True)
+    # a cut's pixels stay where they are on the ground
     transform = Affine(*tile.transform) * Affine.translation(column, row)
     words = []
     for modality, values in planes.items():

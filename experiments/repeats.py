@@ -12,6 +12,7 @@ from typing import Any
 
 def parsed(parser: argparse.ArgumentParser, seeds: Sequence[int], out: str) -> tuple[argparse.Namespace, list[str]]:
     """The script's options, to which those of all scripts are added, and the words behind `--`."""
+    # cut by hand, as argparse would refuse options of `mobanet.fit` that it does not know
     words = sys.argv[1:]
     cut = words.index("--") if "--" in words else len(words)
     parser.add_argument("--experiment", default="synthetic_irrgb_dsm")

@@ -57,6 +57,7 @@ class WholeTiles(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         """A random crop."""
+        # in the worker, or whole tiles would be handed over to it
         if self.arrays is None:
             self.arrays = [
                 {
@@ -230,6 +231,7 @@ def main() -> None:
         tiles = make_tiles(Path(folder), options.tiles, options.size)
         augmentation = Augmentation(AugmentationSettings(flips=True), MODALITIES)
         steps = options.batches * (options.rounds + 1) + 1
+        # (tiles, 2, C)
         offset_scale = {name: np.ones((len(tiles), 2, len(m.bands)), np.float32) for name, m in MODALITIES.items()}
         bands = {name: len(m.bands) for name, m in MODALITIES.items()}
         readers = {"rows": RowReader(tiles, bands, "full", CROP), "chunks": TileReader(tiles, bands, "full", CROP)}

@@ -33,6 +33,7 @@ from mobanet.scenarios.scenario import scenarios_of
 NAMES = ("impervious", "building", "low vegetation", "tree", "car", "clutter")
 CLASSES = Classes(NAMES, tuple((k, k, k) for k in range(6)), NAMES[:-1])
 BANDS = {"rgb": 3, "ir": 1, "dsm": 1}
+# rows that a stride finishes: half a window of 252
 STRIP = 126
 
 
@@ -130,6 +131,7 @@ def clocked(device: str, step: Callable[[], None]) -> float:
     begin = clock()
     step()
     if device == "cuda":
+        # calls return before the GPU has done what they ask for
         torch.cuda.synchronize()
     return clock() - begin
 

@@ -60,6 +60,7 @@ def peak(device: str) -> float:
         return torch.cuda.max_memory_allocated() / 1e9
     import resource
 
+    # kB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
@@ -78,6 +79,7 @@ def measure(name: str, batch: int, size: int, rounds: int, device: str) -> str:
         model.eval()(images(1))
     label = torch.randint(0, 6, (batch, size, size), device=device)
     step = training(model.train(), images(batch), label, half=False)
+    # the first one warms up
     times = [timed(step, device) for _ in range(rounds + 1)][1:]
     return (
         f"| {name} | {trained / 1e6:.1f} | {total / 1e6:.1f} | {counter.get_total_flops() / 1e9:.0f} | "
@@ -103,6 +105,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- |", flush=True)
     for name in (name for name in NETWORKS if any(name.startswith(only) for only in options.only)):
         words = [f"--{key}={getattr(options, key)}" for key in ("batch", "size", "rounds", "device")]
+        # not stopped by one that fails: its row says so
         done = subprocess.run([sys.executable, __file__, "--row", name, *words], capture_output=True, text=True)
         print(done.stdout.strip() or f"| {name} | failed: {done.stderr.strip().splitlines()[-1]} |", flush=True)
 

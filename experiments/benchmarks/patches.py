@@ -38,6 +38,7 @@ SETTINGS = FolderSettings(
     classes=list("abcdef"),
     label="{tile}_label.tif",
     colours=COLOURS,
+    # by the last digit: eight in ten train
     splits=FolderSplit(train=["*[0-7]"], validation=["*8"], test=["*9"]),
 )
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,13 +16,16 @@ def measured(words: Sequence[str], pause: float = 0.02) -> tuple[float, float]:
         pause: seconds between looks at the process; Linux keeps the peak, so that only the very end can be missed.
     """
     begin = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     peak = 0.0
-    while process.poll() is None:
-        peak = max(peak, resident(process.pid))
-        time.sleep(pause)
-    if process.returncode:
-        sys.exit(process.stderr.read())
+    # a file, since a pipe that nobody reads from holds 64 kB, and then the command waits for ever
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=said)
+        while process.poll() is None:
+            peak = max(peak, resident(process.pid))
+            time.sleep(pause)
+        if process.returncode:
+            said.seek(0)
+            sys.exit(said.read())
     return peak, time.perf_counter() - begin
 
 

@@ -116,6 +116,7 @@ def whole(source: Path, target: Path) -> None:
 
     with rasterio.open(source) as raster:
         values, transform, crs = raster.read(1), raster.transform, raster.crs.to_string()
+    # 4: by sides, as the package's pieces hang together, or these would be others
     found = [(shapely.geometry.shape(one), value) for one, value in shapes(values, connectivity=4, transform=transform)]
     polygons = shapely.to_wkb(np.array([polygon for polygon, _ in found]))
     numbers = np.array([value for _, value in found], np.int32)

@@ -58,6 +58,7 @@ def main() -> None:
                     options["stride"] = round(window * (1 - overlap))
                 path = Path(folder) / "map.tif"
                 begin = time.perf_counter()
+                # what each prediction says would stand between the rows of the table
                 with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                     predict(
                         str(given.run / "checkpoints/best.ckpt"),

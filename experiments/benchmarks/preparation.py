@@ -65,6 +65,7 @@ def mosaic(folder: Path, side: int, every: int) -> None:
         profile |= {"crs": "EPSG:32633", "transform": from_origin(3e5, 6e6, 0.05, 0.05)}
         profile |= {"nodata": -9999} if name == "dsm" else {}
         with rasterio.open(folder / f"a_{name}.tif", "w", **profile) as raster:
+            # whole blocks, as a sparse file takes room for those alone that are written
             corners = [(top, left) for top in range(0, side, BLOCK) for left in range(0, side, BLOCK)]
             for top, left in corners[::every]:
                 window = Window(left, top, min(BLOCK, side - left), min(BLOCK, side - top))

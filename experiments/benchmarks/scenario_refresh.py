@@ -49,6 +49,7 @@ def refresh(model: MoBaNet, inputs: dict[str, Tensor], half: bool) -> Callable[[
     def prepare(raw: dict[str, Tensor]) -> ModelBatch:
         x = next(iter(raw.values()))
         available = torch.ones(len(x), len(raw), dtype=torch.bool, device=x.device)
+        # a refresh looks at inputs alone
         nothing = torch.empty(0)
         return ModelBatch(raw, available, nothing, [], nothing, nothing)
 

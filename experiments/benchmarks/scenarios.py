@@ -52,6 +52,7 @@ def measure(count: int, kind: str, options: argparse.Namespace) -> str:
         for name, bands in model.modalities.items()
     }
     masks = scenario_masks(scenarios_of(NAMES[:count])).to(options.device)
+    # (B, M) each
     patterns = [mask.expand(options.batch, -1) for mask in masks]
     turn = min(ScenarioSettings().num_scenarios, len(patterns) - 1)
     some = [*(patterns[k * (len(patterns) - 1) // turn] for k in range(turn)), patterns[-1]]

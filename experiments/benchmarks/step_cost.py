@@ -86,6 +86,7 @@ def _optimizes(event: Any) -> bool:
 
 def product_flops(device: str, half: bool) -> float:
     """Operations a second of a large matrix product."""
+    # large enough to keep the device busy, and small enough to take seconds
     side = 8192 if device == "cuda" else 1024
     a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16 if half else None) for _ in range(2))
     seconds = [timed(lambda: a @ b, device) for _ in range(6)][1:]
@@ -123,6 +124,7 @@ def peaks(options: argparse.Namespace) -> Iterator[str]:
             torch.cuda.reset_peak_memory_stats()
             step()
             line.append(f"{way} {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
+            # before the next one is built, or both would count
             del step
         yield f"batch {batch}: {', '.join(line)}"
 

@@ -63,6 +63,7 @@ def training(
 def timed(step: Callable[[], None], device: str) -> float:
     """Seconds of one call."""
     if device == "cuda":
+        # what is under way from before is none of this call's
         torch.cuda.synchronize()
     start = time.perf_counter()
     step()

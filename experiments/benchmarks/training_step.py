@@ -53,6 +53,7 @@ def bare(model: MoBaNet, images: Tensor, half: bool) -> Callable[[], None]:
     """A function that runs the frozen backbone forward and backward to its inputs."""
 
     def step() -> None:
+        # or each step would add to the last one's
         images.grad = None
         with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
             out = model.backbone.vit.forward_features(images)
@@ -69,6 +70,7 @@ def main() -> None:
     backbone = BackboneSettings(options.backbone, pretrained=False, freeze=True)
     one = MoBaNet(streams, 6, backbone).to(options.device).train()
     two = TwoPasses(streams, 6, backbone).to(options.device).train()
+    # the same weights, so that logits can be held against each other
     two.load_state_dict(one.state_dict())
     shape = (options.batch, 3, options.size, options.size)
     inputs = {"rgb": torch.randn(shape), "dsm": torch.randn(shape)[:, :1]}
@@ -91,6 +93,7 @@ def main() -> None:
     for turn in range(options.rounds + 2):
         for name, step in steps.items():
             seconds = timed(step, options.device)
+            # the first two warm up
             if turn > 1:
                 times[name].append(seconds)
     for name, values in times.items():

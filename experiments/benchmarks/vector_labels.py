@@ -75,10 +75,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"cover.{given.format}"
         write(path, given.polygons, given.size)
+        # a fresh process, since the peak that the kernel tells of is that of a whole life
         context = multiprocessing.get_context("spawn")
         told = context.Queue()
         process = context.Process(target=draw, args=(path, given.size, told))
         process.start()
+        # before the join: a process ends once its queue has been taken from
         inspected, seconds, megabytes, outlines = told.get()
         process.join()
     print(f"{outlines} polygons on {given.size} x {given.size} pixels, {given.format}")

@@ -135,6 +135,7 @@ def main_thread(folder: Path, maps: Maps, kind: str, network: float) -> float:
     plan, waited = plan_of(folder, maps, kind), 0.0
     with MapWriter([plan], _finish) as writer:
         for part, each in maps.items():
+            # leaves the core to the writer, as a network on a GPU does
             time.sleep(network / len(maps))
             waited += timed(lambda part=part, each=each: writer.save(part, each))
         writer.finish()

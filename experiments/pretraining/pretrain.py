@@ -64,6 +64,7 @@ class Cities(LightningDataModule):
                 scaling={"rgb": "unit", "ir": "unit", "dsm": "ground"},
                 crop=CROP,
                 batch_size=BATCH,
+                # one epoch is all of the training
                 steps_per_epoch=steps,
                 sampling="area",
                 seed=seed,
@@ -80,6 +81,7 @@ class Cities(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Open the tiles."""
         for data in self.cities.values():
+            # Lightning does so for the module that it is given, and knows nothing of those within
             data.trainer = self.trainer
             data.setup(stage)
 
@@ -114,6 +116,7 @@ class Pretraining(LightningModule):
 
     def training_step(self, batch: list[ModelBatch], batch_idx: int) -> Tensor:
         """Any three bands in; class, bands and height of every pixel out."""
+        # a step's draws are its number's alone, so that a run that goes on draws what it would have drawn
         generator = torch.Generator().manual_seed(batch_idx)
         optical = torch.cat([torch.cat((part.inputs["rgb"], part.inputs["ir"]), 1) for part in batch])  # (B, 4, H, W)
         height = torch.cat([part.inputs["dsm"] for part in batch])  # (B, 1, H, W)
@@ -192,6 +195,7 @@ def main() -> None:
     kept = ModelCheckpoint(options.out / "checkpoints", save_last=True, save_top_k=0, every_n_train_steps=200)
     trainer = Trainer(
         max_steps=options.steps,
+        # without a bound: steps end it
         max_epochs=-1,
         accelerator="cpu",
         devices=1,
@@ -207,8 +211,10 @@ def main() -> None:
     vit = module.backbone.vit
     file = options.out / "mobanet_city_vit.safetensors"
     # half precision: half the size, and a frozen backbone never sees the other bits again
+    # and contiguous, as safetensors takes no others
     halves = {name: value.half().contiguous() for name, value in vit.state_dict().items()}
     save_file(halves, file)
+    # back again, so that the fingerprint is that of what will be read
     vit.load_state_dict({name: value.float() for name, value in halves.items()})
     print(f"{file}: {file.stat().st_size / 1e6:.2f} MB, fingerprint {module.backbone.fingerprint()}")
 

@@ -18,6 +18,7 @@ from mobanet.rasters.contents import Classes, DecodedLabel, FileRef, Modality, S
 from mobanet.rasters.grid import Grid
 
 if TYPE_CHECKING:
+    # `scalings` itself imports `Layout`
     from mobanet.datasets.scalings import Scaling
 
 LabelKind = Literal["full", "eroded"]
@@ -134,6 +135,7 @@ class Layout(ABC):
     classes: Classes
     splits: Mapping[str, Split]
     crs: str | None = None
+    # not to be written to, as it is shared by all layouts that have none of their own
     scalings: "Mapping[str, Scaling]" = MappingProxyType({})
     placing: Placing = "pixels"
     coloured_labels: bool = True
@@ -172,6 +174,7 @@ class Layout(ABC):
             raise UserError(f"modalities is empty: name at least one of {', '.join(self.modalities)}.")
         for name in wanted:
             choose_from(self.modalities, name, f"layout {self.name} has no modality")
+        # each once: the order in which they are typed decides nothing
         return tuple(name for name in self.modalities if name in wanted)
 
     def resolve_split(self, name: str, tiles: Iterable[str]) -> Split:

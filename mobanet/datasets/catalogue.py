@@ -128,6 +128,7 @@ def list_files(root: Path, scratch: Path | None = None, known: Listings | None =
     root = Path(root)
     check_root(root)
     known = known or Listings()
+    # filled with members of the archives that are met alone, or those of archives that are gone would gather for ever
     fresh = Listings(cuts=known.cuts)
     entries: list[Entry] = []
     with tempfile.TemporaryDirectory(prefix="mobanet-") as temporary:
@@ -136,6 +137,7 @@ def list_files(root: Path, scratch: Path | None = None, known: Listings | None =
                 entries.extend(_archived(path, location, scratch or Path(temporary), known, fresh))
             else:
                 entries.append(_plain(path, location))
+    # `os.walk` goes by the order of the file system, which differs from disk to disk
     return Catalogue(root, tuple(sorted(entries, key=lambda entry: entry.location)), fresh)
 
 
@@ -190,6 +192,7 @@ def _archived(path: Path, location: str, scratch: Path, known: Listings, fresh: 
     members = known.members.get(key)
     if members is None:
         members = [*_members(path, None, scratch)]
+        # of a copy, as the list grows meanwhile
         for name, _, _ in list(members):
             if name.lower().endswith(_ARCHIVE):
                 # one level down and no further: an archive within an inner archive is left alone
@@ -198,6 +201,7 @@ def _archived(path: Path, location: str, scratch: Path, known: Listings, fresh: 
     for name, size, crc in members:
         if not name.lower().endswith(_ARCHIVE):
             inside = "/".join(part[: -len(_ARCHIVE)] for part in (location, *name.split("!")[:-1]))
+            # ! stands between the names of an archive and of a file in it, as in `FileRef`
             yield Entry(FileRef(path, name), f"{inside}/{name.split('!')[-1]}", size, f"{outer.stamp}:{crc}:{size}")
 
 
@@ -206,6 +210,7 @@ def _members(path: Path, inner: str | None, scratch: Path) -> Iterator[tuple[str
     where = FileRef(path, inner)
     with open_archive(path, inner, scratch) as archive, reported(where):
         for info in archive.infolist():
+            # before hidden ones are passed over: an entry that leads out of the folder is refused whatever it is called
             check_name(info.filename, where)
             parts = PurePosixPath(info.filename).parts
             hidden = "__MACOSX" in parts or any(part.startswith(".") for part in parts)

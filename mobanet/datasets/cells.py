@@ -48,6 +48,7 @@ def _edges(length: int, size: int) -> list[int]:
 
 def count_along(length: int, size: int) -> int:
     """Cells along a side, of which the last one has less than one and a half of `size`."""
+    # rounded and not rounded up, as a sliver at the edge would be a tile in which hardly a crop fits
     return max(1, (length + size // 2) // size)
 
 
@@ -60,6 +61,7 @@ def index_cells(layer: VectorLayer, attribute: str | None, grid: Grid) -> list[C
     names: dict[int, str] = {}
     if attribute is not None:
         layer.check_columns((attribute,))
+        # attributes and outlines are read apart, and the numbers of the features in the file tie them together
         features = layer.features((attribute,), place.bounds(0, grid.height))
         for number, value in zip(features.ids.tolist(), features.columns[attribute].tolist(), strict=True):
             text = as_text(value)
@@ -96,8 +98,10 @@ def area_cells(layer: VectorLayer, label: VectorLabel, grid: Grid, cells: Sequen
     role = dict(zip(features.ids.tolist(), indices.tolist(), strict=True))
     grounds: list[list[Any]] = [[] for _ in ROLES]
     for number, shape in _shapes_in_pixels(layer, place):
+        # what is ignored or has no value has a greater number than any role (`classed`)
         if role.get(number, len(ROLES)) < len(ROLES):
             grounds[role[number]].append(shape)
+    # of a role as a whole, or a tile that two areas of one role reach would be two
     unions = [shapely.union_all(shapes) for shapes in grounds]
     for earlier in range(len(ROLES)):  # whatever is held out lies on top
         for later in unions[earlier + 1 :]:
@@ -149,4 +153,5 @@ def _shapes_in_pixels(layer: VectorLayer, place: PixelPlacement) -> Iterator[tup
 def _clipped(top: int, left: int, bottom: int, right: int, grid: Grid) -> tuple[int, int, int, int]:
     """Top, left, height and width of the part of a rectangle that lies on the grid; not positive where none does."""
     top, left = max(top, 0), max(left, 0)
+    # height and width may come out negative, which callers look for
     return top, left, min(bottom, grid.height) - top, min(right, grid.width) - left

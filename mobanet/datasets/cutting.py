@@ -110,6 +110,7 @@ class Cutter:
                 sources={key: source for key, source in whole.sources.items() if key in cut.modalities},
                 window=cut.cell.window,
                 held=held.get(name),
+                # as of labels, so that a tile is prepared anew when a part of a shapefile changes
                 extras=(*whole.extras, *self._beside),
             )
             for name, (whole, cut, _) in tiles.items()
@@ -135,7 +136,8 @@ class Cutter:
         system = np.array([places[name][0] for name in names])
         for number, name in enumerate(names):
             grid = places[name][1]
-            reach = (buffer + 1) * max(grid.steps)
+            # a pixel more, as what is held out in part counts whole; both sides, as rows and columns may lie askew
+            reach = (buffer + 1) * sum(grid.steps)
             near = (low - reach <= high[number]).all(axis=1) & (high + reach >= low[number]).all(axis=1)
             near &= (order > order[number]) & (system == system[number])
             found = rectangles_near(grid, [places[names[at]][1] for at in np.flatnonzero(near)], buffer)
@@ -161,12 +163,14 @@ class Cutter:
         key, known = self._key(whole), self._catalogue.listings.cuts
         try:
             raster = build(CutRaster, known[key])
+        # not there, or not as it is kept by now: another version's
         except (KeyError, TypeError, ValueError):
             raster = self._found(whole)
         self._catalogue.listings.cuts_used[key] = asdict(raster)
         return raster
 
     def _key(self, whole: Tile) -> str:
+        # all that cells depend on: what a key lacked could change, and old cells would stay
         files = {source.file for source in whole.sources.values()} | {*whole.labels.values(), *whole.extras}
         files |= {*self._beside}
         files |= {file for file in (self._index, self._areas, whole.measure) if file is not None}
@@ -255,6 +259,7 @@ class Cutter:
         """The cells on which the label may have a class; all where there are no labels."""
         if not whole.labels:
             return list(cells)
+        # the full one where there are both, since erosion only takes labels away
         file = whole.labels.get("full") or whole.labels["eroded"]
         if "full" in whole.labels and self._vector is not None:
             layer = open_layer(file.disk_path, file, self._vector)
@@ -298,6 +303,7 @@ def _window_on(own: Grid, grid: Grid, cell: Cell, ratio: int) -> "Window | None"
     place = part_of(grid, *cell.window)
     window = cut_place(own, place.coarser(ratio))
     if window is None and (own.transform is None or grid.transform is None):
+        # without a georeference both begin at the same corner, and the ratio alone tells where
         (first, last), (begin, end) = (
             (start // ratio, -(-(start + side) // ratio)) for start, side in ((top, height), (left, width))
         )
@@ -311,6 +317,7 @@ def _window_on(own: Grid, grid: Grid, cell: Cell, ratio: int) -> "Window | None"
 
 def _some_polygon(label: VectorLabel, classes: Sequence[str], layer: VectorLayer, grid: Grid, cell: Cell) -> bool:
     """Whether a polygon with a class may lie on a cell."""
+    # ground beside the polygons has a class then, too
     if label.background != IGNORED:
         return True
     layer.check_columns(label.columns)
@@ -326,6 +333,7 @@ def _places(tiles: dict[str, tuple[Tile, CutCell, Grid]]) -> dict[str, tuple[str
     for name, (whole, cut, grid) in tiles.items():
         if grid.transform is None:
             top, left, height, width = cut.cell.window
+            # a plane of the raster's own: two rasters without a georeference are never taken for neighbours
             places[name] = f"of {whole.id}", Grid(height, width, (1, 0, left, 0, 1, top))
         else:
             places[name] = grid.crs or "", grid

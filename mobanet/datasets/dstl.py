@@ -136,6 +136,7 @@ class DstlLayout(RecipeLayout):
             )
         found = [row for row in rasters if row[1] in labelled]
         for scene in sorted(scenes & labelled):
+            # the same two files for all scenes, so that each is prepared anew when one of them changes
             found += [(outlines, scene, "label_full"), (extents, scene, "EXTENTS")]
         return found, [f"left out, since they have no polygons: {shorten(bare)}"] if bare else []
 
@@ -164,6 +165,7 @@ class DstlLayout(RecipeLayout):
                 f"{extent.x_max:g}, y from {extent.y_min:g} to 0 by {sizes}): use both files as published"
             )
         notes = [f"{outside} of {count} polygons lie outside the grid and are left out"] if outside else []
+        # of one target there are two classes, and 1 is the target whatever its number in the file
         layers = [(number if self.target is None else 1, part) for number, part in zip(order, filled, strict=True)]
         return DrawnLabel(lambda step: _layered(layers, grid, step, notes), count, notes)
 
@@ -201,6 +203,7 @@ def _layered(layers: list[tuple[int, Filled]], grid: Grid, step: int, notes: lis
     several = 0
     masks = [(number, part.strips(step)) for number, part in layers]
     for top in range(0, grid.height, step):
+        # 0 is the background, which has no polygons
         classes = np.zeros((min(step, grid.height - top), grid.width), np.uint8)
         for number, strips in masks:
             mask = next(strips)

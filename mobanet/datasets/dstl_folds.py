@@ -51,6 +51,7 @@ def patch_fold(fold: int, patches: Iterable[str]) -> Split:
             f"the split fold{fold}_patches needs at least {2 * FOLDS} patches of {PATCH} pixels and the scenes give "
             f"{len(order)}: add scenes, or choose a split by scenes such as fold{fold}_scenes."
         )
+    # one fold begins where the last one ends, also where the patches cannot be divided by five
     first, last = ((fold - 1 + step) * len(order) // FOLDS for step in (0, 1))
     rest = [*order[:first], *order[last:]]
     held = max(1, len(rest) // 10)

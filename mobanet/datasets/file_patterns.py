@@ -30,6 +30,7 @@ def filled(pattern: str, parts: Mapping[str, str]) -> str:
 
 def parts_of(pattern: str, location: str) -> dict[str, str]:
     """The parts of an id in a location that matches a pattern; none where it does not."""
+    # the second time without the first folder, which may be an archive's name
     match = expression(pattern).fullmatch(location) or expression(pattern).fullmatch(_inside(location))
     return match.groupdict() if match else {}
 
@@ -79,6 +80,7 @@ def sort_files(catalogue: Catalogue, patterns: set[str]) -> SortedFiles:
 
 def why_nothing(pattern: str, catalogue: Catalogue) -> str:
     """A clause on why a pattern may match nothing."""
+    # file names are matched by case on every system, so that a description works on all of them
     anyhow = re.compile(expression(pattern).pattern, re.IGNORECASE)
     near = next((entry.location for entry in catalogue.entries if anyhow.fullmatch(entry.location)), None)
     if near:
@@ -94,6 +96,7 @@ def _inside(location: str) -> str:
     return location.split("/", 1)[-1]
 
 
+# a description has a few patterns, and each is asked of every file
 @lru_cache(maxsize=64)
 def expression(pattern: str) -> re.Pattern[str]:
     """What a pattern matches, with a group `tile`, or `tile1` and so on, for the id."""

@@ -102,6 +102,7 @@ class FolderLayout(Layout):
     def label_rule(self) -> str:
         """See `Layout.label_rule`."""
         s = self.settings
+        # whatever labels are decoded by, so that tiles are prepared anew when one of these changes
         rule = (self.classes.colours, s.distance, s.ignored_colours, s.values, s.ignored)
         # of label rasters as ever, so that stores stay current
         return repr(rule if self._vector is None else (*rule, self._vector, self.classes.names))
@@ -177,6 +178,7 @@ class FolderLayout(Layout):
         if s.tiling is not None:
             tiles, remarks = Cutter(self, s, catalogue, beside).cut(tiles)
             notes += remarks
+            # from here on a tile is a part of a raster, and splits name those
             known = ids = [tile.id for tile in tiles]
         split = self.resolve_split(SPLIT, known)
         if absent := self._absent(dict.fromkeys(known)):  # by a hash: of told ones there may be very many
@@ -194,6 +196,7 @@ class FolderLayout(Layout):
         """
         splits = self.settings.splits
         named = [entry for part in (splits.train, splits.validation, splits.test) for entry in part]
+        # a pattern stands for tiles that are listed somewhere, and at an address none are
         plain = [entry for entry in named if not has_magic(entry)]
         ids = dict.fromkeys([*(tile for tiles in found.values() for tile in tiles if tile), *plain])
         if patterns and not ids:
@@ -237,6 +240,7 @@ class FolderLayout(Layout):
         else:
             lists = self._named_lists(ids) if given.told is None else self._told_lists(ids)
         train, validation, test = (lists[part] for part in ROLES)
+        # for its check of the name and for the buffer; its own lists still hold patterns
         return replace(super().resolve_split(name, ()), train=train, validation=validation, test=test)
 
     def told_split(self) -> dict[str, list[str]] | None:
@@ -356,6 +360,7 @@ def spread_colours(count: int) -> list[tuple[int, int, int]]:
     """Colours for pictures, evenly spread in hue."""
     import colorsys
 
+    # dark and bright by turns, as neighbours in hue are hard to tell apart among many classes
     hues = [colorsys.hsv_to_rgb(index / count, 0.75, 0.55 + 0.4 * (index % 2)) for index in range(count)]
     return [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in hues]
 

@@ -23,6 +23,7 @@ def check_settings(settings: FolderSettings) -> None:
     if not s.modalities:
         raise UserError("modalities is empty: describe at least one, with its pattern.")
     vector = s.label if isinstance(s.label, VectorLabel) else None
+    # only patterns are looked at here: a vector file's settings have checks of their own below
     given_labels = {"label": s.label, "eroded_label": s.eroded_label}
     rasters = {key: text for key, text in given_labels.items() if isinstance(text, str)}
     patterns = {f"modalities.{name}.pattern": given.pattern for name, given in s.modalities.items()} | rasters
@@ -145,6 +146,7 @@ def _check_space(s: FolderSettings) -> None:
         raise UserError(
             f"splits.{used[0]} is given without tiling: say how rasters are cut, as with tiling: {{size: 4096}}."
         )
+    # train, validation and test are three keys of one way to split, and so may stand together
     named = [*used, *_given(given, ("lists", "table")), *lists]
     if len(named) > max(1, len(lists)):
         raise UserError(

@@ -66,6 +66,7 @@ def settings_in(path: Path) -> FolderSettings:
 
 def parsed_settings(content: Any) -> FolderSettings:
     """Settings from plain content; of content that is none, the parser's errors pass (`_PARSER_ERRORS`)."""
+    # a description may come from a stranger: the same bounds hold as for YAML that is read elsewhere
     bound_parsers()
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--folder", type=FolderSettings)
@@ -97,6 +98,7 @@ def check_part(content: Mapping[str, Any], place: str) -> None:
     Raises:
         UserError: naming the innermost key and the value: the parser repeats all of them.
     """
+    # the two keys that have no default
     whole = {"modalities": {}, "classes": [], **content}
     try:
         parsed_settings(whole)
@@ -137,6 +139,7 @@ def with_quoted_ids(words: Sequence[str]) -> list[str]:
 def with_described(words: Sequence[str]) -> list[str]:
     """Words in which `--data.folder` names no experiment: what that one says under `data.folder` takes its place."""
     out: list[str] = []
+    # each word with the one before it, of which there is one more
     for before, word in zip(["", *words], words, strict=False):
         option, equals, value = word.partition("=")
         path = value if equals and option == OPTION else word if before == OPTION else ""
@@ -170,6 +173,7 @@ def as_words(content: Any) -> str:
     """Plain content as YAML in one line, as a word of a command line may have it."""
     import yaml
 
+    # so wide that PyYAML never breaks a line, and unsorted, since the first modality sets the grid
     options: dict[str, Any] = {"default_flow_style": True, "allow_unicode": True, "width": 2**20, "sort_keys": False}
     # behind a scalar by itself, YAML marks the end of the document
     return yaml.dump(content, Dumper=_dumper(), **options).removesuffix("\n").removesuffix("\n...")
@@ -212,6 +216,7 @@ def _inside(kind: Any, key: str) -> Any:
     """The annotation of what stands below a key; None where there is no such key."""
     options = [one for one in (*get_args(kind), kind) if is_dataclass(one) or get_origin(one) is dict]
     for one in options:
+        # any key will do, as the names of modalities and the values of labels are the user's
         if get_origin(one) is dict:
             return get_args(one)[1]
         if key in (hints := get_type_hints(one)):

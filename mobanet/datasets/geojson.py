@@ -53,6 +53,7 @@ def read_collection(path: Path, file: FileRef) -> Collection:
     return _parsed(path, file, status.st_size, status.st_mtime_ns)
 
 
+# one file alone, as it may have half a gigabyte
 @lru_cache(maxsize=1)
 def _parsed(path: Path, file: FileRef, size: int, _: int) -> Collection:
     """Kept for the next tile of the same file."""
@@ -76,9 +77,11 @@ def _parsed(path: Path, file: FileRef, size: int, _: int) -> Collection:
     properties = tuple(each["properties"] if isinstance(each.get("properties"), dict) else {} for each in features)
     shapes = [each.get("geometry") for each in features]
     texts = np.array([json.dumps(shape) if isinstance(shape, dict) else None for shape in shapes], object)
+    # ignored ones become None, and are counted later among the features without an outline
     geometries = shapely.from_geojson(texts, on_invalid="ignore") if len(texts) else np.empty(0, object)
     name = content.get("name")
     return Collection(
+        # as GDAL calls the only layer of such a file
         name=name if isinstance(name, str) and name else file.name.rpartition(".")[0],
         crs=_system(content.get("crs"), file),
         fields=tuple(dict.fromkeys(key for each in properties for key in each)),

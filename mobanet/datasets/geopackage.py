@@ -13,6 +13,7 @@ from mobanet.rasters.contents import FileRef
 
 _TABLE = re.compile(r"\s*CREATE\s+TABLE\b", re.IGNORECASE)
 _INDEX = re.compile(r"\s*CREATE\s+VIRTUAL\s+TABLE\b[^;]*\bUSING\s+rtree\b", re.IGNORECASE)
+# virtual and stored ones, as SQLite's documentation of the pragma numbers them
 _GENERATED = (2, 3)
 """Of a column in `PRAGMA table_xinfo`: it is computed when it is read."""
 
@@ -40,6 +41,7 @@ def check_geopackage(path: Path, file: FileRef, start: bytes) -> None:
             )
     with _database(path, file) as database:
         for name, kind, text in database.execute("SELECT name, type, sql FROM sqlite_master").fetchall():
+            # of the layers themselves `layers_of` looks at those that count; these GDAL asks of its own accord
             if kind in ("view", "table") and str(name).lower().startswith(("gpkg_", "rtree_")):
                 _check_table(str(name), text, file)
 
@@ -72,6 +74,7 @@ def layers_of(path: Path, file: FileRef, tables: bool = False) -> dict[str, str]
 def _database(path: Path, file: FileRef) -> Iterator[sqlite3.Connection]:
     # immutable: nothing is written beside it, as would be to lock it
     try:
+        # quoted, as ? and # in a name would end the path
         database = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1", uri=True)
         try:
             # lets a stranger's schema call no function that could do harm

@@ -50,6 +50,7 @@ class KeptRows:
 
     def __init__(self, held: HeldOut, grid: Grid, areas: RoleStrips | None, step: int) -> None:
         self._held, self._grid, self._step = held, grid, step
+        # from test ground nothing is held out
         self._reach = 0 if held.role == ROLES[-1] else held.buffer
         around = padded(grid, self._reach)
         self._strips = areas(around, step) if areas is not None else self._rectangles(around)
@@ -64,6 +65,7 @@ class KeptRows:
             self._add(next(self._strips))
         own, near = self._own[reach : reach + rows], self._near[: rows + 2 * reach]
         self._own, self._near = self._own[rows:], self._near[rows:]
+        # most strips have nothing held out near them, and need no sums
         if not near.any():
             return own
         # where the sum has grown, one of the rows within reach has something that is held out
@@ -86,6 +88,7 @@ class KeptRows:
 
     def _rectangles(self, around: Grid) -> Iterator[np.ndarray]:
         """The rows of a tile whose neighbours are held out; of the ground around it all else is its own."""
+        # whose ground the neighbours' is makes no difference: the last role is held out of every other
         own, other = ROLES.index(self._held.role), ROLES.index(ROLES[-1])
         for first in range(0, around.height, self._step):
             rows = min(self._step, around.height - first)

@@ -28,6 +28,7 @@ _S2 = (
 )
 """B1 to B8, B8A, B9 to B12; only the place of red, green and blue is known from the loaders."""
 
+# the publisher's ids have no zeros in front, and padded ones mean the same tiles
 _NAMED = re.compile(r"(?P<product>s2|s1|topo|lc)_0*(?P<tile>\d+)", re.IGNORECASE)
 _BARE = re.compile(r"0*(?P<tile>\d+)")
 _FOLDERS = ("s2", "s1", "topo", "lc")

@@ -33,6 +33,7 @@ def looks_like_label(file: FileRef, scratch: Path | None) -> bool | None:
         picture = sample(raster, (0, 1, 2))
     near = (picture <= _NEAR) | (picture >= 255 - _NEAR)  # (3, pixels)
     share = float(near.all(axis=0).mean())
+    # a picture that is all black or all white lies at a corner as well, and is no label
     corners = np.unique((picture > 127).astype(np.uint8), axis=1).shape[1]
     if share >= _LABEL and corners > 1:
         return True

@@ -132,6 +132,7 @@ def told_by(
     where = " and ".join(map(str, files.values()))
     for name, role in rows:
         tile = _tile_of(name, known, named)
+        # twice in one part is no harm: a list may name several files of a tile
         if told.setdefault(tile, role) != role:
             raise UserError(f"{where}: the tile {tile} is in {told[tile]} and in {role}; leave it in one.")
     if not told:
@@ -144,6 +145,7 @@ def _tile_of(name: str, known: Mapping[str, None], patterns: Sequence[str]) -> s
     if name in known:
         return name
     path = PurePosixPath(name.replace("\\", "/"))
+    # as if from the root: lists name files from the folder that they lie in, too, or from a disk's root
     location = "/".join(part for part in path.parts if part not in ("/", "..", "."))
     for pattern in patterns:
         if parts := parts_of(pattern, location):
@@ -161,8 +163,7 @@ def _lines(path: Path, file: FileRef) -> Iterator[str]:
 
 def _text(path: Path, file: FileRef) -> str:
     try:
-        # some programs write a byte order mark, which would belong to the first name
-        return read_bounded(path, _MOST_BYTES).lstrip("\ufeff")
+        return read_bounded(path, _MOST_BYTES)
     except (OSError, ValueError) as error:
         raise UserError(f"{file} is no text that can be read ({error}): name a list or table in UTF-8.") from error
 
@@ -172,6 +173,7 @@ def _rows(table: SplitTable, path: Path, file: FileRef) -> list[tuple[Any, Any]]
     if ending_of(file.name) is not None:
         columns = [table.tile, table.attribute]
         try:
+            # of text the whole table is read; here, by columns, outlines stay where they are
             layer = open_layer(path, file, _TableFile(table.path, table.attribute, {}, table.layer))
             layer.check_columns(columns)
             found = layer.features(columns).columns

@@ -99,7 +99,9 @@ class RecipeLayout(Layout):
             if recipe is None:
                 missing[name] = " or ".join(self.expected(tile, recipe.product) for recipe in self.recipes[name])
                 continue
+            # of the others only the size in pixels is looked at, where tiles are prepared (`compare_copies`)
             first, *others = usable[recipe.product]
+            # recipes count from 1, as the data sets' own papers and GDAL do; sources from 0
             bands = tuple(number - 1 for number in recipe.bands)
             sources[name] = Source(first.file, bands, minimum=recipe.minimum, factor=recipe.factor)
             copies[name] = tuple(other.file for other in others)

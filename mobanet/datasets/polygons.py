@@ -59,6 +59,7 @@ class _Outline:
         part = np.zeros((self.bottom - self.top, self.right - self.left), np.uint8)
         cv2.fillPoly(part, [self.rings[0] - (self.left, self.top)], 1)
         for hole in self.rings[1:]:
+            # a hole takes its own edge away, as the outline's edge is its own
             cv2.fillPoly(part, [hole - (self.left, self.top)], 0)
         return part
 
@@ -89,6 +90,7 @@ class Filled:
                 self.area_outside += polygon.area
             else:
                 self._inside.append(outline)
+        # so that a strip takes on those that begin in it, and looks no further
         self._inside.sort(key=lambda outline: outline.top)
 
     @property
@@ -126,6 +128,7 @@ def _placed(polygon: "Polygon", scale: np.ndarray, height: int, width: int) -> _
         np.clip(np.rint(shapely.get_coordinates(ring) * scale), -_FAR, _FAR).astype(np.int32)
         for ring in (polygon.exterior, *polygon.interiors)
     )
+    # an empty polygon among others, of which there is neither least nor greatest
     if not len(rings[0]):
         return None
     first, last = np.clip(rings[0].min(axis=0), 0, size), np.clip(rings[0].max(axis=0) + 1, 0, size)
@@ -161,6 +164,7 @@ def read_outlines(path: Path, image: str) -> "dict[int, MultiPolygon]":
             shape = None
             # of other kinds, collections may lie in one another without end
             if _POLYGONS.match(text):
+                # GEOS raises a flag at a number that is none, of which numpy would warn; it is refused below
                 with np.errstate(invalid="ignore"):
                     shape = shapely.from_wkt(text, on_invalid="ignore")
             if shape is None or not np.isfinite(shapely.get_coordinates(shape)).all():

@@ -59,6 +59,7 @@ class PotsdamLayout(IsprsLayout):
             for pattern in (_TOP, _LABEL, _DSM):
                 match = pattern.fullmatch(entry.stem)
                 product = _product(entry, match) if match else None
+                # no two of the patterns match one name, so that the order of the three decides nothing
                 if match and product:
                     found.append((entry, f"{match['row']}_{match['column']}", product))
         return found, []
@@ -68,6 +69,7 @@ class PotsdamLayout(IsprsLayout):
         if product in ("RGB", "IRRG", "RGBIR"):
             return f"top_potsdam_{tile}_{product}.tif"
         row, column = (int(number) for number in tile.split("_"))
+        # two digits in the names of surface models, and none in front in those of orthophotos
         stem = f"dsm_potsdam_{row:02d}_{column:02d}"
         return f"{stem}.tif" if product == "DSM" else f"{stem}_normalized_{product.removeprefix('NDSM_').lower()}.jpg"
 

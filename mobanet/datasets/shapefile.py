@@ -9,6 +9,7 @@ from mobanet.rasters.contents import FileRef
 
 def check_shapefile(path: Path, file: FileRef, start: bytes) -> None:
     """Refuse a shapefile without index or attributes, and one whose parts have not the lengths that they say."""
+    # in any case, as programs on Windows write .SHX and .DBF
     beside = {other.name.lower(): other for other in path.parent.iterdir()}
     parts = []
     for ending, what in ((".shx", "the index"), (".dbf", "the attributes")):
@@ -23,6 +24,7 @@ def check_shapefile(path: Path, file: FileRef, start: bytes) -> None:
 
 def _whole_shapefile(path: Path, index: Path, attributes: Path) -> bool:
     """Whether index, outlines and attributes are as long as their headers say."""
+    # the length stands at byte 24 of both, with the greatest byte first
     for each in (path, index):
         with each.open("rb") as content:
             head = content.read(28)
@@ -32,5 +34,6 @@ def _whole_shapefile(path: Path, index: Path, attributes: Path) -> bool:
         head = content.read(12)
     if len(head) < 12:
         return False
+    # by dBASE, with the least byte first; that an end mark may follow is no harm
     rows, header, row = struct.unpack("<IHH", head[4:12])
     return header + rows * row <= attributes.stat().st_size

@@ -22,6 +22,7 @@ def drawn_roles(names: Iterable[str], blocks: SplitBlocks) -> dict[str, Role]:
     that has a share and would get no tile is refused.
     """
     # the rest trains, also what rounding places at 1
+    # test first, so that another share of validation leaves the test tiles as they are
     bounds: dict[Role, float] = {"test": blocks.test, "validation": blocks.test + blocks.validation, "train": 2.0}
     places = {name: _drawn_place(name, blocks.seed) for name in names}
     roles = {name: next(role for role, bound in bounds.items() if place < bound) for name, place in places.items()}
@@ -37,6 +38,7 @@ def drawn_roles(names: Iterable[str], blocks: SplitBlocks) -> dict[str, Role]:
 def _drawn_place(name: str, seed: int) -> float:
     """Where from 0 to 1 a draw places a tile."""
     numbered = _ROW_COLUMN.fullmatch(name)
+    # of what stands before row and column, so that each raster has a start of its own
     digest = hashlib.sha256(f"{seed}:{numbered[1] if numbered else name}".encode()).digest()
     # of a digest, as Python's own hash of a text differs from process to process
     start = int.from_bytes(digest[:8], "big") / 2**64

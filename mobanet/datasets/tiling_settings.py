@@ -23,6 +23,7 @@ ROLE_WORDS = {
         ("test", ("test", "testing")),
     )
     for word in words
+    # as keys of `values`, which are compared with their case
     for written in (word, word.capitalize(), word.upper())
 }
 """Values of an attribute that say what they mean."""
@@ -112,6 +113,7 @@ def areas_file(areas: SplitAreas) -> VectorLabel:
 
 def index_file(tiling: Tiling) -> VectorLabel:
     """The index as a vector file."""
+    # values are for labels: an index needs none, and is opened by the same checks
     return _IndexFile(tiling.index or "", tiling.attribute or "", {}, tiling.layer, crs=tiling.crs)
 
 

@@ -109,6 +109,7 @@ def _is_label(entry: Entry, scratch: Path | None) -> bool:
 def _by_folder(entry: Entry) -> Literal["image", "label"] | None:
     """What the innermost folder or archive with a telling name says."""
     for folder in reversed(entry.folder.split("/")):
+        # labels first: images_gt would be a folder of images, too
         if _LABEL_FOLDER.fullmatch(folder):
             return "label"
         if _IMAGE_FOLDER.fullmatch(folder):

@@ -32,6 +32,7 @@ Bounds = tuple[float, float, float, float]
 EVERYWHERE: Bounds = (-1e300, -1e300, 1e300, 1e300)
 """Around all features but those without an outline, which lie nowhere."""
 
+# unknown: a layer of anything, of which features that are no polygons are refused when they are drawn
 _POLYGONS = ("Polygon", "MultiPolygon", "CurvePolygon", "MultiSurface", "GeometryCollection", "Unknown")
 """Declared types of layers that may hold polygons, without their Z and M."""
 
@@ -156,6 +157,7 @@ class _Pyogrio(VectorLayer):
         from pyogrio.raw import read
 
         with _readable(self.file):
+            # heights of vertices play no part on a grid
             more = {"layer": self._layer, "force_2d": True, "return_fids": True, **self._options}
             meta, ids, content, values = read(self._path, bbox=bounds, **wanted, **more)
         # a spatial index gives them in an order of its own
@@ -310,6 +312,7 @@ def _check_content(path: Path, file: FileRef, ending: str) -> None:
         check_geopackage(path, file, start)
     elif ending == ".shp":
         check_shapefile(path, file, start)
+    # the eighth byte is a patch version, which may be any; four with the header's length follow
     elif ending == ".fgb" and not (start.startswith(b"fgb\x03fgb") and len(start) > 12):
         raise UserError(f"{file} is no FlatGeobuf, or cut short: fetch it again or remove it")
     elif ending in (".parquet", ".geoparquet"):

@@ -71,10 +71,12 @@ class _Drawing:
         indices: np.ndarray,
     ) -> None:
         self._label, self._layer, self._place, self._ids = label, layer, place, features.ids
+        # apart from those that are ignored, since they are told of in numbers
         self._missing = indices == NULL
         indices = np.where(self._missing, class_table(label, classes)[None], indices)
         self._unordered = np.zeros(len(indices), bool)
         if isinstance(label.order, list):
+            # what is ignored may stand in the order, too, and takes ground away from what lies beneath it
             at = {index_of(name, classes): number for number, name in enumerate(label.order)}
             keys = np.array([at.get(index, -1) for index in indices.tolist()], np.float64)
         elif label.order == FILE_ORDER:
@@ -84,6 +86,7 @@ class _Drawing:
         # features come in the file's order, which a stable sort keeps
         order = np.argsort(keys, kind="stable")
         self._ranks = np.empty(len(keys), np.uint32)
+        # from 1 on: 0 is ground without a polygon, of which the table below has the background
         self._ranks[order] = np.arange(1, len(keys) + 1)
         self._table = np.full(len(keys) + 1, index_of(label.background, classes), np.uint8)
         self._table[self._ranks] = indices
@@ -96,6 +99,7 @@ class _Drawing:
         """Class indices from top to bottom, `step` rows at a time, (h, W) uint8; what is said of them at the end."""
         grid, counts = self._place.grid, FeatureIds()
         parts = -(-len(self._ids) // MOST_AT_ONCE) or 1
+        # whole strips, so that a part ends where one does
         rows = -(-grid.height // (parts * step)) * step
         for begin in range(0, grid.height, rows):
             end = min(begin + rows, grid.height)
@@ -110,6 +114,7 @@ class _Drawing:
         from affine import Affine
 
         inside = (outlines.top < bottom + 1) & (outlines.bottom > top - 1)
+        # of 32 bits: a file may have more polygons than 16 count
         drawn = np.zeros((bottom - top, self._place.grid.width), np.uint32)
         touching = self._touching[outlines.ranks]
         for touched in (False, True):
@@ -141,6 +146,7 @@ class _Drawing:
         by_rank = np.empty(len(self._ids) + 1, np.int64)
         by_rank[self._ranks] = self._ids
         counts.beyond |= set(by_rank[lost].tolist())
+        # those read around the rows may lie wholly above or below the tile
         on_tile = (outlines.bottom > 0) & (outlines.top < self._place.grid.height)
         counts.drawn |= set(by_rank[np.unique(outlines.ranks[on_tile])].tolist())
         return outlines

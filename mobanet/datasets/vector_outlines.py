@@ -75,8 +75,10 @@ def in_pixels(polygons: np.ndarray, ranks: np.ndarray, place: PixelPlacement) ->
     np.minimum.at(least, owner, pixels)
     np.maximum.at(greatest, owner, pixels)
     size = (place.grid.width, place.grid.height)
+    # by columns alone: which ones reach the rows in hand is looked up for each strip
     kept = (greatest[:, 0] > 0) & (least[:, 0] < size[0])
     kept[lost] = False
+    # coordinates come ring after ring, so that a ring ends where its number changes
     split = np.split(pixels, np.flatnonzero(np.diff(at)) + 1) if len(pixels) else []
     held: list[list[np.ndarray]] = [[] for _ in range(len(polygons))]
     for number, ring in zip(of.tolist(), split, strict=True):
@@ -99,6 +101,7 @@ def _cut(rings: list[np.ndarray], width: int, height: int) -> list[np.ndarray]:
     whole = shapely.make_valid(shapely.Polygon(rings[0], rings[1:]))
     near = shapely.intersection(whole, shapely.box(-_FAR, -_FAR, width + _FAR, height + _FAR))
     parts, _ = polygonal(np.array([near], object))
+    # vertices where an edge was cut are new, and are rounded as all others have been
     return [np.rint(shapely.get_coordinates(ring) * STEP) / STEP for ring in shapely.get_rings(parts)]
 
 
@@ -121,6 +124,7 @@ def _shortened(ring: np.ndarray, top: float, bottom: float) -> list[list[float]]
     """
     if len(ring) < MANY:
         return ring.tolist()
+    # 1 below, -1 above and 0 on the rows; two rows of room, since all_touched looks beyond a pixel's centre
     side = (ring[:, 1] > bottom + 2).astype(np.int8) - (ring[:, 1] < top - 2)
     kept = np.ones(len(ring), bool)
     # what takes the place of a vertex so left out lies wholly beyond the rows, too

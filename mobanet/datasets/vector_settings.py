@@ -32,6 +32,7 @@ ENDINGS = {
 }
 """The formats that are read; no other driver is ever given a file."""
 
+# with a zero in front it is a code, such as 017, which is not 17
 _WHOLE = re.compile(r"([+-]?)(0|[1-9]\d*)(\.0*)?")
 _SYSTEM = re.compile(r"[A-Za-z]{2,12}:[\w.]{1,20}")
 
@@ -96,6 +97,7 @@ def as_text(value: Any) -> str | None:
     if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
         return None
     if isinstance(value, np.datetime64 | np.timedelta64):
+        # midnight in a column of times is the day that `values` names
         return None if np.isnat(value) else str(value).removesuffix("T00:00:00.000")
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
@@ -116,6 +118,7 @@ def class_table(label: VectorLabel, classes: Sequence[str]) -> dict[str | None, 
 
 def index_of(name: str, classes: Sequence[str]) -> int:
     """Index of a class, or of what is ignored."""
+    # a class may not be called so (`check_vector_label`)
     return IGNORE_INDEX if name == IGNORED else list(classes).index(name)
 
 

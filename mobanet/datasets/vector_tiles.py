@@ -35,6 +35,7 @@ def sidecars(files: Iterable[FileRef], catalogue: Catalogue) -> dict[FileRef, li
     """By vector file, those that it consists of beside itself: none, but for a shapefile."""
     owners = {_stem(file): file for file in files if file.name.lower().endswith(".shp")}
     beside: dict[FileRef, list[FileRef]] = defaultdict(list)
+    # gone through once for all, and for shapefiles alone: of tiles there may be very many
     for entry in catalogue.entries if owners else ():
         if entry.suffix in SHAPES and (owner := owners.get(_stem(entry.file))):
             beside[owner].append(entry.file)
@@ -45,4 +46,5 @@ def _stem(file: FileRef) -> tuple[Path, str | None]:
     """What a file and those beside it have in common."""
     if file.member is None:
         return file.disk_path.with_suffix(""), None
+    # of a member the whole path counts: two shapefiles of an archive may be called alike in two of its folders
     return file.disk_path, file.member.rpartition(".")[0]

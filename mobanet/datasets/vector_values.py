@@ -58,6 +58,7 @@ def classed(column: np.ndarray, label: VectorLabel, classes: Sequence[str]) -> t
     table = class_table(label, classes) | {None: NULL}
     known: dict[tuple[type, object], tuple[str | None, int]] = {}
     counted: Counter[tuple[type, object]] = Counter()
+    # no bytes, since `NULL` is beyond them
     indices = np.empty(len(column), np.int64)
     for number, value in enumerate(_plain(column)):
         # with its type, since to a dictionary True, 1 and 1.0 are one key
@@ -78,6 +79,7 @@ def _plain(column: np.ndarray) -> Iterable[Any]:
     """Values of Python, as they are written: 0.1 of four bytes is not that of eight."""
     if column.dtype == np.float32:
         return [float(str(value)) for value in column]
+    # times stay numpy's, which `as_text` knows: `tolist` makes datetimes of some, and whole numbers of others
     return column if column.dtype.kind in "mM" else column.tolist()
 
 
@@ -122,6 +124,7 @@ def order_keys(values: np.ndarray, layer: VectorLayer, label: VectorLabel) -> tu
         if text is None:
             continue
         try:
+            # by the text, so that numbers in a column of texts sort as numbers
             keys[number] = float(text) if not isinstance(value, bool) else value
         except ValueError as error:
             raise UserError(

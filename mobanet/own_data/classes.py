@@ -71,6 +71,7 @@ class LabelLook:
     @property
     def names(self) -> list[str]:
         """Of the classes, in index order; polygons of several values may be of one class."""
+        # last, so that it moves no index of those that polygons have
         listed = [self.background] if self.background else []
         return list(dict.fromkeys([*(each.name for each in self.found if not each.ignored), *listed]))
 
@@ -85,6 +86,7 @@ def class_name(value: Any, taken: Iterable[str]) -> str:
         text = f"class_{text}"
     if not text.isprintable() or not text:
         text = "class_" + re.sub(r"\W+", "_", shown(text)).strip("_")
+    # as many letters as a description takes (`check_settings`)
     text, others = text[:60], set(taken)
     name, number = text, 2
     while name in others:

@@ -59,6 +59,7 @@ def find_files(given: Sequence[Given]) -> list[Found]:
         else:
             listed[each.name] = each, _of_one_kind(each, paths)
     if listed:
+        # what patterns call tiles is settled, and names in folders are cut to be like it
         fixed = set().union(*(found.files for found in settled.values() if found.tiled))
         chosen = _matched({name: [path.stem for path in paths] for name, (_, paths) in listed.items()}, fixed, listed)
         for name, (front, back) in chosen.items():
@@ -108,6 +109,7 @@ def _in_folder(given: Given, folder: Path) -> list[Path]:
         raise UserError(f"{given.option} cannot be read ({error.strerror}); mend its permissions.") from error
     rasters = [path for path in files if path.suffix.lower() in RASTERS]
     if given.name == "labels" and not rasters:
+        # .json is metadata as often as polygons; named by a path of its own it is taken
         rasters = [path for path in files if ending_of(path.name) and path.suffix.lower() != ".json"]
     if not rasters:
         what = f"raster ({', '.join(RASTERS)})"
@@ -151,6 +153,7 @@ def _of_one_kind(given: Given, paths: list[Path]) -> list[Path]:
             f"as {example}."
         )
     words = {given.name.lower()} if given.name != "labels" else set(_LABELS)
+    # files that are called like the modality are meant, where others lie beside them
     named = [path for path in paths if words & {token.lower() for token in _TOKEN.findall(path.stem)}]
     paths = named if len(named) > 1 else paths  # one alone may be a tile that is called so
     kinds = _kinds([path.stem for path in paths])
@@ -165,6 +168,7 @@ def _of_one_kind(given: Given, paths: list[Path]) -> list[Path]:
 
 def _kinds(stems: Sequence[str]) -> list[str]:
     """Patterns of what a folder holds of each tile, where that is several files that differ in a word; else none."""
+    # the word that differs stands last, as in 1_rgb.tif, or first, as in rgb_1.tif
     for place in (-1, 0):
         bases: dict[str, set[str]] = defaultdict(set)
         for stem in stems:
@@ -176,6 +180,7 @@ def _kinds(stems: Sequence[str]) -> list[str]:
             bases[stem[: token.start()] + "\0" + stem[token.end() :]].add(token[0])
         else:
             words = set().union(*bases.values())
+            # else the word that differs is a part of the tiles' own names
             if len(words) <= _MANY and all(len(of) > 1 for of in bases.values()) and len(bases) > 1:
                 shape = "{{tile}}_{}" if place else "{}_{{tile}}"
                 return [shape.format(word) for word in sorted(words)]
@@ -221,14 +226,17 @@ def _cuts(stems: Sequence[str]) -> Iterator[tuple[tuple[int, int], set[str]]]:
     """Ways to cut off what all names begin and end with, between words and numbers; the shortest ids come first."""
     least = min(map(len, stems))
     front = next((at for at in range(least) if len({stem[at] for stem in stems}) > 1), least)
+    # counted from the end, in which names of several lengths may agree
     back = next((at for at in range(least) if len({stem[-1 - at] for stem in stems}) > 1), least)
     fronts = [at for at in range(front, -1, -1) if all(_begins(stem, at) for stem in stems)]
     backs = [at for at in range(back, -1, -1) if all(_begins(stem[::-1], at) for stem in stems)]
     for at in fronts:
         for behind in backs:
             ids = {stem[at : len(stem) - behind] for stem in stems}
+            # a cut that leaves a name without an id, or gives two files one, is none
             if at + behind < least and "" not in ids and len(ids) == len(stems) and (at, behind) != (0, 0):
                 yield (at, behind), ids
+    # whole names last, so that they are taken where nothing shorter fits as well
     yield (0, 0), set(stems)
 
 

@@ -88,6 +88,7 @@ def chosen_attribute(layers: Layers, given: str | None) -> tuple[str, str]:
         with _in_options():
             layer.check_columns([given])
         return given, ""
+    # by the first file's fields; that the others have them is checked where their values are read
     found = {name: _values(layers, name) for name in layer.fields if name.lower() not in _KEYS}
     candidates = {name: values for name, values in found.items() if 1 <= len(values.keys() - {None}) <= _FEW}
     if not candidates:
@@ -206,6 +207,7 @@ def _measure(look: LabelLook, layers: Layers, rasters: dict[str, Raster]) -> Non
     # spread over the list, since tiles that are neighbours in it mostly lie side by side
     chosen = [chosen[len(chosen) * n // min(len(chosen), _TILES)] for n in range(min(len(chosen), _TILES))]
     # of many tiles, all together have about as many pixels as one alone would
+    # but no fewer than 64 pixels a side, in which a class of few polygons is still met
     side = max(64, _COARSE // max(1, round(len(chosen) ** 0.5)))
     # by place in the list, since several values may be of one class
     counts = np.zeros(256, np.int64)
@@ -215,6 +217,7 @@ def _measure(look: LabelLook, layers: Layers, rasters: dict[str, Raster]) -> Non
             drawn = draw_polygons(label, look.names, layer, _coarse(raster.grid, side))
             for strip in drawn.strips(256):
                 counts += np.bincount(strip.ravel(), minlength=256)
+        # the others are of each tile's drawing, and are said when it is prepared
         look.notes += [note for note in drawn.notes if "invalid" in note or "no polygon" in note]
     labelled = counts[: len(look.names)]
     share = labelled / max(1, labelled.sum())
@@ -253,6 +256,7 @@ def _in_options() -> Iterator[None]:
         yield
     except UserError as error:
         text = str(error).rstrip(".")
+        # plain text is replaced, since these sentences are built where descriptions are read
         for key, option in (
             ("label.layer", "--layer"),
             ("label.crs", "--crs"),

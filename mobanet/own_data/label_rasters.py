@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MOST_PIXELS = 400_000_000
 """Of labels that are read; of more, some rows."""
 
+# of a file of names that is parsed
 _MOST_BYTES = 1 << 20
 _MANY_COLOURS = 64
 """Of a palette; a picture, or a label that was saved with loss, has more."""
@@ -78,6 +79,7 @@ def _of_numbers(
         listed.append(FoundClass(name, value, counted[value], note=note))
     classes = [each for each in listed if not each.ignored]
     _check_classes(found, len(classes))
+    # colours by class index, where the table has them by value
     known = {index: table[each.value] for index, each in enumerate(classes) if each.value in table}
     if len(set(known.values())) < len(known):
         known = {}  # a table of one colour for all says nothing
@@ -89,6 +91,7 @@ def _of_colours(found: Found, counted: Counter[int]) -> LabelLook:
     for code, count in sorted(counted.items()):
         # black is the margin around objects, or what nobody looked at
         name = IGNORED if not code and len(counted) > 2 else f"class_{code:06x}"
+        # shifts bind before &: red, green and blue from the highest byte to the lowest
         listed.append(FoundClass(name, (code >> 16, code >> 8 & 255, code & 255), count))
     classes = [each for each in listed if not each.ignored]
     _check_classes(found, len(classes))
@@ -158,6 +161,7 @@ def _count(
             )
         for number, count in zip(numbers.real.tolist(), counts.tolist(), strict=True):
             into[int(number)] += count
+    # after each strip, or a photograph would be counted to its end with millions of colours
     if len(counted) > (_MANY_COLOURS if coloured else MOST):
         what = f"more than {_MANY_COLOURS} colours" if coloured else f"more than {MOST} values"
         remedy = (

@@ -37,11 +37,13 @@ HEADERS = 400
 """Rasters of a modality that are opened."""
 
 _HEIGHTS = {
+    # dom, dgm and ndom are German for dsm, dtm and ndsm
     *("dsm", "ndsm", "dtm", "dem", "dom", "dgm", "ndom", "chm"),
     *("height", "heights", "elevation", "surface", "terrain"),
 }
 _OPTICAL = {
     *("rgb", "irrg", "cir", "rgbi", "rgbir", "rgbn", "ir", "nir", "pan", "ortho"),
+    # dop is German for an orthophoto, and top the ISPRS's true orthophoto
     *("orthophoto", "dop", "top", "swir"),
 }
 _METRES = {"m", "metre", "meter", "metres", "meters", "cm", "dm", "mm", "ft", "foot", "feet", "us survey foot"}
@@ -153,6 +155,7 @@ def look_at(found: Found, crs: str | None) -> ModalityLook:
             remarks.setdefault(remark.replace(path.name, ""), []).append(remark)
     said += [f"{same[0]} (and so others)" if len(same) > 1 else same[0] for same in remarks.values()]
     said += _sides_note(rasters)
+    # a tenth of the range below zero: atmospheric correction leaves slightly negative reflectances
     if kind == "optical" and first.dtype != "uint8" and min(lows) < -0.1 * fitting_maximum(first.dtype, max(highs), 1):
         kind = "other"  # no brightness: backscatter in decibels, an index from -1 to 1
     once = tuple(dict.fromkeys(said))
@@ -170,6 +173,7 @@ def kept_ratio(look: ModalityLook, reference: ModalityLook, crop: int) -> int:
     times = own.steps[0] / grid.steps[0]
     ratio = round(times)
     whole = abs(times - ratio) <= 0.01 * ratio and crop % max(ratio, 1) == 0
+    # a crop has at least four of its pixels along a side, or hardly a shape is seen in it
     return ratio if whole and KEPT <= ratio <= crop // 4 else 1
 
 
@@ -212,6 +216,7 @@ def check_fit(path: Path, own: Grid, target: Grid) -> None:
     try:
         how_to_fit(own, target, "georeference")
     except UserError as error:
+        # the sentence is of whoever reads a description, and there is none yet
         text = str(error).replace("give the key crs in the description of the data", "give --crs").replace("crs: ", "")
         remedy = "" if "--crs" in text or "with " in text else "; give rasters that show the same ground"
         raise UserError(f"{path} {text.rstrip('.')}{remedy}.") from error
@@ -235,6 +240,7 @@ def spread(items: list[Item], most: int) -> list[Item]:
     """At most so many, evenly spread."""
     if len(items) <= most:
         return items
+    # in whole numbers: no item twice, and the first always among them
     return [items[len(items) * number // most] for number in range(most)]
 
 
@@ -266,6 +272,7 @@ def _kind(name: str, raster: "DatasetReader", found: Found) -> Kind:
     words = {word for word in name.lower().replace("-", "_").split("_") if word}
     single = raster.count == 1 or (found.given.bands is not None and len(found.given.bands) == 1)
     band = (found.given.bands or (0,))[0]
+    # a band that is not there is refused further on, in a sentence of its own
     unit = (raster.units[band] if band < raster.count else "") or ""
     float_values = np.issubdtype(np.dtype(raster.dtypes[0]), np.floating)
     if words & _HEIGHTS or (single and float_values and unit.strip().lower() in _METRES):

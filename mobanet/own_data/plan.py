@@ -78,6 +78,7 @@ def make_plan(modalities: Sequence[Given], labels: Given, wishes: Wishes) -> Exp
         UserError: for files that do not go together, or are not what they are given for.
     """
     _check_wishes(wishes)
+    # all together, since what a tile is called is found by what their names have in common
     *found, label = find_files([*modalities, labels])
     polygons = is_vector(label)
     _check_kinds(found, label, polygons)
@@ -102,6 +103,7 @@ def make_plan(modalities: Sequence[Given], labels: Given, wishes: Wishes) -> Exp
     return ExperimentPlan(
         output=wishes.output,
         root=_as_typed(root, [each.given.text for each in found]),
+        # prepared tiles lie below the root, unless nothing can be written there
         store=None if os.access(root, os.W_OK) else f"{wishes.output.with_suffix('')}_store",
         looks=looks,
         patterns={each.name: _below(each.found.pattern, root) for each in looks},
@@ -159,6 +161,7 @@ def _cut(looks: Sequence[ModalityLook], tiles: Sequence[str], wishes: Wishes, ro
         size = tile_size(shapes)
     except UserError as error:
         raise UserError(f"{looks[0].found.given.option} {error}") from error
+    # of very many tiles some were opened, and stand for all
     ground = sum(height * width for height, width in shapes) * len(tiles) // len(rasters)
     recipe = choose_recipe(looks, size, int(_TRAINED * ground), wishes.machine)
     if wishes.areas is not None:
@@ -203,6 +206,7 @@ def _areas(rasters: dict[str, Raster], wishes: Wishes, root: Path) -> dict[str, 
     layers = open_layers(found, None, wishes.crs)
     attribute = areas_attribute(layers, wishes.areas_attribute)
     values = areas_values(layers, attribute)
+    # for its refusal alone, of areas that lie on none of the rasters
     values_near(layers, attribute, rasters)
     settings = {"vector": _below(found.pattern, root), "attribute": attribute, "values": values}
     return settings | ({"crs": layers.label.crs} if layers.label.crs else {})

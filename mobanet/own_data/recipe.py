@@ -83,6 +83,7 @@ def choose_recipe(looks: Sequence[ModalityLook], smallest: int, ground: int, mac
     """
     base = RECOMMENDED if machine.memory is not None else SMALL
     own = read_yaml(experiment_folder() / f"{base}.yaml", "an experiment")
+    # augmentation is of the recommended one on any machine: the small one is fitted to cities that are drawn
     recommended = read_yaml(experiment_folder() / f"{RECOMMENDED}.yaml", "an experiment")
     crop = _crop(looks[0], base, own["data"]["crop"], smallest)
     batch, spread = _batch(own["data"]["batch_size"], machine)
@@ -171,6 +172,7 @@ def _batch(usual: int, machine: Machine) -> tuple[Chosen, int]:
 def _steps(base: str, ground: int, crop: int, batch: int) -> Chosen:
     """Steps in which an epoch sees about twice the ground that there is."""
     fitting = 2 * ground / (crop * crop * batch)
+    # to tens, as the figure is an estimate, and is there to be read
     steps = int(min(_STEPS[base], max(_FEWEST_STEPS, 10 * math.ceil(fitting / 10))))
     why = "of an epoch, in which the training ground is seen about twice"
     if fitting > steps:
@@ -204,9 +206,11 @@ def _model(own: Mapping[str, Any], base: str, looks: Sequence[ModalityLook]) -> 
     out["backbone"] = Chosen(model.pop("backbone"), why)
     network = model.pop("network")
     if len(looks) == 1:
+        # own parts are for samples that lack a sensor, and of one sensor none can lack
         network["incomplete"] = "shared"
         model.pop("masking", None)
     out["network"] = Chosen(network)
     if len(looks) == 1 or len(streams) == 1:
+        # masking takes from samples with several streams alone (`MaskingSettings`), and so would do nothing
         model["masking"] = {"ratio": 0}
     return out | {key: Chosen(value) for key, value in model.items()}

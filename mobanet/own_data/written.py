@@ -124,6 +124,7 @@ def _folder(plan: ExperimentPlan) -> Iterable[str]:
 def _modality(look: ModalityLook, pattern: str, ratio: int) -> Iterable[str]:
     settings: dict[str, Any] = {"pattern": pattern}
     if look.bands is not None:
+        # from 1, as GDAL and QGIS count
         settings["band_numbers"] = [band + 1 for band in look.bands]
     if look.names is not None:
         settings["names"] = list(look.names)
@@ -242,6 +243,7 @@ def _beside(text: str, why: str) -> str:
     if len(line) <= _WIDTH:
         return line
     indent = " " * (len(text) - len(text.lstrip()))
+    # neither names nor options are broken, as they are there to be copied
     above = wrap(
         _comment(why).removeprefix("# "), _WIDTH - 2 - len(indent), break_long_words=False, break_on_hyphens=False
     )
@@ -251,6 +253,7 @@ def _beside(text: str, why: str) -> str:
 def _comment(text: str) -> str:
     """A line of comment, whatever names the text holds."""
     plain = text.replace("\n", " ")
+    # a line break out of a file's name would end the comment, and what follows it would count
     return "# " + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in plain)
 
 

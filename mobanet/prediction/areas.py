@@ -132,6 +132,7 @@ class FinishedMap:
         Raises:
             UserError: for a map without confidence and probabilities, or a file that cannot be read.
         """
+        # either will do: confidence is the highest of the probabilities, in one band
         path = self.files.confidence or self.files.probabilities
         if path is None:
             raise UserError(
@@ -143,18 +144,26 @@ class FinishedMap:
         """Compare the classes with those of another map.
 
         Args:
-            other: of the same grid.
+            other: of the same grid and the same classes, in the same order.
 
         Returns:
             Pixels `changed`, which have another class, of those `known`, which have one in both.
 
         Raises:
-            UserError: for a map of another grid, or a file that cannot be read.
+            UserError: for a map of another grid or of other classes, or a file that cannot be read.
         """
+        # nearly the same will do: two files of one map may differ in the last digits of their place
         if not self.grid.same_as(other.grid):
             raise UserError(
                 f"{self.files.classes} and {other.files.classes} lie on different grids; compare maps of the same "
                 "pixels."
+            )
+        # pixels hold places in this list, which of another model may stand for other things
+        names, others = ([each.name for each in one.classes] for one in (self, other))
+        if names != others:
+            raise UserError(
+                f"{self.files.classes} has the classes {', '.join(names)} and {other.files.classes} "
+                f"{', '.join(others)}; compare maps of the same classes in the same order."
             )
         return difference(self.files.classes, other.files.classes)
 

@@ -53,6 +53,7 @@ def _filled_in(
         numbers = ", ".join(str(band + 1) for band in rule.bands)
         told = f"band {numbers} of {shown} is read" if wanted == 1 else f"bands {numbers} of {shown} are read"
         notes.append(f"{name}: {told}, as in training")
+    # the first stands for all, since a rule has one factor
     band = (given.bands or (0,))[0]
     if given.factor is None and rule.factor != 1 and band < file.count and not declares(file, band, modality):
         if file.dtypes[band] == rule.dtype:

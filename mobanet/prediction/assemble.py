@@ -107,6 +107,7 @@ def assemble(
             name: stack.enter_context(RowWriter(path, grid, kind, tags))
             for name, path, kind in _rasters(files, workspace.load(parts[0]), classes, scenarios)
         }
+        # side by side across all panels, since files are written in whole rows
         for strip in by_strip(parts):
             go_on()
             maps = []
@@ -117,9 +118,11 @@ def assemble(
                 pixels = np.stack([torch.bincount(each.ravel(), minlength=256).numpy() for each in numbers])
                 area = part.pixel_area(grid)
                 counted += pixels
+                # NaN times no pixel is NaN, too: a single part without a place leaves no area known
                 areas += pixels * (np.nan if area is None else area)
             for name, writer in writers.items():
                 rows = np.concatenate([getattr(each, name) for each in maps], axis=-1)
+                # (bands, h, W), of which class maps have one
                 writer.write(rows if rows.ndim == 3 else rows[None])
     known = bool(np.isfinite(areas).all())
     return MapCounts(

@@ -17,6 +17,7 @@ from typing import Any
 
 from mobanet.plain.json_files import read_json
 
+# fifteen beats, so that a lock outlives a server of files that hangs for some minutes
 LEASE = 900.0
 """Seconds after which a lock that nobody touches is nobody's."""
 
@@ -33,6 +34,7 @@ class Claims:
     """
 
     def __init__(self, folder: Path, lease: float = LEASE) -> None:
+        # not the process's number, which comes again, and is another's on another machine
         self._folder, self._lease, self._own = folder, lease, uuid.uuid4().hex
         self._held: Path | None = None
         self._end = threading.Event()
@@ -97,10 +99,12 @@ class Claims:
         # for this very lock, so that nobody replaces the one of whoever was first
         right = path.with_name(f"{path.name}.{found.get('token', 'none')}")
         if not self._made(right):
+            # left by a process that died before it let go of it
             if self._old(right):
                 right.unlink(missing_ok=True)
             return False
         try:
+            # replaced since it was looked at, by one that held the right and has let go of it again
             if _content(path) != found:
                 return False
             path.unlink(missing_ok=True)
@@ -126,6 +130,7 @@ class Claims:
             return False
 
     def _keep(self) -> None:
+        # several times within a shorter lease, too
         while not self._end.wait(min(BEAT, self._lease / 4)):
             held = self._held
             if held is not None:

@@ -57,11 +57,13 @@ def window_coverage(
             return None
         wanted = None if wanted.all() else wanted
     if coverage == "window":
+        # also of pixels that the map is not to have: the network sees these as well
         return WindowCoverage((int(np.bitwise_or.reduce(bits, axis=None)),), None, wanted)
     counts = np.bincount(bits[wanted] if wanted is not None else bits.ravel(), minlength=1 << len(valid))
     # stable: of parts as large, the same one comes first on any machine
     order = np.argsort(-counts, kind="stable")
     # a pattern of 0 is no scenario: there is nothing to predict from
+    # all are specks where the map wants hardly a pixel of the window: then the largest
     patterns = [int(p) for p in order if p and counts[p] >= max(SPECK * bits.size, 1)] or [int(order[0])]
     if len(patterns) == 1:
         return WindowCoverage((patterns[0],), None, wanted)

@@ -121,5 +121,7 @@ class InputRaster:
         if not valid.any():
             return np.zeros((*valid.shape, 3), np.float32)
         if self.modality.kind == "elevation":
+            # (H, W, 1) against (H, W, 3)
             return np.where(valid[..., None], relief(pixels[..., 0], valid), 0)
+        # without natural colours its first bands as they come
         return optical_picture(pixels[..., natural_bands(self.modality) or slice(None)], valid)

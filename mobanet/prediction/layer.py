@@ -17,6 +17,7 @@ from mobanet.prediction.scene import Scene, place
 from mobanet.prediction.scene_scaling import SceneScaling
 from mobanet.rasters.values import known_range
 
+# two rows of the file's blocks, so that none is packed twice
 _ROWS = 512
 """Written at a time."""
 
@@ -55,6 +56,7 @@ class LayerRequest:
                 f"--input names {len(scenes)} scenes, and a layer is of one; give one raster of each modality."
             )
         wanted, given = [modality.name for modality in stacked.modalities], scenes[0].rasters
+        # of one scenario: a layer has a place for each band of the model, and none for others
         if [name for name in modalities if name in given] != wanted:
             raise UserError(
                 f"--input gives {'+'.join(name for name in modalities if name in given)}, and the model takes "
@@ -103,8 +105,10 @@ class PlacedLayer:
             file.descriptions = [f"{band.modality} {band.band}" for band in stacked.bands]
             for top in range(0, grid.height, _ROWS):
                 height = min(_ROWS, grid.height - top)
+                # the last column of a coarser modality may reach beyond the layer
                 strips = [_strip(name, rows[name], scaling, stacked, top, height)[:, : grid.width] for name in rows]
                 window = rasterio.windows.Window(0, top, grid.width, height)
+                # from (h, W, C) to the (C, h, W) of rasterio
                 file.write(np.concatenate(strips, axis=2).transpose(2, 0, 1), window=window)
 
 

@@ -34,6 +34,7 @@ FAILED = "failed.csv"
 
 _WORK = ".scenes"
 _SETTINGS = "settings.json"
+# the disk, or the user's share of it
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -111,6 +112,7 @@ def predict_list(
     def maps_of(scene: ListedScene, path: Path) -> list[FinishedMap]:
         placed = model.place(scene.given(), placing.reference, placing.crs, placing.resolution)
         vectors.check([placed])
+        # as with --resume: what a process that is gone has left is gone on with
         left, paths = clear_way([placed], [path], settings, True, False, vectors)
         announce(model, left, settings)
         return make_maps(model, left, paths, settings, fabric, batch_size, vectors)
@@ -154,6 +156,7 @@ def _or_record(
         rank_zero_info(f"{scene.id}: failed: {sentence}")
         trace = "" if isinstance(error, UserError) else redacted("".join(traceback.format_exception(error)))
         content = {"sentence": sentence, "trace": trace, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        # own: other processes write to this folder, too, and two of them may write one file
         write_bytes(record, json.dumps(content, indent=1).encode(), own=True)
         return []
     record.unlink(missing_ok=True)
@@ -227,7 +230,9 @@ def _check_settings(
     options["preset"] = options.pop("blend")  # what says how windows are added up
     options |= {name: getattr(vectors, name) for name in ("polygons", "minimum_area", "fill_holes", "simplify")}
     options["right_angles"] = vectors.right_angles  # null also in folders that were begun before there were any
-    options["zones"] = None if vectors.zones is None else str(vectors.zones.file)
+    options["zones"] = None if vectors.zones is None else vectors.zones.file.fingerprint
+    options["zones_attribute"] = None if vectors.zones is None else vectors.zones.attribute
+    # by way of JSON, as what was kept came back: tuples are lists there, and paths texts
     now = json.loads(json.dumps({**options, **_numbers(scenes)}, default=str))
     before: Mapping[str, Any] | None = None
     with suppress(FileNotFoundError):
@@ -241,6 +246,7 @@ def _check_settings(
             raise UserError(f"{foreign} is there already, and was not made from a list: name another --output.")
         write_bytes(path, json.dumps(now, indent=1).encode(), own=True)
         return
+    # of both, as either may have been made by a version with an option more
     for key in dict.fromkeys([*now, *before]):
         if now.get(key) != before.get(key):
             raise UserError(
@@ -256,5 +262,6 @@ def _numbers(scenes: Sequence[ListedScene]) -> dict[str, Any]:
     for name, numbers in scenes[0].numbers.items():
         for key, value in numbers.items():
             if value is not None:
+                # as text, of which NaN equals itself
                 told[key][name] = repr(value)
     return told

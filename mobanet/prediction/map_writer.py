@@ -121,6 +121,7 @@ class MapWriter:
             while (item := self._next()) is not None:
                 part, maps = item
                 self._plans[part.scene].workspace.save(part, maps)
+                # the last one here may not be the last of all: for those of other processes `_write_maps` looks
                 if self._left and self._left[0].parts[-1] == part and _complete(self._left[0]):
                     self._whole.put(self._left.pop(0))
         finally:

@@ -68,6 +68,7 @@ class _Growing:
         self.value.append(value)
         self.pixels.append(pixels)
         self.area.append(areas_of(labels, pixels, area))
+        # of the whole map, whose pieces may be more than 32 bits count
         numbers = np.where(labels > 0, labels.astype(np.int64) + self.count, 0)
         self._meet(numbers[:, :-1], numbers[:, 1:], 0)
         self._meet(numbers[:-1], numbers[1:], 1)
@@ -75,6 +76,7 @@ class _Growing:
             self._edge(numbers[0])
         else:
             self._meet(self.last[0], numbers[0], 1)
+            # pieces are numbered from 1 here, and have their places from 0 on in the graph
             self.unions.append(touching(self.last[0], numbers[0], self.last[1] == classes[0]) - 1)
         self._edge(numbers[:, 0])
         self._edge(numbers[:, -1])

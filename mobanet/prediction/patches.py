@@ -27,6 +27,7 @@ class Generalised:
         passed = 0
         for strip in self.strips:
             labels, own = label_pieces(strip.classes)
+            # label 0 is pixels without a class
             values = np.append(np.uint8(NONE), self.value[passed : passed + len(own)])
             passed += len(own)
             yield replace(strip, classes=values[labels])
@@ -48,6 +49,7 @@ def generalised(strips: MapStrips, sides: tuple[float, float], minimum_area: flo
     """
     graph = find_neighbours(strips, max(minimum_area, fill_holes))
     merged = _Merged(graph, sides)
+    # holes first: a piece counts with what fills it, and may so be large enough to stay
     if fill_holes:
         merged.fill(fill_holes)
     if minimum_area:
@@ -114,6 +116,7 @@ class _Merged:
         order, low = [first], {}
         seen[first] = 1
         below: dict[int, float] = {}
+        # by hand, as more pieces may hang together than Python lets calls lie in one another
         path = [(first, iter(self._neighbours(first)))]
         enclosed: list[tuple[int, int, int]] = []  # from and up to which place in `order`, by which piece
         places = {first: 0}
@@ -125,6 +128,7 @@ class _Merged:
                 large = self._large_beside(node, small)
                 around |= large
                 open_ended |= bool(outside[node])
+                # whoever touches a large piece reaches the outside by it, since no small piece can enclose a large one
                 low[node] = 0 if large or outside[node] else seen[node]
             for k in rest:
                 other = self.targets[k]
@@ -146,6 +150,7 @@ class _Merged:
                         enclosed.append((places[node], len(order), above))
                     low[above] = min(low[above], low[node])
                     below[above] += below[node]
+        # one large piece around all of them: they are its hole as a whole
         if len(around) == 1 and not open_ended and below[first] < most:
             enclosed = [(0, len(order), around.pop())]
         for begin, end, by in enclosed:  # inner ones first; what an outer piece takes comes to it by way of its own
@@ -189,9 +194,11 @@ class _Merged:
                     both = sides.setdefault(other, [0, 0])
                     both[0] += self.columns[k]
                     both[1] += self.rows[k]
+        # a side along columns is as long as a pixel is high
         return {other: along * self.down + across * self.across for other, (along, across) in sides.items()}
 
     def _unite(self, nodes: list[int], value: int, least: float) -> int:
+        # the one that begins first, by which ties are settled
         root = min(nodes)
         pixels, area = sum(self.pixels[node] for node in nodes), sum(self.area[node] for node in nodes)
         members = [member for node in nodes for member in self.members.pop(node, [node])]

@@ -168,6 +168,7 @@ def output_folder(output: str | Path) -> Path:
 
 
 def _check_writable(folder: Path, output: str | Path) -> None:
+    # folders are made with the first map: until then the innermost that is there decides
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise UserError(f"--output {output} cannot be written: {existing} is not a folder that you may write to.")
@@ -180,6 +181,7 @@ def ticket(scene: Scene, settings: MapSettings, checkpoint: str) -> dict[str, An
         source = raster.source
         bands = ",".join(str(band + 1) for band in source.bands)
         path = source.file.path
+        # so that it may be gone on with from another folder
         where = path.absolute() if isinstance(path, Path) else path
         inputs[f"--input {name}"] = f"{where}[{bands}] of {_state(source.file)}"
         nodata = source.nodata
@@ -192,6 +194,7 @@ def ticket(scene: Scene, settings: MapSettings, checkpoint: str) -> dict[str, An
         **inputs,
         "--reference": scene.reference,
         "--crs": scene.grid.crs,
+        # the pixels that came of it, since `training` and metres may mean the same
         "--resolution": None if scene.grid.transform is None else list(scene.grid.transform),
         "--preset": options.pop("blend"),  # what says how windows are added up
         **{f"--{name}": value for name, value in options.items()},

@@ -46,6 +46,7 @@ class Legend:
         value, seen = regions.value[chosen], regions.scenarios[chosen]
         names = np.array([scenario.name for scenario in self.scenarios], object)
         lacking = np.array([[not there for there in self.scenarios[k].available] for k in regions.numbers])
+        # (n, S) @ (S, M): pixels of each piece that were seen without each modality
         shares = seen @ lacking.astype(np.float64) / regions.pixels[chosen][:, None]
         return {
             "class": np.array(self.classes, object)[value],
@@ -93,6 +94,7 @@ def write_polygons(
         batches = _polygons(strips, grid, legend, right_angles)
     else:
         batches = _simplified(strips, grid, legend, simplify, right_angles)
+    # of no pieces: names and types of the fields alone
     with PolygonWriter(path, LAYER, grid.crs, legend.columns(Regions.none(), np.zeros(0, np.intp))) as writer:
         for batch in _gathered(batches):
             check_valid(batch.polygons)
@@ -154,6 +156,7 @@ def _simplified(
     first = shapely.get_coordinates(shapely.get_point(shapely.get_exterior_ring(every), 0))
     order = np.lexsort(first.T)
     # Visvalingam and Whyatt's way: corners go whose triangle is smaller than the square of the tolerance
+    # the tolerance in rows, the unit that `scale` leaves lengths in
     every[order] = shapely.coverage_simplify(every[order], metres / down)
     matrix = matrix_of(grid)
 
@@ -189,6 +192,7 @@ def _gathered(batches: Iterator[_Batch]) -> Iterator[_Batch]:
         waiting.append(batch)
         number += len(batch.polygons)
         points += int(shapely.get_num_coordinates(batch.polygons).sum())
+        # either, as a few polygons of a forest may have as many points as all houses
         if number >= _BATCH or points >= _POINTS:
             yield _together(waiting)
             waiting, number, points = [], 0, 0

@@ -106,11 +106,13 @@ class MapPredictor:
         self.device, self.precision = device, precision
         self.weights = window_weights(blend, size)
         masks = torch.tensor([scenario.available for scenario in scenarios])
+        # as `window_coverage` has them: a bit a modality, the first one lowest
         bits = (masks << torch.arange(masks.shape[1])).sum(1)
         self.number_of = torch.full((1 << masks.shape[1],), NOTHING, dtype=torch.uint8)  # of a scenario, by its bits
         self.number_of[bits] = torch.arange(len(scenarios), dtype=torch.uint8)
         self.temperatures: Tensor | None = None  # by the number of a scenario
         if temperatures:
+            # up to 255, the number of pixels that no scenario was predicted for
             self.temperatures = torch.ones(NOTHING + 1)
             known = [temperatures.get(scenario.name, 1.0) for scenario in scenarios]
             self.temperatures[: len(known)] = torch.tensor(known)
@@ -189,11 +191,13 @@ class MapPredictor:
         places = self._moved(places)
         # a clone: all pixels of an expanded tensor are one number, which cannot be written to by pixel
         numbers = self._numbers([c.patterns[0] for c in covered])[:, None, None].expand(shape).clone()
+        # the second scenario of all windows that have one, then the third: each time they go through the network whole
         for place in range(1, max(len(c.patterns) for c in covered)):
             mixed = [k for k, c in enumerate(covered) if len(c.patterns) > place]
             patterns = [covered[k].patterns[place] for k in mixed]
             other = self._logits({name: x[mixed] for name, x in inputs.items()}, patterns)
             chosen = places[mixed] == place
+            # (B, 1, H, W) against (B, K, H, W): each pixel takes all classes of its own scenario's map
             logits[mixed] = torch.where(chosen[:, None], other, logits[mixed])
             numbers[mixed] = torch.where(chosen, self._numbers(patterns)[:, None, None], numbers[mixed])
         wanted = torch.ones(shape, dtype=torch.bool)

@@ -132,6 +132,7 @@ class _Open:
         last = np.zeros(labels.shape[1], np.int32) if self.last is None else self.last
         own, number = len(self.value), len(value)
         values = np.concatenate([self.value, value])
+        # in front, since 0 in the last row is a pixel without a class, which no piece goes on from
         alike = np.append(NOTHING, self.value)[last] == strip.classes[0]
         pairs = touching(last, labels[0], alike) - 1
         roots = united(own + number, ((above, own + below) for above, below in pairs.tolist()))
@@ -160,6 +161,7 @@ class _Open:
         """Keep what touches the last row, and give out the rest."""
         still = np.zeros(len(value) + 1, bool)
         still[last] = True
+        # without what pixels without a class have marked
         still = still[1:]
         order = np.empty(len(value), np.int32)
         order[still] = np.arange(np.count_nonzero(still))
@@ -170,6 +172,7 @@ class _Open:
         self.value, self.sums = value[still], sums.at(still)
         self.last = np.concatenate([[0], order + 1]).astype(np.int32)[last]
         if len(done_sums.pixels):
+            # only now: sums can be added up across strips, and means cannot
             mean = done_sums.confidence / done_sums.pixels
             by_number = np.argsort(self.numbers)
             seen = done_sums.scenarios[:, by_number], np.array(self.numbers, np.int64)[by_number]

@@ -120,6 +120,7 @@ def _matched(found: Mapping[str, list[GivenRaster]], several: Mapping[str, list[
             if key in of:
                 rasters[name] = several[name][of.index(key)]
         ordered = {name: rasters[name] for name in found if name in rasters}
+        # called as the first modality's file; a scene that lacks it as the first file that it has
         scenes.append(GivenScene(stems.get(key, next(iter(ordered.values())).path.stem), ordered))
     return scenes
 
@@ -196,6 +197,7 @@ def _files(text: str, modality: str) -> Sequence[Place]:
             raise UserError(f"--input {modality}={text}: the folder holds no raster ({', '.join(SUFFIXES)}).")
         return files
     if has_magic(text):
+        # sorted, as systems list folders in orders of their own
         files = sorted(p for p in map(Path, glob(str(path), recursive=True)) if p.is_file())
         if not files:
             raise UserError(f"--input {modality}={text} matches no file; check the folder and the pattern.")

@@ -41,12 +41,14 @@ class RightAngles:
         import shapely
 
         steps = np.eye(2) if grid.transform is None else grid.matrix[:2, :2]
+        # the longer side, in units of the map
         self.pixel = float(np.linalg.norm(steps, axis=0).max())
         own, area = math.sqrt(abs(float(np.linalg.det(steps)))), pixel_area(grid)
         # metres on the ground in units of the map, which in Web Mercator are no metres
         given = _PIXELS * self.pixel if metres is None or area is None else metres * own / math.sqrt(area)
         self.tolerance = max(given, _FEWEST * self.pixel)
         self._go_on = go_on
+        # without a georeference rows go down, as those of the polygons (`matrix_of`)
         corners = grid.corners() if grid.transform is not None else Grid(grid.height, grid.width).corners() * (1, -1)
         self._edge = shapely.LinearRing(corners)
         self._numbers = [number for number, name in enumerate(classes) if name in chosen]

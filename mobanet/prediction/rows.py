@@ -58,12 +58,14 @@ class RasterRows:
 
         file = self.raster.source.file
         with ExitStack() as stack:
+            # never less than is set: GDAL has one cache for all that is open
             stack.enter_context(rasterio.Env(GDAL_CACHEMAX=max(_cache(), _CACHE_BYTES)))
             with readable(file.path, file):
                 self._open = stack.enter_context(open_raster(file.path, file))
             if isinstance(file.path, Elsewhere):
                 # beside what others need that are open with it: to fetch a block twice takes longer than to read it so
                 stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_cache() + _row_of_blocks(self._open)))
+            # held open from here on: had anything failed before, this block would have closed it
             self._stack = stack.pop_all()
         return self
 
@@ -82,6 +84,7 @@ class RasterRows:
         """
         step = self._rows.step
         first, last = top // step, min(top + height, self.grid.height) - 1
+        # a list of its own, as a dictionary must not shrink while it is gone through
         for number in [number for number in self._chunks if number < first]:
             del self._chunks[number]
         bands = len(self.raster.source.bands)
@@ -140,6 +143,7 @@ class RasterRows:
             except RasterioError as error:
                 if isinstance(file.path, Elsewhere) and file.path.on_network:
                     told = said_of(file.path, error).removesuffix(".")
+                    # without GDAL's own words behind it, which may hold the keys of an address
                     raise UserError(f"{told}; what is finished stays, and --resume goes on with it.") from None
                 raise UserError(
                     f"{file} cannot be read from row {window.row_off} on; it is damaged or cut short: fetch it again, "

@@ -289,6 +289,7 @@ class _Making:
                 plans = _plans(self.model, scenes, paths, self.settings, self.vectors)
             except BaseException as error:  # such as a raster that only this node does not see
                 trouble = error
+        # from each in turn, as words: an error itself may hold what cannot be sent to another process
         told = [fabric.broadcast(trouble and str(trouble), src=rank) for rank in range(1, fabric.world_size)]
         if any(text is not None for text in told):
             if fabric.global_rank > 0:
@@ -333,6 +334,7 @@ class _Making:
         total = sum(len(job.windows(*size, *cut)) for job, size in zip(jobs, sizes, strict=True))
         first, parent = fabric.global_rank == 0, os.getppid()
         with ExitStack() as stack:
+            # the first process tells of its own share, which is about as large as any other's
             steps = stack.enter_context(TaskProgress("predicting windows", total if first else 0))
             given, scalings = [plan.scene for plan in plans], [plan.scaling for plan in plans]
             samples = read_windows(jobs, given, scalings, model.modalities, rules, [plan.fetched for plan in plans])

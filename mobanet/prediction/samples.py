@@ -91,10 +91,12 @@ def read_windows(
         corners = job.windows(scene.grid.height, scene.grid.width, rules.size, rules.stride, rules.step)
         left = min(column for _, column in corners)
         right = min(max(column for _, column in corners) + rules.size, scene.grid.width)
+        # bit by place among the model's modalities, as scenarios are numbered (`MapPredictor`)
         given = sum(1 << place for place, name in enumerate(modalities) if name in scene.rasters)
         reference = list(modalities).index(scene.reference)
         with ExitStack() as stack:
             folder = None if fetched is None else fetched[index]
+            # only the columns that windows of the job reach, of a panel that may be a part of the scene's width
             rows = {
                 name: stack.enter_context(
                     RasterRows(
@@ -140,6 +142,7 @@ def _raw(
     inputs, valid = {}, {}
     for name, modality in modalities.items():
         values, known = cut.get(name, (None, None))
+        # in pixels of its own, of which a window has whole ones
         own = size // modality.pixel_ratio
         if values is None:
             # of bytes, the least to send to a device: `valid` says that none of them counts
@@ -163,6 +166,7 @@ def batches_of(samples: Iterable[WindowSample], size: int) -> Iterator[WindowBat
     try:
         while chosen := list(islice(given, size)):
             raw = collate([_alike(sample.raw, chosen) for sample in chosen])
+            # pixels live on in the batch alone, or twice as much memory would be held
             yield WindowBatch(tuple(replace(sample, raw={}) for sample in chosen), raw)
     finally:
         _close(given)

@@ -284,6 +284,7 @@ class SavedModel:
 
     def _made(self, scene: Scene, path: Path, settings: MapSettings, accelerator: str, batch_size: int) -> FinishedMap:
         announce(self._model, [scene], settings)
+        # one device: for more, Lightning would start the caller's script again, once for each
         fabric = launched(accelerator, 1, settings.precision)
         (finished,) = make_maps(self._model, [scene], [path], settings, fabric, batch_size)
         return finished
@@ -346,6 +347,7 @@ def _file(
     path = folder / f"{plain}.tif"
     if transform is not None:
         ratio = modalities[name].pixel_ratio
+        # given once for all, in pixels of the grid: those of a coarser array are so many times as wide
         transform = Grid(planes.shape[1], planes.shape[2], tuple(transform[:6])).in_pixels(ratio, ratio).transform
     _write(path, planes, transform, crs)
     return str(path)
@@ -366,6 +368,7 @@ def _planes(name: str, value: Any, bands: int) -> np.ndarray:
     if hidden is not None and hidden.any():
         if array.dtype.kind not in "uif":
             raise UserError(f"{name} is an array of {array.dtype}; give numbers.")
+        # floats from here on, as whole numbers have no NaN
         array = np.where(hidden, np.nan, array)
     if array.dtype in (np.float16, np.float64):
         array = array.astype(np.float32)
@@ -375,6 +378,7 @@ def _planes(name: str, value: Any, bands: int) -> np.ndarray:
         array = array[None]
     if array.ndim != 3 or 0 in array.shape:
         raise UserError(f"{name} has the shape {array.shape}; give (H, W), ({bands}, H, W) or (H, W, {bands}).")
+    # a shape that can be read both ways, such as (3, 9, 3), has its bands first
     if array.shape[0] != bands and array.shape[2] == bands:
         array = array.transpose(2, 0, 1)
     if array.shape[0] != bands:

@@ -108,6 +108,7 @@ def place(
     reference = reference or names[0]
     crs = None if crs is None else _plain_crs(crs)
     for raster in given.rasters.values():
+        # before any is opened: a process that lives long may have read another file at the same address
         look_anew(raster.path)
     given, filled_in = read_as_trained(given, modalities, trained.rules)
     ranges = ranges or {name: known_range(m, default_scaling(m)) for name, m in modalities.items()}
@@ -170,6 +171,7 @@ def _bands(raster: "DatasetReader", given: GivenRaster, modality: Modality, mask
         )
     if wanted != (len(given.bands) or count):
         raise UserError(_wrong_bands(given, modality, count))
+    # what the user chose is taken as it is, and of a palette the three colours
     if given.bands or table is not None:
         return given.bands or tuple(range(wanted))
     return order_by_meaning(raster, mask.data, modality) or mask.data
@@ -185,6 +187,7 @@ def _fit(own: Grid, grid: Grid, given: GivenRaster, first: object) -> Fit:
     try:
         return how_to_fit(own, grid, "georeference")
     except UserError as error:
+        # by its words: `how_to_fit` raises one kind of error for all
         if "does not overlap" in str(error):
             systems = f" ({own.crs})" if own.crs else "", f" ({grid.crs})" if grid.crs else ""
             raise UserError(

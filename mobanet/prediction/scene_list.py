@@ -95,6 +95,7 @@ def read_scenes(
     told = {key: numbers_of(words, modalities, f"--{key}", given, f"--scenes {path}") for key, words in said.items()}
     numbers = {name: {key: told[key].get(name) for key in said} for name in given}
     scenes = []
+    # as a spreadsheet numbers rows
     for number, row in enumerate(rows[1:], 2):
         if not any(cell.strip() for cell in row):
             continue

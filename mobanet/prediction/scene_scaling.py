@@ -89,6 +89,7 @@ def _statistics(scene: Scene, name: str, scaling: Scaling, fetched: Path | None)
     if raster is None or (not wanted and _valid_in_the_middle(raster)):
         return None
     with RasterRows(raster, fetched=fetched_rows(raster, fetched, name) if wanted else None) as rows:
+        # the function and not its rows, which are gone through more than once
         statistics = describe_rows(rows.chunks, raster.dtype) if wanted else None
         # ends with the first chunk that has a valid pixel
         there = statistics if wanted else any(valid is None or valid.any() for _, valid in rows.chunks())

@@ -65,6 +65,7 @@ class SavedStrips:
         for row in by_strip(self.parts):
             self.go_on()
             whole = self._joined(row)
+            # a row of parts is as wide as the scene, and users of strips hold several arrays of each
             for rows in strips(whole.classes.shape):
                 yield whole.rows(rows)
 
@@ -76,6 +77,7 @@ class SavedStrips:
             scenarios.append(maps.scenarios)
             confidence.append(_confidence(maps))
             area = part.pixel_area(self.grid)
+            # by column, since parts side by side have pixels of several sizes on the ground
             areas.append(None if area is None else np.full(part.right - part.left, area))
         return MapStrip(
             row[0].top,
@@ -100,4 +102,5 @@ def _confidence(maps: PartMaps) -> np.ndarray | None:
         highest = maps.probabilities.max(axis=0)
     if highest.dtype == np.uint8:
         return np.where(highest == NOTHING, np.float32(0), highest / np.float32(UNITS))
+    # any number will do where there is no class, but NaN would spoil sums
     return np.nan_to_num(highest)

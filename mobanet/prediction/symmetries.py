@@ -21,6 +21,7 @@ def turned_back(x: Tensor, turn: tuple[int, bool]) -> Tensor:
     """The inverse of `turned`."""
     quarters, flip = turn
     x = x.transpose(-2, -1) if flip else x
+    # in the other order: what was done last is undone first
     return torch.rot90(x, -quarters, (-2, -1)) if quarters else x
 
 

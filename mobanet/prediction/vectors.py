@@ -113,6 +113,7 @@ def _check_place(polygons: str) -> None:
     parent = path.absolute().parent
     if not parent.is_dir():
         raise UserError(f"--polygons {polygons} cannot be written: there is no folder {parent}; make it first.")
+    # now and not when the map is there, which may be hours later
     if not os.access(parent, os.W_OK) or path.is_dir():
         raise UserError(
             f"--polygons {polygons} cannot be written: {path if path.is_dir() else parent} is "

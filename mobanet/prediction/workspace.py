@@ -56,6 +56,7 @@ class Workspace:
         """Start with nothing."""
         self.remove()
         self.folder.mkdir(parents=True)
+        # last, since a folder without it counts as one that was never begun
         write_bytes(self.folder / _TICKET, json.dumps(settings, indent=1).encode())
 
     def check(self, settings: Mapping[str, Any], before: Mapping[str, Any]) -> None:
@@ -81,6 +82,7 @@ class Workspace:
             _put(archive, "classes.npy", maps.classes)
             _put(archive, "scenarios.npy", maps.scenarios)
             if maps.probabilities is not None:
+                # an entry that is given as such is stored, whatever the archive does with names
                 _put(archive, zipfile.ZipInfo("probabilities.npy"), maps.probabilities)  # as they are
             if maps.confidence is not None:
                 _put(archive, zipfile.ZipInfo("confidence.npy"), maps.confidence)
@@ -111,6 +113,7 @@ class Workspace:
 
     def tell(self, rank: int, trouble: str) -> None:
         """Leave word of what went wrong in one of several processes."""
+        # Ctrl-C comes as an error without words
         write_bytes(self.folder / _TROUBLE.format(rank), (trouble or "another process was interrupted.").encode())
 
     def trouble(self) -> str | None:

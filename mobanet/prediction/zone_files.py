@@ -1,5 +1,6 @@
 """Files of zones, opened as labels are: of the same formats, with the same care about what a file may lead to."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,16 @@ class PolygonFile:
     columns: dict[str, np.ndarray]
     repaired: int
     empty: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Its name, and a few characters that tell files of other content apart."""
+        import shapely
+
+        # of all values: arrays of a thousand and more are written with their ends alone
+        columns = {name: values.tolist() for name, values in self.columns.items()}
+        content = repr((self.crs, shapely.to_wkb(self.polygons).tolist(), columns))
+        return f"{self.path.name} {hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
 def read_polygons(path: Path, option: str) -> PolygonFile:
@@ -76,6 +87,7 @@ def _features(layer: VectorLayer) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     features = layer.features(layer.fields)
     ids, shapes = layer.geometries(EVERYWHERE)
     every = np.full(len(features.ids), None, object)
+    # features without an outline lie nowhere, and so are not among those that were asked for by place
     every[np.searchsorted(features.ids, ids)] = shapes
     return every, {name: _typed(values) for name, values in features.columns.items()}
 
@@ -87,9 +99,10 @@ def _typed(values: np.ndarray) -> np.ndarray:
     given = values.tolist()
     known = [value for value in given if value is not None]
     kinds = {type(value) for value in known}
-    if kinds == {int} and len(known) == len(given) and max(map(abs, known)) < 1 << 53:
+    if kinds == {int} and len(known) == len(given) and all(-(1 << 63) <= value < 1 << 63 for value in known):
         return values.astype(np.int64)
-    if kinds and kinds <= {int, float}:
+    # beyond 2^53 a float would make two ids one: such numbers are kept as text
+    if kinds and kinds <= {int, float} and all(isinstance(value, float) or abs(value) <= 1 << 53 for value in known):
         return np.array([np.nan if value is None else value for value in given], np.float64)
     return np.array([None if value is None else str(value) for value in given], object)
 
@@ -112,6 +125,7 @@ def with_area(shapes: np.ndarray) -> np.ndarray:
     out = shapes.copy()
     for k in np.flatnonzero(~np.isin(shapely.get_type_id(out), (_POLYGON, _MULTIPOLYGON))):
         parts = [] if out[k] is None else [p for p in shapely.get_parts(out[k]) if shapely.get_dimensions(p) == 2]
+        # united, since a MultiPolygon whose parts share an edge is not valid
         out[k] = shapely.union_all(parts) if parts else None
     # not <= 0, as the area of None is NaN
     out[~(shapely.area(out) > 0)] = None

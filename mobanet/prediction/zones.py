@@ -81,6 +81,7 @@ def place_zones(zones: Zones, grid: Grid) -> PlacedZones:
     known = is_finite(shapes)
     shapes[~known] = None
     wrong = known & ~shapely.is_valid(shapes)
+    # once more: an outline that was valid may cross itself in another system
     shapes[wrong] = shapely.make_valid(shapes[wrong])
     whole = shapely.area(shapes)
     shapes = with_area(shapely.intersection(shapes, shapely.box(0, 0, grid.width, grid.height)))
@@ -174,6 +175,7 @@ def write_zones(table: Path, copy: Path, strips: MapStrips, zones: Zones, placed
     named = own or {"zone": np.arange(1, len(zones) + 1)}
     _write_table(table, _renamed(named, columns))
     every = _renamed({name: _plain(values) for name, values in zones.file.columns.items()}, columns)
+    # all of one type, as a layer of a GeoPackage declares one
     geometries = np.array([shape and _multiple(shape) for shape in zones.file.polygons], object)
     # of each column no rows: names and types alone
     with PolygonWriter(copy, LAYER, zones.file.crs, {k: v[:0] for k, v in every.items()}, "MultiPolygon") as writer:

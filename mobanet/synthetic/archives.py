@@ -41,7 +41,9 @@ def pack_flat(archive: Path, members: Iterable[tuple[str, Path]], scratch: Path)
 def _fill(part: Path, members: list[tuple[str, Path]]) -> None:
     with ZipFile(part, "w") as archive:
         for folder in sorted({name.rpartition("/")[0] for name, _ in members} - {""}):
+            # folders have entries of their own, as in the official archives
             archive.writestr(ZipInfo(f"{folder}/", EPOCH), b"")
+        # by name, so that the same city gives the same bytes
         for name, path in sorted(members):
             _add(archive, name, path, ZIP_DEFLATED)
 
@@ -51,5 +53,6 @@ def _add(archive: ZipFile, name: str, path: Path, method: int) -> None:
     entry = ZipInfo(name, EPOCH)
     entry.compress_type, entry.external_attr, entry.file_size = method, 0o644 << 16, path.stat().st_size
     with path.open("rb") as source, archive.open(entry, "w") as target:
+        # 4 MB at a time, and no raster as a whole
         while block := source.read(1 << 22):
             target.write(block)

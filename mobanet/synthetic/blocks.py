@@ -48,6 +48,7 @@ def _car_park(city: City, plot: Plot, rng: np.random.Generator) -> None:
     """Marked bays in pairs of rows along u, partly taken."""
     surface, taken = materials.paving(rng), rng.beta(1.8, 2.2)
     city.fill(plot, PAVED, surface)
+    # metres: 4.8 for a bay, and 3.8 for the lane to the next row
     for row in np.arange(plot.v0 + 2.8, plot.v1 - 2.4, 8.6):
         for at in np.arange(plot.u0 + 1.8, plot.u1 - 1.4, 2.6):
             city.stripe(Plot(at - 1.38, at - 1.25, row - 2.4, row + 2.4))
@@ -74,6 +75,7 @@ def _parcel(city: City, parcel: Plot, rng: np.random.Generator, north: bool) -> 
     front, inward = (parcel.v0, 1) if north else (parcel.v1, -1)
     setback, depth = rng.uniform(2, 4.5), rng.uniform(10, 14)
     length = min(rng.uniform(10, 16), parcel.width - 3)
+    # no room for a house between its own front and back garden
     if length < 6 or parcel.depth < 18:
         return _trees(city, parcel, rng, 120)
     drive_u = parcel.u0 + 2.2 if rng.random() < 0.5 else parcel.u1 - 2.2
@@ -90,6 +92,7 @@ def _parcel(city: City, parcel: Plot, rng: np.random.Generator, north: bool) -> 
     turn = rng.choice((0.0, QUARTER)) + rng.normal(0, 0.05)
     roof = rng.choice(("gable", "hip", "shed", "flat"), p=(0.5, 0.25, 0.08, 0.17))
     cover = materials.flat_roof(rng) if roof == "flat" else materials.roof_tiles(rng)
+    # a turned house runs away from the street, and is as long as the parcel lets it be deep
     size = (max(length, depth), min(length, depth)) if turn < 0.5 or length < depth else (depth, length)
     wing = (rng.uniform(3, 5) + size[1] / 2, size[1] * 0.6) if rng.random() < 0.3 else None
     city.build(rng, (middle_u, middle_v, turn), size, rng.uniform(3.2, 6.8), roof, cover, wing)
@@ -137,6 +140,7 @@ def perimeter(city: City, plot: Plot, rng: np.random.Generator) -> None:
     sides = (
         (plot.u0, plot.u1, plot.v0 + depth / 2, True),
         (plot.u0, plot.u1, plot.v1 - depth / 2, True),
+        # without the corners, which the other two sides have
         (plot.v0 + depth, plot.v1 - depth, plot.u0 + depth / 2, False),
         (plot.v0 + depth, plot.v1 - depth, plot.u1 - depth / 2, False),
     )
@@ -149,6 +153,7 @@ def perimeter(city: City, plot: Plot, rng: np.random.Generator) -> None:
                 place = (middle, across, 0.0) if along_u else (across, middle, QUARTER)
                 roof = rng.choice(("gable", "hip", "flat"), p=(0.62, 0.08, 0.3))
                 cover = materials.flat_roof(rng) if roof == "flat" else materials.roof_tiles(rng)
+                # a little longer than its place, so that no gap shows between neighbours
                 city.build(rng, place, (length + 0.3, depth), storey + rng.normal(0, 1.2), roof, cover)
             at += length
 
@@ -163,6 +168,7 @@ def slabs(city: City, plot: Plot, rng: np.random.Generator) -> None:
     roof: Roof = "flat" if rng.random() < 0.75 else "gable"
     cover = materials.flat_roof(rng) if roof == "flat" else materials.roof_tiles(rng)
     rows = max(1, int(green.depth // 25))
+    # a house each, in the middle of its part of the lawn
     for row in range(rows):
         v = green.v0 + (row + 0.5) * green.depth / rows
         city.fill(Plot(green.u0, green.u1, v + width / 2, v + width / 2 + 2.2), PAVED, materials.paving(rng))
@@ -228,6 +234,7 @@ def school(city: City, plot: Plot, rng: np.random.Generator) -> None:
     city.build(rng, place, size, rng.uniform(6.5, 12), roof, cover, wing)
     court = plot.part(0.12, 0.62, 0.66, 0.94)
     ground = materials.turf(rng) if rng.random() < 0.7 else materials.paving(rng)
+    # first a darker rim, a metre wide
     city.fill(court.inset(-1), PAVED, ground.shaded(0.9))
     city.fill(court, PAVED, ground)
     for line in (court.part(0, 1, 0, 0.012), court.part(0, 1, 0.988, 1), court.part(0.494, 0.506, 0, 1)):

@@ -56,6 +56,7 @@ def draw_building(canvas: Canvas, house: Building, rng: np.random.Generator) -> 
     window = canvas.around(house.x, house.y, 0.5 * np.hypot(house.length, house.width) + wing_length + 1)
     if window is None:
         return
+    # metres along the ridge and across it
     a, b = window.local(house.x, house.y, house.angle)
     footprint = box(a, b, house.length, house.width)
     height = _roof(house, a, b, house.length, house.width)
@@ -64,6 +65,7 @@ def draw_building(canvas: Canvas, house: Building, rng: np.random.Generator) -> 
         wa, wb = b - wing_length / 2, a - (house.length - wing_width) / 2
         inside = box(wa, wb, wing_length, wing_width)
         top = _roof(house, wa, wb, wing_length, wing_width)
+        # where both wings are, the higher roof is on top
         height = np.where(inside & (~footprint | (top > height)), top, height)
         footprint |= inside
     if not footprint.any():
@@ -85,6 +87,7 @@ def _furnish_flat(
     canvas, gsd = window.canvas, window.canvas.gsd
     if house.surface.material is Material.ASPHALT and rng.random() < 0.5:
         spacing = rng.uniform(3, 6)
+        # metres to the nearest of lines that lie so far apart
         seam = np.abs((b + spacing / 2) % spacing - spacing / 2)
         window.tint(footprint * np.clip((0.15 - seam) / gsd + 0.3, 0, 0.35), (0.26, 0.26, 0.26, 0.24))
     for _ in range(rng.poisson(house.length * house.width / 70)):
@@ -107,6 +110,7 @@ def _furnish_pitched(
     """Ridge, chimneys, dormers, roof windows, solar panels."""
     canvas, gsd = window.canvas, window.canvas.gsd
     if house.roof != "shed":
+        # a hipped roof falls to all four sides, which takes half of its width from the ridge at either end
         ridge = house.length - (house.width if house.roof == "hip" else 0)
         light = tuple(min(1.0, value * 1.25) for value in house.surface.colour)
         window.tint(0.6 * footprint * cover(a, b, max(ridge, 0.5), 0.35, gsd), light)

@@ -51,6 +51,7 @@ class Canvas:
     def window(self, x0: float, x1: float, y0: float, y1: float) -> "CanvasWindow | None":
         """The pixels of a box, or None where the box misses the tile."""
         rows, cols = self.classes.shape
+        # a pixel of room on each side, since half of one counts beyond an edge (`cover`)
         top, bottom = max(0, int(y0 / self.gsd) - 1), min(rows, int(np.ceil(y1 / self.gsd)) + 1)
         left, right = max(0, int(x0 / self.gsd) - 1), min(cols, int(np.ceil(x1 / self.gsd)) + 1)
         if top >= bottom or left >= right:
@@ -109,5 +110,6 @@ def box(along: np.ndarray, across: np.ndarray, length: float, width: float) -> n
 
 def cover(along: np.ndarray, across: np.ndarray, length: float, width: float, gsd: float) -> np.ndarray:
     """Share of each pixel (h, w) that the rectangle covers: thin lines stay visible at coarse resolution."""
+    # a line thinner than a pixel covers no more of one than it is wide
     share = np.clip((length / 2 - np.abs(along)) / gsd + 0.5, 0, min(1.0, length / gsd))
     return share * np.clip((width / 2 - np.abs(across)) / gsd + 0.5, 0, min(1.0, width / gsd))

@@ -50,6 +50,7 @@ class City:
             inside = plot.holds(u, v)
             pattern = window.view(self.canvas.grain[2]) + 0.35 * window.view(self.canvas.grain[1])
             if inside.any():
+                # by a quantile of what is inside, or the share would depend on the grain that happens to be there
                 window.paint(inside & (pattern > np.quantile(pattern[inside], 1 - share)), label, surface)
 
     def oval(self, plot: Plot, label: Label, surface: Surface) -> None:
@@ -58,6 +59,7 @@ class City:
             window, u, v = found
             (cu, cv), wobble = plot.centre, 0.1 * window.view(self.canvas.grain[2])
             distance = np.hypot((u - cu) / (plot.width / 2), (v - cv) / (plot.depth / 2))
+            # houses, walls and cars that stand there stay
             free = window.view(self.canvas.height) < 0.3
             window.paint((distance + wobble < 0.95) & free, label, surface)
 
@@ -103,6 +105,7 @@ class City:
 
     def park(self, rng: np.random.Generator, u: float, v: float, turn: float) -> None:
         """Park a car, now and then a van."""
+        # nose or tail first
         x, y, angle = self.grid.frame.place(u, v, turn + rng.normal(0, 0.03) + np.pi * rng.integers(2))
         size = (5.6, 2.1, 2.3) if rng.random() < 0.08 else (rng.uniform(3.9, 4.8), rng.uniform(1.75, 1.95), 1.5)
         draw_car(self.canvas, x, y, angle, materials.car_paint(rng), size)
@@ -152,6 +155,7 @@ def pave_streets(city: City, rng: np.random.Generator) -> None:
             at, size = rng.uniform(0.05, 0.9), rng.uniform(0.02, 0.12)
             strip = plot.part(0.1, 0.6, at, at + size) if along_v else plot.part(at, at + size, 0.4, 0.9)
             city.stripe(strip, tones[along_v, number].shaded(rng.choice((0.75, 0.85, 1.15))).colour)
+        # narrow streets mostly have no line in the middle
         if street.width > 7 or rng.random() < 0.3:
             _dash(city, plot, along_v, length)
         _zebra(city, plot, along_v, length, rng)
@@ -195,4 +199,5 @@ def _line_with_cars(city: City, plot: Plot, along_v: bool, length: float, rng: n
             if rng.random() < occupancy:
                 park(start + (at + rng.normal(0, 0.25)), middle + side * (half - 1.15))
         if rng.random() < 0.25:  # a car on the move
+            # at least 5: in a stretch of less than 8 m the bounds would change places
             park(start + rng.uniform(4, max(length - 4, 5)), middle + side * half * 0.35)

@@ -85,6 +85,7 @@ def synthesize(
         _draw(plan, root, names, workers)
         delivery.finish(plan, root, names)
         return names
+    # an archive gets its name once it is whole, so that one that is there is finished
     if not all((root / name).exists() for name in delivery.archives()):
         drawn = [*names, *delivery.strays()]
         _draw(plan, root / SCRATCH, drawn, workers)

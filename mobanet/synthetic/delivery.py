@@ -87,18 +87,19 @@ def share_out(layout: str, parts: Sequence[Sequence[str]], count: int) -> list[s
     """The first `count` of a layout's training, validation and test tiles.
 
     One for training, one for validation and one for testing come first, then about 60, 15 and 25 in a hundred while
-    they last, so that three tiles already make a complete experiment.
+    they last, so that three tiles already make a complete experiment. A part may be empty.
 
     Raises:
         UserError: for a count below 1 or above the number of names.
     """
+    # by share, which tells the three apart
     waiting = {share: list(part) for share, part in zip((0.60, 0.15, 0.25), parts, strict=True)}
     available = sum(len(names) for names in waiting.values())
     if not 1 <= count <= available:
         raise UserError(
             f"--tiles {count}: layout {layout} has names for 1 to {available} tiles; give a number in between."
         )
-    chosen = [names.pop(0) for names in waiting.values()]
+    chosen = [names.pop(0) for names in waiting.values() if names]
     taken = dict.fromkeys(waiting, 1)
     while len(chosen) < count:
         # whoever is furthest behind its share is next

@@ -62,7 +62,14 @@ class DescribedDelivery(Delivery):
 
     def names(self, count: int) -> list[str]:
         """See `Delivery.names`."""
-        return share_out(self.layout, [list(islice(self._names(role), max(count, 1))) for role in ROLES], count)
+        chosen = share_out(self.layout, [list(islice(self._names(role), max(count, 1))) for role in ROLES], count)
+        parts = self._placeholders()
+        if odd := next((tile for tile in chosen if tile.count("_") < len(parts) - 1), None):
+            raise UserError(
+                f"--layout {self.layout}: its splits name the tile {odd}, and its patterns make an id of {len(parts)} "
+                "parts with _ between; write it so."
+            )
+        return chosen
 
     def default_gsd(self, size: int) -> float:
         """A metre."""
@@ -129,6 +136,7 @@ class DescribedDelivery(Delivery):
                     yield "_".join([f"{role}{number}", *rest])
                 for entry in entries if named else ():
                     name = entry.replace("*", str(number))
+                    # other patterns than * name nothing that could be made up, and a plain name comes once
                     if not has_magic(name) and (name != entry or number == 1):
                         yield name
 
@@ -153,6 +161,7 @@ class DescribedDelivery(Delivery):
 
     def _bands(self, land: Patchwork, found: Mapping[str, FolderModality], size: int) -> np.ndarray:
         """All bands of a raster, (C, size, size); one that no modality reads is as those of the first."""
+        # the other way round, so that of several that read a band the first one described draws it
         readers = {
             band: (name, given) for name, given in reversed(list(found.items())) for band in given.chosen or (0,)
         }
@@ -171,6 +180,7 @@ class DescribedDelivery(Delivery):
         """A band in raster values, (H, W) float32; a corner has the value that means missing, if there is one."""
         factor = given.factor or 1.0
         if given.kind == "elevation":
+            # the first one described has what stands on the ground, all further ones the ground alone
             surface = next(key for key, one in self.settings.modalities.items() if one.kind == "elevation") == name
             plane = (land.surface() if surface else land.ground) / np.float32(factor)
         else:
@@ -188,6 +198,7 @@ class DescribedDelivery(Delivery):
         if settings.values is None:
             palette = np.array([tuple(colour) for colour in settings.colours or ()], np.uint8)
             coded = palette[land.classes].transpose(2, 0, 1).copy()
+            # so that pixels without a class occur
             if settings.ignored_colours:
                 coded[:, -corner:, -corner:] = np.array(settings.ignored_colours[0], np.uint8)[:, None, None]
             return coded
@@ -213,6 +224,7 @@ def _path(pattern: str) -> str:
 
 def _place(plan: CityPlan, tile: str) -> tuple[float, float]:
     """Easting and northing of a tile's upper left corner."""
+    # on a lattice of tiles by the name alone: two may fall on one place, which nothing here depends on
     across, up = stream(plan.seed, tile, "place").integers(0, 400, 2).tolist()
     return 400000.0 + across * plan.size * plan.gsd, 5400000.0 + up * plan.size * plan.gsd
 
@@ -227,6 +239,7 @@ def _stored(given: FolderModality) -> np.dtype:
 
 def _write_table(path: Path, table: SplitTable, parts: Mapping[str, str]) -> None:
     """A table of tiles and parts, in the format that its ending names."""
+    # of several values of a part the first stays
     words = {role: key for key, role in reversed((table.values or {}).items())}
     rows = [(tile, str(words.get(role, role))) for tile, role in parts.items()]
     if ending_of(path.name) is None:

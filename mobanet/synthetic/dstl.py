@@ -56,6 +56,7 @@ class DstlDelivery(Delivery):
 
     def drawn(self, plan: CityPlan, folder: Path, tile: str) -> bool:
         """See `Delivery.drawn`."""
+        # the parts are gone once the table is there
         labelled = (folder / _POLYGONS).exists() or (folder / _PARTS / f"{tile}.json").exists()
         return super().drawn(plan, folder, tile) and (labelled or "labels" not in plan.products)
 
@@ -88,6 +89,7 @@ class DstlDelivery(Delivery):
             extents = [(name, *part["extent"]) for name, part in parts.items()]
             write_bytes(folder / _EXTENTS, _table(("", "Xmax", "Ymin"), extents))
             rows = [
+                # the published table has a row for each class of a scene, polygons or none; keys of JSON are texts
                 (name, number, part["outlines"].get(str(number), "MULTIPOLYGON EMPTY"))
                 for name, part in parts.items()
                 for number in range(1, _CLASSES + 1)
@@ -144,6 +146,7 @@ def _short_wave(city: SyntheticTile, crops: np.ndarray) -> np.ndarray:
 def _coarser(rng: np.random.Generator, bands: np.ndarray, factor: int, full: int) -> np.ndarray:
     """Bands of larger pixels over the same ground, shifted a little as the real products are."""
     height, width = bands.shape[1:]
+    # rounded, so that sizes are no multiples of one another, as those of the published products
     size = max(1, round(width / factor)), max(1, round(height / factor))
     shift = np.array([[1, 0, rng.uniform(-3, 3)], [0, 1, rng.uniform(-3, 3)]], np.float32)
     planes = [

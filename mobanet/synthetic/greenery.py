@@ -22,6 +22,7 @@ class Tree:
 
 def draw_tree(canvas: Canvas, tree: Tree, rng: np.random.Generator) -> None:
     """Put a tree on the canvas: a lumpy dome with a ragged edge, wherever it is the highest thing."""
+    # lobes and flattening take a crown beyond its mean radius
     window = canvas.around(tree.x, tree.y, tree.radius * 1.45)
     if window is None:
         return
@@ -29,6 +30,7 @@ def draw_tree(canvas: Canvas, tree: Tree, rng: np.random.Generator) -> None:
     b = b * np.float32(rng.uniform(0.85, 1.2))
     bearing = np.arctan2(b, a)
     reach = np.full_like(a, tree.radius)
+    # from 2 on: a wave of 1 would only move the crown
     for wave in range(2, 6):
         reach += np.float32(tree.radius * rng.normal(0, 0.16 / wave)) * np.cos(
             wave * bearing + np.float32(rng.uniform(0, 2 * np.pi))
@@ -53,6 +55,7 @@ def draw_hedge(
         return
     a, b = window.local(x, y, angle)
     width = 1.1 + 0.35 * window.view(canvas.grain[1])
+    # on open ground alone: hedges end at houses and cars
     mask = box(a, b, length, 4.0) & (np.abs(b) < width / 2) & (window.view(canvas.height) < 1)
     top = (height + 0.15 * window.view(canvas.grain[1])).astype(np.float32)
     window.paint(mask, Label.TREE if height > 2 else Label.LOW_VEGETATION, surface, top)

@@ -19,6 +19,7 @@ _RAW = np.array([1, 2, 3, 5, 6, 9, 8], np.uint8)
 """The raw code that the publisher's table turns into each class."""
 _SHRUB, _UNKNOWN = 4, 255
 
+# 400, as published, spread evenly over the range of the published ids
 _TRAIN = tuple(str(number) for number in range(301, 31701, 78) if str(number) not in {*VALIDATION, *TEST})[:400]
 
 
@@ -48,6 +49,7 @@ class HunanDelivery(Delivery):
         rng = stream(*keys, "codes")
         raw = _RAW[land.classes]
         raw[(land.classes == FOREST) & (smooth(rng, raw.shape, plan.size / 8) > 1)] = _SHRUB
+        # a few specks, so that what no map names occurs
         raw[smooth(rng, raw.shape, plan.size / 10) > 2.6] = _UNKNOWN
         bands = {"s2": land.s2, "s1": land.s1, "topo": land.topo, "tri": land.ruggedness, "labels": raw[None]}
         for content, name in _files(plan, tile):

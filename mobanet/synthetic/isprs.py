@@ -38,6 +38,7 @@ class IsprsDelivery(Delivery):
     def draw(self, plan: CityPlan, folder: Path, tile: str) -> None:
         """See `Delivery.draw`."""
         place = self._place(plan, tile)
+        # one land for all tiles, so that they adjoin without a step
         relief = Relief(int(stream(plan.seed, plan.layout, "land").integers(2**31)), *self.files.elevation)
         drawn = render_tile((plan.seed, plan.layout, tile), self._shape(plan, tile), plan.gsd, relief, place)
         for product, path in self._paths(plan, folder, tile):

@@ -50,6 +50,7 @@ def render_landscape(keys: tuple[int | str, ...], size: int, pixel: float) -> La
     """Draw a tile of `size` pixels a side, `pixel` metres each; equal arguments give equal pixels."""
     rng, shape = stream(*keys), (size, size)
     height = smooth(rng, shape, size / 2.5, 5)
+    # from 0 to 1 in every tile, so that each has its waters and its heights
     height = (height - height.min()) / max(float(np.ptp(height)), 1e-6)
     # as between the plains and the mountains of the province
     elevation = (rng.uniform(20, 250) + rng.uniform(150, 900) * height**1.6).astype(np.float32)
@@ -57,6 +58,7 @@ def render_landscape(keys: tuple[int | str, ...], size: int, pixel: float) -> La
     slope = np.degrees(np.arctan(np.hypot(down, right))).astype(np.float32)
     classes = _cover(rng, height)
     speckle = np.stack([white(rng, shape) for _ in range(2)])
+    # in dB, in which speckle, a factor, is added
     s1 = _S1[classes].transpose(2, 0, 1) + 1.4 * speckle + 0.04 * (slope - slope.mean())
     roughness = cv2.GaussianBlur(np.abs(elevation - cv2.blur(elevation, (3, 3))), (0, 0), 1)
     return Landscape(
@@ -72,6 +74,7 @@ def _cover(rng: np.random.Generator, height: np.ndarray) -> np.ndarray:
     """(H, W) uint8 classes for heights in 0…1: water below, forest above, fields and towns between."""
     shape, size = height.shape, min(height.shape)
     moist, town, wood = (smooth(rng, shape, size / part, 3) for part in (5, 6, 4))
+    # what comes later below lies on top: water over towns, towns over forest
     classes = np.full(shape, CROPLAND, np.uint8)
     classes[(moist > 0.7) & (height > 0.3)] = GRASSLAND
     classes[0.6 * wood + 4 * height > 2.2] = FOREST

@@ -82,6 +82,7 @@ def expose(canvas: Canvas, sun: Sun, hidden: np.ndarray, rng: np.random.Generato
         texture = sum(table[:, scale, band][canvas.material] * canvas.grain[scale] for scale in range(3))
         light = SKY[band] + (1 - SKY[band]) * direct
         value = canvas.colour[..., band] * np.clip(1 + texture, 0.3, 1.8) * light
+        # a camera's balance of colours differs a little from picture to picture
         gain = exposure * np.exp(rng.normal(0, 0.05))
         # haze scatters blue most, and infrared least
         value = gain * np.power(np.maximum(value, 0), np.float32(contrast)) + haze * (1.0, 1.2, 1.6, 0.5)[band]
@@ -99,8 +100,10 @@ def match(canvas: Canvas, hidden: np.ndarray, rng: np.random.Generator) -> np.nd
     x += smooth(rng, shape, 1.6 / gsd) * np.float32(0.22 / gsd)
     y += smooth(rng, shape, 1.6 / gsd) * np.float32(0.22 / gsd)
     surface = cv2.remap(surface, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    # two planes as large as the tile, let go before the next ones are made
     del x, y
     surface = cv2.GaussianBlur(surface, (0, 0), max(0.6, 0.42 / gsd))
+    # metres: matching is least sure on water, which has no texture, then in crowns and in shadow
     unsure = (
         0.07 + 0.10 * hidden + 0.16 * (canvas.material == Material.CROWN) + 0.3 * (canvas.material == Material.WATER)
     )

@@ -71,6 +71,7 @@ def _varied(
     rng: np.random.Generator, material: Material, colour: Sequence[float], common: float, each: float
 ) -> Surface:
     """A surface of about a colour, which differs from object to object: lighter or darker as a whole, and by band."""
+    # factors and not sums, so that dark surfaces and bright ones vary alike
     factor = np.exp(rng.normal(0, common)) * np.exp(rng.normal(0, each, 4))
     return Surface(material, tuple(np.clip(np.asarray(colour) * factor, 0.02, 0.98).tolist()))
 

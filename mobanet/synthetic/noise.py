@@ -38,7 +38,9 @@ def smooth(rng: np.random.Generator, shape: tuple[int, int], wavelength: float, 
             zoomed = (round(knots[1] * step), round(knots[0] * step))
             layer = cv2.resize(white(rng, knots), zoomed, interpolation=cv2.INTER_CUBIC)
             margin = round(2 * step)
+            # gives back what interpolation takes away, and a little more: the variance is about 1.3
             layer = layer[margin : margin + shape[0], margin : margin + shape[1]] * 1.35
         field += strength * layer
         power += strength**2
+    # variances add up, so that the sum varies as a single field does
     return field / np.float32(np.sqrt(power))

@@ -24,6 +24,7 @@ def trace(mask: np.ndarray) -> list[tuple[Ring, list[Ring]]]:
         (outline,) = _edges(part)
         filled = np.zeros_like(part)
         cv2.fillPoly(filled, [outline], 1)
+        # all bits of a byte are turned by ~, and the last one alone counts
         holes = _edges(filled & ~part & 1)
         corner = np.array((left, top))
         found.append((outline + corner, [hole + corner for hole in holes]))
@@ -41,6 +42,7 @@ def to_wkt(parts: list[tuple[Ring, list[Ring]]], extent: Extent, height: int, wi
 
 def _edges(mask: np.ndarray) -> list[Ring]:
     """Outer edges of the connected parts of a mask."""
+    # corners alone, as a line between them takes the same pixels
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     return [contour[:, 0] for contour in contours]
 
@@ -48,4 +50,5 @@ def _edges(mask: np.ndarray) -> list[Ring]:
 def _ring(points: np.ndarray) -> str:
     # a ring of WKT is closed and has four points at least, that of a single pixel too
     closed = [*points, *[points[-1]] * (3 - len(points)), points[0]]
+    # ten digits, as a pixel of a scene is some millionths of a unit wide
     return f"({', '.join(f'{x:.10f} {y:.10f}' for x, y in closed)})"

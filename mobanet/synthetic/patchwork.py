@@ -66,13 +66,16 @@ def render_patchwork(
     pixels.
     """  # noqa: D205
     rng, shape = stream(*keys), (size, size)
+    # two a class at least, so that none is lost where two seeds fall on one pixel
     fields = max(2 * classes, 24)
     seeds = np.ones(shape, np.uint8)
     rows, columns = rng.integers(0, size, (2, fields))
     seeds[rows, columns] = 0
     # each pixel belongs to the nearest seed
+    # by pixel, or seeds that touch would be one
     _, nearest = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     count = int(nearest.max())
+    # one permutation behind another and no draws, so that every class has a field
     kinds = np.concatenate([rng.permutation(classes) for _ in range(-(-(count + 1) // classes))]).astype(np.uint8)
     slope = 0.05 * size * pixel
     ground = (120 + slope * smooth(rng, shape, size / 2, 3)).astype(np.float32)

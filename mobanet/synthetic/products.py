@@ -69,6 +69,7 @@ def _potsdam_products() -> Iterator[FileKind]:
     for folder, content in orthos.items():
         pattern = f"top_potsdam_{{tile}}_{content.upper()}.tif"
         yield FileKind(content, pattern, folder, (folder, folder), (folder, folder))
+    # numbers are padded in the names of surface models, and bare in those of orthophotos
     yield FileKind("dsm", "dsm_potsdam_{padded}.tif", "1_DSM", ("1_DSM", "1_DSM"), ("1_DSM", "1_DSM"))
     ways: dict[Content, str] = {"ndsm": "lastools", "ndsm_own": "ownapproach"}
     for content, way in ways.items():

@@ -71,6 +71,7 @@ def render_tile(
     sun = draw_sun(rng)
     hidden = shadow(canvas.terrain + canvas.height, sun, gsd)
     picture = expose(canvas, sun, hidden, rng)
+    # a stream for each step: what one draws more leaves the numbers of the others as they are
     rng = stream(*keys, "matching")
     surface = match(canvas, hidden, rng)
     lastools, own = (normalise(canvas, surface, rng, blocky) for blocky in (False, True))

@@ -74,10 +74,12 @@ class Frame:
         self, x: np.ndarray | np.float32 | float, y: np.ndarray | np.float32 | float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Street coordinates (u, v) of tile coordinates (x, y), metres."""
+        # in float32 throughout: one float64 of NumPy's would make a whole window so
         across, down = x - np.float32(self.centre[0]), y - np.float32(self.centre[1])
         cos, sin = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
         p, q = across * cos + down * sin, down * cos - across * sin
         (a, k, s), (b, m, t) = (np.asarray(bend, np.float32) for bend in self.bends)
+        # the shears of `to_tile` undone, the last one first
         v = q - b * np.sin(p * m + t)
         return p - a * np.sin(v * k + s), v
 
@@ -99,6 +101,7 @@ class Frame:
 
     def bounds(self, plot: Plot) -> tuple[float, float, float, float]:
         """x0, x1, y0, y1 of a box of tile coordinates that holds the plot."""
+        # along the sides, too, since bends carry them beyond the corners
         shares = np.linspace(0, 1, 5)
         points = [
             self.to_tile(plot.u0 + i * plot.width, plot.v0 + j * plot.depth)

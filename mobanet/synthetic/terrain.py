@@ -21,7 +21,9 @@ def elevation(relief: Relief, shape: tuple[int, int], gsd: float, origin: tuple[
     """Elevation in metres, (H, W) float32, of a raster with its upper left corner at `origin` (easting, northing)."""
     rng = stream(relief.seed, "relief")
     step = 8.0  # the shortest wave is fifteen times longer: between the knots a cubic is exact to the centimetre
+    # one before the first pixel and two behind the last, as a cubic takes two on either side
     knots = tuple(int(np.ceil(side * gsd / step)) + 3 for side in shape)
+    # on the ground and not in the tile, so that waves go on from tile to tile
     east = origin[0] + (np.arange(knots[1]) - 1) * step
     north = origin[1] - (np.arange(knots[0]) - 1) * step
     hills = np.zeros(knots)

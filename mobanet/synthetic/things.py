@@ -21,7 +21,9 @@ def draw_car(
     qb = np.maximum(np.abs(b) - width / 2 + corner, 0)
     # distance from a smaller rectangle, which rounds the corners
     body = np.hypot(qa, qb) <= corner
+    # not on houses, walls and containers
     body &= window.view(canvas.height) < 1
+    # a little behind the car's middle, and sloping over 0.6 m at either end
     cabin = np.clip((length * 0.36 - np.abs(a + 0.3)) / 0.6, 0, 1)
     top = height * (0.62 + 0.38 * cabin)
     window.paint(body, Label.CAR, surface, top.astype(np.float32))

@@ -10,9 +10,10 @@ import yaml
 
 from mobanet import check, prepare, synthesize
 from mobanet.cli.commands import main
-from mobanet.datasets import load_folder_settings
+from mobanet.datasets import FolderModality, FolderSettings, FolderSplit, load_folder_settings
 from mobanet.shipped import described_names, experiment_folder
 from mobanet.store.stored import TileStore
+from mobanet.synthetic.described import DescribedDelivery
 from tests.cli.test_fit_and_test import rows
 from tests.conftest import NARROW, TINY
 from tests.data_files.fake_files import noise, write
@@ -140,12 +141,16 @@ def test_a_recipe_fits_and_is_tested(recipe, drawn, command, tmp_path):
         ("whu_opt_sar", ["--tiles", "101"], "--tiles 101: layout whu_opt_sar has names for 1 to 100 tiles"),
         ("whu_opt_sar", ["--products", "rgb"], "--products rgb: layout whu_opt_sar has sensors, labels; name some of"),
         ("CUT", [], "own.yaml: its description has tiling, of which nothing can be drawn; take it out."),
+        ("PARTS", [], "own.yaml: its splits name the tile a1, and its patterns make an id of 2 parts with _ between;"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(layout, words, said, command, tmp_path):
-    text = "{modalities: {rgb: {pattern: a.tif}}, classes: [a, b], tiling: {size: 64}}"
-    (tmp_path / "own.yaml").write_text(text)
-    given = ["--layout", str(tmp_path / "own.yaml") if layout == "CUT" else layout, "--tiles", "3", *words]
+    own = {
+        "CUT": "{modalities: {rgb: {pattern: a.tif}}, classes: [a, b], tiling: {size: 64}}",
+        "PARTS": "{modalities: {rgb: {pattern: '{tile1}/{tile2}.tif'}}, classes: [a, b], splits: {train: [a1, a_2]}}",
+    }
+    (tmp_path / "own.yaml").write_text(own.get(layout, ""))
+    given = ["--layout", str(tmp_path / "own.yaml") if layout in own else layout, "--tiles", "2", *words]
     ended = command(synthesize.main, [*given, "--root", str(tmp_path / "x"), "--size", "128"])
     assert said in ended.sentence()
     assert not (tmp_path / "x").exists()
@@ -162,6 +167,14 @@ ignored_colours: [[0, 0, 0]]
 splits:
   lists: {train: train.txt, validation: val.txt, test: test.txt}
 """
+
+
+@pytest.mark.parametrize("empty", ["train", "validation", "test"])
+def test_a_part_of_the_split_may_be_empty(empty):
+    splits = {"train": ["a", "b"], "validation": ["c", "d"], "test": ["e", "f"]} | {empty: []}
+    settings = FolderSettings({"rgb": FolderModality("{tile}.tif")}, ["x", "y"], splits=FolderSplit(**splits))
+    names = DescribedDelivery("own", settings).names(4)
+    assert sorted(names) == sorted(tile for tiles in splits.values() for tile in tiles)
 
 
 def test_a_description_of_ones_own_is_drawn_whole_or_packed(tmp_path, command):

@@ -9,7 +9,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyogrio.raw
 import pytest
+import rasterio
+import shapely
 
 from mobanet.predict import main, predict
 from mobanet.prediction.claims import Claims, machine
@@ -335,3 +338,25 @@ def test_right_angles_are_those_of_all_maps(model, folder, command):
     assert "0 scenes predicted, 1 were there" in command(main, [*words, "building", "car"]).out
     said = command(main, [*words, "building"]).sentence()
     assert "made with another --right_angles (['building', 'car'], now ['building'])" in said
+
+
+def test_zones_are_those_of_all_maps(model, folder, command):
+    """Of many, which a text of them would have with its ends alone."""
+    with rasterio.open(folder / "north.tif") as raster:
+        left, bottom, right, top = raster.bounds
+    lefts = np.linspace(left, right, 1201)[:-1]
+    boxes = shapely.box(lefts, bottom, lefts + (right - left) / 1200, top)
+
+    def words(attribute="name"):
+        columns = [np.array([f"parcel {number}" for number in range(1200)], object), np.arange(1200)]
+        given = {"crs": "EPSG:32633", "geometry_type": "Polygon"}
+        pyogrio.raw.write(str(folder / "z.gpkg"), shapely.to_wkb(boxes), columns, ["name", "number"], **given)
+        more = ("--zones", str(folder / "z.gpkg"), "--zones_attribute", attribute)
+        return words_of(model, folder, "--part", "1/5", "--crs", "EPSG:32633", *more)
+
+    ended = command(main, words())
+    assert ended.code == 0, ended.err
+    assert "0 scenes predicted, 1 were there" in command(main, words()).out
+    assert "made with another --zones_attribute (name, now number)" in command(main, words("number")).sentence()
+    boxes[600] = shapely.box(left, bottom, right, top)
+    assert "made with another --zones (z.gpkg " in command(main, words()).sentence()

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
+from affine import Affine
 
 from mobanet.data.augment import Augmentation, AugmentationSettings
 from mobanet.data.crops import RandomCrops
@@ -268,6 +269,16 @@ def test_around_tiles_that_are_held_out_no_label_counts(root, lists):
         part = (slice(top, top + height), slice(left, left + width))
         label = load(store.tiles[name], "label_full")
         assert np.array_equal(label, np.where(wanted[part], classes[part], 255))
+
+
+@pytest.mark.parametrize("degrees", [0, 45])
+def test_the_buffer_reaches_as_far_in_a_raster_that_is_turned(root, degrees):
+    """A tile diagonally across from test ground: on the map, that is further away than its rows and columns say."""
+    turned = {"crs": "EPSG:32633", "transform": PLACE["transform"] @ Affine.rotation(degrees)}
+    fill(root, size=(300, 300), place=turned)
+    splits = FolderSplit(["r0_*", "r1_*", "r2_c[01]"], [], ["r2_c2"], buffer=120)
+    held = {tile.id: tile.held for tile in survey(root, splits=splits).tiles}
+    assert held["r0_c0"].rectangles == ((200, 200, 300, 300),)
 
 
 @pytest.mark.parametrize("prefix", ["", "north_", "sheet"])

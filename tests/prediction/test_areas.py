@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from rasterio.crs import CRS
 
+from mobanet.errors import UserError
 from mobanet.prediction.areas import FinishedMap
 from mobanet.prediction.assemble import MapCounts, MapFiles, assemble
 from mobanet.prediction.parts import MapPart
@@ -59,6 +60,19 @@ def test_pixels_are_measured_on_the_ground():
     assert words("EPSG:3857", 0.5, 0.5, 1.45e6, 6.8e6) == ("0.308 m", pytest.approx(0.308, rel=2e-3))
     assert words("EPSG:25833", 0.5, 0.25, 367000, 5810000) == ("0.5 x 0.25 m", None)
     assert words(None, 0.5, 0.25, 0, 0) == ("", None)
+
+
+@pytest.mark.parametrize("others", [("tree", "road"), ("road", "tree", "car"), ("road",)])
+def test_maps_of_other_classes_are_not_compared(others, tmp_path):
+    """Pixels hold places in the list of classes, which of two models may mean different things."""
+
+    def map_of(name, classes):
+        counts = MapCounts(np.ones(len(classes), np.int64), np.ones(1, np.int64), 0)
+        files = MapFiles(tmp_path / name, None, None)
+        return FinishedMap.of("a", files, Grid(2, 2), counts, classes, ("rgb",))
+
+    with pytest.raises(UserError, match=r"one.tif has the classes road, tree and .*two.tif .*; compare maps"):
+        map_of("one.tif", ("road", "tree")).difference(map_of("two.tif", others))
 
 
 def test_areas_of_a_map_are_true_from_its_north_to_its_south(tmp_path):

@@ -1,6 +1,7 @@
 """What a map holds within polygons, held against masks of the whole map."""
 
 import csv
+import json
 import warnings
 
 import numpy as np
@@ -10,6 +11,7 @@ import shapely
 from rasterio.features import geometry_mask
 from rasterio.transform import Affine
 from rasterio.warp import transform
+from shapely.geometry import mapping
 
 from mobanet.errors import UserError
 from mobanet.prediction.polygons import Legend
@@ -130,6 +132,19 @@ def test_all_formats_are_copied_with_their_attributes(name, scene, tmp_path):
     assert fields["pixels_2"].tolist() == [int(row["pixels"]) for row in rows]  # names know no case in a GeoPackage
     assert {"fid", "geom"} <= fields.keys() or name == "z.gpkg"
     assert shapely.area(shapely.from_wkb(geometries)) == pytest.approx(shapely.area([shape, shape]))
+
+
+@pytest.mark.parametrize("others", [[], [None], [1 << 63]])
+def test_ids_of_many_digits_stay_apart(others, scene, tmp_path):
+    classes, scenarios, _, grid = scene
+    ids = [(1 << 53) + 1, 1 << 53, *others]
+    shape = shapely.transform(shapely.box(2, 2, 9, 9), lambda p: places(p, grid))
+    shape = shapely.transform(shape, lambda p: np.transpose(transform(CRS, "EPSG:4326", *p.T)[:2]))
+    features = [{"type": "Feature", "properties": {"id": k}, "geometry": mapping(shape)} for k in ids]
+    path = tmp_path / "z.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    rows, _ = written(tmp_path, read_zones(str(path), "id"), grid, strips_of(classes, 7, scenarios))
+    assert [row["id"] for row in rows] == ["" if number is None else str(number) for number in ids]
 
 
 @pytest.mark.parametrize("ending", [".gpkg", ".shp", ".geojson", ".fgb"])

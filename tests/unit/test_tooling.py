@@ -1,6 +1,8 @@
 """What looks at the code: the type checker's settings, and what happens before a commit and a push."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -64,3 +66,11 @@ def test_hooks_run_what_lint_runs():
     for entry in run:
         assert f"\t{entry}" in recipes
     assert {repo["repo"] for repo in hooks["repos"]} == {"local"}  # nothing is fetched
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_command_that_says_much_is_measured_to_its_end(code):
+    loud = f"import sys; sys.stderr.write(200_000 * 'x'); sys.exit({code})"
+    words = [sys.executable, "-c", f"import peaks; peaks.measured(['-c', {loud!r}])"]
+    done = subprocess.run(words, cwd=ROOT / "experiments/benchmarks", capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr.count("x")) == ((0, 0) if code == 0 else (1, 200_000))
