@@ -4,6 +4,7 @@ Paper: arXiv 2106.09685. The defaults are those of the scenario paper's baseline
 query, key, value and output projections of attention, additions taken as they are (scale 1), no dropout.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +40,8 @@ class LoRASettings:
         reason = f"is {self.rank}; give a number of at least 1, at most {_MOST_RANK}, or 0 for none."
         check_setting(0 <= self.rank <= _MOST_RANK, "lora.rank", reason)
         reason = f"is {self.alpha}; give a number above 0, or null for a scale of 1."
-        check_setting(self.alpha is None or self.alpha > 0, "lora.alpha", reason)
+        # additions start at 0, which an infinite scale would make NaN
+        check_setting(self.alpha is None or 0 < self.alpha < math.inf, "lora.alpha", reason)
         try:
             re.compile(self.targets)
         except re.error as error:

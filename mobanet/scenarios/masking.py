@@ -44,7 +44,7 @@ class MaskingSettings:
             f"{self.min_area} and max_area {self.max_area} must rise within 0 and 1.",
         )
         check_setting(
-            0 < self.min_aspect <= self.max_aspect,
+            0 < self.min_aspect <= self.max_aspect < math.inf,
             "masking.min_aspect",
             f"{self.min_aspect} and max_aspect {self.max_aspect} must rise from above 0.",
         )

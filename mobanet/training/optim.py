@@ -61,7 +61,9 @@ class ScheduleSettings:
             f"are for a schedule by its import path, and the shape is {self.shape}: leave them out.",
         )
         warmup, step, factor = self.warmup_epochs, self.step_epochs, self.factor
-        check_setting(warmup >= 0, "schedule.warmup_epochs", f"is {warmup}; give 0 or more.")
+        check_setting(0 <= warmup < math.inf, "schedule.warmup_epochs", f"is {warmup}; give 0 or more.")
+        # below 0 the cosine would end with steps up the gradient
+        check_setting(0 <= self.min_lr < math.inf, "schedule.min_lr", f"is {self.min_lr}; give 0 or more.")
         check_setting(0 < step < math.inf, "schedule.step_epochs", f"is {step}; give a number above 0.")
         check_setting(0 < factor <= 1, "schedule.factor", f"is {factor}; give a number above 0 and up to 1.")
 
