@@ -183,6 +183,38 @@ def test_options_are_checked(options, message):
         build_backbone(BackboneSettings("vit_small_patch14_dinov2", pretrained=False, options=options))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"no_embed_class": True},
+        {"pos_embed": "none"},
+        {"class_token": False, "global_pool": "avg"},
+    ],
+)
+@torch.no_grad()
+def test_options_may_take_class_token_and_positions_off_a_dinov2(options):
+    settings = tiny_backbone("dinov2")
+    settings.options = {**settings.options, **options}
+    backbone = build_backbone(settings)
+    side = 3 * backbone.patch_size
+    image = torch.randn(1, 3, side, side)
+    patches = F.conv2d(image, backbone.patch_kernel, backbone.patch_bias, stride=backbone.patch_size)
+    tokens, _ = backbone.embed(patches.permute(0, 2, 3, 1))
+    expected = backbone.vit.norm_pre(backbone.vit._pos_embed(backbone.vit.patch_embed(image)))
+    torch.testing.assert_close(tokens, expected)
+
+
+@pytest.mark.parametrize("family", [*NAMES, *FURTHER])
+def test_positions_of_a_trained_backbone_drop_out_where_they_are_told_to(family):
+    settings = tiny_backbone(family)
+    settings.freeze, settings.options = False, {**settings.options, "pos_drop_rate": 0.5}
+    backbone = build_backbone(settings)
+    patches = torch.randn(1, 4, 4, backbone.width)
+    trained, again, evaluated = (backbone.train(mode).embed(patches)[0] for mode in (True, True, False))
+    assert not torch.isclose(trained, again).all()
+    torch.testing.assert_close(evaluated, backbone.embed(patches)[0])
+
+
 TIMM_S_OWN = (
     *list(inspect.signature(timm.create_model).parameters)[1:-1],
     *("features_only", "pruned", "pretrained_strict", "pretrained_filter_fn", "kwargs_filter", "model_cfg"),

@@ -105,6 +105,17 @@ class SwinBackbone(HierarchicalBackbone):
 class ConvNeXtBackbone(HierarchicalBackbone):
     """timm's ConvNeXt, of versions 1 and 2, and DINOv3's: depthwise convolutions."""
 
+    def _measure(self) -> None:
+        super()._measure()
+        # timm lets no stage go beyond a stride of 32: behind larger patches it dilates kernels instead
+        strides = [int(info["reduction"]) for info in self.vit.feature_info]
+        if strides != [strides[0] << stage for stage in range(NUM_STAGES)]:
+            raise SettingError(
+                "backbone.options",
+                f"makes stages of {self.name} with strides of {', '.join(map(str, strides))} pixels, where each has "
+                "to halve the one before: leave patch_size out.",
+            )
+
     def _count_blocks(self) -> list[int]:
         return [len(stage.blocks) for stage in self.vit.stages]
 

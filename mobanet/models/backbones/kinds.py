@@ -31,14 +31,20 @@ class PlainBackbone(Backbone):
         """Add positions and prefix tokens to embedded patches: (B, h, w, C) -> (B, P + N, C)."""
         grid = (patches.shape[1], patches.shape[2])
         patches = self.vit.patch_embed.norm(patches)
-        # by name, since nothing else tells DINOv2 from other VisionTransformers, which are resampled by size
-        if "dinov2" in self.name and self.vit.reg_token is None:
+        if self._resamples_by_factors():
             prefix = self.vit.cls_token.expand(patches.shape[0], -1, -1)
             tokens = torch.cat((prefix, patches.flatten(1, 2)), dim=1)  # (B, h, w, C) -> (B, 1 + N, C)
-            tokens = tokens + resample_dinov2(self.vit.pos_embed, grid)
+            tokens = self.vit.pos_drop(tokens + resample_dinov2(self.vit.pos_embed, grid))
         else:
             tokens = self.vit._pos_embed(patches)  # resamples by size, antialiased, as DINOv2 with registers wants
         return self.vit.norm_pre(tokens), Geometry(grid)
+
+    def _resamples_by_factors(self) -> bool:
+        # by name, since nothing else tells DINOv2 from other VisionTransformers, which are resampled by size
+        if "dinov2" not in self.name or self.vit.reg_token is not None:
+            return False
+        # options may make another model of it: without positions, class token, or a row of positions for the token
+        return self.vit.pos_embed is not None and self.vit.cls_token is not None and not self.vit.no_embed_class
 
 
 class RotaryBackbone(Backbone):
@@ -122,7 +128,7 @@ class WindowedBackbone(Backbone):
         patches = self.vit.patch_embed.norm(patches)
         if self.vit.pos_embed is not None:
             patches = patches + resample_sam(self.vit.pos_embed, grid)
-        return self.vit.norm_pre(patches).flatten(1, 2), Geometry(grid)
+        return self.vit.norm_pre(self.vit.pos_drop(patches)).flatten(1, 2), Geometry(grid)
 
     def _run_block(self, index: int, tokens: Tensor, geometry: Geometry) -> Tensor:
         # pads the grid to whole windows itself
