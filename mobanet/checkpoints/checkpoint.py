@@ -37,6 +37,9 @@ _FREE = (
 _WHOLE = ("loss", "optimizer", "schedule.init_args")
 """Settings that may be a word or a mapping, and are told as they stand."""
 
+_OF_SCHEDULE = ("lr", "backbone_lr", "schedule.init_args", "schedule.warmup_epochs")
+"""Settings that a schedule by its import path has in its state, from which it goes on whatever they are now."""
+
 
 def checkpoint_in(path: str | Path, option: str = "--ckpt_path", last: bool = False) -> Path:
     """The file of a checkpoint: what is given, or of a run's folder its best one, or else its last.
@@ -139,6 +142,8 @@ def check_trained_parts(checkpoint: Mapping[str, Any], groups: Sequence[Mapping[
 def check_same_code(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Refuse to resume with another optimiser or schedule, where one of the two is no part of this package.
 
+    Such a schedule has to go on with the settings that it began with, too.
+
     Raises:
         UserError: as the state of one is nothing to the other.
     """
@@ -150,6 +155,16 @@ def check_same_code(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
                 field,
                 f"is {new} here and {old} in the checkpoint, whose state it cannot take up: resume with the same, or "
                 "begin a new run with --init_from.",
+            )
+    if "." not in (shape := _shape_of(given)):
+        return
+    before, now = _flat(saved), _flat(given)
+    for field in _OF_SCHEDULE:
+        if before.get(field) != now.get(field):
+            raise SettingError(
+                field,
+                f"is {now.get(field)} here and {before.get(field)} in the checkpoint, with which the schedule {shape} "
+                "goes on: resume with the same, or begin a new run with --init_from.",
             )
 
 
@@ -173,8 +188,9 @@ def adopt_settings(checkpoint: dict[str, Any], given: Mapping[str, Any], fresh: 
         fresh: its `configure_optimizers`, as at the start of training.
 
     Raises:
-        UserError: when other parts were trained.
+        UserError: when other parts were trained, and as `check_same_code`.
     """
+    check_same_code(checkpoint["hyper_parameters"], given)
     old, new = _flat(checkpoint["hyper_parameters"]), _flat(given)
     for key in sorted(new):
         if key.split(".")[0] not in _GROUPS and key not in _FREE and key in old and old[key] != new[key]:
