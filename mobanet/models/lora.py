@@ -13,6 +13,7 @@ from torch import nn
 
 from mobanet.errors import SettingError, check_setting
 
+_BASE = ".base_layer"  # where peft keeps the layer itself
 _KINDS = (nn.Linear, nn.Conv2d, nn.Conv3d)
 _MOST_RANK, _MOST_REPEATS, _MOST_CHOICES = 4096, 3, 8
 _REPEAT = re.compile(r"(?<![\\(])[*+?{]")
@@ -101,9 +102,10 @@ def add_lora(network: nn.Module, settings: LoRASettings) -> list[str]:
     inject_adapter_in_model(config, network)  # freezes everything but the additions
     if not settings.freeze_rest:
         for name, parameter in network.named_parameters():
-            inside = ".base_layer." in name
+            inside = f"{_BASE}." in name
             parameter.requires_grad_(parameter.requires_grad or (not inside and name in trainable))
-    return layers
+    # not `layers`: peft adapts longer names that end with one of these, too, such as those of `incomplete.`
+    return [name.removesuffix(_BASE) for name, _ in network.named_modules() if name.endswith(_BASE)]
 
 
 def still_frozen_statistics(network: nn.Module) -> None:
@@ -118,7 +120,7 @@ def with_lora_names(state: dict[str, Any], layers: list[str]) -> dict[str, Any]:
     renamed = {}
     for name, value in state.items():
         layer, _, leaf = name.rpartition(".")
-        renamed[f"{layer}.base_layer.{leaf}" if layer in layers else name] = value
+        renamed[f"{layer}{_BASE}.{leaf}" if layer in layers else name] = value
     return renamed
 
 
