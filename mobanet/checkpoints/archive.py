@@ -33,6 +33,7 @@ def load_file(path: str | Path, option: str) -> Any:
     raise _unreadable(path, option, problem)
 
 
+# testzip goes through every byte of a file, and a command may open it several times
 @lru_cache(maxsize=64)
 def _damage(path: Path, stamp: tuple[int, int, int]) -> str | None:
     """What is wrong with an archive; None where all members have the checksums that were written with them.

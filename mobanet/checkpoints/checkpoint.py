@@ -56,6 +56,7 @@ def checkpoint_in(path: str | Path, option: str = "--ckpt_path", last: bool = Fa
     if not path.is_dir():
         return path
     names = ("last.ckpt",) if last else ("best.ckpt", "last.ckpt")
+    # the folder of checkpoints itself may be given, too
     found = [file for name in names for folder in (path / "checkpoints", path) if (file := folder / name).is_file()]
     if not found:
         raise UserError(
@@ -205,6 +206,7 @@ def adopt_settings(checkpoint: dict[str, Any], given: Mapping[str, Any], fresh: 
         # of another schedule: by its import path, or which a callback has put in the place of ours (SWA)
         if "lr_lambdas" not in state or not hasattr(scheduler, "lr_lambdas"):
             continue
+        # the factors are functions, which torch leaves out of the state: they are those of the new settings anyway
         state["base_lrs"] = list(scheduler.base_lrs)
         # Lightning restores the schedule, too, which sets no rate before its next step
         step = state["last_epoch"]

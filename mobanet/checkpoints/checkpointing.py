@@ -188,6 +188,7 @@ class Checkpointing:
         if saved["network"].get("scenario_statistics") and not module.settings.network.scenario_statistics:
             saved, state = without_statistics(saved, state)
             rank_zero_info("note: the checkpoint was adapted by mobanet.adapt; its statistics of scenarios stay behind")
+        # older checkpoints do not say; then there was but one set of parts
         if module.network.apart and saved["network"].get("incomplete", "shared") == "shared":
             saved["network"] = {**saved["network"], "incomplete": "own"}
             apart = [name for name in module.state_dict() if name.startswith(_INCOMPLETE)]

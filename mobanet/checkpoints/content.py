@@ -182,6 +182,7 @@ def _check_size(checkpoint: Mapping[str, Any]) -> None:
     while stack:
         value, depth = stack.pop()
         inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+        # counted as they are met: one list may be in a thousand others, and stand for all of them
         left -= len(inside)
         if left < 0 or depth > _DEPTH:
             raise MismatchError("its content", "is nested too deeply or too large")

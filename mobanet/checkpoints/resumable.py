@@ -66,6 +66,7 @@ def _check_like(value: Any, example: Any, where: str) -> None:
             if key not in value:
                 raise MismatchError(f"{where}.{key}", "is missing")
             _check_like(value[key], inner, f"{where}.{key}")
+    # type(example) below tells the two apart, as a bool is an int, too
     elif isinstance(example, bool | int):
         check_value(value, type(example), where)
         if value < 0:

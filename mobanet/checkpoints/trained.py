@@ -22,6 +22,7 @@ def check_trained(trainer: Trainer, state: Mapping[str, Any]) -> None:
         Diverged: by all ranks, where one of them has such weights.
     """
     names = not_finite(state)
+    # asked of all ranks: one that stopped by itself would leave the others waiting
     if trainer.strategy.reduce_boolean_decision(not names):
         return
     which = f" ({named(names)})" if names else ""

@@ -78,6 +78,7 @@ def settle_class_weights(module: "SegmentationModule", data: Any) -> None:
         UserError: when it counts no labels.
     """
     weighting, classes = module.hparams["class_weights"], module.data.classes.names
+    # a list, or what an earlier fit of this module has counted
     if not isinstance(weighting, str):
         return
     check_setting(

@@ -142,6 +142,7 @@ def scheduled(
     if settings.shape == "cosine":
         schedule = warmup_cosine(optimizer, warmup, total, settings.min_lr)
     else:
+        # `step_epochs` are epochs, also of a schedule that moves by steps
         schedule = warmup_steps(optimizer, warmup, settings.step_epochs * epoch, settings.factor)
     if turn is not None:
         factors: list[Any] = [*schedule.lr_lambdas]  # torch says that they take whole numbers; ours take any
@@ -169,6 +170,7 @@ def in_stages(factor: Callable[[float], float], turn: float, total: float) -> Ca
 
 def rise(step: float, warmup: float) -> float:
     """The share of the learning rate within a linear warm-up, whose first step is already above 0."""
+    # the last step of a warm-up that is no whole number of them would be above the learning rate
     return min((step + 1) / warmup, 1.0)
 
 

@@ -33,6 +33,7 @@ def known_models() -> ModuleType:
     """timm, with our own backbone among its models."""
     import timm
 
+    # here and not above: what needs no network starts without timm (tests/unit/test_package.py)
     import mobanet.models.backbones.city_vit  # noqa: F401 - registers its name
 
     return timm
@@ -44,6 +45,7 @@ def licence(name: str) -> str:
     Args:
         name: timm name, as in `BackboneSettings.name`.
     """
+    # else timm raises for an architecture that it has no data sheet of
     config = known_models().get_pretrained_cfg(name, allow_unregistered=True)
     stated = config.license if config is not None else None
     return LICENCES.get(stated, stated) if stated else "not stated by timm: see the page of the weights"
@@ -67,6 +69,7 @@ def create_vit(settings: BackboneSettings) -> nn.Module:
         raise SettingError(
             "backbone.options", f"{settings.options} do not fit {name}: {error}; mend or drop them."
         ) from error
+    # a module builds further classes, too: deit.py distilled ones, with a second class token
     family = FAMILIES.get(type(vit).__name__)
     if family is None or module not in family.modules or not _is_stem(vit, family):
         raise _unsupported(name)
@@ -105,6 +108,7 @@ def _find_module(name: str) -> str:
     timm = known_models()
     # timm's names are ARCHITECTURE.TAG; without a tag its default weights are meant
     architecture, _, tag = name.partition(".")
+    # asked with `pretrained` alone does timm list names with their tags
     if not timm.is_model(architecture) or (tag and name not in timm.list_models(f"{architecture}.*", pretrained=True)):
         known = [*timm.list_models(module=list(MODULES)), *timm.list_models("*.*", pretrained=True)]
         near = nearest(name, known, cutoff=0.3)
@@ -136,6 +140,7 @@ def _download(vit: Any, name: str) -> Path:
     config = vit.pretrained_cfg
     if config.get("file"):  # of our own alone: neither options nor a checkpoint can name one
         return Path(config["file"])
+    # the name in repositories whose data sheet gives none; pickles beside it are not looked at
     repo, file = config.get("hf_hub_id"), config.get("hf_hub_filename") or "model.safetensors"
     if not repo:
         raise SettingError("backbone.name", f"{name} has no published weights on the hub: {WEIGHTS_REMEDY}.")
@@ -197,6 +202,7 @@ def read_weights(file: Path, refused: Refused) -> dict[str, Any]:
         ) from error
     if not isinstance(contents, dict):
         raise refused(f"holds no dictionary of weights but a {type(contents).__name__}: give another file.")
+    # MAE's, DeiT's and Swin's files have the first, training scripts the second
     for wrapper in ("model", "state_dict"):
         if isinstance(contents.get(wrapper), dict):
             contents = contents[wrapper]
@@ -217,6 +223,7 @@ def _to_timm(vit: Any, contents: dict[str, Any], refused: Refused) -> dict[str, 
             f"does not hold the weights of this model: timm cannot read it ({error}); "
             "let `backbone.name` and `backbone.options` name the model of the file."
         ) from error
+    # published files bring ImageNet's classifier, which a model without one would refuse
     classifiers = vit.pretrained_cfg.get("classifier") or ()
     heads = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
     kept = {name: value for name, value in contents.items() if name.rpartition(".")[0] not in heads}
