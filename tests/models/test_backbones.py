@@ -1,6 +1,7 @@
 """Making, filling and running timm transformers."""
 
 import inspect
+import math
 import re
 import socket
 from pathlib import Path
@@ -326,3 +327,19 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
 @pytest.mark.parametrize("name", [*DINOV2_BY_WIDTH.values(), *SAM_BY_WIDTH.values()])
 def test_backbones_of_the_release_are_known_to_timm(name):
     assert timm.is_model(name)
+
+
+@pytest.mark.parametrize("value", [3, [1.0], torch.tensor(1.0), math.nan, math.inf, 1j], ids=str)
+@pytest.mark.parametrize("family", ["dinov2", "sam", "eva02", "beit"])
+def test_files_whose_weights_are_no_numbers_are_refused(family, value, tmp_path):
+    state = build_backbone(tiny_backbone(family)).vit.state_dict()
+    file = tmp_path / "w.pth"
+    for name in ("patch_embed.proj.weight", "pos_embed", "blocks.0.norm1.bias"):
+        if name in state:
+            scaled = isinstance(value, float | complex)
+            torch.save({**state, name: state[name] * value if scaled else value}, file)
+            with pytest.raises(UserError, match=r"w\.pth (holds|does not hold) .*give|let `backbone"):
+                build_backbone(tiny_backbone(family, checkpoint=str(file)))
+    torch.save({**state, 5: torch.zeros(1)}, file)
+    with pytest.raises(UserError, match=r"w\.pth does not hold the weights of this model"):
+        build_backbone(tiny_backbone(family, checkpoint=str(file)))

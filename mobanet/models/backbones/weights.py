@@ -1,7 +1,7 @@
 """Making a timm transformer and filling it: names, downloads, local files, and what their licences are."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -218,7 +218,13 @@ def _to_timm(vit: Any, contents: dict[str, Any], refused: Refused) -> dict[str, 
         contents = {"head.fc.weight": torch.empty(0), **contents}
     try:
         contents = sys.modules[type(vit).__module__].checkpoint_filter_fn(dict(contents), vit)
-    except (AttributeError, IndexError, KeyError, RuntimeError) as error:  # of names and shapes it does not expect
+    except (
+        AttributeError,
+        IndexError,
+        KeyError,
+        RuntimeError,
+        TypeError,
+    ) as error:  # of names and shapes it does not expect
         raise refused(
             f"does not hold the weights of this model: timm cannot read it ({error}); "
             "let `backbone.name` and `backbone.options` name the model of the file."
@@ -241,7 +247,9 @@ def _check_sizes(vit: nn.Module, family: Family, contents: dict[str, Any], refus
             raise _misfit(refused, name, value, own[name])
     positions, wanted = contents.get("pos_embed"), own.get("pos_embed")
     # Registers move the class token out of the position embedding, one row, which the filter takes care of.
-    if positions is not None and wanted is not None and abs(positions.shape[1] - wanted.shape[1]) > 1:
+    if not isinstance(positions, Tensor) or wanted is None:
+        return
+    if positions.ndim != wanted.ndim or abs(positions.shape[1] - wanted.shape[1]) > 1:
         raise _misfit(refused, "pos_embed", positions, wanted)
 
 
@@ -259,6 +267,26 @@ def _check_fit(wanted: dict[str, Tensor], found: dict[str, Tensor], refused: Ref
             f"does not hold the weights of this model: it {' and '.join(problems)}; let `backbone.name` "
             "and `backbone.options` name the model of the file."
         )
+    check_numbers(wanted, found, refused)
     for name, value in wanted.items():
         if found[name].shape != value.shape:
             raise _misfit(refused, name, found[name], value)
+
+
+def check_numbers(wanted: Iterable[str], found: Mapping[str, Any], refused: Refused) -> None:
+    """Refuse weights that are no tensors of real numbers, or NaN or infinite, of which all that is computed would be.
+
+    Args:
+        wanted: names of a model; those that are not in the file are passed over.
+        found: what the file holds.
+        refused: makes the error of it.
+
+    Raises:
+        UserError: naming the first.
+    """
+    for name, value in ((name, found[name]) for name in wanted if name in found):
+        if not isinstance(value, Tensor) or value.is_complex():
+            kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise refused(f"holds {name} as {kind}, no tensor of real numbers: give another file.")
+        if not torch.isfinite(value).all():
+            raise refused(f"holds {name} with numbers that are NaN or infinite: give an undamaged file.")

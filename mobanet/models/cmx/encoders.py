@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobanet.errors import SettingError
-from mobanet.models.backbones.weights import Refused, of_setting, published_weights, read_weights
+from mobanet.models.backbones.weights import Refused, check_numbers, of_setting, published_weights, read_weights
 from mobanet.models.containers import ListOf
 from mobanet.models.patches import initial_kernel
 from mobanet.plain.wording import name_differences
@@ -225,6 +225,7 @@ def _load(mit: nn.Module, file: Path, refused: Refused) -> None:
     found = {name: value for name, value in contents.items() if not name.startswith("head.")}
     wanted = mit.state_dict()
     problems = name_differences(wanted, found)
+    check_numbers(wanted, found, refused)
     problems += [
         f"has {name} of shape {tuple(found[name].shape)} where {tuple(wanted[name].shape)} is expected"
         for name in wanted
