@@ -27,8 +27,8 @@ _FREE = (
     "cmx.pretrained",
     "cmx.checkpoint",
     "cbc.pretrained",
-    "cbc.latent",
-    "cbc.statistics",
+    "cbc.latent",  # by what scenarios are scored
+    "cbc.statistics",  # what encoders see in training
     "lora.freeze_rest",
     "restored",
 )

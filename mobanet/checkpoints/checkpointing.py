@@ -201,6 +201,7 @@ class Checkpointing:
         self._replaced_by(checkpoint)
 
     def _check_finite(self, state: Mapping[str, Any], trainer: Trainer | None) -> None:
+        # a frozen backbone that is left out cannot have become NaN, and is most of what there is
         without = backbone_tensors(state).keys() if self.leaves_out else ()
         written = {name: value for name, value in state.items() if name not in without}
         if trainer is None:

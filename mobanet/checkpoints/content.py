@@ -35,7 +35,7 @@ _CODE_ELSEWHERE = ("hparams", "module_arguments", "hparams_type")
 LARGEST_WINDOW = 8192
 """Side of a window in pixels; whole tiles are smaller."""
 
-_NODES, _DEPTH = 1_000_000, 16
+_NODES, _DEPTH = 1_000_000, 16  # a run's checkpoint has some thousand entries, six deep
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 

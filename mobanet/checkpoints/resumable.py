@@ -113,6 +113,7 @@ def _check_optimizer(state: Any, groups: Sequence[Mapping[str, Any]], where: str
     own = [parameter for group in groups for parameter in group["params"]]
     if len(saved) != len(own):
         return  # other parts were trained, about which there is more to say
+    # torch numbers parameters through all groups, in their order
     shapes = dict(zip(saved, (parameter.shape for parameter in own), strict=True))
     for index, values in state["state"].items():
         for name, value in values.items():
