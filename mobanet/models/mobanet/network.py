@@ -309,7 +309,7 @@ class MoBaNet(SegmentationModel):
             return []
         if reached is None:
             # of gradients, which ranks have agreed on, and not of what this rank has seen
-            # the last parameter, a classifier's bias, which every sample that counts moves
+            # the last parameter, the classifier's weight, which every sample that counts moves
             moved = [[*parts.decoder.parameters()][-1].grad for parts in (self, self.incomplete)]
             reached = (_moves(moved[0]), _moves(moved[1]))
         own = [getattr(self, name) for name in Parts.NAMES]
