@@ -75,6 +75,9 @@ def add_lora(network: nn.Module, settings: LoRASettings) -> list[str]:
             "lora.targets", f"{settings.targets} matches no layer of this model{kinds}; {_examples(network)}."
         )
     for name in layers:
+        twin = name.removeprefix("incomplete.")
+        # own parts start as a copy of the others, which must have the same layers then
+        check_setting(twin in layers, "lora.targets", f"matches {name} and not {twin}, which it copies: match both.")
         owner: Any = network.get_submodule(name.rpartition(".")[0])
         if not name.endswith("qkv") or getattr(owner, "q_bias", None) is None:
             continue

@@ -68,6 +68,11 @@ def test_own_parts_get_the_additions_of_the_parts_that_they_copy(targets):
     adapted.part_ways()
 
 
+def test_additions_to_own_parts_alone_are_refused():
+    with pytest.raises(UserError, match=r"matches incomplete\.decoder\.merge\.0 and not decoder\.merge\.0, which it"):
+        add_lora(tiny_mobanet("dinov2", incomplete="own"), LoRASettings(targets=r"incomplete\.decoder\.merge\.0"))
+
+
 def test_weights_of_a_network_without_lora_fit_under_its_names():
     plain, adapted = tiny_mobanet("dinov2"), tiny_mobanet("dinov2")
     torch.manual_seed(5)
