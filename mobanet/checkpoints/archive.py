@@ -24,7 +24,7 @@ def load_file(path: str | Path, option: str) -> Any:
     if not path.is_file():
         raise UserError(f"{option} {path} does not exist; give a file such as runs/…/checkpoints/best.ckpt.")
     try:
-        stamp = path.stat()
+        stamp = path.stat()  # a file that is written anew in its place has another
         if (problem := _damage(path.resolve(), (stamp.st_ino, stamp.st_size, stamp.st_mtime_ns))) is None:
             # weights_only: other pickles run code as they are read; mmap: what nobody uses takes no memory
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -33,6 +33,7 @@ def load_file(path: str | Path, option: str) -> Any:
     raise _unreadable(path, option, problem)
 
 
+# testzip goes through every byte of a file, and a command may open it several times
 @lru_cache(maxsize=64)
 def _damage(path: Path, stamp: tuple[int, int, int]) -> str | None:
     """What is wrong with an archive; None where all members have the checksums that were written with them.

@@ -56,7 +56,7 @@ def go_on_averaging(trainer: Trainer, module: LightningModule) -> None:
         if not isinstance(callback, StochasticWeightAveraging) or not has_resumed_schedule(callback):
             continue
         if callback.swa_start <= trainer.current_epoch <= callback.swa_end:
-            rates = [group["lr"] for group in groups]
+            rates = [group["lr"] for group in groups]  # as the optimiser's state has brought them
             # Lightning calls it for no epoch that is resumed in its middle (its restoring: Lightning pull request 9938)
             callback.on_train_epoch_start(trainer, module)
             for group, rate in zip(groups, rates, strict=True):

@@ -27,8 +27,8 @@ _FREE = (
     "cmx.pretrained",
     "cmx.checkpoint",
     "cbc.pretrained",
-    "cbc.latent",
-    "cbc.statistics",
+    "cbc.latent",  # by what scenarios are scored
+    "cbc.statistics",  # what encoders see in training
     "lora.freeze_rest",
     "restored",
 )
@@ -36,6 +36,9 @@ _FREE = (
 
 _WHOLE = ("loss", "optimizer", "schedule.init_args")
 """Settings that may be a word or a mapping, and are told as they stand."""
+
+_OF_SCHEDULE = ("lr", "backbone_lr", "schedule.init_args", "schedule.warmup_epochs")
+"""Settings that a schedule by its import path has in its state, from which it goes on whatever they are now."""
 
 
 def checkpoint_in(path: str | Path, option: str = "--ckpt_path", last: bool = False) -> Path:
@@ -53,6 +56,7 @@ def checkpoint_in(path: str | Path, option: str = "--ckpt_path", last: bool = Fa
     if not path.is_dir():
         return path
     names = ("last.ckpt",) if last else ("best.ckpt", "last.ckpt")
+    # the folder of checkpoints itself may be given, too
     found = [file for name in names for folder in (path / "checkpoints", path) if (file := folder / name).is_file()]
     if not found:
         raise UserError(
@@ -139,6 +143,8 @@ def check_trained_parts(checkpoint: Mapping[str, Any], groups: Sequence[Mapping[
 def check_same_code(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Refuse to resume with another optimiser or schedule, where one of the two is no part of this package.
 
+    Such a schedule has to go on with the settings that it began with, too.
+
     Raises:
         UserError: as the state of one is nothing to the other.
     """
@@ -150,6 +156,16 @@ def check_same_code(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
                 field,
                 f"is {new} here and {old} in the checkpoint, whose state it cannot take up: resume with the same, or "
                 "begin a new run with --init_from.",
+            )
+    if "." not in (shape := _shape_of(given)):
+        return
+    before, now = _flat(saved), _flat(given)
+    for field in _OF_SCHEDULE:
+        if before.get(field) != now.get(field):
+            raise SettingError(
+                field,
+                f"is {now.get(field)} here and {before.get(field)} in the checkpoint, with which the schedule {shape} "
+                "goes on: resume with the same, or begin a new run with --init_from.",
             )
 
 
@@ -173,8 +189,9 @@ def adopt_settings(checkpoint: dict[str, Any], given: Mapping[str, Any], fresh: 
         fresh: its `configure_optimizers`, as at the start of training.
 
     Raises:
-        UserError: when other parts were trained.
+        UserError: when other parts were trained, and as `check_same_code`.
     """
+    check_same_code(checkpoint["hyper_parameters"], given)
     old, new = _flat(checkpoint["hyper_parameters"]), _flat(given)
     for key in sorted(new):
         if key.split(".")[0] not in _GROUPS and key not in _FREE and key in old and old[key] != new[key]:
@@ -189,6 +206,7 @@ def adopt_settings(checkpoint: dict[str, Any], given: Mapping[str, Any], fresh: 
         # of another schedule: by its import path, or which a callback has put in the place of ours (SWA)
         if "lr_lambdas" not in state or not hasattr(scheduler, "lr_lambdas"):
             continue
+        # the factors are functions, which torch leaves out of the state: they are those of the new settings anyway
         state["base_lrs"] = list(scheduler.base_lrs)
         # Lightning restores the schedule, too, which sets no rate before its next step
         step = state["last_epoch"]

@@ -188,6 +188,7 @@ class Checkpointing:
         if saved["network"].get("scenario_statistics") and not module.settings.network.scenario_statistics:
             saved, state = without_statistics(saved, state)
             rank_zero_info("note: the checkpoint was adapted by mobanet.adapt; its statistics of scenarios stay behind")
+        # older checkpoints do not say; then there was but one set of parts
         if module.network.apart and saved["network"].get("incomplete", "shared") == "shared":
             saved["network"] = {**saved["network"], "incomplete": "own"}
             apart = [name for name in module.state_dict() if name.startswith(_INCOMPLETE)]
@@ -200,6 +201,7 @@ class Checkpointing:
         self._replaced_by(checkpoint)
 
     def _check_finite(self, state: Mapping[str, Any], trainer: Trainer | None) -> None:
+        # a frozen backbone that is left out cannot have become NaN, and is most of what there is
         without = backbone_tensors(state).keys() if self.leaves_out else ()
         written = {name: value for name, value in state.items() if name not in without}
         if trainer is None:

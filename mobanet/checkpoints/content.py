@@ -35,7 +35,7 @@ _CODE_ELSEWHERE = ("hparams", "module_arguments", "hparams_type")
 LARGEST_WINDOW = 8192
 """Side of a window in pixels; whole tiles are smaller."""
 
-_NODES, _DEPTH = 1_000_000, 16
+_NODES, _DEPTH = 1_000_000, 16  # a run's checkpoint has some thousand entries, six deep
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
@@ -182,6 +182,7 @@ def _check_size(checkpoint: Mapping[str, Any]) -> None:
     while stack:
         value, depth = stack.pop()
         inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+        # counted as they are met: one list may be in a thousand others, and stand for all of them
         left -= len(inside)
         if left < 0 or depth > _DEPTH:
             raise MismatchError("its content", "is nested too deeply or too large")

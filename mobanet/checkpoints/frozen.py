@@ -86,6 +86,7 @@ def fetched_for_checkpoint(backbone: BackboneSettings) -> Iterator[None]:
     try:
         yield
     except UserError as error:
+        # random weights, the last remedy of a setting, would be no backbone of this checkpoint
         remedy = f"run once with a network, or give a local file with {BACKBONE_OPTION} FILE"
         raise UserError(f"{what}; {error.told().replace(as_options(WEIGHTS_REMEDY), remedy)}") from error
 

@@ -66,6 +66,7 @@ def _check_like(value: Any, example: Any, where: str) -> None:
             if key not in value:
                 raise MismatchError(f"{where}.{key}", "is missing")
             _check_like(value[key], inner, f"{where}.{key}")
+    # type(example) below tells the two apart, as a bool is an int, too
     elif isinstance(example, bool | int):
         check_value(value, type(example), where)
         if value < 0:
@@ -112,6 +113,7 @@ def _check_optimizer(state: Any, groups: Sequence[Mapping[str, Any]], where: str
     own = [parameter for group in groups for parameter in group["params"]]
     if len(saved) != len(own):
         return  # other parts were trained, about which there is more to say
+    # torch numbers parameters through all groups, in their order
     shapes = dict(zip(saved, (parameter.shape for parameter in own), strict=True))
     for index, values in state["state"].items():
         for name, value in values.items():

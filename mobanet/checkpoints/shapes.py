@@ -104,6 +104,7 @@ def outline(kind: type[LightningModule], settings: str) -> dict[str, Tensor]:
     with torch.device("meta"), _Outline():
         module = kind(**{**json.loads(settings), "restored": True})
     needed = sum(tensor.nbytes for tensor in chain(module.parameters(), module.buffers()))
+    # Windows has no sysconf: there the model is built, or not
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else needed
     if needed > there:
         raise UserError(f"its model takes {needed / 1e9:.0f} GB, and this machine has {there / 1e9:.0f} GB of memory.")

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mobanet.plain.schema import shown
 
+# neither complex nor quantised numbers, of which no model here has any
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 

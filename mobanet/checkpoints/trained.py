@@ -22,6 +22,7 @@ def check_trained(trainer: Trainer, state: Mapping[str, Any]) -> None:
         Diverged: by all ranks, where one of them has such weights.
     """
     names = not_finite(state)
+    # asked of all ranks: one that stopped by itself would leave the others waiting
     if trainer.strategy.reduce_boolean_decision(not names):
         return
     which = f" ({named(names)})" if names else ""
@@ -32,6 +33,7 @@ def check_trained(trainer: Trainer, state: Mapping[str, Any]) -> None:
 def sentence(trainer: Trainer, what: str) -> str:
     """What has happened, which checkpoint is the last good one, and how to go on."""
     remedy = "a lower --model.lr, --trainer.gradient_clip_val 1"
+    # float16 ends at 65504, where bfloat16 has the range of float32
     remedy += ", or --trainer.precision bf16-mixed or 32-true" if str(trainer.precision).startswith("16") else ""
     good = last_good(trainer)
     if good is None:

@@ -51,6 +51,7 @@ class Release:
         # from ours to theirs, not back: what is missing is then named as it is in their file
         theirs = {name: self._translate(name) for name in ours}
         wanted = set(theirs.values())
+        # the pattern may take in more than is dead: what a model of ours wants is never passed over
         there = {name for name in found if name in wanted or not (self.ignored and re.match(self.ignored, name))}
         if problems := name_differences(wanted, there, most=None):
             raise self.refusal(f"it {' and '.join(problems)}")

@@ -249,6 +249,7 @@ class SegmentationModel(nn.Module, ABC):
         """
         if inputs.keys() != self.modalities.keys():
             raise ValueError(f"this model takes the modalities {list(self.modalities)}, got {list(inputs)}")
+        # heights and widths are compared on the ground, since a coarse modality has fewer pixels of it
         shapes = {name: tuple(x.shape) for name, x in inputs.items()}
         ratios = {name: self.pixel_ratios.get(name, 1) for name in shapes}
         extents = [(b, h * ratios[name], w * ratios[name]) for name, (b, _, h, w) in shapes.items()]
@@ -258,6 +259,7 @@ class SegmentationModel(nn.Module, ABC):
         for name, bands in self.modalities.items():
             if shapes[name][1] != bands:
                 raise ValueError(f"modality {name} has {bands} bands in this model, got {shapes[name][1]}")
+        # columns of `available` go by this order, whatever that of the mapping
         ordered = {name: self._as_weights(inputs[name]) for name in self.modalities}
         if not self.own_pixels:
             ordered = {name: finer(x, ratios[name]) for name, x in ordered.items()}

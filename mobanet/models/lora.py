@@ -4,6 +4,7 @@ Paper: arXiv 2106.09685. The defaults are those of the scenario paper's baseline
 query, key, value and output projections of attention, additions taken as they are (scale 1), no dropout.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 
 from mobanet.errors import SettingError, check_setting
 
+_BASE = ".base_layer"  # where peft keeps the layer itself
 _KINDS = (nn.Linear, nn.Conv2d, nn.Conv3d)
 _MOST_RANK, _MOST_REPEATS, _MOST_CHOICES = 4096, 3, 8
 _REPEAT = re.compile(r"(?<![\\(])[*+?{]")
@@ -39,7 +41,8 @@ class LoRASettings:
         reason = f"is {self.rank}; give a number of at least 1, at most {_MOST_RANK}, or 0 for none."
         check_setting(0 <= self.rank <= _MOST_RANK, "lora.rank", reason)
         reason = f"is {self.alpha}; give a number above 0, or null for a scale of 1."
-        check_setting(self.alpha is None or self.alpha > 0, "lora.alpha", reason)
+        # additions start at 0, which an infinite scale would make NaN
+        check_setting(self.alpha is None or 0 < self.alpha < math.inf, "lora.alpha", reason)
         try:
             re.compile(self.targets)
         except re.error as error:
@@ -72,6 +75,9 @@ def add_lora(network: nn.Module, settings: LoRASettings) -> list[str]:
             "lora.targets", f"{settings.targets} matches no layer of this model{kinds}; {_examples(network)}."
         )
     for name in layers:
+        twin = name.removeprefix("incomplete.")
+        # own parts start as a copy of the others, which must have the same layers then
+        check_setting(twin in layers, "lora.targets", f"matches {name} and not {twin}, which it copies: match both.")
         owner: Any = network.get_submodule(name.rpartition(".")[0])
         if not name.endswith("qkv") or getattr(owner, "q_bias", None) is None:
             continue
@@ -99,9 +105,10 @@ def add_lora(network: nn.Module, settings: LoRASettings) -> list[str]:
     inject_adapter_in_model(config, network)  # freezes everything but the additions
     if not settings.freeze_rest:
         for name, parameter in network.named_parameters():
-            inside = ".base_layer." in name
+            inside = f"{_BASE}." in name
             parameter.requires_grad_(parameter.requires_grad or (not inside and name in trainable))
-    return layers
+    # not `layers`: peft adapts longer names that end with one of these, too, such as those of `incomplete.`
+    return [name.removesuffix(_BASE) for name, _ in network.named_modules() if name.endswith(_BASE)]
 
 
 def still_frozen_statistics(network: nn.Module) -> None:
@@ -116,7 +123,7 @@ def with_lora_names(state: dict[str, Any], layers: list[str]) -> dict[str, Any]:
     renamed = {}
     for name, value in state.items():
         layer, _, leaf = name.rpartition(".")
-        renamed[f"{layer}.base_layer.{leaf}" if layer in layers else name] = value
+        renamed[f"{layer}{_BASE}.{leaf}" if layer in layers else name] = value
     return renamed
 
 

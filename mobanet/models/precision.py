@@ -79,6 +79,7 @@ def accelerator_kind(given: str | Accelerator) -> str:
     if isinstance(given, Accelerator):
         return next((kind for kind_of, kind in _KINDS.items() if isinstance(given, kind_of)), "other")
     if given == "gpu":
+        # as Lightning's connector has it
         return "mps" if MPSAccelerator.is_available() else "cuda"
     if given != AUTO:
         return given
@@ -97,6 +98,7 @@ def computes_in_bf16(kind: str, devices: list[int] | str | int = "auto") -> bool
         return _cpu_computes_in_bf16()
     if kind != "cuda" or not CUDAAccelerator.is_available():
         return False
+    # ROCm's GPUs answer as CUDA does; torch's own check takes all of them for able, too
     if torch.version.hip:
         return True
     count = CUDAAccelerator.auto_device_count() if devices == AUTO else devices
@@ -159,6 +161,7 @@ def matmul_precision(setting: Matmul | None) -> Iterator[None]:
     Args:
         setting: of `torch.set_float32_matmul_precision`; None leaves it as it is.
     """
+    # the setting is the process's: another model of it, such as in a notebook, must not go on with this one
     before = torch.get_float32_matmul_precision()
     if setting is not None:
         torch.set_float32_matmul_precision(setting)

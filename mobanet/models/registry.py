@@ -109,6 +109,7 @@ class NetworkSettings:
         Raises:
             UserError: for settings that do not fit the data or each other, and weights that cannot be had.
         """
+        # before a constructor of the user's own is handed them
         check_arguments(self.architecture, self.arguments)
         inputs = NetworkInputs(modalities, streams, num_classes, self.backbone, dict(pixel_ratios))
         network = self.entry.build(inputs, **self._groups())

@@ -50,6 +50,7 @@ def pattern_keys(patterns: Sequence[Tensor], groups: Sequence[Sequence[int]]) ->
         return []
     host = torch.stack(list(patterns)).cpu()  # (S, B, M)
     return [
+        # with the group's number, or streams of equal columns would be one; bytes, since tensors are keys by identity
         tuple((group, pattern[:, list(columns)].numpy().tobytes()) for group, columns in enumerate(groups))
         for pattern in host
     ]

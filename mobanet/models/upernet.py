@@ -155,8 +155,10 @@ class UPerNet(nn.Module):
             maps: to decode.
             rows: as in `BatchNorm.forward`.
         """
+        # smoothed already: pyramid pooling ends with a 3x3 convolution
         top = level = self.pooling(maps[3], rows)  # p4: (B, channels, h_4, w_4)
         levels = []
+        # from the coarsest of the other three to the finest; both lists are kept finest first, as in the release
         for lateral, smooth, feature in zip(self.laterals[::-1], self.smooth[::-1], maps[2::-1], strict=True):
             level = lateral(feature, rows) + resize(level, feature.shape[-2:])  # p3, p2, p1
             levels.append(smooth(level, rows))

@@ -73,6 +73,7 @@ class ScenarioSampling(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read given probabilities, once, and settle how samples are drawn and when the strategy begins."""
         module = cast(Sampled, pl_module)
+        # again, as a trainer from Python has not called it
         self.check(module.scenarios, module.network)
         module.exact_scenario_shares = self.settings.full_share is not None
         epochs = epochs_of(trainer)
@@ -126,6 +127,7 @@ class ScenarioSampling(Callback):
         # what lacks a sensor by itself, before own parts are there for it, is not lost on those that they will copy
         module.network.joined = trainer.current_epoch < self._warmup
         module.complete_rests = self._in_stages(module.network) and trainer.current_epoch >= self._warmup
+        # what is above holds within an epoch, too: a resumed run may begin there
         if batch_idx > 0:
             return
         if trainer.is_global_zero and self.history is not None:
@@ -152,9 +154,11 @@ class ScenarioSampling(Callback):
             self._begun = trainer.current_epoch
         buffer = module.scenario_probabilities
         if p is not None:
+            # in place: the module's copy on the CPU is told a change by it (`HostCopy`)
             buffer.copy_(torch.as_tensor(p, dtype=buffer.dtype))
         if settings.strategy != "full":
             values = {f"scenarios/probability/{s.name}": v for s, v in zip(scenarios, buffer.tolist(), strict=True)}
+            # a batch size, for which Lightning would search the batch
             module.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -176,6 +180,7 @@ class ScenarioSampling(Callback):
             batch_size=1,
         )
         drawn = np.zeros(len(module.scenarios))
+        # scenarios that are not drawn from are not scored either, and keep 0
         drawn[places] = scores.probabilities
         drawn = with_full_share(drawn, module.scenarios, self.settings.full_share)
         shown = ", ".join(f"{s.name} {p:.3f}" for s, p in zip(module.scenarios, drawn, strict=True) if p)
@@ -218,6 +223,7 @@ def epochs_of(trainer: Trainer) -> int | None:
     limit = asked if asked > 0 else None
     if math.isinf(steps):
         return limit
+    # an epoch that --trainer.max_steps cuts short is one
     taken = math.ceil(steps / steps_per_epoch(trainer))
     return taken if limit is None else min(taken, limit)
 

@@ -64,12 +64,14 @@ class DistortionMeter:
         # with the full one always, whose count of windows is the count of all
         chosen = [*(range(len(self.masks) - 1) if incomplete is None else incomplete), len(self.masks) - 1]
         masks = self.masks.to(available.device)[chosen]
+        # the full one first: the others are compared with it one by one, and none has to be kept
         latents = iter(encoder.latents(inputs, [available, *(lowered(available, mask) for mask in masks[:-1])]))
         full = _exact(next(latents))
         distortions = [(_exact(latent) - full).square().flatten(1).mean(1) for latent in latents]
         distortions.append(torch.zeros_like(full[:, 0, 0, 0]))
         # doubled on the CPU: MPS devices have no float64
         d = torch.stack(distortions, 1).cpu().double()  # (B, chosen)
+        # what would have nothing is given all it has by `lowered`, and would measure a distortion of 0
         counts = (available[:, None] & masks).any(2).cpu()  # (B, chosen)
         d = torch.where(counts, d, 0)
         self.sums[:, chosen] += torch.stack([counts.double().sum(0), d.sum(0), d.square().sum(0)])
@@ -84,6 +86,7 @@ class DistortionMeter:
         mean = total / np.maximum(count, 1)
         # the difference of two large sums, which rounding may leave below 0
         variance = np.maximum(squares - count * mean**2, 0) / np.maximum(count - 1, 1)
+        # one window says nothing of a spread: as large as the mean, it never counts as settled
         error = np.where(count == 1, mean, np.sqrt(variance / np.maximum(count, 1)))
         return Distortion(mean, error, int(count[-1]))
 

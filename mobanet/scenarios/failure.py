@@ -46,6 +46,7 @@ class Failure:
             scenario.name: math.prod(1 - p if there else p for p, there in zip(rates, scenario.available, strict=True))
             for scenario in scenarios_of(list(self.rates))
         }
+        # 1 less the probability that every sensor fails
         total = sum(found.values())
         return {name: weight / total for name, weight in found.items()}
 
@@ -70,6 +71,7 @@ def chosen_failures(
     Raises:
         UserError: for what is no probability, a sensor that is not named or not there, or nothing that could be there.
     """
+    # the command line leaves a mapping as a text where blanks behind its colons are missing
     if isinstance(given, str) and given.lstrip().startswith("{"):
         given = typed_pairs(given)
     if isinstance(given, Mapping):

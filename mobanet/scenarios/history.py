@@ -97,6 +97,7 @@ def drop_records(path: str | Path, epoch: int) -> None:
     records = read_history(path) if path.is_file() else []
     kept = [record for record in records if record.epoch < epoch]
     if kept and len(kept) < len(records):
+        # the last one written anew drops all behind it, in one move of the file
         write_record(path, kept[-1])
     elif records and not kept:
         path.unlink()

@@ -44,7 +44,7 @@ class MaskingSettings:
             f"{self.min_area} and max_area {self.max_area} must rise within 0 and 1.",
         )
         check_setting(
-            0 < self.min_aspect <= self.max_aspect,
+            0 < self.min_aspect <= self.max_aspect < math.inf,
             "masking.min_aspect",
             f"{self.min_aspect} and max_aspect {self.max_aspect} must rise from above 0.",
         )
@@ -84,6 +84,7 @@ def spare_pixels(
     has = {name: there & (valid[name] != 0) if name in valid else there for name, there in columns.items()}
     covered = [functools.reduce(torch.logical_or, [has[name] for name in members]) for members in streams.values()]
     stacked = torch.stack(torch.broadcast_tensors(*covered), dim=1)
+    # a pixel that one stream alone has would be lost to the sample altogether
     return stacked & (stacked.sum(1, keepdim=True) > 1)
 
 
@@ -118,6 +119,7 @@ def draw_masks(
     # for as many samples as there can be, so that what is drawn does not depend on the device's answer
     drawn = [_rectangle(height, width, settings, generator) for _ in range(shares.most * settings.blocks)]
     blocks = sent(torch.tensor(drawn).unflatten(0, (shares.most, -1)), spare.device)  # (most, N, 4)
+    # samples that lose nothing have numbers beyond the last; `lost` leaves out what they are given here
     blocks = blocks[shares.number.clamp(max=shares.most - 1)]  # (B, N, 4)
     return shares.lost[:, :, None, None] & _inside(blocks, height, width)[:, None] & spare
 
@@ -147,7 +149,7 @@ def share_out(able: Tensor, order: Tensor, ratio: float, at: float) -> Shares:
     table = torch.floor((places * ratio / unit).round(decimals=9) + at).long()
     most, table = int(table[-1]), sent(table, device)
     first, last = (table[edge][kind] for edge in (ends - cells, ends))  # (B, S)
-    rank = sent(order.argsort(), device)
+    rank = sent(order.argsort(), device)  # of each sample in the drawn order
     place = ((kind[:, None] == kind) & (rank[:, None] > rank)).sum(1)  # among its kind, in the drawn order
     number = first[:, 0] + place
     return Shares((first <= number[:, None]) & (number[:, None] < last), number, most)
@@ -160,6 +162,7 @@ def _rectangle(
     for _ in range(_TRIES):
         # two draws a try whether or not it fits, then two of a place: the order is part of what a seed means
         u, v = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+        # area = h·w and aspect = w / h, solved for both (mobanet.md, section 5)
         area = (settings.min_area + u * (settings.max_area - settings.min_area)) * height * width
         aspect = settings.min_aspect + v * (settings.max_aspect - settings.min_aspect)
         h, w = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))

@@ -124,6 +124,7 @@ def _by_name(names: Sequence[str], numbers: Sequence[float], scenarios: Sequence
     places = {modalities_in(scenario.name): k for k, scenario in enumerate(scenarios)}
     out, named = np.zeros(len(scenarios)), set()
     for name, number in zip(names, numbers, strict=True):
+        # as a set: rgb+dsm and dsm+rgb are one scenario
         key = modalities_in(str(name))
         if key not in places:
             raise UserError(

@@ -89,6 +89,7 @@ def measure_distortion(
         num_scenarios: incomplete ones that a batch of windows is measured in, all in turn, and at least as many as it
             takes for each to have its turn; None: all.
     """
+    # no window twice: it would say nothing new, and count as if it did
     wanted = len(windows) if num_windows == "auto" else min(num_windows, len(windows))
     chunk = _CHUNK if num_windows == "auto" else wanted
     meter, incomplete = DistortionMeter(masks), len(masks) - 1
@@ -102,6 +103,7 @@ def measure_distortion(
                 first = start + number * _BATCH
                 batch = prepare(windows.read(first, min(first + _BATCH, stop)))
                 meter.add(encoder, batch.inputs, batch.available, in_turn(first // _BATCH, turn, incomplete))
+            # a clone, since reducing in place would count other ranks' sums again in the next chunk
             distortion = meter.result(reduce(meter.sums.clone()))
             if num_windows == "auto" and distortion.settled(_SETTLED):
                 break

@@ -152,6 +152,7 @@ class ScenarioSettings(ScoreSettings):
         """
         field = "scenarios.sampled"
         modalities, places = scenarios[-1].name.split("+"), {s.name: place for place, s in enumerate(scenarios)}
+        # of more than five modalities a name may be of a scenario that training does not know
         names = [scenario.name for scenario in chosen_scenarios(self.sampled, modalities, option_of(field))]
         for name in names:
             if name not in places:
@@ -278,6 +279,7 @@ def share_batches(
     before, behind = (math.floor(start + n * p) for n in (step, step + 1))  # complete batches so far
     if behind > before or not shares[:-1].any():
         return available
+    # the full one stays in its place, with nothing: `masks` goes by places
     rest = torch.cat([probabilities[:-1], probabilities.new_zeros(1)])
     # counted among incomplete batches: places of every other step alone would round the same shares up each time
     return share_availability(rest, masks, available, generator, rounding(own, step - before))

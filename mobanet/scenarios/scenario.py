@@ -113,6 +113,7 @@ def chosen_scenarios(given: str | Sequence[str], modalities: Sequence[str], opti
         raise UserError(
             f"{option} names no scenario; write auto, all, full, single, all_but_one, or modalities joined by a plus."
         )
+    # a set has no order, and files and tables have that of `scenarios_of`
     return tuple(sorted(wanted, key=_order))
 
 
@@ -143,4 +144,5 @@ def lowered(available: Tensor, scenario: Tensor) -> Tensor:
         (B, M) bool.
     """
     left = available & scenario
+    # of nothing at all no network could tell anything, and no loss could be learnt from
     return torch.where(left.any(dim=1, keepdim=True), left, available)

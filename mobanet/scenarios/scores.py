@@ -106,6 +106,7 @@ def score_scenarios(
         if not _sensible(name, value):
             raise ValueError(f"{'sigma' if name == 'bandwidth' else name} is {value}: give {_BOUNDS[name][2]}")
     given = _distortion(distortion)
+    # float(): a NumPy number would lift float32 distortions to float64 before they are rounded
     utility, descriptor = (float(alpha) * given).astype(np.float64), given.astype(np.float64)
     bandwidth = median_bandwidth(descriptor) if sigma == "median" else float(sigma)
     with np.errstate(over="ignore"):  # scenarios infinitely many bandwidths apart: the kernel is 0
@@ -123,6 +124,7 @@ def score_scenarios(
     softmax = np.exp(tau * (normalized - normalized.max()))
     softmax /= softmax.sum()
     probabilities = (1 - gamma) / len(scores) + gamma * softmax
+    # divided once more by their sum, as in the authors' code (cmx_cbc.md, 8.2): 1 to the last digit
     return ScenarioScores(kernel, scores, normalized, softmax, probabilities / probabilities.sum(), bandwidth)
 
 

@@ -88,6 +88,7 @@ def _distortion(trainer: Trainer, module: Sampled, settings: ScenarioSettings, p
             reduce,
             settings.num_scenarios,
         )
+    # without the full one, where it was added only to be compared with
     count = len(places)
     return replace(found, mean=found.mean[:count], standard_error=found.standard_error[:count])
 
@@ -107,6 +108,7 @@ def record_table(record: ScoreRecord) -> str:
     for name, *numbers in record_rows(record):
         shown.add_row(name, *(f"{number:.4g}" for number in numbers))
     out = io.StringIO()
+    # rich takes 80 where there is no terminal, such as in a log, and folds what is wider
     console = Console(file=out, width=100)
     console.print(shown)
     console.print(f"{record.num_windows} training windows, {record.seconds:.1f} s", highlight=False)

@@ -32,6 +32,7 @@ def never_drawn(state: Mapping[str, Tensor], modalities: Sequence[str]) -> froze
     drawn, scenarios = state.get("scenario_probabilities"), usual_scenarios(modalities)
     if not isinstance(drawn, torch.Tensor) or drawn.shape != (len(scenarios),):
         return frozenset()
+    # by names, as a state dict is all that is given here
     apart = any(name.startswith("network.incomplete.") for name in state)
     return frozenset(
         one.name for one, p in zip(scenarios, drawn.tolist(), strict=True) if not p and not (one.full and apart)

@@ -41,7 +41,8 @@ def initial_weights(given: Sequence[float] | str | None, classes: Sequence[str])
         "class_weights",
         f"has {len(given)} numbers for {len(classes)} classes; give one for each of {', '.join(classes)}.",
     )
-    sensible = min(given) >= 0 and max(given) > 0
+    # each by itself: min and max pass over a NaN that is not the first
+    sensible = all(0 <= weight < math.inf for weight in given) and max(given) > 0
     check_setting(sensible, "class_weights", f"is {given}; give numbers of at least 0, one of them above it.")
     return torch.tensor(given, dtype=torch.float32)
 
@@ -77,6 +78,7 @@ def settle_class_weights(module: "SegmentationModule", data: Any) -> None:
         UserError: when it counts no labels.
     """
     weighting, classes = module.hparams["class_weights"], module.data.classes.names
+    # a list, or what an earlier fit of this module has counted
     if not isinstance(weighting, str):
         return
     check_setting(

@@ -18,7 +18,7 @@ class DeferredNumber:
 
     def __init__(self, value: Tensor, ranks: bool = False) -> None:
         self._value = value.clone()  # all_reduce writes into it
-        maximum = torch.distributed.ReduceOp.MAX
+        maximum = torch.distributed.ReduceOp.MAX  # of flags it is whether any rank has one
         self._work = torch.distributed.all_reduce(self._value, maximum, async_op=True) if ranks else None
         self._copied: torch.cuda.Event | None = None
         if self._value.is_cuda:

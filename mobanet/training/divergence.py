@@ -14,7 +14,7 @@ from mobanet.checkpoints.trained import Diverged, check_trained, sentence
 from mobanet.lightning_internals import accumulates
 from mobanet.training.deferred import DeferredNumber
 
-_SKIPPED = 5
+_SKIPPED = 5  # each halves the scale: 65536 becomes 2048
 """Steps in a row that may overflow in 16-mixed: its scaler leaves them out, and the weights stay as they are."""
 
 
@@ -102,5 +102,6 @@ class DivergenceStop(Callback):
 def trained_state(module: LightningModule) -> dict[str, Tensor]:
     """What training changes: parameters that are not frozen, and running statistics."""
     trained = {name: x for name, x in module.named_parameters() if x.requires_grad}
+    # a backbone that trains has no running statistics either: of timm's families here all normalise by layers
     frozen = backbone_tensors(dict(module.named_buffers()))
     return trained | {name: x for name, x in module.named_buffers() if name not in frozen}

@@ -54,5 +54,6 @@ def learning_rates(groups: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """
     names = [str(group.get("name", number)).removesuffix(UNDECAYED) for number, group in enumerate(groups)]
     rates = {name: group["lr"] for name, group in zip(names, groups, strict=True)}
+    # popped, so that `lr` is not logged twice, under the name of the group as well
     main = rates.pop(HEAD_GROUP, groups[-1]["lr"])
     return {**({f"lr_{name}": rate for name, rate in rates.items()} if len(groups) > 1 else {}), "lr": main}

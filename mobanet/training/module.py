@@ -140,6 +140,7 @@ class SegmentationModule(LightningModule):
         restored: bool | Literal["trained"] = False,
     ) -> None:
         super().__init__()
+        # before the network, whose weights may have to be downloaded first
         _check_rates(lr=lr, backbone_lr=backbone_lr, weight_decay=weight_decay, auxiliary_weight=auxiliary_weight)
         self.pixel_loss = Objective(loss, bring=not restored)
         self.optimizer_choice = OptimizerChoice(optimizer, bring_now=not restored)
@@ -207,7 +208,9 @@ class SegmentationModule(LightningModule):
                 "recompute_blocks",
                 f"is for networks around a transformer, and {self.settings.architecture} is none; leave it out.",
             )
+        # by `start`: of a module that is restored whole the backbone has no source but its checkpoint
         self.checkpointing = Checkpointing(around and start.backbone.freeze and has_source(start.backbone))
+        # after the weights are in, which go by names that peft changes
         self.adapted = add_lora(self.network, self.lora) if self.lora.rank else []
         if self.lora.freeze_rest:
             still_frozen_statistics(self.network)  # Lightning keeps the modes that parts start in
@@ -274,6 +277,7 @@ class SegmentationModule(LightningModule):
         """The optimiser, with warm-up and what follows it over the trainer's epochs or steps."""
         groups = self.check_trainable()
         choice = self.optimizer_choice
+        # `fused` is of AdamW and Adam; of others it may be among their init_args
         fused = not choice.own and takes_fused_steps(self.fused, self.trainer)
         optimizer = choice.make(groups, weight_dtype(self.trainer.precision), fused)
         steps = self.trainer.estimated_stepping_batches
@@ -365,6 +369,7 @@ class SegmentationModule(LightningModule):
         )
         for stream, value in auxiliary.items():
             self.log(f"train/auxiliary_{stream}", value.detach(), batch_size=len(batch.tiles))
+            # not in place: `loss` may be a term that is logged by itself
             loss = loss + self.auxiliary_weight * value
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.tiles))
         return loss
@@ -478,7 +483,7 @@ class SegmentationModule(LightningModule):
             `tile`: ids; `window`: (B, 4) top, left, height, width in pixels; `logits`: (B, K, H, W) float32, each
             sample with all it has. Lightning keeps all of it in memory unless told `return_predictions=False`.
         """
-        (logits,) = self.predict_scenarios(batch, self.scenarios[-1:])
+        (logits,) = self.predict_scenarios(batch, self.scenarios[-1:])  # the full one comes last
         there = [bool(tile) for tile in batch.tiles]  # windows that make the ranks' shares equally long are not
         return {"tile": [*filter(None, batch.tiles)], "window": batch.windows[there], "logits": logits[there]}
 
@@ -527,6 +532,7 @@ class SegmentationModule(LightningModule):
         Raises:
             UserError: when it is not there, or is nothing of that kind.
         """
+        # not the network's class, without which there would be no module to call this of
         for choice in (self.pixel_loss, self.optimizer_choice, self.schedule_choice):
             choice.bring()
 
@@ -539,6 +545,7 @@ class SegmentationModule(LightningModule):
         self.check_checkpoint(checkpoint)
         if not self.has_own_optimizers:
             groups = self._parameter_groups()
+            # before states are looked at, whose shapes differ where their classes do
             check_same_code(checkpoint["hyper_parameters"], self.hparams)
             check_optimizers(checkpoint, groups, shapes=not self.optimizer_choice.own)
             check_trained_parts(checkpoint, groups)

@@ -174,6 +174,7 @@ def _parts(settings: Any) -> list[_Part]:
     check_setting(some, FIELD, f"is {settings}; give a name such as dice, or a sum such as {_SHOWN}.")
     if "class_path" in settings:
         return [_by_class_path(settings)]
+    # of the weight 0 a loss would be computed for nothing, and its NaN still count
     parts = [part for name, given in settings.items() if (part := _part(_known(name), given)).weight]
     check_setting(bool(parts), FIELD, "has the weight 0 for all its losses; give one of them a weight above 0.")
     return parts

@@ -61,7 +61,9 @@ class ScheduleSettings:
             f"are for a schedule by its import path, and the shape is {self.shape}: leave them out.",
         )
         warmup, step, factor = self.warmup_epochs, self.step_epochs, self.factor
-        check_setting(warmup >= 0, "schedule.warmup_epochs", f"is {warmup}; give 0 or more.")
+        check_setting(0 <= warmup < math.inf, "schedule.warmup_epochs", f"is {warmup}; give 0 or more.")
+        # below 0 the cosine would end with steps up the gradient
+        check_setting(0 <= self.min_lr < math.inf, "schedule.min_lr", f"is {self.min_lr}; give 0 or more.")
         check_setting(0 < step < math.inf, "schedule.step_epochs", f"is {step}; give a number above 0.")
         check_setting(0 < factor <= 1, "schedule.factor", f"is {factor}; give a number above 0 and up to 1.")
 
@@ -140,6 +142,7 @@ def scheduled(
     if settings.shape == "cosine":
         schedule = warmup_cosine(optimizer, warmup, total, settings.min_lr)
     else:
+        # `step_epochs` are epochs, also of a schedule that moves by steps
         schedule = warmup_steps(optimizer, warmup, settings.step_epochs * epoch, settings.factor)
     if turn is not None:
         factors: list[Any] = [*schedule.lr_lambdas]  # torch says that they take whole numbers; ours take any
@@ -167,6 +170,7 @@ def in_stages(factor: Callable[[float], float], turn: float, total: float) -> Ca
 
 def rise(step: float, warmup: float) -> float:
     """The share of the learning rate within a linear warm-up, whose first step is already above 0."""
+    # the last step of a warm-up that is no whole number of them would be above the learning rate
     return min((step + 1) / warmup, 1.0)
 
 

@@ -99,6 +99,7 @@ class OwnLoss:
 
 def _arguments(function: Callable[..., Any]) -> tuple[float, float]:
     """How many arguments a function takes by their place, at least and at most; where nobody can tell, any number."""
+    # a module's own signature is that of __call__, which takes anything
     called = function.forward if isinstance(function, nn.Module) else function
     try:
         parameters = inspect.signature(called).parameters.values()

@@ -100,6 +100,7 @@ class OptimizerChoice:
         # of other packages' optimisers lr may have no default, or not be there
         takes_rate = "lr" in inspect.signature(self._found).parameters
         rate = {"lr": max(group["lr"] for group in groups)} if takes_rate else {}  # each group has its own
+        # without weight decay: what knows none would refuse it, and each group has its own
         optimizer = made(self._found, self.name, OPTIMIZER, self.arguments, list(groups), **rate)
         for key in ("lr", "weight_decay"):
             # torch keeps keys of groups that an optimiser does not know, and says nothing

@@ -91,6 +91,7 @@ def _slopes(truth: Tensor, dtype: torch.dtype) -> Tensor:
         is left of the intersection and U the union.
     """
     pixels, missed = truth.sum(1, keepdim=True), truth.cumsum(1)
+    # all counts in whole numbers, as float32 counts no further than 2^24
     called = torch.arange(1, truth.shape[1] + 1, device=truth.device) - missed
     union = (pixels + called).to(dtype)
     shrunk = (pixels - missed).to(dtype) / (union - 1).clamp(min=1)  # 0 at the first error of an absent class

@@ -24,6 +24,7 @@ def streams_of(data: DataDescription, given: Mapping[str, list[str]] | None) -> 
         }
         # no stream without a modality: a network would build a branch that nothing goes into
         return {stream: members for stream, members in sorted_out.items() if members}
+    # also for a network without streams, such as CBC: MCRM masks by them
     placed = [name for members in given.values() for name in members]
     for name in placed:
         known = f"`data.modalities` ({', '.join(names)})"

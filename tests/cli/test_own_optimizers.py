@@ -3,12 +3,15 @@
 import pytest
 import yaml
 
+from mobanet.checkpoints.checkpoint import check_same_code
 from mobanet.cli.commands import main
+from mobanet.errors import UserError
 from mobanet.loading.checkpoint import read_checkpoint
 from tests.cli.test_fit_and_test import differing, rows
 
 SGD = "{class_path: torch.optim.SGD, init_args: {momentum: 0.9}}"
-HALVES = ("--model.schedule.shape", "torch.optim.lr_scheduler.ExponentialLR", "--model.schedule.init_args.gamma", "0.5")
+SCHEDULE = "torch.optim.lr_scheduler.ExponentialLR"
+HALVES = ("--model.schedule.shape", SCHEDULE, "--model.schedule.init_args.gamma", "0.5")
 OWN = ("--model.optimizer", SGD, *HALVES, "--model.schedule.every", "step", "--model.lr", "0.01")
 
 
@@ -42,11 +45,33 @@ def test_an_optimiser_and_a_schedule_by_import_path_train_and_resume(fit, comman
     refused = command(main, "fit", [*more, "--model.schedule.shape", "cosine", "--model.schedule.init_args", "{}"])
     assert refused.code == 2
     assert "schedule.shape is cosine here and torch.optim.lr_scheduler.ExponentialLR in" in refused.err
+    refused = command(main, "fit", [*more, "--model.lr", "0.02"])
+    assert refused.code == 2
+    assert "error: --model.lr is 0.02 here and 0.01 in the checkpoint, with which the schedule torch.opt" in refused.err
     resumed = command(main, "fit", more)
     assert resumed.code == 0, resumed.err
     assert "config.yaml brings torch.optim.SGD, torch.optim.lr_scheduler.ExponentialLR" in resumed.err
     assert differing(tmp_path / "run/checkpoints/last.ckpt", path) == []
     assert command(main, "test", ["--ckpt_path", str(path)]).code == 0
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"lr": 0.1},
+        {"backbone_lr": 0.1},
+        {"schedule": {"shape": SCHEDULE, "init_args": {"gamma": 0.9}, "warmup_epochs": 1.0}},
+        {"schedule": {"shape": SCHEDULE, "init_args": {"gamma": 0.5}, "warmup_epochs": 2.0}},
+    ],
+)
+def test_a_schedule_by_import_path_goes_on_with_what_it_began_with(changed):
+    saved = {"lr": 0.01, "backbone_lr": None, "optimizer": "adamw"}
+    saved["schedule"] = {"shape": SCHEDULE, "init_args": {"gamma": 0.5}, "warmup_epochs": 1.0}
+    check_same_code(saved, {**saved, "weight_decay": 0.1})
+    with pytest.raises(UserError, match=r"here and .* in the checkpoint, with which the schedule .*: resume with the"):
+        check_same_code(saved, {**saved, **changed})
+    ours = {**saved, "schedule": {"shape": "cosine", "init_args": {}, "warmup_epochs": 1.0}}
+    check_same_code(ours, {**ours, "lr": 0.1})
 
 
 MISTAKES = {

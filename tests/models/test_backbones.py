@@ -1,6 +1,7 @@
 """Making, filling and running timm transformers."""
 
 import inspect
+import math
 import re
 import socket
 from pathlib import Path
@@ -183,6 +184,38 @@ def test_options_are_checked(options, message):
         build_backbone(BackboneSettings("vit_small_patch14_dinov2", pretrained=False, options=options))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"no_embed_class": True},
+        {"pos_embed": "none"},
+        {"class_token": False, "global_pool": "avg"},
+    ],
+)
+@torch.no_grad()
+def test_options_may_take_class_token_and_positions_off_a_dinov2(options):
+    settings = tiny_backbone("dinov2")
+    settings.options = {**settings.options, **options}
+    backbone = build_backbone(settings)
+    side = 3 * backbone.patch_size
+    image = torch.randn(1, 3, side, side)
+    patches = F.conv2d(image, backbone.patch_kernel, backbone.patch_bias, stride=backbone.patch_size)
+    tokens, _ = backbone.embed(patches.permute(0, 2, 3, 1))
+    expected = backbone.vit.norm_pre(backbone.vit._pos_embed(backbone.vit.patch_embed(image)))
+    torch.testing.assert_close(tokens, expected)
+
+
+@pytest.mark.parametrize("family", [*NAMES, *FURTHER])
+def test_positions_of_a_trained_backbone_drop_out_where_they_are_told_to(family):
+    settings = tiny_backbone(family)
+    settings.freeze, settings.options = False, {**settings.options, "pos_drop_rate": 0.5}
+    backbone = build_backbone(settings)
+    patches = torch.randn(1, 4, 4, backbone.width)
+    trained, again, evaluated = (backbone.train(mode).embed(patches)[0] for mode in (True, True, False))
+    assert not torch.isclose(trained, again).all()
+    torch.testing.assert_close(evaluated, backbone.embed(patches)[0])
+
+
 TIMM_S_OWN = (
     *list(inspect.signature(timm.create_model).parameters)[1:-1],
     *("features_only", "pruned", "pretrained_strict", "pretrained_filter_fn", "kwargs_filter", "model_cfg"),
@@ -294,3 +327,19 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
 @pytest.mark.parametrize("name", [*DINOV2_BY_WIDTH.values(), *SAM_BY_WIDTH.values()])
 def test_backbones_of_the_release_are_known_to_timm(name):
     assert timm.is_model(name)
+
+
+@pytest.mark.parametrize("value", [3, [1.0], torch.tensor(1.0), math.nan, math.inf, 1j], ids=str)
+@pytest.mark.parametrize("family", ["dinov2", "sam", "eva02", "beit"])
+def test_files_whose_weights_are_no_numbers_are_refused(family, value, tmp_path):
+    state = build_backbone(tiny_backbone(family)).vit.state_dict()
+    file = tmp_path / "w.pth"
+    for name in ("patch_embed.proj.weight", "pos_embed", "blocks.0.norm1.bias"):
+        if name in state:
+            scaled = isinstance(value, float | complex)
+            torch.save({**state, name: state[name] * value if scaled else value}, file)
+            with pytest.raises(UserError, match=r"w\.pth (holds|does not hold) .*give|let `backbone"):
+                build_backbone(tiny_backbone(family, checkpoint=str(file)))
+    torch.save({**state, 5: torch.zeros(1)}, file)
+    with pytest.raises(UserError, match=r"w\.pth does not hold the weights of this model"):
+        build_backbone(tiny_backbone(family, checkpoint=str(file)))

@@ -129,6 +129,15 @@ def test_mix_transformers_want_standardised_colours_however_their_weights_come()
     assert CMX(TWO_STREAMS, 4, CMXSettings("cnn")).standardization == {}
 
 
+@pytest.mark.parametrize(
+    "value", [3, torch.full((32,), torch.nan), torch.zeros(32, dtype=torch.complex64)], ids=["whole", "nan", "complex"]
+)
+def test_files_whose_weights_are_no_numbers_are_refused(value, weights, tmp_path):
+    torch.save({**load_file(weights), "norm1.bias": value}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"w\.pth holds norm1\.bias (as|with).*give an"):
+        CMX(TWO_STREAMS, 4, CMXSettings("mit_b0", checkpoint=str(tmp_path / "w.pth")))
+
+
 def test_other_files_are_refused(weights, tmp_path):
     with pytest.raises(
         UserError, match=r"does not hold the weights of this encoder: it has patch_embed1\.proj\.weight"

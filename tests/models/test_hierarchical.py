@@ -97,6 +97,14 @@ def test_other_sizes_run_as_a_model_of_timm_of_that_size(family):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("patch", [8, 16])
+def test_a_convnext_whose_stages_do_not_halve_is_refused(patch):
+    settings = tiny_backbone("convnext")
+    settings.options = {**settings.options, "patch_size": patch}
+    with pytest.raises(UserError, match=rf"strides of {patch}, .*32, 32 pixels.*leave patch_size out"):
+        build_backbone(settings)
+
+
 @pytest.mark.parametrize("family", STAGED)
 def test_lora_adapts_what_attends(family):
     model = tiny_mobanet(family).eval()

@@ -56,6 +56,23 @@ def test_the_rest_can_be_frozen_with_its_statistics():
     assert all(torch.equal(before[name], value) for name, value in model.named_buffers())
 
 
+@pytest.mark.parametrize("targets", [r"interactions\.\d\.(mix|expand)", r"decoder\.merge\.0", r".*gate_out"])
+def test_own_parts_get_the_additions_of_the_parts_that_they_copy(targets):
+    plain, adapted = (tiny_mobanet("dinov2", incomplete="own") for _ in range(2))
+    layers = add_lora(adapted, LoRASettings(targets=targets))
+    assert {name.removeprefix("incomplete.") for name in layers if name.startswith("incomplete.")} == {
+        name for name in layers if not name.startswith("incomplete.")
+    }
+    own = {name: value for name, value in adapted.state_dict().items() if ".lora_" in name}
+    adapted.load_state_dict({**own, **with_lora_names(plain.state_dict(), layers)})
+    adapted.part_ways()
+
+
+def test_additions_to_own_parts_alone_are_refused():
+    with pytest.raises(UserError, match=r"matches incomplete\.decoder\.merge\.0 and not decoder\.merge\.0, which it"):
+        add_lora(tiny_mobanet("dinov2", incomplete="own"), LoRASettings(targets=r"incomplete\.decoder\.merge\.0"))
+
+
 def test_weights_of_a_network_without_lora_fit_under_its_names():
     plain, adapted = tiny_mobanet("dinov2"), tiny_mobanet("dinov2")
     torch.manual_seed(5)

@@ -9,6 +9,7 @@ from torch import nn
 
 
 def _any_size() -> dict[str, Any]:
+    # without it `_pos_embed` adds positions as they are, of the grid that the weights were trained at
     return {"dynamic_img_size": True}
 
 
@@ -19,6 +20,7 @@ def _sam() -> dict[str, Any]:
 
 def _swin() -> dict[str, Any]:
     # timm drops paths at a rate of 0.1 in training where nothing is said; nothing else here does.
+    # not strict: shifted windows then get their masks for the grid at hand, each time (timm's dynamic_mask)
     return {"strict_img_size": False, "drop_path_rate": 0.0}
 
 
@@ -47,6 +49,7 @@ FAMILIES: dict[str, Family] = {
     # no argument for any size: its table of distances is brought to the grid here (`RelativeBackbone`)
     "Beit": Family(("beit",)),
     "VisionTransformerSAM": Family(("vision_transformer_sam",), _sam),
+    # norms behind the last stage are left out, since taps of all stages are normalised alike, without parameters
     "SwinTransformer": Family(("swin_transformer",), _swin, hierarchical=True, unused=("norm", "head")),
     "SwinTransformerV2": Family(("swin_transformer_v2",), _swin, hierarchical=True, unused=("norm", "head")),
     "ConvNeXt": Family(("convnext",), stem="stem.0", hierarchical=True, unused=("norm_pre", "head")),

@@ -67,6 +67,7 @@ class HierarchicalBackbone(Backbone):
 
     def grid(self, stage: int, geometry: Geometry) -> tuple[int, int]:
         """Rows and columns of the tokens after a stage."""
+        # nothing is lost: images are whole multiples of the deepest stride
         return geometry.grid[0] >> stage, geometry.grid[1] >> stage
 
     def normalize(self, tokens: Tensor) -> Tensor:
@@ -87,6 +88,7 @@ class SwinBackbone(HierarchicalBackbone):
     def embed(self, patches: Tensor) -> tuple[Tensor, Geometry]:
         """Normalise embedded patches: (B, h, w, C) -> (B, N, C)."""
         grid = (patches.shape[1], patches.shape[2])
+        # the convolution has run by itself (`StreamEmbedding`), so of timm's patch embedding the norm is left
         return self.vit.patch_embed.norm(patches).flatten(1, 2), Geometry(grid)
 
     def descend(self, stage: int, tokens: Tensor, geometry: Geometry) -> Tensor:
@@ -105,15 +107,28 @@ class SwinBackbone(HierarchicalBackbone):
 class ConvNeXtBackbone(HierarchicalBackbone):
     """timm's ConvNeXt, of versions 1 and 2, and DINOv3's: depthwise convolutions."""
 
+    def _measure(self) -> None:
+        super()._measure()
+        # timm lets no stage go beyond a stride of 32: behind larger patches it dilates kernels instead
+        strides = [int(info["reduction"]) for info in self.vit.feature_info]
+        if strides != [strides[0] << stage for stage in range(NUM_STAGES)]:
+            raise SettingError(
+                "backbone.options",
+                f"makes stages of {self.name} with strides of {', '.join(map(str, strides))} pixels, where each has "
+                "to halve the one before: leave patch_size out.",
+            )
+
     def _count_blocks(self) -> list[int]:
         return [len(stage.blocks) for stage in self.vit.stages]
 
     def _first_stride(self) -> int:
+        # not the stem's own stride: overlapping stems have two strided convolutions
         return int(self.vit.feature_info[0]["reduction"])
 
     def embed(self, patches: Tensor) -> tuple[Tensor, Geometry]:
         """The rest of the stem on what its first convolution gives: (B, h, w, C) -> (B, N, C)."""
-        maps = patches.permute(0, 3, 1, 2)
+        maps = patches.permute(0, 3, 1, 2)  # (B, C, h, w), which ConvNeXt keeps throughout
+        # stage 0 halves behind a patch of 2 pixels; else its downsample does nothing
         for part in (*self.vit.stem[1:], self.vit.stages[0].downsample):
             maps = part(maps)
         return to_tokens(maps), Geometry((maps.shape[2], maps.shape[3]))
@@ -132,7 +147,7 @@ class PoolingBackbone(HierarchicalBackbone):
     """timm's Hiera and HieraDet, whose first block of a stage halves rows and columns itself."""
 
     def _count_blocks(self) -> list[int]:
-        ends = [-1, *self.vit.stage_ends]
+        ends = [-1, *self.vit.stage_ends]  # the last block of each stage
         return [end - start for start, end in pairwise(ends)]
 
     @property
@@ -152,6 +167,7 @@ class HieraBackbone(PoolingBackbone):
     def embed(self, patches: Tensor) -> tuple[Tensor, Geometry]:
         """Add positions and order tokens by units: (B, h, w, C) -> (B, N, C)."""
         grid = (patches.shape[1], patches.shape[2])
+        # the abswin variants alone keep positions of a window apart
         if self.vit.pos_embed_win is not None:
             positions = resample_windows(self.vit.pos_embed, self.vit.pos_embed_win, grid)
         else:
@@ -192,6 +208,7 @@ class HieraDetBackbone(PoolingBackbone):
     def _run_block(self, index: int, tokens: Tensor, geometry: Geometry) -> Tensor:
         """Run one block: (B, N, C) -> (B, N, C), or (B, N/4, C') where a stage begins."""
         stage, place = self.places[index]
+        # a stage's first block pools, so that what it is given has the grid of the stage before; stage 0 pools nothing
         maps = tokens.unflatten(1, self.grid(stage if place else max(0, stage - 1), geometry))
         return self.vit.blocks[index](maps).flatten(1, 2)
 

@@ -31,14 +31,20 @@ class PlainBackbone(Backbone):
         """Add positions and prefix tokens to embedded patches: (B, h, w, C) -> (B, P + N, C)."""
         grid = (patches.shape[1], patches.shape[2])
         patches = self.vit.patch_embed.norm(patches)
-        # by name, since nothing else tells DINOv2 from other VisionTransformers, which are resampled by size
-        if "dinov2" in self.name and self.vit.reg_token is None:
+        if self._resamples_by_factors():
             prefix = self.vit.cls_token.expand(patches.shape[0], -1, -1)
             tokens = torch.cat((prefix, patches.flatten(1, 2)), dim=1)  # (B, h, w, C) -> (B, 1 + N, C)
-            tokens = tokens + resample_dinov2(self.vit.pos_embed, grid)
+            tokens = self.vit.pos_drop(tokens + resample_dinov2(self.vit.pos_embed, grid))
         else:
             tokens = self.vit._pos_embed(patches)  # resamples by size, antialiased, as DINOv2 with registers wants
         return self.vit.norm_pre(tokens), Geometry(grid)
+
+    def _resamples_by_factors(self) -> bool:
+        # by name, since nothing else tells DINOv2 from other VisionTransformers, which are resampled by size
+        if "dinov2" not in self.name or self.vit.reg_token is not None:
+            return False
+        # options may make another model of it: without positions, class token, or a row of positions for the token
+        return self.vit.pos_embed is not None and self.vit.cls_token is not None and not self.vit.no_embed_class
 
 
 class RotaryBackbone(Backbone):
@@ -47,6 +53,7 @@ class RotaryBackbone(Backbone):
     def embed(self, patches: Tensor) -> tuple[Tensor, Geometry]:
         """Add positions and prefix tokens to embedded patches: (B, h, w, C) -> (B, P + N, C)."""
         grid = (patches.shape[1], patches.shape[2])
+        # takes maps, (B, h, w, C), as it makes the rotary embedding of their grid
         tokens, rope = self.vit._pos_embed(self.vit.patch_embed.norm(patches))
         return self.vit.norm_pre(tokens), Geometry(grid, rope)
 
@@ -66,6 +73,7 @@ class RelativeBackbone(Backbone):
         tokens = self.vit.patch_embed.norm(patches).flatten(1, 2)
         tokens = torch.cat((self.vit.cls_token.expand(patches.shape[0], -1, -1), tokens), dim=1)
         if self.vit.pos_embed is not None:
+            # the class token's is of no place and stays as it is
             prefix, positions = self.vit.pos_embed[:, :1], self.vit.pos_embed[:, 1:]
             tokens = tokens + torch.cat((prefix, resample_tokens(positions, known, grid).flatten(1, 2)), dim=1)
         return self.vit.pos_drop(tokens), Geometry(grid, distances=distances(known, grid, tokens))
@@ -86,6 +94,7 @@ class RelativeBackbone(Backbone):
         if attention.q_bias is not None:
             # the keys' is a buffer of zeros: a softmax over keys would cancel any bias of theirs
             heads = heads + torch.cat((attention.q_bias, attention.k_bias, attention.v_bias))
+        # (B, 1 + N, 3·C) -> three of (B, heads, 1 + N, c)
         query, key, value = heads.unflatten(2, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         table = attention.relative_position_bias_table
         bias = None if table is None else relative_bias(table.to(query.dtype), apart)
@@ -102,6 +111,7 @@ class WindowedBackbone(Backbone):
         super().__init__(vit, settings)
         first: Any = vit.neck[0] if isinstance(vit.neck, nn.Sequential) else None
         if first is not None:
+            # of its 1x1 convolution; the 3x3 one behind it keeps them
             self.neck_channels = first.out_channels
 
     def final_norm(self) -> nn.LayerNorm | None:
@@ -122,7 +132,7 @@ class WindowedBackbone(Backbone):
         patches = self.vit.patch_embed.norm(patches)
         if self.vit.pos_embed is not None:
             patches = patches + resample_sam(self.vit.pos_embed, grid)
-        return self.vit.norm_pre(patches).flatten(1, 2), Geometry(grid)
+        return self.vit.norm_pre(self.vit.pos_drop(patches)).flatten(1, 2), Geometry(grid)
 
     def _run_block(self, index: int, tokens: Tensor, geometry: Geometry) -> Tensor:
         # pads the grid to whole windows itself

@@ -10,6 +10,7 @@ from typing import Any
 from mobanet.errors import SettingError
 from mobanet.plain.wording import did_you_mean
 
+# beyond every published model; files choose these, too, and none is to ask for a model without end
 _SIZES: dict[str, tuple[int, int]] = {
     "depth": (1, 128),
     "embed_dim": (1, 16384),
@@ -18,7 +19,7 @@ _SIZES: dict[str, tuple[int, int]] = {
     "img_size": (1, 8192),
     "reg_tokens": (0, 256),
     "num_reg_tokens": (0, 256),
-    "window_size": (0, 1024),
+    "window_size": (0, 1024),  # of SAM: 0 attends to everything
     "neck_chans": (0, 16384),
 }
 _BY_STAGE: dict[str, tuple[int, int]] = {
@@ -64,6 +65,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     """
     for name, value in options.items():
         if name not in ALLOWED:
+            # cut, here and below: what a file calls an option may be a text of any length
             hint = did_you_mean(str(name)[:40], ALLOWED)
             raise SettingError(
                 "backbone.options", f"must not set {str(name)[:40]!r}{hint}: it may set {', '.join(ALLOWED)}."
@@ -93,4 +95,5 @@ def _whole(value: Any, low: float, high: float) -> bool:
 
 
 def _number(value: Any, low: float, high: float) -> bool:
+    # a bool is an int to Python; NaN is neither above `low` nor below `high`
     return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high

@@ -22,7 +22,7 @@ def resample_dinov2(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
     Returns:
         (1, 1 + rows·columns, C); the argument itself when the grid is already M x M.
     """
-    side = round((embedding.shape[1] - 1) ** 0.5)
+    side = round((embedding.shape[1] - 1) ** 0.5)  # DINOv2's grids are square, of 37 x 37 in what is published
     if grid == (side, side):
         return embedding
     # in float32: of bfloat16 torch's kernel rounds on the way, too
@@ -45,6 +45,7 @@ def resample_sam(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
     """
     if grid == tuple(embedding.shape[1:3]):
         return embedding
+    # in float32, as above
     maps = embedding.float().permute(0, 3, 1, 2)  # (1, C, M, M)
     maps = F.interpolate(maps, size=grid, mode="bicubic", align_corners=False)  # (1, C, rows, columns)
     return maps.permute(0, 2, 3, 1).to(embedding.dtype)
@@ -84,6 +85,7 @@ def resample_windows(embedding: Tensor, window: Tensor, grid: tuple[int, int], a
     """
     maps = F.interpolate(embedding.float(), size=grid, mode="bicubic", antialias=antialias, align_corners=False)
     repeats = (grid[0] // window.shape[2], grid[1] // window.shape[3])
+    # whole windows alone: their positions are repeated, never resampled
     return (maps.to(embedding.dtype) + window.tile(repeats)).permute(0, 2, 3, 1)
 
 
@@ -116,6 +118,7 @@ def distances(known: tuple[int, int], grid: tuple[int, int], like: Tensor) -> Di
     rows, columns = grid
     places = torch.arange(rows * columns, device=like.device)
     row, column = places // columns, places % columns
+    # differences from 0 on, and both as one index into a flattened table of them
     apart = (row[:, None] - row + rows - 1) * (2 * columns - 1) + column[:, None] - column + columns - 1
     return Distances(_shares(known[0], rows, like), _shares(known[1], columns, like), apart)
 
@@ -148,8 +151,10 @@ def _shares(known: int, wanted: int, like: Tensor) -> Tensor:
     apart = torch.arange(1 - wanted, wanted, device=like.device, dtype=torch.float32)
     growth = _growth(known - 1, wanted - 1)
     if growth > 1:
+        # the n for which n steps 1, g, g², … come as far: (g^n - 1) / (g - 1) = distance
         apart = apart.sign() * torch.log1p(apart.abs() * (growth - 1)) / math.log(growth)
     places = torch.arange(1 - known, known, device=like.device, dtype=torch.float32)
+    # a hat of width 1 about each known distance: linear interpolation as a matrix
     return (1 - (apart[:, None].clamp(1 - known, known - 1) - places).abs()).clamp(min=0).to(like.dtype)
 
 

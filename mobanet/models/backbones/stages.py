@@ -224,6 +224,7 @@ class Backbone(nn.Module, ABC):
         optional = [getattr(self.vit, name, None) for name in ("attn_pool", "head", "fc_norm", "norm", "neck")]
         used = [self.final_norm()] if norm else []
         used += [self.vit.neck] if neck else []
+        # by identity: `norm` and `fc_norm` may each be the final norm, and the neck of SAM a norm
         for part in optional:
             if part is not None and not any(part is other for other in used):
                 part.requires_grad_(False)
@@ -257,6 +258,7 @@ def to_tokens(maps: Tensor) -> Tensor:
 def weights_digest(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, shapes and float32 values, in the order of the names; 64 hexadecimal digits."""
     digest = hashlib.sha256()
+    # sorted: the order in which parts were registered is no part of the weights
     for name, value in sorted(tensors.items()):
         digest.update(f"{name}{tuple(value.shape)}".encode())
         # of float32, as weights that were stored in half precision are the same ones after they are loaded

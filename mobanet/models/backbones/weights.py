@@ -1,7 +1,7 @@
 """Making a timm transformer and filling it: names, downloads, local files, and what their licences are."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,6 +33,7 @@ def known_models() -> ModuleType:
     """timm, with our own backbone among its models."""
     import timm
 
+    # here and not above: what needs no network starts without timm (tests/unit/test_package.py)
     import mobanet.models.backbones.city_vit  # noqa: F401 - registers its name
 
     return timm
@@ -44,6 +45,7 @@ def licence(name: str) -> str:
     Args:
         name: timm name, as in `BackboneSettings.name`.
     """
+    # else timm raises for an architecture that it has no data sheet of
     config = known_models().get_pretrained_cfg(name, allow_unregistered=True)
     stated = config.license if config is not None else None
     return LICENCES.get(stated, stated) if stated else "not stated by timm: see the page of the weights"
@@ -67,6 +69,7 @@ def create_vit(settings: BackboneSettings) -> nn.Module:
         raise SettingError(
             "backbone.options", f"{settings.options} do not fit {name}: {error}; mend or drop them."
         ) from error
+    # a module builds further classes, too: deit.py distilled ones, with a second class token
     family = FAMILIES.get(type(vit).__name__)
     if family is None or module not in family.modules or not _is_stem(vit, family):
         raise _unsupported(name)
@@ -105,6 +108,7 @@ def _find_module(name: str) -> str:
     timm = known_models()
     # timm's names are ARCHITECTURE.TAG; without a tag its default weights are meant
     architecture, _, tag = name.partition(".")
+    # asked with `pretrained` alone does timm list names with their tags
     if not timm.is_model(architecture) or (tag and name not in timm.list_models(f"{architecture}.*", pretrained=True)):
         known = [*timm.list_models(module=list(MODULES)), *timm.list_models("*.*", pretrained=True)]
         near = nearest(name, known, cutoff=0.3)
@@ -136,6 +140,7 @@ def _download(vit: Any, name: str) -> Path:
     config = vit.pretrained_cfg
     if config.get("file"):  # of our own alone: neither options nor a checkpoint can name one
         return Path(config["file"])
+    # the name in repositories whose data sheet gives none; pickles beside it are not looked at
     repo, file = config.get("hf_hub_id"), config.get("hf_hub_filename") or "model.safetensors"
     if not repo:
         raise SettingError("backbone.name", f"{name} has no published weights on the hub: {WEIGHTS_REMEDY}.")
@@ -197,6 +202,7 @@ def read_weights(file: Path, refused: Refused) -> dict[str, Any]:
         ) from error
     if not isinstance(contents, dict):
         raise refused(f"holds no dictionary of weights but a {type(contents).__name__}: give another file.")
+    # MAE's, DeiT's and Swin's files have the first, training scripts the second
     for wrapper in ("model", "state_dict"):
         if isinstance(contents.get(wrapper), dict):
             contents = contents[wrapper]
@@ -212,11 +218,18 @@ def _to_timm(vit: Any, contents: dict[str, Any], refused: Refused) -> dict[str, 
         contents = {"head.fc.weight": torch.empty(0), **contents}
     try:
         contents = sys.modules[type(vit).__module__].checkpoint_filter_fn(dict(contents), vit)
-    except (AttributeError, IndexError, KeyError, RuntimeError) as error:  # of names and shapes it does not expect
+    except (
+        AttributeError,
+        IndexError,
+        KeyError,
+        RuntimeError,
+        TypeError,
+    ) as error:  # of names and shapes it does not expect
         raise refused(
             f"does not hold the weights of this model: timm cannot read it ({error}); "
             "let `backbone.name` and `backbone.options` name the model of the file."
         ) from error
+    # published files bring ImageNet's classifier, which a model without one would refuse
     classifiers = vit.pretrained_cfg.get("classifier") or ()
     heads = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
     kept = {name: value for name, value in contents.items() if name.rpartition(".")[0] not in heads}
@@ -234,7 +247,9 @@ def _check_sizes(vit: nn.Module, family: Family, contents: dict[str, Any], refus
             raise _misfit(refused, name, value, own[name])
     positions, wanted = contents.get("pos_embed"), own.get("pos_embed")
     # Registers move the class token out of the position embedding, one row, which the filter takes care of.
-    if positions is not None and wanted is not None and abs(positions.shape[1] - wanted.shape[1]) > 1:
+    if not isinstance(positions, Tensor) or wanted is None:
+        return
+    if positions.ndim != wanted.ndim or abs(positions.shape[1] - wanted.shape[1]) > 1:
         raise _misfit(refused, "pos_embed", positions, wanted)
 
 
@@ -252,6 +267,26 @@ def _check_fit(wanted: dict[str, Tensor], found: dict[str, Tensor], refused: Ref
             f"does not hold the weights of this model: it {' and '.join(problems)}; let `backbone.name` "
             "and `backbone.options` name the model of the file."
         )
+    check_numbers(wanted, found, refused)
     for name, value in wanted.items():
         if found[name].shape != value.shape:
             raise _misfit(refused, name, found[name], value)
+
+
+def check_numbers(wanted: Iterable[str], found: Mapping[str, Any], refused: Refused) -> None:
+    """Refuse weights that are no tensors of real numbers, or NaN or infinite, of which all that is computed would be.
+
+    Args:
+        wanted: names of a model; those that are not in the file are passed over.
+        found: what the file holds.
+        refused: makes the error of it.
+
+    Raises:
+        UserError: naming the first.
+    """
+    for name, value in ((name, found[name]) for name in wanted if name in found):
+        if not isinstance(value, Tensor) or value.is_complex():
+            kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise refused(f"holds {name} as {kind}, no tensor of real numbers: give another file.")
+        if not torch.isfinite(value).all():
+            raise refused(f"holds {name} with numbers that are NaN or infinite: give an undamaged file.")

@@ -18,6 +18,7 @@ BANDS = 3
 CLASSIFIER = "decoder_fuse.final_conv."
 SHARED = "shared_conv.weight"  # only CBC-SLP has it
 # In the authors' files, and never used by their networks.
+# fusion5 is of level 5, which their forward computes and drops (cmx_cbc.md, 4.3)
 IGNORED = r"(RGB|NIR|SWIR)_decode_conv\.|fusion5\.conv\.|decoder_fuse\.seg_(d[1-4]|layer)\."
 
 MODALITY_RULES: Rules = tuple(
@@ -32,8 +33,10 @@ MODALITY_RULES: Rules = tuple(
         (rf"^privates\.{index}\.", f"{ours}_private_conv."),
     )
 )
+# their e1 is the stem
 STAGE_RULES: Rules = tuple((rf"(_encoder)\.stages\.{stage}\.", rf"\1.e{stage + 2}.") for stage in range(4))
 ADAPTER_RULES: Rules = tuple((rf"(_encoder)\.adapters\.{index}\.", rf"\1.adapt{index + 1}.") for index in range(5))
+# our decoder goes from coarse to fine, and their numbers count from the finest
 LEVEL_RULES: Rules = tuple(
     rule
     for index in range(4)
@@ -51,6 +54,7 @@ OTHER_RULES: Rules = (
     (r"(_encoder)\.gather\.", r"\1.conv6."),
     (r"(_encoder\.e\S*)\.norm(\d)\.", r"\1.bn\2."),
     (r"(_encoder\.e\S*)\.shortcut\.", r"\1.downsample."),
+    # our fifth fusion is that of the gathered level, their sixth
     (r"^fusion\.early\.4\.", "fusion6."),
     (r"^fusion\.early_tokenizer\.", "fused6_encode_conv."),
     (r"^fusion\.positions\.3$", "fused6_pos"),
@@ -112,6 +116,7 @@ def _reshape(name: str, found: Tensor, wanted: Tensor) -> Tensor:
     """One of their tensors in our shape: their kernels have axes of length one that ours do without."""
     given = tuple(found.shape)
     if name.startswith(CLASSIFIER) and len(found) == len(MODALITIES):
+        # cloned: a view, which load_state_dict assigns as it is, would keep the other channels in memory
         found = found[:1].clone()
     same = found.shape == wanted.shape
     if not same and (found.ndim != 5 or _long_axes(found) != _long_axes(wanted)):

@@ -55,6 +55,7 @@ def convolve_resized(skip: Tensor, weight: Tensor, size: int) -> Tensor:
     planes, counts = find_neighbourhoods(skip.shape[2], size)
     resized = _resize_planes(skip, size)
     stacked = torch.stack([resized[:, :, plane] for plane in planes], 2)  # (B, c, 3·kinds, n, n)
+    # by threes, so that no kernel reaches from one neighbourhood into the next
     kinds = F.conv3d(_replicate(stacked, depth=0), weight, stride=(3, 1, 1))  # (B, out, kinds, n, n)
     repeated = [kind[:, :, None].expand(-1, -1, n, -1, -1) for kind, n in zip(kinds.unbind(2), counts, strict=True)]
     return torch.cat(repeated, 2)
@@ -139,6 +140,7 @@ class VolumeDecoder(nn.Module):
         self.refine = Refine(8 * base * modalities)
         self.reduce = nn.Conv3d(8 * base * modalities, 16 * base, 1)
         channels = [8 * base, 4 * base, 2 * base, base]
+        # the first level narrows behind its skip, the others before (cmx_cbc.md, 4.7)
         mids = [16 * base, *channels[1:]]
         self.levels = nn.ModuleList(
             Level(before, mid, modalities * c, c)

@@ -134,6 +134,7 @@ class LatentFusion(nn.Module):
         self.early = nn.ModuleList(ConvReLUNorm(modalities * c, modalities * c, 1) for c in channels)
         self.tokenizers = nn.ModuleList(Cellwise(8 * base, width) for _ in range(modalities))
         self.early_tokenizer = Cellwise(8 * base * modalities, width)
+        # the last is that of the early fusion's tokens
         self.positions = nn.ParameterList(torch.zeros(1, grid**3, width) for _ in range(modalities + 1))
         self.intra = nn.ModuleList(Transformer(width, heads, dropout) for _ in range(modalities))
         self.correlation = Correlation(modalities, width)
@@ -153,8 +154,10 @@ class LatentFusion(nn.Module):
             [gate(level, present) for level in levels] for levels, present in zip(modalities, columns, strict=True)
         ]
         *skips, gathered = zip(*gated, strict=True)  # by level, its M modalities
+        # not strict: the last mix is for the gathered level, below
         early = [mix(stack_modalities(level)) for mix, level in zip(self.early, skips, strict=False)]
         tokens = [tokenize(x) for tokenize, x in zip(self.tokenizers, gathered, strict=True)]  # (B, N, E) each
+        # not strict: the last positions are for the multimodal transformer alone
         hidden = [transform(t, p) for transform, t, p in zip(self.intra, tokens, self.positions, strict=False)]
         correlated = self.correlation(hidden, available)
         # The tokens as they were before positions, of missing modalities too: their learned constants.

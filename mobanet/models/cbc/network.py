@@ -32,6 +32,7 @@ from mobanet.models.cbc.volumes import Cellwise, gate, initialize, to_volume
 from mobanet.models.draws import sent
 from mobanet.models.sharing import each_once
 
+# the last volume is 16 times the grid a side: of 64 cells it would be 1024 cubed
 _MOST_CELLS, _MOST_BLOCKS = 64, 64
 
 
@@ -135,6 +136,7 @@ class CBC(SegmentationModel):
         self.shared = Cellwise(8 * base * count, 4 * base * count) if slp else None
         self.privates = nn.ModuleList(Cellwise(width, 4 * base) for _ in (modalities if slp else ()))
         self.decoder = VolumeDecoder(count, base, num_classes)
+        # before ImageNet's weights, which the release draws anew once it has loaded them (cmx_cbc.md, 4.10)
         self.apply(initialize)
         if settings.pretrained:
             weights = load_resnet50()
@@ -166,12 +168,14 @@ class CBC(SegmentationModel):
     def _fuse_each(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[Fused]:
         """Skips and latent for each pattern, (B, M) bool."""
         used = torch.stack(list(patterns)).any(0)  # (B, M): by any pattern
+        # what no pattern has need not be encoded; of the rest each pattern deselects in the fusion
         levels = self._encode(select_available(inputs, used), used)
         for available in patterns:
             yield self.fusion(levels, available)
 
     def _encode(self, inputs: dict[str, Tensor], available: Tensor | None) -> list[list[Tensor]]:
         """The five levels of each modality; in those of a missing one there are zeros or what zeros give."""
+        # in eval mode samples do not see each other, so that a compiled graph may take all and be one
         everything = self.settings.statistics == "all" if self.training else torch.compiler.is_compiling()
         if everything or torch.compiler.is_exporting():
             available = None  # a graph is one for all patterns, and the fusion deselects what is missing

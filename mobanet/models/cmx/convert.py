@@ -18,6 +18,7 @@ RULES = (
     (r"^inputs\.1\.projection\.", "modal_proj."),
     (r"^encoders\.0\.stages\.0\.0\.", "core.backbone.rgb_stem.block."),
     (r"^encoders\.1\.stages\.0\.0\.", "core.backbone.mod_stem.block."),
+    # their stem and s1 are our first stage; s1 to s4 get the names of their streams further down
     (r"^encoders\.(\d)\.stages\.0\.1\.", r"encoders.\1.s1."),
     (r"^encoders\.(\d)\.stages\.1\.0\.", r"encoders.\1.s2."),
     (r"^encoders\.(\d)\.stages\.2\.0\.", r"encoders.\1.s3."),

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobanet.errors import SettingError
-from mobanet.models.backbones.weights import Refused, of_setting, published_weights, read_weights
+from mobanet.models.backbones.weights import Refused, check_numbers, of_setting, published_weights, read_weights
 from mobanet.models.containers import ListOf
 from mobanet.models.patches import initial_kernel
 from mobanet.plain.wording import name_differences
@@ -67,6 +67,7 @@ class StreamInput(nn.Module):
         self.modalities = dict(modalities)
         bands, alone = sum(modalities.values()), len(modalities) == 1
         self.projection = None if alone and bands == 3 else nn.Conv2d(bands, 3, 1, bias=False)
+        # published CMX is given a single band three times, which is what the projection of one starts as
         if self.projection is not None and (as_colours or bands == 1):
             with torch.no_grad():
                 self.projection.weight.copy_(torch.cat([_as_colours(n, alone) for n in modalities.values()], dim=1))
@@ -169,6 +170,7 @@ def _create_mit(name: str) -> Any:
     """A Mix-Transformer with random weights, and stochastic depth that grows from 0 to 0.1 over its blocks."""
     mit = _package(name).get_encoder(name, in_channels=3, depth=5, weights=None)
     for part in mit.modules():
+        # the methods of these objects alone are replaced: the package's class stays as it is for everybody else
         if type(part).__name__ == "Attention":
             part.forward = MethodType(_attend, part)
     return mit
@@ -223,6 +225,7 @@ def _load(mit: nn.Module, file: Path, refused: Refused) -> None:
     found = {name: value for name, value in contents.items() if not name.startswith("head.")}
     wanted = mit.state_dict()
     problems = name_differences(wanted, found)
+    check_numbers(wanted, found, refused)
     problems += [
         f"has {name} of shape {tuple(found[name].shape)} where {tuple(wanted[name].shape)} is expected"
         for name in wanted

@@ -215,6 +215,7 @@ class CMX(SegmentationModel):
             if stage:
                 streams = zip(self.encoders, (first, second), strict=True)
                 first, second = (encoder.stages[stage](maps) for encoder, maps in streams)
+            # the next stages go on from the rectified maps, not from the encoders' own
             first, second = rectification(first, second)
             yield first, second
 

@@ -21,6 +21,7 @@ def initialize(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
     elif isinstance(module, nn.Conv2d):
         fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
+        # by fan-out, where torch's kaiming_normal_ does not take groups off it
         nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
     else:
         return
@@ -87,6 +88,7 @@ class FFM(nn.Module):
         size = first.shape[2:]
         streams = [maps.flatten(2).transpose(1, 2) for maps in (first, second)]  # two of (B, N, C)
         entered = [F.relu(enter(x)).chunk(2, dim=2) for enter, x in zip(self.enter, streams, strict=True)]
+        # queries are u itself, without a projection of their own (cmx_cbc.md, 2.4)
         contexts = [self._context(to(u)) for to, (_, u) in zip(self.context, entered, strict=True)]
         attended = [self._attend(u, other) for (_, u), other in zip(entered, contexts[::-1], strict=True)]
         tokens = [
@@ -94,7 +96,7 @@ class FFM(nn.Module):
             for x, (y, _), a, leave, norm in zip(streams, entered, attended, self.leave, self.norms, strict=True)
         ]
         maps = torch.cat(tokens, dim=2).transpose(1, 2).unflatten(2, size)  # (B, 2C, h, w)
-        return self.norm(self.residual(maps) + self.mix(maps))
+        return self.norm(self.residual(maps) + self.mix(maps))  # no activation behind it, as in both releases
 
     def _context(self, keys_values: Tensor) -> Tensor:
         """What one stream offers, (B, N, 2C) keys then values -> (B, heads, d, d); columns sum to one."""

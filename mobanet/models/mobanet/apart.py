@@ -30,6 +30,7 @@ def apart(inputs: dict[str, Tensor], available: Tensor, complete: Way, incomplet
     if torch.compiler.is_exporting():
         both = complete(inputs, available), incomplete(inputs, available)
         return {name: torch.where(whole.view(-1, *[1] * (x.ndim - 1)), x, both[1][name]) for name, x in both[0].items()}
+    # numbers of rows, not masks: indexing by a mask on a GPU waits to learn how many rows there are
     rows = whole.nonzero()[:, 0], whole.logical_not().nonzero()[:, 0]
     there = sent(available, device)
     if not len(rows[1]):
@@ -40,6 +41,7 @@ def apart(inputs: dict[str, Tensor], available: Tensor, complete: Way, incomplet
         way({name: x[own] for name, x in inputs.items()}, there[own])
         for way, own in zip((complete, incomplete), (sent(own, device) for own in rows), strict=True)
     )
+    # the rows, one part behind the other, are a permutation of the batch: its inverse puts them back
     back = sent(torch.cat(rows).argsort(), device)
     return {name: torch.cat((x, second[name]))[back] for name, x in first.items()}
 

@@ -33,6 +33,7 @@ RELEASE = Release("release", (), ignored=r"image_encoder\.backbone\.mask_token$"
 DINOV2_RULES: Rules = (
     (r"^backbone\.vit\.", "image_encoder.backbone."),
     (r"^interactions\.", "image_encoder.peft_cpia_blocks."),
+    # before the next rule, which would take the norms for parts of the blocks
     (r"^pyramid\.fusions\.(\d)\.norm\.", r"image_encoder.peft_fuse_norms.\1."),
     (r"^pyramid\.fusions\.", "image_encoder.peft_dgfm_blocks."),
     (r"^pyramid\.projections\.", "image_encoder.dual_proj_layers."),
@@ -54,6 +55,7 @@ SAM_RULES: Rules = (
     (r"(peft_adapter_[xy])\.reduce\.", r"\1.D_fc1."),
     (r"(peft_adapter_[xy])\.reduce_prompt\.", r"\1.D_fc_prompt."),
     (r"(peft_adapter_[xy])\.expand\.", r"\1.D_fc2."),
+    # before the next rule: theirs wraps the channel LayerNorm in a module, and has no such thing around the BatchNorm
     (r"^pyramid\.scales\.0\.up4\.1\.", "fpn1x.1.ln."),
     (r"^pyramid\.scales\.0\.up4\.", "fpn1x."),
     (r"^pyramid\.scales\.1\.up4\.", "fpn1y."),
@@ -121,6 +123,7 @@ def mobanet_sam_from_authors(state: Mapping[str, Tensor]) -> MoBaNet:
     if positions is None or positions.ndim != 4:
         raise RELEASE.refusal("it lacks image_encoder.pos_embed of shape (1, rows, columns, channels)")
     options: dict[str, int | float | bool | str | list[int]] = {
+        # SAM keeps its positions as a grid, (1, rows, columns, C), of square images
         "img_size": positions.shape[1] * state[PATCH_KERNEL].shape[-1]
     }
     backbone = BackboneSettings(name=SAM_BY_WIDTH[width], pretrained=False, standardize=False, options=options)
@@ -148,5 +151,6 @@ def _fill(state: Mapping[str, Tensor], backbone: BackboneSettings, settings: MoB
         # Their 1x1 convolutions are our linear layers on tokens: (out, in, 1, 1) -> (out, in).
         flat = state[name].shape == (*wanted[ours].shape, 1, 1)
         converted[ours] = RELEASE.fitting(name, state[name].flatten(1) if flat else state[name], wanted[ours])
+    # assign: the model's own parameters are on `meta`, where nothing could be copied to
     model.load_state_dict(converted, strict=True, assign=True)
     return model.eval()

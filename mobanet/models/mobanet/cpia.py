@@ -51,8 +51,10 @@ class CPIA(nn.Module):
         given = [x is not None for x in streams]
         parts = [reduce(x) for reduce, x in zip(self.reduce, streams, strict=True) if x is not None]  # (B, N, r) each
         if present is not None:
+            # behind the reductions, whose biases would speak for a stream that is not there
             parts = [torch.where(there[:, None, None], x, 0) for there, x in zip(present, parts, strict=True)]
         nothing, said = torch.zeros_like(parts[0]), iter(parts)
+        # `mix` has columns for each stream in its place: one that did not run keeps its own, as zeros
         placed = [next(said) if there else nothing for there in given]
         prompt = self.expand(self.mix(torch.cat(placed, dim=-1)))  # S times (B, N, r) -> (B, N, S·r) -> (B, N, C)
         gamma = torch.stack([*compress(self.gammas, given)])[:, None, None]  # (G, 1, 1, C)

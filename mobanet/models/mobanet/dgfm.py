@@ -77,6 +77,7 @@ class DGFM(nn.Module):
 
     def _weights(self, reduced: Sequence[Tensor], present: Tensor | None) -> Tensor:
         """Of G streams, from their reductions (B, N, hidden): (G, B, N, C), summing to 1 over streams."""
+        # all pairs as one batch, since they share the gate's network
         pairs = [*combinations(range(len(reduced)), 2)]
         first, second = (torch.cat([reduced[pair[end]] for pair in pairs]) for end in range(2))  # (P·B, N, hidden)
         preference = self._preference(first, second).unflatten(0, (len(pairs), -1))  # (P, B, N, C)
@@ -84,6 +85,7 @@ class DGFM(nn.Module):
         if present is not None:
             both = torch.stack([present[i] & present[j] for i, j in pairs])  # (P, B)
             preference = torch.where(both[:, :, None, None], preference, 0)
+            # n of the formula is a sample's own number of streams
             number = present.sum(0).clamp(min=1)[:, None, None].to(preference.dtype)  # (B, 1, 1)
         logs = torch.stack([_strength(stream, pairs, preference) / number for stream in range(len(reduced))])
         if present is not None:  # not -inf: of a sample that has nothing all are alike

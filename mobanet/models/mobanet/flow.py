@@ -53,6 +53,7 @@ def plan_steps(
             steps.append(Step("tap", stage))
         if descends and stage < len(stages) - 1:
             steps.append(Step("descend", stage))
+    # up to here what a stream computes depends on its own modalities alone, and patterns can share it
     alone = next((place for place, step in enumerate(steps) if step.kind == "interact"), len(steps))
     return tuple(steps[:alone]), tuple(steps[alone:])
 
@@ -91,6 +92,7 @@ def join_flows(flows: Sequence[Flow]) -> Flow:
     if len(flows) == 1:
         return flows[0]
     taps = tuple(torch.cat(same) for same in zip(*(flow.taps for flow in flows), strict=True))
+    # all have it or none: it is a matter of the model's settings
     there = [flow.there for flow in flows if flow.there is not None]
     tokens, streams = torch.cat([flow.tokens for flow in flows]), tuple(chain(*(flow.streams for flow in flows)))
     return Flow(tokens, flows[0].geometry, streams, taps, torch.cat(there) if there else None)

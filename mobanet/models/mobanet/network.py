@@ -202,6 +202,7 @@ class MoBaNet(SegmentationModel):
         self.pixel_ratios = dict(pixel_ratios)
         # patches that overlap or reach over the edge would cut through coarse pixels, which are repeated there
         disjoint = stride == self.backbone.patch_kernel.shape[-1] and not padding[0]
+        # what of a ratio divides the patch is left to a smaller kernel; the rest is repeated (`_padded`)
         self._scales = {
             name: math.gcd(ratio, stride) if disjoint else 1 for name, ratio in pixel_ratios.items() if ratio > 1
         }
@@ -219,6 +220,7 @@ class MoBaNet(SegmentationModel):
             for stream, modalities in streams.items()
         )
         self.interactions = self._build_interactions()
+        # a single stream has nothing to interact with, whatever was set
         placement = settings.placement if len(self.interactions) else "none"
         self._steps_alone, self._steps_together = plan_steps(
             self.backbone.stages, placement, settings.pyramid == "plain", self.backbone.hierarchical
@@ -246,6 +248,7 @@ class MoBaNet(SegmentationModel):
         self.incomplete = Parts(self) if own else None
         self.apart = self.parts_samples = own
         self._compiled_with: dict[str, Any] | None = None
+        # not in checkpoints, as it follows from the settings
         self.register_buffer("with_statistics", None, persistent=False)  # (S, M) bool
         if settings.scenario_statistics:
             self.know_scenarios(settings.scenario_statistics)
@@ -292,6 +295,7 @@ class MoBaNet(SegmentationModel):
         if self.with_statistics is None or available is None:
             return None
         same = (available[:, None] == self.with_statistics).all(2)  # (B, S)
+        # at most one scenario is equal, so that the sum is its number from 1, or 0
         return (same * torch.arange(1, same.shape[1] + 1, device=same.device)).sum(1) - 1
 
     def part_ways(self) -> None:
@@ -305,7 +309,7 @@ class MoBaNet(SegmentationModel):
             return []
         if reached is None:
             # of gradients, which ranks have agreed on, and not of what this rank has seen
-            # the last parameter, a classifier's bias, which every sample that counts moves
+            # the last parameter, the classifier's weight, which every sample that counts moves
             moved = [[*parts.decoder.parameters()][-1].grad for parts in (self, self.incomplete)]
             reached = (_moves(moved[0]), _moves(moved[1]))
         own = [getattr(self, name) for name in Parts.NAMES]
@@ -415,6 +419,7 @@ class MoBaNet(SegmentationModel):
             mixed: of a pattern whose samples are not.
         """
         sides = self._parts_for(patterns)
+        # what patterns share is planned for all of them at once (`SharedResults`)
         of_one = [(pattern, parts) for pattern, parts in zip(patterns, sides, strict=True) if parts is not None]
         encoded = self._encode_patterns(inputs, *zip(*of_one, strict=True)) if of_one else iter(())
         for pattern, parts in zip(patterns, sides, strict=True):
@@ -463,6 +468,7 @@ class MoBaNet(SegmentationModel):
         order = list(self.modalities)
         columns = [[order.index(name) for name in members] for members in self.streams.values()]
         keys = [
+            # by parts, too: what each set's own kernels make of the same pattern differs
             [(parts is self, *key) for key in self._keys_that_run(found)]
             for parts, found in zip(sides, pattern_keys(patterns, columns), strict=True)
         ]
@@ -481,6 +487,7 @@ class MoBaNet(SegmentationModel):
         """Of a pattern's keys, one a stream, those of streams that run: all, or those that some sample has."""
         if self.settings.absent == "zero":
             return keys
+        # or all: of a batch that has nothing at all a feature is made of zeros
         return [key for key in keys if any(key[1])] or keys
 
     def _run_streams_alone(
@@ -571,7 +578,9 @@ class MoBaNet(SegmentationModel):
             logits=self._resize(parts.decoder(stages.fused, stages.rows), *size),
             latent=stages.latent,
             auxiliary={
+                # the finest maps of the stream, as in the release
                 stream: self._resize(head(stages.streams[stream][0]), *size)
+                # not strict: heads may be switched off
                 for stream, head in zip(self.streams, parts.heads if auxiliary else (), strict=False)
             },
         )
@@ -582,6 +591,7 @@ class MoBaNet(SegmentationModel):
         padded = (height + -height % size, width + -width % size)
         # loss and softmax follow, and bfloat16 knows logits of 1 to 2 to a hundredth only
         exact = torch.promote_types(logits.dtype, torch.float32)
+        # by way of the padded size: straight to the image's, all would be squeezed by the margin
         return resize(logits.to(exact), padded)[..., :height, :width]
 
     def _build_interactions(self) -> nn.ModuleList:
@@ -611,6 +621,7 @@ class MoBaNet(SegmentationModel):
 
 
 def _moves(grad: Tensor | None) -> bool:
+    # None: a decoder that is not trained tells nothing, and what may have been reached is not idle
     return grad is None or bool(grad.any())
 
 

@@ -76,11 +76,13 @@ class PlainPyramid(nn.Module):
             wanted = stage < stream_stages
             projected = project(tap) if wanted or self.project_first else tap  # (G·B, N, C) -> (G·B, N, D)
             split = _split(projected if self.project_first else tap, len(streams))
+            # `present` is left out, not None, where all count: a fusion of one stream is a LayerNorm or nothing
             latent = fusion(*_placed(split, streams, len(self.names)), **present)
             fused_maps.append(to_map(latent if self.project_first else project(latent), grid))
             if wanted:
                 stream_maps.append(to_map(projected, grid))
         own = _by_stream(stream_maps, [self.names[stream] for stream in streams])
+        # `latent` and `grid` are what the loop has left, those of the last stage
         return Stages(fused_maps, own, to_map(latent, grid), rows)
 
 
