@@ -29,6 +29,7 @@ _VARIANCES = ".scenario_var"
 _STATISTICS = (".scenario_mean", _VARIANCES)
 """Endings of the names of statistics by scenario among weights."""
 
+# the last is the weights that trained on, which Lightning keeps beside an average of them
 _LEFT = ("optimizer_states", "lr_schedulers", "loops", "callbacks", "current_model_state")
 """Of a checkpoint, what training goes on with; an adapted one is for use."""
 
@@ -129,8 +130,10 @@ def check_output(path: Path, checkpoint: Path) -> None:
         UserError: naming it.
     """
     if path.exists():
+        # resolved: a link to the checkpoint is the checkpoint
         what = "the checkpoint itself" if path.resolve() == checkpoint.resolve() else "there already"
         raise UserError(f"{path} is {what}; name another file with --output.")
+    # folders are made at the end only, and whether that will do is to be known before minutes of measuring
     above = next(parent for parent in path.absolute().parents if parent.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise UserError(f"{path} cannot be written; name a file in a writable folder with --output.")
@@ -190,6 +193,7 @@ class Comparison:
     @property
     def kept(self) -> list[str]:
         """Incomplete scenarios that are better with their own statistics."""
+        # strictly better: of equals the statistics of training stay, and NaN on either side keeps them, too
         return [n for n, b in self.before.items() if n != self.full and self.own[n].mean_iou > b.mean_iou]
 
     @property
@@ -212,6 +216,7 @@ class Comparison:
                 "in no incomplete scenario is the validation mIoU better with its own batch statistics; nothing was "
                 "written: use the checkpoint as it is."
             )
+        # statistics of a training with incomplete samples fit already: what single scenarios gain may be chance
         if not trained_full and not own > before:  # and not own <= before: NaN, of no figure, is no gain
             raise UserError(
                 f"the model saw samples that lack sensors in training, and own batch statistics make their mean mIoU "
@@ -231,7 +236,7 @@ class Comparison:
         words = [[*map(percent, column.values())] for column in columns]
         rows = list(zip(heads, (*words, kept), strict=True))
         return as_text(
-            fitted("scenario", labels, len(self.before), rows, [], 10_000),
+            fitted("scenario", labels, len(self.before), rows, [], 10_000),  # so wide that nothing is split
             ["validation mIoU, per cent; after: with own statistics where these are better"],
         )
 

@@ -51,6 +51,7 @@ class BatchStatistics:
         """Let a network normalise samples of these scenarios by them."""
         network.know_scenarios(self.names)
         for name, norm in network.scenario_norms().items():
+            # in place, and so in the buffers' own type and device
             norm.scenario_mean.copy_(self.by_norm[name][0])
             norm.scenario_var.copy_(self.by_norm[name][1])
 
@@ -100,6 +101,7 @@ def measure_statistics(
                 if (there := int(rows.sum())) < _LEAST:
                     continue
                 network({name: x[rows] for name, x in batch.inputs.items()}, pattern[rows], auxiliary=False)
+                # the forward pass is there for what it leaves in the running statistics; its logits are of no use
                 batches[k], seen[k] = batches[k] + 1, seen[k] + there
                 for name, norm in norms.items():
                     mean, var = norm.running_mean, norm.running_var
@@ -107,6 +109,7 @@ def measure_statistics(
                     assert var is not None
                     sums[name][:, k] += torch.stack([mean, var]).cpu().double()
     found = [k for k, number in enumerate(batches) if number]
+    # (S, 1), to divide (2, S, C): each scenario by its own number of batches
     each = torch.tensor([batches[k] for k in found])[:, None]
     means = {name: values[:, found] / each for name, values in sums.items()}
     return BatchStatistics(tuple(scenarios[k] for k in found), means, tuple(seen[k] for k in found))

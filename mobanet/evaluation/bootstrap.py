@@ -12,6 +12,7 @@ from mobanet.evaluation.scenario_summary import covers
 from mobanet.rasters.contents import Classes
 from mobanet.scenarios.failure import Failure
 
+# 1000 draws leave 25 beyond either end of the interval
 LEVEL, RESAMPLES, FEW = 0.95, 1000, 5
 """Of the interval; draws of as many tiles as there are, with replacement; with fewer tiles it is hardly more than a
 hint."""
@@ -58,6 +59,7 @@ def bootstrap(
     if number < 2:
         return None
     # how often each tile is drawn says all, in one product of matrices, with no copies of tiles
+    # the same draws for all scenarios, so that each mean over scenarios is of one draw of tiles
     draws = np.random.default_rng(_SEED).multinomial(number, np.full(number, 1 / number), RESAMPLES)  # (R, T) counts
     mious = {name: _mious(draws, each[counted].numpy(), classes) for name, each in tiles.items()}
     rows = np.array(list(mious.values()))  # (S, R)
@@ -85,6 +87,7 @@ def _mious(draws: np.ndarray, tiles: np.ndarray, classes: Classes) -> np.ndarray
     """The mIoU of each draw, (R,), from its counts of tiles, (R, T), and their matrices, (T, K, K)."""
     side = tiles.shape[-1]
     # in floats for the sake of speed; sums of pixels stay far below 2^53
+    # (R, T) by (T, K * K): the confusion matrix of each draw
     m = (draws.astype(float) @ tiles.reshape(len(tiles), -1).astype(float)).reshape(-1, side, side)
     hit = m.diagonal(axis1=1, axis2=2)
     union = m.sum(1) + m.sum(2) - hit

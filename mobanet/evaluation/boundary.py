@@ -75,6 +75,7 @@ def boundary_scores(
 def _f1(precision: float, recall: float) -> float:
     """0 where only one of the maps has a contour; NaN where none has."""
     there = [x for x in (precision, recall) if not math.isnan(x)]
+    # a contour in one map alone matches nothing: its share is 0, and the other has none
     if len(there) < 2:
         return 0.0 if there else math.nan
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
@@ -89,10 +90,12 @@ class SharedTruths:
 
     def reset(self) -> None:
         """Let go of all."""
+        # each side with how many users are still to come for it
         self._held: dict[tuple[str, int], tuple[Side, int]] = {}
 
     def get(self, key: tuple[str, int], make: Callable[[], "Side"]) -> "Side":
         """The side of the rows that `key` names by their tile's id and how many times its rows were counted before."""
+        # popped, and put back while anybody else is to come: the last user frees the memory
         side, left = self._held.pop(key, (None, self.users))
         side = side or make()
         if left > 1:
@@ -137,8 +140,10 @@ class BoundaryRows:
         """
         # a byte a pixel, as rows wait in memory; labels may come wider
         label = label.astype(np.uint8)
+        # ignored in the map, too, so that no class of the map ends there
         both = np.stack([np.where(label == IGNORE_INDEX, np.uint8(IGNORE_INDEX), prediction), label])
         self._rows = both if self._rows is None else np.concatenate([self._rows, both], axis=1)
+        # from this row on, not all that is in reach has come
         last = self._rows.shape[1] - self._reach
         if last - self._done < self._reach:
             return np.zeros((len(self.distances), self.num_classes, len(COUNTED)), np.int64)
@@ -185,6 +190,7 @@ def boundary_counts(truth: "Side", mapped: "Side", rows: slice) -> np.ndarray:
         ]
         first = truth.by_class(rows, truth.bands[number], both, truth.contour, matched[0])
         second = mapped.by_class(rows, mapped.bands[number], mapped.contour, matched[1])
+        # in the order of `COUNTED`
         found.append([first[0], second[0], first[1], first[2], second[1], first[3], second[2]])
     return np.array(found, np.int64).transpose(0, 2, 1)
 
@@ -275,5 +281,6 @@ def _add(out: np.ndarray, bits: np.ndarray, down: int, right: int) -> None:
         return
     first, last = np.s_[:, : height - down, : width - right], np.s_[:, down:, right:]
     out[last] |= bits[first]
+    # only one of them is ever above 0, so that there and back are all the ways there are
     if down or right:
         out[first] |= bits[last]

@@ -80,6 +80,7 @@ class Calibration(Metric):
         p, right = confidence.flatten().nan_to_num(0), (prediction == label).flatten().long()
         own = torch.stack([torch.ones_like(right), right, (p * _ONE).long()])  # (3, N)
         # what does not count goes into a bin of its own: to leave it out, a GPU would have to be waited for
+        # a border belongs to the bin above, in Guo et al. to that below; 1 itself has no bin above
         bins = (p * BINS).long().clamp(0, BINS - 1).masked_fill((label == IGNORE_INDEX).flatten(), BINS)
         found = own.new_zeros(3, BINS + 1).scatter_add_(1, bins.expand(3, -1), own)
         self.counts += found[:, :BINS].to(self.counts.device)

@@ -283,6 +283,7 @@ def _misregistration(windows: SensorWindows, severity: float) -> Degraded:
     values, valid = [], []
     for number in range(len(windows.tiles)):
         down, right = _WAYS[windows.key(number, "misregistration").choice(len(_WAYS))]
+        # diagonally so many each way: the grid of pixels is kept, and nothing is resampled
         cut = windows.cut(down * int(severity), right * int(severity))
         values.append(windows.values[(number, ..., *cut)])
         valid.append(windows.valid[(number, *cut)])
@@ -395,6 +396,7 @@ DEGRADATIONS: dict[str, Degradation] = {
             "a Gaussian: its standard deviation in pixels",
             _blur,
             ("optical",),
+            # of the widest severity: one reading of the windows serves all of them
             margin=_reach(max(_SIGMAS)),
         ),
         Degradation(

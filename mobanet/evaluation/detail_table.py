@@ -64,6 +64,7 @@ def boundary_csv(details: Mapping[str, DetailScores], classes: Classes) -> str:
             for name, numbers, counts in zip(classes.names, rows, each.counts, strict=True):
                 place = [scenario, each.distance, name]
                 lines.append([*place, *map(decimal, numbers), int(name in classes.averaged), *counts])
+            # F1 sums up precision and recall, of which no mean is given; their columns stay
             means = [decimal(each.mean_iou), decimal(each.mean_f1), "", ""]
             lines.append([scenario, each.distance, "mean", *means, "", *[""] * len(COUNTED)])
     return csv_text(lines)
@@ -124,6 +125,7 @@ def details_from_plain(content: Mapping[str, Any], classes: Classes) -> DetailSc
             raise ValueError("the classes of its boundaries are not the run's")
         counts = [_counts(own["counts"], len(COUNTED)) for own in each["classes"].values()]
         least, most = _counts(each["pixels"], 2)
+        # from the counts anew, so that shares in an edited file cannot belie them
         found.append(boundary_scores(str(each["distance"]), str(each["name"]), (least, most), counts, classes))
     counted = []
     for each in content.get("objects", ()):

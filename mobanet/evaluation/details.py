@@ -65,7 +65,9 @@ class Measures:
         distances, numbers = self.settings.distances, len(self.classes)
         cut = len(distances) * numbers * len(boundary.COUNTED)
         each = counts[:cut].view(len(distances), numbers, -1).tolist() if distances else []
+        # over all tiles: of one distance in metres the pixels differ where tiles have other pixel sizes
         reach = [(min(own), max(own)) for own in zip(*self.pixels.values(), strict=True)]
+        # guarded, as torch cannot infer -1 of a view with 0 rows
         own = counts[cut:].view(len(self.settings.objects), -1).tolist() if self.settings.objects else []
         return DetailScores(
             tuple(
@@ -88,7 +90,7 @@ class DetailScores:
     boundary: tuple[BoundaryScores, ...] = ()
     objects: tuple[ObjectScores, ...] = ()
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> bool:  # `any(found.values())` asks it
         """Whether anything was measured."""
         return bool(self.boundary or self.objects)
 
@@ -157,6 +159,7 @@ class DetailCounts(Metric):
                 self._rows = BoundaryRows(len(self.measures.classes), distances, self._truths, strip.tile)
             self._objects = [ObjectRows() for _ in self._of]
         prediction, label = strip.prediction.cpu().numpy(), strip.label.cpu().numpy()
+        # the truth has no class there, so that only the map's objects have to be cut
         counted = label != IGNORE_INDEX
         found = [] if self._rows is None else [self._rows.add(prediction, label)]
         for k, rows in zip(self._of, self._objects, strict=True):

@@ -15,6 +15,7 @@ OPTION = "--boundary"
 USUAL = "3,10"
 """Distances where a user names none; ISPRS erodes its labels by the first of them."""
 
+# digits and dots only: float() would take nan, inf and 1_000, too
 _GIVEN = re.compile(r"([\d.]+(?:e[+-]?\d+)?) ?(px|m|%|)", re.IGNORECASE)
 Unit = Literal["px", "m", "%"]
 _UNITS: dict[str, Unit] = {"": "px", "px": "px", "m": "m", "%": "%"}
@@ -67,6 +68,7 @@ class Distance:
                     f"size or not square on the ground; give pixels, such as {OPTION} 3."
                 )
             exact = self.amount / side
+        # it would be rounded to 0, within which there is nothing but the pixel itself
         if exact < 0.5:
             raise UserError(
                 f"{OPTION} {self.given} is {exact:.2g} of a pixel of the test tile {tile.id}; give more, or pixels, "

@@ -120,6 +120,7 @@ class Evaluation(nn.Module):
         if stage == "test" and self.asks_details:
             self._measures = self.asked_details.on(data_of(module.trainer).tiles("test"), self.data.classes)
         evaluation.measure(self._measures)
+        # counts of details were made anew on the CPU, and stages may be chosen after the module was moved
         evaluation.to(module.device)
         if stage == "test":  # a validation fits temperatures, and has none of its own weights before
             evaluation.calibrate(module.known_temperatures)
@@ -132,6 +133,7 @@ class Evaluation(nn.Module):
         evaluation = self.stages[stage]
         evaluation.note(batch)
         strips: list[Strip] = []
+        # the loop leaves behind logits and strips of the last scenario, which is the fullest
         for k, logits in enumerate(module.predict_scenarios(batch, evaluation.scenarios)):
             strips = evaluation.add(k, batch, logits)
         # logged by every rank, also one that has nothing but windows that count nowhere: the mean is over all ranks
@@ -167,12 +169,14 @@ class Evaluation(nn.Module):
         each = stacked(by_tile, evaluation.tiles.shape)  # (T, S, K, K)
         tiles = {scenario.name: each[:, k] for k, scenario in enumerate(evaluation.scenarios)}
         matrices = {name: tile.sum(0) for name, tile in tiles.items()}
+        # in one tensor: ranks talk once
         own = [evaluation.windows, *evaluation.unmasked, *map(int, evaluation.overflown)]
         counts = trainer.strategy.reduce(torch.tensor(own, device=module.device), reduce_op="sum").tolist()
         windows, unmasked, overflown = counts[0], counts[1 : 1 + len(matrices)], counts[1 + len(matrices) :]
         unusable = [name for name, count in zip(matrices, overflown, strict=True) if count]
         self._say_unusable(stage, module, matrices, unusable, (max(overflown), windows))
         for name in unusable:
+            # NaN has a highest class as well: what was counted of it would pass for figures
             matrices[name], tiles[name] = torch.zeros_like(matrices[name]), torch.zeros_like(tiles[name])
         # a few windows are too few to fit to
         if stage == "validation" and not trainer.sanity_checking:
@@ -211,6 +215,7 @@ class Evaluation(nn.Module):
         measured = {name: each.figures() for name, each in found.details.items()}
         figures = figures_to_log(found.scores, self.data.classes, errors, self.failures, calibrated, measured)
         for name, figure in figures.items():
+            # without sync_dist: counts are summed over ranks already
             module.log(f"{_PREFIX[stage]}/{name}", figure, prog_bar=name == "miou")
         # none unless targets are binary
         for fullest in list(found.soft.values())[-1:]:

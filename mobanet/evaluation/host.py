@@ -13,6 +13,7 @@ from mobanet.models.inputs import ModelBatch
 from mobanet.models.registry import NetworkSettings
 from mobanet.scenarios.scenario import Scenario
 
+# `evaluation` imports this module: at run time they would go in a circle
 if TYPE_CHECKING:
     from mobanet.evaluation.evaluation import Evaluation
 

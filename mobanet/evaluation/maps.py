@@ -31,6 +31,7 @@ class ScenarioEvaluation(nn.Module):
         self.scenarios = tuple(scenarios)
         self.tiles = TileMatrices(len(self.scenarios), num_classes)
         self.calibrations: ListOf[Calibration] = ListOf(Calibration() for _ in scenarios)
+        # one a scenario, too: which of them have a temperature is known when an evaluation begins (`calibrate`)
         self.calibrated: ListOf[Calibration] = ListOf(Calibration() for _ in scenarios)
         self.fits: ListOf[TemperatureFit] = ListOf(TemperatureFit() for _ in (scenarios if fit else ()))
         # a plain list: no modules, whose rows lie where the logits are
@@ -65,6 +66,7 @@ class ScenarioEvaluation(nn.Module):
 
     def note(self, batch: ModelBatch) -> None:
         """Count windows, and those that have nothing of a scenario."""
+        # a window without a tile fills up the share of a rank, and counts nowhere
         has = batch.available[[bool(tile) for tile in batch.tiles]].cpu()
         self.windows += len(has)
         for k, scenario in enumerate(self.scenarios):

@@ -73,6 +73,7 @@ def scores(matrix: Tensor, classes: Classes) -> Scores:
     iou = hit / (truth + predicted - hit)  # 0 / 0 is NaN: the class is absent
     f1 = 2 * hit / (truth + predicted)
     # in float64: the square of 10^10 pixels is beyond int64
+    # Cohen's expected agreement: that of two maps with these shares of classes, drawn independently
     chance = (truth * predicted).sum() / total**2
     averaged = [classes.names.index(name) for name in classes.averaged]
     return Scores(

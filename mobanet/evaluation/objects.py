@@ -67,6 +67,7 @@ class _Pieces:
     def __init__(self) -> None:
         self.areas = np.zeros(0, np.int64)
         self.cut = np.zeros(0, bool)
+        # of objects that ended above the last row: counted, and kept for a match that may still come
         self.closed = np.zeros(0, bool)
         self.row: np.ndarray | None = None
         """(W,) of the last row, numbers from 1 on, 0 for none."""
@@ -88,10 +89,12 @@ class _Pieces:
         # number 0 is the background's, which is left out below
         cut[own[:, 0]] = cut[own[:, -1]] = True
         if self.row is None:
+            # these are a tile's first rows, and its upper edge cuts what lies in the first
             cut[own[0]] = True
             pairs = np.zeros((0, 2), int)
         else:
             alike = np.ones(own.shape[1], bool)
+            # numbers of objects so far from 1, those of the new pieces behind them; from 0 for `united`
             pairs = touching(self.row, np.where(own[0] > 0, own[0] + before, 0), alike) - 1
         # pieces that touch the same object of the row above are one: what was two may become one
         roots = united(before + number, map(tuple, pairs.tolist()))
@@ -112,6 +115,7 @@ class _Pieces:
         if last:
             self.cut |= still
             still[:] = False
+        # once only: what is closed already was counted by an earlier call
         ended = ~still & ~self.closed
         self.closed |= ended
         return int(ended.sum()), int((ended & self.cut).sum())
@@ -119,6 +123,7 @@ class _Pieces:
     def keep(self, needed: np.ndarray) -> np.ndarray:
         """Let go of what is settled; the new numbers of those kept, from 0 on."""
         kept = ~self.closed
+        # a closed object stays as long as an open one of the other map may match it
         kept[needed] = True
         numbers = np.cumsum(kept) - 1
         self.row = np.concatenate([[0], numbers + 1])[self.row]

@@ -33,6 +33,7 @@ class Key:
 
     def choice(self, count: int) -> int:
         """One of so many, from 0: a draw for the key alone."""
+        # of 64 bits the remainder favours none by more than count / 2^64
         return (self.first << 32 | self.second) % count
 
 
@@ -54,6 +55,7 @@ def normal(key: Key, rows: Tensor, columns: Tensor) -> Tensor:
     """As `uniform`, of mean 0 and standard deviation 1, (H, W) float32, at most 5.8 from 0."""
     radius = torch.sqrt(-2 * torch.log(uniform(key, rows, columns)))  # never of 0, which `uniform` leaves out
     # Box-Muller takes two numbers that know nothing of each other: any other key does
+    # the constant parts the two keys even where both halves are the same
     turn = uniform(Key(key.second, key.first ^ 0x5BD1E995), rows, columns)
     return radius * torch.cos(2 * math.pi * turn)
 

@@ -58,6 +58,7 @@ def read_evaluation(run: Path, stage: Stage, data: DataDescription) -> Evaluated
         return None
     try:
         content = read_json(path)
+        # its confusion matrix is in a file beside it, not in the JSON
         if path == single:
             content = _as_several(content, folder / f"{stage}_confusion.csv")
         return Evaluated(stage, _results(content, data), int(content["epoch"]))
@@ -82,6 +83,7 @@ def _soft(each: Mapping[str, Any]) -> SoftScores:
 
 def _results(content: Mapping[str, Any], data: DataDescription) -> ScenarioResults:
     found = content["scenarios"]
+    # all scenarios, or the usual ones: which there were is told by the names in the file
     scenarios = scenarios_with(found, [m.name for m in data.modalities])
     known = [scenario.name for scenario in scenarios]
     foreign = [name for name in found if name not in known]

@@ -57,7 +57,7 @@ def results_of(trainer: Trainer, module: Evaluated, stage: Literal["validation",
             "each validation, to --scenarios.validate)"
         )
     return ScenarioResults(
-        scenarios=scenarios_with(found.scores, full.split("+")),
+        scenarios=scenarios_with(found.scores, full.split("+")),  # the full one names every modality
         classes=classes,
         scores=found.scores,
         matrices=found.matrices,

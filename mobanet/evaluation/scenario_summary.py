@@ -37,6 +37,7 @@ class ScenarioSummary:
 def summarise(scores: Mapping[str, Scores], full: str, failures: Sequence[Failure] = ()) -> ScenarioSummary:
     """Mean, worst, mean of the incomplete scenarios, expectations, and spread, of scenarios by name, at least one."""
     known = [name for name, figures in scores.items() if not math.isnan(figures.mean_iou)]
+    # of known ones only: min() with NaN among them gives what happens to come first
     worst = min(known, key=lambda name: scores[name].mean_iou, default=None)
     incomplete = [figures for name, figures in scores.items() if name != full]
     return ScenarioSummary(

@@ -508,6 +508,7 @@ def rows_of(results: ScenarioResults) -> list[ScenarioRow]:
         def over(values: Mapping[str, float]) -> float:
             return mean_of(value for name, value in values.items() if name != results.full)
 
+        # `summarise` leaves out the full one likewise
         row = several(INCOMPLETE, summary.incomplete, over, intervals.incomplete)
         together = results.regained.incomplete if results.regained else math.nan
         rows.append(row if math.isnan(together) else replace(row, regained=together))

@@ -136,6 +136,7 @@ def _read(name: str, given: str, classes: Classes, scenarios: Sequence[str]) -> 
         content = read_json(path)
         # a test of a single scenario has its figures at the top of the file
         found: Mapping[str, Any] = content.get("scenarios") or {content["scenario"]: content}
+        # any scenario's: classes and pixels are of the truth, which is the same in all
         some = next(iter(found.values()))["classes"]
         mious = {scenario: nan_if_none(figures["miou"]) for scenario, figures in found.items()}
         pixels = tuple(int(figures["pixels"]) for figures in some.values())

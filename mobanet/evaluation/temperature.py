@@ -21,6 +21,7 @@ TEMPERATURES = "temperatures"
 SAMPLED = 4
 """Of the rows and of the columns of a tile every fourth is fitted to: neighbouring pixels tell the same."""
 
+# T from 1/4 to 8: more room above, as networks are sure of themselves more often than not (Guo et al. 2017)
 _LEAST, _MOST, _STEP = -2.0, 3.0, 0.25
 """Of the grid of temperatures, in octaves."""
 
@@ -102,6 +103,7 @@ def known_temperatures(temperatures: Tensor | None, scenarios: Sequence[str]) ->
 
 def with_temperatures(state: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
     """A module's state; to one of an earlier version, which has no temperatures, such as were not fitted are added."""
+    # in this order: the state's own come last and win
     return {TEMPERATURES: torch.full((count,), math.nan), **state}
 
 

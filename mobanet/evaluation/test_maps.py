@@ -47,6 +47,7 @@ class TestMaps(Callback):
         """Remove the maps of an earlier test."""
         self._tiles = {tile.id: tile for tile in data_of(trainer).tiles("test")}
         self._names = map_names(self._tiles)
+        # one callback may see several tests of a trainer
         self._tile, self._writer, self._written = "", None, 0
         if trainer.is_global_zero:
             for path in self.folder.glob("*.tif"):

@@ -23,6 +23,7 @@ class TileMatrices:
     def add(self, tile: str, scenario: int, prediction: Tensor, label: Tensor) -> None:
         """Count pixels of a tile; see `confusion_matrix`."""
         counts = confusion_matrix(prediction, label, self.shape[-1])
+        # room for every scenario at once: their strips of a tile come one after the other
         if tile not in self._tiles:
             self._tiles[tile] = counts.new_zeros(self.shape)
         self._tiles[tile][scenario] += counts

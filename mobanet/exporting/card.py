@@ -64,8 +64,10 @@ def model_card(
 def _front_matter(module: SegmentationModule, licence: str | None, figures: Figures | None, name: str) -> str:
     terms: dict[str, Any] = dict(weight_terms(module.settings).hub)
     if licence:
+        # the owner's own takes the place of the backbone's licence, of its name and of its link
         terms = {key: value for key, value in terms.items() if not key.startswith("license")} | {"license": licence}
     tags = ["remote-sensing", "earth-observation", "semantic-segmentation", "multimodal", "missing-modality"]
+    # the layout's name stands for the data set, which has no name on the hub
     results = list(eval_results(figures, module.data.layout))
     data = ModelCardData(
         **terms,
@@ -73,7 +75,7 @@ def _front_matter(module: SegmentationModule, licence: str | None, figures: Figu
         pipeline_tag="image-segmentation",
         tags=[*tags, module.settings.title.lower()],
         eval_results=results or None,
-        model_name=name if results else None,
+        model_name=name if results else None,  # the hub's client asks for one where there are results
     )
     return f"---\n{data.to_yaml()}\n---"
 
@@ -233,6 +235,7 @@ def _weakest(results: ScenarioResults) -> Iterator[str]:
 
 def _use(module: SegmentationModule, name: str) -> str:
     names = [modality.name for modality in module.data.modalities]
+    # what `predict` asks numbers of each tile for
     wise = [m for m in names if module.data.scaling[m] in ("robust", "minmax")]
     inputs = ", ".join(f'"{n}": {_variable(n)}' for n in names)
     lines = ["from mobanet import from_pretrained", "", f'model = from_pretrained("{name}")']
@@ -256,6 +259,7 @@ def _use(module: SegmentationModule, name: str) -> str:
 
 
 def _variable(name: str) -> str:
+    # so that the lines can be pasted: names of modalities may hold blanks and dashes
     return name if name.isidentifier() else "x"
 
 

@@ -33,6 +33,7 @@ def figure_section(figures: Figures | None) -> str:
     results = figures.results
     several = len(results.scores) > 1
     rows = scenario_rows(results)[: None if several else 1]
+    # columns without a figure in any row are left out
     kept = [k for k in range(len(rows[0])) if any(row[k] is not None for row in rows)]
     words = [[_word(row[k]) for k in kept] for row in rows]
     notes = [*(results.explained() if several else []), *results.notes(), ACCURACIES]
@@ -77,6 +78,7 @@ def _result(
         dataset_split="test",
         metric_type=kind,
         metric_name=name,
+        # the hub shows what stands here as it is: as many digits as our tables
         metric_value=round(100 * value, 2) + 0.0,  # no -0.0
         metric_args=arguments,
     )

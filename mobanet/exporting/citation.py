@@ -66,4 +66,5 @@ def papers_of(architecture: str, strategy: str | None) -> tuple[Paper, ...]:
     """What to cite for a model, and for the strategy of scenario sampling, where that is known."""
     known = {"mobanet": (MOBANET,), "cmx": (CMX,), "cbc": (SCENARIOS,), "cbc_slp": (SCENARIOS,)}
     found = known.get(architecture, ())
+    # latent sampling is of the scenario paper, whatever the network
     return (*found, SCENARIOS) if strategy == "latent" and SCENARIOS not in found else found

@@ -134,6 +134,7 @@ def run_export(request: ExportRequest) -> Iterator[str]:
     yield f"network  {module.settings.architecture}, {module.settings.described()}"
     tile = chosen_tile(model.network, request.tile, source.trained_tile)
     with scratch_beside(place) as scratch:
+        # by its final name already: an ONNX file names the file of its external weights within itself
         file = scratch / place.name
         if request.format == "deepness":
             yield from _write_deepness(request, source.pretrained, tile, file)
@@ -150,6 +151,7 @@ def run_export(request: ExportRequest) -> Iterator[str]:
             # 0.0: it is the same code on the same numbers
             yield _compared(request, model, _write_model(request, source, scratch, file), tile, 0.0)
         if request.format == "folder":
+            # the configuration last: a folder without one is no model to any reader
             move_all(scratch, place, CONFIG_FILE)
         else:
             place.with_name(f"{place.name}.data").unlink(missing_ok=True)  # weights of an earlier, larger one
@@ -180,6 +182,7 @@ def _write_deepness(request: ExportRequest, model: PretrainedModel, tile: int, f
         raise UserError(f"--datum is for what is scaled by a whole scene, and {scenario.name} has none; leave it out.")
     stacked = StackedModel(model, scenario, request.datum).eval()
     layer = layer_beside(request.place)
+    # before the export, which takes minutes: rasters that do not go together are refused at once
     placed = request.layer.placed(model, stacked, layer) if request.layer else None
     yield from deepness.signature(stacked, tile)
     yield from deepness.remarks(model, stacked, layer=placed is not None)
@@ -203,6 +206,7 @@ def _write_model(request: ExportRequest, source: OpenedModel, scratch: Path, fil
     card = model_card(of.module, of.learnt, source.facts, of.windows, LEFT_OUT in model.config, *named)
     about = ItemFacts(of.module, of.learnt, of.windows, of.training, source.facts, *named)
     write_files(model, card, about, scratch)
+    # read from where it lies now; messages name where it will be
     return read_folder(scratch, str(request.place)).deployed
 
 

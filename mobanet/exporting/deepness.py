@@ -101,6 +101,7 @@ def metadata(model: PretrainedModel, stacked: StackedModel, tile: int) -> dict[s
 def write_deepness(model: PretrainedModel, stacked: StackedModel, tile: int, path: Path) -> None:
     """Convert and write a stacked model, which is in eval mode and on the CPU, for tiles of so many pixels a side."""
     with written_out_attention(stacked.model.network):
+        # the first of them has two samples: torch.export takes a size of 1 for a constant
         program = traced(stacked, next(random_images(stacked, tile)), {0: Dim(BATCH, min=1)})
     onnx = converted(program, [INPUT], OUTPUT, ({0: BATCH},), _OPSET)
     onnx.model.ir_version = _IR
@@ -118,10 +119,12 @@ def compare_deepness(stacked: StackedModel, path: Path, tile: int) -> str:
             found = torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
         expected = stacked(images)
         alike = found.shape == expected.shape
+        # of other shapes torch might broadcast; NaN is refused below
         differences.append((found - expected).abs().max() if alike else torch.tensor(torch.nan))
     largest = torch.stack(differences).max().item()  # which keeps NaN
     # so turned that NaN is no agreement
     if not largest <= tolerance:
+        # as much more as the network magnifies rounding; measured only now, as it costs a pass in float64
         tolerance *= parity.allowed(stacked.model, tile) / parity.TOLERANCE
     if not largest <= tolerance:
         raise UserError(
@@ -136,6 +139,7 @@ def compare_deepness(stacked: StackedModel, path: Path, tile: int) -> str:
 
 def random_images(stacked: StackedModel, tile: int) -> Iterator[Tensor]:
     """Inputs, (B, C, tile, tile): in pairs with holes in each modality, with one missing, padded, and one alone."""
+    # the same images each time: an export that was refused is refused again
     generator = torch.Generator().manual_seed(0)
     spans = [_span(stacked, modality.name) for modality in stacked.modalities]
     low, high = (torch.tensor(ends) for ends in zip(*(span for spans in spans for span in spans), strict=True))
@@ -144,6 +148,7 @@ def random_images(stacked: StackedModel, tile: int) -> Iterator[Tensor]:
         stored = low[:, None, None] + (high - low)[:, None, None] * torch.rand(
             2, len(low), tile, tile, generator=generator
         )
+        # as the plugin pads beyond the layer's edge
         stored[1, :, : tile // 4, : tile // 3] = 0
         if missing < len(counts):
             first = sum(counts[:missing])
@@ -157,6 +162,7 @@ def _span(stacked: StackedModel, name: str) -> list[tuple[float, float]]:
     """Of each band of a modality, values between which it may lie."""
     model = stacked.model
     if name in model.tile_wise:
+        # such as heights in metres, or what is left when the layer is scaled already
         return [(20.0, 50.0) if stacked.datum == "window" else (0.0, 1.0)] * model.modalities[name]
     place = list(model.modalities).index(name)
     offset, scale = model.get_buffer(f"offset_scale_{place}")[0].tolist()

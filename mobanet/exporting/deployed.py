@@ -91,6 +91,7 @@ class DeployedModel(nn.Module):
                 # of a constant tile, as in `tile_offset_scale`
                 offset_scale[name] = torch.stack((offset, torch.where(scale > 0, scale, torch.ones_like(scale))), 1)
             else:
+                # (1, 2, C), for any batch
                 offset_scale[name] = self.get_buffer(f"offset_scale_{place}")
         batch = {"inputs": stored, "offset_scale": offset_scale, "valid": measured}
         seen = torch.stack([there.flatten(1).any(1) for there in measured.values()], 1)  # (B, M)

@@ -25,6 +25,7 @@ def description(module: SegmentationModule, learnt: Mapping[str, np.ndarray], ti
     modalities = []
     for modality in data.modalities:
         scaling = data.scaling[modality.name]
+        # `robust` takes its scale from training and its offset from the tile, `minmax` both from the tile
         offset, scale = tile_offset_scale(scaling, learnt[modality.name], None).tolist()
         modalities.append(
             {

@@ -16,6 +16,7 @@ def scratch_beside(path: Path) -> Iterator[Path]:
     Raises:
         OSError: with the path, when nothing can be written there.
     """
+    # the innermost first, so that each is empty when its turn to go comes
     made = [folder for folder in path.absolute().parents if not folder.exists()]
     # beside it, as only within a disk a file gets another name in one step
     scratch = path.with_name(f"{path.name}.part")

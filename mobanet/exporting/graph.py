@@ -27,6 +27,7 @@ def capture(model: DeployedModel, tile: int) -> ExportedProgram:
 def traced(model: nn.Module, given: Any, shapes: Any) -> ExportedProgram:
     """Trace a module of one argument, in eval mode on the CPU; `shapes` says which of its dimensions vary."""
     with quiet(), torch.no_grad(), refused("traced"):
+        # not strict: without Dynamo, which takes fewer programs
         program = torch.export.export(model, (given,), dynamic_shapes=(shapes,), strict=False)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths on this machine
@@ -39,6 +40,7 @@ def written_out_attention(network: nn.Module) -> Iterator[None]:
 
     ONNX's converter takes that operator with four axes only; SAM's windows have three.
     """
+    # only those that have it on, so that below it goes back to what it was
     layers: list[Any] = [part for part in network.modules() if getattr(part, "fused_attn", False)]
     try:
         for layer in layers:
@@ -58,6 +60,7 @@ def refused(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         cause: BaseException = error
+        # exporters wrap what went wrong in errors that tell of themselves
         while cause.__cause__ is not None:
             cause = cause.__cause__
         words = (str(cause).strip().splitlines() or [type(cause).__name__])[0]

@@ -42,6 +42,7 @@ def check_push(repository: str) -> None:
 
     if not looks_like_repository(repository):
         raise UserError(f"{OPTION} {repository} is no name of a repository; write OWNER/NAME.")
+    # from the environment or a login; whether it may write shows only at the upload
     if not huggingface_hub.get_token():
         raise UserError(
             f"{OPTION} {repository} needs a token of the hub with the right to write; log in with `hf auth login`, or "
@@ -59,6 +60,7 @@ def push(folder: Path, repository: str, files: list[str]) -> str:
 
     api = huggingface_hub.HfApi(library_name="mobanet")
     try:
+        # private: to publish is the owner's decision, and one that is there stays as it is
         address = api.create_repo(repository, private=True, exist_ok=True)
         api.upload_folder(repo_id=repository, folder_path=folder, allow_patterns=files, commit_message="mobanet.export")
     except Exception as error:  # as above

@@ -11,4 +11,5 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
+    # either would end the cell or the row
     return str(value).replace("|", "\\|").replace("\n", " ")

@@ -27,6 +27,7 @@ def check_packages(kind: str) -> None:
     """Look for what writes ONNX files and runs them, for the format that the user asks for."""
     for package, title in _PACKAGES.items():
         try:
+            # imported, not looked up: one that lacks a part of its own is of no use either
             importlib.import_module(package)
         except ImportError as error:
             raise UserError(
@@ -69,6 +70,7 @@ def converted(
             verbose=False,
         )
     assert onnx is not None  # as it is where the exporter writes a file by itself
+    # those of subgraphs, too
     for node in onnx.model.graph.all_nodes():
         node.metadata_props.clear()  # the exporter's own notes, paths on this machine among them
     return onnx

@@ -22,6 +22,7 @@ ROUNDING, MOST = 10.0, 1e-2
 """A network may magnify rounding itself (CBC's instance norms do): then as many times its own error in float32,
 measured against float64, are allowed, but never more than `MOST`."""
 
+# two sizes, as a batch that tracing has made a constant fits one of them alone
 BATCHES = (1, 3)
 
 Runner = Callable[[dict[str, Tensor]], Tensor]
@@ -61,6 +62,7 @@ def compare(model: DeployedModel, exported: Runner, tile: int, what: str, tolera
     Raises:
         UserError: when they differ by more, or one gives a number that is not finite.
     """
+    # the largest logit is that of all batches: in a single one it may be small by chance
     differences, sizes = [], []
     for feeds in random_feeds(model, tile):
         expected, found = model(feeds), exported(feeds)
@@ -97,6 +99,7 @@ def random_feeds(model: DeployedModel, tile: int) -> Iterator[Feeds]:
     patterns = scenario_masks(usual_scenarios(list(model.modalities)))
     for batch in BATCHES:
         for first in range(len(patterns)):
+            # neighbours in a batch have other scenarios: each sample has to go by its own
             available = patterns[(first + torch.arange(batch)) % len(patterns)]  # (B, M)
             feeds = {name: torch.empty(0) for name in model.inputs} | {AVAILABLE: available}
             for place, (name, bands) in enumerate(model.modalities.items()):
@@ -123,6 +126,7 @@ def _offset_scale(
 
 def _own_rounding(model: DeployedModel, tile: int) -> float:
     """What float32 itself does to the logits, as a share of the largest, in one sample of the full scenario."""
+    # the first has one sample
     feeds = next(random_feeds(model, tile))
     feeds[AVAILABLE] = torch.ones_like(feeds[AVAILABLE])
     exact = copy.deepcopy(model.network).double()  # double() would change the model itself

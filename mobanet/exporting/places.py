@@ -66,6 +66,7 @@ def exported_in(source: str | Path, option: str | None = None, revision: str | N
         return Exported(path, shown)
     if path.is_file() and (path.suffix == _SAFETENSORS or _begins_as_safetensors(path)):
         return Exported(path, shown)
+    # what is on this machine comes before the hub, whatever it is called
     if not path.exists() and _on_hub(str(source)):
         return Exported(fetch(str(source), FILES, revision), str(source), local=False)
     return None
@@ -124,6 +125,7 @@ def as_checkpoint(model: PretrainedModel) -> dict[str, Any]:
     """What a checkpoint of an exported model would hold, but for the state of a training, which no export has."""
     module, training = model.module, model.training
     state = dict(module.state_dict())
+    # predictions warn of scenarios without probability
     drawn = [0.0 if scenario.name in training.never else 1.0 for scenario in module.scenarios]
     # which of them were drawn is known, and not how often
     state["scenario_probabilities"] = torch.tensor(drawn) / max(sum(drawn), 1.0)

@@ -114,6 +114,7 @@ class PretrainedModel:
         radius = learnt_radius(self.module.data.scaling[modality], self.learnt[modality])
         if radius is None:
             raise ValueError(f"{modality} is scaled by {self.module.data.scaling[modality]}, from values as stored")
+        # astype() copies, so that the caller's array stays whole when holes are set to 0
         planes = (pixels[:, :, None] if pixels.ndim == 2 else pixels).astype(np.float32)
         there: np.ndarray = np.asarray(np.isfinite(planes).all(axis=2) if valid is None else valid, bool)
         planes[~there] = 0
@@ -148,6 +149,7 @@ class PretrainedModel:
         unknown = inputs.keys() - model.modalities.keys()
         if unknown or not inputs:
             raise ValueError(f"this model takes the modalities {list(model.modalities)}, got {list(inputs)}")
+        # whichever there is: its size by its ratio is the output's
         some, any_of = next(iter(inputs.items()))
         batch, *size = any_of.shape[0], *(side * model.ratios[some] for side in any_of.shape[2:])
         has = torch.tensor([name in inputs for name in model.modalities], device=any_of.device)
@@ -155,6 +157,7 @@ class PretrainedModel:
         for name, bands in model.modalities.items():
             own = [side // model.ratios[name] for side in size]
             feeds[name] = inputs[name] if name in inputs else any_of.new_zeros(batch, bands, *own)
+        # what is not handed in is missing, whatever `available` says
         feeds[AVAILABLE] = has.expand(batch, -1) if available is None else available & has
         measured = offset_scale or {}
         for name in model.tile_wise:
@@ -162,6 +165,7 @@ class PretrainedModel:
                 raise ValueError(
                     f"{name} is scaled tile by tile: give `offset_scale` with what `offset_scale()` measures"
                 )
+            # of a missing modality any numbers do, as nothing of it is there to be scaled
             alike = any_of.new_ones(2, model.modalities[name], dtype=torch.float32)
             given = measured[name] if name in inputs else alike
             feeds[offset_scale_name(name)] = given.to(any_of.device).expand(batch, 2, -1)
@@ -226,6 +230,7 @@ def read_folder(folder: Path, source: str, backbone: str | Path | None = None) -
         raise UserError(f"{source}: {CONFIG_FILE} is not valid JSON ({error}); export the model again.") from error
     state, metadata = read_weights(folder / WEIGHTS_FILE)
     model = _model(config, state, source, backbone)
+    # last: where the configuration is no model at all, that is the better message
     check_same(config, metadata, source)
     return model
 

@@ -13,6 +13,7 @@ from mobanet.models.precision import trained_precision
 from mobanet.plain.yaml_files import read_yaml
 from mobanet.runs.folder import CONFIG_FILE
 
+# looked for in the order in which `read_evaluation` does, so that the file named is the one read
 _SCENARIOS, _SINGLE = "test/test_scenarios.json", "test/test.json"
 
 

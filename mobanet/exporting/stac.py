@@ -77,8 +77,10 @@ def stac_item(of: ItemFacts, files: Mapping[str, Path]) -> dict[str, Any]:
         "stac_version": "1.1.0",
         "stac_extensions": list(EXTENSIONS),
         "id": _plain_name(of.name),
+        # and no bbox, which STAC forbids where there is no geometry
         "geometry": None,
         "properties": {
+            # STAC asks for one; of a model it is when it was exported
             "datetime": now,
             "created": now,
             "title": of.name,
@@ -121,6 +123,7 @@ def _model(of: ItemFacts) -> dict[str, Any]:
         "mlm:total_parameters": total.trainable + total.frozen,
         # of others it is not said that they were not
         **({"mlm:pretrained": True} if settings.pretrained else {}),
+        # null: no accelerator is needed
         "mlm:accelerator": None,
         "mlm:input": [_input(of, modality) for modality in of.module.data.modalities],
         "mlm:output": [
@@ -129,6 +132,7 @@ def _model(of: ItemFacts) -> dict[str, Any]:
                 "tasks": [_TASK],
                 "description": _PROBABILITIES,
                 "result": {
+                    # -1: any
                     "shape": [-1, len(classes), -1, -1],
                     "dim_order": ["batch", "class", "height", "width"],
                     "data_type": "float32",
@@ -136,6 +140,7 @@ def _model(of: ItemFacts) -> dict[str, Any]:
                 "classification:classes": [
                     {
                         "value": index,
+                        # the classification extension takes no other characters, and a colour as six digits
                         "name": re.sub(r"[^0-9A-Za-z_-]+", "_", name),
                         "description": name,
                         "color_hint": "".join(f"{value:02X}" for value in colour),
@@ -177,6 +182,7 @@ def _scaling(scaling: Scaling, learnt: np.ndarray, standardization: Standardizat
         return
     offset, scale = tile_offset_scale(scaling, learnt, None).astype(float)
     if standardization is not None:
+        # ((x - offset) / scale - mean) / std in one step
         offset = offset + np.array(standardization.mean) * scale
         scale = scale * np.array(standardization.std)
     for mean, deviation in zip(offset.tolist(), scale.tolist(), strict=True):

@@ -79,7 +79,9 @@ class StackedModel(nn.Module):
         self.model: DeployedModel = model.deployed
         self.scenario, self.datum, self.scaling = scenario, datum, dict(data.scaling)
         self.modalities = _there(model, scenario)
+        # of values that were multiplied in training the layer holds others, whose nodata value nobody told
         self.nodata = {name: rule.nodata for name, rule in model.training.rasters.rules.items() if rule.factor == 1}
+        # a layer of heights alone may well be 0 where there is ground
         self.pads = any(modality.kind == "optical" for modality in self.modalities)
         self.bands = tuple(
             StackedBand(modality.name, band, _values(modality, self.scaling[modality.name], model, datum))
@@ -138,6 +140,7 @@ class StackedModel(nn.Module):
             first += len(modality.bands)
             valid = (x.abs() < ABSURD).all(1)  # NaN compares false
             valid = valid & ~self._stands_for_nothing(modality, x)
+            # 0 in every band is padding, while 0 in one is a dark pixel
             valid = valid if blank is None else valid & ~blank
             stored[modality.name], measured[modality.name] = coarser(x, valid, modality.pixel_ratio)
         return stored, measured
@@ -161,6 +164,7 @@ class StackedModel(nn.Module):
         batch, height, width = image.shape[0], image.shape[2], image.shape[3]
         for place, (name, bands) in enumerate(self.model.modalities.items()):
             if name not in stored:
+                # another scenario's: it is fed, since the network's inputs are fixed, and not available
                 ratio = self.model.ratios[name]
                 feeds[name] = image.new_zeros(batch, bands, height // ratio, width // ratio)
                 if name in self.model.tile_wise:
@@ -218,6 +222,7 @@ def lower_plane(x: Tensor, there: Tensor) -> Tensor:
         total = w.sum(2, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
         middle = mean(z)
         dv, du, dz = v - mean(v), u - mean(u), z - middle
+        # the ridge keeps the plane determined where what was measured lies on a line
         vv, uu, vu, vz, uz = mean(dv * dv) + _RIDGE, mean(du * du) + _RIDGE, mean(dv * du), mean(dv * dz), mean(du * dz)
         determinant = vv * uu - vu**2
         slopes = (vz * uu - uz * vu) / determinant, (uz * vv - vz * vu) / determinant
@@ -226,6 +231,7 @@ def lower_plane(x: Tensor, there: Tensor) -> Tensor:
             break
         above = z - plane
         least = _LEAST * (valid * above.abs()).sum(2, keepdim=True) / whole + _NOTHING
+        # weighted so, squares come to the quantile's (pinball) loss; `least` keeps weights finite near 0
         w = valid * torch.where(above > 0, _QUANTILE, 1 - _QUANTILE) / (above.abs() + least)
     return plane.reshape(x.shape)
 
@@ -236,6 +242,7 @@ def _ranked(x: Tensor, there: Tensor, share: float) -> Tensor:
     A share of 0 is for the least, 1 for the greatest.
     """
     count = there.flatten(1).sum(1)  # (B,)
+    # a sort of all pixels: a graph cannot pick out those that were measured, whose number varies
     beyond = torch.where(there[:, None], x, x.new_full((), torch.inf)).flatten(2)  # (B, C, N), the others at the end
     place = ((count - 1).clamp(min=0).float() * share).round().long()
     found = beyond.sort(dim=2).values.gather(2, place[:, None, None].expand(-1, x.shape[1], 1))[:, :, 0]

@@ -63,6 +63,7 @@ def _backbone_terms(settings: NetworkSettings) -> Terms:
     stated = licence(backbone.name)
     hub: dict[str, str] = {}
     if stated == LICENCES[_DINOV3]:
+        # `LICENCES` has it in brackets at the end
         link = stated.split(": ")[-1].rstrip(")")
         hub = {"license": "other", "license_name": _DINOV3, "license_link": link}
     config = timm.get_pretrained_cfg(backbone.name, allow_unregistered=True)

@@ -14,6 +14,8 @@ def chosen_tile(network: SegmentationModel, given: int | None, trained: int | No
     patch, whole = network.patch_size, math.lcm(*network.pixel_ratios.values())
     step, least = math.lcm(patch, whole), network.least_size
     if given is None:
+        # -(-a
+        # b): rounded up
         return max(round((trained or USUAL) / step), -(-least // step)) * step
     if given < least:
         raise UserError(f"--tile is {given}; give at least {least} pixels.")

@@ -21,6 +21,7 @@ def write_program(model: DeployedModel, tile: int, description: Mapping[str, Any
     """Trace and write a model, which is in eval mode and on the CPU, with its description."""
     program = capture(model, tile)
     buffer = io.BytesIO()  # torch would turn the system's complaint into a RuntimeError without its number
+    # the description goes into the archive, so that no second file can get lost
     with quiet(), refused("saved by torch.export"):
         torch.export.save(program, buffer, extra_files={DESCRIPTION_FILE: json.dumps(description)})
     # a view, since getvalue() would copy all weights

@@ -117,6 +117,7 @@ def saved(
     config = {
         "format": FORMAT,
         "version": mobanet.__version__,
+        # which weights a module that is built from these settings does not fetch, as they come from the file
         "hyper_parameters": {**settings, "restored": "trained" if light else True},
         "scaling": {name: np.asarray(numbers).tolist() for name, numbers in learnt.items()},
         "windows": dict(windows) if windows else None,
@@ -214,7 +215,9 @@ def write_weights(model: Saved, path: Path) -> None:
     from safetensors.torch import save
 
     config = json.dumps(model.config)
+    # "format" says whose tensors they are, as other libraries write and ask for it
     about = {"format": "pt", KEY: config, _CHECKSUM: _checksum(config, model.state)}
+    # not `save_file`: of a full disk it tells by an error of its own, which is no OSError
     path.write_bytes(save(model.state, about))
 
 
@@ -241,6 +244,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def check_same(config: Mapping[str, Any], metadata: Mapping[str, str], source: str) -> None:
     """Refuse a configuration that is not the one that its weights were written with, which has none if saved anew."""
     try:
+        # tools that save weights anew drop metadata, and then there is nothing to compare
         written = parse_json(metadata.get(KEY, "null"))
     except ValueError:
         written = None
