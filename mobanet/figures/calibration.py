@@ -23,6 +23,7 @@ _SIDE, _FOOT = 1.75, 0.5
 def reliability_figure(results: ScenarioResults) -> "Figure":
     """A diagram for each scenario whose reliability is known, at least one; below it the protocol."""
     found, calibrated = results.reliability, results.calibrated
+    # of five modalities there are 31 scenarios: eight across keep the figure on a page
     columns = min(len(found), 4 if len(found) <= 16 else 8)
     lines = math.ceil(len(found) / columns)
     width = max(_SIDE * columns + 0.6, 3.6)
@@ -57,6 +58,7 @@ def _title(name: str, reliability: Reliability, calibrated: Reliability | None) 
     error = "no pixel" if math.isnan(reliability.error) else f"ECE {100 * reliability.error:.1f} %"
     if calibrated is not None and not math.isnan(calibrated.error):
         error += f", {100 * calibrated.error:.1f} % at T"
+    # textwrap breaks at blanks only: one behind each plus, taken out again
     return "\n".join([*textwrap.wrap(name.replace("+", "+ "), 24), error]).replace("+ ", "+")
 
 

@@ -30,4 +30,5 @@ def wrapped(protocol: Mapping[str, str], width: int) -> str:
 def write_png(figure: "Figure", path: Path, dpi: int) -> None:
     """Write a figure, at once or not at all."""
     with whole_file(path) as file:
+        # into a file object, whose name ends in no format
         figure.savefig(file, format="png", dpi=dpi)

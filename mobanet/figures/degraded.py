@@ -38,6 +38,7 @@ def degraded_figure(results: DegradedResults) -> "Figure":
         _draw(axes, [row for row in results.rows() if row.label == degradation.name], looks, whole)
         measure = f" ({degradation.measure})" if degradation.measure else ""
         axes.set_title(f"{degradation.name}{measure}", fontsize=9.5, color=_INK)
+    # removed, not hidden: the layout would keep the room
     for axes in panels[len(degradations) :]:
         axes.remove()
     handles = [Line2D([], [], label=name, linewidth=1.5, markersize=5, **look) for name, look in looks.items()]
@@ -52,6 +53,7 @@ def degraded_figure(results: DegradedResults) -> "Figure":
 
 
 def _draw(axes: "Axes", rows: list[DegradedRow], looks: dict[str, dict[str, Any]], whole: float) -> None:
+    # evenly apart: severities grow by factors, and the mild ones would lie on each other
     at = range(1, len(rows[0].severities) + 1)
     for row in rows:
         mious = [100 * miou for miou in row.mious]

@@ -44,6 +44,7 @@ def errors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Right pixels light grey, wrong ones red, ignored ones black, (H, W, 3) uint8."""
     out = np.full((*truth.shape, 3), RIGHT, np.uint8)
     out[truth != prediction] = WRONG
+    # last, since ignored pixels differ from any prediction
     out[truth == IGNORE_INDEX] = 0
     return out
 
@@ -83,6 +84,7 @@ def draw(panels: list[Panel], modalities: Mapping[str, Modality], classes: Class
         pictures["prediction"] = coloured(panel.prediction, classes)
         pictures["errors"] = errors(panel.truth, panel.prediction)
         for axis, name in zip(row, columns, strict=True):
+            # classes have no colours in between
             axis.imshow(pictures[name], interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             if axis in grid[0]:

@@ -76,6 +76,7 @@ def _rows(shown: Sequence[Scenario]) -> list[float]:
 def _draw_sensors(axes: "Axes", shown: Sequence[Scenario], rows: Sequence[float], modalities: Sequence[str]) -> None:
     for row, scenario in zip(rows, shown, strict=True):
         there = [k for k, has in enumerate(scenario.available) if has]
+        # joined by a line, as in UpSet plots
         axes.plot([there[0], there[-1]], [row, row], color=_INK, linewidth=1.4, zorder=1)
         axes.scatter(range(len(modalities)), [row] * len(modalities), s=36, c="white", edgecolors=_GREY, zorder=2)
         axes.scatter(there, [row] * len(there), s=36, color=_INK, zorder=3, label=scenario.name)
@@ -169,6 +170,7 @@ def _draw_classes(axes: "Axes", figures: Sequence[Scores], rows: Sequence[float]
     for row, f in zip(rows, figures, strict=True):
         for k, iou in enumerate(f.iou):
             absent = math.isnan(iou)
+            # without the palest and the darkest blue, which read as white and black
             fill = (1.0, 1.0, 1.0, 1.0) if absent else colours(0.03 + 0.85 * iou)
             hatch: dict[str, Any] = {"hatch": "//////", "edgecolor": "0.85"} if absent else {}
             axes.add_patch(Rectangle((k - 0.5, row - 0.5), 1, 1, facecolor=fill, linewidth=0, **hatch))

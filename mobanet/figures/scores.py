@@ -129,6 +129,7 @@ def plot_sensitivity(
         raise ValueError(f"no grid of {', '.join(sorted(unknown))}: there are {', '.join(_PANELS)}")
     d = np.asarray(distortion, float)
     given = {name: getattr(settings, name) for name in _PANELS}
+    # where it is set to `median`, the number that this comes to
     given["bandwidth"] = settings.score(d).bandwidth
     median = median_bandwidth(d)
     usual = {

@@ -87,6 +87,7 @@ def varied_windows(windows: WindowList, count: int = 1, most: int = 300) -> list
         counts = np.bincount(np.asarray(window["label"]).ravel(), minlength=IGNORE_INDEX + 1)[:IGNORE_INDEX]
         share = counts.max() / max(counts.sum(), 1)
         found.append((-int(np.count_nonzero(counts)), share, number, str(window.get("tile", ""))))
+    # by class count, highest first as it is negative, then by the largest share, then by number
     found.sort()
     first_of_tile: dict[str, int] = {}
     for _, _, number, tile in found:

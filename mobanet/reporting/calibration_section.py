@@ -15,6 +15,7 @@ _WIDTH, _HEIGHT = 220, 240
 _LEFT, _RIGHT, _TOP, _MIDDLE, _BOTTOM = 34, 6, 6, 186, 20
 """Of the diagram; `_MIDDLE` is where the bars end and the space for shares of pixels begins."""
 _GAP = 12
+# SVG's y grows downwards, so that the upward axis begins at the larger number
 _ACROSS, _UP = Scale(0, 1, _LEFT, _WIDTH - _RIGHT), Scale(0, 1, _MIDDLE, _TOP)
 
 
@@ -43,6 +44,7 @@ def _diagram(name: str, found: Reliability, calibrated: Reliability | None) -> t
     error = "no pixel" if math.isnan(found.error) else f"ECE {percent(found.error)} %"
     if calibrated is not None and not math.isnan(calibrated.error):
         error += f", {percent(calibrated.error)} % at T"
+    # 0 only where no bin has pixels, and then nothing is divided by it
     total, bars = sum(found.pixels), []
     for k, pixels, p, right in _bins(found):
         told = f"{pixels} pixels: mean probability {percent(p)} %, right {percent(right)} %"

@@ -98,6 +98,7 @@ def chart_figure(chart: Chart) -> Markup:
     heights = [y for line in chart.lines for y in _reach(line)]
     # the axis goes from tick to tick, so that no line leaves the drawing
     rows = ticks(*extent([*heights, *levels], chart.floor))
+    # lines may end between ticks here: an axis on to the next tick would show empty time
     left, right = extent(x for line in chart.lines for x in line.x)
     if len({x for line in chart.lines for x in line.x}) > 1:
         columns = [tick for tick in ticks(left, right, whole=True) if left <= tick <= right]
@@ -106,6 +107,7 @@ def chart_figure(chart: Chart) -> Markup:
         columns = [next(iter(chart.lines)).x[0]]
     across = Scale(left, right, _LEFT, _WIDTH - _RIGHT)
     up = Scale(rows[0], rows[-1], _HEIGHT - _BOTTOM, _TOP)
+    # thousands of points would be finer than a pixel, and megabytes in the page
     smoothed = any(len(line.x) > _LONGEST for line in chart.lines)
     remarks = [chart.remark, "lines: means of neighbouring values; bands: their lowest and highest" * smoothed]
     return render(
@@ -134,6 +136,7 @@ def _line(line: Line, look: _Look, across: Scale, up: Scale) -> dict[str, Any]:
         points, edges = [(x, mean) for x, mean, _, _ in groups], [(x, low, high) for x, _, low, high in groups]
     elif line.error:
         edges = [(x, y - e, y + e) for (x, y), e in zip(points, line.error, strict=True)]
+        # bands bridge gaps that lines leave
         edges = [edge for edge in edges if all(map(math.isfinite, edge))]
     path, marks, begun = [], [], False
     for x, y in points:
@@ -149,6 +152,7 @@ def _line(line: Line, look: _Look, across: Scale, up: Scale) -> dict[str, Any]:
 
 
 def _band(edges: Sequence[tuple[float, float, float]], across: Scale, up: Scale) -> str:
+    # a band of one place has no area
     if len(edges) < 2:
         return ""
     there = [f"{across(x):.1f} {up(high):.1f}" for x, _, high in edges]

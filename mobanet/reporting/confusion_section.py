@@ -16,6 +16,7 @@ def confusion_section(evaluated: Evaluated) -> Markup:
     """A radio button and a matrix for every scenario, the fullest chosen."""
     results = evaluated.results
     matrices = {name: _rows(matrix, results.classes.names) for name, matrix in results.matrices.items()}
+    # all matrices are in the page, and style alone shows one: it is to work without a script
     return render("confusion", matrices=matrices, fullest=results.fullest, classes=results.classes)
 
 

@@ -50,11 +50,13 @@ def metric_charts(logged: Mapping[str, Curve]) -> list[Chart]:
     """Charts of curves by name, each with something finite; those of which nothing was logged are left out."""
     from mobanet.training.objective import LOSSES  # torch with it
 
+    # the loss and its terms, of which a run logs those that it has
     losses = ("train/loss", *(f"train/{name}" for name in LOSSES), "val/loss")
     auxiliary = _beginning(logged, "train/auxiliary_")
     classes = {name: label.replace("_", " ") for name, label in _beginning(logged, "val/iou_").items()}
     scenarios = {
         name: label.removesuffix("/miou")
+        # of several figures a scenario mIoU alone; means over scenarios have no `/` before theirs
         for name, label in _beginning(logged, "val/scenarios/").items()
         if label.endswith("/miou")
     }
@@ -81,6 +83,7 @@ def metric_charts(logged: Mapping[str, Curve]) -> list[Chart]:
 def history_charts(records: Sequence[ScoreRecord]) -> list[Chart]:
     """Probabilities and distortion of each scenario by epoch; scenarios that a record lacks have gaps there."""
     names = list(dict.fromkeys(name for record in records for name in record.scenarios))
+    # recorded from 0, told from 1
     epochs = [record.epoch + 1 for record in records]
     # records name no modalities: the longest combination has them all
     full = max(names, key=lambda name: name.count("+"))

@@ -57,6 +57,7 @@ def _results(content: Mapping[str, Any], data: DataDescription) -> DegradedResul
         classes=data.classes,
         protocol={str(name): str(text) for name, text in content["protocol"].items()},
     )
+    # tables have a column for each of three severities, whatever a file has
     if not figures or any(len(row.mious) != len(STRENGTHS) for row in results.rows()):
         raise ValueError("a degradation lacks a severity, or has one twice")
     return results
@@ -108,5 +109,6 @@ def _title(degradation: Degradation) -> str:
 def _row(row: DegradedRow, dropped: bool) -> tuple[list[str], list[str], str]:
     cells: list[str] = []
     for words, miou, drop in zip(row.severities, row.mious, row.drops, strict=True):
+        # a drop below 0 is a gain
         cells += [words, *(percent(x).replace("-", "\N{MINUS SIGN}") for x in [miou, drop][: 1 + dropped])]
     return [row.modality or "mean", row.label], cells, ""

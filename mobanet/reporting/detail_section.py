@@ -26,6 +26,7 @@ def detail_section(evaluated: Evaluated) -> Markup:
     if fullest.objects:
         words, columns = f"Objects, {results.fullest}", ["precision", "recall", "F1"]
         columns += ["in the truth", "in the map", "matched", "cut (truth)", "cut (map)"]
+        # shares are floats and counts whole numbers, by which the table words them
         objects = [(each.of, [*each.shares().values(), *each.counts().values()]) for each in fullest.objects]
         parts.append((words, figure_table("class", columns, objects, words, len(objects))))
     lines = ["per cent; absent where neither map has any", *detail_notes(results.details)]

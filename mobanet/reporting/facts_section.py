@@ -61,8 +61,10 @@ def model_section(run: RunFolder, model: ModelFacts) -> Markup:
 def settings_section(run: RunFolder) -> Markup:
     """The settings that matter most, and the whole configuration behind them."""
     known = {word: _setting(run.config, path) for word, path in _SETTINGS.items()}
+    # what `auto` came to is what figures depend on
     if known["precision"] == AUTO and run.precision:
         known["precision"] = f"{run.precision} ({AUTO})"
+    # configurations of earlier versions, and of other networks, lack some
     entries = [(word, value) for word, value in known.items() if value is not None]
     return macro("facts", "settings", entries, run.config_text.rstrip())
 

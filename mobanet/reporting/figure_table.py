@@ -26,6 +26,7 @@ def figure_table(
         classes: whose names and colours are the last headings; None for none.
     """
     named = [] if classes is None else [*zip(classes.names, classes.colours, strict=True)]
+    # the second is the colour of a heading's swatch
     columns = [*((head, None) for head in heads), *named]
     words = [([label], [grouped(x) if isinstance(x, int) else percent(x) for x in each], "") for label, each in rows]
     return macro("parts", "table", caption, caption, [corner], columns, [words[:summed], words[summed:]])

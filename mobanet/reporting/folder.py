@@ -69,6 +69,7 @@ def read_folder(path: str | Path) -> RunFolder:
     text, config = _config(path / CONFIG_FILE)
     # the figures of a test are usually those of the best one
     found = [path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
+    # a run without validation has no best one
     file = next((each for each in found if each.is_file()), None)
     if file is None:
         raise UserError(f"--run {path} has no checkpoints/best.ckpt or last.ckpt; train it for at least an epoch.")
@@ -120,6 +121,7 @@ def _config(path: Path) -> tuple[str, dict[str, Any]]:
         text = read_bounded(path, yaml_files.MOST_BYTES)
         content = yaml_files.parse_yaml(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
+        # ours are plain ValueErrors with a sentence; subclasses and YAML's errors speak of bytes and marks
         reason = " ".join(str(error).split())[:200] if type(error) is ValueError else type(error).__name__
         raise _no_configuration(path, reason) from error
     if not isinstance(content, dict) or not isinstance(content.get("data"), dict):
@@ -142,4 +144,5 @@ def _commit(folder: Path) -> str | None:
         commit, changed = made["commit"], made["changed"]
     except (ValueError, KeyError, TypeError, IndexError) as error:  # UnicodeDecodeError among them
         raise UserError(f"{path} is damaged; remove it, and the report goes without the commit.") from error
+    # of an installed package there is no commit
     return f"{commit}, with changes" if commit and changed else commit

@@ -19,6 +19,7 @@ def png_uri(indices: np.ndarray, palette: Sequence[Sequence[int]]) -> str:
     from PIL import Image
 
     height, width = indices.shape
+    # from bytes, as fromarray() makes a greyscale picture of one plane
     image = Image.frombytes("P", (width, height), np.ascontiguousarray(indices, np.uint8).tobytes())
     image.putpalette([channel for colour in palette for channel in colour])
     return _uri(image, "PNG", optimize=True)

@@ -42,8 +42,10 @@ def read_curves(path: Path) -> dict[str, Curve]:
                 raise ValueError("there is no column step")
             for row in reader:
                 line = reader.line_num
+                # csv puts cells beyond the headings under None, and None under headings without a cell
                 if None in row or None in row.values():
                     raise ValueError("the number of columns differs from the first line's")
+                # Lightning counts both from 0
                 step, epoch = whole_number(row["step"]) + 1, whole_number(row.get("epoch") or "-1") + 1
                 for name, text in row.items():
                     # Lightning writes a row for each group of metrics, with nothing under the others

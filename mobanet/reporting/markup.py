@@ -19,6 +19,7 @@ class _InOneLine(Extension):
 def _templates() -> Environment:
     loader = PackageLoader("mobanet.reporting")
     # strict: a name that a template misspells is an error, and not an empty place
+    # for every template: jinja2's own default escapes nothing
     templates = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, extensions=[_InOneLine])
     templates.filters["grouped"] = grouped
     return templates
@@ -26,6 +27,7 @@ def _templates() -> Environment:
 
 def render(template: str, /, **values: object) -> Markup:
     """What a template, by its name without `.html`, makes of values."""
+    # marked as done, or a template that it is put into would escape it again
     return Markup(_templates().get_template(f"{template}.html").render(**values))
 
 

@@ -78,6 +78,7 @@ def tile_pictures(data: RasterDataModule, tile: StoredTile, path: Path, classes:
     """
     prediction, scenario = read_map(path, tile, len(classes))
     thinned = thin(data, tile, prediction, side)
+    # the same pixels as the truth's, so that errors are of pixels that there are
     predicted = block_middles(prediction, thinned.factor)
     # a modality that was measured nowhere has no picture, and is named as lacking
     pictures = [_input(name, data.modalities[name], thinned) for name in thinned.inputs if thinned.measured[name].any()]
@@ -155,6 +156,7 @@ def _map(label: str, indices: np.ndarray, classes: Classes, described: str) -> P
 
 def _errors(truth: np.ndarray, prediction: np.ndarray) -> Picture:
     numbers = np.where(truth == IGNORE_INDEX, 2, truth != prediction).astype(np.uint8)
+    # of the pixels shown; the caption has the share of all
     counted = np.count_nonzero(numbers < 2)
     words = f": {100 * np.count_nonzero(numbers == 1) / counted:.0f} % of the pixels that count" if counted else ""
     return Picture("error", f"wrong pixels in red{words}", png_uri(numbers, [RIGHT, WRONG, BLACK]), True)

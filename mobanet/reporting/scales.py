@@ -64,6 +64,7 @@ def tick_label(value: float, numbers: Iterable[float]) -> str:
     numbers = list(numbers)
     largest = max(abs(number) for number in numbers)
     step = abs(numbers[1] - numbers[0]) if len(numbers) > 1 else largest
+    # products of number and step may miss 0 by rounding
     if value == 0 or abs(value) < step * 1e-6:
         return "0"
     if largest >= 1e6 or largest < 1e-2:

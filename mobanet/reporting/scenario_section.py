@@ -44,6 +44,7 @@ def scenario_section(evaluated: Evaluated) -> Markup:
     columns = [*heads, *zip(names, classes.colours, strict=True)]
     bodies = _bodies(results, rows, [*figures, *ious])
     table = macro("parts", "table", label, caption, ["scenario"], columns, bodies)
+    # one alone has no best among them
     incomplete = sum(name != results.full for name in results.scores)
     return render("scenarios", table=table, lines=lines, several=several, incomplete=incomplete)
 
@@ -67,6 +68,7 @@ def _bodies(results: ScenarioResults, rows: Sequence[ScenarioRow], columns: Sequ
 def _marked(column: FigureColumn, scenarios: Sequence[int], incomplete: Sequence[int]) -> list[str]:
     """Words with the signs of print, the best of all scenarios bold, and the best of the incomplete ones underlined."""
     words = [
+        # a dash in front is a sign, one between blanks an interval's
         word.replace("-", "\N{MINUS SIGN}") if word.startswith("-") else word.replace(" - ", "\N{EN DASH}")
         for word in column.words
     ]

@@ -78,5 +78,6 @@ def _percent(value: float) -> str:
 def _millions(count: int) -> str:
     if count < 10_000:
         return str(count)
+    # trained parts are of a few millions, backbones of hundreds
     decimals = 2 if count < 1e8 else 0
     return f"{count / 1e6:.{decimals}f}\N{NARROW NO-BREAK SPACE}M"

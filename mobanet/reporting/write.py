@@ -41,6 +41,7 @@ def report_text(folder: str | Path, tiles: int, side: int) -> str:
     """
     run = read_folder(folder)
     tested = read_evaluation(run.path, "test", run.data)
+    # of a run that was not tested, the validation stands in, and headings say so
     shown = tested or read_evaluation(run.path, "validation", run.data)
     model = model_facts(run.hyper_parameters)
     checkpoint = str(run.path / "checkpoints" / run.checkpoint)
@@ -95,6 +96,7 @@ def _tiles(run: RunFolder, tested: Evaluated | None, most: int, side: int, check
     except UserError as error:
         return note(f"There are no pictures, as the test tiles are not at hand: {error}")
     there = data.tiles("test")
+    # of all test tiles, as the test named its maps: a name depends on those before it
     names = map_names(tile.id for tile in there)
     maps = {tile.id: run.path / "test" / "maps" / names[tile.id] for tile in there}
     mapped = [tile for tile in there if maps[tile.id].is_file()]

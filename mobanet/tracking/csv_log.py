@@ -97,6 +97,7 @@ class MetricsCSV(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add values to the row of a step."""
         values = {key: float(value) for key, value in metrics.items() if key != "epoch"}
+        # a column of whole numbers all the same
         row = {"step": -1 if step is None else step, **values}
         if "epoch" in metrics:
             row["epoch"] = int(metrics["epoch"])
@@ -128,4 +129,5 @@ class MetricsCSV(Logger):
             self._rows[-1].update(row)  # Lightning logs one step in several calls
         else:
             self._rows.append(row)
+        # in the order in which they come: old columns keep their places
         self._columns += [key for key in row if key not in self._columns]

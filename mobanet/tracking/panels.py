@@ -73,6 +73,7 @@ class ScenarioPanels(Callback):
         every, epoch = self.settings.every_n_epochs, trainer.current_epoch + 1
         if not trainer.is_global_zero or every is None or not _whole(trainer) or not data_of(trainer).validates:
             return
+        # a run may end by its steps or early, in an epoch that is no multiple
         last = trainer.should_stop or epoch == trainer.max_epochs or trainer.global_step == trainer.max_steps
         if epoch % every and not last:
             return

@@ -24,6 +24,7 @@ class TensorBoardRun(TensorBoardLogger):
     """
 
     def __init__(self, folder: Path, first_step: int | None) -> None:
+        # the last step that metrics.csv has, since a test has no step of its own
         self._step = max((first_step or 0) - 1, 0)
         # no hp_metric: Lightning's placeholder of -1 belongs to hyper-parameters, which are a table here
         super().__init__(str(folder), name="", version=EVENTS, default_hp_metric=False, purge_step=first_step)

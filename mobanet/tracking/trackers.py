@@ -45,6 +45,7 @@ def _servers() -> list[str]:
     """The server of Weights & Biases, and the name that it had when some keys were written down."""
     given = os.environ.get("WANDB_BASE_URL")
     if given:
+        # a server of one's own: a key for the public one opens nothing there
         return [given]
     import wandb
 
@@ -53,6 +54,7 @@ def _servers() -> list[str]:
 
 def unreachable() -> str | None:
     """Why the server of Weights & Biases cannot be reached; None where it can, or where a proxy stands before it."""
+    # only the proxy can reach the server then: a connection of our own would tell nothing
     if any(os.environ.get(name) for name in _PROXIES):
         return None
     url = urlparse(_servers()[0])
@@ -70,6 +72,7 @@ def _of_environment() -> Mode:
     if os.environ.get("WANDB_DISABLED", "").lower() in _YES:  # of earlier versions
         mode = "off"
     known: dict[str, Mode] = {"online": "online", "offline": "offline", "off": "off"}
+    # W&B's own words, the latter of earlier versions
     known |= {"disabled": "off", "dryrun": "offline"}
     return known.get(mode, "online" if logged_in() else "offline")
 

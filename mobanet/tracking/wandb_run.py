@@ -58,6 +58,7 @@ def read_tracked(folder: Path) -> TrackedRun | None:
     try:
         content = read_json(path)
         check_value(content, TrackedRun, RUN_FILE)
+        # a folder may come from anybody
         if not all(_WORD.fullmatch(value) for value in content.values() if value is not None):
             raise ValueError("a name that is no word")
         return TrackedRun(**content)
@@ -143,6 +144,7 @@ def wandb_logger(folder: Path, experiment: str, offline: bool, past: Sequence[Ma
         UserError: when the file that says which tracked run the folder belongs to is damaged.
     """
     given, run = os.environ.get("WANDB_RUN_ID"), read_tracked(folder) if past is not None else None
+    # a sweep's agent names the run of its job, whatever run the folder had
     if run is None or given not in (None, "", run.id):
         project, entity = os.environ.get("WANDB_PROJECT", "mobanet"), os.environ.get("WANDB_ENTITY")
         # by `secrets`: of a seeded generator, two runs of one seed would be one record; 8 characters, as its own
@@ -161,6 +163,7 @@ def wandb_logger(folder: Path, experiment: str, offline: bool, past: Sequence[Ma
         entity=run.entity,
         save_dir=str(folder),
         offline=offline,
+        # checkpoints stay here: they may be gigabytes
         log_model=False,
     )
     without_anonymous(logger)
