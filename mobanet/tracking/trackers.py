@@ -43,13 +43,35 @@ def logged_in() -> bool:
 
 def _servers() -> list[str]:
     """The server of Weights & Biases, and the name that it had when some keys were written down."""
-    given = os.environ.get("WANDB_BASE_URL")
+    given = _own_server()
     if given:
         # a server of one's own: a key for the public one opens nothing there
         return [given]
     import wandb
 
     return [wandb.Settings().base_url, _FORMER]
+
+
+def _own_server() -> str | None:
+    """The address of a server of one's own; None where there is none.
+
+    Raises:
+        UserError: for what is no address.
+    """
+    given = os.environ.get("WANDB_BASE_URL")
+    if not given:
+        return None
+    import wandb
+
+    try:
+        wandb.Settings(base_url=given)
+    # pydantic's, with a page of text, which would end the run when its first figures are logged
+    except ValueError as error:
+        raise UserError(
+            f"WANDB_BASE_URL is {given}, which is no address of a server; set it to one such as "
+            "https://wandb.example.org, or unset it."
+        ) from error
+    return given
 
 
 def unreachable() -> str | None:
@@ -74,7 +96,7 @@ def _of_environment() -> Mode:
     known: dict[str, Mode] = {"online": "online", "offline": "offline", "off": "off"}
     # W&B's own words, the latter of earlier versions
     known |= {"disabled": "off", "dryrun": "offline"}
-    return known.get(mode, "online" if logged_in() else "offline")
+    return known.get(mode) or ("online" if logged_in() else "offline")
 
 
 def tracking_mode(tracking: Tracking) -> Mode:
@@ -83,10 +105,14 @@ def tracking_mode(tracking: Tracking) -> Mode:
     WANDB_DISABLED and WANDB_MODE decide, then whether a key is found and the server answers.
 
     Raises:
-        UserError: when `online` is asked for without a key or a server.
+        UserError: when `online` is asked for without a key or a server, and for a server's address that is none.
     """
     mode = _of_environment() if tracking == "auto" else tracking
-    if mode != "online":
+    if mode == "off":
+        return mode
+    # also offline, as the client reads the address all the same
+    _own_server()
+    if mode == "offline":
         return mode
     if not logged_in():
         raise UserError("--wandb online needs a key; run `wandb login` or set WANDB_API_KEY, or use --wandb offline.")
@@ -116,8 +142,8 @@ def tracking_loggers(
         past: rows that `metrics.csv` has of the folder's run, which goes on; None where a new one begins.
 
     Raises:
-        UserError: when `online` is asked for without a key or a server, TensorBoard is not installed, or the file that
-            says which tracked run the folder belongs to is damaged.
+        UserError: as `tracking_mode`, when TensorBoard is not installed, or the file that says which tracked run the
+            folder belongs to is damaged.
     """
     if follower == "csv":
         return []

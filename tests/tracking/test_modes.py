@@ -1,5 +1,6 @@
 """Whether a run is recorded online: what is asked for, whether there is a key, and whether there is a server."""
 
+import re
 import socket
 from urllib.parse import urlparse
 
@@ -55,6 +56,20 @@ def test_without_a_server_auto_records_offline_and_says_so(server, caplog, monke
         tracking_mode("online")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")  # knows ways of its own
     assert tracking_mode("online") == "online"
+
+
+@pytest.mark.parametrize("address", ["localhost:8080", "http://host:abc", "http://[::1", "https://:443"])
+def test_an_address_of_a_server_that_is_none_is_one_sentence(address, monkeypatch):
+    for name in ("WANDB_MODE", "WANDB_DISABLED", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", "nowhere")
+    monkeypatch.setenv("WANDB_BASE_URL", address)
+    for tracking in ("auto", "online", "offline"):
+        with pytest.raises(UserError, match=f"WANDB_BASE_URL is {re.escape(address)}, which is no address of a server"):
+            tracking_mode(tracking)
+    assert tracking_mode("off") == "off"
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert tracking_mode("auto") == "off"
 
 
 def test_a_key_is_found_under_the_servers_name_of_today_and_of_before(server, tmp_path, monkeypatch):
