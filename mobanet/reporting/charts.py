@@ -100,11 +100,11 @@ def chart_figure(chart: Chart) -> Markup:
     rows = ticks(*extent([*heights, *levels], chart.floor))
     # lines may end between ticks here: an axis on to the next tick would show empty time
     left, right = extent(x for line in chart.lines for x in line.x)
-    if len({x for line in chart.lines for x in line.x}) > 1:
-        columns = [tick for tick in ticks(left, right, whole=True) if left <= tick <= right]
-    else:
-        # of a single place a tick is all that an axis can have
-        columns = [next(iter(chart.lines)).x[0]]
+    places = sorted({x for line in chart.lines for x in line.x})
+    columns = [tick for tick in ticks(left, right, whole=True) if left <= tick <= right]
+    # of shares such as severities the places themselves, as no whole number may lie among them; so of a single place
+    if len(places) == 1 or not all(float(x).is_integer() for x in places):
+        columns = places
     across = Scale(left, right, _LEFT, _WIDTH - _RIGHT)
     up = Scale(rows[0], rows[-1], _HEIGHT - _BOTTOM, _TOP)
     # thousands of points would be finer than a pixel, and megabytes in the page

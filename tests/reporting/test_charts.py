@@ -106,6 +106,23 @@ def test_a_single_epoch_is_a_point_with_its_tick():
     assert ticks_below[0].attributes["x"] == mark.attributes["cx"]
 
 
+@pytest.mark.parametrize(
+    ("places", "shown"),
+    [
+        ((0.25, 0.5, 0.75), ["0.25", "0.50", "0.75"]),
+        ((0.1, 0.2, 0.5), ["0.1", "0.2", "0.5"]),
+        ((1.1, 1.5, 3.28084), ["1.1", "1.5", "3.3"]),
+        ((1, 3, 5), ["1", "2", "3", "4", "5"]),
+    ],
+)
+def test_places_between_whole_numbers_have_ticks_of_their_own(places, shown):
+    svg = parse(chart_figure(Chart("t", "severity", [Line("a", places, [3, 2, 1])]))).one("svg", class_="plot")
+    below = [(t.text, float(t.attributes["x"])) for t in svg.all("text") if t.attributes["class"] == "tick across"]
+    assert [text for text, _ in below] == [*shown, "severity"]
+    marks = [float(mark.attributes["cx"]) for mark in svg.all("circle")]
+    assert {marks[0], marks[-1]} <= {x for _, x in below}
+
+
 def test_legends_are_escaped_and_tell_the_last_finite_value():
     line = Line("<b>", [1, 2, 3], [1, 0.123456, math.nan])
     figure = parse(chart_figure(Chart("<i>", "x", [line], level=0.5, level_label="chance"))).one("figure")
