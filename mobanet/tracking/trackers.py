@@ -36,7 +36,7 @@ def logged_in() -> bool:
     path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
     try:
         keys = netrc.netrc(str(path))
-    except (OSError, netrc.NetrcParseError):
+    except (OSError, UnicodeDecodeError, netrc.NetrcParseError):
         return False
     return any(keys.authenticators(urlparse(server).hostname or "") for server in _servers())
 

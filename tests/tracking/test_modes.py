@@ -86,6 +86,8 @@ def test_a_key_is_found_under_the_servers_name_of_today_and_of_before(server, tm
     assert not logged_in()
     (tmp_path / "netrc").write_text("machine maps.example login user password abc\n")
     assert logged_in()
+    (tmp_path / "netrc").write_bytes("machine maps.example login müller password abc\n".encode("latin-1"))
+    assert not logged_in()
 
 
 def test_a_server_that_refuses_is_one_sentence(tmp_path, monkeypatch):
