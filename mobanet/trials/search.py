@@ -143,6 +143,8 @@ def _choice(parameter: Parameter, value: Any) -> Any:
         return known.index(text) if text in known else None
     if parameter.distribution == "int_uniform":
         return value if type(value) is int and parameter.low <= value <= parameter.high else None
+    if type(value) not in (int, float):  # such as a text, of a sweep that had a list of values
+        return None
     number = drawn_for(parameter, value)
     # logarithm and exponential cost the last digits
     return number if math.isclose(bounded_value(parameter, number), value, abs_tol=1e-12) else None

@@ -69,7 +69,8 @@ def test_what_another_sweep_has_left_in_the_folder_is_not_taken_for_its_own(swee
     fake.does = staticmethod(lambda words: Ended(2, 0, "training has diverged: the loss is NaN.", 5.0))
     early = {"type": "hyperband", "min_iter": 1}
     keys = {"method": "bayes", "run_cap": 3, "early_terminate": early}
-    assert sweep(sweep_file(**keys, parameters={"model.lr": {"min": 0.5, "max": 0.6}}), "a").code == 0
+    for given in ({"values": ["a", None, [1], True]}, {"min": 0.5, "max": 0.6}):
+        assert sweep(sweep_file(**keys, parameters={"model.lr": given}), "a").code == 0
     assert [row["status"] for row in lines(tmp_path / "a")] == ["failed"] * 3
     fake.does = staticmethod(lambda words: [0.5])
     for mixed in ([1, True, 1.0], ["x"]):  # of which Python holds three for the same
