@@ -39,6 +39,7 @@ __all__ = [
     "open_run",
 ]
 
+# the same once more, for Python: the imports above are there for type checkers alone
 _PLACES = {
     "BackboneSettings": "mobanet.models.backbones.stages",
     "FinishedMap": "mobanet.prediction.areas",

@@ -49,6 +49,7 @@ def _main(words: list[str]) -> None:
 
         start(words[0], words[1:])
     else:
+        # the one command's module, since others would load what it does not need
         importlib.import_module(f"mobanet.{words[0]}").main(words[1:])
 
 

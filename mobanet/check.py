@@ -31,6 +31,7 @@ def check(
         allow_missing: accept tiles that lack some of the modalities.
         sheet: where the contact sheet goes; null for contact_sheet.png in the store.
     """
+    # within, so that help and a mistyped option are answered at once
     from mobanet.datasets import get_layout
     from mobanet.store.check import check_files
     from mobanet.store.sheet import draw_sheet
@@ -47,6 +48,7 @@ def check(
     print_findings(findings)
     draw_sheet(findings, path)
     print(f"contact sheet: {path}")
+    # last, since table and sheet are what shows them
     if findings.problems:
         count = "a problem" if len(findings.problems) == 1 else f"{len(findings.problems)} problems"
         raise UserError(f"{root} has {count}, listed above: mend the files named there, then prepare the data set.")

@@ -60,6 +60,7 @@ def option_of(field: str) -> str:
 
 
 def _gap(reason: str) -> str:
+    # a reason that begins so goes on right behind the name
     return "" if reason[:1] in (":", ",") else " "
 
 

@@ -57,6 +57,7 @@ def export(
         factor: what raster values are multiplied by, such as ndsm=0.1, as in mobanet.predict.
         minimum: below which raster values are missing, such as dsm=-50, as in mobanet.predict.
     """
+    # within, so that help and a mistyped option are answered without torch
     from mobanet.exporting.command import ExportRequest, run_export
     from mobanet.prediction.layer import LayerRequest
     from mobanet.runs.messages import quieten

@@ -34,6 +34,7 @@ def named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        # an error that names another file, such as one that was read, is left as it is
         if error.errno is None or not (error.filename is None or _unfinished(error.filename)):
             raise
         raise OSError(error.errno, error.strerror or os.strerror(error.errno), str(path)) from error
@@ -54,6 +55,7 @@ def whole_file(path: Path, part: Path | None = None) -> Iterator[BinaryIO]:
     Raises:
         OSError: with the path, when the disk is full or the file cannot be written; nothing new is left then.
     """
+    # in the same folder, as only within a file system a name is given in one step
     part = part or part_of(path)
     try:
         with named(path):
@@ -133,6 +135,7 @@ class SyncAhead:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        # waits, so that no thread works on files that are then removed
         self._pool.shutdown()
 
     def begin(self, part: Path) -> None:
@@ -166,7 +169,9 @@ def put_all_in_place(parts: Mapping[Path, Path], ahead: SyncAhead | None = None)
             (ahead.wait if ahead is not None else sync)(part)
     for path, part in parts.items():
         with named(path):
+            # only now that all are on the disk: a full one leaves all older files in their places
             os.replace(part, path)
+    # or a machine that goes down may forget the new names, though not the content
     for folder in {path.parent for path in parts}:
         sync_folder(folder)
 
@@ -182,6 +187,7 @@ def sync(path: Path) -> None:
     Raises:
         OSError: when the disk did not take it.
     """
+    # to read, which is enough: fsync() is for the file, whoever has written to it
     with open(path, "rb") as file:
         try:
             os.fsync(file.fileno())
@@ -211,6 +217,7 @@ def refusal(*paths: Path) -> int:
             with path.open("ab") as more:
                 more.write(bytes(_PROBE))
                 more.flush()
+                # a quota, or a disk behind a network, may say no only here
                 os.fsync(more.fileno())
         except OSError as error:
             return error.errno or errno.EIO

@@ -58,12 +58,14 @@ def init(
     from mobanet.runs.messages import quieten
 
     quieten()
+    # before the rasters are looked at, which takes a while
     path = _writable(output, overwrite)
     short = {"rgb": rgb, "irrg": irrg, "ir": ir, "ndsm": ndsm, "dsm": dsm}
     modalities = given_modalities(short, input or ())
     wishes = Wishes(path, attribute, layer, areas, areas_attribute, crs, seed, _machine(accelerator))
     plan = make_plan(modalities, given_labels(labels), wishes)
     text = experiment_text(plan)
+    # before it is written: what `fit` would refuse never gets its name
     _check(text)
     write_text(path, text)
     print(summary(plan))
@@ -92,6 +94,7 @@ def _machine(accelerator: str) -> "Machine":
     if torch.cuda.is_available():
         facts = torch.cuda.get_device_properties(0)
         return Machine(facts.total_memory / 1e9, facts.name)
+    # a GPU that is asked for and not here is another machine's: its memory sets no bound
     return Machine(None if accelerator == "auto" else float("inf"))
 
 
@@ -108,6 +111,7 @@ def _check(text: str) -> None:
 
     with tempfile.TemporaryDirectory(prefix="mobanet-") as folder:
         path = Path(folder) / "experiment.yaml"
+        # through a file, as `fit` will read it: only so YAML has its say about each value
         path.write_text(text, encoding="utf-8")
         data = parsed_data(["--config", str(path)])
         survey = data.layout.survey(list_files(data.root, Path(folder)), data.modalities, Path(folder))

@@ -65,6 +65,7 @@ def end_child_processes(trainer: Trainer) -> None:
         for process in release_child_processes(trainer):
             process.kill()
     elif launcher is not None:
+        # processes that were forked or spawned from this one, as in a notebook
         launcher.kill(signal.SIGKILL)
 
 
@@ -134,6 +135,7 @@ def _counts(tracker: object) -> _ProcessedTracker:
 def put_before_validation(checkpoint: dict[str, Any]) -> None:
     """Put a checkpoint's progress to where the epoch's validation is about to begin; loops save it as it stands."""
     progress = checkpoint["loops"]["fit_loop"][_VALIDATION]
+    # batches of earlier validations, of which this one's are no part
     done = progress["total"]["completed"] - progress["current"]["completed"]
     progress["total"] = {"ready": done + 1, "started": done + 1, "processed": done, "completed": done}
     progress["current"] = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
@@ -142,6 +144,7 @@ def put_before_validation(checkpoint: dict[str, Any]) -> None:
 
 def last_saved(callback: Checkpoint) -> str:
     """The file that a callback has written last; `best_model_path` is changed before the file is written."""
+    # a callback of somebody's own need not have it
     return getattr(callback, "_last_checkpoint_saved", "")
 
 

@@ -112,6 +112,7 @@ def predict(
     Returns:
         A `mobanet.prediction.areas.FinishedMap` for each map, in the first process.
     """
+    # within, so that help and a mistyped option are answered without torch
     from mobanet.models.precision import matmul_precision, resolved
     from mobanet.prediction.plan import MapSettings, output_paths
     from mobanet.prediction.request import find_scenes
@@ -126,6 +127,7 @@ def predict(
     rasters, target = _given(input, output, scenes, part)
     if scenes is not None:
         _check_alone(polygons, resume, overwrite, devices)
+    # before the model, which takes longer to read
     wanted = read_zones(zones, zones_attribute)
     vectors = VectorSettings(polygons, minimum_area, fill_holes, simplify, wanted, right_angles)
     model = open_model(ckpt_path, backbone)
@@ -159,9 +161,11 @@ def predict(
         print(outcome.described())
         outcome.check()
         return outcome.finished
+    # behind the model, whose modalities the names before `=` have to be
     given = find_scenes(rasters, list(model.modalities), *said)
     paths = output_paths(target, [scene.id for scene in given])
     placed = [model.place(scene, reference, crs, resolution) for scene in given]
+    # before anything is predicted: polygons come last, and hours later
     vectors.check(placed)
     placed, paths = clear_way(placed, paths, settings, resume, overwrite, vectors)
     announce(model, placed, settings)

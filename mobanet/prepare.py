@@ -30,6 +30,7 @@ def prepare(
         folder: YAML file that describes your own data, for layout folder, or an experiment that does under data.folder.
         allow_missing: accept tiles that lack some of the modalities.
     """
+    # within, as in `mobanet.check`
     from mobanet.datasets import get_layout
     from mobanet.store.build import build_store
     from mobanet.store.tables import print_store

@@ -21,6 +21,7 @@ def report(run: str, output: str | None = None, tiles: int = 6, side: int = 768)
     for option, value, least in (("tiles", tiles, 1), ("side", side, 16)):
         if value < least:
             raise UserError(f"--{option} is {value}; give at least {least}.")
+    # within, so that help and a mistyped option are answered without torch
     from mobanet.reporting.folder import run_in
     from mobanet.reporting.write import write_report
 
@@ -38,6 +39,7 @@ def with_run(words: Sequence[str]) -> list[str]:
     """The words of a command line in which a folder may stand without `--run`; every option here takes a value."""
     folders, out = set_apart(words)
     if len(folders) > 1:
+        # by itself: what turns errors into sentences begins with `run`
         fail(f"mobanet.report takes one run folder, not {len(folders)} ({', '.join(folders)}); run it once for each.")
     return [*out, *(f"--run={folder}" for folder in folders)]
 

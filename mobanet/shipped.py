@@ -7,6 +7,7 @@ def experiment_folder() -> Path:
     """Where the experiments lie: inside an installed package, or at the top of a source tree."""
     package = Path(__file__).parent
     inside = package / "experiments"
+    # a wheel has them inside (`wheel.sources` in pyproject.toml)
     return inside if inside.is_dir() else package.parent / "experiments"
 
 

@@ -39,6 +39,7 @@ def sweep(
     from mobanet.trials.local import planned, run_sweep
     from mobanet.trials.sweep_file import find_sweep, read_sweep
 
+    # before --local is asked after: the sentence about it names the file
     path = find_sweep(file)
     if not local:
         raise UserError(
@@ -49,8 +50,10 @@ def sweep(
             raise UserError(f"--{option} is {value}; give at least {least}.")
     check_own(words or [], "the words behind --")
     what = read_sweep(path)
+    # under the parser's names, so that --root and --data.root are one word to a trial's folder
     plan = planned(what, method, seed, trials, tuple(with_settings(words or [], "fit")))
     folder = Path(run) if run else Path("runs") / "sweeps" / path.stem
+    # 0 is the usual seed, which nobody has to type again
     given: dict[str, str | int | None] = {"trials": trials, "method": method, "seed": seed or None, "run": run}
     again = ["python", "-m", "mobanet.sweep", file, "--local"]
     again += [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
@@ -68,11 +71,13 @@ def with_file(words: Sequence[str]) -> list[str]:
     own, behind = list(words[:cut]), list(words[cut + 1 :])
     files, out = set_apart(own, ("--local",))
     if len(files) > 1:
+        # by itself: what turns errors into sentences begins with `run`
         fail(f"mobanet.sweep takes one FILE, not {len(files)} ({', '.join(files)}); run it once for each.")
     if not files and not {"-h", "--help", "--file", "--config"} & given_options(own):
         from mobanet.trials.sweep_file import sweep_names
 
         fail(f"mobanet.sweep needs a FILE; give a W&B sweep file, or one of {', '.join(sweep_names())}.")
+    # as one word of JSON, or the parser would take them for options of its own
     return [*out, *(f"--file={file}" for file in files), *([f"--words={json.dumps(behind)}"] if behind else [])]
 
 

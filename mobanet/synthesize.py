@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mobanet.cli.entry import run
-from mobanet.synthetic import synthesize
+from mobanet.synthetic import synthesize  # at the top, unlike elsewhere: it needs no torch
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

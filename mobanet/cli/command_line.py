@@ -93,8 +93,10 @@ class MobanetCLI(LightningCLI):
 
     def __init__(self, command: str, words: Sequence[str]) -> None:
         self.command = command
+        # first of all: a network of the user's own has to be known before the parser meets its name
         words = with_networks(words, resumes=command == "fit")
         if command == "fit":
+            # a job that SLURM starts again has the command line of its first start
             words = with_bare(going_on(words), ("--test",))
         elif command == "test":
             for option, meaning in (("--degrade", ALL), (BOUNDARY, USUAL), (OBJECTS_OPTION, USUAL_OBJECTS)):
@@ -132,7 +134,7 @@ class MobanetCLI(LightningCLI):
             RasterDataModule,
             trainer_class=Trainer,
             args=line.words,
-            run=False,
+            run=False,  # no subcommands: each verb is a command of its own
             parser_class=Parser,
             parser_kwargs={
                 "prog": f"python -m mobanet.{command}",
@@ -142,14 +144,14 @@ class MobanetCLI(LightningCLI):
             },
             trainer_defaults={
                 "max_epochs": 50,  # as MoBaNet's authors train
-                "log_every_n_steps": 10,
+                "log_every_n_steps": 10,  # Lightning's 50 may be more than an epoch has
                 "use_distributed_sampler": False,  # our samplers know of ranks themselves
-                "enable_model_summary": False,
+                "enable_model_summary": False,  # `RunSummary` takes its place
                 **({"precision": AUTO} if command == "fit" else {}),
             },
             save_config_callback=None,  # `write_config` comes before other processes are started
             seed_everything_default=42,  # that of MoBaNet's authors
-            auto_configure_optimizers=False,
+            auto_configure_optimizers=False,  # the module makes its own, by its own options
             load_from_checkpoint_support=False,  # it writes into checkpoints which code to run
         )
 
@@ -192,6 +194,7 @@ class MobanetCLI(LightningCLI):
         add_options(parser, self.command)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)  # LightningCLI has it as bool or int
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
+        # known when the data module has been made, and not from its settings alone
         parser.link_arguments("data.description", "model.data", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -261,13 +264,16 @@ class MobanetCLI(LightningCLI):
         if typed and typed != names:
             raise _conflict("data.modalities", ", ".join(typed), ", ".join(names))
         self.config.data.modalities = names
+        # what was typed, to be compared with what the checkpoint has
         given = self.config.model.clone()
+        # these two are linked, and no setting of the model to the parser
         own = {key: value for key, value in saved.items() if key not in ("data", "seed")}
         explicit = {option[2:] for option in given_options(self.given_words) if option.startswith("--model.")}
         if BACKBONE_OPTION[2:] in explicit and given.backbone.checkpoint:
             file = given.backbone.checkpoint
             check_has_need(checkpoint, f"--ckpt_path {self.config.ckpt_path}", f"{BACKBONE_OPTION} {file}")
             own["backbone"] = {**own["backbone"], "checkpoint": file}
+        # by the parser, which checks kinds, and keeps what a checkpoint of an earlier version lacks
         self.config = self.parser.parse_object({"model": own}, self.config)
         mappings = ("model.loss", "model.optimizer", "model.schedule.init_args")  # each is one value
         whole = {next((m for m in mappings if key.startswith(f"{m}.")), key) for key in explicit}
@@ -282,6 +288,7 @@ class MobanetCLI(LightningCLI):
         if self.command in _MEASURING:  # so little to compute that other processes are not worth their start
             config.devices, config.num_nodes, config.strategy, config.logger = 1, 1, "auto", False
         settings: ScenarioSettings = self.config_init["scenarios"]
+        # what is kept of an adaptation is chosen scenario by scenario
         validated = "auto" if self.command == "adapt" else settings.validated
         self.model.evaluate_on(validation=validated, test=settings.evaluate)
         names, classes = [m.name for m in self.model.data.modalities], self.model.data.classes
@@ -301,6 +308,7 @@ class MobanetCLI(LightningCLI):
             self.config.monitor = self.config.monitor or settings.monitor(len(validated))
         config["callbacks"] = as_list(config.get("callbacks"))
         config["callbacks"] += self._callbacks(config)
+        # what Lightning writes of its own accord goes there, too
         config["default_root_dir"] = config.get("default_root_dir") or str(self.folder)
         fast = bool(config.get("fast_dev_run"))
         given = config.get("logger")
@@ -353,6 +361,7 @@ class MobanetCLI(LightningCLI):
         if config.get("enable_checkpointing") is False:
             return callbacks
         monitor, mode = self.config.monitor, self.config.monitor_mode
+        # without validations there is a last checkpoint, and no best one
         unknown = config.get("limit_val_batches") == 0 and monitor.startswith("val/")
         return [*callbacks, *run_checkpoints(self.folder / "checkpoints", None if unknown else monitor, mode)]
 
@@ -382,6 +391,7 @@ class MobanetCLI(LightningCLI):
     def _goes_on(self) -> bool:
         """Whether the run of this folder goes on; from an earlier checkpoint than its last, another one begins."""
         path = self.config.ckpt_path
+        # resolved: a run may be named by another path than it was begun with
         return bool(path) and Path(path).resolve() == (self.folder / "checkpoints" / "last.ckpt").resolve()
 
     def _followers(self, past: list[dict[str, Any]] | None) -> list[Any]:
@@ -400,10 +410,12 @@ class MobanetCLI(LightningCLI):
             for name in SEED_OPTIONS:
                 config.pop(name[2:], None)
             config.experiment = self.experiment
+            # a run that is begun with this file has no checkpoint to take weights from
             config.model.restored = False
             config.model.class_weights = self.model.hparams["class_weights"]  # numbers, where a word was given
             # in words that mean the same when the run goes on with another strategy
             config.scenarios.validate = named(self.model.evaluation.stages["validation"].scenarios)
+            # null is written, too, so that no later default steps in its place
             text = self.parser.dump(config, skip_none=False)
             check_saved(text)
             earlier = run_folder_of(self.config.ckpt_path) if self.config.ckpt_path else None

@@ -57,6 +57,7 @@ def main(command: str, words: Sequence[str] | None = None) -> None:
         words: the command line behind the program's name; None for this process's.
     """
     words = with_settings(sys.argv[1:] if words is None else words, command)
+    # or albumentations asks the network for a newer release when it is imported
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     quieten()
     with one_sentence(said=lambda text: as_typed(text, command)), collected() as said, ExitStack() as settings:
@@ -71,6 +72,7 @@ def main(command: str, words: Sequence[str] | None = None) -> None:
             _await_children(cli.trainer)
             rank_zero_info(end.sentence)
             raise
+        # whatever ends this process, SystemExit among them, is not to leave other ranks behind
         except BaseException as error:
             if isinstance(error, AgreedError):
                 leave_to_first(cli.trainer.global_rank)
@@ -140,6 +142,7 @@ def _prepare(cli: MobanetCLI) -> None:
         )
     trainer = cli.config_init["trainer"]
     interval = trainer.get("val_check_interval")
+    # Lightning says so as well, but only when the run has begun
     if isinstance(interval, int) and interval > steps and trainer.get("check_val_every_n_epoch") is not None:
         raise UserError(
             f"--trainer.val_check_interval is {interval}, more than the {steps} steps of an epoch; give at most "
@@ -205,6 +208,7 @@ def _test(cli: MobanetCLI, said: MemoryHandler) -> None:
         take_weights(cli, cli.known)
         path = None
     cli.checkpoint = None
+    # not verbose: our own tables are printed
     cli.trainer.test(cli.model, datamodule=cli.datamodule, ckpt_path=path, weights_only=True, verbose=False)
 
 
@@ -224,6 +228,7 @@ def _onto_device(cli: MobanetCLI) -> None:
     """Have the model where the trainer would, outside its verbs."""
     trainer, module = cli.trainer, cli.model
     give_data(trainer, cli.datamodule)
+    # or batches are not handed to the module's hooks on their way to the device
     trainer.strategy.connect(module)
     trainer.precision_plugin.convert_module(module)
     module.to(trainer.strategy.root_device)
@@ -245,6 +250,7 @@ def _adapt(cli: MobanetCLI, said: MemoryHandler) -> None:
         )
     if statistics.scenarios:
         statistics.give_to(module.network)
+    # measured anew: own statistics are not better in every scenario
     comparison = Comparison(before, _validated(cli), module.evaluation.failures)
     rank_zero_info(comparison.table())
     never = never_drawn(checkpoint["state_dict"], [m.name for m in module.data.modalities])

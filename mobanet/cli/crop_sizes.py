@@ -34,6 +34,7 @@ def follow_crop(config: Namespace, checkpoint: Mapping[str, Any] | None = None) 
 
 def _step(data: Namespace) -> int:
     """What strides are multiples of: described modalities may have pixels that are coarser than the grid's."""
+    # other layouts have one grid for all modalities
     folder = data.get("folder")
     described = {} if folder is None else folder.get("modalities")
     used = listed(data.get("modalities")) or list(described)

@@ -42,6 +42,7 @@ def with_data_of(words: Sequence[str]) -> list[str]:
     given = [] if name is None else ["--config", str(find_experiment(name))]
     given = with_variants([*given, *rest], variants)
     check_config_files(given)
+    # as `fit` does with --data.layout
     given, said = without_foreign(given, "--layout")
     if said:
         print(f"experiment  {said}")
@@ -52,6 +53,7 @@ def with_data_of(words: Sequence[str]) -> list[str]:
     out: list[str] = []
     for key in _TAKEN:
         value = found[key]
+        # what is the default is not repeated: the command's own is the same
         if value is not None and value is not False:
             out += [f"--{key}", value if isinstance(value, str) else as_words(value)]
     return [*out, *others]
@@ -112,6 +114,7 @@ def _parsed(configurations: Sequence[str]) -> dict[str, Any]:
     parsed = parser.instantiate(parser.parse_args([word for text in configurations for word in ("--config", text)]))
     found = dict(vars(parsed.data))
     found["folder"] = None if found["folder"] is None else asdict(found["folder"])
+    # by commas or as a list, as `fit` takes them
     found["modalities"] = listed(found["modalities"]) or None
     return found
 

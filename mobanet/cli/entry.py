@@ -52,6 +52,7 @@ class SentenceParser(PrintedHelp, ArgumentParser):
 def fail(message: str) -> NoReturn:
     """Print one sentence to standard error and exit with code 2."""
     text = " ".join(str(message).split())
+    # names of files may hold control characters, which a terminal would obey
     plain = text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     print(f"error: {plain}", file=sys.stderr, flush=True)
     sys.exit(EXIT_CODE)
@@ -101,6 +102,7 @@ def _file_sentence(error: OSError) -> str | None:
     number, text, name = error.errno, error.strerror, error.filename
     if number is None and (told := re.search(r"\[Errno (\d+)\] ([^:\n]+)(?:: '(.*)')?", str(error))):
         number, text, name = int(told[1]), told[2], told[3]  # of a worker, whose exception was put into words
+    # first, as it may be told without a name
     if number in _FULL:
         where = f" while writing {name}" if name else ""
         return (

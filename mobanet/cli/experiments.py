@@ -94,6 +94,7 @@ def resolve(words: Sequence[str], command: str = "fit") -> CommandLine:
     if found is not None:
         from mobanet.runs.found import found_configuration  # Lightning with it, which not every command needs
 
+        # behind the --config that was put in front above; last, since it may be text instead of a path
         words[1] = found_configuration(found, command)
     return CommandLine(experiment, words, said)
 
@@ -102,6 +103,7 @@ def _name_of(run: Path) -> str:
     """The experiment that a run was begun with."""
     content = read_yaml(run / CONFIG_FILE)
     name = content.get("experiment") if isinstance(content, dict) else None
+    # it becomes the name of a folder, and the file may be anybody's
     return name if isinstance(name, str) and re.fullmatch(r"[\w.+-]+", name) else run.parent.name
 
 
@@ -111,6 +113,7 @@ def with_variants(words: Sequence[str], names: str | None) -> list[str]:
     Raises:
         UserError: for an unknown one.
     """
+    # later configurations win over earlier ones, and options over all that stand before them
     behind = max((place for place, _ in values_of(words, CONFIG)), default=0)
     further = [word for name in listed(names) for word in ("--config", str(find_experiment(name, "--variant")))]
     return [*words[:behind], *further, *words[behind:]]

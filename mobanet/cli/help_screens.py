@@ -179,5 +179,6 @@ def asked_for(words: Sequence[str]) -> bool:
 def screen(command: str) -> str | None:
     """The help of a command; None where the parser's own is short enough."""
     text = _SCREENS.get(command)
+    # behind 33 columns of options' names, within 120
     names = wrap(", ".join(experiment_names()), 85)
     return text and text.replace("{experiments}", f"\n{' ' * 33}".join(names))

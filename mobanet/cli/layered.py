@@ -47,6 +47,7 @@ def without_foreign(words: Sequence[str], option: str = "--data.layout") -> tupl
         return list(words), ""
     keys = ", ".join(_names(reset))
     said = f"{path.stem}: its {keys} are those of the layout {layout}, and are left out for {final}"
+    # right behind the last foreign file: what follows is of the new layout, and is kept
     return [*words[:last], "--config", as_words(reset), *words[last:]], said
 
 

@@ -30,6 +30,7 @@ class MonitorCheck(Callback):
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a metric that is not logged."""
         known = [name for name in trainer.callback_metrics if name.startswith("val/")]
+        # what training logs is not there before its first step
         if known and not self.monitor.startswith("train/"):
             _check(f"--monitor {self.monitor}", self.monitor, known)
 
@@ -61,6 +62,7 @@ def check_monitors(
     rates = any(isinstance(callback, LearningRateMonitor) for callback in callbacks)
     for callback in callbacks:
         name = getattr(callback, "monitor", None)
+        # the command line's own has been looked at above
         if not isinstance(name, str) or name == monitor or (rates and name.startswith("lr-")):
             continue
         what = f"--trainer.callbacks has {type(callback).__name__} watch {name}, which"
@@ -72,6 +74,7 @@ def check_monitors(
 def validation_names(module: SegmentationModule) -> list[str]:
     """What each validation logs."""
     evaluation, classes = module.evaluation.stages["validation"], module.data.classes
+    # of no pixel: the names of its figures are those of any
     empty = scores(torch.zeros(len(classes), len(classes)), classes)
     names = [scenario.name for scenario in evaluation.scenarios]
     figures = figures_to_log(

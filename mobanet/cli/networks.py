@@ -53,6 +53,7 @@ def _architectures(words: Sequence[str], resumes: bool) -> Iterator[str]:
     yield name or ""
     for _, files in values_of(words, _FILES):
         for file in listed(files):
+            # shipped experiments, given by name, have networks of ours alone
             if file.endswith((".yaml", ".yml")):
                 yield _architecture_in(Path(file))
     checkpoint, _ = take(words, "--ckpt_path")

@@ -69,6 +69,7 @@ def _renamed(words: Sequence[str], names: Mapping[str, str], better: Mapping[str
     """The words with other names of options, and a hint for each of which there is a better one."""
     out = []
     for word in words:
+        # `--name+=VALUE` adds to a list; a value may be YAML of several lines
         found = re.match(r"--([\w.]+)(\+?(?:=.*)?)$", word, re.DOTALL)
         name, rest = found.groups() if found else ("", "")
         if name in better:

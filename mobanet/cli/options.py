@@ -81,6 +81,7 @@ def add_options(parser: LightningArgumentParser, command: str) -> None:
     parser.add_argument("--monitor_mode", type=Literal["max", "min"], default="max", help="which way is better")
     parser.add_argument("--checkpoints", type=Literal["light", "full"], default="light", help=_CHECKPOINTS)
     parser.add_argument("--float32_matmul_precision", type=Matmul | None, default=None, help=_MATMUL)
+    # for the help: `with_networks` takes it out of the words before the parser sees them
     parser.add_argument("--networks", type=text, default=None, help=NETWORKS_HELP)
     parser.add_argument("--experiment", type=text, default=None, help="name of an experiment, or a YAML file")
     parser.add_argument("--variant", type=text, default=None, help=_VARIANT)

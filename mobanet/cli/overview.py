@@ -38,6 +38,7 @@ def _part(title: str, rows: Sequence[tuple[str, str]]) -> str:
 def _described(folder: Path, names: Iterable[str] | None = None) -> list[tuple[str, str]]:
     """YAML files by name, with the first sentence of the comment that each begins with."""
     names = sorted(path.stem for path in folder.glob("*.yaml")) if names is None else list(names)
+    # two blanks before a name and two behind the longest
     width = WIDTH - 4 - max(map(len, names))
     return [(name, shorten(_first_sentence(folder / f"{name}.yaml"), width, placeholder=" …")) for name in names]
 

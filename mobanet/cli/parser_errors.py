@@ -63,6 +63,7 @@ def configurations(words: Sequence[str]) -> Iterator[tuple[int, Path, Any]]:
 
 def check_words(words: Sequence[str]) -> None:
     """Refuse words with a control character, bytes that are no UTF-8, or a whole number of more than 64 bits."""
+    # with the word before it, which is the option where a value stands by itself
     for before, word in zip(["", *words], words, strict=False):
         name, _, value = word.partition("=") if word.startswith("--") else (before, "", word)
         try:
@@ -80,6 +81,7 @@ def plain_parser_message(message: str, parser: ArgumentParser) -> str:
         message: of jsonargparse.
         parser: knows the options, for the nearest one to a mistyped one.
     """
+    # jsonargparse tells what is wrong by text alone: its sentences are taken apart below
     text = " ".join(message.split())
     if found := re.match(r"unrecognized arguments?: (\S+)", text):
         word = found[1].split("=")[0]

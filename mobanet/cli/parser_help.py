@@ -47,6 +47,7 @@ def tidied(parser: ArgumentParser, command: str) -> Iterator[None]:
         if action.dest in hidden or any(f"--{name}.help" in action.option_strings for name in hidden):
             action.help = SUPPRESS
         elif "--help" in action.option_strings:
+            # argparse's own words would promise all of them
             action.help = "show the most used options and exit"
     links = [group for group in parser._action_groups if group.title == "Linked arguments"]  # no user's business
     for group in links:

@@ -34,6 +34,7 @@ def check_strategy(strategy: Any, scenarios: ScenarioSettings) -> None:
     """
     kind = type(strategy)
     if isinstance(strategy, str):
+        # by class, as one strategy has many names: fsdp, fsdp_cpu_offload, deepspeed_stage_2 …
         kind = StrategyRegistry[strategy]["strategy"] if strategy in StrategyRegistry else str
     if scenarios.strategy == "latent" and issubclass(kind, _SHARDED):
         name = strategy if isinstance(strategy, str) else kind.__name__
@@ -81,6 +82,7 @@ def check_test_follows(trainer: Trainer, checkpointing: bool, monitor: str) -> N
     if TEST_VARIABLE not in os.environ:
         return
     why = why_unvalidated(trainer) if monitor.startswith("val/") else None
+    # without any checkpoint it does not matter whether there is a validation
     why = why if checkpointing else "--trainer.enable_checkpointing false"
     if why:
         raise UserError(f"--test needs the run's best.ckpt, which {why} leaves out; drop one of them.")

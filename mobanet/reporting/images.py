@@ -18,6 +18,7 @@ def png_uri(indices: np.ndarray, palette: Sequence[Sequence[int]]) -> str:
     """A map, (H, W) uint8 below the palette's length, as a PNG with this palette, every pixel kept as it is."""
     from PIL import Image
 
+    # Pillow counts columns first
     height, width = indices.shape
     # from bytes, as fromarray() makes a greyscale picture of one plane
     image = Image.frombytes("P", (width, height), np.ascontiguousarray(indices, np.uint8).tobytes())

@@ -26,6 +26,7 @@ class Agreement:
     def ask(self, number: int) -> None:
         """Send this rank's number; where an answer is under way, that one is to be read first."""
         if not self.asked:
+            # of a signal's number the largest will do: any that has come is one to stop for
             self._answer = DeferredNumber(torch.full((), number, device=self.device), ranks=True)
 
     def read(self) -> int:

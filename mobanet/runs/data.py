@@ -34,9 +34,11 @@ def open_data(
     parser = ArgumentParser(exit_on_error=False)  # or it would end the process of a script or a notebook
     parser.add_class_arguments(RasterDataModule, "data")
     try:
+        # before the parser, which would import a class that is named there
         settings = plain_data(config["data"], where)
     except UserError as error:
         raise UserError(f"{where} does not describe a data set: {error}") from error
+    # the model's, as its run may have taken some of what the data has
     settings["modalities"] = [modality.name for modality in description.modalities]
     settings["scaling"] = dict(description.scaling)
     try:
@@ -44,6 +46,7 @@ def open_data(
     except (ArgumentError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{where} does not describe a data set ({reason}); mend it.") from error
+    # before `setup`, which would otherwise take the numbers from the training tiles
     if scaling:
         data.load_state_dict(dict(scaling))
     if prepare:

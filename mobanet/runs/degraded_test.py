@@ -88,6 +88,7 @@ class DegradedTest(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Run all passes, and leave what they found beside the test's other results, and with its figures."""
         module = evaluated(pl_module)
+        # on every rank, since sums over ranks wait for all of them
         results = self._results(trainer, module, list(self._measured(trainer, module)))
         # from where those who record a test take its figures
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in results.to_log().items()})
@@ -107,6 +108,7 @@ class DegradedTest(Callback):
                 figures = scores(matrix, module.data.classes)
                 yield DegradedFigure(variant.modality.name, degradation, variant.severity, figures, matrix)
             elapsed = time.monotonic() - begun
+            # as if all took alike, though some are for one kind of sensor only
             left = elapsed / number * (len(self.degradations) - number)
             rank_zero_info(
                 f"{counted('degradation', number, len(self.degradations))} ({degradation.name}): done, "
@@ -122,6 +124,7 @@ class DegradedTest(Callback):
             AgreedError: when logits are not finite.
         """
         counts = [StitchedMatrix(len(module.data.classes)) for _ in variants]
+        # one for each degradation, as each looks as far around a window as it needs
         loader = data_of(trainer).wide_test_dataloader(degradation.margin)
         windows = 0
         with ExitStack() as stack:
@@ -202,6 +205,7 @@ def sensor_windows(
         margin=margin,
         tiles=batch.tiles,
         places=[(top // ratio, left // ratio) for top, left, _, _ in batch.windows.tolist()],
+        # rounded up: a coarser pixel that the tile's edge cuts is there
         extents=[(-(-height // ratio), -(-width // ratio)) for height, width in batch.extents.tolist()],
         offset_scale=stored["offset_scale"][modality.name].to(values.device),
         marks=stored["marks"][modality.name].to(values.device),

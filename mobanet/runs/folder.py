@@ -13,6 +13,7 @@ TEST_VARIABLE = "MOBANET_TEST_FOLLOWS"
 
 def run_folder_of(checkpoint: str) -> Path | None:
     """The run folder that a checkpoint lies in, or None where it lies elsewhere."""
+    # RUN/checkpoints/FILE; resolved, as a link to a checkpoint belongs to the run it points into
     folder = Path(checkpoint).resolve().parent.parent
     return folder if (folder / CONFIG_FILE).is_file() else None
 
@@ -22,6 +23,7 @@ def choose_run_folder(given: str | None, experiment: str, checkpoint: str | None
 
     Under distributed training the first process decides and its children follow.
     """
+    # a name by the clock would be another one in each process
     if os.environ.get("LOCAL_RANK", "0") != "0" and RUN_VARIABLE in os.environ:
         return Path(os.environ[RUN_VARIABLE])
     resumed = run_folder_of(checkpoint) if checkpoint else None
@@ -37,6 +39,7 @@ def choose_run_folder(given: str | None, experiment: str, checkpoint: str | None
 
 def _unused(folder: Path) -> Path:
     candidate, number = folder, 2
+    # two runs may begin within a second
     while candidate.exists():
         candidate, number = folder.with_name(f"{folder.name}-{number}"), number + 1
     return candidate

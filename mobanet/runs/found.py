@@ -23,6 +23,7 @@ _CLASSES = ("callbacks", "logger", "plugins", "profiler", "strategy", "accelerat
 """Of the trainer: what may be made by naming a class."""
 
 _WORDS = ("accelerator", "strategy", "devices", "precision")
+# no point and no colon, without which nothing is the path of a class or an address
 _WORD = re.compile(r"[A-Za-z0-9_,-]+")
 _WORDS_AT_TOP = ("experiment", "logger", "wandb", "monitor", "monitor_mode", "checkpoints", "float32_matmul_precision")
 """Options that are words; of the others, numbers and switches count. The model comes from the checkpoint."""

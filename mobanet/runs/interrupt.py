@@ -68,6 +68,7 @@ class Interrupts(Callback):
 
     def __init__(self, path: str | Path | None) -> None:
         self.path = None if path is None else Path(path)
+        # workers are forked with this handler in them
         self._process = os.getpid()
         self._former: dict[int, Any] = {}
         self._caught, self._at = 0, 0.0
@@ -133,6 +134,7 @@ class Interrupts(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop between epochs, with the checkpoint that each epoch ends with."""
         if self._agree():
+            # before its first step there is nothing that the checkpoint it began from does not have
             moved = trainer.global_step > self._begun
             self._leave(trainer, self.path if moved else trainer.ckpt_path)
 
@@ -164,6 +166,7 @@ class Interrupts(Callback):
         if trainer.sanity_checking:
             return
         count_validation_anew(trainer)
+        # gradients half summed up are in no checkpoint
         if self._agree() and not accumulates(trainer):
             self._leave_validation(trainer)
 
@@ -182,6 +185,7 @@ class Interrupts(Callback):
         if trainer.sanity_checking:
             self._leave(trainer, None)
         if not accumulates(trainer):
+            # within a validation the module holds the averaged weights: those that train on are to be saved
             leave_averages(trainer)
             self._leave_validation(trainer)
 

@@ -30,6 +30,7 @@ class LastValidation(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Have the last epoch validated."""
+        # None is Lightning's for validations by steps, which are left alone
         last = self._every is not None and trainer.current_epoch + 1 == trainer.max_epochs
         trainer.check_val_every_n_epoch = 1 if last else self._every
 
@@ -38,9 +39,11 @@ class LastValidation(Callback):
     ) -> None:
         """Have the last step validated, which Lightning does within an epoch where a run is told to stop."""
         epoch, step = trainer.current_epoch, trainer.global_step
+        # Lightning's own rule: told to stop, it goes on until both are reached
         may_stop = epoch >= (trainer.min_epochs or 0) and step >= (trainer.min_steps or 0)
         if step == trainer.max_steps or (trainer.should_stop and may_stop):
             trainer.should_stop = True
+            # None stays None
             trainer.check_val_every_n_epoch = self._every and 1
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

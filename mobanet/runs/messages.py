@@ -51,6 +51,7 @@ def told_once() -> Iterator[None]:
 
     The launcher ends the others when the first has told it. Where that does not come, the mistake is a process's own.
     """
+    # as Lightning's `rank_zero_only` looks for it: there is no trainer yet to ask
     found = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
     rank = int(next(filter(None, found), 0))
     waits = rank != 0 and RUN_VARIABLE not in os.environ  # Lightning's own start later, and inherit the variable
@@ -80,6 +81,7 @@ def trainer_error(error: Exception, config: Mapping[str, Any]) -> UserError:
             "--trainer.accelerator cpu, or auto."
         )
     given = {key: value for key, value in config.items() if value is not None}
+    # by the option's name, or else by the value that it complains of
     named = [key for key in given if re.search(rf"\b{key}\b", text)]
     named = named or [key for key, value in given.items() if f"'{value}'" in text]
     options = " or ".join(f"--trainer.{key}" for key in named[:2])

@@ -166,7 +166,9 @@ def open_run(
     file = folder / CONFIG_FILE
     if not isinstance(content := read_yaml(file), dict):
         raise UserError(f"{file} holds no options; give a folder that fit has written.")
+    # before the data: a backbone that is missing is told without preparing tiles
     loaded = load_module(path, None if backbone is None else str(backbone), backbone_option=BACKBONE_OPTION)
+    # plain settings alone: a run folder may come from anybody
     kept = yaml.safe_load(found_configuration(file, "test"))
     data = open_data(
         {"data": content.get("data"), **kept}, file, loaded.module.data, loaded.checkpoint.get(DATA_STATE), True

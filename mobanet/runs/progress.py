@@ -56,6 +56,7 @@ class PlainProgress(ProgressBar):
         now = time.monotonic()
         if self._first is None:
             self._first = batch_idx
+        # a log file of a line a step would be of no use to anybody
         if now - self._last < self.seconds:
             return
         self._last = now
@@ -113,6 +114,7 @@ class BarProgress(TQDMProgressBar):
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """What stands behind the bar; of steps that follow in the same second, as it was at the first of them."""
         now = time.monotonic()
+        # at an epoch's end in any case, whose figures are there to stay
         if not self._steps or now - self._asked >= _SECONDS:
             self._asked, self._shown = now, super().get_metrics(trainer, pl_module)
         return dict(self._shown)

@@ -90,6 +90,7 @@ def _source() -> tuple[str | None, bool | None]:
 
 def _git(folder: Path, *words: str) -> str | None:
     try:
+        # by its program, which knows worktrees and packed references; no library is needed for two words
         done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False, timeout=20)
     except (OSError, subprocess.TimeoutExpired):  # no git, or a file system that hangs: the run matters more
         return None

@@ -44,8 +44,10 @@ class RunRecord(Callback):
         path = self.folder / PROVENANCE_FILE
         with named(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(made) + "\n")
+        # the last is the sum
         *parts, total = count_parameters(segmentation(pl_module).network)
         settings = {
+            # out of the file, in which `write_config` has put what `auto` and null came to
             **flat(read_yaml(self.folder / CONFIG_FILE, "the configuration of the run")),
             "experiment": self.experiment,
             **flat({"protocol": data_of(trainer).protocol("validation")}),
@@ -64,6 +66,7 @@ class RunRecord(Callback):
         results = results_of(trainer, evaluated(pl_module), "validation")
         for logger in trainer.loggers if len(results.scores) > 1 else ():
             if hasattr(logger, "log_table"):
+                # the step that Lightning logs the validation's figures at
                 step, rows = max(trainer.global_step - 1, 0), scenario_rows(results)
                 logger.log_table("val/scenarios/table", columns=scenario_columns(results), data=rows, step=step)
 

@@ -26,6 +26,7 @@ def requeue() -> str:
     if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
         job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"  # the array's id alone would requeue all its tasks
     try:
+        # as Lightning does it
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
     except OSError as error:
         return f"job {job} could not be requeued: scontrol: {error.strerror}"
@@ -46,6 +47,7 @@ def going_on(words: Sequence[str]) -> list[str]:
     last = Path(folder or "") / "checkpoints" / "last.ckpt"
     if folder is None or again in ("", "0") or not last.is_file():
         return list(words)
+    # fit refuses it beside --ckpt_path
     _, rest = take(words, "--init_from")
     _, rest = take(rest, "--ckpt_path")
     return [*rest, "--ckpt_path", str(last)]

@@ -51,6 +51,7 @@ class ResultFiles(Callback):
         # of an earlier evaluation; first, so that nothing stale lies beside new figures even after an interruption
         several = (self.folder.glob(f"{stage}_{kind}.*") for kind in ("scenarios", "degraded", "boundary", "objects"))
         for path in [*chain(*several), *confusion.glob(f"{stage}_*.csv")]:
+            # those that are written again stay until they are replaced in one step
             if path.relative_to(self.folder).as_posix() not in texts:
                 path.unlink()
         if confusion.is_dir() and not any(confusion.iterdir()):

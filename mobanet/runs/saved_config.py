@@ -22,6 +22,7 @@ _LOST = "Unable to serialize instance"  # jsonargparse's words in the place of a
 
 def register_types() -> None:
     """Tell jsonargparse and PyYAML how to write what arguments of callbacks may be and they do not know."""
+    # such as the device argument of Lightning's own averages of weights
     register_type(torch.device)
     # words that are members of an enumeration, as Lightning's defaults are
     yaml.SafeDumper.add_multi_representer(str, lambda dumper, word: dumper.represent_str(str.__str__(word)))
@@ -50,6 +51,7 @@ def announce_changes(earlier: Path, now: str) -> None:
         # a setting of which neither it nor a part was there is one of a newer version
         known = any(_within(key, other) or _within(other, key) for other in old)
         parts = {other.removeprefix(f"{key}."): value for other, value in old.items() if _within(other, key)}
+        # a setting that was a group may now be a single value
         before = old.get(key, parts or None)
         if announced and known and before != new[key]:
             rank_zero_info(f"resuming with --{key} {_shown(new[key])} (the run has {_shown(before)})")

@@ -20,6 +20,7 @@ class RunSummary(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Print, once, before the first step."""
+        # a validation by itself is a part of other commands, which have words of their own
         if stage not in ("fit", "test"):
             return
         module = segmentation(pl_module)

@@ -41,6 +41,7 @@ def expand(command: Sequence[Any], parameters: Mapping[str, Any], program: str |
     ]
     instead = {
         "env": ["/usr/bin/env"],
+        # a word only: the process is started with this interpreter, whatever is called python here
         "interpreter": ["python"],
         "program": [] if program is None else [program],
         "args": [f"--{word}" for word in plain],
@@ -62,6 +63,7 @@ def fit_words(words: Sequence[str], where: str) -> list[str]:
     Raises:
         UserError: for a command that runs something else, or sets what is the sweep's to set.
     """
+    # by their last parts, as a file may name full paths
     given = list(words[1:] if words and os.path.basename(words[0]) == "env" else words)
     if len(given) >= 2 and os.path.basename(given[0]) == "mobanet" and given[1] == "fit":
         given = given[2:]

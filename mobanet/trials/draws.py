@@ -71,6 +71,7 @@ def _enumerated(parameter: Parameter, where: str) -> Sequence[Any]:
 def _drawn(parameter: Parameter, generator: "Generator") -> Any:
     kind = parameter.distribution
     if kind in ("constant", "categorical"):
+        # one number a parameter, so that another list of values leaves the draws of later parameters as they are
         u, bounds = generator.random(), list(itertools.accumulate(_shares(parameter)))
         # by the last bound, since sums of shares come out a little below 1 or above it
         return next(v for v, bound in zip(parameter.values, bounds, strict=True) if u < bound / bounds[-1])
@@ -89,6 +90,7 @@ def drawn_between(parameter: Parameter) -> tuple[float, float]:
     low, high = parameter.low, parameter.high
     if parameter.distribution.endswith("_values"):
         low, high = math.log(low), math.log(high)
+        # log(1 / x) falls as x grows, so that the bounds change places
         return (-high, -low) if "inv_" in parameter.distribution else (low, high)
     return low, high
 
@@ -107,6 +109,7 @@ def drawn_for(parameter: Parameter, value: float) -> float:
     low, high = drawn_between(parameter)
     if parameter.distribution.removeprefix("q_") == "uniform":
         return _within(value, low, high)
+    # a small value may have been quantised to 0
     exponent = math.log(value) if value > 0 else -math.inf
     return _within(-exponent if "inv_" in parameter.distribution else exponent, low, high)
 
@@ -114,6 +117,7 @@ def drawn_for(parameter: Parameter, value: float) -> float:
 def _quantised(parameter: Parameter, value: float) -> Any:
     if not parameter.distribution.startswith("q_"):
         return value
+    # W&B rounds to multiples of q from 0, not from min
     steps = round(value / parameter.q)
     return steps * parameter.q if isinstance(parameter.q, int) else _tidy(steps * parameter.q)
 

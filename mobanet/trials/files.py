@@ -13,6 +13,7 @@ from mobanet.plain import json_files
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file in one go."""
+    # NaN is no JSON, and other programs refuse the whole file
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
@@ -47,7 +48,9 @@ def held(path: Path, wait: bool = False) -> Iterator[bool]:
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    # a lock of the system, not a file that is there: that of a killed process would stay
     lock = FileLock(path)
+    # whether it is held is told by the lock itself
     with suppress(Timeout):
         lock.acquire(timeout=-1 if wait else 0)
     try:

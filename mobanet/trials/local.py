@@ -58,12 +58,15 @@ def run_sweep(sweep: Sweep, plan: SweepPlan, folder: Path, again: str) -> None:
     elsewhere = 0
     with Commands() as commands:
         for number, values in enumerate(_values(sweep, plan), start=1):
+            # processes take turns by locks alone: none has to know of the others
             with only_here(trial_folder(folder, number)) as mine:
                 ran = _run(sweep, plan, folder, number, values, commands) if mine else None
             elsewhere += ran is None
             if ran is not None:
+                # after each trial, so that a sweep can be looked at while it runs
                 write_results(folder, sweep)
                 _judge(number, *ran, folder)
+            # behind the results: what was done by then is in the table
             if commands.stop:
                 print(f"the sweep has stopped in trial {number}; go on with: {again}", file=sys.stderr, flush=True)
                 sys.exit(commands.stop)
@@ -72,6 +75,7 @@ def run_sweep(sweep: Sweep, plan: SweepPlan, folder: Path, again: str) -> None:
 
 def conclude(sweep: Sweep, folder: Path, elsewhere: int) -> None:
     """Print the table, the best trial's command, where the figures are, and how many trials are run elsewhere."""
+    # once more, as other processes may have ended trials since
     found = write_results(folder, sweep)
     if found:
         varied = [parameter.name for parameter in sweep.parameters if parameter.distribution != "constant"]
@@ -91,13 +95,16 @@ def _run(
 ) -> tuple[Trial, TrialOutcome]:
     """Run a trial whose folder is held; without values, on those that it has begun with, or else proposed ones."""
     record, search = read_record(trial_folder(folder, number)), None
+    # a trial that was begun goes on with what it began with: proposed anew, its folder would refuse it
     if values is None and record is not None and fits(sweep.parameters, record.trial.parameters):
         values = dict(record.trial.parameters)
     done = record is not None and record.outcome.status in DONE
+    # a study is made of all folders anew: only where values or an early end are asked of it
     if values is None or (sweep.early_terminate and not done):
         search = Search(sweep, plan, folder, number, values)
         values = search.values if values is None else values
     words = fit_words(expand(sweep.command, values, sweep.program), str(sweep.path))
+    # the command line's behind the file's, as the last of two settings counts
     trial = Trial(trial_folder(folder, number), (*words, *plan.words), values)
     if not done:
         print(f"\ntrial {number} of {plan.count}: {_described(values)}", flush=True)

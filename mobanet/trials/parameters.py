@@ -91,6 +91,7 @@ def read_parameter(name: Any, content: Any, where: str) -> Parameter:
             raise UserError(
                 f"{here}: {key} is not a key of {distribution}{did_you_mean(key, allowed)}: give {', '.join(allowed)}."
             )
+    # q, mu, sigma, a and b have values of their own where none is given
     required = [key for key in ("value", "values", "min", "max") if key in allowed]
     if missing := [key for key in required if key not in content]:
         raise UserError(f"{here}: {distribution} lacks {' and '.join(missing)}; give {', '.join(required)}.")
@@ -110,6 +111,7 @@ def _inferred(content: Mapping[str, Any], here: str) -> str:
     bounds = [content.get(key) for key in _BOUNDED]
     if None in bounds:
         raise UserError(f"{here} names no distribution; give value, values, min and max, or a distribution.")
+    # one whole number beside a fraction makes a uniform one
     return "int_uniform" if all(isinstance(bound, int) for bound in bounds) else "uniform"
 
 

@@ -23,6 +23,7 @@ _BETWEEN_LOOKS = 2.0
 """Seconds from one look at whether a command is hopeless to the next; a validation takes longer."""
 
 _ERROR = "error: "
+# inherited, they would make a trial the rank of another run, or have it write into that one's folder or record
 _OF_ONE_RUN = (
     RUN_VARIABLE,
     TEST_VARIABLE,
@@ -128,12 +129,15 @@ class Commands:
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
+            # a library's odd byte is no reason to lose the lines behind it
             errors="replace",
             process_group=0,
         )
+        # before what has come is sent on: from here on the handler sends by itself
         self._child = child
         self._send()  # what came while it was being started
         kept: list[str] = []
+        # a pipe that nobody reads fills up, and the command would wait for it
         reader = threading.Thread(target=_pass_on, args=(child.stderr, kept), daemon=True)
         reader.start()
         early = _ended_early(child, hopeless) if hopeless else False
@@ -147,6 +151,7 @@ class Commands:
             self._received[0] if self._received else 0,
             kept[-1] if kept else None,
             time.monotonic() - begun,
+            # either way of it: killed by the signal, or ended by itself with the shell's number
             early and code in (-signal.SIGTERM, 128 + signal.SIGTERM),
         )
         if ended.asked or ended.interrupted:
@@ -163,6 +168,7 @@ class Commands:
     def _send(self) -> None:
         with suppress(IndexError):  # the handler may have come in between
             while self._child is not None and self._waiting:
+                # taken off first, so that a handler that comes in between sends it no second time
                 self._child.send_signal(self._waiting.popleft())
 
 
@@ -181,6 +187,7 @@ def _ended_early(child: "subprocess.Popen[str]", hopeless: Callable[[], bool]) -
         with suppress(subprocess.TimeoutExpired):
             child.wait(_BETWEEN_LOOKS)
             return False
+        # SIGTERM, at which `mobanet.fit` writes a checkpoint first
         if hopeless():
             child.terminate()
             return True

@@ -67,6 +67,7 @@ class Search:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._metric, self._parameters = sweep.metric, sweep.parameters if plan.method == "bayes" else ()
+        # by trial, since a sampler made anew would draw the same for each of them
         seed = int(np.random.SeedSequence((plan.seed, number)).generate_state(1)[0])  # samplers take one number
         self._early = early = sweep.early_terminate
         sampler, pruners = optuna.samplers.TPESampler(seed=seed), optuna.pruners
@@ -74,6 +75,7 @@ class Search:
         pruner = pruners.SuccessiveHalvingPruner(early.first, early.factor) if early else pruners.NopPruner()
         self._study = optuna.create_study(direction=sweep.metric.goal, sampler=sampler, pruner=pruner)
         for other, record in records(folder).items():
+            # in the order of their numbers, so that the same folders make the same study
             if other != number and fits(self._parameters, record.trial.parameters):
                 self._replay(record)
         self._trial = self._ask(values)
@@ -83,6 +85,7 @@ class Search:
     def hopeless(self, folder: Path) -> bool:
         """Whether the trial is to be ended, by what its folder has logged of late."""
         values = self._logged(folder, running=True)
+        # Optuna warns of a step that is reported twice
         before, self._seen = self._seen, max(self._seen, len(values))
         return self._report(self._trial, values, before)
 
@@ -98,6 +101,7 @@ class Search:
     def _report(self, trial: "Trial", values: Sequence[float], before: int = 0) -> bool:
         """Report values behind those known before, to that which the trial is to be ended at; whether there is one."""
         most = self._early.most if self._early else None
+        # by how many values were logged, as W&B counts iterations, whatever the epochs
         for number, value in enumerate(values[before:most], start=before + 1):
             trial.report(value, number)
             if trial.should_prune():
@@ -106,6 +110,7 @@ class Search:
 
     def _ask(self, values: Mapping[str, Any] | None) -> "Trial":
         if values is not None:
+            # the way to have Optuna ask for given values; suggest_… below then returns these
             self._study.enqueue_trial({p.name: _choice(p, values[p.name]) for p in self._parameters})
         return self._study.ask()
 
@@ -114,6 +119,7 @@ class Search:
         from optuna.trial import TrialState
 
         outcome, trial = record.outcome, self._ask(record.trial.parameters)
+        # which registers the parameters' ranges with the trial, as the sampler needs them
         _proposed(self._parameters, trial)
         if self._early:
             self._report(trial, self._logged(record.trial.folder, outcome.status == "running"))
@@ -142,6 +148,7 @@ def _choice(parameter: Parameter, value: Any) -> Any:
         known, text = [json.dumps(each) for each in parameter.values], json.dumps(value)  # True is not 1
         return known.index(text) if text in known else None
     if parameter.distribution == "int_uniform":
+        # True is an int to isinstance
         return value if type(value) is int and parameter.low <= value <= parameter.high else None
     if type(value) not in (int, float):  # such as a text, of a sweep that had a list of values
         return None

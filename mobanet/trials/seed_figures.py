@@ -95,6 +95,7 @@ def read_validation(folders: Mapping[int, Path]) -> Validation:
             )
         epochs.append(at.epoch)
         found.append({name: _at(curve, at) for name, curve in curves.items() if name.startswith("val/")})
+    # of one run, as seeds share their configuration
     return Validation(metric, tuple(epochs), _gathered(found))
 
 
@@ -122,6 +123,7 @@ def read_test(folders: Mapping[int, Path]) -> Tested:
 
 def results_of(folder: Path) -> Path | None:
     """The file with a run's test, of several scenarios or of one; None without a test."""
+    # the former has all that the latter has
     several, one = folder / "test" / "test_scenarios.json", folder / "test" / "test.json"
     return several if several.is_file() else one if one.is_file() else None
 
@@ -173,5 +175,6 @@ def _flat(content: Mapping[str, Any] | None) -> dict[str, float]:
 
 def _gathered(found: Sequence[Mapping[str, float]]) -> dict[str, Figure]:
     """One figure a name, in the order in which they come first."""
+    # a class that one seed's test lacks still has a column of the others
     names = dict.fromkeys(name for each in found for name in each)
     return {name: Figure(tuple(each.get(name, math.nan) for each in found)) for name in names}

@@ -24,6 +24,7 @@ def seeds_json(seeds: Sequence[int], validation: Validation, test: Tested | None
     def plain(figures: Mapping[str, Figure]) -> dict[str, Any]:
         return {
             name: {
+                # keys of JSON are text
                 "values": {str(seed): _number(value) for seed, value in zip(seeds, figure.values, strict=True)},
                 "mean": _number(figure.mean),
                 "deviation": _number(figure.deviation),

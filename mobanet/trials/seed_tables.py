@@ -32,9 +32,11 @@ def scenarios_text(seeds: Sequence[int], test: Tested, width: int) -> str:
 
     Classes that do not fit into lines of `width` characters go into further tables below.
     """
+    # what is expected has its label for a name already
     rows = {**test.scenarios, **{SUMMARY.get(name, name): figures for name, figures in test.summary.items()}}
     first = [(head, _column(rows, key)) for head, key in (("OA", "oa"), ("mean\nF1", "mean_f1"), ("mIoU", "miou"))]
     for head, key in (("soft J", "soft_jaccard"), ("ECE", "ece"), ("ECE\nat T", "ece_calibrated")):
+        # tests of earlier versions lack these
         if any(key in figures for figures in rows.values()):
             first.append((head, _column(rows, key)))
     ious = [(stacked(name), _column(rows, f"iou_{name.replace(' ', '_')}")) for name in test.classes]

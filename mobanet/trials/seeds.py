@@ -80,6 +80,7 @@ def read_request(words: Sequence[str]) -> Request:
     given, rest = take(words, "--seeds")
     test, rest = take_flag(rest, "--test")
     seeds = None if given is None else read_seeds(given)
+    # with --test alone there is one run, which may have either
     for option in ("--seed_everything", "--ckpt_path") if seeds else ():
         if option in given_options(rest):
             what = "sets the seed" if option == "--seed_everything" else "goes on with one run"
@@ -88,7 +89,9 @@ def read_request(words: Sequence[str]) -> Request:
         raise UserError(
             "--trainer.fast_dev_run leaves no run to test or compare; try the command without --seeds and --test."
         )
+    # taken out, as each seed gets a folder of its own
     run, rest = take(rest, "--run")
+    # looked at only: a run that goes on gets it
     checkpoint, _ = take(rest, "--ckpt_path")
     folder = choose_run_folder(run, resolve(rest).experiment, checkpoint)
     return Request(seeds, test, tuple(rest), folder)
@@ -101,6 +104,7 @@ def read_seeds(text: str) -> tuple[int, ...]:
         UserError: for anything but at least two distinct seeds.
     """
     numbers = [word.strip() for word in re.sub(r"^\[(.*)\]$", r"\1", text.strip()).split(",")]
+    # numpy's and Lightning's bound of a seed
     wrong = [word for word in numbers if not word.isdecimal() or int(word) >= 2**32]
     if wrong:
         raise UserError(f"--seeds holds {wrong[0] or 'nothing'}; give numbers from 0 to {2**32 - 1}, such as 0,1,2.")
@@ -129,15 +133,18 @@ def conclude(folder: Path, seeds: Sequence[int], tested: bool) -> None:
 def _trial(request: Request, seed: int | None) -> Trial:
     if seed is None:
         return Trial(request.folder, request.words)
+    # last, so that it wins over a configuration
     words = (*request.words, "--seed_everything", str(seed))
     return Trial(request.folder / f"seed_{seed}", words, {"seed_everything": seed})
 
 
 def _run(request: Request, trial: Trial, commands: Commands) -> None:
     """Fit and test, as far as that is not done."""
+    # told beforehand: fit refuses settings that leave no best.ckpt to test, before it trains
     variables = {TEST_VARIABLE: "1"} if request.test else {}
     if request.seeds is not None:
         print(f"\nseed {trial.parameters['seed_everything']}: {trial.folder}", flush=True)
+        # the user's own group wins
         if "WANDB_RUN_GROUP" not in os.environ:
             variables["WANDB_RUN_GROUP"] = str(request.folder)
     outcome = run_trial(trial, commands, variables=variables)

@@ -12,6 +12,7 @@ from mobanet.trials.arguments import check_macros, expand, fit_words
 from mobanet.trials.metric import Goal, Metric
 from mobanet.trials.parameters import Parameter, read_parameter
 
+# of W&B's keys those that are applied here: others would change what is run, and are refused rather than passed over
 _KEYS = (
     "program",
     "command",
@@ -120,6 +121,7 @@ def read_sweep(path: Path) -> Sweep:
         entity=content.get("entity"),
         early_terminate=_early_end(content.get("early_terminate"), where),
     )
+    # with no parameters: whether the command runs mobanet.fit is known before any trial
     fit_words(expand(sweep.command, {}, sweep.program), where)
     return sweep
 
@@ -156,6 +158,7 @@ def _early_end(content: Any, where: str) -> EarlyEnd | None:
     given = {key: content[key] for key in ("min_iter", "max_iter", "s", "eta") if key in content}
     for key, value in given.items():
         least = 2 if key == "eta" else 1
+        # True is an int to isinstance
         if type(value) is not int or value < least:
             raise UserError(f"{where}.{key} is {value}; give a whole number of at least {least}.")
     eta = given.pop("eta", 3)  # W&B's default
@@ -179,6 +182,7 @@ def _command(content: Any, where: str) -> tuple[str, ...]:
     if not isinstance(content, list) or any(isinstance(word, list | dict) or word is None for word in content):
         raise UserError(f"{where}: the command is {content}; give a list of words.")
     check_macros(content, where)
+    # the other two macros of parameters are no options of mobanet.fit
     if not any(word in ("${args}", "${args_no_boolean_flags}") for word in content):
         raise UserError(f'{where}: the command holds no "${{args}}", so that all trials would be alike; add it.')
     return tuple(map(str, content))

@@ -47,9 +47,11 @@ def begin(folder: Path, sweep: Sweep, plan: SweepPlan) -> None:
     """
     with held(folder / LOCK_FILE, wait=True):
         given = {"method": plan.method, "seed": plan.seed, "words": list(plan.words)}
+        # under the lock: the same command may have been started several times at once
         before = read_json(folder / PLAN_FILE, "give another --run")
         if before is not None and _has_trained(folder):
             differing = [key for key in given if given[key] != before.get(key)]
+            # by content, not by bytes: comments and names may change
             differing += _differing_keys(read_content(folder / SWEEP_FILE), read_content(sweep.path))
             if differing:
                 raise UserError(

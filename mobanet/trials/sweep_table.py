@@ -8,6 +8,7 @@ from mobanet.plain.text_tables import as_text, csv_text, fitted
 from mobanet.trials.metric import Metric
 from mobanet.trials.trial import Record
 
+# finished ones first, even where one that was ended early had been better by then
 _BEHIND = {"finished": 0, "ended": 1, "running": 2, "interrupted": 3, "failed": 4}
 
 
@@ -44,6 +45,7 @@ def sweep_table(records: Mapping[int, Record], metric: Metric, varied: Sequence[
     """
     ordered = best_first(records, metric)
     outcomes = [record.outcome for record in ordered.values()]
+    # these stay together where a table is split for want of width
     first: list[tuple[str, Sequence[str]]] = [
         ("status", [outcome.status for outcome in outcomes]),
         (f"best\n{metric.name}", [_short(outcome.best) for outcome in outcomes]),

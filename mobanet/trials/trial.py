@@ -121,14 +121,17 @@ def run_trial(
             return record.outcome
     # what ran here with other words is no attempt of this trial
     spent = record.outcome.seconds if record and record.trial.words == trial.words else 0.0
+    # before it starts, so that a killed sweep leaves behind what was tried
     _write(trial, TrialOutcome("running", seconds=spent))
     words = [*trial.words, "--run", str(trial.folder)]
     if last is not None:  # fit refuses both, as one begins a run and the other goes on with it
         words = [*take(words, "--init_from")[1], "--ckpt_path", str(last)]
+    # None stays None: without a question the process is waited for, and not looked at
     ended = commands.run("mobanet.fit", words, variables, hopeless and partial(hopeless, trial.folder))
     spent = round(spent + ended.seconds, 1)
     if ended.interrupted:
         outcome = TrialOutcome("interrupted", seconds=spent, code=ended.code)
+    # one that was ended early has the code of its signal, and is no failure
     elif ended.code and not ended.early:
         outcome = TrialOutcome("failed", seconds=spent, error=ended.told, code=ended.code)
     else:
