@@ -10,11 +10,12 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mobanet.plain.progress import counted, duration, pace
+from mobanet.scenarios.callback import epochs_of
 
 
 def epoch_words(trainer: Trainer) -> str:
-    """`epoch 3 of 50`, from 1; as many epochs as the run has in all, resumed or not."""
-    return counted("epoch", trainer.current_epoch + 1, trainer.max_epochs)
+    """`epoch 3 of 50`, from 1; as many epochs as the run has in all, resumed or not, whatever ends it."""
+    return counted("epoch", trainer.current_epoch + 1, epochs_of(trainer))
 
 
 class PlainProgress(ProgressBar):
@@ -77,11 +78,10 @@ class PlainProgress(ProgressBar):
         names = ("train/loss", "val/loss", "val/miou") if self._validated else ("train/loss",)
         self._validated = False
         elapsed = time.monotonic() - self._start
-        left = elapsed * ((trainer.max_epochs or 0) - trainer.current_epoch - 1)
-        self._say(
-            f"{epoch_words(trainer)}: done in {duration(elapsed)}, {duration(left)} left, "
-            + ", ".join(f"{name.removeprefix('train/')} {_value(trainer, name)}" for name in names)
-        )
+        epochs = epochs_of(trainer)  # None of a run that ends by its time, or when it is told to
+        left = [] if epochs is None else [f"{duration(elapsed * (epochs - trainer.current_epoch - 1))} left"]
+        figures = [f"{name.removeprefix('train/')} {_value(trainer, name)}" for name in names]
+        self._say(f"{epoch_words(trainer)}: done in {duration(elapsed)}, {', '.join([*left, *figures])}")
 
     def _say(self, line: str) -> None:
         if self._enabled:

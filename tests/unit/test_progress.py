@@ -1,13 +1,16 @@
 """Progress is worded alike everywhere, and epochs count from 1, after a resume too."""
 
 import io
+import math
 import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 from lightning.pytorch import Callback
 
 from mobanet.plain.progress import duration, pace
+from mobanet.runs import progress
 from mobanet.runs.progress import BarProgress, PlainProgress
 from mobanet.store import progress as steps_module
 from mobanet.store.progress import TaskProgress
@@ -79,3 +82,33 @@ def test_epochs_count_from_one_and_on_after_a_resume(
         expected += [f"epoch {epoch} of 3: step {step} of 2 steps" for step in (1, 2)]
         expected.append("validation: step 1 of 1 steps")
     assert words.said == expected
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps", "told"),
+    [
+        (50, 200, "epoch 1 of 50: done in 2 s, 1 min 38 s left, loss -"),
+        (50, 7, "epoch 1 of 2: done in 2 s, 2 s left, loss -"),
+        (-1, 7, "epoch 1 of 2: done in 2 s, 2 s left, loss -"),
+        (-1, math.inf, "epoch 1: done in 2 s, loss -"),
+    ],
+)
+def test_what_is_left_is_counted_by_what_ends_the_run(epochs, steps, told, monkeypatch):
+    """In epochs of four steps, the first of which took two seconds."""
+    trainer = SimpleNamespace(
+        max_epochs=epochs,
+        estimated_stepping_batches=steps,
+        num_training_batches=4,
+        accumulate_grad_batches=1,
+        current_epoch=0,
+        callback_metrics={},
+        fit_loop=SimpleNamespace(setup_data=lambda: None),
+    )
+    said = []
+    monkeypatch.setattr(progress, "rank_zero_info", said.append)
+    clock = iter((5.0, 7.0))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    line = PlainProgress()
+    line.on_train_epoch_start(trainer, None)
+    line.on_train_epoch_end(trainer, None)
+    assert said == [told]
