@@ -38,7 +38,7 @@ def counter(monkeypatch):
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("kind", SETTINGS)
+@pytest.mark.parametrize("kind", [pytest.param("plain", marks=pytest.mark.long), "left_out", "own"])
 def test_graphs_do_not_depend_on_what_is_there(kind, counter, make_data, make_module, make_trainer, monkeypatch):
     """Steps, an evaluation in every scenario, whose last batch is a part of one, and steps once more."""
     options, exact, graphs = SETTINGS[kind]
