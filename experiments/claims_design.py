@@ -159,6 +159,7 @@ ARMS = {
             ("half", "half of each batch full", HALF, {}),
             ("own", "own parts, half of the batches", HALF, {"incomplete": "own"}),
             ("apart", "own parts alone; the others stay", {**HALF, "full_share": 0.0}, {"incomplete": "own"}),
+            ("apart_told", "apart; absent left out", {**HALF, "full_share": 0.0}, OWN),
         )
     },
     # a network without a foundation model, all of it trained from random weights

@@ -236,9 +236,11 @@ def test_without_complete_samples_what_sees_them_stays_bit_for_bit_and_each_stag
         assert_same(weights(again), weights(module))
 
 
-def test_parts_for_missing_sensors_are_added_to_a_finished_model_that_stays_as_it_is(fitted):
+@pytest.mark.parametrize("absent", ["zero", "left_out"])
+def test_parts_for_missing_sensors_are_added_to_a_finished_model_that_stays_as_it_is(fitted, absent):
+    """Also where the parts, unlike the model so far, are told what is missing: of complete samples nothing is."""
     data = {"batch_size": 4, "steps_per_epoch": 2}
-    kept, own = ModelCheckpoint(), {"network": MoBaNetSettings(incomplete="own", **NARROW)}
+    kept, own = ModelCheckpoint(), {"network": MoBaNetSettings(incomplete="own", absent=absent, **NARROW)}
     whole, _, _ = fitted(data=data, callbacks=[kept], epochs=1)
     added = {**STAGES, "warmup_epochs": 0}
     with pytest.raises(UserError, match=r"full_share is 0 and there is no warm-up, .* would never learn: set"):
@@ -251,6 +253,11 @@ def test_parts_for_missing_sensors_are_added_to_a_finished_model_that_stays_as_i
 
     module, _, _ = fitted(own, data, callbacks=[Begin()], epochs=1, folder="added", **added)
     assert_same(of_complete(module), of_complete(whole))
+    draws = torch.Generator().manual_seed(0)
+    inputs = {name: torch.rand(2, bands, 64, 64, generator=draws) for name, bands in whole.network.modalities.items()}
+    complete = torch.ones(2, 3, dtype=torch.bool)
+    with torch.inference_mode():
+        assert same(*(each.eval().network(inputs, complete).logits for each in (module, whole)))
     own, parts = module.network.incomplete.decoder, module.network.decoder
     assert not torch.equal(own.classifier.weight, parts.classifier.weight)
 

@@ -172,7 +172,8 @@ class Checkpointing:
     def begin_from(self, checkpoint: Mapping[str, Any], module: Checkpointed) -> None:
         """Give a module a checkpoint's weights and nothing else of it; LoRA may be added to a network that had none.
 
-        Parts of their own for incomplete samples may be added, too: they start as a copy of those that the network has.
+        Parts of their own for incomplete samples may be added, too: they start as a copy of those that the network has,
+        and may be told what is missing (`absent`) where the others were not.
         Batch statistics of scenarios, which hold for the checkpoint's very weights, stay behind where the network has
         none.
 
@@ -190,7 +191,9 @@ class Checkpointing:
             rank_zero_info("note: the checkpoint was adapted by mobanet.adapt; its statistics of scenarios stay behind")
         # older checkpoints do not say; then there was but one set of parts
         if module.network.apart and saved["network"].get("incomplete", "shared") == "shared":
-            saved["network"] = {**saved["network"], "incomplete": "own"}
+            # what is made of absence, too, is theirs from here on: complete samples, which the others see, lack nothing
+            free = {"incomplete": "own", "absent": module.hparams["network"]["absent"]}
+            saved["network"] = {**saved["network"], **free}
             apart = [name for name in module.state_dict() if name.startswith(_INCOMPLETE)]
             # None: what is new in them, such as of a checkpoint that lacks it, which the check of names then tells
             copied = {name: state.get(name.replace(_INCOMPLETE, _NETWORK, 1)) for name in apart}
