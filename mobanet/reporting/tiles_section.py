@@ -24,6 +24,11 @@ def class_legend(classes: Classes) -> Markup:
     return macro("tiles", "legend", entries)
 
 
+def _ordinal(number: int) -> str:
+    ending = "th" if number // 10 % 10 == 1 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
 def caption(tile: TilePictures) -> str:
     """What the pictures of a tile show and at what scale."""
     height, width = tile.shown
@@ -33,7 +38,7 @@ def caption(tile: TilePictures) -> str:
     if tile.factor == 1:
         shown = "every pixel shown"
     else:
-        ordinal = {2: "second", 3: "third"}.get(tile.factor, f"{tile.factor}th")
+        ordinal = {2: "second", 3: "third"}.get(tile.factor) or _ordinal(tile.factor)
         scale = f" of {tile.metres * tile.factor:.3g} m" if tile.metres else ""
         shown = (
             f"shown thinned to {width} \N{MULTIPLICATION SIGN} {height}{scale}: means of the inputs, every {ordinal} "

@@ -53,7 +53,8 @@ def expand(command: Sequence[Any], parameters: Mapping[str, Any], program: str |
     for word in map(str, command):
         filled = _VARIABLE.sub(lambda found: os.environ[found[1]], word)
         name = filled[2:-1] if filled.startswith("${") and filled.endswith("}") else None
-        words += [filled] if name is None else instead[name]
+        # a variable's value may look like a macro, too, of which the agent makes nothing unless it is one
+        words += [filled] if name is None else instead.get(name, [])
     return words
 
 

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import rasterio
@@ -13,9 +15,11 @@ from mobanet.errors import UserError
 from mobanet.plain.wording import natural_key
 from mobanet.plain.yaml_files import bound_parsers
 from mobanet.rasters.contents import FileRef
+from mobanet.rasters.grid import Grid
 from mobanet.store.build import build_store
 from mobanet.store.check import check_files
 from mobanet.store.sheet import draw_sheet
+from mobanet.store.summary import grid_words
 from mobanet.store.tables import print_findings, print_store
 from tests.data_files.fake_files import coloured, georeferenced, indices, load, noise, surface, write, zipped
 
@@ -356,6 +360,12 @@ def test_the_protocol_names_the_grid(root):
         data.setup("fit")
         data.setup("test")
         assert data.protocol("test")["grid"] == data.protocol("validation")["grid"] == words
+
+
+def test_pixels_on_the_ground_are_told_from_the_smallest_on():
+    grids = [Grid(8, 8, (size, 0, 367000, 0, -size, 5810000), "EPSG:32633") for size in (10, 0.5, 0.25)]
+    tiles = [SimpleNamespace(reference="rgb", grid=grid) for grid in grids]
+    assert grid_words(tiles) == "that of rgb, pixels of 0.25 m, 0.5 m, 10 m"
 
 
 ODD_IDS = "[3_10, 010, 1e3, 0x1f, 2:30, 2024-01-01, no, ~, 7, '8', north_*]"

@@ -113,6 +113,8 @@ def test_a_larger_tile_is_thinned_and_its_caption_says_so(run):
     assert "thinned to 54 × 54 of 1.2 m: means of the inputs, every third pixel" in caption(made)  # noqa: RUF001
     nowhere = replace(made, metres=None, factor=4, lacking=("dsm",), accuracy=None, scenario="")
     assert caption(nowhere).endswith("every 4th pixel of the class maps; the tile has no dsm")
+    for factor, words in ((11, "11th"), (12, "12th"), (21, "21st"), (22, "22nd"), (33, "33rd"), (112, "112th")):
+        assert f"every {words} pixel" in caption(replace(made, factor=factor))
     assert " m" not in caption(nowhere).replace(" means", "").replace(" maps", "")
 
 

@@ -39,7 +39,9 @@ def by_agent(command, values, program=None):
 @pytest.mark.parametrize("macro", ["args", "args_no_hyphens", "args_no_boolean_flags", "args_json"])
 def test_every_form_of_arguments_is_the_agents(macro, monkeypatch):
     monkeypatch.setenv("MOBANET_ROOT", "/data set")
+    monkeypatch.setenv("MOBANET_ODD", "${nothing}")
     command = ["${env}", "${interpreter}", "${program}", 1, "--root=${envvar:MOBANET_ROOT}/a", f"${{{macro}}}", "last"]
+    command += ["${envvar:MOBANET_ODD}", "--odd=${envvar:MOBANET_ODD}"]
     assert expand(command, TRICKY, "fit.py") == by_agent(command, TRICKY, "fit.py")
 
 
