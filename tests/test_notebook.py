@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -187,7 +188,8 @@ def test_without_a_run_a_tiny_one_is_made_and_without_ipywidgets_there_are_no_sl
 def test_it_ends_with_the_table_and_the_picture_of_the_paired_comparison(monkeypatch, tmp_path, capsys):
     (cell,) = [cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.id == "claims-table"]
     tables, figures = [], []
-    given = {"Path": Path, "display": lambda table: tables.append(table.data), "show": figures.append}
+    given = {"Path": Path, "display": lambda table: tables.append(table.data), "show": figures.append, "sys": sys}
+    monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.chdir(NOTEBOOK.parents[1])
     exec(cell.source, given)
     (table,), (figure,) = tables, figures

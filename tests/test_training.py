@@ -7,6 +7,8 @@ import torch
 from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from mobanet.data.augment import AugmentationSettings
+from mobanet.data.options import EvaluationSettings
 from mobanet.errors import UserError
 from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.models.backbones.stages import BackboneSettings
@@ -17,6 +19,7 @@ from mobanet.scenarios.callback import ScenarioSampling
 from mobanet.scenarios.masking import MaskingSettings
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.training.module import SegmentationModule
+from mobanet.training.optim import ScheduleSettings
 from tests.conftest import NARROW, TINY, same
 
 FROZEN = BackboneSettings("vit_tiny_patch16_224", pretrained=False, freeze=True, options=TINY)
@@ -225,3 +228,18 @@ def test_compiled_network_computes_the_same_and_keeps_its_names(make_data, make_
     assert module.network._compiled_call_impl is not None
     torch.testing.assert_close(*outputs, atol=1e-4, rtol=1e-3)
     assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.999
+
+
+def test_settings_of_one_object_are_not_those_of_the_next(make_data, make_module):
+    """A default is one object for all, and so is what a caller gives twice."""
+    data, given = make_data(), MaskingSettings()
+    data.evaluation.labels, data.augmentation.turns = "full", not data.augmentation.turns
+    module = make_module(data, masking=given)
+    module.masking.ratio, module.schedule.min_lr, module.lora.rank = 0.5, 1e-9, 3
+    module.settings.cmx.encoder = "cnn"
+    other = make_module(make_data(), masking=given)
+    assert (other.masking.ratio, other.lora.rank, given.ratio) == (0.25, 0, 0.25)
+    assert other.schedule == ScheduleSettings()
+    assert other.settings.cmx == CMXSettings()
+    assert make_data().evaluation == EvaluationSettings()
+    assert make_data().augmentation == AugmentationSettings()

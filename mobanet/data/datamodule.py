@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,7 +99,7 @@ class RasterDataModule(LightningDataModule):
         steps_per_epoch: int = 1000,
         sampling: Sampling = "tile",
         balanced_share: float | None = None,
-        augmentation: AugmentationSettings = AugmentationSettings(),  # noqa: B008 - read, never changed
+        augmentation: AugmentationSettings = AugmentationSettings(),  # noqa: B008 - copied
         scaling: dict[str, Scaling] | None = None,
         ground_radius: int | None = None,
         evaluation: EvaluationSettings = EvaluationSettings(),  # noqa: B008
@@ -117,8 +118,8 @@ class RasterDataModule(LightningDataModule):
         self.crop, self.batch_size, self.steps_per_epoch = crop, batch_size, steps_per_epoch
         self.sampling: Sampling = sampling
         self.balanced_share = balanced_share
-        self.augmentation = augmentation
-        self.evaluation = evaluation
+        # copies: a default is one object for all data modules, and a caller may go on with what was given
+        self.augmentation, self.evaluation = deepcopy(augmentation), deepcopy(evaluation)
         self.scaling = chosen_scaling(self.layout, self.modalities, scaling or {})
         self.ground_radius = ground_radius
         self.allow_missing = allow_missing

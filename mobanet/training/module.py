@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import asdict, is_dataclass, replace
 from typing import Any, Literal
 
@@ -117,7 +118,7 @@ class SegmentationModule(LightningModule):
         self,
         data: DataDescription | dict[str, Any],
         architecture: str = "mobanet",
-        backbone: BackboneSettings = BackboneSettings(),  # noqa: B008 - read, never changed
+        backbone: BackboneSettings = BackboneSettings(),  # noqa: B008 - copied
         streams: dict[str, list[str]] | None = None,
         network: MoBaNetSettings = MoBaNetSettings(),  # noqa: B008
         cmx: CMXSettings = CMXSettings(),  # noqa: B008
@@ -557,4 +558,5 @@ def _check_rates(**values: float | None) -> None:
 
 
 def _revived(kind: type, value: Any) -> Any:
-    return value if is_dataclass(value) else kind(**value)
+    # a copy: a default is one object for all modules, and a caller may go on with what was given
+    return deepcopy(value) if is_dataclass(value) else kind(**value)

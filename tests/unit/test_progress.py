@@ -102,6 +102,7 @@ def test_what_is_left_is_counted_by_what_ends_the_run(epochs, steps, told, monke
         accumulate_grad_batches=1,
         current_epoch=0,
         callback_metrics={},
+        callbacks=[],
         fit_loop=SimpleNamespace(setup_data=lambda: None),
     )
     said = []
