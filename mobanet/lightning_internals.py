@@ -100,7 +100,9 @@ def averaged_modules(trainer: Trainer) -> list[LightningModule]:
 def added_epochs(trainer: Trainer) -> int:
     """How many epochs SWA has added to those that were asked for: one, which trains nothing, for running statistics."""
     swa = [callback for callback in callbacks_of(trainer) if isinstance(callback, StochasticWeightAveraging)]
-    return int(any(callback._model_contains_batch_norm and callback._max_epochs != -1 for callback in swa))
+    asked = {callback._max_epochs for callback in swa if callback._model_contains_batch_norm}
+    # and not where one is left of an earlier training, before this one's has begun
+    return int((trainer.max_epochs or 0) - 1 in asked)
 
 
 def logged_so_far(trainer: Trainer) -> dict[str, float]:
