@@ -20,6 +20,11 @@ SETTINGS = {
         2,
     ),
     "own": ({"network": MoBaNetSettings(**NARROW, incomplete="own")}, True, 4),
+    "by_scenario": (
+        {"network": MoBaNetSettings(**NARROW, normalization="scenario")},
+        False,
+        2,
+    ),
 }
 """The module's options, whether batches have exact shares of scenarios, and how many graphs they take: of each set of
 parts one for training and one for evaluation."""
@@ -38,7 +43,7 @@ def counter(monkeypatch):
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("kind", [pytest.param("plain", marks=pytest.mark.long), "left_out", "own"])
+@pytest.mark.parametrize("kind", [pytest.param("plain", marks=pytest.mark.long), "left_out", "own", "by_scenario"])
 def test_graphs_do_not_depend_on_what_is_there(kind, counter, make_data, make_module, make_trainer, monkeypatch):
     """Steps, an evaluation in every scenario, whose last batch is a part of one, and steps once more."""
     options, exact, graphs = SETTINGS[kind]

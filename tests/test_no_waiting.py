@@ -25,6 +25,7 @@ NETWORKS = {
     "plain": {},
     "left_out": {"network": MoBaNetSettings(**NARROW, absent="left_out", missing="token")},
     "own": {"network": OWN},
+    "by_scenario": {"network": MoBaNetSettings(**NARROW, incomplete="own", normalization="scenario")},
     "recomputed": {"recompute_blocks": True, "lora": LoRASettings(rank=2)},
     "cmx": {"architecture": "cmx", "cmx": CMXSettings("cnn"), "class_weights": [1, 2, 1, 1, 1, 0]},
     "losses": {"loss": {"cross_entropy": 1, "dice": 0.5, "lovasz": 0.5, "focal": 1, "boundary_cross_entropy": 1}},
@@ -39,7 +40,10 @@ STRATEGIES = {
 
 
 # how shares are drawn depends on whether there are own parts, and on nothing else of a network
-@pytest.mark.parametrize(("network", "shares"), [*((name, False) for name in NETWORKS), ("plain", True), ("own", True)])
+@pytest.mark.parametrize(
+    ("network", "shares"),
+    [*((name, False) for name in NETWORKS), *((name, True) for name in ("plain", "own", "by_scenario"))],
+)
 def test_a_step_runs_on_a_device_that_holds_no_numbers(
     network, shares, make_data, make_module, make_trainer, monkeypatch
 ):
@@ -97,7 +101,11 @@ class Watch(Callback):
 
 
 @pytest.mark.parametrize(
-    ("network", "strategy"), [("own", "shared_out"), ("plain", "latent"), ("plain", "uniform"), ("plain", "full")]
+    ("network", "strategy"),
+    [
+        *(("own", "shared_out"), ("by_scenario", "shared_out")),
+        *(("plain", "latent"), ("plain", "uniform"), ("plain", "full")),
+    ],
 )
 def test_a_training_reads_nothing_of_its_steps(network, strategy, make_data, make_module, make_trainer, monkeypatch):
     data = make_data(steps_per_epoch=3)

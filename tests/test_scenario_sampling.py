@@ -135,6 +135,38 @@ def test_every_scenario_is_drawn_and_samples_of_a_batch_differ(fitted):
     assert any(len({tuple(row) for row in batch.int().tolist()}) > 2 for batch in watch.available)
 
 
+@pytest.mark.parametrize(("incomplete", "share"), [("shared", None), ("shared", 0.5), ("own", 0.5)])
+def test_normalised_by_scenario_a_batch_is_of_one_and_each_has_statistics(fitted, incomplete, share):
+    network = {"network": MoBaNetSettings(normalization="scenario", incomplete=incomplete, **NARROW)}
+    data, p = {"batch_size": 3, "steps_per_epoch": 14}, {"strategy": "uniform", "full_share": share}
+    kept = ModelCheckpoint(save_top_k=-1, filename="{epoch}")
+    module, watch, _ = fitted(network, data, callbacks=[kept], **p)
+    assert all((batch == batch[0]).all() for batch in watch.available)
+    drawn = [tuple(batch[0].tolist()) for batch in watch.available]
+    assert len(set(drawn)) == 7
+    whole = drawn.count((True, True, True))
+    assert abs(whole - len(drawn) * (share or 1 / 7)) <= 2
+    parts = module.network.incomplete or module.network
+    known = parts.decoder.merge[1].scenario_batches.tolist()
+    counts = {pattern: drawn.count(pattern) for pattern in set(drawn)}
+    masks = [tuple(mask) for mask in module.network.with_statistics.tolist()]
+    assert known == [counts[mask] for mask in masks]
+    first = next(path for path in Path(kept.dirpath).glob("*.ckpt") if "epoch=0" in path.name)
+    again, _, _ = fitted(network, data, first, folder="again", **p)
+    assert_same(weights(again), weights(module))
+
+
+def test_a_network_may_go_on_by_scenario_from_one_that_was_normalised_over_batches(fitted, make_data, make_module):
+    kept = ModelCheckpoint()
+    whole, _, _ = fitted(callbacks=[kept], strategy="full", epochs=1)
+    module = make_module(make_data(), network=MoBaNetSettings(normalization="scenario", **NARROW))
+    module.begin_from(read_checkpoint(kept.best_model_path))
+    weights_now = module.network.state_dict()
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(weights_now[name], value), name
+    assert not any(value.any() for name, value in weights_now.items() if name.endswith(".scenario_batches"))
+
+
 def test_draws_do_not_depend_on_what_else_draws(fitted):
     class Noise(Callback):
         def on_train_batch_start(self, *_):
@@ -196,8 +228,10 @@ def of_complete(module):
     return {name: value for name, value in state.items() if not name.startswith("network.incomplete.")}
 
 
-@pytest.mark.parametrize("freeze", [True, False])
-def test_without_complete_samples_what_sees_them_stays_bit_for_bit_and_each_stage_has_its_schedule(fitted, freeze):
+@pytest.mark.parametrize(("freeze", "normalization"), [(True, "scenario"), (False, "batch")])
+def test_without_complete_samples_what_sees_them_stays_bit_for_bit_and_each_stage_has_its_schedule(
+    fitted, freeze, normalization
+):
     """Also what both kinds share and is trained: it fits what complete samples have learnt."""
 
     class Stages(Callback):
@@ -211,7 +245,7 @@ def test_without_complete_samples_what_sees_them_stays_bit_for_bit_and_each_stag
                 self.incomplete.append(weights(pl_module.network.incomplete))
 
     own = {
-        "network": MoBaNetSettings(incomplete="own", **NARROW),
+        "network": MoBaNetSettings(incomplete="own", normalization=normalization, **NARROW),
         "schedule": ScheduleSettings(warmup_epochs=1, every="step"),
         "backbone": BackboneSettings("vit_tiny_patch16_224", pretrained=False, freeze=freeze, options=dict(TINY)),
     }
@@ -236,11 +270,11 @@ def test_without_complete_samples_what_sees_them_stays_bit_for_bit_and_each_stag
         assert_same(weights(again), weights(module))
 
 
-@pytest.mark.parametrize("absent", ["zero", "left_out"])
-def test_parts_for_missing_sensors_are_added_to_a_finished_model_that_stays_as_it_is(fitted, absent):
-    """Also where the parts, unlike the model so far, are told what is missing: of complete samples nothing is."""
-    data = {"batch_size": 4, "steps_per_epoch": 2}
-    kept, own = ModelCheckpoint(), {"network": MoBaNetSettings(incomplete="own", absent=absent, **NARROW)}
+@pytest.mark.parametrize(("absent", "normalization"), [("zero", "batch"), ("left_out", "scenario")])
+def test_parts_for_missing_sensors_are_added_to_a_finished_model_that_stays_as_it_is(fitted, absent, normalization):
+    """Also where the parts, unlike the model so far, know what is missing: of complete samples nothing is."""
+    data, knows = {"batch_size": 4, "steps_per_epoch": 2}, {"absent": absent, "normalization": normalization}
+    kept, own = ModelCheckpoint(), {"network": MoBaNetSettings(incomplete="own", **knows, **NARROW)}
     whole, _, _ = fitted(data=data, callbacks=[kept], epochs=1)
     added = {**STAGES, "warmup_epochs": 0}
     with pytest.raises(UserError, match=r"full_share is 0 and there is no warm-up, .* would never learn: set"):

@@ -173,7 +173,7 @@ class Checkpointing:
         """Give a module a checkpoint's weights and nothing else of it; LoRA may be added to a network that had none.
 
         Parts of their own for incomplete samples may be added, too: they start as a copy of those that the network has,
-        and may be told what is missing (`absent`) where the others were not.
+        and may be told what is missing (`absent`) where the others were not. Batch normalisation may go on by scenario.
         Batch statistics of scenarios, which hold for the checkpoint's very weights, stay behind where the network has
         none.
 
@@ -198,6 +198,10 @@ class Checkpointing:
             # None: what is new in them, such as of a checkpoint that lacks it, which the check of names then tells
             copied = {name: state.get(name.replace(_INCOMPLETE, _NETWORK, 1)) for name in apart}
             state |= {name: value for name, value in copied.items() if value is not None}
+        if module.network.one_scenario_a_batch and saved["network"].get("normalization") == "batch":
+            # the same weights, with which no scenario was met yet
+            saved["network"] = {**saved["network"], "normalization": module.hparams["network"]["normalization"]}
+            state |= {name: value for name, value in module.state_dict().items() if ".scenario_" in name}
         check_architecture(saved, module.hparams)
         check_finite_weights(state, "the checkpoint")
         module.load_state_dict(self._completed(checkpoint, state, module))

@@ -202,6 +202,10 @@ class SegmentationModel(nn.Module, ABC):
     """Whether what is computed of a batch depends on which of its samples lack what, so that `segment` is given
     `available` as it came: on the CPU, if it was there, where it can be read without waiting for a device."""
 
+    one_scenario_a_batch = False
+    """Whether training draws a scenario for a batch rather than for each sample: those of a batch that are of the same
+    one are normalised by themselves, and statistics of few samples are noise."""
+
     apart = False
     """Whether samples that lack something are seen by other parts than complete ones."""
 

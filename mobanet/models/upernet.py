@@ -12,10 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 POOLING_BINS = (1, 2, 3, 6)  # of PSPNet, arXiv 1612.01105, whose pooling UPerNet takes over
-Normalization = Literal["batch", "group"]
+Normalization = Literal["batch", "group", "scenario"]
 
 _GROUPS = 8
 """Of channels, at most."""
+SCENARIO_MOMENTUM = 0.2
+"""Of statistics by scenario, twice that of running ones: a scenario comes every few batches, while weights move on."""
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
@@ -31,11 +33,16 @@ class BatchNorm(nn.BatchNorm2d):
     So it is in the 1x1 pool of a single sample: of a batch that is parted, one sample may be all that one part gets.
 
     Besides the running statistics it may have those of several scenarios (`make_room`), by which samples are normalised
-    in eval mode where they are told to be.
+    in eval mode where they are told to be. It may learn them, too (`learn_scenarios`): samples of each scenario are
+    then normalised by themselves in training (as domains are in arXiv 1906.03950, section 3.2, here with one affine map
+    for all of them).
     """
 
     scenario_mean: Tensor
     scenario_var: Tensor
+    scenario_batches: Tensor
+
+    learns_scenarios = False
 
     def make_room(self, count: int) -> None:
         """Have statistics of so many scenarios, too, (S, C) each; they begin as running ones do, at 0 and 1."""
@@ -45,22 +52,89 @@ class BatchNorm(nn.BatchNorm2d):
         self.register_buffer("scenario_mean", self.running_mean.new_zeros(shape))
         self.register_buffer("scenario_var", self.running_var.new_ones(shape))
 
+    def learn_scenarios(self, count: int) -> None:
+        """Have statistics of so many scenarios that training moves; one not met yet takes the running ones."""
+        self.make_room(count)
+        self.learns_scenarios = True
+        # how many batches have had samples of each scenario
+        self.register_buffer("scenario_batches", self.scenario_mean.new_zeros(count, dtype=torch.int64))
+
     def forward(self, maps: Tensor, rows: Tensor | None = None) -> Tensor:
         """Normalise (B, C, h, w).
 
         Args:
             maps: to normalise.
             rows: (B,) int64, of which scenario each sample takes the statistics in eval mode, -1 for the running ones;
-                None: all take the running ones.
+                None: all take the running ones. In training they part the samples where scenarios are learnt.
         """
+        if rows is not None and self.training and self.learns_scenarios:
+            return self._learnt(maps, rows)
         if self.training and maps.numel() == self.num_features:
             # torch's own refuses to train on one value a channel ("Expected more than 1 value per channel")
             return F.batch_norm(maps, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         shared = super().forward(maps)
         if rows is None or self.training:
             return shared
+        if self.learns_scenarios:
+            rows = torch.where(self.scenario_batches[rows.clamp(min=0)] > 0, rows, -1)
         # both for all samples: an export knows no branch, and samples by the running statistics keep every bit
         return torch.where((rows < 0)[:, None, None, None], shared, self._by_scenario(maps, rows.clamp(min=0)))
+
+    def _learnt(self, maps: Tensor, rows: Tensor) -> Tensor:
+        """Normalise the samples of each scenario by their own mean and variance, which move the scenario's statistics.
+
+        Nothing here waits for the device: groups are sums over all samples, most of which do not count.
+        """
+        x = maps.to(torch.promote_types(maps.dtype, torch.float32))
+        # one group more, of samples of none of the scenarios
+        group = torch.where(rows < 0, len(self.scenario_mean), rows)  # (B,)
+        member = group == torch.arange(len(self.scenario_mean) + 1, device=group.device)[:, None]  # (S + 1, B)
+        values = member.sum(1) * x[0, 0].numel()  # a channel's, in each group
+        # one value has no variance: as above, it is normalised by what was learnt so far
+        learnt_mean, learnt_var = self._so_far(x.dtype)
+        few = (values < 2)[:, None]
+        mean = torch.where(few, learnt_mean, _mean_of_groups(x.mean((2, 3)), member))  # (S + 1, C)
+        centred = x - mean[group][:, :, None, None]
+        spread = centred.square().mean((2, 3))  # (B, C)
+        var = torch.where(few, learnt_var, _mean_of_groups(spread, member))
+        scale = self.weight.to(x.dtype) * torch.rsqrt(var + self.eps)
+        found = centred * scale[group][:, :, None, None] + self.bias.to(x.dtype)[:, None, None]
+        with torch.no_grad():
+            self._move(mean, var, values, x)
+        return found.to(maps.dtype)
+
+    def _so_far(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Means and variances of scenarios, running ones where one was not met, and these last: (S + 1, C) each."""
+        assert self.running_mean is not None  # it tracks them
+        assert self.running_var is not None
+        met = (self.scenario_batches > 0)[:, None]
+        pairs = ((self.scenario_mean, self.running_mean), (self.scenario_var, self.running_var))
+        mean, var = (torch.cat([torch.where(met, own, shared), shared[None]]).to(dtype) for own, shared in pairs)
+        return mean, var
+
+    def _move(self, mean: Tensor, var: Tensor, values: Tensor, x: Tensor) -> None:
+        """Let the statistics of scenarios that a batch has, and the running ones of all samples, follow the batch's."""
+        assert self.running_mean is not None  # it tracks them
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        # averages of weights (SWA) take all statistics anew, which they tell by setting torch's count to 0
+        self.scenario_batches.mul_(self.num_batches_tracked > 0)
+        self.num_batches_tracked.add_(1)
+        # momentum None, in torch, is the mean of all batches
+        least, of_scenarios = (0.0, 0.0) if self.momentum is None else (self.momentum, SCENARIO_MOMENTUM)
+        there, count = values[:-1] > 1, values[:-1]
+        # the first batch alone, rather than a step from 0 and 1: a scenario may be rare
+        share = torch.where(there, (1 / (self.scenario_batches + 1)).clamp(min=of_scenarios), 0)[:, None]
+        unbiased = var[:-1] * (count / (count - 1).clamp(min=1))[:, None]
+        for kept, new, part in (
+            (self.scenario_mean, mean[:-1], share),
+            (self.scenario_var, unbiased, share),
+            # of what is met never, and of what nothing is known
+            (self.running_mean, x.mean((0, 2, 3)), (1 / self.num_batches_tracked).clamp(min=least)),
+            (self.running_var, x.var((0, 2, 3)), (1 / self.num_batches_tracked).clamp(min=least)),
+        ):
+            kept.add_(part.to(kept.dtype) * (new.to(kept.dtype) - kept))
+        self.scenario_batches.add_(there)
 
     def _by_scenario(self, maps: Tensor, rows: Tensor) -> Tensor:
         exact = torch.promote_types(maps.dtype, torch.float32)  # torch's own computes so, too
@@ -74,14 +148,24 @@ def norm_of(kind: Normalization, channels: int) -> nn.Module:
     """A normalisation of maps, (B, C, h, w) -> (B, C, h, w).
 
     Args:
-        kind: `batch` over all samples of a batch (in eval mode by running statistics), `group` over groups of channels
-            of each sample, of at least four where there are as many.
+        kind: `batch` over all samples of a batch (in eval mode by running statistics), as is `scenario` until it is
+            told of scenarios (`BatchNorm.learn_scenarios`); `group` over groups of channels of each sample, of at least
+            four where there are as many.
         channels: C.
     """
-    if kind == "batch":
+    if kind != "group":
         return BatchNorm(channels)
     # the gcd, since GroupNorm takes divisors of the channels only
     return nn.GroupNorm(math.gcd(channels, min(_GROUPS, max(1, channels // 4))), channels)
+
+
+def _mean_of_groups(of_samples: Tensor, member: Tensor) -> Tensor:
+    """The mean over each group's samples, 0 where it has none: (B, C) by (G, B) bool -> (G, C).
+
+    A sum rather than a product of matrices, which autocast and TF32 would round.
+    """
+    chosen = torch.where(member[:, :, None], of_samples, 0).sum(1)
+    return chosen / member.sum(1).clamp(min=1)[:, None]
 
 
 class Normed(nn.Sequential):

@@ -252,8 +252,35 @@ def share_availability(
     return lowered(available, masks.flip(0)[drawn])
 
 
+def draw_for_batch(probabilities: Tensor, masks: Tensor, available: Tensor, at: float) -> Tensor:
+    """What is left of each sample's modalities in one scenario that is drawn for all of them.
+
+    With `rounding` for `at` a scenario of probability p has had p n of n batches, to within a few.
+
+    Args:
+        probabilities: (S,), of the scenarios; not necessarily summing to one exactly.
+        masks: (S, M) bool, the scenarios' availability.
+        available: (B, M) bool, what the data has.
+        at: from 0 to below 1, of `rounding`.
+
+    Returns:
+        (B, M) bool; a sample whose scenario leaves it nothing keeps all that its data has.
+    """
+    bounds = probabilities.double().cumsum(0)
+    # the last bound is exactly 1, so that a scenario of probability 0 is never drawn
+    drawn = torch.searchsorted(bounds / bounds[-1], at, right=True)
+    return lowered(available, masks[drawn].expand(len(available), -1))
+
+
 def share_batches(
-    probabilities: Tensor, masks: Tensor, available: Tensor, generator: torch.Generator, seed: int, step: int, own: int
+    probabilities: Tensor,
+    masks: Tensor,
+    available: Tensor,
+    generator: torch.Generator,
+    seed: int,
+    step: int,
+    own: int,
+    one_scenario: bool = False,
 ) -> Tensor:
     """What is left of each sample's modalities where whole batches are complete, and others have no complete sample.
 
@@ -269,6 +296,7 @@ def share_batches(
         seed: of an epoch, the same on every rank, as all of them see a complete batch at the same time.
         step: within the epoch.
         own: seed of an epoch and a rank, for how shares of incomplete batches are rounded.
+        one_scenario: whether an incomplete batch is of one scenario, by `draw_for_batch`, rather than shared out.
 
     Returns:
         (B, M) bool; a sample whose scenario leaves it nothing keeps all that its data has.
@@ -282,4 +310,7 @@ def share_batches(
     # the full one stays in its place, with nothing: `masks` goes by places
     rest = torch.cat([probabilities[:-1], probabilities.new_zeros(1)])
     # counted among incomplete batches: places of every other step alone would round the same shares up each time
-    return share_availability(rest, masks, available, generator, rounding(own, step - before))
+    at = rounding(own, step - before)
+    if one_scenario:
+        return draw_for_batch(rest, masks, available, at)
+    return share_availability(rest, masks, available, generator, at)

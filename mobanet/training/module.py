@@ -44,7 +44,7 @@ from mobanet.plain.schema import to_plain
 from mobanet.rasters.contents import ratios_of
 from mobanet.scenarios.callback import steps_per_epoch, turn_of
 from mobanet.scenarios.masking import MaskingSettings, draw_masks, mask_streams, spare_pixels
-from mobanet.scenarios.sampling import draw_availability, share_availability, share_batches
+from mobanet.scenarios.sampling import draw_availability, draw_for_batch, share_availability, share_batches
 from mobanet.scenarios.scenario import Scenario, scenario_masks, usual_scenarios
 from mobanet.training.class_weights import ClassWeighting, initial_weights, settle_class_weights
 from mobanet.training.divergence import DivergenceStop
@@ -428,12 +428,13 @@ class SegmentationModule(LightningModule):
             self._host_probabilities.of(self.scenario_probabilities),
             self._host_masks.of(self.scenario_masks),
         )
-        given = shares, masks, known, generator
+        given, own, whole = (shares, masks, known, generator), self._step_seed(0) + 4, self.network.one_scenario_a_batch
+        if self.exact_scenario_shares and self.network.apart:
+            # rank 0's seed on every rank: which batches are complete has to be agreed on
+            return share_batches(*given, self._step_seed(0, rank=0) + 5, batch_idx, own, one_scenario=whole)
+        if whole:
+            return draw_for_batch(shares, masks, known, rounding(own, batch_idx))
         if self.exact_scenario_shares:
-            own = self._step_seed(0) + 4
-            if self.network.apart:
-                # rank 0's seed on every rank: which batches are complete has to be agreed on
-                return share_batches(*given, self._step_seed(0, rank=0) + 5, batch_idx, own)
             return share_availability(*given, rounding(own, batch_idx))
         return draw_availability(*given)
 

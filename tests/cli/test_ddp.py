@@ -56,6 +56,7 @@ def pair(small, tmp_path_factory):
     words += ("--panels.every_n_epochs", "10")
     words += ("--model.backbone.freeze", "true", "--model.network.placement", "block", *LATENT)
     words += ("--model.network.incomplete", "own")  # a batch may have nothing for either set of parts
+    words += ("--model.network.normalization", "scenario")  # of which each process may have another
     ended = ended_alone(start("mobanet.fit", *words, *WIDE, folder=folder))
     assert ended.code == 0, ended.err
     return folder, ended

@@ -70,6 +70,8 @@ VARIANTS = {
     "tokens-no-interaction": {"missing": "token", "placement": "none"},
     "group-norm": {"normalization": "group"},
     "group-norm-sam": {"family": "sam", "normalization": "group", "fusion": "se", "pyramid": "scaled"},
+    "by-scenario": {"normalization": "scenario", "absent": "left_out"},
+    "by-scenario-own": {"normalization": "scenario", "incomplete": "own"},
     "left-out": {"absent": "left_out"},
     "left-out-block-tokens": {"absent": "left_out", "placement": "block", "missing": "token", "fusion": "mean"},
     "left-out-sam": {"family": "sam", "absent": "left_out", "placement": "block", "fusion": "se", "pyramid": "scaled"},

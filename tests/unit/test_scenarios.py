@@ -10,6 +10,7 @@ from mobanet.scenarios.probabilities import read_probabilities
 from mobanet.scenarios.sampling import (
     ScenarioSettings,
     draw_availability,
+    draw_for_batch,
     share_availability,
     share_batches,
     with_full_share,
@@ -226,6 +227,38 @@ def test_a_share_of_the_batches_is_full_and_the_others_are_dealt_out_exactly(bat
         assert abs(sum(complete) - share * len(complete)) <= 1
     # and no scenario is rounded up for ever
     assert (counts[:-1] - counts[:-1].sum() / 6).abs().max() <= 4
+
+
+def test_a_scenario_is_drawn_for_a_whole_batch_in_exact_shares_over_steps():
+    p, masks = np.array([0.3, 0.2, 0.0, 0.1, 0.1, 0.1, 0.2]), scenario_masks(scenarios_of(NAMES))
+    everything, counts = torch.ones(5, 3, dtype=torch.bool), torch.zeros(7)
+    for step in range(100):
+        left = draw_for_batch(torch.tensor(p), masks, everything, rounding(3, step))
+        assert (left == left[0]).all()
+        counts += (left[0] == masks).all(1)
+    assert counts[2] == 0
+    assert np.abs(counts.numpy() - 100 * p).max() <= 3
+
+
+def test_a_scenario_of_a_batch_respects_the_data():
+    masks, available = scenario_masks(scenarios_of(NAMES)), torch.tensor([[1, 0, 1], [0, 1, 0], [1, 1, 1]]).bool()
+    left = draw_for_batch(torch.tensor([0.0, 0, 0, 0, 1, 0, 0]), masks, available, 0.4)  # rgb+dsm
+    assert left.int().tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 1]]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_incomplete_batches_may_be_of_one_scenario_each(share):
+    p = torch.tensor(with_full_share(np.full(7, 1 / 7), scenarios_of(NAMES), share))
+    everything, masks = torch.ones(4, 3, dtype=torch.bool), scenario_masks(scenarios_of(NAMES))
+    counts = torch.zeros(7)
+    for step in range(240):
+        left = share_batches(p, masks, everything, torch.Generator().manual_seed(step), 5, step, 1, one_scenario=True)
+        shared = share_batches(p, masks, everything, torch.Generator().manual_seed(step), 5, step, 1)
+        assert left.all() == shared.all()  # the same batches are complete
+        assert (left == left[0]).all()
+        counts += (left[0] == masks).all(1)
+    assert abs(counts[-1] - 240 * share) <= 1
+    assert (counts[:-1] - counts[:-1].sum() / 6).abs().max() <= 3
 
 
 def test_which_samples_a_scenario_gets_is_drawn():

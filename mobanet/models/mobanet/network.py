@@ -67,8 +67,10 @@ class MoBaNetSettings:
     """A stream of which a sample has nothing: taken as it is, an image of zeros, or left out of prompts and fusion."""
 
     normalization: Normalization = "batch"
-    """Of decoder and auxiliary heads: over a batch, as in the paper, or over groups of channels of each sample: samples
-    that lack different sensors then do not move each other's statistics."""
+    """Of decoder and auxiliary heads: over a batch, as in the paper; over groups of channels of each sample: samples
+    that lack different sensors then do not move each other's statistics; or over the samples of a batch that are of the
+    same scenario, each scenario with running statistics of its own: training then draws a scenario for a whole batch.
+    With incomplete own it is these parts that know scenarios."""
 
     incomplete: Literal["shared", "own"] = "shared"
     """What sees samples that lack a sensor: the trained parts that see all others, or a set of their own, which starts
@@ -141,10 +143,19 @@ class Parts(nn.Module):
             setattr(self, name, deepcopy(getattr(network, name)))
 
     def copy_from(self, network: "MoBaNet") -> None:
-        """Take the weights and the running statistics that a network's parts have now."""
+        """Take the weights and the running statistics that a network's parts have now; of scenarios nothing is known.
+
+        Raises:
+            RuntimeError: for a network of other parts.
+        """
         for name in self.NAMES:
             if (part := getattr(network, name)) is not None:
-                getattr(self, name).load_state_dict(part.state_dict())
+                own = getattr(self, name)
+                # statistics of scenarios, which a network with own parts has in these alone, stay where they are
+                own.load_state_dict({**own.state_dict(), **part.state_dict()})
+        for norm in decoder_norms(self).values():
+            if norm.learns_scenarios:
+                norm.scenario_batches.zero_()
 
 
 class MoBaNet(SegmentationModel):
@@ -247,11 +258,14 @@ class MoBaNet(SegmentationModel):
         own = settings.incomplete == "own" and len(self.modalities) > 1
         self.incomplete = Parts(self) if own else None
         self.apart = self.parts_samples = own
+        self.one_scenario_a_batch = settings.normalization == "scenario" and len(self.modalities) > 1
         self._compiled_with: dict[str, Any] | None = None
         # not in checkpoints, as it follows from the settings
         self.register_buffer("with_statistics", None, persistent=False)  # (S, M) bool
         if settings.scenario_statistics:
             self.know_scenarios(settings.scenario_statistics)
+        if self.one_scenario_a_batch:
+            self._learn_scenarios()
 
     def make_decoder(self, channels: int) -> nn.Module:
         """What goes from four fused maps (B, channels, ·, ·), the finest first, to logits (B, K, ·, ·): the paper's.
@@ -264,8 +278,7 @@ class MoBaNet(SegmentationModel):
 
     def scenario_norms(self) -> dict[str, BatchNorm]:
         """By name, the batch normalisations that can have statistics by scenario: all that logits depend on."""
-        parts = ("pyramid.", "decoder.")
-        return {n: part for n, part in self.named_modules() if isinstance(part, BatchNorm) and n.startswith(parts)}
+        return decoder_norms(self)
 
     def know_scenarios(self, names: Sequence[str]) -> None:
         """Have batch statistics of incomplete scenarios, to be filled in: `scenario_mean` and `scenario_var`.
@@ -290,10 +303,22 @@ class MoBaNet(SegmentationModel):
         for norm in self.scenario_norms().values():
             norm.make_room(len(names))
 
-    def _statistics_by_sample(self, available: Tensor | None) -> Tensor | None:
+    def _learn_scenarios(self) -> None:
+        """Have batch statistics of every scenario, which training moves: of incomplete ones alone, in own parts."""
+        number = len(self.modalities)
+        # all that samples can have, whichever are drawn: data may lack sensors by itself
+        every = 2**number - (self.incomplete is not None)
+        masks = [[bool(subset >> place & 1) for place in range(number)] for subset in range(1, every)]
+        self.register_buffer("with_statistics", torch.tensor(masks), persistent=False)
+        for norm in decoder_norms(self.incomplete or self).values():
+            norm.learn_scenarios(len(masks))
+
+    def _statistics_by_sample(self, parts: "MoBaNet | Parts", available: Tensor | None) -> Tensor | None:
         """(B,), of which scenario each sample takes batch statistics, -1 for the running ones; None: all take those."""
         if self.with_statistics is None or available is None:
             return None
+        if parts is not (self.incomplete or self):
+            return None  # those of own parts are of no use to the others
         same = (available[:, None] == self.with_statistics).all(2)  # (B, S)
         # at most one scenario is equal, so that the sum is its number from 1, or 0
         return (same * torch.arange(1, same.shape[1] + 1, device=same.device)).sum(1) - 1
@@ -329,7 +354,7 @@ class MoBaNet(SegmentationModel):
         Raises:
             UserError: in training with a single sample, whose 1x1 pool batch normalisation cannot normalise.
         """
-        if self.training and self.settings.normalization == "batch" and len(next(iter(inputs.values()))) == 1:
+        if self.training and self.settings.normalization != "group" and len(next(iter(inputs.values()))) == 1:
             raise SettingError(
                 "data.batch_size", "is 1, and batch normalisation cannot train on a single sample: set it to 2 or more."
             )
@@ -453,7 +478,7 @@ class MoBaNet(SegmentationModel):
         self, parts: "MoBaNet | Parts", inputs: dict[str, Tensor], available: Tensor | None, stream_stages: int
     ) -> Stages:
         flow = self._run_streams_alone(parts, range(len(parts.embeddings)), inputs, available)
-        return self._run_streams_together(parts, flow, stream_stages, self._statistics_by_sample(available))
+        return self._run_streams_together(parts, flow, stream_stages, self._statistics_by_sample(parts, available))
 
     def _encode_patterns(
         self, inputs: dict[str, Tensor], patterns: Sequence[Tensor], sides: "Sequence[MoBaNet | Parts]"
@@ -481,7 +506,9 @@ class MoBaNet(SegmentationModel):
                 for key, part in zip(new, flow.split(), strict=True):
                     started.put(key, part)
             flow = join_flows([started.take(key) for key in wanted])
-            yield self._run_streams_together(parts, flow, stream_stages=0, rows=self._statistics_by_sample(pattern))
+            yield self._run_streams_together(
+                parts, flow, stream_stages=0, rows=self._statistics_by_sample(parts, pattern)
+            )
 
     def _keys_that_run(self, keys: Sequence[PatternKey]) -> Sequence[PatternKey]:
         """Of a pattern's keys, one a stream, those of streams that run: all, or those that some sample has."""
@@ -618,6 +645,12 @@ class MoBaNet(SegmentationModel):
             "network.projection_channels",
             f"is {channels}, but the neck of {name} has {neck} channels: set it to {neck}, or `network.pyramid` plain.",
         )
+
+
+def decoder_norms(parts: "MoBaNet | Parts") -> dict[str, BatchNorm]:
+    """By name, the batch normalisations that logits depend on: those of pyramid and decoder."""
+    names = ("pyramid.", "decoder.")
+    return {n: part for n, part in parts.named_modules() if isinstance(part, BatchNorm) and n.startswith(names)}
 
 
 def _moves(grad: Tensor | None) -> bool:
