@@ -49,6 +49,7 @@ LATER = {**HALF, "warmup_epochs": 0.4}
 APART = {"strategy": "uniform", "full_share": 0.5, "warmup_epochs": 0.3}
 THEN = {"strategy": "uniform", "full_share": 0.0, "warmup_epochs": 0.8}
 OWN = {"absent": "left_out", "incomplete": "own"}
+NORM = {"normalization": "scenario"}
 EVEN: dict[str, Any] = {"class_weights": None}
 DICE: dict[str, Any] = {**EVEN, "loss": {"cross_entropy": 1, "dice": 1}}
 PLAIN: dict[str, Any] = {"masking": {"ratio": 0.0}, "auxiliary_weight": 0.0}
@@ -76,6 +77,7 @@ ARMS = {
     "full": Arm("all sensors, always"),
     "uniform": Arm("every scenario alike", {"strategy": "uniform"}),
     "latent": Arm("by latent distortion, each epoch", {"strategy": "latent"}),
+    "uniform_norm": Arm("uniform, a batch each; batch statistics by scenario", {"strategy": "uniform"}, NORM),
     "latent_once": Arm("by latent distortion, once", ONCE),
     "half": Arm("half of each batch full, the rest uniform", HALF),
     "third": Arm("a third of each batch full, the rest uniform", {**HALF, "full_share": 1 / 3}),
@@ -94,8 +96,14 @@ ARMS = {
     # parts of their own for samples that lack a sensor
     "own": Arm("own parts; 30 % of the steps on full, then half of the batches; absent left out", APART, OWN),
     "own_latent": Arm("own, the rest by latent distortion", {**APART, "strategy": "latent"}, OWN),
+    "own_norm": Arm(
+        "own_latent, a batch each; batch statistics by scenario", {**APART, "strategy": "latent"}, {**OWN, **NORM}
+    ),
     "then": Arm("own parts; 80 % of the steps on full, then the rest without, each with a schedule", THEN, OWN),
     "then_latent": Arm("then, the rest by latent distortion", {**THEN, "strategy": "latent"}, OWN),
+    "then_norm": Arm(
+        "then_latent, a batch each; batch statistics by scenario", {**THEN, "strategy": "latent"}, {**OWN, **NORM}
+    ),
     "then_70": Arm("then_latent, after 70 %", {**THEN, "strategy": "latent", "warmup_epochs": 0.7}, OWN),
     "own_quarter": Arm("own, a quarter of the batches full", {**APART, "full_share": 0.25}, OWN),
     "own_late": Arm("own, after 60 %", {**APART, "warmup_epochs": 0.6}, OWN),
@@ -160,6 +168,7 @@ ARMS = {
             ("own", "own parts, half of the batches", HALF, {"incomplete": "own"}),
             ("apart", "own parts alone; the others stay", {**HALF, "full_share": 0.0}, {"incomplete": "own"}),
             ("apart_told", "apart; absent left out", {**HALF, "full_share": 0.0}, OWN),
+            ("apart_norm", "apart_told; batch statistics by scenario", {**HALF, "full_share": 0.0}, {**OWN, **NORM}),
         )
     },
     # a network without a foundation model, all of it trained from random weights
@@ -215,7 +224,7 @@ GROUPS = {
     "sampling": Group(
         "Which samples lack sensors, and what sees these",
         "uniform",
-        ("full", "uniform", "latent", "own_latent", "then", "then_latent"),
+        ("full", "uniform", "latent", "uniform_norm", "own_latent", "own_norm", "then_latent", "then_norm"),
     ),
     "shared": Group(
         "What else was tried with the parts that all samples share",
