@@ -194,7 +194,7 @@ def test_it_ends_with_the_table_and_the_picture_of_the_paired_comparison(monkeyp
     exec(cell.source, given)
     (table,), (figure,) = tables, figures
     assert "| uniform: every scenario alike |" in table
-    assert {"full", "uniform", "then_latent"} <= {mark.get_label() for mark in figure.axes[0].collections}
+    assert {"full", "uniform", "then_norm"} <= {mark.get_label() for mark in figure.axes[0].collections}
     monkeypatch.chdir(tmp_path)
     exec(cell.source, given)
     assert "at experiments/results/claims.csv" in capsys.readouterr().out

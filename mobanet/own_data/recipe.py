@@ -206,8 +206,8 @@ def _model(own: Mapping[str, Any], base: str, looks: Sequence[ModalityLook]) -> 
     out["backbone"] = Chosen(model.pop("backbone"), why)
     network = model.pop("network")
     if len(looks) == 1:
-        # own parts are for samples that lack a sensor, and of one sensor none can lack
-        network["incomplete"] = "shared"
+        # own parts and normalisation by scenario are for samples that lack a sensor, and of one sensor none can lack
+        network |= {"incomplete": "shared", "normalization": "batch"}
         model.pop("masking", None)
     out["network"] = Chosen(network)
     if len(looks) == 1 or len(streams) == 1:

@@ -216,7 +216,11 @@ def _splits(plan: ExperimentPlan) -> Iterable[str]:
 
 def _settings(chosen: Mapping[str, Chosen], indent: int) -> Iterable[str]:
     for key, each in chosen.items():
-        yield _line(indent, key, each.value, each.why)
+        if isinstance(each.value, Mapping) and indent + len(f"{_word(key)}: {_word(each.value)}") > _WIDTH:
+            yield _beside(f"{' ' * indent}{_word(key)}:", each.why)
+            yield from (_line(indent + 2, name, value, "") for name, value in each.value.items())
+        else:
+            yield _line(indent, key, each.value, each.why)
 
 
 def _list(indent: int, key: str, items: Sequence[Any]) -> Iterable[str]:
