@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, Sto
 from mobanet.errors import UserError
 from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.models.backbones.stages import BackboneSettings
-from mobanet.models.mobanet.network import MoBaNetSettings
+from mobanet.models.mobanet.network import MoBaNetSettings, decoder_norms
 from mobanet.scenarios.callback import ScenarioSampling
 from mobanet.scenarios.history import read_history
 from mobanet.scenarios.masking import MaskingSettings
@@ -165,6 +165,9 @@ def test_a_network_may_go_on_by_scenario_from_one_that_was_normalised_over_batch
     for name, value in whole.network.state_dict().items():
         assert torch.equal(weights_now[name], value), name
     assert not any(value.any() for name, value in weights_now.items() if name.endswith(".scenario_batches"))
+    for norm in decoder_norms(module.network).values():  # no scenario is met yet
+        assert torch.equal(norm.scenario_mean, norm.running_mean.expand(7, -1))
+        assert torch.equal(norm.scenario_var, norm.running_var.expand(7, -1))
 
 
 def test_draws_do_not_depend_on_what_else_draws(fitted):

@@ -28,6 +28,9 @@ _NETWORK = "network."
 _INCOMPLETE = "network.incomplete."
 """Of names in a state dict: the network, and its parts for incomplete samples, named as the others are behind it."""
 
+_RUNNING = {"scenario_mean": "running_mean", "scenario_var": "running_var"}
+"""Statistics of scenarios, and those of all samples."""
+
 
 class Checkpointed(Protocol):
     """A LightningModule that has a `Checkpointing`, as far as that asks."""
@@ -199,9 +202,8 @@ class Checkpointing:
             copied = {name: state.get(name.replace(_INCOMPLETE, _NETWORK, 1)) for name in apart}
             state |= {name: value for name, value in copied.items() if value is not None}
         if module.network.one_scenario_a_batch and saved["network"].get("normalization") == "batch":
-            # the same weights, with which no scenario was met yet
             saved["network"] = {**saved["network"], "normalization": module.hparams["network"]["normalization"]}
-            state |= {name: value for name, value in module.state_dict().items() if ".scenario_" in name}
+            state |= _of_no_scenario(module.state_dict(), state)
         check_architecture(saved, module.hparams)
         check_finite_weights(state, "the checkpoint")
         module.load_state_dict(self._completed(checkpoint, state, module))
@@ -234,3 +236,16 @@ class Checkpointing:
         """A backbone that came out of a checkpoint is in no other place for certain."""
         if left_out(checkpoint) is None:
             self.leaves_out, self._fingerprint = False, None
+
+
+def _of_no_scenario(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A network's statistics of scenarios where none was met yet with given weights: the running ones of these."""
+    found = {}
+    for name, value in own.items():
+        norm, _, leaf = name.rpartition(".")
+        if leaf == "scenario_batches":
+            found[name] = torch.zeros_like(value)
+        # not there: of a checkpoint that lacks it, which the check of names then tells
+        elif leaf in _RUNNING and (shared := state.get(f"{norm}.{_RUNNING[leaf]}")) is not None:
+            found[name] = shared.expand_as(value).clone()
+    return found

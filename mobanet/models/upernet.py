@@ -53,11 +53,17 @@ class BatchNorm(nn.BatchNorm2d):
         self.register_buffer("scenario_var", self.running_var.new_ones(shape))
 
     def learn_scenarios(self, count: int) -> None:
-        """Have statistics of so many scenarios that training moves; one not met yet takes the running ones."""
+        """Have statistics of so many scenarios that training moves; those of one not met yet are the running ones."""
         self.make_room(count)
         self.learns_scenarios = True
         # how many batches have had samples of each scenario
         self.register_buffer("scenario_batches", self.scenario_mean.new_zeros(count, dtype=torch.int64))
+        self.forget_scenarios()
+
+    def forget_scenarios(self) -> None:
+        """Take the running statistics for those of each scenario, as if none had been met."""
+        self.scenario_batches.zero_()
+        self._follow()
 
     def forward(self, maps: Tensor, rows: Tensor | None = None) -> Tensor:
         """Normalise (B, C, h, w).
@@ -76,7 +82,8 @@ class BatchNorm(nn.BatchNorm2d):
         if rows is None or self.training:
             return shared
         if self.learns_scenarios:
-            rows = torch.where(self.scenario_batches[rows.clamp(min=0)] > 0, rows, -1)
+            # not by the count of batches, of which averages of weights (EMA) make 0, or anything
+            rows = torch.where(self._follows()[rows.clamp(min=0)], -1, rows)
         # both for all samples: an export knows no branch, and samples by the running statistics keep every bit
         return torch.where((rows < 0)[:, None, None, None], shared, self._by_scenario(maps, rows.clamp(min=0)))
 
@@ -91,7 +98,7 @@ class BatchNorm(nn.BatchNorm2d):
         member = group == torch.arange(len(self.scenario_mean) + 1, device=group.device)[:, None]  # (S + 1, B)
         values = member.sum(1) * x[0, 0].numel()  # a channel's, in each group
         # one value has no variance: as above, it is normalised by what was learnt so far
-        learnt_mean, learnt_var = self._so_far(x.dtype)
+        learnt_mean, learnt_var = self._so_far(x.dtype)  # (S + 1, C)
         few = (values < 2)[:, None]
         mean = torch.where(few, learnt_mean, _mean_of_groups(x.mean((2, 3)), member))  # (S + 1, C)
         centred = x - mean[group][:, :, None, None]
@@ -99,18 +106,36 @@ class BatchNorm(nn.BatchNorm2d):
         var = torch.where(few, learnt_var, _mean_of_groups(spread, member))
         scale = self.weight.to(x.dtype) * torch.rsqrt(var + self.eps)
         found = centred * scale[group][:, :, None, None] + self.bias.to(x.dtype)[:, None, None]
-        with torch.no_grad():
-            self._move(mean, var, values, x)
+        # as above, and the one value has no variance to move the running one by
+        if maps.numel() > self.num_features:
+            with torch.no_grad():
+                self._move(mean, var, values, x)
         return found.to(maps.dtype)
 
-    def _so_far(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Means and variances of scenarios, running ones where one was not met, and these last: (S + 1, C) each."""
+    def _pairs(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Means and variances, of scenarios (S, C) and running ones (C,)."""
         assert self.running_mean is not None  # it tracks them
         assert self.running_var is not None
-        met = (self.scenario_batches > 0)[:, None]
-        pairs = ((self.scenario_mean, self.running_mean), (self.scenario_var, self.running_var))
-        mean, var = (torch.cat([torch.where(met, own, shared), shared[None]]).to(dtype) for own, shared in pairs)
+        return (self.scenario_mean, self.running_mean), (self.scenario_var, self.running_var)
+
+    def _so_far(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Means and variances of scenarios, and the running ones last: (S + 1, C) each."""
+        mean, var = (torch.cat([own, shared[None]]).to(dtype) for own, shared in self._pairs())
         return mean, var
+
+    def _follow(self) -> None:
+        """Let the statistics of scenarios that were not met be the running ones.
+
+        Averages of both are then sensible, too, where a scenario is met late: no step from 0 and 1.
+        """
+        met = (self.scenario_batches > 0)[:, None]
+        for own, shared in self._pairs():
+            own.copy_(torch.where(met, own, shared))
+
+    def _follows(self) -> Tensor:
+        """(S,) bool, whether a scenario's statistics are the running ones."""
+        mean, var = (own == shared for own, shared in self._pairs())
+        return (mean & var).all(1)
 
     def _move(self, mean: Tensor, var: Tensor, values: Tensor, x: Tensor) -> None:
         """Let the statistics of scenarios that a batch has, and the running ones of all samples, follow the batch's."""
@@ -135,6 +160,7 @@ class BatchNorm(nn.BatchNorm2d):
         ):
             kept.add_(part.to(kept.dtype) * (new.to(kept.dtype) - kept))
         self.scenario_batches.add_(there)
+        self._follow()
 
     def _by_scenario(self, maps: Tensor, rows: Tensor) -> Tensor:
         exact = torch.promote_types(maps.dtype, torch.float32)  # torch's own computes so, too

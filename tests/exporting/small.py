@@ -116,12 +116,14 @@ def make(modalities=(RGB, DSM), scalings=None, **options):
     given = {"backbone": backbone("dinov2"), "network": MoBaNetSettings(**PARTS), **options}
     module = SegmentationModule(describe(modalities, **(scalings or {})), **given)
     awaken(module.network)
-    for name, buffer in module.network.named_buffers():
+    buffers = dict(module.network.named_buffers())
+    for name, buffer in buffers.items():
         if "scenario_" in name:  # statistics of something, which none of the others are
             if buffer.is_floating_point():
                 buffer.uniform_(0.2, 0.4)
+                buffer[::3] = buffers[name.replace("scenario_", "running_")]  # every third was not met
             else:
-                buffer.copy_(torch.arange(len(buffer)) % 3)  # every third was not met
+                buffer.copy_(torch.arange(len(buffer)) % 3)
     return module.eval()
 
 

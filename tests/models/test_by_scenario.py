@@ -103,12 +103,43 @@ def test_one_value_a_channel_is_normalised_by_what_was_learnt_and_moves_nothing(
     mean, batches = norm.scenario_mean.clone(), norm.scenario_batches.clone()
     found = norm(x[:3], torch.tensor([0, UNMET, 2]))
     assert torch.isfinite(found).all()
-    assert torch.equal(norm.scenario_mean, mean)
+    assert torch.equal(norm.scenario_mean[0], mean[0])
+    assert torch.equal(norm.scenario_mean[1:], norm.running_mean.expand(2, -1))  # neither was met
     assert torch.equal(norm.scenario_batches, batches)
     plain = alone(norm).eval()
     plain.running_mean.copy_(mean[0])
     plain.running_var.copy_(norm.scenario_var[0])
     torch.testing.assert_close(found[0], plain(x[:1])[0])
+
+
+def test_a_single_value_a_channel_leaves_all_statistics_as_they_are():
+    norm = norm_of_scenarios()
+    norm(maps(), ROWS)
+    before = deepcopy(norm.state_dict())
+    found = norm(maps(1, side=1)[:1], torch.tensor([2]))
+    assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
+    torch.testing.assert_close(found, norm.eval()(maps(1, side=1)[:1], torch.tensor([2])))
+
+
+def test_a_scenario_that_was_not_met_has_the_running_statistics_and_averages_of_weights_are_of_use():
+    """An average of the counts (EMA) is 0 for long, as whole numbers are cut off."""
+    norm = norm_of_scenarios()
+    average = torch.optim.swa_utils.AveragedModel(
+        norm, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9), use_buffers=True
+    )
+    for seed in range(10):
+        norm(maps(seed), torch.where(ROWS == UNMET, -1, ROWS) if seed > 2 else torch.zeros_like(ROWS))
+        average.update_parameters(norm)
+    assert torch.equal(norm.scenario_mean[UNMET], norm.running_mean)
+    assert torch.equal(norm.scenario_var[UNMET], norm.running_var)
+    kept = average.module.eval()
+    torch.testing.assert_close(kept.scenario_mean[UNMET], kept.running_mean)
+    found, shared = kept(maps(), ROWS), kept(maps())
+    plain = alone(kept).eval()
+    plain.running_mean.copy_(kept.scenario_mean[0])
+    plain.running_var.copy_(kept.scenario_var[0])
+    torch.testing.assert_close(found[ROWS == 0], plain(maps()[ROWS == 0]))
+    assert not torch.allclose(found[ROWS == 0], shared[ROWS == 0])
 
 
 def test_statistics_that_are_taken_anew_begin_anew():
@@ -159,7 +190,7 @@ def test_every_scenario_has_statistics_of_its_own_and_a_mixed_batch_gives_what_i
     mixed = model(inputs, available).logits
     before = deepcopy(model)
     for norm in decoder_norms(before.incomplete or before).values():
-        norm.scenario_batches.zero_()
+        norm.forget_scenarios()
     shared = before(inputs, available).logits
     for row, pattern in enumerate(available):
         alone = model({name: x[row : row + 1] for name, x in inputs.items()}, pattern[None]).logits
@@ -169,6 +200,21 @@ def test_every_scenario_has_statistics_of_its_own_and_a_mixed_batch_gives_what_i
     patterns = list(available[:, None].expand(-1, 7, -1))
     for output, pattern in zip(model.forward_each(inputs, patterns), patterns, strict=True):
         torch.testing.assert_close(output.logits, model(inputs, pattern).logits, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_where_everything_is_there_without_saying_it_is_a_scenario_too():
+    model = trained()
+    inputs, everything = random_inputs(model, 2, 56, 56), torch.ones(2, 3, dtype=torch.bool)
+    assert torch.equal(model(inputs).logits, model(inputs, everything).logits)
+
+
+def test_a_single_incomplete_sample_leaves_the_statistics_of_own_parts_finite():
+    model = tiny_mobanet(normalization="scenario", incomplete="own").train()
+    available = torch.ones(3, 3, dtype=torch.bool)
+    available[1, 2] = False
+    model(random_inputs(model, 3, 56, 56), available)
+    assert all(torch.isfinite(value).all() for value in model.incomplete.state_dict().values())
 
 
 def test_complete_samples_are_seen_bit_for_bit_as_without_where_parts_are_own():
@@ -198,6 +244,9 @@ def test_parting_ways_forgets_scenarios_and_takes_everything_else():
     whole = model.state_dict()
     for name, value in model.incomplete.state_dict().items():
         assert ".scenario_" in name or torch.equal(value, whole[name]), name
+    for norm in norms.values():
+        assert torch.equal(norm.scenario_mean, norm.running_mean.expand(6, -1))
+        assert torch.equal(norm.scenario_var, norm.running_var.expand(6, -1))
 
 
 def test_weights_begin_as_those_of_batch_normalisation():

@@ -155,7 +155,7 @@ class Parts(nn.Module):
                 own.load_state_dict({**own.state_dict(), **part.state_dict()})
         for norm in decoder_norms(self).values():
             if norm.learns_scenarios:
-                norm.scenario_batches.zero_()
+                norm.forget_scenarios()
 
 
 class MoBaNet(SegmentationModel):
@@ -478,6 +478,10 @@ class MoBaNet(SegmentationModel):
         self, parts: "MoBaNet | Parts", inputs: dict[str, Tensor], available: Tensor | None, stream_stages: int
     ) -> Stages:
         flow = self._run_streams_alone(parts, range(len(parts.embeddings)), inputs, available)
+        if available is None and self.one_scenario_a_batch:
+            # everything is there, which is a scenario, too
+            first = next(iter(inputs.values()))
+            available = torch.ones(len(first), len(inputs), dtype=torch.bool, device=first.device)
         return self._run_streams_together(parts, flow, stream_stages, self._statistics_by_sample(parts, available))
 
     def _encode_patterns(
