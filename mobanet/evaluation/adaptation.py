@@ -162,6 +162,11 @@ def check_adaptable(network: nn.Module, checkpoint: Mapping[str, Any], architect
         record = adaptation(checkpoint)
         source = f"the one that it was made of, {record.checkpoint}" if record else "the one that it was made of"
         raise UserError(f"the checkpoint is adapted already; give {source}.")
+    if network.one_scenario_a_batch:
+        raise UserError(
+            "--model.network.normalization is scenario: each scenario has batch statistics of its own from training; "
+            "there is nothing to adapt."
+        )
     if not network.scenario_norms():
         raise UserError(
             f"--model.network.normalization is {network.settings.normalization}: the decoder has no batch statistics "

@@ -38,10 +38,10 @@ class ScenarioSettings(ScoreSettings):
 
     full_share: float | None = None
     """Share of every batch, to whole samples up or down, that sees all its data has; the rest is drawn from the
-    incomplete scenarios by the strategy. With --model.network.incomplete own it is a share of the batches, which are
-    complete or have no complete sample; of 0, what sees complete samples learns in the warm-up and then stays as it is,
-    and the learning rate goes through its schedule in either stage. null draws every sample by itself, as the paper
-    does."""
+    incomplete scenarios by the strategy. With --model.network.incomplete own, or normalization scenario, it is a share
+    of the batches; with own, these are complete or have no complete sample, and of 0, what sees complete samples learns
+    in the warm-up and then stays as it is, and the learning rate goes through its schedule in either stage. null draws
+    every sample by itself, as the paper does, or with normalization scenario every batch."""
 
     warmup_epochs: float = 0
     """Epochs on the full scenario before the strategy begins; below 1, their share of the run's epochs."""

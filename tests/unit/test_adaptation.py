@@ -31,6 +31,7 @@ def refused(network, architecture="mobanet", batch_size=4, **settings):
 
 def test_what_has_no_batch_statistics_of_its_own_to_take_is_refused():
     assert "--model.network.normalization is group" in refused(tiny_mobanet(normalization="group"))
+    assert "--model.network.normalization is scenario" in refused(tiny_mobanet(normalization="scenario"))
     assert "--model.network.incomplete is own" in refused(tiny_mobanet(incomplete="own"))
     assert "has one modality, dsm" in refused(tiny_mobanet(streams=ONE_STREAM))
     assert "adapted already" in refused(tiny_mobanet(scenario_statistics=["rgb"]), scenario_statistics=["rgb"])
