@@ -30,6 +30,11 @@ def callbacks_of(trainer: Trainer) -> list[Callback]:
     return trainer.callbacks  # type: ignore[attr-defined] # see above
 
 
+def syncs_batch_norm(trainer: Trainer) -> bool:
+    """Whether it was asked to normalise over the batches of all processes (`sync_batchnorm`)."""
+    return trainer._accelerator_connector._layer_sync is not None
+
+
 def training_batches(trainer: Trainer) -> float:
     """Batches of an epoch on this rank, with the training data set up; infinite for data without a length.
 

@@ -201,6 +201,8 @@ class Checkpointing:
             # None: what is new in them, such as of a checkpoint that lacks it, which the check of names then tells
             copied = {name: state.get(name.replace(_INCOMPLETE, _NETWORK, 1)) for name in apart}
             state |= {name: value for name, value in copied.items() if value is not None}
+            if saved["network"].get("normalization") == "scenario":
+                state = _parted(state)
         if module.network.one_scenario_a_batch and saved["network"].get("normalization") == "batch":
             saved["network"] = {**saved["network"], "normalization": module.hparams["network"]["normalization"]}
             state |= _of_no_scenario(module.state_dict(), state)
@@ -236,6 +238,25 @@ class Checkpointing:
         """A backbone that came out of a checkpoint is in no other place for certain."""
         if left_out(checkpoint) is None:
             self.leaves_out, self._fingerprint = False, None
+
+
+def _parted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What all samples were normalised by, parted: incomplete scenarios to own parts, the last, full one to the others.
+
+    The others know no scenarios, and take what the full one has for their running statistics.
+    """
+    found = {name: value for name, value in state.items() if name.startswith(_INCOMPLETE)}
+    for name, value in state.items():
+        norm, _, leaf = name.rpartition(".")
+        if name in found:
+            continue
+        if leaf != "scenario_batches" and leaf not in _RUNNING:
+            found.setdefault(name, value)
+            continue
+        found[name.replace(_NETWORK, _INCOMPLETE, 1)] = value[:-1]
+        if leaf in _RUNNING:
+            found[f"{norm}.{_RUNNING[leaf]}"] = value[-1]
+    return found
 
 
 def _of_no_scenario(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:

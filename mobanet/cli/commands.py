@@ -39,6 +39,7 @@ from mobanet.evaluation.batch_statistics import measure_statistics
 from mobanet.evaluation.detail_table import ERODED
 from mobanet.evaluation.metrics import Scores
 from mobanet.lightning_internals import end_child_processes, is_first_process, release_child_processes
+from mobanet.models.base import check_unsynced
 from mobanet.models.precision import matmul_precision
 from mobanet.runs.interrupt import Interrupted
 from mobanet.runs.messages import collected, leave_to_first, quieten, told_once, trainer_error, write_log
@@ -141,6 +142,8 @@ def _prepare(cli: MobanetCLI) -> None:
             "--data.batch_size is 1, and batch normalisation cannot train on a single sample: set it to 2 or more."
         )
     trainer = cli.config_init["trainer"]
+    if trainer.get("sync_batchnorm"):
+        check_unsynced(cli.model.network)
     interval = trainer.get("val_check_interval")
     # Lightning says so as well, but only when the run has begun
     if isinstance(interval, int) and interval > steps and trainer.get("check_val_every_n_epoch") is not None:

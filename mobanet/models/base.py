@@ -112,6 +112,21 @@ def _check_available(inputs: dict[str, Tensor], available: Tensor) -> None:
         raise ValueError(f"available must have shape ({batch}, {len(inputs)}), got {tuple(available.shape)}")
 
 
+def check_unsynced(network: "SegmentationModel") -> None:
+    """Refuse to normalise over the batches of all processes what knows scenarios.
+
+    Raises:
+        UserError: for a network that is normalised by scenario.
+    """
+    # torch puts layers of its own in the place of all batch normalisations, which know but one kind of statistics
+    check_setting(
+        not network.one_scenario_a_batch,
+        "trainer.sync_batchnorm",
+        "is true and `network.normalization` scenario, with which each process draws a scenario of its own: set it "
+        "false, or normalization to batch.",
+    )
+
+
 class SegmentationModel(nn.Module, ABC):
     """Base of all networks.
 

@@ -25,7 +25,7 @@ HISTORY_FILE = "scenario_scores.jsonl"
 
 
 class ScenarioSampling(Callback):
-    """Sets `module.scenario_probabilities`, from which `training_step` draws a scenario for every sample.
+    """Sets `module.scenario_probabilities`, from which `training_step` draws a scenario for every sample or batch.
 
     With the strategy `latent` it measures, at the start of an epoch, how far each scenario moves the model's latent,
     and turns that into probabilities (arXiv 2605.20372). Under DDP each rank measures its share of the windows. The

@@ -28,9 +28,9 @@ from mobanet.errors import SettingError, UserError, as_options, check_setting
 from mobanet.evaluation.evaluation import Evaluation
 from mobanet.evaluation.metrics import Scores
 from mobanet.evaluation.temperature import TEMPERATURES, known_temperatures
-from mobanet.lightning_internals import callbacks_of
+from mobanet.lightning_internals import callbacks_of, syncs_batch_norm
 from mobanet.models.backbones.stages import Backbone, BackboneSettings
-from mobanet.models.base import SegmentationOutput
+from mobanet.models.base import SegmentationOutput, check_unsynced
 from mobanet.models.cbc.network import CBCSettings
 from mobanet.models.cmx.network import CMXSettings
 from mobanet.models.draws import HostCopy, rounding, sent
@@ -268,6 +268,8 @@ class SegmentationModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Compile, if asked for; the state dict's keys stay as they are."""
         if stage == "fit":
+            if syncs_batch_norm(self.trainer):
+                check_unsynced(self.network)
             self.checkpointing.before_training(self)
         if stage == "fit" and isinstance(self.hparams["class_weights"], str):  # else there may be no trainer
             settle_class_weights(self, data_of(self.trainer))

@@ -57,6 +57,11 @@ OPTIONS = {
     "no crops": ("--batch_size 0", "--batch_size is 0", "at least 1"),
     "no steps": ("--data.steps_per_epoch 0", "--data.steps_per_epoch is 0", "at least 1"),
     "workers below none": ("--workers -1", "--workers is -1", "at least 0"),
+    "statistics of all processes": (
+        "--trainer.sync_batchnorm true --model.network.normalization scenario",
+        "--trainer.sync_batchnorm is true",
+        "set it false, or",
+    ),
     "one crop": ("--batch_size 1", "--batch_size is 1", "2 or more"),
     "foreign modality in a stream": (
         "--model.streams {optical:[rgb,ir],elevation:[ndsm]}",
