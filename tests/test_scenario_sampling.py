@@ -407,7 +407,13 @@ def test_averages_of_own_parts_begin_where_those_of_complete_samples_are(fitted,
 
         def equal(self, network):
             parts = network.state_dict()
-            return all(same(value, parts[name]) for name, value in network.incomplete.state_dict().items())
+            own = {name: value for name, value in network.incomplete.state_dict().items() if ".scenario_" not in name}
+            # what was not met, which is all of it, is as the running statistics
+            rows = [[*norm.scenario_mean, *norm.scenario_var] for norm in decoder_norms(network.incomplete).values()]
+            running = [[*[norm.running_mean] * 6, *[norm.running_var] * 6] for norm in decoder_norms(network).values()]
+            return all(same(value, parts[name]) for name, value in own.items()) and all(
+                same(a, b) for one, other in zip(rows, running, strict=True) for a, b in zip(one, other, strict=True)
+            )
 
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
             kept = average._average_model
@@ -416,11 +422,15 @@ def test_averages_of_own_parts_begin_where_those_of_complete_samples_are(fitted,
         def on_validation_batch_start(self, trainer, pl_module, *_):
             self.seen.append((trainer.current_epoch, self.equal(pl_module.network)))
 
-    own = {"network": MoBaNetSettings(incomplete="own", **NARROW)}
-    compare, data = Compare(), {"batch_size": 4, "steps_per_epoch": 2}
-    fitted(own, data, callbacks=[average, compare], epochs=4, validated=validated, **STAGES)
+    own = {"network": MoBaNetSettings(incomplete="own", normalization="scenario", **NARROW)}
+    compare, data = Compare(), {"batch_size": 4, "steps_per_epoch": 6}
+    module, _, _ = fitted(own, data, callbacks=[average, compare], epochs=4, validated=validated, **STAGES)
     assert compare.averages[2, 0]
     assert not compare.averages[3, 1]
+    # each of the six was drawn in the second stage, and is known by what it was, whatever an average makes of counts
+    for norm in decoder_norms(module.network.incomplete).values():
+        assert all(not torch.allclose(row, norm.running_mean) for row in norm.scenario_mean)
+        assert norm.scenario_var.isfinite().all()
     assert validated == bool(compare.seen)
     assert all(equal for epoch, equal in compare.seen if epoch < 2)
 
