@@ -110,6 +110,11 @@ def added_epochs(trainer: Trainer) -> int:
     return int((trainer.max_epochs or 0) - 1 in asked)
 
 
+def takes_statistics_anew(trainer: Trainer) -> bool:
+    """Whether the epoch is that which SWA has added: it moves running statistics, from nothing, and no weight."""
+    return added_epochs(trainer) == 1 and trainer.current_epoch == (trainer.max_epochs or 0) - 1
+
+
 def logged_so_far(trainer: Trainer) -> dict[str, float]:
     """What has been logged for the whole epoch until now; in public it is to be had only when the epoch is over."""
     logged = trainer.fit_loop.epoch_loop._results.metrics(on_step=False)["log"]

@@ -423,10 +423,14 @@ def test_averages_of_own_parts_begin_where_those_of_complete_samples_are(fitted,
             self.seen.append((trainer.current_epoch, self.equal(pl_module.network)))
 
     own = {"network": MoBaNetSettings(incomplete="own", normalization="scenario", **NARROW)}
-    compare, data = Compare(), {"batch_size": 4, "steps_per_epoch": 6}
+    compare, data = Compare(), {"batch_size": 2, "steps_per_epoch": 16}
     module, _, _ = fitted(own, data, callbacks=[average, compare], epochs=4, validated=validated, **STAGES)
     assert compare.averages[2, 0]
     assert not compare.averages[3, 1]
+    # of a SWA, too, which takes all statistics anew in an epoch of its own, and so of complete samples as well
+    assert all(
+        norm.num_batches_tracked > 0 and norm.running_mean.any() for norm in decoder_norms(module.network).values()
+    )
     # each of the six was drawn in the second stage, and is known by what it was, whatever an average makes of counts
     for norm in decoder_norms(module.network.incomplete).values():
         assert all(not torch.allclose(row, norm.running_mean) for row in norm.scenario_mean)

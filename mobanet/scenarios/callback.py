@@ -13,7 +13,13 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 
 from mobanet.errors import SettingError, check_setting
-from mobanet.lightning_internals import added_epochs, averaged_modules, callbacks_of, training_batches
+from mobanet.lightning_internals import (
+    added_epochs,
+    averaged_modules,
+    callbacks_of,
+    takes_statistics_anew,
+    training_batches,
+)
 from mobanet.scenarios.history import ScoreRecord, drop_records, write_record
 from mobanet.scenarios.host import Sampled
 from mobanet.scenarios.probabilities import read_probabilities
@@ -156,6 +162,10 @@ class ScenarioSampling(Callback):
         if p is not None:
             # in place: the module's copy on the CPU is told a change by it (`HostCopy`)
             buffer.copy_(torch.as_tensor(p, dtype=buffer.dtype))
+        if self._in_stages(module.network) and takes_statistics_anew(trainer):
+            # with averages of weights (SWA), of those for complete samples as well, which have none to come else
+            buffer.copy_(buffer / 2)
+            buffer[-1] = 0.5
         if settings.strategy != "full":
             values = {f"scenarios/probability/{s.name}": v for s, v in zip(scenarios, buffer.tolist(), strict=True)}
             # a batch size, for which Lightning would search the batch
