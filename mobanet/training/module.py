@@ -268,7 +268,8 @@ class SegmentationModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Compile, if asked for; the state dict's keys stay as they are."""
         if stage == "fit":
-            if syncs_batch_norm(self.trainer):
+            # without a trainer, as where a network is compiled only, nothing is synchronised
+            if self._trainer is not None and syncs_batch_norm(self._trainer):
                 check_unsynced(self.network)
             self.checkpointing.before_training(self)
         if stage == "fit" and isinstance(self.hparams["class_weights"], str):  # else there may be no trainer
