@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from mobanet.errors import UserError
-from mobanet.evaluation.batch_statistics import measure_statistics
 from mobanet.models.base import select_available
+from mobanet.scenarios.batch_statistics import measure_statistics
 from mobanet.scenarios.scenario import scenarios_of
 from tests.models.tiny import awaken, every_pattern, random_inputs, tiny_mobanet
 
