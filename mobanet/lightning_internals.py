@@ -127,6 +127,14 @@ def epochs_done(trainer: Trainer) -> tuple[int, int]:
     return epochs.started, epochs.processed
 
 
+def is_done(trainer: Trainer) -> bool:
+    """Whether the epoch that ends is the last; Lightning's own `done` moves counters, and `current_epoch` with them."""
+    _, processed = epochs_done(trainer)
+    limits = (processed, trainer.max_epochs), (trainer.global_step, trainer.max_steps)
+    # -1 and None: no limit
+    return trainer.should_stop or any(count >= most for count, most in limits if most is not None and most >= 0)
+
+
 def batches_done(trainer: Trainer) -> tuple[int, bool]:
     """How many batches of the epoch are through, and whether that was all of them; no hook tells it before a batch."""
     batches = trainer.fit_loop.epoch_loop.batch_progress

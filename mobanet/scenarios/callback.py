@@ -17,9 +17,11 @@ from mobanet.lightning_internals import (
     added_epochs,
     averaged_modules,
     callbacks_of,
+    is_done,
     takes_statistics_anew,
     training_batches,
 )
+from mobanet.scenarios.batch_statistics import take_statistics
 from mobanet.scenarios.history import ScoreRecord, drop_records, write_record
 from mobanet.scenarios.host import Sampled
 from mobanet.scenarios.probabilities import read_probabilities
@@ -51,6 +53,8 @@ class ScenarioSampling(Callback):
         """Epoch that the strategy began in; None before."""
         self._due = True
         """Whether the module's probabilities are not of these settings yet."""
+        self._measured = -1
+        """Steps there were when batch statistics of scenarios were last taken anew."""
 
     def check(self, scenarios: tuple[Scenario, ...], network: nn.Module) -> None:
         """Refuse given probabilities that do not fit the data's scenarios, and a network's parts that never learn.
@@ -180,6 +184,26 @@ class ScenarioSampling(Callback):
         if trainer.state.fn == TrainerFn.FITTING and trainer.current_epoch < self._warmup:
             _part_ways(trainer, cast(Sampled, pl_module))
 
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Take batch statistics of scenarios anew, of the weights that are validated.
+
+        Not `on_validation_epoch_start`, in which an average of the weights (EMA) may come after this callback.
+        """
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and batch_idx == 0:
+            self._take_statistics(trainer, cast(Sampled, pl_module))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The same of the last weights, where no validation has: before checkpoints are written, which come last."""
+        if is_done(trainer) and self._measured != trainer.global_step:
+            self._take_statistics(trainer, cast(Sampled, pl_module))
+
+    def _take_statistics(self, trainer: Trainer, module: Sampled) -> None:
+        self._measured = trainer.global_step
+        if self.settings.statistics_windows:
+            take_statistics(trainer, module.network, self.settings)
+
     def _refresh(self, trainer: Trainer, module: Sampled) -> np.ndarray:
         places = self.settings.drawn(module.scenarios)
         record, scores = score_module(trainer, module, self.settings, trainer.current_epoch, places)
@@ -212,7 +236,7 @@ class ScenarioSampling(Callback):
         for field in fields(self.settings):
             old, new = state_dict.get(field.name), getattr(self.settings, field.name)
             known = field.name in state_dict  # not of an earlier version, which did what the default does
-            if known and field.name not in ("evaluate", "validate") and old != new:
+            if known and field.name not in ("evaluate", "validate", "statistics_windows") and old != new:
                 rank_zero_info(f"resuming with --scenarios.{field.name} {new} (the checkpoint has {old})")
                 self._due = True
 

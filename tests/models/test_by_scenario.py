@@ -269,3 +269,48 @@ def test_a_batch_of_one_sample_and_statistics_taken_beside_are_refused():
         model(random_inputs(model, 1, 56, 56))
     with pytest.raises(UserError, match=r"scenario_statistics is for `network.normalization` batch"):
         tiny_mobanet(normalization="scenario", scenario_statistics=["rgb"])
+
+
+def test_a_batch_of_one_scenario_runs_what_it_has_something_of_alone_and_learns_the_same(monkeypatch):
+    # without dropout, of which heads that do not run draw none
+    settings = {"normalization": "scenario", "incomplete": "own", "absent": "left_out", "decoder_dropout": 0.0}
+    model = awaken(tiny_mobanet(**settings)).train()
+    rows, block = [], model.backbone.block
+    monkeypatch.setattr(model.backbone, "block", lambda *given: (rows.append(len(given[1])), block(*given))[1])
+    inputs, label = random_inputs(model, 4, 56, 56), torch.randint(model.num_classes, (4, 56, 56))
+
+    def step(pattern):
+        model.zero_grad()
+        rows.clear()
+        torch.manual_seed(0)
+        available = torch.tensor(pattern).expand(4, -1)
+        output = model(inputs, available)
+        own = output.auxiliary if output.auxiliary else {}
+        assert [*own] == ["optical", "elevation"]
+        # as `auxiliary_loss` has it: of what a sample lacks nothing counts
+        present = {"optical": any(pattern[:2]), "elevation": pattern[2]}
+        counted = [output.logits, *(x for stream, x in own.items() if present[stream])]
+        sum(nn.functional.cross_entropy(x, label) for x in counted).backward()
+        return output, {name: p.grad.clone() for name, p in model.named_parameters() if p.requires_grad}, set(rows)
+
+    start = deepcopy(model.state_dict())
+    for pattern, streams in (((True, False, False), 1), ((False, False, True), 1), ((False, True, True), 2)):
+        model.load_state_dict(start)
+        some, grads, ran = step(pattern)
+        norms = deepcopy(model.incomplete.decoder.state_dict())
+        assert ran == {4 * streams}
+        with monkeypatch.context() as patched:
+            patched.setattr(model, "_streams_of_scenario", lambda available: None)
+            model.load_state_dict(start)
+            every, expected, ran = step(pattern)
+        assert ran == {8}
+        torch.testing.assert_close(some.logits, every.logits, rtol=1e-4, atol=1e-5)
+        for name, grad in grads.items():
+            torch.testing.assert_close(grad, expected[name], rtol=1e-3, atol=1e-5, msg=lambda said, at=name: at + said)
+        for name, value in norms.items():
+            torch.testing.assert_close(value, model.incomplete.decoder.state_dict()[name], rtol=1e-4, atol=1e-5)
+        assert any(grad.any() for grad in grads.values())
+    # which a batch of many scenarios may not: sums would round otherwise, and runs before would not be met again
+    assert tiny_mobanet(incomplete="own", absent="left_out")._streams_of_scenario(torch.eye(3).bool()[:1]) is None
+    assert model._streams_of_scenario(torch.zeros(2, 3).bool()) is None
+    assert model._streams_of_scenario(torch.eye(3).bool()) == [0, 1]

@@ -108,6 +108,31 @@ def test_windows_count_in_scenarios_that_they_have_all_of():
     }
 
 
+@pytest.mark.parametrize("settings", [{}, {"normalization": "scenario", "incomplete": "own"}])
+def test_ranks_that_share_the_windows_come_to_what_one_does(settings):
+    model = awaken(tiny_mobanet(**settings))
+    windows, sent = Drawn(model, 12, lacking=[(0, 1), (1, 1), (2, 1)]), []
+
+    def of_rank(rank, size, reduce):
+        given = model, incomplete(model), windows, 12, 3, lambda batch: SimpleNamespace(**batch)
+        return measure_statistics(*given, rank=rank, world_size=size, reduce=reduce)
+
+    alone = of_rank(0, 1, lambda sums: sums)
+    of_rank(1, 2, lambda sums: sent.append(sums) or sums)
+    both = of_rank(0, 2, lambda sums: sums + sent.pop(0))
+    assert (both.scenarios, both.windows) == (alone.scenarios, alone.windows)
+    assert max(both.windows) == 12 > min(both.windows)
+    for name, values in alone.by_norm.items():
+        torch.testing.assert_close(both.by_norm[name], values)
+
+
+def test_many_scenarios_take_turns_on_the_windows_and_none_is_left_out():
+    model = trained()
+    given = model, incomplete(model), Drawn(model, 12), 12, 4, lambda batch: SimpleNamespace(**batch)
+    assert measure_statistics(*given, num_scenarios=4).windows == (8,) * 6
+    assert measure_statistics(*given, num_scenarios=1).windows == (4,) * 6
+
+
 @pytest.mark.parametrize(("count", "windows"), [(7, 7), (99, 9), (2, 2)])
 def test_all_windows_are_shared_out_to_batches_of_about_the_size(count, windows):
     model = trained()

@@ -278,7 +278,24 @@ class MoBaNet(SegmentationModel):
 
     def scenario_norms(self) -> dict[str, BatchNorm]:
         """By name, the batch normalisations that can have statistics by scenario: all that logits depend on."""
-        return decoder_norms(self)
+        return decoder_norms((self.incomplete or self) if self.one_scenario_a_batch else self)
+
+    def scenarios_met(self) -> Tensor:
+        """(S,) bool, of which of the scenarios in `with_statistics` training has moved the batch statistics."""
+        return ~torch.stack([norm.follows() for norm in self.scenario_norms().values()]).all(0)
+
+    def pass_through(self, inputs: dict[str, Tensor], available: Tensor) -> None:
+        """Run all that `scenario_norms` are in, for what it leaves in them: never compiled, since it comes rarely.
+
+        Args:
+            inputs: by modality, (B, C_m, H, W).
+            available: (B, M) bool, the same of each sample, and incomplete where parts are own.
+        """
+        seen = select_available(self._order(inputs), available)
+        # own parts alone have statistics by scenario that training moves
+        parts = (self.incomplete or self) if self.one_scenario_a_batch else self
+        some = self._streams_of_scenario(available)
+        self.segment_plainly(parts, seen, available, auxiliary=False, streams=some)
 
     def know_scenarios(self, names: Sequence[str]) -> None:
         """Have batch statistics of incomplete scenarios, to be filled in: `scenario_mean` and `scenario_var`.
@@ -361,15 +378,18 @@ class MoBaNet(SegmentationModel):
         if self.incomplete is None or available is None:
             return self._segment_by(self, inputs, available, auxiliary)
 
-        def way(parts: "MoBaNet | Parts", rows: dict[str, Tensor], there: Tensor) -> dict[str, Tensor]:
-            output = self._segment_by(parts, rows, there, auxiliary)
+        def way(
+            parts: "MoBaNet | Parts", rows: dict[str, Tensor], there: Tensor, streams: Sequence[int] | None = None
+        ) -> dict[str, Tensor]:
+            output = self._segment_by(parts, rows, there, auxiliary, streams)
             heads = {f"auxiliary {stream}": x for stream, x in output.auxiliary.items()}
             return {"logits": output.logits, "latent": output.latent, **heads}
 
         if self.training and self.joined:
             found = way(self, inputs, sent(available, next(iter(inputs.values())).device))
         else:
-            found = apart(inputs, available, partial(way, self), partial(way, self.incomplete))
+            some = self._streams_of_scenario(available)
+            found = apart(inputs, available, partial(way, self), partial(way, self.incomplete, streams=some))
         logits = touched(found["logits"], self.parameters()) if self.training else found["logits"]
         heads = {
             stream: found[f"auxiliary {stream}"] for stream in (self.streams if auxiliary and len(self.heads) else ())
@@ -377,19 +397,50 @@ class MoBaNet(SegmentationModel):
         return SegmentationOutput(logits, found["latent"], heads)
 
     def _segment_by(
-        self, parts: "MoBaNet | Parts", inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool
+        self,
+        parts: "MoBaNet | Parts",
+        inputs: dict[str, Tensor],
+        available: Tensor | None,
+        auxiliary: bool,
+        streams: Sequence[int] | None = None,
     ) -> SegmentationOutput:
         if self._compiled_with is not None and not torch.compiler.is_exporting():
             run = _compiled(tuple(self._compiled_with.items()))
+            # of all streams: each choice of them would be compiled by itself
             return run(self, parts, inputs, available, auxiliary)
-        return self.segment_plainly(parts, inputs, available, auxiliary)
+        return self.segment_plainly(parts, inputs, available, auxiliary, streams)
+
+    def _streams_of_scenario(self, available: Tensor) -> Sequence[int] | None:
+        """Of a batch that is of one scenario, the streams it has anything of; None, which is all, where it may not be.
+
+        Only there: a batch of many scenarios seldom lacks all of a stream, and sums over fewer rows round otherwise.
+        """
+        if not self.one_scenario_a_batch or self.settings.absent == "zero" or torch.compiler.is_exporting():
+            return None
+        there = available.any(0).tolist()
+        having = {name for name, some in zip(self.modalities, there, strict=True) if some}
+        some = [place for place, names in enumerate(self.streams.values()) if having.intersection(names)]
+        return some or None  # or all: of a batch that has nothing at all a feature is made of zeros
 
     def segment_plainly(
-        self, parts: "MoBaNet | Parts", inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool
+        self,
+        parts: "MoBaNet | Parts",
+        inputs: dict[str, Tensor],
+        available: Tensor | None,
+        auxiliary: bool,
+        streams: Sequence[int] | None = None,
     ) -> SegmentationOutput:
-        """Encode and decode by these parts alone: what is compiled, where samples go two ways."""
+        """Encode and decode by these parts alone: what is compiled, where samples go two ways.
+
+        Args:
+            parts: around the backbone.
+            inputs: by modality, (B, C_m, H, W), in order.
+            available: (B, M) bool; None: everything is there.
+            auxiliary: whether to compute auxiliary logits.
+            streams: that run, where no sample has any of the others; None: all.
+        """
         # heads see the finest maps alone, so that no other of a stream's own is projected
-        stages = self._encode(parts, inputs, available, stream_stages=1 if auxiliary and len(self.heads) else 0)
+        stages = self._encode(parts, inputs, available, 1 if auxiliary and len(self.heads) else 0, streams)
         return self._decode(parts, stages, self._size(inputs), auxiliary)
 
     def forward_each(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[SegmentationOutput]:
@@ -475,9 +526,15 @@ class MoBaNet(SegmentationModel):
         return self._encode(self, inputs, available, stream_stages)
 
     def _encode(
-        self, parts: "MoBaNet | Parts", inputs: dict[str, Tensor], available: Tensor | None, stream_stages: int
+        self,
+        parts: "MoBaNet | Parts",
+        inputs: dict[str, Tensor],
+        available: Tensor | None,
+        stream_stages: int,
+        streams: Sequence[int] | None = None,
     ) -> Stages:
-        flow = self._run_streams_alone(parts, range(len(parts.embeddings)), inputs, available)
+        run = range(len(parts.embeddings)) if streams is None else streams
+        flow = self._run_streams_alone(parts, run, inputs, available)
         if available is None and self.one_scenario_a_batch:
             # everything is there, which is a scenario, too
             first = next(iter(inputs.values()))
@@ -604,13 +661,16 @@ class MoBaNet(SegmentationModel):
     def _decode(
         self, parts: "MoBaNet | Parts", stages: Stages, size: tuple[int, int], auxiliary: bool
     ) -> SegmentationOutput:
-        """From the maps to logits at the size of the inputs."""
+        """From the maps to logits at the size of the inputs; auxiliary ones of a stream that did not run are zeros."""
+        logits = self._resize(parts.decoder(stages.fused, stages.rows), *size)
         return SegmentationOutput(
-            logits=self._resize(parts.decoder(stages.fused, stages.rows), *size),
+            logits=logits,
             latent=stages.latent,
             auxiliary={
                 # the finest maps of the stream, as in the release
                 stream: self._resize(head(stages.streams[stream][0]), *size)
+                if stream in stages.streams
+                else torch.zeros_like(logits)
                 # not strict: heads may be switched off
                 for stream, head in zip(self.streams, parts.heads if auxiliary else (), strict=False)
             },
