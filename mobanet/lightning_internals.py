@@ -102,6 +102,12 @@ def averaged_modules(trainer: Trainer) -> list[LightningModule]:
     return [average for average in averages if average is not None]
 
 
+def validated_averages(trainer: Trainer) -> list[LightningModule]:
+    """Those that change places with the module while it is validated (EMA), as it is or as they have left it."""
+    averages = (averaged(callback) for callback in callbacks_of(trainer) if isinstance(callback, WeightAveraging))
+    return [average for average in averages if average is not None]
+
+
 def added_epochs(trainer: Trainer) -> int:
     """How many epochs SWA has added to those that were asked for: one, which trains nothing, for running statistics."""
     swa = [callback for callback in callbacks_of(trainer) if isinstance(callback, StochasticWeightAveraging)]

@@ -129,7 +129,17 @@ def fitted(make_data, make_module, make_trainer, tmp_path):
     from mobanet.scenarios.sampling import ScenarioSettings
     from tests.scenario_fits import Watch
 
-    def fit(module=None, data=None, ckpt_path=None, callbacks=(), folder="run", epochs=2, validated=True, **scenarios):
+    def fit(
+        module=None,
+        data=None,
+        ckpt_path=None,
+        callbacks=(),
+        before=(),
+        folder="run",
+        epochs=2,
+        validated=True,
+        **scenarios,
+    ):
         seed_everything(42)
         data = make_data(**(data or {}))
         module = make_module(data, **(module or {}))
@@ -137,9 +147,9 @@ def fitted(make_data, make_module, make_trainer, tmp_path):
         settings = ScenarioSettings(**{"num_windows": 12, **scenarios})
         sampling = ScenarioSampling(settings, tmp_path / folder)
         trainer = make_trainer(
-            callbacks=[sampling, watch, *callbacks],
+            callbacks=[*before, sampling, watch, *callbacks],
             max_epochs=epochs,
-            enable_checkpointing=bool(callbacks),
+            enable_checkpointing=bool(callbacks or before),
             **({} if validated else {"limit_val_batches": 0}),
         )
         trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)

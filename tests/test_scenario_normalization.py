@@ -16,13 +16,16 @@ from tests.conftest import NARROW
 from tests.scenario_fits import STAGES, assert_same, weights
 
 BY_SCENARIO = {"normalization": "scenario", "absent": "left_out", **NARROW}
-DATA = {"batch_size": 4, "steps_per_epoch": 14}
+DATA = {"batch_size": 4, "steps_per_epoch": 8}
 
 
 @pytest.mark.parametrize(("incomplete", "share"), [("shared", None), ("shared", 0.5), ("own", 0.5)])
 def test_normalised_by_scenario_a_batch_is_of_one_and_each_has_statistics(fitted, incomplete, share):
     network = {"network": MoBaNetSettings(normalization="scenario", incomplete=incomplete, **NARROW)}
-    data, p = {"batch_size": 3, "steps_per_epoch": 14}, {"strategy": "uniform", "full_share": share}
+    data, p = (
+        {"batch_size": 3, "steps_per_epoch": 14},
+        {"strategy": "uniform", "full_share": share, "statistics_windows": 6},
+    )
     kept = ModelCheckpoint(save_top_k=-1, filename="{epoch}")
     module, watch, _ = fitted(network, data, callbacks=[kept], **p)
     assert all((batch == batch[0]).all() for batch in watch.available)
@@ -90,22 +93,18 @@ def statistics(network):
     }
 
 
-def of_windows(trainer, module, count, own):
-    """What windows of the training tiles have in a network that is not trained on, of which nothing is averaged."""
-    scenarios = scenarios_of(list(module.network.modalities))[: -1 if own else None]
-    windows, size = trainer.datamodule.probe_windows(), trainer.datamodule.batch_size
-    found = measure_statistics(module.network, scenarios, windows, count, size, trainer.strategy.batch_to_device)
-    masks = [tuple(mask) for mask in module.network.with_statistics.tolist()]
-    order = [found.names.index(scenarios[[s.available for s in scenarios].index(mask)].name) for mask in masks]
-    return {name: values[:, order].float() for name, values in found.by_norm.items()}
-
-
-def assert_close(found, expected):
-    assert found.keys() == expected.keys()
-    for name, values in found.items():
-        torch.testing.assert_close(
-            values, expected[name], rtol=1e-5, atol=1e-6, msg=lambda said, at=name: f"{at} {said}"
-        )
+def assert_of_windows(module, trainer, count):
+    """What training has met has, of statistics, what windows of the training tiles have with these weights."""
+    network, data = module.network, trainer.datamodule
+    met = [tuple(mask) for mask in network.with_statistics[network.scenarios_met()].tolist()]
+    scenarios = [scenario for scenario in scenarios_of(list(network.modalities)) if scenario.available in met]
+    assert len(scenarios) > 3
+    windows, to_device = data.probe_windows(), trainer.strategy.batch_to_device
+    found = measure_statistics(network, scenarios, windows, count, data.batch_size, to_device)
+    rows = [network.with_statistics.tolist().index([*scenario.available]) for scenario in found.scenarios]
+    for name, values in statistics(network).items():
+        expected = found.by_norm[name].float()
+        torch.testing.assert_close(values[:, rows], expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("validated", [True, False])
@@ -116,7 +115,7 @@ def test_at_the_end_they_are_those_of_the_last_weights_over_windows_without_mask
     module = {"network": MoBaNetSettings(incomplete=incomplete, **BY_SCENARIO)}
     given = {"strategy": "uniform", "validated": validated, "epochs": 1}
     anew, _, _ = fitted(module, DATA, statistics_windows=8, **given)
-    assert_close(statistics(anew.network), of_windows(anew.trainer, anew, 8, own=incomplete == "own"))
+    assert_of_windows(anew, anew.trainer, 8)
     # no training moves by it, and without it they are what the last batches had
     kept, _, _ = fitted(module, DATA, statistics_windows=0, folder="kept", **given)
     one, other = weights(anew.network), weights(kept.network)
@@ -128,19 +127,19 @@ def test_at_the_end_they_are_those_of_the_last_weights_over_windows_without_mask
     )
     for name, values in statistics(kept.network).items():
         assert not torch.allclose(values, statistics(anew.network)[name], rtol=0.01)
+    assert torch.equal(kept.network.scenarios_met(), anew.network.scenarios_met())
 
 
-def test_the_best_checkpoint_has_those_of_its_own_weights_and_of_an_average_those_of_the_average(fitted):
+@pytest.mark.parametrize("place", ["before", "callbacks"])
+def test_each_checkpoint_has_those_of_its_weights_and_of_an_average_those_of_the_average(fitted, place):
     kept = ModelCheckpoint(save_top_k=-1, filename="{epoch}")
     module = {"network": MoBaNetSettings(**BY_SCENARIO)}
-    callbacks = [EMAWeightAveraging(decay=0.5), kept]
-    ended, _, _ = fitted(module, DATA, callbacks=callbacks, strategy="uniform", statistics_windows=8)
+    average = {place: [EMAWeightAveraging(decay=0.5), kept]}
+    ended, _, _ = fitted(module, DATA, strategy="uniform", statistics_windows=8, **average)
     paths = sorted(Path(kept.dirpath).glob("*.ckpt"))
     assert len(paths) == 2
     for path in paths:
-        read = SegmentationModule.load_from_checkpoint(path, weights_only=True)
-        ended.network.load_state_dict(read.network.state_dict())
-        assert_close(statistics(read.network), of_windows(ended.trainer, ended, 8, own=False))
+        assert_of_windows(SegmentationModule.load_from_checkpoint(path, weights_only=True), ended.trainer, 8)
 
 
 def test_during_the_warm_up_nothing_is_measured_and_afterwards_what_was_drawn_is(fitted, monkeypatch):
@@ -152,7 +151,7 @@ def test_during_the_warm_up_nothing_is_measured_and_afterwards_what_was_drawn_is
 
     monkeypatch.setattr("mobanet.scenarios.batch_statistics.measure_statistics", watched)
     module = {"network": MoBaNetSettings(incomplete="own", **BY_SCENARIO)}
-    fitted(module, DATA, epochs=4, sampled="single", **STAGES)
+    fitted(module, DATA, epochs=4, sampled="single", statistics_windows=4, **STAGES)
     assert seen == [["rgb", "ir", "dsm"]] * 2
     # once for the same weights, and of networks that know no scenarios never
     seen.clear()
@@ -163,8 +162,9 @@ def test_during_the_warm_up_nothing_is_measured_and_afterwards_what_was_drawn_is
 def test_a_run_resumed_anywhere_ends_with_the_same_statistics(fitted):
     module, data = {"network": MoBaNetSettings(incomplete="own", **BY_SCENARIO)}, {**DATA, "steps_per_epoch": 4}
     kept = ModelCheckpoint(filename="{step}", every_n_train_steps=1, save_top_k=-1)
-    whole, _, _ = fitted(module, data, callbacks=[kept], **STAGES)
+    given = {**STAGES, "statistics_windows": 8}
+    whole, _, _ = fitted(module, data, callbacks=[kept], **given)
     for step in (4, 5, 7):  # where own parts begin, and within their epoch
         path = str(Path(kept.dirpath) / f"step={step}.ckpt")
-        again, _, _ = fitted(module, data, path, folder=f"from{step}", **STAGES)
+        again, _, _ = fitted(module, data, path, folder=f"from{step}", **given)
         assert_same(weights(again), weights(whole))

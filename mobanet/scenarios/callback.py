@@ -20,6 +20,7 @@ from mobanet.lightning_internals import (
     is_done,
     takes_statistics_anew,
     training_batches,
+    validated_averages,
 )
 from mobanet.scenarios.batch_statistics import take_statistics
 from mobanet.scenarios.history import ScoreRecord, drop_records, write_record
@@ -184,14 +185,12 @@ class ScenarioSampling(Callback):
         if trainer.state.fn == TrainerFn.FITTING and trainer.current_epoch < self._warmup:
             _part_ways(trainer, cast(Sampled, pl_module))
 
-    def on_validation_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take batch statistics of scenarios anew, of the weights that are validated.
 
-        Not `on_validation_epoch_start`, in which an average of the weights (EMA) may come after this callback.
+        Not before the first batch, of which a rank may have none, while the others wait for it.
         """
-        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and batch_idx == 0:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self._take_statistics(trainer, cast(Sampled, pl_module))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -202,7 +201,9 @@ class ScenarioSampling(Callback):
     def _take_statistics(self, trainer: Trainer, module: Sampled) -> None:
         self._measured = trainer.global_step
         if self.settings.statistics_windows:
-            take_statistics(trainer, module.network, self.settings)
+            # an average of the weights (EMA) takes the module's place before or after this, by the order of callbacks
+            for each in (module, *(cast(Sampled, average) for average in validated_averages(trainer))):
+                take_statistics(trainer, each.network, self.settings)
 
     def _refresh(self, trainer: Trainer, module: Sampled) -> np.ndarray:
         places = self.settings.drawn(module.scenarios)
