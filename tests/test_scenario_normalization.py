@@ -10,6 +10,8 @@ from mobanet.errors import UserError
 from mobanet.loading.checkpoint import read_checkpoint
 from mobanet.models.mobanet.network import MoBaNetSettings, decoder_norms
 from mobanet.scenarios.batch_statistics import measure_statistics
+from mobanet.scenarios.callback import ScenarioSampling
+from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scenario import scenarios_of
 from mobanet.training.module import SegmentationModule
 from tests.conftest import NARROW
@@ -157,6 +159,16 @@ def test_during_the_warm_up_nothing_is_measured_and_afterwards_what_was_drawn_is
     seen.clear()
     fitted({"network": MoBaNetSettings(**NARROW)}, DATA, strategy="uniform", folder="other", epochs=1)
     assert seen == []
+
+
+def test_a_second_run_with_the_same_callback_ends_with_those_of_its_own_weights(make_data, make_module, make_trainer):
+    sampling = ScenarioSampling(ScenarioSettings(strategy="uniform", statistics_windows=8))
+    for _ in range(2):
+        data = make_data(**DATA)
+        module = make_module(data, network=MoBaNetSettings(**BY_SCENARIO))
+        trainer = make_trainer(callbacks=[sampling], max_epochs=1, limit_val_batches=0)
+        trainer.fit(module, datamodule=data)
+        assert_of_windows(module, trainer, 8)
 
 
 def test_a_run_resumed_anywhere_ends_with_the_same_statistics(fitted):

@@ -78,8 +78,10 @@ class ScenarioSampling(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget when the strategy began in another run; what a checkpoint says of this one is read after it."""
-        if stage == "fit" and trainer.current_epoch == 0:
-            self._begun = None
+        if stage == "fit":
+            self._measured = -1  # another run may end after as many steps
+            if trainer.current_epoch == 0:
+                self._begun = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read given probabilities, once, and settle how samples are drawn and when the strategy begins."""
