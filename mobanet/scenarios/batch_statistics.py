@@ -1,6 +1,7 @@
 """Batch statistics of each scenario, taken anew from windows, with all weights as they are."""
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
 
 from mobanet.data.attached import data_of
@@ -159,12 +161,13 @@ def take_statistics(trainer: Trainer, network: nn.Module, settings: ScenarioSett
     scenarios = [scenario for scenario in scenarios_of(list(network.modalities)) if scenario.available in masks]
     if not scenarios:
         return
+    begun, windows = time.monotonic(), data.probe_windows()
     # Lightning enters it around its own steps only, and this runs between them
     with trainer.precision_plugin.val_step_context():
         measure_statistics(
             network,
             scenarios,
-            data.probe_windows(),
+            windows,
             settings.statistics_windows,
             data.batch_size,
             trainer.strategy.batch_to_device,
@@ -173,6 +176,8 @@ def take_statistics(trainer: Trainer, network: nn.Module, settings: ScenarioSett
             trainer.world_size,
             partial(summed, trainer),
         ).move(network)
+    taken = min(settings.statistics_windows, len(windows))
+    rank_zero_info(f"statistics  of {len(scenarios)} scenarios; {taken} windows, {time.monotonic() - begun:.1f} s")
 
 
 @contextmanager

@@ -196,3 +196,16 @@ def test_the_setting_makes_room_for_statistics_of_its_scenarios():
 def test_scenarios_that_can_have_no_statistics_are_refused(settings, words):
     with pytest.raises(UserError, match=words):
         tiny_mobanet(**settings)
+
+
+def test_of_too_few_windows_a_network_keeps_the_statistics_that_it_has_learnt():
+    model = awaken(tiny_mobanet(normalization="scenario", incomplete="own")).train()
+    model(random_inputs(model, 3, 56, 56), torch.tensor([[True, False, True]]).expand(3, -1))
+    before = deepcopy(model.state_dict())
+    found = measured(model, Drawn(model, 1), 1)
+    assert found.scenarios == ()
+    found.move(model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    measured(model, Drawn(model, 4), 4).move(model)
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {name for name in before if name.endswith((".scenario_mean", ".scenario_var"))}
