@@ -102,12 +102,6 @@ def averaged_modules(trainer: Trainer) -> list[LightningModule]:
     return [average for average in averages if average is not None]
 
 
-def validated_averages(trainer: Trainer) -> list[LightningModule]:
-    """Those that change places with the module while it is validated (EMA), as it is or as they have left it."""
-    averages = (averaged(callback) for callback in callbacks_of(trainer) if isinstance(callback, WeightAveraging))
-    return [average for average in averages if average is not None]
-
-
 def added_epochs(trainer: Trainer) -> int:
     """How many epochs SWA has added to those that were asked for: one, which trains nothing, for running statistics."""
     swa = [callback for callback in callbacks_of(trainer) if isinstance(callback, StochasticWeightAveraging)]
@@ -131,14 +125,6 @@ def epochs_done(trainer: Trainer) -> tuple[int, int]:
     """How many epochs were begun and how many are through; `current_epoch` lags while a run is being resumed."""
     epochs = _counts(trainer.fit_loop.epoch_progress.current)
     return epochs.started, epochs.processed
-
-
-def is_done(trainer: Trainer) -> bool:
-    """Whether the epoch that ends is the last; Lightning's own `done` moves counters, and `current_epoch` with them."""
-    _, processed = epochs_done(trainer)
-    limits = (processed, trainer.max_epochs), (trainer.global_step, trainer.max_steps)
-    # -1 and None: no limit
-    return trainer.should_stop or any(count >= most for count, most in limits if most is not None and most >= 0)
 
 
 def batches_done(trainer: Trainer) -> tuple[int, bool]:

@@ -82,8 +82,7 @@ class Watch(Callback):
         ready = module.on_after_batch_transfer
 
         def begin(batch, dataloader_idx):
-            # windows that are measured after the last step are no batch of it
-            if self.steps == 0 or isinstance(batch, dict):
+            if self.steps == 0:
                 return ready(batch, dataloader_idx)
             states = [optimizer.state.values() for optimizer in module.trainer.optimizers]
             moments = [x for state in states for values in state for name, x in values.items() if name != "step"]

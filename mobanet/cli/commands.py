@@ -35,6 +35,7 @@ from mobanet.evaluation.adaptation import (
     check_output,
     recorded,
 )
+from mobanet.evaluation.batch_statistics import measure_statistics
 from mobanet.evaluation.detail_table import ERODED
 from mobanet.evaluation.metrics import Scores
 from mobanet.lightning_internals import end_child_processes, is_first_process, release_child_processes
@@ -42,7 +43,6 @@ from mobanet.models.base import check_unsynced
 from mobanet.models.precision import matmul_precision
 from mobanet.runs.interrupt import Interrupted
 from mobanet.runs.messages import collected, leave_to_first, quieten, told_once, trainer_error, write_log
-from mobanet.scenarios.batch_statistics import measure_statistics
 from mobanet.scenarios.history import write_scores
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scoring import record_table, score_module

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import mobanet
 from mobanet.errors import UserError
+from mobanet.evaluation.batch_statistics import BatchStatistics
 from mobanet.evaluation.metrics import Scores
 from mobanet.evaluation.scenario_summary import summarise
 from mobanet.evaluation.scenario_table import INCOMPLETE, MEAN, expected_label
@@ -19,7 +20,6 @@ from mobanet.evaluation.temperature import TEMPERATURES
 from mobanet.models.mobanet.network import MoBaNet
 from mobanet.plain.schema import MismatchError, check_value
 from mobanet.plain.text_tables import as_text, fitted, none_if_absent, percent
-from mobanet.scenarios.batch_statistics import BatchStatistics
 from mobanet.scenarios.failure import Failure
 
 ADAPTED = "adapted"

@@ -83,7 +83,7 @@ class BatchNorm(nn.BatchNorm2d):
             return shared
         if self.learns_scenarios:
             # not by the count of batches, of which averages of weights (EMA) make 0, or anything
-            rows = torch.where(self.follows()[rows.clamp(min=0)], -1, rows)
+            rows = torch.where(self._follows()[rows.clamp(min=0)], -1, rows)
         # both for all samples: an export knows no branch, and samples by the running statistics keep every bit
         return torch.where((rows < 0)[:, None, None, None], shared, self._by_scenario(maps, rows.clamp(min=0)))
 
@@ -132,8 +132,8 @@ class BatchNorm(nn.BatchNorm2d):
         for own, shared in self._pairs():
             own.copy_(torch.where(met, own, shared))
 
-    def follows(self) -> Tensor:
-        """(S,) bool, whether a scenario's statistics are the running ones, as they are until it is met."""
+    def _follows(self) -> Tensor:
+        """(S,) bool, whether a scenario's statistics are the running ones."""
         mean, var = (own == shared for own, shared in self._pairs())
         return (mean & var).all(1)
 

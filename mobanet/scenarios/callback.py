@@ -17,12 +17,9 @@ from mobanet.lightning_internals import (
     added_epochs,
     averaged_modules,
     callbacks_of,
-    is_done,
     takes_statistics_anew,
     training_batches,
-    validated_averages,
 )
-from mobanet.scenarios.batch_statistics import take_statistics
 from mobanet.scenarios.history import ScoreRecord, drop_records, write_record
 from mobanet.scenarios.host import Sampled
 from mobanet.scenarios.probabilities import read_probabilities
@@ -54,8 +51,6 @@ class ScenarioSampling(Callback):
         """Epoch that the strategy began in; None before."""
         self._due = True
         """Whether the module's probabilities are not of these settings yet."""
-        self._measured = -1
-        """Steps there were when batch statistics of scenarios were last taken anew."""
 
     def check(self, scenarios: tuple[Scenario, ...], network: nn.Module) -> None:
         """Refuse given probabilities that do not fit the data's scenarios, and a network's parts that never learn.
@@ -78,10 +73,8 @@ class ScenarioSampling(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget when the strategy began in another run; what a checkpoint says of this one is read after it."""
-        if stage == "fit":
-            self._measured = -1  # another run may end after as many steps
-            if trainer.current_epoch == 0:
-                self._begun = None
+        if stage == "fit" and trainer.current_epoch == 0:
+            self._begun = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read given probabilities, once, and settle how samples are drawn and when the strategy begins."""
@@ -187,26 +180,6 @@ class ScenarioSampling(Callback):
         if trainer.state.fn == TrainerFn.FITTING and trainer.current_epoch < self._warmup:
             _part_ways(trainer, cast(Sampled, pl_module))
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take batch statistics of scenarios anew, of the weights that are validated.
-
-        Not before the first batch, of which a rank may have none, while the others wait for it.
-        """
-        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
-            self._take_statistics(trainer, cast(Sampled, pl_module))
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The same of the last weights, where no validation has: before checkpoints are written, which come last."""
-        if is_done(trainer) and self._measured != trainer.global_step:
-            self._take_statistics(trainer, cast(Sampled, pl_module))
-
-    def _take_statistics(self, trainer: Trainer, module: Sampled) -> None:
-        self._measured = trainer.global_step
-        if self.settings.statistics_windows:
-            # an average of the weights (EMA) takes the module's place before or after this, by the order of callbacks
-            for each in (module, *(cast(Sampled, average) for average in validated_averages(trainer))):
-                take_statistics(trainer, each.network, self.settings)
-
     def _refresh(self, trainer: Trainer, module: Sampled) -> np.ndarray:
         places = self.settings.drawn(module.scenarios)
         record, scores = score_module(trainer, module, self.settings, trainer.current_epoch, places)
@@ -239,7 +212,7 @@ class ScenarioSampling(Callback):
         for field in fields(self.settings):
             old, new = state_dict.get(field.name), getattr(self.settings, field.name)
             known = field.name in state_dict  # not of an earlier version, which did what the default does
-            if known and field.name not in ("evaluate", "validate", "statistics_windows") and old != new:
+            if known and field.name not in ("evaluate", "validate") and old != new:
                 rank_zero_info(f"resuming with --scenarios.{field.name} {new} (the checkpoint has {old})")
                 self._due = True
 

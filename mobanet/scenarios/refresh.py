@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
 import torch
-from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from mobanet.models.base import SegmentationModel
@@ -60,13 +59,6 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
     finally:
         for name, buffer in buffers.items():
             buffer.copy_(kept[name])
-
-
-def summed(trainer: Trainer, sums: Tensor) -> Tensor:
-    """Sums over the ranks of a trainer, of a tensor of float64 on the CPU."""
-    if trainer.world_size == 1:  # the device need not have float64
-        return sums
-    return trainer.strategy.reduce(sums.to(trainer.strategy.root_device), reduce_op="sum").cpu()
 
 
 def measure_distortion(

@@ -56,10 +56,6 @@ class ScenarioSettings(ScoreSettings):
     """Incomplete scenarios that distortion is measured in on each of these windows, all in turn, so that a refresh of
     five modalities (30 of them) costs about as much as one of four (14); null: all."""
 
-    statistics_windows: int = 160
-    """Training windows that batch statistics of the scenarios are taken from anew before a validation, and at the end
-    of training, of --model.network.normalization scenario; 0 keeps those that training has moved."""
-
     evaluate: str | list[str] = "auto"
     """Scenarios that a test reports: all, full, single, all_but_one, or names such as rgb,rgb+dsm; auto: all of up to
     five modalities, of more single,all_but_one,full."""
@@ -123,13 +119,6 @@ class ScenarioSettings(ScoreSettings):
             self.num_scenarios is None or self.num_scenarios >= 1,
             "scenarios.num_scenarios",
             f"is {self.num_scenarios}; give a number of at least 1, or null for all.",
-        )
-
-        count = self.statistics_windows
-        check_setting(
-            not isinstance(count, bool) and (count == 0 or count >= 2),
-            "scenarios.statistics_windows",
-            f"is {count}; give a number of at least 2, or 0 to take no statistics anew.",
         )
 
     def warmup(self, epochs: int | None) -> int:

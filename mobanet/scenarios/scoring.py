@@ -4,20 +4,20 @@ import io
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 from lightning.pytorch import Trainer
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from mobanet.data.attached import data_of
 from mobanet.errors import UserError
 from mobanet.scenarios.distortion import Distortion
 from mobanet.scenarios.history import ScoreRecord
 from mobanet.scenarios.host import Sampled
-from mobanet.scenarios.refresh import measure_distortion, summed
+from mobanet.scenarios.refresh import measure_distortion
 from mobanet.scenarios.sampling import ScenarioSettings
 from mobanet.scenarios.scores import ScenarioScores
 
@@ -68,6 +68,12 @@ def score_module(
 
 def _distortion(trainer: Trainer, module: Sampled, settings: ScenarioSettings, places: list[int]) -> Distortion:
     """Of the scenarios in these places, (S,) each; against the full one, whether it is among them or not."""
+
+    def reduce(sums: Tensor) -> Tensor:
+        if trainer.world_size == 1:  # the device need not have float64
+            return sums
+        return trainer.strategy.reduce(sums.to(module.device), reduce_op="sum").cpu()
+
     full = len(module.scenarios) - 1
     # Lightning enters it around its own steps only, and this runs between them
     with trainer.precision_plugin.val_step_context():
@@ -79,7 +85,7 @@ def _distortion(trainer: Trainer, module: Sampled, settings: ScenarioSettings, p
             trainer.strategy.batch_to_device,
             trainer.global_rank,
             trainer.world_size,
-            partial(summed, trainer),
+            reduce,
             settings.num_scenarios,
         )
     # without the full one, where it was added only to be compared with

@@ -78,16 +78,7 @@ def test_two_processes_make_one_run(pair):
     assert len(list((run / "panels").iterdir())) == 2
     assert [row["step"] for row in rows(run / "metrics.csv")] == ["0", "1"]
     lines = ended.err.splitlines()
-    said = (
-        "train: 4 of the 20",
-        "streams ",
-        "parameters ",
-        "scenarios ",
-        "statistics ",
-        "epoch 1 of 1",
-        "the run is in",
-    )
-    for start_ in said:
+    for start_ in ("train: 4 of the 20", "streams ", "parameters ", "scenarios ", "epoch 1 of 1", "the run is in"):
         assert len([line for line in lines if line.startswith(start_)]) == 1
     assert "sync_dist" not in ended.err
     assert "find_unused_parameters" not in ended.err

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from mobanet.errors import UserError
+from mobanet.evaluation.batch_statistics import measure_statistics
 from mobanet.models.base import select_available
-from mobanet.scenarios.batch_statistics import measure_statistics
 from mobanet.scenarios.scenario import scenarios_of
 from tests.models.tiny import awaken, every_pattern, random_inputs, tiny_mobanet
 
@@ -108,31 +108,6 @@ def test_windows_count_in_scenarios_that_they_have_all_of():
     }
 
 
-@pytest.mark.parametrize("settings", [{}, {"normalization": "scenario", "incomplete": "own"}])
-def test_ranks_that_share_the_windows_come_to_what_one_does(settings):
-    model = awaken(tiny_mobanet(**settings))
-    windows, sent = Drawn(model, 12, lacking=[(0, 1), (1, 1), (2, 1)]), []
-
-    def of_rank(rank, size, reduce):
-        given = model, incomplete(model), windows, 12, 3, lambda batch: SimpleNamespace(**batch)
-        return measure_statistics(*given, rank=rank, world_size=size, reduce=reduce)
-
-    alone = of_rank(0, 1, lambda sums: sums)
-    of_rank(1, 2, lambda sums: sent.append(sums) or sums)
-    both = of_rank(0, 2, lambda sums: sums + sent.pop(0))
-    assert (both.scenarios, both.windows) == (alone.scenarios, alone.windows)
-    assert max(both.windows) == 12 > min(both.windows)
-    for name, values in alone.by_norm.items():
-        torch.testing.assert_close(both.by_norm[name], values)
-
-
-def test_many_scenarios_take_turns_on_the_windows_and_none_is_left_out():
-    model = trained()
-    given = model, incomplete(model), Drawn(model, 12), 12, 4, lambda batch: SimpleNamespace(**batch)
-    assert measure_statistics(*given, num_scenarios=4).windows == (8,) * 6
-    assert measure_statistics(*given, num_scenarios=1).windows == (4,) * 6
-
-
 @pytest.mark.parametrize(("count", "windows"), [(7, 7), (99, 9), (2, 2)])
 def test_all_windows_are_shared_out_to_batches_of_about_the_size(count, windows):
     model = trained()
@@ -196,16 +171,3 @@ def test_the_setting_makes_room_for_statistics_of_its_scenarios():
 def test_scenarios_that_can_have_no_statistics_are_refused(settings, words):
     with pytest.raises(UserError, match=words):
         tiny_mobanet(**settings)
-
-
-def test_of_too_few_windows_a_network_keeps_the_statistics_that_it_has_learnt():
-    model = awaken(tiny_mobanet(normalization="scenario", incomplete="own")).train()
-    model(random_inputs(model, 3, 56, 56), torch.tensor([[True, False, True]]).expand(3, -1))
-    before = deepcopy(model.state_dict())
-    found = measured(model, Drawn(model, 1), 1)
-    assert found.scenarios == ()
-    found.move(model)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    measured(model, Drawn(model, 4), 4).move(model)
-    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
-    assert moved == {name for name in before if name.endswith((".scenario_mean", ".scenario_var"))}

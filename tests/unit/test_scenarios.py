@@ -316,12 +316,6 @@ def test_a_share_of_a_run_without_an_end_is_refused():
         ({"full_share": 0.5}, "--scenarios.strategy full, with which every sample sees all; choose uniform"),
         ({"every_n_epochs": 0}, "--scenarios.every_n_epochs is 0"),
         ({"num_windows": 1}, "--scenarios.num_windows is 1"),
-        (
-            {"statistics_windows": 1},
-            "--scenarios.statistics_windows is 1; give a number of at least 2, or 0 to take no",
-        ),
-        ({"statistics_windows": -3}, "--scenarios.statistics_windows is -3"),
-        ({"statistics_windows": True}, "--scenarios.statistics_windows is True"),
         ({"num_scenarios": 0}, "--scenarios.num_scenarios is 0; give a number of at least 1, or null for all"),
         ({"sampled": "single"}, "sampled is for the strategies uniform and latent, and --scenarios.strategy is full"),
         ({"gamma": 2.0}, "--scenarios.gamma"),

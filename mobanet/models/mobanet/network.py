@@ -25,6 +25,7 @@ from mobanet.errors import SettingError, check_setting
 from mobanet.models.backbones.kinds import build_backbone
 from mobanet.models.backbones.stages import MOST_CHANNELS, NUM_STAGES, BackboneSettings, to_map
 from mobanet.models.base import (
+    SegmentationModel,
     SegmentationOutput,
     check_choices,
     check_classes,
@@ -32,7 +33,6 @@ from mobanet.models.base import (
 )
 from mobanet.models.draws import sent
 from mobanet.models.mobanet.apart import apart, touched
-from mobanet.models.mobanet.by_scenario import ScenarioStatistics, decoder_norms
 from mobanet.models.mobanet.cpia import CPIA, AdapterCPIA
 from mobanet.models.mobanet.dgfm import Fusion
 from mobanet.models.mobanet.flow import Flow, Placement, Step, join_flows, plan_steps
@@ -41,7 +41,7 @@ from mobanet.models.own_pixels import finer
 from mobanet.models.patches import StreamEmbedding
 from mobanet.models.sharing import PatternKey, SharedResults, each_once, pattern_keys
 from mobanet.models.streams import check_streams, find_pretrained, standardize
-from mobanet.models.upernet import AuxiliaryHead, Normalization, UPerNet, resize
+from mobanet.models.upernet import AuxiliaryHead, BatchNorm, Normalization, UPerNet, resize
 
 T = TypeVar("T")
 
@@ -158,7 +158,7 @@ class Parts(nn.Module):
                 norm.forget_scenarios()
 
 
-class MoBaNet(ScenarioStatistics):
+class MoBaNet(SegmentationModel):
     """Segmentation of one or more streams of modalities with a shared, usually frozen, transformer.
 
     The first stream is the optical one, unless a stream is named `optical`. There, `rgb` (else a leading `irrg`) of
@@ -182,6 +182,7 @@ class MoBaNet(ScenarioStatistics):
         UserError: for settings that do not fit together, and as `build_backbone`.
     """
 
+    with_statistics: Tensor | None
     uses_streams = True
     own_pixels = True
 
@@ -275,6 +276,53 @@ class MoBaNet(ScenarioStatistics):
         given = self.settings
         return UPerNet(channels, given.decoder_channels, self.num_classes, given.decoder_dropout, given.normalization)
 
+    def scenario_norms(self) -> dict[str, BatchNorm]:
+        """By name, the batch normalisations that can have statistics by scenario: all that logits depend on."""
+        return decoder_norms(self)
+
+    def know_scenarios(self, names: Sequence[str]) -> None:
+        """Have batch statistics of incomplete scenarios, to be filled in: `scenario_mean` and `scenario_var`.
+
+        Args:
+            names: of the scenarios, each its modalities joined by a plus, in order.
+
+        Raises:
+            UserError: for a name that is no incomplete scenario, or comes twice.
+        """
+        subsets = [name.split("+") for name in names]
+        for place, (name, subset) in enumerate(zip(names, subsets, strict=True)):
+            ordered = [modality for modality in self.modalities if modality in subset]
+            check_setting(
+                ordered == subset and len(subset) < len(self.modalities) and name not in names[:place],
+                "network.scenario_statistics",
+                f"names {name or 'nothing'}, which is no incomplete scenario of {', '.join(self.modalities)}, or comes "
+                "twice.",
+            )
+        masks = torch.tensor([[modality in subset for modality in self.modalities] for subset in subsets])
+        self.register_buffer("with_statistics", masks.to(next(self.decoder.parameters()).device), persistent=False)
+        for norm in self.scenario_norms().values():
+            norm.make_room(len(names))
+
+    def _learn_scenarios(self) -> None:
+        """Have batch statistics of every scenario, which training moves: of incomplete ones alone, in own parts."""
+        number = len(self.modalities)
+        # all that samples can have, whichever are drawn: data may lack sensors by itself
+        every = 2**number - (self.incomplete is not None)
+        masks = [[bool(subset >> place & 1) for place in range(number)] for subset in range(1, every)]
+        self.register_buffer("with_statistics", torch.tensor(masks), persistent=False)
+        for norm in decoder_norms(self.incomplete or self).values():
+            norm.learn_scenarios(len(masks))
+
+    def _statistics_by_sample(self, parts: "MoBaNet | Parts", available: Tensor | None) -> Tensor | None:
+        """(B,), of which scenario each sample takes batch statistics, -1 for the running ones; None: all take those."""
+        if self.with_statistics is None or available is None:
+            return None
+        if parts is not (self.incomplete or self):
+            return None  # those of own parts are of no use to the others
+        same = (available[:, None] == self.with_statistics).all(2)  # (B, S)
+        # at most one scenario is equal, so that the sum is its number from 1, or 0
+        return (same * torch.arange(1, same.shape[1] + 1, device=same.device)).sum(1) - 1
+
     def part_ways(self) -> None:
         """Let the parts for incomplete samples, where they are own ones, go on from what the others have learnt."""
         if self.incomplete is not None:
@@ -313,18 +361,15 @@ class MoBaNet(ScenarioStatistics):
         if self.incomplete is None or available is None:
             return self._segment_by(self, inputs, available, auxiliary)
 
-        def way(
-            parts: "MoBaNet | Parts", rows: dict[str, Tensor], there: Tensor, streams: Sequence[int] | None = None
-        ) -> dict[str, Tensor]:
-            output = self._segment_by(parts, rows, there, auxiliary, streams)
+        def way(parts: "MoBaNet | Parts", rows: dict[str, Tensor], there: Tensor) -> dict[str, Tensor]:
+            output = self._segment_by(parts, rows, there, auxiliary)
             heads = {f"auxiliary {stream}": x for stream, x in output.auxiliary.items()}
             return {"logits": output.logits, "latent": output.latent, **heads}
 
         if self.training and self.joined:
             found = way(self, inputs, sent(available, next(iter(inputs.values())).device))
         else:
-            some = self._streams_of_scenario(available)
-            found = apart(inputs, available, partial(way, self), partial(way, self.incomplete, streams=some))
+            found = apart(inputs, available, partial(way, self), partial(way, self.incomplete))
         logits = touched(found["logits"], self.parameters()) if self.training else found["logits"]
         heads = {
             stream: found[f"auxiliary {stream}"] for stream in (self.streams if auxiliary and len(self.heads) else ())
@@ -332,38 +377,19 @@ class MoBaNet(ScenarioStatistics):
         return SegmentationOutput(logits, found["latent"], heads)
 
     def _segment_by(
-        self,
-        parts: "MoBaNet | Parts",
-        inputs: dict[str, Tensor],
-        available: Tensor | None,
-        auxiliary: bool,
-        streams: Sequence[int] | None = None,
+        self, parts: "MoBaNet | Parts", inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool
     ) -> SegmentationOutput:
         if self._compiled_with is not None and not torch.compiler.is_exporting():
             run = _compiled(tuple(self._compiled_with.items()))
-            # of all streams: each choice of them would be compiled by itself
             return run(self, parts, inputs, available, auxiliary)
-        return self.segment_plainly(parts, inputs, available, auxiliary, streams)
+        return self.segment_plainly(parts, inputs, available, auxiliary)
 
     def segment_plainly(
-        self,
-        parts: "MoBaNet | Parts",
-        inputs: dict[str, Tensor],
-        available: Tensor | None,
-        auxiliary: bool,
-        streams: Sequence[int] | None = None,
+        self, parts: "MoBaNet | Parts", inputs: dict[str, Tensor], available: Tensor | None, auxiliary: bool
     ) -> SegmentationOutput:
-        """Encode and decode by these parts alone: what is compiled, where samples go two ways.
-
-        Args:
-            parts: around the backbone.
-            inputs: by modality, (B, C_m, H, W), in order.
-            available: (B, M) bool; None: everything is there.
-            auxiliary: whether to compute auxiliary logits.
-            streams: that run, where no sample has any of the others; None: all.
-        """
+        """Encode and decode by these parts alone: what is compiled, where samples go two ways."""
         # heads see the finest maps alone, so that no other of a stream's own is projected
-        stages = self._encode(parts, inputs, available, 1 if auxiliary and len(self.heads) else 0, streams)
+        stages = self._encode(parts, inputs, available, stream_stages=1 if auxiliary and len(self.heads) else 0)
         return self._decode(parts, stages, self._size(inputs), auxiliary)
 
     def forward_each(self, inputs: dict[str, Tensor], patterns: Sequence[Tensor]) -> Iterator[SegmentationOutput]:
@@ -449,15 +475,9 @@ class MoBaNet(ScenarioStatistics):
         return self._encode(self, inputs, available, stream_stages)
 
     def _encode(
-        self,
-        parts: "MoBaNet | Parts",
-        inputs: dict[str, Tensor],
-        available: Tensor | None,
-        stream_stages: int,
-        streams: Sequence[int] | None = None,
+        self, parts: "MoBaNet | Parts", inputs: dict[str, Tensor], available: Tensor | None, stream_stages: int
     ) -> Stages:
-        run = range(len(parts.embeddings)) if streams is None else streams
-        flow = self._run_streams_alone(parts, run, inputs, available)
+        flow = self._run_streams_alone(parts, range(len(parts.embeddings)), inputs, available)
         if available is None and self.one_scenario_a_batch:
             # everything is there, which is a scenario, too
             first = next(iter(inputs.values()))
@@ -584,16 +604,13 @@ class MoBaNet(ScenarioStatistics):
     def _decode(
         self, parts: "MoBaNet | Parts", stages: Stages, size: tuple[int, int], auxiliary: bool
     ) -> SegmentationOutput:
-        """From the maps to logits at the size of the inputs; auxiliary ones of a stream that did not run are zeros."""
-        logits = self._resize(parts.decoder(stages.fused, stages.rows), *size)
+        """From the maps to logits at the size of the inputs."""
         return SegmentationOutput(
-            logits=logits,
+            logits=self._resize(parts.decoder(stages.fused, stages.rows), *size),
             latent=stages.latent,
             auxiliary={
                 # the finest maps of the stream, as in the release
                 stream: self._resize(head(stages.streams[stream][0]), *size)
-                if stream in stages.streams
-                else torch.zeros_like(logits)
                 # not strict: heads may be switched off
                 for stream, head in zip(self.streams, parts.heads if auxiliary else (), strict=False)
             },
@@ -632,6 +649,12 @@ class MoBaNet(ScenarioStatistics):
             "network.projection_channels",
             f"is {channels}, but the neck of {name} has {neck} channels: set it to {neck}, or `network.pyramid` plain.",
         )
+
+
+def decoder_norms(parts: "MoBaNet | Parts") -> dict[str, BatchNorm]:
+    """By name, the batch normalisations that logits depend on: those of pyramid and decoder."""
+    names = ("pyramid.", "decoder.")
+    return {n: part for n, part in parts.named_modules() if isinstance(part, BatchNorm) and n.startswith(names)}
 
 
 def _moves(grad: Tensor | None) -> bool:

@@ -1,25 +1,18 @@
 """Batch statistics of each scenario, taken anew from windows, with all weights as they are."""
 
-import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from torch import Tensor, nn
+from torch import Tensor
 
-from mobanet.data.attached import data_of
 from mobanet.models.mobanet.network import MoBaNet
 from mobanet.models.upernet import BatchNorm
-from mobanet.scenarios.refresh import WindowSource, in_turn, summed, undisturbed
-from mobanet.scenarios.sampling import ScenarioSettings
-from mobanet.scenarios.scenario import Scenario, lowered, scenarios_of
+from mobanet.scenarios.refresh import WindowSource, undisturbed
+from mobanet.scenarios.scenario import Scenario, lowered
 
 _LEAST = 2
 """Samples of a batch that has statistics: of one alone, a pool of one cell would have a variance of nothing."""
@@ -62,14 +55,6 @@ class BatchStatistics:
             norm.scenario_mean.copy_(self.by_norm[name][0])
             norm.scenario_var.copy_(self.by_norm[name][1])
 
-    def move(self, network: MoBaNet) -> None:
-        """Put them in the place of those that a network has learnt of these scenarios (`normalization: scenario`)."""
-        assert network.with_statistics is not None  # it learns them
-        rows = [network.with_statistics.tolist().index([*scenario.available]) for scenario in self.scenarios]
-        for name, norm in network.scenario_norms().items():
-            for kept, values in zip((norm.scenario_mean, norm.scenario_var), self.by_norm[name], strict=True):
-                kept[rows] = values.to(kept)
-
     def tensors(self, state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
         """As weights of a checkpoint, in the type that its running statistics have, under the network's prefix."""
         found = {}
@@ -86,10 +71,6 @@ def measure_statistics(
     count: int,
     batch_size: int,
     prepare: Callable[[dict[str, Any]], Any],
-    num_scenarios: int | None = None,
-    rank: int = 0,
-    world_size: int = 1,
-    reduce: Callable[[Tensor], Tensor] = lambda sums: sums,
 ) -> BatchStatistics:
     """Run the same windows in each scenario, with batch normalisation as in training and everything else as in a test.
 
@@ -97,87 +78,41 @@ def measure_statistics(
     part there may be fewer. Scenarios that no batch has two windows of are left out.
 
     Args:
-        network: that has no statistics of scenarios yet, or learns them.
-        scenarios: incomplete ones, or any of those that it learns.
+        network: that has no statistics of scenarios yet.
+        scenarios: incomplete ones.
         windows: in a fixed order; the first `count` are taken.
         count: how many, at most all.
         batch_size: windows that are normalised together; shared out evenly where it does not divide their number.
         prepare: brings a batch to the device, normalised; gives an object with `inputs` and `available`.
-        num_scenarios: that a batch of windows is measured in, all in turn, and at least as many as it takes for each to
-            have its turn; None: all.
-        rank: of this process.
-        world_size: number of processes, which share the batches.
-        reduce: sums a tensor of float64 over the ranks.
     """
     norms = network.scenario_norms()
     # float64: hundreds of batches are added up, whose means hardly differ
     sums = {name: torch.zeros(2, len(scenarios), norm.num_features).double() for name, norm in norms.items()}
-    numbers = torch.zeros(2, len(scenarios)).double()  # of batches, and of windows
-    shares = [*_shares(min(count, len(windows)), batch_size)]
-    turn = len(scenarios) if num_scenarios is None else max(num_scenarios, math.ceil(len(scenarios) / len(shares)))
+    batches, seen = [0] * len(scenarios), [0] * len(scenarios)
     # normalisations are set by hand, since network.train() would let dropout draw and frozen statistics move, too
     with undisturbed(network), torch.no_grad(), _of_each_batch(norms.values()):
-        for place in range(rank, len(shares), world_size):
-            batch = prepare(windows.read(*shares[place]))
-            for k in in_turn(place, turn, len(scenarios)):
-                wanted = batch.available.new_tensor(scenarios[k].available)
+        for first, last in _shares(min(count, len(windows)), batch_size):
+            batch = prepare(windows.read(first, last))
+            for k, scenario in enumerate(scenarios):
+                wanted = batch.available.new_tensor(scenario.available)
                 pattern = lowered(batch.available, wanted)
                 # windows that lack a part of the scenario are of a smaller one, with other statistics
                 rows = (pattern == wanted).all(1)
                 if (there := int(rows.sum())) < _LEAST:
                     continue
-                network.pass_through({name: x[rows] for name, x in batch.inputs.items()}, pattern[rows])
-                numbers[:, k] += torch.tensor([1, there])
+                network({name: x[rows] for name, x in batch.inputs.items()}, pattern[rows], auxiliary=False)
+                # the forward pass is there for what it leaves in the running statistics; its logits are of no use
+                batches[k], seen[k] = batches[k] + 1, seen[k] + there
                 for name, norm in norms.items():
                     mean, var = norm.running_mean, norm.running_var
                     assert mean is not None  # it tracks them
                     assert var is not None
                     sums[name][:, k] += torch.stack([mean, var]).cpu().double()
-    batches, seen = reduce(numbers)
-    found = batches.nonzero()[:, 0].tolist()
+    found = [k for k, number in enumerate(batches) if number]
     # (S, 1), to divide (2, S, C): each scenario by its own number of batches
-    means = {name: reduce(values)[:, found] / batches[found, None] for name, values in sums.items()}
-    return BatchStatistics(tuple(scenarios[k] for k in found), means, tuple(int(seen[k]) for k in found))
-
-
-def take_statistics(trainer: Trainer, network: nn.Module, settings: ScenarioSettings) -> None:
-    """Take anew the batch statistics of all scenarios that training has met, with all weights as they are now.
-
-    Running statistics lag behind weights that move, and are of batches with dropout and masked regions (precise batch
-    normalisation, arXiv 2105.07576, section 3). Ranks share the windows, and have the same statistics afterwards.
-
-    Args:
-        trainer: whose strategy the network is on. Without a data module that has `probe_windows` nothing changes.
-        network: that may learn statistics by scenario; of another nothing changes.
-        settings: how many windows, and scenarios on each of them.
-    """
-    data = data_of(trainer)
-    if not isinstance(network, MoBaNet) or not network.one_scenario_a_batch or not hasattr(data, "probe_windows"):
-        return
-    assert network.with_statistics is not None  # as it learns them
-    # which ranks have met differs, and all have to measure the same
-    met = summed(trainer, network.scenarios_met().cpu().double()) > 0
-    masks = {tuple(mask) for mask in network.with_statistics.cpu()[met].tolist()}
-    scenarios = [scenario for scenario in scenarios_of(list(network.modalities)) if scenario.available in masks]
-    if not scenarios:
-        return
-    begun, windows = time.monotonic(), data.probe_windows()
-    # Lightning enters it around its own steps only, and this runs between them
-    with trainer.precision_plugin.val_step_context():
-        measure_statistics(
-            network,
-            scenarios,
-            windows,
-            settings.statistics_windows,
-            data.batch_size,
-            trainer.strategy.batch_to_device,
-            settings.num_scenarios,
-            trainer.global_rank,
-            trainer.world_size,
-            partial(summed, trainer),
-        ).move(network)
-    taken = min(settings.statistics_windows, len(windows))
-    rank_zero_info(f"statistics  of {len(scenarios)} scenarios; {taken} windows, {time.monotonic() - begun:.1f} s")
+    each = torch.tensor([batches[k] for k in found])[:, None]
+    means = {name: values[:, found] / each for name, values in sums.items()}
+    return BatchStatistics(tuple(scenarios[k] for k in found), means, tuple(seen[k] for k in found))
 
 
 @contextmanager
