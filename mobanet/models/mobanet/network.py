@@ -25,7 +25,6 @@ from mobanet.errors import SettingError, check_setting
 from mobanet.models.backbones.kinds import build_backbone
 from mobanet.models.backbones.stages import MOST_CHANNELS, NUM_STAGES, BackboneSettings, to_map
 from mobanet.models.base import (
-    SegmentationModel,
     SegmentationOutput,
     check_choices,
     check_classes,
@@ -33,6 +32,7 @@ from mobanet.models.base import (
 )
 from mobanet.models.draws import sent
 from mobanet.models.mobanet.apart import apart, touched
+from mobanet.models.mobanet.by_scenario import ScenarioStatistics, decoder_norms
 from mobanet.models.mobanet.cpia import CPIA, AdapterCPIA
 from mobanet.models.mobanet.dgfm import Fusion
 from mobanet.models.mobanet.flow import Flow, Placement, Step, join_flows, plan_steps
@@ -41,7 +41,7 @@ from mobanet.models.own_pixels import finer
 from mobanet.models.patches import StreamEmbedding
 from mobanet.models.sharing import PatternKey, SharedResults, each_once, pattern_keys
 from mobanet.models.streams import check_streams, find_pretrained, standardize
-from mobanet.models.upernet import AuxiliaryHead, BatchNorm, Normalization, UPerNet, resize
+from mobanet.models.upernet import AuxiliaryHead, Normalization, UPerNet, resize
 
 T = TypeVar("T")
 
@@ -158,7 +158,7 @@ class Parts(nn.Module):
                 norm.forget_scenarios()
 
 
-class MoBaNet(SegmentationModel):
+class MoBaNet(ScenarioStatistics):
     """Segmentation of one or more streams of modalities with a shared, usually frozen, transformer.
 
     The first stream is the optical one, unless a stream is named `optical`. There, `rgb` (else a leading `irrg`) of
@@ -182,7 +182,6 @@ class MoBaNet(SegmentationModel):
         UserError: for settings that do not fit together, and as `build_backbone`.
     """
 
-    with_statistics: Tensor | None
     uses_streams = True
     own_pixels = True
 
@@ -275,53 +274,6 @@ class MoBaNet(SegmentationModel):
         """
         given = self.settings
         return UPerNet(channels, given.decoder_channels, self.num_classes, given.decoder_dropout, given.normalization)
-
-    def scenario_norms(self) -> dict[str, BatchNorm]:
-        """By name, the batch normalisations that can have statistics by scenario: all that logits depend on."""
-        return decoder_norms(self)
-
-    def know_scenarios(self, names: Sequence[str]) -> None:
-        """Have batch statistics of incomplete scenarios, to be filled in: `scenario_mean` and `scenario_var`.
-
-        Args:
-            names: of the scenarios, each its modalities joined by a plus, in order.
-
-        Raises:
-            UserError: for a name that is no incomplete scenario, or comes twice.
-        """
-        subsets = [name.split("+") for name in names]
-        for place, (name, subset) in enumerate(zip(names, subsets, strict=True)):
-            ordered = [modality for modality in self.modalities if modality in subset]
-            check_setting(
-                ordered == subset and len(subset) < len(self.modalities) and name not in names[:place],
-                "network.scenario_statistics",
-                f"names {name or 'nothing'}, which is no incomplete scenario of {', '.join(self.modalities)}, or comes "
-                "twice.",
-            )
-        masks = torch.tensor([[modality in subset for modality in self.modalities] for subset in subsets])
-        self.register_buffer("with_statistics", masks.to(next(self.decoder.parameters()).device), persistent=False)
-        for norm in self.scenario_norms().values():
-            norm.make_room(len(names))
-
-    def _learn_scenarios(self) -> None:
-        """Have batch statistics of every scenario, which training moves: of incomplete ones alone, in own parts."""
-        number = len(self.modalities)
-        # all that samples can have, whichever are drawn: data may lack sensors by itself
-        every = 2**number - (self.incomplete is not None)
-        masks = [[bool(subset >> place & 1) for place in range(number)] for subset in range(1, every)]
-        self.register_buffer("with_statistics", torch.tensor(masks), persistent=False)
-        for norm in decoder_norms(self.incomplete or self).values():
-            norm.learn_scenarios(len(masks))
-
-    def _statistics_by_sample(self, parts: "MoBaNet | Parts", available: Tensor | None) -> Tensor | None:
-        """(B,), of which scenario each sample takes batch statistics, -1 for the running ones; None: all take those."""
-        if self.with_statistics is None or available is None:
-            return None
-        if parts is not (self.incomplete or self):
-            return None  # those of own parts are of no use to the others
-        same = (available[:, None] == self.with_statistics).all(2)  # (B, S)
-        # at most one scenario is equal, so that the sum is its number from 1, or 0
-        return (same * torch.arange(1, same.shape[1] + 1, device=same.device)).sum(1) - 1
 
     def part_ways(self) -> None:
         """Let the parts for incomplete samples, where they are own ones, go on from what the others have learnt."""
@@ -649,12 +601,6 @@ class MoBaNet(SegmentationModel):
             "network.projection_channels",
             f"is {channels}, but the neck of {name} has {neck} channels: set it to {neck}, or `network.pyramid` plain.",
         )
-
-
-def decoder_norms(parts: "MoBaNet | Parts") -> dict[str, BatchNorm]:
-    """By name, the batch normalisations that logits depend on: those of pyramid and decoder."""
-    names = ("pyramid.", "decoder.")
-    return {n: part for n, part in parts.named_modules() if isinstance(part, BatchNorm) and n.startswith(names)}
 
 
 def _moves(grad: Tensor | None) -> bool:
