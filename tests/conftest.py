@@ -118,3 +118,31 @@ def make_trainer(tmp_path):
         return Trainer(**{**given, **options})
 
     return make
+
+
+@pytest.fixture
+def fitted(make_data, make_module, make_trainer, tmp_path):
+    """Fits with scenario settings; the module, what was watched, and the folder of the run."""
+    from lightning.pytorch import seed_everything
+
+    from mobanet.scenarios.callback import ScenarioSampling
+    from mobanet.scenarios.sampling import ScenarioSettings
+    from tests.scenario_fits import Watch
+
+    def fit(module=None, data=None, ckpt_path=None, callbacks=(), folder="run", epochs=2, validated=True, **scenarios):
+        seed_everything(42)
+        data = make_data(**(data or {}))
+        module = make_module(data, **(module or {}))
+        watch = Watch()
+        settings = ScenarioSettings(**{"num_windows": 12, **scenarios})
+        sampling = ScenarioSampling(settings, tmp_path / folder)
+        trainer = make_trainer(
+            callbacks=[sampling, watch, *callbacks],
+            max_epochs=epochs,
+            enable_checkpointing=bool(callbacks),
+            **({} if validated else {"limit_val_batches": 0}),
+        )
+        trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+        return module, watch, tmp_path / folder
+
+    return fit

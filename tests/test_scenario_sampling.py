@@ -22,60 +22,9 @@ from mobanet.scenarios.scoring import score_module
 from mobanet.training.module import SegmentationModule
 from mobanet.training.optim import ScheduleSettings
 from tests.conftest import NARROW, TINY, same
+from tests.scenario_fits import FULL, STAGES, Watch, assert_same, of_complete, weights
 
 NAMES = ("rgb", "ir", "dsm", "rgb+ir", "rgb+dsm", "ir+dsm", "rgb+ir+dsm")
-FULL = [0, 0, 0, 0, 0, 0, 1]
-
-
-class Watch(Callback):
-    """Remembers the probabilities of each epoch and what the network was given."""
-
-    def __init__(self):
-        self.probabilities, self.inputs, self.available = [], [], []
-
-    def setup(self, trainer, pl_module, stage):
-        pl_module.network.register_forward_pre_hook(self.hook)
-
-    def hook(self, network, args):
-        if network.training:
-            self.inputs.append({name: x.clone() for name, x in args[0].items()})
-            self.available.append(args[1].clone())
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if batch_idx == 0:
-            self.probabilities.append(pl_module.scenario_probabilities.tolist())
-
-
-@pytest.fixture
-def fitted(make_data, make_module, make_trainer, tmp_path):
-    """Fits with scenario settings; the module, what was watched, and the folder of the run."""
-
-    def fit(module=None, data=None, ckpt_path=None, callbacks=(), folder="run", epochs=2, validated=True, **scenarios):
-        seed_everything(42)
-        data = make_data(**(data or {}))
-        module = make_module(data, **(module or {}))
-        watch = Watch()
-        settings = ScenarioSettings(**{"num_windows": 12, **scenarios})
-        sampling = ScenarioSampling(settings, tmp_path / folder)
-        trainer = make_trainer(
-            callbacks=[sampling, watch, *callbacks],
-            max_epochs=epochs,
-            enable_checkpointing=bool(callbacks),
-            **({} if validated else {"limit_val_batches": 0}),
-        )
-        trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
-        return module, watch, tmp_path / folder
-
-    return fit
-
-
-def weights(module):
-    return {name: value.clone() for name, value in module.state_dict().items()}
-
-
-def assert_same(a, b):
-    assert a.keys() == b.keys()
-    assert [name for name in a if not same(a[name], b[name])] == []
 
 
 def test_each_strategy_sets_its_probabilities(fitted):
@@ -135,70 +84,6 @@ def test_every_scenario_is_drawn_and_samples_of_a_batch_differ(fitted):
     assert any(len({tuple(row) for row in batch.int().tolist()}) > 2 for batch in watch.available)
 
 
-@pytest.mark.parametrize(("incomplete", "share"), [("shared", None), ("shared", 0.5), ("own", 0.5)])
-def test_normalised_by_scenario_a_batch_is_of_one_and_each_has_statistics(fitted, incomplete, share):
-    network = {"network": MoBaNetSettings(normalization="scenario", incomplete=incomplete, **NARROW)}
-    data, p = {"batch_size": 3, "steps_per_epoch": 14}, {"strategy": "uniform", "full_share": share}
-    kept = ModelCheckpoint(save_top_k=-1, filename="{epoch}")
-    module, watch, _ = fitted(network, data, callbacks=[kept], **p)
-    assert all((batch == batch[0]).all() for batch in watch.available)
-    drawn = [tuple(batch[0].tolist()) for batch in watch.available]
-    assert len(set(drawn)) == 7
-    whole = drawn.count((True, True, True))
-    assert abs(whole - len(drawn) * (share or 1 / 7)) <= 2
-    parts = module.network.incomplete or module.network
-    known = parts.decoder.merge[1].scenario_batches.tolist()
-    counts = {pattern: drawn.count(pattern) for pattern in set(drawn)}
-    masks = [tuple(mask) for mask in module.network.with_statistics.tolist()]
-    assert known == [counts[mask] for mask in masks]
-    first = next(path for path in Path(kept.dirpath).glob("*.ckpt") if "epoch=0" in path.name)
-    again, _, _ = fitted(network, data, first, folder="again", **p)
-    assert_same(weights(again), weights(module))
-
-
-def test_own_parts_take_the_statistics_of_incomplete_scenarios_from_one_that_all_samples_shared(
-    fitted, make_data, make_module
-):
-    """And the parts of complete samples those of the full scenario, so that every sample is seen as before."""
-    kept, by_scenario = ModelCheckpoint(), {"normalization": "scenario", "absent": "left_out", **NARROW}
-    data = {"batch_size": 2, "steps_per_epoch": 14}
-    whole, _, _ = fitted(
-        {"network": MoBaNetSettings(**by_scenario)}, data, callbacks=[kept], strategy="uniform", epochs=1
-    )
-    module = make_module(make_data(), network=MoBaNetSettings(incomplete="own", **by_scenario))
-    module.begin_from(read_checkpoint(kept.best_model_path))
-    draws = torch.Generator().manual_seed(0)
-    inputs = {name: torch.rand(7, bands, 64, 64, generator=draws) for name, bands in whole.network.modalities.items()}
-    with torch.inference_mode():
-        expected, found = (each.eval().network(inputs, each.scenario_masks).logits for each in (whole, module))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    before, own = (decoder_norms(parts) for parts in (whole.network, module.network.incomplete))
-    assert all(torch.equal(norm.scenario_batches, before[name].scenario_batches[:-1]) for name, norm in own.items())
-
-
-def test_statistics_by_scenario_are_refused_where_those_of_all_processes_are_asked_for(
-    make_data, make_module, make_trainer
-):
-    data = make_data()
-    module = make_module(data, network=MoBaNetSettings(normalization="scenario", **NARROW))
-    with pytest.raises(UserError, match=r"trainer\.sync_batchnorm is true and `network\.normalization` scenario"):
-        make_trainer(sync_batchnorm=True, max_epochs=1).fit(module, datamodule=data)
-
-
-def test_a_network_may_go_on_by_scenario_from_one_that_was_normalised_over_batches(fitted, make_data, make_module):
-    kept = ModelCheckpoint()
-    whole, _, _ = fitted(callbacks=[kept], strategy="full", epochs=1)
-    module = make_module(make_data(), network=MoBaNetSettings(normalization="scenario", **NARROW))
-    module.begin_from(read_checkpoint(kept.best_model_path))
-    weights_now = module.network.state_dict()
-    for name, value in whole.network.state_dict().items():
-        assert torch.equal(weights_now[name], value), name
-    assert not any(value.any() for name, value in weights_now.items() if name.endswith(".scenario_batches"))
-    for norm in decoder_norms(module.network).values():  # no scenario is met yet
-        assert torch.equal(norm.scenario_mean, norm.running_mean.expand(7, -1))
-        assert torch.equal(norm.scenario_var, norm.running_var.expand(7, -1))
-
-
 def test_draws_do_not_depend_on_what_else_draws(fitted):
     class Noise(Callback):
         def on_train_batch_start(self, *_):
@@ -249,15 +134,6 @@ def test_own_parts_part_ways_when_the_strategy_begins_and_go_on_apart(fitted):
         found = again.network.state_dict()
         for name, value in whole.network.state_dict().items():
             assert torch.equal(found[name], value), name
-
-
-STAGES = {"strategy": "uniform", "full_share": 0.0, "warmup_epochs": 0.5}
-
-
-def of_complete(module):
-    """All weights and running statistics but those of the own parts for incomplete samples."""
-    state = {name: value for name, value in weights(module).items() if name.startswith("network.")}
-    return {name: value for name, value in state.items() if not name.startswith("network.incomplete.")}
 
 
 @pytest.mark.parametrize(("freeze", "normalization"), [(True, "scenario"), (False, "batch")])
