@@ -12,7 +12,8 @@ for these steps are printed, one a group of arms and a city: means over seeds, a
 bootstrap interval over seeds. One that holds 0 is marked undecided; of how many seeds it is, is said, too. With `full`
 and the specialists of the incomplete scenarios there (`alone_rgb` and so on), the table has the share of the gap
 between them that is regained. `--readme FILE` writes the tables of the first group between two comments there, `--page
-FILE` all tables; the suite checks that they are those of the rows.
+FILE` all tables, that of the first group in shorter or longer runs included; the suite checks that they are those of
+the rows.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from claims_design import ARMS, CITIES, GROUPS, SIZES, layout_of, modalities_of
-from claims_tables import RARE, add, frontier, read, tables, with_table
+from claims_tables import RARE, add, all_tables, frontier, read, tables, with_table
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -314,7 +315,7 @@ def main() -> None:
     if options.readme:
         options.readme.write_text(with_table(options.readme.read_text(), tables(rows, options.steps, ["sampling"])))
     if options.page:
-        options.page.write_text(with_table(options.page.read_text(), tables(rows, options.steps)))
+        options.page.write_text(with_table(options.page.read_text(), all_tables(rows, options.steps)))
 
 
 if __name__ == "__main__":

@@ -106,10 +106,17 @@ def grouped(
     return runs, bool(alone)
 
 
-def tables(rows: Sequence[dict[str, str]], steps: int, groups: Sequence[str] = tuple(GROUPS)) -> str:
-    """Of each city and group that has rows to compare, with a line that names them, in Markdown."""
+def all_tables(rows: Sequence[dict[str, str]], steps: int) -> str:
+    """Those of runs of so many steps, and of the first group where it was compared in shorter or longer ones."""
+    others = sorted({int(row["steps"]) for row in rows if row["arm"] == GROUPS["sampling"].against} - {steps})
+    more = (tables(rows, number, ["sampling"], f" in {number} steps rather than {steps}") for number in others)
+    return "\n\n".join(filter(None, [tables(rows, steps), *more]))
+
+
+def tables(rows: Sequence[dict[str, str]], steps: int, groups: Sequence[str] = tuple(GROUPS), besides: str = "") -> str:
+    """Of each city and group that has rows to compare, with a line that names them, and what besides, in Markdown."""
     return "\n\n".join(
-        f"**{GROUPS[group].title}**; city `{city}`: {words}\n\n{table(rows, steps, group, city)}"
+        f"**{GROUPS[group].title}{besides}**; city `{city}`: {words}\n\n{table(rows, steps, group, city)}"
         for group in groups
         if GROUPS[group].title
         for city, words in CITIES.items()

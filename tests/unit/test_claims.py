@@ -57,12 +57,13 @@ def cells(table, arm):
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_the_readme_has_the_table_of_the_rows(made, design):
+def test_the_readme_has_the_table_of_the_rows(made):
     """Where they differ: experiments/claims.py --seeds --readme README.md --page experiments/results/README.md."""
     found = made.read(ROOT / "experiments/results/claims.csv")
-    for path, groups in (("README.md", ["sampling"]), ("experiments/results/README.md", list(design.GROUPS))):
+    shown = {"README.md": made.tables(found, 400, ["sampling"])}
+    for path, tables in (shown | {"experiments/results/README.md": made.all_tables(found, 400)}).items():
         text = (ROOT / path).read_text()
-        assert made.with_table(text, made.tables(found, 400, groups)) == text
+        assert made.with_table(text, tables) == text
         assert made.with_table(text, "another") != text
 
 
@@ -191,6 +192,19 @@ def test_a_table_a_group_and_a_city_that_have_rows(made, design):
     ]
     assert made.tables(found, 400, ["cmx"]).count("| cmx_full: all sensors, always | 1 | 12.5 |") == 1
     assert "12.5" not in made.tables(found, 400, ["sampling", "parts"])
+
+
+def test_runs_of_other_lengths_have_a_table_of_their_own_where_there_is_what_they_are_compared_to(made, design):
+    title, found = design.GROUPS["sampling"].title, rows("full", 0, [0.5] * 7) + rows("uniform", 0, [0.25] * 7)
+    assert made.all_tables(found, 400) == made.tables(found, 400)
+    found += [row for seed in range(3) for row in rows("uniform", seed, [0.3] * 7, steps=800)]
+    found += [row for seed in range(3) for row in rows("full", seed, [0.4] * 7, steps=800)]
+    found += rows("full", 0, [0.75] * 7, steps=200)  # of which there is no `uniform`
+    first, longer = made.all_tables(found, 400).split(f"**{title} in ")
+    assert first.strip() == made.tables(found, 400)
+    assert longer.startswith("800 steps rather than 400**; city `ambiguous`")
+    assert cells(longer, "full")[1:3] == ["3", "40.0 (+10.0, +10.0 to +10.0)"]
+    assert "75.0" not in longer
 
 
 def test_a_table_of_parts_tells_of_all_sensors_only(made):
