@@ -58,6 +58,13 @@ CMX: dict[str, Any] = {
     "masking": {"ratio": 0.0},
     "cmx": {"encoder": "cnn", "decoder_channels": 64},
 }
+MIT: dict[str, Any] = {
+    "architecture": "cmx",
+    "masking": {"ratio": 0.0},
+    "cmx": {"encoder": "mit_b0", "pretrained": False, "decoder_channels": 64},
+    # one kernel for all of its five hundred parameters, eleven million numbers, rather than several for each
+    "fused": True,
+}
 # What is left to regain in incomplete scenarios: what specialists have above `own_latent` (seeds 0 to 2), in points.
 LEFT = {"rgb": 5.2, "ir": 13.2, "dsm": 11.1, "rgb+ir": 15.4, "rgb+dsm": 6.1, "ir+dsm": 12.0}
 REGAIN: dict[str, Any] = {
@@ -179,6 +186,12 @@ ARMS = {
     "cmx_latent_once": Arm("by latent distortion, once", ONCE, module=CMX),
     "cmx_latent": Arm("by latent distortion, each epoch", {"strategy": "latent"}, module=CMX),
     "cmx_half": Arm("half of each batch full, the rest uniform", HALF, module=CMX),
+    # the same with the smallest encoder of the published CMX, which takes half the time
+    "mit_full": Arm("all sensors, always", module=MIT),
+    "mit_uniform": Arm("every scenario alike", {"strategy": "uniform"}, module=MIT),
+    "mit_latent_once": Arm("by latent distortion, once", ONCE, module=MIT),
+    "mit_latent": Arm("by latent distortion, each epoch", {"strategy": "latent"}, module=MIT),
+    "mit_half": Arm("half of each batch full, the rest uniform", HALF, module=MIT),
     # rgb and ir as a stream each, rather than in one
     "three_full": Arm("full; three streams", module=THREE),
     "three_uniform": Arm("uniform; three streams", {"strategy": "uniform"}, module=THREE),
@@ -265,6 +278,7 @@ GROUPS = {
         ("full_dice", "uniform_dice", "own_latent_dice"),
     ),
     "cmx": Group("CMX with a small encoder", "cmx_uniform", tuple(name for name in ARMS if name.startswith("cmx_"))),
+    "mit": Group("CMX with MiT-B0", "mit_uniform", tuple(name for name in ARMS if name.startswith("mit_"))),
     "streams": Group(
         "Two streams and three",
         "",
@@ -276,6 +290,22 @@ GROUPS = {
     "specialists": Group("", "", tuple(name for name in ARMS if name.startswith("alone_"))),
 }
 """That of the specialists, each for one scenario and of no use in others, has no table: it is what others regain of."""
+GROUPS["papers"] = Group(
+    "",
+    "",
+    (
+        *GROUPS["parts"].arms,
+        "uniform",
+        *(
+            f"{start}_then_{name}"
+            for start, ours in (("full", "apart_norm"), ("uniform", "own"))
+            for name in ("full", "uniform", "latent_once", "latent", ours)
+        ),
+        *GROUPS["mit"].arms,
+        *GROUPS["specialists"].arms,
+    ),
+)
+"""What tests the claims of both papers: no table of its own, arms of those above."""
 
 
 def layout_of(city: str) -> str:
