@@ -20,6 +20,7 @@ import argparse
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
@@ -299,6 +300,7 @@ def main() -> None:
         (city, arm, seed, options.steps) for seed in options.seeds for city in options.cities for arm in in_order(arms)
     ]
     left = [job for job in wanted if job not in done]
+    begun = time.monotonic()
     # spawned: a fork of a process in which torch and OpenCV have run threads may wait for one of these for ever
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
         for number, future in enumerate(as_completed([pool.submit(trained, *job) for job in left]), 1):
@@ -307,7 +309,8 @@ def main() -> None:
             rows = future.result()
             add(options.results, rows)
             of = f"{rows[0]['arm']}, seed {rows[0]['seed']}, {rows[0]['city']}"
-            print(f"{number} of {len(left)}: {of}", file=sys.stderr, flush=True)
+            minutes = (time.monotonic() - begun) / 60
+            print(f"{number} of {len(left)} in {minutes:.0f} min: {of}", file=sys.stderr, flush=True)
     rows = read(options.results)
     print(tables(rows, options.steps))
     if options.figure:

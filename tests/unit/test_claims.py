@@ -181,6 +181,19 @@ def test_every_arm_has_its_place_in_a_group_and_every_start_is_an_arm(claims, de
     assert claims.in_order(["full_then_own", "own", "full", "own"]) == ["own", "full", "full_then_own"]
 
 
+def test_what_tests_the_claims_of_both_papers_is_in_the_other_tables(design):
+    papers, others = design.GROUPS["papers"], [group for name, group in design.GROUPS.items() if name != "papers"]
+    assert not papers.title
+    assert set(papers.arms) < {arm for group in others for arm in group.arms}
+    assert len(set(papers.arms)) == len(papers.arms)
+    assert {*design.GROUPS["parts"].arms, *design.GROUPS["specialists"].arms} < set(papers.arms)
+    for start in ("full_then", "uniform_then", "mit"):  # each way to sample, and ours
+        arms = [arm.removeprefix(f"{start}_") for arm in papers.arms if arm.startswith(f"{start}_")]
+        assert {"full", "uniform", "latent_once", "latent"} < set(arms)
+        assert len(arms) == 5
+    assert {design.ARMS[arm].start for arm in papers.arms} - {None} <= set(papers.arms)
+
+
 def test_a_table_a_group_and_a_city_that_have_rows(made, design):
     found = rows("full", 0, [0.5] * 7) + rows("full", 0, [0.25] * 7, city="redundant")
     found += rows("cmx_full", 0, [0.125] * 7) + rows("alone_rgb", 0, [0.5] * 7)
