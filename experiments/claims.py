@@ -18,13 +18,14 @@ the rows.
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,8 +129,10 @@ def trained(city: str, name: str, seed: int, steps: int) -> list[dict[str, Any]]
     trainer.test(module, data, verbose=False)
     if any(other.start == name for other in ARMS.values()):
         path = weights_path(city, name, seed, steps)
+        part = path.with_suffix(f".{os.getpid()}.part")  # a file of the other name is whole
         path.parent.mkdir(parents=True, exist_ok=True)
-        trainer.save_checkpoint(path, weights_only=True)
+        trainer.save_checkpoint(part, weights_only=True)
+        part.rename(path)
     shared = {
         "city": city,
         "arm": name,
@@ -301,16 +304,24 @@ def main() -> None:
     ]
     left = [job for job in wanted if job not in done]
     begun = time.monotonic()
+    # as by Ctrl-C, so that workers end with it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     # spawned: a fork of a process in which torch and OpenCV have run threads may wait for one of these for ever
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
-        for number, future in enumerate(as_completed([pool.submit(trained, *job) for job in left]), 1):
-            if future.exception():
-                pool.shutdown(wait=False, cancel_futures=True)  # it would be raised only when all runs have ended
-            rows = future.result()
-            add(options.results, rows)
-            of = f"{rows[0]['arm']}, seed {rows[0]['seed']}, {rows[0]['city']}"
-            minutes = (time.monotonic() - begun) / 60
-            print(f"{number} of {len(left)} in {minutes:.0f} min: {of}", file=sys.stderr, flush=True)
+        try:
+            for number, future in enumerate(as_completed([pool.submit(trained, *job) for job in left]), 1):
+                rows = future.result()
+                add(options.results, rows)
+                of = f"{rows[0]['arm']}, seed {rows[0]['seed']}, {rows[0]['city']}"
+                minutes = (time.monotonic() - begun) / 60
+                print(f"{number} of {len(left)} in {minutes:.0f} min: {of}", file=sys.stderr, flush=True)
+        except BaseException:
+            # else all other runs would be begun and waited for: a worker that Ctrl-C reaches ends one run by it
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in active_children():
+                worker.kill()
+                worker.join()
+            raise
     rows = read(options.results)
     print(tables(rows, options.steps))
     if options.figure:

@@ -2,7 +2,12 @@
 
 import csv
 import importlib
+import os
+import signal
+import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -273,6 +278,48 @@ def test_an_arm_goes_on_from_the_weights_of_its_start(claims, city, make_module,
     claims.trained("town", "full_then_uniform", 3, 8)
     assert claims.weights_path("town", "full", 3, 8).is_file()
     assert begun[1][1]["global_step"] == 8
+
+
+RUNS = """
+import os, sys, time
+from pathlib import Path
+import claims
+
+def trained(*job):
+    Path(f"begun-{os.getpid()}").touch()
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:  # Lightning ends a training by it, and its caller goes on
+        pass
+    return []
+
+if __name__ == "__main__":
+    claims.prepare, claims.trained = lambda city: None, trained
+    claims.main()
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_ended_leaves_no_runs_behind(sent, tmp_path):
+    (tmp_path / "runs.py").write_text(RUNS)
+    words = [sys.executable, "runs.py", *("--groups", "sampling", "--jobs", "2", "--results", "claims.csv")]
+    place = {**os.environ, "PYTHONPATH": f"{ROOT / 'experiments'}{os.pathsep}{ROOT}"}
+    command = subprocess.Popen(words, cwd=tmp_path, env=place, start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        while len(runs := set(tmp_path.glob("begun-*"))) < 2:
+            assert command.poll() is None
+            time.sleep(0.1)
+        # a terminal sends Ctrl-C to all of a command's processes, a scheduler ends the one that it knows
+        (os.killpg if sent == signal.SIGINT else os.kill)(command.pid, sent)
+        assert command.wait(30) != 0
+        for run in runs:
+            with pytest.raises(ProcessLookupError):
+                os.kill(int(run.name.removeprefix("begun-")), 0)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(command.pid, signal.SIGKILL)
+    assert set(tmp_path.glob("begun-*")) == runs  # none was begun after it
+    assert not (tmp_path / "claims.csv").exists()
 
 
 def trained_small(claims, arm, city, make_module, monkeypatch, tmp_path, callbacks=()):
