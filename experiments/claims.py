@@ -25,12 +25,13 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
+from importlib.util import find_spec
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from claims_design import ARMS, CITIES, GROUPS, SIZES, layout_of, modalities_of
+from claims_design import ARMS, CITIES, EXTRAS, GROUPS, SIZES, layout_of, modalities_of
 from claims_tables import RARE, add, all_tables, frontier, read, tables, with_table
 
 if TYPE_CHECKING:
@@ -294,15 +295,19 @@ def main() -> None:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     os.environ["OMP_NUM_THREADS"] = "1"  # a process a core
     arms = [*options.arms, *(arm for group in options.groups for arm in GROUPS[group].arms)]
-    if options.seeds:
-        for city in options.cities:
-            prepare(city)
     done = {(row["city"], row["arm"], int(row["seed"]), int(row["steps"])) for row in read(options.results)}
     # all arms of one seed before the next seed, so that pairs are complete whenever it is stopped
     wanted = [
         (city, arm, seed, options.steps) for seed in options.seeds for city in options.cities for arm in in_order(arms)
     ]
     left = [job for job in wanted if job not in done]
+    # now rather than after an hour of other arms
+    for arm in dict.fromkeys(arm for _, arm, *_ in left):
+        extra = ARMS[arm].extra
+        if extra and find_spec(EXTRAS[extra]) is None:
+            parser.error(f"the arm {arm} needs the extra {extra}: install it with pip install -e '.[{extra}]'")
+    for city in dict.fromkeys(city for city, *_ in left):
+        prepare(city)
     begun = time.monotonic()
     # as by Ctrl-C, so that workers end with it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

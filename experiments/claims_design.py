@@ -41,7 +41,16 @@ class Arm:
     falls_to: float | None = None
     consistency: float = 0.0
 
+    @property
+    def extra(self) -> str | None:
+        """Of `EXTRAS`, what has to be installed to train it; None: a plain installation does."""
+        if self.module.get("cmx", {}).get("encoder", "").startswith("mit"):
+            return "cmx"
+        return "lora" if "lora" in self.module else None
 
+
+EXTRAS = {"cmx": "segmentation_models_pytorch", "lora": "peft"}
+"""The package that each extra brings."""
 SIZES = {"projection_channels": 40, "decoder_channels": 32, "cpia_ratio": 0.125}
 AWARE = {"absent": "left_out", "normalization": "group"}
 HALF = {"strategy": "uniform", "full_share": 0.5}
@@ -290,6 +299,7 @@ GROUPS = {
     "specialists": Group("", "", tuple(name for name in ARMS if name.startswith("alone_"))),
 }
 """That of the specialists, each for one scenario and of no use in others, has no table: it is what others regain of."""
+# what tests the claims of both papers: no table of its own, arms of those above
 GROUPS["papers"] = Group(
     "",
     "",
@@ -305,7 +315,6 @@ GROUPS["papers"] = Group(
         *GROUPS["specialists"].arms,
     ),
 )
-"""What tests the claims of both papers: no table of its own, arms of those above."""
 
 
 def layout_of(city: str) -> str:

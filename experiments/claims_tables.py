@@ -3,6 +3,7 @@
 import csv
 from collections import defaultdict
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,11 +44,13 @@ def add(results: Path, rows: Sequence[dict[str, Any]]) -> None:
         head, _, others = results.read_text().partition("\n")
         if head != ",".join(COLUMNS):  # of a time when there were fewer
             write_text(results, "\n".join([",".join(COLUMNS), others]))
+    written = StringIO(newline="")
+    writer = csv.DictWriter(written, COLUMNS, lineterminator="\n")
+    if new:
+        writer.writeheader()
+    writer.writerows(rows)
     with results.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
+        file.write(written.getvalue())
 
 
 def figures(scenarios: dict[str, float], modalities: Sequence[str] = tuple(MODALITIES)) -> np.ndarray:

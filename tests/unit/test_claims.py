@@ -162,6 +162,37 @@ def test_a_file_of_fewer_columns_gets_the_others_and_keeps_its_rows(made, tmp_pa
     assert {name: made.read(path)[2][name] for name in fewer} == before
 
 
+def test_a_run_is_added_whole_or_not_at_all(made, tmp_path):
+    path, row = tmp_path / "claims.csv", dict.fromkeys(made.COLUMNS, "c")
+    made.add(path, [row])
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="another"):
+        made.add(path, [row, {"another": "column"}])  # as if it were ended between two rows
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(("arm", "extra"), [("mit_full", "cmx"), ("lora", "lora")])
+def test_an_extra_that_is_not_there_is_told_before_anything_is_trained(
+    claims, arm, extra, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.setattr(claims, "find_spec", lambda name: None)
+    for name in ("prepare", "trained"):
+        monkeypatch.setattr(claims, name, lambda *_: pytest.fail("began"))
+    results = tmp_path / "claims.csv"
+    monkeypatch.setattr(sys, "argv", ["claims.py", "--arms", "full", arm, "--results", str(results)])
+    with pytest.raises(SystemExit) as ended:
+        claims.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.endswith(f"the arm {arm} needs the extra {extra}: install it with pip install -e '.[{extra}]'")
+    assert not results.exists()
+
+
+def test_every_arm_that_needs_an_extra_says_so(design):
+    needs = {arm: design.ARMS[arm].extra for arm in design.ARMS if design.ARMS[arm].extra}
+    assert needs == {"lora": "lora"} | {arm: "cmx" for arm in design.ARMS if arm.startswith("mit_")}
+
+
 def test_a_table_of_rare_classes_tells_of_them_with_all_sensors(made):
     found = []
     for seed in range(3):
@@ -299,6 +330,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_is_ended_leaves_no_runs_behind(sent, tmp_path):
     (tmp_path / "runs.py").write_text(RUNS)
