@@ -239,9 +239,9 @@ class Group:
     partners: dict[str, str] = field(default_factory=dict)
     to: str = ""
 
-    def compared(self, arm: str) -> bool:
-        """Whether there is another arm that differences are told to."""
-        return arm in (self.partners or self.arms) and arm != self.against
+    def pairs(self) -> list[tuple[str, str]]:
+        """Each arm that is compared, and the one that its differences are told to."""
+        return list(self.partners.items()) or [(arm, self.against) for arm in self.arms if arm != self.against]
 
 
 GROUPS = {

@@ -110,26 +110,36 @@ def grouped(
 
 
 def all_tables(rows: Sequence[dict[str, str]], steps: int) -> str:
-    """Those of runs of so many steps, and of the first group where it was compared in shorter or longer ones."""
-    others = sorted({int(row["steps"]) for row in rows if row["arm"] == GROUPS["sampling"].against} - {steps})
-    more = (tables(rows, number, ["sampling"], f" in {number} steps rather than {steps}") for number in others)
-    return "\n\n".join(filter(None, [tables(rows, steps), *more]))
+    """Those of runs of so many steps, and of groups that were compared in shorter or longer ones."""
+    there = {(row["city"], row["arm"], int(row["steps"])) for row in rows}
+    shown = [tables(rows, steps)]
+    for other in sorted({number for *_, number in there} - {steps}):
+        compared = [
+            name
+            for name, group in GROUPS.items()
+            # some seeds of an arm by itself say nothing that the tables above do not
+            if any({(city, arm, other), (city, to, other)} <= there for city in CITIES for arm, to in group.pairs())
+        ]
+        shown.append(tables(rows, other, compared, f" in {other} steps rather than {steps}"))
+    return "\n\n".join(filter(None, shown))
 
 
 def tables(rows: Sequence[dict[str, str]], steps: int, groups: Sequence[str] = tuple(GROUPS), besides: str = "") -> str:
     """Of each city and group that has rows to compare, with a line that names them, and what besides, in Markdown."""
+    there = {(row["city"], row["arm"]) for row in rows if int(row["steps"]) == steps}
     return "\n\n".join(
         f"**{GROUPS[group].title}{besides}**; city `{city}`: {words}\n\n{table(rows, steps, group, city)}"
         for group in groups
         if GROUPS[group].title
         for city, words in CITIES.items()
-        if any(GROUPS[group].compared(row["arm"]) for row in rows if row["city"] == city and int(row["steps"]) == steps)
+        if any((city, arm) in there for arm, _ in GROUPS[group].pairs())
     )
 
 
 def table(rows: Sequence[dict[str, str]], steps: int, group: str = "sampling", city: str = "ambiguous") -> str:
     """Means over seeds and paired differences of one group of arms in one city, in Markdown."""
     runs, gaps = grouped(rows, steps, GROUPS[group], city)
+    partners = dict(GROUPS[group].pairs())
     heads = ["all sensors"]
     if not GROUPS[group].complete:
         heads += ["mean of incomplete", "worst", *(f"expected at {p:g}" for p in FAILURES)]
@@ -140,9 +150,9 @@ def table(rows: Sequence[dict[str, str]], steps: int, group: str = "sampling", c
         values = np.array([runs[arm][seed] for seed in sorted(runs[arm])])
         # NaN equals nothing, itself included
         cells = [f"{column[~np.isnan(column)].mean():.1f}" if (column == column).any() else "" for column in values.T]
-        against = GROUPS[group].partners.get(arm, GROUPS[group].against)
+        against = partners.get(arm)
         common = sorted(runs[arm].keys() & runs.get(against, {}).keys())
-        if arm != against and len(common) >= FEWEST:
+        if len(common) >= FEWEST:
             paired = np.array([runs[arm][seed] - runs[against][seed] for seed in common])
             cells = [f"{cell} ({one})" for cell, one in zip(cells, map(difference, paired.T), strict=True)]
         lines.append(" | ".join([f"{arm}: {ARMS[arm].words}", str(len(values)), *cells]))

@@ -254,6 +254,14 @@ def test_runs_of_other_lengths_have_a_table_of_their_own_where_there_is_what_the
     assert longer.startswith("800 steps rather than 400**; city `ambiguous`")
     assert cells(longer, "full")[1:3] == ["3", "40.0 (+10.0, +10.0 to +10.0)"]
     assert "75.0" not in longer
+    # a group that is compared in a length has its table there, and no other has
+    for arm in ("uniform_then_uniform", "uniform_then_half"):
+        found += rows(arm, 0, [0.6] * 7, steps=200)
+    _, shorter, last = made.all_tables(found, 400).split(" steps rather than 400**")
+    assert shorter.count("**") == 1  # which the title of the next begins with
+    assert f"**{design.GROUPS['after_uniform'].title} in 200" in made.all_tables(found, 400)
+    assert cells(shorter, "uniform_then_half")[1:3] == ["1", "60.0"]
+    assert last.rstrip() == longer.partition("**")[2].rstrip()
 
 
 def test_a_table_of_parts_tells_of_all_sensors_only(made):
